@@ -1,0 +1,23 @@
+// @ts-check
+/**
+ * Every address the page asks for is made here, relative to the page, so that the dashboard works below any path.
+ * @param {string} path relative, e.g. `api/metrics`
+ * @param {Record<string, string | null>} [query] null values are left out
+ */
+export function address(path, query = {}) {
+  const url = new URL(path, document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null) url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/**
+ * The same with the WebSocket scheme that belongs to the page's own.
+ * @param {string} path
+ */
+export function socketAddress(path) {
+  const url = address(path);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  return url;
+}
