@@ -22,7 +22,7 @@ export class Badge {
   #cursor = byId('badge-cursor');
   #retry = byId('badge-retry');
   #announcer = byId('announcer');
-  #announced = '';
+  #next = '';
   #timer = 0;
 
   /** @param {() => void} retryNow */
@@ -46,14 +46,12 @@ export class Badge {
 
   /** @param {Status} status */
   announce(status) {
-    clearTimeout(this.#timer);
     if (status.state === 'connecting') return;
-    this.#timer = setTimeout(() => {
-      const text = sentence(status);
-      if (text === this.#announced) return;
-      this.#announced = text;
-      setText(this.#announcer, text);
-    }, SETTLED_MS);
+    const text = sentence(status);
+    if (text === this.#next) return;
+    this.#next = text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => setText(this.#announcer, text), SETTLED_MS);
   }
 }
 

@@ -1,0 +1,221 @@
+//! Channels and the selectors that subscribe to them. Both can only be built valid.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+/// Longest channel name, in bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// A named stream of one tenant: `[A-Za-z0-9_.:-]{1,128}`, where dots make a hierarchy (`metrics.orders`).
+///
+/// Cheap to clone; equal by name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Channel(Arc<str>);
+
+/// What a channel carries. A channel's kind is fixed by its first publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelKind {
+    /// A current value; a reader that is behind gets the newest one.
+    State,
+    /// An ordered list; a reader that is behind gets all of them, or a gap.
+    Event,
+}
+
+/// Why a name is no channel, selector or event name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing between the quotes.
+    #[error("the name is empty")]
+    Empty,
+    /// More than [`MAX_NAME_BYTES`].
+    #[error("the name is longer than {MAX_NAME_BYTES} bytes")]
+    TooLong,
+    /// A character outside the allowed set.
+    #[error("the name has the character {0:?}; allowed are A-Z a-z 0-9 _ . : -")]
+    BadCharacter(char),
+}
+
+fn check(name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if let Some(bad) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-'))) {
+        return Err(NameError::BadCharacter(bad));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong);
+    }
+    Ok(())
+}
+
+impl Channel {
+    /// Checks `name` and makes a channel of it.
+    ///
+    /// # Errors
+    /// [`NameError`], which says what is wrong with it.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl serde::Serialize for Channel {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// The name of an event (`order_created`): the same characters and length as a channel's name.
+///
+/// SSE sends it as `event:`, so it can't hold a line end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventName(Arc<str>);
+
+impl EventName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// [`NameError`], which says what is wrong with it.
+    pub fn parse(name: &str) -> Result<Self, NameError> {
+        check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a subscription asks for: one channel, or everything below a prefix.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// One channel.
+    Exact(Channel),
+    /// `metrics.*`: every channel below `metrics.`, at any depth, now and in the future. Holds `metrics.`.
+    Below(Arc<str>),
+}
+
+impl Selector {
+    /// Reads `metrics.orders` or `metrics.*`.
+    ///
+    /// # Errors
+    /// [`NameError`]; a star anywhere but in a final `.*` is a [`NameError::BadCharacter`].
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text.strip_suffix(".*") {
+            Some(prefix) => {
+                check(prefix)?;
+                Ok(Self::Below(format!("{prefix}.").into()))
+            }
+            None => Channel::parse(text).map(Self::Exact),
+        }
+    }
+
+    /// Whether `channel` is one of those asked for.
+    pub fn matches(&self, channel: &Channel) -> bool {
+        match self {
+            Self::Exact(exact) => exact == channel,
+            Self::Below(prefix) => channel.as_str().len() > prefix.len() && channel.as_str().starts_with(&**prefix),
+        }
+    }
+
+    /// The selectors under which a reader of `channel` can be registered: the channel itself, then each prefix.
+    pub fn all_matching(channel: &Channel) -> impl Iterator<Item = Selector> {
+        let name = channel.0.clone();
+        std::iter::once(Self::Exact(channel.clone())).chain(
+            channel
+                .0
+                .char_indices()
+                .filter(move |&(at, c)| c == '.' && at > 0 && at + 1 < name.len())
+                .map(|(at, _)| at)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map({
+                    let name = channel.0.clone();
+                    move |at| Self::Below(name[..=at].into())
+                }),
+        )
+    }
+
+    /// How closely it names a channel; of two that match the same channel the larger one decides.
+    pub fn closeness(&self) -> usize {
+        match self {
+            Self::Exact(_) => usize::MAX,
+            Self::Below(prefix) => prefix.len(),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(channel) => f.write_str(channel.as_str()),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!(Channel::parse(""), Err(NameError::Empty));
+        assert_eq!(Channel::parse("a b"), Err(NameError::BadCharacter(' ')));
+        assert_eq!(Channel::parse("ä"), Err(NameError::BadCharacter('ä')));
+        assert_eq!(Channel::parse(&"x".repeat(129)), Err(NameError::TooLong));
+        assert!(Channel::parse(&"x".repeat(128)).is_ok());
+        assert!(Channel::parse("entity.shop:eu-1.A_9").is_ok());
+        assert!(EventName::parse("order\nid: 1").is_err());
+    }
+
+    #[test]
+    fn a_star_stands_only_at_the_end_after_a_dot() {
+        for bad in ["*", ".*", "a*", "a.*.b", "*.a", "a.**"] {
+            assert!(Selector::parse(bad).is_err(), "{bad}");
+        }
+        let below = Selector::parse("metrics.*").unwrap();
+        let matches = |name: &str| below.matches(&Channel::parse(name).unwrap());
+        assert!(matches("metrics.orders") && matches("metrics.a.b"));
+        assert!(!matches("metrics") && !matches("metricsx.a") && !matches("metrics."));
+        assert_eq!(below.to_string(), "metrics.*");
+    }
+
+    #[test]
+    fn every_selector_that_matches_is_found_by_its_key() {
+        let channel = Channel::parse("a.b.c").unwrap();
+        let keys: Vec<_> = Selector::all_matching(&channel).map(|s| s.to_string()).collect();
+        assert_eq!(keys, ["a.b.c", "a.*", "a.b.*"]);
+        assert!(Selector::all_matching(&channel).all(|s| s.matches(&channel)));
+    }
+}

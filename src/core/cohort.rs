@@ -1,0 +1,203 @@
+//! Subscribers of one selector, grouped so that a publish costs by groups and a group needs one timer.
+//!
+//! A cohort is those who subscribed with the same interval and may next be told at the same time. Pure: time is an
+//! argument.
+
+use std::time::Duration;
+
+use indexmap::IndexSet;
+use tokio::time::Instant;
+
+/// One subscription of one reader, by its slot in the hub and its number in the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// The reader's slot in its hub.
+    pub slot: u32,
+    /// The subscription's number in the reader.
+    pub subscription: u32,
+}
+
+/// The cohorts of one selector.
+#[derive(Debug, Default)]
+pub struct Cohorts {
+    cohorts: Vec<Cohort>,
+}
+
+#[derive(Debug)]
+struct Cohort {
+    interval: Duration,
+    /// Not before this are the members told of a state again.
+    not_before: Instant,
+    /// Something changed since they were told.
+    pending: bool,
+    members: IndexSet<Member>,
+}
+
+/// A new member joins the cohort that may be told within this part of its interval after its own first chance, so
+/// that there are at most this many phases of one interval.
+const PHASES: u32 = 32;
+
+impl Cohorts {
+    /// Adds a member that has been told just now.
+    pub fn join(&mut self, member: Member, interval: Duration, now: Instant) {
+        let earliest = now + interval;
+        let latest = earliest + interval / PHASES;
+        let joins = |cohort: &&mut Cohort| {
+            cohort.interval == interval
+                && (interval.is_zero() || (earliest <= cohort.not_before && cohort.not_before <= latest))
+        };
+        match self.cohorts.iter_mut().find(joins) {
+            Some(cohort) => {
+                cohort.members.insert(member);
+            }
+            None => self.cohorts.push(Cohort {
+                interval,
+                // The end of its phase, so that those who come after find it.
+                not_before: latest,
+                pending: false,
+                members: IndexSet::from([member]),
+            }),
+        }
+    }
+
+    /// Removes a member.
+    pub fn leave(&mut self, member: Member) {
+        self.cohorts.retain_mut(|cohort| {
+            cohort.members.swap_remove(&member);
+            !cohort.members.is_empty()
+        });
+    }
+
+    /// Whether nobody is left.
+    pub fn is_empty(&self) -> bool {
+        self.cohorts.is_empty()
+    }
+
+    /// An event happened: everybody is told at once, whatever their interval.
+    pub fn event(&self, mut tell: impl FnMut(Member)) {
+        for cohort in &self.cohorts {
+            cohort.members.iter().for_each(|member| tell(*member));
+        }
+    }
+
+    /// The state changed at `now`: those whose interval has passed are told, the others wait for their time.
+    pub fn state(&mut self, now: Instant, tell: impl FnMut(Member)) {
+        for cohort in &mut self.cohorts {
+            cohort.pending = true;
+        }
+        self.fire(now, tell);
+    }
+
+    /// Tells those who wait and whose time has come.
+    pub fn fire(&mut self, now: Instant, mut tell: impl FnMut(Member)) {
+        let mut fired = false;
+        for cohort in &mut self.cohorts {
+            if cohort.pending && cohort.not_before <= now {
+                cohort.pending = false;
+                cohort.not_before = now + cohort.interval;
+                fired = true;
+                cohort.members.iter().for_each(|member| tell(*member));
+            }
+        }
+        if fired && self.cohorts.len() > 1 {
+            self.merge();
+        }
+    }
+
+    /// When [`Cohorts::fire`] has something to do next.
+    pub fn next_fire(&self) -> Option<Instant> {
+        self.cohorts.iter().filter(|cohort| cohort.pending).map(|cohort| cohort.not_before).min()
+    }
+
+    /// Cohorts that were told together will be told together from now on.
+    fn merge(&mut self) {
+        let mut merged: Vec<Cohort> = Vec::with_capacity(self.cohorts.len());
+        for cohort in self.cohorts.drain(..) {
+            let same = |other: &&mut Cohort| {
+                other.interval == cohort.interval
+                    && other.not_before == cohort.not_before
+                    && other.pending == cohort.pending
+            };
+            match merged.iter_mut().find(same) {
+                Some(other) => other.members.extend(cohort.members),
+                None => merged.push(cohort),
+            }
+        }
+        self.cohorts = merged;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(subscription: u32) -> Member {
+        Member { slot: 0, subscription }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn nobody_is_told_sooner_than_the_interval_and_nobody_is_forgotten() {
+        let start = Instant::now();
+        let mut cohorts = Cohorts::default();
+        let interval = ms(100);
+        let mut last = vec![start; 50];
+        for (i, told) in last.iter_mut().enumerate() {
+            *told = start + ms(7 * i as u64);
+            cohorts.join(member(i as u32), interval, *told);
+        }
+        let mut now = start + ms(400);
+        let mut count = 0;
+        for step in 0..300 {
+            now += ms(3);
+            let mut told = Vec::new();
+            if step % 2 == 0 && step < 250 {
+                cohorts.state(now, |m| told.push(m));
+            } else {
+                cohorts.fire(now, |m| told.push(m));
+            }
+            for m in told {
+                let last = &mut last[m.subscription as usize];
+                assert!(now - *last >= interval, "told after {:?}", now - *last);
+                *last = now;
+                count += 1;
+            }
+        }
+        assert!(cohorts.next_fire().is_none(), "somebody still waits");
+        assert!(last.iter().all(|told| now - *told < ms(300)), "somebody was forgotten");
+        assert!(count >= 50 * 7, "{count}");
+    }
+
+    #[test]
+    fn those_who_are_told_together_stay_together() {
+        let start = Instant::now();
+        let mut cohorts = Cohorts::default();
+        for i in 0..1000 {
+            cohorts.join(member(i), ms(320), start + ms(u64::from(i)));
+        }
+        assert!(cohorts.cohorts.len() <= 130, "{}", cohorts.cohorts.len());
+        let mut told = 0;
+        cohorts.state(start + ms(5_000), |_| told += 1);
+        assert_eq!((told, cohorts.cohorts.len()), (1000, 1));
+    }
+
+    #[test]
+    fn events_do_not_wait_and_leaving_ends_it() {
+        let start = Instant::now();
+        let mut cohorts = Cohorts::default();
+        cohorts.join(member(1), ms(1000), start);
+        cohorts.join(member(2), ms(0), start);
+        let mut told = 0;
+        cohorts.event(|_| told += 1);
+        assert_eq!(told, 2);
+        cohorts.state(start, |_| told += 1);
+        assert_eq!(told, 3, "only the one without an interval");
+        assert_eq!(cohorts.next_fire(), Some(start + ms(1000) + ms(1000) / PHASES));
+        cohorts.leave(member(1));
+        cohorts.leave(member(2));
+        assert!(cohorts.is_empty() && cohorts.next_fire().is_none());
+    }
+}

@@ -1,0 +1,422 @@
+//! One hub per worker thread: it hears of each publish once and wakes the local readers that are due.
+//!
+//! Everything in it is plain data of one thread. A publish crosses threads once per worker, not once per client. Wakes
+//! go out in chunks with a pause in between, so that a poll on the same worker does not wait for a whole sweep.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use slab::Slab;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    channel::{ChannelKind, Selector},
+    cohort::{Cohorts, Member},
+    log::Log,
+    publication::Publication,
+};
+
+/// Readers woken before other tasks of the worker get their turn.
+const WAKE_CHUNK: usize = 128;
+
+/// A state subscription is due.
+const STATE: u8 = 1;
+/// An event subscription is due.
+const EVENT: u8 = 2;
+
+/// The wake-up side of one worker, for one log.
+#[derive(Debug)]
+pub struct Hub {
+    log: Arc<Log>,
+    inner: RefCell<Inner>,
+    /// Everything up to here was looked at; readers are never given more.
+    seen: Cell<u64>,
+    draining: Cell<bool>,
+    /// Tells the task that a timer moved to the front.
+    rearm: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: Slab<Slot>,
+    topics: Slab<Topic>,
+    by_selector: HashMap<Selector, usize>,
+    timers: BTreeSet<(Instant, Timer)>,
+    to_wake: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Slot(usize),
+    Topic(usize),
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    waker: Option<Waker>,
+    /// Per subscription what is due, [`STATE`] and [`EVENT`].
+    flags: Vec<u8>,
+    /// The subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
+    due: Vec<u32>,
+    deadline: Option<Instant>,
+    queued: bool,
+}
+
+#[derive(Debug)]
+struct Topic {
+    selector: Selector,
+    cohorts: Cohorts,
+    /// Offset of the newest state seen.
+    changed: u64,
+    /// Versions seen; a reader's difference to it is what was conflated.
+    versions: u64,
+    latest: Option<Arc<Publication>>,
+    timer: Option<Instant>,
+}
+
+/// What is due for one subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    /// Its number in the reader.
+    pub subscription: u32,
+    /// A state changed, and the interval has passed.
+    pub state: bool,
+    /// An event happened.
+    pub event: bool,
+}
+
+impl Hub {
+    /// A hub on `log`. Somebody has to drive [`Hub::run`] on the same thread.
+    pub fn new(log: Arc<Log>) -> Rc<Self> {
+        let seen = log.head();
+        Rc::new(Self {
+            log,
+            inner: RefCell::default(),
+            seen: Cell::new(seen),
+            draining: Cell::new(false),
+            rearm: Notify::new(),
+        })
+    }
+
+    /// The log it follows.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Everything up to here may be given to readers.
+    pub fn seen(&self) -> u64 {
+        self.seen.get()
+    }
+
+    /// Whether the server is going away and readers should end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Readers on this worker.
+    pub fn readers(&self) -> usize {
+        self.inner.borrow().slots.len()
+    }
+
+    /// Follows the log until `drain` turns true and every reader has left.
+    pub async fn run(self: Rc<Self>, mut drain: watch::Receiver<bool>) {
+        let mut changed = self.log.watch();
+        loop {
+            let timer = self.inner.borrow().timers.first().map(|(at, _)| *at);
+            tokio::select! {
+                result = changed.changed() => if result.is_err() { break },
+                () = sleep_until(timer), if timer.is_some() => {}
+                () = self.rearm.notified() => {}
+                result = drain.changed(), if !self.draining.get() => {
+                    if result.is_err() || *drain.borrow() {
+                        self.draining.set(true);
+                        self.queue_all();
+                    }
+                }
+            }
+            self.follow();
+            self.fire(Instant::now());
+            self.wake().await;
+        }
+    }
+
+    /// Takes up what was published since it last looked.
+    pub fn follow(&self) {
+        if self.log.head() == self.seen.get() {
+            return;
+        }
+        let (changes, head) = self.log.changes_after(self.seen.get());
+        self.seen.set(head);
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.topics.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (channel, offset, kind) in changes {
+            for selector in Selector::all_matching(&channel) {
+                let Some(&id) = inner.by_selector.get(&selector) else { continue };
+                let topic = &mut inner.topics[id];
+                match kind {
+                    ChannelKind::Event => topic.cohorts.event(|m| inner.slots.tell(m, EVENT, &mut inner.to_wake)),
+                    ChannelKind::State => {
+                        topic.changed = offset;
+                        topic.versions += 1;
+                        topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, &mut inner.to_wake));
+                        topic.arm(id, &mut inner.timers);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes up what was published, on behalf of a reader that wants to see it now.
+    pub(super) fn catch_up(&self) {
+        if self.log.head() != self.seen.get() {
+            self.follow();
+            self.rearm.notify_one();
+        }
+    }
+
+    fn fire(&self, now: Instant) {
+        let inner = &mut *self.inner.borrow_mut();
+        while let Some(&(at, timer)) = inner.timers.first() {
+            if at > now {
+                break;
+            }
+            inner.timers.pop_first();
+            match timer {
+                Timer::Topic(id) => {
+                    if let Some(topic) = inner.topics.get_mut(id).filter(|topic| topic.timer == Some(at)) {
+                        topic.timer = None;
+                        topic.cohorts.fire(now, |m| inner.slots.tell(m, STATE, &mut inner.to_wake));
+                        topic.arm(id, &mut inner.timers);
+                    }
+                }
+                Timer::Slot(id) => {
+                    if let Some(slot) = inner.slots.get_mut(id).filter(|slot| slot.deadline == Some(at)) {
+                        slot.deadline = None;
+                        slot.queue(id as u32, &mut inner.to_wake);
+                    }
+                }
+            }
+        }
+    }
+
+    fn queue_all(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        for (id, slot) in &mut inner.slots {
+            slot.queue(id as u32, &mut inner.to_wake);
+        }
+    }
+
+    async fn wake(&self) {
+        let queue = std::mem::take(&mut self.inner.borrow_mut().to_wake);
+        for (index, chunk) in queue.chunks(WAKE_CHUNK).enumerate() {
+            if index > 0 {
+                tokio::task::yield_now().await;
+            }
+            let mut inner = self.inner.borrow_mut();
+            for id in chunk {
+                if let Some(slot) = inner.slots.get_mut(*id as usize) {
+                    slot.queued = false;
+                    if let Some(waker) = &slot.waker {
+                        waker.wake_by_ref();
+                    }
+                }
+            }
+        }
+        let mut inner = self.inner.borrow_mut();
+        if inner.to_wake.is_empty() {
+            // Keeps the allocation for the next sweep.
+            let mut queue = queue;
+            queue.clear();
+            inner.to_wake = queue;
+        }
+    }
+
+    // What readers call. A reader never holds a borrow, so these can't meet.
+
+    pub(super) fn enter(&self) -> u32 {
+        self.inner.borrow_mut().slots.insert(Slot::default()) as u32
+    }
+
+    pub(super) fn leave(&self, slot: u32) {
+        let inner = &mut *self.inner.borrow_mut();
+        if let Some(slot_state) = inner.slots.try_remove(slot as usize)
+            && let Some(at) = slot_state.deadline
+        {
+            inner.timers.remove(&(at, Timer::Slot(slot as usize)));
+        }
+    }
+
+    pub(super) fn set_waker(&self, slot: u32, waker: &Waker) {
+        if let Some(slot) = self.inner.borrow_mut().slots.get_mut(slot as usize) {
+            match &mut slot.waker {
+                Some(known) => known.clone_from(waker),
+                empty => *empty = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Wakes the reader at `at` at the latest; an earlier call's time is replaced.
+    pub(super) fn set_deadline(&self, slot: u32, at: Instant) {
+        let inner = &mut *self.inner.borrow_mut();
+        let id = slot as usize;
+        let Some(slot) = inner.slots.get_mut(id) else { return };
+        if slot.deadline == Some(at) {
+            return;
+        }
+        if let Some(before) = slot.deadline.replace(at) {
+            inner.timers.remove(&(before, Timer::Slot(id)));
+        }
+        let first = inner.timers.first().is_none_or(|(first, _)| at < *first);
+        inner.timers.insert((at, Timer::Slot(id)));
+        if first {
+            self.rearm.notify_one();
+        }
+    }
+
+    /// Registers a subscription that is given the present state by other means; answers its topic.
+    pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration) -> usize {
+        let inner = &mut *self.inner.borrow_mut();
+        let id = match inner.by_selector.get(selector) {
+            Some(&id) => id,
+            None => {
+                let id = inner.topics.insert(Topic {
+                    selector: selector.clone(),
+                    cohorts: Cohorts::default(),
+                    changed: 0,
+                    versions: 0,
+                    latest: None,
+                    timer: None,
+                });
+                inner.by_selector.insert(selector.clone(), id);
+                id
+            }
+        };
+        inner.topics[id].cohorts.join(member, interval, Instant::now());
+        if let Some(slot) = inner.slots.get_mut(member.slot as usize) {
+            let subscription = member.subscription as usize;
+            if slot.flags.len() <= subscription {
+                slot.flags.resize(subscription + 1, 0);
+            }
+        }
+        id
+    }
+
+    pub(super) fn part(&self, topic: usize, member: Member) {
+        let inner = &mut *self.inner.borrow_mut();
+        let Some(entry) = inner.topics.get_mut(topic) else { return };
+        entry.cohorts.leave(member);
+        if entry.cohorts.is_empty() {
+            let entry = inner.topics.remove(topic);
+            inner.by_selector.remove(&entry.selector);
+            if let Some(at) = entry.timer {
+                inner.timers.remove(&(at, Timer::Topic(topic)));
+            }
+        }
+        if let Some(slot) = inner.slots.get_mut(member.slot as usize) {
+            slot.flags[member.subscription as usize] = 0;
+            slot.due.retain(|due| *due != member.subscription);
+        }
+    }
+
+    /// Marks a subscription due by its reader's own wish.
+    pub(super) fn mark(&self, member: Member, state: bool, event: bool) {
+        if let Some(slot) = self.inner.borrow_mut().slots.get_mut(member.slot as usize) {
+            slot.mark(member.subscription, if state { STATE } else { 0 } | if event { EVENT } else { 0 });
+        }
+    }
+
+    pub(super) fn has_due(&self, slot: u32) -> bool {
+        self.inner.borrow().slots.get(slot as usize).is_some_and(|slot| !slot.due.is_empty())
+    }
+
+    /// Takes what is due into `into`.
+    pub(super) fn take_due(&self, slot: u32, into: &mut Vec<Due>) {
+        if let Some(slot) = self.inner.borrow_mut().slots.get_mut(slot as usize) {
+            for subscription in slot.due.drain(..) {
+                let flags = std::mem::take(&mut slot.flags[subscription as usize]);
+                into.push(Due { subscription, state: flags & STATE != 0, event: flags & EVENT != 0 });
+            }
+        }
+    }
+
+    /// The newest value of a topic's channel, fetched from the log once per worker and version, with the number of
+    /// versions this hub has seen of it.
+    pub(super) fn latest(&self, topic: usize) -> (Option<Arc<Publication>>, u64) {
+        let mut inner = self.inner.borrow_mut();
+        let Some(topic) = inner.topics.get_mut(topic) else { return (None, 0) };
+        let Selector::Exact(channel) = &topic.selector else { return (None, topic.versions) };
+        if topic.latest.is_none() || topic.latest.as_ref().is_some_and(|latest| latest.offset < topic.changed) {
+            topic.latest = self.log.state(channel);
+        }
+        (topic.latest.clone(), topic.versions)
+    }
+
+    /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none.
+    pub(super) fn changed(&self, topic: usize) -> u64 {
+        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed)
+    }
+}
+
+impl Topic {
+    fn arm(&mut self, id: usize, timers: &mut BTreeSet<(Instant, Timer)>) {
+        let next = self.cohorts.next_fire();
+        if next != self.timer {
+            if let Some(before) = self.timer {
+                timers.remove(&(before, Timer::Topic(id)));
+            }
+            if let Some(at) = next {
+                timers.insert((at, Timer::Topic(id)));
+            }
+            self.timer = next;
+        }
+    }
+}
+
+impl Slot {
+    fn mark(&mut self, subscription: u32, flag: u8) {
+        if let Some(flags) = self.flags.get_mut(subscription as usize) {
+            if *flags == 0 && flag != 0 {
+                self.due.push(subscription);
+            }
+            *flags |= flag;
+        }
+    }
+
+    fn queue(&mut self, id: u32, to_wake: &mut Vec<u32>) {
+        if !std::mem::replace(&mut self.queued, true) {
+            to_wake.push(id);
+        }
+    }
+}
+
+trait Tell {
+    fn tell(&mut self, member: Member, flag: u8, to_wake: &mut Vec<u32>);
+}
+
+impl Tell for Slab<Slot> {
+    fn tell(&mut self, member: Member, flag: u8, to_wake: &mut Vec<u32>) {
+        if let Some(slot) = self.get_mut(member.slot as usize) {
+            slot.mark(member.subscription, flag);
+            slot.queue(member.slot, to_wake);
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,415 @@
+//! The log of one tenant: the newest value of each state channel, a bounded ring of events, and wake-ups.
+//!
+//! One writer ([`LogWriter`], held by the aggregator), any number of readers. Readers ask one question, "what is newer
+//! than this position?", and get the answer under a short read lock; nothing is queued for anybody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::{
+    channel::{Channel, ChannelKind, EventName, Selector},
+    position::{Epoch, Position},
+    publication::Publication,
+    reading::BUILT_IN_EVENTS,
+    snapshot::{self, SNAPSHOT},
+};
+
+/// How far back the ring of events reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct LogConfig {
+    /// Most events kept. Default 10,000.
+    pub events: usize,
+    /// Most bytes of events kept. Default 16 MiB.
+    pub bytes: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { events: 10_000, bytes: 16 << 20 }
+    }
+}
+
+/// What is newer than a position. See the module.
+#[derive(Debug)]
+pub struct Log {
+    epoch: Epoch,
+    config: LogConfig,
+    /// Offset of the newest version of the snapshot; read without the lock by polls.
+    snapshot_offset: AtomicU64,
+    inner: RwLock<Inner>,
+    /// The assembled snapshot. Locked before `inner`, never after.
+    snapshot: Mutex<Option<Arc<Publication>>>,
+    head: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    head: u64,
+    channels: HashMap<Channel, Entry>,
+    /// Names in order, for the snapshot and the list of channels.
+    names: BTreeSet<Channel>,
+    /// The newest offset of each state channel, `metrics` included: answers "which states changed after x?".
+    by_offset: BTreeMap<u64, Channel>,
+    ring: VecDeque<Arc<Publication>>,
+    ring_bytes: usize,
+    /// Offset of the newest event that the ring had to drop; 0 for none.
+    dropped: u64,
+    snapshot_time: Timestamp,
+}
+
+#[derive(Debug)]
+enum Entry {
+    State(Arc<Publication>),
+    Events { last: u64, last_time: Option<Timestamp>, dropped: u64 },
+}
+
+/// One channel, as `GET /api/channels` lists it.
+#[derive(Clone, Debug)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub channel: Channel,
+    /// What it carries.
+    pub kind: ChannelKind,
+    /// Offset of its newest publication; 0 before the first.
+    pub version: u64,
+    /// When that was.
+    pub changed: Option<Timestamp>,
+}
+
+/// A piece of the ring.
+#[derive(Debug, Default)]
+pub struct Events {
+    /// In order.
+    pub events: Vec<Arc<Publication>>,
+    /// Everything asked for up to here is in `events`. Less than the ceiling when the budget ran out.
+    pub through: u64,
+    /// Channels of which events between the position and the ring's beginning are gone.
+    pub lost: Vec<Channel>,
+}
+
+impl Log {
+    /// An empty log of a new epoch, and the one handle that can write it.
+    pub fn create(config: LogConfig) -> (LogWriter, Arc<Log>) {
+        let mut inner = Inner::default();
+        for name in BUILT_IN_EVENTS {
+            if let Ok(channel) = Channel::parse(name) {
+                inner.names.insert(channel.clone());
+                inner.channels.insert(channel, Entry::Events { last: 0, last_time: None, dropped: 0 });
+            }
+        }
+        let log = Arc::new(Log {
+            epoch: Epoch::random(),
+            config,
+            snapshot_offset: AtomicU64::new(0),
+            inner: RwLock::new(inner),
+            snapshot: Mutex::new(None),
+            head: watch::Sender::new(0),
+        });
+        (LogWriter { log: Arc::clone(&log) }, log)
+    }
+
+    /// The log's epoch.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The newest offset.
+    pub fn head(&self) -> u64 {
+        *self.head.borrow()
+    }
+
+    /// The position of somebody who has been given everything.
+    pub fn position(&self) -> Position {
+        Position::new(self.epoch.clone(), self.head())
+    }
+
+    /// Changes whenever something was published; the value is the newest offset.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// Offset of the newest version of the snapshot.
+    pub fn snapshot_offset(&self) -> u64 {
+        self.snapshot_offset.load(Ordering::Acquire)
+    }
+
+    /// The newest snapshot, assembled on first use per version.
+    pub fn snapshot(&self) -> Arc<Publication> {
+        let mut cached = self.snapshot.lock();
+        if let Some(snapshot) = &*cached
+            && snapshot.offset == self.snapshot_offset()
+        {
+            return Arc::clone(snapshot);
+        }
+        let inner = self.inner.read();
+        let offset = self.snapshot_offset();
+        let below = Channel::parse(SNAPSHOT).unwrap_or_else(|_| unreachable!("a valid name"));
+        let states = inner.names.range(below.clone()..).take_while(|c| c.as_str().starts_with(SNAPSHOT)).filter_map(
+            |channel| match inner.channels.get(channel) {
+                Some(Entry::State(publication)) => Some(&**publication),
+                _ => None,
+            },
+        );
+        let data = Bytes::from(snapshot::assemble(states));
+        let time = inner.snapshot_time;
+        drop(inner);
+        let snapshot = Arc::new(Publication::new(self.epoch.clone(), below, None, offset, time, data));
+        *cached = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// The newest value of a state channel.
+    pub fn state(&self, channel: &Channel) -> Option<Arc<Publication>> {
+        if channel.as_str() == SNAPSHOT {
+            return Some(self.snapshot());
+        }
+        match self.inner.read().channels.get(channel) {
+            Some(Entry::State(publication)) => Some(Arc::clone(publication)),
+            _ => None,
+        }
+    }
+
+    /// What `channel` carries, if it is known.
+    pub fn kind(&self, channel: &Channel) -> Option<ChannelKind> {
+        if channel.as_str() == SNAPSHOT {
+            return Some(ChannelKind::State);
+        }
+        self.inner.read().channels.get(channel).map(|entry| match entry {
+            Entry::State(_) => ChannelKind::State,
+            Entry::Events { .. } => ChannelKind::Event,
+        })
+    }
+
+    /// The newest values of the state channels that changed after `offset` and that `wanted` names, oldest first.
+    pub fn states_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Vec<Arc<Publication>> {
+        let inner = self.inner.read();
+        let mut snapshot = false;
+        let mut states: Vec<_> = inner
+            .by_offset
+            .range(offset + 1..)
+            .filter(|(_, channel)| wanted(channel))
+            .filter_map(|(_, channel)| match inner.channels.get(channel) {
+                Some(Entry::State(publication)) => Some(Arc::clone(publication)),
+                _ => {
+                    snapshot |= channel.as_str() == SNAPSHOT;
+                    None
+                }
+            })
+            .collect();
+        drop(inner);
+        if snapshot {
+            states.push(self.snapshot());
+        }
+        states
+    }
+
+    /// The first offset after `offset` at which a state channel that `wanted` names stands.
+    pub fn first_state_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
+        self.inner.read().by_offset.range(offset + 1..).find(|(_, channel)| wanted(channel)).map(|(offset, _)| *offset)
+    }
+
+    /// The channels that changed after `offset`, each with its newest offset, and the newest offset that was looked at.
+    pub fn changes_after(&self, offset: u64) -> (Vec<(Channel, u64, ChannelKind)>, u64) {
+        let inner = self.inner.read();
+        let states = inner.by_offset.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at, ChannelKind::State));
+        let mut changed: Vec<_> = states.collect();
+        let from = inner.ring.partition_point(|event| event.offset <= offset);
+        for event in inner.ring.range(from..) {
+            // Events often come in runs of one channel.
+            match changed.last_mut() {
+                Some((channel, at, ChannelKind::Event)) if *channel == event.channel => *at = event.offset,
+                _ => changed.push((event.channel.clone(), event.offset, ChannelKind::Event)),
+            }
+        }
+        (changed, inner.head)
+    }
+
+    /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them.
+    ///
+    /// `wanted` gets the channel and the offset, for readers whose subscriptions stand at different places.
+    pub fn events_after(
+        &self,
+        after: u64,
+        ceiling: u64,
+        budget: usize,
+        wanted: impl Fn(&Channel, u64) -> bool,
+    ) -> Events {
+        let inner = self.inner.read();
+        let mut found = Events { through: ceiling, ..Events::default() };
+        if after < inner.dropped {
+            found.lost = inner
+                .channels
+                .iter()
+                .filter(|(channel, entry)| matches!(entry, Entry::Events { dropped, .. } if wanted(channel, *dropped)))
+                .map(|(channel, _)| channel.clone())
+                .collect();
+            found.lost.sort();
+        }
+        let from = inner.ring.partition_point(|event| event.offset <= after);
+        let mut spent = 0;
+        for event in inner.ring.range(from..) {
+            if event.offset > ceiling {
+                break;
+            }
+            if wanted(&event.channel, event.offset) {
+                if spent >= budget {
+                    found.through = event.offset - 1;
+                    break;
+                }
+                spent += event.weight();
+                found.events.push(Arc::clone(event));
+            }
+        }
+        found
+    }
+
+    /// All channels, by name, `metrics` first.
+    pub fn channels(&self) -> Vec<ChannelInfo> {
+        let inner = self.inner.read();
+        let snapshot = Channel::parse(SNAPSHOT).ok().map(|channel| ChannelInfo {
+            channel,
+            kind: ChannelKind::State,
+            version: self.snapshot_offset(),
+            changed: (self.snapshot_offset() > 0).then_some(inner.snapshot_time),
+        });
+        let listed = inner.names.iter().filter_map(|channel| {
+            Some(match inner.channels.get(channel)? {
+                Entry::State(publication) => ChannelInfo {
+                    channel: channel.clone(),
+                    kind: ChannelKind::State,
+                    version: publication.offset,
+                    changed: Some(publication.timestamp),
+                },
+                Entry::Events { last, last_time, .. } => ChannelInfo {
+                    channel: channel.clone(),
+                    kind: ChannelKind::Event,
+                    version: *last,
+                    changed: *last_time,
+                },
+            })
+        });
+        snapshot.into_iter().chain(listed).collect()
+    }
+
+    /// Whether any known channel is below the prefix, or the channel itself is known.
+    pub fn knows(&self, selector: &Selector) -> bool {
+        match selector {
+            Selector::Exact(channel) => self.kind(channel).is_some(),
+            Selector::Below(_) => self.inner.read().names.iter().any(|channel| selector.matches(channel)),
+        }
+    }
+
+    /// Events in the ring, their bytes, and the number of channels: for the metrics page.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        let inner = self.inner.read();
+        (inner.ring.len(), inner.ring_bytes, inner.channels.len())
+    }
+}
+
+/// A change the aggregator decided on; the log gives it its offset.
+#[derive(Debug)]
+pub struct Change {
+    /// Where.
+    pub channel: Channel,
+    /// `None` for a state.
+    pub event: Option<EventName>,
+    /// Canonical JSON.
+    pub data: Bytes,
+}
+
+/// How many changes are written under one lock, so that readers never wait long.
+const WRITE_CHUNK: usize = 256;
+
+/// The writing end of a [`Log`]. There is one.
+#[derive(Debug)]
+pub struct LogWriter {
+    log: Arc<Log>,
+}
+
+impl LogWriter {
+    /// The log this writes.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Appends `changes` in order, made at `now`, and wakes the readers once. Answers the position after them.
+    pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
+        let mut changes = changes.into_iter().peekable();
+        let mut head = self.log.head();
+        while changes.peek().is_some() {
+            let mut inner = self.log.inner.write();
+            let mut snapshot_changed = false;
+            for change in changes.by_ref().take(WRITE_CHUNK) {
+                head += 1;
+                snapshot_changed |= change.event.is_none() && snapshot::place(&change.channel).is_some();
+                let Change { channel, event, data } = change;
+                let publication = Publication::new(self.log.epoch.clone(), channel, event, head, now, data);
+                inner.insert(publication, self.log.config);
+            }
+            if snapshot_changed {
+                // The snapshot's version has an offset of its own, so that a cursor never stands between a value and
+                // the snapshot that shows it; and it moves under the same lock, so that no version has two bodies.
+                head += 1;
+                let before = self.log.snapshot_offset.swap(head, Ordering::AcqRel);
+                inner.by_offset.remove(&before);
+                if let Ok(channel) = Channel::parse(SNAPSHOT) {
+                    inner.by_offset.insert(head, channel);
+                }
+                inner.snapshot_time = now;
+            }
+            inner.head = head;
+        }
+        self.log.head.send_replace(head);
+        Position::new(self.log.epoch.clone(), head)
+    }
+}
+
+impl Inner {
+    fn insert(&mut self, publication: Publication, config: LogConfig) {
+        let publication = Arc::new(publication);
+        let channel = publication.channel.clone();
+        if !self.channels.contains_key(&channel) {
+            self.names.insert(channel.clone());
+        }
+        match publication.kind() {
+            ChannelKind::State => {
+                self.by_offset.insert(publication.offset, channel.clone());
+                if let Some(Entry::State(before)) = self.channels.insert(channel, Entry::State(publication)) {
+                    self.by_offset.remove(&before.offset);
+                }
+            }
+            ChannelKind::Event => {
+                let entry = self.channels.entry(channel).or_insert(Entry::Events { last: 0, last_time: None, dropped: 0 });
+                if let Entry::Events { last, last_time, .. } = entry {
+                    *last = publication.offset;
+                    *last_time = Some(publication.timestamp);
+                }
+                self.ring_bytes += publication.weight();
+                self.ring.push_back(publication);
+                while self.ring.len() > config.events || (self.ring_bytes > config.bytes && self.ring.len() > 1) {
+                    self.drop_oldest();
+                }
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.ring.pop_front() {
+            self.ring_bytes -= oldest.weight();
+            self.dropped = oldest.offset;
+            if let Some(Entry::Events { dropped, .. }) = self.channels.get_mut(&oldest.channel) {
+                *dropped = oldest.offset;
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The domain: one log per tenant, one writer, and readers that are positions in it.
+//!
+//! Nothing in here knows a transport, HTTP, SQL or a bus. Time comes from [`clock`] and from tokio's clock,
+//! so tests own it.
+//!
+//! ```text
+//! readings -> Aggregator -> Log  (newest value per state channel, ring of events)
+//!                            |
+//!                            +-- wake-up, one per worker -> Hub -> wakes the Readers that are due
+//!                                                                  Reader::collect: what is newer than my position?
+//! ```
+
+pub mod aggregator;
+pub mod channel;
+pub mod clock;
+pub mod cohort;
+pub mod hub;
+pub mod interval;
+pub mod log;
+pub mod position;
+pub mod publication;
+pub mod reader;
+pub mod reading;
+pub mod snapshot;

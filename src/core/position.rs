@@ -1,0 +1,133 @@
+//! The one cursor: SSE `id:`, WebSocket `cursor`, the poll body's `cursor`, `?since=` and `Last-Event-ID`.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// Short random name of one life of a log. Offsets of different epochs have nothing to do with each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch(Arc<str>);
+
+/// Longest epoch that is read from a client, in bytes; our own have 8.
+const MAX_EPOCH_BYTES: usize = 32;
+
+impl Epoch {
+    /// A new random epoch of 8 base-36 digits (41 bits: two logs that live after one another never meet).
+    pub fn random() -> Self {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        // RandomState draws from the operating system's generator.
+        let mut bits = RandomState::new().build_hasher().finish();
+        let digits: String = (0..8)
+            .map(|_| {
+                let digit = (bits % 36) as u32;
+                bits /= 36;
+                char::from_digit(digit, 36).unwrap_or('0')
+            })
+            .collect();
+        Self(digits.into())
+    }
+
+    /// Checks a name given from outside (a client, a bus).
+    ///
+    /// # Errors
+    /// [`CursorError`] unless it is `[A-Za-z0-9_-]{1,32}`.
+    pub fn parse(name: &str) -> Result<Self, CursorError> {
+        let fine = !name.is_empty()
+            && name.len() <= MAX_EPOCH_BYTES
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if fine { Ok(Self(name.into())) } else { Err(CursorError) }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A place in a log: everything up to `offset` has been given to whoever holds it.
+///
+/// As text `EPOCH:OFFSET`, or `EPOCH:OFFSET.STATE` in the one case where a subscription's interval holds a state
+/// back while a later event has gone out: then events were given up to `OFFSET`, states only up to `STATE`.
+/// Clients treat it as opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The log it belongs to.
+    pub epoch: Epoch,
+    /// Events were given up to here.
+    pub offset: u64,
+    /// States were given up to here; at most `offset`.
+    pub state: u64,
+}
+
+impl Position {
+    /// A position at which everything up to `offset` was given.
+    pub fn new(epoch: Epoch, offset: u64) -> Self {
+        Self { epoch, offset, state: offset }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.offset)?;
+        if self.state < self.offset { write!(f, ".{}", self.state) } else { Ok(()) }
+    }
+}
+
+/// A text that is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor: write it back exactly as it was received (EPOCH:OFFSET)")]
+pub struct CursorError;
+
+impl FromStr for Position {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let number = |digits: &str| -> Result<u64, CursorError> {
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(CursorError);
+            }
+            digits.parse().map_err(|_| CursorError)
+        };
+        let (epoch, rest) = text.split_once(':').ok_or(CursorError)?;
+        let epoch = Epoch::parse(epoch)?;
+        let (offset, state) = match rest.split_once('.') {
+            None => (number(rest)?, number(rest)?),
+            Some((offset, state)) => (number(offset)?, number(state)?),
+        };
+        if state > offset { Err(CursorError) } else { Ok(Self { epoch, offset, state }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(offset: u64, behind: u64) {
+            let position = Position { epoch: Epoch::random(), offset, state: offset.saturating_sub(behind) };
+            prop_assert_eq!(position.to_string().parse(), Ok(position));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            if let Ok(position) = text.parse::<Position>() {
+                prop_assert!(position.state <= position.offset);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for bad in ["", ":", "a:", ":1", "a", "a:-1", "a:+1", "a: 1", "a:1.", "a:1.2", "a:18446744073709551616", "a b:1", "a:1:2", "a:0x1"] {
+            assert_eq!(bad.parse::<Position>(), Err(CursorError), "{bad}");
+        }
+        assert!("no-such-epoch:999999999".parse::<Position>().is_ok());
+    }
+
+    #[test]
+    fn epochs_differ() {
+        assert_ne!(Epoch::random(), Epoch::random());
+    }
+}

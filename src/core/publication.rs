@@ -1,0 +1,105 @@
+//! One accepted change, with the encodings that all its readers share.
+
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{
+    channel::{Channel, ChannelKind, EventName},
+    clock,
+    position::{Epoch, Position},
+};
+
+/// Number of encodings a publication has room for; see [`Publication::encoded`].
+pub const ENCODINGS: usize = 4;
+
+/// One accepted change: immutable, shared by every reader of every transport.
+///
+/// Written by the aggregator only. `data` is the canonical JSON text (compact, keys sorted), so that the same value
+/// has the same bytes everywhere.
+pub struct Publication {
+    /// Where it was published.
+    pub channel: Channel,
+    /// `None` for a state, the event's name for an event.
+    pub event: Option<EventName>,
+    /// Its place in the log.
+    pub offset: u64,
+    /// When it was accepted.
+    pub timestamp: Timestamp,
+    /// `timestamp` as every transport writes it.
+    pub time_text: Arc<str>,
+    /// The log it belongs to.
+    pub epoch: Epoch,
+    /// The value, one line of JSON.
+    pub data: Bytes,
+    /// When the aggregator made it, for the delivery latency.
+    pub made: std::time::Instant,
+    encodings: [OnceLock<Bytes>; ENCODINGS],
+    attachment: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Publication {
+    /// A change that the aggregator accepted at `timestamp`.
+    pub fn new(
+        epoch: Epoch,
+        channel: Channel,
+        event: Option<EventName>,
+        offset: u64,
+        timestamp: Timestamp,
+        data: Bytes,
+    ) -> Self {
+        Self {
+            epoch,
+            channel,
+            event,
+            offset,
+            timestamp,
+            time_text: clock::rfc3339(timestamp).into(),
+            data,
+            made: std::time::Instant::now(),
+            encodings: Default::default(),
+            attachment: OnceLock::new(),
+        }
+    }
+
+    /// Whether it is a state or an event.
+    pub fn kind(&self) -> ChannelKind {
+        if self.event.is_some() { ChannelKind::Event } else { ChannelKind::State }
+    }
+
+    /// The bytes in slot `slot` (below [`ENCODINGS`]), made by `encode` on first use and shared from then on.
+    ///
+    /// The slots belong to the transports (`protocol::wire` lists them); the core only keeps the bytes.
+    pub fn encoded(&self, slot: usize, encode: impl FnOnce(&Self) -> Bytes) -> &Bytes {
+        self.encodings[slot].get_or_init(|| encode(self))
+    }
+
+    /// One value of any type that lives as long as the publication, made on first use.
+    ///
+    /// # Panics
+    /// When two callers attach different types: there is one user, the poll transport.
+    pub fn attached<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Arc<T> {
+        let any = self.attachment.get_or_init(|| Arc::new(make(self)));
+        Arc::clone(any).downcast().expect("one type of attachment")
+    }
+
+    /// The position of somebody who has been given everything up to this.
+    pub fn own_cursor(&self) -> Position {
+        Position::new(self.epoch.clone(), self.offset)
+    }
+
+    /// Bytes it holds in the ring, encodings left out.
+    pub fn weight(&self) -> usize {
+        self.data.len() + self.channel.as_str().len() + size_of::<Self>()
+    }
+}
+
+impl std::fmt::Debug for Publication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{} {}", self.channel, self.offset, String::from_utf8_lossy(&self.data))
+    }
+}

@@ -1,0 +1,513 @@
+//! The positions of one client: what is due, and nothing queued.
+//!
+//! A transport opens a [`Reader`], subscribes, and whenever its socket can take something calls [`Reader::collect`].
+//! What it gets is read at that moment: of a state the newest value, of events all since its position, and a gap where
+//! the log no longer reaches back. The cursor of each delivery covers exactly what the client has been given.
+
+use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    channel::{Channel, Selector},
+    cohort::Member,
+    hub::{Due, Hub},
+    log::{Events, Log},
+    position::Position,
+    publication::Publication,
+};
+
+/// Takes what [`Reader::collect`] finds.
+pub trait Sink {
+    /// A state or event. `cursor` is `None` when it is the publication's own offset, so that the shared bytes fit.
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>);
+    /// Events of `channels` are gone; everything up to `cursor` is lost or given, fresh state follows.
+    fn gap(&mut self, channels: &[Channel], cursor: Position);
+}
+
+/// What was given and what was skipped in one [`Reader::collect`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Publications given.
+    pub delivered: usize,
+    /// State versions skipped because a newer one was there.
+    pub conflated: u64,
+    /// Gaps told.
+    pub gaps: usize,
+    /// The budget ran out: more is due now.
+    pub more: bool,
+}
+
+/// In which order a reader that resumes is given what it missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Newest states, then missed events (WebSocket).
+    StatesFirst,
+    /// Missed events, then newest states (SSE).
+    EventsFirst,
+}
+
+/// How a cursor that a client brought fits this log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Nothing is missing: go on from here.
+    Replay(Position),
+    /// Something is lost, or can't be known; start from what there is.
+    Reset(ResetReason),
+}
+
+/// Why a resume is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetReason {
+    /// The cursor belongs to a log that was lost. All events of this log are new to its holder.
+    EpochChanged,
+    /// Some of the events since are no longer kept. Those that are will follow.
+    TooOld,
+    /// Not a cursor of this server, or one that it never gave.
+    UnknownCursor,
+}
+
+impl ResetReason {
+    /// As clients read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::TooOld => "too_old",
+            Self::UnknownCursor => "unknown_cursor",
+        }
+    }
+}
+
+/// Judges a cursor for a reader of `selectors`: the verdict, and the position from which events are read.
+///
+/// After a lost epoch that is the log's beginning (its holder saw none of the new log's events), for one that is too
+/// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now.
+pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
+    let head = log.head();
+    let now = Position::new(log.epoch().clone(), head);
+    let Ok(position) = cursor.parse::<Position>() else {
+        return (Resume::Reset(ResetReason::UnknownCursor), now);
+    };
+    if position.epoch != *log.epoch() {
+        return (Resume::Reset(ResetReason::EpochChanged), Position::new(log.epoch().clone(), 0));
+    }
+    if position.offset > head {
+        return (Resume::Reset(ResetReason::UnknownCursor), now);
+    }
+    let wanted = |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
+    if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() {
+        (Resume::Replay(position.clone()), position)
+    } else {
+        (Resume::Reset(ResetReason::TooOld), position)
+    }
+}
+
+/// One client's subscriptions and positions. Belongs to the thread of its [`Hub`].
+#[derive(Debug)]
+pub struct Reader {
+    hub: Rc<Hub>,
+    slot: u32,
+    subscriptions: Vec<Option<Subscription>>,
+    /// Events were given up to here, as far as a cursor was handed out.
+    given: u64,
+    order: CatchUp,
+    /// A resume is not through yet: states are owed since this position.
+    owed_since: Option<u64>,
+    due: Vec<Due>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    selector: Selector,
+    topic: usize,
+    interval: Duration,
+    /// The newest state given.
+    state: u64,
+    /// Versions that the hub had seen then.
+    versions: u64,
+    /// Events were given up to here.
+    events: u64,
+    paused: bool,
+}
+
+impl Subscription {
+    fn held_at(&self, hub: &Hub, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
+        match &self.selector {
+            Selector::Exact(_) => Some(hub.changed(self.topic)).filter(|changed| *changed > self.state),
+            Selector::Below(_) => hub.log().first_state_after(self.state, covered).filter(|at| *at <= hub.seen()),
+        }
+    }
+}
+
+impl Reader {
+    /// A reader without subscriptions, at the present.
+    pub fn open(hub: &Rc<Hub>, order: CatchUp) -> Self {
+        hub.catch_up();
+        Self {
+            slot: hub.enter(),
+            hub: Rc::clone(hub),
+            subscriptions: Vec::new(),
+            given: 0,
+            order,
+            owed_since: None,
+            due: Vec::new(),
+        }
+    }
+
+    /// The hub it is woken by.
+    pub fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
+    /// Who is woken when something is due, a deadline passes or the server drains.
+    pub fn set_waker(&self, waker: &Waker) {
+        self.hub.set_waker(self.slot, waker);
+    }
+
+    /// Wakes at `at` at the latest. Replaces an earlier call's time.
+    pub fn set_deadline(&self, at: Instant) {
+        self.hub.set_deadline(self.slot, at);
+    }
+
+    /// Whether [`Reader::collect`] has something to give.
+    pub fn has_due(&self) -> bool {
+        self.hub.has_due(self.slot)
+    }
+
+    /// Waits until something is due, the server drains, or `deadline`. For handlers; bodies use [`Reader::set_waker`].
+    pub async fn changed(&self, deadline: Instant) {
+        self.set_deadline(deadline);
+        std::future::poll_fn(|cx| {
+            self.set_waker(cx.waker());
+            if self.has_due() || self.hub.is_draining() || Instant::now() >= deadline {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Number of subscriptions.
+    pub fn active(&self) -> usize {
+        self.subscriptions.iter().flatten().count()
+    }
+
+    /// Whether this very selector is subscribed.
+    pub fn is_subscribed(&self, selector: &Selector) -> bool {
+        self.find(selector).is_some()
+    }
+
+    /// Subscribes: the newest states are due at once, then changes, not more often than `interval` each. Events are
+    /// due from `since` on, or from now. Subscribing again changes the interval and gives the states again.
+    pub fn subscribe(&mut self, selector: Selector, interval: Duration, since: Option<&Position>) {
+        self.start(selector, interval, since, 0);
+    }
+
+    /// Goes on with a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the
+    /// holder of `since` has already are not given again.
+    pub fn go_on(&mut self, selector: Selector, interval: Duration, since: &Position) {
+        self.start(selector, interval, Some(since), since.state);
+    }
+
+    fn start(&mut self, selector: Selector, interval: Duration, since: Option<&Position>, state: u64) {
+        self.hub.catch_up();
+        let mut events = since.map_or(self.hub.seen(), |since| since.offset);
+        if let Some(again) = self.find(&selector) {
+            // What it was not yet given stays due.
+            if let Some(before) = self.remove(again)
+                && since.is_none()
+            {
+                events = before.events;
+            }
+        }
+        let number = match self.subscriptions.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.subscriptions.push(None);
+                self.subscriptions.len() - 1
+            }
+        };
+        let member = self.member(number);
+        let topic = self.hub.join(&selector, member, interval);
+        let versions = self.hub.latest(topic).1;
+        self.subscriptions[number] =
+            Some(Subscription { selector, topic, interval, state, versions, events, paused: false });
+        self.hub.mark(member, true, events < self.hub.seen());
+        if let Some(since) = since {
+            self.given = self.given.max(since.offset);
+            if since.offset < self.hub.seen() {
+                self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
+            }
+        }
+    }
+
+    /// Ends a subscription; false if there was none.
+    pub fn unsubscribe(&mut self, selector: &Selector) -> bool {
+        self.find(selector).and_then(|number| self.remove(number)).is_some()
+    }
+
+    /// Stops deliveries of a subscription; false if there is none.
+    pub fn pause(&mut self, selector: &Selector) -> bool {
+        self.set_paused(selector, true)
+    }
+
+    /// Starts them again: the newest state and the events missed are due at once. False if there is none.
+    pub fn resume(&mut self, selector: &Selector) -> bool {
+        self.set_paused(selector, false)
+    }
+
+    /// Gives `sink` what is due, in the order of the log, at most about `budget` bytes of events.
+    pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        self.hub.take_due(self.slot, &mut due);
+        let mut collected = Collected::default();
+        if !due.is_empty() {
+            self.collect_due(&mut due, budget, sink, &mut collected);
+        }
+        self.due = due;
+        collected
+    }
+
+    fn collect_due(&mut self, due: &mut Vec<Due>, budget: usize, sink: &mut impl Sink, collected: &mut Collected) {
+        let ceiling = self.hub.seen();
+        due.retain(|due| {
+            self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
+        });
+        let events = self.take_events(due, ceiling, budget, sink, collected);
+        let unfinished = events.through < ceiling;
+        let catching_up = self.owed_since.is_some();
+        if catching_up && unfinished && self.order == CatchUp::EventsFirst {
+            // The states wait until the events are through.
+            for due in due.iter().filter(|due| due.state) {
+                self.hub.mark(self.member(due.subscription as usize), true, false);
+            }
+        } else {
+            self.give_states(due, &events, ceiling, catching_up, sink, collected);
+            if catching_up {
+                self.owed_since = None;
+            }
+        }
+        self.give_events(&events, u64::MAX, unfinished, sink, collected);
+    }
+
+    /// Reads the events that are due and moves the subscriptions' positions; tells a gap.
+    fn take_events(
+        &mut self,
+        due: &mut Vec<Due>,
+        ceiling: u64,
+        budget: usize,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) -> Given {
+        let positions = due.iter().filter(|due| due.event);
+        let Some(from) = positions.filter_map(|due| self.get(due.subscription).map(|s| s.events)).min() else {
+            return Given { through: ceiling, ..Given::default() };
+        };
+        let wanted = |channel: &Channel, offset| {
+            self.deciding(channel).is_some_and(|(_, subscription)| !subscription.paused && offset > subscription.events)
+        };
+        let Events { events, through, lost } = self.hub.log().events_after(from, ceiling, budget, wanted);
+        for subscription in self.subscriptions.iter_mut().flatten().filter(|s| !s.paused) {
+            subscription.events = subscription.events.max(through);
+        }
+        if through < ceiling {
+            collected.more = true;
+            if let Some(event) = due.iter().find(|due| due.event) {
+                self.hub.mark(self.member(event.subscription as usize), false, true);
+            }
+        }
+        if !lost.is_empty() {
+            collected.gaps += 1;
+            let before_events = events.first().map_or(through, |event| event.offset - 1);
+            self.given = self.given.max(before_events);
+            sink.gap(&lost, Position::new(self.hub.log().epoch().clone(), self.given));
+            // Fresh state follows.
+            for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
+                if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
+                    subscription.state = 0;
+                    match due.iter_mut().find(|due| due.subscription == number as u32) {
+                        Some(due) => due.state = true,
+                        None => due.push(Due { subscription: number as u32, state: true, event: false }),
+                    }
+                }
+            }
+        }
+        Given { events, next: 0.into(), through }
+    }
+
+    fn give_states(
+        &mut self,
+        due: &[Due],
+        events: &Given,
+        ceiling: u64,
+        catching_up: bool,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        let mut states: Vec<Arc<Publication>> = Vec::new();
+        for due in due.iter().filter(|due| due.state) {
+            self.take_states(due.subscription, &mut states, collected);
+        }
+        let held = self.held(due);
+        states.sort_by_key(|state| state.offset);
+        let events_first = catching_up && self.order == CatchUp::EventsFirst;
+        let unfinished = events.through < ceiling;
+        if events_first {
+            self.give_events(events, u64::MAX, unfinished, sink, collected);
+        }
+        for state in &states {
+            if !catching_up {
+                self.give_events(events, state.offset, unfinished, sink, collected);
+            }
+            // Never past an event that is still to come.
+            let limit = events.peek().map_or(events.through, |event| event.offset - 1).min(ceiling);
+            self.given = self.given.max(state.offset.min(limit));
+            self.give(state, self.given, held, sink, collected);
+        }
+    }
+
+    fn give_events(
+        &mut self,
+        events: &Given,
+        before: u64,
+        unfinished: bool,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        // While a resume takes several rounds, the states since its cursor are owed, and each cursor says so.
+        let owed = if unfinished { self.owed_since } else { None };
+        while let Some(event) = events.peek().filter(|event| event.offset < before) {
+            self.given = self.given.max(event.offset);
+            self.give(event, event.offset, owed, sink, collected);
+            events.next.set(events.next.get() + 1);
+        }
+    }
+
+    /// Hands out one publication with a cursor that covers events up to `events` and states up to `states`.
+    fn give(
+        &self,
+        publication: &Arc<Publication>,
+        events: u64,
+        states: Option<u64>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        collected.delivered += 1;
+        let states = states.unwrap_or(u64::MAX).min(events);
+        let own = publication.offset == events && states == events;
+        let cursor = (!own).then(|| Position { epoch: self.hub.log().epoch().clone(), offset: events, state: states });
+        sink.publication(publication, cursor);
+    }
+
+    fn take_states(&mut self, number: u32, states: &mut Vec<Arc<Publication>>, collected: &mut Collected) {
+        let Some(subscription) = self.get(number) else { return };
+        let (latest, versions) = self.hub.latest(subscription.topic);
+        let state = match &subscription.selector {
+            Selector::Exact(_) => match latest {
+                Some(latest) if latest.offset > subscription.state => {
+                    let offset = latest.offset;
+                    states.push(latest);
+                    offset
+                }
+                _ => subscription.state,
+            },
+            Selector::Below(_) => {
+                let mine = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == number);
+                let found = self.hub.log().states_after(subscription.state, mine);
+                let newest = found.iter().map(|state| state.offset).max();
+                states.extend(found);
+                newest.unwrap_or(subscription.state).max(subscription.state)
+            }
+        };
+        if let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) {
+            if matches!(subscription.selector, Selector::Exact(_)) {
+                collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
+            }
+            subscription.state = state;
+            subscription.versions = versions;
+        }
+    }
+
+    /// The last offset before the first state that an interval holds back.
+    fn held(&self, due: &[Due]) -> Option<u64> {
+        let waits = |number: usize| !due.iter().any(|due| due.state && due.subscription as usize == number);
+        self.subscriptions
+            .iter()
+            .enumerate()
+            .filter_map(|(number, s)| s.as_ref().map(|s| (number, s)))
+            .filter(|(number, s)| !s.interval.is_zero() && !s.paused && waits(*number))
+            .filter_map(|(number, s)| {
+                s.held_at(&self.hub, |channel| self.deciding(channel).is_some_and(|(d, _)| d as usize == number))
+            })
+            .min()
+            .map(|first| first - 1)
+    }
+
+    /// The subscription that decides about `channel`: the one that names it most closely.
+    fn deciding(&self, channel: &Channel) -> Option<(u32, &Subscription)> {
+        self.subscriptions
+            .iter()
+            .enumerate()
+            .filter_map(|(number, s)| s.as_ref().map(|s| (number as u32, s)))
+            .filter(|(_, s)| s.selector.matches(channel))
+            .max_by_key(|(_, s)| s.selector.closeness())
+    }
+
+    fn set_paused(&mut self, selector: &Selector, paused: bool) -> bool {
+        let Some(number) = self.find(selector) else { return false };
+        let member = self.member(number);
+        if let Some(subscription) = &mut self.subscriptions[number] {
+            subscription.paused = paused;
+            if !paused {
+                self.hub.catch_up();
+                subscription.state = 0;
+                self.hub.mark(member, true, subscription.events < self.hub.seen());
+            }
+        }
+        true
+    }
+
+    fn remove(&mut self, number: usize) -> Option<Subscription> {
+        let subscription = self.subscriptions.get_mut(number)?.take()?;
+        self.hub.part(subscription.topic, self.member(number));
+        Some(subscription)
+    }
+
+    fn find(&self, selector: &Selector) -> Option<usize> {
+        self.subscriptions.iter().position(|s| s.as_ref().is_some_and(|s| s.selector == *selector))
+    }
+
+    fn get(&self, number: u32) -> Option<&Subscription> {
+        self.subscriptions.get(number as usize)?.as_ref()
+    }
+
+    fn member(&self, number: usize) -> Member {
+        Member { slot: self.slot, subscription: number as u32 }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        for number in 0..self.subscriptions.len() {
+            self.remove(number);
+        }
+        self.hub.leave(self.slot);
+    }
+}
+
+/// Events that were read and are handed out in between states.
+#[derive(Debug, Default)]
+struct Given {
+    events: Vec<Arc<Publication>>,
+    next: std::cell::Cell<usize>,
+    through: u64,
+}
+
+impl Given {
+    fn peek(&self) -> Option<&Arc<Publication>> {
+        self.events.get(self.next.get())
+    }
+}

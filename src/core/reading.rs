@@ -1,0 +1,99 @@
+//! What goes into the aggregator: readings, and why one is refused.
+
+use serde_json::{Map, Value};
+
+use super::channel::{Channel, EventName};
+
+/// One thing that somebody measured or reported.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// A value of a state channel.
+    Value {
+        /// The channel it replaces the value of.
+        channel: Channel,
+        /// The new value, or with `merge` the fields that change.
+        data: Map<String, Value>,
+        /// Keep the top-level fields that `data` does not name. A named field is replaced whole, `null` included.
+        merge: bool,
+    },
+    /// An event of an event channel.
+    Event {
+        /// The channel it is appended to.
+        channel: Channel,
+        /// What happened.
+        event: EventName,
+        /// Its details: an object.
+        data: Map<String, Value>,
+    },
+}
+
+impl Reading {
+    /// A whole value.
+    pub fn value(channel: Channel, data: Map<String, Value>) -> Self {
+        Self::Value { channel, data, merge: false }
+    }
+
+    /// The channel it goes to.
+    pub fn channel(&self) -> &Channel {
+        match self {
+            Self::Value { channel, .. } | Self::Event { channel, .. } => channel,
+        }
+    }
+}
+
+/// Who hands in a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A part of this program; may write the built-in channels.
+    Internal,
+    /// A client.
+    Pushed,
+}
+
+/// Why a reading was not accepted. Each is something the sender can act on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A channel that only the server itself writes.
+    #[error("{0:?} is a built-in channel and can't be pushed over")]
+    BuiltIn(Channel),
+    /// A value for an event channel, or an event for a state channel.
+    #[error("{channel:?} is {} channel: {}", .is_state.then_some("a state").unwrap_or("an event"), .is_state.then_some("push a value, without \"event\"").unwrap_or("push an event, with \"event\""))]
+    OtherKind {
+        /// The channel.
+        channel: Channel,
+        /// What it is.
+        is_state: bool,
+    },
+    /// The tenant has as many channels as it may.
+    #[error("this tenant has {0} channels, which is the limit")]
+    TooManyChannels(usize),
+    /// The value is larger than a client would be sent.
+    #[error("the value of {channel:?} would be {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The channel.
+        channel: Channel,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The channels that every server has. Nobody but the server writes them.
+pub const BUILT_IN: [&str; 12] = [
+    "metrics",
+    "metrics.infrastructure",
+    "metrics.api",
+    "metrics.database",
+    "metrics.business",
+    "metrics.orders",
+    "metrics.revenue",
+    "metrics.users_online",
+    "orders",
+    "alerts",
+    "dashboards",
+    "system",
+];
+
+/// The built-in channels that carry events.
+pub const BUILT_IN_EVENTS: [&str; 4] = ["orders", "alerts", "dashboards", "system"];

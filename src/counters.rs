@@ -1,0 +1,190 @@
+//! The server's own numbers: plain atomics that anybody may count with, and nobody waits for.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// The number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Level(AtomicI64);
+
+impl Level {
+    /// Adds `n`, which may be negative; answers the new level.
+    pub fn add(&self, n: i64) -> i64 {
+        self.0.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    /// Sets it.
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The level now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the latency buckets, in seconds.
+pub const LATENCY_BUCKETS: [f64; 12] = [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
+
+/// A latency histogram with [`LATENCY_BUCKETS`].
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [AtomicU64; LATENCY_BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Latency {
+    /// Counts `times` observations of `elapsed`.
+    pub fn observe(&self, elapsed: std::time::Duration, times: u64) {
+        let seconds = elapsed.as_secs_f64();
+        let bucket = LATENCY_BUCKETS.partition_point(|bound| *bound < seconds);
+        self.buckets[bucket].fetch_add(times, Ordering::Relaxed);
+        self.micros.fetch_add((elapsed.as_micros() as u64).saturating_mul(times), Ordering::Relaxed);
+    }
+
+    /// Sum in seconds, count, and for each bound how many were in its bucket (not cumulative; the last has no bound).
+    pub fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
+        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+        let bounds = LATENCY_BUCKETS.into_iter().chain([f64::MAX]);
+        let sum = self.micros.load(Ordering::Relaxed) as f64 / 1e6;
+        (sum, counts.iter().sum(), bounds.zip(counts).collect())
+    }
+}
+
+/// The ways out, as `/metrics` labels them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// Server-Sent Events.
+    Sse,
+    /// A held poll.
+    LongPoll,
+    /// A poll answered at once.
+    Poll,
+}
+
+impl Transport {
+    /// Every transport.
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Sse, Self::LongPoll, Self::Poll];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::LongPoll => "long_poll",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// What is counted per transport.
+#[derive(Debug, Default)]
+pub struct TransportCounters {
+    /// Open now.
+    pub connections: Level,
+    /// Opened since the start.
+    pub opened: Count,
+    /// States and events handed to clients.
+    pub deliveries: Count,
+    /// State versions skipped because a newer one was there.
+    pub conflations: Count,
+    /// Gaps told.
+    pub gaps: Count,
+    /// From the aggregator's acceptance until the bytes were handed to the socket.
+    pub delivery_latency: Latency,
+}
+
+/// All counters of one server.
+#[derive(Debug, Default)]
+pub struct Counters {
+    transports: [TransportCounters; Transport::ALL.len()],
+    /// Readings accepted.
+    pub accepted: Count,
+    /// Readings refused.
+    pub refused: Count,
+    /// From the arrival of a push until its changes are in the log.
+    pub publish_latency: Latency,
+    /// Messages of WebSocket clients that were answered with an error.
+    pub bad_messages: Count,
+    /// Polls answered 304.
+    pub not_modified: Count,
+    /// Connections refused because a limit was reached.
+    pub refused_connections: Count,
+    /// Milliseconds by which the slowest worker's timer was late in the last second.
+    pub lag_ms: Level,
+    /// Host CPU in permille, for the load level.
+    pub cpu_permille: Level,
+}
+
+impl Counters {
+    /// The counters of one transport.
+    pub fn of(&self, transport: Transport) -> &TransportCounters {
+        &self.transports[transport as usize]
+    }
+
+    /// Open streams: WebSockets, event streams and held polls.
+    pub fn streams(&self) -> i64 {
+        Transport::ALL.iter().map(|transport| self.of(*transport).connections.get()).sum()
+    }
+
+    /// `normal`, `high` or `critical`, from the measured CPU and the lag of the workers.
+    pub fn load(&self) -> &'static str {
+        match (self.cpu_permille.get(), self.lag_ms.get()) {
+            (980.., _) | (_, 1_000..) => "critical",
+            (850.., _) | (_, 100..) => "high",
+            _ => "normal",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_latency_falls_into_the_bucket_that_bounds_it() {
+        let latency = Latency::default();
+        latency.observe(Duration::from_micros(100), 1);
+        latency.observe(Duration::from_micros(101), 2);
+        latency.observe(Duration::from_secs(60), 1);
+        let (sum, count, buckets) = latency.read();
+        assert_eq!(count, 4);
+        assert!((sum - 60.000_302).abs() < 1e-9, "{sum}");
+        assert_eq!((buckets[0].1, buckets[1].1, buckets[12].1), (1, 2, 1));
+    }
+
+    #[test]
+    fn load_is_the_worse_of_cpu_and_lag() {
+        let counters = Counters::default();
+        assert_eq!(counters.load(), "normal");
+        counters.lag_ms.set(150);
+        assert_eq!(counters.load(), "high");
+        counters.cpu_permille.set(990);
+        assert_eq!(counters.load(), "critical");
+    }
+}

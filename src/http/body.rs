@@ -1,0 +1,56 @@
+//! Reading a request's body: bounded in size and in time.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::problem::Problem;
+use crate::protocol::error::Code;
+
+/// Bounds of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyConfig {
+    /// Largest body, in bytes. Default 1 MiB.
+    pub max_bytes: usize,
+    /// Longest time from its first byte to its last. Default 15 s.
+    pub timeout: Duration,
+}
+
+/// Reads the whole body.
+///
+/// # Errors
+/// 413 when it is larger than allowed (at once, if its length was announced), 408 when it takes too long, 415 when it
+/// is compressed, 400 when it breaks off. The connection is closed then, for the rest was not read.
+pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body is larger than {} bytes", config.max_bytes);
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
+    };
+    if let Some(coding) = request.headers().get(header::CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let detail = "a compressed body is not understood: send it plain";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, detail).and_close());
+    }
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > config.max_bytes as u64) {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off").and_close())?;
+            if body.len() + chunk.len() > config.max_bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(config.timeout, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body took longer than {} s", config.timeout.as_secs());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
+    })
+}

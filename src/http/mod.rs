@@ -1,0 +1,17 @@
+//! HTTP: errors, limits, and the plain routes. The streams are in `transport`.
+
+pub mod access;
+pub mod assets;
+pub mod body;
+pub mod channels;
+pub mod encoding;
+pub mod health;
+pub mod metrics_page;
+pub mod middleware;
+pub mod orders;
+pub mod pages;
+pub mod problem;
+pub mod push;
+pub mod route;
+pub mod state;
+pub mod telemetry;

@@ -1,0 +1,178 @@
+//! The one place that turns an error into an HTTP answer (RFC 9457), and where a status is chosen.
+//!
+//! ```json
+//! {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no channel \"x\"",
+//!  "code":"RESOURCE_NOT_FOUND","instance":"<request id>"}
+//! ```
+
+use std::{fmt, time::Duration};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{core::reading::Refusal, protocol::error::Code};
+
+/// Media type of a problem.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// An error as a client gets it: a stable code, a status, and a sentence that says what to do.
+///
+/// Holds nothing internal: what went wrong inside belongs into the log, under the request's id.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The stable code.
+    pub code: Code,
+    /// For people.
+    pub detail: String,
+    /// When it may be tried again.
+    pub retry_after: Option<Duration>,
+    /// The methods that the path has, on a 405.
+    pub allow: Option<&'static str>,
+    /// The answer tells how to upgrade.
+    pub upgrade: bool,
+    /// The connection can't be used again: the body was not read to its end.
+    pub close: bool,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<&'a str>,
+    #[serde(rename = "retryAfter", skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// Any problem.
+    pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, code, detail, retry_after: None, allow: None, upgrade: false, close: false }
+    }
+
+    /// 400.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail)
+    }
+
+    /// 403.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::ResourceNotFound, detail)
+    }
+
+    /// 405, with the methods the path has.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path answers to {allow}");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidMessage, detail) }
+    }
+
+    /// 429.
+    pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
+        Self { retry_after: Some(retry_after), ..problem }
+    }
+
+    /// 503.
+    pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, detail);
+        Self { retry_after: Some(retry_after), ..problem }
+    }
+
+    /// 500. `reason` goes to the log only.
+    pub fn internal(reason: &str) -> Self {
+        tracing::error!(reason, "internal error");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, "something failed inside; the log knows more under this id")
+    }
+
+    /// A WebSocket path that was not asked properly: 400 for a handshake with a fault, 426 for none.
+    pub fn upgrade_required(fault: &str, tried: bool) -> Self {
+        let status = if tried { StatusCode::BAD_REQUEST } else { StatusCode::UPGRADE_REQUIRED };
+        let detail = format!("this is a WebSocket endpoint (RFC 6455, version 13): {fault}");
+        Self { upgrade: true, ..Self::new(status, Code::InvalidMessage, detail) }
+    }
+
+    /// The same problem, after which the connection is closed.
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The JSON text, with the request's id.
+    pub fn to_json(&self, instance: Option<&str>) -> String {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            instance,
+            retry_after: self.retry_after.map(|after| after.as_secs().max(1)),
+        };
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+
+    /// The answer, with the request's id.
+    pub fn to_response(&self, instance: Option<&str>) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(after) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        if self.upgrade {
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            if self.status == StatusCode::UPGRADE_REQUIRED {
+                response.insert_header((header::UPGRADE, "websocket"));
+            }
+        }
+        if self.close {
+            response.force_close();
+        }
+        response.body(self.to_json(instance))
+    }
+}
+
+impl From<&Refusal> for Problem {
+    fn from(refusal: &Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::BuiltIn(_) => Self::forbidden(detail),
+            Refusal::OtherKind { .. } => Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail),
+            Refusal::TooManyChannels(_) => Self::too_many(detail, Duration::from_secs(60)),
+            Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status.as_u16(), self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.to_response(None)
+    }
+}

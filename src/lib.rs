@@ -1,0 +1,2 @@
+//! tricast
+pub mod core;

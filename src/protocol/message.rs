@@ -1,0 +1,167 @@
+//! JSON messages: what the server says on a WebSocket, and the parts that other transports share.
+
+use std::fmt::{Display, Write};
+
+use serde::Serialize;
+
+use super::error::Code;
+use crate::core::{publication::Publication, snapshot::SNAPSHOT};
+
+/// A state or event as the WebSocket sends it.
+///
+/// ```json
+/// {"type":"metric","channel":"metrics.checkout","timestamp":"...Z","data":{...},"cursor":"k3f9x2ab:17"}
+/// {"type":"event","channel":"orders","event":"order_created","data":{...},"timestamp":"...Z","cursor":"k3f9x2ab:18"}
+/// ```
+pub fn publication(publication: &Publication, cursor: impl Display) -> String {
+    let channel = publication.channel.as_str();
+    let data = String::from_utf8_lossy(&publication.data);
+    let time = &publication.time_text;
+    match &publication.event {
+        None => {
+            let kind = if channel == SNAPSHOT { "metrics" } else { "metric" };
+            format!(
+                r#"{{"type":"{kind}","channel":"{channel}","timestamp":"{time}","data":{data},"cursor":"{cursor}"}}"#
+            )
+        }
+        Some(event) => {
+            let event = event.as_str();
+            format!(
+                r#"{{"type":"event","channel":"{channel}","event":"{event}","data":{data},"timestamp":"{time}","cursor":"{cursor}"}}"#
+            )
+        }
+    }
+}
+
+/// An event as the poll body lists it: the fields of the WebSocket message without `type`.
+pub fn listed_event(publication: &Publication, cursor: impl Display) -> String {
+    let mut text = String::with_capacity(publication.data.len() + 160);
+    let event = publication.event.as_ref().map_or("", |event| event.as_str());
+    // Writing to a String can't fail.
+    let _ = write!(
+        text,
+        r#"{{"channel":"{}","event":"{event}","data":{},"timestamp":"{}","cursor":"{cursor}"}}"#,
+        publication.channel,
+        String::from_utf8_lossy(&publication.data),
+        publication.time_text
+    );
+    text
+}
+
+/// What the server says besides publications. Field names are those of the contract, section 2.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[expect(missing_docs, reason = "the contract documents each field by its name")]
+pub enum ServerMessage<'a> {
+    Connected {
+        connection_id: &'a str,
+        timestamp: String,
+        server_version: &'a str,
+        capabilities: &'a [&'a str],
+        cursor: String,
+        heartbeat_interval: u64,
+    },
+    Subscribed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        channels: Vec<SubscribedChannel>,
+        active_subscriptions: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'static str>,
+    },
+    Unsubscribed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        channels: Vec<String>,
+        active_subscriptions: usize,
+    },
+    Paused {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        channels: Vec<String>,
+        reason: &'static str,
+    },
+    Resumed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        channels: Vec<String>,
+        reason: &'static str,
+    },
+    Gap {
+        channels: Vec<&'a str>,
+        cursor: String,
+    },
+    Response {
+        request_id: RequestId,
+        status: &'static str,
+        data: serde_json::Value,
+    },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        code: Code,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        details: Option<serde_json::Value>,
+    },
+    Ping {
+        timestamp: String,
+        server_load: &'static str,
+    },
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        latency: Option<f64>,
+        timestamp: String,
+    },
+    Configured {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        settings: Settings,
+    },
+    Disconnecting {
+        reason: &'a str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reconnect_after: Option<f64>,
+    },
+}
+
+/// The id a client gave its message, given back unchanged: a string of at most 128 bytes, or a number.
+pub type RequestId = serde_json::Value;
+
+/// One line of `subscribed`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the contract documents each field by its name")]
+pub struct SubscribedChannel {
+    pub name: String,
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+}
+
+/// The heartbeat in force on one connection, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the contract documents each field by its name")]
+pub struct Settings {
+    pub heartbeat_interval: u64,
+    pub heartbeat_timeout: u64,
+}
+
+impl ServerMessage<'_> {
+    /// The message as text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            // Only strings, numbers and checked JSON go in.
+            tracing::error!(%error, "a server message did not serialise");
+            String::from(r#"{"type":"error","code":"SERVER_ERROR","message":"see the server's log"}"#)
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! Wire shapes that the transports share: messages, error codes, close codes.
+
+pub mod close;
+pub mod error;
+pub mod message;
+
+/// The WebSocket subprotocol, accepted when a client offers it.
+pub const SUBPROTOCOL: &str = "tricast.v1";
+
+/// Version of this server, as `connected` and `/healthz` tell it.
+pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Slots of [`crate::core::publication::Publication::encoded`], one for each shared encoding.
+pub mod slot {
+    /// A whole WebSocket text frame.
+    pub const WEBSOCKET: usize = 0;
+    /// A whole WebSocket text frame, compressed (RFC 7692).
+    pub const WEBSOCKET_DEFLATED: usize = 1;
+    /// A whole block of an event stream.
+    pub const SSE: usize = 2;
+    /// An event as the poll body lists it.
+    pub const POLL_EVENT: usize = 3;
+}

@@ -1,0 +1,347 @@
+//! WebSocket frames (RFC 6455, section 5) with permessage-deflate (RFC 7692). Pure: bytes in, messages out.
+//!
+//! Strict where the standard says so, and careful with memory: a length is judged when it is announced, before a byte
+//! of the payload is kept; text is checked as it arrives.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::deflate;
+use crate::protocol::close::{CloseReason, may_be_sent};
+
+/// Text frame, also the first of a fragmented message.
+pub const TEXT: u8 = 1;
+/// Binary frame.
+pub const BINARY: u8 = 2;
+/// Close.
+pub const CLOSE: u8 = 8;
+/// Ping.
+pub const PING: u8 = 9;
+/// Pong.
+pub const PONG: u8 = 10;
+
+/// Largest payload of a control frame (section 5.5).
+const MAX_CONTROL: u64 = 125;
+
+/// What a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole text message.
+    Text(String),
+    /// A whole binary message.
+    Binary(Vec<u8>),
+    /// A ping, to be answered with the same bytes.
+    Ping(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// The closing handshake: code and text, if any.
+    Close(Option<(u16, String)>),
+}
+
+/// Why the connection has to be failed (section 7.1.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// 1002.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// 1007.
+    #[error("the text is not UTF-8")]
+    NotUtf8,
+    /// 1009.
+    #[error("the message is larger than {0} bytes")]
+    TooBig(usize),
+}
+
+impl FrameError {
+    /// The close code that tells it.
+    pub fn close_reason(self) -> CloseReason {
+        match self {
+            Self::Protocol(_) => CloseReason::ProtocolError,
+            Self::NotUtf8 => CloseReason::BadData,
+            Self::TooBig(_) => CloseReason::TooBig,
+        }
+    }
+}
+
+/// Reads the frames of one client.
+#[derive(Debug)]
+pub struct Decoder {
+    max_message: usize,
+    deflate: bool,
+    input: BytesMut,
+    frame: Option<Header>,
+    /// The data message that is being put together.
+    message: Option<Message>,
+    control: Vec<u8>,
+    failed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    fin: bool,
+    opcode: u8,
+    mask: [u8; 4],
+    /// Bytes of the payload still to come.
+    left: u64,
+    /// Position in the mask.
+    phase: usize,
+}
+
+#[derive(Debug)]
+struct Message {
+    opcode: u8,
+    compressed: bool,
+    data: Vec<u8>,
+    /// Up to here the text is known to be UTF-8.
+    checked: usize,
+}
+
+impl Decoder {
+    /// A decoder for messages of at most `max_message` bytes (0: no limit); `deflate` when it was negotiated.
+    pub fn new(max_message: usize, deflate: bool) -> Self {
+        Self {
+            max_message: if max_message == 0 { usize::MAX } else { max_message },
+            deflate,
+            input: BytesMut::new(),
+            frame: None,
+            message: None,
+            control: Vec::new(),
+            failed: false,
+        }
+    }
+
+    /// Adds bytes from the socket.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if !self.failed {
+            self.input.extend_from_slice(bytes);
+        }
+    }
+
+    /// The next message, if a whole one is there.
+    ///
+    /// # Errors
+    /// [`FrameError`]; from then on the input is thrown away.
+    pub fn next(&mut self) -> Result<Option<Incoming>, FrameError> {
+        let next = self.step();
+        if next.is_err() {
+            self.failed = true;
+            self.input = BytesMut::new();
+            self.message = None;
+        }
+        next
+    }
+
+    fn step(&mut self) -> Result<Option<Incoming>, FrameError> {
+        while !self.failed {
+            let header = match self.frame {
+                Some(header) => header,
+                None => match self.header()? {
+                    Some(header) => header,
+                    None => break,
+                },
+            };
+            let (header, complete) = self.payload(header)?;
+            if !complete {
+                self.frame = Some(header);
+                break;
+            }
+            self.frame = None;
+            if header.opcode >= CLOSE {
+                return self.control(header.opcode).map(Some);
+            }
+            if header.fin
+                && let Some(message) = self.message.take()
+            {
+                return self.finish(message).map(Some);
+            }
+        }
+        if self.input.is_empty() {
+            // Gives the buffer back: an idle connection holds none.
+            self.input = BytesMut::new();
+        }
+        Ok(None)
+    }
+
+    fn header(&mut self) -> Result<Option<Header>, FrameError> {
+        let error = |what| Err(FrameError::Protocol(what));
+        let input = &self.input[..];
+        let &[first, second, ..] = input else { return Ok(None) };
+        let (fin, rsv, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
+        let masked = second & 0x80 != 0;
+        let control = opcode >= CLOSE;
+        if !matches!(opcode, 0..=BINARY | CLOSE..=PONG) {
+            return error("an unknown opcode");
+        }
+        let compressed = rsv == 0x40 && self.deflate && matches!(opcode, TEXT | BINARY);
+        if rsv != 0 && !compressed {
+            return error("a reserved bit is set");
+        }
+        if !masked {
+            return error("a frame of a client has to be masked");
+        }
+        if control && !fin {
+            return error("a control frame can't be fragmented");
+        }
+        let (length, at) = match second & 0x7f {
+            126 => match input.get(2..4) {
+                Some(bytes) => (u64::from(u16::from_be_bytes([bytes[0], bytes[1]])), 4),
+                None => return Ok(None),
+            },
+            127 => match input.get(2..10).and_then(|bytes| bytes.try_into().ok()) {
+                Some(bytes) => (u64::from_be_bytes(bytes), 10),
+                None => return Ok(None),
+            },
+            short => (u64::from(short), 2),
+        };
+        if control && length > MAX_CONTROL {
+            return error("a control frame holds at most 125 bytes");
+        }
+        if length >> 63 != 0 {
+            return error("a length of more than 63 bits");
+        }
+        if !control {
+            match (&self.message, opcode) {
+                (None, 0) => return error("a continuation of nothing"),
+                (Some(_), TEXT | BINARY) => return error("a new message inside a fragmented one"),
+                _ => {}
+            }
+            let before = self.message.as_ref().map_or(0, |message| message.data.len()) as u64;
+            if before.saturating_add(length) > self.max_message as u64 {
+                return Err(FrameError::TooBig(self.max_message));
+            }
+        }
+        let Some(mask) = input.get(at..at + 4) else { return Ok(None) };
+        let mask = [mask[0], mask[1], mask[2], mask[3]];
+        self.input.advance(at + 4);
+        if !control && opcode != 0 {
+            self.message = Some(Message { opcode, compressed, data: Vec::new(), checked: 0 });
+        }
+        Ok(Some(Header { fin, opcode, mask, left: length, phase: 0 }))
+    }
+
+    /// Moves what has arrived of the payload out of the input, unmasked.
+    fn payload(&mut self, mut header: Header) -> Result<(Header, bool), FrameError> {
+        let take = usize::try_from(header.left).unwrap_or(usize::MAX).min(self.input.len());
+        let target = match &mut self.message {
+            Some(message) if header.opcode < CLOSE => &mut message.data,
+            _ => &mut self.control,
+        };
+        let start = target.len();
+        target.extend_from_slice(&self.input[..take]);
+        unmask(&mut target[start..], header.mask, header.phase);
+        self.input.advance(take);
+        header.left -= take as u64;
+        header.phase = (header.phase + take) % 4;
+        if header.opcode < CLOSE
+            && let Some(message) = &mut self.message
+        {
+            message.check(false)?;
+        }
+        Ok((header, header.left == 0))
+    }
+
+    fn control(&mut self, opcode: u8) -> Result<Incoming, FrameError> {
+        let data = std::mem::take(&mut self.control);
+        Ok(match opcode {
+            PING => Incoming::Ping(data.into()),
+            PONG => Incoming::Pong(data.into()),
+            _ => Incoming::Close(match data[..] {
+                [] => None,
+                [_] => return Err(FrameError::Protocol("a close frame with one byte")),
+                [high, low, ref text @ ..] => {
+                    let code = u16::from_be_bytes([high, low]);
+                    if !may_be_sent(code) {
+                        return Err(FrameError::Protocol("a close code that may not be sent"));
+                    }
+                    let text = std::str::from_utf8(text).map_err(|_| FrameError::NotUtf8)?;
+                    Some((code, text.to_owned()))
+                }
+            }),
+        })
+    }
+
+    fn finish(&self, mut message: Message) -> Result<Incoming, FrameError> {
+        if message.compressed {
+            message.data = deflate::inflate(&message.data, self.max_message)?;
+            message.compressed = false;
+        }
+        message.check(true)?;
+        Ok(match message.opcode {
+            TEXT => Incoming::Text(String::from_utf8(message.data).map_err(|_| FrameError::NotUtf8)?),
+            _ => Incoming::Binary(message.data),
+        })
+    }
+}
+
+impl Message {
+    /// Checks the text that has come since the last call; at the end nothing may be left open.
+    fn check(&mut self, end: bool) -> Result<(), FrameError> {
+        if self.opcode != TEXT || self.compressed {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.data[self.checked..]) {
+            Ok(_) => self.checked = self.data.len(),
+            Err(error) if error.error_len().is_some() || end => return Err(FrameError::NotUtf8),
+            Err(error) => self.checked += error.valid_up_to(),
+        }
+        Ok(())
+    }
+}
+
+fn unmask(data: &mut [u8], mask: [u8; 4], phase: usize) {
+    let turned = [mask[phase % 4], mask[(phase + 1) % 4], mask[(phase + 2) % 4], mask[(phase + 3) % 4]];
+    let wide = u64::from_ne_bytes([
+        turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3],
+    ]);
+    let mut chunks = data.chunks_exact_mut(8);
+    for chunk in &mut chunks {
+        if let Ok(bytes) = <[u8; 8]>::try_from(&*chunk) {
+            chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ wide).to_ne_bytes());
+        }
+    }
+    for (i, byte) in chunks.into_remainder().iter_mut().enumerate() {
+        *byte ^= turned[i % 4];
+    }
+}
+
+/// Appends an unfragmented server frame: unmasked, so that one frame serves every client.
+pub fn write(out: &mut Vec<u8>, opcode: u8, compressed: bool, payload: &[u8]) {
+    out.push(0x80 | if compressed { 0x40 } else { 0 } | opcode);
+    match payload.len() {
+        short @ ..126 => out.push(short as u8),
+        medium @ 126..65_536 => {
+            out.push(126);
+            out.extend_from_slice(&(medium as u16).to_be_bytes());
+        }
+        long => {
+            out.push(127);
+            out.extend_from_slice(&(long as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// A text frame by itself; compressed when that was negotiated and makes it smaller.
+pub fn text(text: &str, compress: bool) -> Bytes {
+    let mut out = Vec::with_capacity(text.len() + 10);
+    write_text(&mut out, text, compress);
+    out.into()
+}
+
+/// Appends a text frame; compressed when that was negotiated and makes it smaller.
+pub fn write_text(out: &mut Vec<u8>, text: &str, compress: bool) {
+    match if compress { deflate::deflate(text.as_bytes()) } else { None } {
+        Some(small) => write(out, TEXT, true, &small),
+        None => write(out, TEXT, false, text.as_bytes()),
+    }
+}
+
+/// Appends a close frame. `text` is cut to the 123 bytes it may have.
+pub fn write_close(out: &mut Vec<u8>, code: u16, text: &str) {
+    let mut payload = code.to_be_bytes().to_vec();
+    let end = (0..=text.len().min(123)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    payload.extend_from_slice(&text.as_bytes()[..end]);
+    write(out, CLOSE, false, &payload);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! WebSocket: low latency, both directions (contract, section 2; RFC 6455, RFC 7692).
+//!
+//! ```text
+//! > GET /ws   Upgrade: websocket   Sec-WebSocket-Protocol: tricast.v1
+//! < 101
+//! < {"type":"connected","connectionId":"...","cursor":"k3f9x2ab:12",...}
+//! > {"type":"subscribe","requestId":"1","channels":["metrics.*",{"name":"orders"}],"since":"k3f9x2ab:10"}
+//! < {"type":"subscribed","requestId":"1",...}
+//! < {"type":"metric","channel":"metrics.api",...,"cursor":"k3f9x2ab:12"}
+//! ```
+//!
+//! actix-ws judges and answers the opening handshake; the frames are ours ([`frame`]), because a published frame is
+//! written once and shared, and because a client's announced length has to be judged before it is kept. A client that
+//! does not read is given the newest values when it reads again; one that is silent is closed (4408).
+
+use std::rc::Rc;
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, http::header, web};
+
+mod actions;
+mod commands;
+mod config;
+mod deflate;
+pub mod frame;
+mod session;
+
+pub use config::WebSocketConfig;
+
+use crate::{
+    counters::Transport,
+    http::{access, problem::Problem, route, state::State},
+    protocol::SUBPROTOCOL,
+};
+
+/// The endpoint and its alias.
+pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
+
+/// Adds the endpoint.
+pub fn configure(config: &mut web::ServiceConfig) {
+    for path in PATHS {
+        route::add(config, path, "GET", |resource| resource.route(web::get().to(open)));
+    }
+}
+
+async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    access::check_origin(&state, &request)?;
+    let mut response = handshake(&request).await?;
+    let identity = access::identify(&state, &request)?;
+    let slot = state.open_stream(Transport::WebSocket, &identity)?;
+    let compress = state.websocket.compression
+        && request
+            .headers()
+            .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
+            .any(|offers| offers.to_str().is_ok_and(deflate::is_offered));
+    if compress {
+        let accepted = header::HeaderValue::from_static(deflate::ACCEPTED);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
+    }
+    let session = session::Session::open(Rc::clone(&state), identity, payload.into_inner(), compress, slot);
+    Ok(response.set_body(session).map_into_boxed_body())
+}
+
+/// The opening handshake (RFC 6455, section 4.2). The answer's body is replaced by the session.
+async fn handshake(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    if request.version() < actix_web::http::Version::HTTP_11 {
+        return Err(Problem::bad_request("a WebSocket needs HTTP/1.1"));
+    }
+    let nothing = web::Payload::from_request(request, &mut dev::Payload::None).await;
+    let nothing = nothing.map_err(|_| Problem::internal("an empty payload could not be made"))?;
+    match actix_ws::handle_with_protocols(request, nothing, &[SUBPROTOCOL]) {
+        Ok((response, _, _)) => Ok(response),
+        Err(error) => {
+            // 426 says how to come in; 400 is for a handshake that tried and got it wrong.
+            let tried = request.headers().contains_key(header::SEC_WEBSOCKET_KEY);
+            let upgrade = error.as_response_error().status_code();
+            tracing::debug!(%error, "a WebSocket handshake was refused");
+            Err(Problem::upgrade_required(&error.to_string(), tried && upgrade.as_u16() != 426))
+        }
+    }
+}
