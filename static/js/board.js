@@ -35,12 +35,12 @@ export class Board {
   }
 
   /**
-   * The link is gone or silent: lines break here.
-   * @param {number} now
+   * The link is gone or silent: lines break where it last showed life.
+   * @param {number} time
    */
-  lose(now) {
-    for (const { panel } of this.#panels) panel.lose(now);
-    this.#custom.lose(now);
+  lose(time) {
+    for (const { panel } of this.#panels) panel.lose(time);
+    this.#custom.lose(time);
   }
 
   /**

@@ -102,9 +102,9 @@ export class CustomPanels {
     });
   }
 
-  /** @param {number} now */
-  lose(now) {
-    for (const panel of this.#panels.values()) panel.lose(now);
+  /** @param {number} time */
+  lose(time) {
+    for (const panel of this.#panels.values()) panel.lose(time);
   }
 
   /** @param {number} now */

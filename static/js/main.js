@@ -70,7 +70,7 @@ const connection = new Connection(CHANNELS, {
   },
   onState: (status) => {
     const live = status.state === 'live';
-    if (wasLive && !live) board.lose(Date.now());
+    if (wasLive && !live) board.lose(status.aliveAt ?? Date.now());
     if (live && !wasLive) board.regain(Date.now());
     wasLive = live;
     badge.announce(status);

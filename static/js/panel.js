@@ -51,9 +51,9 @@ export class Panel {
     for (const tile of this.#tiles) tile.take(data, now);
   }
 
-  /** @param {number} now */
-  lose(now) {
-    for (const tile of this.#tiles) tile.lose(now);
+  /** @param {number} time */
+  lose(time) {
+    for (const tile of this.#tiles) tile.lose(time);
   }
 
   /** @param {number} now */

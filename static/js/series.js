@@ -38,6 +38,18 @@ export class Series {
     }
   }
 
+  /**
+   * The newest value held until `time`; nothing is known after it.
+   * @param {number} time
+   */
+  end(time) {
+    if (this.length === 0) return;
+    const last = this.value(this.length - 1);
+    if (Number.isNaN(last)) return;
+    if (time > this.time(this.length - 1)) this.#append(time, last);
+    this.#append(time, NaN);
+  }
+
   /** @param {number} i from the oldest, 0, to the newest, length - 1 */
   time(i) {
     return this.#times[this.#index(i)];

@@ -60,11 +60,11 @@ export class Tile {
   }
 
   /**
-   * Nothing is known from here on until the next value.
-   * @param {number} now
+   * The value held until `time`; nothing is known from then on.
+   * @param {number} time
    */
-  lose(now) {
-    this.#series.push(now, NaN);
+  lose(time) {
+    this.#series.end(time);
   }
 
   /**
