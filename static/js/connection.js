@@ -220,7 +220,7 @@ export class Connection {
     const worked = wasActive && !silent && Date.now() - attempt.openedAt >= SHORTEST_GOOD_LINK_MS;
     this.#failures = worked ? 0 : this.#failures + 1;
     if (down.final !== true) {
-      const wait = down.retryAfterMs ?? (worked ? backoff(1) : backoff(this.#failures));
+      const wait = (down.retryAfterMs ?? 0) + backoff(down.retryAfterMs === undefined ? Math.max(1, this.#failures) : 1);
       this.#retryAt = Date.now() + wait;
       this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
       if (!worked && down.retryAfterMs === undefined && this.#choice === 'auto') void this.#passOver(attempt.name);

@@ -66,7 +66,7 @@ export function openSse({ channels, since }, listener) {
       listener.onAlive();
       const data = parseObject(event.data);
       if (data === null) return fail({ reason: 'unreadable message' });
-      if (name !== 'connected') open();
+      if (name !== 'connected' && name !== 'gap') open(); // a gap may be told before the greeting
       receive(data, event.lastEventId || null);
     });
 
@@ -76,7 +76,7 @@ export function openSse({ channels, since }, listener) {
     if (data.resume === 'reset') listener.onGap();
     // When continuing, what was missed comes next and carries its own positions; until then the old one holds.
     const position = textOrNull(data.cursor) ?? cursor;
-    if (since === null && position !== null) listener.onCursor(position);
+    if ((since === null || data.resume === 'reset') && position !== null) listener.onCursor(position);
   });
   on('metrics', (data, cursor) => listener.onSnapshot('metrics', data, textOrNull(data.timestamp), cursor));
   on('metric', (data, cursor) => listener.onSnapshot(data.channel, data.data ?? {}, textOrNull(data.timestamp), cursor));
