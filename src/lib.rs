@@ -1,2 +1,34 @@
-//! tricast
+//! tricast: one metrics aggregator and three ways out of it, WebSocket, Server-Sent Events and polling.
+//!
+//! One log; every client is a position in it. Readings go to one writer, which gives each accepted change an offset;
+//! every transport is a way to hold a position in that log and to ask "what is newer?".
+//!
+//! | module | what it says |
+//! |---|---|
+//! | [`core`] | the domain: log, aggregator, hub, readers; knows no transport |
+//! | [`protocol`] | wire shapes that transports share: messages, error codes, close codes |
+//! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
+//! | [`auth`] | who asks, and what they may do |
+//! | [`orders`] | the business side: orders and the numbers made of them |
+//! | [`http`] | errors, guards, the plain routes |
+//! | [`transport`] | one folder per way out |
+//! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
+//! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
+//!
+//! A module imports only from its left: `core -> protocol -> {sources, auth} -> orders -> http -> transport ->
+//! config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod core;
+pub mod counters;
+pub mod http;
+pub mod orders;
+pub mod presence;
+pub mod protocol;
+pub mod shutdown;
+pub mod sources;
+pub mod telemetry;
+pub mod transport;

@@ -5,6 +5,7 @@ pub mod assets;
 pub mod body;
 pub mod channels;
 pub mod encoding;
+pub mod etag;
 pub mod health;
 pub mod metrics_page;
 pub mod middleware;

@@ -12,7 +12,6 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{core::reading::Refusal, protocol::error::Code};
 

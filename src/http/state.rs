@@ -19,7 +19,6 @@ use crate::{
     presence::{Presence, RecentPollers, StreamGuard},
     shutdown::{Shutdown, random, reconnect_after},
     sources::own_http::OwnHttp,
-    transport::{poll::PollConfig, sse::SseConfig, websocket::WebSocketConfig},
 };
 
 /// What all workers share.
@@ -39,18 +38,16 @@ pub struct Shared {
     pub clock: Clock,
     /// The server's own HTTP traffic.
     pub own_http: Arc<OwnHttp>,
+    /// Requests by route.
+    pub routes: Arc<super::metrics_page::Routes>,
     /// The business side.
     pub orders: OrderService,
     /// Who may come in.
     pub access: Arc<AccessConfig>,
     /// Bodies of requests.
     pub body: BodyConfig,
-    /// The WebSocket endpoint.
-    pub websocket: WebSocketConfig,
-    /// The event streams.
-    pub sse: SseConfig,
-    /// The polls.
-    pub poll: PollConfig,
+    /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
+    pub max_connection_age: Duration,
     /// Most streams open at once; 0 means no limit.
     pub max_connections: usize,
     /// Where the server listens, for the check that it performs against itself.
@@ -131,7 +128,7 @@ impl State {
 
     /// How long a connection may live: `max_connection_age` with a tenth of jitter, if there is one.
     pub fn retire_after(&self) -> Option<Duration> {
-        let age = self.websocket.max_connection_age;
+        let age = self.max_connection_age;
         (!age.is_zero()).then(|| age.mul_f64(0.9 + (random() % 1_000) as f64 / 5_000.0))
     }
 }

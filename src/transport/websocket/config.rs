@@ -17,8 +17,6 @@ pub struct WebSocketConfig {
     pub max_bad_messages: usize,
     /// Whether permessage-deflate is accepted when it is offered. Default off.
     pub compression: bool,
-    /// A connection is ended after about this time, so that clients spread over nodes. Zero, the default: never.
-    pub max_connection_age: Duration,
 }
 
 /// Bounds of what `configure` may ask for.

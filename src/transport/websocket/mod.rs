@@ -36,19 +36,23 @@ use crate::{
 pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
 
 /// Adds the endpoint.
-pub fn configure(config: &mut web::ServiceConfig) {
+pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     for path in PATHS {
-        route::add(config, path, "GET", |resource| resource.route(web::get().to(open)));
+        route::add(services, path, "GET", |resource| resource.app_data(web::Data::new(config)).route(web::get().to(open)));
     }
 }
 
-async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+async fn open(
+    request: HttpRequest,
+    payload: web::Payload,
+    config: web::Data<WebSocketConfig>,
+) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let mut response = handshake(&request).await?;
     let identity = access::identify(&state, &request)?;
     let slot = state.open_stream(Transport::WebSocket, &identity)?;
-    let compress = state.websocket.compression
+    let compress = config.compression
         && request
             .headers()
             .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
@@ -57,7 +61,7 @@ async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
         let accepted = header::HeaderValue::from_static(deflate::ACCEPTED);
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
-    let session = session::Session::open(Rc::clone(&state), identity, payload.into_inner(), compress, slot);
+    let session = session::Session::open(Rc::clone(&state), **config, identity, payload.into_inner(), compress, slot);
     Ok(response.set_body(session).map_into_boxed_body())
 }
 

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::{
     commands::{self, Command, Message, Rejection, Wanted},
-    config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT},
+    config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, WebSocketConfig},
     frame::{self, Decoder, Incoming},
 };
 use crate::{
@@ -66,6 +66,7 @@ const FAILED_WAIT: Duration = Duration::from_millis(250);
 /// One connection.
 pub struct Session {
     state: Rc<State>,
+    config: WebSocketConfig,
     identity: Identity,
     payload: dev::Payload,
     decoder: Decoder,
@@ -107,12 +108,12 @@ impl Session {
     /// A session that has just been upgraded. Greets the client.
     pub fn open(
         state: Rc<State>,
+        config: WebSocketConfig,
         identity: Identity,
         payload: dev::Payload,
         compress: bool,
         stream_slot: StreamSlot,
     ) -> Self {
-        let config = state.websocket;
         let now = Instant::now();
         let reader = Reader::open(&state.hub, CatchUp::StatesFirst);
         let mut session = Self {
@@ -131,6 +132,7 @@ impl Session {
             bad_messages: BadMessages { since: now, count: 0 },
             retire_at: state.retire_after().map(|age| now + age),
             closing: None,
+            config,
             identity,
             payload,
             state,
@@ -286,7 +288,7 @@ impl Session {
     }
 
     fn subscribe(&mut self, request_id: Option<RequestId>, channels: Vec<Wanted>, since: Option<String>) {
-        let limit = self.state.websocket.max_subscriptions;
+        let limit = self.config.max_subscriptions;
         let selectors: Vec<Selector> =
             channels.iter().filter_map(|w| w.parsed.as_ref().ok().map(|(selector, _)| selector.clone())).collect();
         let resumed = since.map(|cursor| resume(&self.state.log, &cursor, &selectors));
@@ -397,7 +399,7 @@ impl Session {
         self.state.counters.bad_messages.inc();
         let Rejection { request_id, code, message } = rejection;
         self.say(&ServerMessage::Error { request_id, code, message: &message, details: None });
-        let limit = self.state.websocket.max_bad_messages;
+        let limit = self.config.max_bad_messages;
         let bad = &mut self.bad_messages;
         if bad.since.elapsed() > Duration::from_secs(60) {
             *bad = BadMessages { since: Instant::now(), count: 0 };

@@ -1,0 +1,99 @@
+//! Every path of the server.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use crate::{
+    config::Config,
+    http::{
+        assets, channels, health, metrics_page, orders, pages,
+        problem::Problem,
+        push,
+        route::{self, get_or_head},
+    },
+    protocol::{SUBPROTOCOL, SERVER_VERSION, close::CloseReason},
+    transport::{
+        poll::{self, PollConfig},
+        sse::{self, SseConfig},
+        websocket::{self, WebSocketConfig},
+    },
+};
+
+/// The paths, with the settings of those that have some.
+#[derive(Clone, Copy)]
+pub struct Routes {
+    websocket: WebSocketConfig,
+    sse: SseConfig,
+    poll: PollConfig,
+}
+
+impl Routes {
+    /// The routes of a server so configured.
+    pub fn of(config: &Config) -> Self {
+        let max_subscriptions = config.limits.max_subscriptions;
+        Self {
+            websocket: WebSocketConfig {
+                heartbeat_interval: config.heartbeat.interval.0,
+                heartbeat_timeout: config.heartbeat.timeout.0,
+                max_message: config.limits.max_message.0,
+                max_subscriptions,
+                max_bad_messages: config.limits.max_bad_messages,
+                compression: config.compression,
+            },
+            sse: SseConfig { max_subscriptions, ..SseConfig::default() },
+            poll: PollConfig { long_poll_max: config.long_poll_max.0, max_subscriptions },
+        }
+    }
+
+    /// The paths of the transports. They come first, and have no span per request.
+    pub fn streams_and_polls(self, services: &mut web::ServiceConfig) {
+        route::add(services, "/api/metrics", "GET, HEAD, POST", |resource| {
+            resource
+                .app_data(web::Data::new(self.poll))
+                .route(get_or_head().to(poll::poll))
+                .route(web::post().to(push::post))
+        });
+        route::add(services, "/api/metrics/{channel}", "GET, HEAD", |resource| {
+            resource.app_data(web::Data::new(self.poll)).route(get_or_head().to(poll::poll_channel))
+        });
+        websocket::configure(services, self.websocket);
+        sse::configure(services, self.sse);
+    }
+
+    /// All others.
+    pub fn plain(self, services: &mut web::ServiceConfig) {
+        let mut read = |path: &str, with: fn() -> actix_web::Route| {
+            route::add(services, path, "GET, HEAD", |resource| resource.route(with()));
+        };
+        read("/", || get_or_head().to(assets::index));
+        read("/static/{path:.*}", || get_or_head().to(assets::get));
+        read("/basic", || get_or_head().to(pages::basic));
+        read("/healthz", || get_or_head().to(health::live));
+        read("/readyz", || get_or_head().to(health::ready));
+        read("/metrics", || get_or_head().to(metrics_page::get));
+        read("/api/channels", || get_or_head().to(channels::get));
+        read("/api/protocol", || get_or_head().to(protocol));
+        route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
+        route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {
+            resource.route(get_or_head().to(orders::list)).route(web::post().to(orders::create))
+        });
+        route::add(services, "/api/orders/{id}", "GET, HEAD, PATCH", |resource| {
+            resource.route(get_or_head().to(orders::get)).route(web::patch().to(orders::change))
+        });
+        route::add(services, "/api/customers", "POST", |resource| resource.route(web::post().to(orders::customer)));
+        route::add(services, "/api/visits", "POST", |resource| resource.route(web::post().to(orders::visit)));
+        services.default_service(web::to(nothing_here));
+    }
+}
+
+async fn nothing_here() -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found("there is nothing at this path"))
+}
+
+/// `GET /api/protocol`: what a client library has to know, from the tables that the server itself uses.
+async fn protocol() -> HttpResponse {
+    let codes: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.line()).collect();
+    HttpResponse::Ok()
+        .insert_header(("Cache-Control", "no-cache"))
+        .json(json!({"version": SERVER_VERSION, "subprotocol": SUBPROTOCOL, "closeCodes": codes}))
+}

@@ -1,0 +1,136 @@
+//! The command line: `tricast [serve]`, `check-config`, `print-config`.
+//!
+//! Exit codes: 0 done, 2 wrong use or configuration, 1 anything else.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use toml::Value;
+
+use crate::config::{self, Config, Faults, Flags, LogFormat};
+
+mod serve;
+
+/// Wrong use or configuration.
+const USAGE: u8 = 2;
+
+/// Live metrics from one aggregator, over WebSocket, Server-Sent Events and polling.
+#[derive(Debug, Parser)]
+#[command(name = "tricast", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Without a command the server starts on 127.0.0.1:8080 with its defaults.\n\
+    Settings also come from tricast.toml and from TRICAST_... in the environment; see print-config --reference.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeFlags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server (also what happens without a command)
+    Serve(ServeFlags),
+    /// Check the configuration and name every fault; nothing is started
+    CheckConfig(ServeFlags),
+    /// Print the configuration in force as TOML, secrets left out
+    PrintConfig {
+        #[command(flatten)]
+        flags: ServeFlags,
+        /// Print the reference of all settings as Markdown instead
+        #[arg(long)]
+        reference: bool,
+    },
+}
+
+/// Flags that are settings, and two that are not.
+#[derive(Args, Clone, Debug, Default)]
+struct ServeFlags {
+    /// Where to listen: ADDRESS:PORT or unix:/PATH; can be said several times [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// File with settings [default: tricast.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Open a simulated shop, so that there is something to see
+    #[arg(long)]
+    demo: bool,
+    /// Allow listening beyond this machine without tokens: everybody may read and write
+    #[arg(long)]
+    allow_anonymous: bool,
+    /// How log lines look
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Threads that serve connections [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<u16>,
+}
+
+impl ServeFlags {
+    fn settings(&self) -> Flags {
+        let mut settings: Vec<(&'static str, Value)> = Vec::new();
+        if !self.listen.is_empty() {
+            settings.push(("listen", Value::Array(self.listen.iter().cloned().map(Value::String).collect())));
+        }
+        if self.allow_anonymous {
+            settings.push(("allow_anonymous", Value::Boolean(true)));
+        }
+        if let Some(format) = self.log_format {
+            let name = if format == LogFormat::Json { "json" } else { "text" };
+            settings.push(("log_format", Value::String(name.into())));
+        }
+        if let Some(workers) = self.workers {
+            settings.push(("workers", Value::Integer(workers.into())));
+        }
+        Flags { file: self.config.clone(), settings }
+    }
+
+    fn load(&self) -> Result<Config, (Faults, Box<Config>)> {
+        // Names that are not UTF-8 are none of ours.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        config::load(&self.settings(), environment)
+    }
+}
+
+/// Runs the program on the process's arguments.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(flags) => match flags.load() {
+            Ok(config) => serve::run(&config, flags.demo),
+            Err((faults, _)) => refuse(&faults),
+        },
+        Command::CheckConfig(flags) => match flags.load() {
+            Ok(_) => say("the configuration is fine\n"),
+            Err((faults, _)) => refuse(&faults),
+        },
+        Command::PrintConfig { reference: true, .. } => say(&config::markdown()),
+        Command::PrintConfig { flags, .. } => match flags.load() {
+            Ok(config) => say(&config::to_toml(&config)),
+            Err((faults, config)) => {
+                say(&config::to_toml(&config));
+                refuse(&faults)
+            }
+        },
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(text: &str) {
+    // Nowhere else to say it.
+    drop(writeln!(io::stderr(), "tricast: {text}"));
+}
+
+fn refuse(faults: &Faults) -> ExitCode {
+    complain(&faults.to_string());
+    ExitCode::from(USAGE)
+}

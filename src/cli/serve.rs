@@ -1,0 +1,81 @@
+//! `tricast serve`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use actix_web::rt::System;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::complain;
+use crate::{
+    app::Application,
+    config::{AuthMode, Config},
+    core::clock::Clock,
+    protocol::SERVER_VERSION,
+    telemetry,
+};
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(config: &Config, demo: bool) -> ExitCode {
+    telemetry::start(config);
+    // Each client takes a descriptor; many systems give a program 1,024 unless it asks for more.
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(descriptors) => tracing::info!(descriptors, "may open"),
+        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
+    }
+    if config.allow_anonymous && config.auth.mode == AuthMode::None {
+        tracing::warn!("allow_anonymous: whoever can reach this server may read and write");
+    }
+    System::new().block_on(async {
+        let application = match Application::build(config, Clock::system()) {
+            Ok(application) => application.with_demo(demo),
+            Err(error) => {
+                complain(&error.to_string());
+                return ExitCode::FAILURE;
+            }
+        };
+        if let Err(error) = greet(config, &application) {
+            tracing::debug!(%error, "nobody to greet");
+        }
+        match application.run_until(stop_signal()).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+/// Says where to look.
+fn greet(config: &Config, application: &Application) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "tricast {SERVER_VERSION}")?;
+    for address in application.addresses() {
+        writeln!(out, "  dashboard   http://{address}/")?;
+        writeln!(out, "  websocket   ws://{address}/ws")?;
+        writeln!(out, "  events      http://{address}/events")?;
+        writeln!(out, "  polling     http://{address}/api/metrics")?;
+    }
+    for place in config.listen.iter().filter(|place| place.starts_with("unix:")) {
+        writeln!(out, "  listening   {place}")?;
+    }
+    out.flush()
+}
+
+async fn stop_signal() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals can't be heard: the server runs until it is killed");
+            std::future::pending().await
+        }
+    }
+}

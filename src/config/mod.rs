@@ -1,0 +1,179 @@
+//! The configuration: one typed struct, made of defaults, a file, the environment and flags, in that order.
+//!
+//! [`load`] reads and checks everything before a socket opens, and names every fault at once by its key. No other
+//! module reads the environment or a file of settings; each gets its own part ready-made.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+mod layers;
+mod reference;
+mod validate;
+mod values;
+
+pub use layers::{Fault, Faults, Flags, load};
+pub use reference::{SETTINGS, markdown, to_toml};
+pub use validate::origin_of;
+pub use values::{Secret, Size, Span};
+
+use std::time::Duration;
+
+/// All settings. [`SETTINGS`] says what each is.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Config {
+    pub listen: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    pub allowed_origins: Vec<String>,
+    pub allow_anonymous: bool,
+    pub time_zone: String,
+    pub currency: String,
+    pub workers: usize,
+    pub log_format: LogFormat,
+    pub log_filter: String,
+    pub long_poll_max: Span,
+    pub drain_timeout: Span,
+    pub max_connection_age: Span,
+    pub compression: bool,
+    pub auth: Auth,
+    pub heartbeat: Heartbeat,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// Tokens.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Auth {
+    pub mode: AuthMode,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub secret: Secret,
+}
+
+/// Whether tokens are asked for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Everybody is anonymous.
+    #[default]
+    None,
+    /// JSON Web Tokens.
+    Jwt,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The heartbeat of WebSockets.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Heartbeat {
+    pub interval: Span,
+    pub timeout: Span,
+}
+
+/// What one client, or all together, may use.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Limits {
+    pub max_connections: usize,
+    pub max_subscriptions: usize,
+    pub max_message: Size,
+    pub max_bad_messages: usize,
+    pub max_body: Size,
+    pub max_channels: usize,
+    pub header_timeout: Span,
+    pub body_timeout: Span,
+    pub stall_timeout: Span,
+}
+
+/// How far back events are kept.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Log {
+    pub events: usize,
+    pub bytes: Size,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec!["127.0.0.1:8080".into()],
+            public_url: None,
+            allowed_origins: Vec::new(),
+            allow_anonymous: false,
+            time_zone: "UTC".into(),
+            currency: "EUR".into(),
+            workers: 0,
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+            long_poll_max: Span(Duration::from_secs(25)),
+            drain_timeout: Span(Duration::from_secs(20)),
+            max_connection_age: Span(Duration::ZERO),
+            compression: false,
+            auth: Auth::default(),
+            heartbeat: Heartbeat::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Span(Duration::from_secs(25)), timeout: Span(Duration::from_secs(60)) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            max_subscriptions: 100,
+            max_message: Size(64 << 10),
+            max_bad_messages: 20,
+            max_body: Size(1 << 20),
+            max_channels: 10_000,
+            header_timeout: Span(Duration::from_secs(5)),
+            body_timeout: Span(Duration::from_secs(15)),
+            stall_timeout: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { events: 10_000, bytes: Size(16 << 20) }
+    }
+}
+
+/// One place where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `127.0.0.1:8080`, `[::1]:8080`.
+    Tcp(std::net::SocketAddr),
+    /// `unix:/run/tricast.sock`.
+    Unix(PathBuf),
+}
+
+impl Config {
+    /// The places of `listen`, of a configuration that was checked.
+    pub fn listen_places(&self) -> Vec<Listen> {
+        self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+    }
+}

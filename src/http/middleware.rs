@@ -1,0 +1,195 @@
+//! What happens around every request: guards in front of the handlers, the request's id, CORS, errors in one shape,
+//! the server's own numbers.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{
+    Error, HttpMessage, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+};
+
+use super::{
+    access::{self, Origin},
+    problem::{PROBLEM_JSON, Problem},
+    state::State,
+};
+use crate::protocol::error::Code;
+
+/// The id of a request: in `X-Request-Id`, in the log, and as `instance` of a problem.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// How long a request was held on purpose, which is no response time.
+#[derive(Clone, Copy, Debug)]
+pub struct Held(pub Duration);
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id that is taken over from a client or proxy.
+const MAX_ID: usize = 64;
+
+/// The methods that any path has. Others never reach a handler: some hang there (CONNECT), none has a meaning.
+const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// The middleware.
+///
+/// # Errors
+/// Never: what fails inside becomes an answer here.
+pub async fn around(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = Instant::now();
+    let state = State::of(request.request())?;
+    let id = request_id(&state, request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let origin = access::origin(&state.access, request.request());
+
+    let mut response = match guard(&request, origin) {
+        Err(problem) => refused(request, &problem, &id),
+        Ok(()) if is_preflight(&request) => {
+            let (request, _) = request.into_parts();
+            ServiceResponse::new(request, HttpResponse::NoContent().finish())
+        }
+        Ok(()) => {
+            let http_request = request.request().clone();
+            match next.call(request).await {
+                Ok(response) => response.map_into_boxed_body(),
+                Err(error) => ServiceResponse::new(http_request, error.error_response()),
+            }
+        }
+    };
+
+    if response.status().as_u16() >= 400 {
+        response = into_problem(response, &id);
+    }
+    let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
+    let status = response.status();
+    state.own_http.count(started.elapsed().saturating_sub(held), status.is_server_error());
+    state.routes.count(response.request(), status);
+    if status.as_u16() >= 400 {
+        let request = response.request();
+        tracing::info!(%id, method = %request.method(), path = request.path(), status = status.as_u16(), "refused");
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    allow_origin(&state, origin, &mut response);
+    if state.shutdown.is_draining() {
+        response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+/// The id of a proxy in front, if it is a decent one, or a new one.
+fn request_id(state: &State, headers: &HeaderMap) -> String {
+    let decent = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= MAX_ID
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(decent);
+    given.map_or_else(|| state.new_id(), str::to_owned)
+}
+
+/// Refuses what no handler should see.
+fn guard(request: &ServiceRequest, origin: Origin) -> Result<(), Problem> {
+    if !METHODS.contains(request.method()) {
+        let detail = "this server knows no such method";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, Code::InvalidMessage, detail).and_close());
+    }
+    check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
+    let upgrades = request.headers().contains_key(header::UPGRADE) || request.head().upgrade();
+    let body = request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if upgrades && (body || request.method() != Method::GET) {
+        // Its payload would never end.
+        return Err(Problem::bad_request("only a GET without a body can be upgraded").and_close());
+    }
+    if origin == Origin::Foreign && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Err(Problem::forbidden("pages of this origin may not change anything here; see allowed_origins").and_close());
+    }
+    Ok(())
+}
+
+/// `Host` has to be there once, and be a host (RFC 9112, section 3.2).
+fn check_host(headers: &HeaderMap, required: bool) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST);
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+            if host.as_bytes().iter().all(fine) { Ok(()) } else { Err(Problem::bad_request("Host is no host").and_close()) }
+        }
+        (None, _) if required => Err(Problem::bad_request("Host is missing").and_close()),
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(Problem::bad_request("Host is there twice").and_close()),
+    }
+}
+
+fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn refused(request: ServiceRequest, problem: &Problem, id: &str) -> ServiceResponse<BoxBody> {
+    // The payload is dropped with the service request.
+    let (request, _) = request.into_parts();
+    ServiceResponse::new(request, problem.to_response(Some(id)))
+}
+
+/// Every error has the same shape, wherever it came from, and carries the request's id.
+fn into_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<BoxBody> {
+    let (request, response) = response.into_parts();
+    let known = response.error().and_then(|error| error.as_error::<Problem>()).cloned();
+    let problem = known.or_else(|| from_response(&response));
+    let response = match problem {
+        Some(problem) => problem.to_response(Some(id)),
+        None => response,
+    };
+    ServiceResponse::new(request, response)
+}
+
+/// A problem for what actix itself refused; `None` for an error page that a handler made on purpose.
+fn from_response(response: &HttpResponse) -> Option<Problem> {
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let status = response.status();
+    if [PROBLEM_JSON, "application/json", "text/html"].iter().any(|made| content_type.starts_with(made)) {
+        return None;
+    }
+    Some(match status {
+        StatusCode::NOT_FOUND => Problem::not_found("there is nothing at this path"),
+        status if status.is_server_error() => Problem::internal("an error without a problem"),
+        status => Problem::new(status, Code::InvalidMessage, status.canonical_reason().unwrap_or("refused")),
+    })
+}
+
+fn allow_origin(state: &State, origin: Origin, response: &mut ServiceResponse<BoxBody>) {
+    if origin == Origin::Absent {
+        return;
+    }
+    let preflight = response.request().method() == Method::OPTIONS;
+    let given = response.request().headers().get(header::ORIGIN).cloned();
+    let headers = response.headers_mut();
+    if !state.access.allowed_origins.is_empty() {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    let (Origin::Allowed, Some(given)) = (origin, given) else { return };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, given);
+    let exposed = "ETag, Last-Modified, Retry-After, X-Request-Id, Preference-Applied";
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
+    if preflight {
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
+        let allowed = "Authorization, Content-Type, If-None-Match, If-Match, Prefer, Last-Event-ID, Idempotency-Key";
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    }
+}

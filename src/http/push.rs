@@ -1,0 +1,226 @@
+//! `POST /api/metrics`: values and events from outside (contract, section 7).
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::{access, body, problem::Problem, state::State};
+use crate::{
+    auth::Permission,
+    core::{
+        channel::{Channel, EventName},
+        reading::{Origin, Reading},
+    },
+    protocol::{RESERVED_EVENTS, error::Code},
+};
+
+/// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
+const PARSE_ELSEWHERE: usize = 64 * 1024;
+
+/// A pushed line: a reading, or why it is none.
+type Line = Result<Reading, Problem>;
+
+/// `POST /api/metrics` and its alias: one object, an array, or NDJSON.
+///
+/// 202 when all is in the log, 207 with each line's verdict when some were refused; a single refused object is answered
+/// with its problem.
+pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let arrived = Instant::now();
+    let state = State::of(&request)?;
+    access::check_origin(&state, &request)?;
+    let identity = access::identify(&state, &request)?;
+    if !identity.may(Permission::WriteMetrics) {
+        return Err(Problem::forbidden("this token may not write metrics"));
+    }
+    let bytes = body::read(state.body, &request, &mut payload.into_inner()).await?;
+    let ndjson = is_ndjson(&request);
+    let batch = if bytes.len() > PARSE_ELSEWHERE {
+        let parsed = web::block(move || parse(&bytes, ndjson)).await;
+        parsed.map_err(|_| Problem::internal("the parsing thread is gone"))??
+    } else {
+        parse(&bytes, ndjson)?
+    };
+    let Batch { lines, single } = batch;
+
+    let mut problems = Vec::with_capacity(lines.len());
+    let mut readings = Vec::with_capacity(lines.len());
+    for line in lines {
+        match line {
+            Ok(reading) => {
+                readings.push(reading);
+                problems.push(None);
+            }
+            Err(problem) => problems.push(Some(problem)),
+        }
+    }
+    let outcome = state.aggregator.publish(Origin::Pushed, readings).await;
+    let outcome = outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
+    let mut verdicts = outcome.verdicts.into_iter();
+    for problem in problems.iter_mut().filter(|problem| problem.is_none()) {
+        *problem = verdicts.next().and_then(Result::err).as_ref().map(Problem::from);
+    }
+    let refused = problems.iter().flatten().count();
+    let accepted = problems.len() - refused;
+    state.counters.accepted.add(accepted as u64);
+    state.counters.refused.add(refused as u64);
+    state.counters.publish_latency.observe(arrived.elapsed(), 1);
+
+    if single && let Some(Some(problem)) = problems.pop_if(|problem| problem.is_some()) {
+        return Err(problem);
+    }
+    let mut answer = json!({"accepted": accepted, "cursor": outcome.position.to_string()});
+    let status = if refused == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+    if refused > 0 {
+        let verdict = |(index, problem): (usize, &Option<Problem>)| match problem {
+            None => json!({"index": index, "status": 202}),
+            Some(p) => json!({"index": index, "status": p.status.as_u16(), "code": p.code.as_str(), "detail": p.detail}),
+        };
+        answer["results"] = problems.iter().enumerate().map(verdict).collect();
+    }
+    Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+fn is_ndjson(request: &HttpRequest) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    kind.contains("ndjson") || kind.contains("jsonl") || kind.contains("json-seq") || kind.contains("jsonlines")
+}
+
+struct Batch {
+    lines: Vec<Line>,
+    /// One object by itself: its refusal is the answer.
+    single: bool,
+}
+
+/// Reads a body. What is several lines of JSON is NDJSON, whatever it is called.
+fn parse(bytes: &Bytes, ndjson: bool) -> Result<Batch, Problem> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Problem::bad_request("the body is empty: send an object, an array, or one object a line"));
+    }
+    if !ndjson {
+        match serde_json::from_slice::<Value>(bytes) {
+            Ok(Value::Array(list)) => return Ok(Batch { lines: list.into_iter().map(reading).collect(), single: false }),
+            Ok(value) => return Ok(Batch { lines: vec![reading(value)], single: true }),
+            Err(error) if is_lines(bytes, &error) => {}
+            Err(error) => return Err(Problem::bad_request(format!("the body is not JSON: {error}"))),
+        }
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let parse = |line: &[u8]| {
+        let value = serde_json::from_slice(line).map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?;
+        reading(value)
+    };
+    Ok(Batch { lines: lines.map(parse).collect(), single: false })
+}
+
+/// Whether the first line is a value by itself and more follows.
+fn is_lines(bytes: &[u8], error: &serde_json::Error) -> bool {
+    let first = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or(&[]);
+    error.is_syntax() && error.line() > 1 && serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok()
+}
+
+fn reading(value: Value) -> Line {
+    let bad = |detail: &str| Problem::bad_request(detail);
+    let Value::Object(mut fields) = value else { return Err(bad("each line has to be an object")) };
+    if fields.contains_key("metric") {
+        return Err(bad("typed samples (\"metric\") are not understood by this version; push a value with \"channel\" and \"data\""));
+    }
+    let channel = match fields.remove("channel") {
+        Some(Value::String(name)) => {
+            Channel::parse(&name).map_err(|error| Problem::bad_request(format!("\"channel\": {error}")))?
+        }
+        Some(_) => return Err(bad("\"channel\" has to be a string")),
+        None => return Err(bad("\"channel\" is missing")),
+    };
+    let merge = match fields.remove("merge") {
+        None => false,
+        Some(Value::Bool(merge)) => merge,
+        Some(_) => return Err(bad("\"merge\" has to be true or false")),
+    };
+    let data = match fields.remove("data") {
+        Some(Value::Object(data)) => Some(data),
+        Some(_) => return Err(bad("\"data\" has to be an object")),
+        None => None,
+    };
+    let event = match fields.remove("event") {
+        None => None,
+        Some(Value::String(name)) if RESERVED_EVENTS.contains(&name.as_str()) => {
+            return Err(Problem::bad_request(format!("\"event\": {name:?} is a name that the event stream itself uses")));
+        }
+        Some(Value::String(name)) => {
+            Some(EventName::parse(&name).map_err(|error| Problem::bad_request(format!("\"event\": {error}")))?)
+        }
+        Some(_) => return Err(bad("\"event\" has to be a string")),
+    };
+    if let Some(unknown) = fields.keys().next() {
+        let shown: String = unknown.chars().take(60).collect();
+        let detail = format!("there is no field {shown:?}; there are channel, data, merge and event");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail));
+    }
+    match (event, data) {
+        (Some(_), _) if merge => Err(bad("an event can't be merged")),
+        (Some(event), data) => Ok(Reading::Event { channel, event, data: data.unwrap_or_else(Map::new) }),
+        (None, Some(data)) => Ok(Reading::Value { channel, data, merge }),
+        (None, None) => Err(bad("\"data\" is missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(body: &str, ndjson: bool) -> Vec<Result<(), String>> {
+        match parse(&Bytes::copy_from_slice(body.as_bytes()), ndjson) {
+            Ok(batch) => batch.lines.into_iter().map(|line| line.map(drop).map_err(|problem| problem.detail)).collect(),
+            Err(problem) => vec![Err(problem.detail)],
+        }
+    }
+
+    #[test]
+    fn an_object_an_array_and_lines_are_read() {
+        let one = r#"{"channel":"a","data":{}}"#;
+        assert_eq!(lines(one, false), [Ok(())]);
+        assert_eq!(lines(&format!("[{one},\n{one}]"), false).len(), 2);
+        assert_eq!(lines(&format!("{one}\n{one}\n\n{one}\r\n"), false), [Ok(()), Ok(()), Ok(())]);
+        let mixed = lines(&format!("{one}\nnonsense\n{one}"), true);
+        assert!(mixed[0].is_ok() && mixed[1].is_err() && mixed[2].is_ok());
+        assert_eq!(lines("{\n\"channel\":\"a\",\n\"data\":{}\n}", false), [Ok(())]);
+        assert!(lines("[]", false).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (body, part) in [
+            ("", "empty"),
+            ("{", "not JSON"),
+            ("5", "has to be an object"),
+            ("{}", "\"channel\" is missing"),
+            (r#"{"channel":5,"data":{}}"#, "has to be a string"),
+            (r#"{"channel":"a b","data":{}}"#, "' '"),
+            (r#"{"channel":"a"}"#, "\"data\" is missing"),
+            (r#"{"channel":"a","data":[1]}"#, "has to be an object"),
+            (r#"{"channel":"a","data":{"x":NaN}}"#, "not JSON"),
+            (r#"{"channel":"a","data":{"x":1e999}}"#, "not JSON"),
+            (r#"{"channel":"a","data":{"x":"\ud800"}}"#, "not JSON"),
+            (r#"{"channel":"a","data":{},"event":"gap"}"#, "itself uses"),
+            (r#"{"channel":"a","event":"x","merge":true}"#, "can't be merged"),
+            (r#"{"channel":"a","data":{},"colour":1}"#, "no field \"colour\""),
+            (r#"{"metric":"a.b","value":1}"#, "typed samples"),
+        ] {
+            let found = lines(body, false);
+            assert!(matches!(&found[..], [Err(detail)] if detail.contains(part)), "{body}: {found:?}");
+        }
+        let deep = format!(r#"{{"channel":"a","data":{{"x":{}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        assert!(lines(&deep, false)[0].is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body: Vec<u8>, ndjson: bool) {
+            let _ = parse(&Bytes::from(body), ndjson);
+        }
+    }
+}

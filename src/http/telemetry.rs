@@ -1,0 +1,31 @@
+//! Spans of requests for tracing-actix-web: the path without its query, for a query can hold a token.
+
+use actix_web::{
+    Error, HttpMessage,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+};
+use tracing::{Span, field::Empty};
+use tracing_actix_web::RootSpanBuilder;
+
+use super::middleware::RequestId;
+
+/// Makes one span per request of the plain routes. Polls and streams have none: it costs a poll a third of its
+/// throughput, and would live as long as a stream.
+pub struct RequestSpan;
+
+impl RootSpanBuilder for RequestSpan {
+    fn on_request_start(request: &ServiceRequest) -> Span {
+        let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        tracing::info_span!("request", %id, method = %request.method(), path = request.path(), status = Empty)
+    }
+
+    fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
+        let status = match outcome {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        span.record("status", status.as_u16());
+        tracing::info!(parent: &span, "answered");
+    }
+}

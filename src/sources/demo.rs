@@ -1,0 +1,90 @@
+//! `--demo`: a simulated shop that talks to the server through the same public API as a real one.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::shutdown::random;
+
+const NAMES: [&str; 8] =
+    ["Ada Lovelace", "Alan Turing", "Grace Hopper", "Linus Pauling", "Mary Seacole", "Niels Bohr", "Rosa Luxemburg", "Émilie du Châtelet"];
+const SERVICES: [&str; 3] = ["web", "checkout", "search"];
+
+/// Sends shop traffic to the server at `address` until the server goes away.
+pub async fn run(address: SocketAddr) {
+    tracing::info!("the demo shop is open: its orders, visits and deploys are made up");
+    let mut open = Vec::new();
+    let mut load = 50.0;
+    for step in 0u64.. {
+        if let Err(error) = once(address, step, &mut open, &mut load).await {
+            tracing::debug!(%error, "the demo shop closes");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(250 + random() % 500)).await;
+    }
+}
+
+async fn once(address: SocketAddr, step: u64, open: &mut Vec<String>, load: &mut f64) -> io::Result<()> {
+    for _ in 0..1 + random() % 4 {
+        send(address, "POST", "/api/visits", &json!({})).await?;
+    }
+    if random().is_multiple_of(4) {
+        send(address, "POST", "/api/customers", &json!({})).await?;
+    }
+    if random().is_multiple_of(2) {
+        let order = json!({
+            "items": 1 + random() % 5,
+            "total": (500 + random() % 20_000) as f64 / 100.0,
+            "customerName": NAMES[random() as usize % NAMES.len()],
+            "priority": (["normal", "normal", "normal", "high", "urgent"])[random() as usize % 5],
+        });
+        let created = send(address, "POST", "/api/orders", &order).await?;
+        if let Some(id) = created["orderId"].as_str() {
+            open.push(id.to_owned());
+        }
+    }
+    if open.len() > 12 {
+        let id = open.remove(random() as usize % open.len());
+        let status = (["PROCESSING", "SHIPPED", "COMPLETED", "COMPLETED", "CANCELLED"])[random() as usize % 5];
+        if status == "PROCESSING" {
+            open.push(id.clone());
+        }
+        send(address, "PATCH", &format!("/api/orders/{id}"), &json!({"status": status})).await?;
+    }
+    *load = (*load + (random() % 1_000) as f64 / 50.0 - 10.0).clamp(5.0, 250.0);
+    let latency = (100.0 * (12.0 + *load * 0.9)).round() / 100.0;
+    let checkout = json!({"channel": "metrics.checkout", "data": {
+        "active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": random() % 3,
+    }});
+    send(address, "POST", "/api/metrics", &checkout).await?;
+    if step.is_multiple_of(60) {
+        let service = SERVICES[random() as usize % SERVICES.len()];
+        let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, random() % 10)});
+        send(address, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data})).await?;
+    }
+    Ok(())
+}
+
+/// One request on a connection of its own. Enough HTTP for a client whose server is this very program.
+async fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<Value> {
+    let mut stream = TcpStream::connect(address).await?;
+    let body = body.to_string();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(1 << 20).read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(serde_json::from_str(body).unwrap_or(Value::Null))
+}

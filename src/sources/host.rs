@@ -1,0 +1,127 @@
+//! This host: CPU, memory, disk and network, measured. The one file that knows the crate that reads them.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use sysinfo::{Disks, MemoryRefreshKind, Networks, System};
+use tokio::sync::mpsc;
+
+use super::round;
+
+/// How often the host is read; also the span over which the CPU and the network are measured.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// One reading of the host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostReading {
+    /// Of all cores, in percent.
+    pub cpu_usage: f64,
+    /// Memory that is not available, in percent; `None` where it can't be read.
+    pub memory_usage: Option<f64>,
+    /// Of the disk that holds the working directory, in percent.
+    pub disk_usage: Option<f64>,
+    /// Bytes per second over all interfaces but loopback.
+    pub network_in: Option<u64>,
+    /// Bytes per second over all interfaces but loopback.
+    pub network_out: Option<u64>,
+}
+
+impl HostReading {
+    /// As `metrics.infrastructure` has it.
+    pub fn to_json(self) -> Value {
+        json!({
+            "cpu_usage": self.cpu_usage,
+            "memory_usage": self.memory_usage,
+            "disk_usage": self.disk_usage,
+            "network_in": self.network_in,
+            "network_out": self.network_out,
+        })
+    }
+}
+
+/// Starts reading on a thread of its own, for reading takes milliseconds and files. Ends when the receiver is dropped.
+pub fn start() -> mpsc::Receiver<HostReading> {
+    let (sender, readings) = mpsc::channel(1);
+    let spawned = thread::Builder::new().name("host".into()).spawn(move || match Host::new() {
+        Ok(mut host) => {
+            // A first reading at once: the CPU needs two looks, some 200 ms apart.
+            thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
+            while sender.blocking_send(host.read()).is_ok() {
+                thread::sleep(EVERY);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "this host can't be measured: metrics.infrastructure stays empty"),
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread for measuring this host: metrics.infrastructure stays empty");
+    }
+    readings
+}
+
+struct Host {
+    system: System,
+    disks: Disks,
+    networks: Networks,
+    networks_read: Instant,
+}
+
+impl Host {
+    fn new() -> Result<Self, sysinfo::Error> {
+        let mut system = System::new()?;
+        system.refresh_cpu_usage();
+        Ok(Self {
+            system,
+            disks: Disks::new_with_refreshed_list()?,
+            networks: Networks::new_with_refreshed_list()?,
+            networks_read: Instant::now(),
+        })
+    }
+
+    fn read(&mut self) -> HostReading {
+        self.system.refresh_cpu_usage();
+        self.system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        self.disks.refresh(true);
+        self.networks.refresh(true);
+        let seconds = self.networks_read.elapsed().as_secs_f64().max(0.001);
+        self.networks_read = Instant::now();
+        let share = |free: u64, total: u64| (total > 0).then(|| round(100.0 * (1.0 - free as f64 / total as f64), 1));
+        let traffic = |bytes: fn(&sysinfo::NetworkData) -> u64| {
+            let interfaces = self.networks.iter().filter(|(name, _)| *name != "lo");
+            let total: u64 = interfaces.map(|(_, data)| bytes(data)).sum();
+            Some((total as f64 / seconds) as u64)
+        };
+        HostReading {
+            cpu_usage: round(f64::from(self.system.global_cpu_usage()).clamp(0.0, 100.0), 1),
+            memory_usage: share(self.system.available_memory(), self.system.total_memory()),
+            disk_usage: self.disk().and_then(|disk| share(disk.available_space(), disk.total_space())),
+            network_in: traffic(sysinfo::NetworkData::received),
+            network_out: traffic(sysinfo::NetworkData::transmitted),
+        }
+    }
+
+    /// The disk whose mount point is the longest prefix of the working directory.
+    fn disk(&self) -> Option<&sysinfo::Disk> {
+        let here = std::env::current_dir().ok()?;
+        let holds = |disk: &&sysinfo::Disk| here.starts_with(disk.mount_point());
+        self.disks.iter().filter(holds).max_by_key(|disk| disk.mount_point().as_os_str().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_is_measured() {
+        let mut host = Host::new().unwrap();
+        thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
+        let reading = host.read();
+        assert!((0.0..=100.0).contains(&reading.cpu_usage), "{reading:?}");
+        let memory = reading.memory_usage.unwrap();
+        assert!(memory > 0.0 && memory < 100.0, "{reading:?}");
+        assert!(reading.disk_usage.is_some_and(|disk| disk > 0.0), "{reading:?}");
+    }
+}

@@ -1,0 +1,124 @@
+//! What feeds the aggregator from inside: the host, the server's own HTTP traffic, who is online.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    core::{
+        aggregator::{AggregatorHandle, Stopped},
+        channel::Channel,
+        clock::Clock,
+        reading::{Origin, Reading},
+    },
+    counters::Counters,
+    presence::Presence,
+};
+
+pub mod demo;
+pub mod host;
+pub mod own_http;
+
+/// How often the built-in sources are read.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Everything the built-in sources read from and write to.
+pub struct Sources {
+    /// Where readings go.
+    pub aggregator: AggregatorHandle,
+    /// The server's own HTTP traffic.
+    pub own_http: Arc<own_http::OwnHttp>,
+    /// Who is online.
+    pub presence: Presence,
+    /// Gets the CPU for the load level.
+    pub counters: Arc<Counters>,
+    /// Wall-clock time, for midnight.
+    pub clock: Clock,
+    /// Where midnight is.
+    pub zone: TimeZone,
+}
+
+impl Sources {
+    /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
+    pub async fn run(self) {
+        let mut host = host::start();
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut today = self.clock.now_in(&self.zone).date();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                reading = host.recv() => {
+                    if let Some(host) = reading {
+                        self.counters.cpu_permille.set((host.cpu_usage * 10.0) as i64);
+                        if self.publish([("metrics.infrastructure", host.to_json())]).await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+            }
+            let date = self.clock.now_in(&self.zone).date();
+            if date != today {
+                today = date;
+                self.presence.new_day();
+            }
+            let online = self.presence.online();
+            let users = json!({
+                "currentUsers": online.current,
+                "peakToday": online.peak_today,
+                "averageSessionDuration": iso_duration(online.average_session.as_secs()),
+            });
+            let api = self.own_http.read(online.current);
+            if self.publish([("metrics.api", api), ("metrics.users_online", users)]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn publish<const N: usize>(&self, values: [(&str, Value); N]) -> Result<(), Stopped> {
+        publish(&self.aggregator, values).await
+    }
+}
+
+/// Publishes values of built-in channels.
+///
+/// # Errors
+/// [`Stopped`] when the server is going away.
+pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&str, Value); N]) -> Result<(), Stopped> {
+    let reading = |(name, value): (&str, Value)| {
+        let channel = Channel::parse(name).ok()?;
+        let data = if let Value::Object(data) = value { data } else { Map::new() };
+        Some(Reading::value(channel, data))
+    };
+    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect()).await.map(drop)
+}
+
+/// Seconds as ISO 8601 writes them: `PT8M30S`.
+pub fn iso_duration(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let part = |n: u64, unit: char| if n > 0 { format!("{n}{unit}") } else { String::new() };
+    match seconds {
+        0 => "PT0S".into(),
+        _ => format!("PT{}{}{}", part(hours, 'H'), part(minutes, 'M'), part(rest, 'S')),
+    }
+}
+
+/// Rounds to `digits` decimals, so that noise makes no new version.
+pub fn round(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_iso_8601() {
+        for (seconds, text) in [(0, "PT0S"), (5, "PT5S"), (510, "PT8M30S"), (3600, "PT1H"), (90_061, "PT25H1M1S")] {
+            assert_eq!(iso_duration(seconds), text);
+        }
+    }
+}

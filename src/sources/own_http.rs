@@ -1,0 +1,115 @@
+//! The server's own HTTP traffic over the last 60 s: the channel `metrics.api`.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::round;
+
+/// The window, in seconds; one slot each.
+const WINDOW: u64 = 60;
+
+/// Counts requests; any worker may, without a lock.
+#[derive(Debug)]
+pub struct OwnHttp {
+    started: Instant,
+    slots: [Slot; WINDOW as usize],
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The second it counts, from the start, plus one; 0 for none.
+    second: AtomicU64,
+    requests: AtomicU64,
+    errors: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Default for OwnHttp {
+    fn default() -> Self {
+        Self { started: Instant::now(), slots: std::array::from_fn(|_| Slot::default()) }
+    }
+}
+
+impl OwnHttp {
+    /// One request was answered. `elapsed` is without the time a long poll was held; an error is a status of 500 or more.
+    pub fn count(&self, elapsed: Duration, error: bool) {
+        self.count_at(self.started.elapsed().as_secs(), elapsed, error);
+    }
+
+    fn count_at(&self, second: u64, elapsed: Duration, error: bool) {
+        let slot = &self.slots[(second % WINDOW) as usize];
+        let stamp = second + 1;
+        if slot.second.swap(stamp, Ordering::AcqRel) != stamp {
+            // The first request of a second empties the slot of a minute ago; one counted in this very moment by
+            // another worker may be lost, which is far below what the figures show.
+            slot.requests.store(0, Ordering::Relaxed);
+            slot.errors.store(0, Ordering::Relaxed);
+            slot.micros.store(0, Ordering::Relaxed);
+        }
+        slot.requests.fetch_add(1, Ordering::Relaxed);
+        slot.errors.fetch_add(u64::from(error), Ordering::Relaxed);
+        slot.micros.fetch_add(elapsed.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The value of `metrics.api` with that many users online.
+    pub fn read(&self, active_users: usize) -> Value {
+        self.read_at(self.started.elapsed().as_secs(), active_users)
+    }
+
+    fn read_at(&self, second: u64, active_users: usize) -> Value {
+        // The running second is left out, and before the first minute is over the window is shorter.
+        let oldest = second.saturating_sub(WINDOW - 1);
+        let (mut requests, mut errors, mut micros) = (0, 0, 0);
+        for slot in &self.slots {
+            let stamp = slot.second.load(Ordering::Acquire);
+            if stamp > oldest && stamp <= second {
+                requests += slot.requests.load(Ordering::Relaxed);
+                errors += slot.errors.load(Ordering::Relaxed);
+                micros += slot.micros.load(Ordering::Relaxed);
+            }
+        }
+        let seconds = (second - oldest).max(1);
+        let per = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
+        json!({
+            "requests_per_second": round(requests as f64 / seconds as f64, 2),
+            "avg_response_time": round(per(micros, requests) / 1e3, 2),
+            "error_rate": round(per(errors, requests), 4),
+            "active_users": active_users,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_is_a_minute_and_forgets() {
+        let http = OwnHttp::default();
+        for second in 0..100 {
+            for _ in 0..4 {
+                http.count_at(second, Duration::from_millis(2), false);
+            }
+        }
+        http.count_at(99, Duration::from_millis(2), true);
+        let read = http.read_at(100, 3);
+        assert_eq!(read["requests_per_second"], json!(4.02));
+        assert_eq!(read["avg_response_time"], json!(2.0));
+        assert_eq!(read["error_rate"], json!(0.0042));
+        assert_eq!(read["active_users"], json!(3));
+        assert_eq!(http.read_at(300, 0)["requests_per_second"], json!(0.0));
+    }
+
+    #[test]
+    fn a_young_server_counts_over_its_age() {
+        let http = OwnHttp::default();
+        http.count_at(0, Duration::from_millis(10), false);
+        http.count_at(1, Duration::from_millis(10), false);
+        assert_eq!(http.read_at(2, 0)["requests_per_second"], json!(1.0));
+        assert_eq!(http.read_at(0, 0)["requests_per_second"], json!(0.0));
+    }
+}

@@ -1,0 +1,140 @@
+//! The answer to a question, from the log as it stands.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use super::{
+    question::{Question, Since, Target},
+    representation::Representation,
+};
+use crate::{
+    core::{
+        channel::{Channel, ChannelKind, Selector},
+        clock::rfc3339,
+        log::Log,
+        position::Position,
+        publication::Publication,
+    },
+    http::problem::Problem,
+    protocol::{message, slot},
+};
+
+/// Most bytes of events in one answer; the cursor says from where to ask on.
+const BUDGET: usize = 1 << 20;
+
+/// The answer.
+///
+/// # Errors
+/// 404 when a channel is not known, and the asker holds no cursor: one who follows may wait for it to come.
+pub fn to(question: &Question, log: &Log) -> Result<Arc<Representation>, Problem> {
+    match &question.target {
+        Target::Snapshot => Ok(log.snapshot().attached(Representation::of_snapshot)),
+        Target::One(channel) => one(channel, question.since.as_ref(), log),
+        Target::Several(selectors) => {
+            let unknown = |selector: &&Selector| matches!(selector, Selector::Exact(_)) && !log.knows(selector);
+            if question.since.is_none()
+                && let Some(selector) = selectors.iter().find(unknown)
+            {
+                return Err(Problem::not_found(format!("there is no channel \"{selector}\"")));
+            }
+            Ok(Arc::new(several(selectors, question.since.as_ref(), log)))
+        }
+    }
+}
+
+fn one(channel: &Channel, since: Option<&Since>, log: &Log) -> Result<Arc<Representation>, Problem> {
+    match log.kind(channel) {
+        None => Err(Problem::not_found(format!("there is no channel \"{channel}\""))),
+        Some(ChannelKind::State) => {
+            let state = log.state(channel).ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
+            match since {
+                // The asker has this very version.
+                Some(since) if !since.gap && state.offset <= since.position.state => {
+                    let mut same = Representation::of_state(&state);
+                    same.empty = true;
+                    Ok(Arc::new(same))
+                }
+                _ => Ok(state.attached(Representation::of_state)),
+            }
+        }
+        Some(ChannelKind::Event) => {
+            let selectors = [Selector::Exact(channel.clone())];
+            let found = look(&selectors, since, 0, log);
+            let value = format!(r#"{{"channel":"{channel}","kind":"event","events":[{}]"#, found.events_json());
+            Ok(Arc::new(found.finish(value, log)))
+        }
+    }
+}
+
+fn several(selectors: &[Selector], since: Option<&Since>, log: &Log) -> Representation {
+    // Without a cursor there is no "since", and the events before now are not asked for.
+    let events_from = log.head();
+    let found = look(selectors, since, events_from, log);
+    let states: Vec<String> = found
+        .states
+        .values()
+        .map(|state| format!(r#""{}":{}"#, state.channel, String::from_utf8_lossy(&state.data)))
+        .collect();
+    let value = format!(r#"{{"channels":{{{}}},"events":[{}]"#, states.join(","), found.events_json());
+    found.finish(value, log)
+}
+
+/// What there is for an asker.
+struct Found {
+    states: BTreeMap<Channel, Arc<Publication>>,
+    events: Vec<Arc<Publication>>,
+    cursor: u64,
+    gap: bool,
+    since: bool,
+}
+
+fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, log: &Log) -> Found {
+    let ceiling = log.head();
+    let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel));
+    let states_from = since.filter(|since| !since.gap).map_or(0, |since| since.position.state);
+    let events_from = since.map_or(events_from, |since| since.position.offset);
+    let states = log.states_after(states_from, wanted);
+    let read = log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
+    let only_states = selectors.iter().all(
+        |selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)),
+    );
+    // A first look at states alone is the same for everybody, cursor included.
+    let newest = states.iter().map(|state| state.offset).max().unwrap_or(0);
+    let cursor = if since.is_none() && only_states { newest } else { read.through };
+    Found {
+        states: states.into_iter().map(|state| (state.channel.clone(), state)).collect(),
+        events: read.events,
+        cursor,
+        gap: since.is_some_and(|since| since.gap),
+        since: since.is_some(),
+    }
+}
+
+impl Found {
+    fn events_json(&self) -> String {
+        let events: Vec<_> = self
+            .events
+            .iter()
+            .map(|event| {
+                let make = |p: &Publication| message::listed_event(p, p.own_cursor()).into();
+                String::from_utf8_lossy(event.encoded(slot::POLL_EVENT, make)).into_owned()
+            })
+            .collect();
+        events.join(",")
+    }
+
+    /// Closes the object that `value` began, with cursor and time; the tag is that of `value`.
+    fn finish(self, value: String, log: &Log) -> Representation {
+        let newest = self.states.values().chain(&self.events).map(|publication| publication.timestamp).max();
+        let time = newest.unwrap_or_else(|| log.snapshot().timestamp);
+        let gap = if self.gap { r#","gap":true"# } else { "" };
+        let cursor = Position::new(log.epoch().clone(), self.cursor);
+        let body = format!(r#"{value}{gap},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));
+        debug_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
+        let modified = if self.since { None } else { newest };
+        let mut representation = Representation::new(body, value.as_bytes(), modified);
+        representation.empty = self.since && self.states.is_empty() && self.events.is_empty() && !self.gap;
+        representation
+    }
+}

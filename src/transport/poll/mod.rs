@@ -1,0 +1,174 @@
+//! Polling: one question, one answer; a long poll waits first (contract, section 4; RFC 9110, RFC 7240).
+//!
+//! ```text
+//! > GET /api/metrics    If-None-Match: W/"1596-2871..."    Prefer: wait=20
+//! < 304                 ETag: W/"1596-2871..."             Preference-Applied: wait=20
+//! ```
+//!
+//! A 304 is decided before a body is touched. Nothing is kept between two polls: a client that stays away costs nothing.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use tokio::time::Instant;
+
+mod answer;
+mod config;
+mod question;
+mod representation;
+
+pub use config::PollConfig;
+
+use self::{question::Question, representation::Representation};
+use crate::{
+    auth::Identity,
+    core::{
+        channel::Channel,
+        position::Position,
+        publication::Publication,
+        reader::{CatchUp, Reader, Sink},
+    },
+    counters::Transport,
+    http::{
+        access,
+        etag::{self, Verdict},
+        problem::Problem,
+        state::State,
+    },
+};
+
+/// What a cache has to look at besides the URL.
+const VARY: &str = "Accept, Accept-Encoding, Prefer";
+
+/// `GET` and `HEAD /api/metrics`.
+pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
+    answer_to(&request, **config, None).await
+}
+
+/// `GET` and `HEAD /api/metrics/{channel}`.
+pub async fn poll_channel(
+    request: HttpRequest,
+    config: web::Data<PollConfig>,
+    channel: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    answer_to(&request, **config, Some(&channel)).await
+}
+
+async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
+    let state = State::of(request)?;
+    let identity = access::identify(&state, request)?;
+    let question = Question::read(request, one, &state.log, config)?;
+    access::check_reading(&identity, &question.target.selectors()?)?;
+    state.note_poll(&identity, request.peer_addr().map(|address| address.ip()));
+    let mut representation = answer::to(&question, &state.log)?;
+    let mut verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
+    if let Some(wait) = question.wait
+        && is_current(&question, verdict, &representation)
+        && !wait.is_zero()
+    {
+        let deadline = Instant::now() + wait;
+        representation = hold(&state, &identity, request, &question, representation, deadline).await?;
+        verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
+            // `*` matches whatever there is, but a change is what was waited for.
+            Verdict::NotModified if waited_for_any_change(request) && Instant::now() < deadline => Verdict::Modified,
+            verdict => verdict,
+        };
+    }
+    let counters = state.counters.of(Transport::Poll);
+    if verdict == Verdict::NotModified {
+        state.counters.not_modified.inc();
+    } else {
+        counters.deliveries.inc();
+    }
+    Ok(respond(request, &question, &representation, verdict))
+}
+
+/// Whether the asker has all there is, so that a wait makes sense.
+fn is_current(question: &Question, verdict: Verdict, representation: &Representation) -> bool {
+    verdict == Verdict::NotModified
+        || (verdict == Verdict::Unconditional && question.since.is_some() && representation.empty)
+}
+
+fn waited_for_any_change(request: &HttpRequest) -> bool {
+    request.headers().get(header::IF_NONE_MATCH).is_some_and(|field| field.as_bytes().trim_ascii() == b"*")
+}
+
+/// Waits until the representation is another one, or `deadline`, or the server drains.
+async fn hold(
+    state: &Rc<State>,
+    identity: &Identity,
+    request: &HttpRequest,
+    question: &Question,
+    first: Arc<Representation>,
+    deadline: Instant,
+) -> Result<Arc<Representation>, Problem> {
+    let Ok(_slot) = state.open_stream(Transport::LongPoll, identity) else {
+        // No place to wait: the answer as it is, at once.
+        return Ok(first);
+    };
+    let not_before = (Instant::now() + question.interval).min(deadline);
+    let mut reader = Reader::open(&state.hub, CatchUp::EventsFirst);
+    for selector in question.target.selectors()? {
+        reader.subscribe(selector, std::time::Duration::ZERO, question.since.as_ref().map(|since| &since.position));
+    }
+    loop {
+        reader.collect(usize::MAX, &mut Nothing);
+        let representation = answer::to(question, &state.log)?;
+        let verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
+        let changed = representation.tag != first.tag || !is_current(question, verdict, &representation);
+        let now = Instant::now();
+        if now >= deadline || state.hub.is_draining() || (changed && now >= not_before) {
+            return Ok(representation);
+        }
+        if changed {
+            tokio::time::sleep_until(not_before).await;
+        } else {
+            reader.changed(deadline).await;
+        }
+    }
+}
+
+fn respond(
+    request: &HttpRequest,
+    question: &Question,
+    representation: &Representation,
+    verdict: Verdict,
+) -> HttpResponse {
+    let status = if verdict == Verdict::NotModified { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((header::ETAG, representation.tag.clone()))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::VARY, VARY));
+    if let Some(modified) = representation.modified {
+        response.insert_header((header::LAST_MODIFIED, etag::http_date(modified)));
+    }
+    if let (Some(wait), true) = (question.wait, question.preferred) {
+        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
+    }
+    if verdict == Verdict::NotModified {
+        return response.finish();
+    }
+    if question.text {
+        response.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"));
+        return response.body(representation.to_text());
+    }
+    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    let (body, coding) = representation.coded(request.headers().get(header::ACCEPT_ENCODING));
+    if let Some(coding) = coding {
+        response.insert_header((header::CONTENT_ENCODING, coding));
+    }
+    response.body(body)
+}
+
+/// A held poll only wants to be woken.
+struct Nothing;
+
+impl Sink for Nothing {
+    fn publication(&mut self, _: &Arc<Publication>, _: Option<Position>) {}
+    fn gap(&mut self, _: &[Channel], _: Position) {}
+}

@@ -1,0 +1,140 @@
+//! What a poll asks for: the query and the headers, checked.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, http::header, web};
+
+use super::PollConfig;
+use crate::{
+    core::{
+        channel::{Channel, Selector},
+        interval::parse_interval,
+        log::Log,
+        position::{CursorError, Position},
+        reader::{Resume, resume},
+    },
+    http::{channels, problem::Problem},
+};
+
+/// Query of a poll.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Query {
+    channels: Option<String>,
+    since: Option<String>,
+    wait: Option<String>,
+    interval: Option<String>,
+    format: Option<String>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The snapshot by itself.
+    Snapshot,
+    /// One channel.
+    One(Channel),
+    /// Several, states and events.
+    Several(Vec<Selector>),
+}
+
+/// From where on.
+#[derive(Clone, Debug)]
+pub struct Since {
+    /// Where events are read from.
+    pub position: Position,
+    /// Something before it is lost: everything there is, is answered.
+    pub gap: bool,
+}
+
+/// A poll, checked.
+#[derive(Debug)]
+pub struct Question {
+    /// What is asked for.
+    pub target: Target,
+    /// From where on, if the asker holds a cursor.
+    pub since: Option<Since>,
+    /// How long the asker is willing to wait for a change.
+    pub wait: Option<Duration>,
+    /// The wait was asked for by `Prefer`, and the answer says what came of it.
+    pub preferred: bool,
+    /// Not before this long after the request is a change answered.
+    pub interval: Duration,
+    /// Lines for a person.
+    pub text: bool,
+}
+
+impl Question {
+    /// Reads the request; `one` is the channel in the path, if there is one.
+    ///
+    /// # Errors
+    /// 400 that names the parameter.
+    pub fn read(request: &HttpRequest, one: Option<&str>, log: &Log, config: PollConfig) -> Result<Self, Problem> {
+        let bad = |what: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("{what}: {error}"));
+        let query = web::Query::<Query>::from_query(request.query_string());
+        let query = query.map_err(|error| bad("the query is not understood", &error))?.into_inner();
+        let target = match (one, &query.channels) {
+            (Some(name), _) => Target::One(channels::parse_one(name)?),
+            (None, Some(list)) => Target::Several(channels::parse_list(list)?),
+            (None, None) if query.since.is_some() => Target::Several(channels::parse_list(channels::DEFAULT)?),
+            (None, None) => Target::Snapshot,
+        };
+        let selectors = target.selectors()?;
+        if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
+            return Err(bad("channels", &format_args!("at most {} at once", config.max_subscriptions)));
+        }
+        let since = match &query.since {
+            None => None,
+            Some(cursor) => {
+                cursor.parse::<Position>().map_err(|error: CursorError| bad("since", &error))?;
+                let (verdict, position) = resume(log, cursor, &selectors);
+                Some(Since { position, gap: matches!(verdict, Resume::Reset(_)) })
+            }
+        };
+        let interval = match &query.interval {
+            None => Duration::ZERO,
+            Some(text) => parse_interval(text).map_err(|error| bad("interval", &error))?,
+        };
+        let asked = match &query.wait {
+            None => None,
+            Some(text) => Some(text.parse::<u32>().map_err(|_| bad("wait", &"a whole number of seconds"))?),
+        };
+        let preferred = preferred_wait(request);
+        let wait = asked.or(preferred).map(|seconds| Duration::from_secs(seconds.into()).min(config.long_poll_max));
+        let text = match query.format.as_deref() {
+            None => wants_text(request),
+            Some("json") => false,
+            Some("text") => true,
+            Some(_) => return Err(bad("format", &"json or text")),
+        };
+        Ok(Self { target, since, wait, preferred: preferred.is_some(), interval, text })
+    }
+}
+
+impl Target {
+    /// What a reader of it subscribes to.
+    ///
+    /// # Errors
+    /// Never in practice: the names were checked.
+    pub fn selectors(&self) -> Result<Vec<Selector>, Problem> {
+        Ok(match self {
+            Self::Snapshot => channels::parse_list(crate::core::snapshot::SNAPSHOT)?,
+            Self::One(channel) => vec![Selector::Exact(channel.clone())],
+            Self::Several(selectors) => selectors.clone(),
+        })
+    }
+}
+
+/// `Prefer: wait=N` (RFC 7240, section 4.3). A preference that is not understood is ignored.
+fn preferred_wait(request: &HttpRequest) -> Option<u32> {
+    let fields = request.headers().get_all(header::HeaderName::from_static("prefer"));
+    let preferences = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));
+    preferences
+        .filter_map(|preference| preference.split(';').next()?.split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, value)| value.trim().trim_matches('"').parse().ok())
+}
+
+fn wants_text(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    accept.contains("text/plain") && !accept.contains("json")
+}

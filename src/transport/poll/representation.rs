@@ -1,0 +1,128 @@
+//! What a poll answers: the body with its tag, made once per version and shared.
+
+use std::{fmt::Write, sync::OnceLock};
+
+use actix_web::http::header::HeaderValue;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    core::publication::Publication,
+    http::{encoding, etag},
+};
+
+/// One answer, before the request's preconditions are looked at.
+#[derive(Debug)]
+pub struct Representation {
+    /// JSON.
+    pub body: Bytes,
+    /// Weak, of the value without cursor and time.
+    pub tag: HeaderValue,
+    /// When the value last changed; `None` for an answer that depends on the asker's cursor.
+    pub modified: Option<Timestamp>,
+    /// It holds nothing newer than the asker's cursor.
+    pub empty: bool,
+    gzip: OnceLock<Option<Bytes>>,
+    brotli: OnceLock<Option<Bytes>>,
+}
+
+impl Representation {
+    /// An answer of `body`, whose tag is that of `value`.
+    pub fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
+        let tag = etag::tag(value);
+        Self { body: body.into(), tag, modified, empty: false, gzip: OnceLock::new(), brotli: OnceLock::new() }
+    }
+
+    /// The snapshot: its sections, with cursor and time.
+    pub fn of_snapshot(snapshot: &Publication) -> Self {
+        let sections = String::from_utf8_lossy(&snapshot.data);
+        let sections = sections.strip_suffix('}').unwrap_or("{");
+        let cursor = snapshot.own_cursor();
+        let body = format!(r#"{sections},"cursor":"{cursor}","timestamp":"{}"}}"#, snapshot.time_text);
+        Self::new(body, &snapshot.data, Some(snapshot.timestamp))
+    }
+
+    /// One state channel.
+    pub fn of_state(state: &Publication) -> Self {
+        let body = format!(
+            r#"{{"channel":"{}","kind":"state","data":{},"cursor":"{}","timestamp":"{}"}}"#,
+            state.channel,
+            String::from_utf8_lossy(&state.data),
+            state.own_cursor(),
+            state.time_text
+        );
+        Self::new(body, &state.data, Some(state.timestamp))
+    }
+
+    /// The body in the coding the client likes best, with that coding's name.
+    pub fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
+        let coding = encoding::choose(accept_encoding, self.body.len());
+        let coded = match coding {
+            Some("br") => self.brotli.get_or_init(|| encoding::compress("br", &self.body)),
+            Some("gzip") => self.gzip.get_or_init(|| encoding::compress("gzip", &self.body)),
+            _ => &None,
+        };
+        match coded {
+            Some(bytes) => (bytes.clone(), coding),
+            None => (self.body.clone(), None),
+        }
+    }
+
+    /// The body as aligned `name value` lines, for a person with curl.
+    pub fn to_text(&self) -> String {
+        let value: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        let mut lines = Vec::new();
+        flatten(String::new(), &value, &mut lines);
+        let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (name, value) in lines {
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "{name:width$}  {value}");
+        }
+        text
+    }
+}
+
+fn flatten(name: String, value: &Value, lines: &mut Vec<(String, String)>) {
+    let join = |key: &dyn std::fmt::Display| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(join(key), value, lines)),
+        Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| flatten(join(&index), value, lines)),
+        Value::Null => lines.push((name, "-".into())),
+        // Line ends would break the lines.
+        Value::String(text) => lines.push((name, text.escape_default().to_string())),
+        other => lines.push((name, other.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_aligned_and_one_line_per_value() {
+        let body = r#"{"a":{"b":1.5,"long_name":null},"list":[1],"text":"two\nlines"}"#;
+        let text = Representation::new(body.into(), b"", None).to_text();
+        assert_eq!(text, "a.b          1.5\na.long_name  -\nlist.0       1\ntext         two\\nlines\n");
+    }
+
+    #[test]
+    fn a_body_is_coded_as_the_client_likes_and_decodes() {
+        use std::io::Read;
+        let representation = Representation::new(format!("{{\"x\":\"{}\"}}", "y".repeat(900)), b"", None);
+        let coded = |accept: &'static str| representation.coded(Some(&HeaderValue::from_static(accept)));
+        let (gzip, coding) = coded("gzip");
+        assert_eq!(coding, Some("gzip"));
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(&gzip[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, representation.body);
+        let (br, coding) = coded("gzip;q=0.5, br");
+        assert_eq!(coding, Some("br"));
+        let mut plain = Vec::new();
+        brotli::Decompressor::new(&br[..], 4096).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, representation.body);
+        assert_eq!(coded("gzip;q=0, identity").1, None);
+        assert_eq!(representation.coded(None).1, None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The text format of an event stream (WHATWG HTML, section 9.2). Pure.
+
+use std::fmt::{Display, Write};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::{
+    core::{publication::Publication, snapshot::SNAPSHOT},
+    protocol::slot,
+};
+
+/// A comment that keeps proxies from cutting the stream.
+///
+/// Without a blank line after it: some clients make an empty event of that.
+pub const COMMENT: &str = ":\n";
+
+/// Appends one block. `data` is one line: JSON has no line ends of its own.
+pub fn write_block(out: &mut String, id: Option<&dyn Display>, event: &str, data: &str) {
+    if let Some(id) = id {
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "id: {id}");
+    }
+    let _ = write!(out, "event: {event}\ndata: {data}\n\n");
+}
+
+/// Appends one block of `data`, as JSON.
+pub fn write_json(out: &mut String, id: Option<&dyn Display>, event: &str, data: &Value) {
+    write_block(out, id, event, &data.to_string());
+}
+
+/// Appends the line that tells the client how long to wait before it comes back.
+pub fn write_retry(out: &mut String, delay: std::time::Duration) {
+    let _ = write!(out, "retry: {}\n\n", delay.as_millis());
+}
+
+/// A state or event with a cursor of its own or with the one given.
+pub fn block(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
+    match cursor {
+        Some(cursor) => make(publication, cursor),
+        None => publication.encoded(slot::SSE, |p| make(p, &p.own_cursor())).clone(),
+    }
+}
+
+fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
+    let channel = publication.channel.as_str();
+    let data = String::from_utf8_lossy(&publication.data);
+    let time = &publication.time_text;
+    let mut out = String::with_capacity(data.len() + 160);
+    match publication.event.as_ref().map(|event| event.as_str()) {
+        None if channel == SNAPSHOT => write_block(&mut out, Some(cursor), "metrics", &data),
+        None => {
+            let data = format!(r#"{{"channel":"{channel}","timestamp":"{time}","data":{data}}}"#);
+            write_block(&mut out, Some(cursor), "metric", &data);
+        }
+        Some(event) => {
+            let action = event.strip_prefix("alert_").filter(|action| matches!(*action, "raised" | "resolved"));
+            match action {
+                Some(action) if channel == "alerts" => {
+                    // The alert's own fields, with the action in front.
+                    let fields = data.strip_prefix('{').unwrap_or("}");
+                    let comma = if fields == "}" { "" } else { "," };
+                    write_block(&mut out, Some(cursor), "alert", &format!(r#"{{"action":"{action}"{comma}{fields}"#));
+                }
+                _ => {
+                    let name = if channel == "system" { "system" } else { event };
+                    let data = format!(
+                        r#"{{"channel":"{channel}","event":"{event}","timestamp":"{time}","data":{data}}}"#
+                    );
+                    write_block(&mut out, Some(cursor), name, &data);
+                }
+            }
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::core::{
+        channel::{Channel, EventName},
+        position::Epoch,
+    };
+
+    fn text(channel: &str, event: Option<&str>, data: &'static str) -> String {
+        let publication = Publication::new(
+            Epoch::parse("e").unwrap(),
+            Channel::parse(channel).unwrap(),
+            event.map(|event| EventName::parse(event).unwrap()),
+            7,
+            Timestamp::UNIX_EPOCH,
+            Bytes::from_static(data.as_bytes()),
+        );
+        String::from_utf8(block(&publication, None).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_kind_has_its_name_and_shape() {
+        assert_eq!(text("metrics", None, r#"{"api":null}"#), "id: e:7\nevent: metrics\ndata: {\"api\":null}\n\n");
+        assert_eq!(
+            text("metrics.a", None, r#"{"x":1}"#),
+            "id: e:7\nevent: metric\ndata: {\"channel\":\"metrics.a\",\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"data\":{\"x\":1}}\n\n"
+        );
+        assert_eq!(
+            text("alerts", Some("alert_raised"), r#"{"id":"1"}"#),
+            "id: e:7\nevent: alert\ndata: {\"action\":\"raised\",\"id\":\"1\"}\n\n"
+        );
+        assert!(text("alerts", Some("alert_resolved"), "{}").contains("data: {\"action\":\"resolved\"}\n\n"));
+        assert!(text("orders", Some("order_created"), "{}").contains("event: order_created\ndata: {\"channel\":\"orders\""));
+        assert!(text("system", Some("degraded"), "{}").contains("event: system\ndata: {\"channel\":\"system\",\"event\":\"degraded\""));
+    }
+
+    #[test]
+    fn a_cursor_that_is_not_its_own_is_written() {
+        let publication = Publication::new(
+            Epoch::parse("e").unwrap(),
+            Channel::parse("a").unwrap(),
+            None,
+            7,
+            Timestamp::UNIX_EPOCH,
+            Bytes::from_static(b"{}"),
+        );
+        let bytes = block(&publication, Some(&"e:9.6"));
+        assert!(bytes.starts_with(b"id: e:9.6\n"));
+        assert!(block(&publication, None).starts_with(b"id: e:7\n"), "and does not stick");
+    }
+}

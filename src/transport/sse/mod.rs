@@ -1,0 +1,190 @@
+//! Server-Sent Events: named events over plain HTTP, for EventSource behind restrictive proxies (contract, section 3;
+//! WHATWG HTML, section 9.2).
+//!
+//! ```text
+//! > GET /events?channels=metrics,orders    Last-Event-ID: k3f9x2ab:10
+//! < retry: 2000
+//! <
+//! < id: k3f9x2ab:10
+//! < event: connected
+//! < data: {"session":"...","cursor":"k3f9x2ab:10","resume":"replayed","heartbeatInterval":25000}
+//! <
+//! < id: k3f9x2ab:11
+//! < event: order_created
+//! < data: {"channel":"orders",...}
+//! ```
+//!
+//! A stream is never compressed. A client that does not read is given the newest values when it reads again. A native
+//! EventSource never comes back after any status but 200, so what passes by itself is refused with a 200 stream that
+//! says `error` and when to come back; see [`refuse`].
+
+use std::{fmt::Display, rc::Rc};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use serde_json::json;
+
+mod config;
+mod event;
+mod session;
+
+pub use config::SseConfig;
+
+use crate::{
+    core::{
+        channel::{ChannelKind, Selector},
+        interval::parse_interval,
+        position::Position,
+        reader::{CatchUp, Reader, Resume, resume},
+    },
+    counters::Transport,
+    http::{
+        access, channels,
+        problem::Problem,
+        route,
+        state::State,
+    },
+    shutdown::reconnect_after,
+};
+
+/// The endpoint and its alias.
+pub const PATHS: [&str; 2] = ["/events", "/api/events"];
+
+/// Query of the endpoint.
+#[derive(Debug, Default, serde::Deserialize)]
+pub struct Query {
+    /// Names, separated by commas.
+    pub channels: Option<String>,
+    /// Shortest time between two updates of a channel.
+    pub interval: Option<String>,
+    /// Cursor to go on from; `Last-Event-ID` wins.
+    pub since: Option<String>,
+    /// `1`: refusals have their real status.
+    pub strict: Option<String>,
+}
+
+/// Adds the endpoint.
+pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
+    for path in PATHS {
+        route::add(services, path, "GET", |resource| resource.app_data(web::Data::new(config)).route(web::get().to(open)));
+    }
+}
+
+async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    let query = web::Query::<Query>::from_query(request.query_string());
+    let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
+    match stream(&state, **config, &request, &query) {
+        Err(problem) => refuse(&state, &request, &query, problem),
+        Ok(session) => {
+            let mut response = head(StatusCode::OK);
+            Ok(response.body(session))
+        }
+    }
+}
+
+fn head(status: StatusCode) -> actix_web::HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .insert_header(("X-Accel-Buffering", "no"));
+    response
+}
+
+fn stream(
+    state: &Rc<State>,
+    config: SseConfig,
+    request: &HttpRequest,
+    query: &Query,
+) -> Result<session::Session, Problem> {
+    let identity = access::identify(state, request)?;
+    let selectors = channels::parse_list(query.channels.as_deref().unwrap_or(channels::DEFAULT))?;
+    if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
+        let detail = format!("a stream has at most {} channels", config.max_subscriptions);
+        return Err(Problem::bad_request(detail));
+    }
+    access::check_reading(&identity, &selectors)?;
+    let interval = match &query.interval {
+        None => std::time::Duration::ZERO,
+        Some(text) => parse_interval(text).map_err(|error| Problem::bad_request(format!("interval: {error}")))?,
+    };
+    let last_event_id = request.headers().get("Last-Event-ID").map(|id| String::from_utf8_lossy(id.as_bytes()));
+    let last_event_id = last_event_id.filter(|id| !id.is_empty());
+    let slot = state.open_stream(Transport::Sse, &identity)?;
+
+    let mut reader = Reader::open(&state.hub, CatchUp::EventsFirst);
+    let resumed = match (&last_event_id, &query.since) {
+        (Some(id), _) => Some(resume(&state.log, id, &selectors)),
+        (None, Some(since)) => Some(resume(&state.log, since, &selectors)),
+        (None, None) => None,
+    };
+    let greeting = greet(state, config, &selectors, resumed.as_ref());
+    for selector in selectors {
+        match &resumed {
+            // The same stream goes on, so its holder has the states up to the cursor.
+            Some((Resume::Replay(_), position)) if last_event_id.is_some() => {
+                reader.go_on(selector, interval, position);
+            }
+            Some((_, position)) => reader.subscribe(selector, interval, Some(position)),
+            None => reader.subscribe(selector, interval, None),
+        }
+    }
+    Ok(session::Session::open(Rc::clone(state), config, reader, greeting, slot))
+}
+
+/// `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts can't see headers, so the stream
+/// itself says whether the resume was whole.
+fn greet(
+    state: &State,
+    config: SseConfig,
+    selectors: &[Selector],
+    resumed: Option<&(Resume, Position)>,
+) -> String {
+    let mut out = String::new();
+    event::write_retry(&mut out, config.retry);
+    let cursor = resumed.map_or_else(|| state.log.position(), |(_, position)| position.clone());
+    let id: Option<&dyn Display> = Some(&cursor);
+    let (outcome, reason) = match resumed {
+        None => (None, None),
+        Some((Resume::Replay(_), _)) => {
+            let states = |s: &Selector| matches!(s, Selector::Exact(c) if state.log.kind(c) == Some(ChannelKind::State));
+            (Some(if selectors.iter().all(states) { "snapshot" } else { "replayed" }), None)
+        }
+        Some((Resume::Reset(reason), _)) => {
+            let channels: Vec<String> = selectors.iter().map(Selector::to_string).collect();
+            let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": reason.as_str()});
+            event::write_json(&mut out, id, "gap", &gap);
+            (Some("reset"), Some(reason.as_str()))
+        }
+    };
+    let mut connected = json!({
+        "session": state.new_id(),
+        "cursor": cursor.to_string(),
+        "resume": outcome,
+        "heartbeatInterval": config.ping_interval.as_millis() as u64,
+    });
+    if let Some(reason) = reason {
+        connected["reason"] = reason.into();
+    }
+    event::write_json(&mut out, id, "connected", &connected);
+    out
+}
+
+/// Refuses a stream so that a native EventSource does the right thing: what passes by itself is a 200 stream that says
+/// `error` and when to come back; what does not pass, a strict client, and one that asked for something else get the
+/// real status.
+fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem) -> Result<HttpResponse, Problem> {
+    let passes = matches!(problem.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    if !passes || query.strict.as_deref() == Some("1") || !accept.contains("text/event-stream") {
+        return Err(problem);
+    }
+    let mut out = String::new();
+    event::write_retry(&mut out, reconnect_after());
+    event::write_block(&mut out, None, "error", &problem.to_json(Some(&state.new_id())));
+    Ok(head(StatusCode::OK).force_close().body(out))
+}

@@ -1,0 +1,181 @@
+//! One event stream: the response body.
+
+use std::{
+    convert::Infallible,
+    fmt::Display,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{config::SseConfig, event};
+use crate::{
+    core::{
+        channel::Channel,
+        clock::rfc3339,
+        position::Position,
+        publication::Publication,
+        reader::{Reader, Sink},
+    },
+    counters::{Latency, Transport},
+    http::state::{State, StreamSlot},
+    shutdown::reconnect_after,
+};
+
+/// Events written at a time; more follow in the next write.
+const BUDGET: usize = 256 * 1024;
+
+/// One event stream.
+pub struct Session {
+    state: Rc<State>,
+    config: SseConfig,
+    reader: Reader,
+    /// Blocks that wait: the greeting, pings.
+    out: String,
+    next_comment: Instant,
+    next_ping: Instant,
+    retire_at: Option<Instant>,
+    ended: bool,
+    _slot: StreamSlot,
+}
+
+impl Session {
+    /// A stream that begins with `greeting` and goes on with what `reader` is due.
+    pub fn open(state: Rc<State>, config: SseConfig, reader: Reader, greeting: String, slot: StreamSlot) -> Self {
+        let now = Instant::now();
+        Self {
+            reader,
+            out: greeting,
+            next_comment: now + config.comment_interval,
+            next_ping: now + config.ping_interval,
+            retire_at: state.retire_after().map(|age| now + age),
+            ended: false,
+            config,
+            state,
+            _slot: slot,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.reader.set_waker(cx.waker());
+        let now = Instant::now();
+        if self.state.hub.is_draining() {
+            self.say_bye("SERVER_MAINTENANCE");
+        } else if self.retire_at.is_some_and(|at| now >= at) {
+            self.say_bye("CONNECTION_AGE");
+        } else {
+            self.keep_alive(now);
+            if let Some(bytes) = self.tell() {
+                return Poll::Ready(Some(bytes));
+            }
+        }
+        if !self.out.is_empty() {
+            return Poll::Ready(Some(std::mem::take(&mut self.out).into()));
+        }
+        let next = self.next_comment.min(self.next_ping);
+        self.reader.set_deadline(self.retire_at.map_or(next, |at| at.min(next)));
+        Poll::Pending
+    }
+
+    fn keep_alive(&mut self, now: Instant) {
+        if now >= self.next_comment {
+            self.next_comment = now + self.config.comment_interval;
+            self.out.push_str(event::COMMENT);
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + self.config.ping_interval;
+            let timestamp = rfc3339(self.state.clock.now());
+            let ping = json!({"timestamp": timestamp, "serverLoad": self.state.counters.load()});
+            event::write_json(&mut self.out, None, "ping", &ping);
+        }
+    }
+
+    fn say_bye(&mut self, reason: &str) {
+        let after = reconnect_after();
+        event::write_retry(&mut self.out, after);
+        let bye = json!({"reason": reason, "reconnectAfter": (after.as_secs_f64() * 1e3).round() / 1e3});
+        event::write_json(&mut self.out, None, "bye", &bye);
+        self.ended = true;
+    }
+
+    fn tell(&mut self) -> Option<Bytes> {
+        let counters = self.state.counters.of(Transport::Sse);
+        let mut blocks = Blocks {
+            only: None,
+            out: std::mem::take(&mut self.out),
+            now: std::time::Instant::now(),
+            latency: &counters.delivery_latency,
+        };
+        let collected = self.reader.collect(BUDGET, &mut blocks);
+        counters.deliveries.add(collected.delivered as u64);
+        if collected.conflated > 0 {
+            counters.conflations.add(collected.conflated);
+        }
+        counters.gaps.add(collected.gaps as u64);
+        blocks.finish()
+    }
+}
+
+/// Collects blocks into one write. A single shared block is passed on without a copy.
+struct Blocks<'a> {
+    only: Option<Bytes>,
+    out: String,
+    now: std::time::Instant,
+    latency: &'a Latency,
+}
+
+impl Blocks<'_> {
+    fn spill(&mut self) {
+        if let Some(only) = self.only.take() {
+            self.out.push_str(&String::from_utf8_lossy(&only));
+        }
+    }
+
+    fn finish(self) -> Option<Bytes> {
+        match self.only {
+            Some(only) => Some(only),
+            None if self.out.is_empty() => None,
+            None => Some(self.out.into()),
+        }
+    }
+}
+
+impl Sink for Blocks<'_> {
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        self.latency.observe(self.now.saturating_duration_since(publication.made), 1);
+        let block = event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display));
+        if self.only.is_none() && self.out.is_empty() {
+            self.only = Some(block);
+        } else {
+            self.spill();
+            self.out.push_str(&String::from_utf8_lossy(&block));
+        }
+    }
+
+    fn gap(&mut self, channels: &[Channel], cursor: Position) {
+        self.spill();
+        let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": "too_old"});
+        event::write_json(&mut self.out, Some(&cursor), "gap", &gap);
+    }
+}
+
+impl MessageBody for Session {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        self.poll(cx).map(|bytes| bytes.map(Ok))
+    }
+}
