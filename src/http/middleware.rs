@@ -41,7 +41,7 @@ const METHODS: [Method; 7] =
 /// The middleware.
 ///
 /// # Errors
-/// Never: what fails inside becomes an answer here.
+/// What a middleware further in failed with; a handler's error becomes an answer here.
 pub async fn around(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -58,13 +58,8 @@ pub async fn around(
             let (request, _) = request.into_parts();
             ServiceResponse::new(request, HttpResponse::NoContent().finish())
         }
-        Ok(()) => {
-            let http_request = request.request().clone();
-            match next.call(request).await {
-                Ok(response) => response.map_into_boxed_body(),
-                Err(error) => ServiceResponse::new(http_request, error.error_response()),
-            }
-        }
+        // A handler's error comes as a response; only a middleware further in could fail otherwise.
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
     };
 
     if response.status().as_u16() >= 400 {

@@ -4,11 +4,13 @@ use actix_web::{
     Error, HttpMessage,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
+    http::header,
 };
 use tracing::{Span, field::Empty};
 use tracing_actix_web::RootSpanBuilder;
 
 use super::middleware::RequestId;
+use crate::sources::demo;
 
 /// Makes one span per request of the plain routes. Polls and streams have none: it costs a poll a third of its
 /// throughput, and would live as long as a stream.
@@ -17,7 +19,12 @@ pub struct RequestSpan;
 impl RootSpanBuilder for RequestSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
         let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        tracing::info_span!("request", %id, method = %request.method(), path = request.path(), status = Empty)
+        let (method, path) = (request.method(), request.path());
+        if request.headers().get(header::USER_AGENT).is_some_and(|agent| agent == demo::USER_AGENT) {
+            // The simulated shop would fill the screen.
+            return tracing::debug_span!("request", %id, %method, path, status = Empty);
+        }
+        tracing::info_span!("request", %id, %method, path, status = Empty)
     }
 
     fn on_request_end<B: MessageBody>(span: Span, outcome: &Result<ServiceResponse<B>, Error>) {
@@ -26,6 +33,8 @@ impl RootSpanBuilder for RequestSpan {
             Err(error) => error.as_response_error().status_code(),
         };
         span.record("status", status.as_u16());
-        tracing::info!(parent: &span, "answered");
+        if !span.is_disabled() {
+            tracing::info!(parent: &span, "answered");
+        }
     }
 }

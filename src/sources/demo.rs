@@ -14,6 +14,9 @@ use tokio::{
 
 use crate::shutdown::random;
 
+/// So that its requests can be told from those of people.
+pub const USER_AGENT: &str = "tricast-demo";
+
 const NAMES: [&str; 8] =
     ["Ada Lovelace", "Alan Turing", "Grace Hopper", "Linus Pauling", "Mary Seacole", "Niels Bohr", "Rosa Luxemburg", "Émilie du Châtelet"];
 const SERVICES: [&str; 3] = ["web", "checkout", "search"];
@@ -78,7 +81,7 @@ async fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> io
     let mut stream = TcpStream::connect(address).await?;
     let body = body.to_string();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;
