@@ -72,7 +72,7 @@ impl Host {
     fn new() -> Result<Self, sysinfo::Error> {
         let mut system = System::new()?;
         // Without the list there is nothing whose usage could be refreshed.
-        system.refresh_cpu_list(CpuRefreshKind::nothing().with_cpu_usage());
+        system.refresh_cpu_list(CpuRefreshKind::nothing().with_usage());
         Ok(Self {
             system,
             disks: Disks::new_with_refreshed_list()?,
