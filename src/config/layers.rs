@@ -138,7 +138,9 @@ fn check(key: &str, value: &Value) -> Result<(), String> {
     }
     let mut table = Table::new();
     insert(&mut table, key, value.clone());
-    Config::deserialize(table).map(drop).map_err(|error| error.message().trim().to_owned())
+    // The names of Rust's types mean nothing to an operator.
+    let plain = |message: &str| message.trim().replace("expected usize", "expected a whole number, 0 or more");
+    Config::deserialize(table).map(drop).map_err(|error| plain(error.message()))
 }
 
 fn insert(table: &mut Table, key: &str, value: Value) {
@@ -224,7 +226,7 @@ mod tests {
             ("limits.max_message", "64KiB"),
             ("logg.events", "did you mean log.events?"),
             ("time_zone", "Mars/Olympus"),
-            ("workers", "integer"),
+            ("workers", "whole number"),
         ];
         assert_eq!(faults.len(), expected.len(), "{faults:#?}");
         for (fault, (key, part)) in faults.iter().zip(expected) {
