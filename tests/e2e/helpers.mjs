@@ -16,20 +16,44 @@ import WebSocket from 'ws';
 /** How long anything may take that should happen at once, on a machine that is busy with something else. */
 export const PATIENCE_MS = 15_000;
 
+/** Tests share nothing, so those of a file run at the same time. */
+export const TOGETHER = { concurrency: true, timeout: 60_000 };
+
 const BINARY = process.env.TRICAST_BIN ?? fileURLToPath(new URL('../../target/debug/tricast', import.meta.url));
 
 /** Longer than the server's own limit for leaving. */
 const LEAVE_MS = 25_000;
 
+const cleanups = new WeakMap();
+
+/** Does it when the test is over: last come, first undone, and each even if another fails. */
+export function atEnd(t, undo) {
+  const known = cleanups.get(t);
+  if (known !== undefined) return void known.push(undo);
+  const all = [undo];
+  cleanups.set(t, all);
+  t.after(async () => {
+    const failures = [];
+    for (const undo of all.reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  });
+}
+
 /** A directory that is gone after the test. */
 export function temporaryDirectory(t) {
   const path = mkdtempSync(join(tmpdir(), 'tricast-e2e-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  atEnd(t, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
-/** A program that ends with the test. `child.output` is what it has written so far. */
-export function start(t, command, args, options = {}) {
+/** A program that ends with the test, at the latest by `lastWord`. `child.output` is what it has written so far. */
+export function start(t, command, args, { lastWord = 'SIGKILL', ...options } = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   child.output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -39,12 +63,18 @@ export function start(t, command, args, options = {}) {
     child.on('error', (error) => resolve({ code: null, signal: null, error }));
     child.on('exit', (code, signal) => resolve({ code, signal }));
   });
-  const kill = () => child.kill('SIGKILL');
-  process.on('exit', kill);
-  child.ended.then(() => process.off('exit', kill));
-  t.after(kill);
+  const kill = () => child.kill(lastWord);
+  running.add(kill);
+  child.ended.then(() => running.delete(kill));
+  atEnd(t, async () => {
+    kill();
+    await child.ended;
+  });
   return child;
 }
+
+const running = new Set();
+process.on('exit', () => running.forEach((kill) => kill()));
 
 /** A server on a free port, or on `port`. It has to leave with exit code 0 when the test is over. */
 export async function startServer(t, { port = 0, flags = [], env = {} } = {}) {
@@ -58,7 +88,7 @@ export async function startServer(t, { port = 0, flags = [], env = {} } = {}) {
   await until(() => greeting() !== null || child.exitCode !== null, 'the greeting', () => child.output);
   assert.ok(greeting() !== null, `the server did not start: ${child.output}`);
   const server = new Server(child, Number(greeting()[1]));
-  t.after(() => (child.exitCode === null && child.signalCode === null ? server.stop() : undefined));
+  atEnd(t, () => (child.exitCode === null && child.signalCode === null ? server.stop() : undefined));
   return server;
 }
 
@@ -149,7 +179,7 @@ export class Socket {
   /** Opens one and reads the greeting. */
   static async open(t, server, { path = 'ws', protocols = [], ...options } = {}) {
     const socket = new Socket(new URL(path, server.url.replace('http', 'ws')), protocols, options);
-    t.after(() => socket.client.terminate());
+    atEnd(t, () => socket.client.terminate());
     await once(socket.client, 'open', { signal: AbortSignal.timeout(PATIENCE_MS) });
     socket.greeting = await socket.inbox.next((message) => message.type === 'connected');
     return socket;
@@ -199,7 +229,7 @@ export class Socket {
 /** An npm eventsource client that listens to events called `names`. Its inbox holds `{name, id, data}`. */
 export function openEvents(t, url, names) {
   const source = new EventSource(url);
-  t.after(() => source.close());
+  atEnd(t, () => source.close());
   const stream = { source, inbox: new Inbox(), opened: 0 };
   source.addEventListener('open', () => (stream.opened += 1));
   for (const name of ['connected', 'gap', 'bye', ...names]) {
@@ -219,7 +249,7 @@ export async function curl(...args) {
   });
   assert.equal(error, null, `curl ${args.join(' ')}: ${stderr}`);
   const [status, seconds] = stdout.slice(stdout.lastIndexOf('\n') + 1).split(' ').map(Number);
-  const rest = stdout.slice(0, stdout.lastIndexOf('\n'));
+  const rest = stdout.slice(0, stdout.lastIndexOf('\n')).replace(/^HTTP\S+ 100 [^]*?\r\n\r\n/, '');
   const end = rest.indexOf('\r\n\r\n');
   const fields = rest.slice(0, end).split('\r\n').slice(1).map((line) => line.split(/: ?(.*)/s, 2));
   const headers = Object.fromEntries(fields.map(([name, value]) => [name.toLowerCase(), value]));
@@ -229,9 +259,11 @@ export async function curl(...args) {
 /** A proxy in front of `port` that can cut every connection, at once or in the middle of what comes next. */
 export async function startCuttingProxy(t, port) {
   const pairs = new Set();
+  let opened = 0;
   let cutMidway = false;
   const cut = () => pairs.forEach((pair) => pair.forEach((socket) => socket.destroy()));
   const proxy = net.createServer((near) => {
+    opened += 1;
     const far = net.connect(port, '127.0.0.1');
     const pair = [near, far];
     pairs.add(pair);
@@ -251,11 +283,12 @@ export async function startCuttingProxy(t, port) {
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  t.after(() => {
+  atEnd(t, () => {
     cut();
     proxy.close();
   });
-  return { url: `http://127.0.0.1:${proxy.address().port}/`, cut, cutMidway: () => (cutMidway = true) };
+  const { port: own } = proxy.address();
+  return { port: own, url: `http://127.0.0.1:${own}/`, cut, cutMidway: () => (cutMidway = true), opened: () => opened };
 }
 
 /** JSON as the server writes it: in one line, with sorted keys. */

@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Socket, canonical, startServer } from './helpers.mjs';
+import { Socket, TOGETHER, canonical, startServer } from './helpers.mjs';
 
 const isMetric = (message) => message.type === 'metric';
 const isEvent = (message) => message.type === 'event';
 
-describe('websocket', { concurrency: true }, () => {
+describe('websocket', TOGETHER, () => {
   for (const path of ['ws', 'v1/dashboard/ws']) {
     test(`a client at /${path} is greeted, subscribes, and gets byte for byte what was pushed`, async (t) => {
       const server = await startServer(t);

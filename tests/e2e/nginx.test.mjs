@@ -1,0 +1,218 @@
+// The configuration in nginx/, in a real nginx in front of a real server.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import {
+  Socket, TOGETHER, atEnd, canonical, curl, openEvents, start, startCuttingProxy, startServer, temporaryDirectory, until,
+} from './helpers.mjs';
+
+const SOURCE = fileURLToPath(new URL('../../nginx', import.meta.url));
+
+async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The configuration with other ports and places, and nothing else changed. */
+function render(t, port, serverPort) {
+  const directory = temporaryDirectory(t);
+  chmodSync(directory, 0o755); // the workers are another user
+  cpSync(SOURCE, directory, { recursive: true });
+  const change = (file, changes) => {
+    const path = join(directory, file);
+    let text = readFileSync(path, 'utf8');
+    for (const [from, to] of changes) {
+      assert.ok(text.includes(from), `${file} has no ${from}`);
+      text = text.replaceAll(from, to);
+    }
+    writeFileSync(path, text);
+  };
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  change('nginx.conf', [
+    ['pid /run/nginx.pid;', `pid ${directory}/pid;`],
+    ['/var/log/nginx', directory],
+    ['http {', `http {\n${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n')}`],
+  ]);
+  change('conf.d/tricast.conf', [
+    ['listen 80;', `listen 127.0.0.1:${port};`],
+    ['listen [::]:80;', ''],
+    ['server 127.0.0.1:8080;', `server 127.0.0.1:${serverPort};`],
+  ]);
+  return directory;
+}
+
+const nginxArguments = (directory) => ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')];
+
+/** An nginx in front of `serverPort`: `{url, log()}`. */
+async function startNginx(t, serverPort) {
+  const port = await freePort();
+  const directory = render(t, port, serverPort);
+  const child = start(t, 'nginx', [...nginxArguments(directory), '-g', 'daemon off;'], { lastWord: 'SIGTERM' });
+  const read = (name) => readFileSync(join(directory, name), 'utf8');
+  await until(
+    () =>
+      new Promise((resolve) => {
+        assert.equal(child.exitCode, null, child.output);
+        const probe = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
+        probe.on('connect', () => probe.destroy());
+      }),
+    'nginx',
+    () => child.output,
+  );
+  return { url: `http://127.0.0.1:${port}/`, log: () => read('access.log') };
+}
+
+async function startBoth(t) {
+  const server = await startServer(t);
+  return { server, nginx: await startNginx(t, server.port) };
+}
+
+describe('nginx', TOGETHER, () => {
+  test('the configuration passes nginx -t without a warning', async (t) => {
+    const directory = render(t, await freePort(), 8080);
+    const { stderr } = await promisify(execFile)('nginx', [...nginxArguments(directory), '-t']);
+    const complaints = stderr.split('\n').filter((line) => /\[(warn|error|emerg)\]/.test(line));
+    assert.deepEqual(complaints.filter((line) => !line.includes('super-user privileges')), []);
+  });
+
+  test('a WebSocket is upgraded, its own page may open it, a foreign one may not', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    for (const path of ['ws', 'v1/dashboard/ws']) {
+      const socket = await Socket.open(t, nginx, { path, origin: new URL(nginx.url).origin });
+      await socket.subscribe(['metrics.checkout']);
+      const data = { path, n: 1 };
+      await server.push({ channel: 'metrics.checkout', data });
+      const metric = await socket.inbox.next((message) => message.data?.path === path);
+      assert.ok(metric.raw.includes(`"data":${canonical(data)}`), metric.raw);
+      assert.equal((await socket.close()).code, 1000);
+    }
+    await assert.rejects(Socket.open(t, nginx, { origin: 'https://evil.example' }), /Unexpected server response: 403/);
+  });
+
+  test('an event is seen while the stream goes on, and a resumed stream misses nothing', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    const cuttable = await startCuttingProxy(t, new URL(nginx.url).port);
+    const stream = openEvents(t, `${cuttable.url}events?channels=deploys`, ['released']);
+    await stream.next('connected');
+    for (const n of [1, 2, 3]) {
+      await server.push({ channel: 'deploys', event: 'released', data: { n } });
+      assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n });
+    }
+    assert.equal(stream.opened, 1);
+    cuttable.cut();
+    await server.push({ channel: 'deploys', event: 'released', data: { n: 4 } });
+    assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 4 });
+    assert.deepEqual([stream.opened, stream.of('released').length], [2, 4]);
+  });
+
+  test('a long poll is held and returns as soon as something is pushed', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
+    const url = `${nginx.url}api/metrics/metrics.checkout`;
+    const { etag } = (await curl(url)).headers;
+    const poll = curl('--header', `If-None-Match: ${etag}`, '--header', 'Prefer: wait=20', url);
+    await until(async () => (await server.connections('long_poll')) === 1, 'the poll to be held');
+    const push = await curl('--json', '{"channel":"metrics.checkout","data":{"p95":240}}', `${nginx.url}api/metrics`);
+    assert.equal(push.status, 202, push.body);
+    const { status, headers, body } = await poll;
+    assert.deepEqual([status, headers['preference-applied']], [200, 'wait=20']);
+    assert.ok(body.includes('"data":{"p95":240}'), body);
+  });
+
+  test('a 304 passes without a body and with the same tag, also for a compressed answer', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    await server.push({ channel: 'metrics.long', data: { text: 'again and '.repeat(500) } });
+    const url = `${nginx.url}api/metrics/metrics.long`;
+    const direct = await curl('--compressed', url.replace(nginx.url, server.url));
+    const first = await curl('--compressed', url);
+    for (const name of ['etag', 'content-encoding', 'content-length', 'cache-control', 'vary', 'last-modified']) {
+      assert.equal(first.headers[name], direct.headers[name], name);
+    }
+    assert.equal(first.body, direct.body);
+    const same = await curl('--compressed', '--header', `If-None-Match: ${first.headers.etag}`, url);
+    assert.deepEqual([same.status, same.body, same.headers.etag], [304, '', first.headers.etag]);
+  });
+
+  test('polls share a few connections to the server', async (t) => {
+    const server = await startServer(t);
+    const counting = await startCuttingProxy(t, server.port);
+    const nginx = await startNginx(t, counting.port);
+    for (let n = 0; n < 30; n += 1) assert.equal((await curl(`${nginx.url}api/metrics`)).status, 200);
+    assert.ok(counting.opened() <= 8, `${counting.opened()} connections for 30 polls`);
+  });
+
+  test('one request id is in the answer and in the log, and a token is in no log', async (t) => {
+    const { nginx } = await startBoth(t);
+    const { headers } = await curl('--header', 'X-Request-Id: made-up', `${nginx.url}api/channels?token=hush`);
+    assert.match(headers['x-request-id'], /^[0-9a-f]{32}$/);
+    await until(() => nginx.log().includes(headers['x-request-id']), 'the line in the log', nginx.log);
+    assert.match(nginx.log(), /"GET \/api\/channels HTTP\/1\.1" 200/);
+    assert.ok(!nginx.log().includes('hush'), nginx.log());
+  });
+
+  test('nginx and the server agree on the largest push', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    const head = '{"channel":"metrics.big","data":{"x":"';
+    const path = join(temporaryDirectory(t), 'body');
+    const push = async (url, bytes) => {
+      writeFileSync(path, `${head}${'x'.repeat(bytes - head.length - 3)}"}}`);
+      return (await curl('--header', 'Expect:', '--data-binary', `@${path}`, `${url}api/metrics`)).status;
+    };
+    for (const { url } of [server, nginx]) {
+      assert.equal(await push(url, 1_048_576), 202, url);
+      assert.equal(await push(url, 1_048_577), 413, url);
+    }
+  });
+
+  test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {
+    const { nginx } = await startBoth(t);
+    const page = await curl(nginx.url);
+    assert.equal(page.status, 200);
+    assert.match(page.headers['content-security-policy'], /default-src 'none'/);
+    assert.equal((await curl(`${nginx.url}static/js/main.js`)).status, 200);
+    assert.equal((await curl(`${nginx.url}basic`)).status, 200);
+    assert.equal((await curl(`${nginx.url}metrics`)).status, 404);
+  });
+
+  test('a server that is told to stop still says so through nginx', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    const socket = await Socket.open(t, nginx);
+    const stream = openEvents(t, `${nginx.url}events`, []);
+    await stream.next('connected');
+    await server.stop();
+    assert.equal((await socket.inbox.next((message) => message.type === 'disconnecting')).reason, 'SERVER_MAINTENANCE');
+    assert.equal((await socket.closed).code, 1001);
+    assert.equal(JSON.parse((await stream.next('bye')).data).reason, 'SERVER_MAINTENANCE');
+  });
+
+  test('an EventSource lives through an absence of the server, and everybody else is told 503', async (t) => {
+    const { server, nginx } = await startBoth(t);
+    const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released', 'error']);
+    await stream.next('connected');
+    await server.kill();
+
+    const refusal = await stream.inbox.next(({ name, data }) => name === 'error' && data !== undefined, 'the refusal');
+    assert.deepEqual([JSON.parse(refusal.data).status, stream.source.readyState], [503, stream.source.OPEN]);
+    assert.equal((await curl(`${nginx.url}events`)).status, 503);
+    const away = await curl('--header', 'Accept: text/event-stream', `${nginx.url}events`);
+    assert.deepEqual([away.status, away.headers['content-type']], [200, 'text/event-stream']);
+    assert.match(away.body, /^retry: [2468]000\n\nevent: error\ndata: \{.*\}\n\n$/);
+    assert.equal((await curl(`${nginx.url}api/metrics`)).status, 502);
+
+    const again = await startServer(t, { port: server.port });
+    await stream.next('connected');
+    await again.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
+    assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 1 });
+  });
+});

@@ -1,0 +1,89 @@
+// The product: the same value at the same cursor, whichever way it leaves.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Socket, TOGETHER, curl, memberText, openEvents, startServer, until } from './helpers.mjs';
+
+/** Values as a careless pusher writes them: unsorted, spaced, escaped, and with numbers of every kind. */
+const PUSHED = [
+  '{ "b" : 1 , "a" : 2 }',
+  '{"n":[0,-0,1.0,1e3,0.1,123456789012,1e-7,9007199254740993,-2.50]}',
+  '{"z":{"z":{},"a":[]},"t":"\\u00fc \\ud83d\\ude00 \\/ \\" \\\\ \\n \\u2028 </script>","true":true,"null":null}',
+  '{}',
+  `{"long":"${'x'.repeat(5000)}","ключ":1}`,
+];
+
+describe('parity', TOGETHER, () => {
+  test('the same pushes give byte-equal data at the same cursor over WebSocket, SSE and polling', async (t) => {
+    const server = await startServer(t);
+    const socket = await Socket.open(t, server);
+    await socket.subscribe(['metrics.same']);
+    const stream = openEvents(t, `${server.url}events?channels=metrics.same`, ['metric']);
+    await stream.next('connected');
+
+    for (const pushed of PUSHED) {
+      await server.push(`{"channel":"metrics.same","data":${pushed}}`);
+      const message = await socket.inbox.next(({ type }) => type === 'metric');
+      const event = await stream.next('metric');
+      const poll = await curl(`${server.url}api/metrics/metrics.same`);
+
+      const texts = [message.raw, event.data, poll.body].map((text) => memberText(text, 'data'));
+      assert.deepEqual(texts, [texts[0], texts[0], texts[0]]);
+      assert.deepEqual(JSON.parse(texts[0]), JSON.parse(pushed));
+      const cursors = [message.cursor, event.id, JSON.parse(poll.body).cursor];
+      assert.deepEqual(cursors, [cursors[0], cursors[0], cursors[0]]);
+      const times = [message, JSON.parse(event.data), JSON.parse(poll.body)].map(({ timestamp }) => timestamp);
+      assert.deepEqual(times, [times[0], times[0], times[0]]);
+    }
+  });
+
+  test('the same events come in the same order at the same cursors over WebSocket, SSE and polling', async (t) => {
+    const server = await startServer(t);
+    const socket = await Socket.open(t, server);
+    await socket.subscribe(['deploys', 'alarms']);
+    const stream = openEvents(t, `${server.url}events?channels=deploys,alarms`, ['released', 'rang']);
+    const { cursor } = JSON.parse((await stream.next('connected')).data);
+    const events = PUSHED.map((data, index) =>
+      index % 2 === 0 ? `{"channel":"deploys","event":"released","data":${data}}` : `{"channel":"alarms","event":"rang","data":${data}}`,
+    );
+    await server.push(`[${events.join(',')}]`);
+
+    const heard = (await collect(socket.inbox, ({ type }) => type === 'event')).map((message) => [message.cursor, memberText(message.raw, 'data')]);
+    const streamed = (await collect(stream.inbox, () => true)).map(({ id, data }) => [id, memberText(data, 'data')]);
+    const { body } = await curl(`${server.url}api/metrics?channels=deploys,alarms&since=${cursor}`);
+    const polled = body.slice(body.indexOf('"events":[')).split(/(?=\{"channel":)/).slice(1);
+    assert.deepEqual(heard.map(([, data]) => JSON.parse(data)), PUSHED.map((data) => JSON.parse(data)));
+    assert.deepEqual(streamed, heard);
+    assert.deepEqual(polled.map((event) => [/"cursor":"([^"]+)"/.exec(event)[1], memberText(event, 'data')]), heard);
+  });
+
+  test('the snapshot is byte-equal at the same cursor over WebSocket, SSE and polling', async (t) => {
+    const server = await startServer(t);
+    for (const [index, data] of PUSHED.entries()) await server.push(`{"channel":"metrics.part${index}","data":${data}}`);
+    const socket = await Socket.open(t, server);
+    await socket.subscribe(['metrics']);
+    const stream = openEvents(t, `${server.url}events?channels=metrics`, ['metrics']);
+
+    // The server's own readings change it all the time: polls until one met a version that both streams have seen.
+    let same;
+    await until(async () => {
+      const poll = await curl(`${server.url}api/metrics`);
+      const { cursor } = JSON.parse(poll.body);
+      const message = socket.of('metrics').find((message) => message.cursor === cursor);
+      const event = stream.of('metrics').find(({ id }) => id === cursor);
+      if (message !== undefined && event !== undefined) same = { cursor, poll, message, event };
+      return same !== undefined;
+    }, 'a version that all three have seen', () => `${socket.of('metrics').length} and ${stream.of('metrics').length} versions`);
+
+    const { timestamp } = same.message;
+    assert.equal(memberText(same.message.raw, 'data'), same.event.data);
+    assert.equal(same.poll.body, `${same.event.data.slice(0, -1)},"cursor":"${same.cursor}","timestamp":"${timestamp}"}`);
+  });
+});
+
+/** As many that fit as were pushed. */
+async function collect(inbox, fits) {
+  const found = [];
+  while (found.length < PUSHED.length) found.push(await inbox.next(fits));
+  return found;
+}

@@ -1,0 +1,167 @@
+// Polling as the real curl sees it.
+
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { Socket, TOGETHER, canonical, curl, startServer, temporaryDirectory, until } from './helpers.mjs';
+
+describe('polling', TOGETHER, () => {
+  test('a poll with the etag that curl kept is answered 304 without a body, until the value changes', async (t) => {
+    const server = await startServer(t);
+    const directory = temporaryDirectory(t);
+    const [tag, output] = [join(directory, 'tag'), join(directory, 'output')];
+    const url = `${server.url}api/metrics/metrics.checkout`;
+    await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
+
+    const first = await curl('--etag-save', tag, url);
+    assert.equal(first.status, 200);
+    assert.ok(first.body.includes('"data":{"p95":180}'), first.body);
+
+    const same = await curl('--etag-compare', tag, '--etag-save', tag, url);
+    assert.deepEqual([same.status, same.body], [304, '']);
+    for (const name of ['etag', 'cache-control', 'vary']) assert.equal(same.headers[name], first.headers[name], name);
+    await curl('--etag-compare', tag, '--output', output, '--no-include', url);
+    assert.ok(!existsSync(output), 'a 304 has nothing to write');
+
+    await server.push({ channel: 'metrics.checkout', data: { p95: 240 } });
+    const changed = await curl('--etag-compare', tag, '--etag-save', tag, url);
+    assert.equal(changed.status, 200);
+    assert.ok(changed.body.includes('"data":{"p95":240}'), changed.body);
+    assert.notEqual(changed.headers.etag, first.headers.etag);
+
+    await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
+    assert.equal((await curl(url)).headers.etag, first.headers.etag, 'the same value has the same tag');
+  });
+
+  test('the snapshot has every section, its own cursor and the time of its last change', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.checkout', data: { b: 2, a: 1 } });
+    const { status, headers, body } = await curl(`${server.url}api/metrics`);
+    assert.equal(status, 200);
+    assert.match(headers['content-type'], /^application\/json\b/);
+    assert.equal(headers['cache-control'], 'no-cache');
+    assert.ok(headers['x-request-id'].length > 0);
+    assert.ok(body.includes('"checkout":{"a":1,"b":2}'), body);
+    const names = ['api', 'business', 'cursor', 'custom', 'database', 'infrastructure', 'timestamp'];
+    assert.deepEqual(Object.keys(JSON.parse(body)).sort(), names);
+  });
+
+  test('HEAD answers the headers of GET and no body', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
+    const url = `${server.url}api/metrics/metrics.checkout`;
+    const [get, head] = [await curl(url), await curl('--head', url)];
+    assert.deepEqual([head.status, head.body], [200, '']);
+    for (const name of ['etag', 'last-modified', 'content-type', 'content-length', 'cache-control', 'vary']) {
+      assert.equal(head.headers[name], get.headers[name], name);
+      assert.ok(head.headers[name], name);
+    }
+    assert.equal((await curl('--head', '--header', `If-None-Match: ${get.headers.etag}`, url)).status, 304);
+  });
+
+  test('a long poll is held and returns as soon as something is pushed', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
+    const url = `${server.url}api/metrics/metrics.checkout`;
+    const { etag } = (await curl(url)).headers;
+    const poll = curl('--header', `If-None-Match: ${etag}`, '--header', 'Prefer: wait=20', url);
+    const ended = poll.then(() => performance.now());
+    await until(async () => (await server.connections('long_poll')) === 1, 'the poll to be held');
+
+    const pushedAt = performance.now();
+    await server.push({ channel: 'metrics.checkout', data: { p95: 240 } });
+    const { status, headers, body } = await poll;
+    assert.equal(status, 200);
+    assert.ok(body.includes('"data":{"p95":240}'), body);
+    assert.equal(headers['preference-applied'], 'wait=20');
+    assert.ok((await ended) - pushedAt < 2_000, `${(await ended) - pushedAt} ms after the push`);
+  });
+
+  test('a long poll without news ends with 304 when its time is up, and a first one is never held', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.quiet', data: { n: 1 } });
+    const url = `${server.url}api/metrics/metrics.quiet`;
+    const first = await curl('--header', 'Prefer: wait=20', url);
+    assert.equal(first.status, 200);
+    assert.ok(first.seconds < 5, `${first.seconds} s`);
+    const held = await curl('--header', `If-None-Match: ${first.headers.etag}`, '--header', 'Prefer: wait=1', url);
+    assert.deepEqual([held.status, held.body, held.headers['preference-applied']], [304, '', 'wait=1']);
+    assert.ok(held.seconds >= 1 && held.seconds < 5, `${held.seconds} s`);
+  });
+
+  test('a poll goes on from the cursor of a WebSocket, and the WebSocket from that of the poll', async (t) => {
+    const server = await startServer(t);
+    const deploy = (n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
+    const first = await Socket.open(t, server);
+    await first.subscribe(['deploys', 'metrics.level']);
+    await server.push({ channel: 'metrics.level', data: { n: 1 } });
+    await deploy(1);
+    const { cursor } = await first.inbox.next((message) => message.type === 'event');
+    await first.close();
+
+    await deploy(2);
+    await server.push({ channel: 'metrics.other', data: { n: 9 } });
+    const ask = (since) => curl(`${server.url}api/metrics?channels=deploys,metrics.level&since=${since}`);
+    const missed = JSON.parse((await ask(cursor)).body);
+    assert.deepEqual(missed.channels, {}, 'the level has not changed since');
+    assert.deepEqual(missed.events.map((event) => event.data), [{ n: 2 }]);
+    assert.ok(!('gap' in missed));
+
+    await deploy(3);
+    const second = await Socket.open(t, server);
+    await second.subscribe(['deploys'], { since: missed.cursor });
+    const next = await second.inbox.next((message) => message.type === 'event');
+    assert.deepEqual(next.data, { n: 3 });
+
+    await server.push({ channel: 'metrics.level', data: { n: 2 } });
+    const rest = JSON.parse((await ask(next.cursor)).body);
+    assert.deepEqual([rest.channels, rest.events], [{ 'metrics.level': { n: 2 } }, []]);
+    assert.equal(JSON.parse((await ask('elsewhere:1')).body).gap, true);
+  });
+
+  test('?format=text gives aligned lines of name and value', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.checkout', data: { a_rather_long_name_of_a_field: 1.5, p95: 180 } });
+    let answer; // the host's first reading takes a moment
+    await until(async () => {
+      answer = await curl(`${server.url}api/metrics?format=text`);
+      return /^infrastructure\.cpu_usage +\d/m.test(answer.body);
+    }, 'the CPU', () => answer.body);
+    const { headers, body } = answer;
+    assert.match(headers['content-type'], /^text\/plain\b/);
+    const lines = body.trimEnd().split('\n');
+    const columns = lines.map((line) => /^(\S+ {2,})\S/.exec(line)?.[1].length);
+    assert.equal(new Set(columns).size, 1, body);
+    assert.match(body, /^custom\.checkout\.p95 +180$/m);
+    const asked = await curl('--header', 'Accept: text/plain', `${server.url}api/metrics/metrics.checkout`);
+    assert.equal(asked.headers['content-type'], headers['content-type']);
+    assert.match(asked.body, /^data\.p95 +180$/m);
+  });
+
+  test('curl gets the same bytes compressed and plain', async (t) => {
+    const server = await startServer(t);
+    const data = { text: 'again and '.repeat(500) };
+    await server.push({ channel: 'metrics.long', data });
+    const url = `${server.url}api/metrics/metrics.long`;
+    const [plain, small] = [await curl(url), await curl('--compressed', url)];
+    assert.equal(plain.headers['content-encoding'], undefined);
+    assert.match(small.headers['content-encoding'], /^(br|gzip)$/);
+    assert.ok(Number(small.headers['content-length']) < 500);
+    assert.equal(small.body, plain.body);
+    assert.ok(plain.body.includes(`"data":${canonical(data)}`));
+    assert.equal(small.headers.etag, plain.headers.etag, 'a weak tag is of the value, whatever the coding');
+  });
+
+  test('a question that makes no sense is answered with a problem that names it', async (t) => {
+    const server = await startServer(t);
+    for (const [query, status] of [['since=nonsense', 400], ['wait=soon', 400], ['channels=no%20such!', 400], ['channels=metrics.never', 404]]) {
+      const answer = await curl(`${server.url}api/metrics?${query}`);
+      assert.equal(answer.status, status, query);
+      assert.match(answer.headers['content-type'], /^application\/problem\+json\b/);
+      const problem = JSON.parse(answer.body);
+      assert.equal(problem.status, status);
+      assert.equal(problem.instance, answer.headers['x-request-id']);
+    }
+  });
+});
