@@ -38,9 +38,9 @@ struct Cohort {
 const PHASES: u32 = 32;
 
 impl Cohorts {
-    /// Adds a member that has been told just now.
-    pub fn join(&mut self, member: Member, interval: Duration, now: Instant) {
-        let earliest = now + interval;
+    /// Adds a member. One that is `told` a value just now waits for its interval first.
+    pub fn join(&mut self, member: Member, interval: Duration, now: Instant, told: bool) {
+        let earliest = if told { now + interval } else { now };
         let latest = earliest + interval / PHASES;
         let joins = |cohort: &&mut Cohort| {
             cohort.interval == interval
@@ -53,7 +53,7 @@ impl Cohorts {
             None => self.cohorts.push(Cohort {
                 interval,
                 // The end of its phase, so that those who come after find it.
-                not_before: latest,
+                not_before: if told { latest } else { now },
                 pending: false,
                 members: IndexSet::from([member]),
             }),
@@ -147,7 +147,7 @@ mod tests {
         let mut last = vec![start; 50];
         for (i, told) in last.iter_mut().enumerate() {
             *told = start + ms(7 * i as u64);
-            cohorts.join(member(i as u32), interval, *told);
+            cohorts.join(member(i as u32), interval, *told, true);
         }
         let mut now = start + ms(400);
         let mut count = 0;
@@ -176,7 +176,7 @@ mod tests {
         let start = Instant::now();
         let mut cohorts = Cohorts::default();
         for i in 0..1000 {
-            cohorts.join(member(i), ms(320), start + ms(u64::from(i)));
+            cohorts.join(member(i), ms(320), start + ms(u64::from(i)), true);
         }
         assert!(cohorts.cohorts.len() <= 130, "{}", cohorts.cohorts.len());
         let mut told = 0;
@@ -188,8 +188,8 @@ mod tests {
     fn events_do_not_wait_and_leaving_ends_it() {
         let start = Instant::now();
         let mut cohorts = Cohorts::default();
-        cohorts.join(member(1), ms(1000), start);
-        cohorts.join(member(2), ms(0), start);
+        cohorts.join(member(1), ms(1000), start, true);
+        cohorts.join(member(2), ms(0), start, false);
         let mut told = 0;
         cohorts.event(|_| told += 1);
         assert_eq!(told, 2);

@@ -285,8 +285,9 @@ impl Hub {
         }
     }
 
-    /// Registers a subscription that is given the present state by other means; answers its topic.
-    pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration) -> usize {
+    /// Registers a subscription, which is given the present state by other means if there is one (`told`); answers its
+    /// topic.
+    pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration, told: bool) -> usize {
         let inner = &mut *self.inner.borrow_mut();
         let id = match inner.by_selector.get(selector) {
             Some(&id) => id,
@@ -303,7 +304,7 @@ impl Hub {
                 id
             }
         };
-        inner.topics[id].cohorts.join(member, interval, Instant::now());
+        inner.topics[id].cohorts.join(member, interval, Instant::now(), told);
         if let Some(slot) = inner.slots.get_mut(member.slot as usize) {
             let subscription = member.subscription as usize;
             if slot.flags.len() <= subscription {

@@ -44,17 +44,20 @@ impl Default for LogConfig {
 pub struct Log {
     epoch: Epoch,
     config: LogConfig,
-    /// Offset of the newest version of the snapshot; read without the lock by polls.
+    /// The newest offset. Moved under the lock that makes the change visible, so that no reader is given a cursor
+    /// beyond it; read without.
+    head: AtomicU64,
+    /// Offset of the newest version of the snapshot; the same.
     snapshot_offset: AtomicU64,
     inner: RwLock<Inner>,
     /// The assembled snapshot. Locked before `inner`, never after.
     snapshot: Mutex<Option<Arc<Publication>>>,
-    head: watch::Sender<u64>,
+    /// Wakes the hubs.
+    changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    head: u64,
     channels: HashMap<Channel, Entry>,
     /// Names in order, for the snapshot and the list of channels.
     names: BTreeSet<Channel>,
@@ -110,10 +113,11 @@ impl Log {
         let log = Arc::new(Log {
             epoch: Epoch::random(),
             config,
+            head: AtomicU64::new(0),
             snapshot_offset: AtomicU64::new(0),
             inner: RwLock::new(inner),
             snapshot: Mutex::new(None),
-            head: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
         });
         (LogWriter { log: Arc::clone(&log) }, log)
     }
@@ -125,7 +129,7 @@ impl Log {
 
     /// The newest offset.
     pub fn head(&self) -> u64 {
-        *self.head.borrow()
+        self.head.load(Ordering::Acquire)
     }
 
     /// The position of somebody who has been given everything.
@@ -135,7 +139,7 @@ impl Log {
 
     /// Changes whenever something was published; the value is the newest offset.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.head.subscribe()
+        self.changed.subscribe()
     }
 
     /// Offset of the newest version of the snapshot.
@@ -231,7 +235,7 @@ impl Log {
                 _ => changed.push((event.channel.clone(), event.offset, ChannelKind::Event)),
             }
         }
-        (changed, inner.head)
+        (changed, self.head())
     }
 
     /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them.
@@ -309,6 +313,14 @@ impl Log {
         }
     }
 
+    /// Whether a state channel that `selector` names has a value.
+    pub fn knows_state(&self, selector: &Selector) -> bool {
+        match selector {
+            Selector::Exact(channel) => self.kind(channel) == Some(ChannelKind::State),
+            Selector::Below(_) => self.first_state_after(0, |channel| selector.matches(channel)).is_some(),
+        }
+    }
+
     /// Events in the ring, their bytes, and the number of channels: for the metrics page.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let inner = self.inner.read();
@@ -367,9 +379,9 @@ impl LogWriter {
                 }
                 inner.snapshot_time = now;
             }
-            inner.head = head;
+            self.log.head.store(head, Ordering::Release);
         }
-        self.log.head.send_replace(head);
+        self.log.changed.send_replace(head);
         Position::new(self.log.epoch.clone(), head)
     }
 }

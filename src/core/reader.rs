@@ -230,7 +230,9 @@ impl Reader {
             }
         };
         let member = self.member(number);
-        let topic = self.hub.join(&selector, member, interval);
+        // Who is given a value now has to wait for the next; who is given none has not.
+        let told = self.hub.log().knows_state(&selector);
+        let topic = self.hub.join(&selector, member, interval, told);
         let versions = self.hub.latest(topic).1;
         self.subscriptions[number] =
             Some(Subscription { selector, topic, interval, state, versions, events, paused: false });
@@ -276,9 +278,13 @@ impl Reader {
         due.retain(|due| {
             self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
         });
-        let events = self.take_events(due, ceiling, budget, sink, collected);
+        let mut events = self.take_events(due, ceiling, budget, sink, collected);
         let unfinished = events.through < ceiling;
         let catching_up = self.owed_since.is_some();
+        // While a resume takes several rounds, the states since its cursor are owed; an interval holds others back.
+        // Each cursor says so, until they are given.
+        let owed = if unfinished { self.owed_since } else { None };
+        events.states_until = [owed, self.held(due)].into_iter().flatten().min();
         if catching_up && unfinished && self.order == CatchUp::EventsFirst {
             // The states wait until the events are through.
             for due in due.iter().filter(|due| due.state) {
@@ -290,7 +296,7 @@ impl Reader {
                 self.owed_since = None;
             }
         }
-        self.give_events(&events, u64::MAX, unfinished, sink, collected);
+        self.give_events(&events, u64::MAX, sink, collected);
     }
 
     /// Reads the events that are due and moves the subscriptions' positions; tells a gap.
@@ -335,7 +341,7 @@ impl Reader {
                 }
             }
         }
-        Given { events, next: 0.into(), through }
+        Given { events, through, ..Given::default() }
     }
 
     fn give_states(
@@ -351,37 +357,26 @@ impl Reader {
         for due in due.iter().filter(|due| due.state) {
             self.take_states(due.subscription, &mut states, collected);
         }
-        let held = self.held(due);
         states.sort_by_key(|state| state.offset);
         let events_first = catching_up && self.order == CatchUp::EventsFirst;
-        let unfinished = events.through < ceiling;
         if events_first {
-            self.give_events(events, u64::MAX, unfinished, sink, collected);
+            self.give_events(events, u64::MAX, sink, collected);
         }
         for state in &states {
             if !catching_up {
-                self.give_events(events, state.offset, unfinished, sink, collected);
+                self.give_events(events, state.offset, sink, collected);
             }
             // Never past an event that is still to come.
             let limit = events.peek().map_or(events.through, |event| event.offset - 1).min(ceiling);
             self.given = self.given.max(state.offset.min(limit));
-            self.give(state, self.given, held, sink, collected);
+            self.give(state, self.given, events.states_until, sink, collected);
         }
     }
 
-    fn give_events(
-        &mut self,
-        events: &Given,
-        before: u64,
-        unfinished: bool,
-        sink: &mut impl Sink,
-        collected: &mut Collected,
-    ) {
-        // While a resume takes several rounds, the states since its cursor are owed, and each cursor says so.
-        let owed = if unfinished { self.owed_since } else { None };
+    fn give_events(&mut self, events: &Given, before: u64, sink: &mut impl Sink, collected: &mut Collected) {
         while let Some(event) = events.peek().filter(|event| event.offset < before) {
             self.given = self.given.max(event.offset);
-            self.give(event, event.offset, owed, sink, collected);
+            self.give(event, event.offset, events.states_until, sink, collected);
             events.next.set(events.next.get() + 1);
         }
     }
@@ -504,6 +499,8 @@ struct Given {
     events: Vec<Arc<Publication>>,
     next: std::cell::Cell<usize>,
     through: u64,
+    /// States were given up to here only; `None` when none is held back.
+    states_until: Option<u64>,
 }
 
 impl Given {

@@ -1,25 +1,20 @@
 //! `GET /metrics`: the server's own numbers for Prometheus.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::collections::BTreeMap;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
 };
 use parking_lot::Mutex;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
-    metrics::MetricType,
-    registry::{Registry, Unit},
-};
 
 use super::{
+    exposition::{self, Page},
     problem::Problem,
     state::{Shared, State},
 };
 use crate::{
-    counters::{Latency, Transport, TransportCounters},
+    counters::{Transport, TransportCounters},
     protocol::SERVER_VERSION,
 };
 
@@ -51,134 +46,63 @@ impl Routes {
     }
 }
 
-/// `GET` and `HEAD /metrics`: OpenMetrics text.
+/// `GET` and `HEAD /metrics`.
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let mut registry = Registry::with_prefix("tricast");
-    registry.register_collector(Box::new(Page(Arc::new((**state).clone()))));
-    let mut page = String::new();
-    text::encode(&mut page, &registry).map_err(|_| Problem::internal("the metrics page could not be written"))?;
     Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
+        .insert_header((header::CONTENT_TYPE, exposition::CONTENT_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(page))
+        .body(write(&state)))
 }
 
-struct Page(Arc<Shared>);
+fn write(shared: &Shared) -> String {
+    let counters = &shared.counters;
+    let mut page = Page::default();
+    page.gauges("build_info", "The running version", [(&[("version", SERVER_VERSION)][..], 1)]);
 
-impl fmt::Debug for Page {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Page")
-    }
-}
+    let labels = Transport::ALL.map(|transport| (transport, [("transport", transport.as_str())]));
+    let each = |read: fn(&TransportCounters) -> u64| {
+        labels.iter().map(move |(transport, label)| (&label[..], read(counters.of(*transport))))
+    };
+    let open = labels.iter().map(|(transport, label)| (&label[..], counters.of(*transport).connections.get()));
+    page.gauges("connections", "Streams and held polls that are open", open);
+    page.counters("connections_opened_total", "Streams and held polls opened", each(|of| of.opened.get()));
+    page.counters("deliveries_total", "States and events handed to clients", each(|of| of.deliveries.get()));
+    let skipped = "State versions skipped because a newer one was there";
+    page.counters("conflations_total", skipped, each(|of| of.conflations.get()));
+    page.counters("gaps_total", "Times a client was told that events are lost", each(|of| of.gaps.get()));
+    let streams = [Transport::WebSocket, Transport::Sse];
+    page.histograms(
+        "delivery_latency_seconds",
+        "From the acceptance of a change until its bytes were handed to the socket",
+        streams.map(|transport| (Some(("transport", transport.as_str())), &counters.of(transport).delivery_latency)),
+    );
+    let publish = "From the arrival of a push until it is in the log";
+    page.histograms("publish_latency_seconds", publish, [(None, &counters.publish_latency)]);
 
-type Encoded = Result<(), fmt::Error>;
+    let (events, bytes, channels) = shared.log.sizes();
+    page.gauge("log_events", "Events kept in the ring", events);
+    page.gauge("log_bytes", "Bytes of the events kept in the ring", bytes);
+    page.gauge("log_offset", "The newest offset", shared.log.head());
+    page.gauge("channels", "Known channels", channels);
+    page.gauge("queue_batches", "Batches that wait for the aggregator", shared.aggregator.waiting());
+    page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());
+    page.counter("readings_refused_total", "Readings refused", counters.refused.get());
+    page.counter("bad_messages_total", "WebSocket messages answered with an error", counters.bad_messages.get());
+    page.counter("not_modified_total", "Polls answered 304", counters.not_modified.get());
+    page.counter("connections_refused_total", "Streams refused because of a limit", counters.refused_connections.get());
+    page.gauge("users_online", "Users on any transport", shared.presence.online().current);
+    page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));
+    let lag = counters.lag_ms.get() as f64 / 1e3;
+    page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
-impl Collector for Page {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Encoded {
-        let shared = &*self.0;
-        let counters = &shared.counters;
-        let mut page = Writer(&mut encoder);
-
-        page.family("build", "The running version", MetricType::Info, |mut metric| {
-            metric.encode_info(&[("version", SERVER_VERSION)])
-        })?;
-        page.per_transport(shared, "connections", "Streams and held polls that are open", MetricType::Gauge, |mut metric, of| {
-            metric.encode_gauge(&of.connections.get())
-        })?;
-        page.count_per_transport(shared, "connections_opened", "Streams and held polls opened", |of| of.opened.get())?;
-        page.count_per_transport(shared, "deliveries", "States and events handed to clients", |of| of.deliveries.get())?;
-        page.count_per_transport(shared, "conflations", "State versions skipped because a newer one was there", |of| {
-            of.conflations.get()
-        })?;
-        page.count_per_transport(shared, "gaps", "Times a client was told that events are lost", |of| of.gaps.get())?;
-        page.latency_per_transport(shared)?;
-        page.latency("publish_latency", "From the arrival of a push until it is in the log", &counters.publish_latency)?;
-
-        let (events, bytes, channels) = shared.log.sizes();
-        page.gauge("log_events", "Events kept in the ring", events as i64)?;
-        page.gauge("log_bytes", "Bytes of the events kept in the ring", bytes as i64)?;
-        page.gauge("log_offset", "The newest offset", shared.log.head() as i64)?;
-        page.gauge("channels", "Known channels", channels as i64)?;
-        page.gauge("queue_batches", "Batches that wait for the aggregator", shared.aggregator.waiting() as i64)?;
-        page.count("readings_accepted", "Readings accepted", counters.accepted.get())?;
-        page.count("readings_refused", "Readings refused", counters.refused.get())?;
-        page.count("bad_messages", "WebSocket messages answered with an error", counters.bad_messages.get())?;
-        page.count("not_modified", "Polls answered 304", counters.not_modified.get())?;
-        page.count("connections_refused", "Streams refused because of a limit", counters.refused_connections.get())?;
-        page.gauge("users_online", "Users on any transport", shared.presence.online().current as i64)?;
-        page.gauge("draining", "1 while the server is going away", shared.shutdown.is_draining().into())?;
-        page.gauge("worker_lag_milliseconds", "By how much the slowest worker was late", counters.lag_ms.get())?;
-        page.family("http_requests", "Answers by route, method and status", MetricType::Counter, |mut metric| {
-            for ((route, method, status), count) in &*shared.routes.counts.lock() {
-                let labels = [("route", route.as_str()), ("method", method), ("status", &status.to_string())];
-                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
-            }
-            Ok(())
-        })
-    }
-}
-
-struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
-
-impl Writer<'_, '_> {
-    fn family(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        write: impl FnOnce(MetricEncoder<'_>) -> Encoded,
-    ) -> Encoded {
-        write(self.0.encode_descriptor(name, help, None, kind)?)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: i64) -> Encoded {
-        self.family(name, help, MetricType::Gauge, |mut metric| metric.encode_gauge(&value))
-    }
-
-    fn count(&mut self, name: &str, help: &str, value: u64) -> Encoded {
-        self.family(name, help, MetricType::Counter, |mut metric| metric.encode_counter::<NoLabelSet, _, u64>(&value, None))
-    }
-
-    fn per_transport(
-        &mut self,
-        shared: &Shared,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        write: impl Fn(MetricEncoder<'_>, &TransportCounters) -> Encoded,
-    ) -> Encoded {
-        self.family(name, help, kind, |mut metric| {
-            Transport::ALL.into_iter().try_for_each(|transport| {
-                write(metric.encode_family(&[("transport", transport.as_str())])?, shared.counters.of(transport))
-            })
-        })
-    }
-
-    fn count_per_transport(
-        &mut self,
-        shared: &Shared,
-        name: &str,
-        help: &str,
-        read: impl Fn(&TransportCounters) -> u64,
-    ) -> Encoded {
-        self.per_transport(shared, name, help, MetricType::Counter, |mut metric, of| {
-            metric.encode_counter::<NoLabelSet, _, u64>(&read(of), None)
-        })
-    }
-
-    fn latency_per_transport(&mut self, shared: &Shared) -> Encoded {
-        let help = "From the acceptance of a change until its bytes were handed to the socket";
-        let mut metric = self.0.encode_descriptor("delivery_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        [Transport::WebSocket, Transport::Sse].into_iter().try_for_each(|transport| {
-            let (sum, count, buckets) = shared.counters.of(transport).delivery_latency.read();
-            metric.encode_family(&[("transport", transport.as_str())])?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-        })
-    }
-
-    fn latency(&mut self, name: &str, help: &str, latency: &Latency) -> Encoded {
-        let (sum, count, buckets) = latency.read();
-        let mut metric = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-    }
+    let routes = shared.routes.counts.lock().clone();
+    let routes: Vec<_> = routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();
+    let routes: Vec<_> = routes
+        .iter()
+        .map(|(route, method, status, count)| ([("route", route.as_str()), ("method", method), ("status", status.as_str())], *count))
+        .collect();
+    let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));
+    page.counters("http_requests_total", "Answers by route, method and status", samples);
+    page.finish()
 }

@@ -18,6 +18,7 @@ use super::{
     access::{self, Origin},
     problem::{PROBLEM_JSON, Problem},
     state::State,
+    unread::Chunked,
 };
 use crate::protocol::error::Code;
 
@@ -43,7 +44,7 @@ const METHODS: [Method; 7] =
 /// # Errors
 /// What a middleware further in failed with; a handler's error becomes an answer here.
 pub async fn around(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
@@ -52,6 +53,7 @@ pub async fn around(
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = access::origin(&state.access, request.request());
 
+    let chunked = Chunked::hold(&mut request);
     let mut response = match guard(&request, origin) {
         Err(problem) => refused(request, &problem, &id),
         Ok(()) if is_preflight(&request) => {
@@ -64,6 +66,9 @@ pub async fn around(
 
     if response.status().as_u16() >= 400 {
         response = into_problem(response, &id);
+    }
+    if let Some(chunked) = chunked {
+        response = chunked.release(response);
     }
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
     let status = response.status();

@@ -1,0 +1,92 @@
+//! The program itself: start, configuration, exit codes.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Output, Stdio},
+};
+
+fn tricast() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
+    command.env_clear().current_dir(std::env::temp_dir());
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Killed when the test is over, whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+    let mut command = tricast();
+    let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running(child);
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let dashboard = lines.by_ref().map(Result::unwrap).find(|line| line.contains("dashboard")).unwrap();
+    let url = dashboard.split_whitespace().last().unwrap();
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    assert!(std::net::TcpStream::connect(address).is_ok(), "{url}");
+    Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn faults_are_all_named_by_key_before_a_socket_opens() {
+    let mut command = tricast();
+    command.env("TRICAST_HEARTBEAT__INTERVAL", "2m").env("TRICAST_COLOUR", "red").args(["--listen", "nowhere"]);
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    for part in ["3 faults", "heartbeat.timeout: ", "colour (TRICAST_COLOUR): ", "listen: \"nowhere\""] {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
+}
+
+#[test]
+fn check_config_and_print_config() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shop.toml");
+    std::fs::write(&file, "currency = \"CHF\"\n[auth]\nsecret = \"hunter2\"\n").unwrap();
+    let path = file.to_str().unwrap();
+    let (code, _, stderr) = run(tricast().args(["check-config", "--config", path]));
+    assert!(code == 2 && stderr.contains("auth.secret") && !stderr.contains("hunter2"), "{stderr}");
+    let (code, stdout, _) = run(tricast().args(["print-config", "--config", path]));
+    assert!(code == 2 && stdout.contains("currency = \"CHF\"") && stdout.contains("[redacted]") && !stdout.contains("hunter2"), "{stdout}");
+    std::fs::write(&file, "currency = \"CHF\"\n").unwrap();
+    assert_eq!(run(tricast().args(["check-config", "--config", path])).0, 0);
+    let (code, stdout, _) = run(tricast().env("TRICAST_CURRENCY", "USD").args(["print-config", "--config", path]));
+    assert!(code == 0 && stdout.contains("currency = \"USD\""), "{stdout}");
+}
+
+#[test]
+fn without_tokens_only_this_machine_is_served() {
+    let (code, _, stderr) = run(tricast().args(["--listen", "0.0.0.0:0"]));
+    assert!(code == 2 && stderr.contains("--allow-anonymous"), "{stderr}");
+}
+
+#[test]
+fn help_and_version_are_for_people() {
+    let (code, stdout, _) = run(tricast().arg("--help"));
+    assert_eq!(code, 0);
+    for part in ["serve", "check-config", "print-config", "--listen", "--demo", "127.0.0.1:8080"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+    }
+    assert_eq!(run(tricast().arg("--version")).1.trim(), format!("tricast {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(run(tricast().arg("--nonsense")).0, 2);
+}
+
+#[test]
+fn a_taken_address_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, _, stderr) = run(tricast().args(["--listen", &taken.local_addr().unwrap().to_string()]));
+    assert!(code == 1 && stderr.contains("can't listen on"), "{stderr}");
+}

@@ -1,0 +1,142 @@
+//! Attacks, by name.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::helpers::{soon, spawn_app, spawn_app_with};
+
+#[tokio::test]
+async fn cross_site_websocket_hijacking() {
+    let app = spawn_app_with(|config| config.allowed_origins = vec!["https://shop.example".into()]);
+    let handshake = |origin: String| {
+        format!(
+            "GET /ws HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            app.address
+        )
+    };
+    for (origin, status) in [
+        ("http://evil.example".to_owned(), 403),
+        ("https://shop.example.evil.example".into(), 403),
+        ("null".into(), 403),
+        ("https://shop.example".into(), 101),
+        (format!("http://{}", app.address), 101),
+    ] {
+        let answer = app.raw(handshake(origin.clone()).as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
+        assert!(answer.starts_with(format!("HTTP/1.1 {status}").as_bytes()), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn cross_site_request_forgery() {
+    let app = spawn_app_with(|config| config.allowed_origins = vec!["https://shop.example".into()]);
+    let push = |origin: &'static str| {
+        let body = json!({"channel": "a", "data": {"from": origin}}).to_string();
+        app.request(Method::POST, "/api/metrics").header("origin", origin).header("content-type", "text/plain").body(body)
+    };
+    assert_eq!(push("http://evil.example").send().await.unwrap().status(), 403);
+    assert_eq!(app.get("/api/metrics/a").await.status(), 404, "nothing was written");
+    let allowed = push("https://shop.example").send().await.unwrap();
+    assert_eq!(allowed.status(), 202);
+    assert_eq!(allowed.headers()["access-control-allow-origin"], "https://shop.example");
+    let foreign = app.request(Method::GET, "/api/metrics/a").header("origin", "http://evil.example").send().await.unwrap();
+    assert!(!foreign.headers().contains_key("access-control-allow-origin"));
+    let preflight = app
+        .request(Method::OPTIONS, "/api/metrics")
+        .header("origin", "https://shop.example")
+        .header("access-control-request-method", "POST");
+    let preflight = preflight.send().await.unwrap();
+    assert_eq!(preflight.status(), 204);
+    assert!(preflight.headers()["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+}
+
+#[tokio::test]
+async fn header_trickling() {
+    let app = spawn_app_with(|config| config.limits.header_timeout.0 = Duration::from_secs(1));
+    let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    let trickle = async {
+        for byte in b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".iter().chain(std::iter::repeat(&b'x')) {
+            if stream.write_all(&[*byte]).await.is_err() {
+                break;
+            }
+            let mut buffer = [0; 256];
+            match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await {
+                Ok(Ok(0) | Err(_)) => break,
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    };
+    soon("the slow client to be cut", trickle).await;
+    assert_eq!(app.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test]
+async fn body_trickling() {
+    let app = spawn_app_with(|config| config.limits.body_timeout.0 = Duration::from_secs(1));
+    // Announced and never sent: the answer comes all the same, and the connection ends.
+    let request = "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+    let answer = app.raw(request.as_bytes(), |_| false).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn upgrade_with_a_body() {
+    let app = spawn_app();
+    let head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for request in [
+        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 2\r\n\r\n{{}}"),
+        "POST /api/metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".to_owned(),
+        format!("GET /ws HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 5\r\n\r\nhello"),
+        "CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n".to_owned(),
+    ] {
+        let answer = app.raw(request.as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 5"), "{request}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn request_smuggling() {
+    let app = spawn_app();
+    let evil = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+    for request in [
+        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{evil}"),
+        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
+        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{evil}"),
+        format!("GET / HTTP/1.1\r\nHost: a b\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
+        format!("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
+    ] {
+        let answer = app.raw(request.as_bytes(), |_| false).await;
+        let answers = String::from_utf8_lossy(&answer).matches("HTTP/1.1 ").count();
+        assert!(answers <= 1 && !answer.starts_with(b"HTTP/1.1 2"), "{request}: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[tokio::test]
+async fn compression_bomb() {
+    let app = spawn_app_with(|config| config.compression = true);
+    let mut encoder = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut bomb = Vec::with_capacity(1 << 20);
+    encoder.compress_vec(&vec![b' '; 30 << 20], &mut bomb, flate2::FlushCompress::Sync).unwrap();
+    assert!(bomb.len() < 60_000, "{}", bomb.len());
+    let head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut bytes = format!("GET /ws HTTP/1.1\r\nHost: x\r\n{head}\r\n").into_bytes();
+    bytes.extend([0xc1, 0xfe]);
+    bytes.extend((bomb.len() as u16).to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(bomb);
+    let answer = app.raw(&bytes, |_| false).await;
+    assert!(answer.windows(4).any(|w| w[0] == 0x88 && w[2..4] == 1009u16.to_be_bytes()), "closed with 1009");
+}
+
+#[tokio::test]
+async fn a_foreign_request_id_can_not_reach_the_log_or_split_the_answer() {
+    let app = spawn_app();
+    for id in ["a b", "a\u{e9}", "<script>", &"x".repeat(65), ""] {
+        let answer = app.request(Method::GET, "/healthz").header("x-request-id", id.as_bytes()).send().await.unwrap();
+        assert_ne!(answer.headers()["x-request-id"].as_bytes(), id.as_bytes());
+    }
+}

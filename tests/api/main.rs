@@ -1,0 +1,18 @@
+//! Tests of the whole server over real sockets. Each starts its own on a free port; they share nothing.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod helpers;
+
+mod command_line;
+mod conditional;
+mod conflation;
+mod drain;
+mod hardening;
+mod malformed;
+mod parity;
+mod poll;
+mod push;
+mod resume;
+mod sse;
+mod websocket;

@@ -1,0 +1,189 @@
+//! Malformed input of every kind on every door: a clear refusal, and nobody else is hurt.
+
+use futures_util::SinkExt;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with};
+
+/// Other clients still get what they should.
+async fn still_serves(app: &TestApp) {
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["check"]).await;
+    let n = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    app.push_value("check", json!({"n": n})).await;
+    while socket.next().await["data"]["n"] != n {}
+}
+
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ ..126 => frame.push(0x80 | short as u8),
+        medium => {
+            frame.push(0x80 | 126);
+            frame.extend((medium as u16).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+async fn upgraded(app: &TestApp, frames: &[u8]) -> Vec<u8> {
+    let head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut bytes = format!("GET /ws HTTP/1.1\r\nHost: {}\r\n{head}\r\n", app.address).into_bytes();
+    bytes.extend_from_slice(frames);
+    app.raw(&bytes, |_| false).await
+}
+
+#[tokio::test]
+async fn bad_frames_close_with_the_code_of_the_rfc_and_then_tcp_ends() {
+    let app = spawn_app();
+    let gigabyte = [&[0x81, 0xff], &(1u64 << 30).to_be_bytes()[..], &[0; 4]].concat();
+    for (name, frames, code) in [
+        ("an unmasked frame", vec![0x81, 2, b'{', b'}'], 1002),
+        ("a reserved bit", { let mut f = masked(1, b"{}"); f[0] |= 0x40; f }, 1002),
+        ("opcode 3", masked(3, b""), 1002),
+        ("a fragmented ping", { let mut f = masked(9, b""); f[0] &= 0x7f; f }, 1002),
+        ("a ping of 126 bytes", masked(9, &[0; 126]), 1002),
+        ("a continuation of nothing", masked(0, b"x"), 1002),
+        ("a close with one byte", masked(8, b"x"), 1002),
+        ("a close with a reserved code", masked(8, &1006u16.to_be_bytes()), 1002),
+        ("text that is not UTF-8", masked(1, b"\xff\xfe"), 1007),
+        ("an announced gigabyte", gigabyte, 1009),
+        ("a message of 65,537 bytes in two fragments", { let mut f = masked(1, &[b' '; 60_000]); f[0] &= 0x7f; [f, masked(0, &[b' '; 5_537])].concat() }, 1009),
+        ("binary", masked(2, b"x"), 1003),
+    ] {
+        let answer = upgraded(&app, &frames).await;
+        let expected: u16 = code;
+        let closed = answer.windows(4).any(|w| w[0] == 0x88 && w[2..4] == expected.to_be_bytes());
+        assert!(closed, "{name}: {expected} in {:?}", &answer[answer.len().saturating_sub(40)..]);
+    }
+    still_serves(&app).await;
+}
+
+#[tokio::test]
+async fn a_proper_close_is_echoed_and_tcp_ends() {
+    let app = spawn_app();
+    let answer = upgraded(&app, &masked(8, &[&3000u16.to_be_bytes()[..], b"bye"].concat())).await;
+    assert!(answer.ends_with(&[0x88, 2, 0x0b, 0xb8]), "{answer:?}");
+}
+
+#[tokio::test]
+async fn bad_handshakes_are_refused_and_say_how() {
+    let app = spawn_app();
+    let ok = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let handshake = |change: &'static [(&'static str, Option<&'static str>)]| {
+        let mut head = String::new();
+        for (name, value) in ok {
+            let value = change.iter().find(|(changed, _)| *changed == name).map_or(Some(value), |(_, value)| *value);
+            if let Some(value) = value {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
+        for (name, value) in change.iter().filter(|(name, _)| !ok.iter().any(|(known, _)| known == name)) {
+            head.push_str(&format!("{name}: {}\r\n", value.unwrap()));
+        }
+        format!("GET /ws HTTP/1.1\r\nHost: {}\r\n{head}\r\n", app.address)
+    };
+    for (status, change) in [
+        (101, &[][..]),
+        (101, &[("Connection", Some("keep-alive, Upgrade"))]),
+        (426, &[("Upgrade", None), ("Connection", None), ("Sec-WebSocket-Key", None), ("Sec-WebSocket-Version", None)]),
+        (400, &[("Sec-WebSocket-Version", Some("8"))]),
+        (400, &[("Sec-WebSocket-Version", None)]),
+        (426, &[("Sec-WebSocket-Key", None)]),
+        (400, &[("Sec-WebSocket-Key", Some("short"))]),
+        (400, &[("Upgrade", Some("h2c"))]),
+        (403, &[("Origin", Some("http://evil.example"))]),
+        (403, &[("Origin", Some("null"))]),
+    ] {
+        let answer = app.raw(handshake(change).as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{change:?}: {text}");
+        if status == 400 || status == 426 {
+            assert!(text.to_lowercase().contains("sec-websocket-version: 13"), "{text}");
+        }
+    }
+    let old = format!("GET /ws HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n", ok[3].1);
+    let answer = app.raw(old.as_bytes(), |_| false).await;
+    assert!(answer.starts_with(b"HTTP/1.0 400") || answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+    still_serves(&app).await;
+}
+
+#[tokio::test]
+async fn a_message_too_big_for_the_limit_is_1009_on_a_foreign_client() {
+    let app = spawn_app_with(|config| config.limits.max_message.0 = 1_000);
+    let mut socket = app.websocket().await;
+    socket.stream.send(Message::text(" ".repeat(1_001))).await.unwrap();
+    assert_eq!(socket.closed().await.0, 1009);
+    still_serves(&app).await;
+}
+
+#[tokio::test]
+async fn bad_bodies_are_problems_with_the_id_of_the_request() {
+    let app = spawn_app();
+    let deep = format!(r#"{{"channel":"a","data":{{"x":{}{}}}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let bodies: [&[u8]; 9] = [
+        b"",
+        b"{",
+        b"null",
+        b"\xff\xfe",
+        br#"{"channel":"a","data":{"x":"\ud800"}}"#,
+        br#"{"channel":"a","data":{"x":1e999}}"#,
+        br#"{"channel":"a\u0000b","data":{}}"#,
+        br#"{"channel":"a","data":5}"#,
+        deep.as_bytes(),
+    ];
+    for body in bodies {
+        let answer = app.request(Method::POST, "/api/metrics").header("x-request-id", "mine-1").body(body.to_vec()).send().await.unwrap();
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        assert_eq!(answer.status(), 400, "{shown}");
+        assert_eq!(answer.headers()["x-request-id"], "mine-1");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!((&problem["instance"], &problem["code"]), (&json!("mine-1"), &json!("INVALID_MESSAGE")), "{shown}");
+        assert!(problem["detail"].as_str().unwrap().len() > 5 && problem["title"] == "Bad Request", "{problem}");
+    }
+    still_serves(&app).await;
+}
+
+#[tokio::test]
+async fn every_wrong_path_and_method_is_a_problem() {
+    let app = spawn_app();
+    for (method, path, status) in [
+        (Method::GET, "/nope", 404),
+        (Method::GET, "/static/../Cargo.toml", 404),
+        (Method::GET, "/static/%2e%2e/Cargo.toml", 404),
+        (Method::GET, "/static/", 404),
+        (Method::DELETE, "/api/metrics", 405),
+        (Method::POST, "/events", 405),
+        (Method::POST, "/", 405),
+        (Method::PUT, "/api/orders", 405),
+        (Method::TRACE, "/", 501),
+        (Method::from_bytes(b"BREW").unwrap(), "/", 501),
+    ] {
+        let answer = soon(path, app.request(method.clone(), path).send()).await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{method} {path}");
+        assert_eq!(answer.headers().contains_key("allow"), status == 405, "{method} {path}");
+        let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(answer.json::<Value>().await.unwrap()["instance"], json!(id));
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_announced_or_not() {
+    let app = spawn_app_with(|config| config.limits.max_body.0 = 1_000);
+    let announced = "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n".to_owned();
+    let chunked = format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n", 2_000, "x".repeat(2_000));
+    let endless = "GET /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".to_owned();
+    let answer = app.raw(endless.as_bytes(), |_| false).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "the connection ends after the answer");
+    for request in [announced, chunked] {
+        // Refused before the body has ended, and the connection is closed after it.
+        let answer = app.raw(request.as_bytes(), |_| false).await;
+        assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
+    }
+    still_serves(&app).await;
+}

@@ -1,0 +1,99 @@
+//! The product: the same readings give the same data and cursor over every transport.
+
+use serde_json::{Value, json};
+
+use crate::helpers::{spawn_app, until};
+
+/// The text of `"data":...` in a JSON text where it is the last field but `behind`.
+fn data_text<'a>(text: &'a str, behind: &str) -> &'a str {
+    let start = text.find("\"data\":").unwrap() + "\"data\":".len();
+    &text[start..text.rfind(behind).unwrap()]
+}
+
+#[tokio::test]
+async fn the_same_push_has_the_same_bytes_and_cursor_on_every_transport() {
+    let app = spawn_app();
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["metrics.shop"]).await;
+    let mut stream = app.events("?channels=metrics.shop").await;
+    stream.next_of("connected").await;
+
+    let values = [
+        json!({"z": 1, "a": [1.5, null, true], "text": "zwölf \u{1f600} \"\\ \u{7} </script>"}),
+        json!({"z": 1e21, "a": -0.0, "nested": {"b": {"c": []}}}),
+        json!({"big": 9_007_199_254_740_993_u64, "small": 5e-324}),
+    ];
+    for value in values {
+        let accepted = app.push_value("metrics.shop", value.clone()).await;
+        let on_socket = socket.next_text().await;
+        let on_stream = stream.next_of("metric").await;
+        let polled = app.get("/api/metrics/metrics.shop").await.text().await.unwrap();
+        let several = app.get("/api/metrics?channels=metrics.shop").await.text().await.unwrap();
+
+        let expected = value.to_string();
+        assert_eq!(data_text(&on_socket, ",\"cursor\""), expected);
+        assert_eq!(data_text(&on_stream.text, "}"), expected);
+        assert_eq!(data_text(&polled, ",\"cursor\""), expected);
+        assert!(several.contains(&format!("\"metrics.shop\":{expected}")), "{several}");
+
+        let cursor = |text: &str| serde_json::from_str::<Value>(text).unwrap()["cursor"].as_str().unwrap().to_owned();
+        assert_eq!(cursor(&on_socket), on_stream.id);
+        assert_eq!(cursor(&polled), on_stream.id);
+        assert_eq!(cursor(&several), on_stream.id);
+        let offset = |cursor: &str| cursor.rsplit(':').next().unwrap().parse::<u64>().unwrap();
+        assert!(offset(&accepted) >= offset(&on_stream.id), "the answer to a push is at or after the change");
+    }
+}
+
+#[tokio::test]
+async fn the_same_event_has_the_same_bytes_and_cursor_on_every_transport() {
+    let app = spawn_app();
+    let start = app.push_event("deploys", 0).await;
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["deploys"]).await;
+    let mut stream = app.events("?channels=deploys").await;
+    stream.next_of("connected").await;
+    app.push(json!({"channel": "deploys", "event": "released", "data": {"v": "1.0", "by": "ö"}})).await;
+
+    let on_socket = socket.next().await;
+    let on_stream = stream.next_of("released").await;
+    let polled = app.get_json(&format!("/api/metrics?channels=deploys&since={start}")).await;
+    let listed = &polled["events"][0];
+    for field in ["channel", "event", "data", "timestamp", "cursor"] {
+        assert_eq!(on_socket[field], listed[field], "{field}");
+    }
+    assert_eq!(on_socket["cursor"], on_stream.id.as_str());
+    assert_eq!(on_socket["data"], on_stream.data()["data"]);
+    assert_eq!(polled["events"].as_array().unwrap().len(), 1, "only what came after the cursor");
+}
+
+#[tokio::test]
+async fn the_snapshot_is_the_same_on_every_transport() {
+    let app = spawn_app();
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["metrics"]).await;
+    let mut stream = app.events("?channels=metrics").await;
+    app.push_value("metrics.checkout", json!({"latency_p95": 180})).await;
+    // Other readings move the snapshot as well: one version that all three have seen is enough.
+    let (mut on_socket, mut on_stream) = (Vec::new(), Vec::new());
+    let polled = until("a version that all have", || {
+        let request = app.get_json("/api/metrics");
+        async { Some(request.await).filter(|polled| polled["custom"]["checkout"]["latency_p95"] == 180) }
+    })
+    .await;
+    let cursor = polled["cursor"].as_str().unwrap();
+    let mut sections = polled.clone();
+    let timestamp = sections.as_object_mut().unwrap().remove("timestamp").unwrap();
+    sections.as_object_mut().unwrap().remove("cursor");
+    while !on_socket.iter().any(|m: &Value| m["cursor"] == cursor) {
+        on_socket.push(socket.next_of("metrics").await);
+        assert!(on_socket.len() < 100, "the polled version never came");
+    }
+    while !on_stream.iter().any(|e: &crate::helpers::Event| e.id == cursor) {
+        on_stream.push(stream.next_of("metrics").await);
+        assert!(on_stream.len() < 100, "the polled version never came");
+    }
+    assert_eq!(on_socket.last().unwrap()["data"], sections);
+    assert_eq!(on_socket.last().unwrap()["timestamp"], timestamp);
+    assert_eq!(on_stream.last().unwrap().data(), sections);
+}

@@ -1,0 +1,193 @@
+//! Polling (contract, section 4).
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, until};
+
+async fn ask(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+    let request = headers.iter().fold(app.request(Method::GET, path), |request, (name, value)| request.header(*name, *value));
+    soon(path, request.send()).await.unwrap()
+}
+
+fn tag(response: &reqwest::Response) -> String {
+    response.headers()["etag"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_snapshot_has_every_section() {
+    let app = spawn_app();
+    let snapshot = until("a measured host", || {
+        let snapshot = app.get_json("/api/metrics");
+        async { Some(snapshot.await).filter(|s| s["infrastructure"]["memory_usage"].is_number()) }
+    })
+    .await;
+    for field in ["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"] {
+        assert!(snapshot["infrastructure"][field].is_number(), "{field}: {snapshot}");
+    }
+    for field in ["requests_per_second", "avg_response_time", "error_rate", "active_users"] {
+        assert!(snapshot["api"][field].is_number(), "{field}: {snapshot}");
+    }
+    for field in ["orders_today", "revenue_today", "new_users_today", "conversion_rate"] {
+        assert!(snapshot["business"][field].is_number(), "{field}: {snapshot}");
+    }
+    assert!(snapshot["database"].is_object() && snapshot["custom"].is_object() && snapshot["timestamp"].is_string());
+}
+
+#[tokio::test]
+async fn a_value_that_did_not_change_keeps_its_version_and_time() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"x": 1, "y": 2})).await;
+    let before = app.get_json("/api/metrics/metrics.a").await;
+    app.push_value("metrics.a", json!({"y": 2, "x": 1})).await;
+    assert_eq!(app.get_json("/api/metrics/metrics.a").await, before);
+}
+
+#[tokio::test]
+async fn a_long_poll_is_answered_when_something_changes() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let first = app.get("/api/metrics/metrics.a").await;
+    let tag = tag(&first);
+    let started = Instant::now();
+    let headers = [("if-none-match", tag.as_str()), ("prefer", "wait=25")];
+    let held = ask(&app, "/api/metrics/metrics.a", &headers);
+    let pushing = async {
+        // The poll is held: it is counted as a connection.
+        until("a held poll", || async {
+            let held = app.counter("tricast_connections{transport=\"long_poll\"}").await;
+            (held == 1.0).then_some(())
+        })
+        .await;
+        app.push_value("metrics.a", json!({"n": 2})).await;
+    };
+    let (answer, ()) = tokio::join!(held, pushing);
+    assert_eq!((answer.status().as_u16(), &answer.headers()["preference-applied"]), (200, &"wait=25".parse().unwrap()));
+    assert_eq!(answer.json::<Value>().await.unwrap()["data"], json!({"n": 2}));
+    assert!(started.elapsed() < Duration::from_secs(20), "answered before the time was up");
+}
+
+#[tokio::test]
+async fn a_long_poll_is_304_when_the_time_is_up() {
+    let app = spawn_app_with(|config| config.long_poll_max.0 = Duration::from_secs(1));
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let tag = tag(&app.get("/api/metrics/metrics.a").await);
+    for headers in [&[("if-none-match", tag.as_str()), ("prefer", "wait=30")][..], &[("if-none-match", "*"), ("prefer", "wait=1")]] {
+        let started = Instant::now();
+        let answer = ask(&app, "/api/metrics/metrics.a", headers).await;
+        assert_eq!(answer.status(), 304);
+        assert_eq!(answer.headers()["preference-applied"], "wait=1", "what was applied, not what was asked");
+        assert!(started.elapsed() >= Duration::from_millis(950), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_poll_without_cursor_or_tag_and_one_that_is_behind_are_never_held() {
+    let app = spawn_app();
+    let cursor = app.push_value("metrics.a", json!({"n": 1})).await;
+    app.push_value("metrics.a", json!({"n": 2})).await;
+    let started = Instant::now();
+    for (path, headers) in [
+        ("/api/metrics?wait=20".to_owned(), vec![]),
+        ("/api/metrics/metrics.a".to_owned(), vec![("prefer", "wait=20"), ("if-none-match", "\"old\"")]),
+        (format!("/api/metrics?channels=metrics.a&since={cursor}&wait=20"), vec![]),
+    ] {
+        assert_eq!(ask(&app, &path, &headers).await.status(), 200, "{path}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn since_answers_only_what_changed() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let cursor = app.push_value("metrics.b", json!({"n": 1})).await;
+    app.push_value("metrics.b", json!({"n": 2})).await;
+    app.push_event("deploys", 1).await;
+    let path = |cursor: &str| format!("/api/metrics?channels=metrics.a,metrics.b,deploys&since={cursor}");
+    let answer = app.get_json(&path(&cursor)).await;
+    assert_eq!(answer["channels"], json!({"metrics.b": {"n": 2}}));
+    assert_eq!(answer["events"][0]["data"], json!({"n": 1}));
+    assert!(answer.get("gap").is_none());
+    let nothing = app.get_json(&path(answer["cursor"].as_str().unwrap())).await;
+    assert_eq!((&nothing["channels"], &nothing["events"]), (&json!({}), &json!([])));
+    // A wildcard works here as well.
+    let below = app.get_json(&format!("/api/metrics?channels=metrics.*&since={cursor}")).await;
+    assert!(below["channels"].get("metrics.b").is_some() && below["channels"].get("metrics.a").is_none());
+}
+
+#[tokio::test]
+async fn a_first_look_at_events_begins_now() {
+    let app = spawn_app();
+    app.push_event("deploys", 1).await;
+    let first = app.get_json("/api/metrics?channels=deploys").await;
+    assert_eq!(first["events"], json!([]));
+    app.push_event("deploys", 2).await;
+    let next = app.get_json(&format!("/api/metrics?channels=deploys&since={}", first["cursor"].as_str().unwrap())).await;
+    assert_eq!(next["events"][0]["data"], json!({"n": 2}));
+    // One event channel by itself shows what is kept.
+    let kept = app.get_json("/api/metrics/deploys").await;
+    assert_eq!((kept["kind"].as_str().unwrap(), kept["events"].as_array().unwrap().len()), ("event", 2));
+}
+
+#[tokio::test]
+async fn text_is_for_people() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1, "long_name": "x"})).await;
+    for (path, headers) in [("/api/metrics/metrics.a?format=text", &[][..]), ("/api/metrics/metrics.a", &[("accept", "text/plain")])] {
+        let answer = ask(&app, path, headers).await;
+        assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+        let text = answer.text().await.unwrap();
+        let value = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().find(|c: char| c == '1' || c == 'x');
+        assert_eq!(value("data.n"), text.lines().find(|l| l.starts_with("data.long_name")).map(|l| l.rfind('x').unwrap()));
+    }
+    assert_eq!(ask(&app, "/api/metrics", &[("accept", "*/*")]).await.headers()["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn bad_questions_are_refused_by_name() {
+    let app = spawn_app();
+    for (path, status, part) in [
+        ("/api/metrics?since=x", 400, "since"),
+        ("/api/metrics?wait=soon", 400, "wait"),
+        ("/api/metrics?wait=-1", 400, "wait"),
+        ("/api/metrics?interval=x", 400, "interval"),
+        ("/api/metrics?format=xml", 400, "format"),
+        ("/api/metrics?channels=a%20b", 400, "channels"),
+        ("/api/metrics?channels=nope", 404, "nope"),
+        ("/api/metrics/nope", 404, "nope"),
+        ("/api/metrics/a%20b", 400, "channel"),
+    ] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{path}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn channels_are_listed() {
+    let app = spawn_app();
+    let cursor = app.push_value("metrics.a", json!({"n": 1})).await;
+    let list = app.get_json("/api/channels").await;
+    let find = |name: &str| list["channels"].as_array().unwrap().iter().find(|c| c["channel"] == name).unwrap().clone();
+    let offset: u64 = cursor.split(':').nth(1).unwrap().parse().unwrap();
+    assert!(find("metrics.a")["version"].as_u64().unwrap() <= offset && find("metrics.a")["age"].as_str().unwrap().starts_with("PT"));
+    assert_eq!((&find("alerts")["kind"], &find("alerts")["age"]), (&json!("event"), &Value::Null));
+    assert_eq!(find("metrics")["kind"], "state");
+}
+
+#[tokio::test]
+async fn users_are_counted_on_any_transport() {
+    let app = spawn_app();
+    let _socket = app.websocket().await;
+    let _stream = app.events("").await;
+    until("one user, by address", || async {
+        let online = app.get("/api/metrics/metrics.users_online").await;
+        let online: Value = if online.status() == 200 { online.json().await.unwrap() } else { return None };
+        (online["data"]["currentUsers"] == 1 && online["data"]["peakToday"] == 1).then_some(())
+    })
+    .await;
+}
