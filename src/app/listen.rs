@@ -15,7 +15,7 @@ const NOT_SENT: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// A TCP listener whose clients are cut when they take nothing for `stall_timeout`.
-pub fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<std::net::TcpListener> {
+pub(super) fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -33,7 +33,7 @@ pub fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<std::net:
 }
 
 /// A Unix listener. A socket file that nobody listens on any more is replaced.
-pub fn unix(path: &Path) -> io::Result<UnixListener> {
+pub(super) fn unix(path: &Path) -> io::Result<UnixListener> {
     if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }

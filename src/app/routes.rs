@@ -11,7 +11,7 @@ use crate::{
         push,
         route::{self, get_or_head},
     },
-    protocol::{SUBPROTOCOL, SERVER_VERSION, close::CloseReason},
+    protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
         poll::{self, PollConfig},
         sse::{self, SseConfig},
@@ -21,7 +21,7 @@ use crate::{
 
 /// The paths, with the settings of those that have some.
 #[derive(Clone, Copy)]
-pub struct Routes {
+pub(super) struct Routes {
     websocket: WebSocketConfig,
     sse: SseConfig,
     poll: PollConfig,
@@ -29,7 +29,7 @@ pub struct Routes {
 
 impl Routes {
     /// The routes of a server so configured.
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let max_subscriptions = config.limits.max_subscriptions;
         Self {
             websocket: WebSocketConfig {
@@ -46,7 +46,7 @@ impl Routes {
     }
 
     /// The paths of the transports. They come first, and have no span per request.
-    pub fn streams_and_polls(self, services: &mut web::ServiceConfig) {
+    pub(super) fn streams_and_polls(self, services: &mut web::ServiceConfig) {
         route::add(services, "/api/metrics", "GET, HEAD, POST", |resource| {
             resource
                 .app_data(web::Data::new(self.poll))
@@ -61,7 +61,7 @@ impl Routes {
     }
 
     /// All others.
-    pub fn plain(self, services: &mut web::ServiceConfig) {
+    pub(super) fn plain(self, services: &mut web::ServiceConfig) {
         let mut read = |path: &str, with: fn() -> actix_web::Route| {
             route::add(services, path, "GET, HEAD", |resource| resource.route(with()));
         };

@@ -90,7 +90,8 @@ impl ServeFlags {
 
     fn load(&self) -> Result<Config, (Faults, Box<Config>)> {
         // Names that are not UTF-8 are none of ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         config::load(&self.settings(), environment)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(config: &Config, demo: bool) -> ExitCode {
+pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
     telemetry::start(config);
     // Each client takes a descriptor; many systems give a program 1,024 unless it asks for more.
     match rlimit::increase_nofile_limit(u64::MAX) {

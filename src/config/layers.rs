@@ -130,7 +130,9 @@ fn flatten(prefix: String, table: Table, take: &mut impl FnMut(String, Value)) {
 fn check(key: &str, value: &Value) -> Result<(), String> {
     if !SETTINGS.iter().any(|setting| setting.key == key) {
         let last = key.rsplit('.').next().unwrap_or(key);
-        let alike = SETTINGS.iter().find(|setting| setting.key.rsplit('.').next() == Some(last) || distance(setting.key, key) <= 2);
+        let alike = SETTINGS
+            .iter()
+            .find(|setting| setting.key.rsplit('.').next() == Some(last) || distance(setting.key, key) <= 2);
         return Err(match alike {
             Some(setting) => format!("there is no such setting; did you mean {}?", setting.key),
             None => "there is no such setting".into(),
@@ -158,9 +160,9 @@ fn insert(table: &mut Table, key: &str, value: Value) {
 
 /// A text of the environment as the type that the setting's default has.
 fn from_text(key: &str, text: &str) -> Value {
-    let default = Table::try_from(Config::default()).ok().and_then(|table| {
-        key.split('.').try_fold(Value::Table(table), |value, part| value.get(part).cloned())
-    });
+    let default = Table::try_from(Config::default())
+        .ok()
+        .and_then(|table| key.split('.').try_fold(Value::Table(table), |value, part| value.get(part).cloned()));
     match default {
         Some(Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -192,12 +194,18 @@ mod tests {
 
     use super::*;
 
-    fn with(file: &str, environment: &[(&str, &str)], settings: Vec<(&'static str, Value)>) -> Result<Config, Vec<String>> {
+    fn with(
+        file: &str,
+        environment: &[(&str, &str)],
+        settings: Vec<(&'static str, Value)>,
+    ) -> Result<Config, Vec<String>> {
         let mut temporary = tempfile::NamedTempFile::new().unwrap();
         temporary.write_all(file.as_bytes()).unwrap();
         let flags = Flags { file: Some(temporary.path().into()), settings };
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let faults = |(faults, _): (Faults, _)| faults.0.into_iter().map(|f: Fault| format!("{}: {}", f.key, f.problem)).collect();
+        let faults = |(faults, _): (Faults, _)| {
+            faults.0.into_iter().map(|f: Fault| format!("{}: {}", f.key, f.problem)).collect()
+        };
         load(&flags, environment).map_err(faults)
     }
 
@@ -209,14 +217,16 @@ mod tests {
         assert_eq!((config.currency.as_str(), config.workers), ("CHF", 5));
         assert_eq!(config.heartbeat.interval.0, Duration::from_secs(10));
         assert_eq!(config.heartbeat.timeout.0, Duration::from_secs(30));
-        let lists = with("", &[("TRICAST_ALLOWED_ORIGINS", "https://a.example, https://b.example")], Vec::new()).unwrap();
+        let lists =
+            with("", &[("TRICAST_ALLOWED_ORIGINS", "https://a.example, https://b.example")], Vec::new()).unwrap();
         assert_eq!(lists.allowed_origins, ["https://a.example", "https://b.example"]);
     }
 
     #[test]
     fn every_fault_is_named_at_once_by_its_key() {
         let file = "colour = 1\nworkers = \"many\"\n[limits]\nmax_bodi = 5\nmax_message = \"big\"\n[heartbeat]\ninterval = \"70s\"\n";
-        let environment = [("TRICAST_TIME_ZONE", "Mars/Olympus"), ("TRICAST_LOGG__EVENTS", "1"), ("TRICAST_COMPRESSION", "maybe")];
+        let environment =
+            [("TRICAST_TIME_ZONE", "Mars/Olympus"), ("TRICAST_LOGG__EVENTS", "1"), ("TRICAST_COMPRESSION", "maybe")];
         let faults = with(file, &environment, Vec::new()).unwrap_err();
         let expected = [
             ("colour", "no such setting"),

@@ -22,9 +22,18 @@ const fn s(key: &'static str, doc: &'static str) -> Setting {
 /// Every setting.
 pub const SETTINGS: &[Setting] = &[
     s("listen", "Where to listen: addresses with port, or `unix:/path`. Flag `--listen`, repeatable."),
-    s("public_url", "The URL under which people reach the server, if a proxy changes `Host`. Pages of it are not foreign."),
-    s("allowed_origins", "Origins of other sites whose pages may use this server, or `*`. WebSockets of any other site are refused."),
-    s("allow_anonymous", "Allow listening beyond this machine while `auth.mode` is `none`: everybody may read and write. Flag `--allow-anonymous`."),
+    s(
+        "public_url",
+        "The URL under which people reach the server, if a proxy changes `Host`. Pages of it are not foreign.",
+    ),
+    s(
+        "allowed_origins",
+        "Origins of other sites whose pages may use this server, or `*`. WebSockets of any other site are refused.",
+    ),
+    s(
+        "allow_anonymous",
+        "Allow listening beyond this machine while `auth.mode` is `none`: everybody may read and write. Flag `--allow-anonymous`.",
+    ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
     s("workers", "Threads that serve connections; 0 means one per core. Flag `--workers`."),
@@ -32,7 +41,10 @@ pub const SETTINGS: &[Setting] = &[
     s("log_filter", "Which log lines are written: a level, or `target=level` pairs separated by commas."),
     s("long_poll_max", "Longest time a poll is held. Common proxies cut at 60 s."),
     s("drain_timeout", "How long a stopping server waits for its clients to leave."),
-    s("max_connection_age", "Streams are ended after about this time, so that clients spread over nodes; 0 means never."),
+    s(
+        "max_connection_age",
+        "Streams are ended after about this time, so that clients spread over nodes; 0 means never.",
+    ),
     s("compression", "Accept permessage-deflate (RFC 7692) on WebSockets when a client offers it."),
     s("auth.mode", "Whether tokens are asked for. `none`: everybody is anonymous."),
     s("auth.secret", "Reserved for the secret of tokens; refused while `auth.mode` is `none`. Never printed."),
@@ -89,8 +101,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_there() {
-        let mut config = Config::default();
-        config.public_url = Some("https://live.example".into());
+        let mut config = Config { public_url: Some("https://live.example".into()), ..Config::default() };
         config.auth.secret = serde_json::from_str("\"x\"").unwrap();
         let mut keys = Vec::new();
         fn walk(prefix: &str, table: Table, keys: &mut Vec<String>) {
@@ -110,7 +121,8 @@ mod tests {
 
     #[test]
     fn the_page_in_docs_is_up_to_date() {
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap_or_default();
+        let page =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap_or_default();
         assert!(page == markdown(), "run: cargo run -- print-config --reference > docs/configuration.md");
     }
 

@@ -42,7 +42,10 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     }
     for origin in &config.allowed_origins {
         if origin != "*" && origin_of(origin).as_deref() != Some(origin) {
-            fault("allowed_origins", format!("{origin:?} is no origin: write \"https://shop.example\", without a path, or \"*\""));
+            fault(
+                "allowed_origins",
+                format!("{origin:?} is no origin: write \"https://shop.example\", without a path, or \"*\""),
+            );
         }
     }
     if let Err(error) = TimeZone::get(&config.time_zone) {

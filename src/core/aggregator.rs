@@ -123,8 +123,11 @@ impl Aggregator {
             let mut changes = Vec::new();
             let mut answers = Vec::with_capacity(group.len());
             for batch in group.drain(..) {
-                let verdicts =
-                    batch.readings.into_iter().map(|reading| self.decide(batch.origin, reading, &mut changes)).collect();
+                let verdicts = batch
+                    .readings
+                    .into_iter()
+                    .map(|reading| self.decide(batch.origin, reading, &mut changes))
+                    .collect();
                 answers.push((batch.reply, verdicts));
             }
             let position = if changes.is_empty() {
@@ -269,7 +272,8 @@ mod tests {
         for name in BUILT_IN {
             assert!(matches!(bench.push(value(name, json!({}))).await.0, Err(Refusal::BuiltIn(_))), "{name}");
         }
-        let outcome = bench.handle.publish(Origin::Internal, vec![value("metrics.api", json!({"a": 1}))]).await.unwrap();
+        let outcome =
+            bench.handle.publish(Origin::Internal, vec![value("metrics.api", json!({"a": 1}))]).await.unwrap();
         assert_eq!(outcome.verdicts, [Ok(())]);
         assert!(bench.text("metrics").contains(r#""api":{"a":1}"#));
     }

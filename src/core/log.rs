@@ -158,12 +158,13 @@ impl Log {
         let inner = self.inner.read();
         let offset = self.snapshot_offset();
         let below = Channel::parse(SNAPSHOT).unwrap_or_else(|_| unreachable!("a valid name"));
-        let states = inner.names.range(below.clone()..).take_while(|c| c.as_str().starts_with(SNAPSHOT)).filter_map(
-            |channel| match inner.channels.get(channel) {
-                Some(Entry::State(publication)) => Some(&**publication),
-                _ => None,
-            },
-        );
+        let states =
+            inner.names.range(below.clone()..).take_while(|c| c.as_str().starts_with(SNAPSHOT)).filter_map(|channel| {
+                match inner.channels.get(channel) {
+                    Some(Entry::State(publication)) => Some(&**publication),
+                    _ => None,
+                }
+            });
         let data = Bytes::from(snapshot::assemble(states));
         let time = inner.snapshot_time;
         drop(inner);
@@ -225,7 +226,8 @@ impl Log {
     /// The channels that changed after `offset`, each with its newest offset, and the newest offset that was looked at.
     pub fn changes_after(&self, offset: u64) -> (Vec<(Channel, u64, ChannelKind)>, u64) {
         let inner = self.inner.read();
-        let states = inner.by_offset.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at, ChannelKind::State));
+        let states =
+            inner.by_offset.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at, ChannelKind::State));
         let mut changed: Vec<_> = states.collect();
         let from = inner.ring.partition_point(|event| event.offset <= offset);
         for event in inner.ring.range(from..) {
@@ -401,7 +403,8 @@ impl Inner {
                 }
             }
             ChannelKind::Event => {
-                let entry = self.channels.entry(channel).or_insert(Entry::Events { last: 0, last_time: None, dropped: 0 });
+                let entry =
+                    self.channels.entry(channel).or_insert(Entry::Events { last: 0, last_time: None, dropped: 0 });
                 if let Entry::Events { last, last_time, .. } = entry {
                     *last = publication.offset;
                     *last_time = Some(publication.timestamp);

@@ -120,7 +120,22 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for bad in ["", ":", "a:", ":1", "a", "a:-1", "a:+1", "a: 1", "a:1.", "a:1.2", "a:18446744073709551616", "a b:1", "a:1:2", "a:0x1"] {
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":1",
+            "a",
+            "a:-1",
+            "a:+1",
+            "a: 1",
+            "a:1.",
+            "a:1.2",
+            "a:18446744073709551616",
+            "a b:1",
+            "a:1:2",
+            "a:0x1",
+        ] {
             assert_eq!(bad.parse::<Position>(), Err(CursorError), "{bad}");
         }
         assert!("no-such-epoch:999999999".parse::<Position>().is_ok());

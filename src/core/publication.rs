@@ -78,13 +78,11 @@ impl Publication {
         self.encodings[slot].get_or_init(|| encode(self))
     }
 
-    /// One value of any type that lives as long as the publication, made on first use.
-    ///
-    /// # Panics
-    /// When two callers attach different types: there is one user, the poll transport.
-    pub fn attached<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Arc<T> {
+    /// One value of a transport's own type that lives as long as the publication, made on first use. A second type
+    /// is made anew at each call: there is room for one, and the poll transport has it.
+    pub fn attached<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
         let any = self.attachment.get_or_init(|| Arc::new(make(self)));
-        Arc::clone(any).downcast().expect("one type of attachment")
+        Arc::clone(any).downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
     /// The position of somebody who has been given everything up to this.

@@ -95,7 +95,8 @@ pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Posit
     if position.offset > head {
         return (Resume::Reset(ResetReason::UnknownCursor), now);
     }
-    let wanted = |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
+    let wanted =
+        |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
     if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() {
         (Resume::Replay(position.clone()), position)
     } else {

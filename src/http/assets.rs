@@ -2,11 +2,7 @@
 
 use std::sync::OnceLock;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header,
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
 use super::{encoding, etag, problem::Problem};
@@ -46,9 +42,7 @@ fn serve(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
     let tag = etag::tag(&file.metadata.sha256_hash());
     let fresh = etag::is_fresh(request.headers(), &tag);
     let mut response = if fresh { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::VARY, "Accept-Encoding"));
+    response.insert_header((header::CACHE_CONTROL, "no-cache")).insert_header((header::VARY, "Accept-Encoding"));
     response.insert_header((header::ETAG, tag));
     if fresh {
         return Ok(response.finish());

@@ -20,7 +20,8 @@ pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
     let mut selectors = Vec::new();
     for name in list.split(',') {
         let shown: String = name.chars().take(60).collect();
-        let selector = Selector::parse(name).map_err(|error| Problem::bad_request(format!("channels: {shown:?}: {error}")))?;
+        let selector =
+            Selector::parse(name).map_err(|error| Problem::bad_request(format!("channels: {shown:?}: {error}")))?;
         if !selectors.contains(&selector) {
             selectors.push(selector);
         }
@@ -58,7 +59,9 @@ pub fn list(state: &State, identity: &Identity) -> Value {
             auth::reading(&selector).is_none_or(|permission| identity.may(permission))
         })
         .map(|info| {
-            let age = info.changed.map(|changed| crate::sources::iso_duration(now.duration_since(changed).as_secs().max(0) as u64));
+            let age = info
+                .changed
+                .map(|changed| crate::sources::iso_duration(now.duration_since(changed).as_secs().max(0) as u64));
             json!({"channel": info.channel, "kind": info.kind, "version": info.version, "age": age})
         })
         .collect();

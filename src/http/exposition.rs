@@ -38,7 +38,12 @@ impl Page {
     }
 
     /// The same with labels.
-    pub fn gauges<'a>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels<'a>, impl Display)>) {
+    pub fn gauges<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'a>, impl Display)>,
+    ) {
         self.family(name, help, "gauge");
         samples.into_iter().for_each(|(labels, value)| self.sample(name, labels, value));
     }

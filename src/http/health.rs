@@ -31,7 +31,8 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let draining = state.shutdown.is_draining();
     let written = tokio::time::timeout(PATIENCE, state.aggregator.publish(Origin::Internal, Vec::new())).await;
     let aggregator = matches!(written, Ok(Ok(_)));
-    let websocket = if draining { false } else { upgrades(state.addresses.get().and_then(|all| all.first().copied())).await };
+    let websocket =
+        if draining { false } else { upgrades(state.addresses.get().and_then(|all| all.first().copied())).await };
     let ready = !draining && aggregator && websocket;
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -97,10 +97,13 @@ fn write(shared: &Shared) -> String {
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
     let routes = shared.routes.counts.lock().clone();
-    let routes: Vec<_> = routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();
+    let routes: Vec<_> =
+        routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();
     let routes: Vec<_> = routes
         .iter()
-        .map(|(route, method, status, count)| ([("route", route.as_str()), ("method", method), ("status", status.as_str())], *count))
+        .map(|(route, method, status, count)| {
+            ([("route", route.as_str()), ("method", method), ("status", status.as_str())], *count)
+        })
         .collect();
     let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));
     page.counters("http_requests_total", "Answers by route, method and status", samples);

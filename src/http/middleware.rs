@@ -116,7 +116,9 @@ fn guard(request: &ServiceRequest, origin: Origin) -> Result<(), Problem> {
         return Err(Problem::bad_request("only a GET without a body can be upgraded").and_close());
     }
     if origin == Origin::Foreign && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Err(Problem::forbidden("pages of this origin may not change anything here; see allowed_origins").and_close());
+        return Err(
+            Problem::forbidden("pages of this origin may not change anything here; see allowed_origins").and_close()
+        );
     }
     Ok(())
 }
@@ -127,7 +129,11 @@ fn check_host(headers: &HeaderMap, required: bool) -> Result<(), Problem> {
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => {
             let fine = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
-            if host.as_bytes().iter().all(fine) { Ok(()) } else { Err(Problem::bad_request("Host is no host").and_close()) }
+            if host.as_bytes().iter().all(fine) {
+                Ok(())
+            } else {
+                Err(Problem::bad_request("Host is no host").and_close())
+            }
         }
         (None, _) if required => Err(Problem::bad_request("Host is missing").and_close()),
         (None, _) => Ok(()),

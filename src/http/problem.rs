@@ -95,7 +95,11 @@ impl Problem {
     /// 500. `reason` goes to the log only.
     pub fn internal(reason: &str) -> Self {
         tracing::error!(reason, "internal error");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, "something failed inside; the log knows more under this id")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Code::ServerError,
+            "something failed inside; the log knows more under this id",
+        )
     }
 
     /// A WebSocket path that was not asked properly: 400 for a handshake with a fault, 426 for none.

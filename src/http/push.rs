@@ -56,7 +56,8 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         }
     }
     let outcome = state.aggregator.publish(Origin::Pushed, readings).await;
-    let outcome = outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
+    let outcome =
+        outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
     let mut verdicts = outcome.verdicts.into_iter();
     for problem in problems.iter_mut().filter(|problem| problem.is_none()) {
         *problem = verdicts.next().and_then(Result::err).as_ref().map(Problem::from);
@@ -75,7 +76,9 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     if refused > 0 {
         let verdict = |(index, problem): (usize, &Option<Problem>)| match problem {
             None => json!({"index": index, "status": 202}),
-            Some(p) => json!({"index": index, "status": p.status.as_u16(), "code": p.code.as_str(), "detail": p.detail}),
+            Some(p) => {
+                json!({"index": index, "status": p.status.as_u16(), "code": p.code.as_str(), "detail": p.detail})
+            }
         };
         answer["results"] = problems.iter().enumerate().map(verdict).collect();
     }
@@ -100,7 +103,9 @@ fn parse(bytes: &Bytes, ndjson: bool) -> Result<Batch, Problem> {
     }
     if !ndjson {
         match serde_json::from_slice::<Value>(bytes) {
-            Ok(Value::Array(list)) => return Ok(Batch { lines: list.into_iter().map(reading).collect(), single: false }),
+            Ok(Value::Array(list)) => {
+                return Ok(Batch { lines: list.into_iter().map(reading).collect(), single: false });
+            }
             Ok(value) => return Ok(Batch { lines: vec![reading(value)], single: true }),
             Err(error) if is_lines(bytes, &error) => {}
             Err(error) => return Err(Problem::bad_request(format!("the body is not JSON: {error}"))),
@@ -124,7 +129,9 @@ fn reading(value: Value) -> Line {
     let bad = |detail: &str| Problem::bad_request(detail);
     let Value::Object(mut fields) = value else { return Err(bad("each line has to be an object")) };
     if fields.contains_key("metric") {
-        return Err(bad("typed samples (\"metric\") are not understood by this version; push a value with \"channel\" and \"data\""));
+        return Err(bad(
+            "typed samples (\"metric\") are not understood by this version; push a value with \"channel\" and \"data\"",
+        ));
     }
     let channel = match fields.remove("channel") {
         Some(Value::String(name)) => {
@@ -146,7 +153,9 @@ fn reading(value: Value) -> Line {
     let event = match fields.remove("event") {
         None => None,
         Some(Value::String(name)) if RESERVED_EVENTS.contains(&name.as_str()) => {
-            return Err(Problem::bad_request(format!("\"event\": {name:?} is a name that the event stream itself uses")));
+            return Err(Problem::bad_request(format!(
+                "\"event\": {name:?} is a name that the event stream itself uses"
+            )));
         }
         Some(Value::String(name)) => {
             Some(EventName::parse(&name).map_err(|error| Problem::bad_request(format!("\"event\": {error}")))?)

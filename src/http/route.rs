@@ -5,12 +5,7 @@ use actix_web::{Resource, web};
 use super::problem::Problem;
 
 /// Adds `path`; any method that `with` does not route is answered 405 with `allow`.
-pub fn add(
-    config: &mut web::ServiceConfig,
-    path: &str,
-    allow: &'static str,
-    with: impl FnOnce(Resource) -> Resource,
-) {
+pub fn add(config: &mut web::ServiceConfig, path: &str, allow: &'static str, with: impl FnOnce(Resource) -> Resource) {
     let resource = web::resource(path).default_service(web::to(move || async move {
         Err::<actix_web::HttpResponse, Problem>(Problem::method_not_allowed(allow))
     }));

@@ -23,7 +23,7 @@ use futures_util::Stream;
 
 /// A chunked body, shared between the handler and the middleware.
 #[derive(Clone)]
-pub struct Chunked(Rc<RefCell<Inner>>);
+pub(super) struct Chunked(Rc<RefCell<Inner>>);
 
 struct Inner {
     payload: Payload,
@@ -32,7 +32,7 @@ struct Inner {
 
 impl Chunked {
     /// Keeps hold of the request's body, if it is chunked.
-    pub fn hold(request: &mut ServiceRequest) -> Option<Self> {
+    pub(super) fn hold(request: &mut ServiceRequest) -> Option<Self> {
         if !request.headers().contains_key(header::TRANSFER_ENCODING) {
             return None;
         }
@@ -42,7 +42,7 @@ impl Chunked {
     }
 
     /// Closes the connection after `response` if the body was not read to its end.
-    pub fn release(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    pub(super) fn release(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         if self.0.borrow().ended {
             return response;
         }

@@ -38,7 +38,9 @@ mod tests {
 
     #[test]
     fn amounts_are_exact_or_refused() {
-        for (text, cents) in [("0", 0), ("19.99", 1999), ("0.1", 10), ("1e2", 10_000), ("1234567.89", 123_456_789), ("0.29", 29)] {
+        for (text, cents) in
+            [("0", 0), ("19.99", 1999), ("0.1", 10), ("1e2", 10_000), ("1234567.89", 123_456_789), ("0.29", 29)]
+        {
             let money: Money = serde_json::from_str(text).unwrap();
             assert_eq!(money.cents, cents, "{text}");
             let back: Money = serde_json::from_str(&serde_json::to_string(&money).unwrap()).unwrap();

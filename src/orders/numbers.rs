@@ -69,7 +69,8 @@ impl Numbers {
     pub fn read(&mut self, now: &Zoned, currency: &str) -> [(&'static str, Value); 3] {
         let midnight = now.start_of_day().map_or_else(|_| now.timestamp(), |midnight| midnight.timestamp());
         let yesterday = now.checked_sub(1.day()).unwrap_or_else(|_| now.clone());
-        let yesterday_midnight = yesterday.start_of_day().map_or_else(|_| yesterday.timestamp(), |start| start.timestamp());
+        let yesterday_midnight =
+            yesterday.start_of_day().map_or_else(|_| yesterday.timestamp(), |start| start.timestamp());
         let end = minute_of(now.timestamp()) + 1;
         self.minutes = self.minutes.split_off(&(minute_of(yesterday_midnight)));
         let today = self.sum(minute_of(midnight), end);
@@ -146,7 +147,10 @@ mod tests {
         (0..8).for_each(|_| numbers.visit(today));
         numbers.customer(today);
         let [(_, business), (_, orders), (_, revenue)] = numbers.read(&at(&format!("2026-03-28T10:00{zone}")), "EUR");
-        assert_eq!(business, json!({"orders_today": 2, "revenue_today": 21.0, "new_users_today": 1, "conversion_rate": 0.25}));
+        assert_eq!(
+            business,
+            json!({"orders_today": 2, "revenue_today": 21.0, "new_users_today": 1, "conversion_rate": 0.25})
+        );
         assert_eq!(orders, json!({"ordersToday": 2, "ordersLastHour": 0, "pendingOrders": 3, "trend": "+100%"}));
         assert_eq!(revenue["averageOrderValue"], json!(10.5));
         let [(_, business), (_, orders), _] = numbers.read(&at(&format!("2026-03-30T00:00{zone}")), "EUR");

@@ -11,8 +11,20 @@ pub const SUBPROTOCOL: &str = "tricast.v1";
 pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Names that the event stream itself uses; an event of a channel can't have one of them.
-pub const RESERVED_EVENTS: [&str; 12] =
-    ["connected", "metrics", "metric", "alert", "system", "gap", "auth_expiring", "bye", "ping", "error", "open", "message"];
+pub const RESERVED_EVENTS: [&str; 12] = [
+    "connected",
+    "metrics",
+    "metric",
+    "alert",
+    "system",
+    "gap",
+    "auth_expiring",
+    "bye",
+    "ping",
+    "error",
+    "open",
+    "message",
+];
 
 /// Slots of [`crate::core::publication::Publication::encoded`], one for each shared encoding.
 pub mod slot {

@@ -1,10 +1,6 @@
 //! `--demo`: a simulated shop that talks to the server through the same public API as a real one.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -17,8 +13,16 @@ use crate::shutdown::random;
 /// So that its requests can be told from those of people.
 pub const USER_AGENT: &str = "tricast-demo";
 
-const NAMES: [&str; 8] =
-    ["Ada Lovelace", "Alan Turing", "Grace Hopper", "Linus Pauling", "Mary Seacole", "Niels Bohr", "Rosa Luxemburg", "Émilie du Châtelet"];
+const NAMES: [&str; 8] = [
+    "Ada Lovelace",
+    "Alan Turing",
+    "Grace Hopper",
+    "Linus Pauling",
+    "Mary Seacole",
+    "Niels Bohr",
+    "Rosa Luxemburg",
+    "Émilie du Châtelet",
+];
 const SERVICES: [&str; 3] = ["web", "checkout", "search"];
 
 /// Sends shop traffic to the server at `address` until the server goes away.
@@ -71,7 +75,8 @@ async fn once(address: SocketAddr, step: u64, open: &mut Vec<String>, load: &mut
     if step.is_multiple_of(60) {
         let service = SERVICES[random() as usize % SERVICES.len()];
         let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, random() % 10)});
-        send(address, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data})).await?;
+        send(address, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data}))
+            .await?;
     }
     Ok(())
 }

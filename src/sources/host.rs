@@ -45,6 +45,7 @@ impl HostReading {
 /// Starts reading on a thread of its own, for reading takes milliseconds and files. Ends when the receiver is dropped.
 pub fn start() -> mpsc::Receiver<HostReading> {
     let (sender, readings) = mpsc::channel(1);
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own: nobody waits for it")]
     let spawned = thread::Builder::new().name("host".into()).spawn(move || match Host::new() {
         Ok(mut host) => {
             // A first reading at once: the CPU needs two looks, some 200 ms apart.

@@ -43,7 +43,8 @@ impl Sources {
     /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
     pub async fn run(self) {
         // Until a store reports, its numbers are not known; that is not zero.
-        let unknown = json!({"connections": null, "queries_per_second": null, "slow_queries": null, "cache_hit_ratio": null});
+        let unknown =
+            json!({"connections": null, "queries_per_second": null, "slow_queries": null, "cache_hit_ratio": null});
         if self.publish([("metrics.database", unknown)]).await.is_err() {
             return;
         }

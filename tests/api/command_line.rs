@@ -60,7 +60,13 @@ fn check_config_and_print_config() {
     let (code, _, stderr) = run(tricast().args(["check-config", "--config", path]));
     assert!(code == 2 && stderr.contains("auth.secret") && !stderr.contains("hunter2"), "{stderr}");
     let (code, stdout, _) = run(tricast().args(["print-config", "--config", path]));
-    assert!(code == 2 && stdout.contains("currency = \"CHF\"") && stdout.contains("[redacted]") && !stdout.contains("hunter2"), "{stdout}");
+    assert!(
+        code == 2
+            && stdout.contains("currency = \"CHF\"")
+            && stdout.contains("[redacted]")
+            && !stdout.contains("hunter2"),
+        "{stdout}"
+    );
     std::fs::write(&file, "currency = \"CHF\"\n").unwrap();
     assert_eq!(run(tricast().args(["check-config", "--config", path])).0, 0);
     let (code, stdout, _) = run(tricast().env("TRICAST_CURRENCY", "USD").args(["print-config", "--config", path]));

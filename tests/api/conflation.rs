@@ -90,7 +90,10 @@ async fn a_stalled_event_stream() {
     let app = spawn_app();
     let request = format!("GET /events?channels=metrics.wide HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
     let stream = stalled(&app, request, b"").await;
-    until("the stream", || async { (app.counter("tricast_connections{transport=\"sse\"}").await == 1.0).then_some(()) }).await;
+    until("the stream", || async {
+        (app.counter("tricast_connections{transport=\"sse\"}").await == 1.0).then_some(())
+    })
+    .await;
     publish(&app).await;
     let bytes = drained(stream, &format!("\"n\":{VERSIONS},")).await;
     let total = VERSIONS as usize * WEIGHT;

@@ -28,7 +28,8 @@ async fn a_thousand_open_streams_are_told_and_leave() {
 
     let told = join_all(sockets.iter_mut().map(|socket| async {
         let (code, before) = socket.closed().await;
-        let away = before.into_iter().find(|message| message["type"] == "disconnecting").expect("told before the close");
+        let away =
+            before.into_iter().find(|message| message["type"] == "disconnecting").expect("told before the close");
         assert_eq!((code, &away["reason"]), (1001, &json!("SERVER_MAINTENANCE")));
         (away["reconnectAfter"].as_f64().unwrap() * 1e3) as u64
     }))

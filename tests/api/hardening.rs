@@ -25,7 +25,8 @@ async fn cross_site_websocket_hijacking() {
         ("https://shop.example".into(), 101),
         (format!("http://{}", app.address), 101),
     ] {
-        let answer = app.raw(handshake(origin.clone()).as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
+        let answer =
+            app.raw(handshake(origin.clone()).as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
         assert!(answer.starts_with(format!("HTTP/1.1 {status}").as_bytes()), "{origin}");
     }
 }
@@ -35,14 +36,18 @@ async fn cross_site_request_forgery() {
     let app = spawn_app_with(|config| config.allowed_origins = vec!["https://shop.example".into()]);
     let push = |origin: &'static str| {
         let body = json!({"channel": "a", "data": {"from": origin}}).to_string();
-        app.request(Method::POST, "/api/metrics").header("origin", origin).header("content-type", "text/plain").body(body)
+        app.request(Method::POST, "/api/metrics")
+            .header("origin", origin)
+            .header("content-type", "text/plain")
+            .body(body)
     };
     assert_eq!(push("http://evil.example").send().await.unwrap().status(), 403);
     assert_eq!(app.get("/api/metrics/a").await.status(), 404, "nothing was written");
     let allowed = push("https://shop.example").send().await.unwrap();
     assert_eq!(allowed.status(), 202);
     assert_eq!(allowed.headers()["access-control-allow-origin"], "https://shop.example");
-    let foreign = app.request(Method::GET, "/api/metrics/a").header("origin", "http://evil.example").send().await.unwrap();
+    let foreign =
+        app.request(Method::GET, "/api/metrics/a").header("origin", "http://evil.example").send().await.unwrap();
     assert!(!foreign.headers().contains_key("access-control-allow-origin"));
     let preflight = app
         .request(Method::OPTIONS, "/api/metrics")
@@ -63,9 +68,9 @@ async fn header_trickling() {
                 break;
             }
             let mut buffer = [0; 256];
-            match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) | Err(_) => {}
+            if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await
+            {
+                break;
             }
         }
     };
@@ -103,8 +108,13 @@ async fn request_smuggling() {
     let app = spawn_app();
     let evil = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     for request in [
-        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{evil}"),
-        format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
+        format!(
+            "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{evil}"
+        ),
+        format!(
+            "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: {}\r\n\r\n{evil}",
+            evil.len()
+        ),
         format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{evil}"),
         format!("GET / HTTP/1.1\r\nHost: a b\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),
         format!("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: {}\r\n\r\n{evil}", evil.len()),

@@ -10,10 +10,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use tricast::{app::Application, config::Config, core::clock::Clock};
 
 /// How long anything may take that should happen at once. Only a failing test waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for `what`, or fails the test with its name.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("in vain: waited for {what}"),
@@ -21,7 +21,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Asks again until `check` is content.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
     soon(what, async {
         loop {
             if let Some(value) = check().await {
@@ -34,7 +34,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl
 }
 
 /// A running server.
-pub struct TestApp {
+pub(crate) struct TestApp {
     pub address: SocketAddr,
     client: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
@@ -42,16 +42,16 @@ pub struct TestApp {
 }
 
 /// Starts a server with the defaults.
-pub fn spawn_app() -> TestApp {
+pub(crate) fn spawn_app() -> TestApp {
     spawn_app_with(|_| {})
 }
 
 /// Starts a server with changed settings.
-pub fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
+pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
     change(&mut config);
     let (stop, stopped) = oneshot::channel::<()>();
-    let (bound, address) = std::sync::mpsc::channel();
+    let (bound, address) = std::sync::mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
             let app = Application::build(&config, Clock::system()).unwrap();
@@ -72,50 +72,50 @@ pub fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
 }
 
 impl TestApp {
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, self.url(path))
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         soon(path, self.request(Method::GET, path).send()).await.unwrap()
     }
 
-    pub async fn get_json(&self, path: &str) -> Value {
+    pub(crate) async fn get_json(&self, path: &str) -> Value {
         self.get(path).await.json().await.unwrap()
     }
 
     /// Pushes one line, which has to be accepted; answers the cursor.
-    pub async fn push(&self, line: Value) -> String {
+    pub(crate) async fn push(&self, line: Value) -> String {
         let response = self.post("/api/metrics", line.to_string()).await;
         assert_eq!(response.status(), 202, "{line}");
         response.json::<Value>().await.unwrap()["cursor"].as_str().unwrap().to_owned()
     }
 
     /// Pushes the value of a state channel.
-    pub async fn push_value(&self, channel: &str, data: Value) -> String {
+    pub(crate) async fn push_value(&self, channel: &str, data: Value) -> String {
         self.push(json!({"channel": channel, "data": data})).await
     }
 
     /// Pushes an event with a number.
-    pub async fn push_event(&self, channel: &str, n: u64) -> String {
+    pub(crate) async fn push_event(&self, channel: &str, n: u64) -> String {
         self.push(json!({"channel": channel, "event": "happened", "data": {"n": n}})).await
     }
 
-    pub async fn post(&self, path: &str, body: impl Into<String>) -> Response {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> Response {
         let request = self.request(Method::POST, path).header("content-type", "application/json").body(body.into());
         soon(path, request.send()).await.unwrap()
     }
 
-    pub async fn websocket(&self) -> WebSocket {
+    pub(crate) async fn websocket(&self) -> WebSocket {
         self.websocket_at("/ws").await
     }
 
     /// A WebSocket that has been greeted.
-    pub async fn websocket_at(&self, path: &str) -> WebSocket {
+    pub(crate) async fn websocket_at(&self, path: &str) -> WebSocket {
         let url = format!("ws://{}{path}", self.address);
         let (stream, _) = soon("the upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
         let mut socket = WebSocket { stream, connected: Value::Null };
@@ -124,11 +124,11 @@ impl TestApp {
         socket
     }
 
-    pub async fn events(&self, query: &str) -> EventStream {
+    pub(crate) async fn events(&self, query: &str) -> EventStream {
         self.events_from(query, None).await
     }
 
-    pub async fn events_from(&self, query: &str, last_event_id: Option<&str>) -> EventStream {
+    pub(crate) async fn events_from(&self, query: &str, last_event_id: Option<&str>) -> EventStream {
         let mut request = self.request(Method::GET, &format!("/events{query}")).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
@@ -140,7 +140,7 @@ impl TestApp {
     }
 
     /// Sends bytes on a bare socket and reads until the server closes or `enough` says so.
-    pub async fn raw(&self, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    pub(crate) async fn raw(&self, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -159,40 +159,40 @@ impl TestApp {
     }
 
     /// The value of one line of `/metrics`.
-    pub async fn counter(&self, name: &str) -> f64 {
+    pub(crate) async fn counter(&self, name: &str) -> f64 {
         let page = self.get("/metrics").await.text().await.unwrap();
         let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
     /// Asks the server to stop, as SIGTERM does.
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
     /// Waits until it has stopped.
-    pub async fn stopped(mut self) {
+    pub(crate) async fn stopped(mut self) {
         let thread = self.thread.take().unwrap();
         soon("the end", tokio::task::spawn_blocking(move || thread.join())).await.unwrap().unwrap().unwrap();
     }
 }
 
-pub struct WebSocket {
+pub(crate) struct WebSocket {
     pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub connected: Value,
 }
 
 impl WebSocket {
-    pub async fn send(&mut self, message: Value) {
+    pub(crate) async fn send(&mut self, message: Value) {
         self.stream.send(Message::text(message.to_string())).await.unwrap();
     }
 
     /// The next JSON message.
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         serde_json::from_str(&self.next_text().await).unwrap()
     }
 
-    pub async fn next_text(&mut self) -> String {
+    pub(crate) async fn next_text(&mut self) -> String {
         loop {
             match soon("a message", self.stream.next()).await {
                 Some(Ok(Message::Text(text))) => return text.to_string(),
@@ -203,7 +203,7 @@ impl WebSocket {
     }
 
     /// The next message of this type; others are passed over.
-    pub async fn next_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let message = self.next().await;
             if message["type"] == kind {
@@ -213,17 +213,17 @@ impl WebSocket {
     }
 
     /// Sends a message and waits for its answer.
-    pub async fn ask(&mut self, message: Value, kind: &str) -> Value {
+    pub(crate) async fn ask(&mut self, message: Value, kind: &str) -> Value {
         self.send(message).await;
         self.next_of(kind).await
     }
 
-    pub async fn subscribe(&mut self, channels: &[&str]) -> Value {
+    pub(crate) async fn subscribe(&mut self, channels: &[&str]) -> Value {
         self.ask(json!({"type": "subscribe", "channels": channels}), "subscribed").await
     }
 
     /// Reads until the close frame; answers its code, and what came before it.
-    pub async fn closed(&mut self) -> (u16, Vec<Value>) {
+    pub(crate) async fn closed(&mut self) -> (u16, Vec<Value>) {
         let mut before = Vec::new();
         loop {
             match soon("the close", self.stream.next()).await {
@@ -238,20 +238,20 @@ impl WebSocket {
 
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub(crate) struct Event {
     pub id: String,
     pub name: String,
     pub text: String,
 }
 
 impl Event {
-    pub fn data(&self) -> Value {
+    pub(crate) fn data(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 }
 
 /// Reads an event stream as the standard says (WHATWG HTML, section 9.2.6), for line ends of one kind.
-pub struct EventStream {
+pub(crate) struct EventStream {
     bytes: Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
     buffer: String,
     id: String,
@@ -260,7 +260,7 @@ pub struct EventStream {
 
 impl EventStream {
     /// The next event, `None` at the end of the stream.
-    pub async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
@@ -291,7 +291,7 @@ impl EventStream {
     }
 
     /// The next event of this name; others are passed over.
-    pub async fn next_of(&mut self, name: &str) -> Event {
+    pub(crate) async fn next_of(&mut self, name: &str) -> Event {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
             if event.name == name {

@@ -43,16 +43,40 @@ async fn bad_frames_close_with_the_code_of_the_rfc_and_then_tcp_ends() {
     let gigabyte = [&[0x81, 0xff], &(1u64 << 30).to_be_bytes()[..], &[0; 4]].concat();
     for (name, frames, code) in [
         ("an unmasked frame", vec![0x81, 2, b'{', b'}'], 1002),
-        ("a reserved bit", { let mut f = masked(1, b"{}"); f[0] |= 0x40; f }, 1002),
+        (
+            "a reserved bit",
+            {
+                let mut f = masked(1, b"{}");
+                f[0] |= 0x40;
+                f
+            },
+            1002,
+        ),
         ("opcode 3", masked(3, b""), 1002),
-        ("a fragmented ping", { let mut f = masked(9, b""); f[0] &= 0x7f; f }, 1002),
+        (
+            "a fragmented ping",
+            {
+                let mut f = masked(9, b"");
+                f[0] &= 0x7f;
+                f
+            },
+            1002,
+        ),
         ("a ping of 126 bytes", masked(9, &[0; 126]), 1002),
         ("a continuation of nothing", masked(0, b"x"), 1002),
         ("a close with one byte", masked(8, b"x"), 1002),
         ("a close with a reserved code", masked(8, &1006u16.to_be_bytes()), 1002),
         ("text that is not UTF-8", masked(1, b"\xff\xfe"), 1007),
         ("an announced gigabyte", gigabyte, 1009),
-        ("a message of 65,537 bytes in two fragments", { let mut f = masked(1, &[b' '; 60_000]); f[0] &= 0x7f; [f, masked(0, &[b' '; 5_537])].concat() }, 1009),
+        (
+            "a message of 65,537 bytes in two fragments",
+            {
+                let mut f = masked(1, &[b' '; 60_000]);
+                f[0] &= 0x7f;
+                [f, masked(0, &[b' '; 5_537])].concat()
+            },
+            1009,
+        ),
         ("binary", masked(2, b"x"), 1003),
     ] {
         let answer = upgraded(&app, &frames).await;
@@ -73,7 +97,12 @@ async fn a_proper_close_is_echoed_and_tcp_ends() {
 #[tokio::test]
 async fn bad_handshakes_are_refused_and_say_how() {
     let app = spawn_app();
-    let ok = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let ok = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
     let handshake = |change: &'static [(&'static str, Option<&'static str>)]| {
         let mut head = String::new();
         for (name, value) in ok {
@@ -106,9 +135,16 @@ async fn bad_handshakes_are_refused_and_say_how() {
             assert!(text.to_lowercase().contains("sec-websocket-version: 13"), "{text}");
         }
     }
-    let old = format!("GET /ws HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n", ok[3].1);
+    let old = format!(
+        "GET /ws HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n\r\n",
+        ok[3].1
+    );
     let answer = app.raw(old.as_bytes(), |_| false).await;
-    assert!(answer.starts_with(b"HTTP/1.0 400") || answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.starts_with(b"HTTP/1.0 400") || answer.starts_with(b"HTTP/1.1 400"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     still_serves(&app).await;
 }
 
@@ -137,7 +173,13 @@ async fn bad_bodies_are_problems_with_the_id_of_the_request() {
         deep.as_bytes(),
     ];
     for body in bodies {
-        let answer = app.request(Method::POST, "/api/metrics").header("x-request-id", "mine-1").body(body.to_vec()).send().await.unwrap();
+        let answer = app
+            .request(Method::POST, "/api/metrics")
+            .header("x-request-id", "mine-1")
+            .body(body.to_vec())
+            .send()
+            .await
+            .unwrap();
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
         assert_eq!(answer.status(), 400, "{shown}");
         assert_eq!(answer.headers()["x-request-id"], "mine-1");
@@ -176,7 +218,11 @@ async fn every_wrong_path_and_method_is_a_problem() {
 async fn a_body_over_the_limit_is_refused_announced_or_not() {
     let app = spawn_app_with(|config| config.limits.max_body.0 = 1_000);
     let announced = "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n".to_owned();
-    let chunked = format!("POST /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n", 2_000, "x".repeat(2_000));
+    let chunked = format!(
+        "POST /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n",
+        2_000,
+        "x".repeat(2_000)
+    );
     let endless = "GET /api/metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".to_owned();
     let answer = app.raw(endless.as_bytes(), |_| false).await;
     assert!(answer.starts_with(b"HTTP/1.1 200"), "the connection ends after the answer");

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, until};
 
 async fn ask(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
-    let request = headers.iter().fold(app.request(Method::GET, path), |request, (name, value)| request.header(*name, *value));
+    let request =
+        headers.iter().fold(app.request(Method::GET, path), |request, (name, value)| request.header(*name, *value));
     soon(path, request.send()).await.unwrap()
 }
 
@@ -74,7 +75,9 @@ async fn a_long_poll_is_304_when_the_time_is_up() {
     let app = spawn_app_with(|config| config.long_poll_max.0 = Duration::from_secs(1));
     app.push_value("metrics.a", json!({"n": 1})).await;
     let tag = tag(&app.get("/api/metrics/metrics.a").await);
-    for headers in [&[("if-none-match", tag.as_str()), ("prefer", "wait=30")][..], &[("if-none-match", "*"), ("prefer", "wait=1")]] {
+    for headers in
+        [&[("if-none-match", tag.as_str()), ("prefer", "wait=30")][..], &[("if-none-match", "*"), ("prefer", "wait=1")]]
+    {
         let started = Instant::now();
         let answer = ask(&app, "/api/metrics/metrics.a", headers).await;
         assert_eq!(answer.status(), 304);
@@ -125,7 +128,8 @@ async fn a_first_look_at_events_begins_now() {
     let first = app.get_json("/api/metrics?channels=deploys").await;
     assert_eq!(first["events"], json!([]));
     app.push_event("deploys", 2).await;
-    let next = app.get_json(&format!("/api/metrics?channels=deploys&since={}", first["cursor"].as_str().unwrap())).await;
+    let next =
+        app.get_json(&format!("/api/metrics?channels=deploys&since={}", first["cursor"].as_str().unwrap())).await;
     assert_eq!(next["events"][0]["data"], json!({"n": 2}));
     // One event channel by itself shows what is kept.
     let kept = app.get_json("/api/metrics/deploys").await;
@@ -136,12 +140,17 @@ async fn a_first_look_at_events_begins_now() {
 async fn text_is_for_people() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1, "long_name": "x"})).await;
-    for (path, headers) in [("/api/metrics/metrics.a?format=text", &[][..]), ("/api/metrics/metrics.a", &[("accept", "text/plain")])] {
+    for (path, headers) in
+        [("/api/metrics/metrics.a?format=text", &[][..]), ("/api/metrics/metrics.a", &[("accept", "text/plain")])]
+    {
         let answer = ask(&app, path, headers).await;
         assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
         let text = answer.text().await.unwrap();
-        let value = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().find(|c: char| c == '1' || c == 'x');
-        assert_eq!(value("data.n"), text.lines().find(|l| l.starts_with("data.long_name")).map(|l| l.rfind('x').unwrap()));
+        let value = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().find(['1', 'x']);
+        assert_eq!(
+            value("data.n"),
+            text.lines().find(|l| l.starts_with("data.long_name")).map(|l| l.rfind('x').unwrap())
+        );
     }
     assert_eq!(ask(&app, "/api/metrics", &[("accept", "*/*")]).await.headers()["content-type"], "application/json");
 }
@@ -174,7 +183,10 @@ async fn channels_are_listed() {
     let list = app.get_json("/api/channels").await;
     let find = |name: &str| list["channels"].as_array().unwrap().iter().find(|c| c["channel"] == name).unwrap().clone();
     let offset: u64 = cursor.split(':').nth(1).unwrap().parse().unwrap();
-    assert!(find("metrics.a")["version"].as_u64().unwrap() <= offset && find("metrics.a")["age"].as_str().unwrap().starts_with("PT"));
+    assert!(
+        find("metrics.a")["version"].as_u64().unwrap() <= offset
+            && find("metrics.a")["age"].as_str().unwrap().starts_with("PT")
+    );
     assert_eq!((&find("alerts")["kind"], &find("alerts")["age"]), (&json!("event"), &Value::Null));
     assert_eq!(find("metrics")["kind"], "state");
 }

@@ -17,7 +17,8 @@ async fn a_reader_at_the_cursor_of_the_answer_has_seen_the_change() {
 #[tokio::test]
 async fn an_array_and_lines_are_taken_whole() {
     let app = spawn_app();
-    let lines: Vec<String> = (0..100).map(|n| json!({"channel": format!("m.{n}"), "data": {"n": n}}).to_string()).collect();
+    let lines: Vec<String> =
+        (0..100).map(|n| json!({"channel": format!("m.{n}"), "data": {"n": n}}).to_string()).collect();
     for body in [format!("[{}]", lines.join(",")), lines.join("\n")] {
         let response = app.post("/api/update-metrics", body).await;
         assert_eq!(response.status(), 202);
@@ -39,7 +40,8 @@ async fn each_line_has_its_own_verdict() {
     let response = app.post("/api/metrics", body.join("\n")).await;
     assert_eq!(response.status(), 207);
     let answer: Value = response.json().await.unwrap();
-    let statuses: Vec<_> = answer["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
+    let statuses: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|r| r["status"].as_u64().unwrap()).collect();
     assert_eq!((answer["accepted"].as_u64(), statuses), (Some(2), vec![202, 403, 409, 400, 202]));
     assert_eq!(app.get_json("/api/metrics/a").await["data"], json!({"x": 1}));
 }
@@ -59,7 +61,8 @@ async fn built_in_channels_and_the_number_of_channels_are_guarded() {
 #[tokio::test]
 async fn a_large_batch_is_parsed_and_written() {
     let app = spawn_app();
-    let lines: Vec<String> = (0..9_000).map(|n| json!({"channel": format!("m.{}", n % 3_000), "data": {"n": n}}).to_string()).collect();
+    let lines: Vec<String> =
+        (0..9_000).map(|n| json!({"channel": format!("m.{}", n % 3_000), "data": {"n": n}}).to_string()).collect();
     let body = lines.join("\n");
     assert!(body.len() > 300_000);
     let answer: Value = app.post("/api/metrics", body).await.json().await.unwrap();
@@ -76,7 +79,8 @@ async fn orders_make_the_business_numbers() {
     assert_eq!(app.post("/api/customers", "{}").await.status(), 201);
     let mut ids = Vec::new();
     for total in [10.25, 20.5] {
-        let created = app.post("/api/orders", json!({"items": 2, "total": total, "customerName": "Ada"}).to_string()).await;
+        let created =
+            app.post("/api/orders", json!({"items": 2, "total": total, "customerName": "Ada"}).to_string()).await;
         assert_eq!(created.status(), 201);
         let order: Value = created.json().await.unwrap();
         assert_eq!((&order["status"], &order["priority"]), (&json!("PENDING"), &json!("normal")));

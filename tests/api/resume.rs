@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, spawn_app, spawn_app_with};
@@ -224,7 +224,8 @@ async fn a_cursor_that_is_too_old_is_told_and_what_is_left_is_given() {
 
     let polled = app.get_json(&format!("/api/metrics?channels=deploys,metrics.a&since={old}")).await;
     assert_eq!(polled["gap"], true);
-    let listed: Vec<_> = polled["events"].as_array().unwrap().iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect();
+    let listed: Vec<_> =
+        polled["events"].as_array().unwrap().iter().map(|e| e["data"]["n"].as_u64().unwrap()).collect();
     assert_eq!((listed, &polled["channels"]["metrics.a"]), (left.to_vec(), &json!({"x": 1})));
 }
 

@@ -77,7 +77,9 @@ async fn what_does_not_pass_has_its_real_status() {
         ("/events?channels=a&channels=b", 400),
         ("/eventz", 404),
     ] {
-        let response = soon(path, app.request(reqwest::Method::GET, path).header("accept", "text/event-stream").send()).await.unwrap();
+        let response = soon(path, app.request(reqwest::Method::GET, path).header("accept", "text/event-stream").send())
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
     }
@@ -93,7 +95,12 @@ async fn what_passes_by_itself_is_a_stream_that_says_when_to_come_back() {
     assert_eq!((error.name.as_str(), &error.data()["status"]), ("error", &json!(503)));
     assert_eq!(refused.next().await, None);
     // A client that asks for it, or that is no EventSource, gets the status.
-    let strict = app.request(reqwest::Method::GET, "/events?strict=1").header("accept", "text/event-stream").send().await.unwrap();
+    let strict = app
+        .request(reqwest::Method::GET, "/events?strict=1")
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(strict.status(), 503);
     assert!(strict.headers().contains_key("retry-after"));
     assert_eq!(app.get("/events").await.status(), 503);

@@ -26,7 +26,8 @@ async fn a_subscription_is_answered_then_given_the_current_value() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"x": 1})).await;
     let mut socket = app.websocket().await;
-    let channels = json!(["metrics.a", {"name": "metrics.b", "interval": "5s"}, "no good", {"name": "c", "interval": "x"}]);
+    let channels =
+        json!(["metrics.a", {"name": "metrics.b", "interval": "5s"}, "no good", {"name": "c", "interval": "x"}]);
     socket.send(json!({"type": "subscribe", "requestId": "r-1", "channels": channels})).await;
     let subscribed = socket.next().await;
     assert_eq!((&subscribed["type"], &subscribed["requestId"]), (&json!("subscribed"), &json!("r-1")));
@@ -37,7 +38,10 @@ async fn a_subscription_is_answered_then_given_the_current_value() {
     assert_eq!((&line(2)["status"], &line(2)["code"]), (&json!("denied"), &json!("INVALID_MESSAGE")));
     assert_eq!((&line(3)["status"], &line(3)["code"]), (&json!("denied"), &json!("INVALID_MESSAGE")));
     let value = socket.next().await;
-    assert_eq!((&value["type"], &value["channel"], &value["data"]), (&json!("metric"), &json!("metrics.a"), &json!({"x": 1})));
+    assert_eq!(
+        (&value["type"], &value["channel"], &value["data"]),
+        (&json!("metric"), &json!("metrics.a"), &json!({"x": 1}))
+    );
 }
 
 #[tokio::test]
@@ -98,7 +102,8 @@ async fn after_unsubscribe_nothing_comes() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     socket.subscribe(&["metrics.a", "metrics.b"]).await;
-    let answer = socket.ask(json!({"type": "unsubscribe", "requestId": 7, "channel": "metrics.a"}), "unsubscribed").await;
+    let answer =
+        socket.ask(json!({"type": "unsubscribe", "requestId": 7, "channel": "metrics.a"}), "unsubscribed").await;
     assert_eq!((&answer["requestId"], &answer["activeSubscriptions"]), (&json!(7), &json!(1)));
     app.push_value("metrics.a", json!({"n": 1})).await;
     app.push_value("metrics.b", json!({"n": 2})).await;
@@ -170,7 +175,8 @@ async fn a_silent_client_is_closed_and_one_that_only_answers_ping_frames_lives()
     let mut good = app.websocket().await;
     // A bare socket never answers.
     let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let request = format!("GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n", app.address);
+    let request =
+        format!("GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n", app.address);
     let living = async {
         for _ in 0..4 {
             good.next_of("ping").await;
@@ -194,7 +200,14 @@ async fn disconnect_is_answered_and_closes_with_1000() {
 async fn a_message_that_is_not_understood_is_answered_and_the_connection_lives() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
-    for text in ["{", "[]", "{}", r#"{"type":"x"}"#, r#"{"type":"subscribe"}"#, r#"{"type":"request","requestId":1,"action":"x"}"#] {
+    for text in [
+        "{",
+        "[]",
+        "{}",
+        r#"{"type":"x"}"#,
+        r#"{"type":"subscribe"}"#,
+        r#"{"type":"request","requestId":1,"action":"x"}"#,
+    ] {
         socket.stream.send(Message::text(text)).await.unwrap();
         let error = socket.next().await;
         assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("INVALID_MESSAGE")), "{text}");
@@ -231,14 +244,22 @@ async fn requests_are_answered_by_their_id() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"x": 1})).await;
     let mut socket = app.websocket().await;
-    let request = json!({"type": "request", "requestId": "q", "action": "get_snapshot", "params": {"channels": ["metrics.a"]}});
+    let request =
+        json!({"type": "request", "requestId": "q", "action": "get_snapshot", "params": {"channels": ["metrics.a"]}});
     let response = socket.ask(request, "response").await;
     assert_eq!((&response["requestId"], &response["status"]), (&json!("q"), &json!("success")));
     assert_eq!(response["data"]["channels"], json!({"metrics.a": {"x": 1}}));
     let request = json!({"type": "request", "requestId": "l", "action": "list_channels"});
     let list = socket.ask(request, "response").await;
-    assert!(list["data"]["channels"].as_array().unwrap().iter().any(|c| c["channel"] == "metrics.a" && c["kind"] == "state"));
-    let request = json!({"type": "request", "requestId": "n", "action": "get_snapshot", "params": {"channels": ["nope"]}});
+    assert!(
+        list["data"]["channels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["channel"] == "metrics.a" && c["kind"] == "state")
+    );
+    let request =
+        json!({"type": "request", "requestId": "n", "action": "get_snapshot", "params": {"channels": ["nope"]}});
     assert_eq!(socket.ask(request, "error").await["code"], "RESOURCE_NOT_FOUND");
 }
 
@@ -248,14 +269,17 @@ async fn a_compressed_connection_has_the_same_messages() {
     app.push_value("metrics.big", json!({"text": "tricast ".repeat(200)})).await;
     // The foreign client here knows no deflate: the handshake and one compressed frame are read by hand.
     let head = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
-    let request = format!("GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{head}\r\n", app.address);
+    let request =
+        format!("GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{head}\r\n", app.address);
     let mut bytes = request.into_bytes();
     let subscribe = br#"{"type":"subscribe","channel":"metrics.big"}"#;
     bytes.extend([0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0]);
     bytes.extend_from_slice(subscribe);
     let answer = app.raw(&bytes, |answer| answer.windows(2).any(|w| w[0] == 0xc1)).await;
     let text = String::from_utf8_lossy(&answer).to_lowercase();
-    assert!(text.contains("sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"));
+    assert!(text.contains(
+        "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    ));
     assert!(answer.len() < 1_500, "the frame is small: {}", answer.len());
 }
 

@@ -27,7 +27,7 @@ const BUDGET: usize = 1 << 20;
 ///
 /// # Errors
 /// 404 when a channel is not known, and the asker holds no cursor: one who follows may wait for it to come.
-pub fn to(question: &Question, log: &Log) -> Result<Arc<Representation>, Problem> {
+pub(super) fn to(question: &Question, log: &Log) -> Result<Arc<Representation>, Problem> {
     match &question.target {
         Target::Snapshot => Ok(log.snapshot().attached(Representation::of_snapshot)),
         Target::One(channel) => one(channel, question.since.as_ref(), log),
@@ -47,7 +47,8 @@ fn one(channel: &Channel, since: Option<&Since>, log: &Log) -> Result<Arc<Repres
     match log.kind(channel) {
         None => Err(Problem::not_found(format!("there is no channel \"{channel}\""))),
         Some(ChannelKind::State) => {
-            let state = log.state(channel).ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
+            let state =
+                log.state(channel).ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
             match since {
                 // The asker has this very version.
                 Some(since) if !since.gap && state.offset <= since.position.state => {
@@ -95,10 +96,11 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, log: &L
     let states_from = since.filter(|since| !since.gap).map_or(0, |since| since.position.state);
     let events_from = since.map_or(events_from, |since| since.position.offset);
     let states = log.states_after(states_from, wanted);
-    let read = log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
-    let only_states = selectors.iter().all(
-        |selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)),
-    );
+    let read =
+        log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
+    let only_states = selectors
+        .iter()
+        .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
     // A first look at states alone is the same for everybody, cursor included.
     let newest = states.iter().map(|state| state.offset).max().unwrap_or(0);
     let cursor = if since.is_none() && only_states { newest } else { read.through };

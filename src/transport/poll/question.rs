@@ -28,7 +28,7 @@ struct Query {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(super) enum Target {
     /// The snapshot by itself.
     Snapshot,
     /// One channel.
@@ -39,7 +39,7 @@ pub enum Target {
 
 /// From where on.
 #[derive(Clone, Debug)]
-pub struct Since {
+pub(super) struct Since {
     /// Where events are read from.
     pub position: Position,
     /// Something before it is lost: everything there is, is answered.
@@ -48,7 +48,7 @@ pub struct Since {
 
 /// A poll, checked.
 #[derive(Debug)]
-pub struct Question {
+pub(super) struct Question {
     /// What is asked for.
     pub target: Target,
     /// From where on, if the asker holds a cursor.
@@ -68,7 +68,12 @@ impl Question {
     ///
     /// # Errors
     /// 400 that names the parameter.
-    pub fn read(request: &HttpRequest, one: Option<&str>, log: &Log, config: PollConfig) -> Result<Self, Problem> {
+    pub(super) fn read(
+        request: &HttpRequest,
+        one: Option<&str>,
+        log: &Log,
+        config: PollConfig,
+    ) -> Result<Self, Problem> {
         let bad = |what: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("{what}: {error}"));
         let query = web::Query::<Query>::from_query(request.query_string());
         let query = query.map_err(|error| bad("the query is not understood", &error))?.into_inner();
@@ -115,7 +120,7 @@ impl Target {
     ///
     /// # Errors
     /// Never in practice: the names were checked.
-    pub fn selectors(&self) -> Result<Vec<Selector>, Problem> {
+    pub(super) fn selectors(&self) -> Result<Vec<Selector>, Problem> {
         Ok(match self {
             Self::Snapshot => channels::parse_list(crate::core::snapshot::SNAPSHOT)?,
             Self::One(channel) => vec![Selector::Exact(channel.clone())],

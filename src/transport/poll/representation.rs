@@ -14,7 +14,7 @@ use crate::{
 
 /// One answer, before the request's preconditions are looked at.
 #[derive(Debug)]
-pub struct Representation {
+pub(super) struct Representation {
     /// JSON.
     pub body: Bytes,
     /// Weak, of the value without cursor and time.
@@ -29,13 +29,13 @@ pub struct Representation {
 
 impl Representation {
     /// An answer of `body`, whose tag is that of `value`.
-    pub fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
+    pub(super) fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
         let tag = etag::tag(value);
         Self { body: body.into(), tag, modified, empty: false, gzip: OnceLock::new(), brotli: OnceLock::new() }
     }
 
     /// The snapshot: its sections, with cursor and time.
-    pub fn of_snapshot(snapshot: &Publication) -> Self {
+    pub(super) fn of_snapshot(snapshot: &Publication) -> Self {
         let sections = String::from_utf8_lossy(&snapshot.data);
         let sections = sections.strip_suffix('}').unwrap_or("{");
         let cursor = snapshot.own_cursor();
@@ -44,7 +44,7 @@ impl Representation {
     }
 
     /// One state channel.
-    pub fn of_state(state: &Publication) -> Self {
+    pub(super) fn of_state(state: &Publication) -> Self {
         let body = format!(
             r#"{{"channel":"{}","kind":"state","data":{},"cursor":"{}","timestamp":"{}"}}"#,
             state.channel,
@@ -56,7 +56,7 @@ impl Representation {
     }
 
     /// The body in the coding the client likes best, with that coding's name.
-    pub fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
+    pub(super) fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
         let coding = encoding::choose(accept_encoding, self.body.len());
         let coded = match coding {
             Some("br") => self.brotli.get_or_init(|| encoding::compress("br", &self.body)),
@@ -70,7 +70,7 @@ impl Representation {
     }
 
     /// The body as aligned `name value` lines, for a person with curl.
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let value: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
         let mut lines = Vec::new();
         flatten(String::new(), &value, &mut lines);

@@ -13,10 +13,10 @@ use crate::{
 /// A comment that keeps proxies from cutting the stream.
 ///
 /// Without a blank line after it: some clients make an empty event of that.
-pub const COMMENT: &str = ":\n";
+pub(super) const COMMENT: &str = ":\n";
 
 /// Appends one block. `data` is one line: JSON has no line ends of its own.
-pub fn write_block(out: &mut String, id: Option<&dyn Display>, event: &str, data: &str) {
+pub(super) fn write_block(out: &mut String, id: Option<&dyn Display>, event: &str, data: &str) {
     if let Some(id) = id {
         // Writing to a String can't fail.
         let _ = writeln!(out, "id: {id}");
@@ -25,17 +25,17 @@ pub fn write_block(out: &mut String, id: Option<&dyn Display>, event: &str, data
 }
 
 /// Appends one block of `data`, as JSON.
-pub fn write_json(out: &mut String, id: Option<&dyn Display>, event: &str, data: &Value) {
+pub(super) fn write_json(out: &mut String, id: Option<&dyn Display>, event: &str, data: &Value) {
     write_block(out, id, event, &data.to_string());
 }
 
 /// Appends the line that tells the client how long to wait before it comes back.
-pub fn write_retry(out: &mut String, delay: std::time::Duration) {
+pub(super) fn write_retry(out: &mut String, delay: std::time::Duration) {
     let _ = write!(out, "retry: {}\n\n", delay.as_millis());
 }
 
 /// A state or event with a cursor of its own or with the one given.
-pub fn block(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
+pub(super) fn block(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
     match cursor {
         Some(cursor) => make(publication, cursor),
         None => publication.encoded(slot::SSE, |p| make(p, &p.own_cursor())).clone(),
@@ -64,9 +64,8 @@ fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
                 }
                 _ => {
                     let name = if channel == "system" { "system" } else { event };
-                    let data = format!(
-                        r#"{{"channel":"{channel}","event":"{event}","timestamp":"{time}","data":{data}}}"#
-                    );
+                    let data =
+                        format!(r#"{{"channel":"{channel}","event":"{event}","timestamp":"{time}","data":{data}}}"#);
                     write_block(&mut out, Some(cursor), name, &data);
                 }
             }
@@ -109,8 +108,13 @@ mod tests {
             "id: e:7\nevent: alert\ndata: {\"action\":\"raised\",\"id\":\"1\"}\n\n"
         );
         assert!(text("alerts", Some("alert_resolved"), "{}").contains("data: {\"action\":\"resolved\"}\n\n"));
-        assert!(text("orders", Some("order_created"), "{}").contains("event: order_created\ndata: {\"channel\":\"orders\""));
-        assert!(text("system", Some("degraded"), "{}").contains("event: system\ndata: {\"channel\":\"system\",\"event\":\"degraded\""));
+        assert!(
+            text("orders", Some("order_created"), "{}").contains("event: order_created\ndata: {\"channel\":\"orders\"")
+        );
+        assert!(
+            text("system", Some("degraded"), "{}")
+                .contains("event: system\ndata: {\"channel\":\"system\",\"event\":\"degraded\"")
+        );
     }
 
     #[test]

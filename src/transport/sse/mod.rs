@@ -41,12 +41,7 @@ use crate::{
         reader::{CatchUp, Reader, Resume, resume},
     },
     counters::Transport,
-    http::{
-        access, channels,
-        problem::Problem,
-        route,
-        state::State,
-    },
+    http::{access, channels, problem::Problem, route, state::State},
     shutdown::reconnect_after,
 };
 
@@ -69,14 +64,17 @@ pub struct Query {
 /// Adds the endpoint.
 pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     for path in PATHS {
-        route::add(services, path, "GET", |resource| resource.app_data(web::Data::new(config)).route(web::get().to(open)));
+        route::add(services, path, "GET", |resource| {
+            resource.app_data(web::Data::new(config)).route(web::get().to(open))
+        });
     }
 }
 
 async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
+    let query =
+        query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
     match stream(&state, **config, &request, &query) {
         Err(problem) => refuse(&state, &request, &query, problem),
         Ok(session) => {
@@ -138,12 +136,7 @@ fn stream(
 
 /// `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts can't see headers, so the stream
 /// itself says whether the resume was whole.
-fn greet(
-    state: &State,
-    config: SseConfig,
-    selectors: &[Selector],
-    resumed: Option<&(Resume, Position)>,
-) -> String {
+fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Option<&(Resume, Position)>) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
     let cursor = resumed.map_or_else(|| state.log.position(), |(_, position)| position.clone());
@@ -151,7 +144,8 @@ fn greet(
     let (outcome, reason) = match resumed {
         None => (None, None),
         Some((Resume::Replay(_), _)) => {
-            let states = |s: &Selector| matches!(s, Selector::Exact(c) if state.log.kind(c) == Some(ChannelKind::State));
+            let states =
+                |s: &Selector| matches!(s, Selector::Exact(c) if state.log.kind(c) == Some(ChannelKind::State));
             (Some(if selectors.iter().all(states) { "snapshot" } else { "replayed" }), None)
         }
         Some((Resume::Reset(reason), _)) => {

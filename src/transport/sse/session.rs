@@ -32,7 +32,7 @@ use crate::{
 const BUDGET: usize = 256 * 1024;
 
 /// One event stream.
-pub struct Session {
+pub(super) struct Session {
     state: Rc<State>,
     config: SseConfig,
     reader: Reader,
@@ -47,7 +47,13 @@ pub struct Session {
 
 impl Session {
     /// A stream that begins with `greeting` and goes on with what `reader` is due.
-    pub fn open(state: Rc<State>, config: SseConfig, reader: Reader, greeting: String, slot: StreamSlot) -> Self {
+    pub(super) fn open(
+        state: Rc<State>,
+        config: SseConfig,
+        reader: Reader,
+        greeting: String,
+        slot: StreamSlot,
+    ) -> Self {
         let now = Instant::now();
         Self {
             reader,

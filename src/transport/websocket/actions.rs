@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Answers one request, or says why not.
-pub fn answer(
+pub(super) fn answer(
     state: &State,
     identity: &Identity,
     action: &str,
@@ -21,7 +21,10 @@ pub fn answer(
         "list_channels" => Ok(channels::list(state, identity)),
         other => {
             let shown: String = other.chars().take(40).collect();
-            Err((Code::InvalidMessage, format!("there is no action {shown:?}; there are get_snapshot and list_channels")))
+            Err((
+                Code::InvalidMessage,
+                format!("there is no action {shown:?}; there are get_snapshot and list_channels"),
+            ))
         }
     }
 }
@@ -30,9 +33,11 @@ fn snapshot(state: &State, identity: &Identity, params: &Map<String, Value>) -> 
     let invalid = |message: String| (Code::InvalidMessage, message);
     let names: Vec<&str> = match params.get("channels") {
         None | Some(Value::Null) => vec!["metrics"],
-        Some(Value::Array(names)) => names.iter().map(|name| name.as_str().ok_or(())).collect::<Result<_, _>>().map_err(
-            |()| invalid("\"channels\" has to be a list of names".into()),
-        )?,
+        Some(Value::Array(names)) => names
+            .iter()
+            .map(|name| name.as_str().ok_or(()))
+            .collect::<Result<_, _>>()
+            .map_err(|()| invalid("\"channels\" has to be a list of names".into()))?,
         Some(_) => return Err(invalid("\"channels\" has to be a list of names".into())),
     };
     let mut values = Map::new();

@@ -17,7 +17,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// A message that was understood.
 #[derive(Debug)]
-pub struct Message {
+pub(super) struct Message {
     /// Given back in the answer.
     pub request_id: Option<RequestId>,
     /// What to do.
@@ -26,7 +26,7 @@ pub struct Message {
 
 /// What to do.
 #[derive(Debug)]
-pub enum Command {
+pub(super) enum Command {
     /// Start or change subscriptions, from a cursor on if there is one.
     Subscribe { channels: Vec<Wanted>, since: Option<String> },
     /// End subscriptions.
@@ -51,7 +51,7 @@ pub enum Command {
 
 /// One channel of a `subscribe`.
 #[derive(Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// As the client wrote it.
     pub name: String,
     /// What it means, or why it means nothing.
@@ -60,7 +60,7 @@ pub struct Wanted {
 
 /// Why one channel of a `subscribe` is denied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WantedError {
+pub(super) enum WantedError {
     /// No name of a channel.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -71,7 +71,7 @@ pub enum WantedError {
 
 /// A message that was not understood or is refused.
 #[derive(Debug, PartialEq)]
-pub struct Rejection {
+pub(super) struct Rejection {
     /// The id of the message, if it had a proper one.
     pub request_id: Option<RequestId>,
     /// The stable code.
@@ -84,7 +84,7 @@ pub struct Rejection {
 ///
 /// # Errors
 /// A [`Rejection`] that says what is wrong with it, and where.
-pub fn parse(text: &str) -> Result<Message, Rejection> {
+pub(super) fn parse(text: &str) -> Result<Message, Rejection> {
     let mut request_id = None;
     let message = read(text, &mut request_id);
     message.map_err(|message| Rejection { request_id, code: Code::InvalidMessage, message })
@@ -122,8 +122,12 @@ fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
             let Some(Value::Object(settings)) = fields.get("settings") else {
                 return Err("\"settings\" has to be an object".into());
             };
-            if let Some(unknown) = settings.keys().find(|key| !matches!(key.as_str(), "heartbeatInterval" | "heartbeatTimeout")) {
-                return Err(format!("there is no setting {unknown:?}; there are heartbeatInterval and heartbeatTimeout"));
+            if let Some(unknown) =
+                settings.keys().find(|key| !matches!(key.as_str(), "heartbeatInterval" | "heartbeatTimeout"))
+            {
+                return Err(format!(
+                    "there is no setting {unknown:?}; there are heartbeatInterval and heartbeatTimeout"
+                ));
             }
             Command::Configure {
                 interval: milliseconds(settings, "heartbeatInterval")?,
@@ -135,7 +139,8 @@ fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
             if id.is_none() {
                 return Err("a request needs a \"requestId\"".into());
             }
-            let action = fields.get("action").and_then(Value::as_str).ok_or("\"action\" has to be a string")?.to_owned();
+            let action =
+                fields.get("action").and_then(Value::as_str).ok_or("\"action\" has to be a string")?.to_owned();
             let params = match fields.remove("params") {
                 None | Some(Value::Null) => Map::new(),
                 Some(Value::Object(params)) => params,

@@ -20,6 +20,6 @@ pub struct WebSocketConfig {
 }
 
 /// Bounds of what `configure` may ask for.
-pub const HEARTBEAT_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+pub(super) const HEARTBEAT_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Bounds of the time-out that `configure` may ask for; it is also never below the interval.
-pub const HEARTBEAT_TIMEOUT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(900));
+pub(super) const HEARTBEAT_TIMEOUT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(900));

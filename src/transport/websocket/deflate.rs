@@ -11,13 +11,13 @@ const MIN_BYTES: usize = 512;
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// The answer to a client's `Sec-WebSocket-Extensions`, if one of its offers fits.
-pub const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+pub(super) const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Whether one of the offers can be accepted with [`ACCEPTED`].
 ///
 /// An offer with an unknown, doubled or wrong parameter is declined (section 7.1), and so is a smaller window for us:
 /// the shared frames are made with the full one.
-pub fn is_offered(header: &str) -> bool {
+pub(super) fn is_offered(header: &str) -> bool {
     header.split(',').any(|offer| {
         let mut parts = offer.split(';').map(str::trim);
         parts.next() == Some("permessage-deflate") && fits(parts)
@@ -35,7 +35,8 @@ fn fits<'a>(parameters: impl Iterator<Item = &'a str>) -> bool {
             return false;
         }
         seen.push(name);
-        let bits = |value: &str| value.parse::<u8>().is_ok_and(|bits| (8..=15).contains(&bits) && !value.starts_with('0'));
+        let bits =
+            |value: &str| value.parse::<u8>().is_ok_and(|bits| (8..=15).contains(&bits) && !value.starts_with('0'));
         let fine = match (name, value) {
             ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
             ("client_max_window_bits", Some(value)) => bits(value),
@@ -50,7 +51,7 @@ fn fits<'a>(parameters: impl Iterator<Item = &'a str>) -> bool {
 }
 
 /// `data` compressed by itself, or `None` when that does not pay.
-pub fn deflate(data: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn deflate(data: &[u8]) -> Option<Vec<u8>> {
     if data.len() < MIN_BYTES {
         return None;
     }
@@ -67,7 +68,7 @@ pub fn deflate(data: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// [`FrameError::TooBig`] as soon as it grows over `max`, whatever it would become; [`FrameError::Protocol`] when it is
 /// no deflate stream.
-pub fn inflate(data: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
+pub(super) fn inflate(data: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
     let broken = FrameError::Protocol("a message that does not inflate");
     let mut inflate = Decompress::new(false);
     let mut out = Vec::new();

@@ -120,7 +120,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]; from then on the input is thrown away.
-    pub fn next(&mut self) -> Result<Option<Incoming>, FrameError> {
+    pub fn next_message(&mut self) -> Result<Option<Incoming>, FrameError> {
         let next = self.step();
         if next.is_err() {
             self.failed = true;
@@ -289,9 +289,8 @@ impl Message {
 
 fn unmask(data: &mut [u8], mask: [u8; 4], phase: usize) {
     let turned = [mask[phase % 4], mask[(phase + 1) % 4], mask[(phase + 2) % 4], mask[(phase + 3) % 4]];
-    let wide = u64::from_ne_bytes([
-        turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3],
-    ]);
+    let wide =
+        u64::from_ne_bytes([turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3]]);
     let mut chunks = data.chunks_exact_mut(8);
     for chunk in &mut chunks {
         if let Ok(bytes) = <[u8; 8]>::try_from(&*chunk) {

@@ -38,7 +38,9 @@ pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
 /// Adds the endpoint.
 pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     for path in PATHS {
-        route::add(services, path, "GET", |resource| resource.app_data(web::Data::new(config)).route(web::get().to(open)));
+        route::add(services, path, "GET", |resource| {
+            resource.app_data(web::Data::new(config)).route(web::get().to(open))
+        });
     }
 }
 

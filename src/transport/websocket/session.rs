@@ -64,7 +64,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(1);
 const FAILED_WAIT: Duration = Duration::from_millis(250);
 
 /// One connection.
-pub struct Session {
+pub(super) struct Session {
     state: Rc<State>,
     config: WebSocketConfig,
     identity: Identity,
@@ -106,7 +106,7 @@ enum Closing {
 
 impl Session {
     /// A session that has just been upgraded. Greets the client.
-    pub fn open(
+    pub(super) fn open(
         state: Rc<State>,
         config: WebSocketConfig,
         identity: Identity,
@@ -177,7 +177,7 @@ impl Session {
     fn hear(&mut self, cx: &mut Context<'_>) {
         let mut handled = 0;
         loop {
-            match self.decoder.next() {
+            match self.decoder.next_message() {
                 Ok(Some(incoming)) => {
                     self.take(incoming);
                     handled += 1;
@@ -275,7 +275,11 @@ impl Session {
             }
             Command::Configure { interval, timeout } => self.configure(request_id, interval, timeout),
             Command::Disconnect => {
-                self.say(&ServerMessage::Disconnecting { reason: "CLIENT_REQUEST", message: "good-bye", reconnect_after: None });
+                self.say(&ServerMessage::Disconnecting {
+                    reason: "CLIENT_REQUEST",
+                    message: "good-bye",
+                    reconnect_after: None,
+                });
                 self.close(CloseReason::Normal);
             }
             Command::Request { action, params } => self.request(request_id, &action, &params),
@@ -331,9 +335,7 @@ impl Session {
 
     fn only_states(&self, selectors: &[Selector]) -> bool {
         selectors.iter().all(|selector| match selector {
-            Selector::Exact(channel) => {
-                self.state.log.kind(channel) == Some(crate::core::channel::ChannelKind::State)
-            }
+            Selector::Exact(channel) => self.state.log.kind(channel) == Some(crate::core::channel::ChannelKind::State),
             Selector::Below(_) => false,
         })
     }
@@ -374,18 +376,22 @@ impl Session {
     fn configure(&mut self, request_id: Option<RequestId>, interval: Option<Duration>, timeout: Option<Duration>) {
         let heartbeat = &mut self.heartbeat;
         let interval = interval.unwrap_or(heartbeat.interval).clamp(HEARTBEAT_INTERVAL.0, HEARTBEAT_INTERVAL.1);
-        let timeout = timeout.unwrap_or(heartbeat.timeout).clamp(HEARTBEAT_TIMEOUT.0, HEARTBEAT_TIMEOUT.1).max(interval * 2);
+        let timeout =
+            timeout.unwrap_or(heartbeat.timeout).clamp(HEARTBEAT_TIMEOUT.0, HEARTBEAT_TIMEOUT.1).max(interval * 2);
         heartbeat.interval = interval;
         heartbeat.timeout = timeout;
         heartbeat.next_ping = Instant::now() + interval;
-        let settings = Settings {
-            heartbeat_interval: interval.as_millis() as u64,
-            heartbeat_timeout: timeout.as_millis() as u64,
-        };
+        let settings =
+            Settings { heartbeat_interval: interval.as_millis() as u64, heartbeat_timeout: timeout.as_millis() as u64 };
         self.say(&ServerMessage::Configured { request_id, settings });
     }
 
-    fn request(&mut self, request_id: Option<RequestId>, action: &str, params: &serde_json::Map<String, serde_json::Value>) {
+    fn request(
+        &mut self,
+        request_id: Option<RequestId>,
+        action: &str,
+        params: &serde_json::Map<String, serde_json::Value>,
+    ) {
         match super::actions::answer(&self.state, &self.identity, action, params) {
             Ok(data) => {
                 let request_id = request_id.unwrap_or_default();

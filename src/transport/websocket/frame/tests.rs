@@ -22,7 +22,7 @@ fn all(bytes: &[u8], step: usize, deflate: bool) -> Result<Vec<Incoming>, FrameE
     let mut found = Vec::new();
     for piece in bytes.chunks(step) {
         decoder.feed(piece);
-        while let Some(incoming) = decoder.next()? {
+        while let Some(incoming) = decoder.next_message()? {
             found.push(incoming);
         }
     }
@@ -80,7 +80,7 @@ fn a_length_is_judged_before_a_byte_of_it_is_kept() {
     let mut decoder = Decoder::new(65_536, false);
     decoder.feed(&[0x81, 0xff]);
     decoder.feed(&(1u64 << 30).to_be_bytes());
-    assert_eq!(decoder.next(), Err(FrameError::TooBig(65_536)));
+    assert_eq!(decoder.next_message(), Err(FrameError::TooBig(65_536)));
     decoder.feed(&[0; 100_000]);
     assert_eq!(decoder.input.capacity(), 0, "nothing is kept after a failure");
     // Across fragments as well.
