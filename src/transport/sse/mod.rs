@@ -16,7 +16,7 @@
 //!
 //! A stream is never compressed. A client that does not read is given the newest values when it reads again. A native
 //! EventSource never comes back after any status but 200, so what passes by itself is refused with a 200 stream that
-//! says `error` and when to come back; see [`refuse`].
+//! says `error` and when to come back; see `refuse`.
 
 use std::{fmt::Display, rc::Rc};
 
