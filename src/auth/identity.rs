@@ -24,14 +24,17 @@ pub enum Permission {
 pub struct Identity {
     /// Owner of the data that is seen. `default` with authentication off.
     pub tenant: &'static str,
-    /// The user; for anonymous readers their address.
+    /// The user, as others may see it.
     pub user: String,
+    /// What the user is counted by; for anonymous readers their address.
+    pub counted_as: String,
 }
 
 impl Identity {
     /// Somebody without a token, on a server that asks for none.
     pub fn anonymous(address: Option<IpAddr>) -> Self {
-        Self { tenant: "default", user: address.map_or_else(|| "local".into(), |address| address.to_string()) }
+        let counted_as = address.map_or_else(|| "local".into(), |address| address.to_string());
+        Self { tenant: "default", user: "anonymous".into(), counted_as }
     }
 
     /// Whether this is allowed.

@@ -9,7 +9,7 @@ use indexmap::IndexSet;
 use tokio::time::Instant;
 
 /// One subscription of one reader, by its slot in the hub and its number in the reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The reader's slot in its hub.
     pub slot: u32,

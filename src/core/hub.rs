@@ -58,6 +58,7 @@ struct Inner {
 enum Timer {
     Slot(usize),
     Topic(usize),
+    Member(Member),
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +126,11 @@ impl Hub {
     /// Readers on this worker.
     pub fn readers(&self) -> usize {
         self.inner.borrow().slots.len()
+    }
+
+    /// Selectors that somebody on this worker subscribed to.
+    pub fn topics(&self) -> usize {
+        self.inner.borrow().topics.len()
     }
 
     /// Follows the log until `drain` turns true and every reader has left.
@@ -201,6 +207,7 @@ impl Hub {
                         topic.arm(id, &mut inner.timers);
                     }
                 }
+                Timer::Member(member) => inner.slots.tell(member, STATE, &mut inner.to_wake),
                 Timer::Slot(id) => {
                     if let Some(slot) = inner.slots.get_mut(id).filter(|slot| slot.deadline == Some(at)) {
                         slot.deadline = None;
@@ -335,6 +342,16 @@ impl Hub {
     pub(super) fn mark(&self, member: Member, state: bool, event: bool) {
         if let Some(slot) = self.inner.borrow_mut().slots.get_mut(member.slot as usize) {
             slot.mark(member.subscription, if state { STATE } else { 0 } | if event { EVENT } else { 0 });
+        }
+    }
+
+    /// Marks the states of a subscription due at `at`: it was told too soon after it was last given one.
+    pub(super) fn mark_at(&self, member: Member, at: Instant) {
+        let mut inner = self.inner.borrow_mut();
+        let first = inner.timers.first().is_none_or(|(first, _)| at < *first);
+        inner.timers.insert((at, Timer::Member(member)));
+        if first {
+            self.rearm.notify_one();
         }
     }
 

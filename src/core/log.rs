@@ -240,7 +240,8 @@ impl Log {
         (changed, self.head())
     }
 
-    /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them.
+    /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them but
+    /// at least one.
     ///
     /// `wanted` gets the channel and the offset, for readers whose subscriptions stand at different places.
     pub fn events_after(
@@ -268,7 +269,7 @@ impl Log {
                 break;
             }
             if wanted(&event.channel, event.offset) {
-                if spent >= budget {
+                if spent >= budget && !found.events.is_empty() {
                     found.through = event.offset - 1;
                     break;
                 }

@@ -17,6 +17,9 @@ use super::{
     publication::Publication,
 };
 
+/// By so much two updates may be closer than their interval, for a worker is never quite on time.
+const SLACK: Duration = Duration::from_millis(5);
+
 /// Takes what [`Reader::collect`] finds.
 pub trait Sink {
     /// A state or event. `cursor` is `None` when it is the publication's own offset, so that the shared bytes fit.
@@ -127,6 +130,8 @@ struct Subscription {
     state: u64,
     /// Versions that the hub had seen then.
     versions: u64,
+    /// No state before this: the last one was given an interval earlier.
+    not_before: Option<Instant>,
     /// Events were given up to here.
     events: u64,
     paused: bool,
@@ -236,10 +241,12 @@ impl Reader {
         let topic = self.hub.join(&selector, member, interval, told);
         let versions = self.hub.latest(topic).1;
         self.subscriptions[number] =
-            Some(Subscription { selector, topic, interval, state, versions, events, paused: false });
+            Some(Subscription { selector, topic, interval, state, versions, not_before: None, events, paused: false });
         self.hub.mark(member, true, events < self.hub.seen());
         if let Some(since) = since {
-            self.given = self.given.max(since.offset);
+            // One that subscribes from an older cursor goes back to it: rather an event of another channel twice, after
+            // a cut in the middle of this replay, than one of this channel lost.
+            self.given = since.offset;
             if since.offset < self.hub.seen() {
                 self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
             }
@@ -279,6 +286,7 @@ impl Reader {
         due.retain(|due| {
             self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
         });
+        self.put_off(due);
         let mut events = self.take_events(due, ceiling, budget, sink, collected);
         let unfinished = events.through < ceiling;
         let catching_up = self.owed_since.is_some();
@@ -300,6 +308,20 @@ impl Reader {
         self.give_events(&events, u64::MAX, sink, collected);
     }
 
+    /// States whose cohort was on time, but of which the socket took the last one late, wait for their interval.
+    fn put_off(&self, due: &mut [Due]) {
+        let now = Instant::now();
+        for due in due.iter_mut().filter(|due| due.state) {
+            let Some(subscription) = self.get(due.subscription) else { continue };
+            if let Some(not_before) = subscription.not_before
+                && now + SLACK.min(subscription.interval / 2) < not_before
+            {
+                self.hub.mark_at(self.member(due.subscription as usize), not_before);
+                due.state = false;
+            }
+        }
+    }
+
     /// Reads the events that are due and moves the subscriptions' positions; tells a gap.
     fn take_events(
         &mut self,
@@ -309,10 +331,11 @@ impl Reader {
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) -> Given {
-        let positions = due.iter().filter(|due| due.event);
-        let Some(from) = positions.filter_map(|due| self.get(due.subscription).map(|s| s.events)).min() else {
-            return Given { through: ceiling, ..Given::default() };
-        };
+        let nothing = Given { through: ceiling, ..Given::default() };
+        let Some(due_event) = due.iter().find(|due| due.event).copied() else { return nothing };
+        // From where the last of them stands: all are moved on together.
+        let running = self.subscriptions.iter().flatten().filter(|s| !s.paused);
+        let Some(from) = running.map(|s| s.events).min() else { return nothing };
         let wanted = |channel: &Channel, offset| {
             self.deciding(channel).is_some_and(|(_, subscription)| !subscription.paused && offset > subscription.events)
         };
@@ -322,9 +345,7 @@ impl Reader {
         }
         if through < ceiling {
             collected.more = true;
-            if let Some(event) = due.iter().find(|due| due.event) {
-                self.hub.mark(self.member(event.subscription as usize), false, true);
-            }
+            self.hub.mark(self.member(due_event.subscription as usize), false, true);
         }
         if !lost.is_empty() {
             collected.gaps += 1;
@@ -376,8 +397,9 @@ impl Reader {
 
     fn give_events(&mut self, events: &Given, before: u64, sink: &mut impl Sink, collected: &mut Collected) {
         while let Some(event) = events.peek().filter(|event| event.offset < before) {
+            // An event that a pause held back is older than what was given since: the cursor does not go back.
             self.given = self.given.max(event.offset);
-            self.give(event, event.offset, events.states_until, sink, collected);
+            self.give(event, self.given, events.states_until, sink, collected);
             events.next.set(events.next.get() + 1);
         }
     }
@@ -400,6 +422,7 @@ impl Reader {
 
     fn take_states(&mut self, number: u32, states: &mut Vec<Arc<Publication>>, collected: &mut Collected) {
         let Some(subscription) = self.get(number) else { return };
+        let given_before = states.len();
         let (latest, versions) = self.hub.latest(subscription.topic);
         let state = match &subscription.selector {
             Selector::Exact(_) => match latest {
@@ -424,6 +447,9 @@ impl Reader {
             }
             subscription.state = state;
             subscription.versions = versions;
+            if !subscription.interval.is_zero() && states.len() > given_before {
+                subscription.not_before = Some(Instant::now() + subscription.interval);
+            }
         }
     }
 
@@ -460,6 +486,7 @@ impl Reader {
             if !paused {
                 self.hub.catch_up();
                 subscription.state = 0;
+                subscription.not_before = None;
                 self.hub.mark(member, true, subscription.events < self.hub.seen());
             }
         }
@@ -509,3 +536,6 @@ impl Given {
         self.events.get(self.next.get())
     }
 }
+
+#[cfg(test)]
+mod tests;

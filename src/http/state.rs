@@ -115,14 +115,14 @@ impl State {
         Ok(StreamSlot {
             counters: Arc::clone(&self.counters),
             transport,
-            _presence: self.presence.stream(&identity.user),
+            _presence: self.presence.stream(&identity.counted_as),
         })
     }
 
     /// Notes that `address` polled.
     pub fn note_poll(&self, identity: &Identity, address: Option<IpAddr>) {
         if address.is_none_or(|address| self.pollers.borrow_mut().is_due(address)) {
-            self.presence.poll(&identity.user);
+            self.presence.poll(&identity.counted_as);
         }
     }
 

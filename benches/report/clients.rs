@@ -1,0 +1,201 @@
+//! The clients: many sockets and one thread that reads them in turn.
+//!
+//! A sweep over all sockets, a nap, the next sweep. Cheap enough that one core is never short of time for it, and the
+//! sender never has a sleeper to wake. Deliveries are counted by a mark in the value that occurs nowhere else, so
+//! nothing has to be parsed.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{Outcome, http, process::Process};
+
+/// How clients come in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A WebSocket with one subscription.
+    WebSocket,
+    /// An event stream of one channel.
+    Sse,
+    /// Nothing is said: the floor.
+    Bare,
+}
+
+impl Way {
+    /// For the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "WebSocket",
+            Self::Sse => "SSE",
+            Self::Bare => "bare",
+        }
+    }
+}
+
+/// The channel that everybody follows.
+pub(crate) const CHANNEL: &str = "metrics.bench";
+
+/// Stands once in each value, and nowhere else on the wire.
+const MARK: u8 = b'~';
+
+/// Connected clients.
+pub(crate) struct Clients {
+    sockets: Vec<TcpStream>,
+    buffer: Vec<u8>,
+    /// The first so many read, the others do not.
+    pub(crate) reading: usize,
+    /// Bytes read so far.
+    pub(crate) bytes: u64,
+    /// Values read so far.
+    pub(crate) deliveries: u64,
+}
+
+impl Clients {
+    /// Between two sweeps.
+    pub(crate) const NAP: Duration = Duration::from_millis(2);
+
+    /// Connects `count` clients, one after the other.
+    pub(crate) fn connect(address: SocketAddr, way: Way, count: usize) -> Outcome<Self> {
+        let sockets = (0..count).map(|_| enter(address, way)).collect::<io::Result<Vec<_>>>();
+        let sockets = sockets.map_err(|error| format!("client refused: {error}"))?;
+        Ok(Self { sockets, buffer: vec![0; 64 << 10], reading: count, bytes: 0, deliveries: 0 })
+    }
+
+    /// One sweep: takes what is there.
+    pub(crate) fn read(&mut self) -> Outcome<()> {
+        for socket in self.sockets.iter_mut().take(self.reading) {
+            loop {
+                match socket.read(&mut self.buffer) {
+                    Ok(0) => return Err("a client was cut off".into()),
+                    Ok(count) => {
+                        let read = &self.buffer[..count];
+                        self.bytes += count as u64;
+                        self.deliveries += read.iter().filter(|byte| **byte == MARK).count() as u64;
+                        if count < self.buffer.len() {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sweeps for a while.
+    pub(crate) fn read_for(&mut self, long: Duration) -> Outcome<()> {
+        let until = Instant::now() + long;
+        while Instant::now() < until {
+            self.read()?;
+            thread::sleep(Self::NAP);
+        }
+        Ok(())
+    }
+
+    /// The sockets, for those who end them.
+    pub(crate) fn into_sockets(self) -> Vec<TcpStream> {
+        self.sockets
+    }
+
+    /// Local ports of those who don't read.
+    pub(crate) fn silent_ports(&self) -> Vec<u16> {
+        self.sockets[self.reading..].iter().filter_map(|s| s.local_addr().ok()).map(|address| address.port()).collect()
+    }
+}
+
+fn enter(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let expected = match way {
+        Way::Bare => None,
+        Way::Sse => {
+            let path = format!("/events?channels={CHANNEL}");
+            stream.write_all(http::get(address, &path, "Accept: text/event-stream\r\n").as_bytes())?;
+            Some(" 200 ")
+        }
+        Way::WebSocket => {
+            let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            stream.write_all(http::get(address, "/ws", upgrade).as_bytes())?;
+            Some(" 101 ")
+        }
+    };
+    if let Some(expected) = expected {
+        let (head, _) = http::read_head(&mut stream)?;
+        if !head.contains(expected) {
+            return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
+        }
+    }
+    if way == Way::WebSocket {
+        let subscribe = format!(r#"{{"type":"subscribe","channels":["{CHANNEL}"]}}"#);
+        stream.write_all(&frame(0x1, subscribe.as_bytes()))?;
+    }
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// A client's frame of fewer than 126 bytes. Its mask is 0, which leaves the bytes as they are.
+pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Pushes values by `POST /api/metrics`, without waiting for the answers.
+pub(crate) struct Pusher {
+    stream: TcpStream,
+    address: SocketAddr,
+    padding: String,
+    /// Values pushed so far.
+    pub(crate) pushed: u64,
+}
+
+impl Pusher {
+    /// A pusher of values of about `size` bytes. Pushes one and waits until it is accepted, so that the channel is there.
+    pub(crate) fn open(server: &Process, size: usize) -> Outcome<Self> {
+        let address = server.address;
+        let mut pusher = Self { stream: TcpStream::connect(address)?, address, padding: "x".repeat(size.saturating_sub(40)), pushed: 0 };
+        pusher.stream.set_nodelay(true)?;
+        pusher.push()?;
+        let (head, _) = http::read_head(&mut pusher.stream)?;
+        if !head.contains(" 202 ") {
+            return Err(format!("a push was answered {}", head.lines().next().unwrap_or_default()).into());
+        }
+        pusher.stream.set_nonblocking(true)?;
+        Ok(pusher)
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        self.pushed += 1;
+        let (mark, padding, number) = (char::from(MARK), &self.padding, self.pushed);
+        let json = format!(r#"{{"channel":"{CHANNEL}","data":{{"mark":"{mark}","number":{number},"padding":"{padding}"}}}}"#);
+        self.stream.write_all(http::post(self.address, "/api/metrics", &json).as_bytes())
+    }
+
+    /// Pushes every `period` for `long`, while `clients` read, and waits for what is still under way.
+    pub(crate) fn fan_out(&mut self, clients: &mut Clients, period: Duration, long: Duration) -> Outcome<()> {
+        let mut answers = [0; 16 << 10];
+        let start = Instant::now();
+        let mut next = start;
+        while start.elapsed() < long {
+            if Instant::now() >= next {
+                next += period;
+                self.push()?;
+            }
+            clients.read()?;
+            match self.stream.read(&mut answers) {
+                Ok(0) => return Err("the pusher was cut off".into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            thread::sleep(Clients::NAP);
+        }
+        clients.read_for(Duration::from_millis(250))
+    }
+}

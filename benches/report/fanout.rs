@@ -1,0 +1,72 @@
+//! CPU time per delivery: one value, pushed by HTTP, to all clients.
+//!
+//! tricast's figure contains everything the process does meanwhile: taking the push, measuring the host, heartbeats.
+//! A value that a newer one overtook before it was written is no delivery, so a server that falls behind does not look
+//! cheaper. The floor writes as many bytes per client as tricast was measured to write per delivery, framing included.
+
+use std::time::Duration;
+
+use crate::{
+    Outcome, clients,
+    clients::{Clients, Pusher, Way},
+    floor,
+    process::Process,
+    settings::Settings,
+    table::{Ratio, Table, micros},
+};
+
+/// Bytes of the value; the envelope comes on top.
+const VALUE: usize = 200;
+
+/// Figure 1.
+pub(crate) fn websocket(settings: &Settings, table: &mut Table) -> Outcome<()> {
+    measure(settings, table, Way::WebSocket, "<= 1.10")
+}
+
+/// Figure 2.
+pub(crate) fn sse(settings: &Settings, table: &mut Table) -> Outcome<()> {
+    measure(settings, table, Way::Sse, "<= 1.25")
+}
+
+fn measure(settings: &Settings, table: &mut Table, way: Way, target: &str) -> Outcome<()> {
+    let Settings { period, turn, .. } = *settings;
+    let server = Process::tricast(settings)?;
+    let mut pusher = Pusher::open(&server, VALUE)?;
+    let mut clients = Clients::connect(server.address, way, settings.clients)?;
+    let mut floor = floor::start(settings, settings.clients)?;
+    let mut bare = Clients::connect(floor.address, Way::Bare, settings.clients)?;
+
+    // Warm up, and learn how many bytes a delivery has.
+    clients.read_for(Duration::from_millis(300))?;
+    let (bytes, deliveries) = (clients.bytes, clients.deliveries);
+    pusher.fan_out(&mut clients, period, Duration::from_secs(1))?;
+    let bytes = ((clients.bytes - bytes) as f64 / (clients.deliveries - deliveries).max(1) as f64).round() as usize;
+    floor::fan_out(&mut floor, &mut bare, bytes, period, Duration::from_secs(1))?;
+
+    let mut ratio = Ratio::default();
+    let mut total = 0;
+    let pushed = pusher.pushed;
+    let ticks = server.ticks()?;
+    for _ in 0..settings.repetitions {
+        let (before, deliveries) = (server.cpu()?, clients.deliveries);
+        pusher.fan_out(&mut clients, period, turn)?;
+        let delivered = clients.deliveries - deliveries;
+        let ours = micros(server.cpu()? - before) / delivered.max(1) as f64;
+        total += delivered;
+
+        let before = floor.cpu()?;
+        let written = floor::fan_out(&mut floor, &mut bare, bytes, period, turn)?;
+        ratio.add(ours, micros(floor.cpu()? - before) / written.max(1) as f64);
+    }
+    let (user, system) = server.ticks()?;
+    let (user, system) = (user - ticks.0, system - ticks.1);
+    let user = 100.0 * user as f64 / (user + system).max(1) as f64;
+    let due = (pusher.pushed - pushed) * settings.clients as u64;
+    let conflated = 100.0 * due.saturating_sub(total) as f64 / due.max(1) as f64;
+    let note = format!(
+        "{total} deliveries of {bytes} B to \"{}\", {conflated:.1} % conflated, {user:.0} % in user space",
+        clients::CHANNEL
+    );
+    table.ratio(&format!("{} CPU per delivery", way.name()), "us", &ratio, target, &note);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The floor: a process that writes the same bytes to as many sockets at the same rate, and does nothing else.
+//!
+//! It is this very program in another mode. It says its address, accepts the clients that it was told to expect, and
+//! then obeys lines on standard input: `run BYTES TICKS MICROSECONDS` writes `BYTES` to each client at each tick, and
+//! is answered by `done WRITTEN`. Writes don't block, and what a socket does not take at once is dropped. The sockets
+//! have `TCP_NODELAY` and are otherwise as the system makes them.
+
+use std::{
+    io::{self, Write},
+    net::{TcpListener, TcpStream},
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{Outcome, clients::Clients, process::Process, settings::Settings};
+
+/// The argument that makes this program the floor.
+pub(crate) const MODE: &str = "--floor";
+
+/// Starts the floor on the core under test; it expects `clients`.
+pub(crate) fn start(settings: &Settings, clients: usize) -> Outcome<Process> {
+    let program = std::env::current_exe()?;
+    Process::start(settings, &program, &[MODE, &clients.to_string()], &[], None)
+}
+
+/// Has the floor write `bytes` every `period` for `long`, while `clients` read. Answers how many writes were whole.
+pub(crate) fn fan_out(
+    floor: &mut Process,
+    clients: &mut Clients,
+    bytes: usize,
+    period: Duration,
+    long: Duration,
+) -> Outcome<u64> {
+    let ticks = long.as_micros() / period.as_micros();
+    floor.say(&format!("run {bytes} {ticks} {}", period.as_micros()))?;
+    loop {
+        clients.read()?;
+        match floor.heard()? {
+            Some(line) => return Ok(line.trim_start_matches("done ").parse()?),
+            None => thread::sleep(Clients::NAP),
+        }
+    }
+}
+
+/// The floor's own life.
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    // Whoever started it is gone, or will miss the answer.
+    match arguments.first().map(|count| count.parse()) {
+        Some(Ok(clients)) if serve(clients).is_ok() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn serve(clients: usize) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    let mut sockets = Vec::with_capacity(clients);
+    for _ in 0..clients {
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        sockets.push(socket);
+    }
+    for line in io::stdin().lines() {
+        let line = line?;
+        let mut words = line.split_whitespace().skip(1).map_while(|word| word.parse::<u64>().ok());
+        if let (Some(bytes), Some(ticks), Some(period)) = (words.next(), words.next(), words.next()) {
+            let written = sweep(&sockets, &vec![b'x'; bytes as usize], ticks, Duration::from_micros(period));
+            println!("done {written}");
+        }
+    }
+    Ok(())
+}
+
+fn sweep(sockets: &[TcpStream], bytes: &[u8], ticks: u64, period: Duration) -> u64 {
+    let mut written = 0;
+    let mut next = Instant::now();
+    for _ in 0..ticks {
+        for mut socket in sockets {
+            if socket.write(bytes).is_ok_and(|count| count == bytes.len()) {
+                written += 1;
+            }
+        }
+        next += period;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    written
+}

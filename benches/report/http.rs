@@ -1,0 +1,100 @@
+//! As much HTTP as is needed: one request at a time on a connection that is kept.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// A kept connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    address: SocketAddr,
+}
+
+/// An answer.
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: u16,
+    head: String,
+    /// As many bytes of content as `Content-Length` says.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream, address })
+    }
+
+    /// Gets `path`; `headers` are whole lines.
+    pub(crate) fn get(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
+        let request = get(self.address, path, headers);
+        self.stream.write_all(request.as_bytes())?;
+        self.answer()
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post(&mut self, path: &str, json: &str) -> io::Result<Answer> {
+        self.stream.write_all(post(self.address, path, json).as_bytes())?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> io::Result<Answer> {
+        let (head, mut body) = read_head(&mut self.stream)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let mut answer = Answer { status, head, body: Vec::new() };
+        let length = if status == 304 { 0 } else { answer.header("content-length").unwrap_or("0").parse().unwrap_or(0) };
+        let mut buffer = [0; 4_096];
+        while body.len() < length {
+            match self.stream.read(&mut buffer)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => body.extend_from_slice(&buffer[..count]),
+            }
+        }
+        answer.body = body;
+        Ok(answer)
+    }
+}
+
+impl Answer {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().filter_map(|line| line.split_once(':')).find_map(|(header, value)| {
+            header.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+/// A GET as it is on the wire.
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n")
+}
+
+/// A POST of JSON as it is on the wire.
+pub(crate) fn post(address: SocketAddr, path: &str, json: &str) -> String {
+    let length = json.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}"
+    )
+}
+
+/// Reads up to the blank line; answers what came behind it too.
+pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4_096];
+    loop {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        seen.extend_from_slice(&buffer[..count]);
+        if let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
+            let behind = seen.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&seen).into_owned(), behind));
+        }
+    }
+}

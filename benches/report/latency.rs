@@ -1,0 +1,86 @@
+//! How long a poll takes on a worker that is fanning out to all clients.
+//!
+//! One poll at a time on a kept connection, every 2.7 ms, which is in step with nothing. Time counts from when the poll
+//! was due, if the one before was not answered by then: a server that stalls delays those behind it too. The poller
+//! shares its cores with the clients who read, so the same polls are timed without pushes, and then with them.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Outcome,
+    clients::{CHANNEL, Clients, Pusher, Way},
+    http::Connection,
+    process::Process,
+    settings::Settings,
+    table::{Ratio, Table},
+};
+
+const EVERY: Duration = Duration::from_micros(2_700);
+
+/// Figure 6.
+pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
+    for way in [Way::WebSocket, Way::Sse] {
+        let server = Process::tricast(settings)?;
+        let mut pusher = Pusher::open(&server, 200)?;
+        let mut clients = Clients::connect(server.address, way, settings.clients)?;
+        clients.read_for(Duration::from_millis(500))?;
+        let long = settings.seconds(2, 6);
+        let quiet = beside(server.address, || clients.read_for(long))?;
+        let busy = beside(server.address, || pusher.fan_out(&mut clients, settings.period, long))?;
+        for (name, part, target) in [("p50", 0.5, ""), ("p99", 0.99, "<= 15 ms")] {
+            let mut ratio = Ratio::default();
+            ratio.add(at(&busy, part), at(&quiet, part));
+            let note = format!("{} polls, longest {:.1} ms; beside: no pushes", busy.len(), at(&busy, 1.0));
+            table.figures(&format!("poll {name}, {} fan-out", way.name()), "ms", &ratio, target, &note);
+        }
+    }
+    Ok(())
+}
+
+/// Polls in a thread of its own while `work` goes on; the times in milliseconds, sorted.
+fn beside(address: SocketAddr, work: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<f64>> {
+    let stop = AtomicBool::new(false);
+    let (worked, polled) = thread::scope(|scope| {
+        let poller = scope.spawn(|| poll(address, &stop).map_err(|error| error.to_string()));
+        let worked = work();
+        stop.store(true, Ordering::Relaxed);
+        (worked, poller.join())
+    });
+    worked?;
+    let mut times = polled.map_err(|_| "the poller died")??;
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+fn poll(address: SocketAddr, stop: &AtomicBool) -> Outcome<Vec<f64>> {
+    let mut connection = Connection::open(address)?;
+    let mut times = Vec::new();
+    let mut due = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        due += EVERY;
+        let now = Instant::now();
+        let from = if now < due {
+            thread::sleep(due - now);
+            Instant::now()
+        } else {
+            due
+        };
+        let answer = connection.get(&format!("/api/metrics/{CHANNEL}"), "")?;
+        if answer.status != 200 {
+            return Err(format!("a poll was answered {}", answer.status).into());
+        }
+        times.push(from.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
+}
+
+/// The value below which `part` of the sorted times lie.
+fn at(times: &[f64], part: f64) -> f64 {
+    let last = times.len().saturating_sub(1);
+    times.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
+}

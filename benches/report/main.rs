@@ -1,0 +1,93 @@
+//! What tricast costs, as ratios to what is needed at least: `cargo bench --bench report [-- FIGURE...]`.
+//!
+//! | figure | says | beside it, in the same run |
+//! |---|---|---|
+//! | `websocket`, `sse` | CPU time per delivery | a bare loop that writes the same bytes to as many sockets |
+//! | `idle` | resident memory of a connection that is silent | what the bare loop's process grows by |
+//! | `stalled` | memory held for a client that stopped reading | the bare loop with the system's default socket |
+//! | `polls` | CPU time and rate of 304 answers | nginx, serving a file with an `ETag` |
+//! | `latency` | how long a poll takes on a worker that is fanning out | the same poll while nothing is published |
+//! | `drain` | from SIGTERM until the last client sees the end | the bare loop, killed |
+//! | `start` | from the start to the first answer; size of the program | the bare loop's start |
+//!
+//! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short.
+//!
+//! # How to read it
+//!
+//! Look at the ratios. The microseconds are this machine's, and on a loopback interface the sender also pays for the
+//! receiver's half of TCP, so that the kernel's share is larger than behind a network card. What was measured beside
+//! tricast ran interleaved with it; a ratio is taken within one repetition, the median is printed and the smallest and
+//! largest follow. Where these lie more than a fifth apart, the machine was not calm: measure again.
+//!
+//! # Method
+//!
+//! The program under test, with one worker, and what is measured beside it have core 0 to themselves, everything else
+//! (clients, pushes) runs on the other cores, as far as `taskset` is there and there are two. CPU time is the
+//! scheduler's precise run time of all threads (`/proc/PID/task/*/schedstat`), so a neighbour who takes the core away
+//! costs time, but no CPU time; he does spoil caches. The clients read in sweeps with naps in between and never wait in
+//! epoll, so no sender pays for waking a receiver. The server runs with its defaults. Linux only.
+
+#![expect(clippy::print_stdout, reason = "the report is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "no runtime here: naps are a thread's own")]
+
+use std::{env, error::Error, process::ExitCode};
+
+mod clients;
+mod drain;
+mod fanout;
+mod floor;
+mod http;
+mod idle;
+mod latency;
+mod polls;
+mod process;
+mod settings;
+mod stalled;
+mod start;
+mod table;
+
+use settings::Settings;
+use table::Table;
+
+/// Any failure: the figure is left out, and the row says why.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
+
+const FIGURES: [(&str, Figure); 8] = [
+    ("websocket", fanout::websocket),
+    ("sse", fanout::sse),
+    ("idle", idle::measure),
+    ("stalled", stalled::measure),
+    ("polls", polls::measure),
+    ("latency", latency::measure),
+    ("drain", drain::measure),
+    ("start", start::measure),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == floor::MODE) {
+        return floor::run(&arguments[1..]);
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("nothing is measured without --bench: say `cargo bench --bench report`");
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|name| !name.starts_with("--")).collect();
+    if let Some(unknown) = wanted.iter().find(|name| FIGURES.iter().all(|(figure, _)| figure != *name)) {
+        println!("there is no figure \"{unknown}\", but: {}", FIGURES.map(|(name, _)| name).join(", "));
+        return ExitCode::from(2);
+    }
+    let settings = Settings::read();
+    let mut table = Table::begin(&settings);
+    for (name, measure) in FIGURES {
+        if (wanted.is_empty() || wanted.contains(&name))
+            && let Err(error) = measure(&settings, &mut table)
+        {
+            table.left_out(name, &error.to_string());
+        }
+    }
+    table.end();
+    ExitCode::SUCCESS
+}

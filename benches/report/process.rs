@@ -1,0 +1,174 @@
+//! Child processes on the core under test, and what the kernel says about them.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Outcome,
+    settings::{CORE, Settings},
+};
+
+/// A program under test. Killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// When it was started.
+    pub(crate) started: Instant,
+    directory: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts `tricast` with one worker and its defaults.
+    pub(crate) fn tricast(settings: &Settings) -> Outcome<Self> {
+        let program = Path::new(env!("CARGO_BIN_EXE_tricast"));
+        let mut environment: Vec<(String, &str)> = Vec::new();
+        // A build may know limits per address; here all clients come from one.
+        let reference = Command::new(program).args(["print-config", "--reference"]).env_clear().output()?.stdout;
+        let reference = String::from_utf8_lossy(&reference).into_owned();
+        for limit in ["max_connections_per_address", "max_connections_per_user", "handshakes_per_second_per_address"] {
+            if reference.contains(&format!("limits.{limit}")) {
+                environment.push((format!("TRICAST_LIMITS__{}", limit.to_uppercase()), "0"));
+            }
+        }
+        Self::start(settings, program, &["--workers", "1", "--listen", "127.0.0.1:0"], &environment, None)
+    }
+
+    /// Starts `program`, which tells its address on standard output if it is not given as `known`.
+    pub(crate) fn start<A: AsRef<OsStr>>(
+        settings: &Settings,
+        program: &Path,
+        arguments: &[A],
+        environment: &[(String, &str)],
+        known: Option<SocketAddr>,
+    ) -> Outcome<Self> {
+        let mut command = match installed("taskset").filter(|_| settings.pinned) {
+            Some(taskset) => {
+                let mut command = Command::new(taskset);
+                command.args(["-c", CORE]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let directory = tempfile::tempdir()?;
+        command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let started = Instant::now();
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let (line_tx, lines) = sync_channel(64);
+        thread::spawn(move || {
+            // Until the child or the receiver is gone.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if line_tx.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut process = Self { child, lines, address: known.unwrap_or(nowhere), started, directory };
+        if known.is_none() {
+            process.address = process.told_address()?;
+        }
+        Ok(process)
+    }
+
+    fn told_address(&self) -> Outcome<SocketAddr> {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(10)).map_err(|_| "the program does not start")?;
+            let last = line.split_whitespace().last().unwrap_or_default();
+            if let Ok(address) = last.trim_start_matches("http://").trim_end_matches('/').parse() {
+                return Ok(address);
+            }
+        }
+    }
+
+    /// Says a line to it.
+    pub(crate) fn say(&mut self, line: &str) -> io::Result<()> {
+        let Some(stdin) = &mut self.child.stdin else { return Ok(()) };
+        writeln!(stdin, "{line}")
+    }
+
+    /// The next line that it said, if it is there yet.
+    pub(crate) fn heard(&self) -> Outcome<Option<String>> {
+        match self.lines.try_recv() {
+            Ok(line) => Ok(Some(line)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err("the program has ended".into()),
+        }
+    }
+
+    /// Run time of all its threads so far.
+    pub(crate) fn cpu(&self) -> Outcome<Duration> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end in between.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+        }
+        if sum == 0 { Err("the kernel counts no run times (/proc/PID/schedstat)".into()) } else { Ok(Duration::from_nanos(sum)) }
+    }
+
+    /// Ticks it spent in user space and in the kernel. Sampled, so only their relation over a long time means something.
+    pub(crate) fn ticks(&self) -> Outcome<(u64, u64)> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat looks different")?;
+        let field = |number: usize| fields.split_whitespace().nth(number).and_then(|ticks| ticks.parse().ok());
+        Ok((field(11).unwrap_or(0), field(12).unwrap_or(0)))
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1_024)
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        Command::new("kill").arg(self.child.id().to_string()).status().map(drop)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
+        self.child.try_wait().map(|status| status.is_some())
+    }
+
+    /// Its working directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Where a program is installed, if it is.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|directory| directory.join(name)).find(|file| file.is_file())
+}
+
+/// Binds this process and its future children to `cores`; false if that can't be done.
+pub(crate) fn stay_on(cores: &str) -> bool {
+    let Some(taskset) = installed("taskset") else { return false };
+    let mut command = Command::new(taskset);
+    command.args(["-apc", cores, &std::process::id().to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

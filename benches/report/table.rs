@@ -1,0 +1,129 @@
+//! The report itself: a row for each figure, printed when it is known.
+
+use std::{
+    fs,
+    io::{self, Write},
+    time::{Duration, Instant},
+};
+
+use crate::settings::{Settings, cores};
+
+/// The table, as far as it is printed.
+pub(crate) struct Table {
+    begun: Instant,
+}
+
+/// What was measured, in pairs: tricast's and what was taken beside it.
+#[derive(Default)]
+pub(crate) struct Ratio {
+    pairs: Vec<(f64, f64)>,
+}
+
+impl Ratio {
+    /// Adds the two figures of one repetition.
+    pub(crate) fn add(&mut self, ours: f64, beside: f64) {
+        self.pairs.push((ours, beside));
+    }
+
+    fn ours(&self) -> f64 {
+        median(self.pairs.iter().map(|pair| pair.0))
+    }
+
+    fn beside(&self) -> f64 {
+        median(self.pairs.iter().map(|pair| pair.1))
+    }
+
+    /// Smallest, median, largest; each taken within a repetition. `None` where there is nothing to divide by.
+    fn ratios(&self) -> Option<(f64, f64, f64)> {
+        let ratios = || self.pairs.iter().map(|(ours, beside)| ours / beside);
+        if !ratios().all(f64::is_finite) {
+            return None;
+        }
+        Some((ratios().fold(f64::MAX, f64::min), median(ratios()), ratios().fold(f64::MIN, f64::max)))
+    }
+}
+
+impl Table {
+    /// Prints what was measured where, and the head.
+    pub(crate) fn begin(settings: &Settings) -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |c| c.1);
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let place = if settings.pinned { "a core to itself" } else { "NOT pinned: ratios may be off" };
+        println!("tricast {}, one worker, {place}", env!("CARGO_PKG_VERSION"));
+        println!("{} cores {cpu}, Linux {}, load {}", cores(), kernel.trim(), load());
+        let per_second = 1.0 / settings.period.as_secs_f64();
+        println!(
+            "{} clients, {per_second:.0} pushes a second, {} repetitions{}\n",
+            settings.clients,
+            settings.repetitions,
+            if settings.quick { ", QUICK" } else { "" }
+        );
+        row("figure", "tricast", "beside", "ratio", "min..max", "target", "");
+        Self { begun: Instant::now() }
+    }
+
+    /// A figure whose ratio is what counts.
+    pub(crate) fn ratio(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
+        self.line(name, unit, ratio, target, note);
+    }
+
+    /// A figure that counts by itself; what is beside it is there to compare.
+    pub(crate) fn figures(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
+        self.line(name, unit, ratio, target, note);
+    }
+
+    /// A figure with nothing beside it.
+    pub(crate) fn single(&mut self, name: &str, unit: &str, value: f64, target: &str, note: &str) {
+        row(name, &with_unit(value, unit), "-", "-", "", target, note);
+    }
+
+    /// A figure that could not be taken.
+    pub(crate) fn left_out(&mut self, name: &str, reason: &str) {
+        row(name, "-", "-", "-", "", "", &format!("left out: {reason}"));
+    }
+
+    /// Prints the foot.
+    pub(crate) fn end(self) {
+        println!("\n{:.0} s, load now {}", self.begun.elapsed().as_secs_f64(), load());
+    }
+
+    fn line(&self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
+        let (median, spread) = match ratio.ratios() {
+            None => ("-".into(), String::new()),
+            Some((_, median, _)) if ratio.pairs.len() == 1 => (format!("{median:.2}"), String::new()),
+            Some((least, median, most)) => (format!("{median:.2}"), format!("{least:.2}..{most:.2}")),
+        };
+        let (ours, beside) = (with_unit(ratio.ours(), unit), with_unit(ratio.beside(), unit));
+        row(name, &ours, &beside, &median, &spread, target, note);
+    }
+}
+
+fn row(name: &str, ours: &str, beside: &str, ratio: &str, spread: &str, target: &str, note: &str) {
+    println!("{name:<34} {ours:>10} {beside:>10} {ratio:>7} {spread:>12} {target:>9}  {note}");
+    // Lines shall be seen as they come, also through a pipe; if nobody reads, nobody misses them.
+    drop(io::stdout().flush());
+}
+
+fn with_unit(value: f64, unit: &str) -> String {
+    if value < 100.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+fn load() -> String {
+    fs::read_to_string("/proc/loadavg").unwrap_or_default().split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => sorted[count / 2],
+        count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+    }
+}
+
+/// Microseconds.
+pub(crate) fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
