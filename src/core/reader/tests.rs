@@ -169,9 +169,8 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
     let hub = Hub::new(Arc::clone(&log));
     let (_drain, draining) = watch::channel(false);
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
-    let mut client = Client::default();
-    client.intervals = STATES.iter().map(|name| channel(name)).zip(intervals).collect();
-    client.cursor = Some(log.position());
+    let intervals_by_channel = STATES.iter().map(|name| channel(name)).zip(intervals).collect();
+    let client = Client { intervals: intervals_by_channel, cursor: Some(log.position()), ..Client::default() };
     let mut world =
         World { writer, hub, client, paused: [false; 4], settling: false, truth: BTreeMap::new(), counter: 0 };
     let mut reader = open(&mut world, CatchUp::StatesFirst, &intervals);

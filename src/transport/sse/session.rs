@@ -74,15 +74,15 @@ impl Session {
         }
         self.reader.set_waker(cx.waker());
         let now = Instant::now();
+        self.keep_alive(now);
+        // What was accepted before the end is still told: nobody could ask for it later.
+        if let Some(bytes) = self.tell() {
+            return Poll::Ready(Some(bytes));
+        }
         if self.state.hub.is_draining() {
             self.say_bye("SERVER_MAINTENANCE");
         } else if self.retire_at.is_some_and(|at| now >= at) {
             self.say_bye("CONNECTION_AGE");
-        } else {
-            self.keep_alive(now);
-            if let Some(bytes) = self.tell() {
-                return Poll::Ready(Some(bytes));
-            }
         }
         if !self.out.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut self.out).into()));

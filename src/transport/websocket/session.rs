@@ -155,10 +155,12 @@ impl Session {
         self.hear(cx);
         self.keep_time();
         if self.closing.is_none() {
+            // What was accepted before the end is still told: nobody could ask for it later.
+            if let Some(bytes) = self.tell() {
+                return Poll::Ready(Some(bytes));
+            }
             if self.state.hub.is_draining() {
                 self.send_away("SERVER_MAINTENANCE", "the server is going away, come back");
-            } else if let Some(bytes) = self.tell() {
-                return Poll::Ready(Some(bytes));
             }
         }
         if !self.out.is_empty() {
