@@ -36,10 +36,12 @@ pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        // Before anybody can know that the server is there.
+        let stop = stop_signal();
         if let Err(error) = greet(config, &application) {
             tracing::debug!(%error, "nobody to greet");
         }
-        match application.run_until(stop_signal()).await {
+        match application.run_until(stop).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&error.to_string());
@@ -65,17 +67,21 @@ fn greet(config: &Config, application: &Application) -> io::Result<()> {
     out.flush()
 }
 
-async fn stop_signal() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+/// Listens for SIGTERM and SIGINT from now on; completes at the first of them.
+fn stop_signal() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals can't be heard: the server runs until it is killed");
-            std::future::pending().await
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals can't be heard: the server runs until it is killed");
+                std::future::pending().await
+            }
         }
     }
 }
