@@ -40,7 +40,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
             "{} clients, {} told good-bye; first after {:.0} ms, process gone after {:.0} ms; beside: killed",
             settings.clients, ours.told, ours.first, ours.exit
         );
-        table.figures(&format!("{} drain", way.name()), "ms", &ratio, "<= 500 ms", &note);
+        table.line(&format!("{} drain", way.name()), "ms", &ratio, "<= 500 ms", &note);
     }
     Ok(())
 }

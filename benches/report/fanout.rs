@@ -67,6 +67,6 @@ fn measure(settings: &Settings, table: &mut Table, way: Way, target: &str) -> Ou
         "{total} deliveries of {bytes} B to \"{}\", {conflated:.1} % conflated, {user:.0} % in user space",
         clients::CHANNEL
     );
-    table.ratio(&format!("{} CPU per delivery", way.name()), "us", &ratio, target, &note);
+    table.line(&format!("{} CPU per delivery", way.name()), "us", &ratio, target, &note);
     Ok(())
 }

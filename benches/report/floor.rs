@@ -8,7 +8,7 @@
 use std::{
     io::{self, Write},
     net::{TcpListener, TcpStream},
-    process::ExitCode,
+    process::{Command, ExitCode},
     thread,
     time::{Duration, Instant},
 };
@@ -20,8 +20,9 @@ pub(crate) const MODE: &str = "--floor";
 
 /// Starts the floor on the core under test; it expects `clients`.
 pub(crate) fn start(settings: &Settings, clients: usize) -> Outcome<Process> {
-    let program = std::env::current_exe()?;
-    Process::start(settings, &program, &[MODE, &clients.to_string()], &[], None)
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([MODE, &clients.to_string()]);
+    Process::start(settings, &command, tempfile::tempdir()?, None)
 }
 
 /// Has the floor write `bytes` every `period` for `long`, while `clients` read. Answers how many writes were whole.

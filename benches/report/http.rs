@@ -37,17 +37,12 @@ impl Connection {
         self.answer()
     }
 
-    /// Posts JSON.
-    pub(crate) fn post(&mut self, path: &str, json: &str) -> io::Result<Answer> {
-        self.stream.write_all(post(self.address, path, json).as_bytes())?;
-        self.answer()
-    }
-
     fn answer(&mut self) -> io::Result<Answer> {
         let (head, mut body) = read_head(&mut self.stream)?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         let mut answer = Answer { status, head, body: Vec::new() };
-        let length = if status == 304 { 0 } else { answer.header("content-length").unwrap_or("0").parse().unwrap_or(0) };
+        let length =
+            if status == 304 { 0 } else { answer.header("content-length").unwrap_or("0").parse().unwrap_or(0) };
         let mut buffer = [0; 4_096];
         while body.len() < length {
             match self.stream.read(&mut buffer)? {
@@ -63,9 +58,10 @@ impl Connection {
 impl Answer {
     /// A header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(':')).find_map(|(header, value)| {
-            header.eq_ignore_ascii_case(name).then_some(value.trim())
-        })
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find_map(|(header, value)| header.eq_ignore_ascii_case(name).then_some(value.trim()))
     }
 }
 

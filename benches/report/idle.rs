@@ -28,7 +28,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         let mut ratio = Ratio::default();
         ratio.add(ours.per_client, bare.per_client);
         let note = format!("{} clients, {:.1} ms CPU a second for all of them", settings.clients, ours.busy);
-        table.figures(&format!("{} memory, idle", way.name()), "kB", &ratio, target, &note);
+        table.line(&format!("{} memory, idle", way.name()), "kB", &ratio, target, &note);
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
             let mut ratio = Ratio::default();
             ratio.add(at(&busy, part), at(&quiet, part));
             let note = format!("{} polls, longest {:.1} ms; beside: no pushes", busy.len(), at(&busy, 1.0));
-            table.figures(&format!("poll {name}, {} fan-out", way.name()), "ms", &ratio, target, &note);
+            table.line(&format!("poll {name}, {} fan-out", way.name()), "ms", &ratio, target, &note);
         }
     }
     Ok(())

@@ -10,7 +10,8 @@
 //! | `drain` | from SIGTERM until the last client sees the end | the bare loop, killed |
 //! | `start` | from the start to the first answer; size of the program | the bare loop's start |
 //!
-//! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short.
+//! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short, `PROGRAM=/path/to/tricast`
+//! measures another build instead of the one that cargo has just made.
 //!
 //! # How to read it
 //!

@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -32,7 +32,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let path = format!("/api/metrics/{CHANNEL}");
     let answer = Connection::open(server.address)?.get(&path, "")?;
     let tag = answer.header("etag").ok_or("no ETag")?;
-    let nginx = start_nginx(settings, &nginx, &answer.body)?;
+    let nginx = start_nginx(settings, Command::new(nginx), &answer.body)?;
     let file = Connection::open(nginx.address)?.get("/file", "")?;
     let nginx_tag = file.header("etag").ok_or("nginx: no ETag")?;
 
@@ -57,8 +57,8 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
             count += ours.count;
         }
         let note = format!("{count} answers, {CONNECTIONS} connections; beside: nginx");
-        table.ratio(&format!("304 CPU, {what}"), "us", &cpu, "<= 1.00", &note);
-        table.ratio("304s a second", "k/s", &rate, ">= 1.00", "the same requests");
+        table.line(&format!("304 CPU, {what}"), "us", &cpu, "<= 1.00", &note);
+        table.line("304s a second", "k/s", &rate, ">= 1.00", "the same requests");
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn load(process: &Process, wire: &str, long: Duration) -> Outcome<Load> {
 }
 
 /// One process that does all the work, and logs nothing.
-fn start_nginx(settings: &Settings, program: &Path, body: &[u8]) -> Outcome<Process> {
+fn start_nginx(settings: &Settings, mut command: Command, body: &[u8]) -> Outcome<Process> {
     // Free a moment ago, so most likely still.
     let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let files = tempfile::tempdir()?;
@@ -124,11 +124,10 @@ fn start_nginx(settings: &Settings, program: &Path, body: &[u8]) -> Outcome<Proc
     );
     let file = files.path().join("nginx.conf");
     fs::write(&file, configuration)?;
-    let nginx = Process::start(settings, program, &["-c".as_ref(), file.as_os_str()], &[], Some(address))?;
+    command.arg("-c").arg(file);
+    let nginx = Process::start(settings, &command, files, Some(address))?;
     for _ in 0..100 {
         if TcpStream::connect(address).is_ok() {
-            // The files live as long as the process: its own directory is removed with it, this one moves there.
-            fs::rename(files.keep(), nginx.directory().join("files"))?;
             return Ok(nginx);
         }
         thread::sleep(Duration::from_millis(20));

@@ -1,16 +1,17 @@
 //! Child processes on the core under test, and what the kernel says about them.
 
 use std::{
-    ffi::OsStr,
     fs, io,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, sync_channel},
     thread,
     time::{Duration, Instant},
 };
+
+use tempfile::TempDir;
 
 use crate::{
     Outcome,
@@ -25,46 +26,46 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     /// When it was started.
     pub(crate) started: Instant,
-    directory: tempfile::TempDir,
+    _directory: TempDir,
 }
 
 impl Process {
     /// Starts `tricast` with one worker and its defaults.
     pub(crate) fn tricast(settings: &Settings) -> Outcome<Self> {
-        let program = Path::new(env!("CARGO_BIN_EXE_tricast"));
-        let mut environment: Vec<(String, &str)> = Vec::new();
+        let mut command = Command::new(&settings.program);
+        command.args(["--workers", "1", "--listen", "127.0.0.1:0"]);
         // A build may know limits per address; here all clients come from one.
-        let reference = Command::new(program).args(["print-config", "--reference"]).env_clear().output()?.stdout;
-        let reference = String::from_utf8_lossy(&reference).into_owned();
+        let reference = Command::new(&settings.program).args(["print-config", "--reference"]).output()?;
+        let reference = String::from_utf8_lossy(&reference.stdout).into_owned();
         for limit in ["max_connections_per_address", "max_connections_per_user", "handshakes_per_second_per_address"] {
             if reference.contains(&format!("limits.{limit}")) {
-                environment.push((format!("TRICAST_LIMITS__{}", limit.to_uppercase()), "0"));
+                command.env(format!("TRICAST_LIMITS__{}", limit.to_uppercase()), "0");
             }
         }
-        Self::start(settings, program, &["--workers", "1", "--listen", "127.0.0.1:0"], &environment, None)
+        Self::start(settings, &command, tempfile::tempdir()?, None)
     }
 
-    /// Starts `program`, which tells its address on standard output if it is not given as `known`.
-    pub(crate) fn start<A: AsRef<OsStr>>(
+    /// Starts `command` on the core under test, with the environment it was given and nothing else. It tells its
+    /// address on standard output, if that is not `known`. The working directory is removed at the end.
+    pub(crate) fn start(
         settings: &Settings,
-        program: &Path,
-        arguments: &[A],
-        environment: &[(String, &str)],
+        command: &Command,
+        directory: TempDir,
         known: Option<SocketAddr>,
     ) -> Outcome<Self> {
-        let mut command = match installed("taskset").filter(|_| settings.pinned) {
+        let mut pinned = match installed("taskset").filter(|_| settings.pinned) {
             Some(taskset) => {
-                let mut command = Command::new(taskset);
-                command.args(["-c", CORE]).arg(program);
-                command
+                let mut pinned = Command::new(taskset);
+                pinned.args(["-c", CORE]).arg(command.get_program());
+                pinned
             }
-            None => Command::new(program),
+            None => Command::new(command.get_program()),
         };
-        let directory = tempfile::tempdir()?;
-        command.args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
-        command.current_dir(directory.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let environment = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        pinned.args(command.get_args()).env_clear().envs(environment).current_dir(directory.path());
+        pinned.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let started = Instant::now();
-        let mut child = command.spawn()?;
+        let mut child = pinned.spawn()?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let (line_tx, lines) = sync_channel(64);
         thread::spawn(move || {
@@ -76,7 +77,7 @@ impl Process {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self { child, lines, address: known.unwrap_or(nowhere), started, directory };
+        let mut process = Self { child, lines, address: known.unwrap_or(nowhere), started, _directory: directory };
         if known.is_none() {
             process.address = process.told_address()?;
         }
@@ -116,7 +117,11 @@ impl Process {
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
             sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
         }
-        if sum == 0 { Err("the kernel counts no run times (/proc/PID/schedstat)".into()) } else { Ok(Duration::from_nanos(sum)) }
+        if sum == 0 {
+            Err("the kernel counts no run times (/proc/PID/schedstat)".into())
+        } else {
+            Ok(Duration::from_nanos(sum))
+        }
     }
 
     /// Ticks it spent in user space and in the kernel. Sampled, so only their relation over a long time means something.
@@ -142,11 +147,6 @@ impl Process {
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
         self.child.try_wait().map(|status| status.is_some())
-    }
-
-    /// Its working directory.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
     }
 }
 

@@ -1,11 +1,13 @@
 //! How much is measured, and on which cores.
 
-use std::{env, thread, time::Duration};
+use std::{env, path::PathBuf, thread, time::Duration};
 
 use crate::process;
 
 /// How much is measured, and on which cores.
 pub(crate) struct Settings {
+    /// The program under test.
+    pub(crate) program: PathBuf,
     /// Streams that are fanned out to.
     pub(crate) clients: usize,
     /// A short run.
@@ -18,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) period: Duration,
     /// Whether the program under test has a core to itself.
     pub(crate) pinned: bool,
+    /// Cores that this process was given.
+    pub(crate) cores: usize,
 }
 
 /// The core of the program under test.
@@ -29,15 +33,19 @@ impl Settings {
         let clients: usize = env::var("CLIENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000).max(1);
         let quick = env::var("QUICK").is_ok_and(|text| !text.is_empty() && text != "0");
         let per_second = (40_000 / clients).clamp(1, 20) as u32;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         // Each client is a descriptor here, twice: one to tricast, one to the floor. Fewer than asked for will show.
         drop(rlimit::increase_nofile_limit(u64::MAX));
+        let program = env::var_os("PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_tricast").into());
         Self {
+            program: program.into(),
             clients,
             quick,
             repetitions: if quick { 3 } else { 5 },
             turn: Duration::from_secs(if quick { 1 } else { 3 }),
             period: Duration::from_secs(1) / per_second,
-            pinned: cores() > 1 && process::stay_on(&format!("1-{}", cores() - 1)),
+            pinned: cores > 1 && process::stay_on(&format!("1-{}", cores - 1)),
+            cores,
         }
     }
 
@@ -45,9 +53,4 @@ impl Settings {
     pub(crate) fn seconds(&self, quick: u64, full: u64) -> Duration {
         Duration::from_secs(if self.quick { quick } else { full })
     }
-}
-
-/// Cores of this machine that may be used.
-pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }

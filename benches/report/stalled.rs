@@ -1,6 +1,6 @@
 //! What is held on our side for a client that stopped reading.
 //!
-//! Of 100 clients 50 stop; values of 8 KB go on at 20 a second. Counted are the growth of the process and, of the
+//! Of 100 clients 50 stop; values of 8 kB go on at 20 a second. Counted are the growth of the process and, of the
 //! sockets of those who don't read, the bytes that the peer has not acknowledged (`tx_queue` in `/proc/net/tcp`) and
 //! the kernel's memory for them, with its own books (`w` of `ss -tm`, if `ss` is installed). What the peer's kernel
 //! took into its receive buffer is not ours. Beside it: the bare loop, whose sockets have the system's default buffers.
@@ -18,7 +18,7 @@ use crate::{
 
 const CLIENTS: usize = 100;
 const STALLED: usize = 50;
-const VALUE: usize = 8_192;
+const VALUE: usize = 8_000;
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// Figure 4.
@@ -40,19 +40,21 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         pusher.fan_out(&mut clients, PERIOD, long)?;
         let ours = Held::of(&server, &clients, grown)?;
         let due = (pusher.pushed - pushed) * (CLIENTS - STALLED) as u64;
-        let note = format!("{STALLED} of {CLIENTS} stalled; the others got {} of {due}", clients.deliveries - delivered);
+        let note =
+            format!("{STALLED} of {CLIENTS} stalled; the others got {} of {due}", clients.deliveries - delivered);
         let name = way.name();
         let row = |table: &mut Table, what: &str, ours, bare, target, note: &str| {
             let mut ratio = Ratio::default();
             ratio.add(ours, bare);
-            table.figures(&format!("{name} stalled: {what}"), "kB", &ratio, target, note);
+            table.line(&format!("{name} stalled: {what}"), "kB", &ratio, target, note);
         };
         row(table, "unacknowledged", ours.queued, bare.queued, "", &note);
         match (ours.kernel, bare.kernel) {
             (Some(ours), Some(bare)) => row(table, "kernel memory", ours, bare, "<= 64 kB", "with that below"),
             _ => table.left_out(&format!("{name} stalled: kernel memory"), "ss is not installed"),
         }
-        row(table, "process", ours.process, bare.process, "", "growth of resident memory");
+        let note = format!("growth of resident memory; beside {:.1} kB", bare.process);
+        table.single(&format!("{name} stalled: process"), "kB", ours.process, "", &note);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::settings::{Settings, cores};
+use crate::settings::Settings;
 
 /// The table, as far as it is printed.
 pub(crate) struct Table {
@@ -35,10 +35,10 @@ impl Ratio {
 
     /// Smallest, median, largest; each taken within a repetition. `None` where there is nothing to divide by.
     fn ratios(&self) -> Option<(f64, f64, f64)> {
-        let ratios = || self.pairs.iter().map(|(ours, beside)| ours / beside);
-        if !ratios().all(f64::is_finite) {
+        if self.pairs.iter().any(|(ours, beside)| *beside < ours * 1e-3) {
             return None;
         }
+        let ratios = || self.pairs.iter().map(|(ours, beside)| ours / beside);
         Some((ratios().fold(f64::MAX, f64::min), median(ratios()), ratios().fold(f64::MIN, f64::max)))
     }
 }
@@ -51,7 +51,7 @@ impl Table {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let place = if settings.pinned { "a core to itself" } else { "NOT pinned: ratios may be off" };
         println!("tricast {}, one worker, {place}", env!("CARGO_PKG_VERSION"));
-        println!("{} cores {cpu}, Linux {}, load {}", cores(), kernel.trim(), load());
+        println!("{} cores {cpu}, Linux {}, load {}", settings.cores, kernel.trim(), load());
         let per_second = 1.0 / settings.period.as_secs_f64();
         println!(
             "{} clients, {per_second:.0} pushes a second, {} repetitions{}\n",
@@ -61,16 +61,6 @@ impl Table {
         );
         row("figure", "tricast", "beside", "ratio", "min..max", "target", "");
         Self { begun: Instant::now() }
-    }
-
-    /// A figure whose ratio is what counts.
-    pub(crate) fn ratio(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
-        self.line(name, unit, ratio, target, note);
-    }
-
-    /// A figure that counts by itself; what is beside it is there to compare.
-    pub(crate) fn figures(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
-        self.line(name, unit, ratio, target, note);
     }
 
     /// A figure with nothing beside it.
@@ -88,7 +78,8 @@ impl Table {
         println!("\n{:.0} s, load now {}", self.begun.elapsed().as_secs_f64(), load());
     }
 
-    fn line(&self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
+    /// A figure with what was taken beside it.
+    pub(crate) fn line(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
         let (median, spread) = match ratio.ratios() {
             None => ("-".into(), String::new()),
             Some((_, median, _)) if ratio.pairs.len() == 1 => (format!("{median:.2}"), String::new()),
