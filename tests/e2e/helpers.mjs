@@ -99,12 +99,24 @@ class Server {
     this.url = `http://127.0.0.1:${port}/`;
   }
 
-  /** Pushes what `POST /api/metrics` takes: an object or an array. Answers `{accepted, cursor}`. */
-  async push(body) {
-    const text = typeof body === 'string' ? body : JSON.stringify(body);
-    const response = await fetch(`${this.url}api/metrics`, { method: 'POST', body: text });
+  /** Pushes what `POST /api/metrics` takes: an object or an array, or its text. Answers `{accepted, cursor}`. */
+  push(body) {
+    return this.#post('api/metrics', body, 202);
+  }
+
+  /** A new order. */
+  order(customerName) {
+    return this.#post('api/orders', { items: 2, total: 19.9, customerName }, 201);
+  }
+
+  async #post(path, body, status) {
+    const response = await fetch(this.url + path, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    });
     const answer = await response.json();
-    assert.equal(response.status, 202, JSON.stringify(answer));
+    assert.equal(response.status, status, JSON.stringify(answer));
     return answer;
   }
 

@@ -110,20 +110,14 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
   test('the dashboard lists an order as it is made, once, and goes on over another transport without a reload', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t);
-    const order = (customerName) =>
-      fetch(`${server.url}api/orders`, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ items: 2, total: 19.9, customerName }),
-      });
     await page.goto(`${server.url}?transport=ws`);
     await badge(page, 'live');
-    await order('Ada');
+    await server.order('Ada');
     await page.locator('#events li', { hasText: 'Ada' }).waitFor();
     for (const label of ['SSE', 'Long poll', 'Poll', 'WebSocket']) {
       await page.getByRole('link', { name: label, exact: true }).click();
       await page.locator('#badge[data-state=live] #badge-transport', { hasText: label }).waitFor();
-      await order(`after ${label}`);
+      await server.order(`after ${label}`);
       await page.locator('#events li', { hasText: `after ${label}` }).waitFor();
     }
     await tile(page, 'Orders', 'Today', /^5$/);

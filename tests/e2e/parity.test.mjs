@@ -43,12 +43,14 @@ describe('parity', TOGETHER, () => {
     await socket.subscribe(['deploys', 'alarms']);
     const stream = openEvents(t, `${server.url}events?channels=deploys,alarms`, ['released', 'rang']);
     const { cursor } = JSON.parse((await stream.next('connected')).data);
-    const events = PUSHED.map((data, index) =>
-      index % 2 === 0 ? `{"channel":"deploys","event":"released","data":${data}}` : `{"channel":"alarms","event":"rang","data":${data}}`,
-    );
+    const events = PUSHED.map((data, index) => {
+      const [channel, event] = index % 2 === 0 ? ['deploys', 'released'] : ['alarms', 'rang'];
+      return `{"channel":"${channel}","event":"${event}","data":${data}}`;
+    });
     await server.push(`[${events.join(',')}]`);
 
-    const heard = (await collect(socket.inbox, ({ type }) => type === 'event')).map((message) => [message.cursor, memberText(message.raw, 'data')]);
+    const messages = await collect(socket.inbox, ({ type }) => type === 'event');
+    const heard = messages.map(({ cursor, raw }) => [cursor, memberText(raw, 'data')]);
     const streamed = (await collect(stream.inbox, () => true)).map(({ id, data }) => [id, memberText(data, 'data')]);
     const { body } = await curl(`${server.url}api/metrics?channels=deploys,alarms&since=${cursor}`);
     const polled = body.slice(body.indexOf('"events":[')).split(/(?=\{"channel":)/).slice(1);
