@@ -134,13 +134,15 @@ impl Drop for StreamGuard {
 #[derive(Debug, Default)]
 pub struct RecentPollers {
     noted: HashMap<std::net::IpAddr, Instant>,
+    swept: Option<Instant>,
 }
 
 impl RecentPollers {
     /// Whether a poll from `address` should be noted now.
     pub fn is_due(&mut self, address: std::net::IpAddr) -> bool {
         let now = Instant::now();
-        if self.noted.len() > 1_024 {
+        if self.swept.is_none_or(|swept| now.duration_since(swept) >= NOTE_EVERY) {
+            self.swept = Some(now);
             self.noted.retain(|_, noted| now.duration_since(*noted) < NOTE_EVERY);
         }
         match self.noted.get_mut(&address) {

@@ -11,7 +11,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use jiff::tz::TimeZone;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing_actix_web::TracingLogger;
 
 mod listen;
@@ -35,7 +35,7 @@ use crate::{
     },
     orders::OrderService,
     presence::Presence,
-    shutdown::Shutdown,
+    shutdown::{Shutdown, random},
     sources::{self, Sources, own_http::OwnHttp},
 };
 
@@ -83,7 +83,11 @@ impl Application {
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
         let (log_writer, log) = Log::create(LogConfig { events: config.log.events, bytes: config.log.bytes.0 });
-        let limits = AggregatorConfig { max_channels: config.limits.max_channels, max_value: config.limits.max_body.0 };
+        let limits = AggregatorConfig {
+            max_channels: config.limits.max_channels,
+            max_value: config.limits.max_body.0,
+            max_snapshot: config.limits.max_snapshot.0,
+        };
         let (aggregator, handle) = Aggregator::new(log_writer, clock.clone(), limits);
         let orders = OrderService::new(handle.clone(), clock.clone(), zone.clone(), config.currency.clone());
         let shared = Shared {
@@ -103,6 +107,7 @@ impl Application {
             body: BodyConfig { max_bytes: config.limits.max_body.0, timeout: config.limits.body_timeout.0 },
             max_connection_age: config.max_connection_age.0,
             max_connections: config.limits.max_connections,
+            probe: format!("{:016x}{:016x}", random(), random()).into(),
             addresses: Arc::new(OnceLock::new()),
         };
         let sources = Sources {
@@ -151,8 +156,12 @@ impl Application {
         let result = match ended {
             Some(ended) => ended.unwrap_or_else(|error| Err(io::Error::other(error))),
             None => {
-                drain(&shared, drain_timeout).await;
-                handle.stop(true).await;
+                let deadline = Instant::now() + drain_timeout;
+                drain(&shared, deadline).await;
+                // The requests that still run have what is left of the time.
+                if tokio::time::timeout_at(deadline, handle.stop(true)).await.is_err() {
+                    handle.stop(false).await;
+                }
                 serving.await.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
         };
@@ -164,7 +173,7 @@ impl Application {
 }
 
 /// Tells every stream to go and waits until they are gone or the time is up.
-async fn drain(shared: &Shared, timeout: Duration) {
+async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
     shared.shutdown.start_draining();
@@ -173,7 +182,7 @@ async fn drain(shared: &Shared, timeout: Duration) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    if tokio::time::timeout(timeout, gone).await.is_err() {
+    if tokio::time::timeout_at(deadline, gone).await.is_err() {
         tracing::warn!(streams = shared.counters.streams(), "not all streams left in time");
     }
 }

@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.max_bad_messages", "Bad messages within a minute that close a WebSocket (4500); 0 means no limit."),
     s("limits.max_body", "Largest request body."),
     s("limits.max_channels", "Pushed channels of one tenant; 0 means no limit."),
+    s("limits.max_snapshot", "Bytes of pushed metrics in the snapshot, all together; 0 means no limit."),
     s("limits.header_timeout", "Longest time for a request's headers."),
     s("limits.body_timeout", "Longest time for a request's body."),
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),

@@ -160,6 +160,15 @@ impl Selector {
         )
     }
 
+    /// Whether it matches every channel that `other` matches, and more.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Below(_), Self::Exact(channel)) => self.matches(channel),
+            (Self::Below(wide), Self::Below(narrow)) => narrow.len() > wide.len() && narrow.starts_with(&**wide),
+            (Self::Exact(_), _) => false,
+        }
+    }
+
     /// How closely it names a channel; of two that match the same channel the larger one decides.
     pub fn closeness(&self) -> usize {
         match self {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -218,6 +219,27 @@ impl Log {
         states
     }
 
+    /// The newest values of the state channels below `prefix` that changed after `offset`, oldest first.
+    ///
+    /// Costs by the channels below the prefix or by those that changed, whichever a first look takes to be fewer.
+    pub fn states_below(&self, prefix: &str, offset: u64) -> Vec<Arc<Publication>> {
+        if offset > 0 {
+            return self.states_after(offset, |channel| channel.as_str().starts_with(prefix));
+        }
+        let inner = self.inner.read();
+        let below = inner.names.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let mut states: Vec<_> = below
+            .take_while(|channel| channel.as_str().starts_with(prefix))
+            .filter_map(|channel| match inner.channels.get(channel) {
+                Some(Entry::State(publication)) => Some(Arc::clone(publication)),
+                _ => None,
+            })
+            .collect();
+        drop(inner);
+        states.sort_by_key(|state| state.offset);
+        states
+    }
+
     /// The first offset after `offset` at which a state channel that `wanted` names stands.
     pub fn first_state_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
         self.inner.read().by_offset.range(offset + 1..).find(|(_, channel)| wanted(channel)).map(|(offset, _)| *offset)
@@ -313,6 +335,14 @@ impl Log {
         match selector {
             Selector::Exact(channel) => self.kind(channel).is_some(),
             Selector::Below(_) => self.inner.read().names.iter().any(|channel| selector.matches(channel)),
+        }
+    }
+
+    /// What the one channel of `selector` carries; `None` for an unknown one and for many.
+    pub fn kind_of(&self, selector: &Selector) -> Option<ChannelKind> {
+        match selector {
+            Selector::Exact(channel) => self.kind(channel),
+            Selector::Below(_) => None,
         }
     }
 

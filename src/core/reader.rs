@@ -9,7 +9,7 @@ use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    channel::{Channel, Selector},
+    channel::{Channel, ChannelKind, Selector},
     cohort::Member,
     hub::{Due, Hub},
     log::{Events, Log},
@@ -115,6 +115,8 @@ pub struct Reader {
     subscriptions: Vec<Option<Subscription>>,
     /// Events were given up to here, as far as a cursor was handed out.
     given: u64,
+    /// What `given` comes back to when a subscription that went back is through.
+    high: u64,
     order: CatchUp,
     /// A resume is not through yet: states are owed since this position.
     owed_since: Option<u64>,
@@ -155,6 +157,7 @@ impl Reader {
             hub: Rc::clone(hub),
             subscriptions: Vec::new(),
             given: 0,
+            high: 0,
             order,
             owed_since: None,
             due: Vec::new(),
@@ -240,13 +243,20 @@ impl Reader {
         let told = self.hub.log().knows_state(&selector);
         let topic = self.hub.join(&selector, member, interval, told);
         let versions = self.hub.latest(topic).1;
+        let kind = self.hub.log().kind_of(&selector);
         self.subscriptions[number] =
             Some(Subscription { selector, topic, interval, state, versions, not_before: None, events, paused: false });
         self.hub.mark(member, true, events < self.hub.seen());
+        if since.is_none() && kind != Some(ChannelKind::State) {
+            // Events before now are not asked for, and a state that last changed long ago must not lead back to them.
+            self.given = self.given.max(self.hub.seen());
+        }
         if let Some(since) = since {
-            // One that subscribes from an older cursor goes back to it: rather an event of another channel twice, after
-            // a cut in the middle of this replay, than one of this channel lost.
-            self.given = since.offset;
+            if self.given == 0 {
+                self.given = since.offset;
+            } else {
+                self.go_back(number);
+            }
             if since.offset < self.hub.seen() {
                 self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
             }
@@ -293,6 +303,10 @@ impl Reader {
         // While a resume takes several rounds, the states since its cursor are owed; an interval holds others back.
         // Each cursor says so, until they are given.
         let owed = if unfinished { self.owed_since } else { None };
+        events.unfinished = unfinished;
+        if !unfinished && events.events.is_empty() {
+            self.given = self.given.max(self.high);
+        }
         events.states_until = [owed, self.held(due)].into_iter().flatten().min();
         if catching_up && unfinished && self.order == CatchUp::EventsFirst {
             // The states wait until the events are through.
@@ -397,8 +411,10 @@ impl Reader {
 
     fn give_events(&mut self, events: &Given, before: u64, sink: &mut impl Sink, collected: &mut Collected) {
         while let Some(event) = events.peek().filter(|event| event.offset < before) {
-            // An event that a pause held back is older than what was given since: the cursor does not go back.
             self.given = self.given.max(event.offset);
+            if !events.unfinished && events.next.get() + 1 == events.events.len() {
+                self.given = self.given.max(self.high);
+            }
             self.give(event, self.given, events.states_until, sink, collected);
             events.next.set(events.next.get() + 1);
         }
@@ -433,9 +449,9 @@ impl Reader {
                 }
                 _ => subscription.state,
             },
-            Selector::Below(_) => {
-                let mine = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == number);
-                let found = self.hub.log().states_after(subscription.state, mine);
+            Selector::Below(prefix) => {
+                let mut found = self.hub.log().states_below(prefix, subscription.state);
+                found.retain(|state| self.deciding(&state.channel).is_some_and(|(decides, _)| decides == number));
                 let newest = found.iter().map(|state| state.offset).max();
                 states.extend(found);
                 newest.unwrap_or(subscription.state).max(subscription.state)
@@ -490,12 +506,35 @@ impl Reader {
                 self.hub.mark(member, true, subscription.events < self.hub.seen());
             }
         }
+        if !paused {
+            self.go_back(number);
+        }
         true
+    }
+
+    /// Lowers the cursor to before the first event that a subscription missed, until all it missed are given: rather an
+    /// event of another channel twice, after a cut in the middle of this replay, than one of this channel lost.
+    fn go_back(&mut self, number: usize) {
+        let Some(subscription) = self.get(number as u32) else { return };
+        let (events, seen) = (subscription.events, self.hub.seen());
+        let wanted = |channel: &Channel, offset| offset > events && subscription.selector.matches(channel);
+        let missed = self.hub.log().events_after(events, seen, 0, wanted).events;
+        if let Some(first) = missed.first() {
+            self.high = self.high.max(self.given);
+            self.given = self.given.min(first.offset - 1);
+        }
     }
 
     fn remove(&mut self, number: usize) -> Option<Subscription> {
         let subscription = self.subscriptions.get_mut(number)?.take()?;
         self.hub.part(subscription.topic, self.member(number));
+        // A wider subscription decides from now on: it has to give what this one held back.
+        for (number, wider) in self.subscriptions.iter_mut().enumerate() {
+            if let Some(wider) = wider.as_mut().filter(|wider| wider.selector.covers(&subscription.selector)) {
+                wider.state = wider.state.min(subscription.state);
+                self.hub.mark(Member { slot: self.slot, subscription: number as u32 }, true, false);
+            }
+        }
         Some(subscription)
     }
 
@@ -527,6 +566,8 @@ struct Given {
     events: Vec<Arc<Publication>>,
     next: std::cell::Cell<usize>,
     through: u64,
+    /// The budget ran out before all were read.
+    unfinished: bool,
     /// States were given up to here only; `None` when none is held back.
     states_until: Option<u64>,
 }

@@ -67,8 +67,11 @@ pub enum Refusal {
     /// The tenant has as many channels as it may.
     #[error("this tenant has {0} channels, which is the limit")]
     TooManyChannels(usize),
+    /// The snapshot, which every reader of it is sent whole, holds no more.
+    #[error("the pushed metrics are {0} bytes together, which is the limit of the snapshot")]
+    SnapshotFull(usize),
     /// The value is larger than a client would be sent.
-    #[error("the value of {channel:?} would be {bytes} bytes, the limit is {limit}")]
+    #[error("the value of {channel:?} could be {bytes} bytes, the limit is {limit}")]
     TooLarge {
         /// The channel.
         channel: Channel,

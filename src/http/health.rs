@@ -15,6 +15,9 @@ use tokio::{
 use super::{problem::Problem, state::State};
 use crate::{core::reading::Origin, protocol::SERVER_VERSION};
 
+/// Marks the server's own check of itself.
+pub const PROBE_HEADER: &str = "x-tricast-probe";
+
 /// How long a check may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -29,10 +32,9 @@ pub async fn live() -> HttpResponse {
 pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let draining = state.shutdown.is_draining();
-    let written = tokio::time::timeout(PATIENCE, state.aggregator.publish(Origin::Internal, Vec::new())).await;
+    let written = tokio::time::timeout(PATIENCE, state.aggregator.publish(Origin::Internal, Vec::new(), 0)).await;
     let aggregator = matches!(written, Ok(Ok(_)));
-    let websocket =
-        if draining { false } else { upgrades(state.addresses.get().and_then(|all| all.first().copied())).await };
+    let websocket = if draining { false } else { upgrades(&state).await };
     let ready = !draining && aggregator && websocket;
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -43,10 +45,11 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
 }
 
-/// Whether a WebSocket handshake with `address` is answered 101. Without a TCP address (only Unix sockets) there is
+/// Whether a WebSocket handshake with this very server is answered 101. Without a TCP address (only Unix sockets) there is
 /// nothing to try.
-async fn upgrades(address: Option<SocketAddr>) -> bool {
-    let Some(mut address) = address else { return true };
+async fn upgrades(state: &State) -> bool {
+    let Some(mut address) = state.addresses.get().and_then(|all| all.first().copied()) else { return true };
+    let probe = &state.probe;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -57,7 +60,7 @@ async fn upgrades(address: Option<SocketAddr>) -> bool {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dHJpY2FzdCByZWFkeXogPw==\r\n\r\n"
+             {PROBE_HEADER}: {probe}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dHJpY2FzdCByZWFkeXogPw==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
         let mut status = [0; 12];

@@ -1,6 +1,6 @@
 //! `GET /metrics`: the server's own numbers for Prometheus.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -18,19 +18,46 @@ use crate::{
     protocol::SERVER_VERSION,
 };
 
-/// Requests by route, method and status.
+type Counts = BTreeMap<(Cow<'static, str>, &'static str, u16), u64>;
+
+/// Requests by route, method and status: one table per worker, added up for the page.
 #[derive(Debug, Default)]
 pub struct Routes {
-    counts: Mutex<BTreeMap<(String, &'static str, u16), u64>>,
+    workers: Mutex<Vec<Arc<WorkerRoutes>>>,
+}
+
+/// The table of one worker; nobody else writes it.
+#[derive(Debug, Default)]
+pub struct WorkerRoutes {
+    counts: Mutex<Counts>,
 }
 
 impl Routes {
+    /// The table of a new worker.
+    pub fn worker(&self) -> Arc<WorkerRoutes> {
+        let worker = Arc::<WorkerRoutes>::default();
+        self.workers.lock().push(Arc::clone(&worker));
+        worker
+    }
+
+    fn sum(&self) -> Counts {
+        let mut sum = Counts::new();
+        for worker in &*self.workers.lock() {
+            for (key, count) in &*worker.counts.lock() {
+                *sum.entry(key.clone()).or_default() += count;
+            }
+        }
+        sum
+    }
+}
+
+impl WorkerRoutes {
     /// Counts one answer. The route is the pattern, not the path, so that there are as many as there are routes.
     pub fn count(&self, request: &HttpRequest, status: StatusCode) {
         // Looking the pattern up walks the routes; the path that is polled all day is its own pattern.
         let route = match request.path() {
-            "/api/metrics" => "/api/metrics".to_owned(),
-            _ => request.match_pattern().unwrap_or_else(|| "none".into()),
+            "/api/metrics" => Cow::Borrowed("/api/metrics"),
+            _ => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),
         };
         let method = match request.method().as_str() {
             "GET" => "GET",
@@ -96,13 +123,13 @@ fn write(shared: &Shared) -> String {
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
-    let routes = shared.routes.counts.lock().clone();
+    let routes = shared.routes.sum();
     let routes: Vec<_> =
         routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();
     let routes: Vec<_> = routes
         .iter()
         .map(|(route, method, status, count)| {
-            ([("route", route.as_str()), ("method", method), ("status", status.as_str())], *count)
+            ([("route", &***route), ("method", method), ("status", status.as_str())], *count)
         })
         .collect();
     let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));

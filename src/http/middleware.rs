@@ -73,7 +73,7 @@ pub async fn around(
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
     let status = response.status();
     state.own_http.count(started.elapsed().saturating_sub(held), status.is_server_error());
-    state.routes.count(response.request(), status);
+    state.worker_routes.count(response.request(), status);
     if status.as_u16() >= 400 {
         let request = response.request();
         tracing::info!(%id, method = %request.method(), path = request.path(), status = status.as_u16(), "refused");
@@ -178,9 +178,6 @@ fn from_response(response: &HttpResponse) -> Option<Problem> {
 }
 
 fn allow_origin(state: &State, origin: Origin, response: &mut ServiceResponse<BoxBody>) {
-    if origin == Origin::Absent {
-        return;
-    }
     let preflight = response.request().method() == Method::OPTIONS;
     let given = response.request().headers().get(header::ORIGIN).cloned();
     let headers = response.headers_mut();

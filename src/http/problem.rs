@@ -158,7 +158,7 @@ impl From<&Refusal> for Problem {
         match refusal {
             Refusal::BuiltIn(_) => Self::forbidden(detail),
             Refusal::OtherKind { .. } => Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail),
-            Refusal::TooManyChannels(_) => Self::too_many(detail, Duration::from_secs(60)),
+            Refusal::TooManyChannels(_) | Refusal::SnapshotFull(_) => Self::too_many(detail, Duration::from_secs(60)),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
         }
     }

@@ -34,13 +34,13 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     if !identity.may(Permission::WriteMetrics) {
         return Err(Problem::forbidden("this token may not write metrics"));
     }
-    let bytes = body::read(state.body, &request, &mut payload.into_inner()).await?;
-    let ndjson = is_ndjson(&request);
-    let batch = if bytes.len() > PARSE_ELSEWHERE {
-        let parsed = web::block(move || parse(&bytes, ndjson)).await;
+    let body = body::read(state.body, &request, &mut payload.into_inner()).await?;
+    let (ndjson, weight) = (is_ndjson(&request), body.len());
+    let batch = if weight > PARSE_ELSEWHERE {
+        let parsed = web::block(move || parse(&body, ndjson)).await;
         parsed.map_err(|_| Problem::internal("the parsing thread is gone"))??
     } else {
-        parse(&bytes, ndjson)?
+        parse(&body, ndjson)?
     };
     let Batch { lines, single } = batch;
 
@@ -55,7 +55,7 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
             Err(problem) => problems.push(Some(problem)),
         }
     }
-    let outcome = state.aggregator.publish(Origin::Pushed, readings).await;
+    let outcome = state.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome =
         outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
     let mut verdicts = outcome.verdicts.into_iter();

@@ -50,6 +50,8 @@ pub struct Shared {
     pub max_connection_age: Duration,
     /// Most streams open at once; 0 means no limit.
     pub max_connections: usize,
+    /// Known to this process alone: by it the server knows its own check of itself.
+    pub probe: Arc<str>,
     /// Where the server listens, for the check that it performs against itself.
     pub addresses: Arc<std::sync::OnceLock<Vec<std::net::SocketAddr>>>,
 }
@@ -59,6 +61,8 @@ pub struct State {
     shared: Shared,
     /// The worker's hub.
     pub hub: Rc<Hub>,
+    /// Requests by route on this worker.
+    pub worker_routes: Arc<super::metrics_page::WorkerRoutes>,
     pollers: RefCell<RecentPollers>,
     id_prefix: String,
     ids: Cell<u64>,
@@ -79,7 +83,8 @@ impl State {
         actix_web::rt::spawn(Rc::clone(&hub).run(shared.shutdown.watch()));
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
         let id_prefix = format!("{:010x}", random() >> 24);
-        Rc::new(Self { shared, hub, pollers: RefCell::default(), id_prefix, ids: Cell::new(0) })
+        let worker_routes = shared.routes.worker();
+        Rc::new(Self { shared, hub, worker_routes, pollers: RefCell::default(), id_prefix, ids: Cell::new(0) })
     }
 
     /// The state that serves `request`.
@@ -115,8 +120,14 @@ impl State {
         Ok(StreamSlot {
             counters: Arc::clone(&self.counters),
             transport,
-            _presence: self.presence.stream(&identity.counted_as),
+            _presence: Some(self.presence.stream(&identity.counted_as)),
         })
+    }
+
+    /// A place for the server's own check of itself: it counts as no user, and there is always one.
+    pub fn open_probe(&self, transport: Transport) -> StreamSlot {
+        self.counters.of(transport).connections.add(1);
+        StreamSlot { counters: Arc::clone(&self.counters), transport, _presence: None }
     }
 
     /// Notes that `address` polled.
@@ -137,7 +148,7 @@ impl State {
 pub struct StreamSlot {
     counters: Arc<Counters>,
     transport: Transport,
-    _presence: StreamGuard,
+    _presence: Option<StreamGuard>,
 }
 
 impl Drop for StreamSlot {

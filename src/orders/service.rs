@@ -187,7 +187,8 @@ impl OrderService {
         let (Ok(channel), Ok(event)) = (Channel::parse("orders"), EventName::parse(event)) else {
             return Err(OrderError::Invalid("an event's name"));
         };
-        let published = self.shared.aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }]);
+        let published =
+            self.shared.aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0);
         published.await.map(drop).map_err(|Stopped| OrderError::Stopped)
     }
 }

@@ -55,12 +55,11 @@ impl Sources {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                reading = host.recv() => {
-                    if let Some(host) = reading {
-                        self.counters.cpu_permille.set((host.cpu_usage * 10.0) as i64);
-                        if self.publish([("metrics.infrastructure", host.to_json())]).await.is_err() {
-                            return;
-                        }
+                // None for ever, where the host can't be measured.
+                Some(host) = host.recv() => {
+                    self.counters.cpu_permille.set((host.cpu_usage * 10.0) as i64);
+                    if self.publish([("metrics.infrastructure", host.to_json())]).await.is_err() {
+                        return;
                     }
                     continue;
                 }
@@ -98,7 +97,7 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
         let data = if let Value::Object(data) = value { data } else { Map::new() };
         Some(Reading::value(channel, data))
     };
-    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect()).await.map(drop)
+    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect(), 0).await.map(drop)
 }
 
 /// Seconds as ISO 8601 writes them: `PT8M30S`.

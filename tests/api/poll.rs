@@ -203,3 +203,22 @@ async fn users_are_counted_on_any_transport() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_long_poll_is_no_slow_request_and_a_readiness_check_no_user() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let tag = tag(&app.get("/api/metrics/metrics.a").await);
+    for _ in 0..3 {
+        ask(&app, "/api/metrics/metrics.a?wait=1", &[("if-none-match", &tag)]).await;
+        assert_eq!(app.get("/readyz").await.status(), 200);
+    }
+    until("the traffic to be counted", || async {
+        let api = app.get_json("/api/metrics").await["api"].clone();
+        (api["requests_per_second"].as_f64()? > 0.0).then_some(api)
+    })
+    .await;
+    let api = app.get_json("/api/metrics").await["api"].clone();
+    assert!(api["avg_response_time"].as_f64().unwrap() < 200.0, "{api}");
+    assert_eq!(app.counter("tricast_connections_opened_total{transport=\"websocket\"}").await, 0.0);
+}

@@ -261,3 +261,56 @@ async fn a_cursor_covers_a_state_that_an_interval_holds_back() {
     assert_eq!(polled["channels"]["metrics.slow"], json!({"n": 1}), "{cursor}");
     assert_eq!(polled["events"], json!([]), "{cursor}");
 }
+
+#[tokio::test]
+async fn a_stream_that_is_cut_right_after_the_greeting_is_given_the_states() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let greeting = app.events("?channels=metrics.a").await.next_of("connected").await;
+    let mut again = app.events_from("?channels=metrics.a", Some(&greeting.id)).await;
+    assert_eq!(again.next_of("metric").await.data()["data"], json!({"n": 1}));
+}
+
+#[tokio::test]
+async fn an_old_state_does_not_lead_back_to_old_events() {
+    let app = spawn_app_with(|config| config.log.events = 3);
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    for n in 1..=10 {
+        app.push_event("deploys", n).await;
+    }
+    let mut stream = app.events("?channels=metrics.a,deploys").await;
+    let state = stream.next_of("metric").await;
+    drop(stream);
+    let mut again = app.events_from("?channels=metrics.a,deploys", Some(&state.id)).await;
+    let connected = again.next().await.unwrap();
+    assert_eq!((connected.name.as_str(), &connected.data()["resume"]), ("connected", &json!("replayed")));
+    app.push_event("deploys", 11).await;
+    assert_eq!(again.next().await.unwrap().data()["data"], json!({"n": 11}), "and not one from before");
+}
+
+#[tokio::test]
+async fn a_304_does_not_hide_a_gap() {
+    let app = spawn_app();
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    let path = "/api/metrics?channels=metrics.a";
+    let tag = app.get(path).await.headers()["etag"].clone();
+    let lost = app.request(reqwest::Method::GET, &format!("{path}&since=otherlog:5")).header("if-none-match", tag);
+    let lost = lost.send().await.unwrap();
+    assert_eq!(lost.status(), 200);
+    assert_eq!(lost.json::<Value>().await.unwrap()["gap"], true);
+}
+
+#[tokio::test]
+async fn a_gap_of_an_old_cursor_is_told_once() {
+    let app = spawn_app_with(|config| config.log.events = 2);
+    let old = app.push_event("deploys", 0).await;
+    for n in 1..=5 {
+        app.push_event("deploys", n).await;
+    }
+    let mut stream = app.events_from("?channels=deploys", Some(&old)).await;
+    let mut names = Vec::new();
+    while names.last().is_none_or(|name| name != "happened") {
+        names.push(stream.next().await.unwrap().name);
+    }
+    assert_eq!(names, ["connected", "gap", "happened"]);
+}

@@ -291,3 +291,28 @@ async fn an_old_connection_is_sent_away() {
     assert_eq!((code, &before.last().unwrap()["reason"]), (1001, &json!("CONNECTION_AGE")));
     assert!(soon("the end of TCP", socket.stream.next()).await.is_none());
 }
+
+#[tokio::test]
+async fn a_refusal_that_was_understood_is_no_bad_message() {
+    let app = spawn_app_with(|config| config.limits.max_bad_messages = 2);
+    let mut socket = app.websocket().await;
+    for _ in 0..5 {
+        let error = socket.ask(json!({"type": "unsubscribe", "channel": "nope"}), "error").await;
+        assert_eq!(error["code"], "RESOURCE_NOT_FOUND");
+    }
+    socket.ask(json!({"type": "ping"}), "pong").await;
+}
+
+#[tokio::test]
+async fn a_wider_subscription_takes_over_what_a_closer_one_held_back() {
+    let app = spawn_app();
+    app.push_value("shop.a", json!({"n": 1})).await;
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["shop.*"]).await;
+    assert_eq!(socket.next().await["data"], json!({"n": 1}));
+    socket.ask(json!({"type": "subscribe", "channel": "shop.a", "interval": "1h"}), "subscribed").await;
+    assert_eq!(socket.next().await["data"], json!({"n": 1}));
+    app.push_value("shop.a", json!({"n": 2})).await;
+    socket.ask(json!({"type": "unsubscribe", "channel": "shop.a"}), "unsubscribed").await;
+    assert_eq!(socket.next().await["data"], json!({"n": 2}));
+}

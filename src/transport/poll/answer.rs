@@ -132,7 +132,9 @@ impl Found {
         let time = newest.unwrap_or_else(|| log.snapshot().timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = Position::new(log.epoch().clone(), self.cursor);
-        let body = format!(r#"{value}{gap},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));
+        // A gap belongs to the tag: a 304 must not hide it.
+        let value = format!("{value}{gap}");
+        let body = format!(r#"{value},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));
         debug_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
         let modified = if self.since { None } else { newest };
         let mut representation = Representation::new(body, value.as_bytes(), modified);

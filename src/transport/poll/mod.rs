@@ -10,7 +10,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse,
     http::{StatusCode, header},
     web,
 };
@@ -36,6 +36,7 @@ use crate::{
     http::{
         access,
         etag::{self, Verdict},
+        middleware::Held,
         problem::Problem,
         state::State,
     },
@@ -71,12 +72,14 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
         && !wait.is_zero()
     {
         let deadline = Instant::now() + wait;
+        let (first, began) = (representation.tag.clone(), Instant::now());
         representation = hold(&state, &identity, request, &question, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
-            // `*` matches whatever there is, but a change is what was waited for.
-            Verdict::NotModified if waited_for_any_change(request) && Instant::now() < deadline => Verdict::Modified,
+            // `*` matches whatever there is, and a date whatever changed in its second: a change was waited for.
+            Verdict::NotModified if representation.tag != first => Verdict::Modified,
             verdict => verdict,
         };
+        request.extensions_mut().insert(Held(began.elapsed()));
     }
     let counters = state.counters.of(Transport::Poll);
     if verdict == Verdict::NotModified {
@@ -84,17 +87,13 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     } else {
         counters.deliveries.inc();
     }
-    Ok(respond(request, &question, &representation, verdict))
+    Ok(respond(state.clock.now(), request, &question, &representation, verdict).await)
 }
 
 /// Whether the asker has all there is, so that a wait makes sense.
 fn is_current(question: &Question, verdict: Verdict, representation: &Representation) -> bool {
     verdict == Verdict::NotModified
         || (verdict == Verdict::Unconditional && question.since.is_some() && representation.empty)
-}
-
-fn waited_for_any_change(request: &HttpRequest) -> bool {
-    request.headers().get(header::IF_NONE_MATCH).is_some_and(|field| field.as_bytes().trim_ascii() == b"*")
 }
 
 /// Waits until the representation is another one, or `deadline`, or the server drains.
@@ -124,18 +123,15 @@ async fn hold(
         if now >= deadline || state.hub.is_draining() || (changed && now >= not_before) {
             return Ok(representation);
         }
-        if changed {
-            tokio::time::sleep_until(not_before).await;
-        } else {
-            reader.changed(deadline).await;
-        }
+        reader.changed(if changed { not_before } else { deadline }).await;
     }
 }
 
-fn respond(
+async fn respond(
+    now: jiff::Timestamp,
     request: &HttpRequest,
     question: &Question,
-    representation: &Representation,
+    representation: &Arc<Representation>,
     verdict: Verdict,
 ) -> HttpResponse {
     let status = if verdict == Verdict::NotModified { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
@@ -144,7 +140,8 @@ fn respond(
         .insert_header((header::ETAG, representation.tag.clone()))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::VARY, VARY));
-    if let Some(modified) = representation.modified {
+    // While its second runs, the value may change once more and have the same date (RFC 9110, section 8.8.2.1).
+    if let Some(modified) = representation.modified.filter(|modified| now.as_second() > modified.as_second()) {
         response.insert_header((header::LAST_MODIFIED, etag::http_date(modified)));
     }
     if let (Some(wait), true) = (question.wait, question.preferred) {
@@ -158,7 +155,7 @@ fn respond(
         return response.body(representation.to_text());
     }
     response.insert_header((header::CONTENT_TYPE, "application/json"));
-    let (body, coding) = representation.coded(request.headers().get(header::ACCEPT_ENCODING));
+    let (body, coding) = representation.coded_for(request.headers().get(header::ACCEPT_ENCODING)).await;
     if let Some(coding) = coding {
         response.insert_header((header::CONTENT_ENCODING, coding));
     }

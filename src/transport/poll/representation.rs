@@ -1,6 +1,9 @@
 //! What a poll answers: the body with its tag, made once per version and shared.
 
-use std::{fmt::Write, sync::OnceLock};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+};
 
 use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
@@ -11,6 +14,9 @@ use crate::{
     core::publication::Publication,
     http::{encoding, etag},
 };
+
+/// Compressing more than this would keep a worker busy for more than a millisecond.
+const COMPRESS_ELSEWHERE: usize = 64 * 1024;
 
 /// One answer, before the request's preconditions are looked at.
 #[derive(Debug)]
@@ -55,8 +61,21 @@ impl Representation {
         Self::new(body, &state.data, Some(state.timestamp))
     }
 
-    /// The body in the coding the client likes best, with that coding's name.
-    pub(super) fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
+    /// The body in the coding the client likes best, with that coding's name. A large body is compressed away from the
+    /// worker.
+    pub(super) async fn coded_for(
+        self: &Arc<Self>,
+        accept_encoding: Option<&HeaderValue>,
+    ) -> (Bytes, Option<&'static str>) {
+        if self.body.len() <= COMPRESS_ELSEWHERE {
+            return self.coded(accept_encoding);
+        }
+        let (this, accepted) = (Arc::clone(self), accept_encoding.cloned());
+        let coded = actix_web::web::block(move || this.coded(accepted.as_ref())).await;
+        coded.unwrap_or_else(|_| (self.body.clone(), None))
+    }
+
+    fn coded(&self, accept_encoding: Option<&HeaderValue>) -> (Bytes, Option<&'static str>) {
         let coding = encoding::choose(accept_encoding, self.body.len());
         let coded = match coding {
             Some("br") => self.brotli.get_or_init(|| encoding::compress("br", &self.body)),

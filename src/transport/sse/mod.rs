@@ -38,7 +38,7 @@ use crate::{
         channel::{ChannelKind, Selector},
         interval::parse_interval,
         position::Position,
-        reader::{CatchUp, Reader, Resume, resume},
+        reader::{CatchUp, Reader, ResetReason, Resume, resume},
     },
     counters::Transport,
     http::{access, channels, problem::Problem, route, state::State},
@@ -139,7 +139,12 @@ fn stream(
 fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Option<&(Resume, Position)>) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
-    let cursor = resumed.map_or_else(|| state.log.position(), |(_, position)| position.clone());
+    let cursor = match resumed {
+        Some((Resume::Replay(_), position)) => position.clone(),
+        // No state was given yet: whoever is cut right after this has to be given them.
+        Some((Resume::Reset(_), position)) => Position { state: 0, ..position.clone() },
+        None => Position { state: 0, ..state.log.position() },
+    };
     let id: Option<&dyn Display> = Some(&cursor);
     let (outcome, reason) = match resumed {
         None => (None, None),
@@ -149,9 +154,12 @@ fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Opti
             (Some(if selectors.iter().all(states) { "snapshot" } else { "replayed" }), None)
         }
         Some((Resume::Reset(reason), _)) => {
-            let channels: Vec<String> = selectors.iter().map(Selector::to_string).collect();
-            let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": reason.as_str()});
-            event::write_json(&mut out, id, "gap", &gap);
+            // For one that is too old the reader itself tells the gap, with the channels that lost something.
+            if *reason != ResetReason::TooOld {
+                let channels: Vec<String> = selectors.iter().map(Selector::to_string).collect();
+                let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": reason.as_str()});
+                event::write_json(&mut out, id, "gap", &gap);
+            }
             (Some("reset"), Some(reason.as_str()))
         }
     };

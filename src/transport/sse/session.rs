@@ -41,6 +41,10 @@ pub(super) struct Session {
     next_comment: Instant,
     next_ping: Instant,
     retire_at: Option<Instant>,
+    /// Events are left for the next write.
+    more: bool,
+    /// The end has come, and what was due is told.
+    told_last: bool,
     ended: bool,
     _slot: StreamSlot,
 }
@@ -61,6 +65,8 @@ impl Session {
             next_comment: now + config.comment_interval,
             next_ping: now + config.ping_interval,
             retire_at: state.retire_after().map(|age| now + age),
+            more: false,
+            told_last: false,
             ended: false,
             config,
             state,
@@ -75,11 +81,15 @@ impl Session {
         self.reader.set_waker(cx.waker());
         let now = Instant::now();
         self.keep_alive(now);
-        // What was accepted before the end is still told: nobody could ask for it later.
-        if let Some(bytes) = self.tell() {
+        let draining = self.state.hub.is_draining();
+        let last = draining || self.retire_at.is_some_and(|at| now >= at);
+        // What was accepted before the end is still told, for nobody could ask for it later: one last time.
+        let told = if self.told_last { None } else { self.tell() };
+        self.told_last = last && !self.more;
+        if let Some(bytes) = told {
             return Poll::Ready(Some(bytes));
         }
-        if self.state.hub.is_draining() {
+        if draining {
             self.say_bye("SERVER_MAINTENANCE");
         } else if self.retire_at.is_some_and(|at| now >= at) {
             self.say_bye("CONNECTION_AGE");
@@ -127,6 +137,7 @@ impl Session {
             counters.conflations.add(collected.conflated);
         }
         counters.gaps.add(collected.gaps as u64);
+        self.more = collected.more;
         blocks.finish()
     }
 }

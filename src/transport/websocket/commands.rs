@@ -12,6 +12,9 @@ use crate::{
     protocol::{error::Code, message::RequestId},
 };
 
+/// Most channels in one message: each is answered by a line.
+const MAX_NAMES: usize = 1_000;
+
 /// Longest `requestId`, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -164,6 +167,9 @@ fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
 fn entries(fields: &Map<String, Value>) -> Result<Vec<&Value>, String> {
     match (fields.get("channels"), fields.get("channel")) {
         (Some(Value::Array(list)), None) if list.is_empty() => Err("\"channels\" is empty".into()),
+        (Some(Value::Array(list)), None) if list.len() > MAX_NAMES => {
+            Err(format!("\"channels\" names more than {MAX_NAMES} channels"))
+        }
         (Some(Value::Array(list)), None) => Ok(list.iter().collect()),
         (None, Some(one @ Value::String(_))) => Ok(vec![one]),
         (Some(_), Some(_)) => Err("write \"channels\" or \"channel\", not both".into()),
@@ -193,7 +199,7 @@ fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, String> {
                 },
                 _ => return Err("each of \"channels\" is a name or {\"name\", \"interval\"}".to_owned()),
             };
-            let interval = match interval {
+            let interval = match interval.or(fields.get("interval")) {
                 None | Some(Value::Null) => Ok(Duration::ZERO),
                 Some(Value::String(text)) => parse_interval(text),
                 Some(other) => parse_interval(&other.to_string()),

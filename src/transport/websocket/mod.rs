@@ -28,7 +28,7 @@ pub use config::WebSocketConfig;
 
 use crate::{
     counters::Transport,
-    http::{access, problem::Problem, route, state::State},
+    http::{access, health::PROBE_HEADER, problem::Problem, route, state::State},
     protocol::SUBPROTOCOL,
 };
 
@@ -53,7 +53,11 @@ async fn open(
     access::check_origin(&state, &request)?;
     let mut response = handshake(&request).await?;
     let identity = access::identify(&state, &request)?;
-    let slot = state.open_stream(Transport::WebSocket, &identity)?;
+    let probe = request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.probe.as_bytes());
+    let slot = match probe {
+        true => state.open_probe(Transport::WebSocket),
+        false => state.open_stream(Transport::WebSocket, &identity)?,
+    };
     let compress = config.compression
         && request
             .headers()

@@ -57,6 +57,9 @@ const MAX_ANSWERS: usize = 64 * 1024;
 /// Messages handled before the worker's other tasks get their turn.
 const MESSAGES_AT_ONCE: usize = 32;
 
+/// What our ping frames carry, so that a pong that nobody asked for is not taken for an answer.
+const PING_PAYLOAD: &[u8] = b"tricast";
+
 /// How long the peer has to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,10 @@ pub(super) struct Session {
     /// When the connection is old enough to be sent away.
     retire_at: Option<Instant>,
     closing: Option<Closing>,
+    /// Events are left for the next write.
+    more: bool,
+    /// The server drains, and what was due is told.
+    told_last: bool,
     _slot: StreamSlot,
 }
 
@@ -87,8 +94,10 @@ struct Heartbeat {
     timeout: Duration,
     next_ping: Instant,
     last_seen: Instant,
-    /// Time and text of our last ping message.
-    pinged: Option<(Instant, String)>,
+    /// Time and text of our ping message that is not answered.
+    message_sent: Option<(Instant, String)>,
+    /// Time of our ping frame that is not answered.
+    frame_sent: Option<Instant>,
     latency: Option<Duration>,
 }
 
@@ -126,12 +135,15 @@ impl Session {
                 timeout: config.heartbeat_timeout,
                 next_ping: now + config.heartbeat_interval,
                 last_seen: now,
-                pinged: None,
+                message_sent: None,
+                frame_sent: None,
                 latency: None,
             },
             bad_messages: BadMessages { since: now, count: 0 },
             retire_at: state.retire_after().map(|age| now + age),
             closing: None,
+            more: false,
+            told_last: false,
             config,
             identity,
             payload,
@@ -155,11 +167,14 @@ impl Session {
         self.hear(cx);
         self.keep_time();
         if self.closing.is_none() {
-            // What was accepted before the end is still told: nobody could ask for it later.
-            if let Some(bytes) = self.tell() {
+            // What was accepted before the end is still told, for nobody could ask for it later: one last time.
+            let last = self.state.hub.is_draining();
+            let told = if self.told_last { None } else { self.tell() };
+            self.told_last = last && !self.more;
+            if let Some(bytes) = told {
                 return Poll::Ready(Some(bytes));
             }
-            if self.state.hub.is_draining() {
+            if last {
                 self.send_away("SERVER_MAINTENANCE", "the server is going away, come back");
             }
         }
@@ -231,8 +246,10 @@ impl Session {
             },
             Incoming::Binary(_) => self.close(CloseReason::Unsupported),
             Incoming::Ping(payload) => frame::write(&mut self.out, frame::PONG, false, &payload),
-            Incoming::Pong(_) => {
-                if let Some((sent, _)) = &self.heartbeat.pinged {
+            Incoming::Pong(payload) => {
+                if payload == PING_PAYLOAD
+                    && let Some(sent) = self.heartbeat.frame_sent.take()
+                {
                     self.heartbeat.latency = Some(sent.elapsed());
                 }
             }
@@ -269,8 +286,8 @@ impl Session {
                 self.say(&ServerMessage::Pong { request_id, latency, timestamp });
             }
             Command::Pong(timestamp) => {
-                if let Some((sent, text)) = &self.heartbeat.pinged
-                    && timestamp.as_ref() == Some(text)
+                if let Some((sent, _)) =
+                    self.heartbeat.message_sent.take_if(|(_, text)| timestamp.as_ref() == Some(text))
                 {
                     self.heartbeat.latency = Some(sent.elapsed());
                 }
@@ -295,8 +312,10 @@ impl Session {
 
     fn subscribe(&mut self, request_id: Option<RequestId>, channels: Vec<Wanted>, since: Option<String>) {
         let limit = self.config.max_subscriptions;
-        let selectors: Vec<Selector> =
-            channels.iter().filter_map(|w| w.parsed.as_ref().ok().map(|(selector, _)| selector.clone())).collect();
+        // More than a connection may have are denied anyway.
+        let most = if limit > 0 { limit } else { usize::MAX };
+        let parsed = channels.iter().filter_map(|w| w.parsed.as_ref().ok());
+        let selectors: Vec<Selector> = parsed.map(|(selector, _)| selector.clone()).take(most).collect();
         let resumed = since.map(|cursor| resume(&self.state.log, &cursor, &selectors));
         let from: Option<&Position> = resumed.as_ref().map(|(_, position)| position);
         let mut lines = Vec::with_capacity(channels.len());
@@ -407,6 +426,10 @@ impl Session {
         self.state.counters.bad_messages.inc();
         let Rejection { request_id, code, message } = rejection;
         self.say(&ServerMessage::Error { request_id, code, message: &message, details: None });
+        if code != Code::InvalidMessage {
+            // Understood, and refused: that is no bad message.
+            return;
+        }
         let limit = self.config.max_bad_messages;
         let bad = &mut self.bad_messages;
         if bad.since.elapsed() > Duration::from_secs(60) {
@@ -422,7 +445,10 @@ impl Session {
     fn keep_time(&mut self) {
         let now = Instant::now();
         match self.closing {
-            Some(Closing::Sent { until }) if now >= until => self.closing = Some(Closing::Done),
+            Some(Closing::Sent { until }) if now >= until => {
+                self.closing = Some(Closing::Done);
+                return;
+            }
             Some(_) => return,
             None => {}
         }
@@ -435,9 +461,10 @@ impl Session {
         if now >= self.heartbeat.next_ping {
             self.heartbeat.next_ping = now + self.heartbeat.interval;
             let timestamp = self.now();
-            self.heartbeat.pinged = Some((now, timestamp.clone()));
+            self.heartbeat.message_sent = Some((now, timestamp.clone()));
+            self.heartbeat.frame_sent = Some(now);
             self.say(&ServerMessage::Ping { timestamp, server_load: self.state.counters.load() });
-            frame::write(&mut self.out, frame::PING, false, b"tricast");
+            frame::write(&mut self.out, frame::PING, false, PING_PAYLOAD);
         }
     }
 
@@ -467,6 +494,7 @@ impl Session {
             counters.conflations.add(collected.conflated);
         }
         counters.gaps.add(collected.gaps as u64);
+        self.more = collected.more;
         frames.finish()
     }
 
