@@ -2,7 +2,8 @@
 //!
 //! One poll at a time on a kept connection, every 2.7 ms, which is in step with nothing. Time counts from when the poll
 //! was due, if the one before was not answered by then: a server that stalls delays those behind it too. The poller
-//! shares its cores with the clients who read, so the same polls are timed without pushes, and then with them.
+//! shares its cores with the clients who read, so the same polls are timed without pushes, and then with them. A time
+//! is worth something on a calm machine only: a neighbour who compiles adds hundreds of milliseconds, in both columns.
 
 use std::{
     net::SocketAddr,

@@ -2,7 +2,8 @@
 //!
 //! 64 kept connections, each with one request under way, from a loop of our own (not `wrk`: this one checks each
 //! status, and never sleeps, so that no answer pays for waking it). Two kinds: one channel with its tag, and the
-//! snapshot with `*`, since its tag changes every second.
+//! snapshot with `*`, since its tag changes every second. The rate falls with what neighbours take of the core, the
+//! CPU time does not: where the two disagree, believe the latter.
 
 use std::{
     fs,
