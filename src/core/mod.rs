@@ -21,4 +21,5 @@ pub mod position;
 pub mod publication;
 pub mod reader;
 pub mod reading;
+pub mod resume;
 pub mod snapshot;

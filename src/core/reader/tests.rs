@@ -10,7 +10,8 @@ use tokio::{sync::watch, task::LocalSet};
 use super::*;
 use crate::core::{
     channel::EventName,
-    log::{Change, LogConfig, LogWriter},
+    log::{Change, Log, LogConfig, LogWriter},
+    resume::{Resume, resume},
 };
 
 /// Two event channels and two states; the second state belongs to the snapshot as well.

@@ -11,7 +11,7 @@ use crate::{
         interval::parse_interval,
         log::Log,
         position::{CursorError, Position},
-        reader::{Resume, resume},
+        resume::{Resume, resume},
     },
     http::{channels, problem::Problem},
 };

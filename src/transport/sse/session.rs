@@ -5,7 +5,6 @@ use std::{
     fmt::Display,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,16 +15,11 @@ use tokio::time::Instant;
 
 use super::{config::SseConfig, event};
 use crate::{
-    core::{
-        channel::Channel,
-        clock::rfc3339,
-        position::Position,
-        publication::Publication,
-        reader::{Reader, Sink},
-    },
-    counters::{Latency, Transport},
+    core::{channel::Channel, clock::rfc3339, position::Position, publication::Publication, reader::Reader},
+    counters::Transport,
     http::state::{State, StreamSlot},
     shutdown::reconnect_after,
+    transport::outbox::{Format, Told, tell},
 };
 
 /// Events written at a time; more follow in the next write.
@@ -125,63 +119,26 @@ impl Session {
 
     fn tell(&mut self) -> Option<Bytes> {
         let counters = self.state.counters.of(Transport::Sse);
-        let mut blocks = Blocks {
-            only: None,
-            out: std::mem::take(&mut self.out),
-            now: std::time::Instant::now(),
-            latency: &counters.delivery_latency,
-        };
-        let collected = self.reader.collect(BUDGET, &mut blocks);
-        counters.deliveries.add(collected.delivered as u64);
-        if collected.conflated > 0 {
-            counters.conflations.add(collected.conflated);
-        }
-        counters.gaps.add(collected.gaps as u64);
-        self.more = collected.more;
-        blocks.finish()
+        let waiting = std::mem::take(&mut self.out).into_bytes();
+        let Told { bytes, more } = tell(&mut self.reader, BUDGET, waiting, counters, &Blocks);
+        self.more = more;
+        bytes
     }
 }
 
-/// Collects blocks into one write. A single shared block is passed on without a copy.
-struct Blocks<'a> {
-    only: Option<Bytes>,
-    out: String,
-    now: std::time::Instant,
-    latency: &'a Latency,
-}
+/// Blocks of the stream.
+struct Blocks;
 
-impl Blocks<'_> {
-    fn spill(&mut self) {
-        if let Some(only) = self.only.take() {
-            self.out.push_str(&String::from_utf8_lossy(&only));
-        }
+impl Format for Blocks {
+    fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes {
+        event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display))
     }
 
-    fn finish(self) -> Option<Bytes> {
-        match self.only {
-            Some(only) => Some(only),
-            None if self.out.is_empty() => None,
-            None => Some(self.out.into()),
-        }
-    }
-}
-
-impl Sink for Blocks<'_> {
-    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
-        self.latency.observe(self.now.saturating_duration_since(publication.made), 1);
-        let block = event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display));
-        if self.only.is_none() && self.out.is_empty() {
-            self.only = Some(block);
-        } else {
-            self.spill();
-            self.out.push_str(&String::from_utf8_lossy(&block));
-        }
-    }
-
-    fn gap(&mut self, channels: &[Channel], cursor: Position) {
-        self.spill();
+    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes {
         let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": "too_old"});
-        event::write_json(&mut self.out, Some(&cursor), "gap", &gap);
+        let mut out = String::new();
+        event::write_json(&mut out, Some(cursor), "gap", &gap);
+        out.into()
     }
 }
 

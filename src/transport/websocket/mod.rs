@@ -22,6 +22,7 @@ mod commands;
 mod config;
 mod deflate;
 pub mod frame;
+mod heartbeat;
 mod session;
 
 pub use config::WebSocketConfig;

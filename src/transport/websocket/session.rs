@@ -8,7 +8,6 @@ use std::{
     convert::Infallible,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,8 +22,9 @@ use tokio::time::Instant;
 
 use super::{
     commands::{self, Command, Message, Rejection, Wanted},
-    config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT, WebSocketConfig},
+    config::WebSocketConfig,
     frame::{self, Decoder, Incoming},
+    heartbeat::{Heartbeat, PING_PAYLOAD},
 };
 use crate::{
     auth::{self, Identity},
@@ -34,7 +34,8 @@ use crate::{
         interval::format_interval,
         position::Position,
         publication::Publication,
-        reader::{CatchUp, Reader, Resume, Sink, resume},
+        reader::{CatchUp, Reader},
+        resume::{Resume, resume},
     },
     counters::Transport,
     http::state::{State, StreamSlot},
@@ -42,10 +43,11 @@ use crate::{
         SERVER_VERSION,
         close::CloseReason,
         error::Code,
-        message::{self, RequestId, ServerMessage, Settings, SubscribedChannel},
+        message::{self, RequestId, ServerMessage, SubscribedChannel},
         slot,
     },
     shutdown::reconnect_after,
+    transport::outbox::{Format, Told, tell},
 };
 
 /// Events written at a time; more follow in the next write.
@@ -56,9 +58,6 @@ const MAX_ANSWERS: usize = 64 * 1024;
 
 /// Messages handled before the worker's other tasks get their turn.
 const MESSAGES_AT_ONCE: usize = 32;
-
-/// What our ping frames carry, so that a pong that nobody asked for is not taken for an answer.
-const PING_PAYLOAD: &[u8] = b"tricast";
 
 /// How long the peer has to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -87,18 +86,6 @@ pub(super) struct Session {
     /// The server drains, and what was due is told.
     told_last: bool,
     _slot: StreamSlot,
-}
-
-struct Heartbeat {
-    interval: Duration,
-    timeout: Duration,
-    next_ping: Instant,
-    last_seen: Instant,
-    /// Time and text of our ping message that is not answered.
-    message_sent: Option<(Instant, String)>,
-    /// Time of our ping frame that is not answered.
-    frame_sent: Option<Instant>,
-    latency: Option<Duration>,
 }
 
 struct BadMessages {
@@ -130,15 +117,7 @@ impl Session {
             reader,
             out: Vec::new(),
             compress,
-            heartbeat: Heartbeat {
-                interval: config.heartbeat_interval,
-                timeout: config.heartbeat_timeout,
-                next_ping: now + config.heartbeat_interval,
-                last_seen: now,
-                message_sent: None,
-                frame_sent: None,
-                latency: None,
-            },
+            heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
             bad_messages: BadMessages { since: now, count: 0 },
             retire_at: state.retire_after().map(|age| now + age),
             closing: None,
@@ -201,7 +180,7 @@ impl Session {
                 }
                 Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
                     Poll::Ready(Some(Ok(bytes))) => {
-                        self.heartbeat.last_seen = Instant::now();
+                        self.heartbeat.seen();
                         self.decoder.feed(&bytes);
                     }
                     Poll::Ready(Some(Err(_)) | None) => {
@@ -246,13 +225,7 @@ impl Session {
             },
             Incoming::Binary(_) => self.close(CloseReason::Unsupported),
             Incoming::Ping(payload) => frame::write(&mut self.out, frame::PONG, false, &payload),
-            Incoming::Pong(payload) => {
-                if payload == PING_PAYLOAD
-                    && let Some(sent) = self.heartbeat.frame_sent.take()
-                {
-                    self.heartbeat.latency = Some(sent.elapsed());
-                }
-            }
+            Incoming::Pong(payload) => self.heartbeat.pong_frame(&payload),
             Incoming::Close(reason) => {
                 let code = reason.map_or(CloseReason::Normal.code(), |(code, _)| code);
                 frame::write_close(&mut self.out, code, "");
@@ -281,18 +254,15 @@ impl Session {
                 }
             }
             Command::Ping => {
-                let latency = self.heartbeat.latency.map(|latency| (latency.as_secs_f64() * 1e5).round() / 100.0);
+                let latency = self.heartbeat.latency_ms();
                 let timestamp = self.now();
                 self.say(&ServerMessage::Pong { request_id, latency, timestamp });
             }
-            Command::Pong(timestamp) => {
-                if let Some((sent, _)) =
-                    self.heartbeat.message_sent.take_if(|(_, text)| timestamp.as_ref() == Some(text))
-                {
-                    self.heartbeat.latency = Some(sent.elapsed());
-                }
+            Command::Pong(timestamp) => self.heartbeat.pong_message(timestamp.as_ref()),
+            Command::Configure { interval, timeout } => {
+                let settings = self.heartbeat.configure(interval, timeout);
+                self.say(&ServerMessage::Configured { request_id, settings });
             }
-            Command::Configure { interval, timeout } => self.configure(request_id, interval, timeout),
             Command::Disconnect => {
                 self.say(&ServerMessage::Disconnecting {
                     reason: "CLIENT_REQUEST",
@@ -394,19 +364,6 @@ impl Session {
         }
     }
 
-    fn configure(&mut self, request_id: Option<RequestId>, interval: Option<Duration>, timeout: Option<Duration>) {
-        let heartbeat = &mut self.heartbeat;
-        let interval = interval.unwrap_or(heartbeat.interval).clamp(HEARTBEAT_INTERVAL.0, HEARTBEAT_INTERVAL.1);
-        let timeout =
-            timeout.unwrap_or(heartbeat.timeout).clamp(HEARTBEAT_TIMEOUT.0, HEARTBEAT_TIMEOUT.1).max(interval * 2);
-        heartbeat.interval = interval;
-        heartbeat.timeout = timeout;
-        heartbeat.next_ping = Instant::now() + interval;
-        let settings =
-            Settings { heartbeat_interval: interval.as_millis() as u64, heartbeat_timeout: timeout.as_millis() as u64 };
-        self.say(&ServerMessage::Configured { request_id, settings });
-    }
-
     fn request(
         &mut self,
         request_id: Option<RequestId>,
@@ -452,17 +409,14 @@ impl Session {
             Some(_) => return,
             None => {}
         }
-        if now >= self.heartbeat.last_seen + self.heartbeat.timeout {
+        if self.heartbeat.is_lost(now) {
             return self.close(CloseReason::HeartbeatLost);
         }
         if self.retire_at.is_some_and(|at| now >= at) {
             return self.send_away("CONNECTION_AGE", "this connection is old enough, open a new one");
         }
-        if now >= self.heartbeat.next_ping {
-            self.heartbeat.next_ping = now + self.heartbeat.interval;
-            let timestamp = self.now();
-            self.heartbeat.message_sent = Some((now, timestamp.clone()));
-            self.heartbeat.frame_sent = Some(now);
+        let clock = &self.state.clock;
+        if let Some(timestamp) = self.heartbeat.ping(now, || rfc3339(clock.now())) {
             self.say(&ServerMessage::Ping { timestamp, server_load: self.state.counters.load() });
             frame::write(&mut self.out, frame::PING, false, PING_PAYLOAD);
         }
@@ -472,7 +426,7 @@ impl Session {
         match self.closing {
             Some(Closing::Sent { until }) => until,
             _ => {
-                let heartbeat = self.heartbeat.next_ping.min(self.heartbeat.last_seen + self.heartbeat.timeout);
+                let heartbeat = self.heartbeat.deadline();
                 self.retire_at.map_or(heartbeat, |at| at.min(heartbeat))
             }
         }
@@ -480,22 +434,11 @@ impl Session {
 
     /// Everything that is due, in one piece, behind the answers that wait.
     fn tell(&mut self) -> Option<Bytes> {
-        let mut frames = Frames {
-            only: None,
-            out: std::mem::take(&mut self.out),
-            compress: self.compress,
-            now: std::time::Instant::now(),
-            latency: &self.state.counters.of(Transport::WebSocket).delivery_latency,
-        };
-        let collected = self.reader.collect(BUDGET, &mut frames);
         let counters = self.state.counters.of(Transport::WebSocket);
-        counters.deliveries.add(collected.delivered as u64);
-        if collected.conflated > 0 {
-            counters.conflations.add(collected.conflated);
-        }
-        counters.gaps.add(collected.gaps as u64);
-        self.more = collected.more;
-        frames.finish()
+        let format = Frames { compress: self.compress };
+        let Told { bytes, more } = tell(&mut self.reader, BUDGET, std::mem::take(&mut self.out), counters, &format);
+        self.more = more;
+        bytes
     }
 
     fn send_away(&mut self, reason: &str, message: &str) {
@@ -520,58 +463,26 @@ impl Session {
     }
 }
 
-/// Collects frames into one write. A single shared frame is passed on without a copy.
-struct Frames<'a> {
-    only: Option<Bytes>,
-    out: Vec<u8>,
+/// Frames, compressed where that was negotiated.
+struct Frames {
     compress: bool,
-    now: std::time::Instant,
-    latency: &'a crate::counters::Latency,
 }
 
-impl Frames<'_> {
-    fn push(&mut self, frame: Bytes) {
-        if self.only.is_none() && self.out.is_empty() {
-            self.only = Some(frame);
-        } else {
-            self.spill();
-            self.out.extend_from_slice(&frame);
-        }
-    }
-
-    fn spill(&mut self) {
-        if let Some(only) = self.only.take() {
-            self.out.extend_from_slice(&only);
-        }
-    }
-
-    fn finish(self) -> Option<Bytes> {
-        match self.only {
-            Some(only) => Some(only),
-            None if self.out.is_empty() => None,
-            None => Some(self.out.into()),
-        }
-    }
-}
-
-impl Sink for Frames<'_> {
-    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
-        self.latency.observe(self.now.saturating_duration_since(publication.made), 1);
-        let frame = match (cursor, self.compress) {
-            (Some(cursor), compress) => frame::text(&message::publication(publication, cursor), compress),
-            (None, compress) => {
+impl Format for Frames {
+    fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes {
+        let compress = self.compress;
+        match cursor {
+            Some(cursor) => frame::text(&message::publication(publication, cursor), compress),
+            None => {
                 let slot = if compress { slot::WEBSOCKET_DEFLATED } else { slot::WEBSOCKET };
                 publication.encoded(slot, |p| frame::text(&message::publication(p, p.own_cursor()), compress)).clone()
             }
-        };
-        self.push(frame);
+        }
     }
 
-    fn gap(&mut self, channels: &[Channel], cursor: Position) {
-        self.spill();
+    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes {
         let channels = channels.iter().map(Channel::as_str).collect();
-        let gap = ServerMessage::Gap { channels, cursor: cursor.to_string() };
-        frame::write_text(&mut self.out, &gap.to_json(), self.compress);
+        frame::text(&ServerMessage::Gap { channels, cursor: cursor.to_string() }.to_json(), self.compress)
     }
 }
 

@@ -1,0 +1,99 @@
+//! The heartbeat of one WebSocket: when to ping, when it is lost, and the round trip that was measured.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT};
+use crate::protocol::message::Settings;
+
+/// What our ping frames carry, so that a pong that nobody asked for is not taken for an answer.
+pub(super) const PING_PAYLOAD: &[u8] = b"tricast";
+
+/// The heartbeat of one connection.
+pub(super) struct Heartbeat {
+    interval: Duration,
+    timeout: Duration,
+    next_ping: Instant,
+    last_seen: Instant,
+    /// Time and text of our ping message that is not answered.
+    message_sent: Option<(Instant, String)>,
+    /// Time of our ping frame that is not answered.
+    frame_sent: Option<Instant>,
+    latency: Option<Duration>,
+}
+
+impl Heartbeat {
+    pub(super) fn new(interval: Duration, timeout: Duration, now: Instant) -> Self {
+        Self {
+            interval,
+            timeout,
+            next_ping: now + interval,
+            last_seen: now,
+            message_sent: None,
+            frame_sent: None,
+            latency: None,
+        }
+    }
+
+    /// The client sent something: it lives.
+    pub(super) fn seen(&mut self) {
+        self.last_seen = Instant::now();
+    }
+
+    /// Changes what is asked for, within bounds, and answers what is in force.
+    pub(super) fn configure(&mut self, interval: Option<Duration>, timeout: Option<Duration>) -> Settings {
+        let interval = interval.unwrap_or(self.interval).clamp(HEARTBEAT_INTERVAL.0, HEARTBEAT_INTERVAL.1);
+        let timeout = timeout.unwrap_or(self.timeout).clamp(HEARTBEAT_TIMEOUT.0, HEARTBEAT_TIMEOUT.1);
+        self.interval = interval;
+        self.timeout = timeout.max(interval * 2);
+        self.next_ping = Instant::now() + interval;
+        Settings {
+            heartbeat_interval: self.interval.as_millis() as u64,
+            heartbeat_timeout: self.timeout.as_millis() as u64,
+        }
+    }
+
+    /// Whether nothing was heard for too long.
+    pub(super) fn is_lost(&self, now: Instant) -> bool {
+        now >= self.last_seen + self.timeout
+    }
+
+    /// Whether a ping is due; then it is taken as sent at `now` with the text `timestamp()`.
+    pub(super) fn ping(&mut self, now: Instant, timestamp: impl FnOnce() -> String) -> Option<String> {
+        if now < self.next_ping {
+            return None;
+        }
+        let timestamp = timestamp();
+        self.next_ping = now + self.interval;
+        self.message_sent = Some((now, timestamp.clone()));
+        self.frame_sent = Some(now);
+        Some(timestamp)
+    }
+
+    /// A pong frame came.
+    pub(super) fn pong_frame(&mut self, payload: &[u8]) {
+        if payload == PING_PAYLOAD
+            && let Some(sent) = self.frame_sent.take()
+        {
+            self.latency = Some(sent.elapsed());
+        }
+    }
+
+    /// A pong message came.
+    pub(super) fn pong_message(&mut self, timestamp: Option<&String>) {
+        if let Some((sent, _)) = self.message_sent.take_if(|(_, text)| timestamp == Some(text)) {
+            self.latency = Some(sent.elapsed());
+        }
+    }
+
+    /// The last round trip in milliseconds, with two decimals.
+    pub(super) fn latency_ms(&self) -> Option<f64> {
+        self.latency.map(|latency| (latency.as_secs_f64() * 1e5).round() / 100.0)
+    }
+
+    /// When it has something to do next.
+    pub(super) fn deadline(&self) -> Instant {
+        self.next_ping.min(self.last_seen + self.timeout)
+    }
+}
