@@ -11,6 +11,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use jiff::tz::TimeZone;
+use serde_json::json;
 use tokio::{sync::oneshot, time::Instant};
 use tracing_actix_web::TracingLogger;
 
@@ -176,6 +177,8 @@ impl Application {
 async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
+    // Those who follow `system` are told as they are told of everything else; the writer may be gone already.
+    drop(sources::announce(&shared.aggregator, "maintenance", json!({"reason": "SERVER_MAINTENANCE"})).await);
     shared.shutdown.start_draining();
     let gone = async {
         while shared.counters.streams() > 0 {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     core::{
         aggregator::{AggregatorHandle, Stopped},
-        channel::Channel,
+        channel::{Channel, EventName},
         clock::Clock,
         reading::{Origin, Reading},
     },
@@ -98,6 +98,16 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
         Some(Reading::value(channel, data))
     };
     aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect(), 0).await.map(drop)
+}
+
+/// Publishes an event of the channel `system`.
+///
+/// # Errors
+/// [`Stopped`] when the server is going away.
+pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
+    let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
+    let data = if let Value::Object(data) = details { data } else { Map::new() };
+    aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0).await.map(drop)
 }
 
 /// Seconds as ISO 8601 writes them: `PT8M30S`.

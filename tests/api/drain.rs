@@ -82,6 +82,21 @@ async fn a_held_poll_is_answered_and_new_streams_are_refused() {
 }
 
 #[tokio::test]
+async fn those_who_follow_system_are_told_of_the_maintenance() {
+    let mut app = spawn_app();
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["system"]).await;
+    let mut stream = app.events("?channels=system").await;
+    stream.next_of("connected").await;
+    app.begin_stop();
+    assert_eq!(socket.next_of("event").await["event"], "maintenance");
+    assert_eq!(stream.next_of("system").await.data()["event"], "maintenance");
+    assert_eq!(socket.closed().await.0, 1001);
+    drop(stream);
+    app.stopped().await;
+}
+
+#[tokio::test]
 async fn what_was_accepted_before_the_stop_is_in_the_log() {
     let mut app = spawn_app();
     let mut stream = app.events("?channels=deploys").await;
