@@ -60,7 +60,10 @@ export function start(t, command, args, { lastWord = 'SIGKILL', ...options } = {
     stream.setEncoding('utf8').on('data', (text) => (child.output += text));
   }
   child.ended = new Promise((resolve) => {
-    child.on('error', (error) => resolve({ code: null, signal: null, error }));
+    child.on('error', (error) => {
+      child.output += error;
+      resolve({ code: null, signal: null, error });
+    });
     child.on('exit', (code, signal) => resolve({ code, signal }));
   });
   const kill = () => child.kill(lastWord);
@@ -85,7 +88,9 @@ export async function startServer(t, { port = 0, flags = [], env = {} } = {}) {
     env: { ...clean, ...env },
   });
   const greeting = () => /dashboard +http:\/\/127\.0\.0\.1:(\d+)\//.exec(child.output);
-  await until(() => greeting() !== null || child.exitCode !== null, 'the greeting', () => child.output);
+  let ended = false;
+  child.ended.then(() => (ended = true));
+  await until(() => ended || greeting() !== null, 'the greeting', () => child.output);
   assert.ok(greeting() !== null, `the server did not start: ${child.output}`);
   const server = new Server(child, Number(greeting()[1]));
   atEnd(t, () => (child.exitCode === null && child.signalCode === null ? server.stop() : undefined));
