@@ -42,10 +42,11 @@ pub struct Sources {
 impl Sources {
     /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
     pub async fn run(self) {
-        // Until a store reports, its numbers are not known; that is not zero.
-        let unknown =
-            json!({"connections": null, "queries_per_second": null, "slow_queries": null, "cache_hit_ratio": null});
-        if self.publish([("metrics.database", unknown)]).await.is_err() {
+        // Until they are measured, numbers are not known; that is not zero.
+        let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
+        let database = unknown(&["connections", "queries_per_second", "slow_queries", "cache_hit_ratio"]);
+        let host = unknown(&["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"]);
+        if self.publish([("metrics.database", database), ("metrics.infrastructure", host)]).await.is_err() {
             return;
         }
         let mut host = host::start();
