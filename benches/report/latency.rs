@@ -3,7 +3,7 @@
 //! One poll at a time on a kept connection, every 2.7 ms, which is in step with nothing. Time counts from when the poll
 //! was due, if the one before was not answered by then: a server that stalls delays those behind it too. The poller
 //! shares its cores with the clients who read, so the same polls are timed without pushes, and then with them. A time
-//! is worth something on a calm machine only: a neighbour who compiles adds hundreds of milliseconds, in both columns.
+//! is worth something on a calm machine only: a neighbour who compiles adds hundreds of milliseconds. How long the server's threads waited for their core tells.
 
 use std::{
     net::SocketAddr,
@@ -32,11 +32,19 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         clients.read_for(Duration::from_millis(500))?;
         let long = settings.seconds(2, 6);
         let quiet = beside(server.address, || clients.read_for(long))?;
+        let (cpu, waited) = (server.cpu()?, server.waited()?);
         let busy = beside(server.address, || pusher.fan_out(&mut clients, settings.period, long))?;
+        let (cpu, waited) = (server.cpu()? - cpu, server.waited()? - waited);
         for (name, part, target) in [("p50", 0.5, ""), ("p99", 0.99, "<= 15 ms")] {
             let mut ratio = Ratio::default();
             ratio.add(at(&busy, part), at(&quiet, part));
-            let note = format!("{} polls, longest {:.1} ms; beside: no pushes", busy.len(), at(&busy, 1.0));
+            let note = format!(
+                "{} polls, longest {:.0} ms; ran {:.0} ms and waited {:.0} ms for the core; beside: no pushes",
+                busy.len(),
+                at(&busy, 1.0),
+                cpu.as_secs_f64() * 1e3,
+                waited.as_secs_f64() * 1e3
+            );
             table.line(&format!("poll {name}, {} fan-out", way.name()), "ms", &ratio, target, &note);
         }
     }

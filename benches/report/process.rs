@@ -111,17 +111,23 @@ impl Process {
 
     /// Run time of all its threads so far.
     pub(crate) fn cpu(&self) -> Outcome<Duration> {
+        let cpu = self.schedule(0)?;
+        if cpu.is_zero() { Err("the kernel counts no run times (/proc/PID/schedstat)".into()) } else { Ok(cpu) }
+    }
+
+    /// Time that its threads were ready to run and something else had the core, a neighbour or one another.
+    pub(crate) fn waited(&self) -> Outcome<Duration> {
+        self.schedule(1)
+    }
+
+    fn schedule(&self, field: usize) -> Outcome<Duration> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             // A thread may end in between.
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+            sum += text.split_whitespace().nth(field).and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
         }
-        if sum == 0 {
-            Err("the kernel counts no run times (/proc/PID/schedstat)".into())
-        } else {
-            Ok(Duration::from_nanos(sum))
-        }
+        Ok(Duration::from_nanos(sum))
     }
 
     /// Ticks it spent in user space and in the kernel. Sampled, so only their relation over a long time means something.
