@@ -178,7 +178,7 @@ async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
     // Those who follow `system` are told as they are told of everything else; the writer may be gone already.
-    drop(sources::announce(&shared.aggregator, "maintenance", json!({"reason": "SERVER_MAINTENANCE"})).await);
+    let _ = sources::announce(&shared.aggregator, "maintenance", json!({"reason": "SERVER_MAINTENANCE"})).await;
     shared.shutdown.start_draining();
     let gone = async {
         while shared.counters.streams() > 0 {
