@@ -34,7 +34,7 @@ struct Cohort {
 }
 
 /// A new member joins the cohort that may be told within this part of its interval after its own first chance, so
-/// that there are at most this many phases of one interval.
+/// that those who join within one interval make about this many cohorts; the next change after it makes them one.
 const PHASES: u32 = 32;
 
 impl Cohorts {

@@ -133,7 +133,7 @@ impl Hub {
         self.inner.borrow().topics.len()
     }
 
-    /// Follows the log until `drain` turns true and every reader has left.
+    /// Follows the log for as long as the worker runs; readers hear of `drain` turning true.
     pub async fn run(self: Rc<Self>, mut drain: watch::Receiver<bool>) {
         let mut changed = self.log.watch();
         loop {
