@@ -1,6 +1,6 @@
 //! The identity behind a request.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::core::channel::Selector;
 
@@ -25,16 +25,20 @@ pub struct Identity {
     /// Owner of the data that is seen. `default` with authentication off.
     pub tenant: &'static str,
     /// The user, as others may see it.
-    pub user: String,
-    /// What the user is counted by; for anonymous readers their address.
-    pub counted_as: String,
+    pub user: Cow<'static, str>,
+    /// Where an anonymous reader comes from.
+    address: Option<IpAddr>,
 }
 
 impl Identity {
     /// Somebody without a token, on a server that asks for none.
     pub fn anonymous(address: Option<IpAddr>) -> Self {
-        let counted_as = address.map_or_else(|| "local".into(), |address| address.to_string());
-        Self { tenant: "default", user: "anonymous".into(), counted_as }
+        Self { tenant: "default", user: Cow::Borrowed("anonymous"), address }
+    }
+
+    /// What the user is counted by; for anonymous readers their address.
+    pub fn counted_as(&self) -> String {
+        self.address.map_or_else(|| "local".into(), |address| address.to_string())
     }
 
     /// Whether this is allowed.
@@ -46,8 +50,8 @@ impl Identity {
 
 /// What reading a channel, or everything below a prefix, takes; `None` if anybody may.
 pub fn reading(selector: &Selector) -> Option<Permission> {
-    let name = selector.to_string();
-    match name.as_str() {
+    let Selector::Exact(channel) = selector else { return Some(Permission::ReadMetrics) };
+    match channel.as_str() {
         "system" => None,
         "orders" | "metrics.orders" | "metrics.revenue" => Some(Permission::ReadOrders),
         "alerts" => Some(Permission::ReadAlerts),

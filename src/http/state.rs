@@ -120,7 +120,7 @@ impl State {
         Ok(StreamSlot {
             counters: Arc::clone(&self.counters),
             transport,
-            _presence: Some(self.presence.stream(&identity.counted_as)),
+            _presence: Some(self.presence.stream(&identity.counted_as())),
         })
     }
 
@@ -133,7 +133,7 @@ impl State {
     /// Notes that `address` polled.
     pub fn note_poll(&self, identity: &Identity, address: Option<IpAddr>) {
         if address.is_none_or(|address| self.pollers.borrow_mut().is_due(address)) {
-            self.presence.poll(&identity.counted_as);
+            self.presence.poll(&identity.counted_as());
         }
     }
 

@@ -141,8 +141,9 @@ async fn respond(
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::VARY, VARY));
     // While its second runs, the value may change once more and have the same date (RFC 9110, section 8.8.2.1).
-    if let Some(modified) = representation.modified.filter(|modified| now.as_second() > modified.as_second()) {
-        response.insert_header((header::LAST_MODIFIED, etag::http_date(modified)));
+    let settled = representation.modified.is_some_and(|modified| now.as_second() > modified.as_second());
+    if let (Some(date), true) = (&representation.last_modified, settled) {
+        response.insert_header((header::LAST_MODIFIED, date.clone()));
     }
     if let (Some(wait), true) = (question.wait, question.preferred) {
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));

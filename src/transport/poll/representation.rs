@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use actix_web::http::header::HeaderValue;
+use actix_web::http::header::{HeaderValue, TryIntoHeaderValue};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -25,6 +25,8 @@ pub(super) struct Representation {
     pub body: Bytes,
     /// Weak, of the value without cursor and time.
     pub tag: HeaderValue,
+    /// `modified` as a header.
+    pub(super) last_modified: Option<HeaderValue>,
     /// When the value last changed; `None` for an answer that depends on the asker's cursor.
     pub modified: Option<Timestamp>,
     /// It holds nothing newer than the asker's cursor.
@@ -37,7 +39,16 @@ impl Representation {
     /// An answer of `body`, whose tag is that of `value`.
     pub(super) fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
         let tag = etag::tag(value);
-        Self { body: body.into(), tag, modified, empty: false, gzip: OnceLock::new(), brotli: OnceLock::new() }
+        let last_modified = modified.and_then(|modified| etag::http_date(modified).try_into_value().ok());
+        Self {
+            body: body.into(),
+            tag,
+            last_modified,
+            modified,
+            empty: false,
+            gzip: OnceLock::new(),
+            brotli: OnceLock::new(),
+        }
     }
 
     /// The snapshot: its sections, with cursor and time.

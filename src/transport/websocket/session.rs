@@ -148,7 +148,7 @@ impl Session {
         if self.closing.is_none() {
             // What was accepted before the end is still told, for nobody could ask for it later: one last time.
             let last = self.state.hub.is_draining();
-            let told = if self.told_last { None } else { self.tell() };
+            let told = if self.told_last || !self.reader.has_due() { None } else { self.tell() };
             self.told_last = last && !self.more;
             if let Some(bytes) = told {
                 return Poll::Ready(Some(bytes));
