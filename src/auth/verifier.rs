@@ -1,0 +1,172 @@
+//! The verifier of tokens.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::{
+    cache::fingerprint,
+    claims::{Expected, Verified},
+    crypto,
+    error::{KeyError, TokenError},
+    identity::Identity,
+    key::{Key, KeySet, of_pem, read_file},
+    token::Token,
+};
+use crate::core::clock::Clock;
+
+/// What tokens are verified with. At least one of the first four has to be there; all that are count.
+#[derive(Clone)]
+pub struct AuthConfig {
+    /// Secret of HS256, at least 32 bytes.
+    pub secret: Option<Vec<u8>>,
+    /// Public keys in PEM: RSA, EC (P-256, P-384), Ed25519.
+    pub public_key_file: Option<PathBuf>,
+    /// A JWK Set (RFC 7517) in a file.
+    pub jwks_file: Option<PathBuf>,
+    /// A JWK Set behind a URL: https, or http on this machine.
+    pub jwks_url: Option<String>,
+    /// What `iss` has to be; `None`: not looked at.
+    pub issuer: Option<String>,
+    /// What `aud` has to name; `None`: not looked at.
+    pub audience: Option<String>,
+    /// How far the issuer's clock may differ; default 5 s, as machines that run NTP differ by far less.
+    pub leeway: Duration,
+    /// How often the URL is asked again; default 5 minutes.
+    pub jwks_refresh: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(5),
+            jwks_refresh: Duration::from_secs(300),
+        }
+    }
+}
+
+impl fmt::Debug for AuthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthConfig")
+    }
+}
+
+/// Verifies tokens. Cheap to clone; all clones share keys and cache.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keys: ArcSwap<KeySet>,
+    expected: Expected,
+    clock: Clock,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifier(generation {})", self.generation())
+    }
+}
+
+impl Verifier {
+    /// Reads the keys of secret and files. A URL is first asked by [`Self::run`].
+    ///
+    /// # Errors
+    /// [`KeyError`]: names the setting and the file, never what is in it.
+    pub fn open(config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
+        crypto::install();
+        let mut keys = Vec::new();
+        if let Some(secret) = &config.secret {
+            keys.push(Arc::new(Key::of_secret(secret).ok_or(KeyError::ShortSecret)?));
+        }
+        if let Some(file) = config.public_key_file {
+            let setting = "auth.public_key_file";
+            let found = of_pem(&read_file(setting, &file)?);
+            let found = found.map_err(|problem| KeyError::Unusable { setting, file, problem })?;
+            keys.extend(found.into_iter().map(Arc::new));
+        }
+        let fetched = config.jwks_url.is_some();
+        if keys.is_empty() && !fetched {
+            return Err(KeyError::NoKeys);
+        }
+        let keys = KeySet { generation: 1, keys, awaited: fetched, fetched, ..KeySet::default() };
+        let expected = Expected { issuer: config.issuer, audience: config.audience, leeway: config.leeway };
+        Ok(Self { inner: Arc::new(Inner { keys: ArcSwap::from_pointee(keys), expected, clock }) })
+    }
+
+    /// Keeps the keys fresh until `shutdown` turns true or its sender is gone.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        // Its sender is gone: the end as well.
+        let _ = shutdown.wait_for(|over| *over).await;
+    }
+
+    /// Verifies a token with the keys that are there; no I/O. A token that was verified before costs a hash and a
+    /// look-up; whether it has expired is checked each time.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify(&self, token: &str) -> Result<Identity, TokenError> {
+        let Inner { keys, expected, clock } = &*self.inner;
+        let parsed = Token::parse(token)?;
+        let keys = keys.load();
+        let fingerprint = fingerprint(token);
+        if let Some(known) = keys.cache.get(&fingerprint, clock.now()) {
+            return known;
+        }
+        keys.verify(&parsed)?;
+        let verified = Verified::read(&parsed.payload()?, expected)?;
+        let identity = verified.at(clock.now())?;
+        keys.cache.keep(fingerprint, verified);
+        Ok(identity)
+    }
+
+    /// Like [`Self::verify`]; when the token names a key that is not known, waits up to 2 s for the URL to be asked
+    /// once more, and tries again. All callers together ask at most once in 10 s.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn verify_fetching(&self, token: &str) -> Result<Identity, TokenError> {
+        self.verify(token)
+    }
+
+    /// Grows when the keys change: a stream that notes it can have its token verified anew.
+    pub fn generation(&self) -> u64 {
+        self.inner.keys.load().generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::mint::{SigningKey, sign},
+        *,
+    };
+
+    #[test]
+    fn a_token_of_the_secret_is_accepted() {
+        let secret = b"0123456789abcdef0123456789abcdef".to_vec();
+        let key = SigningKey::of_secret(&secret).unwrap();
+        let config = AuthConfig { secret: Some(secret), ..AuthConfig::default() };
+        let verifier = Verifier::open(config, Clock::system()).unwrap();
+        let claims =
+            json!({"sub": "ada", "tenantId": "acme", "scope": "read:metrics openid", "exp": 4_000_000_000_u64});
+        let token = sign(json!({}), &claims, &key).unwrap();
+        for _ in 0..2 {
+            let ada = verifier.verify(&token).unwrap();
+            assert_eq!((ada.tenant.as_str(), &*ada.user), ("acme", "ada"));
+            assert_eq!(ada.permissions.names().collect::<Vec<_>>(), ["read:metrics"]);
+        }
+        let claims = json!({"sub": "ada", "exp": 1});
+        assert_eq!(verifier.verify(&sign(json!({}), &claims, &key).unwrap()), Err(TokenError::Expired));
+    }
+}
