@@ -43,14 +43,17 @@ pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 impl<'a> Token<'a> {
+    /// Refuses what is too long, before anything is computed.
+    pub(super) fn check_length(token: &str) -> Result<(), TokenError> {
+        if token.len() > MAX_LENGTH { Err(TokenError::Malformed) } else { Ok(()) }
+    }
+
     /// Takes a token apart.
     ///
     /// # Errors
     /// [`TokenError::Malformed`], [`TokenError::BadAlgorithm`] and, for a `kid` that can't be one, `UnknownKey`.
     pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > MAX_LENGTH {
-            return Err(TokenError::Malformed);
-        }
+        Self::check_length(token)?;
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
         // Five parts are encrypted ones (JWE).
