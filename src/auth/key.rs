@@ -1,43 +1,35 @@
-//! Keys, each of which knows what it may be used for; and the set of them that is in force.
+//! Keys, each of which knows what it may be used for, and where they are read from: a secret, or a file in PEM.
 
 use std::{
     fs::File,
     io::{self, Read},
     path::Path,
-    sync::Arc,
 };
 
 use jsonwebtoken::{
     Algorithm,
     Algorithm::{ES256, ES384, EdDSA, HS256, PS256, PS384, PS512, RS256, RS384, RS512},
-    AlgorithmFamily, DecodingKey, DecodingKeyKind,
+    DecodingKey, DecodingKeyKind,
 };
 
-use super::{
-    cache::Cache,
-    error::{KeyError, TokenError},
-    token::Token,
-};
+use super::{error::KeyError, token::Token};
 
 /// Shortest secret, bytes: as long as the hash (RFC 7518, section 3.2).
-pub(super) const MIN_SECRET: usize = 32;
+pub const MIN_SECRET: usize = 32;
 
 /// Shortest RSA modulus, bytes: 2,048 bits (RFC 7518, section 3.3).
-const MIN_MODULUS: usize = 256;
+pub(super) const MIN_MODULUS: usize = 256;
 
 /// Largest file of keys, bytes.
 const MAX_FILE: u64 = 1 << 20;
-
-/// Signatures that are checked for one token that names no key: what one bad token can cost.
-const MAX_TRIES: usize = 8;
 
 /// One key.
 #[derive(Debug)]
 pub(super) struct Key {
     /// Its `kid`. A key of a file without names answers for any `kid`.
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// What it may be used for; taken from the key, never from a token.
-    algorithms: &'static [Algorithm],
+    pub(super) algorithms: &'static [Algorithm],
     material: DecodingKey,
 }
 
@@ -57,11 +49,12 @@ impl Key {
         (secret.len() >= MIN_SECRET).then(|| Self::new(None, &[HS256], DecodingKey::from_secret(secret)))
     }
 
-    fn new(id: Option<String>, algorithms: &'static [Algorithm], material: DecodingKey) -> Self {
+    pub(super) fn new(id: Option<String>, algorithms: &'static [Algorithm], material: DecodingKey) -> Self {
         Self { id, algorithms, material }
     }
 
-    fn verifies(&self, token: &Token<'_>) -> bool {
+    /// Whether the signature is this key's, by the algorithm the token names. Ask only for one of [`Self::algorithms`].
+    pub(super) fn verifies(&self, token: &Token<'_>) -> bool {
         jsonwebtoken::crypto::verify(token.signature, token.message, &self.material, token.algorithm).unwrap_or(false)
     }
 }
@@ -125,55 +118,5 @@ fn public_key(block: &[u8]) -> Result<Key, &'static str> {
             Ok(Key::new(None, &[EdDSA], material))
         }
         _ => Err("is no RSA, EC or Ed25519 public key"),
-    }
-}
-
-/// The keys in force, with the tokens that were verified by them.
-#[derive(Debug, Default)]
-pub(super) struct KeySet {
-    /// Grows with each set.
-    pub(super) generation: u64,
-    pub(super) keys: Vec<Arc<Key>>,
-    /// Whether keys are still to come from a URL that never answered.
-    pub(super) awaited: bool,
-    /// Whether a URL may bring keys of other names.
-    pub(super) fetched: bool,
-    pub(super) cache: Cache,
-}
-
-impl KeySet {
-    /// Checks a token's signature with the key it names, or with those that may be meant.
-    ///
-    /// # Errors
-    /// `BadAlgorithm`, `UnknownKey`, `KeysUnavailable`, `BadSignature`.
-    pub(super) fn verify(&self, token: &Token<'_>) -> Result<(), TokenError> {
-        let named = |key: &Key| token.key_id.is_some() && key.id == token.key_id;
-        let accepts = |key: &Key| key.algorithms.contains(&token.algorithm);
-        let keys = || self.keys.iter().map(Arc::as_ref);
-        let candidates: Vec<&Key> = if keys().any(named) {
-            keys().filter(|key| named(key) && accepts(key)).collect()
-        } else {
-            // A key without a name may be meant by any, and a token that names none may mean any key.
-            keys().filter(|key| (key.id.is_none() || token.key_id.is_none()) && accepts(key)).collect()
-        };
-        if candidates.is_empty() {
-            return Err(self.without_key(token, keys().any(named), keys().any(accepts)));
-        }
-        if candidates.len() > MAX_TRIES {
-            return Err(TokenError::UnknownKey);
-        }
-        if candidates.into_iter().any(|key| key.verifies(token)) { Ok(()) } else { Err(TokenError::BadSignature) }
-    }
-
-    /// Why there is no key for a token.
-    fn without_key(&self, token: &Token<'_>, named: bool, accepted: bool) -> TokenError {
-        let can_be_fetched = self.fetched && token.algorithm.family() != AlgorithmFamily::Hmac;
-        match () {
-            // The key that is named is for something else: confusion, or an attack.
-            () if named => TokenError::BadAlgorithm,
-            () if can_be_fetched && self.awaited => TokenError::KeysUnavailable,
-            () if can_be_fetched || accepted => TokenError::UnknownKey,
-            () => TokenError::BadAlgorithm,
-        }
     }
 }

@@ -43,21 +43,28 @@ pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 impl<'a> Token<'a> {
+    /// Refuses what is too long, before anything is computed.
+    pub(super) fn check_length(token: &str) -> Result<(), TokenError> {
+        if token.len() > MAX_LENGTH { Err(TokenError::Malformed) } else { Ok(()) }
+    }
+
     /// Takes a token apart.
     ///
     /// # Errors
     /// [`TokenError::Malformed`], [`TokenError::BadAlgorithm`] and, for a `kid` that can't be one, `UnknownKey`.
     pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > MAX_LENGTH {
-            return Err(TokenError::Malformed);
-        }
+        Self::check_length(token)?;
         let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
         // Five parts are encrypted ones (JWE).
         if payload.contains('.') || header.is_empty() || payload.is_empty() {
             return Err(TokenError::Malformed);
         }
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        let header = decode(header)?;
+        if !is_object(&header) {
+            return Err(TokenError::Malformed);
+        }
+        let header: Header = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
         // RFC 7515, section 4.1.11: what is critical and not understood has to be refused. Nothing is understood.
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
@@ -80,6 +87,11 @@ impl<'a> Token<'a> {
     pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {
         decode(self.payload)
     }
+}
+
+/// Whether a JSON text is an object: serde would take a list as well, field by field.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// Strict: no padding, no line breaks, no bits left over, so that a token can be written in one way only.

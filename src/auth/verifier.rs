@@ -2,7 +2,6 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
@@ -10,8 +9,11 @@ use super::{
     claims::{Expected, Verified},
     crypto,
     error::{KeyError, TokenError},
+    fetch::{Fetcher, Pace},
+    files::{self, KeyFile},
     identity::Identity,
-    key::{Key, KeySet, of_pem, read_file},
+    key::Key,
+    key_set::{Keyring, Source},
     token::Token,
 };
 use crate::core::clock::Clock;
@@ -65,7 +67,10 @@ pub struct Verifier {
 }
 
 struct Inner {
-    keys: ArcSwap<KeySet>,
+    keyring: Arc<Keyring>,
+    files: Vec<KeyFile>,
+    fetcher: Option<Fetcher>,
+    pace: Pace,
     expected: Expected,
     clock: Clock,
 }
@@ -82,30 +87,52 @@ impl Verifier {
     /// # Errors
     /// [`KeyError`]: names the setting and the file, never what is in it.
     pub fn open(config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
-        crypto::install();
-        let mut keys = Vec::new();
-        if let Some(secret) = &config.secret {
-            keys.push(Arc::new(Key::of_secret(secret).ok_or(KeyError::ShortSecret)?));
-        }
-        if let Some(file) = config.public_key_file {
-            let setting = "auth.public_key_file";
-            let found = of_pem(&read_file(setting, &file)?);
-            let found = found.map_err(|problem| KeyError::Unusable { setting, file, problem })?;
-            keys.extend(found.into_iter().map(Arc::new));
-        }
-        let fetched = config.jwks_url.is_some();
-        if keys.is_empty() && !fetched {
-            return Err(KeyError::NoKeys);
-        }
-        let keys = KeySet { generation: 1, keys, awaited: fetched, fetched, ..KeySet::default() };
-        let expected = Expected { issuer: config.issuer, audience: config.audience, leeway: config.leeway };
-        Ok(Self { inner: Arc::new(Inner { keys: ArcSwap::from_pointee(keys), expected, clock }) })
+        Self::open_at(Pace::default(), config, clock)
     }
 
-    /// Keeps the keys fresh until `shutdown` turns true or its sender is gone.
+    /// The same at another pace, for tests.
+    pub(super) fn open_at(pace: Pace, config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
+        crypto::install();
+        let AuthConfig { secret, public_key_file, jwks_file, jwks_url, issuer, audience, leeway, jwks_refresh } =
+            config;
+        if secret.is_none() && public_key_file.is_none() && jwks_file.is_none() && jwks_url.is_none() {
+            return Err(KeyError::NoKeys);
+        }
+        if jwks_url.is_some() && audience.is_none() {
+            tracing::warn!("auth.audience is not set: tokens that the issuer made for any other program are accepted");
+        }
+        let fetcher = jwks_url.map(|url| Fetcher::new(&url, jwks_refresh, pace)).transpose()?;
+        let keyring = Arc::new(Keyring::new(fetcher.is_some()));
+        if let Some(secret) = secret {
+            keyring.replace(Source::Secret, vec![Key::of_secret(&secret).ok_or(KeyError::ShortSecret)?]);
+        }
+        let files: Vec<KeyFile> = [(Source::Pem, public_key_file), (Source::File, jwks_file)]
+            .into_iter()
+            .filter_map(|(source, path)| Some(KeyFile { source, path: path? }))
+            .collect();
+        for file in &files {
+            keyring.replace(file.source, file.read()?);
+        }
+        let expected = Expected { issuer, audience, leeway };
+        Ok(Self { inner: Arc::new(Inner { keyring, files, fetcher, pace, expected, clock }) })
+    }
+
+    /// Keeps the keys as files and URL have them, until `shutdown` turns true or its sender is gone. What can't be read
+    /// or fetched leaves the last keys in force; it is logged once, and tried again.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        // Its sender is gone: the end as well.
-        let _ = shutdown.wait_for(|over| *over).await;
+        let Inner { keyring, files, fetcher, pace, .. } = &*self.inner;
+        let fetching = async {
+            match fetcher {
+                Some(fetcher) => fetcher.run(keyring).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Its sender is gone: the end as well.
+            _ = shutdown.wait_for(|over| *over) => {}
+            () = files::watch(files, pace.files, keyring) => {}
+            () = fetching => {}
+        }
     }
 
     /// Verifies a token with the keys that are there; no I/O. A token that was verified before costs a hash and a
@@ -114,59 +141,40 @@ impl Verifier {
     /// # Errors
     /// [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<Identity, TokenError> {
-        let Inner { keys, expected, clock } = &*self.inner;
-        let parsed = Token::parse(token)?;
-        let keys = keys.load();
+        let Inner { keyring, expected, clock, .. } = &*self.inner;
+        Token::check_length(token)?;
+        let keys = keyring.current();
         let fingerprint = fingerprint(token);
         if let Some(known) = keys.cache.get(&fingerprint, clock.now()) {
             return known;
         }
-        keys.verify(&parsed)?;
-        let verified = Verified::read(&parsed.payload()?, expected)?;
+        let token = Token::parse(token)?;
+        keys.verify(&token)?;
+        let verified = Verified::read(&token.payload()?, expected)?;
         let identity = verified.at(clock.now())?;
+        // Into the cache of the very keys it was verified with: if they were replaced just now, it goes with them.
         keys.cache.keep(fingerprint, verified);
         Ok(identity)
     }
 
-    /// Like [`Self::verify`]; when the token names a key that is not known, waits up to 2 s for the URL to be asked
-    /// once more, and tries again. All callers together ask at most once in 10 s.
+    /// Like [`Self::verify`]; when the token names a key that is not known, or none have arrived yet, waits up to 2 s
+    /// for the URL to be asked once more, and tries again. All callers together ask at most once in 10 s. [`Self::run`]
+    /// has to run. Cancel safe.
     ///
     /// # Errors
     /// [`TokenError`].
     pub async fn verify_fetching(&self, token: &str) -> Result<Identity, TokenError> {
-        self.verify(token)
+        match (self.verify(token), &self.inner.fetcher) {
+            (Err(TokenError::UnknownKey | TokenError::KeysUnavailable), Some(fetcher)) => {
+                fetcher.refetched().await;
+                self.verify(token)
+            }
+            (result, _) => result,
+        }
     }
 
     /// Grows when the keys change: a stream that notes it can have its token verified anew.
     pub fn generation(&self) -> u64 {
-        self.inner.keys.load().generation
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{
-        super::mint::{SigningKey, sign},
-        *,
-    };
-
-    #[test]
-    fn a_token_of_the_secret_is_accepted() {
-        let secret = b"0123456789abcdef0123456789abcdef".to_vec();
-        let key = SigningKey::of_secret(&secret).unwrap();
-        let config = AuthConfig { secret: Some(secret), ..AuthConfig::default() };
-        let verifier = Verifier::open(config, Clock::system()).unwrap();
-        let claims =
-            json!({"sub": "ada", "tenantId": "acme", "scope": "read:metrics openid", "exp": 4_000_000_000_u64});
-        let token = sign(json!({}), &claims, &key).unwrap();
-        for _ in 0..2 {
-            let ada = verifier.verify(&token).unwrap();
-            assert_eq!((ada.tenant.as_str(), &*ada.user), ("acme", "ada"));
-            assert_eq!(ada.permissions.names().collect::<Vec<_>>(), ["read:metrics"]);
-        }
-        let claims = json!({"sub": "ada", "exp": 1});
-        assert_eq!(verifier.verify(&sign(json!({}), &claims, &key).unwrap()), Err(TokenError::Expired));
+        self.inner.keyring.current().generation
     }
 }

@@ -19,6 +19,8 @@ pub use values::{Secret, Size, Span};
 
 use std::time::Duration;
 
+use crate::auth::AuthConfig;
+
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -45,13 +47,26 @@ pub struct Config {
 }
 
 /// Tokens.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Auth {
     pub mode: AuthMode,
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub secret: Secret,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    pub leeway: Span,
 }
 
 /// Whether tokens are asked for.
@@ -135,6 +150,22 @@ impl Default for Config {
     }
 }
 
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::None,
+            secret: Secret::default(),
+            public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            cookie: None,
+            leeway: Span(AuthConfig::default().leeway),
+        }
+    }
+}
+
 impl Default for Heartbeat {
     fn default() -> Self {
         Self { interval: Span(Duration::from_secs(25)), timeout: Span(Duration::from_secs(60)) }
@@ -177,5 +208,21 @@ impl Config {
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+    }
+
+    /// What tokens are verified with; `None` where none are asked for.
+    pub fn auth(&self) -> Option<AuthConfig> {
+        let Auth { mode, secret, public_key_file, jwks_file, jwks_url, issuer, audience, cookie: _, leeway } =
+            self.auth.clone();
+        (mode == AuthMode::Jwt).then(|| AuthConfig {
+            secret: (!secret.is_empty()).then(|| secret.expose().as_bytes().to_vec()),
+            public_key_file,
+            jwks_file,
+            jwks_url,
+            issuer,
+            audience,
+            leeway: leeway.0,
+            ..AuthConfig::default()
+        })
     }
 }

@@ -46,8 +46,27 @@ pub const SETTINGS: &[Setting] = &[
         "Streams are ended after about this time, so that clients spread over nodes; 0 means never.",
     ),
     s("compression", "Accept permessage-deflate (RFC 7692) on WebSockets when a client offers it."),
-    s("auth.mode", "Whether tokens are asked for. `none`: everybody is anonymous."),
-    s("auth.secret", "Reserved for the secret of tokens; refused while `auth.mode` is `none`. Never printed."),
+    s(
+        "auth.mode",
+        "Whether tokens are asked for. `none`: everybody is anonymous. `jwt`: JSON Web Tokens; at least one of the next four says with which keys.",
+    ),
+    s("auth.secret", "Secret of tokens signed with HS256, at least 32 bytes. Never printed."),
+    s(
+        "auth.public_key_file",
+        "File with public keys in PEM: RSA, EC (P-256, P-384) or Ed25519. Read again when it changes.",
+    ),
+    s("auth.jwks_file", "File with a JWK Set. Read again when it changes."),
+    s(
+        "auth.jwks_url",
+        "URL of a JWK Set: https, or http on this machine. Asked every 5 minutes, and when a token names a key that is not known.",
+    ),
+    s("auth.issuer", "What a token's `iss` has to be; without it any is accepted."),
+    s(
+        "auth.audience",
+        "What a token's `aud` has to name; without it any is accepted, also tokens made for other programs.",
+    ),
+    s("auth.cookie", "Name of a cookie that may hold the token, besides header and address."),
+    s("auth.leeway", "How far the clock of who makes tokens may differ: `exp` and `nbf` are moved apart by it."),
     s("heartbeat.interval", "How often a WebSocket is pinged."),
     s("heartbeat.timeout", "A WebSocket without any frame for this long is closed (4408)."),
     s("limits.max_connections", "Streams and held polls at once; 0 means no limit but the descriptors."),
@@ -103,7 +122,13 @@ mod tests {
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_there() {
         let mut config = Config { public_url: Some("https://live.example".into()), ..Config::default() };
-        config.auth.secret = serde_json::from_str("\"x\"").unwrap();
+        config.auth.secret = "x".into();
+        for text in
+            [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
+        {
+            *text = Some("x".into());
+        }
+        (config.auth.public_key_file, config.auth.jwks_file) = (Some("x".into()), Some("x".into()));
         let mut keys = Vec::new();
         fn walk(prefix: &str, table: Table, keys: &mut Vec<String>) {
             for (name, value) in table {
