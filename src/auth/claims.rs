@@ -6,7 +6,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, error::Category};
 
-use super::{error::TokenError, identity::Identity, permission::Permissions, tenant::TenantName, token::present};
+use super::{
+    error::TokenError,
+    identity::Identity,
+    permission::Permissions,
+    tenant::TenantName,
+    token::{is_object, present},
+};
 
 /// Longest `sub`, bytes.
 const MAX_USER: usize = 128;
@@ -57,6 +63,9 @@ impl Verified {
     /// # Errors
     /// `Malformed`, `BadClaims`, `WrongIssuer`, `WrongAudience`; time is looked at by [`Self::at`].
     pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Self, TokenError> {
+        if !is_object(payload) {
+            return Err(TokenError::BadClaims("claims"));
+        }
         let claims: Claims = serde_json::from_slice(payload).map_err(|error| match error.classify() {
             Category::Data => TokenError::BadClaims("claims"),
             _ => TokenError::Malformed,

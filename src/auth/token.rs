@@ -60,7 +60,11 @@ impl<'a> Token<'a> {
         if payload.contains('.') || header.is_empty() || payload.is_empty() {
             return Err(TokenError::Malformed);
         }
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        let header = decode(header)?;
+        if !is_object(&header) {
+            return Err(TokenError::Malformed);
+        }
+        let header: Header = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
         // RFC 7515, section 4.1.11: what is critical and not understood has to be refused. Nothing is understood.
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
@@ -83,6 +87,11 @@ impl<'a> Token<'a> {
     pub(super) fn payload(&self) -> Result<Vec<u8>, TokenError> {
         decode(self.payload)
     }
+}
+
+/// Whether a JSON text is an object: serde would take a list as well, field by field.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// Strict: no padding, no line breaks, no bits left over, so that a token can be written in one way only.

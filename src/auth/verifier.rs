@@ -178,31 +178,3 @@ impl Verifier {
         self.inner.keyring.current().generation
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::{
-        super::mint::{SigningKey, sign},
-        *,
-    };
-
-    #[test]
-    fn a_token_of_the_secret_is_accepted() {
-        let secret = b"0123456789abcdef0123456789abcdef".to_vec();
-        let key = SigningKey::of_secret(&secret).unwrap();
-        let config = AuthConfig { secret: Some(secret), ..AuthConfig::default() };
-        let verifier = Verifier::open(config, Clock::system()).unwrap();
-        let claims =
-            json!({"sub": "ada", "tenantId": "acme", "scope": "read:metrics openid", "exp": 4_000_000_000_u64});
-        let token = sign(json!({}), &claims, &key).unwrap();
-        for _ in 0..2 {
-            let ada = verifier.verify(&token).unwrap();
-            assert_eq!((ada.tenant.as_str(), &*ada.user), ("acme", "ada"));
-            assert_eq!(ada.permissions.names().collect::<Vec<_>>(), ["read:metrics"]);
-        }
-        let claims = json!({"sub": "ada", "exp": 1});
-        assert_eq!(verifier.verify(&sign(json!({}), &claims, &key).unwrap()), Err(TokenError::Expired));
-    }
-}
