@@ -14,5 +14,6 @@ mod parity;
 mod poll;
 mod push;
 mod resume;
+mod samples;
 mod sse;
 mod websocket;

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 /// Most labels of a sample.
-pub(super) const MAX_LABELS: usize = 8;
+pub const MAX_LABELS: usize = 8;
 
 /// Longest value of a label, in bytes.
-pub(super) const MAX_LABEL_BYTES: usize = 64;
+pub const MAX_LABEL_BYTES: usize = 64;
 
 /// Longest name of a label, in bytes.
 const MAX_NAME_BYTES: usize = 32;

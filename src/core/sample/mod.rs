@@ -29,7 +29,7 @@ mod table;
 mod timing;
 mod window;
 
-pub use labels::LabelError;
+pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABELS};
 use measure::Measure;
 pub use table::{Need, SeriesTable};
 pub use window::Moment;
@@ -145,7 +145,7 @@ impl Sample {
             SampleKind::Set => Measured::Member(distinct::fingerprint(value).ok_or(SampleError::NotAMember)?),
             SampleKind::Gauge | SampleKind::Counter | SampleKind::Timing => {
                 let number = value.as_f64().ok_or(SampleError::NotANumber(kind))?;
-                if !(number.abs() <= MAX_NUMBER) {
+                if !number.is_finite() || number.abs() > MAX_NUMBER {
                     return Err(SampleError::TooLarge);
                 }
                 if number < 0.0 && kind != SampleKind::Gauge {
