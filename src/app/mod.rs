@@ -94,6 +94,8 @@ impl Application {
                 max_channels: config.limits.max_channels,
                 max_value: config.limits.max_body.0,
                 max_snapshot: config.limits.max_snapshot.0,
+                max_series: config.limits.max_series,
+                zone: zone.clone(),
             },
             clock: clock.clone(),
             zone,

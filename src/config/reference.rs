@@ -103,6 +103,7 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.max_channels", "Pushed channels of one tenant; 0 means no limit."),
     s("limits.max_snapshot", "Bytes of pushed metrics in the snapshot, all together; 0 means no limit."),
     s("limits.max_tenants", "Tenants of one server; 0 means no limit."),
+    s("limits.max_series", "Series of samples of one tenant, one per field and set of labels; 0 means no limit."),
     s("limits.header_timeout", "Longest time for a request's headers."),
     s("limits.body_timeout", "Longest time for a request's body."),
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),

@@ -22,4 +22,5 @@ pub mod publication;
 pub mod reader;
 pub mod reading;
 pub mod resume;
+pub mod sample;
 pub mod snapshot;

@@ -197,8 +197,12 @@ impl From<&Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::BuiltIn(_) => Self::forbidden(detail),
-            Refusal::OtherKind { .. } => Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail),
-            Refusal::TooManyChannels(_) | Refusal::SnapshotFull(_) => Self::too_many(detail, Duration::from_secs(60)),
+            Refusal::OtherKind { .. } | Refusal::OtherType { .. } => {
+                Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail)
+            }
+            Refusal::TooManyChannels(_) | Refusal::TooManySeries(_) | Refusal::SnapshotFull(_) => {
+                Self::too_many(detail, Duration::from_secs(60))
+            }
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
         }
     }

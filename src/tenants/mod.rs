@@ -129,7 +129,7 @@ impl Tenants {
 impl Blueprint {
     fn begin(&self, name: TenantName) -> Tenant {
         let (writer, log) = Log::create(self.log);
-        let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator);
+        let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
         let orders = OrderService::new(handle.clone(), self.clock.clone(), self.zone.clone(), self.currency.clone());
         let tenant = Tenant {
             name,

@@ -66,6 +66,8 @@ pub(crate) fn spawn_app() -> TestApp {
 
 /// Starts a server with changed settings.
 pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
+    // Taken by the first test; the others find it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
     // The HTTP client of the tests needs one; whoever comes second finds it there.
     drop(rustls::crypto::ring::default_provider().install_default());

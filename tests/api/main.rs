@@ -14,6 +14,7 @@ mod parity;
 mod poll;
 mod push;
 mod resume;
+mod samples;
 mod side_channel;
 mod sse;
 mod tenants;
