@@ -16,6 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 use tracing_actix_web::TracingLogger;
 
 mod listen;
+pub mod openapi;
 mod routes;
 
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
         connection,
         metrics_page::Routes,
         middleware,
+        openapi::Document,
         state::{Shared, State},
         telemetry::RequestSpan,
     },
@@ -194,6 +196,7 @@ async fn drain(shared: &Shared, deadline: Instant) {
 
 fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), StartError> {
     let routes = routes::Routes::of(config);
+    let document = Document::new(&openapi::document(config));
     let factory = {
         let shared = shared.clone();
         move || {
@@ -205,7 +208,7 @@ fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), 
                 .service(
                     web::scope("")
                         .wrap(TracingLogger::<RequestSpan>::new())
-                        .configure(|services| routes.plain(services)),
+                        .configure(|services| routes.plain(&document, services)),
                 )
         }
     };

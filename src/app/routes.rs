@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        assets, channels, health, me, metrics_page, orders, pages,
+        assets, channels, health, me, metrics_page,
+        openapi::{self, Document, shapes},
+        orders, pages,
         problem::Problem,
         push,
         route::{self, get_or_head},
@@ -68,12 +70,13 @@ impl Routes {
     }
 
     /// All others.
-    pub(super) fn plain(self, services: &mut web::ServiceConfig) {
+    pub(super) fn plain(self, document: &Document, services: &mut web::ServiceConfig) {
         let mut read = |path: &str, with: fn() -> actix_web::Route| {
             route::add(services, path, "GET, HEAD", |resource| resource.route(with()));
         };
         read("/", || get_or_head().to(assets::index));
         read("/static/{path:.*}", || get_or_head().to(assets::get));
+        read("/docs", || get_or_head().to(assets::docs));
         read("/basic", || get_or_head().to(pages::basic));
         read("/healthz", || get_or_head().to(health::live));
         read("/readyz", || get_or_head().to(health::ready));
@@ -81,6 +84,9 @@ impl Routes {
         read("/api/channels", || get_or_head().to(channels::get));
         read("/api/me", || get_or_head().to(me::get));
         read("/api/protocol", || get_or_head().to(protocol));
+        route::add(services, "/api/openapi.json", "GET, HEAD", |resource| {
+            resource.app_data(web::Data::new(document.clone())).route(get_or_head().to(openapi::get))
+        });
         route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
         route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {
@@ -100,7 +106,17 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
 }
 
 /// `GET /api/protocol`: what a client library has to know, from the tables that the server itself uses.
-async fn protocol() -> HttpResponse {
+#[utoipa::path(
+    get,
+    path = "/api/protocol",
+    tag = "Operation",
+    operation_id = "getProtocol",
+    summary = "What a client library has to know",
+    description = "From the tables that the server itself uses: version, subprotocol, close codes of the WebSocket.",
+    responses((status = 200, description = "The tables", body = shapes::Protocol)),
+    security(())
+)]
+pub(super) async fn protocol() -> HttpResponse {
     let codes: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.line()).collect();
     HttpResponse::Ok()
         .insert_header(("Cache-Control", "no-cache"))

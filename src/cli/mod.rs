@@ -1,4 +1,4 @@
-//! The command line: `tricast [serve]`, `check-config`, `print-config`, `token`.
+//! The command line: `tricast [serve]`, `check-config`, `print-config`, `openapi`, `token`.
 //!
 //! Exit codes: 0 done, 2 wrong use or configuration, 1 anything else.
 
@@ -17,6 +17,7 @@ use crate::{
     core::clock::Clock,
 };
 
+mod openapi;
 mod serve;
 mod token;
 
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         reference: bool,
     },
+    /// Print the OpenAPI document of a server with these settings
+    Openapi(ServeFlags),
     /// Print a token for development, signed with auth.secret or a key in a file
     Token(token::TokenFlags),
 }
@@ -132,6 +135,7 @@ pub fn run() -> ExitCode {
             Err((faults, _)) => refuse(&faults),
         },
         Command::PrintConfig { reference: true, .. } => say(&config::markdown()),
+        Command::Openapi(flags) => openapi::run(&flags),
         Command::Token(flags) => token::run(&flags),
         Command::PrintConfig { flags, .. } => match flags.load() {
             Ok(config) => say(&config::to_toml(&config)),

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
-use super::{encoding, etag, problem::Problem};
+use super::{encoding, etag, openapi::params::Conditional, problem::Problem};
 
 #[derive(rust_embed::Embed)]
 #[folder = "static/"]
@@ -16,13 +16,48 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET` and `HEAD /static/{path}`.
+#[utoipa::path(
+    get,
+    path = "/static/{path}",
+    tag = "Pages",
+    operation_id = "getFile",
+    summary = "A file of the pages",
+    params(("path" = String, Path, description = "Its path, slashes included", example = "css/tokens.css"), Conditional),
+    responses((status = 200, description = "The file, as what its name says", body = String, content_type = "*/*")),
+    security(())
+)]
 pub async fn get(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     serve(&request, &path)
 }
 
 /// `GET` and `HEAD /`: the dashboard.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "Pages",
+    operation_id = "getDashboard",
+    summary = "The dashboard",
+    params(Conditional),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+    security(())
+)]
 pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "index.html")
+}
+
+/// `GET` and `HEAD /docs`: the interface, to read.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "Pages",
+    operation_id = "getDocs",
+    summary = "This interface as a page to read",
+    params(Conditional),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+    security(())
+)]
+pub async fn docs(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    serve(&request, "docs.html")
 }
 
 fn serve(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {

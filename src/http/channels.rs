@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     access::{self, Caller},
+    openapi::shapes,
     problem::Problem,
     state::State,
 };
@@ -56,6 +57,14 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
 }
 
 /// `GET` and `HEAD /api/channels`.
+#[utoipa::path(
+    get,
+    path = "/api/channels",
+    tag = "Polling",
+    operation_id = "getChannels",
+    summary = "What there is to subscribe to",
+    responses((status = 200, description = "The channels that the caller may read", body = shapes::ChannelList))
+)]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{problem::Problem, state::State};
+use super::{openapi::shapes, problem::Problem, state::State};
 use crate::protocol::SERVER_VERSION;
 
 /// Marks the server's own check of itself.
@@ -22,6 +22,15 @@ pub const PROBE_HEADER: &str = "x-tricast-probe";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `GET` and `HEAD /healthz`.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "Operation",
+    operation_id = "getHealth",
+    summary = "The process lives",
+    responses((status = 200, description = "It does", body = shapes::Live)),
+    security(())
+)]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -29,6 +38,19 @@ pub async fn live() -> HttpResponse {
 }
 
 /// `GET` and `HEAD /readyz`: the writer answers, and a WebSocket can be opened from this very server to itself.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Operation",
+    operation_id = "getReadiness",
+    summary = "The server can serve",
+    description = "The writer answers, and a WebSocket can be opened from this server to itself.",
+    responses(
+        (status = 200, description = "It can", body = shapes::Ready),
+        (status = 503, description = "It can't, or it is going away", body = shapes::Ready),
+    ),
+    security(())
+)]
 pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let draining = state.shutdown.is_draining();

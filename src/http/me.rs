@@ -5,10 +5,18 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
-use super::{access, problem::Problem, state::State};
+use super::{access, openapi::shapes, problem::Problem, state::State};
 use crate::{auth, core::clock::rfc3339, counters::Limit};
 
 /// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt}`.
+#[utoipa::path(
+    get,
+    path = "/api/me",
+    tag = "Callers",
+    operation_id = "getMe",
+    summary = "Who the server takes you for",
+    responses((status = 200, description = "User, tenant, permissions and expiry", body = shapes::Me))
+)]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let identity = access::identify(&state, &request).await?.identity;
@@ -25,6 +33,16 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
 /// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as whoever asked for it (`?ticket=`).
 ///
 /// A token in a URL ends in logs and histories; a ticket there is worth nothing a moment later.
+#[utoipa::path(
+    post,
+    path = "/api/tickets",
+    tag = "Callers",
+    operation_id = "createTicket",
+    summary = "A ticket, which may stand in an address",
+    description = "A browser can't set headers on a WebSocket or an EventSource. A ticket opens one stream as whoever \
+        asked for it (`?ticket=`), and is worth nothing a moment later.",
+    responses((status = 201, description = "The ticket", body = shapes::Ticket))
+)]
 pub async fn ticket(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;

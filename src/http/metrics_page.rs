@@ -76,6 +76,15 @@ impl WorkerRoutes {
 }
 
 /// `GET` and `HEAD /metrics`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Operation",
+    operation_id = "getPrometheus",
+    summary = "The server's own numbers for Prometheus",
+    description = "Needs the permission `admin` where tokens are needed: it tells about all tenants.",
+    responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
+)]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     if state.access.verifier.is_some() {

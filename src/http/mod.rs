@@ -14,6 +14,7 @@ pub mod health;
 pub mod me;
 pub mod metrics_page;
 pub mod middleware;
+pub mod openapi;
 pub mod orders;
 pub mod pages;
 pub mod problem;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     access::{self, Caller},
     body,
+    openapi::{params, shapes},
     problem::Problem,
     state::State,
 };
@@ -41,6 +42,19 @@ struct ListQuery {
 const MAX_PAGE: usize = 200;
 
 /// `POST /api/orders`: 201 with the order.
+#[utoipa::path(
+    post,
+    path = "/api/orders",
+    tag = "Business",
+    operation_id = "createOrder",
+    summary = "A new order",
+    request_body = shapes::NewOrder,
+    responses(
+        (status = 201, description = "The order", body = shapes::Order,
+            headers(("Location" = String, description = "Where it is"))),
+        (status = 422, description = "A value is not possible"),
+    )
+)]
 pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = writer(&state, &request).await?;
@@ -50,6 +64,18 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
 }
 
 /// `GET /api/orders`: `{orders, next}`, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/orders",
+    tag = "Business",
+    operation_id = "getOrders",
+    summary = "Orders, the newest first",
+    params(params::Orders),
+    responses(
+        (status = 200, description = "A page of them", body = shapes::OrderPage),
+        (status = 422, description = "`after` is no order's id"),
+    )
+)]
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = reader(&state, &request).await?;
@@ -64,6 +90,15 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
 }
 
 /// `GET /api/orders/{id}`.
+#[utoipa::path(
+    get,
+    path = "/api/orders/{id}",
+    tag = "Business",
+    operation_id = "getOrder",
+    summary = "One order",
+    params(("id" = String, Path, description = "Its id", example = "ord-00000001")),
+    responses((status = 200, description = "The order", body = shapes::Order))
+)]
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = reader(&state, &request).await?;
@@ -71,6 +106,19 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
 }
 
 /// `PATCH /api/orders/{id}`: status or priority.
+#[utoipa::path(
+    patch,
+    path = "/api/orders/{id}",
+    tag = "Business",
+    operation_id = "changeOrder",
+    summary = "Another status or priority",
+    params(("id" = String, Path, description = "Its id", example = "ord-00000001")),
+    request_body = shapes::Changes,
+    responses(
+        (status = 200, description = "The order as it is now", body = shapes::Order),
+        (status = 422, description = "A value is not possible, or nothing is to change"),
+    )
+)]
 pub async fn change(
     request: HttpRequest,
     id: web::Path<String>,
@@ -83,6 +131,14 @@ pub async fn change(
 }
 
 /// `POST /api/customers`: 201 with the customer's id.
+#[utoipa::path(
+    post,
+    path = "/api/customers",
+    tag = "Business",
+    operation_id = "createCustomer",
+    summary = "A new customer, one of `new_users_today`",
+    responses((status = 201, description = "The customer", body = shapes::Customer))
+)]
 pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = writer(&state, &request).await?;
@@ -91,6 +147,14 @@ pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<Htt
 }
 
 /// `POST /api/visits`: 202.
+#[utoipa::path(
+    post,
+    path = "/api/visits",
+    tag = "Business",
+    operation_id = "countVisit",
+    summary = "A visit, which `conversion_rate` is made from",
+    responses((status = 202, description = "It is counted", body = shapes::Counted))
+)]
 pub async fn visit(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = writer(&state, &request).await?;

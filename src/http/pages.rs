@@ -18,6 +18,14 @@ const REFRESH: u32 = 5;
 const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_online"];
 
 /// `GET` and `HEAD /basic`.
+#[utoipa::path(
+    get,
+    path = "/basic",
+    tag = "Pages",
+    operation_id = "getBasicPage",
+    summary = "The numbers as plain HTML that refreshes itself",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"))
+)]
 pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;

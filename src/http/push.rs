@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{access, body, problem::Problem, state::State};
+use super::{access, body, openapi::shapes, problem::Problem, state::State};
 use crate::{
     auth::Permission,
     core::{
@@ -28,6 +28,32 @@ type Line = Result<Reading, Problem>;
 ///
 /// 202 when all is in the log, 207 with each line's verdict when some were refused; a single refused object is answered
 /// with its problem.
+#[utoipa::path(
+    post,
+    path = "/api/metrics",
+    tag = "Push",
+    operation_id = "push",
+    summary = "Values, events and samples from outside",
+    description = "One object, an array, or one object a line (NDJSON); needs the permission `write:metrics`. All of it \
+        is accepted, or with 207 each line has a verdict; a single object that is refused is answered with its problem.",
+    request_body(
+        description = "What was measured or what happened",
+        content(
+            (shapes::Lines = "application/json", examples(
+                ("value" = (summary = "A value", value = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))),
+                ("event" = (summary = "An event", value = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))),
+                ("sample" = (summary = "A sample", value = json!({"metric": "checkout.duration", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))),
+                ("several" = (summary = "Several at once", value = json!([{"channel": "metrics.checkout", "data": {"carts": 3}, "merge": true}, {"metric": "shop.visitors", "type": "set", "value": "ada"}]))),
+            )),
+            (String = "application/x-ndjson", example = json!("{\"channel\":\"metrics.checkout\",\"data\":{\"carts\":3}}\n{\"metric\":\"shop.visitors\",\"type\":\"set\",\"value\":\"ada\"}\n")),
+        )
+    ),
+    responses(
+        (status = 202, description = "All of it is in the log", body = shapes::Accepted),
+        (status = 207, description = "Some lines were refused", body = shapes::Mixed),
+        (status = 409, description = "The channel is of the other kind, or the series of another type"),
+    )
+)]
 pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let arrived = Instant::now();
     let state = State::of(&request)?;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
-use super::{access, body, problem::Problem, state::State};
+use super::{access, body, openapi::shapes, problem::Problem, state::State};
 use crate::{
     auth::Identity,
     protocol::{
@@ -147,6 +147,18 @@ fn unguessable() -> String {
 }
 
 /// `POST /api/sessions/{id}`: 200 with the message that a WebSocket would be sent.
+#[utoipa::path(
+    post,
+    path = "/api/sessions/{id}",
+    tag = "Streams",
+    operation_id = "tellSession",
+    summary = "Speak to an event stream",
+    description = "An EventSource can't send. The stream's first event, `connected`, names its session; what is posted \
+        to that name changes the stream without a reconnect.",
+    params(("id" = String, Path, description = "The `session` of the event `connected`", example = "0f8fad5bd9cb469fa165e3b2a2f3c9d7")),
+    request_body = shapes::SessionMessage,
+    responses((status = 200, description = "What a WebSocket would be answered", body = shapes::Anything))
+)]
 pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;

@@ -1,7 +1,7 @@
 //! The stable error codes of every door (contract, sections 2 and 8).
 
 /// What was wrong, as a program reads it. The text beside it is for people and may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// Not understood: syntax, a missing or wrong field, an unknown type or action.

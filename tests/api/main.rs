@@ -10,6 +10,7 @@ mod conflation;
 mod drain;
 mod hardening;
 mod malformed;
+mod openapi;
 mod parity;
 mod poll;
 mod push;

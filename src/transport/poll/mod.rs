@@ -36,6 +36,7 @@ use crate::{
         access::{self, Caller},
         etag::{self, Verdict},
         middleware::Held,
+        openapi::{params, shapes},
         problem::Problem,
         state::State,
     },
@@ -49,11 +50,46 @@ const VARY: &str = "Accept, Accept-Encoding, Prefer";
 const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Prefer";
 
 /// `GET` and `HEAD /api/metrics`.
+#[utoipa::path(
+    get,
+    path = "/api/metrics",
+    tag = "Polling",
+    operation_id = "getMetrics",
+    summary = "The snapshot, or several channels",
+    description = "Without `channels` and `since` the snapshot; with them states and events, and where to go on from.",
+    params(params::Channels, params::Poll, params::Conditional, params::Dated, params::Waiting),
+    responses(
+        (status = 200, description = "As it is now", content((shapes::Polled = "application/json"), (String = "text/plain")),
+            headers(
+                ("Last-Modified" = String, description = "For `If-Modified-Since`"),
+                ("Preference-Applied" = String, description = "What came of `Prefer`"),
+            )),
+        (status = 404, description = "A channel that is named is not known"),
+    )
+)]
 pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
     answer_to(&request, **config, None).await
 }
 
 /// `GET` and `HEAD /api/metrics/{channel}`.
+#[utoipa::path(
+    get,
+    path = "/api/metrics/{channel}",
+    tag = "Polling",
+    operation_id = "getChannel",
+    summary = "One channel",
+    params(
+        ("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.orders"),
+        params::Poll, params::Conditional, params::Dated, params::Waiting,
+    ),
+    responses(
+        (status = 200, description = "As it is now", content((shapes::OneChannel = "application/json"), (String = "text/plain")),
+            headers(
+                ("Last-Modified" = String, description = "For `If-Modified-Since`"),
+                ("Preference-Applied" = String, description = "What came of `Prefer`"),
+            )),
+    )
+)]
 pub async fn poll_channel(
     request: HttpRequest,
     config: web::Data<PollConfig>,

@@ -43,7 +43,7 @@ use crate::{
         resume::{ResetReason, Resume, resume},
     },
     counters::Transport,
-    http::{access, channels, problem::Problem, route, sessions, state::State},
+    http::{access, channels, openapi::params, problem::Problem, route, sessions, state::State},
     shutdown::reconnect_after,
     transport::subscriptions,
 };
@@ -74,7 +74,24 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     route::add(services, "/api/sessions/{id}", "POST", |resource| resource.route(web::post().to(sessions::post)));
 }
 
-async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
+/// `GET /events`.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "Streams",
+    operation_id = "openEventStream",
+    summary = "Server-Sent Events",
+    description = "Each event carries its cursor as `id`. Without `channels`: `metrics,alerts`, as far as the caller may \
+        read them. Events: `connected` first, `metrics`, `metric`, `alert`, `system`, `gap`, `ping`, `auth_expiring`, \
+        `bye`, `error`, and on other event channels the event's own name.",
+    params(params::Channels, params::Stream, params::LastEventId),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
+            example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
+        (status = 503, description = "The server has as many streams as it may, or is going away: see `Retry-After`"),
+    )
+)]
+pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let query = web::Query::<Query>::from_query(request.query_string());
     let query =

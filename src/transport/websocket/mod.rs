@@ -31,7 +31,7 @@ pub use config::WebSocketConfig;
 
 use crate::{
     counters::Transport,
-    http::{access, health::PROBE_HEADER, problem::Problem, route, state::State},
+    http::{access, health::PROBE_HEADER, openapi::params, problem::Problem, route, state::State},
     protocol::SUBPROTOCOL,
 };
 
@@ -47,7 +47,26 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     }
 }
 
-async fn open(
+/// `GET /ws`.
+#[utoipa::path(
+    get,
+    path = "/ws",
+    tag = "Streams",
+    operation_id = "openWebSocket",
+    summary = "WebSocket",
+    description = "RFC 6455; one JSON object per text message. `connected` comes first. The client says `subscribe`, \
+        `unsubscribe`, `pause`, `resume`, `request`, `ping`, `configure`, `authenticate`, `refresh_token` or \
+        `disconnect`. Without a token where one is needed it opens all the same and waits for `authenticate`. \
+        `GET /api/protocol` has the close codes.",
+    params(params::Handshake),
+    responses(
+        (status = 101, description = "It is open",
+            headers(("Sec-WebSocket-Accept" = String, description = "RFC 6455, section 4.2.2"))),
+        (status = 426, description = "Not a handshake: `Upgrade` says what to do"),
+        (status = 503, description = "The server has as many streams as it may, or is going away: see `Retry-After`"),
+    )
+)]
+pub(crate) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     config: web::Data<WebSocketConfig>,

@@ -1,0 +1,91 @@
+//! The OpenAPI document of the whole server, put together from what each handler says beside its code.
+
+use actix_web::{App, web};
+use utoipa::{Modify, OpenApi, openapi};
+
+use super::routes::{self, Routes};
+use crate::{
+    config::Config,
+    http::{
+        assets, channels, health, me, metrics_page,
+        openapi::{
+            self as parts, Document, Facts,
+            common::{self, Common},
+            shapes,
+        },
+        orders, pages, push,
+        route::{self, Registered},
+        sessions,
+    },
+    transport::{poll, sse, websocket},
+};
+
+/// Paths that are other names of one: the one, its other name, and what its operations are called.
+const ALIASES: [(&str, &str, &str); 3] = [
+    (websocket::PATHS[0], websocket::PATHS[1], "OfDashboard"),
+    (sse::PATHS[0], sse::PATHS[1], "BelowApi"),
+    ("/api/metrics", "/api/update-metrics", "Update"),
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        description = "Live metrics from one aggregator over WebSocket, Server-Sent Events and polling. A value leaves \
+            through all of them at the same version, and a `cursor` of one can be gone on from in any other.\n\n\
+            Errors are `application/problem+json` (RFC 9457). A path that is asked with a method it does not have \
+            answers 405 with `Allow`. Every answer has an `X-Request-Id`.",
+        license(name = "MIT", identifier = "MIT")
+    ),
+    tags(
+        (name = "Polling", description = "Ask and be answered: `ETag`, long polls, cursors."),
+        (name = "Streams", description = "Be told: WebSocket and Server-Sent Events."),
+        (name = "Push", description = "Values, events and samples from outside."),
+        (name = "Business", description = "Orders, customers and visits, and the numbers made of them."),
+        (name = "Callers", description = "Who asks, and tickets for streams."),
+        (name = "Operation", description = "For those who run the server."),
+        (name = "Pages", description = "For people."),
+    ),
+    paths(
+        poll::poll, poll::poll_channel, channels::get,
+        websocket::open, sse::open, sessions::post,
+        push::post,
+        orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit,
+        me::get, me::ticket,
+        health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
+        assets::index, pages::basic, assets::docs, assets::get,
+    ),
+    components(schemas(shapes::Problem))
+)]
+struct Described;
+
+/// The document of a server so configured.
+pub fn document(config: &Config) -> openapi::OpenApi {
+    let mut document = Described::openapi();
+    let facts = Facts {
+        tokens: config.auth().is_some(),
+        cookie: config.auth.cookie.clone(),
+        public_url: config.public_url.clone(),
+    };
+    Common(facts).modify(&mut document);
+    for (path, name, suffix) in ALIASES {
+        common::alias(&mut document, path, name, suffix);
+    }
+    // The alias takes pushes alone.
+    if let Some(item) = document.paths.paths.get_mut(ALIASES[2].1) {
+        (item.get, item.head) = (None, None);
+    }
+    document
+}
+
+/// Every path that a server so configured registers, with its methods.
+pub fn registered(config: &Config) -> Vec<Registered> {
+    let routes = Routes::of(config);
+    let document = Document::new(&document(config));
+    route::listed(|| {
+        let app = App::new().configure(|services: &mut web::ServiceConfig| {
+            routes.streams_and_polls(services);
+            routes.plain(&document, services);
+        });
+        drop(app);
+    })
+}

@@ -1,0 +1,14 @@
+//! `tricast openapi`: prints the document that a server with these settings has at `/api/openapi.json`.
+
+use std::process::ExitCode;
+
+use super::{ServeFlags, refuse, say};
+use crate::{app, http::openapi::Document};
+
+/// Prints the document and nothing else.
+pub(super) fn run(flags: &ServeFlags) -> ExitCode {
+    match flags.load() {
+        Ok(config) => say(&format!("{}\n", Document::new(&app::openapi::document(&config)))),
+        Err((faults, _)) => refuse(&faults),
+    }
+}

@@ -1,0 +1,233 @@
+//! What holds for every operation, said once: errors, headers, how to say who asks, HEAD.
+
+use std::collections::BTreeSet;
+
+use utoipa::{
+    Modify,
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder,
+        ServerBuilder, Type,
+        path::{Operation, ParameterIn},
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use super::Facts;
+use crate::http::problem::PROBLEM_JSON;
+
+/// Errors that have one answer wherever they happen: status, name below `components`, when.
+const ERRORS: [(&str, &str, &str); 11] = [
+    (
+        "400",
+        "BadRequest",
+        "Not understood: syntax, a parameter out of bounds, a field that is missing, wrong or unknown.",
+    ),
+    ("401", "Unauthorized", "A token is needed, or the one shown is not valid."),
+    ("403", "Forbidden", "The token does not allow this, or a page of a foreign origin asks."),
+    ("404", "NotFound", "There is no such thing, or not for this caller."),
+    ("408", "Timeout", "The body took too long. The connection is closed."),
+    ("412", "PreconditionFailed", "It has changed since the tag in `If-Match`."),
+    ("413", "TooLarge", "The body is larger than `limits.max_body`. The connection is closed."),
+    ("415", "UnsupportedMediaType", "The body is compressed. The connection is closed."),
+    ("429", "TooMany", "Too often or too much: `Retry-After` says when to try again."),
+    ("500", "Internal", "Our fault. The log knows more under the request's id."),
+    (
+        "503",
+        "Unavailable",
+        "The server is going away, or has as much to do as it can: `Retry-After` says when to try again.",
+    ),
+];
+
+/// Adds it all.
+pub struct Common(pub Facts);
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        self.say_who_asks(document);
+        let mut used = BTreeSet::new();
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                complete(path, method, operation, &mut used);
+            }
+            add_head(item);
+        }
+        let components = document.components.get_or_insert_default();
+        for (_, name, description) in ERRORS.into_iter().filter(|(_, name, _)| used.contains(name)) {
+            components.responses.insert(name.into(), RefOr::T(error(name, description)));
+        }
+        components.responses.insert("NotModified".into(), RefOr::T(not_modified()));
+    }
+}
+
+impl Common {
+    fn say_who_asks(&self, document: &mut OpenApi) {
+        let Facts { tokens, cookie, public_url } = &self.0;
+        let url = public_url.as_deref().map_or("/", |url| url.trim_end_matches('/'));
+        document.servers = Some(vec![ServerBuilder::new().url(url).build()]);
+        let components = document.components.get_or_insert_default();
+        let mut schemes = vec![
+            ("bearer", {
+                let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+                SecurityScheme::Http(scheme.description(Some("`Authorization: Bearer TOKEN`")).build())
+            }),
+            (
+                "token",
+                SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
+                    "token",
+                    "The same token in the address, where headers can't be set. Addresses end up in logs: a ticket is better.",
+                ))),
+            ),
+            (
+                "ticket",
+                SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
+                    "ticket",
+                    "A ticket of `POST /api/tickets`, good for one request within 30 s.",
+                ))),
+            ),
+        ];
+        if let Some(name) = cookie {
+            let value = ApiKeyValue::with_description(name.clone(), "The token in a cookie.".into());
+            schemes.push(("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(value))));
+        }
+        let mut any: Vec<SecurityRequirement> = Vec::new();
+        if !tokens {
+            // Authentication is off: nothing has to be shown.
+            any.push(SecurityRequirement::default());
+        }
+        for (name, scheme) in schemes {
+            any.push(SecurityRequirement::new::<_, [&str; 0], &str>(name, []));
+            components.security_schemes.insert(name.into(), scheme.into());
+        }
+        document.security = Some(any);
+    }
+}
+
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let all = [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Adds the errors that an operation can have by its nature, and the headers of every answer.
+fn complete(path: &str, method: &str, operation: &mut Operation, used: &mut BTreeSet<&'static str>) {
+    let protected = operation.security.is_none();
+    let writes = method != "get";
+    let takes_body = operation.request_body.is_some();
+    let conditional = has_header(operation, "If-None-Match");
+    let guarded = has_header(operation, "If-Match");
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, applies: bool| {
+        let line = ERRORS.into_iter().find(|(known, ..)| *known == status);
+        let Some((_, name, _)) = line.filter(|_| applies) else { return };
+        responses.entry(status.to_owned()).or_insert_with(|| {
+            used.insert(name);
+            RefOr::Ref(Ref::from_response_name(name))
+        });
+    };
+    add("400", true);
+    add("401", protected);
+    add("403", protected || writes);
+    add("404", path.contains('{'));
+    add("412", guarded);
+    for status in ["408", "413", "415"] {
+        add(status, takes_body);
+    }
+    add("429", protected);
+    add("500", true);
+    add("503", protected && writes);
+    if conditional {
+        let reference = RefOr::Ref(Ref::from_response_name("NotModified"));
+        responses.entry("304".into()).or_insert(reference);
+    }
+    for (status, response) in responses.iter_mut() {
+        let RefOr::T(response) = response else { continue };
+        add_header(response, "X-Request-Id", "The request's id, also in the log.");
+        if conditional && status == "200" {
+            add_header(response, "ETag", "For `If-None-Match`.");
+        }
+        if status.starts_with(['4', '5']) && response.content.is_empty() {
+            response.content.insert(PROBLEM_JSON.into(), problem().into());
+        }
+    }
+}
+
+fn has_header(operation: &Operation, name: &str) -> bool {
+    let mut parameters = operation.parameters.iter().flatten();
+    parameters.any(|parameter| match parameter {
+        RefOr::T(parameter) => matches!(parameter.parameter_in, ParameterIn::Header) && parameter.name == name,
+        RefOr::Ref(_) => false,
+    })
+}
+
+fn add_header(response: &mut Response, name: &str, description: &str) {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let header = HeaderBuilder::new().schema(Some(text)).description(Some(description)).build();
+    response.headers.entry(name.into()).or_insert(header.into());
+}
+
+/// HEAD is GET without the body; streams and WebSockets have none.
+fn add_head(item: &mut PathItem) {
+    let Some(get) = item.get.as_ref().filter(|get| !is_stream(get)) else { return };
+    let mut head = get.clone();
+    head.operation_id = head.operation_id.map(|id| format!("head{}", id.trim_start_matches("get")));
+    head.summary = head.summary.map(|summary| format!("{summary}, without the body"));
+    head.description = None;
+    for response in head.responses.responses.values_mut() {
+        match response {
+            RefOr::T(response) => response.content.clear(),
+            RefOr::Ref(reference) => {
+                let of = |(_, name, _): &(_, &str, _)| reference.ref_location.ends_with(&format!("/{name}"));
+                let Some((_, name, description)) = ERRORS.into_iter().find(of) else { continue };
+                let mut bare = error(name, description);
+                bare.content.clear();
+                *response = RefOr::T(bare);
+            }
+        }
+    }
+    item.head = Some(head);
+}
+
+/// Whether an answer goes on for as long as the client stays.
+pub fn is_stream(operation: &Operation) -> bool {
+    operation.responses.responses.iter().any(|(status, response)| {
+        let endless = |response: &Response| response.content.contains_key("text/event-stream");
+        status == "101" || matches!(response, RefOr::T(response) if endless(response))
+    })
+}
+
+fn problem() -> utoipa::openapi::Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
+}
+
+fn error(name: &str, description: &str) -> Response {
+    let mut response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem()).build();
+    add_header(&mut response, "X-Request-Id", "The request's id, also in the log.");
+    match name {
+        "Unauthorized" => {
+            add_header(&mut response, "WWW-Authenticate", "`Bearer`, with an error (RFC 6750, section 3).")
+        }
+        "TooMany" | "Unavailable" => add_header(&mut response, "Retry-After", "Seconds."),
+        _ => {}
+    }
+    response
+}
+
+fn not_modified() -> Response {
+    let description = "The client has the current representation.";
+    let mut response = ResponseBuilder::new().description(description).build();
+    add_header(&mut response, "X-Request-Id", "The request's id, also in the log.");
+    add_header(&mut response, "ETag", "As with 200.");
+    response
+}
+
+/// `path` once more under another name, as a copy with operation ids of its own.
+pub fn alias(document: &mut OpenApi, path: &str, name: &str, suffix: &str) {
+    let Some(mut item) = document.paths.paths.get(path).cloned() else { return };
+    let PathItem { get, put, post, delete, patch, head, .. } = &mut item;
+    for operation in [get, put, post, delete, patch, head].into_iter().flatten() {
+        operation.operation_id = operation.operation_id.take().map(|id| format!("{id}{suffix}"));
+        operation.description = Some(format!("The same as `{path}`."));
+    }
+    document.paths.paths.insert(name.into(), item);
+}

@@ -1,0 +1,92 @@
+//! `GET /api/openapi.json`: what the server understands and answers, as an OpenAPI 3.1 document. `/docs` shows it.
+//!
+//! Each handler says its own part beside its code (`#[utoipa::path]`); `app` puts the parts together, for only it knows
+//! all handlers; what holds everywhere is added here, once ([`common`]). The document is written when the server starts.
+
+use std::fmt;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
+    web,
+};
+use bytes::Bytes;
+use utoipa::openapi::OpenApi;
+
+use super::{encoding, etag, problem::Problem};
+
+pub mod common;
+pub mod params;
+pub mod shapes;
+
+/// What of the document depends on the settings.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Somebody without a token is refused.
+    pub tokens: bool,
+    /// The name of the cookie that may hold the token.
+    pub cookie: Option<String>,
+    /// Where the server is reached from outside, if that was said: `https://live.example/tricast`.
+    pub public_url: Option<String>,
+}
+
+/// The document as text. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Document {
+    json: Bytes,
+    tag: HeaderValue,
+}
+
+impl Document {
+    /// Writes it.
+    pub fn new(document: &OpenApi) -> Self {
+        // Maps with names and plain values: nothing in it can fail to be written.
+        let json = Bytes::from(document.to_pretty_json().unwrap_or_default());
+        Self { tag: etag::tag(&json), json }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.json))
+    }
+}
+
+/// `GET` and `HEAD /api/openapi.json`.
+#[utoipa::path(
+    get,
+    path = "/api/openapi.json",
+    tag = "Operation",
+    operation_id = "getOpenApi",
+    summary = "This document",
+    description = "An OpenAPI 3.1 document of every path of this server, with its settings. `tricast openapi` prints it too.",
+    params(params::Conditional),
+    responses((status = 200, description = "The document", body = shapes::Anything)),
+    security(())
+)]
+pub async fn get(request: HttpRequest, document: web::Data<Document>) -> Result<HttpResponse, Problem> {
+    let fresh = etag::is_fresh(request.headers(), &document.tag);
+    let mut response = if fresh { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response
+        .insert_header((header::ETAG, document.tag.clone()))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::VARY, "Accept-Encoding"));
+    if fresh {
+        return Ok(response.finish());
+    }
+    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    let json = document.json.clone();
+    let coding = encoding::choose(request.headers().get(header::ACCEPT_ENCODING), json.len());
+    let small = match coding {
+        // Some tens of milliseconds in a build for development: too long for a worker.
+        Some(coding) => web::block(move || encoding::compress(coding, &json)).await.ok().flatten(),
+        None => None,
+    };
+    match (small, coding) {
+        (Some(small), Some(coding)) => {
+            response.insert_header((header::CONTENT_ENCODING, coding));
+            Ok(response.body(small))
+        }
+        _ => Ok(response.body(document.json.clone())),
+    }
+}

@@ -1,0 +1,135 @@
+//! Parameters as the document has them: headers that several paths look at, and queries with their bounds.
+//!
+//! The bounds are those of the code that reads them; the tests hold the two together.
+
+#![expect(dead_code, reason = "read by the derive macro alone")]
+
+use utoipa::IntoParams;
+
+/// Headers of a conditional request (RFC 9110, section 13).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Conditional {
+    /// Tags that the client holds, as they came in `ETag`. If one is current, the answer is 304.
+    #[param(nullable = false, rename = "If-None-Match", example = "W/\"402-133606024087959372935779717377397319945\"")]
+    if_none_match: Option<String>,
+}
+
+/// Headers of a conditional request about something with a date.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Dated {
+    /// A date of `Last-Modified`. `If-None-Match` wins; one that is no date is ignored.
+    #[param(nullable = false, rename = "If-Modified-Since", example = "Sat, 21 Nov 2026 06:02:05 GMT")]
+    if_modified_since: Option<String>,
+}
+
+/// How long a poll waits.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Waiting {
+    /// `wait=SECONDS` (RFC 7240): hold the request until there is something new. Other preferences are ignored.
+    #[param(nullable = false, rename = "Prefer", example = "wait=20")]
+    prefer: Option<String>,
+}
+
+/// Query of a poll.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Poll {
+    /// Go on from here: the `cursor` of an earlier answer. Only what changed since is answered; where the log no longer
+    /// reaches back, everything is, with `"gap": true`.
+    #[param(pattern = r"^[A-Za-z0-9_-]{1,32}:[0-9]{1,19}(\.[0-9]{1,19})?$", example = "k3f9x2ab:10482")]
+    since: Option<String>,
+    /// Hold the request up to so many seconds until there is something new; longer than the server's `long_poll_max` is
+    /// shortened to it. Needs a tag (`If-None-Match`) or `since`: a first request is answered at once.
+    #[param(nullable = false, minimum = 0, maximum = 4_294_967_295_u64, example = 20)]
+    wait: Option<u64>,
+    /// The shortest time between the request and an answer with something new: `500ms`, `5s`, `1m`, or a number of
+    /// milliseconds; at most an hour.
+    #[param(
+        nullable = false,
+        pattern = r"^0*(([0-2]?[0-9]{1,6}|3[0-5][0-9]{5}|3600000)(ms)?|([0-2]?[0-9]{1,3}|3[0-5][0-9]{2}|3600)s|([0-5]?[0-9]|60)m|[01]h)$",
+        example = "500ms"
+    )]
+    interval: Option<String>,
+    /// `text`: aligned `name value` lines for a person. Without it, `Accept: text/plain` says the same.
+    #[param(nullable = false, inline)]
+    format: Option<super::shapes::Format>,
+}
+
+/// Which channels.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Channels {
+    /// Names, separated by commas; `metrics.*` is everything below a prefix.
+    #[param(
+        nullable = false,
+        pattern = r"^[A-Za-z0-9_.:-]{1,128}(\.\*)?(,[A-Za-z0-9_.:-]{1,128}(\.\*)?)*$",
+        example = "metrics.orders,alerts"
+    )]
+    channels: Option<String>,
+}
+
+/// Query of an event stream.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Stream {
+    /// The shortest time between two updates of a channel: `500ms`, `5s`, `1m`, or a number of milliseconds; at most an
+    /// hour.
+    #[param(
+        nullable = false,
+        pattern = r"^0*(([0-2]?[0-9]{1,6}|3[0-5][0-9]{5}|3600000)(ms)?|([0-2]?[0-9]{1,3}|3[0-5][0-9]{2}|3600)s|([0-5]?[0-9]|60)m|[01]h)$",
+        example = "500ms"
+    )]
+    interval: Option<String>,
+    /// Go on from this cursor. One that is not known is answered with the event `gap` and everything there is.
+    #[param(nullable = false, example = "k3f9x2ab:10482")]
+    since: Option<String>,
+    /// `1`: a refusal has its real status. Otherwise one that passes by itself is a stream of 200 that says `error` and
+    /// when to come back, for a browser's EventSource never comes back after anything else.
+    #[param(nullable = false, example = "1")]
+    strict: Option<String>,
+}
+
+/// The last event that a browser saw.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct LastEventId {
+    /// The cursor to go on from, as an EventSource sends it by itself; wins over `since`.
+    #[param(nullable = false, rename = "Last-Event-ID", example = "k3f9x2ab:10482")]
+    last_event_id: Option<String>,
+}
+
+/// The opening handshake (RFC 6455, section 4).
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Handshake {
+    /// `websocket`; `Connection` says `Upgrade`.
+    #[param(nullable = false, rename = "Upgrade", example = "websocket")]
+    upgrade: String,
+    /// `13`.
+    #[param(nullable = false, rename = "Sec-WebSocket-Version", example = "13")]
+    version: String,
+    /// 16 random bytes as Base64.
+    #[param(nullable = false, rename = "Sec-WebSocket-Key", example = "dHJpY2FzdCByZWFkeXogPw==")]
+    key: String,
+    /// `tricast.v1` is accepted when offered.
+    #[param(nullable = false, rename = "Sec-WebSocket-Protocol", example = "tricast.v1")]
+    protocol: Option<String>,
+}
+
+/// Query of the list of orders.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Orders {
+    /// Only those that stand here.
+    #[param(nullable = false)]
+    status: Option<super::shapes::Status>,
+    /// Orders on a page, 1 to 200; 50 if not said. What is outside is taken as the nearest.
+    #[param(nullable = false, minimum = 0, example = 50)]
+    limit: Option<u64>,
+    /// Go on behind this order: `next` of the page before.
+    #[param(nullable = false, example = "ord-00000001")]
+    after: Option<String>,
+}

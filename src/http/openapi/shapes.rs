@@ -1,0 +1,625 @@
+//! Shapes that the code writes or reads by hand, as the document has them. Those that are types of their own are
+//! described where they are.
+
+#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; the contract documents the fields")]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
+
+use crate::{
+    core::sample::{MAX_LABEL_BYTES, MAX_LABELS},
+    protocol::error::Code,
+};
+
+/// Any JSON object.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+pub struct Anything(Value);
+
+/// How a poll is answered.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Json,
+    Text,
+}
+
+/// What a channel carries: a current value, or a list of events.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    State,
+    Event,
+}
+
+/// An error (RFC 9457). `code` is stable; `title` and `detail` are for people. `instance` is the request's id, which is
+/// in the log and in `X-Request-Id` too.
+#[derive(ToSchema)]
+#[schema(example = json!({"type": "about:blank", "title": "Not Found", "status": 404,
+    "detail": "there is no channel \"metrics.nothing\"", "code": "RESOURCE_NOT_FOUND", "instance": "72babca893-1"}))]
+pub struct Problem {
+    #[schema(example = "about:blank")]
+    r#type: String,
+    title: String,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    detail: String,
+    code: Code,
+    #[schema(nullable = false)]
+    instance: Option<String>,
+    /// Seconds, as in `Retry-After`.
+    #[schema(rename = "retryAfter", minimum = 1, nullable = false)]
+    retry_after: Option<u64>,
+}
+
+/// This host, measured: percentages, and bytes per second.
+#[derive(ToSchema)]
+pub struct Infrastructure {
+    #[schema(required = true)]
+    cpu_usage: Option<f64>,
+    #[schema(required = true)]
+    memory_usage: Option<f64>,
+    #[schema(required = true)]
+    disk_usage: Option<f64>,
+    #[schema(required = true)]
+    network_in: Option<f64>,
+    #[schema(required = true)]
+    network_out: Option<f64>,
+}
+
+/// This server's own HTTP traffic over the last 60 s; times in ms, `error_rate` from 0 to 1.
+#[derive(ToSchema)]
+pub struct Api {
+    #[schema(required = true)]
+    requests_per_second: Option<f64>,
+    #[schema(required = true)]
+    avg_response_time: Option<f64>,
+    #[schema(required = true)]
+    error_rate: Option<f64>,
+    #[schema(required = true)]
+    active_users: Option<f64>,
+}
+
+/// The store in use; `null` where there is none.
+#[derive(ToSchema)]
+pub struct Database {
+    #[schema(required = true)]
+    connections: Option<f64>,
+    #[schema(required = true)]
+    queries_per_second: Option<f64>,
+    #[schema(required = true)]
+    slow_queries: Option<f64>,
+    #[schema(required = true)]
+    cache_hit_ratio: Option<f64>,
+}
+
+/// Today's business, in the configured time zone.
+#[derive(ToSchema)]
+pub struct Business {
+    #[schema(required = true)]
+    orders_today: Option<f64>,
+    #[schema(required = true)]
+    revenue_today: Option<f64>,
+    #[schema(required = true)]
+    new_users_today: Option<f64>,
+    #[schema(required = true)]
+    conversion_rate: Option<f64>,
+}
+
+/// The whole picture: the value of the channel `metrics`.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "database": {"connections": 3, "queries_per_second": 120.5, "slow_queries": 0, "cache_hit_ratio": 0.98},
+    "api": {"requests_per_second": 41.2, "avg_response_time": 1.8, "error_rate": 0.002, "active_users": 12},
+    "infrastructure": {"cpu_usage": 45.1, "memory_usage": 60.2, "disk_usage": 40.0, "network_in": 1000000,
+        "network_out": 500000},
+    "business": {"orders_today": 1250, "revenue_today": 45000.00, "new_users_today": 150, "conversion_rate": 0.035},
+    "custom": {"checkout": {"latency_p95": 180}},
+    "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
+pub struct Snapshot {
+    database: Database,
+    api: Api,
+    infrastructure: Infrastructure,
+    business: Business,
+    /// What was pushed, by the name of its channel without `metrics.`.
+    custom: BTreeMap<String, BTreeMap<String, Value>>,
+    cursor: Cursor,
+    timestamp: Time,
+}
+
+/// A place in the log. Give it back as it came.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = r"^[A-Za-z0-9_-]{1,32}:[0-9]{1,19}(\.[0-9]{1,19})?$", example = "k3f9x2ab:10482")]
+pub struct Cursor(String);
+
+/// When something last changed, in UTC.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = DateTime, example = "2024-07-15T14:00:05.120Z")]
+pub struct Time(String);
+
+/// Several channels at once, or what changed since a cursor.
+#[derive(ToSchema)]
+#[schema(example = json!({"channels": {"metrics.orders": {"ordersToday": 12, "ordersLastHour": 3, "pendingOrders": 2,
+    "trend": "+12%"}}, "events": [], "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
+pub struct Several {
+    /// The values of state channels, by name.
+    channels: BTreeMap<String, BTreeMap<String, Value>>,
+    /// What happened on event channels since the cursor, in order.
+    events: Vec<Event>,
+    /// Events were lost to the log's end; everything there is, is in here.
+    #[schema(nullable = false)]
+    gap: Option<bool>,
+    cursor: Cursor,
+    timestamp: Time,
+}
+
+/// Something that happened.
+#[derive(ToSchema)]
+pub struct Event {
+    channel: String,
+    event: String,
+    data: BTreeMap<String, Value>,
+    timestamp: Time,
+    cursor: Cursor,
+}
+
+/// The snapshot where no channels are named, and several channels where some are.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Polled {
+    Snapshot(Box<Snapshot>),
+    Several(Several),
+}
+
+/// One state channel.
+#[derive(ToSchema)]
+#[schema(example = json!({"channel": "metrics.checkout", "kind": "state", "data": {"latency": 12.5},
+    "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
+pub struct StateChannel {
+    channel: String,
+    #[schema(inline)]
+    kind: StateKind,
+    data: BTreeMap<String, Value>,
+    #[schema(nullable = false)]
+    gap: Option<bool>,
+    cursor: Cursor,
+    timestamp: Time,
+}
+
+/// One event channel.
+#[derive(ToSchema)]
+pub struct EventChannel {
+    channel: String,
+    #[schema(inline)]
+    kind: EventKind,
+    events: Vec<Event>,
+    #[schema(nullable = false)]
+    gap: Option<bool>,
+    cursor: Cursor,
+    timestamp: Time,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StateKind {
+    State,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    Event,
+}
+
+/// One channel: its value, or its events.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum OneChannel {
+    State(StateChannel),
+    Event(EventChannel),
+}
+
+/// The channels that the caller may read.
+#[derive(ToSchema)]
+pub struct ChannelList {
+    channels: Vec<ChannelLine>,
+    cursor: Cursor,
+}
+
+/// One channel of the list.
+#[derive(ToSchema)]
+pub struct ChannelLine {
+    channel: String,
+    kind: Kind,
+    /// The offset of its newest publication.
+    version: u64,
+    /// How long ago that was (ISO 8601); `null` before the first.
+    #[schema(required = true, example = "PT30S")]
+    age: Option<String>,
+}
+
+/// A value, an event or a sample.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Line {
+    Value(PushedValue),
+    Event(PushedEvent),
+    Sample(PushedSample),
+    Set(PushedMember),
+}
+
+/// One line, or several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Lines {
+    One(Line),
+    Several(Vec<Line>),
+}
+
+/// A value of a state channel: replaces what it had, or with `merge` the named fields alone.
+#[derive(ToSchema)]
+#[schema(example = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedValue {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: String,
+    data: BTreeMap<String, Value>,
+    #[schema(nullable = false)]
+    merge: Option<bool>,
+}
+
+/// Something that happened, on an event channel.
+#[derive(ToSchema)]
+#[schema(example = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedEvent {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: String,
+    /// Its name; those that the event stream itself uses are refused.
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    event: String,
+    #[schema(nullable = false)]
+    data: Option<BTreeMap<String, Value>>,
+}
+
+/// What kind of numbers a series keeps.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NumberKind {
+    Gauge,
+    Counter,
+    Timing,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SetKind {
+    Set,
+}
+
+/// One measurement; the server keeps last, average, rate, percentiles and so on. `checkout.latency` is the field
+/// `latency` of the channel `metrics.checkout`. Counters and timings can't be below 0.
+#[derive(ToSchema)]
+#[schema(example = json!({"metric": "checkout.latency", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedSample {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,58}\.[A-Za-z0-9_:-]{1,60}$")]
+    metric: String,
+    r#type: NumberKind,
+    #[schema(minimum = -1e21, maximum = 1e21)]
+    value: f64,
+    #[schema(nullable = false)]
+    labels: Option<Labels>,
+}
+
+/// A member of a set, of which the different ones are counted.
+#[derive(ToSchema)]
+#[schema(example = json!({"metric": "checkout.visitors", "type": "set", "value": "ada"}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedMember {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,58}\.[A-Za-z0-9_:-]{1,60}$")]
+    metric: String,
+    #[schema(inline)]
+    r#type: SetKind,
+    value: Member,
+    #[schema(nullable = false)]
+    labels: Option<Labels>,
+}
+
+/// A name or a number.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Member {
+    Name(String),
+    Number(f64),
+}
+
+/// What a sample is about: at most 8, named like variables, each value at most 64 bytes long.
+pub struct Labels;
+
+impl PartialSchema for Labels {
+    fn schema() -> RefOr<Schema> {
+        let text = |pattern: Option<&str>, most: usize| {
+            ObjectBuilder::new().schema_type(Type::String).pattern(pattern).max_length(Some(most))
+        };
+        let names = text(Some("^[A-Za-z_][A-Za-z0-9_]{0,31}$"), 32).build();
+        ObjectBuilder::new()
+            .property_names(Some(names))
+            .additional_properties(Some(text(None, MAX_LABEL_BYTES)))
+            .max_properties(Some(MAX_LABELS))
+            .examples([serde_json::json!({"region": "eu"})])
+            .into()
+    }
+}
+
+impl ToSchema for Labels {}
+
+/// All of it is in the log. A reader at `cursor` has seen it.
+#[derive(ToSchema)]
+pub struct Accepted {
+    accepted: u64,
+    cursor: Cursor,
+}
+
+/// Some of it is in the log: the verdict on each line.
+#[derive(ToSchema)]
+pub struct Mixed {
+    accepted: u64,
+    cursor: Cursor,
+    results: Vec<Verdict>,
+}
+
+/// The verdict on a line, counted from 0.
+#[derive(ToSchema)]
+pub struct Verdict {
+    index: u64,
+    #[schema(minimum = 200, maximum = 599)]
+    status: u16,
+    #[schema(nullable = false)]
+    code: Option<Code>,
+    #[schema(nullable = false)]
+    detail: Option<String>,
+}
+
+/// Who the server takes the caller for.
+#[derive(ToSchema)]
+#[schema(example = json!({"user": "ada", "tenant": "shop", "permissions": ["read:metrics"], "capabilities": ["metrics",
+    "system"], "anonymous": false, "expiresAt": "2024-07-15T15:00:00Z"}))]
+pub struct Me {
+    user: String,
+    tenant: String,
+    permissions: Vec<String>,
+    /// The families of channels that may be read.
+    capabilities: Vec<String>,
+    anonymous: bool,
+    #[schema(rename = "expiresAt", required = true)]
+    expires_at: Option<Time>,
+}
+
+/// Good for one stream, within `expiresIn` seconds.
+#[derive(ToSchema)]
+pub struct Ticket {
+    #[schema(pattern = "^[0-9a-f]{48}$")]
+    ticket: String,
+    #[schema(rename = "expiresIn")]
+    expires_in: u64,
+}
+
+/// What a client library has to know.
+#[derive(ToSchema)]
+pub struct Protocol {
+    version: String,
+    subprotocol: String,
+    #[schema(rename = "closeCodes")]
+    close_codes: Vec<CloseCode>,
+}
+
+/// A close code of the WebSocket.
+#[derive(ToSchema)]
+pub struct CloseCode {
+    #[schema(minimum = 1000, maximum = 4999)]
+    code: u16,
+    reason: String,
+    /// Whether the client should connect again.
+    #[schema(rename = "comeBack")]
+    come_back: bool,
+}
+
+/// The process lives.
+#[derive(ToSchema)]
+pub struct Live {
+    #[schema(example = "ok")]
+    status: String,
+    version: String,
+}
+
+/// Whether the server can serve, and what says so.
+#[derive(ToSchema)]
+#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "websocket": "ok"}}))]
+pub struct Ready {
+    status: String,
+    checks: BTreeMap<String, String>,
+}
+
+/// A message for an event stream, as a WebSocket is sent it.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum SessionMessage {
+    Subscribe(Subscribe),
+    Others(Subscriptions),
+    RefreshToken(RefreshToken),
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SubscribeType {
+    Subscribe,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SubscriptionsType {
+    Unsubscribe,
+    Pause,
+    Resume,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshTokenType {
+    RefreshToken,
+}
+
+/// Start or change subscriptions.
+#[derive(ToSchema)]
+#[schema(example = json!({"type": "subscribe", "requestId": "1", "channels": ["metrics.*", {"name": "orders"}]}))]
+pub struct Subscribe {
+    #[schema(inline)]
+    r#type: SubscribeType,
+    #[schema(rename = "requestId", max_length = 128, nullable = false)]
+    request_id: Option<String>,
+    channels: Vec<Wanted>,
+    #[schema(nullable = false)]
+    since: Option<String>,
+}
+
+/// A channel, or everything below a prefix.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum Wanted {
+    Name(String),
+    WithInterval(WantedChannel),
+}
+
+#[derive(ToSchema)]
+pub struct WantedChannel {
+    name: String,
+    #[schema(example = "5s", nullable = false)]
+    interval: Option<String>,
+}
+
+/// End subscriptions, pause them, or go on with them.
+#[derive(ToSchema)]
+#[schema(example = json!({"type": "pause", "requestId": "2", "channels": ["orders"]}))]
+pub struct Subscriptions {
+    #[schema(inline)]
+    r#type: SubscriptionsType,
+    #[schema(rename = "requestId", max_length = 128, nullable = false)]
+    request_id: Option<String>,
+    channels: Vec<String>,
+}
+
+/// A newer token of the same user.
+#[derive(ToSchema)]
+#[schema(example = json!({"type": "refresh_token", "token": "eyJhbGciOi..."}))]
+pub struct RefreshToken {
+    #[schema(inline)]
+    r#type: RefreshTokenType,
+    #[schema(rename = "requestId", max_length = 128, nullable = false)]
+    request_id: Option<String>,
+    token: String,
+}
+
+/// Where an order stands.
+#[derive(ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    Pending,
+    Processing,
+    Shipped,
+    Completed,
+    Cancelled,
+}
+
+/// How urgent an order is.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    Low,
+    Normal,
+    High,
+    Urgent,
+}
+
+/// An order.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"orderId": "ord-00000001", "status": "PENDING", "items": 2, "total": 19.9,
+    "customerName": "Ada", "priority": "normal", "createdAt": "2024-07-15T14:00:05.120Z",
+    "updatedAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct Order {
+    order_id: String,
+    status: Status,
+    #[schema(minimum = 1)]
+    items: u32,
+    /// In the currency of the server, with at most 2 decimals.
+    #[schema(minimum = 0)]
+    total: f64,
+    customer_name: String,
+    #[schema(nullable = false)]
+    customer_id: Option<String>,
+    priority: Priority,
+    created_at: Time,
+    updated_at: Time,
+}
+
+/// An order to be made.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"}))]
+pub struct NewOrder {
+    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
+    items: u64,
+    /// In the currency of the server, with at most 2 decimals.
+    #[schema(minimum = 0, exclusive_maximum = 1e11, multiple_of = 0.01)]
+    total: f64,
+    /// At most 200 bytes, not blank.
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
+    customer_name: String,
+    /// At most 200 bytes, not blank.
+    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
+    customer_id: Option<String>,
+    /// `PENDING` if not said.
+    #[schema(nullable = false)]
+    status: Option<Status>,
+    /// `normal` if not said.
+    #[schema(nullable = false)]
+    priority: Option<Priority>,
+}
+
+/// What changes of an order: at least one of them.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"status": "SHIPPED"}))]
+pub struct Changes {
+    status: Option<Status>,
+    priority: Option<Priority>,
+}
+
+/// A page of orders, the newest first.
+#[derive(ToSchema)]
+pub struct OrderPage {
+    orders: Vec<Order>,
+    /// The `after` of the next page; `null` on the last one.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// A customer.
+#[derive(ToSchema)]
+#[schema(example = json!({"customerId": "cus-00000001"}))]
+pub struct Customer {
+    #[schema(rename = "customerId")]
+    customer_id: String,
+}
+
+/// How many were counted.
+#[derive(ToSchema)]
+pub struct Counted {
+    accepted: u64,
+}
