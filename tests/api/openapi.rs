@@ -66,7 +66,7 @@ async fn every_method_that_is_described_is_answered_and_every_other_is_405_with_
         methods.entry(path).or_default().insert(method);
     }
     for (path, known) in methods {
-        let address = path.replace('{', "").replace('}', "");
+        let address = path.replace(['{', '}'], "");
         for method in METHODS {
             let endless = path.ends_with("/events") && method == "GET";
             if endless {
@@ -180,7 +180,7 @@ async fn what_is_described_as_open_needs_no_token_and_all_else_does() {
         let open = operation["security"]
             .as_array()
             .is_some_and(|ways| ways.iter().any(|way| way.as_object().unwrap().is_empty()));
-        let address = path.replace('{', "").replace('}', "");
+        let address = path.replace(['{', '}'], "");
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let status = app.request(method.clone(), &address).send().await.unwrap().status();
         assert_eq!(status == 401, !open, "{method} {path}: {status}");

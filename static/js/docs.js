@@ -1,0 +1,120 @@
+// @ts-check
+/** The interface, to read: everything on the page comes from the OpenAPI document of this very server. */
+
+import { address } from './address.js';
+import { byId, element, setText } from './dom.js';
+import { operationPart } from './docs/operation.js';
+import { fieldsOf } from './docs/schema.js';
+import { paragraphs } from './docs/text.js';
+
+/** @typedef {Record<string, any>} Json */
+/** @typedef {{part: HTMLDetailsElement, link: HTMLElement, words: string}} Shown */
+/** @typedef {{section: HTMLElement, group: HTMLElement, shown: Shown[]}} Group */
+
+const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
+
+const announce = (/** @type {string} */ text) => {
+  const announcer = byId('announcer');
+  // The same words again are news too.
+  announcer.textContent = '';
+  requestAnimationFrame(() => setText(announcer, text));
+};
+
+/** @param {Json} document */
+function groups(document) {
+  const base = new URL(document.servers?.[0]?.url ?? '/', location.href).href.replace(/\/$/, '');
+  const entries = Object.entries(document.paths).flatMap(([path, item]) =>
+    METHODS.filter((method) => item[method] !== undefined).map((method) => {
+      return { path, method, operation: item[method], head: method === 'get' && item.head !== undefined };
+    }),
+  );
+  return document.tags.map((/** @type {Json} */ tag) => {
+    const id = `tag-${tag.name}`;
+    const heading = element('h2', '', tag.name);
+    heading.id = id;
+    const section = element('section', '', heading, ...paragraphs(tag.description));
+    section.setAttribute('aria-labelledby', id);
+    const list = element('ul');
+    const group = element('div', '', element('p', 'contents-title', tag.name), list);
+    const shown = entries
+      .filter(({ operation }) => operation.tags?.[0] === tag.name)
+      .map((entry) => {
+        const part = operationPart(document, entry, { base, announce });
+        section.append(part);
+        const { path, method, operation } = entry;
+        const link = element('a', '', element('span', `method method-${method}`, method.toUpperCase()), ' ', element('span', 'contents-path', path));
+        link.href = `#${part.id}`;
+        const line = element('li', '', link);
+        list.append(line);
+        const words = `${method} ${path} ${operation.summary} ${operation.operationId} ${tag.name}`.toLowerCase();
+        return { part, link: line, words };
+      });
+    byId('operations').append(section);
+    byId('contents').append(group);
+    return { section, group, shown };
+  });
+}
+
+/** @param {Json} document */
+function shapes(document) {
+  const section = byId('shapes');
+  for (const [name, schema] of Object.entries(document.components?.schemas ?? {})) {
+    const part = element('details', 'operation shape', element('summary', '', element('code', 'path', name)));
+    part.id = `shape-${name}`;
+    part.append(element('div', 'operation-body', ...fieldsOf(schema)));
+    section.append(part);
+  }
+  section.hidden = false;
+}
+
+/** @param {Group[]} all */
+function filter(all) {
+  const input = /** @type {HTMLInputElement} */ (byId('filter'));
+  const apply = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter((word) => word !== '');
+    let count = 0;
+    for (const { section, group, shown } of all) {
+      let some = false;
+      for (const { part, link, words: known } of shown) {
+        const fits = words.every((word) => known.includes(word));
+        part.hidden = !fits;
+        link.hidden = !fits;
+        some ||= fits;
+        count += Number(fits);
+      }
+      section.hidden = !some;
+      group.hidden = !some;
+    }
+    setText(byId('count'), count === 1 ? '1 operation' : `${count} operations`);
+  };
+  input.addEventListener('input', apply);
+  apply();
+}
+
+/** Opens what the address names, so that a link leads to something that can be read. */
+function openNamed() {
+  const part = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!(part instanceof HTMLDetailsElement)) return;
+  part.open = true;
+  part.hidden = false;
+  part.scrollIntoView();
+  part.querySelector('summary')?.focus({ preventScroll: true });
+}
+
+async function show() {
+  const response = await fetch(address('api/openapi.json'));
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  const described = await response.json();
+  byId('about').append(element('p', 'soft', `Version ${described.info.version}`), ...paragraphs(described.info.description));
+  const all = groups(described);
+  shapes(described);
+  filter(all);
+  openNamed();
+  addEventListener('hashchange', openNamed);
+}
+
+show().catch((error) => {
+  const trouble = byId('trouble');
+  setText(trouble, `The OpenAPI document could not be read: ${error.message}. Load the page again to try once more.`);
+  trouble.hidden = false;
+});
