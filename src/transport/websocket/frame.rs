@@ -328,9 +328,14 @@ pub fn text(text: &str, compress: bool) -> Bytes {
 
 /// Appends a text frame; compressed when that was negotiated and makes it smaller.
 pub fn write_text(out: &mut Vec<u8>, text: &str, compress: bool) {
-    match if compress { deflate::deflate(text.as_bytes()) } else { None } {
-        Some(small) => write(out, TEXT, true, &small),
-        None => write(out, TEXT, false, text.as_bytes()),
+    write_message(out, TEXT, text.as_bytes(), compress);
+}
+
+/// Appends a whole message in one frame; compressed when that was negotiated and makes it smaller.
+pub fn write_message(out: &mut Vec<u8>, opcode: u8, payload: &[u8], compress: bool) {
+    match if compress { deflate::deflate(payload) } else { None } {
+        Some(small) => write(out, opcode, true, &small),
+        None => write(out, opcode, false, payload),
     }
 }
 
