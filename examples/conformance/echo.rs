@@ -19,7 +19,7 @@ use tricast::{
     http::problem::Problem,
     protocol::close::CloseReason,
     transport::websocket::{
-        accept_deflate,
+        Compression, accept_deflate,
         frame::{self, Decoder, Incoming},
         handshake,
     },
@@ -60,12 +60,12 @@ pub(crate) fn serve(listener: std::net::TcpListener, workers: usize) -> std::io:
 
 async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let mut response = handshake(&request).await?;
-    let compress = accept_deflate(&request, &mut response);
+    let compression = accept_deflate(&request, &mut response);
     let echo = Echo {
         payload: payload.into_inner(),
-        decoder: Decoder::new(MAX_MESSAGE, compress),
+        decoder: Decoder::new(MAX_MESSAGE, compression != Compression::None),
         out: Vec::new(),
-        compress,
+        compress: compression == Compression::Both,
         state: State::Open,
     };
     Ok(response.set_body(echo).map_into_boxed_body())

@@ -26,6 +26,7 @@ mod heartbeat;
 mod session;
 
 pub use config::WebSocketConfig;
+pub use deflate::Compression;
 
 use crate::{
     counters::Transport,
@@ -53,26 +54,34 @@ async fn open(
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let mut response = handshake(&request).await?;
-    let compress = config.compression && accept_deflate(&request, &mut response);
+    let compression = match config.compression {
+        true => accept_deflate(&request, &mut response),
+        false => Compression::None,
+    };
     let identity = access::identify(&state, &request)?;
     let probe = request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.probe.as_bytes());
     let slot = match probe {
         true => state.open_probe(Transport::WebSocket),
         false => state.open_stream(Transport::WebSocket, &identity)?,
     };
-    let session = session::Session::open(Rc::clone(&state), **config, identity, payload.into_inner(), compress, slot);
+    let session =
+        session::Session::open(Rc::clone(&state), **config, identity, payload.into_inner(), compression, slot);
     Ok(response.set_body(session).map_into_boxed_body())
 }
 
-/// Says yes to permessage-deflate in `response` if one of the client's offers fits; answers whether it did.
-pub fn accept_deflate(request: &HttpRequest, response: &mut HttpResponse) -> bool {
-    let mut offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
-    let accepted = offers.any(|offers| offers.to_str().is_ok_and(deflate::is_offered));
-    if accepted {
-        let answer = header::HeaderValue::from_static(deflate::ACCEPTED);
-        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+/// Says yes to permessage-deflate in `response` if one of the client's offers fits.
+pub fn accept_deflate(request: &HttpRequest, response: &mut HttpResponse) -> Compression {
+    let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let Some((compression, answer)) = deflate::agree(offers.filter_map(|offers| offers.to_str().ok())) else {
+        return Compression::None;
+    };
+    match header::HeaderValue::try_from(answer) {
+        Ok(answer) => {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+            compression
+        }
+        Err(_) => Compression::None,
     }
-    accepted
 }
 
 /// The opening handshake (RFC 6455, section 4.2). The answer's body is to be replaced by whatever speaks the frames.

@@ -21,6 +21,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{
+    Compression,
     commands::{self, Command, Message, Rejection, Wanted},
     config::WebSocketConfig,
     frame::{self, Decoder, Incoming},
@@ -107,16 +108,16 @@ impl Session {
         config: WebSocketConfig,
         identity: Identity,
         payload: dev::Payload,
-        compress: bool,
+        compression: Compression,
         stream_slot: StreamSlot,
     ) -> Self {
         let now = Instant::now();
         let reader = Reader::open(&state.hub, CatchUp::StatesFirst);
         let mut session = Self {
-            decoder: Decoder::new(config.max_message, compress),
+            decoder: Decoder::new(config.max_message, compression != Compression::None),
             reader,
             out: Vec::new(),
-            compress,
+            compress: compression == Compression::Both,
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
             bad_messages: BadMessages { since: now, count: 0 },
             retire_at: state.retire_after().map(|age| now + age),
