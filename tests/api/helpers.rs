@@ -48,6 +48,8 @@ pub(crate) fn spawn_app() -> TestApp {
 
 /// Starts a server with changed settings.
 pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
+    // Taken by the first test; the others find it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
     change(&mut config);
     let (stop, stopped) = oneshot::channel::<()>();
