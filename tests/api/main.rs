@@ -14,5 +14,6 @@ mod parity;
 mod poll;
 mod push;
 mod resume;
+mod rfc6455;
 mod sse;
 mod websocket;
