@@ -213,6 +213,10 @@ mod tests {
         for end in 1..whole.len() - 1 {
             assert!(inflate(&whole[..end], 100).is_err(), "{end} of {}", whole.len());
         }
+        let long = deflate(b"a longer text, ".repeat(50).as_slice()).unwrap();
+        for end in 1..long.len() - 1 {
+            assert!(inflate(&long[..end], 10_000).is_err(), "{end} of {}", long.len());
+        }
         let more = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         assert!(inflate(&more, 100).is_err());
     }

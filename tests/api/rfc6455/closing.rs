@@ -125,6 +125,16 @@ async fn bad_frames_instead_of_an_answer_to_our_close_end_tcp_without_a_second_o
 }
 
 #[tokio::test]
+async fn the_close_of_a_failed_connection_is_not_overtaken_by_a_reset() {
+    let app = spawn_app();
+    let mut peer = Peer::connect(app.address, "/ws").await;
+    // Were the socket closed with this unread, the client's system would drop what it has not read yet.
+    peer.send(&[announced(FIN | TEXT, 1 << 30), vec![b' '; 3 << 20]].concat()).await;
+    let frames = peer.rest().await;
+    assert_eq!(frames.last().and_then(Frame::code), Some(1009), "{frames:?}");
+}
+
+#[tokio::test]
 async fn a_close_followed_by_the_end_of_the_clients_side_is_still_answered() {
     let (echo, app) = (spawn_echo(), spawn_app());
     for (address, path, greetings) in [(echo.address, "/echo", 0), (app.address, "/ws", 1)] {
