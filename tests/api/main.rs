@@ -14,6 +14,7 @@ mod parity;
 mod poll;
 mod push;
 mod resume;
+mod rfc6455;
 mod samples;
 mod side_channel;
 mod sse;

@@ -21,6 +21,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{
+    Compression,
     actions::InFlight,
     config::WebSocketConfig,
     flood::{Flood, Minute, TooMany},
@@ -117,7 +118,7 @@ impl Session {
         config: WebSocketConfig,
         caller: Option<Caller>,
         payload: dev::Payload,
-        compress: bool,
+        compression: Compression,
         slot: StreamSlot,
     ) -> Self {
         let now = Instant::now();
@@ -126,10 +127,10 @@ impl Session {
         reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
         let connection_id = state.new_id();
         let mut session = Self {
-            decoder: Decoder::new(config.max_message, compress),
+            decoder: Decoder::new(config.max_message, compression != Compression::None),
             reader,
             out: Vec::new(),
-            compress,
+            compress: compression == Compression::Both,
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
             flood: Flood::new(config.messages_per_second, config.message_burst, now),
             bad_messages: Minute::new(now),
