@@ -10,12 +10,14 @@
 //! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
 //! | [`auth`] | who asks, and what they may do |
 //! | [`orders`] | the business side: orders and the numbers made of them |
+//! | [`tenants`] | the owners of data, each with a log and orders of its own |
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth} -> orders -> http -> transport ->
+//! A module imports only from its left: `core -> protocol -> {sources, auth} -> orders -> tenants -> http -> transport
+//! ->
 //! config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
 
 pub mod app;
@@ -31,4 +33,5 @@ pub mod protocol;
 pub mod shutdown;
 pub mod sources;
 pub mod telemetry;
+pub mod tenants;
 pub mod transport;

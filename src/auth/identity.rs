@@ -11,7 +11,6 @@ use super::{
     permission::{Permission, Permissions},
     tenant::TenantName,
 };
-use crate::core::channel::Selector;
 
 /// Who asks. The tenant is part of it, so that no code can ask for data without saying whose. A clone shares its texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,35 +91,9 @@ impl Identity {
     }
 }
 
-/// What reading a channel, or everything below a prefix, takes; `None` if anybody may.
-pub fn reading(selector: &Selector) -> Option<Permission> {
-    let Selector::Exact(channel) = selector else { return Some(Permission::ReadMetrics) };
-    match channel.as_str() {
-        "system" => None,
-        "orders" | "metrics.orders" | "metrics.revenue" => Some(Permission::ReadOrders),
-        "alerts" => Some(Permission::ReadAlerts),
-        _ => Some(Permission::ReadMetrics),
-    }
-}
-
-/// The channel families that `identity` may read, for `connected`.
-pub fn capabilities(identity: &Identity) -> Vec<&'static str> {
-    let families = [
-        ("metrics", Some(Permission::ReadMetrics)),
-        ("alerts", Some(Permission::ReadAlerts)),
-        ("orders", Some(Permission::ReadOrders)),
-        ("system", None),
-    ];
-    families
-        .into_iter()
-        .filter(|(_, permission)| permission.is_none_or(|permission| identity.may(permission)))
-        .map(|(family, _)| family)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::capabilities, *};
 
     fn ada(tenant: &str, permissions: &[&str]) -> Identity {
         let tenant = TenantName::parse(tenant).unwrap();

@@ -30,6 +30,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
     pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
+    pub forwarded_header: ForwardedHeader,
     pub allow_anonymous: bool,
     pub time_zone: String,
     pub currency: String,
@@ -91,6 +93,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which header the trusted proxies write.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, and `Forwarded` where there is none.
+    #[default]
+    Auto,
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// The heartbeat of WebSockets.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -106,15 +121,25 @@ pub struct Heartbeat {
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Limits {
     pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    pub max_connections_per_user: usize,
+    pub handshakes_per_second_per_address: u32,
+    pub auth_timeout: Span,
     pub max_subscriptions: usize,
     pub max_message: Size,
     pub max_bad_messages: usize,
+    pub messages_per_second: u32,
+    pub message_burst: u32,
+    pub max_requests: usize,
     pub max_body: Size,
     pub max_channels: usize,
     pub max_snapshot: Size,
+    pub max_tenants: usize,
     pub header_timeout: Span,
     pub body_timeout: Span,
     pub stall_timeout: Span,
+    pub slow_after: Span,
+    pub slow_step: Span,
 }
 
 /// How far back events are kept.
@@ -132,6 +157,8 @@ impl Default for Config {
             listen: vec!["127.0.0.1:8080".into()],
             public_url: None,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::Auto,
             allow_anonymous: false,
             time_zone: "UTC".into(),
             currency: "EUR".into(),
@@ -176,15 +203,25 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 0,
+            max_connections_per_address: 1_000,
+            max_connections_per_user: 50,
+            handshakes_per_second_per_address: 50,
+            auth_timeout: Span(Duration::from_secs(10)),
             max_subscriptions: 100,
             max_message: Size(64 << 10),
             max_bad_messages: 20,
+            messages_per_second: 20,
+            message_burst: 40,
+            max_requests: 32,
             max_body: Size(1 << 20),
             max_channels: 10_000,
             max_snapshot: Size(4 << 20),
+            max_tenants: 1_000,
             header_timeout: Span(Duration::from_secs(5)),
             body_timeout: Span(Duration::from_secs(15)),
             stall_timeout: Span(Duration::from_secs(60)),
+            slow_after: Span(Duration::from_secs(2)),
+            slow_step: Span(Duration::from_secs(5)),
         }
     }
 }
@@ -205,6 +242,11 @@ pub enum Listen {
 }
 
 impl Config {
+    /// The networks of `trusted_proxies`, of a configuration that was checked.
+    pub fn trusted_networks(&self) -> Vec<ipnet::IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| validate::parse_network(text)).collect()
+    }
+
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()

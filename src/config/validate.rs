@@ -1,8 +1,12 @@
 //! What types can't say: bounds, and settings that don't go together. Collects every fault.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use actix_web::http::Uri;
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::{Auth, AuthMode, Config, Fault, Listen};
@@ -44,6 +48,11 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             );
         }
     }
+    for text in config.trusted_proxies.iter().filter(|text| *text != "unix:") {
+        if parse_network(text).is_none() {
+            fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
+        }
+    }
     if let Err(error) = TimeZone::get(&config.time_zone) {
         fault("time_zone", error.to_string());
     }
@@ -66,6 +75,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("auth.leeway", config.auth.leeway.0, s(0), s(300));
     between("limits.header_timeout", config.limits.header_timeout.0, s(1), s(300));
     between("limits.body_timeout", config.limits.body_timeout.0, s(1), s(300));
+    between("limits.auth_timeout", config.limits.auth_timeout.0, s(0), s(600));
+    between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));
+    between("limits.slow_step", config.limits.slow_step.0, Duration::from_millis(10), s(600));
     between("limits.stall_timeout", config.limits.stall_timeout.0, s(1), s(900));
     if config.heartbeat.timeout.0 <= config.heartbeat.interval.0 {
         fault("heartbeat.timeout", "has to be longer than heartbeat.interval, or every client is lost".into());
@@ -133,6 +145,11 @@ pub(super) fn parse_listen(text: &str) -> Result<Listen, String> {
     text.parse::<SocketAddr>()
         .map(Listen::Tcp)
         .map_err(|_| format!("{text:?} is no address: write 127.0.0.1:8080, [::1]:8080 or unix:/run/tricast.sock"))
+}
+
+/// Reads one network of `trusted_proxies`; an address alone is a network of one.
+pub(super) fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// The origin of an http or https URL: scheme and authority.

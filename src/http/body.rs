@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::problem::Problem;
-use crate::protocol::error::Code;
+use super::{problem::Problem, state::Shared};
+use crate::{counters::Limit, protocol::error::Code};
 
 /// Bounds of a request's body.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,10 @@ pub struct BodyConfig {
 /// # Errors
 /// 413 when it is larger than allowed (at once, if its length was announced), 408 when it takes too long, 415 when it
 /// is compressed, 400 when it breaks off. The connection is closed then, for the rest was not read.
-pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    let config = shared.body;
     let too_large = || {
+        shared.counters.limit(Limit::Body).inc();
         let detail = format!("the body is larger than {} bytes", config.max_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
     };
@@ -50,6 +52,7 @@ pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Paylo
         Ok(body.freeze())
     };
     tokio::time::timeout(config.timeout, reading).await.unwrap_or_else(|_| {
+        shared.counters.limit(Limit::BodyTimeout).inc();
         let detail = format!("the body took longer than {} s", config.timeout.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
     })

@@ -1,13 +1,16 @@
 //! HTTP: errors, limits, and the plain routes. The streams are in `transport`.
 
 pub mod access;
+pub mod admission;
 pub mod assets;
 pub mod body;
 pub mod channels;
+pub mod client;
 pub mod encoding;
 pub mod etag;
 pub mod exposition;
 pub mod health;
+pub mod me;
 pub mod metrics_page;
 pub mod middleware;
 pub mod orders;
@@ -15,6 +18,7 @@ pub mod pages;
 pub mod problem;
 pub mod push;
 pub mod route;
+pub mod sessions;
 pub mod state;
 pub mod telemetry;
 mod unread;

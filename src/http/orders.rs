@@ -6,9 +6,14 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{access, body, problem::Problem, state::State};
+use super::{
+    access::{self, Caller},
+    body,
+    problem::Problem,
+    state::State,
+};
 use crate::{
-    auth::{Identity, Permission},
+    auth::Permission,
     orders::{Changes, NewOrder, OrderError, Status},
     protocol::error::Code,
 };
@@ -38,8 +43,8 @@ const MAX_PAGE: usize = 200;
 /// `POST /api/orders`: 201 with the order.
 pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    writer(&state, &request)?;
-    let order = state.orders.create(json_body::<NewOrder>(&state, &request, payload).await?).await?;
+    let caller = writer(&state, &request).await?;
+    let order = caller.tenant.orders.create(json_body::<NewOrder>(&state, &request, payload).await?).await?;
     let location = format!("/api/orders/{}", order.order_id);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(order))
 }
@@ -47,18 +52,22 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
 /// `GET /api/orders`: `{orders, next}`, the newest first.
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    reader(&state, &request)?;
+    let caller = reader(&state, &request).await?;
     let query = web::Query::<ListQuery>::from_query(request.query_string());
     let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let page = state.orders.list(query.status, query.limit.unwrap_or(50).clamp(1, MAX_PAGE), query.after.as_deref())?;
+    let page = caller
+        .tenant
+        .orders
+        .list(query.status, query.limit.unwrap_or(50).clamp(1, MAX_PAGE), query.after.as_deref())
+        .await?;
     Ok(no_cache().json(json!({"orders": page.orders, "next": page.next})))
 }
 
 /// `GET /api/orders/{id}`.
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    reader(&state, &request)?;
-    Ok(no_cache().json(state.orders.get(&id)?))
+    let caller = reader(&state, &request).await?;
+    Ok(no_cache().json(caller.tenant.orders.get(&id).await?))
 }
 
 /// `PATCH /api/orders/{id}`: status or priority.
@@ -68,25 +77,25 @@ pub async fn change(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let identity = writer(&state, &request)?;
+    let caller = writer(&state, &request).await?;
     let changes = json_body::<Changes>(&state, &request, payload).await?;
-    Ok(no_cache().json(state.orders.change(&id, changes, &identity.user).await?))
+    Ok(no_cache().json(caller.tenant.orders.change(&id, changes, None, &caller.identity.user).await?))
 }
 
 /// `POST /api/customers`: 201 with the customer's id.
 pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    writer(&state, &request)?;
-    body::read(state.body, &request, &mut payload.into_inner()).await?;
-    Ok(HttpResponse::Created().json(json!({"customerId": state.orders.customer()})))
+    let caller = writer(&state, &request).await?;
+    body::read(&state, &request, &mut payload.into_inner()).await?;
+    Ok(HttpResponse::Created().json(json!({"customerId": caller.tenant.orders.customer()})))
 }
 
 /// `POST /api/visits`: 202.
 pub async fn visit(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    writer(&state, &request)?;
-    body::read(state.body, &request, &mut payload.into_inner()).await?;
-    state.orders.visit();
+    let caller = writer(&state, &request).await?;
+    body::read(&state, &request, &mut payload.into_inner()).await?;
+    caller.tenant.orders.visit();
     Ok(HttpResponse::Accepted().json(json!({"accepted": 1})))
 }
 
@@ -96,17 +105,15 @@ fn no_cache() -> actix_web::HttpResponseBuilder {
     response
 }
 
-fn reader(state: &State, request: &HttpRequest) -> Result<Identity, Problem> {
-    allowed(access::identify(state, request)?, Permission::ReadOrders)
+async fn reader(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
+    let caller = access::identify(state, request).await?;
+    caller.needs(Permission::ReadOrders).map(|()| caller)
 }
 
-fn writer(state: &State, request: &HttpRequest) -> Result<Identity, Problem> {
+async fn writer(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
     access::check_origin(state, request)?;
-    allowed(access::identify(state, request)?, Permission::WriteOrders)
-}
-
-fn allowed(identity: Identity, permission: Permission) -> Result<Identity, Problem> {
-    if identity.may(permission) { Ok(identity) } else { Err(Problem::forbidden("this token may not do that")) }
+    let caller = access::identify(state, request).await?;
+    caller.needs(Permission::WriteOrders).map(|()| caller)
 }
 
 async fn json_body<T: DeserializeOwned>(
@@ -114,7 +121,7 @@ async fn json_body<T: DeserializeOwned>(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    let bytes = body::read(state.body, request, &mut payload.into_inner()).await?;
+    let bytes = body::read(state, request, &mut payload.into_inner()).await?;
     let mut json = serde_json::Deserializer::from_slice(&bytes);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let place = error.path().to_string();

@@ -11,8 +11,9 @@ use crate::{
     auth::Permission,
     core::{
         channel::{Channel, EventName},
-        reading::{Origin, Reading},
+        reading::{Origin, Reading, Refusal},
     },
+    counters::Limit,
     protocol::{RESERVED_EVENTS, error::Code},
 };
 
@@ -30,11 +31,9 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     let arrived = Instant::now();
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
-    let identity = access::identify(&state, &request)?;
-    if !identity.may(Permission::WriteMetrics) {
-        return Err(Problem::forbidden("this token may not write metrics"));
-    }
-    let body = body::read(state.body, &request, &mut payload.into_inner()).await?;
+    let caller = access::identify(&state, &request).await?;
+    caller.needs(Permission::WriteMetrics)?;
+    let body = body::read(&state, &request, &mut payload.into_inner()).await?;
     let (ndjson, weight) = (is_ndjson(&request), body.len());
     let batch = if weight > PARSE_ELSEWHERE {
         let parsed = web::block(move || parse(&body, ndjson)).await;
@@ -55,9 +54,10 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
             Err(problem) => problems.push(Some(problem)),
         }
     }
-    let outcome = state.aggregator.publish(Origin::Pushed, readings, weight).await;
+    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome =
         outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
+    outcome.verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).for_each(|refusal| count(&state, refusal));
     let mut verdicts = outcome.verdicts.into_iter();
     for problem in problems.iter_mut().filter(|problem| problem.is_none()) {
         *problem = verdicts.next().and_then(Result::err).as_ref().map(Problem::from);
@@ -83,6 +83,15 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         answer["results"] = problems.iter().enumerate().map(verdict).collect();
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+fn count(state: &State, refusal: &Refusal) {
+    let limit = match refusal {
+        Refusal::TooManyChannels(_) => Limit::Channels,
+        Refusal::SnapshotFull(_) => Limit::Snapshot,
+        _ => return,
+    };
+    state.counters.limit(limit).inc();
 }
 
 fn is_ndjson(request: &HttpRequest) -> bool {

@@ -118,7 +118,13 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NotFound`], [`OrderError::Invalid`] when nothing is to change, or [`OrderError::Stopped`].
-    pub async fn change(&self, id: &str, changes: Changes, by: &str) -> Result<Order, OrderError> {
+    pub async fn change(
+        &self,
+        id: &str,
+        changes: Changes,
+        _if_match: Option<u64>,
+        by: &str,
+    ) -> Result<Order, OrderError> {
         if changes.status.is_none() && changes.priority.is_none() {
             return Err(OrderError::Invalid("status or priority: one of them has to be there"));
         }
@@ -143,7 +149,7 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NotFound`].
-    pub fn get(&self, id: &str) -> Result<Order, OrderError> {
+    pub async fn get(&self, id: &str) -> Result<Order, OrderError> {
         let book = self.shared.book.lock();
         number(id).and_then(|number| book.orders.get(&number)).cloned().ok_or(OrderError::NotFound)
     }
@@ -152,7 +158,7 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::Invalid`] when `after` is no order's id.
-    pub fn list(&self, status: Option<Status>, limit: usize, after: Option<&str>) -> Result<Page, OrderError> {
+    pub async fn list(&self, status: Option<Status>, limit: usize, after: Option<&str>) -> Result<Page, OrderError> {
         let before = match after {
             None => u64::MAX,
             Some(id) => number(id).ok_or(OrderError::Invalid("after: not the id of an order"))?,

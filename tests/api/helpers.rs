@@ -49,6 +49,11 @@ pub(crate) fn spawn_app() -> TestApp {
 /// Starts a server with changed settings.
 pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
+    // The HTTP client of the tests needs one; whoever comes second finds it there.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // Tests are quicker than clients may be; those of the limits set their own.
+    config.limits.handshakes_per_second_per_address = 0;
+    config.limits.messages_per_second = 0;
     change(&mut config);
     let (stop, stopped) = oneshot::channel::<()>();
     let (bound, address) = std::sync::mpsc::sync_channel(1);

@@ -21,9 +21,11 @@ mod actions;
 mod commands;
 mod config;
 mod deflate;
+mod flood;
 pub mod frame;
 mod heartbeat;
 mod session;
+mod standing;
 
 pub use config::WebSocketConfig;
 
@@ -53,11 +55,16 @@ async fn open(
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let mut response = handshake(&request).await?;
-    let identity = access::identify(&state, &request)?;
     let probe = request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.probe.as_bytes());
-    let slot = match probe {
-        true => state.open_probe(Transport::WebSocket),
-        false => state.open_stream(Transport::WebSocket, &identity)?,
+    let (slot, caller) = if probe {
+        (state.open_probe(Transport::WebSocket), None)
+    } else {
+        let mut slot = state.open_stream(Transport::WebSocket, state.address(&request))?;
+        let caller = access::visitor(&state, &request).await?;
+        if let Some(caller) = &caller {
+            state.belongs(&mut slot, caller)?;
+        }
+        (slot, caller)
     };
     let compress = config.compression
         && request
@@ -68,7 +75,7 @@ async fn open(
         let accepted = header::HeaderValue::from_static(deflate::ACCEPTED);
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
     }
-    let session = session::Session::open(Rc::clone(&state), **config, identity, payload.into_inner(), compress, slot);
+    let session = session::Session::open(Rc::clone(&state), **config, caller, payload.into_inner(), compress, slot);
     Ok(response.set_body(session).map_into_boxed_body())
 }
 
