@@ -28,6 +28,7 @@ use crate::{
         admission::{Admission, AdmissionConfig},
         body::BodyConfig,
         client::{ForwardedBy, ProxyConfig},
+        connection,
         metrics_page::Routes,
         middleware,
         state::{Shared, State},
@@ -208,6 +209,7 @@ fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), 
     };
     let mut server = HttpServer::new(factory)
         .disable_signals()
+        .on_connect(connection::watch(Arc::clone(&shared.counters), config.limits.header_timeout.0))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.limits.header_timeout.0)
         // Or TCP stays open after a WebSocket's closing handshake.

@@ -134,9 +134,7 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
                 Problem::unauthorized(Some("invalid_token"), "this ticket is used, too old, or none of ours")
             })?
         }
-        Some(Credential::Token(token)) => {
-            verify(state, &token).await.map_err(|error| token_problem(error, error.to_string()))?
-        }
+        Some(Credential::Token(token)) => verify(state, &token).await.map_err(token_problem)?,
     };
     let caller = state.caller(identity.with_address(address))?;
     request.extensions_mut().insert(Rc::clone(&caller.tenant));
@@ -160,7 +158,8 @@ pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> 
 }
 
 /// The answer to a token that was refused.
-pub fn token_problem(error: TokenError, detail: String) -> Problem {
+pub fn token_problem(error: TokenError) -> Problem {
+    let detail = format!("the token {error}");
     Problem { may_pass: error.may_pass(), ..Problem::unauthorized(Some("invalid_token"), detail) }
 }
 

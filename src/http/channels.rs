@@ -10,7 +10,7 @@ use super::{
     state::State,
 };
 use crate::{
-    auth,
+    auth::{self, Identity},
     core::channel::{Channel, Selector},
 };
 
@@ -30,6 +30,19 @@ pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
         if !selectors.contains(&selector) {
             selectors.push(selector);
         }
+    }
+    Ok(selectors)
+}
+
+/// What somebody is given who names no channels: as much of [`DEFAULT`] as they may read.
+///
+/// # Errors
+/// 403 when that is nothing.
+pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
+    let mut selectors = parse_list(DEFAULT)?;
+    selectors.retain(|selector| auth::may_read(identity, selector));
+    if selectors.is_empty() {
+        return Err(Problem::forbidden(format!("this token may read neither of {DEFAULT}: name channels that it may")));
     }
     Ok(selectors)
 }

@@ -19,6 +19,7 @@ use actix_web::{
 
 use super::{
     access::{self, Origin},
+    connection,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
     unread::Chunked,
@@ -52,6 +53,7 @@ pub async fn around(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let state = State::of(request.request())?;
+    connection::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = access::origin(&state.access, request.request());

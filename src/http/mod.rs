@@ -6,6 +6,7 @@ pub mod assets;
 pub mod body;
 pub mod channels;
 pub mod client;
+pub mod connection;
 pub mod encoding;
 pub mod etag;
 pub mod exposition;

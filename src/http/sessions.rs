@@ -162,7 +162,7 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
         }
         Command::RefreshToken(token) => {
             let identity = access::verify(&state, &token.0).await;
-            let identity = identity.map_err(|error| access::token_problem(error, error.to_string()))?;
+            let identity = identity.map_err(access::token_problem)?;
             if !identity.is_same_user(&caller.identity) {
                 return Err(Problem::forbidden("this token is of another user"));
             }

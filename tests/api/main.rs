@@ -14,5 +14,8 @@ mod parity;
 mod poll;
 mod push;
 mod resume;
+mod side_channel;
 mod sse;
+mod tenants;
+mod tokens;
 mod websocket;

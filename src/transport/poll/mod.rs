@@ -65,8 +65,7 @@ pub async fn poll_channel(
 async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
     let state = State::of(request)?;
     let caller = access::identify(&state, request).await?;
-    let log = &caller.tenant.log;
-    let question = Question::read(request, one, log, config)?;
+    let question = Question::read(request, one, &caller, config)?;
     access::check_reading(&caller.identity, &question.target.selectors()?)?;
     caller.tenant.note_poll(&caller.identity);
     let mut representation = answer::to(&question, &caller)?;

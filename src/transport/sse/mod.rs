@@ -106,7 +106,10 @@ async fn stream(
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
     let caller = access::identify(state, request).await?;
     let log = &caller.tenant.log;
-    let selectors = channels::parse_list(query.channels.as_deref().unwrap_or(channels::DEFAULT))?;
+    let selectors = match &query.channels {
+        Some(list) => channels::parse_list(list)?,
+        None => channels::default_for(&caller.identity)?,
+    };
     if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
         let detail = format!("a stream has at most {} channels", config.max_subscriptions);
         return Err(Problem::bad_request(detail));

@@ -27,9 +27,11 @@ const MAX_ORDERS: usize = 200;
 /// Why an action failed.
 pub(super) type Failure = (Code, String);
 
+type Futures<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T>>>>;
+
 /// Things that a connection waits for. Costs a word while there are none.
 pub(super) struct InFlight<T> {
-    futures: Option<Box<FuturesUnordered<Pin<Box<dyn Future<Output = T>>>>>>,
+    futures: Option<Box<Futures<T>>>,
 }
 
 impl<T> InFlight<T> {

@@ -114,7 +114,7 @@ impl Session {
         let identity = match verified {
             Ok(identity) => identity,
             Err(error) => {
-                self.reject(Rejection::new(request_id, Code::Unauthorized, error.to_string()));
+                self.reject(Rejection::new(request_id, Code::Unauthorized, format!("the token {error}")));
                 if purpose == Purpose::Authenticate {
                     let passes = error.may_pass();
                     self.close(if passes { CloseReason::TokenExpired } else { CloseReason::TokenInvalid });
