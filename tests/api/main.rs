@@ -9,6 +9,8 @@ mod conditional;
 mod conflation;
 mod drain;
 mod hardening;
+mod ladder;
+mod limits;
 mod malformed;
 mod parity;
 mod poll;

@@ -167,7 +167,8 @@ impl Session {
             let ping = json!({"timestamp": timestamp, "serverLoad": self.state.counters.load()});
             event::write_json(&mut self.out, None, "ping", &ping);
         }
-        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) {
+        // While something waits for the client, that says how slow it is.
+        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.climb(Duration::ZERO, now);
         }
     }
@@ -214,8 +215,9 @@ impl Session {
             return;
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
-        self.reader.set_pace(self.ladder.pace());
-        let (name, data) = ladder::event(moved);
+        let pace = self.ladder.pace(self.config.ladder);
+        self.reader.set_pace(pace);
+        let (name, data) = ladder::event(moved, pace);
         let timestamp = rfc3339(self.state.clock.now());
         let event = json!({"channel": "system", "event": name, "timestamp": timestamp, "data": data});
         event::write_json(&mut self.out, None, "system", &event);
