@@ -23,3 +23,4 @@ pub mod reader;
 pub mod reading;
 pub mod resume;
 pub mod snapshot;
+pub mod version;
