@@ -26,6 +26,7 @@ use crate::{
         log::{Log, LogConfig},
     },
     counters::Counters,
+    dashboards::DashboardService,
     http::{
         access::AccessConfig,
         body::BodyConfig,
@@ -38,11 +39,15 @@ use crate::{
     presence::Presence,
     shutdown::{Shutdown, random},
     sources::{self, Sources, own_http::OwnHttp},
+    store::sqlite::{OpenError, SqliteStore},
 };
 
 /// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
 /// client that was slow gets the newest one.
 const WRITE_BUFFER: usize = 2_048;
+
+/// The tenant of everybody, as long as there are no tokens.
+const TENANT: &str = "default";
 
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -64,6 +69,9 @@ pub enum StartError {
     /// The time zone is not known.
     #[error("time_zone: {0}")]
     TimeZone(jiff::Error),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
 }
 
 /// A server that is bound and not yet running.
@@ -72,6 +80,7 @@ pub struct Application {
     shared: Shared,
     addresses: Vec<SocketAddr>,
     writer: Writer,
+    store: SqliteStore,
     drain_timeout: Duration,
     demo: bool,
 }
@@ -90,7 +99,17 @@ impl Application {
             max_snapshot: config.limits.max_snapshot.0,
         };
         let (aggregator, handle) = Aggregator::new(log_writer, clock.clone(), limits);
-        let orders = OrderService::new(handle.clone(), clock.clone(), zone.clone(), config.currency.clone());
+        let store = open_store(config)?;
+        let kept = Arc::new(store.clone());
+        let orders = OrderService::new(
+            TENANT,
+            Arc::<SqliteStore>::clone(&kept),
+            handle.clone(),
+            clock.clone(),
+            zone.clone(),
+            config.currency.clone(),
+        );
+        let dashboards = DashboardService::new(TENANT, kept, handle.clone(), clock.clone());
         let shared = Shared {
             log,
             aggregator: handle.clone(),
@@ -101,6 +120,7 @@ impl Application {
             own_http: Arc::new(OwnHttp::default()),
             routes: Arc::new(Routes::default()),
             orders: orders.clone(),
+            dashboards: dashboards.clone(),
             access: Arc::new(AccessConfig {
                 allowed_origins: config.allowed_origins.clone(),
                 public_origin: config.public_url.as_deref().and_then(crate::config::origin_of),
@@ -122,8 +142,8 @@ impl Application {
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
-        let writer = Writer::start(aggregator, sources, orders).map_err(StartError::Thread)?;
-        Ok(Self { server, shared, addresses, writer, drain_timeout: config.drain_timeout.0, demo: false })
+        let writer = Writer::start(aggregator, sources, orders, dashboards).map_err(StartError::Thread)?;
+        Ok(Self { server, shared, addresses, writer, store, drain_timeout: config.drain_timeout.0, demo: false })
     }
 
     /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
@@ -143,7 +163,7 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, drain_timeout, demo } = self;
+        let Self { server, shared, addresses, writer, store, drain_timeout, demo } = self;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
@@ -168,8 +188,25 @@ impl Application {
         };
         drop(shared);
         writer.stop().await;
+        // The last: what anybody above was still writing is written.
+        store.close().await;
         tracing::info!("stopped");
         result
+    }
+}
+
+/// Opens the store that the configuration names.
+fn open_store(config: &Config) -> Result<SqliteStore, OpenError> {
+    match &config.data_dir {
+        Some(directory) => {
+            let store = SqliteStore::open(directory)?;
+            tracing::info!(data_dir = %directory.display(), "orders and dashboards are kept");
+            Ok(store)
+        }
+        None => {
+            tracing::info!("no data_dir: orders and dashboards are in memory and end with the process");
+            SqliteStore::in_memory()
+        }
     }
 }
 
@@ -244,15 +281,23 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(aggregator: Aggregator, sources: Sources, orders: OrderService) -> io::Result<Self> {
+    fn start(
+        aggregator: Aggregator,
+        sources: Sources,
+        orders: OrderService,
+        dashboards: DashboardService,
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("aggregator".into()).spawn(move || {
             runtime.block_on(async move {
+                let business = async {
+                    tokio::join!(orders.run(), dashboards.run());
+                };
                 tokio::select! {
                     () = aggregator.run() => {}
                     () = sources.run() => {}
-                    () = orders.run() => {}
+                    () = business => {}
                     // The sender is dropped or says so: both mean the end.
                     _ = stopped => {}
                 }

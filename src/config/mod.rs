@@ -29,6 +29,8 @@ pub struct Config {
     pub public_url: Option<String>,
     pub allowed_origins: Vec<String>,
     pub allow_anonymous: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
     pub time_zone: String,
     pub currency: String,
     pub workers: usize,
@@ -118,6 +120,7 @@ impl Default for Config {
             public_url: None,
             allowed_origins: Vec::new(),
             allow_anonymous: false,
+            data_dir: None,
             time_zone: "UTC".into(),
             currency: "EUR".into(),
             workers: 0,

@@ -48,6 +48,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             );
         }
     }
+    if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+        fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
+    }
     if let Err(error) = TimeZone::get(&config.time_zone) {
         fault("time_zone", error.to_string());
     }

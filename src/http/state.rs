@@ -15,6 +15,7 @@ use crate::{
     auth::Identity,
     core::{aggregator::AggregatorHandle, clock::Clock, hub::Hub, log::Log},
     counters::{Counters, Transport},
+    dashboards::DashboardService,
     orders::OrderService,
     presence::{Presence, RecentPollers, StreamGuard},
     shutdown::{Shutdown, random, reconnect_after},
@@ -42,6 +43,8 @@ pub struct Shared {
     pub routes: Arc<super::metrics_page::Routes>,
     /// The business side.
     pub orders: OrderService,
+    /// The boards that people look at.
+    pub dashboards: DashboardService,
     /// Who may come in.
     pub access: Arc<AccessConfig>,
     /// Bodies of requests.

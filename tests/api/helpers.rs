@@ -48,13 +48,20 @@ pub(crate) fn spawn_app() -> TestApp {
 
 /// Starts a server with changed settings.
 pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
+    spawn_app_at(Clock::system(), change)
+}
+
+/// Starts a server with changed settings that lives by `clock`.
+pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
+    // Taken by the first test; the others find it there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
     change(&mut config);
     let (stop, stopped) = oneshot::channel::<()>();
     let (bound, address) = std::sync::mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
-            let app = Application::build(&config, Clock::system()).unwrap();
+            let app = Application::build(&config, clock).unwrap();
             bound.send(app.addresses()[0]).unwrap();
             app.run_until(async {
                 // Told, or dropped by a test that is over.
