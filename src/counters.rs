@@ -101,6 +101,109 @@ impl Transport {
     }
 }
 
+/// The limits that can refuse somebody something, as `/metrics` labels them: by the name of their setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is named after its setting")]
+pub enum Limit {
+    Connections,
+    ConnectionsPerAddress,
+    ConnectionsPerUser,
+    Handshakes,
+    AuthTimeout,
+    Subscriptions,
+    Messages,
+    Message,
+    BadMessages,
+    Requests,
+    Body,
+    BodyTimeout,
+    HeaderTimeout,
+    Channels,
+    Snapshot,
+    Series,
+    Tenants,
+    Tickets,
+    SlowClients,
+}
+
+impl Limit {
+    /// Every limit.
+    pub const ALL: [Self; 19] = [
+        Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::ConnectionsPerUser,
+        Self::Handshakes,
+        Self::AuthTimeout,
+        Self::Subscriptions,
+        Self::Messages,
+        Self::Message,
+        Self::BadMessages,
+        Self::Requests,
+        Self::Body,
+        Self::BodyTimeout,
+        Self::HeaderTimeout,
+        Self::Channels,
+        Self::Snapshot,
+        Self::Series,
+        Self::Tenants,
+        Self::Tickets,
+        Self::SlowClients,
+    ];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "max_connections",
+            Self::ConnectionsPerAddress => "max_connections_per_address",
+            Self::ConnectionsPerUser => "max_connections_per_user",
+            Self::Handshakes => "handshakes_per_second_per_address",
+            Self::AuthTimeout => "auth_timeout",
+            Self::Subscriptions => "max_subscriptions",
+            Self::Messages => "messages_per_second",
+            Self::Message => "max_message",
+            Self::BadMessages => "max_bad_messages",
+            Self::Requests => "max_requests",
+            Self::Body => "max_body",
+            Self::BodyTimeout => "body_timeout",
+            Self::HeaderTimeout => "header_timeout",
+            Self::Channels => "max_channels",
+            Self::Snapshot => "max_snapshot",
+            Self::Series => "max_series",
+            Self::Tenants => "max_tenants",
+            Self::Tickets => "max_tickets",
+            Self::SlowClients => "slow_after",
+        }
+    }
+}
+
+/// How far a client that does not keep up has been taken back, as `/metrics` labels it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// It is given the newest values only.
+    Conflated,
+    /// It is given them less often.
+    Stretched,
+    /// It is given states only, and rarely; events wait.
+    SnapshotOnly,
+    /// It is sent away.
+    Closed,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 4] = [Self::Conflated, Self::Stretched, Self::SnapshotOnly, Self::Closed];
+
+    /// The label, and the reason that the client is told.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflated => "conflated",
+            Self::Stretched => "interval_stretched",
+            Self::SnapshotOnly => "snapshot_only",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// What is counted per transport.
 #[derive(Debug, Default)]
 pub struct TransportCounters {
@@ -132,8 +235,10 @@ pub struct Counters {
     pub bad_messages: Count,
     /// Polls answered 304.
     pub not_modified: Count,
-    /// Connections refused because a limit was reached.
-    pub refused_connections: Count,
+    limits: [Count; Limit::ALL.len()],
+    steps: [Count; Step::ALL.len()],
+    /// Tokens refused, for whatever reason.
+    pub refused_tokens: Count,
     /// Milliseconds by which the slowest worker's timer was late in the last second.
     pub lag_ms: Level,
     /// Host CPU in permille, for the load level.
@@ -144,6 +249,16 @@ impl Counters {
     /// The counters of one transport.
     pub fn of(&self, transport: Transport) -> &TransportCounters {
         &self.transports[transport as usize]
+    }
+
+    /// How often a limit refused something.
+    pub fn limit(&self, limit: Limit) -> &Count {
+        &self.limits[limit as usize]
+    }
+
+    /// How often a client was taken to a step for being slow.
+    pub fn step(&self, step: Step) -> &Count {
+        &self.steps[step as usize]
     }
 
     /// Open streams: WebSockets, event streams and held polls.
@@ -177,6 +292,12 @@ mod tests {
         assert_eq!(count, 4);
         assert!((sum - 60.000_302).abs() < 1e-9, "{sum}");
         assert_eq!((buckets[0].1, buckets[1].1, buckets[12].1), (1, 2, 1));
+    }
+
+    #[test]
+    fn every_limit_and_step_has_its_own_place() {
+        assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
+        assert!(Step::ALL.iter().enumerate().all(|(place, step)| *step as usize == place));
     }
 
     #[test]

@@ -12,13 +12,14 @@
 //! | [`orders`] | the business side: orders and the numbers made of them |
 //! | [`dashboards`] | boards of tiles |
 //! | [`store`] | where orders and dashboards are kept |
+//! | [`tenants`] | the owners of data, each with a log and orders of its own |
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards} -> store ->
-//! http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+//! tenants -> http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
 
 pub mod app;
 pub mod auth;
@@ -35,4 +36,5 @@ pub mod shutdown;
 pub mod sources;
 pub mod store;
 pub mod telemetry;
+pub mod tenants;
 pub mod transport;

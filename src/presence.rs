@@ -1,7 +1,8 @@
 //! Who is online: users with a stream open on any transport, and pollers for a while after their last poll.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, Hash},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -133,29 +134,28 @@ impl Drop for StreamGuard {
 /// Remembers on one worker whom it noted lately, so that most polls don't touch the shared table.
 #[derive(Debug, Default)]
 pub struct RecentPollers {
-    noted: HashMap<std::net::IpAddr, Instant>,
+    /// By a hash of the user: whoever shares one with somebody else is noted a second later.
+    noted: HashMap<u64, Instant>,
+    hasher: std::hash::RandomState,
     swept: Option<Instant>,
 }
 
 impl RecentPollers {
-    /// Whether a poll from `address` should be noted now.
-    pub fn is_due(&mut self, address: std::net::IpAddr) -> bool {
+    /// Whether a poll of `user` should be noted now.
+    pub fn is_due(&mut self, user: impl Hash) -> bool {
         let now = Instant::now();
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= NOTE_EVERY) {
             self.swept = Some(now);
             self.noted.retain(|_, noted| now.duration_since(*noted) < NOTE_EVERY);
         }
-        match self.noted.get_mut(&address) {
-            Some(noted) if now.duration_since(*noted) < NOTE_EVERY => false,
-            Some(noted) => {
-                *noted = now;
-                true
-            }
-            None => {
-                self.noted.insert(address, now);
-                true
-            }
+        let noted = self.noted.entry(self.hasher.hash_one(user));
+        let is_new = matches!(noted, Entry::Vacant(_));
+        let noted = noted.or_insert(now);
+        let is_due = is_new || now.duration_since(*noted) >= NOTE_EVERY;
+        if is_due {
+            *noted = now;
         }
+        is_due
     }
 }
 
@@ -186,7 +186,6 @@ mod tests {
         drop(presence.stream("10.0.0.1"));
         assert_eq!(presence.online().current, 1);
         let mut recent = RecentPollers::default();
-        let address = "10.0.0.1".parse().unwrap();
-        assert!(recent.is_due(address) && !recent.is_due(address));
+        assert!(recent.is_due("10.0.0.1") && !recent.is_due("10.0.0.1") && recent.is_due("10.0.0.2"));
     }
 }

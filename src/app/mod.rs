@@ -19,35 +19,30 @@ mod listen;
 mod routes;
 
 use crate::{
-    config::{Config, Listen},
-    core::{
-        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle},
-        clock::Clock,
-        log::{Log, LogConfig},
-    },
+    auth::{KeyError, Tickets, Verifier},
+    config::{Config, ForwardedHeader, Listen},
+    core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
     counters::Counters,
-    dashboards::DashboardService,
     http::{
         access::AccessConfig,
+        admission::{Admission, AdmissionConfig},
         body::BodyConfig,
+        client::{ForwardedBy, ProxyConfig},
+        connection,
         metrics_page::Routes,
         middleware,
         state::{Shared, State},
         telemetry::RequestSpan,
     },
-    orders::OrderService,
-    presence::Presence,
     shutdown::{Shutdown, random},
-    sources::{self, Sources, own_http::OwnHttp},
+    sources,
     store::sqlite::{OpenError, SqliteStore},
+    tenants::{Blueprint, Tenants},
 };
 
 /// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
 /// client that was slow gets the newest one.
 const WRITE_BUFFER: usize = 2_048;
-
-/// The tenant of everybody, as long as there are no tokens.
-const TENANT: &str = "default";
 
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -72,6 +67,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The keys of tokens can't be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
 }
 
 /// A server that is bound and not yet running.
@@ -92,57 +90,50 @@ impl Application {
     /// [`StartError`].
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
-        let (log_writer, log) = Log::create(LogConfig { events: config.log.events, bytes: config.log.bytes.0 });
-        let limits = AggregatorConfig {
-            max_channels: config.limits.max_channels,
-            max_value: config.limits.max_body.0,
-            max_snapshot: config.limits.max_snapshot.0,
-        };
-        let (aggregator, handle) = Aggregator::new(log_writer, clock.clone(), limits);
+        let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
         let store = open_store(config)?;
+        let writer = Writer::start().map_err(StartError::Thread)?;
+        let counters = Arc::<Counters>::default();
         let kept = Arc::new(store.clone());
-        let orders = OrderService::new(
-            TENANT,
-            Arc::<SqliteStore>::clone(&kept),
-            handle.clone(),
-            clock.clone(),
-            zone.clone(),
-            config.currency.clone(),
-        );
-        let dashboards = DashboardService::new(TENANT, kept, handle.clone(), clock.clone());
-        let shared = Shared {
-            log,
-            aggregator: handle.clone(),
-            counters: Arc::new(Counters::default()),
-            presence: Presence::default(),
-            shutdown: Shutdown::default(),
+        let tenants = Tenants::new(Blueprint {
+            log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
+            aggregator: AggregatorConfig {
+                max_channels: config.limits.max_channels,
+                max_value: config.limits.max_body.0,
+                max_snapshot: config.limits.max_snapshot.0,
+                max_series: config.limits.max_series,
+                zone: zone.clone(),
+            },
+            orders: Arc::<SqliteStore>::clone(&kept),
+            dashboards: kept,
             clock: clock.clone(),
-            own_http: Arc::new(OwnHttp::default()),
+            zone,
+            currency: config.currency.clone(),
+            counters: Arc::clone(&counters),
+            host: sources::host::start(Arc::clone(&counters)),
+            runtime: writer.runtime.clone(),
+            max_tenants: config.limits.max_tenants,
+        });
+        let shared = Shared {
+            tenants,
+            counters,
+            shutdown: Shutdown::default(),
+            clock,
             routes: Arc::new(Routes::default()),
-            orders: orders.clone(),
-            dashboards: dashboards.clone(),
-            access: Arc::new(AccessConfig {
-                allowed_origins: config.allowed_origins.clone(),
-                public_origin: config.public_url.as_deref().and_then(crate::config::origin_of),
-            }),
+            access: Arc::new(access(config, verifier.clone())),
+            admission: Arc::new(Admission::new(admission(config))),
+            sessions: Arc::default(),
             body: BodyConfig { max_bytes: config.limits.max_body.0, timeout: config.limits.body_timeout.0 },
             max_connection_age: config.max_connection_age.0,
-            max_connections: config.limits.max_connections,
             probe: format!("{:016x}{:016x}", random(), random()).into(),
             addresses: Arc::new(OnceLock::new()),
         };
-        let sources = Sources {
-            aggregator: handle,
-            own_http: Arc::clone(&shared.own_http),
-            presence: shared.presence.clone(),
-            counters: Arc::clone(&shared.counters),
-            clock,
-            zone,
-        };
+        if let Some(verifier) = verifier {
+            writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
+        }
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
-        let writer = Writer::start(aggregator, sources, orders, dashboards).map_err(StartError::Thread)?;
         Ok(Self { server, shared, addresses, writer, store, drain_timeout: config.drain_timeout.0, demo: false })
     }
 
@@ -215,7 +206,7 @@ async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
     // Those who follow `system` are told as they are told of everything else; the writer may be gone already.
-    let _ = sources::announce(&shared.aggregator, "maintenance", json!({"reason": "SERVER_MAINTENANCE"})).await;
+    let _ = shared.tenants.announce("maintenance", &json!({"reason": "SERVER_MAINTENANCE"})).await;
     shared.shutdown.start_draining();
     let gone = async {
         while shared.counters.streams() > 0 {
@@ -246,6 +237,7 @@ fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), 
     };
     let mut server = HttpServer::new(factory)
         .disable_signals()
+        .on_connect(connection::watch(Arc::clone(&shared.counters), config.limits.header_timeout.0))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(config.limits.header_timeout.0)
         // Or TCP stays open after a WebSocket's closing handshake.
@@ -274,36 +266,56 @@ fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), 
     Ok((server.run(), addresses))
 }
 
-/// The thread of the aggregator and of everything that feeds it from inside.
+fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {
+    AccessConfig {
+        verifier,
+        tickets: Tickets::default(),
+        cookie: config.auth.cookie.clone(),
+        proxies: ProxyConfig {
+            trusted: config.trusted_networks(),
+            trust_unix: config.trusted_proxies.iter().any(|text| text == "unix:"),
+            header: match config.forwarded_header {
+                ForwardedHeader::Auto => ForwardedBy::Either,
+                ForwardedHeader::XForwardedFor => ForwardedBy::XForwardedFor,
+                ForwardedHeader::Forwarded => ForwardedBy::Forwarded,
+            },
+        },
+        allowed_origins: config.allowed_origins.clone(),
+        public_origin: config.public_url.as_deref().and_then(crate::config::origin_of),
+    }
+}
+
+fn admission(config: &Config) -> AdmissionConfig {
+    let limits = &config.limits;
+    // Some descriptors are for polls, files and the server itself.
+    let descriptors = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(now, _)| now);
+    let most = usize::try_from(descriptors - descriptors / 10).unwrap_or(usize::MAX).saturating_sub(64).max(64);
+    AdmissionConfig {
+        max_connections: if limits.max_connections == 0 { most } else { limits.max_connections },
+        max_connections_per_address: limits.max_connections_per_address,
+        max_connections_per_user: limits.max_connections_per_user,
+        handshakes_per_second_per_address: limits.handshakes_per_second_per_address,
+    }
+}
+
+/// The thread of the aggregators and of everything that feeds them from inside.
 struct Writer {
+    /// What runs on it.
+    runtime: tokio::runtime::Handle,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Writer {
-    fn start(
-        aggregator: Aggregator,
-        sources: Sources,
-        orders: OrderService,
-        dashboards: DashboardService,
-    ) -> io::Result<Self> {
+    fn start() -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
         let thread = thread::Builder::new().name("aggregator".into()).spawn(move || {
-            runtime.block_on(async move {
-                let business = async {
-                    tokio::join!(orders.run(), dashboards.run());
-                };
-                tokio::select! {
-                    () = aggregator.run() => {}
-                    () = sources.run() => {}
-                    () = business => {}
-                    // The sender is dropped or says so: both mean the end.
-                    _ = stopped => {}
-                }
-            });
+            // The sender is dropped or says so: both mean the end.
+            runtime.block_on(async move { drop(stopped.await) });
         })?;
-        Ok(Self { stop, thread })
+        Ok(Self { runtime: handle, stop, thread })
     }
 
     async fn stop(self) {
@@ -311,13 +323,5 @@ impl Writer {
         let _ = self.stop.send(());
         let thread = self.thread;
         drop(tokio::task::spawn_blocking(move || thread.join()).await);
-    }
-}
-
-/// What tests and other parts of the program may need of a built application.
-impl Application {
-    /// Hands in readings as the program itself does.
-    pub fn aggregator(&self) -> AggregatorHandle {
-        self.shared.aggregator.clone()
     }
 }

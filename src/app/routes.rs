@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, health, metrics_page, orders, pages,
+        assets, channels, dashboards, health, me, metrics_page, orders, pages,
         problem::Problem,
         push,
         route::{self, get_or_head},
@@ -14,6 +14,7 @@ use crate::{
     },
     protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
+        LadderConfig,
         poll::{self, PollConfig},
         sse::{self, SseConfig},
         websocket::{self, WebSocketConfig},
@@ -32,16 +33,22 @@ impl Routes {
     /// The routes of a server so configured.
     pub(super) fn of(config: &Config) -> Self {
         let max_subscriptions = config.limits.max_subscriptions;
+        let ladder = LadderConfig { slow_after: config.limits.slow_after.0, step: config.limits.slow_step.0 };
         Self {
             websocket: WebSocketConfig {
                 heartbeat_interval: config.heartbeat.interval.0,
                 heartbeat_timeout: config.heartbeat.timeout.0,
                 max_message: config.limits.max_message.0,
                 max_subscriptions,
+                messages_per_second: config.limits.messages_per_second,
+                message_burst: config.limits.message_burst,
+                max_requests: config.limits.max_requests,
+                auth_timeout: config.limits.auth_timeout.0,
+                ladder,
                 max_bad_messages: config.limits.max_bad_messages,
                 compression: config.compression,
             },
-            sse: SseConfig { max_subscriptions, ..SseConfig::default() },
+            sse: SseConfig::new(max_subscriptions, ladder),
             poll: PollConfig { long_poll_max: config.long_poll_max.0, max_subscriptions },
         }
     }
@@ -74,7 +81,9 @@ impl Routes {
         read("/metrics", || get_or_head().to(metrics_page::get));
         read("/api/channels", || get_or_head().to(channels::get));
         read("/api/stats", || get_or_head().to(stats::get));
+        read("/api/me", || get_or_head().to(me::get));
         read("/api/protocol", || get_or_head().to(protocol));
+        route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
         route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {
             resource.route(get_or_head().to(orders::list)).route(web::post().to(orders::create))

@@ -1,75 +1,126 @@
 //! The identity behind a request.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
-use crate::core::channel::Selector;
+use jiff::Timestamp;
 
-/// What a token can allow (contract, section 10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Permission {
-    /// Metrics, dashboards, entities and pushed channels.
-    ReadMetrics,
-    /// Orders and revenue.
-    ReadOrders,
-    /// Alerts.
-    ReadAlerts,
-    /// Push values and events.
-    WriteMetrics,
-    /// Create and change orders.
-    WriteOrders,
-}
+use super::{
+    permission::{Permission, Permissions},
+    tenant::TenantName,
+};
 
-/// Who asks. The tenant is part of it, so that no code can ask for data without saying whose.
+/// Who asks. The tenant is part of it, so that no code can ask for data without saying whose. A clone shares its texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Owner of the data that is seen. `default` with authentication off.
-    pub tenant: &'static str,
-    /// The user, as others may see it.
-    pub user: Cow<'static, str>,
-    /// Where an anonymous reader comes from.
+    pub tenant: TenantName,
+    /// The user, as others may see it: the token's `sub`, 1 to 128 bytes.
+    pub user: Arc<str>,
+    /// What the token allows.
+    pub permissions: Permissions,
+    /// When this stops to hold: the token's `exp` and the leeway; from then on the token is refused, so a stream has
+    /// to end. `None`: never, with authentication off.
+    pub expires_at: Option<Timestamp>,
+    /// Where the reader comes from.
     address: Option<IpAddr>,
+    /// Whether there was no token.
+    anonymous: bool,
 }
 
 impl Identity {
     /// Somebody without a token, on a server that asks for none.
     pub fn anonymous(address: Option<IpAddr>) -> Self {
-        Self { tenant: "default", user: Cow::Borrowed("anonymous"), address }
+        static USER: OnceLock<Arc<str>> = OnceLock::new();
+        Self {
+            tenant: TenantName::default_name(),
+            user: Arc::clone(USER.get_or_init(|| "anonymous".into())),
+            permissions: Permissions::ALL,
+            expires_at: None,
+            address,
+            anonymous: true,
+        }
     }
 
-    /// What the user is counted by; for anonymous readers their address.
+    /// Somebody with a token that was verified.
+    pub(super) fn of_token(
+        tenant: TenantName,
+        user: Arc<str>,
+        permissions: Permissions,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self { tenant, user, permissions, expires_at: Some(expires_at), address: None, anonymous: false }
+    }
+
+    /// The same, seen at `address`.
+    #[must_use]
+    pub fn with_address(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// Where the reader comes from, if known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Whether there was no token.
+    pub fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    /// What the user is counted by within the tenant; for anonymous readers their address.
     pub fn counted_as(&self) -> String {
-        self.address.map_or_else(|| "local".into(), |address| address.to_string())
+        match self.address {
+            _ if !self.anonymous => self.user.as_ref().into(),
+            Some(address) => address.to_string(),
+            None => "local".into(),
+        }
     }
 
-    /// Whether this is allowed.
-    pub fn may(&self, _permission: Permission) -> bool {
-        // Anonymous readers exist only where authentication is off, and there everything is allowed.
-        true
+    /// Whether this is allowed. `admin` allows everything.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.contains(permission) || self.permissions.contains(Permission::Admin)
     }
-}
 
-/// What reading a channel, or everything below a prefix, takes; `None` if anybody may.
-pub fn reading(selector: &Selector) -> Option<Permission> {
-    let Selector::Exact(channel) = selector else { return Some(Permission::ReadMetrics) };
-    match channel.as_str() {
-        "system" => None,
-        "orders" | "metrics.orders" | "metrics.revenue" => Some(Permission::ReadOrders),
-        "alerts" => Some(Permission::ReadAlerts),
-        _ => Some(Permission::ReadMetrics),
+    /// Whether both are the same user of the same tenant; permissions, expiry and address may differ. A token whose
+    /// `sub` is `anonymous` is not the same as no token.
+    pub fn is_same_user(&self, other: &Self) -> bool {
+        self.anonymous == other.anonymous && self.tenant == other.tenant && self.user == other.user
     }
 }
 
-/// The channel families that `identity` may read, for `connected`.
-pub fn capabilities(identity: &Identity) -> Vec<&'static str> {
-    let families = [
-        ("metrics", Some(Permission::ReadMetrics)),
-        ("alerts", Some(Permission::ReadAlerts)),
-        ("orders", Some(Permission::ReadOrders)),
-        ("system", None),
-    ];
-    families
-        .into_iter()
-        .filter(|(_, permission)| permission.is_none_or(|permission| identity.may(permission)))
-        .map(|(family, _)| family)
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::{super::capabilities, *};
+
+    fn ada(tenant: &str, permissions: &[&str]) -> Identity {
+        let tenant = TenantName::parse(tenant).unwrap();
+        Identity::of_token(tenant, "ada".into(), Permissions::parse(permissions.iter().copied()), Timestamp::MAX)
+    }
+
+    #[test]
+    fn admin_may_everything_and_others_what_they_were_given() {
+        let reader = ada("acme", &["read:metrics"]);
+        assert!(reader.may(Permission::ReadMetrics) && !reader.may(Permission::ReadOrders));
+        assert!(!reader.may(Permission::Admin) && !ada("acme", &[]).may(Permission::ReadMetrics));
+        assert!(Permission::ALL.iter().all(|permission| ada("acme", &["admin"]).may(*permission)));
+        assert_eq!(capabilities(&reader), ["metrics", "system"]);
+        assert_eq!(capabilities(&Identity::anonymous(None)), ["metrics", "alerts", "orders", "system"]);
+    }
+
+    #[test]
+    fn users_are_told_apart_by_tenant_and_by_having_a_token() {
+        let address = Some("192.0.2.7".parse().unwrap());
+        let acme = ada("acme", &[]);
+        assert!(acme.is_same_user(&ada("acme", &["admin"]).with_address(address)));
+        assert!(!acme.is_same_user(&ada("globex", &[])));
+        let named =
+            Identity::of_token(TenantName::default_name(), "anonymous".into(), Permissions::NONE, Timestamp::MAX);
+        assert!(!named.is_same_user(&Identity::anonymous(None)));
+        assert_eq!(acme.with_address(address).counted_as(), "ada");
+        assert_eq!(Identity::anonymous(address).counted_as(), "192.0.2.7");
+        assert_eq!(Identity::anonymous(None).counted_as(), "local");
+    }
 }

@@ -1,5 +1,74 @@
-//! Who asks, and what they may read. With authentication off everybody is anonymous and may do everything.
+//! Who asks, and what they may do. With authentication off everybody is anonymous and may do everything.
+//!
+//! A [`Verifier`] turns a JSON Web Token into an [`Identity`]; [`Tickets`] stand in for tokens where only an address can
+//! carry one; [`mint`] makes tokens for development. This module does no HTTP of its own: where a token comes from and
+//! what its refusal looks like is said in `http`.
+//!
+//! ```text
+//! token ─▶ length ─▶ cache ─▶ shape, header ─▶ key by name ─▶ signature ─▶ claims ─▶ time ─▶ Identity
+//!                      └──────────────────────────────────────────────────────────▶ time ─▶ Identity
+//! ```
+//!
+//! # What is accepted
+//!
+//! | key | from | algorithms |
+//! |---|---|---|
+//! | secret, at least 32 bytes | `auth.secret`, `kty: oct` in `auth.jwks_file` | HS256 |
+//! | RSA, at least 2048 bits | PEM | RS256, RS384, RS512, PS256, PS384, PS512 |
+//! | RSA, at least 2048 bits | JWK Set | the one that `alg` names; RS256, RS384, RS512 without `alg` |
+//! | EC P-256, P-384 | PEM, JWK Set | ES256, ES384 |
+//! | Ed25519 | PEM, JWK Set | EdDSA |
+//!
+//! Claims: `sub` (1 to 128 bytes), `exp`, both required; `tenantId` (without it `default`), `permissions` or `scope`, `nbf`,
+//! and `iss` and `aud` where they are configured. `exp` and `nbf` are moved apart by `auth.leeway`, 5 s.
+//!
+//! # What is refused, and how
+//!
+//! | attempt | what happens | error |
+//! |---|---|---|
+//! | `alg: none` in any spelling, HS256 with a public key as secret, RS256 on an EC key | the algorithms come from the key, the token only chooses among them | [`BadAlgorithm`](TokenError::BadAlgorithm) |
+//! | another payload or signature, an empty one, one of zeros | the signature is checked before claims are read | [`BadSignature`](TokenError::BadSignature) |
+//! | a `kid` that is a path, SQL, or huge | it is compared with the names of keys, nothing else | [`UnknownKey`](TokenError::UnknownKey) |
+//! | many invented `kid`s | the URL is asked once in 10 s for all of them | [`UnknownKey`](TokenError::UnknownKey) |
+//! | `jwk`, `jku`, `x5u`, `x5c` in the header | not read, never fetched | by the signature |
+//! | `crit` | nothing critical is understood | [`Malformed`](TokenError::Malformed) |
+//! | a header field twice, other shapes (JWE), padding, spaces, more than 8 KiB | strict parsing: a token can be written in one way | [`Malformed`](TokenError::Malformed) |
+//! | a claim twice, of another type, `null`, 1e300, negative | strict types, bounded times | [`BadClaims`](TokenError::BadClaims) |
+//! | no `exp` | no token lives for ever | [`BadClaims`](TokenError::BadClaims) |
+//! | a token that was accepted before and has expired | time is looked at again each time | [`Expired`](TokenError::Expired) |
+//! | a token of a key that was taken away | verified tokens are forgotten with their keys | [`UnknownKey`](TokenError::UnknownKey) |
+//! | a secret in a JWK Set behind a URL, `use: enc`, weak keys | passed over; the last good set stays if none is left | |
+//! | a key server that is down, slow, or answers nonsense, a redirect off this machine | the last good set stays | [`KeysUnavailable`](TokenError::KeysUnavailable) if there was none |
+//!
+//! Errors, logs and `Debug` hold nothing of a token, a secret or a file of keys.
 
+mod cache;
+mod claims;
+mod crypto;
+mod error;
+mod fetch;
+mod files;
 mod identity;
+mod jwks;
+mod key;
+mod key_set;
+pub mod mint;
+mod permission;
+mod reading;
+mod tenant;
+mod ticket;
+mod token;
+mod verifier;
 
-pub use identity::{Identity, Permission, capabilities, reading};
+pub use error::{KeyError, TokenError};
+pub use fetch::check_url;
+pub use identity::Identity;
+pub use key::MIN_SECRET;
+pub use permission::{Permission, Permissions};
+pub use reading::{capabilities, may_read, may_read_channel, reading, sees_all};
+pub use tenant::{BadTenant, TenantName};
+pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany};
+pub use verifier::{AuthConfig, Verifier};
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The command line: `tricast [serve]`, `check-config`, `print-config`.
+//! The command line: `tricast [serve]`, `check-config`, `print-config`, `token`.
 //!
 //! Exit codes: 0 done, 2 wrong use or configuration, 1 anything else.
 
@@ -11,9 +11,14 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use toml::Value;
 
-use crate::config::{self, Config, Faults, Flags, LogFormat};
+use crate::{
+    auth::Verifier,
+    config::{self, Config, Faults, Flags, LogFormat},
+    core::clock::Clock,
+};
 
 mod serve;
+mod token;
 
 /// Wrong use or configuration.
 const USAGE: u8 = 2;
@@ -44,6 +49,8 @@ enum Command {
         #[arg(long)]
         reference: bool,
     },
+    /// Print a token for development, signed with auth.secret or a key in a file
+    Token(token::TokenFlags),
 }
 
 /// Flags that are settings, and two that are not.
@@ -95,10 +102,26 @@ impl ServeFlags {
     }
 
     fn load(&self) -> Result<Config, (Faults, Box<Config>)> {
-        // Names that are not UTF-8 are none of ours.
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        config::load(&self.settings(), environment)
+        load(&self.settings())
+    }
+}
+
+/// Reads the configuration: `flags` over the environment over the file.
+fn load(flags: &Flags) -> Result<Config, (Faults, Box<Config>)> {
+    // Names that are not UTF-8 are none of ours.
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    config::load(flags, environment)
+}
+
+/// Reads the files of keys too: a server would not start without them.
+fn check_keys(config: &Config) -> ExitCode {
+    match config.auth().map(|auth| Verifier::open(auth, Clock::system())).transpose() {
+        Ok(_) => say("the configuration is fine\n"),
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(USAGE)
+        }
     }
 }
 
@@ -111,10 +134,11 @@ pub fn run() -> ExitCode {
             Err((faults, _)) => refuse(&faults),
         },
         Command::CheckConfig(flags) => match flags.load() {
-            Ok(_) => say("the configuration is fine\n"),
+            Ok(config) => check_keys(&config),
             Err((faults, _)) => refuse(&faults),
         },
         Command::PrintConfig { reference: true, .. } => say(&config::markdown()),
+        Command::Token(flags) => token::run(&flags),
         Command::PrintConfig { flags, .. } => match flags.load() {
             Ok(config) => say(&config::to_toml(&config)),
             Err((faults, config)) => {

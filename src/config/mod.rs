@@ -19,6 +19,8 @@ pub use values::{Secret, Size, Span};
 
 use std::time::Duration;
 
+use crate::auth::AuthConfig;
+
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +30,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
     pub allowed_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
+    pub forwarded_header: ForwardedHeader,
     pub allow_anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -47,13 +51,26 @@ pub struct Config {
 }
 
 /// Tokens.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Auth {
     pub mode: AuthMode,
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub secret: Secret,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+    pub leeway: Span,
 }
 
 /// Whether tokens are asked for.
@@ -78,6 +95,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which header the trusted proxies write.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`, and `Forwarded` where there is none.
+    #[default]
+    Auto,
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// The heartbeat of WebSockets.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -93,15 +123,26 @@ pub struct Heartbeat {
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Limits {
     pub max_connections: usize,
+    pub max_connections_per_address: usize,
+    pub max_connections_per_user: usize,
+    pub handshakes_per_second_per_address: u32,
+    pub auth_timeout: Span,
     pub max_subscriptions: usize,
     pub max_message: Size,
     pub max_bad_messages: usize,
+    pub messages_per_second: u32,
+    pub message_burst: u32,
+    pub max_requests: usize,
     pub max_body: Size,
     pub max_channels: usize,
     pub max_snapshot: Size,
+    pub max_tenants: usize,
+    pub max_series: usize,
     pub header_timeout: Span,
     pub body_timeout: Span,
     pub stall_timeout: Span,
+    pub slow_after: Span,
+    pub slow_step: Span,
 }
 
 /// How far back events are kept.
@@ -119,6 +160,8 @@ impl Default for Config {
             listen: vec!["127.0.0.1:8080".into()],
             public_url: None,
             allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::Auto,
             allow_anonymous: false,
             data_dir: None,
             time_zone: "UTC".into(),
@@ -138,6 +181,22 @@ impl Default for Config {
     }
 }
 
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::None,
+            secret: Secret::default(),
+            public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            cookie: None,
+            leeway: Span(AuthConfig::default().leeway),
+        }
+    }
+}
+
 impl Default for Heartbeat {
     fn default() -> Self {
         Self { interval: Span(Duration::from_secs(25)), timeout: Span(Duration::from_secs(60)) }
@@ -148,15 +207,26 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 0,
+            max_connections_per_address: 1_000,
+            max_connections_per_user: 50,
+            handshakes_per_second_per_address: 50,
+            auth_timeout: Span(Duration::from_secs(10)),
             max_subscriptions: 100,
             max_message: Size(64 << 10),
             max_bad_messages: 20,
+            messages_per_second: 20,
+            message_burst: 40,
+            max_requests: 32,
             max_body: Size(1 << 20),
             max_channels: 10_000,
             max_snapshot: Size(4 << 20),
+            max_tenants: 1_000,
+            max_series: 10_000,
             header_timeout: Span(Duration::from_secs(5)),
             body_timeout: Span(Duration::from_secs(15)),
             stall_timeout: Span(Duration::from_secs(60)),
+            slow_after: Span(Duration::from_secs(2)),
+            slow_step: Span(Duration::from_secs(5)),
         }
     }
 }
@@ -177,8 +247,29 @@ pub enum Listen {
 }
 
 impl Config {
+    /// The networks of `trusted_proxies`, of a configuration that was checked.
+    pub fn trusted_networks(&self) -> Vec<ipnet::IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| validate::parse_network(text)).collect()
+    }
+
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+    }
+
+    /// What tokens are verified with; `None` where none are asked for.
+    pub fn auth(&self) -> Option<AuthConfig> {
+        let Auth { mode, secret, public_key_file, jwks_file, jwks_url, issuer, audience, cookie: _, leeway } =
+            self.auth.clone();
+        (mode == AuthMode::Jwt).then(|| AuthConfig {
+            secret: (!secret.is_empty()).then(|| secret.expose().as_bytes().to_vec()),
+            public_key_file,
+            jwks_file,
+            jwks_url,
+            issuer,
+            audience,
+            leeway: leeway.0,
+            ..AuthConfig::default()
+        })
     }
 }

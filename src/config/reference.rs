@@ -31,6 +31,16 @@ pub const SETTINGS: &[Setting] = &[
         "Origins of other sites whose pages may use this server, or `*`. WebSockets of any other site are refused.",
     ),
     s(
+        "trusted_proxies",
+        "Networks of proxies in front, such as `127.0.0.1/32` or `10.0.0.0/8`; `unix:` for those that come by a Unix socket. \
+         Only they are believed about a client's address.",
+    ),
+    s(
+        "forwarded_header",
+        "Which header those proxies write: `x-forwarded-for`, `forwarded` (RFC 7239), or `auto`: the first, and the second \
+         where the first is missing. A proxy that writes only `Forwarded` should be named, for clients can send both.",
+    ),
+    s(
         "allow_anonymous",
         "Allow listening beyond this machine while `auth.mode` is `none`: everybody may read and write. Flag `--allow-anonymous`.",
     ),
@@ -50,20 +60,63 @@ pub const SETTINGS: &[Setting] = &[
         "Streams are ended after about this time, so that clients spread over nodes; 0 means never.",
     ),
     s("compression", "Accept permessage-deflate (RFC 7692) on WebSockets when a client offers it."),
-    s("auth.mode", "Whether tokens are asked for. `none`: everybody is anonymous."),
-    s("auth.secret", "Reserved for the secret of tokens; refused while `auth.mode` is `none`. Never printed."),
+    s(
+        "auth.mode",
+        "Whether tokens are asked for. `none`: everybody is anonymous. `jwt`: JSON Web Tokens; at least one of the next four says with which keys.",
+    ),
+    s("auth.secret", "Secret of tokens signed with HS256, at least 32 bytes. Never printed."),
+    s(
+        "auth.public_key_file",
+        "File with public keys in PEM: RSA, EC (P-256, P-384) or Ed25519. Read again when it changes.",
+    ),
+    s("auth.jwks_file", "File with a JWK Set. Read again when it changes."),
+    s(
+        "auth.jwks_url",
+        "URL of a JWK Set: https, or http on this machine. Asked every 5 minutes, and when a token names a key that is not known.",
+    ),
+    s("auth.issuer", "What a token's `iss` has to be; without it any is accepted."),
+    s(
+        "auth.audience",
+        "What a token's `aud` has to name; without it any is accepted, also tokens made for other programs.",
+    ),
+    s("auth.cookie", "Name of a cookie that may hold the token, besides header and address."),
+    s("auth.leeway", "How far the clock of who makes tokens may differ: `exp` and `nbf` are moved apart by it."),
     s("heartbeat.interval", "How often a WebSocket is pinged."),
     s("heartbeat.timeout", "A WebSocket without any frame for this long is closed (4408)."),
-    s("limits.max_connections", "Streams and held polls at once; 0 means no limit but the descriptors."),
+    s("limits.max_connections", "Streams and held polls at once; 0 means as many as the descriptor limit allows."),
+    s(
+        "limits.max_connections_per_address",
+        "The same from one address (an IPv6 network of 64 bits); 0 means no limit.",
+    ),
+    s("limits.max_connections_per_user", "The same of one user with a token; 0 means no limit."),
+    s(
+        "limits.handshakes_per_second_per_address",
+        "New streams from one address; as many may come at once; 0 means no limit.",
+    ),
+    s("limits.auth_timeout", "A WebSocket that shows no token within this is closed (4401); 0 means never."),
     s("limits.max_subscriptions", "Subscriptions of one connection; 0 means no limit."),
     s("limits.max_message", "Largest WebSocket message of a client; 0 means no limit."),
     s("limits.max_bad_messages", "Bad messages within a minute that close a WebSocket (4500); 0 means no limit."),
+    s("limits.messages_per_second", "Messages of one WebSocket, on average; 0 means no limit."),
+    s(
+        "limits.message_burst",
+        "Messages of one WebSocket at once. Whoever goes on after five bursts were refused within a minute is closed (4429).",
+    ),
+    s("limits.max_requests", "Requests of one WebSocket that may wait for their answers; 0 means no limit."),
     s("limits.max_body", "Largest request body."),
     s("limits.max_channels", "Pushed channels of one tenant; 0 means no limit."),
     s("limits.max_snapshot", "Bytes of pushed metrics in the snapshot, all together; 0 means no limit."),
+    s("limits.max_tenants", "Tenants of one server; 0 means no limit."),
+    s("limits.max_series", "Series of samples of one tenant, one per field and set of labels; 0 means no limit."),
     s("limits.header_timeout", "Longest time for a request's headers."),
     s("limits.body_timeout", "Longest time for a request's body."),
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),
+    s(
+        "limits.slow_after",
+        "A client that takes longer than this to take what is due is slow, and climbs the ladder: told, slowed down, states \
+         only, closed (4413); 0 means that nobody is slow.",
+    ),
+    s("limits.slow_step", "Shortest time between two steps of the ladder."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
 ];
@@ -111,7 +164,13 @@ mod tests {
             data_dir: Some("/var/lib/tricast".into()),
             ..Config::default()
         };
-        config.auth.secret = serde_json::from_str("\"x\"").unwrap();
+        config.auth.secret = "x".into();
+        for text in
+            [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
+        {
+            *text = Some("x".into());
+        }
+        (config.auth.public_key_file, config.auth.jwks_file) = (Some("x".into()), Some("x".into()));
         let mut keys = Vec::new();
         fn walk(prefix: &str, table: Table, keys: &mut Vec<String>) {
             for (name, value) in table {

@@ -1,11 +1,16 @@
 //! What types can't say: bounds, and settings that don't go together. Collects every fault.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use actix_web::http::Uri;
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use super::{AuthMode, Config, Fault, Listen};
+use super::{Auth, AuthMode, Config, Fault, Listen};
+use crate::auth::{MIN_SECRET, check_url};
 
 /// Everything that is wrong with `config` as a whole.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
@@ -29,12 +34,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             Ok(_) => {}
         }
     }
-    if config.auth.mode == AuthMode::Jwt {
-        fault("auth.mode", "this version knows no tokens yet: only \"none\" works".into());
-    }
-    if config.auth.mode == AuthMode::None && !config.auth.secret.is_empty() {
-        fault("auth.secret", "is set, but auth.mode is \"none\": no token would ever be checked".into());
-    }
+    auth_faults(&config.auth, &mut fault);
     if let Some(url) = &config.public_url
         && origin_of(url).is_none()
     {
@@ -50,6 +50,11 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     }
     if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
+    }
+    for text in config.trusted_proxies.iter().filter(|text| *text != "unix:") {
+        if parse_network(text).is_none() {
+            fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
+        }
     }
     if let Err(error) = TimeZone::get(&config.time_zone) {
         fault("time_zone", error.to_string());
@@ -70,8 +75,12 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("heartbeat.timeout", config.heartbeat.timeout.0, s(2), s(900));
     between("long_poll_max", config.long_poll_max.0, s(1), s(300));
     between("drain_timeout", config.drain_timeout.0, s(0), s(600));
+    between("auth.leeway", config.auth.leeway.0, s(0), s(300));
     between("limits.header_timeout", config.limits.header_timeout.0, s(1), s(300));
     between("limits.body_timeout", config.limits.body_timeout.0, s(1), s(300));
+    between("limits.auth_timeout", config.limits.auth_timeout.0, s(0), s(600));
+    between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));
+    between("limits.slow_step", config.limits.slow_step.0, Duration::from_millis(10), s(600));
     between("limits.stall_timeout", config.limits.stall_timeout.0, s(1), s(900));
     if config.heartbeat.timeout.0 <= config.heartbeat.interval.0 {
         fault("heartbeat.timeout", "has to be longer than heartbeat.interval, or every client is lost".into());
@@ -91,6 +100,42 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults
 }
 
+fn auth_faults(auth: &Auth, fault: &mut impl FnMut(&str, String)) {
+    let sources = [
+        ("auth.secret", !auth.secret.is_empty()),
+        ("auth.public_key_file", auth.public_key_file.is_some()),
+        ("auth.jwks_file", auth.jwks_file.is_some()),
+        ("auth.jwks_url", auth.jwks_url.is_some()),
+    ];
+    if auth.mode == AuthMode::None {
+        for (key, _) in sources.iter().filter(|(_, said)| *said) {
+            fault(key, "is set, but auth.mode is \"none\": no token would ever be checked".into());
+        }
+    } else if !sources.iter().any(|(_, said)| *said) {
+        let [secret, pem, file, url] = sources.map(|(key, _)| key);
+        fault("auth.mode", format!("is \"jwt\", and there is no key: set {secret}, {pem}, {file} or {url}"));
+    }
+    if auth.mode == AuthMode::Jwt && !auth.secret.is_empty() && auth.secret.expose().len() < MIN_SECRET {
+        fault(
+            "auth.secret",
+            format!("has to be at least {MIN_SECRET} bytes long, or it can be guessed: openssl rand -hex 32"),
+        );
+    }
+    if let Some(Err(problem)) = auth.jwks_url.as_deref().map(check_url) {
+        fault("auth.jwks_url", problem);
+    }
+    for (key, value) in [("auth.issuer", &auth.issuer), ("auth.audience", &auth.audience)] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            fault(key, "is empty: leave it out if any is accepted".into());
+        }
+    }
+    // A token of RFC 9110, section 5.6.2.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if auth.cookie.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(plain)) {
+        fault("auth.cookie", "is no name of a cookie".into());
+    }
+}
+
 /// Reads one place of `listen`.
 pub(super) fn parse_listen(text: &str) -> Result<Listen, String> {
     if let Some(path) = text.strip_prefix("unix:") {
@@ -103,6 +148,11 @@ pub(super) fn parse_listen(text: &str) -> Result<Listen, String> {
     text.parse::<SocketAddr>()
         .map(Listen::Tcp)
         .map_err(|_| format!("{text:?} is no address: write 127.0.0.1:8080, [::1]:8080 or unix:/run/tricast.sock"))
+}
+
+/// Reads one network of `trusted_proxies`; an address alone is a network of one.
+pub(super) fn parse_network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// The origin of an http or https URL: scheme and authority.
@@ -144,8 +194,44 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_without_tokens_makes_no_sense() {
-        let secret = serde_json::from_str("\"x\"").unwrap();
-        assert_eq!(keys(|c| c.auth.secret = secret), ["auth.secret"]);
+    fn keys_without_tokens_make_no_sense() {
+        assert_eq!(keys(|c| c.auth.secret = "x".into()), ["auth.secret"]);
+        assert_eq!(keys(|c| c.auth.jwks_url = Some("https://id.example/keys".into())), ["auth.jwks_url"]);
+        assert!(keys(|c| c.auth.audience = Some("tricast".into())).is_empty());
+    }
+
+    #[test]
+    fn tokens_need_a_key_that_can_be_trusted() {
+        let jwt = |change: fn(&mut Auth)| {
+            keys(|c| {
+                c.auth.mode = AuthMode::Jwt;
+                change(&mut c.auth);
+            })
+        };
+        assert_eq!(jwt(|_| {}), ["auth.mode"]);
+        assert_eq!(jwt(|auth| auth.secret = "x".repeat(31).as_str().into()), ["auth.secret"]);
+        assert!(jwt(|auth| auth.secret = "x".repeat(32).as_str().into()).is_empty());
+        assert!(jwt(|auth| auth.public_key_file = Some("key.pem".into())).is_empty());
+        for good in ["https://id.example/keys", "http://127.0.0.1:8081/keys", "http://[::1]/keys", "http://localhost/k"]
+        {
+            assert!(keys(|c| (c.auth.mode, c.auth.jwks_url) = (AuthMode::Jwt, Some(good.into()))).is_empty(), "{good}");
+        }
+        for bad in [
+            "http://id.example/keys",
+            "file:///etc/passwd",
+            "/keys",
+            "https://a:b@id.example/",
+            "http://127.0.0.1.evil/",
+        ] {
+            let faults = keys(|c| (c.auth.mode, c.auth.jwks_url) = (AuthMode::Jwt, Some(bad.into())));
+            assert_eq!(faults, ["auth.jwks_url"], "{bad}");
+        }
+        assert_eq!(
+            keys(|c| {
+                (c.auth.cookie, c.auth.issuer) = (Some("a b".into()), Some(String::new()));
+                c.auth.leeway = crate::config::Span(Duration::from_secs(301));
+            }),
+            ["auth.issuer", "auth.cookie", "auth.leeway"]
+        );
     }
 }

@@ -2,13 +2,18 @@
 //!
 //! It runs as one task, best on a thread of its own. A reading is accepted or refused; an accepted one is in the log
 //! before the sender is answered. A value equal to the current one is accepted and makes no new version.
+//!
+//! It wakes for batches, and, while samples are in a window, at each full second: their numbers change as time passes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
 
 use super::{
     channel::{Channel, ChannelKind},
@@ -16,11 +21,16 @@ use super::{
     log::{Change, Log, LogWriter},
     position::Position,
     reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal},
+    sample::{Moment, Sample, SeriesTable},
     snapshot::{Place, place},
 };
 
-/// Limits of one tenant's data.
-#[derive(Clone, Copy, Debug)]
+mod staged;
+
+use staged::{Staged, canonical, canonical_len};
+
+/// Limits of one tenant's data, and its day.
+#[derive(Clone, Debug)]
 pub struct AggregatorConfig {
     /// Most channels besides the built-in ones. Default 10,000; 0 means no limit.
     pub max_channels: usize,
@@ -29,11 +39,16 @@ pub struct AggregatorConfig {
     /// Most bytes of pushed values in the snapshot, for every reader of it is sent all of them. Default 4 MiB; 0 means
     /// no limit.
     pub max_snapshot: usize,
+    /// Most series of samples. Default 10,000; 0 means no limit.
+    pub max_series: usize,
+    /// Whose midnight begins "today" of samples. Default UTC.
+    pub zone: TimeZone,
 }
 
 impl Default for AggregatorConfig {
     fn default() -> Self {
-        Self { max_channels: 10_000, max_value: 1 << 20, max_snapshot: 4 << 20 }
+        let (max_channels, max_value, max_snapshot, max_series) = (10_000, 1 << 20, 4 << 20, 10_000);
+        Self { max_channels, max_value, max_snapshot, max_series, zone: TimeZone::UTC }
     }
 }
 
@@ -45,6 +60,9 @@ const QUEUE_KIB: usize = 64 * 1024;
 
 /// Batches that are written together: one wake-up of the readers for all of them.
 const GROUP: usize = 64;
+
+/// Longest sleep until midnight: the wall clock may be set meanwhile.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(3_600);
 
 /// The answer to a batch.
 #[derive(Debug)]
@@ -107,25 +125,14 @@ pub struct Aggregator {
     pushed_channels: usize,
     /// Bytes of the pushed values in the snapshot.
     snapshot_bytes: usize,
+    series: SeriesTable,
+    /// Where the windows' seconds are counted from.
+    begun: Instant,
 }
 
 enum Known {
     State(Bytes),
     Events,
-}
-
-/// What a group of batches changes. States are staged by channel and written out once, however often they were pushed:
-/// the last value wins.
-#[derive(Default)]
-struct Staged {
-    states: IndexMap<Channel, State>,
-    events: Vec<Change>,
-}
-
-struct State {
-    fields: Map<String, Value>,
-    /// The value is at most this large; exact again once it is written.
-    bound: usize,
 }
 
 impl Aggregator {
@@ -138,7 +145,9 @@ impl Aggregator {
             .map(|channel| (channel, Known::Events))
             .collect();
         let handle = AggregatorHandle { batches: sender, room: Arc::new(Semaphore::new(QUEUE_KIB)) };
-        (Self { writer, clock, config, batches, known, pushed_channels: 0, snapshot_bytes: 0 }, handle)
+        let series = SeriesTable::new(config.max_series);
+        let (pushed_channels, snapshot_bytes, begun) = (0, 0, Instant::now());
+        (Self { writer, clock, config, batches, known, pushed_channels, snapshot_bytes, series, begun }, handle)
     }
 
     /// The log it writes.
@@ -149,7 +158,13 @@ impl Aggregator {
     /// Writes until every handle is gone; what was handed in before is written first.
     pub async fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
-        while self.batches.recv_many(&mut group, GROUP).await > 0 {
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                count = self.batches.recv_many(&mut group, GROUP) => if count == 0 { return },
+                () = sleep_until(wake.unwrap_or(self.begun)), if wake.is_some() => {}
+            }
+            self.series.advance(self.moment());
             let mut staged = Staged::default();
             let mut answers = Vec::with_capacity(group.len());
             for batch in group.drain(..) {
@@ -157,6 +172,7 @@ impl Aggregator {
                     batch.readings.into_iter().map(|reading| self.decide(batch.origin, reading, &mut staged)).collect();
                 answers.push((batch.reply, verdicts));
             }
+            self.stage_series(&mut staged);
             let changes = self.write_out(staged);
             let position = if changes.is_empty() {
                 self.writer.log().position()
@@ -170,6 +186,24 @@ impl Aggregator {
         }
     }
 
+    fn moment(&self) -> Moment {
+        Moment { elapsed: self.begun.elapsed(), day: self.clock.now_in(&self.config.zone).date() }
+    }
+
+    /// When numbers change by themselves; `None` while nothing will.
+    fn wake(&self) -> Option<Instant> {
+        if let Some(second) = self.series.next_second() {
+            return Some(self.begun + second);
+        }
+        if !self.series.waits_for_midnight() {
+            return None;
+        }
+        let now = self.clock.now_in(&self.config.zone);
+        let midnight = now.tomorrow().and_then(|tomorrow| tomorrow.start_of_day()).ok();
+        let left = midnight.and_then(|midnight| midnight.timestamp().duration_since(now.timestamp()).try_into().ok());
+        Some(Instant::now() + left.unwrap_or(LOOK_AT_THE_CLOCK).min(LOOK_AT_THE_CLOCK))
+    }
+
     /// Accepts or refuses one reading; an accepted one is staged.
     fn decide(&mut self, origin: Origin, reading: Reading, staged: &mut Staged) -> Result<(), Refusal> {
         let channel = reading.channel().clone();
@@ -177,7 +211,7 @@ impl Aggregator {
             return Err(Refusal::BuiltIn(channel));
         }
         let kind = match &reading {
-            Reading::Value { .. } => ChannelKind::State,
+            Reading::Value { .. } | Reading::Sample(_) => ChannelKind::State,
             Reading::Event { .. } => ChannelKind::Event,
         };
         let is_new = match (self.known.get(&channel), kind) {
@@ -199,6 +233,7 @@ impl Aggregator {
                 self.known.entry(channel).or_insert(Known::Events);
             }
             Reading::Value { data, merge, .. } => self.stage(channel, data, merge, origin, staged)?,
+            Reading::Sample(sample) => self.sample(*sample, staged)?,
         }
         self.pushed_channels += usize::from(counts);
         Ok(())
@@ -212,38 +247,69 @@ impl Aggregator {
         origin: Origin,
         staged: &mut Staged,
     ) -> Result<(), Refusal> {
-        let current = match self.known.get(&channel) {
-            Some(Known::State(current)) => current.clone(),
-            _ => Bytes::new(),
-        };
-        let before = staged.states.get(&channel).map(|state| state.bound);
+        let before = self.bound(&channel, staged);
         // Merged fields may replace others: the sum is a bound, which costs no look at the fields that stay.
-        let bound = canonical_len(&data) + if merge { before.unwrap_or(current.len()) } else { 0 };
+        let bound = canonical_len(&data) + if merge { before } else { self.series.room(&channel) };
         self.check_value(&channel, bound)?;
-        if origin == Origin::Pushed && matches!(place(&channel), Some(Place::Custom(_))) {
-            let whole = self.snapshot_bytes.saturating_sub(before.unwrap_or(current.len())) + bound;
-            if self.config.max_snapshot > 0 && whole > self.config.max_snapshot {
-                return Err(Refusal::SnapshotFull(self.config.max_snapshot));
-            }
-            self.snapshot_bytes = whole;
+        if origin == Origin::Pushed {
+            self.check_snapshot(&channel, before, bound)?;
         }
+        self.series.overwritten(&channel, merge.then_some(&data));
         match staged.states.get_mut(&channel) {
             Some(state) if merge => state.fields.extend(data),
             Some(state) => state.fields = data,
-            None => {
-                let mut fields = data;
-                if merge && let Ok(Value::Object(mut kept)) = serde_json::from_slice(&current) {
-                    kept.extend(fields);
-                    fields = kept;
-                }
-                staged.states.insert(channel.clone(), State { fields, bound });
+            None if merge => {
+                let fields = &mut staged.state(&channel, self.current(&channel), bound).fields;
+                fields.extend(data);
             }
+            None => staged.replace(&channel, data, bound),
         }
         if let Some(state) = staged.states.get_mut(&channel) {
             state.bound = bound;
         }
         self.known.entry(channel).or_insert_with(|| Known::State(Bytes::new()));
         Ok(())
+    }
+
+    /// Counts a sample. Its series are written once for all samples of the group, by [`Aggregator::stage_series`].
+    fn sample(&mut self, sample: Sample, staged: &mut Staged) -> Result<(), Refusal> {
+        let need = self.series.need(&sample)?;
+        // Room is taken for as much as a series can ever need: later samples and the passing of time are not refused.
+        if need.room > 0 {
+            let before = self.bound(&sample.channel, staged);
+            self.check_value(&sample.channel, before + need.room)?;
+            self.check_snapshot(&sample.channel, before, before + need.room)?;
+            if let Some(state) = staged.states.get_mut(&sample.channel) {
+                state.bound += need.room;
+            }
+            self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Bytes::new()));
+        }
+        self.series.add(sample, need);
+        Ok(())
+    }
+
+    /// Stages the numbers of the series that got a sample or changed with time, each once, like a merge of its field.
+    fn stage_series(&mut self, staged: &mut Staged) {
+        for mut update in self.series.read_due() {
+            let bound = self.bound(&update.channel, staged);
+            let state = staged.state(&update.channel, self.current(&update.channel), bound);
+            state.fields.insert(update.field.as_ref().to_owned(), update.value.take());
+            self.series.written(&update);
+        }
+    }
+
+    /// The present value of a state channel; empty when there is none.
+    fn current(&self, channel: &Channel) -> &[u8] {
+        match self.known.get(channel) {
+            Some(Known::State(current)) => current,
+            _ => &[],
+        }
+    }
+
+    /// The value of `channel` is at most this large, whatever its series do.
+    fn bound(&self, channel: &Channel, staged: &Staged) -> usize {
+        let staged = staged.states.get(channel).map(|state| state.bound);
+        staged.unwrap_or_else(|| self.series.bound(channel, self.current(channel).len()))
     }
 
     fn check_value(&self, channel: &Channel, bytes: usize) -> Result<(), Refusal> {
@@ -254,13 +320,26 @@ impl Aggregator {
         Ok(())
     }
 
+    /// Takes room in the snapshot for a value that was at most `before` bytes large and will be at most `bound`.
+    fn check_snapshot(&mut self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
+        if matches!(place(channel), Some(Place::Custom(_))) {
+            let whole = self.snapshot_bytes.saturating_sub(before) + bound;
+            if self.config.max_snapshot > 0 && whole > self.config.max_snapshot {
+                return Err(Refusal::SnapshotFull(self.config.max_snapshot));
+            }
+            self.snapshot_bytes = whole;
+        }
+        Ok(())
+    }
+
     /// The changes of a group: events in order, then the states that are not what they were.
     fn write_out(&mut self, staged: Staged) -> Vec<Change> {
         let mut changes = staged.events;
-        for (channel, State { fields, bound }) in staged.states {
-            let data = canonical(fields);
+        for (channel, state) in staged.states {
+            let data = canonical(state.fields);
             if matches!(place(&channel), Some(Place::Custom(_))) {
-                self.snapshot_bytes = (self.snapshot_bytes + data.len()).saturating_sub(bound);
+                let exact = self.series.bound(&channel, data.len());
+                self.snapshot_bytes = (self.snapshot_bytes + exact).saturating_sub(state.bound);
             }
             match self.known.insert(channel.clone(), Known::State(data.clone())) {
                 Some(Known::State(before)) if before == data => {}
@@ -271,162 +350,5 @@ impl Aggregator {
     }
 }
 
-/// One line of JSON with sorted keys: the same value has the same bytes on every transport and every node.
-fn canonical(data: Map<String, Value>) -> Bytes {
-    Bytes::from(Value::Object(data).to_string())
-}
-
-/// The length that [`canonical`] makes of it.
-fn canonical_len(data: &Map<String, Value>) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting can't fail.
-    drop(serde_json::to_writer(&mut count, data));
-    count.0
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::core::{channel::EventName, log::LogConfig};
-
-    struct Bench {
-        handle: AggregatorHandle,
-        log: Arc<Log>,
-    }
-
-    fn bench(config: AggregatorConfig) -> Bench {
-        let (writer, log) = Log::create(LogConfig::default());
-        let (aggregator, handle) = Aggregator::new(writer, Clock::system(), config);
-        tokio::spawn(aggregator.run());
-        Bench { handle, log }
-    }
-
-    fn value(channel: &str, data: Value) -> Reading {
-        let Value::Object(data) = data else { panic!("an object") };
-        Reading::value(Channel::parse(channel).unwrap(), data)
-    }
-
-    fn event(channel: &str, name: &str) -> Reading {
-        Reading::Event {
-            channel: Channel::parse(channel).unwrap(),
-            event: EventName::parse(name).unwrap(),
-            data: Map::new(),
-        }
-    }
-
-    impl Bench {
-        async fn push(&self, reading: Reading) -> (Result<(), Refusal>, u64) {
-            let mut outcome = self.handle.publish(Origin::Pushed, vec![reading], 0).await.unwrap();
-            (outcome.verdicts.remove(0), outcome.position.offset)
-        }
-
-        fn text(&self, channel: &str) -> String {
-            let state = self.log.state(&Channel::parse(channel).unwrap()).unwrap();
-            String::from_utf8(state.data.to_vec()).unwrap()
-        }
-    }
-
-    #[tokio::test]
-    async fn an_unchanged_value_makes_no_new_version() {
-        let bench = bench(AggregatorConfig::default());
-        let (_, first) = bench.push(value("metrics.a", json!({"x": 1, "y": 2}))).await;
-        let (_, again) = bench.push(value("metrics.a", json!({"y": 2, "x": 1}))).await;
-        assert_eq!(first, again);
-        let (_, changed) = bench.push(value("metrics.a", json!({"x": 2, "y": 2}))).await;
-        assert!(changed > again);
-    }
-
-    #[tokio::test]
-    async fn a_merge_changes_only_the_named_fields() {
-        let bench = bench(AggregatorConfig::default());
-        bench.push(value("a", json!({"x": 1, "y": {"z": 1, "w": 2}}))).await.0.unwrap();
-        let Reading::Value { channel, data, .. } = value("a", json!({"y": {"z": 5}, "n": null})) else { panic!() };
-        bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
-        assert_eq!(bench.text("a"), r#"{"n":null,"x":1,"y":{"z":5}}"#);
-    }
-
-    #[tokio::test]
-    async fn built_in_channels_are_refused_to_clients_only() {
-        let bench = bench(AggregatorConfig::default());
-        for name in BUILT_IN {
-            assert!(matches!(bench.push(value(name, json!({}))).await.0, Err(Refusal::BuiltIn(_))), "{name}");
-        }
-        let outcome =
-            bench.handle.publish(Origin::Internal, vec![value("metrics.api", json!({"a": 1}))], 0).await.unwrap();
-        assert_eq!(outcome.verdicts, [Ok(())]);
-        assert!(bench.text("metrics").contains(r#""api":{"a":1}"#));
-    }
-
-    #[tokio::test]
-    async fn a_channel_keeps_its_kind() {
-        let bench = bench(AggregatorConfig::default());
-        bench.push(event("deploys", "released")).await.0.unwrap();
-        let refusal = bench.push(value("deploys", json!({}))).await.0.unwrap_err();
-        assert!(refusal.to_string().contains("an event channel"), "{refusal}");
-        bench.push(value("load", json!({}))).await.0.unwrap();
-        assert!(matches!(bench.push(event("load", "x")).await.0, Err(Refusal::OtherKind { is_state: true, .. })));
-    }
-
-    #[tokio::test]
-    async fn channels_are_bounded_and_the_known_ones_go_on() {
-        let bench = bench(AggregatorConfig { max_channels: 2, max_value: 20, max_snapshot: 0 });
-        bench.push(value("a", json!({}))).await.0.unwrap();
-        bench.push(event("b", "x")).await.0.unwrap();
-        assert_eq!(bench.push(value("c", json!({}))).await.0, Err(Refusal::TooManyChannels(2)));
-        bench.push(value("a", json!({"x": 1}))).await.0.unwrap();
-        assert!(matches!(bench.push(value("a", json!({"x": "y".repeat(20)}))).await.0, Err(Refusal::TooLarge { .. })));
-        assert_eq!(bench.text("a"), r#"{"x":1}"#);
-    }
-
-    #[tokio::test]
-    async fn many_merges_of_a_wide_value_are_written_once() {
-        let bench = bench(AggregatorConfig::default());
-        let wide: Map<String, Value> = (0..20_000).map(|n| (format!("f{n}"), json!(n))).collect();
-        bench.push(Reading::value(Channel::parse("wide").unwrap(), wide)).await.0.unwrap();
-        let merge = |n: u64| {
-            let Reading::Value { channel, data, .. } = value("wide", json!({"f7": n})) else { panic!() };
-            Reading::Value { channel, data, merge: true }
-        };
-        let before = bench.log.head();
-        let outcome = bench.handle.publish(Origin::Pushed, (0..5_000).map(merge).collect(), 100_000).await.unwrap();
-        assert!(outcome.verdicts.iter().all(Result::is_ok));
-        assert_eq!(bench.log.head(), before + 1, "one version, the last");
-        assert!(bench.text("wide").contains("\"f7\":4999,"));
-    }
-
-    #[tokio::test]
-    async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
-        let bench = bench(AggregatorConfig { max_snapshot: 100, ..AggregatorConfig::default() });
-        let text = |n: usize| json!({"x": "y".repeat(n)});
-        bench.push(value("metrics.a", text(50))).await.0.unwrap();
-        assert_eq!(bench.push(value("metrics.b", text(50))).await.0, Err(Refusal::SnapshotFull(100)));
-        bench.push(value("elsewhere", text(500))).await.0.unwrap();
-        for n in [10, 80, 20] {
-            bench.push(value("metrics.a", text(n))).await.0.unwrap();
-        }
-        bench.push(value("metrics.b", text(50))).await.0.unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_snapshot_stands_after_what_it_shows() {
-        let bench = bench(AggregatorConfig::default());
-        let (_, position) = bench.push(value("metrics.checkout", json!({"p95": 180}))).await;
-        let own = bench.log.state(&Channel::parse("metrics.checkout").unwrap()).unwrap();
-        let snapshot = bench.log.snapshot();
-        assert_eq!((own.offset, snapshot.offset), (position - 1, position));
-        assert!(bench.text("metrics").contains(r#""custom":{"checkout":{"p95":180}}"#));
-        assert!(Arc::ptr_eq(&snapshot, &bench.log.snapshot()), "assembled once");
-    }
-}
+mod tests;

@@ -68,6 +68,8 @@ struct Slot {
     flags: Vec<u8>,
     /// The subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
     due: Vec<u32>,
+    /// Since when the reader has been told of something and has not taken it.
+    waiting_since: Option<Instant>,
     deadline: Option<Instant>,
     queued: bool,
 }
@@ -172,11 +174,11 @@ impl Hub {
                 let Some(&id) = inner.by_selector.get(&selector) else { continue };
                 let topic = &mut inner.topics[id];
                 match kind {
-                    ChannelKind::Event => topic.cohorts.event(|m| inner.slots.tell(m, EVENT, &mut inner.to_wake)),
+                    ChannelKind::Event => topic.cohorts.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake)),
                     ChannelKind::State => {
                         topic.changed = offset;
                         topic.versions += 1;
-                        topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, &mut inner.to_wake));
+                        topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                         topic.arm(id, &mut inner.timers);
                     }
                 }
@@ -203,11 +205,11 @@ impl Hub {
                 Timer::Topic(id) => {
                     if let Some(topic) = inner.topics.get_mut(id).filter(|topic| topic.timer == Some(at)) {
                         topic.timer = None;
-                        topic.cohorts.fire(now, |m| inner.slots.tell(m, STATE, &mut inner.to_wake));
+                        topic.cohorts.fire(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                         topic.arm(id, &mut inner.timers);
                     }
                 }
-                Timer::Member(member) => inner.slots.tell(member, STATE, &mut inner.to_wake),
+                Timer::Member(member) => inner.slots.tell(member, STATE, now, &mut inner.to_wake),
                 Timer::Slot(id) => {
                     if let Some(slot) = inner.slots.get_mut(id).filter(|slot| slot.deadline == Some(at)) {
                         slot.deadline = None;
@@ -359,14 +361,15 @@ impl Hub {
         self.inner.borrow().slots.get(slot as usize).is_some_and(|slot| !slot.due.is_empty())
     }
 
-    /// Takes what is due into `into`.
-    pub(super) fn take_due(&self, slot: u32, into: &mut Vec<Due>) {
-        if let Some(slot) = self.inner.borrow_mut().slots.get_mut(slot as usize) {
-            for subscription in slot.due.drain(..) {
-                let flags = std::mem::take(&mut slot.flags[subscription as usize]);
-                into.push(Due { subscription, state: flags & STATE != 0, event: flags & EVENT != 0 });
-            }
+    /// Takes what is due into `into`; answers since when the hub has waited for that.
+    pub(super) fn take_due(&self, slot: u32, into: &mut Vec<Due>) -> Option<Instant> {
+        let mut inner = self.inner.borrow_mut();
+        let slot = inner.slots.get_mut(slot as usize)?;
+        for subscription in slot.due.drain(..) {
+            let flags = std::mem::take(&mut slot.flags[subscription as usize]);
+            into.push(Due { subscription, state: flags & STATE != 0, event: flags & EVENT != 0 });
         }
+        slot.waiting_since.take()
     }
 
     /// The newest value of a topic's channel, fetched from the log once per worker and version, with the number of
@@ -420,13 +423,14 @@ impl Slot {
 }
 
 trait Tell {
-    fn tell(&mut self, member: Member, flag: u8, to_wake: &mut Vec<u32>);
+    fn tell(&mut self, member: Member, flag: u8, now: Instant, to_wake: &mut Vec<u32>);
 }
 
 impl Tell for Slab<Slot> {
-    fn tell(&mut self, member: Member, flag: u8, to_wake: &mut Vec<u32>) {
+    fn tell(&mut self, member: Member, flag: u8, now: Instant, to_wake: &mut Vec<u32>) {
         if let Some(slot) = self.get_mut(member.slot as usize) {
             slot.mark(member.subscription, flag);
+            slot.waiting_since.get_or_insert(now);
             slot.queue(member.slot, to_wake);
         }
     }

@@ -22,5 +22,6 @@ pub mod publication;
 pub mod reader;
 pub mod reading;
 pub mod resume;
+pub mod sample;
 pub mod snapshot;
 pub mod version;

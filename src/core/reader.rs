@@ -39,6 +39,8 @@ pub struct Collected {
     pub gaps: usize,
     /// The budget ran out: more is due now.
     pub more: bool,
+    /// Since when the reader was told that something is due.
+    pub waiting_since: Option<Instant>,
 }
 
 /// In which order a reader that resumes is given what it missed.
@@ -51,7 +53,6 @@ pub enum CatchUp {
 }
 
 /// One client's subscriptions and positions. Belongs to the thread of its [`Hub`].
-#[derive(Debug)]
 pub struct Reader {
     hub: Rc<Hub>,
     slot: u32,
@@ -63,8 +64,28 @@ pub struct Reader {
     order: CatchUp,
     /// A resume is not through yet: states are owed since this position.
     owed_since: Option<u64>,
+    /// Channels that may be given; `None` for all.
+    filter: Option<Filter>,
+    pace: Pace,
     due: Vec<Due>,
 }
+
+/// By how much a client that does not keep up is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// States are not given more often than this, whatever was asked for.
+    pub interval: Duration,
+    /// Whether events are given; if not they wait in the log, and no cursor passes them.
+    pub events: bool,
+}
+
+impl Pace {
+    /// As it was asked for.
+    pub const FULL: Self = Self { interval: Duration::ZERO, events: true };
+}
+
+/// Says of each channel whether this client may be given it.
+pub type Filter = Rc<dyn Fn(&Channel) -> bool>;
 
 #[derive(Debug)]
 struct Subscription {
@@ -103,8 +124,15 @@ impl Reader {
             high: 0,
             order,
             owed_since: None,
+            filter: None,
+            pace: Pace::FULL,
             due: Vec::new(),
         }
+    }
+
+    /// From now on only channels that `filter` allows are given; a selector of many (`metrics.*`) may match others.
+    pub fn set_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
     }
 
     /// The hub it is woken by.
@@ -144,6 +172,16 @@ impl Reader {
     /// Number of subscriptions.
     pub fn active(&self) -> usize {
         self.subscriptions.iter().flatten().count()
+    }
+
+    /// How fast it is given what it asked for, from now on.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// What is subscribed.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.subscriptions.iter().flatten().map(|subscription| &subscription.selector)
     }
 
     /// Whether this very selector is subscribed.
@@ -225,8 +263,8 @@ impl Reader {
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
         let mut due = std::mem::take(&mut self.due);
         due.clear();
-        self.hub.take_due(self.slot, &mut due);
-        let mut collected = Collected::default();
+        let waiting_since = self.hub.take_due(self.slot, &mut due);
+        let mut collected = Collected { waiting_since, ..Collected::default() };
         match due[..] {
             [] => {}
             [Due { subscription, state: true, event: false }] if !self.is_involved(subscription) => {
@@ -242,6 +280,7 @@ impl Reader {
     fn is_involved(&self, number: u32) -> bool {
         let paced = |s: &Subscription| !s.interval.is_zero();
         self.owed_since.is_some()
+            || self.pace != Pace::FULL
             || self.subscriptions.iter().flatten().any(paced)
             || !self.get(number).is_some_and(|s| !s.paused && matches!(s.selector, Selector::Exact(_)))
     }
@@ -278,7 +317,7 @@ impl Reader {
             self.given = self.given.max(self.high);
         }
         events.states_until = [owed, self.held(due)].into_iter().flatten().min();
-        if catching_up && unfinished && self.order == CatchUp::EventsFirst {
+        if catching_up && unfinished && self.pace.events && self.order == CatchUp::EventsFirst {
             // The states wait until the events are through.
             for due in due.iter().filter(|due| due.state) {
                 self.hub.mark(self.member(due.subscription as usize), true, false);
@@ -301,7 +340,7 @@ impl Reader {
         for due in due.iter_mut().filter(|due| due.state) {
             let Some(subscription) = self.get(due.subscription) else { continue };
             if let Some(not_before) = subscription.not_before
-                && now + SLACK.min(subscription.interval / 2) < not_before
+                && now + SLACK.min(self.interval_of(subscription) / 2) < not_before
             {
                 self.hub.mark_at(self.member(due.subscription as usize), not_before);
                 due.state = false;
@@ -323,6 +362,12 @@ impl Reader {
         // From where the last of them stands: all are moved on together.
         let running = self.subscriptions.iter().flatten().filter(|s| !s.paused);
         let Some(from) = running.map(|s| s.events).min() else { return nothing };
+        if !self.pace.events {
+            for due in due.iter().filter(|due| due.event) {
+                self.hub.mark(self.member(due.subscription as usize), false, true);
+            }
+            return Given { through: from.min(ceiling), ..Given::default() };
+        }
         let wanted = |channel: &Channel, offset| {
             self.deciding(channel).is_some_and(|(_, subscription)| !subscription.paused && offset > subscription.events)
         };
@@ -430,16 +475,21 @@ impl Reader {
                 newest.unwrap_or(subscription.state).max(subscription.state)
             }
         };
+        let interval = self.interval_of(subscription);
         if let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) {
             if matches!(subscription.selector, Selector::Exact(_)) {
                 collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
             }
             subscription.state = state;
             subscription.versions = versions;
-            if !subscription.interval.is_zero() && states.len() > given_before {
-                subscription.not_before = Some(Instant::now() + subscription.interval);
+            if !interval.is_zero() && states.len() > given_before {
+                subscription.not_before = Some(Instant::now() + interval);
             }
         }
+    }
+
+    fn interval_of(&self, subscription: &Subscription) -> Duration {
+        subscription.interval.max(self.pace.interval)
     }
 
     /// The last offset before the first state that an interval holds back.
@@ -449,7 +499,7 @@ impl Reader {
             .iter()
             .enumerate()
             .filter_map(|(number, s)| s.as_ref().map(|s| (number, s)))
-            .filter(|(number, s)| !s.interval.is_zero() && !s.paused && waits(*number))
+            .filter(|(number, s)| !self.interval_of(s).is_zero() && !s.paused && waits(*number))
             .filter_map(|(number, s)| {
                 s.held_at(&self.hub, |channel| self.deciding(channel).is_some_and(|(d, _)| d as usize == number))
             })
@@ -459,6 +509,9 @@ impl Reader {
 
     /// The subscription that decides about `channel`: the one that names it most closely.
     fn deciding(&self, channel: &Channel) -> Option<(u32, &Subscription)> {
+        if self.filter.as_ref().is_some_and(|filter| !filter(channel)) {
+            return None;
+        }
         self.subscriptions
             .iter()
             .enumerate()

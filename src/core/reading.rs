@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::channel::{Channel, EventName};
+use super::{
+    channel::{Channel, EventName},
+    sample::{Sample, SampleKind},
+};
 
 /// One thing that somebody measured or reported.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,8 @@ pub enum Reading {
         /// Its details: an object.
         data: Map<String, Value>,
     },
+    /// A measurement that its series gathers.
+    Sample(Box<Sample>),
 }
 
 impl Reading {
@@ -37,6 +42,7 @@ impl Reading {
     pub fn channel(&self) -> &Channel {
         match self {
             Self::Value { channel, .. } | Self::Event { channel, .. } => channel,
+            Self::Sample(sample) => &sample.channel,
         }
     }
 }
@@ -67,6 +73,19 @@ pub enum Refusal {
     /// The tenant has as many channels as it may.
     #[error("this tenant has {0} channels, which is the limit")]
     TooManyChannels(usize),
+    /// A sample of another type than its series has.
+    #[error("the field {field:?} of {channel:?} is a {kind}: its first sample said so")]
+    OtherType {
+        /// The channel.
+        channel: Channel,
+        /// The field, without labels.
+        field: Box<str>,
+        /// What it is.
+        kind: SampleKind,
+    },
+    /// The tenant has as many series of samples as it may.
+    #[error("this tenant may have {0} series of samples, and this one would be beyond")]
+    TooManySeries(usize),
     /// The snapshot, which every reader of it is sent whole, holds no more.
     #[error("the pushed metrics are {0} bytes together, which is the limit of the snapshot")]
     SnapshotFull(usize),

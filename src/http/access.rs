@@ -1,17 +1,34 @@
-//! Who may come in: origins, identities.
+//! Who may come in: origins, tokens, identities.
+
+use std::rc::Rc;
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     http::{Uri, header},
+    web,
 };
 
-use super::{problem::Problem, state::State};
-use crate::auth::{self, Identity};
-use crate::core::channel::Selector;
+use super::{
+    client::ProxyConfig,
+    problem::Problem,
+    state::{LocalTenant, State},
+};
+use crate::{
+    auth::{self, Identity, Permission, Tickets, TokenError, Verifier},
+    core::channel::Selector,
+};
 
 /// Who may come in.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct AccessConfig {
+    /// Looks at tokens; `None` where everybody is anonymous.
+    pub verifier: Option<Verifier>,
+    /// Tickets that were given out.
+    pub tickets: Tickets,
+    /// Name of a cookie that may hold the token.
+    pub cookie: Option<String>,
+    /// Proxies in front of this server.
+    pub proxies: ProxyConfig,
     /// Origins of other sites whose pages may use this server (`https://shop.example`), or `*`. Default none: only
     /// pages of the server's own host.
     pub allowed_origins: Vec<String>,
@@ -60,12 +77,135 @@ pub fn check_origin(state: &State, request: &HttpRequest) -> Result<(), Problem>
     }
 }
 
+/// Who asks, and of which tenant.
+#[derive(Clone)]
+pub struct Caller {
+    /// Who.
+    pub identity: Identity,
+    /// The data that is seen.
+    pub tenant: Rc<LocalTenant>,
+}
+
+impl Caller {
+    /// Refuses whoever may not do this.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
+        if self.identity.may(permission) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(format!("this needs the permission {}", permission)))
+    }
+}
+
+/// What a request shows to say who asks.
+enum Credential {
+    Token(String),
+    Ticket(String),
+}
+
 /// Who asks.
 ///
 /// # Errors
-/// None yet: authentication is off, and everybody is anonymous. Tokens will be refused here.
-pub fn identify(_state: &State, request: &HttpRequest) -> Result<Identity, Problem> {
-    Ok(Identity::anonymous(request.peer_addr().map(|address| address.ip())))
+/// 401 without a token, or with one that is not valid; 429 for a tenant too many.
+pub async fn identify(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
+    match visitor(state, request).await? {
+        Some(caller) => Ok(caller),
+        None => Err(Problem::unauthorized(None, "a token is needed here: send it as \"Authorization: Bearer\"")),
+    }
+}
+
+/// Who asks; `None` for somebody who shows no token where one is needed.
+///
+/// # Errors
+/// 401 for a token or ticket that is not valid; 429 for a tenant too many.
+pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+    let address = state.address(request);
+    if let Some(home) = state.home() {
+        return Ok(Some(Caller { identity: Identity::anonymous(address), tenant: Rc::clone(home) }));
+    }
+    let identity = match credential(&state.access, request)? {
+        None => return Ok(None),
+        Some(Credential::Ticket(ticket)) => {
+            let now = std::time::Instant::now();
+            state.access.tickets.redeem(&ticket, now).ok_or_else(|| {
+                state.counters.refused_tokens.inc();
+                Problem::unauthorized(Some("invalid_token"), "this ticket is used, too old, or none of ours")
+            })?
+        }
+        Some(Credential::Token(token)) => verify(state, &token).await.map_err(token_problem)?,
+    };
+    let caller = state.caller(identity.with_address(address))?;
+    request.extensions_mut().insert(Rc::clone(&caller.tenant));
+    Ok(Some(caller))
+}
+
+/// Who a token belongs to.
+///
+/// # Errors
+/// Why it is refused; counted.
+pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
+    let Some(verifier) = &state.access.verifier else { return Err(TokenError::KeysUnavailable) };
+    let verified = match verifier.verify(token) {
+        Err(TokenError::UnknownKey) => verifier.verify_fetching(token).await,
+        known => known,
+    };
+    verified.inspect_err(|error| {
+        state.counters.refused_tokens.inc();
+        tracing::info!(%error, "a token was refused");
+    })
+}
+
+/// The answer to a token that was refused.
+pub fn token_problem(error: TokenError) -> Problem {
+    let detail = format!("the token {error}");
+    Problem { may_pass: error.may_pass(), ..Problem::unauthorized(Some("invalid_token"), detail) }
+}
+
+/// `Authorization` before `?ticket=` and `?token=`, those before the cookie: what was said for this very request wins.
+fn credential(access: &AccessConfig, request: &HttpRequest) -> Result<Option<Credential>, Problem> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION);
+    match (headers.next(), headers.next()) {
+        (Some(header), None) => {
+            let text = header.to_str().unwrap_or_default().trim();
+            let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+            // Another scheme is for somebody else, such as a proxy in front.
+            if scheme.eq_ignore_ascii_case("bearer") {
+                return match token.trim() {
+                    "" => Err(Problem::unauthorized(
+                        Some("invalid_request"),
+                        "Authorization is \"Bearer\" without a token",
+                    )),
+                    token => Ok(Some(Credential::Token(token.to_owned()))),
+                };
+            }
+        }
+        (Some(_), Some(_)) => {
+            return Err(Problem::unauthorized(Some("invalid_request"), "Authorization is there twice"));
+        }
+        (None, _) => {}
+    }
+    if !request.query_string().is_empty() {
+        let query = web::Query::<Credentials>::from_query(request.query_string()).map(web::Query::into_inner);
+        match query.unwrap_or_default() {
+            Credentials { ticket: Some(ticket), .. } => return Ok(Some(Credential::Ticket(ticket))),
+            Credentials { token: Some(token), .. } => return Ok(Some(Credential::Token(token))),
+            _ => {}
+        }
+    }
+    let Some(name) = &access.cookie else { return Ok(None) };
+    let fields = request.headers().get_all(header::COOKIE).filter_map(|field| field.to_str().ok());
+    let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let token = pairs.into_iter().find(|(known, _)| known == name).map(|(_, token)| token.trim_matches('"').to_owned());
+    Ok(token.filter(|token| !token.is_empty()).map(Credential::Token))
+}
+
+/// The query of any request, as far as it says who asks.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Credentials {
+    token: Option<String>,
+    ticket: Option<String>,
 }
 
 /// Refuses a reader that may not read one of `selectors`.
@@ -73,8 +213,7 @@ pub fn identify(_state: &State, request: &HttpRequest) -> Result<Identity, Probl
 /// # Errors
 /// 403.
 pub fn check_reading(identity: &Identity, selectors: &[Selector]) -> Result<(), Problem> {
-    let denied = |selector: &&Selector| auth::reading(selector).is_some_and(|permission| !identity.may(permission));
-    match selectors.iter().find(denied) {
+    match selectors.iter().find(|selector| !auth::may_read(identity, selector)) {
         Some(selector) => Err(Problem::forbidden(format!("this token may not read {selector}"))),
         None => Ok(()),
     }
@@ -91,6 +230,7 @@ mod tests {
         let config = AccessConfig {
             allowed_origins: vec!["https://shop.example".into()],
             public_origin: Some("https://live.example".into()),
+            ..AccessConfig::default()
         };
         for (host, given, expected) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080", Origin::Own),

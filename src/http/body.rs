@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use super::problem::Problem;
-use crate::protocol::error::Code;
+use super::{problem::Problem, state::Shared};
+use crate::{counters::Limit, protocol::error::Code};
 
 /// Bounds of a request's body.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,10 @@ pub struct BodyConfig {
 /// # Errors
 /// 413 when it is larger than allowed (at once, if its length was announced), 408 when it takes too long, 415 when it
 /// is compressed, 400 when it breaks off. The connection is closed then, for the rest was not read.
-pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    let config = shared.body;
     let too_large = || {
+        shared.counters.limit(Limit::Body).inc();
         let detail = format!("the body is larger than {} bytes", config.max_bytes);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
     };
@@ -51,6 +53,7 @@ pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Paylo
         Ok(body.freeze())
     };
     tokio::time::timeout(config.timeout, reading).await.unwrap_or_else(|_| {
+        shared.counters.limit(Limit::BodyTimeout).inc();
         let detail = format!("the body took longer than {} s", config.timeout.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
     })
@@ -61,11 +64,11 @@ pub async fn read(config: BodyConfig, request: &HttpRequest, payload: &mut Paylo
 /// # Errors
 /// Those of [`read`], and 400 that names the field.
 pub async fn json<T: DeserializeOwned>(
-    config: BodyConfig,
+    shared: &Shared,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    parse(&read(config, request, &mut payload.into_inner()).await?)
+    parse(&read(shared, request, &mut payload.into_inner()).await?)
 }
 
 /// The same where no body at all is fine.
@@ -73,11 +76,11 @@ pub async fn json<T: DeserializeOwned>(
 /// # Errors
 /// Those of [`json`].
 pub async fn json_or_default<T: DeserializeOwned + Default>(
-    config: BodyConfig,
+    shared: &Shared,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    let bytes = read(config, request, &mut payload.into_inner()).await?;
+    let bytes = read(shared, request, &mut payload.into_inner()).await?;
     if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { parse(&bytes) }
 }
 

@@ -1,9 +1,14 @@
 //! Channels in queries, and `GET /api/channels`: what there is to subscribe to.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{access, problem::Problem, state::State};
+use super::{
+    access::{self, Caller},
+    problem::Problem,
+    state::State,
+};
 use crate::{
     auth::{self, Identity},
     core::channel::{Channel, Selector},
@@ -29,6 +34,19 @@ pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
     Ok(selectors)
 }
 
+/// What somebody is given who names no channels: as much of [`DEFAULT`] as they may read.
+///
+/// # Errors
+/// 403 when that is nothing.
+pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
+    let mut selectors = parse_list(DEFAULT)?;
+    selectors.retain(|selector| auth::may_read(identity, selector));
+    if selectors.is_empty() {
+        return Err(Problem::forbidden(format!("this token may read neither of {DEFAULT}: name channels that it may")));
+    }
+    Ok(selectors)
+}
+
 /// Parses the name of one channel.
 ///
 /// # Errors
@@ -40,24 +58,21 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
 /// `GET` and `HEAD /api/channels`.
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let identity = access::identify(&state, &request)?;
+    let caller = access::identify(&state, &request).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(list(&state, &identity)))
+    Ok(response.json(list(state.clock.now(), &caller)))
 }
 
-/// The channels that `identity` may read, each with kind, version (the offset of its newest publication) and age
+/// The channels that `caller` may read, each with kind, version (the offset of its newest publication) and age
 /// (ISO 8601; `null` before the first).
-pub fn list(state: &State, identity: &Identity) -> Value {
-    let now = state.clock.now();
-    let channels: Vec<Value> = state
+pub fn list(now: Timestamp, caller: &Caller) -> Value {
+    let channels: Vec<Value> = caller
+        .tenant
         .log
         .channels()
         .into_iter()
-        .filter(|info| {
-            let selector = Selector::Exact(info.channel.clone());
-            auth::reading(&selector).is_none_or(|permission| identity.may(permission))
-        })
+        .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
         .map(|info| {
             let age = info
                 .changed
@@ -65,5 +80,5 @@ pub fn list(state: &State, identity: &Identity) -> Value {
             json!({"channel": info.channel, "kind": info.kind, "version": info.version, "age": age})
         })
         .collect();
-    json!({"channels": channels, "cursor": state.log.position().to_string()})
+    json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})
 }

@@ -10,10 +10,15 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{access, body, precondition, problem::Problem, state::State};
+use super::{
+    access::{self, Caller},
+    body, precondition,
+    problem::Problem,
+    state::State,
+};
 use crate::{
-    auth::{Identity, Permission},
-    dashboards::{Board, DashboardError, DashboardService, Edit, Edited, NewBoard, NewTile},
+    auth::Permission,
+    dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile},
     protocol::error::Code,
 };
 
@@ -21,7 +26,7 @@ use crate::{
 const READ: Permission = Permission::ReadMetrics;
 
 /// What changing takes.
-const WRITE: Permission = Permission::WriteMetrics;
+const WRITE: Permission = Permission::WriteDashboards;
 
 /// What the path of a tile answers to.
 pub const TILE_METHODS: &str = "PATCH, DELETE";
@@ -46,15 +51,15 @@ impl From<DashboardError> for Problem {
 /// `GET /api/dashboards`: `{dashboards}`, by id.
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let door = enter(&request, READ).await?;
-    let boards = door.dashboards.list().await?;
+    let boards = door.caller.tenant.dashboards.list().await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(json!({"dashboards": boards})))
 }
 
 /// `POST /api/dashboards`: 201 with the dashboard.
 pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let door = enter(&request, WRITE).await?;
-    let new = body::json::<NewBoard>(door.state.body, &request, payload).await?;
-    let board = door.dashboards.create(new, &door.identity.user).await?.board;
+    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
+    let board = door.caller.tenant.dashboards.create(new, &door.caller.identity.user).await?.board;
     let location = format!("/api/dashboards/{}", board.id);
     Ok(tagged(StatusCode::CREATED, &board).insert_header((header::LOCATION, location)).json(board))
 }
@@ -62,7 +67,7 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
 /// `GET /api/dashboards/{id}`: the dashboard, or 304.
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let door = enter(&request, READ).await?;
-    let board = door.dashboards.get(&id).await?;
+    let board = door.caller.tenant.dashboards.get(&id).await?;
     if precondition::is_fresh(request.headers(), board.version()) {
         return Ok(tagged(StatusCode::NOT_MODIFIED, &board).finish());
     }
@@ -76,7 +81,7 @@ pub async fn replace(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let door = enter(&request, WRITE).await?;
-    let new = body::json::<NewBoard>(door.state.body, &request, payload).await?;
+    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
     let board = door.edit(&request, &id, Edit::Replace(new)).await?.board;
     Ok(tagged(StatusCode::OK, &board).json(board))
 }
@@ -95,7 +100,7 @@ pub async fn add_tile(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let door = enter(&request, WRITE).await?;
-    let tile = body::json::<NewTile>(door.state.body, &request, payload).await?;
+    let tile = body::json::<NewTile>(&door.state, &request, payload).await?;
     let Edited { board, tile, .. } = door.edit(&request, &id, Edit::AddTile(tile)).await?;
     let name = tile.as_ref().map_or("", |tile| &tile.id);
     let location = format!("/api/dashboards/{}/tiles/{name}", board.id);
@@ -110,7 +115,7 @@ pub async fn change_tile(
 ) -> Result<HttpResponse, Problem> {
     let (id, tile) = path.into_inner();
     let door = enter(&request, WRITE).await?;
-    let changes = body::json::<Map<String, Value>>(door.state.body, &request, payload).await?;
+    let changes = body::json::<Map<String, Value>>(&door.state, &request, payload).await?;
     let Edited { board, tile, .. } = door.edit(&request, &id, Edit::ChangeTile { id: tile, changes }).await?;
     Ok(tagged(StatusCode::OK, &board).json(tile))
 }
@@ -142,7 +147,7 @@ pub async fn reorder(
         return Err(Problem::method_not_allowed(TILE_METHODS));
     }
     let door = enter(&request, WRITE).await?;
-    let TileOrder { order } = body::json(door.state.body, &request, payload).await?;
+    let TileOrder { order } = body::json(&door.state, &request, payload).await?;
     let board = door.edit(&request, &id, Edit::Reorder(order)).await?.board;
     Ok(tagged(StatusCode::OK, &board).json(board))
 }
@@ -154,17 +159,17 @@ fn tagged(status: StatusCode, board: &Board) -> HttpResponseBuilder {
     response
 }
 
-/// What a request is let in with.
+/// Somebody who was let in.
 struct Door {
     state: Rc<State>,
-    identity: Identity,
-    dashboards: DashboardService,
+    caller: Caller,
 }
 
 impl Door {
     async fn edit(&self, request: &HttpRequest, id: &str, edit: Edit) -> Result<Edited, Problem> {
         let if_match = precondition::if_match(request.headers())?;
-        Ok(self.dashboards.edit(id, edit, if_match, &self.identity.user).await?)
+        let Caller { identity, tenant } = &self.caller;
+        Ok(tenant.dashboards.edit(id, edit, if_match, &identity.user).await?)
     }
 }
 
@@ -174,10 +179,7 @@ async fn enter(request: &HttpRequest, permission: Permission) -> Result<Door, Pr
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         access::check_origin(&state, request)?;
     }
-    let identity = access::identify(&state, request)?;
-    if !identity.may(permission) {
-        return Err(Problem::forbidden("this token may not do that"));
-    }
-    let dashboards = state.dashboards.clone();
-    Ok(Door { state, identity, dashboards })
+    let caller = access::identify(&state, request).await?;
+    caller.needs(permission)?;
+    Ok(Door { state, caller })
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{problem::Problem, state::State};
-use crate::{core::reading::Origin, protocol::SERVER_VERSION};
+use crate::protocol::SERVER_VERSION;
 
 /// Marks the server's own check of itself.
 pub const PROBE_HEADER: &str = "x-tricast-probe";
@@ -32,8 +32,7 @@ pub async fn live() -> HttpResponse {
 pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let draining = state.shutdown.is_draining();
-    let written = tokio::time::timeout(PATIENCE, state.aggregator.publish(Origin::Internal, Vec::new(), 0)).await;
-    let aggregator = matches!(written, Ok(Ok(_)));
+    let aggregator = tokio::time::timeout(PATIENCE, state.tenants.respond()).await.unwrap_or(false);
     let websocket = if draining { false } else { upgrades(&state).await };
     let ready = !draining && aggregator && websocket;
     let word = |fine: bool| if fine { "ok" } else { "failed" };

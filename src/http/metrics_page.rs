@@ -9,12 +9,14 @@ use actix_web::{
 use parking_lot::Mutex;
 
 use super::{
+    access,
     exposition::{self, Page},
     problem::Problem,
     state::{Shared, State},
 };
 use crate::{
-    counters::{Transport, TransportCounters},
+    auth::Permission,
+    counters::{Limit, Step, Transport, TransportCounters},
     protocol::SERVER_VERSION,
 };
 
@@ -76,6 +78,10 @@ impl WorkerRoutes {
 /// `GET` and `HEAD /metrics`.
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
+    if state.access.verifier.is_some() {
+        // It tells about all tenants.
+        access::identify(&state, &request).await?.needs(Permission::Admin)?;
+    }
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, exposition::CONTENT_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -107,18 +113,29 @@ fn write(shared: &Shared) -> String {
     let publish = "From the arrival of a push until it is in the log";
     page.histograms("publish_latency_seconds", publish, [(None, &counters.publish_latency)]);
 
-    let (events, bytes, channels) = shared.log.sizes();
-    page.gauge("log_events", "Events kept in the ring", events);
-    page.gauge("log_bytes", "Bytes of the events kept in the ring", bytes);
-    page.gauge("log_offset", "The newest offset", shared.log.head());
+    let tenants = shared.tenants.all();
+    let sizes = tenants.iter().map(|tenant| tenant.log.sizes());
+    let (events, bytes, channels) = sizes.fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
+    page.gauge("log_events", "Events kept in the logs", events);
+    page.gauge("log_bytes", "Bytes of the events kept in the logs", bytes);
+    page.gauge("log_offset", "The newest offsets, added up", tenants.iter().map(|t| t.log.head()).sum::<u64>());
     page.gauge("channels", "Known channels", channels);
-    page.gauge("queue_batches", "Batches that wait for the aggregator", shared.aggregator.waiting());
+    let waiting: usize = tenants.iter().map(|tenant| tenant.aggregator.waiting()).sum();
+    page.gauge("queue_batches", "Batches that wait for the aggregators", waiting);
     page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());
     page.counter("readings_refused_total", "Readings refused", counters.refused.get());
     page.counter("bad_messages_total", "WebSocket messages answered with an error", counters.bad_messages.get());
     page.counter("not_modified_total", "Polls answered 304", counters.not_modified.get());
-    page.counter("connections_refused_total", "Streams refused because of a limit", counters.refused_connections.get());
-    page.gauge("users_online", "Users on any transport", shared.presence.online().current);
+    page.counter("tokens_refused_total", "Tokens refused", counters.refused_tokens.get());
+    let limits = Limit::ALL.map(|limit| (limit, [("limit", limit.as_str())]));
+    let refused = limits.iter().map(|(limit, label)| (&label[..], counters.limit(*limit).get()));
+    page.counters("limit_reached_total", "Times a limit refused something, by its setting", refused);
+    let steps = Step::ALL.map(|step| (step, [("step", step.as_str())]));
+    let slowed = steps.iter().map(|(step, label)| (&label[..], counters.step(*step).get()));
+    page.counters("slow_clients_total", "Times a slow client was taken to a step of the ladder", slowed);
+    page.gauge("tenants", "Tenants with data", tenants.len());
+    let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
+    page.gauge("users_online", "Users on any transport, of all tenants", users);
     page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);

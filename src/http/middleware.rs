@@ -1,10 +1,13 @@
 //! What happens around every request: guards in front of the handlers, the request's id, CORS, errors in one shape,
 //! the server's own numbers.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -16,8 +19,9 @@ use actix_web::{
 
 use super::{
     access::{self, Origin},
+    connection,
     problem::{PROBLEM_JSON, Problem},
-    state::State,
+    state::{LocalTenant, State},
     unread::Chunked,
 };
 use crate::protocol::error::Code;
@@ -49,6 +53,7 @@ pub async fn around(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let state = State::of(request.request())?;
+    connection::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = access::origin(&state.access, request.request());
@@ -72,7 +77,7 @@ pub async fn around(
     }
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
     let status = response.status();
-    state.own_http.count(started.elapsed().saturating_sub(held), status.is_server_error());
+    count(&state, response.request(), started.elapsed().saturating_sub(held), status);
     state.worker_routes.count(response.request(), status);
     if status.as_u16() >= 400 {
         let request = response.request();
@@ -88,6 +93,15 @@ pub async fn around(
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
     Ok(response)
+}
+
+/// Counts an answer for the tenant it was for, if that is known.
+fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: StatusCode) {
+    if let Some(home) = state.home() {
+        home.own_http.count(elapsed, status.is_server_error());
+    } else if let Some(tenant) = request.extensions().get::<Rc<LocalTenant>>() {
+        tenant.own_http.count(elapsed, status.is_server_error());
+    }
 }
 
 /// The id of a proxy in front, if it is a decent one, or a new one.

@@ -10,11 +10,16 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{access, body, precondition, problem::Problem, state::State};
+use super::{
+    access::{self, Caller},
+    body, precondition,
+    problem::Problem,
+    state::State,
+};
 use crate::{
-    auth::{Identity, Permission},
+    auth::Permission,
     core::clock::rfc3339,
-    orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, OrderService, Status},
+    orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status},
     protocol::error::Code,
 };
 
@@ -50,10 +55,10 @@ const PAGE: usize = 50;
 
 /// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` is answered as the first time.
 pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::WriteOrders).await?;
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
     let key = idempotency_key(&request)?;
-    let new = body::json::<NewOrder>(door.state.body, &request, payload).await?;
-    let order = door.orders.create(new, key).await?;
+    let new = body::json::<NewOrder>(&state, &request, payload).await?;
+    let order = caller.tenant.orders.create(new, key).await?;
     let location = format!("/api/orders/{}", order.order_id);
     Ok(HttpResponse::Created()
         .insert_header((header::LOCATION, location))
@@ -64,18 +69,18 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
 
 /// `GET /api/orders`: `{orders, next}`, the newest first.
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::ReadOrders).await?;
+    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
     let query = web::Query::<ListQuery>::from_query(request.query_string());
     let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
     let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let page = door.orders.list(query.status, limit, query.after.as_deref()).await?;
+    let page = caller.tenant.orders.list(query.status, limit, query.after.as_deref()).await?;
     Ok(no_cache().json(json!({"orders": page.orders, "next": page.next})))
 }
 
 /// `GET /api/orders/{id}`: the order, or 304.
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::ReadOrders).await?;
-    let order = door.orders.get(&id).await?;
+    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
+    let order = caller.tenant.orders.get(&id).await?;
     if precondition::is_fresh(request.headers(), order.version()) {
         let tag = precondition::tag(order.version());
         return Ok(HttpResponse::NotModified()
@@ -92,17 +97,17 @@ pub async fn change(
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::WriteOrders).await?;
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
     let if_match = precondition::if_match(request.headers())?;
-    let changes = body::json::<Changes>(door.state.body, &request, payload).await?;
-    Ok(answer(door.orders.change(&id, changes, if_match, &door.identity.user).await?))
+    let changes = body::json::<Changes>(&state, &request, payload).await?;
+    Ok(answer(caller.tenant.orders.change(&id, changes, if_match, &caller.identity.user).await?))
 }
 
 /// `POST /api/customers`: 201 for a customer who was never seen, 200 for one who was.
 pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::WriteOrders).await?;
-    let new = body::json_or_default::<NewCustomer>(door.state.body, &request, payload).await?;
-    let customer = door.orders.customer(new).await?;
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let new = body::json_or_default::<NewCustomer>(&state, &request, payload).await?;
+    let customer = caller.tenant.orders.customer(new).await?;
     let status = if customer.tally.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     let answer = json!({"customerId": customer.id, "firstSeenAt": rfc3339(customer.first_seen)});
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
@@ -110,9 +115,9 @@ pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<Htt
 
 /// `POST /api/visits`: 202 with how many were counted.
 pub async fn visit(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, Permission::WriteOrders).await?;
-    let new = body::json_or_default::<NewVisits>(door.state.body, &request, payload).await?;
-    let accepted = door.orders.visit(new).await?;
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let new = body::json_or_default::<NewVisits>(&state, &request, payload).await?;
+    let accepted = caller.tenant.orders.visit(new).await?;
     Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"accepted": accepted})))
 }
 
@@ -136,23 +141,13 @@ fn no_cache() -> HttpResponseBuilder {
     response
 }
 
-/// What a request is let in with.
-struct Door {
-    state: Rc<State>,
-    identity: Identity,
-    orders: OrderService,
-}
-
 /// Lets a request in that may do this.
-async fn enter(request: &HttpRequest, permission: Permission) -> Result<Door, Problem> {
+async fn enter(request: &HttpRequest, permission: Permission) -> Result<(Rc<State>, Caller), Problem> {
     let state = State::of(request)?;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         access::check_origin(&state, request)?;
     }
-    let identity = access::identify(&state, request)?;
-    if !identity.may(permission) {
-        return Err(Problem::forbidden("this token may not do that"));
-    }
-    let orders = state.orders.clone();
-    Ok(Door { state, identity, orders })
+    let caller = access::identify(&state, request).await?;
+    caller.needs(permission)?;
+    Ok((state, caller))
 }

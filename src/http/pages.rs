@@ -5,8 +5,11 @@ use std::fmt::Write;
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::Value;
 
-use super::{assets, problem::Problem, state::State};
-use crate::core::{channel::Channel, clock::rfc3339, snapshot::SNAPSHOT};
+use super::{access, assets, problem::Problem, state::State};
+use crate::{
+    auth::{self, Permission},
+    core::{channel::Channel, clock::rfc3339, snapshot::SNAPSHOT},
+};
 
 /// How often the page asks for itself again, in seconds.
 const REFRESH: u32 = 5;
@@ -17,8 +20,11 @@ const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_onl
 /// `GET` and `HEAD /basic`.
 pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
+    let caller = access::identify(&state, &request).await?;
+    caller.needs(Permission::ReadMetrics)?;
+    let log = &caller.tenant.log;
     let mut tables = String::new();
-    let snapshot: Value = serde_json::from_slice(&state.log.snapshot().data).unwrap_or(Value::Null);
+    let snapshot: Value = serde_json::from_slice(&log.snapshot().data).unwrap_or(Value::Null);
     for (name, section) in snapshot.as_object().into_iter().flatten() {
         if name == "custom" {
             for (name, values) in section.as_object().into_iter().flatten() {
@@ -29,7 +35,8 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
         }
     }
     for name in ALSO {
-        let channel = Channel::parse(name).ok().and_then(|channel| state.log.state(&channel));
+        let channel = Channel::parse(name).ok().filter(|channel| auth::may_read_channel(&caller.identity, channel));
+        let channel = channel.and_then(|channel| log.state(&channel));
         if let Some(values) = channel.and_then(|state| serde_json::from_slice(&state.data).ok()) {
             table(&mut tables, name.trim_start_matches(SNAPSHOT).trim_start_matches('.'), &values);
         }

@@ -13,7 +13,8 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use crate::{core::reading::Refusal, protocol::error::Code};
+use super::admission::Reached;
+use crate::{core::reading::Refusal, counters::Limit, protocol::error::Code};
 
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -33,6 +34,10 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// The methods that the path has, on a 405.
     pub allow: Option<&'static str>,
+    /// What `WWW-Authenticate` says on a 401 (RFC 6750, section 3).
+    pub authenticate: Option<&'static str>,
+    /// The same request may succeed later, without anybody changing anything but the token.
+    pub may_pass: bool,
     /// The answer tells how to upgrade.
     pub upgrade: bool,
     /// The connection can't be used again: the body was not read to its end.
@@ -56,12 +61,33 @@ impl Problem {
     /// Any problem.
     pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, retry_after: None, allow: None, upgrade: false, close: false }
+        Self {
+            status,
+            code,
+            detail,
+            retry_after: None,
+            allow: None,
+            authenticate: None,
+            may_pass: false,
+            upgrade: false,
+            close: false,
+        }
     }
 
     /// 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail)
+    }
+
+    /// 401. `error` is that of RFC 6750, section 3.1; none when no token was shown.
+    pub fn unauthorized(error: Option<&str>, detail: impl Into<String>) -> Self {
+        let authenticate = match error {
+            None => r#"Bearer realm="tricast""#,
+            Some("invalid_request") => r#"Bearer realm="tricast", error="invalid_request""#,
+            Some(_) => r#"Bearer realm="tricast", error="invalid_token""#,
+        };
+        let problem = Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail);
+        Self { authenticate: Some(authenticate), ..problem }
     }
 
     /// 403.
@@ -83,13 +109,13 @@ impl Problem {
     /// 429.
     pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
-        Self { retry_after: Some(retry_after), ..problem }
+        Self { retry_after: Some(retry_after), may_pass: true, ..problem }
     }
 
     /// 503.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, detail);
-        Self { retry_after: Some(retry_after), ..problem }
+        Self { retry_after: Some(retry_after), may_pass: true, ..problem }
     }
 
     /// 500. `reason` goes to the log only.
@@ -139,6 +165,9 @@ impl Problem {
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
         }
+        if let Some(authenticate) = self.authenticate {
+            response.insert_header((header::WWW_AUTHENTICATE, authenticate));
+        }
         if self.upgrade {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             if self.status == StatusCode::UPGRADE_REQUIRED {
@@ -152,13 +181,28 @@ impl Problem {
     }
 }
 
+impl From<Reached> for Problem {
+    fn from(Reached { limit, retry_after }: Reached) -> Self {
+        match limit {
+            Limit::Connections => Self::unavailable("the server has as many streams as it may", retry_after),
+            Limit::ConnectionsPerAddress => Self::too_many("this address has as many streams as it may", retry_after),
+            Limit::ConnectionsPerUser => Self::too_many("this user has as many streams as they may", retry_after),
+            _ => Self::too_many("this address opens streams too quickly", retry_after),
+        }
+    }
+}
+
 impl From<&Refusal> for Problem {
     fn from(refusal: &Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
             Refusal::BuiltIn(_) => Self::forbidden(detail),
-            Refusal::OtherKind { .. } => Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail),
-            Refusal::TooManyChannels(_) | Refusal::SnapshotFull(_) => Self::too_many(detail, Duration::from_secs(60)),
+            Refusal::OtherKind { .. } | Refusal::OtherType { .. } => {
+                Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail)
+            }
+            Refusal::TooManyChannels(_) | Refusal::TooManySeries(_) | Refusal::SnapshotFull(_) => {
+                Self::too_many(detail, Duration::from_secs(60))
+            }
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
         }
     }

@@ -1,4 +1,4 @@
-//! `POST /api/metrics`: values and events from outside (contract, section 7).
+//! `POST /api/metrics`: values, events and samples from outside (contract, section 7).
 
 use std::time::Instant;
 
@@ -11,9 +11,11 @@ use crate::{
     auth::Permission,
     core::{
         channel::{Channel, EventName},
-        reading::{Origin, Reading},
+        reading::{Origin, Reading, Refusal},
+        sample::Sample,
     },
-    protocol::{RESERVED_EVENTS, error::Code},
+    counters::Limit,
+    protocol::RESERVED_EVENTS,
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
@@ -30,11 +32,9 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     let arrived = Instant::now();
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
-    let identity = access::identify(&state, &request)?;
-    if !identity.may(Permission::WriteMetrics) {
-        return Err(Problem::forbidden("this token may not write metrics"));
-    }
-    let body = body::read(state.body, &request, &mut payload.into_inner()).await?;
+    let caller = access::identify(&state, &request).await?;
+    caller.needs(Permission::WriteMetrics)?;
+    let body = body::read(&state, &request, &mut payload.into_inner()).await?;
     let (ndjson, weight) = (is_ndjson(&request), body.len());
     let batch = if weight > PARSE_ELSEWHERE {
         let parsed = web::block(move || parse(&body, ndjson)).await;
@@ -55,9 +55,10 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
             Err(problem) => problems.push(Some(problem)),
         }
     }
-    let outcome = state.aggregator.publish(Origin::Pushed, readings, weight).await;
+    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome =
         outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
+    outcome.verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).for_each(|refusal| count(&state, refusal));
     let mut verdicts = outcome.verdicts.into_iter();
     for problem in problems.iter_mut().filter(|problem| problem.is_none()) {
         *problem = verdicts.next().and_then(Result::err).as_ref().map(Problem::from);
@@ -83,6 +84,16 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         answer["results"] = problems.iter().enumerate().map(verdict).collect();
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+fn count(state: &State, refusal: &Refusal) {
+    let limit = match refusal {
+        Refusal::TooManyChannels(_) => Limit::Channels,
+        Refusal::SnapshotFull(_) => Limit::Snapshot,
+        Refusal::TooManySeries(_) => Limit::Series,
+        _ => return,
+    };
+    state.counters.limit(limit).inc();
 }
 
 fn is_ndjson(request: &HttpRequest) -> bool {
@@ -128,10 +139,8 @@ fn is_lines(bytes: &[u8], error: &serde_json::Error) -> bool {
 fn reading(value: Value) -> Line {
     let bad = |detail: &str| Problem::bad_request(detail);
     let Value::Object(mut fields) = value else { return Err(bad("each line has to be an object")) };
-    if fields.contains_key("metric") {
-        return Err(bad(
-            "typed samples (\"metric\") are not understood by this version; push a value with \"channel\" and \"data\"",
-        ));
+    if let Some(metric) = fields.remove("metric") {
+        return sample(metric, fields);
     }
     let channel = match fields.remove("channel") {
         Some(Value::String(name)) => {
@@ -162,17 +171,40 @@ fn reading(value: Value) -> Line {
         }
         Some(_) => return Err(bad("\"event\" has to be a string")),
     };
-    if let Some(unknown) = fields.keys().next() {
-        let shown: String = unknown.chars().take(60).collect();
-        let detail = format!("there is no field {shown:?}; there are channel, data, merge and event");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail));
-    }
+    no_more(&fields, "channel, data, merge and event")?;
     match (event, data) {
         (Some(_), _) if merge => Err(bad("an event can't be merged")),
         (Some(event), data) => Ok(Reading::Event { channel, event, data: data.unwrap_or_else(Map::new) }),
         (None, Some(data)) => Ok(Reading::Value { channel, data, merge }),
         (None, None) => Err(bad("\"data\" is missing")),
     }
+}
+
+/// A typed sample: `{"metric":"checkout.latency","type":"timing","value":12.5,"labels":{"region":"eu"}}`.
+fn sample(metric: Value, mut fields: Map<String, Value>) -> Line {
+    let bad = |detail: &str| Problem::bad_request(detail);
+    let Value::String(metric) = metric else { return Err(bad("\"metric\" has to be a string")) };
+    let kind = match fields.remove("type") {
+        Some(Value::String(kind)) => kind,
+        Some(_) => return Err(bad("\"type\" has to be a string")),
+        None => return Err(bad("\"type\" is missing: gauge, counter, timing or set")),
+    };
+    let value = fields.remove("value").ok_or_else(|| bad("\"value\" is missing"))?;
+    let labels = match fields.remove("labels") {
+        Some(Value::Object(labels)) => labels,
+        Some(_) => return Err(bad("\"labels\" has to be an object")),
+        None => Map::new(),
+    };
+    no_more(&fields, "metric, type, value and labels")?;
+    let sample = Sample::parse(&metric, &kind, &value, &labels);
+    sample.map(|sample| Reading::Sample(Box::new(sample))).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// Refuses fields that nobody asked for: they are misspelt ones.
+fn no_more(fields: &Map<String, Value>, known: &str) -> Result<(), Problem> {
+    let Some(unknown) = fields.keys().next() else { return Ok(()) };
+    let shown: String = unknown.chars().take(60).collect();
+    Err(Problem::bad_request(format!("there is no field {shown:?}; there are {known}")))
 }
 
 #[cfg(test)]
@@ -217,7 +249,20 @@ mod tests {
             (r#"{"channel":"a","data":{},"event":"gap"}"#, "itself uses"),
             (r#"{"channel":"a","event":"x","merge":true}"#, "can't be merged"),
             (r#"{"channel":"a","data":{},"colour":1}"#, "no field \"colour\""),
-            (r#"{"metric":"a.b","value":1}"#, "typed samples"),
+            (r#"{"metric":5,"type":"gauge","value":1}"#, "\"metric\" has to be a string"),
+            (r#"{"metric":"a.b","value":1}"#, "\"type\" is missing"),
+            (r#"{"metric":"a.b","type":1,"value":1}"#, "\"type\" has to be a string"),
+            (r#"{"metric":"a.b","type":"mean","value":1}"#, "gauge, counter, timing and set"),
+            (r#"{"metric":"a.b","type":"gauge"}"#, "\"value\" is missing"),
+            (r#"{"metric":"latency","type":"gauge","value":1}"#, "write CHANNEL.FIELD"),
+            (r#"{"metric":"a.b","type":"gauge","value":"1"}"#, "has to be a number"),
+            (r#"{"metric":"a.b","type":"gauge","value":NaN}"#, "not JSON"),
+            (r#"{"metric":"a.b","type":"gauge","value":1e999}"#, "not JSON"),
+            (r#"{"metric":"a.b","type":"gauge","value":1e30}"#, "between"),
+            (r#"{"metric":"a.b","type":"counter","value":-1}"#, "below 0"),
+            (r#"{"metric":"a.b","type":"gauge","value":1,"labels":["x"]}"#, "\"labels\" has to be an object"),
+            (r#"{"metric":"a.b","type":"gauge","value":1,"labels":{"x":1}}"#, "the value of \"x\""),
+            (r#"{"metric":"a.b","type":"gauge","value":1,"channel":"c"}"#, "there are metric, type"),
         ] {
             let found = lines(body, false);
             assert!(matches!(&found[..], [Err(detail)] if detail.contains(part)), "{body}: {found:?}");

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -10,49 +11,46 @@ use std::{
 
 use actix_web::HttpRequest;
 
-use super::{access::AccessConfig, body::BodyConfig, problem::Problem};
+use super::{
+    access::{AccessConfig, Caller},
+    admission::{AddressPlace, Admission, Reached, UserPlace},
+    body::BodyConfig,
+    client,
+    problem::Problem,
+    sessions::Sessions,
+};
 use crate::{
-    auth::Identity,
-    core::{aggregator::AggregatorHandle, clock::Clock, hub::Hub, log::Log},
-    counters::{Counters, Transport},
-    dashboards::DashboardService,
-    orders::OrderService,
-    presence::{Presence, RecentPollers, StreamGuard},
+    auth::{Identity, TenantName},
+    core::{clock::Clock, hub::Hub, log::Log},
+    counters::{Counters, Limit, Transport},
+    presence::{RecentPollers, StreamGuard},
     shutdown::{Shutdown, random, reconnect_after},
-    sources::own_http::OwnHttp,
+    tenants::{Tenant, Tenants},
 };
 
 /// What all workers share.
 #[derive(Clone)]
 pub struct Shared {
-    /// The log that is read.
-    pub log: Arc<Log>,
-    /// The writer.
-    pub aggregator: AggregatorHandle,
+    /// Everybody's data.
+    pub tenants: Tenants,
     /// The server's own numbers.
     pub counters: Arc<Counters>,
-    /// Who is online.
-    pub presence: Presence,
     /// Whether the server is going away.
     pub shutdown: Shutdown,
     /// Wall-clock time.
     pub clock: Clock,
-    /// The server's own HTTP traffic.
-    pub own_http: Arc<OwnHttp>,
     /// Requests by route.
     pub routes: Arc<super::metrics_page::Routes>,
-    /// The business side.
-    pub orders: OrderService,
-    /// The boards that people look at.
-    pub dashboards: DashboardService,
     /// Who may come in.
     pub access: Arc<AccessConfig>,
+    /// Who may open one more stream.
+    pub admission: Arc<Admission>,
+    /// Event streams that can be spoken to.
+    pub sessions: Arc<Sessions>,
     /// Bodies of requests.
     pub body: BodyConfig,
     /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
     pub max_connection_age: Duration,
-    /// Most streams open at once; 0 means no limit.
-    pub max_connections: usize,
     /// Known to this process alone: by it the server knows its own check of itself.
     pub probe: Arc<str>,
     /// Where the server listens, for the check that it performs against itself.
@@ -62,13 +60,24 @@ pub struct Shared {
 /// What the handlers of one worker share. Belongs to the worker's thread.
 pub struct State {
     shared: Shared,
-    /// The worker's hub.
-    pub hub: Rc<Hub>,
+    /// The tenants that somebody on this worker asked for.
+    tenants: RefCell<HashMap<TenantName, Rc<LocalTenant>>>,
+    /// The one tenant of a server without tokens.
+    home: Option<Rc<LocalTenant>>,
+    /// A hub on a log that stays empty, for streams that have not said yet whose they are.
+    lobby: Rc<Hub>,
     /// Requests by route on this worker.
     pub worker_routes: Arc<super::metrics_page::WorkerRoutes>,
-    pollers: RefCell<RecentPollers>,
     id_prefix: String,
     ids: Cell<u64>,
+}
+
+/// A tenant as one worker serves it.
+pub struct LocalTenant {
+    tenant: Arc<Tenant>,
+    /// The worker's hub on the tenant's log.
+    pub hub: Rc<Hub>,
+    pollers: RefCell<RecentPollers>,
 }
 
 impl std::ops::Deref for State {
@@ -79,15 +88,57 @@ impl std::ops::Deref for State {
     }
 }
 
+impl std::ops::Deref for LocalTenant {
+    type Target = Tenant;
+
+    fn deref(&self) -> &Tenant {
+        &self.tenant
+    }
+}
+
+impl LocalTenant {
+    /// Call it on the worker's thread.
+    fn start(tenant: Arc<Tenant>, shutdown: &Shutdown) -> Rc<Self> {
+        let hub = start_hub(&tenant.log, shutdown);
+        Rc::new(Self { tenant, hub, pollers: RefCell::default() })
+    }
+
+    /// Notes that somebody polled.
+    pub fn note_poll(&self, identity: &Identity) {
+        if self.pollers.borrow_mut().is_due(identity) {
+            self.presence.poll(&identity.counted_as());
+        }
+    }
+}
+
+fn start_hub(log: &Arc<Log>, shutdown: &Shutdown) -> Rc<Hub> {
+    let hub = Hub::new(Arc::clone(log));
+    actix_web::rt::spawn(Rc::clone(&hub).run(shutdown.watch()));
+    hub
+}
+
 impl State {
-    /// The state of a new worker; starts its hub. Call it on the worker's thread.
+    /// The state of a new worker; starts its hubs. Call it on the worker's thread.
     pub fn start(shared: Shared) -> Rc<Self> {
-        let hub = Hub::new(Arc::clone(&shared.log));
-        actix_web::rt::spawn(Rc::clone(&hub).run(shared.shutdown.watch()));
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
         let id_prefix = format!("{:010x}", random() >> 24);
         let worker_routes = shared.routes.worker();
-        Rc::new(Self { shared, hub, worker_routes, pollers: RefCell::default(), id_prefix, ids: Cell::new(0) })
+        let home = match shared.access.verifier {
+            Some(_) => None,
+            // The first tenant is never one too many.
+            None => shared.tenants.open(&TenantName::default_name()).ok(),
+        };
+        // Its writer is dropped: nothing is ever published.
+        let (_, empty) = Log::create(crate::core::log::LogConfig::default());
+        Rc::new(Self {
+            home: home.map(|tenant| LocalTenant::start(tenant, &shared.shutdown)),
+            lobby: start_hub(&empty, &shared.shutdown),
+            tenants: RefCell::default(),
+            shared,
+            worker_routes,
+            id_prefix,
+            ids: Cell::new(0),
+        })
     }
 
     /// The state that serves `request`.
@@ -98,6 +149,38 @@ impl State {
         request.app_data::<Rc<Self>>().cloned().ok_or_else(|| Problem::internal("no state in the application"))
     }
 
+    /// The one tenant of a server without tokens.
+    pub fn home(&self) -> Option<&Rc<LocalTenant>> {
+        self.home.as_ref()
+    }
+
+    /// A hub for streams that have not said yet whose they are.
+    pub fn lobby(&self) -> &Rc<Hub> {
+        &self.lobby
+    }
+
+    /// `identity` with the data of its tenant.
+    ///
+    /// # Errors
+    /// 429 when its tenant would be one too many.
+    pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
+        if let Some(tenant) = self.tenants.borrow().get(&identity.tenant) {
+            return Ok(Caller { tenant: Rc::clone(tenant), identity });
+        }
+        let tenant = self.shared.tenants.open(&identity.tenant).map_err(|error| {
+            self.counters.limit(Limit::Tenants).inc();
+            Problem::too_many(error.to_string(), Duration::from_secs(60))
+        })?;
+        let local = LocalTenant::start(tenant, &self.shutdown);
+        self.tenants.borrow_mut().insert(identity.tenant.clone(), Rc::clone(&local));
+        Ok(Caller { tenant: local, identity })
+    }
+
+    /// Where the client of `request` is.
+    pub fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
+        client::address(&self.access.proxies, request)
+    }
+
     /// A name that no other request or connection of this server has.
     pub fn new_id(&self) -> String {
         let id = self.ids.get() + 1;
@@ -105,39 +188,67 @@ impl State {
         format!("{}-{id:x}", self.id_prefix)
     }
 
-    /// Takes a place for a stream.
+    /// Takes a place for a stream from `address`. Look at tokens after this, for this costs less.
     ///
     /// # Errors
-    /// 503 while the server drains, or when it has as many streams as it may.
-    pub fn open_stream(&self, transport: Transport, identity: &Identity) -> Result<StreamSlot, Problem> {
+    /// 503 while the server drains, or when it has as many streams as it may; 429 when the address has.
+    pub fn open_stream(&self, transport: Transport, address: Option<IpAddr>) -> Result<StreamSlot, Problem> {
         if self.shutdown.is_draining() {
             return Err(Problem::unavailable("the server is going away", reconnect_after()));
         }
-        if self.max_connections > 0 && self.counters.streams() >= self.max_connections as i64 {
-            self.counters.refused_connections.inc();
-            return Err(Problem::unavailable("the server has as many streams as it may", reconnect_after()));
-        }
+        let open = self.counters.streams();
+        // A held poll is no new stream: its client asks again and again.
+        let address_of_handshake = address.filter(|_| transport != Transport::LongPoll);
+        let admitted = self.admission.knock(address_of_handshake, open).and_then(|()| self.admission.enter(address));
+        let place = admitted.map_err(|reached| self.count(reached))?;
         let of = self.counters.of(transport);
         of.opened.inc();
         of.connections.add(1);
         Ok(StreamSlot {
             counters: Arc::clone(&self.counters),
             transport,
-            _presence: Some(self.presence.stream(&identity.counted_as())),
+            client: address,
+            _address: Some(place),
+            user: None,
+            presence: None,
         })
+    }
+
+    fn count(&self, reached: Reached) -> Problem {
+        self.counters.limit(reached.limit).inc();
+        reached.into()
+    }
+
+    /// Says whose a stream is.
+    ///
+    /// # Errors
+    /// 429 when the user has as many streams as they may.
+    pub fn belongs(&self, slot: &mut StreamSlot, caller: &Caller) -> Result<(), Problem> {
+        let identity = &caller.identity;
+        if !identity.is_anonymous() {
+            let place = self.admission.enter_as(&identity.tenant, &identity.user);
+            slot.user = Some(place.map_err(|reached| self.count(reached))?);
+        }
+        slot.presence = Some(caller.tenant.presence.stream(&identity.counted_as()));
+        Ok(())
     }
 
     /// A place for the server's own check of itself: it counts as no user, and there is always one.
     pub fn open_probe(&self, transport: Transport) -> StreamSlot {
         self.counters.of(transport).connections.add(1);
-        StreamSlot { counters: Arc::clone(&self.counters), transport, _presence: None }
+        StreamSlot {
+            counters: Arc::clone(&self.counters),
+            transport,
+            client: None,
+            _address: None,
+            user: None,
+            presence: None,
+        }
     }
 
-    /// Notes that `address` polled.
-    pub fn note_poll(&self, identity: &Identity, address: Option<IpAddr>) {
-        if address.is_none_or(|address| self.pollers.borrow_mut().is_due(address)) {
-            self.presence.poll(&identity.counted_as());
-        }
+    /// Whether the workers themselves are late by about `patience`, so that no client can be blamed for being slow.
+    pub fn is_late(&self, patience: Duration) -> bool {
+        u128::from(self.counters.lag_ms.get().unsigned_abs()) * 2 > patience.as_millis()
     }
 
     /// How long a connection may live: `max_connection_age` with a tenth of jitter, if there is one.
@@ -151,11 +262,22 @@ impl State {
 pub struct StreamSlot {
     counters: Arc<Counters>,
     transport: Transport,
-    _presence: Option<StreamGuard>,
+    client: Option<IpAddr>,
+    _address: Option<AddressPlace>,
+    user: Option<UserPlace>,
+    presence: Option<StreamGuard>,
+}
+
+impl StreamSlot {
+    /// Where its client is.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
 }
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
+        (self.user, self.presence) = (None, None);
         self.counters.of(self.transport).connections.add(-1);
     }
 }

@@ -11,7 +11,7 @@ use jiff::{ToSpan, tz::TimeZone};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) currency: String,
     /// `None` until the store has said them.
     pub(super) numbers: Mutex<Option<Numbers>>,
+    /// True once the numbers are there.
+    pub(super) loaded: watch::Sender<bool>,
     /// Taken by the ledger when it begins.
     pub(super) commands: Mutex<Option<mpsc::Receiver<Command>>>,
 }
@@ -76,7 +78,11 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
         tracing::error!(tenant = &*shared.tenant, "the ledger runs already");
         return;
     };
-    // First: a change that were made before would be counted twice.
+    // So that the channels are there from the start.
+    if sources::publish(&aggregator, Numbers::unknown(&shared.currency)).await.is_err() {
+        return;
+    }
+    // First: a change that was made before it would be counted twice.
     shared.load().await;
     let mut in_flight = FuturesOrdered::new();
     let mut waiting = Vec::with_capacity(GROUP);
@@ -122,6 +128,7 @@ impl Shared {
             match self.store.rollup(&self.tenant, since).await {
                 Ok(rollup) => {
                     *self.numbers.lock() = Some(rollup.into());
+                    self.loaded.send_replace(true);
                     return;
                 }
                 Err(error) if failures == 0 => {

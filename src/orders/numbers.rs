@@ -137,6 +137,19 @@ impl Numbers {
         start_of_day(&yesterday) - DAY
     }
 
+    /// The same channels as long as the store has not said anything: not known, which is not zero.
+    pub fn unknown(currency: &str) -> [(&'static str, Value); 3] {
+        let mut values = Self::default().read(&Zoned::default(), currency);
+        for field in
+            values.iter_mut().filter_map(|(_, value)| value.as_object_mut()).flat_map(|fields| fields.iter_mut())
+        {
+            if field.0 != "currency" {
+                *field.1 = Value::Null;
+            }
+        }
+        values
+    }
+
     /// Something changed.
     pub fn count(&mut self, tally: Tally) {
         let minute = self.minutes.entry(tally.minute).or_default();
@@ -277,6 +290,17 @@ mod tests {
             let percent = (100.0 / before as f64).round() as i64 - 100;
             assert_eq!(orders["trend"], format!("{percent:+}%"), "{date}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let [(_, business), (_, orders), (_, revenue)] = Numbers::unknown("CHF");
+        assert_eq!(
+            revenue,
+            json!({"revenueToday": null, "revenueLastHour": null, "averageOrderValue": null, "currency": "CHF"})
+        );
+        assert!(business.as_object().unwrap().values().all(Value::is_null));
+        assert_eq!(orders.as_object().unwrap().len(), 4);
     }
 
     #[test]

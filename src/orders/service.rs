@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use jiff::{Timestamp, tz::TimeZone};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Answer, Change, Changes, Customer, Draft, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError,
@@ -60,6 +60,7 @@ impl OrderService {
             zone,
             currency,
             numbers: Mutex::new(None),
+            loaded: watch::Sender::new(false),
             commands: Mutex::new(Some(queue)),
         };
         Self { commands, aggregator, shared: Arc::new(shared) }
@@ -180,8 +181,10 @@ impl OrderService {
     /// What is active, and the revenue of today.
     ///
     /// # Errors
-    /// [`OrderError::Unavailable`] as long as the store has not said the numbers.
+    /// [`OrderError::Unavailable`] when the store does not say the numbers in time.
     pub async fn stats(&self) -> Result<Stats, OrderError> {
+        let mut loaded = self.shared.loaded.subscribe();
+        in_time(async { loaded.wait_for(|loaded| *loaded).await.map(drop).map_err(|_| OrderError::Stopped) }).await?;
         let now = self.shared.clock.now_in(&self.shared.zone);
         let numbers = self.shared.numbers.lock();
         numbers.as_ref().map(|numbers| numbers.stats(&now)).ok_or(OrderError::Unavailable)

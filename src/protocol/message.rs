@@ -58,8 +58,28 @@ pub enum ServerMessage<'a> {
         timestamp: String,
         server_version: &'a str,
         capabilities: &'a [&'a str],
-        cursor: String,
+        /// Left out until somebody is known to whom a log belongs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
         heartbeat_interval: u64,
+    },
+    Authenticated {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        user_id: &'a str,
+        permissions: Vec<&'static str>,
+        expires_at: Option<String>,
+        capabilities: &'a [&'a str],
+        cursor: String,
+    },
+    TokenRefreshed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request_id: Option<RequestId>,
+        expires_at: Option<String>,
+    },
+    AuthExpiring {
+        expires_in: u64,
+        message: &'a str,
     },
     Subscribed {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +108,13 @@ pub enum ServerMessage<'a> {
         request_id: Option<RequestId>,
         channels: Vec<String>,
         reason: &'static str,
+    },
+    /// An event about this connection alone: it is in no log, so it has no cursor.
+    Event {
+        channel: &'static str,
+        event: &'static str,
+        data: serde_json::Value,
+        timestamp: String,
     },
     Gap {
         channels: Vec<&'a str>,

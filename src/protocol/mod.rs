@@ -1,6 +1,7 @@
-//! Wire shapes that the transports share: messages, error codes, close codes.
+//! Wire shapes that the transports share: commands, messages, error codes, close codes.
 
 pub mod close;
+pub mod command;
 pub mod error;
 pub mod message;
 

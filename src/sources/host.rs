@@ -1,15 +1,17 @@
 //! This host: CPU, memory, disk and network, measured. The one file that knows the crate that reads them.
 
 use std::{
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, Networks, System};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use super::round;
+use crate::counters::Counters;
 
 /// How often the host is read; also the span over which the CPU and the network are measured.
 const EVERY: Duration = Duration::from_secs(1);
@@ -42,15 +44,21 @@ impl HostReading {
     }
 }
 
-/// Starts reading on a thread of its own, for reading takes milliseconds and files. Ends when the receiver is dropped.
-pub fn start() -> mpsc::Receiver<HostReading> {
-    let (sender, readings) = mpsc::channel(1);
+/// Starts reading on a thread of its own, for reading takes milliseconds and files; `counters` get the CPU for the load
+/// level. Ends when every receiver is dropped.
+pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
+    let (sender, readings) = watch::channel(None);
     #[expect(clippy::disallowed_methods, reason = "a thread of its own: nobody waits for it")]
     let spawned = thread::Builder::new().name("host".into()).spawn(move || match Host::new() {
         Ok(mut host) => {
             // A first reading at once: the CPU needs two looks, some 200 ms apart.
             thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
-            while sender.blocking_send(host.read()).is_ok() {
+            loop {
+                let reading = host.read();
+                counters.cpu_permille.set((reading.cpu_usage * 10.0) as i64);
+                if sender.send(Some(reading)).is_err() {
+                    return;
+                }
                 thread::sleep(EVERY);
             }
         }

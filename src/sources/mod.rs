@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
+use self::host::HostReading;
 use crate::{
     core::{
         aggregator::{AggregatorHandle, Stopped},
@@ -12,7 +14,6 @@ use crate::{
         clock::Clock,
         reading::{Origin, Reading},
     },
-    counters::Counters,
     presence::Presence,
 };
 
@@ -23,16 +24,16 @@ pub mod own_http;
 /// How often the built-in sources are read.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Everything the built-in sources read from and write to.
+/// Everything the built-in sources of one tenant read from and write to.
 pub struct Sources {
     /// Where readings go.
     pub aggregator: AggregatorHandle,
-    /// The server's own HTTP traffic.
+    /// The tenant's HTTP traffic.
     pub own_http: Arc<own_http::OwnHttp>,
     /// Who is online.
     pub presence: Presence,
-    /// Gets the CPU for the load level.
-    pub counters: Arc<Counters>,
+    /// This host; the same for every tenant.
+    pub host: watch::Receiver<Option<HostReading>>,
     /// Wall-clock time, for midnight.
     pub clock: Clock,
     /// Where midnight is.
@@ -41,7 +42,7 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         // Until they are measured, numbers are not known; that is not zero.
         let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
         let database = unknown(&["connections", "queries_per_second", "slow_queries", "cache_hit_ratio"]);
@@ -49,17 +50,19 @@ impl Sources {
         if self.publish([("metrics.database", database), ("metrics.infrastructure", host)]).await.is_err() {
             return;
         }
-        let mut host = host::start();
+        self.host.mark_changed();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut today = self.clock.now_in(&self.zone).date();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                // None for ever, where the host can't be measured.
-                Some(host) = host.recv() => {
-                    self.counters.cpu_permille.set((host.cpu_usage * 10.0) as i64);
-                    if self.publish([("metrics.infrastructure", host.to_json())]).await.is_err() {
+                // No more, where the host can't be measured.
+                Ok(()) = self.host.changed() => {
+                    let host = *self.host.borrow_and_update();
+                    if let Some(host) = host
+                        && self.publish([("metrics.infrastructure", host.to_json())]).await.is_err()
+                    {
                         return;
                     }
                     continue;

@@ -1,6 +1,9 @@
 //! One write per wake-up: everything that is due for one client, gathered behind what waits already.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -28,6 +31,8 @@ pub(super) struct Told {
     pub(super) bytes: Option<Bytes>,
     /// The budget ran out.
     pub(super) more: bool,
+    /// How long it has waited for the client.
+    pub(super) waited: Duration,
 }
 
 /// Reads what is due for `reader`, at most about `budget` bytes of events, and counts it.
@@ -38,7 +43,8 @@ pub(super) fn tell(
     counters: &TransportCounters,
     format: &impl Format,
 ) -> Told {
-    let mut outbox = Outbox { only: None, out: waiting, now: Instant::now(), counters, format };
+    let now = Instant::now();
+    let mut outbox = Outbox { only: None, out: waiting, now, counters, format };
     let collected = reader.collect(budget, &mut outbox);
     counters.deliveries.add(collected.delivered as u64);
     if collected.conflated > 0 {
@@ -47,7 +53,8 @@ pub(super) fn tell(
     if collected.gaps > 0 {
         counters.gaps.add(collected.gaps as u64);
     }
-    Told { bytes: outbox.finish(), more: collected.more }
+    let waited = collected.waiting_since.map(|since| now.saturating_duration_since(since.into_std()));
+    Told { bytes: outbox.finish(), more: collected.more, waited: waited.unwrap_or_default() }
 }
 
 struct Outbox<'a, F> {

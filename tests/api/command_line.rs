@@ -96,3 +96,43 @@ fn a_taken_address_is_told() {
     let (code, _, stderr) = run(tricast().args(["--listen", &taken.local_addr().unwrap().to_string()]));
     assert!(code == 1 && stderr.contains("can't listen on"), "{stderr}");
 }
+
+#[test]
+fn token_prints_a_token_and_nothing_else() {
+    let mut command = tricast();
+    command.env("TRICAST_AUTH__MODE", "jwt").env("TRICAST_AUTH__SECRET", "x".repeat(32));
+    let (code, stdout, stderr) = run(command.args(["token", "--user", "ada", "--tenant", "acme", "--admin"]));
+    assert_eq!((code, stderr.as_str(), stdout.trim().split('.').count()), (0, "", 3), "{stdout}");
+    assert!(stdout.ends_with('\n') && stdout.lines().count() == 1);
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/rsa.pem");
+    let (code, by_key, _) = run(tricast().args(["token", "--user", "ada", "--key", key, "--kid", "2026"]));
+    assert!(code == 0 && by_key.trim().split('.').count() == 3);
+}
+
+#[test]
+fn token_says_what_is_missing() {
+    for (arguments, part) in [
+        (&["token", "--user", "ada"][..], "auth.secret"),
+        (&["token"], "--user"),
+        (&["token", "--user", "ada", "--permissions", "fly"], "read:metrics"),
+        (&["token", "--user", "ada", "--tenant", "a/b"], "tenant"),
+        (&["token", "--user", "ada", "--expires", "soon"], "1m"),
+        (&["token", "--user", "ada", "--key", "/nonexistent.pem"], "/nonexistent.pem"),
+    ] {
+        let (code, stdout, stderr) = run(tricast().args(arguments));
+        assert!(code == 2 && stdout.is_empty() && stderr.contains(part), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn check_config_reads_the_files_of_keys_too() {
+    let check = |file: &str| {
+        let mut command = tricast();
+        command.env("TRICAST_AUTH__MODE", "jwt").env("TRICAST_AUTH__PUBLIC_KEY_FILE", file);
+        run(command.arg("check-config"))
+    };
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys");
+    assert_eq!(check(&format!("{keys}/rsa.pub.pem")).0, 0);
+    let (code, _, stderr) = check(&format!("{keys}/rsa.pem"));
+    assert!(code == 2 && stderr.contains("auth.public_key_file") && stderr.contains("private key"), "{stderr}");
+}

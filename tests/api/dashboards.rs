@@ -3,7 +3,7 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with};
+use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
 async fn send(app: &TestApp, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
     let mut request = app.request(method, path);
@@ -188,4 +188,30 @@ async fn pages_of_foreign_sites_change_nothing() {
     let body = json!({"name": "x"}).to_string();
     let foreign = app.request(Method::POST, "/api/dashboards").header("origin", "https://evil.example").body(body);
     assert_eq!(soon("an answer", foreign.send()).await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn tenants_have_boards_and_orders_of_their_own_and_permissions_count() {
+    let app = spawn_app_with_tokens(|_| {});
+    let all = ["read:metrics", "read:orders", "write:orders", "write:dashboards"];
+    let (acme, other) = (app.with(token("ada", "acme", &all)), app.with(token("eve", "other", &all)));
+    assert_eq!(acme.post("/api/dashboards", r#"{"id": "mine", "name": "Mine"}"#).await.status(), 201);
+    assert_eq!(other.get("/api/dashboards/mine").await.status(), 404);
+    let mut deletion = other.request(Method::DELETE, "/api/dashboards/mine");
+    deletion = deletion.header("if-match", "*");
+    assert_eq!(soon("an answer", deletion.send()).await.unwrap().status(), 404);
+    assert_eq!(other.get_json("/api/dashboards").await["dashboards"].as_array().unwrap().len(), 1);
+    let order = json!({"items": 1, "total": 5, "customerName": "Ada"}).to_string();
+    assert_eq!(acme.post("/api/orders", order).await.status(), 201);
+    assert_eq!(other.get("/api/orders/ord-00000001").await.status(), 404);
+    assert_eq!(other.get_json("/api/orders").await["orders"], json!([]));
+    assert_eq!(acme.get_json("/api/stats").await["revenue"], 5.0);
+    assert_eq!(other.get_json("/api/stats").await["revenue"], 0.0);
+    let reader = app.with(token("r", "acme", &["read:metrics", "write:metrics"]));
+    assert_eq!(reader.get("/api/dashboards/mine").await.status(), 200);
+    assert_eq!(reader.post("/api/dashboards", r#"{"name": "x"}"#).await.status(), 403);
+    let clerk = app.with(token("c", "acme", &["read:orders"]));
+    for path in ["/api/dashboards", "/api/dashboards/mine", "/api/stats"] {
+        assert_eq!(clerk.get(path).await.status(), 403, "{path}");
+    }
 }

@@ -6,8 +6,19 @@ use futures_util::{SinkExt, Stream, StreamExt};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::oneshot};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
-use tricast::{app::Application, config::Config, core::clock::Clock};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+use tricast::{
+    app::Application,
+    auth::{
+        Permissions, TenantName,
+        mint::{Claims, SigningKey, mint},
+    },
+    config::{AuthMode, Config},
+    core::clock::Clock,
+};
 
 /// How long anything may take that should happen at once. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,10 +44,17 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut chec
     .await
 }
 
-/// A running server.
-pub(crate) struct TestApp {
+/// Somebody who talks to a server, with a token or without.
+#[derive(Clone)]
+pub(crate) struct Visitor {
     pub address: SocketAddr,
     client: reqwest::Client,
+    pub token: Option<String>,
+}
+
+/// A running server, and its visitor without a token.
+pub(crate) struct TestApp {
+    visitor: Visitor,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<std::io::Result<()>>>,
 }
@@ -53,9 +71,12 @@ pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
 
 /// Starts a server with changed settings that lives by `clock`.
 pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
-    // Taken by the first test; the others find it there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
+    // The HTTP client of the tests needs one; whoever comes second finds it there.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    // Tests are quicker than clients may be; those of the limits set their own.
+    config.limits.handshakes_per_second_per_address = 0;
+    config.limits.messages_per_second = 0;
     change(&mut config);
     let (stop, stopped) = oneshot::channel::<()>();
     let (bound, address) = std::sync::mpsc::sync_channel(1);
@@ -70,21 +91,71 @@ pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Te
             .await
         })
     });
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     TestApp {
-        address: address.recv().unwrap(),
-        client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        visitor: Visitor { address: address.recv().unwrap(), client, token: None },
         stop: Some(stop),
         thread: Some(thread),
     }
 }
 
-impl TestApp {
+impl std::ops::Deref for TestApp {
+    type Target = Visitor;
+
+    fn deref(&self) -> &Visitor {
+        &self.visitor
+    }
+}
+
+/// The secret of the tokens below.
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// Starts a server that asks for tokens.
+pub(crate) fn spawn_app_with_tokens(change: impl FnOnce(&mut Config)) -> TestApp {
+    spawn_app_with(|config| {
+        config.auth.mode = AuthMode::Jwt;
+        config.auth.secret = SECRET.into();
+        config.auth.leeway.0 = Duration::ZERO;
+        change(config);
+    })
+}
+
+/// A token of `user` of `tenant` that may do `permissions` for `lifetime`.
+pub(crate) fn token_for(user: &str, tenant: &str, permissions: &[&str], lifetime: Duration) -> String {
+    let claims = Claims {
+        user: user.into(),
+        tenant: TenantName::parse(tenant).unwrap(),
+        permissions: Permissions::parse(permissions.iter().copied()),
+        now: jiff::Timestamp::now(),
+        expires: lifetime,
+        not_before: None,
+        issuer: None,
+        audience: None,
+    };
+    mint(&claims, &SigningKey::of_secret(SECRET.as_bytes()).unwrap()).unwrap()
+}
+
+/// A token that is good for an hour.
+pub(crate) fn token(user: &str, tenant: &str, permissions: &[&str]) -> String {
+    token_for(user, tenant, permissions, Duration::from_secs(3_600))
+}
+
+impl Visitor {
+    /// The same server, visited by whoever holds this token.
+    pub(crate) fn with(&self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self.clone() }
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, self.url(path))
+        let request = self.client.request(method, self.url(path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
@@ -123,12 +194,24 @@ impl TestApp {
 
     /// A WebSocket that has been greeted.
     pub(crate) async fn websocket_at(&self, path: &str) -> WebSocket {
-        let url = format!("ws://{}{path}", self.address);
-        let (stream, _) = soon("the upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
+        self.try_websocket_at(path).await.unwrap_or_else(|status| panic!("refused with {status}"))
+    }
+
+    /// The same, or the status with which it was refused.
+    pub(crate) async fn try_websocket_at(&self, path: &str) -> Result<WebSocket, u16> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
+        if let Some(token) = &self.token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let stream = match soon("the upgrade", tokio_tungstenite::connect_async(request)).await {
+            Ok((stream, _)) => stream,
+            Err(tungstenite::Error::Http(response)) => return Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        };
         let mut socket = WebSocket { stream, connected: Value::Null };
         socket.connected = socket.next().await;
         assert_eq!(socket.connected["type"], "connected");
-        socket
+        Ok(socket)
     }
 
     pub(crate) async fn events(&self, query: &str) -> EventStream {
@@ -172,6 +255,13 @@ impl TestApp {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
+    /// How often a limit refused something.
+    pub(crate) async fn limit(&self, setting: &str) -> f64 {
+        self.counter(&format!("tricast_limit_reached_total{{limit=\"{setting}\"}}")).await
+    }
+}
+
+impl TestApp {
     /// Asks the server to stop, as SIGTERM does.
     pub(crate) fn begin_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();

@@ -104,7 +104,7 @@ async fn what_passes_by_itself_is_a_stream_that_says_when_to_come_back() {
     assert_eq!(strict.status(), 503);
     assert!(strict.headers().contains_key("retry-after"));
     assert_eq!(app.get("/events").await.status(), 503);
-    assert_eq!(app.counter("tricast_connections_refused_total").await, 3.0);
+    assert_eq!(app.counter("tricast_limit_reached_total{limit=\"max_connections\"}").await, 3.0);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::{
     representation::Representation,
 };
 use crate::{
+    auth,
     core::{
         channel::{Channel, ChannelKind, Selector},
         clock::rfc3339,
@@ -16,7 +17,7 @@ use crate::{
         position::Position,
         publication::Publication,
     },
-    http::problem::Problem,
+    http::{access::Caller, problem::Problem},
     protocol::{message, slot},
 };
 
@@ -27,7 +28,8 @@ const BUDGET: usize = 1 << 20;
 ///
 /// # Errors
 /// 404 when a channel is not known, and the asker holds no cursor: one who follows may wait for it to come.
-pub(super) fn to(question: &Question, log: &Log) -> Result<Arc<Representation>, Problem> {
+pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
+    let log = &caller.tenant.log;
     match &question.target {
         Target::Snapshot => Ok(log.snapshot().attached(Representation::of_snapshot)),
         Target::One(channel) => one(channel, question.since.as_ref(), log),
@@ -38,7 +40,7 @@ pub(super) fn to(question: &Question, log: &Log) -> Result<Arc<Representation>, 
             {
                 return Err(Problem::not_found(format!("there is no channel \"{selector}\"")));
             }
-            Ok(Arc::new(several(selectors, question.since.as_ref(), log)))
+            Ok(Arc::new(several(selectors, question.since.as_ref(), caller)))
         }
     }
 }
@@ -61,17 +63,20 @@ fn one(channel: &Channel, since: Option<&Since>, log: &Log) -> Result<Arc<Repres
         }
         Some(ChannelKind::Event) => {
             let selectors = [Selector::Exact(channel.clone())];
-            let found = look(&selectors, since, 0, log);
+            let found = look(&selectors, since, 0, log, |_| true);
             let value = format!(r#"{{"channel":"{channel}","kind":"event","events":[{}]"#, found.events_json());
             Ok(Arc::new(found.finish(value, log)))
         }
     }
 }
 
-fn several(selectors: &[Selector], since: Option<&Since>, log: &Log) -> Representation {
+fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Representation {
+    let log = &caller.tenant.log;
     // Without a cursor there is no "since", and the events before now are not asked for.
     let events_from = log.head();
-    let found = look(selectors, since, events_from, log);
+    let sees_all = auth::sees_all(&caller.identity);
+    let may = |channel: &Channel| sees_all || auth::may_read_channel(&caller.identity, channel);
+    let found = look(selectors, since, events_from, log, may);
     let states: Vec<String> = found
         .states
         .values()
@@ -90,9 +95,15 @@ struct Found {
     since: bool,
 }
 
-fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, log: &Log) -> Found {
+fn look(
+    selectors: &[Selector],
+    since: Option<&Since>,
+    events_from: u64,
+    log: &Log,
+    may: impl Fn(&Channel) -> bool,
+) -> Found {
     let ceiling = log.head();
-    let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel));
+    let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel)) && may(channel);
     let states_from = since.filter(|since| !since.gap).map_or(0, |since| since.position.state);
     let events_from = since.map_or(events_from, |since| since.position.offset);
     let states = log.states_after(states_from, wanted);

@@ -25,7 +25,6 @@ pub use config::PollConfig;
 
 use self::{question::Question, representation::Representation};
 use crate::{
-    auth::Identity,
     core::{
         channel::Channel,
         position::Position,
@@ -34,16 +33,20 @@ use crate::{
     },
     counters::Transport,
     http::{
-        access,
+        access::{self, Caller},
         etag::{self, Verdict},
         middleware::Held,
         problem::Problem,
         state::State,
     },
+    transport::{expiry::Expiry, subscriptions},
 };
 
 /// What a cache has to look at besides the URL.
 const VARY: &str = "Accept, Accept-Encoding, Prefer";
+
+/// The same where answers depend on who asks.
+const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Prefer";
 
 /// `GET` and `HEAD /api/metrics`.
 pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
@@ -61,11 +64,11 @@ pub async fn poll_channel(
 
 async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
     let state = State::of(request)?;
-    let identity = access::identify(&state, request)?;
-    let question = Question::read(request, one, &state.log, config)?;
-    access::check_reading(&identity, &question.target.selectors()?)?;
-    state.note_poll(&identity, request.peer_addr().map(|address| address.ip()));
-    let mut representation = answer::to(&question, &state.log)?;
+    let caller = access::identify(&state, request).await?;
+    let question = Question::read(request, one, &caller, config)?;
+    access::check_reading(&caller.identity, &question.target.selectors()?)?;
+    caller.tenant.note_poll(&caller.identity);
+    let mut representation = answer::to(&question, &caller)?;
     let mut verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
     if let Some(wait) = question.wait
         && is_current(&question, verdict, &representation)
@@ -73,7 +76,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     {
         let deadline = Instant::now() + wait;
         let (first, began) = (representation.tag.clone(), Instant::now());
-        representation = hold(&state, &identity, request, &question, representation, deadline).await?;
+        representation = hold(&state, &caller, request, &question, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
             // `*` matches whatever there is, and a date whatever changed in its second: a change was waited for.
             Verdict::NotModified if representation.tag != first => Verdict::Modified,
@@ -87,7 +90,8 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     } else {
         counters.deliveries.inc();
     }
-    Ok(respond(state.clock.now(), request, &question, &representation, verdict).await)
+    let personal = state.access.verifier.is_some();
+    Ok(respond(state.clock.now(), personal, request, &question, &representation, verdict).await)
 }
 
 /// Whether the asker has all there is, so that a wait makes sense.
@@ -99,36 +103,44 @@ fn is_current(question: &Question, verdict: Verdict, representation: &Representa
 /// Waits until the representation is another one, or `deadline`, or the server drains.
 async fn hold(
     state: &Rc<State>,
-    identity: &Identity,
+    caller: &Caller,
     request: &HttpRequest,
     question: &Question,
     first: Arc<Representation>,
     deadline: Instant,
 ) -> Result<Arc<Representation>, Problem> {
-    let Ok(_slot) = state.open_stream(Transport::LongPoll, identity) else {
+    let slot = state.open_stream(Transport::LongPoll, caller.identity.address());
+    let Ok(_slot) = slot.and_then(|mut slot| state.belongs(&mut slot, caller).map(|()| slot)) else {
         // No place to wait: the answer as it is, at once.
         return Ok(first);
     };
+    let expiry = Expiry::of(&caller.identity, state.clock.now()).at();
     let not_before = (Instant::now() + question.interval).min(deadline);
-    let mut reader = Reader::open(&state.hub, CatchUp::EventsFirst);
+    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
+    reader.set_filter(subscriptions::filter(&caller.identity));
     for selector in question.target.selectors()? {
         reader.subscribe(selector, std::time::Duration::ZERO, question.since.as_ref().map(|since| &since.position));
     }
     loop {
         reader.collect(usize::MAX, &mut Nothing);
-        let representation = answer::to(question, &state.log)?;
+        let representation = answer::to(question, caller)?;
         let verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
         let changed = representation.tag != first.tag || !is_current(question, verdict, &representation);
         let now = Instant::now();
-        if now >= deadline || state.hub.is_draining() || (changed && now >= not_before) {
+        if expiry.is_some_and(|at| now >= at) {
+            return Err(Problem::unauthorized(Some("invalid_token"), "the token has run out"));
+        }
+        if now >= deadline || reader.hub().is_draining() || (changed && now >= not_before) {
             return Ok(representation);
         }
-        reader.changed(if changed { not_before } else { deadline }).await;
+        let wake = if changed { not_before } else { deadline };
+        reader.changed(expiry.map_or(wake, |at| at.min(wake))).await;
     }
 }
 
 async fn respond(
     now: jiff::Timestamp,
+    personal: bool,
     request: &HttpRequest,
     question: &Question,
     representation: &Arc<Representation>,
@@ -138,8 +150,8 @@ async fn respond(
     let mut response = HttpResponse::build(status);
     response
         .insert_header((header::ETAG, representation.tag.clone()))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::VARY, VARY));
+        .insert_header((header::CACHE_CONTROL, if personal { "private, no-cache" } else { "no-cache" }))
+        .insert_header((header::VARY, if personal { VARY_BY_TOKEN } else { VARY }));
     // While its second runs, the value may change once more and have the same date (RFC 9110, section 8.8.2.1).
     let settled = representation.modified.is_some_and(|modified| now.as_second() > modified.as_second());
     if let (Some(date), true) = (&representation.last_modified, settled) {

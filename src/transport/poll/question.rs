@@ -9,11 +9,10 @@ use crate::{
     core::{
         channel::{Channel, Selector},
         interval::parse_interval,
-        log::Log,
         position::{CursorError, Position},
         resume::{Resume, resume},
     },
-    http::{channels, problem::Problem},
+    http::{access::Caller, channels, problem::Problem},
 };
 
 /// Query of a poll.
@@ -71,16 +70,17 @@ impl Question {
     pub(super) fn read(
         request: &HttpRequest,
         one: Option<&str>,
-        log: &Log,
+        caller: &Caller,
         config: PollConfig,
     ) -> Result<Self, Problem> {
+        let log = &caller.tenant.log;
         let bad = |what: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("{what}: {error}"));
         let query = web::Query::<Query>::from_query(request.query_string());
         let query = query.map_err(|error| bad("the query is not understood", &error))?.into_inner();
         let target = match (one, &query.channels) {
             (Some(name), _) => Target::One(channels::parse_one(name)?),
             (None, Some(list)) => Target::Several(channels::parse_list(list)?),
-            (None, None) if query.since.is_some() => Target::Several(channels::parse_list(channels::DEFAULT)?),
+            (None, None) if query.since.is_some() => Target::Several(channels::default_for(&caller.identity)?),
             (None, None) => Target::Snapshot,
         };
         let selectors = target.selectors()?;

@@ -115,12 +115,15 @@ impl Representation {
 }
 
 fn flatten(name: String, value: &Value, lines: &mut Vec<(String, String)>) {
-    let join = |key: &dyn std::fmt::Display| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
+    let join = |key: &dyn std::fmt::Display| {
+        let key = key.to_string().replace(char::is_control, "?");
+        if name.is_empty() { key } else { format!("{name}.{key}") }
+    };
     match value {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(join(key), value, lines)),
         Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| flatten(join(&index), value, lines)),
         Value::Null => lines.push((name, "-".into())),
-        // Line ends would break the lines.
+        // Line ends would break the lines, and what controls a terminal has no place on one.
         Value::String(text) => lines.push((name, text.escape_default().to_string())),
         other => lines.push((name, other.to_string())),
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::transport::LadderConfig;
+
 /// Settings of the event streams; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct SseConfig {
@@ -13,15 +15,19 @@ pub struct SseConfig {
     pub ping_interval: Duration,
     /// Most channels of one stream. Default 100; 0 means no limit.
     pub max_subscriptions: usize,
+    /// When a client is too slow.
+    pub ladder: LadderConfig,
 }
 
-impl Default for SseConfig {
-    fn default() -> Self {
+impl SseConfig {
+    /// The defaults, with these limits.
+    pub fn new(max_subscriptions: usize, ladder: LadderConfig) -> Self {
         Self {
             retry: Duration::from_secs(2),
             comment_interval: Duration::from_secs(15),
             ping_interval: Duration::from_secs(25),
-            max_subscriptions: 100,
+            max_subscriptions,
+            ladder,
         }
     }
 }

@@ -37,13 +37,15 @@ use crate::{
     core::{
         channel::{ChannelKind, Selector},
         interval::parse_interval,
+        log::Log,
         position::Position,
         reader::{CatchUp, Reader},
         resume::{ResetReason, Resume, resume},
     },
     counters::Transport,
-    http::{access, channels, problem::Problem, route, state::State},
+    http::{access, channels, problem::Problem, route, sessions, state::State},
     shutdown::reconnect_after,
+    transport::subscriptions,
 };
 
 /// The endpoint and its alias.
@@ -69,6 +71,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
             resource.app_data(web::Data::new(config)).route(web::get().to(open))
         });
     }
+    route::add(services, "/api/sessions/{id}", "POST", |resource| resource.route(web::post().to(sessions::post)));
 }
 
 async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
@@ -76,7 +79,7 @@ async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<Http
     let query = web::Query::<Query>::from_query(request.query_string());
     let query =
         query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
-    match stream(&state, **config, &request, &query) {
+    match stream(&state, **config, &request, &query).await {
         Err(problem) => refuse(&state, &request, &query, problem),
         Ok(session) => {
             let mut response = head(StatusCode::OK);
@@ -94,34 +97,41 @@ fn head(status: StatusCode) -> actix_web::HttpResponseBuilder {
     response
 }
 
-fn stream(
+async fn stream(
     state: &Rc<State>,
     config: SseConfig,
     request: &HttpRequest,
     query: &Query,
 ) -> Result<session::Session, Problem> {
-    let identity = access::identify(state, request)?;
-    let selectors = channels::parse_list(query.channels.as_deref().unwrap_or(channels::DEFAULT))?;
+    let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
+    let caller = access::identify(state, request).await?;
+    let log = &caller.tenant.log;
+    let selectors = match &query.channels {
+        Some(list) => channels::parse_list(list)?,
+        None => channels::default_for(&caller.identity)?,
+    };
     if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
         let detail = format!("a stream has at most {} channels", config.max_subscriptions);
         return Err(Problem::bad_request(detail));
     }
-    access::check_reading(&identity, &selectors)?;
+    access::check_reading(&caller.identity, &selectors)?;
     let interval = match &query.interval {
         None => std::time::Duration::ZERO,
         Some(text) => parse_interval(text).map_err(|error| Problem::bad_request(format!("interval: {error}")))?,
     };
     let last_event_id = request.headers().get("Last-Event-ID").map(|id| String::from_utf8_lossy(id.as_bytes()));
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
-    let slot = state.open_stream(Transport::Sse, &identity)?;
+    state.belongs(&mut slot, &caller)?;
 
-    let mut reader = Reader::open(&state.hub, CatchUp::EventsFirst);
+    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
+    reader.set_filter(subscriptions::filter(&caller.identity));
     let resumed = match (&last_event_id, &query.since) {
-        (Some(id), _) => Some(resume(&state.log, id, &selectors)),
-        (None, Some(since)) => Some(resume(&state.log, since, &selectors)),
+        (Some(id), _) => Some(resume(log, id, &selectors)),
+        (None, Some(since)) => Some(resume(log, since, &selectors)),
         (None, None) => None,
     };
-    let greeting = greet(state, config, &selectors, resumed.as_ref());
+    let session = state.sessions.open(&caller.identity);
+    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref());
     for selector in selectors {
         match &resumed {
             // The same stream goes on, so its holder has the states up to the cursor.
@@ -132,26 +142,31 @@ fn stream(
             None => reader.subscribe(selector, interval, None),
         }
     }
-    Ok(session::Session::open(Rc::clone(state), config, reader, greeting, slot))
+    Ok(session::Session::open(Rc::clone(state), config, caller, reader, greeting, session, slot))
 }
 
 /// `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts can't see headers, so the stream
 /// itself says whether the resume was whole.
-fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Option<&(Resume, Position)>) -> String {
+fn greet(
+    session: &str,
+    log: &Log,
+    config: SseConfig,
+    selectors: &[Selector],
+    resumed: Option<&(Resume, Position)>,
+) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
     let cursor = match resumed {
         Some((Resume::Replay(_), position)) => position.clone(),
         // No state was given yet: whoever is cut right after this has to be given them.
         Some((Resume::Reset(_), position)) => Position { state: 0, ..position.clone() },
-        None => Position { state: 0, ..state.log.position() },
+        None => Position { state: 0, ..log.position() },
     };
     let id: Option<&dyn Display> = Some(&cursor);
     let (outcome, reason) = match resumed {
         None => (None, None),
         Some((Resume::Replay(_), _)) => {
-            let states =
-                |s: &Selector| matches!(s, Selector::Exact(c) if state.log.kind(c) == Some(ChannelKind::State));
+            let states = |s: &Selector| matches!(s, Selector::Exact(c) if log.kind(c) == Some(ChannelKind::State));
             (Some(if selectors.iter().all(states) { "snapshot" } else { "replayed" }), None)
         }
         Some((Resume::Reset(reason), _)) => {
@@ -165,7 +180,7 @@ fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Opti
         }
     };
     let mut connected = json!({
-        "session": state.new_id(),
+        "session": session,
         "cursor": cursor.to_string(),
         "resume": outcome,
         "heartbeatInterval": config.ping_interval.as_millis() as u64,
@@ -181,9 +196,8 @@ fn greet(state: &State, config: SseConfig, selectors: &[Selector], resumed: Opti
 /// `error` and when to come back; what does not pass, a strict client, and one that asked for something else get the
 /// real status.
 fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem) -> Result<HttpResponse, Problem> {
-    let passes = matches!(problem.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    if !passes || query.strict.as_deref() == Some("1") || !accept.contains("text/event-stream") {
+    if !problem.may_pass || query.strict.as_deref() == Some("1") || !accept.contains("text/event-stream") {
         return Err(problem);
     }
     let mut out = String::new();

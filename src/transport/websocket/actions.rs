@@ -1,38 +1,148 @@
-//! The actions of `request`: questions with an id, answered on the same connection.
+//! The actions of `request`: questions with an id, answered on the same connection, each as soon as it is known.
 
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::{Stream, stream::FuturesUnordered};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    auth::{self, Identity},
-    core::channel::{Channel, Selector},
-    http::{channels, state::State},
+    auth::{self, Permission},
+    core::channel::Channel,
+    http::{access::Caller, channels, problem::Problem},
+    orders::{Changes, Priority, Status},
     protocol::error::Code,
 };
 
 /// Most channels of one `get_snapshot`.
 const MAX_NAMES: usize = 1_000;
 
-/// Answers one request, or says why not.
-pub(super) fn answer(
-    state: &State,
-    identity: &Identity,
-    action: &str,
-    params: &Map<String, Value>,
-) -> Result<Value, (Code, String)> {
-    match action {
-        "get_snapshot" => snapshot(state, identity, params),
-        "list_channels" => Ok(channels::list(state, identity)),
-        other => {
-            let shown: String = other.chars().take(40).collect();
-            Err((
-                Code::InvalidMessage,
-                format!("there is no action {shown:?}; there are get_snapshot and list_channels"),
-            ))
+/// Most orders of one `list_orders`.
+const MAX_ORDERS: usize = 200;
+
+/// Why an action failed.
+pub(super) type Failure = (Code, String);
+
+type Futures<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T>>>>;
+
+/// Things that a connection waits for. Costs a word while there are none.
+pub(super) struct InFlight<T> {
+    futures: Option<Box<Futures<T>>>,
+}
+
+impl<T> InFlight<T> {
+    pub(super) fn new() -> Self {
+        Self { futures: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.futures.as_ref().map_or(0, |futures| futures.len())
+    }
+
+    pub(super) fn push(&mut self, future: impl Future<Output = T> + 'static) {
+        self.futures.get_or_insert_default().push(Box::pin(future));
+    }
+
+    /// The next that is done, in whatever order; `None` while nothing is.
+    pub(super) fn next_done(&mut self, cx: &mut Context<'_>) -> Option<T> {
+        let futures = self.futures.as_mut()?;
+        match Pin::new(&mut **futures).poll_next(cx) {
+            Poll::Ready(Some(done)) => Some(done),
+            Poll::Ready(None) => {
+                self.futures = None;
+                None
+            }
+            Poll::Pending => None,
         }
     }
 }
 
-fn snapshot(state: &State, identity: &Identity, params: &Map<String, Value>) -> Result<Value, (Code, String)> {
+/// Carries out one action.
+///
+/// # Errors
+/// [`Failure`]: what was wrong with it.
+pub(super) async fn carry_out(
+    now: jiff::Timestamp,
+    caller: Caller,
+    action: String,
+    params: Map<String, Value>,
+) -> Result<Value, Failure> {
+    match action.as_str() {
+        "get_snapshot" => snapshot(&caller, &params),
+        "list_channels" => Ok(channels::list(now, &caller)),
+        "get_order_details" => {
+            needs(&caller, Permission::ReadOrders)?;
+            let OrderId { order_id } = read(params)?;
+            Ok(json!(caller.tenant.orders.get(&order_id).await.map_err(failure)?))
+        }
+        "list_orders" => {
+            needs(&caller, Permission::ReadOrders)?;
+            let List { status, limit, after } = read(params)?;
+            let limit = limit.unwrap_or(50).clamp(1, MAX_ORDERS);
+            let page = caller.tenant.orders.list(status, limit, after.as_deref()).await.map_err(failure)?;
+            Ok(json!({"orders": page.orders, "next": page.next}))
+        }
+        "mark_order_priority" => {
+            needs(&caller, Permission::WriteOrders)?;
+            let Mark { order_id, priority } = read(params)?;
+            let changes = Changes { priority: Some(priority), ..Changes::default() };
+            let orders = &caller.tenant.orders;
+            let order = orders.change(&order_id, changes, None, &caller.identity.user).await.map_err(failure)?;
+            let order = json!(order);
+            Ok(json!({"orderId": order_id, "priority": order["priority"], "updatedAt": order["updatedAt"]}))
+        }
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            let known = "get_snapshot, list_channels, get_order_details, list_orders, mark_order_priority";
+            Err((Code::InvalidMessage, format!("there is no action {shown:?}; there are {known}")))
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OrderId {
+    order_id: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Mark {
+    order_id: String,
+    priority: Priority,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    status: Option<Status>,
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, Failure> {
+    serde_path_to_error::deserialize(Value::Object(params)).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        (Code::InvalidMessage, format!("params: {place}{}", error.inner()))
+    })
+}
+
+fn needs(caller: &Caller, permission: Permission) -> Result<(), Failure> {
+    caller.needs(permission).map_err(|problem| (problem.code, problem.detail))
+}
+
+/// An error of the orders, as HTTP would tell it.
+fn failure(error: impl Into<Problem>) -> Failure {
+    let Problem { code, detail, .. } = error.into();
+    (code, detail)
+}
+
+fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, Failure> {
     let invalid = |message: String| (Code::InvalidMessage, message);
     let names: Vec<&str> = match params.get("channels") {
         None | Some(Value::Null) => vec!["metrics"],
@@ -43,20 +153,21 @@ fn snapshot(state: &State, identity: &Identity, params: &Map<String, Value>) -> 
             .map_err(|()| invalid("\"channels\" has to be a list of names".into()))?,
         Some(_) => return Err(invalid("\"channels\" has to be a list of names".into())),
     };
+    let log = &caller.tenant.log;
     let mut values = Map::new();
     for name in names.into_iter().take(MAX_NAMES) {
         if values.contains_key(name) {
             continue;
         }
         let channel = Channel::parse(name).map_err(|error| invalid(format!("{name:?}: {error}")))?;
-        if !auth::reading(&Selector::Exact(channel.clone())).is_none_or(|permission| identity.may(permission)) {
+        if !auth::may_read_channel(&caller.identity, &channel) {
             return Err((Code::Forbidden, format!("this token may not read {name:?}")));
         }
-        let Some(publication) = state.log.state(&channel) else {
+        let Some(publication) = log.state(&channel) else {
             return Err((Code::ResourceNotFound, format!("there is no state channel {name:?}")));
         };
         let data = serde_json::from_slice(&publication.data).unwrap_or(Value::Null);
         values.insert(name.to_owned(), data);
     }
-    Ok(json!({"channels": values, "cursor": state.log.position().to_string()}))
+    Ok(json!({"channels": values, "cursor": log.position().to_string()}))
 }

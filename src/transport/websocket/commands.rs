@@ -1,284 +1,129 @@
-//! What a client says on a WebSocket: JSON in, a checked command out. Pure.
+//! Carrying out what a client says.
 
-use std::time::Duration;
-
-use serde_json::{Map, Value};
-
+use super::{
+    actions::{self, Failure},
+    session::Session,
+    standing::Purpose,
+};
 use crate::{
-    core::{
-        channel::{NameError, Selector},
-        interval::{IntervalError, parse_interval},
+    auth::{Identity, TokenError},
+    counters::Limit,
+    http::access::{self, Caller},
+    protocol::{
+        close::CloseReason,
+        command::{Command, Message, Rejection, Token},
+        error::Code,
+        message::{RequestId, ServerMessage},
     },
-    protocol::{error::Code, message::RequestId},
+    transport::subscriptions::{self, Rules},
 };
 
-/// Most channels in one message: each is answered by a line.
-const MAX_NAMES: usize = 1_000;
-
-/// Longest `requestId`, in bytes.
-const MAX_REQUEST_ID: usize = 128;
-
-/// A message that was understood.
-#[derive(Debug)]
-pub(super) struct Message {
-    /// Given back in the answer.
-    pub request_id: Option<RequestId>,
-    /// What to do.
-    pub command: Command,
+/// Something that a connection waited for.
+pub(super) enum Done {
+    /// The answer to a request.
+    Answered(Option<RequestId>, Result<serde_json::Value, Failure>),
+    /// A token was looked at.
+    Verified(Option<RequestId>, Purpose, Result<Identity, TokenError>),
 }
 
-/// What to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Start or change subscriptions, from a cursor on if there is one.
-    Subscribe { channels: Vec<Wanted>, since: Option<String> },
-    /// End subscriptions.
-    Unsubscribe(Vec<String>),
-    /// Stop deliveries.
-    Pause(Vec<String>),
-    /// Start them again.
-    Resume(Vec<String>),
-    /// Answer with a pong.
-    Ping,
-    /// The answer to our ping, with its timestamp.
-    Pong(Option<String>),
-    /// Change the heartbeat.
-    Configure { interval: Option<Duration>, timeout: Option<Duration> },
-    /// Say good-bye.
-    Disconnect,
-    /// An action with an answer.
-    Request { action: String, params: Map<String, Value> },
-    /// A token, on a server that may or may not want one.
-    Authenticate,
-}
-
-/// One channel of a `subscribe`.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    /// As the client wrote it.
-    pub name: String,
-    /// What it means, or why it means nothing.
-    pub parsed: Result<(Selector, Duration), WantedError>,
-}
-
-/// Why one channel of a `subscribe` is denied.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WantedError {
-    /// No name of a channel.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// No interval.
-    #[error(transparent)]
-    Interval(#[from] IntervalError),
-}
-
-/// A message that was not understood or is refused.
-#[derive(Debug, PartialEq)]
-pub(super) struct Rejection {
-    /// The id of the message, if it had a proper one.
-    pub request_id: Option<RequestId>,
-    /// The stable code.
-    pub code: Code,
-    /// For people.
-    pub message: String,
-}
-
-/// Reads one text message.
-///
-/// # Errors
-/// A [`Rejection`] that says what is wrong with it, and where.
-pub(super) fn parse(text: &str) -> Result<Message, Rejection> {
-    let mut request_id = None;
-    let message = read(text, &mut request_id);
-    message.map_err(|message| Rejection { request_id, code: Code::InvalidMessage, message })
-}
-
-fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
-    let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
-    let Value::Object(mut fields) = value else { return Err("a message is one JSON object".into()) };
-    match fields.remove("requestId") {
-        None | Some(Value::Null) => {}
-        Some(Value::String(text)) if text.len() <= MAX_REQUEST_ID => *id = Some(Value::String(text)),
-        Some(Value::Number(number)) => *id = Some(Value::Number(number)),
-        Some(_) => return Err(format!("\"requestId\" is a string of at most {MAX_REQUEST_ID} bytes, or a number")),
-    }
-    let kind = match fields.get("type") {
-        Some(Value::String(kind)) => kind.clone(),
-        Some(_) => return Err("\"type\" has to be a string".into()),
-        None => return Err("\"type\" is missing".into()),
-    };
-    let command = match kind.as_str() {
-        "subscribe" => Command::Subscribe {
-            channels: wanted(&fields)?,
-            since: match fields.remove("since") {
-                None | Some(Value::Null) => None,
-                Some(Value::String(cursor)) => Some(cursor),
-                Some(_) => return Err("\"since\" has to be a cursor, a string".into()),
+impl Session {
+    /// Does what a message says.
+    pub(super) fn carry_out(&mut self, Message { request_id, command }: Message) {
+        match command {
+            Command::Ping => {
+                let latency = self.heartbeat.latency_ms();
+                let timestamp = self.now();
+                self.say(&ServerMessage::Pong { request_id, latency, timestamp });
+            }
+            Command::Pong(timestamp) => self.heartbeat.pong_message(timestamp.as_ref()),
+            Command::Disconnect => {
+                self.say(&ServerMessage::Disconnecting {
+                    reason: "CLIENT_REQUEST",
+                    message: "good-bye",
+                    reconnect_after: None,
+                });
+                self.close(CloseReason::Normal);
+            }
+            Command::Authenticate(token) => self.present(request_id, token, Purpose::Authenticate),
+            command => match self.standing.caller().cloned() {
+                Some(caller) => self.carry_out_for(&caller, request_id, command),
+                None => self.reject(Rejection::new(request_id, Code::Unauthorized, "send authenticate first")),
             },
-        },
-        "unsubscribe" => Command::Unsubscribe(names(&fields)?),
-        "pause" => Command::Pause(names(&fields)?),
-        "resume" => Command::Resume(names(&fields)?),
-        "ping" => Command::Ping,
-        "pong" => Command::Pong(fields.get("timestamp").and_then(Value::as_str).map(str::to_owned)),
-        "configure" => {
-            let Some(Value::Object(settings)) = fields.get("settings") else {
-                return Err("\"settings\" has to be an object".into());
-            };
-            if let Some(unknown) =
-                settings.keys().find(|key| !matches!(key.as_str(), "heartbeatInterval" | "heartbeatTimeout"))
-            {
-                return Err(format!(
-                    "there is no setting {unknown:?}; there are heartbeatInterval and heartbeatTimeout"
-                ));
+        }
+    }
+
+    /// What only somebody may ask for.
+    fn carry_out_for(&mut self, caller: &Caller, request_id: Option<RequestId>, command: Command) {
+        let answer = match command {
+            Command::Subscribe { channels, since } => {
+                let counters = &self.state.counters;
+                let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
+                Ok(subscriptions::subscribe(&mut self.reader, &rules, request_id, channels, since))
             }
-            Command::Configure {
-                interval: milliseconds(settings, "heartbeatInterval")?,
-                timeout: milliseconds(settings, "heartbeatTimeout")?,
+            Command::Unsubscribe(names) => subscriptions::unsubscribe(&mut self.reader, request_id, names),
+            Command::Pause(names) => subscriptions::pause(&mut self.reader, request_id, names),
+            Command::Resume(names) => subscriptions::resume_paused(&mut self.reader, request_id, names),
+            Command::Configure { interval, timeout } => {
+                let settings = self.heartbeat.configure(interval, timeout);
+                Ok(ServerMessage::Configured { request_id, settings })
             }
+            Command::Request { action, params } => return self.request(caller.clone(), request_id, action, params),
+            Command::RefreshToken(token) => return self.present(request_id, token, Purpose::Refresh),
+            // Carried out for anybody.
+            Command::Ping | Command::Pong(_) | Command::Disconnect | Command::Authenticate(_) => return,
+        };
+        match answer {
+            Ok(message) => self.say(&message),
+            Err(rejection) => self.reject(rejection),
         }
-        "disconnect" => Command::Disconnect,
-        "request" => {
-            if id.is_none() {
-                return Err("a request needs a \"requestId\"".into());
+    }
+
+    /// A token is shown.
+    fn present(&mut self, request_id: Option<RequestId>, Token(token): Token, purpose: Purpose) {
+        if self.state.access.verifier.is_none() {
+            let message = "this server runs without authentication: go on without a token";
+            return self.reject(Rejection::new(request_id, Code::InvalidMessage, message));
+        }
+        let state = std::rc::Rc::clone(&self.state);
+        // What the client sends next is meant for whoever it will be then.
+        self.verifying = true;
+        self.in_flight.push(async move { Done::Verified(request_id, purpose, access::verify(&state, &token).await) });
+    }
+
+    fn request(
+        &mut self,
+        caller: Caller,
+        request_id: Option<RequestId>,
+        action: String,
+        params: serde_json::Map<String, serde_json::Value>,
+    ) {
+        let most = self.config.max_requests;
+        if most > 0 && self.in_flight.len() >= most {
+            self.state.counters.limit(Limit::Requests).inc();
+            let message = format!("{most} requests wait for their answers: wait for one of them");
+            let rejection = Rejection::new(request_id, Code::RateLimited, message);
+            let retry_after = Some(std::time::Duration::from_millis(100));
+            return self.reject(Rejection { retry_after, ..rejection });
+        }
+        let now = self.state.clock.now();
+        self.in_flight
+            .push(async move { Done::Answered(request_id, actions::carry_out(now, caller, action, params).await) });
+    }
+
+    /// Tells what came of it.
+    pub(super) fn finish(&mut self, done: Done) {
+        match done {
+            Done::Verified(request_id, purpose, verified) => {
+                self.verifying = false;
+                self.admit(request_id, purpose, verified);
             }
-            let action =
-                fields.get("action").and_then(Value::as_str).ok_or("\"action\" has to be a string")?.to_owned();
-            let params = match fields.remove("params") {
-                None | Some(Value::Null) => Map::new(),
-                Some(Value::Object(params)) => params,
-                Some(_) => return Err("\"params\" has to be an object".into()),
-            };
-            Command::Request { action, params }
-        }
-        "authenticate" | "refresh_token" => match fields.get("token") {
-            Some(Value::String(_)) => Command::Authenticate,
-            _ => return Err("\"token\" has to be a string".into()),
-        },
-        other => {
-            let shown: String = other.chars().take(40).collect();
-            return Err(format!("there is no message type {shown:?}"));
-        }
-    };
-    Ok(Message { request_id: id.clone(), command })
-}
-
-/// The entries of `channels`, or `channel` alone.
-fn entries(fields: &Map<String, Value>) -> Result<Vec<&Value>, String> {
-    match (fields.get("channels"), fields.get("channel")) {
-        (Some(Value::Array(list)), None) if list.is_empty() => Err("\"channels\" is empty".into()),
-        (Some(Value::Array(list)), None) if list.len() > MAX_NAMES => {
-            Err(format!("\"channels\" names more than {MAX_NAMES} channels"))
-        }
-        (Some(Value::Array(list)), None) => Ok(list.iter().collect()),
-        (None, Some(one @ Value::String(_))) => Ok(vec![one]),
-        (Some(_), Some(_)) => Err("write \"channels\" or \"channel\", not both".into()),
-        (Some(_), None) => Err("\"channels\" has to be a list".into()),
-        (None, Some(_)) => Err("\"channel\" has to be a string".into()),
-        (None, None) => Err("\"channels\" is missing".into()),
-    }
-}
-
-fn names(fields: &Map<String, Value>) -> Result<Vec<String>, String> {
-    let name = |entry: &Value| match entry {
-        Value::String(name) => Ok(name.clone()),
-        _ => Err("\"channels\" has to be a list of names".to_owned()),
-    };
-    entries(fields)?.into_iter().map(name).collect()
-}
-
-fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, String> {
-    entries(fields)?
-        .into_iter()
-        .map(|entry| {
-            let (name, interval) = match entry {
-                Value::String(name) => (name, None),
-                Value::Object(entry) => match entry.get("name") {
-                    Some(Value::String(name)) => (name, entry.get("interval")),
-                    _ => return Err("each of \"channels\" needs a \"name\", a string".to_owned()),
-                },
-                _ => return Err("each of \"channels\" is a name or {\"name\", \"interval\"}".to_owned()),
-            };
-            let interval = match interval.or(fields.get("interval")) {
-                None | Some(Value::Null) => Ok(Duration::ZERO),
-                Some(Value::String(text)) => parse_interval(text),
-                Some(other) => parse_interval(&other.to_string()),
-            };
-            let parsed = Selector::parse(name)
-                .map_err(WantedError::from)
-                .and_then(|selector| Ok((selector, interval.map_err(WantedError::from)?)));
-            Ok(Wanted { name: name.chars().take(130).collect(), parsed })
-        })
-        .collect()
-}
-
-fn milliseconds(settings: &Map<String, Value>, key: &str) -> Result<Option<Duration>, String> {
-    match settings.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_u64() {
-            Some(ms) => Ok(Some(Duration::from_millis(ms))),
-            None => Err(format!("{key:?} has to be a whole number of milliseconds")),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (text, part) in [
-            ("", "not JSON"),
-            ("[1]", "one JSON object"),
-            ("{}", "\"type\" is missing"),
-            (r#"{"type":5}"#, "\"type\" has to be"),
-            (r#"{"type":"dance"}"#, "no message type \"dance\""),
-            (r#"{"type":"subscribe"}"#, "\"channels\" is missing"),
-            (r#"{"type":"subscribe","channels":[]}"#, "empty"),
-            (r#"{"type":"subscribe","channels":"a"}"#, "has to be a list"),
-            (r#"{"type":"subscribe","channels":[5]}"#, "a name or"),
-            (r#"{"type":"subscribe","channels":[{"interval":5}]}"#, "needs a \"name\""),
-            (r#"{"type":"subscribe","channels":["a"],"channel":"b"}"#, "not both"),
-            (r#"{"type":"subscribe","channel":"a","since":7}"#, "\"since\""),
-            (r#"{"type":"unsubscribe","channels":[{"name":"a"}]}"#, "list of names"),
-            (r#"{"type":"configure"}"#, "\"settings\""),
-            (r#"{"type":"configure","settings":{"heartbeatInterval":-1}}"#, "whole number"),
-            (r#"{"type":"configure","settings":{"colour":1}}"#, "no setting \"colour\""),
-            (r#"{"type":"request","action":"x"}"#, "needs a \"requestId\""),
-            (r#"{"type":"ping","requestId":{}}"#, "\"requestId\" is a string"),
-            (r#"{"type":"ping","requestId":"\ud800"}"#, "not JSON"),
-        ] {
-            let rejection = parse(text).unwrap_err();
-            assert!(rejection.message.contains(part), "{text}: {}", rejection.message);
-            assert_eq!(rejection.code, Code::InvalidMessage);
-        }
-        let deep = format!(r#"{{"type":"ping","x":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
-        assert!(parse(&deep).unwrap_err().message.contains("not JSON"));
-    }
-
-    #[test]
-    fn a_rejection_keeps_the_id() {
-        let rejection = parse(r#"{"requestId":"a-1","type":"nope"}"#).unwrap_err();
-        assert_eq!(rejection.request_id, Some(Value::String("a-1".into())));
-    }
-
-    #[test]
-    fn a_subscription_is_read_with_its_intervals() {
-        let text = r#"{"type":"subscribe","channels":["a.*",{"name":"b","interval":"5s"},{"name":"c","interval":250},
-            {"name":"no good"},{"name":"d","interval":"often"}],"since":"e:1"}"#;
-        let Ok(Message { command: Command::Subscribe { channels, since }, .. }) = parse(text) else { panic!() };
-        assert_eq!(since.as_deref(), Some("e:1"));
-        let intervals: Vec<_> = channels.iter().map(|w| w.parsed.as_ref().ok().map(|p| p.1.as_millis())).collect();
-        assert_eq!(intervals, [Some(0), Some(5_000), Some(250), None, None]);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_or_refused(text: String) {
-            let _ = parse(&text);
+            Done::Answered(request_id, Ok(data)) => {
+                let request_id = request_id.unwrap_or_default();
+                self.say(&ServerMessage::Response { request_id, status: "success", data });
+            }
+            Done::Answered(request_id, Err((code, message))) => {
+                self.reject(Rejection::new(request_id, code, message));
+            }
         }
     }
 }

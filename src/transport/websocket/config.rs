@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::transport::LadderConfig;
+
 /// Settings of the WebSocket endpoint; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct WebSocketConfig {
@@ -13,6 +15,16 @@ pub struct WebSocketConfig {
     pub max_message: usize,
     /// Most subscriptions of a connection. Default 100; 0 means no limit.
     pub max_subscriptions: usize,
+    /// Messages that a client may send per second, on average. Default 20; 0 means no limit.
+    pub messages_per_second: u32,
+    /// Messages that it may send at once. Default 40.
+    pub message_burst: u32,
+    /// Requests that may wait for their answers. Default 32; 0 means no limit.
+    pub max_requests: usize,
+    /// How long a client may take to show a token, where one is needed. Default 10 s; zero means for ever.
+    pub auth_timeout: Duration,
+    /// When a client is too slow.
+    pub ladder: LadderConfig,
     /// Bad messages within a minute that close the connection (4500). Default 20; 0 means no limit.
     pub max_bad_messages: usize,
     /// Whether permessage-deflate is accepted when it is offered. Default off.

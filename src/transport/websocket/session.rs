@@ -21,33 +21,42 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{
-    commands::{self, Command, Message, Rejection, Wanted},
+    Compression,
+    actions::InFlight,
     config::WebSocketConfig,
+    flood::{Flood, Minute, TooMany},
     frame::{self, Decoder, Incoming},
     heartbeat::{Heartbeat, PING_PAYLOAD},
+    standing::Standing,
 };
 use crate::{
-    auth::{self, Identity},
+    auth,
     core::{
-        channel::{Channel, Selector},
+        channel::Channel,
         clock::rfc3339,
-        interval::format_interval,
         position::Position,
         publication::Publication,
         reader::{CatchUp, Reader},
-        resume::{Resume, resume},
     },
-    counters::Transport,
-    http::state::{State, StreamSlot},
+    counters::{Limit, Step, Transport},
+    http::{
+        access::Caller,
+        state::{State, StreamSlot},
+    },
     protocol::{
         SERVER_VERSION,
         close::CloseReason,
+        command::{self, Rejection},
         error::Code,
-        message::{self, RequestId, ServerMessage, SubscribedChannel},
+        message::{self, ServerMessage},
         slot,
     },
     shutdown::reconnect_after,
-    transport::outbox::{Format, Told, tell},
+    transport::{
+        ladder::{self, Ladder, Move},
+        outbox::{Format, Told, tell},
+        subscriptions,
+    },
 };
 
 /// Events written at a time; more follow in the next write.
@@ -67,17 +76,24 @@ const FAILED_WAIT: Duration = Duration::from_millis(250);
 
 /// One connection.
 pub(super) struct Session {
-    state: Rc<State>,
-    config: WebSocketConfig,
-    identity: Identity,
+    pub(super) state: Rc<State>,
+    pub(super) config: WebSocketConfig,
+    /// Whose it is.
+    pub(super) standing: Standing,
     payload: dev::Payload,
     decoder: Decoder,
-    reader: Reader,
+    pub(super) reader: Reader,
     /// Ready frames: answers, pings, the close.
     out: Vec<u8>,
     compress: bool,
-    heartbeat: Heartbeat,
-    bad_messages: BadMessages,
+    pub(super) heartbeat: Heartbeat,
+    flood: Flood,
+    bad_messages: Minute,
+    /// Requests and tokens that are looked at.
+    pub(super) in_flight: InFlight<super::commands::Done>,
+    /// A token is looked at: what comes after it waits.
+    pub(super) verifying: bool,
+    ladder: Ladder,
     /// When the connection is old enough to be sent away.
     retire_at: Option<Instant>,
     closing: Option<Closing>,
@@ -85,12 +101,7 @@ pub(super) struct Session {
     more: bool,
     /// The server drains, and what was due is told.
     told_last: bool,
-    _slot: StreamSlot,
-}
-
-struct BadMessages {
-    since: Instant,
-    count: usize,
+    pub(super) slot: StreamSlot,
 }
 
 enum Closing {
@@ -101,53 +112,71 @@ enum Closing {
 }
 
 impl Session {
-    /// A session that has just been upgraded. Greets the client.
+    /// A session that has just been upgraded, of nobody yet if there is no `caller`. Greets the client.
     pub(super) fn open(
         state: Rc<State>,
         config: WebSocketConfig,
-        identity: Identity,
+        caller: Option<Caller>,
         payload: dev::Payload,
-        compress: bool,
-        stream_slot: StreamSlot,
+        compression: Compression,
+        slot: StreamSlot,
     ) -> Self {
         let now = Instant::now();
-        let reader = Reader::open(&state.hub, CatchUp::StatesFirst);
+        let hub = caller.as_ref().map_or(state.lobby(), |caller| &caller.tenant.hub);
+        let mut reader = Reader::open(hub, CatchUp::StatesFirst);
+        reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
+        let connection_id = state.new_id();
         let mut session = Self {
-            decoder: Decoder::new(config.max_message, compress),
+            decoder: Decoder::new(config.max_message, compression != Compression::None),
             reader,
             out: Vec::new(),
-            compress,
+            compress: compression == Compression::Both,
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
-            bad_messages: BadMessages { since: now, count: 0 },
+            flood: Flood::new(config.messages_per_second, config.message_burst, now),
+            bad_messages: Minute::new(now),
+            in_flight: InFlight::new(),
+            verifying: false,
+            ladder: Ladder::default(),
             retire_at: state.retire_after().map(|age| now + age),
             closing: None,
             more: false,
             told_last: false,
+            standing: Standing::of(caller, config.auth_timeout, state.clock.now()),
             config,
-            identity,
             payload,
             state,
-            _slot: stream_slot,
+            slot,
         };
+        let caller = session.standing.caller();
         let connected = ServerMessage::Connected {
-            connection_id: &session.state.new_id(),
+            connection_id: &connection_id,
             timestamp: session.now(),
             server_version: SERVER_VERSION,
-            capabilities: &auth::capabilities(&session.identity),
-            cursor: session.state.log.position().to_string(),
+            capabilities: &caller.map(|caller| auth::capabilities(&caller.identity)).unwrap_or_default(),
+            cursor: caller.map(|caller| caller.tenant.log.position().to_string()),
             heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
         };
-        session.say(&connected);
+        let connected = connected.to_json();
+        session.say_json(&connected);
         session
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.reader.set_waker(cx.waker());
-        self.hear(cx);
+        loop {
+            self.hear(cx);
+            match self.in_flight.next_done(cx) {
+                // What was answered may be what the next message waits for.
+                Some(done) => self.finish(done),
+                None => break,
+            }
+        }
+        // A token may have brought another reader.
+        self.reader.set_waker(cx.waker());
         self.keep_time();
         if self.closing.is_none() {
             // What was accepted before the end is still told, for nobody could ask for it later: one last time.
-            let last = self.state.hub.is_draining();
+            let last = self.reader.hub().is_draining();
             let told = if self.told_last || !self.reader.has_due() { None } else { self.tell() };
             self.told_last = last && !self.more;
             if let Some(bytes) = told {
@@ -172,7 +201,7 @@ impl Session {
     /// Reads what the client sent.
     fn hear(&mut self, cx: &mut Context<'_>) {
         let mut handled = 0;
-        loop {
+        while !self.verifying {
             match self.decoder.next_message() {
                 Ok(Some(incoming)) => {
                     self.take(incoming);
@@ -193,6 +222,9 @@ impl Session {
                 },
                 Err(error) => {
                     tracing::debug!(%error, "a client's frames broke the protocol");
+                    if matches!(error, frame::FrameError::TooBig(_)) {
+                        self.state.counters.limit(Limit::Message).inc();
+                    }
                     self.close(error.close_reason());
                     if let Some(Closing::Sent { until }) = &mut self.closing {
                         // Its frames can't be read any more, its answer neither: time enough to get ours out.
@@ -218,8 +250,13 @@ impl Session {
             }
             return;
         }
+        if let Incoming::Text(_) | Incoming::Binary(_) | Incoming::Ping(_) = incoming
+            && let Err(too_many) = self.flood.message()
+        {
+            return self.refuse_flood(too_many, &incoming);
+        }
         match incoming {
-            Incoming::Text(text) => match commands::parse(&text) {
+            Incoming::Text(text) => match command::parse(&text) {
                 Ok(message) => self.carry_out(message),
                 Err(rejection) => self.reject(rejection),
             },
@@ -234,171 +271,40 @@ impl Session {
         }
     }
 
-    fn carry_out(&mut self, Message { request_id, command }: Message) {
-        match command {
-            Command::Subscribe { channels, since } => self.subscribe(request_id, channels, since),
-            Command::Unsubscribe(names) => {
-                if let Some(channels) = self.each(&request_id, names, Reader::unsubscribe) {
-                    let active_subscriptions = self.reader.active();
-                    self.say(&ServerMessage::Unsubscribed { request_id, channels, active_subscriptions });
-                }
-            }
-            Command::Pause(names) => {
-                if let Some(channels) = self.each(&request_id, names, Reader::pause) {
-                    self.say(&ServerMessage::Paused { request_id, channels, reason: "requested" });
-                }
-            }
-            Command::Resume(names) => {
-                if let Some(channels) = self.each(&request_id, names, Reader::resume) {
-                    self.say(&ServerMessage::Resumed { request_id, channels, reason: "requested" });
-                }
-            }
-            Command::Ping => {
-                let latency = self.heartbeat.latency_ms();
-                let timestamp = self.now();
-                self.say(&ServerMessage::Pong { request_id, latency, timestamp });
-            }
-            Command::Pong(timestamp) => self.heartbeat.pong_message(timestamp.as_ref()),
-            Command::Configure { interval, timeout } => {
-                let settings = self.heartbeat.configure(interval, timeout);
-                self.say(&ServerMessage::Configured { request_id, settings });
-            }
-            Command::Disconnect => {
-                self.say(&ServerMessage::Disconnecting {
-                    reason: "CLIENT_REQUEST",
-                    message: "good-bye",
-                    reconnect_after: None,
-                });
-                self.close(CloseReason::Normal);
-            }
-            Command::Request { action, params } => self.request(request_id, &action, &params),
-            Command::Authenticate => self.reject(Rejection {
-                request_id,
-                code: Code::InvalidMessage,
-                message: "this server runs without authentication: go on without a token".into(),
-            }),
-        }
-    }
-
-    fn subscribe(&mut self, request_id: Option<RequestId>, channels: Vec<Wanted>, since: Option<String>) {
-        let limit = self.config.max_subscriptions;
-        // More than a connection may have are denied anyway.
-        let most = if limit > 0 { limit } else { usize::MAX };
-        let parsed = channels.iter().filter_map(|w| w.parsed.as_ref().ok());
-        let selectors: Vec<Selector> = parsed.map(|(selector, _)| selector.clone()).take(most).collect();
-        let resumed = since.map(|cursor| resume(&self.state.log, &cursor, &selectors));
-        let from: Option<&Position> = resumed.as_ref().map(|(_, position)| position);
-        let mut lines = Vec::with_capacity(channels.len());
-        for Wanted { name, parsed } in channels {
-            let denied = |name, code, message: String| SubscribedChannel {
-                name,
-                status: "denied",
-                code: Some(code),
-                message: Some(message),
-                interval: None,
-            };
-            lines.push(match parsed {
-                Err(error) => denied(name, Code::InvalidMessage, error.to_string()),
-                Ok((selector, _)) if !self.may_read(&selector) => {
-                    denied(name, Code::Forbidden, "this token may not read it".into())
-                }
-                Ok((selector, _))
-                    if limit > 0 && self.reader.active() >= limit && !self.reader.is_subscribed(&selector) =>
-                {
-                    denied(name, Code::SubscriptionLimit, format!("a connection has at most {limit} subscriptions"))
-                }
-                Ok((selector, interval)) => {
-                    self.reader.subscribe(selector, interval, from);
-                    let interval = (!interval.is_zero()).then(|| format_interval(interval));
-                    SubscribedChannel { name, status: "active", code: None, message: None, interval }
-                }
-            });
-        }
-        let (resume, reason) = match resumed {
-            None => (None, None),
-            Some((Resume::Reset(reason), _)) => (Some("reset"), Some(reason.as_str())),
-            Some((Resume::Replay(_), _)) if self.only_states(&selectors) => (Some("snapshot"), None),
-            Some((Resume::Replay(_), _)) => (Some("replayed"), None),
-        };
-        let active_subscriptions = self.reader.active();
-        self.say(&ServerMessage::Subscribed { request_id, channels: lines, active_subscriptions, resume, reason });
-    }
-
-    fn only_states(&self, selectors: &[Selector]) -> bool {
-        selectors.iter().all(|selector| match selector {
-            Selector::Exact(channel) => self.state.log.kind(channel) == Some(crate::core::channel::ChannelKind::State),
-            Selector::Below(_) => false,
-        })
-    }
-
-    fn may_read(&self, selector: &Selector) -> bool {
-        auth::reading(selector).is_none_or(|permission| self.identity.may(permission))
-    }
-
-    /// Does something to each subscription named; a name that is not subscribed refuses the whole message.
-    fn each(
-        &mut self,
-        request_id: &Option<RequestId>,
-        names: Vec<String>,
-        act: fn(&mut Reader, &Selector) -> bool,
-    ) -> Option<Vec<String>> {
-        let parsed = names.iter().map(|name| {
-            let selector = Selector::parse(name).map_err(|error| (Code::InvalidMessage, error.to_string()))?;
-            if self.reader.is_subscribed(&selector) {
-                Ok(selector)
-            } else {
-                Err((Code::ResourceNotFound, format!("{selector} is not subscribed")))
-            }
-        });
-        match parsed.collect::<Result<Vec<_>, _>>() {
-            Ok(selectors) => {
-                for selector in &selectors {
-                    act(&mut self.reader, selector);
-                }
-                Some(names)
-            }
-            Err((code, message)) => {
-                self.reject(Rejection { request_id: request_id.clone(), code, message });
-                None
+    /// A message too many is not carried out; who does not wait although it is told to is sent away.
+    fn refuse_flood(&mut self, too_many: TooMany, incoming: &Incoming) {
+        self.state.counters.limit(Limit::Messages).inc();
+        match too_many {
+            TooMany::Close => self.close(CloseReason::RateLimited),
+            TooMany::Wait(wait) => {
+                let request_id = match incoming {
+                    Incoming::Text(text) => command::request_id(text),
+                    _ => None,
+                };
+                let rejection = Rejection::new(request_id, Code::RateLimited, "too many messages: wait a moment");
+                self.reject(Rejection { retry_after: Some(wait), ..rejection });
             }
         }
     }
 
-    fn request(
-        &mut self,
-        request_id: Option<RequestId>,
-        action: &str,
-        params: &serde_json::Map<String, serde_json::Value>,
-    ) {
-        match super::actions::answer(&self.state, &self.identity, action, params) {
-            Ok(data) => {
-                let request_id = request_id.unwrap_or_default();
-                self.say(&ServerMessage::Response { request_id, status: "success", data });
-            }
-            Err((code, message)) => self.reject(Rejection { request_id, code, message }),
-        }
-    }
-
-    fn reject(&mut self, rejection: Rejection) {
-        self.state.counters.bad_messages.inc();
-        let Rejection { request_id, code, message } = rejection;
-        self.say(&ServerMessage::Error { request_id, code, message: &message, details: None });
+    /// Answers a message that is not carried out.
+    pub(super) fn reject(&mut self, rejection: Rejection) {
+        let Rejection { request_id, code, message, retry_after } = rejection;
+        let details = retry_after.map(|after| serde_json::json!({"retryAfter": after.as_millis() as u64 + 1}));
+        self.say(&ServerMessage::Error { request_id, code, message: &message, details });
         if code != Code::InvalidMessage {
             // Understood, and refused: that is no bad message.
             return;
         }
+        self.state.counters.bad_messages.inc();
         let limit = self.config.max_bad_messages;
-        let bad = &mut self.bad_messages;
-        if bad.since.elapsed() > Duration::from_secs(60) {
-            *bad = BadMessages { since: Instant::now(), count: 0 };
-        }
-        bad.count += 1;
-        if limit > 0 && bad.count >= limit {
+        if self.bad_messages.count() >= limit && limit > 0 {
+            self.state.counters.limit(Limit::BadMessages).inc();
             self.close(CloseReason::TooManyBadMessages);
         }
     }
 
-    /// Pings, time-outs, and the end of a connection that is old enough.
+    /// Pings, time-outs, and the end of a connection or of its token.
     fn keep_time(&mut self) {
         let now = Instant::now();
         match self.closing {
@@ -415,6 +321,13 @@ impl Session {
         if self.retire_at.is_some_and(|at| now >= at) {
             return self.send_away("CONNECTION_AGE", "this connection is old enough, open a new one");
         }
+        self.watch_token(now);
+        if self.closing.is_some() {
+            return;
+        }
+        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) {
+            self.climb(Duration::ZERO, now);
+        }
         let clock = &self.state.clock;
         if let Some(timestamp) = self.heartbeat.ping(now, || rfc3339(clock.now())) {
             self.say(&ServerMessage::Ping { timestamp, server_load: self.state.counters.load() });
@@ -425,10 +338,10 @@ impl Session {
     fn next_deadline(&self) -> Instant {
         match self.closing {
             Some(Closing::Sent { until }) => until,
-            _ => {
-                let heartbeat = self.heartbeat.deadline();
-                self.retire_at.map_or(heartbeat, |at| at.min(heartbeat))
-            }
+            _ => [self.retire_at, self.standing.deadline(), self.ladder.deadline(self.config.ladder)]
+                .into_iter()
+                .flatten()
+                .fold(self.heartbeat.deadline(), Instant::min),
         }
     }
 
@@ -436,9 +349,30 @@ impl Session {
     fn tell(&mut self) -> Option<Bytes> {
         let counters = self.state.counters.of(Transport::WebSocket);
         let format = Frames { compress: self.compress };
-        let Told { bytes, more } = tell(&mut self.reader, BUDGET, std::mem::take(&mut self.out), counters, &format);
+        let Told { bytes, more, waited } =
+            tell(&mut self.reader, BUDGET, std::mem::take(&mut self.out), counters, &format);
         self.more = more;
+        self.climb(waited, Instant::now());
         bytes
+    }
+
+    /// Takes a client that does not keep up a step back, or one that does a step forth, and tells it.
+    fn climb(&mut self, waited: Duration, now: Instant) {
+        if self.state.is_late(self.config.ladder.slow_after) {
+            // It is us who are slow.
+            return;
+        }
+        let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
+        self.reader.set_pace(self.ladder.pace());
+        let (event, data) = ladder::event(moved);
+        self.say(&ServerMessage::Event { channel: "system", event, data, timestamp: self.now() });
+        if let Move::Up(step) = moved {
+            self.state.counters.step(step).inc();
+            if step == Step::Closed {
+                self.state.counters.limit(Limit::SlowClients).inc();
+                self.close(CloseReason::TooSlow);
+            }
+        }
     }
 
     fn send_away(&mut self, reason: &str, message: &str) {
@@ -447,18 +381,22 @@ impl Session {
         self.close(CloseReason::GoingAway);
     }
 
-    fn close(&mut self, reason: CloseReason) {
+    pub(super) fn close(&mut self, reason: CloseReason) {
         if self.closing.is_none() {
             frame::write_close(&mut self.out, reason.code(), reason.text());
             self.closing = Some(Closing::Sent { until: Instant::now() + CLOSE_WAIT });
         }
     }
 
-    fn say(&mut self, message: &ServerMessage<'_>) {
-        frame::write_text(&mut self.out, &message.to_json(), self.compress);
+    pub(super) fn say(&mut self, message: &ServerMessage<'_>) {
+        self.say_json(&message.to_json());
     }
 
-    fn now(&self) -> String {
+    fn say_json(&mut self, json: &str) {
+        frame::write_text(&mut self.out, json, self.compress);
+    }
+
+    pub(super) fn now(&self) -> String {
         rfc3339(self.state.clock.now())
     }
 }

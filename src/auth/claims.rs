@@ -1,0 +1,155 @@
+//! What a token says, once its signature was found good.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, error::Category};
+
+use super::{
+    error::TokenError,
+    identity::Identity,
+    permission::Permissions,
+    tenant::TenantName,
+    token::{is_object, present},
+};
+
+/// Longest `sub`, bytes.
+const MAX_USER: usize = 128;
+
+/// What tokens have to say to be accepted here.
+#[derive(Debug)]
+pub(super) struct Expected {
+    /// `iss`, exactly; `None` accepts any and none.
+    pub(super) issuer: Option<String>,
+    /// One of `aud`; `None` does not look at it.
+    pub(super) audience: Option<String>,
+    /// How far clocks may differ.
+    pub(super) leeway: Duration,
+}
+
+/// A token that was verified: who it stands for, and from when to when.
+#[derive(Clone, Debug)]
+pub(super) struct Verified {
+    identity: Identity,
+    /// `nbf` less the leeway.
+    not_before: Option<Timestamp>,
+}
+
+/// The claims that are read; `null` is not the same as nothing. A name that comes twice is an error.
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default, deserialize_with = "present")]
+    sub: Option<Value>,
+    #[serde(default, deserialize_with = "present", rename = "tenantId")]
+    tenant: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    permissions: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    scope: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    exp: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    iss: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    aud: Option<Value>,
+}
+
+impl Verified {
+    /// Reads the payload of a token whose signature was checked.
+    ///
+    /// # Errors
+    /// `Malformed`, `BadClaims`, `WrongIssuer`, `WrongAudience`; time is looked at by [`Self::at`].
+    pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Self, TokenError> {
+        if !is_object(payload) {
+            return Err(TokenError::BadClaims("claims"));
+        }
+        let claims: Claims = serde_json::from_slice(payload).map_err(|error| match error.classify() {
+            Category::Data => TokenError::BadClaims("claims"),
+            _ => TokenError::Malformed,
+        })?;
+        if let Some(issuer) = &expected.issuer
+            && claims.iss.as_ref().and_then(Value::as_str) != Some(issuer)
+        {
+            return Err(TokenError::WrongIssuer);
+        }
+        if let Some(audience) = &expected.audience
+            && !names(claims.aud.as_ref(), audience)
+        {
+            return Err(TokenError::WrongAudience);
+        }
+        let user = match &claims.sub {
+            Some(Value::String(user)) if is_user(user) => Arc::from(user.as_str()),
+            _ => return Err(TokenError::BadClaims("sub")),
+        };
+        let tenant = match &claims.tenant {
+            None => TenantName::default_name(),
+            Some(Value::String(name)) => TenantName::parse(name).map_err(|_| TokenError::BadClaims("tenantId"))?,
+            Some(_) => return Err(TokenError::BadClaims("tenantId")),
+        };
+        let permissions = permissions(&claims)?;
+        let expires = claims.exp.as_ref().and_then(time).ok_or(TokenError::BadClaims("exp"))?;
+        let expires = expires.checked_add(expected.leeway).unwrap_or(Timestamp::MAX);
+        let not_before = match &claims.nbf {
+            None => None,
+            Some(value) => {
+                let time = time(value).ok_or(TokenError::BadClaims("nbf"))?;
+                Some(time.checked_sub(expected.leeway).unwrap_or(Timestamp::MIN))
+            }
+        };
+        Ok(Self { identity: Identity::of_token(tenant, user, permissions, expires), not_before })
+    }
+
+    /// Who the token stands for, if it holds at `now`.
+    ///
+    /// # Errors
+    /// `Expired` from `exp` on, `NotYetValid` before `nbf`; both with the leeway.
+    pub(super) fn at(&self, now: Timestamp) -> Result<Identity, TokenError> {
+        if self.identity.expires_at.is_some_and(|end| now >= end) {
+            return Err(TokenError::Expired);
+        }
+        if self.not_before.is_some_and(|begin| now < begin) {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(self.identity.clone())
+    }
+}
+
+/// Whether a text can be a user's name.
+pub(super) fn is_user(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_USER && !text.chars().any(char::is_control)
+}
+
+/// Whether `aud`, a text or a list, names `audience`.
+fn names(aud: Option<&Value>, audience: &str) -> bool {
+    match aud {
+        Some(Value::String(one)) => one == audience,
+        Some(Value::Array(many)) => many.iter().any(|one| one.as_str() == Some(audience)),
+        _ => false,
+    }
+}
+
+/// A list, or OAuth's text with spaces between (RFC 6749, section 3.3); where both are there the list counts.
+fn permissions(claims: &Claims) -> Result<Permissions, TokenError> {
+    match (&claims.permissions, &claims.scope) {
+        (Some(Value::Array(list)), _) if list.iter().all(Value::is_string) => {
+            Ok(Permissions::parse(list.iter().filter_map(Value::as_str)))
+        }
+        (Some(_), _) => Err(TokenError::BadClaims("permissions")),
+        (None, Some(Value::String(scope))) => Ok(Permissions::parse(scope.split(' '))),
+        (None, Some(_)) => Err(TokenError::BadClaims("scope")),
+        (None, None) => Ok(Permissions::NONE),
+    }
+}
+
+/// A NumericDate (RFC 7519, section 2): seconds since 1970, fractions allowed and cut off, up to the year 9999.
+fn time(value: &Value) -> Option<Timestamp> {
+    let seconds = match value.as_i64() {
+        Some(seconds) => seconds,
+        // Above 2^53 a float is no longer exact, and a year of that size no date.
+        None => value.as_f64().filter(|seconds| (0.0..9e15).contains(seconds))?.trunc() as i64,
+    };
+    Timestamp::from_second(seconds).ok().filter(|_| seconds >= 0)
+}

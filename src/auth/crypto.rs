@@ -1,0 +1,162 @@
+//! The cryptography behind tokens: `jsonwebtoken` asks, `ring` answers.
+//!
+//! `ring` is in the program anyway, for TLS; so there is one implementation to trust and nothing in C to build.
+
+use std::sync::Once;
+
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey,
+    crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils},
+    errors::{ErrorKind, Result},
+    signature::{Error, Signer, Verifier},
+};
+use ring::{hmac, rand::SystemRandom, rsa, signature};
+
+/// Makes `ring` what tokens and TLS are computed with. Call it before either is used; any number of times, from any
+/// thread: all callers return when it is done.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    static PROVIDER: CryptoProvider = CryptoProvider {
+        signer_factory: |algorithm, key| Ok(Box::new(RingSigner::new(*algorithm, key)?)),
+        verifier_factory: |algorithm, key| Ok(Box::new(RingVerifier::new(*algorithm, key)?)),
+        // Only used to make JWKs of keys, which nothing here does.
+        key_utils: KeyUtils::new_unimplemented(),
+    };
+    INSTALLED.call_once(|| {
+        // Whoever was first has the same reasons; a program that embeds this one may have its own.
+        let _ = PROVIDER.install_default();
+        drop(rustls::crypto::ring::default_provider().install_default());
+    });
+}
+
+/// Something that signs: one key, one algorithm.
+enum SigningKey {
+    Hmac(hmac::Key),
+    Rsa(signature::RsaKeyPair, &'static dyn signature::RsaEncoding),
+    Ec(signature::EcdsaKeyPair),
+    Ed(signature::Ed25519KeyPair),
+}
+
+struct RingSigner {
+    algorithm: Algorithm,
+    key: SigningKey,
+}
+
+impl RingSigner {
+    fn new(algorithm: Algorithm, key: &EncodingKey) -> Result<Self> {
+        if key.family() != algorithm.family() {
+            return Err(ErrorKind::InvalidKeyFormat.into());
+        }
+        let bytes = key.as_bytes();
+        let ec = |curve| {
+            let pair = signature::EcdsaKeyPair::from_pkcs8(curve, bytes, &SystemRandom::new());
+            pair.map(SigningKey::Ec).map_err(|_| ErrorKind::InvalidEcdsaKey)
+        };
+        let rsa = |encoding| {
+            let pair = signature::RsaKeyPair::from_der(bytes);
+            pair.map(|pair| SigningKey::Rsa(pair, encoding)).map_err(|why| ErrorKind::InvalidRsaKey(why.to_string()))
+        };
+        let key = match algorithm {
+            Algorithm::HS256 => SigningKey::Hmac(hmac::Key::new(hmac::HMAC_SHA256, bytes)),
+            Algorithm::RS256 => rsa(&signature::RSA_PKCS1_SHA256)?,
+            Algorithm::ES256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            Algorithm::ES384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Algorithm::EdDSA => {
+                // OpenSSL leaves the public half out.
+                let pair = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes);
+                SigningKey::Ed(pair.map_err(|_| ErrorKind::InvalidEddsaKey)?)
+            }
+            _ => return Err(ErrorKind::UnsupportedAlgorithm.into()),
+        };
+        Ok(Self { algorithm, key })
+    }
+}
+
+impl Signer<Vec<u8>> for RingSigner {
+    fn try_sign(&self, message: &[u8]) -> std::result::Result<Vec<u8>, Error> {
+        match &self.key {
+            SigningKey::Hmac(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
+            SigningKey::Ed(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            SigningKey::Ec(pair) => match pair.sign(&SystemRandom::new(), message) {
+                Ok(signature) => Ok(signature.as_ref().to_vec()),
+                Err(_) => Err(Error::new()),
+            },
+            SigningKey::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(|_| Error::new())?;
+                Ok(signature)
+            }
+        }
+    }
+}
+
+impl JwtSigner for RingSigner {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+struct RingVerifier {
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl RingVerifier {
+    fn new(algorithm: Algorithm, key: &DecodingKey) -> Result<Self> {
+        if key.family() != algorithm.family() {
+            return Err(ErrorKind::InvalidKeyFormat.into());
+        }
+        Ok(Self { algorithm, key: key.clone() })
+    }
+}
+
+impl Verifier<Vec<u8>> for RingVerifier {
+    fn verify(&self, message: &[u8], given: &Vec<u8>) -> std::result::Result<(), Error> {
+        let verified = match self.key.kind() {
+            DecodingKeyKind::SecretOrDer(secret) if self.algorithm.family() == AlgorithmFamily::Hmac => {
+                match self.algorithm {
+                    // In constant time.
+                    Algorithm::HS256 => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, given),
+                    _ => return Err(Error::new()),
+                }
+            }
+            DecodingKeyKind::SecretOrDer(public) => {
+                let algorithm = asymmetric(self.algorithm).ok_or_else(Error::new)?;
+                signature::UnparsedPublicKey::new(algorithm, public).verify(message, given)
+            }
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                let algorithm = rsa(self.algorithm).ok_or_else(Error::new)?;
+                rsa::PublicKeyComponents { n, e }.verify(algorithm, message, given)
+            }
+        };
+        verified.map_err(|_| Error::new())
+    }
+}
+
+impl JwtVerifier for RingVerifier {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+fn asymmetric(algorithm: Algorithm) -> Option<&'static dyn signature::VerificationAlgorithm> {
+    Some(match algorithm {
+        Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+        Algorithm::EdDSA => &signature::ED25519,
+        other => rsa(other)?,
+    })
+}
+
+/// RSA keys below 2,048 bits are refused by these.
+fn rsa(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
+    Some(match algorithm {
+        Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &signature::RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &signature::RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &signature::RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
+}

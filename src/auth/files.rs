@@ -1,0 +1,63 @@
+//! Keys in files, read again when they change.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    error::KeyError,
+    jwks::{self, Secrets},
+    key::{Key, of_pem, read_file},
+    key_set::{Keyring, Source},
+};
+
+/// A file of keys.
+#[derive(Clone, Debug)]
+pub(super) struct KeyFile {
+    pub(super) source: Source,
+    pub(super) path: PathBuf,
+}
+
+impl KeyFile {
+    /// Reads the keys. Blocks.
+    pub(super) fn read(&self) -> Result<Vec<Key>, KeyError> {
+        let jwks = self.source == Source::File;
+        let setting = if jwks { "auth.jwks_file" } else { "auth.public_key_file" };
+        let text = read_file(setting, &self.path)?;
+        let keys = if jwks { jwks::parse(text.as_bytes(), Secrets::Accepted) } else { of_pem(&text) };
+        keys.map_err(|problem| KeyError::Unusable { setting, file: self.path.clone(), problem })
+    }
+}
+
+/// Keeps `keyring` as the files are, for ever. A file that is gone or broken leaves its last keys in force, so that it
+/// may be written in place.
+///
+/// The whole file is read each time: it is small, and a changed time says little where a mounted volume swaps links.
+pub(super) async fn watch(files: &[KeyFile], every: Duration, keyring: &Arc<Keyring>) {
+    if files.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut broken = vec![false; files.len()];
+    loop {
+        tokio::time::sleep(every).await;
+        for (file, broken) in files.iter().zip(&mut broken) {
+            let (read, ring) = (file.clone(), Arc::clone(keyring));
+            let changed = tokio::task::spawn_blocking(move || Ok(ring.replace(read.source, read.read()?))).await;
+            match changed {
+                Ok(Ok(changed)) => {
+                    *broken = false;
+                    if let Some(generation) = changed {
+                        tracing::info!(generation, file = %file.path.display(), "keys changed");
+                    }
+                }
+                Ok(Err(error)) => warn_once(broken, &error),
+                // Only when the runtime ends.
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+fn warn_once(broken: &mut bool, error: &KeyError) {
+    if !std::mem::replace(broken, true) {
+        tracing::warn!(%error, "the last keys stay in force");
+    }
+}

@@ -1,0 +1,159 @@
+//! Making tokens, for development and tests. The server itself never does.
+
+use std::{path::Path, time::Duration};
+
+use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Map, Value, json};
+
+use super::{
+    claims::is_user,
+    crypto,
+    error::KeyError,
+    key::{MIN_SECRET, read_file},
+    permission::Permissions,
+    tenant::TenantName,
+};
+
+/// What a token is to say.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// `sub`.
+    pub user: String,
+    /// `tenantId`; left out for `default`.
+    pub tenant: TenantName,
+    /// `permissions`.
+    pub permissions: Permissions,
+    /// `iat`, and what the times below count from.
+    pub now: Timestamp,
+    /// `exp`, from now.
+    pub expires: Duration,
+    /// `nbf`, from now.
+    pub not_before: Option<Duration>,
+    /// `iss`.
+    pub issuer: Option<String>,
+    /// `aud`.
+    pub audience: Option<String>,
+}
+
+/// A key that signs tokens. Shows nothing of itself.
+pub struct SigningKey {
+    algorithm: Algorithm,
+    key: EncodingKey,
+    id: Option<String>,
+}
+
+/// Why a token can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The user's name would be refused.
+    #[error("a user has 1 to 128 bytes without control characters")]
+    BadUser,
+    /// A time beyond the calendar.
+    #[error("this time is too far away")]
+    BadTime,
+    /// The key can't sign.
+    #[error("the key can't sign: it has to be RSA of at least 2048 bits, EC P-256 or P-384, or Ed25519, in PKCS#8")]
+    Unsigned,
+}
+
+impl SigningKey {
+    /// HS256 with a shared secret.
+    ///
+    /// # Errors
+    /// [`KeyError::ShortSecret`].
+    pub fn of_secret(secret: &[u8]) -> Result<Self, KeyError> {
+        if secret.len() < MIN_SECRET {
+            return Err(KeyError::ShortSecret);
+        }
+        Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret), id: None })
+    }
+
+    /// A private key in PEM (PKCS#8): RS256, ES256, ES384 or EdDSA, whichever it is for.
+    ///
+    /// # Errors
+    /// [`KeyError`], with `setting` as the name of what was said.
+    pub fn of_file(setting: &'static str, file: &Path) -> Result<Self, KeyError> {
+        let text = read_file(setting, file)?;
+        Self::of_pem(&text).ok_or_else(|| KeyError::Unusable {
+            setting,
+            file: file.into(),
+            problem: "is no private key of RSA, EC or Ed25519 in PEM (PKCS#8); openssl pkcs8 -topk8 -nocrypt makes one",
+        })
+    }
+
+    /// A private key in PEM (PKCS#8); `None` if it is none.
+    pub fn of_pem(pem: &str) -> Option<Self> {
+        crypto::install();
+        if !pem.contains("PRIVATE KEY-----") {
+            return None;
+        }
+        let pem = pem.as_bytes();
+        let keys = [
+            (Algorithm::RS256, EncodingKey::from_rsa_pem(pem)),
+            (Algorithm::ES256, EncodingKey::from_ec_pem(pem)),
+            (Algorithm::ES384, EncodingKey::from_ec_pem(pem)),
+            (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem)),
+        ];
+        // The curve of an EC key shows when it signs.
+        let works = |algorithm, key: &EncodingKey| jsonwebtoken::crypto::sign(b"", key, algorithm).is_ok();
+        keys.into_iter()
+            .filter_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
+            .find(|(algorithm, key)| works(*algorithm, key))
+            .map(|(algorithm, key)| Self { algorithm, key, id: None })
+    }
+
+    /// The same with a name, for keys of a JWK Set.
+    #[must_use]
+    pub fn named(self, id: Option<String>) -> Self {
+        Self { id, ..self }
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningKey({:?})", self.algorithm)
+    }
+}
+
+/// Makes a token.
+///
+/// # Errors
+/// [`MintError`].
+pub fn mint(claims: &Claims, key: &SigningKey) -> Result<String, MintError> {
+    if !is_user(&claims.user) {
+        return Err(MintError::BadUser);
+    }
+    let at = |after: Duration| claims.now.checked_add(after).map(Timestamp::as_second).map_err(|_| MintError::BadTime);
+    let mut payload = Map::new();
+    payload.insert("sub".into(), claims.user.as_str().into());
+    if claims.tenant != TenantName::default_name() {
+        payload.insert("tenantId".into(), claims.tenant.as_str().into());
+    }
+    payload.insert("permissions".into(), claims.permissions.names().collect());
+    payload.insert("iat".into(), claims.now.as_second().into());
+    payload.insert("exp".into(), at(claims.expires)?.into());
+    if let Some(after) = claims.not_before {
+        payload.insert("nbf".into(), at(after)?.into());
+    }
+    for (name, value) in [("iss", &claims.issuer), ("aud", &claims.audience)] {
+        if let Some(value) = value {
+            payload.insert(name.into(), value.as_str().into());
+        }
+    }
+    sign(json!({}), &Value::Object(payload), key)
+}
+
+/// Signs any payload, with `header` over what the key would say: also tokens that nobody should accept.
+pub(super) fn sign(header: Value, payload: &Value, key: &SigningKey) -> Result<String, MintError> {
+    crypto::install();
+    let plain = Header { kid: key.id.clone(), ..Header::new(key.algorithm) };
+    let mut whole = serde_json::to_value(plain).map_err(|_| MintError::Unsigned)?;
+    if let (Some(whole), Value::Object(header)) = (whole.as_object_mut(), header) {
+        whole.extend(header);
+    }
+    let message =
+        format!("{}.{}", super::token::encode(&whole.to_string()), super::token::encode(&payload.to_string()));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key.key, key.algorithm);
+    Ok(format!("{message}.{}", signature.map_err(|_| MintError::Unsigned)?))
+}

@@ -1,0 +1,117 @@
+//! What a token can allow.
+
+use std::fmt;
+
+/// One thing that a token can allow (contract, section 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Metrics, dashboards, entities and pushed channels.
+    ReadMetrics,
+    /// Orders and revenue.
+    ReadOrders,
+    /// Alerts.
+    ReadAlerts,
+    /// Push values and events.
+    WriteMetrics,
+    /// Create and change orders.
+    WriteOrders,
+    /// Create and change dashboards.
+    WriteDashboards,
+    /// Everything.
+    Admin,
+}
+
+impl Permission {
+    /// All of them, in the contract's order.
+    pub const ALL: [Self; 7] = [
+        Self::ReadMetrics,
+        Self::ReadOrders,
+        Self::ReadAlerts,
+        Self::WriteMetrics,
+        Self::WriteOrders,
+        Self::WriteDashboards,
+        Self::Admin,
+    ];
+
+    /// As tokens write it: `read:metrics`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadMetrics => "read:metrics",
+            Self::ReadOrders => "read:orders",
+            Self::ReadAlerts => "read:alerts",
+            Self::WriteMetrics => "write:metrics",
+            Self::WriteOrders => "write:orders",
+            Self::WriteDashboards => "write:dashboards",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The permission of this name; `None` for any other text.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| permission.name() == name)
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of permissions, one bit each.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Permissions(u8);
+
+impl Permissions {
+    /// Nothing is allowed.
+    pub const NONE: Self = Self(0);
+
+    /// Everything is.
+    pub const ALL: Self = Self((1 << Permission::ALL.len()) - 1);
+
+    /// The permissions that are named. Names of other programs' permissions say nothing here and are passed over.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().filter_map(Permission::parse).collect()
+    }
+
+    /// Whether this very permission is in the set; [`Permission::Admin`] stands for itself only.
+    pub const fn contains(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u8) != 0
+    }
+
+    /// Those in the set, in the contract's order.
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(move |permission| self.contains(*permission))
+    }
+
+    /// Their names, in the contract's order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.iter().map(Permission::name)
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | 1 << permission as u8))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_any_order_and_told_in_the_contracts() {
+        let set = Permissions::parse(["admin", "write:orders", "openid", "read:metrics", "READ:ORDERS", "admin"]);
+        assert_eq!(set.names().collect::<Vec<_>>(), ["read:metrics", "write:orders", "admin"]);
+        assert_eq!(Permissions::ALL.iter().collect::<Vec<_>>(), Permission::ALL);
+        assert_eq!(Permissions::parse([]), Permissions::NONE);
+        assert!(Permission::ALL.iter().all(|permission| Permission::parse(permission.name()) == Some(*permission)));
+    }
+}

@@ -1,0 +1,83 @@
+//! Secrets and tokens show nowhere: not in logs, not in errors, not in Debug.
+
+use std::{
+    io::{self, Write},
+    sync::Mutex,
+};
+
+use tokio::sync::watch;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+
+use super::*;
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_tokens_and_secrets_is_logged_or_shown() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_writer(lines.clone()));
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let directory = tempfile::tempdir().unwrap();
+    let pair = Pair::p256().named("2026");
+    let file = write(directory.path(), "keys.json", &jwks(&[&pair]));
+    let config = AuthConfig {
+        jwks_file: Some(file),
+        // Nothing listens there.
+        jwks_url: Some("http://127.0.0.1:9/?token=hunter2-address".into()),
+        ..config()
+    };
+    let mut shown = format!("{config:?}");
+    let pace = Pace {
+        files: std::time::Duration::from_millis(1),
+        patience: std::time::Duration::from_secs(60),
+        ..Pace::default()
+    };
+    let verifier = Verifier::open_at(pace, config, clock().0).unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(verifier.clone().run(stopped));
+    let good = sign(json!({}), &ada(), &secret()).unwrap();
+    let broken = [good.clone() + "x", good.replace('.', "!"), pair.token() + "AAAA"];
+    let tokens = [
+        good,
+        sign(json!({}), &but(json!({"exp": 1})), &secret()).unwrap(),
+        sign(json!({}), &but(json!({"sub": "hunter2-user\n"})), &secret()).unwrap(),
+        sign(json!({"kid": "hunter2-kid"}), &ada(), &pair.private).unwrap(),
+    ];
+    for token in tokens.iter().chain(&broken) {
+        let result = verifier.verify_fetching(token).await;
+        let error = result.as_ref().map_or_else(ToString::to_string, |_| String::new());
+        shown += &format!("{result:?} {error} {verifier:?}");
+    }
+    write(directory.path(), "keys.json", "{\"keys\": [\"hunter2-file\"");
+    let logged = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    while !logged().contains("auth.jwks_file") || !logged().contains("can't be fetched") {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    shown += &format!("{:?} {:?}", secret(), KeyError::ShortSecret);
+    let all = shown + &logged();
+    let parts = tokens.iter().chain(&broken).flat_map(|token| token.split(['.', '!'])).filter(|part| part.len() > 8);
+    for secret in parts.chain(["hunter2", std::str::from_utf8(SECRET).unwrap()]) {
+        assert!(!all.contains(secret), "{secret} in {all}");
+    }
+}

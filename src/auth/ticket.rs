@@ -1,0 +1,207 @@
+//! Tickets: a token that was shown once, exchanged for something short that may stand in an address.
+//!
+//! A browser can't set headers on a WebSocket or an EventSource, and addresses end up in logs. A ticket stands in for
+//! the token there: good for one use within [`LIFETIME`], and nothing afterwards.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{
+    cache::{Fingerprint, fingerprint},
+    identity::Identity,
+    tenant::TenantName,
+};
+
+/// How long a ticket can be redeemed.
+pub const LIFETIME: Duration = Duration::from_secs(30);
+
+/// Random bytes of a ticket: 192 bits, 48 characters.
+const BYTES: usize = 24;
+
+/// Tickets that are out at once, in all: about 5 MB.
+const MAX: usize = 10_000;
+
+/// Tickets that are out at once for one user. Enough for somebody who opens many pages together.
+const MAX_PER_USER: usize = 32;
+
+/// Too many tickets are out, of this user or in all; within [`LIFETIME`] there is room again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many tickets are out; use those first, or wait {} s", LIFETIME.as_secs())]
+pub struct TooMany;
+
+/// The tickets that are out. Cheap to clone; all clones share them. Only hashes are kept: who reads the memory of the
+/// server can't redeem one.
+#[derive(Clone, Default)]
+pub struct Tickets {
+    out: Arc<Mutex<Out>>,
+}
+
+#[derive(Default)]
+struct Out {
+    tickets: HashMap<Fingerprint, Ticket>,
+    /// The oldest first, redeemed ones too until their time is up: all live equally long.
+    order: VecDeque<(Instant, Fingerprint)>,
+    per_user: HashMap<(TenantName, String), usize>,
+}
+
+struct Ticket {
+    identity: Identity,
+    ends: Instant,
+}
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tickets({} out)", self.out.lock().tickets.len())
+    }
+}
+
+impl Tickets {
+    /// A ticket for `identity`: 48 characters of `[0-9a-f]`.
+    ///
+    /// # Errors
+    /// [`TooMany`]. Also when the system has no random bytes: a ticket that can be guessed is worse than none.
+    pub fn issue(&self, identity: &Identity, now: Instant) -> Result<String, TooMany> {
+        let mut bytes = [0; BYTES];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| TooMany)?;
+        let mut ticket = String::with_capacity(2 * BYTES);
+        for byte in bytes {
+            // Writing to a String can't fail.
+            let _ = write!(ticket, "{byte:02x}");
+        }
+        let key = fingerprint(&ticket);
+        let mut out = self.out.lock();
+        out.sweep(now);
+        // Redeemed ones count in all, so that `order` is bounded too.
+        if out.order.len() >= MAX {
+            return Err(TooMany);
+        }
+        let count = out.per_user.entry(owner(identity)).or_default();
+        if *count >= MAX_PER_USER {
+            return Err(TooMany);
+        }
+        *count += 1;
+        let ends = now + LIFETIME;
+        out.tickets.insert(key, Ticket { identity: identity.clone(), ends });
+        out.order.push_back((ends, key));
+        Ok(ticket)
+    }
+
+    /// Who the ticket was issued to; once, and within [`LIFETIME`]. `None` says nothing of why. Whether the identity's
+    /// own time has passed is for the caller to check.
+    pub fn redeem(&self, ticket: &str, now: Instant) -> Option<Identity> {
+        // Comparing hashes tells nothing of how much of a ticket was guessed.
+        let key = fingerprint(ticket);
+        let mut out = self.out.lock();
+        let Ticket { identity, ends } = out.take(&key)?;
+        drop(out);
+        (now < ends).then_some(identity)
+    }
+}
+
+impl Out {
+    fn sweep(&mut self, now: Instant) {
+        while let Some((ends, key)) = self.order.front().copied()
+            && ends <= now
+        {
+            self.order.pop_front();
+            drop(self.take(&key));
+        }
+    }
+
+    fn take(&mut self, key: &Fingerprint) -> Option<Ticket> {
+        let ticket = self.tickets.remove(key)?;
+        let owner = owner(&ticket.identity);
+        if let Some(count) = self.per_user.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_user.remove(&owner);
+            }
+        }
+        Some(ticket)
+    }
+}
+
+fn owner(identity: &Identity) -> (TenantName, String) {
+    (identity.tenant.clone(), identity.counted_as())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(address: &str) -> Identity {
+        Identity::anonymous(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_ticket_is_good_once_and_for_30_s() {
+        let (tickets, now) = (Tickets::default(), Instant::now());
+        let ada = from("192.0.2.1");
+        let ticket = tickets.issue(&ada, now).unwrap();
+        assert!(ticket.len() == 48 && ticket.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(tickets.redeem(&ticket, now), Some(ada.clone()));
+        assert_eq!(tickets.redeem(&ticket, now), None);
+        let late = tickets.issue(&ada, now).unwrap();
+        assert_eq!(tickets.redeem(&late, now + LIFETIME), None);
+        assert_eq!(tickets.redeem(&late, now), None, "the attempt used it up");
+    }
+
+    #[test]
+    fn guesses_find_nothing() {
+        let (tickets, now) = (Tickets::default(), Instant::now());
+        let ticket = tickets.issue(&from("192.0.2.1"), now).unwrap();
+        for guess in ["", &ticket[..47], &format!("{ticket} "), &ticket.to_uppercase(), &"x".repeat(1 << 20)] {
+            assert_eq!(tickets.redeem(guess, now), None);
+        }
+        assert!(tickets.redeem(&ticket, now).is_some(), "a guess uses nothing up");
+    }
+
+    #[test]
+    fn tickets_are_bounded_per_user_and_in_all_and_swept() {
+        let (tickets, now) = (Tickets::default(), Instant::now());
+        let ada = from("192.0.2.1");
+        let first = tickets.issue(&ada, now).unwrap();
+        for _ in 1..MAX_PER_USER {
+            tickets.issue(&ada, now).unwrap();
+        }
+        assert_eq!(tickets.issue(&ada, now), Err(TooMany));
+        tickets.redeem(&first, now).unwrap();
+        tickets.issue(&ada, now).unwrap();
+        for user in 0..MAX {
+            let other = from(&format!("10.0.{}.{}", user / 256, user % 256));
+            if tickets.issue(&other, now).is_err() {
+                break;
+            }
+        }
+        assert_eq!(tickets.issue(&from("192.0.2.2"), now), Err(TooMany));
+        assert!(tickets.issue(&ada, now + LIFETIME).is_ok());
+        let out = tickets.out.lock();
+        assert_eq!((out.tickets.len(), out.order.len(), out.per_user.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn of_many_who_redeem_the_same_ticket_one_gets_it() {
+        let (tickets, now) = (Tickets::default(), Instant::now());
+        let ticket = tickets.issue(&from("192.0.2.1"), now).unwrap();
+        let redeem = || tickets.redeem(&ticket, now).is_some();
+        let got = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(redeem)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|got| *got).count()
+        });
+        assert_eq!(got, 1);
+    }
+
+    #[test]
+    fn nothing_of_a_ticket_shows() {
+        let tickets = Tickets::default();
+        let ticket = tickets.issue(&from("192.0.2.1"), Instant::now()).unwrap();
+        assert!(!format!("{tickets:?}").contains(&ticket[..8]));
+    }
+}

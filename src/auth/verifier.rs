@@ -1,0 +1,180 @@
+//! The verifier of tokens.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{
+    cache::fingerprint,
+    claims::{Expected, Verified},
+    crypto,
+    error::{KeyError, TokenError},
+    fetch::{Fetcher, Pace},
+    files::{self, KeyFile},
+    identity::Identity,
+    key::Key,
+    key_set::{Keyring, Source},
+    token::Token,
+};
+use crate::core::clock::Clock;
+
+/// What tokens are verified with. At least one of the first four has to be there; all that are count.
+#[derive(Clone)]
+pub struct AuthConfig {
+    /// Secret of HS256, at least 32 bytes.
+    pub secret: Option<Vec<u8>>,
+    /// Public keys in PEM: RSA, EC (P-256, P-384), Ed25519.
+    pub public_key_file: Option<PathBuf>,
+    /// A JWK Set (RFC 7517) in a file.
+    pub jwks_file: Option<PathBuf>,
+    /// A JWK Set behind a URL: https, or http on this machine.
+    pub jwks_url: Option<String>,
+    /// What `iss` has to be; `None`: not looked at.
+    pub issuer: Option<String>,
+    /// What `aud` has to name; `None`: not looked at.
+    pub audience: Option<String>,
+    /// How far the issuer's clock may differ; default 5 s, as machines that run NTP differ by far less.
+    pub leeway: Duration,
+    /// How often the URL is asked again; default 5 minutes.
+    pub jwks_refresh: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            public_key_file: None,
+            jwks_file: None,
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(5),
+            jwks_refresh: Duration::from_secs(300),
+        }
+    }
+}
+
+impl fmt::Debug for AuthConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuthConfig")
+    }
+}
+
+/// Verifies tokens. Cheap to clone; all clones share keys and cache.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keyring: Arc<Keyring>,
+    files: Vec<KeyFile>,
+    fetcher: Option<Fetcher>,
+    pace: Pace,
+    expected: Expected,
+    clock: Clock,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verifier(generation {})", self.generation())
+    }
+}
+
+impl Verifier {
+    /// Reads the keys of secret and files. A URL is first asked by [`Self::run`].
+    ///
+    /// # Errors
+    /// [`KeyError`]: names the setting and the file, never what is in it.
+    pub fn open(config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
+        Self::open_at(Pace::default(), config, clock)
+    }
+
+    /// The same at another pace, for tests.
+    pub(super) fn open_at(pace: Pace, config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
+        crypto::install();
+        let AuthConfig { secret, public_key_file, jwks_file, jwks_url, issuer, audience, leeway, jwks_refresh } =
+            config;
+        if secret.is_none() && public_key_file.is_none() && jwks_file.is_none() && jwks_url.is_none() {
+            return Err(KeyError::NoKeys);
+        }
+        if jwks_url.is_some() && audience.is_none() {
+            tracing::warn!("auth.audience is not set: tokens that the issuer made for any other program are accepted");
+        }
+        let fetcher = jwks_url.map(|url| Fetcher::new(&url, jwks_refresh, pace)).transpose()?;
+        let keyring = Arc::new(Keyring::new(fetcher.is_some()));
+        if let Some(secret) = secret {
+            keyring.replace(Source::Secret, vec![Key::of_secret(&secret).ok_or(KeyError::ShortSecret)?]);
+        }
+        let files: Vec<KeyFile> = [(Source::Pem, public_key_file), (Source::File, jwks_file)]
+            .into_iter()
+            .filter_map(|(source, path)| Some(KeyFile { source, path: path? }))
+            .collect();
+        for file in &files {
+            keyring.replace(file.source, file.read()?);
+        }
+        let expected = Expected { issuer, audience, leeway };
+        Ok(Self { inner: Arc::new(Inner { keyring, files, fetcher, pace, expected, clock }) })
+    }
+
+    /// Keeps the keys as files and URL have them, until `shutdown` turns true or its sender is gone. What can't be read
+    /// or fetched leaves the last keys in force; it is logged once, and tried again.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Inner { keyring, files, fetcher, pace, .. } = &*self.inner;
+        let fetching = async {
+            match fetcher {
+                Some(fetcher) => fetcher.run(keyring).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Its sender is gone: the end as well.
+            _ = shutdown.wait_for(|over| *over) => {}
+            () = files::watch(files, pace.files, keyring) => {}
+            () = fetching => {}
+        }
+    }
+
+    /// Verifies a token with the keys that are there; no I/O. A token that was verified before costs a hash and a
+    /// look-up; whether it has expired is checked each time.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify(&self, token: &str) -> Result<Identity, TokenError> {
+        let Inner { keyring, expected, clock, .. } = &*self.inner;
+        Token::check_length(token)?;
+        let keys = keyring.current();
+        let fingerprint = fingerprint(token);
+        if let Some(known) = keys.cache.get(&fingerprint, clock.now()) {
+            return known;
+        }
+        let token = Token::parse(token)?;
+        keys.verify(&token)?;
+        let verified = Verified::read(&token.payload()?, expected)?;
+        let identity = verified.at(clock.now())?;
+        // Into the cache of the very keys it was verified with: if they were replaced just now, it goes with them.
+        keys.cache.keep(fingerprint, verified);
+        Ok(identity)
+    }
+
+    /// Like [`Self::verify`]; when the token names a key that is not known, or none have arrived yet, waits up to 2 s
+    /// for the URL to be asked once more, and tries again. All callers together ask at most once in 10 s. [`Self::run`]
+    /// has to run. Cancel safe.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn verify_fetching(&self, token: &str) -> Result<Identity, TokenError> {
+        match (self.verify(token), &self.inner.fetcher) {
+            (Err(TokenError::UnknownKey | TokenError::KeysUnavailable), Some(fetcher)) => {
+                fetcher.refetched().await;
+                self.verify(token)
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Grows when the keys change: a stream that notes it can have its token verified anew.
+    pub fn generation(&self) -> u64 {
+        self.inner.keyring.current().generation
+    }
+}

@@ -1,0 +1,63 @@
+//! What a group of batches changes, before it is written.
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use crate::core::{channel::Channel, log::Change};
+
+/// What a group of batches changes. States are staged by channel and written out once, however often they were pushed:
+/// the last value wins.
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) states: IndexMap<Channel, State>,
+    pub(super) events: Vec<Change>,
+}
+
+/// A value that is being put together.
+pub(super) struct State {
+    pub(super) fields: Map<String, Value>,
+    /// The value is at most this large, whatever its series do; exact again once it is written.
+    pub(super) bound: usize,
+}
+
+impl Staged {
+    /// The staged value of `channel`, which begins as `current` with at most `bound` bytes.
+    pub(super) fn state(&mut self, channel: &Channel, current: &[u8], bound: usize) -> &mut State {
+        self.states.entry(channel.clone()).or_insert_with(|| {
+            let fields = match serde_json::from_slice(current) {
+                Ok(Value::Object(kept)) => kept,
+                _ => Map::new(),
+            };
+            State { fields, bound }
+        })
+    }
+
+    /// Stages a whole value.
+    pub(super) fn replace(&mut self, channel: &Channel, fields: Map<String, Value>, bound: usize) {
+        self.states.insert(channel.clone(), State { fields, bound });
+    }
+}
+
+/// One line of JSON with sorted keys: the same value has the same bytes on every transport and every node.
+pub(super) fn canonical(data: Map<String, Value>) -> Bytes {
+    Bytes::from(Value::Object(data).to_string())
+}
+
+/// The length that [`canonical`] makes of it.
+pub(super) fn canonical_len(data: &Map<String, Value>) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting can't fail.
+    drop(serde_json::to_writer(&mut count, data));
+    count.0
+}

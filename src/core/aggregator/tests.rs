@@ -1,0 +1,381 @@
+use serde_json::json;
+
+use super::*;
+use crate::core::{channel::EventName, log::LogConfig};
+
+struct Bench {
+    handle: AggregatorHandle,
+    log: Arc<Log>,
+}
+
+fn bench(config: AggregatorConfig) -> Bench {
+    let (writer, log) = Log::create(LogConfig::default());
+    let (aggregator, handle) = Aggregator::new(writer, Clock::system(), config);
+    tokio::spawn(aggregator.run());
+    Bench { handle, log }
+}
+
+fn value(channel: &str, data: Value) -> Reading {
+    let Value::Object(data) = data else { panic!("an object") };
+    Reading::value(Channel::parse(channel).unwrap(), data)
+}
+
+fn event(channel: &str, name: &str) -> Reading {
+    Reading::Event {
+        channel: Channel::parse(channel).unwrap(),
+        event: EventName::parse(name).unwrap(),
+        data: Map::new(),
+    }
+}
+
+impl Bench {
+    async fn push(&self, reading: Reading) -> (Result<(), Refusal>, u64) {
+        let mut outcome = self.handle.publish(Origin::Pushed, vec![reading], 0).await.unwrap();
+        (outcome.verdicts.remove(0), outcome.position.offset)
+    }
+
+    fn text(&self, channel: &str) -> String {
+        let state = self.log.state(&Channel::parse(channel).unwrap()).unwrap();
+        String::from_utf8(state.data.to_vec()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_unchanged_value_makes_no_new_version() {
+    let bench = bench(AggregatorConfig::default());
+    let (_, first) = bench.push(value("metrics.a", json!({"x": 1, "y": 2}))).await;
+    let (_, again) = bench.push(value("metrics.a", json!({"y": 2, "x": 1}))).await;
+    assert_eq!(first, again);
+    let (_, changed) = bench.push(value("metrics.a", json!({"x": 2, "y": 2}))).await;
+    assert!(changed > again);
+}
+
+#[tokio::test]
+async fn a_merge_changes_only_the_named_fields() {
+    let bench = bench(AggregatorConfig::default());
+    bench.push(value("a", json!({"x": 1, "y": {"z": 1, "w": 2}}))).await.0.unwrap();
+    let Reading::Value { channel, data, .. } = value("a", json!({"y": {"z": 5}, "n": null})) else { panic!() };
+    bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+    assert_eq!(bench.text("a"), r#"{"n":null,"x":1,"y":{"z":5}}"#);
+}
+
+#[tokio::test]
+async fn a_merge_does_not_touch_the_last_digit_of_another_field() {
+    let bench = bench(AggregatorConfig::default());
+    bench.push(value("a", json!({"x": 180.428_571_428_571_44, "y": 0.1 + 0.2}))).await.0.unwrap();
+    for n in 0..3 {
+        let Reading::Value { channel, data, .. } = value("a", json!({"n": n})) else { panic!() };
+        bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+    }
+    assert_eq!(bench.text("a"), r#"{"n":2,"x":180.42857142857144,"y":0.30000000000000004}"#);
+}
+
+#[tokio::test]
+async fn built_in_channels_are_refused_to_clients_only() {
+    let bench = bench(AggregatorConfig::default());
+    for name in BUILT_IN {
+        assert!(matches!(bench.push(value(name, json!({}))).await.0, Err(Refusal::BuiltIn(_))), "{name}");
+    }
+    let outcome = bench.handle.publish(Origin::Internal, vec![value("metrics.api", json!({"a": 1}))], 0).await.unwrap();
+    assert_eq!(outcome.verdicts, [Ok(())]);
+    assert!(bench.text("metrics").contains(r#""api":{"a":1}"#));
+}
+
+#[tokio::test]
+async fn a_channel_keeps_its_kind() {
+    let bench = bench(AggregatorConfig::default());
+    bench.push(event("deploys", "released")).await.0.unwrap();
+    let refusal = bench.push(value("deploys", json!({}))).await.0.unwrap_err();
+    assert!(refusal.to_string().contains("an event channel"), "{refusal}");
+    bench.push(value("load", json!({}))).await.0.unwrap();
+    assert!(matches!(bench.push(event("load", "x")).await.0, Err(Refusal::OtherKind { is_state: true, .. })));
+}
+
+#[tokio::test]
+async fn channels_are_bounded_and_the_known_ones_go_on() {
+    let bench =
+        bench(AggregatorConfig { max_channels: 2, max_value: 20, max_snapshot: 0, ..AggregatorConfig::default() });
+    bench.push(value("a", json!({}))).await.0.unwrap();
+    bench.push(event("b", "x")).await.0.unwrap();
+    assert_eq!(bench.push(value("c", json!({}))).await.0, Err(Refusal::TooManyChannels(2)));
+    bench.push(value("a", json!({"x": 1}))).await.0.unwrap();
+    assert!(matches!(bench.push(value("a", json!({"x": "y".repeat(20)}))).await.0, Err(Refusal::TooLarge { .. })));
+    assert_eq!(bench.text("a"), r#"{"x":1}"#);
+}
+
+#[tokio::test]
+async fn many_merges_of_a_wide_value_are_written_once() {
+    let bench = bench(AggregatorConfig::default());
+    let wide: Map<String, Value> = (0..20_000).map(|n| (format!("f{n}"), json!(n))).collect();
+    bench.push(Reading::value(Channel::parse("wide").unwrap(), wide)).await.0.unwrap();
+    let merge = |n: u64| {
+        let Reading::Value { channel, data, .. } = value("wide", json!({"f7": n})) else { panic!() };
+        Reading::Value { channel, data, merge: true }
+    };
+    let before = bench.log.head();
+    let outcome = bench.handle.publish(Origin::Pushed, (0..5_000).map(merge).collect(), 100_000).await.unwrap();
+    assert!(outcome.verdicts.iter().all(Result::is_ok));
+    assert_eq!(bench.log.head(), before + 1, "one version, the last");
+    assert!(bench.text("wide").contains("\"f7\":4999,"));
+}
+
+#[tokio::test]
+async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
+    let bench = bench(AggregatorConfig { max_snapshot: 100, ..AggregatorConfig::default() });
+    let text = |n: usize| json!({"x": "y".repeat(n)});
+    bench.push(value("metrics.a", text(50))).await.0.unwrap();
+    assert_eq!(bench.push(value("metrics.b", text(50))).await.0, Err(Refusal::SnapshotFull(100)));
+    bench.push(value("elsewhere", text(500))).await.0.unwrap();
+    for n in [10, 80, 20] {
+        bench.push(value("metrics.a", text(n))).await.0.unwrap();
+    }
+    bench.push(value("metrics.b", text(50))).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn the_snapshot_stands_after_what_it_shows() {
+    let bench = bench(AggregatorConfig::default());
+    let (_, position) = bench.push(value("metrics.checkout", json!({"p95": 180}))).await;
+    let own = bench.log.state(&Channel::parse("metrics.checkout").unwrap()).unwrap();
+    let snapshot = bench.log.snapshot();
+    assert_eq!((own.offset, snapshot.offset), (position - 1, position));
+    assert!(bench.text("metrics").contains(r#""custom":{"checkout":{"p95":180}}"#));
+    assert!(Arc::ptr_eq(&snapshot, &bench.log.snapshot()), "assembled once");
+}
+
+/// A clock that goes with tokio's, from `start` on.
+fn clock_from(start: &str) -> Clock {
+    let (start, begun): (jiff::Timestamp, _) = (start.parse().unwrap(), Instant::now());
+    Clock::from_fn(move || start + jiff::SignedDuration::try_from(begun.elapsed()).unwrap())
+}
+
+/// An aggregator whose day begins at Zurich's midnight.
+fn sampling(start: &str, config: AggregatorConfig) -> Bench {
+    let (writer, log) = Log::create(LogConfig::default());
+    let zone = TimeZone::get("Europe/Zurich").unwrap();
+    let (aggregator, handle) = Aggregator::new(writer, clock_from(start), AggregatorConfig { zone, ..config });
+    tokio::spawn(aggregator.run());
+    Bench { handle, log }
+}
+
+fn labelled(metric: &str, kind: &str, value: impl Into<Value>, labels: Value) -> Reading {
+    Reading::Sample(Box::new(Sample::parse(metric, kind, &value.into(), labels.as_object().unwrap()).unwrap()))
+}
+
+fn sample(metric: &str, kind: &str, value: impl Into<Value>) -> Reading {
+    labelled(metric, kind, value, json!({}))
+}
+
+impl Bench {
+    fn data(&self, channel: &str) -> Value {
+        serde_json::from_str(&self.text(channel)).unwrap()
+    }
+
+    async fn pass(&self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+const NOON: &str = "2026-03-28T11:00:00Z";
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_is_in_the_log_at_the_position_of_its_answer() {
+    let bench = sampling(NOON, AggregatorConfig::default());
+    let (_, first) = bench.push(sample("checkout.latency", "timing", 12.5)).await;
+    assert_eq!(bench.log.snapshot().offset, first);
+    let expected = json!({"latency": {
+        "type": "timing", "count": 1, "avg": 12.5, "p50": 12.5, "p95": 12.5, "p99": 12.5, "max": 12.5,
+        "today": {"count": 1, "avg": 12.5, "p50": 12.5, "p95": 12.5, "p99": 12.5, "max": 12.5},
+    }});
+    assert_eq!(bench.data("metrics.checkout"), expected);
+    assert_eq!(bench.data("metrics")["custom"]["checkout"], expected);
+    let readings = (0..1_000).map(|n| sample("checkout.sold", "counter", n % 3)).collect();
+    let outcome = bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap();
+    assert_eq!(outcome.position.offset, first + 2, "one version of the channel and one of the snapshot");
+    assert_eq!(bench.data("metrics.checkout")["sold"]["total"], 999);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_numbers_change_as_time_passes_and_then_rest() {
+    let bench = sampling(NOON, AggregatorConfig::default());
+    bench.pass(2_300).await;
+    bench.push(sample("shop.sold", "counter", 30)).await.0.unwrap();
+    bench.push(sample("shop.load", "gauge", 7)).await.0.unwrap();
+    assert_eq!(bench.data("metrics.shop")["sold"]["rate"], 3);
+    let before = bench.log.head();
+    bench.pass(10_600).await;
+    assert_eq!(bench.log.head(), before, "in second 12 it reads the same");
+    bench.pass(200).await;
+    let expected = json!({
+        "sold": {"type": "counter", "total": 30, "rate": 0, "today": {"total": 30}},
+        "load": {"type": "gauge", "last": 7, "min": null, "max": null, "avg": null, "today": {"min": 7, "max": 7, "avg": 7}},
+    });
+    assert_eq!(bench.data("metrics.shop"), expected);
+    assert_eq!(bench.log.head(), before + 2, "all series of a channel change in one version");
+    bench.pass(60_000).await;
+    assert_eq!(bench.log.head(), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_midnight_of_the_zone_today_starts_again_with_nobody_there() {
+    // Daylight saving begins in the night: midnight is at 23:00 UTC, the next one at 22:00.
+    let bench = sampling("2026-03-28T22:30:00Z", AggregatorConfig::default());
+    for (kind, value) in [("gauge", json!(5)), ("counter", json!(5)), ("timing", json!(5)), ("set", json!("a"))] {
+        bench.push(sample(&format!("day.{kind}"), kind, value)).await.0.unwrap();
+    }
+    bench.pass(29 * 60_000).await;
+    let day = bench.data("metrics.day");
+    assert_eq!((&day["set"]["today"], &day["set"]["count"]), (&json!({"count": 1}), &json!(0)));
+    bench.pass(61_000).await;
+    let day = bench.data("metrics.day");
+    assert_eq!(day["gauge"]["today"], json!({"min": null, "max": null, "avg": null}));
+    assert_eq!((&day["gauge"]["last"], &day["counter"]["total"]), (&json!(5), &json!(5)));
+    assert_eq!((&day["counter"]["today"], &day["set"]["today"]), (&json!({"total": 0}), &json!({"count": 0})));
+    assert_eq!(day["timing"]["today"]["count"], 0);
+    bench.push(sample("day.counter", "counter", 2)).await.0.unwrap();
+    bench.pass(22 * 3_600_000).await;
+    assert_eq!(bench.data("metrics.day")["counter"]["today"]["total"], 2);
+    bench.pass(3_600_000).await;
+    assert_eq!(bench.data("metrics.day")["counter"]["today"]["total"], 0, "this day had 23 hours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_aggregator_does_not_look_at_the_clock() {
+    let looks = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (counted, inner) = (Arc::clone(&looks), clock_from(NOON));
+    let clock = Clock::from_fn(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        inner.now()
+    });
+    let (writer, log) = Log::create(LogConfig::default());
+    let (aggregator, handle) = Aggregator::new(writer, clock, AggregatorConfig::default());
+    tokio::spawn(aggregator.run());
+    let bench = Bench { handle, log };
+    let looks_in = async |ms: u64| {
+        let before = looks.load(std::sync::atomic::Ordering::Relaxed);
+        bench.pass(ms).await;
+        looks.load(std::sync::atomic::Ordering::Relaxed) - before
+    };
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    assert_eq!(looks_in(48 * 3_600_000).await, 0, "no samples");
+    bench.push(sample("a.b", "gauge", 1)).await.0.unwrap();
+    assert!(looks_in(12_000).await >= 10, "a window");
+    assert!(looks_in(6 * 3_600_000).await <= 24, "a day that will end");
+    looks_in(24 * 3_600_000).await;
+    assert_eq!(looks_in(48 * 3_600_000).await, 0, "nothing in the window, nothing today");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_value_replaces_the_series_until_their_next_change() {
+    let bench = sampling(NOON, AggregatorConfig::default());
+    bench.push(sample("shop.load", "gauge", 7)).await.0.unwrap();
+    bench.push(sample("shop.sold", "counter", 1)).await.0.unwrap();
+    bench.push(value("metrics.shop", json!({"name": "eu", "load": "high"}))).await.0.unwrap();
+    assert_eq!(bench.data("metrics.shop"), json!({"name": "eu", "load": "high"}));
+    bench.push(sample("shop.sold", "counter", 1)).await.0.unwrap();
+    let data = bench.data("metrics.shop");
+    assert_eq!((&data["load"], &data["name"], &data["sold"]["total"]), (&json!("high"), &json!("eu"), &json!(2)));
+    bench.pass(12_000).await;
+    assert_eq!(bench.data("metrics.shop")["load"]["min"], Value::Null, "its window changed");
+    let Reading::Value { channel, data, .. } = value("metrics.shop", json!({"sold": 0})) else { panic!() };
+    bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+    let data = bench.data("metrics.shop");
+    assert_eq!((&data["sold"], &data["load"]["last"], &data["name"]), (&json!(0), &json!(7), &json!("eu")));
+    // In one batch, too, the later one wins.
+    let readings = vec![sample("shop.sold", "counter", 1), value("metrics.shop", json!({"x": 1}))];
+    bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap();
+    assert_eq!(bench.data("metrics.shop"), json!({"x": 1}));
+    let readings = vec![value("metrics.shop", json!({"x": 2})), sample("shop.sold", "counter", 1)];
+    bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap();
+    assert_eq!(
+        (&bench.data("metrics.shop")["x"], &bench.data("metrics.shop")["sold"]["total"]),
+        (&json!(2), &json!(4))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_are_refused_where_values_are() {
+    let bench = sampling(NOON, AggregatorConfig { max_channels: 2, max_series: 3, ..AggregatorConfig::default() });
+    assert!(matches!(bench.push(sample("api.error_rate", "gauge", 1)).await.0, Err(Refusal::BuiltIn(_))));
+    bench.push(event("metrics.deploys", "released")).await.0.unwrap();
+    assert!(matches!(bench.push(sample("deploys.load", "gauge", 1)).await.0, Err(Refusal::OtherKind { .. })));
+    bench.push(sample("a.x", "gauge", 1)).await.0.unwrap();
+    assert_eq!(bench.push(sample("b.x", "gauge", 1)).await.0, Err(Refusal::TooManyChannels(2)));
+    assert!(matches!(bench.push(sample("a.x", "set", 1)).await.0, Err(Refusal::OtherType { .. })));
+    bench.push(labelled("a.x", "gauge", 1, json!({"n": "1"}))).await.0.unwrap();
+    bench.push(labelled("a.x", "gauge", 1, json!({"n": "2"}))).await.0.unwrap();
+    assert_eq!(bench.push(labelled("a.x", "gauge", 1, json!({"n": "3"}))).await.0, Err(Refusal::TooManySeries(3)));
+    assert_eq!(bench.push(sample("a.y", "gauge", 1)).await.0, Err(Refusal::TooManySeries(3)));
+    bench.push(labelled("a.x", "gauge", 5, json!({"n": "2"}))).await.0.unwrap();
+    let data = bench.data("metrics.a");
+    assert_eq!((data.as_object().unwrap().len(), &data["x{n=\"2\"}"]["avg"]), (3, &json!(3)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn series_take_their_room_beforehand_and_are_never_refused_later() {
+    let config = AggregatorConfig { max_value: 2_000, max_snapshot: 3_000, ..AggregatorConfig::default() };
+    let bench = sampling(NOON, config);
+    let mut taken = 0;
+    let refused = loop {
+        let pushed = bench.push(sample(&format!("wide.f{taken:03}"), "gauge", 1)).await.0;
+        match pushed {
+            Ok(()) => taken += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(matches!(refused, Refusal::TooLarge { limit: 2_000, .. }) && taken >= 4, "{taken}: {refused}");
+    let longest = -1.234_567_890_123_456_7e-300;
+    for round in 1..20 {
+        for n in 0..taken {
+            bench.push(sample(&format!("wide.f{n:03}"), "gauge", longest * f64::from(round))).await.0.unwrap();
+        }
+        bench.pass(700).await;
+        assert!(bench.text("metrics.wide").len() <= 2_000);
+    }
+    assert!(matches!(
+        bench.push(value("metrics.wide", json!({"x": "y".repeat(1_000)}))).await.0,
+        Err(Refusal::TooLarge { .. })
+    ));
+    bench.push(value("metrics.wide", json!({"x": "y"}))).await.0.unwrap();
+    // The room of the series is taken in the snapshot, too.
+    assert_eq!(
+        bench.push(value("metrics.b", json!({"x": "y".repeat(1_500)}))).await.0,
+        Err(Refusal::SnapshotFull(3_000))
+    );
+    bench.push(value("metrics.b", json!({"x": "y".repeat(900)}))).await.0.unwrap();
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_same_samples_in_any_batches_give_the_same_value(
+        samples in proptest::collection::vec((0usize..4, 0u32..2_000, 0u32..3), 1..300),
+        cuts in proptest::collection::vec(1usize..50, 1..20),
+    ) {
+        let readings: Vec<_> = samples.iter().map(|(kind, value, shop)| {
+            let kind = ["gauge", "counter", "timing", "set"][*kind];
+            labelled(&format!("a.{kind}"), kind, f64::from(*value) / 7.0, json!({"shop": shop.to_string()}))
+        }).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let value_of = |batches: Vec<Vec<Reading>>| runtime.block_on(async {
+            let bench = sampling(NOON, AggregatorConfig::default());
+            for batch in batches {
+                let outcome = bench.handle.publish(Origin::Pushed, batch, 0).await.unwrap();
+                assert!(outcome.verdicts.iter().all(Result::is_ok));
+            }
+            bench.text("metrics.a")
+        });
+        let whole = value_of(vec![readings.clone()]);
+        let (mut rest, mut batches) = (&readings[..], Vec::new());
+        for cut in cuts.iter().cycle() {
+            let (batch, later) = rest.split_at((*cut).min(rest.len()));
+            batches.push(batch.to_vec());
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        proptest::prop_assert_eq!(value_of(batches), whole);
+    }
+}

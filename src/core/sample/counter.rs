@@ -1,0 +1,64 @@
+//! Increments, added up.
+
+use serde_json::{Value, json};
+
+use super::{
+    COMPUTED, number,
+    window::{Moment, WINDOW_SECONDS, Window},
+};
+
+/// `{"type":"counter","total":..,"rate":..,"today":{"total":..}}`
+///
+/// `total` is since the first sample in this process, `rate` per second over the window.
+#[derive(Debug, Default)]
+pub(super) struct Counter {
+    total: Sum,
+    pub(super) window: Window<Sum>,
+    pub(super) today: Sum,
+}
+
+/// A sum that does not lose small increments to a large total (Neumaier's summation).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    sum: f64,
+    lost: f64,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, value: f64) {
+        let sum = self.sum + value;
+        self.lost += if self.sum.abs() >= value.abs() { (self.sum - sum) + value } else { (value - sum) + self.sum };
+        self.sum = sum;
+    }
+
+    pub(super) fn value(self) -> f64 {
+        self.sum + self.lost
+    }
+}
+
+impl Counter {
+    /// Longest text of [`Counter::read`], besides its numbers, and how many of these it has.
+    pub(super) const LENGTH: (usize, usize) = (60, 3);
+
+    pub(super) fn add(&mut self, increment: f64, moment: Moment) {
+        self.total.add(increment);
+        self.window.add(moment.second(), |sum| sum.add(increment));
+        self.today.add(increment);
+    }
+
+    pub(super) fn read(&self, moment: Moment) -> Value {
+        let mut window = Sum::default();
+        for (age, sum) in self.window.at(moment.second()) {
+            // Of the oldest second only the part that is not yet ten seconds ago: or a steady rate would go up by a
+            // tenth within each second and fall back at its end.
+            let part = if age == WINDOW_SECONDS { f64::from(10 - moment.tenths().min(10)) / 10.0 } else { 1.0 };
+            window.add(sum.value() * part);
+        }
+        json!({
+            "type": "counter",
+            "total": number(self.total.value(), COMPUTED),
+            "rate": number(window.value() / WINDOW_SECONDS as f64, COMPUTED),
+            "today": {"total": number(self.today.value(), COMPUTED)},
+        })
+    }
+}

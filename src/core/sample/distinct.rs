@@ -1,0 +1,239 @@
+//! How many different members a set has, in bounded memory.
+//!
+//! Up to [`EXACT_UP_TO`] members it is exact; then it is a HyperLogLog sketch (Flajolet, Fusy, Gandouet, Meunier 2007) of
+//! 4 KiB, read by Ertl's estimator ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6),
+//! which has no bias at any count. Its standard error is 1.6 %: 95 % of all counts are within 3.2 %, nearly all within 5 %.
+
+use std::{
+    f64::consts::LN_2,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use serde_json::{Value, json};
+
+use super::window::{Moment, Window};
+
+/// Members that are counted exactly; as many fit into the memory of the sketch.
+pub(super) const EXACT_UP_TO: usize = 512;
+
+/// Bits of a fingerprint that choose the register.
+const PRECISION: u32 = 12;
+
+/// Registers of the sketch, a byte each.
+const REGISTERS: usize = 1 << PRECISION;
+
+/// Bits of a fingerprint that are left for a register.
+const REST: u32 = u64::BITS - PRECISION;
+
+/// `{"type":"set","count":..,"today":{"count":..}}`
+#[derive(Debug, Default)]
+pub(super) struct Set {
+    pub(super) window: Window<Distinct>,
+    pub(super) today: Distinct,
+}
+
+impl Set {
+    /// Longest text of [`Set::read`], besides its numbers, and how many of these it has.
+    pub(super) const LENGTH: (usize, usize) = (50, 2);
+
+    pub(super) fn add(&mut self, member: u64, moment: Moment) {
+        self.window.add(moment.second(), |distinct| distinct.add(member));
+        self.today.add(member);
+    }
+
+    pub(super) fn read(&self, moment: Moment) -> Value {
+        let mut window = Distinct::default();
+        self.window.at(moment.second()).for_each(|(_, distinct)| window.merge(distinct));
+        json!({"type": "set", "count": window.count(), "today": {"count": self.today.count()}})
+    }
+}
+
+/// What a member is known by: 64 bits of a hash. `5` and `5.0` are one, `"5"` is another. `None` for what can't be in a
+/// set.
+pub(super) fn fingerprint(member: &Value) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    match member {
+        Value::String(text) => (0u8, text).hash(&mut hasher),
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()?) {
+            (Some(whole), _, _) => (1u8, whole).hash(&mut hasher),
+            (None, Some(large), _) => (2u8, large).hash(&mut hasher),
+            (None, None, value) if value.fract() == 0.0 && value.abs() < i64::MAX as f64 => {
+                (1u8, value as i64).hash(&mut hasher);
+            }
+            (None, None, value) => (3u8, value.to_bits()).hash(&mut hasher),
+        },
+        _ => return None,
+    }
+    Some(hasher.finish())
+}
+
+/// A set that knows only how many are in it. The same members make the same set, in whatever order and parts they come.
+#[derive(Clone, Debug)]
+pub(super) enum Distinct {
+    /// The fingerprints, sorted.
+    Exact(Vec<u64>),
+    /// Of the fingerprints that chose a register, the largest number of leading zeros, plus one.
+    Sketch(Box<[u8; REGISTERS]>),
+}
+
+impl Default for Distinct {
+    fn default() -> Self {
+        Self::Exact(Vec::new())
+    }
+}
+
+impl Distinct {
+    /// Puts one in.
+    pub(super) fn add(&mut self, member: u64) {
+        match self {
+            Self::Sketch(registers) => register(registers, member),
+            Self::Exact(members) => {
+                if let Err(at) = members.binary_search(&member) {
+                    if members.len() < EXACT_UP_TO {
+                        members.insert(at, member);
+                    } else {
+                        self.sketch();
+                        self.add(member);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts all of another in.
+    pub(super) fn merge(&mut self, other: &Self) {
+        match other {
+            Self::Exact(members) => members.iter().for_each(|member| self.add(*member)),
+            Self::Sketch(others) => {
+                self.sketch();
+                if let Self::Sketch(registers) = self {
+                    registers.iter_mut().zip(others.iter()).for_each(|(mine, other)| *mine = (*mine).max(*other));
+                }
+            }
+        }
+    }
+
+    /// How many are in it.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::Exact(members) => members.len() as u64,
+            Self::Sketch(registers) => estimate(registers).round() as u64,
+        }
+    }
+
+    fn sketch(&mut self) {
+        if let Self::Exact(members) = self {
+            let mut registers = Box::new([0; REGISTERS]);
+            members.iter().for_each(|member| register(&mut registers, *member));
+            *self = Self::Sketch(registers);
+        }
+    }
+}
+
+fn register(registers: &mut [u8; REGISTERS], member: u64) {
+    let zeros = (member << PRECISION).leading_zeros().min(REST) as u8;
+    let chosen = &mut registers[(member >> REST) as usize];
+    *chosen = (*chosen).max(zeros + 1);
+}
+
+fn estimate(registers: &[u8; REGISTERS]) -> f64 {
+    let m = REGISTERS as f64;
+    let mut histogram = [0u32; REST as usize + 2];
+    registers.iter().for_each(|register| histogram[usize::from(*register)] += 1);
+    let mut z = m * tau(1.0 - f64::from(histogram[REST as usize + 1]) / m);
+    for count in histogram[1..=REST as usize].iter().rev() {
+        z = 0.5 * (z + f64::from(*count));
+    }
+    z += m * sigma(f64::from(histogram[0]) / m);
+    m * m / (2.0 * LN_2 * z)
+}
+
+fn sigma(mut x: f64) -> f64 {
+    if x >= 1.0 {
+        return f64::INFINITY;
+    }
+    let (mut y, mut z) = (1.0, x);
+    loop {
+        x *= x;
+        let before = z;
+        z += x * y;
+        y += y;
+        if z <= before {
+            return z;
+        }
+    }
+}
+
+fn tau(mut x: f64) -> f64 {
+    if x <= 0.0 || x >= 1.0 {
+        return 0.0;
+    }
+    let (mut y, mut z) = (1.0, 1.0 - x);
+    loop {
+        x = x.sqrt();
+        let before = z;
+        y *= 0.5;
+        z -= (1.0 - x).powi(2) * y;
+        if z >= before {
+            return z / 3.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(members: impl IntoIterator<Item = u64>) -> Distinct {
+        let mut distinct = Distinct::default();
+        members.into_iter().for_each(|member| distinct.add(fingerprint(&json!(member)).unwrap()));
+        distinct
+    }
+
+    #[test]
+    fn members_are_told_apart_by_what_they_are() {
+        let print = |member: Value| fingerprint(&member);
+        assert_eq!(print(json!(5)), print(json!(5.0)));
+        assert_ne!(print(json!(5)), print(json!("5")));
+        assert_ne!(print(json!(u64::MAX)), print(json!(u64::MAX - 1)));
+        assert_ne!(print(json!(0.1)), print(json!(0.2)));
+        assert_eq!([json!(null), json!(true), json!([])].map(print), [None; 3]);
+    }
+
+    #[test]
+    fn up_to_the_bound_it_is_exact() {
+        assert_eq!(of((0..512).chain(0..512)).count(), 512);
+        assert!(matches!(of(0..512), Distinct::Exact(_)));
+        assert!(matches!(of(0..513), Distinct::Sketch(_)));
+        assert_eq!(Distinct::default().count(), 0);
+    }
+
+    #[test]
+    fn the_error_is_what_is_said_at_every_count() {
+        for count in [513u64, 1_000, 4_096, 10_240, 20_000, 100_000] {
+            let errors: Vec<f64> = (0..20u64)
+                .map(|series| of((0..count).map(|n| series << 40 | n)).count() as f64 / count as f64 - 1.0)
+                .collect();
+            let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / errors.len() as f64).sqrt();
+            assert!(deviation < 0.025, "{count}: {deviation}");
+            assert!(errors.iter().all(|error| error.abs() < 0.05), "{count}: {errors:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_parts_make_no_difference(members in proptest::collection::vec(0u64..3_000, 0..2_000), parts in 1usize..12) {
+            let whole = of(members.iter().copied());
+            let mut merged = Distinct::default();
+            for chunk in members.chunks(members.len().div_ceil(parts).max(1)).rev() {
+                merged.merge(&of(chunk.iter().rev().copied()));
+            }
+            prop_assert_eq!(merged.count(), whole.count());
+            let distinct = members.iter().collect::<std::collections::HashSet<_>>().len();
+            let error = (whole.count() as f64 - distinct as f64).abs() / distinct.max(1) as f64;
+            prop_assert!(if distinct <= EXACT_UP_TO { error == 0.0 } else { error < 0.06 }, "{} for {}", whole.count(), distinct);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a series keeps, by its kind.
+
+use serde_json::Value;
+
+use super::{Measured, SampleKind, counter::Counter, distinct::Set, gauge::Gauge, timing::Timing, window::Moment};
+
+/// Longest text of a number: a sign, 17 digits, a point, four zeros or an exponent, and some room.
+const MAX_NUMBER_BYTES: usize = 26;
+
+/// The numbers of one series.
+#[derive(Debug)]
+pub(super) enum Measure {
+    /// A level.
+    Gauge(Box<Gauge>),
+    /// Increments.
+    Counter(Box<Counter>),
+    /// Durations.
+    Timing(Box<Timing>),
+    /// Members of a set.
+    Set(Box<Set>),
+}
+
+impl Measure {
+    /// Nothing yet.
+    pub(super) fn new(kind: SampleKind) -> Self {
+        match kind {
+            SampleKind::Gauge => Self::Gauge(Box::default()),
+            SampleKind::Counter => Self::Counter(Box::default()),
+            SampleKind::Timing => Self::Timing(Box::default()),
+            SampleKind::Set => Self::Set(Box::default()),
+        }
+    }
+
+    /// Its kind.
+    pub(super) fn kind(&self) -> SampleKind {
+        match self {
+            Self::Gauge(_) => SampleKind::Gauge,
+            Self::Counter(_) => SampleKind::Counter,
+            Self::Timing(_) => SampleKind::Timing,
+            Self::Set(_) => SampleKind::Set,
+        }
+    }
+
+    /// The most bytes that the JSON of [`Measure::read`] can have.
+    pub(super) fn max_bytes(kind: SampleKind) -> usize {
+        let (text, numbers) = match kind {
+            SampleKind::Gauge => Gauge::LENGTH,
+            SampleKind::Counter => Counter::LENGTH,
+            SampleKind::Timing => Timing::LENGTH,
+            SampleKind::Set => Set::LENGTH,
+        };
+        text + numbers * MAX_NUMBER_BYTES
+    }
+
+    /// Counts a sample of its kind; one of another kind is not for it.
+    pub(super) fn add(&mut self, measured: Measured, moment: Moment) {
+        match (self, measured) {
+            (Self::Gauge(gauge), Measured::Number(value)) => gauge.add(value, moment),
+            (Self::Counter(counter), Measured::Number(value)) => counter.add(value, moment),
+            (Self::Timing(timing), Measured::Number(value)) => timing.add(value, moment),
+            (Self::Set(set), Measured::Member(member)) => set.add(member, moment),
+            _ => {}
+        }
+    }
+
+    /// Drops what left the window; answers whether something is in it still.
+    pub(super) fn forget(&mut self, moment: Moment) -> bool {
+        let second = moment.second();
+        macro_rules! forget {
+            ($of:expr) => {{
+                $of.window.forget(second);
+                !$of.window.is_empty()
+            }};
+        }
+        match self {
+            Self::Gauge(gauge) => forget!(gauge),
+            Self::Counter(counter) => forget!(counter),
+            Self::Timing(timing) => forget!(timing),
+            Self::Set(set) => forget!(set),
+        }
+    }
+
+    /// A day begins: nothing of today has happened yet.
+    pub(super) fn begin_day(&mut self) {
+        match self {
+            Self::Gauge(gauge) => gauge.today = Default::default(),
+            Self::Counter(counter) => counter.today = Default::default(),
+            Self::Timing(timing) => timing.today = Default::default(),
+            Self::Set(set) => set.today = Default::default(),
+        }
+    }
+
+    /// The numbers at `moment`: an object.
+    pub(super) fn read(&self, moment: Moment) -> Value {
+        match self {
+            Self::Gauge(gauge) => gauge.read(moment),
+            Self::Counter(counter) => counter.read(moment),
+            Self::Timing(timing) => timing.read(moment),
+            Self::Set(set) => set.read(moment),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use serde_json::json;
+
+use super::*;
+
+fn moment(ms: u64, day: i8) -> Moment {
+    Moment { elapsed: Duration::from_millis(ms), day: jiff::civil::date(2026, 3, day) }
+}
+
+fn sample(metric: &str, kind: &str, value: Value, labels: Value) -> Sample {
+    Sample::parse(metric, kind, &value, labels.as_object().unwrap()).unwrap()
+}
+
+fn add(table: &mut SeriesTable, sample: Sample) -> Result<(), Refusal> {
+    table.need(&sample).map(|need| table.add(sample, need))
+}
+
+fn read(table: &mut SeriesTable) -> Vec<(String, Value)> {
+    let updates = table.read_due();
+    updates.iter().for_each(|update| table.written(update));
+    updates.into_iter().map(|update| (format!("{}.{}", update.channel, update.field), update.value)).collect()
+}
+
+#[test]
+fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    for (region, value) in [("eu", 1), ("us", 2), ("eu", 3)] {
+        add(&mut table, sample("shop.sold", "counter", json!(value), json!({"region": region}))).unwrap();
+    }
+    let totals: Vec<_> = read(&mut table).into_iter().map(|(name, value)| (name, value["total"].clone())).collect();
+    let expected = [("", 6), ("{region=\"eu\"}", 4), ("{region=\"us\"}", 2)];
+    assert_eq!(totals, expected.map(|(labels, total)| (format!("metrics.shop.sold{labels}"), json!(total))));
+    assert!(read(&mut table).is_empty(), "read once");
+}
+
+#[test]
+fn the_number_of_series_is_bounded_and_the_known_ones_go_on() {
+    let mut table = SeriesTable::new(3);
+    table.advance(moment(0, 1));
+    let labelled = |region: &str| sample("shop.sold", "counter", json!(1), json!({"region": region}));
+    add(&mut table, labelled("eu")).unwrap();
+    add(&mut table, labelled("us")).unwrap();
+    for n in 0..1_000 {
+        assert_eq!(add(&mut table, labelled(&format!("r{n}"))), Err(Refusal::TooManySeries(3)));
+    }
+    add(&mut table, labelled("us")).unwrap();
+    add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
+    assert_eq!((table.len(), read(&mut table)[0].1["total"].clone()), (3, json!(4)));
+    // A first sample with labels makes two: neither is made when only one fits.
+    let mut table = SeriesTable::new(1);
+    table.advance(moment(0, 1));
+    assert!(add(&mut table, labelled("eu")).is_err() && table.is_empty());
+}
+
+#[test]
+fn the_first_sample_fixes_the_type() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    add(&mut table, sample("a.b", "gauge", json!(1), json!({}))).unwrap();
+    for labels in [json!({}), json!({"x": "y"})] {
+        let refused = add(&mut table, sample("a.b", "counter", json!(1), labels)).unwrap_err();
+        assert!(refused.to_string().contains("is a gauge"), "{refused}");
+    }
+    add(&mut table, sample("a.c", "counter", json!(1), json!({}))).unwrap();
+}
+
+#[test]
+fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_begun() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(1_500, 1));
+    assert_eq!((table.next_second(), table.waits_for_midnight()), (None, false));
+    add(&mut table, sample("a.b", "gauge", json!(5), json!({}))).unwrap();
+    assert_eq!(read(&mut table)[0].1["min"], json!(5));
+    for second in 2..=11 {
+        assert_eq!(table.next_second(), Some(Duration::from_secs(second)));
+        table.advance(moment(second * 1_000, 1));
+        assert!(read(&mut table).is_empty(), "it reads the same in second {second}");
+    }
+    table.advance(moment(12_000, 1));
+    let expected = json!({"type": "gauge", "last": 5, "min": null, "max": null, "avg": null, "today": {"min": 5, "max": 5, "avg": 5}});
+    assert_eq!(read(&mut table)[0].1, expected);
+    assert_eq!((table.next_second(), table.waits_for_midnight()), (None, true));
+    table.advance(moment(20_000, 2));
+    assert_eq!(read(&mut table)[0].1["today"], json!({"min": null, "max": null, "avg": null}));
+    assert_eq!((table.next_second(), table.waits_for_midnight()), (None, false));
+}
+
+#[test]
+fn what_a_series_takes_is_known_before() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    let one = sample("a.b", "timing", json!(1.0 / 3.0), json!({"x": "\"\\\n\u{1}é"}));
+    let need = table.need(&one).unwrap();
+    let channel = one.channel.clone();
+    table.add(one, need);
+    assert_eq!((table.room(&channel), table.bound(&channel, 0)), (need.room, need.room));
+    let fields: Map<String, Value> = {
+        let updates = table.read_due();
+        updates.iter().for_each(|update| table.written(update));
+        updates.into_iter().map(|update| (update.field.to_string(), update.value)).collect()
+    };
+    let bytes = Value::Object(fields.clone()).to_string().len();
+    assert!(bytes <= need.room + 2);
+    assert_eq!(table.bound(&channel, bytes), need.room + 1, "braces, less the comma that the last field has not");
+    table.overwritten(&channel, Some(&fields));
+    assert_eq!(table.bound(&channel, 2), need.room + 2);
+}

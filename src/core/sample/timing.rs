@@ -1,0 +1,167 @@
+//! Durations and their percentiles, by a sketch instead of a list.
+//!
+//! A DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019) keeps counts in bins that grow by 2 % each. What it says of a
+//! percentile is wrong by at most 1 %, whatever the distribution.
+
+use serde_json::{Map, Value, json};
+use sketches_ddsketch::{Config, DDSketch};
+
+use super::{
+    COMPUTED, EXACT, number, number_or_null,
+    window::{Moment, Window},
+};
+
+/// Relative error of a percentile; with the rounding to [`DIGITS`] it stays below 1 %.
+const ACCURACY: f64 = 0.0099;
+
+/// Digits of a percentile. More would be noise.
+const DIGITS: usize = 5;
+
+/// Bins of 8 bytes that a sketch has at most: enough for values that differ by a factor of 10^17. Beyond that the
+/// smallest share a bin.
+const MAX_BINS: u32 = 2_048;
+
+/// Below this a duration is 0 in percentiles.
+const MIN_VALUE: f64 = 1e-9;
+
+/// The percentiles that are said.
+const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
+
+/// `{"type":"timing","count":..,"avg":..,"p50":..,"p95":..,"p99":..,"max":..,"today":{"count":..,...}}`
+///
+/// In the unit that was pushed. Without samples `count` is 0 and the others are `null`.
+#[derive(Debug, Default)]
+pub(super) struct Timing {
+    pub(super) window: Window<Durations>,
+    pub(super) today: Durations,
+}
+
+/// The distribution of the durations in some time.
+pub(super) struct Durations(DDSketch);
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self(DDSketch::new(Config::new(ACCURACY, MAX_BINS, MIN_VALUE)))
+    }
+}
+
+impl std::fmt::Debug for Durations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Durations").field("count", &self.0.count()).field("bins", &self.0.length()).finish()
+    }
+}
+
+impl Durations {
+    fn add(&mut self, value: f64) {
+        self.0.add(value);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        // All have the same configuration, the only thing that could be wrong.
+        drop(self.0.merge(&other.0));
+    }
+
+    /// The value that as many of all are below as `quantile` says, of the sorted list the one at
+    /// `quantile * (count - 1)`, rounded down.
+    fn percentile(&self, quantile: f64) -> Option<f64> {
+        let about = self.0.quantile(quantile).ok().flatten()?;
+        // A bin may reach beyond what was ever pushed.
+        Some(about.clamp(self.0.min()?, self.0.max()?))
+    }
+
+    fn read(&self) -> Map<String, Value> {
+        let count = self.0.count();
+        let average = self.0.sum().zip(self.0.min().zip(self.0.max()));
+        let average = average.map(|(sum, (low, high))| (sum / count as f64).clamp(low, high));
+        let mut fields = Map::new();
+        fields.insert("count".into(), Value::from(count));
+        fields.insert("avg".into(), number_or_null(average, COMPUTED));
+        fields.insert("max".into(), number_or_null(self.0.max(), EXACT));
+        for (name, quantile) in PERCENTILES {
+            let value = self.percentile(quantile).map_or(Value::Null, |value| match self.0.max() {
+                Some(max) if value >= max => number(max, EXACT),
+                _ => number(value, DIGITS),
+            });
+            fields.insert(name.into(), value);
+        }
+        fields
+    }
+}
+
+impl Timing {
+    /// Longest text of [`Timing::read`], besides its numbers, and how many of these it has.
+    pub(super) const LENGTH: (usize, usize) = (130, 12);
+
+    pub(super) fn add(&mut self, value: f64, moment: Moment) {
+        self.window.add(moment.second(), |durations| durations.add(value));
+        self.today.add(value);
+    }
+
+    pub(super) fn read(&self, moment: Moment) -> Value {
+        let mut window = Durations::default();
+        self.window.at(moment.second()).for_each(|(_, durations)| window.merge(durations));
+        let mut fields = window.read();
+        fields.insert("type".into(), json!("timing"));
+        fields.insert("today".into(), Value::Object(self.today.read()));
+        Value::Object(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rank that [`Durations::percentile`] promises.
+    fn exact(values: &mut [f64], quantile: f64) -> f64 {
+        values.sort_by(f64::total_cmp);
+        values[(quantile * (values.len() as f64 - 1.0)) as usize]
+    }
+
+    fn check(values: &mut [f64], read: &Map<String, Value>) {
+        assert_eq!(read["count"], values.len());
+        assert_eq!(read["max"].as_f64().unwrap(), values.iter().copied().fold(0.0, f64::max));
+        for (name, quantile) in PERCENTILES {
+            let (exact, found) = (exact(values, quantile), read[name].as_f64().unwrap());
+            assert!((found - exact).abs() <= exact * 0.01 + MIN_VALUE, "{name}: {found} for {exact}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn percentiles_are_within_one_percent(exponents in proptest::collection::vec(-9.0f64..7.0, 1..400), parts in 1usize..12) {
+            let mut values: Vec<f64> = exponents.iter().map(|exponent| 10f64.powf(*exponent)).collect();
+            let (mut whole, mut merged) = (Durations::default(), Durations::default());
+            for chunk in values.chunks(values.len().div_ceil(parts)) {
+                let mut part = Durations::default();
+                chunk.iter().for_each(|value| part.add(*value));
+                merged.merge(&part);
+                chunk.iter().for_each(|value| whole.add(*value));
+            }
+            for (name, _) in PERCENTILES {
+                prop_assert_eq!(&merged.read()[name], &whole.read()[name]);
+            }
+            check(&mut values, &merged.read());
+        }
+
+        #[test]
+        fn any_durations_are_taken_and_take_no_more_room(
+            exponents in proptest::collection::vec(prop_oneof![-320.0f64..21.0, Just(21.0), Just(-9.0), Just(f64::NEG_INFINITY)], 1..600),
+            parts in 1usize..12,
+        ) {
+            let values: Vec<f64> = exponents.iter().map(|exponent| 10f64.powf(*exponent)).collect();
+            let mut merged = Durations::default();
+            for chunk in values.chunks(values.len().div_ceil(parts)) {
+                let mut part = Durations::default();
+                chunk.iter().for_each(|value| part.add(*value));
+                merged.merge(&part);
+                prop_assert!(part.0.length() <= MAX_BINS as usize);
+            }
+            prop_assert!(merged.0.length() <= MAX_BINS as usize);
+            let read = merged.read();
+            prop_assert_eq!(&read["count"], &json!(values.len()));
+            prop_assert!(PERCENTILES.iter().all(|(name, _)| read[*name].as_f64().unwrap() <= read["max"].as_f64().unwrap()));
+        }
+    }
+}

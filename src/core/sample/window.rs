@@ -1,0 +1,110 @@
+//! The last ten seconds, second by second.
+
+use std::{collections::VecDeque, time::Duration};
+
+use jiff::civil::Date;
+
+/// How far back the window reaches, in seconds.
+pub(super) const WINDOW_SECONDS: u64 = 10;
+
+/// A moment as series see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic, since the aggregator began: for the window.
+    pub elapsed: Duration,
+    /// The day of the configured zone: for `today`.
+    pub day: Date,
+}
+
+impl Moment {
+    /// The running second.
+    pub fn second(self) -> u64 {
+        self.elapsed.as_secs()
+    }
+
+    /// How many tenths of the running second are over.
+    pub fn tenths(self) -> u32 {
+        self.elapsed.subsec_millis() / 100
+    }
+}
+
+/// What was gathered in the running second and in the ten before it, each by itself. Seconds in which nothing came
+/// take no memory.
+///
+/// So a sample counts for at least ten seconds and for less than eleven, and at a full second it is exactly the last ten
+/// seconds that count.
+#[derive(Clone, Debug)]
+pub(super) struct Window<T> {
+    /// The second and what came in it, oldest first.
+    seconds: VecDeque<(u64, T)>,
+}
+
+impl<T> Default for Window<T> {
+    fn default() -> Self {
+        Self { seconds: VecDeque::new() }
+    }
+}
+
+impl<T: Default> Window<T> {
+    /// Changes what is gathered in `second`, which does not go back.
+    pub(super) fn add(&mut self, second: u64, change: impl FnOnce(&mut T)) {
+        if self.seconds.back().is_none_or(|(last, _)| *last < second) {
+            self.forget(second);
+            self.seconds.push_back((second, T::default()));
+        }
+        if let Some((_, gathered)) = self.seconds.back_mut() {
+            change(gathered);
+        }
+    }
+
+    /// Drops what is too old at `second`.
+    pub(super) fn forget(&mut self, second: u64) {
+        while self.seconds.front().is_some_and(|(oldest, _)| oldest + WINDOW_SECONDS < second) {
+            self.seconds.pop_front();
+        }
+        if self.seconds.is_empty() {
+            self.seconds = VecDeque::new();
+        }
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seconds.is_empty()
+    }
+
+    /// What counts at `second`, oldest first, each with its age in seconds.
+    pub(super) fn at(&self, second: u64) -> impl Iterator<Item = (u64, &T)> {
+        let aged = self.seconds.iter().map(move |(of, gathered)| (second.saturating_sub(*of), gathered));
+        aged.filter(|(age, _)| *age <= WINDOW_SECONDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_list_of_all_samples_says(steps in proptest::collection::vec((0u64..4_000, 0u32..100), 1..200)) {
+            let mut window = Window::<Vec<u32>>::default();
+            let (mut all, mut now) = (Vec::new(), 0);
+            for (wait_ms, value) in steps {
+                now += wait_ms;
+                let second = now / 1_000;
+                window.add(second, |gathered| gathered.push(value));
+                all.push((second, value));
+                let expected: Vec<_> = all.iter().filter(|(of, _)| of + 10 >= second).map(|(_, value)| *value).collect();
+                let found: Vec<_> = window.at(second).flat_map(|(_, gathered)| gathered.clone()).collect();
+                prop_assert_eq!(found, expected);
+                prop_assert!(window.seconds.len() <= 11);
+            }
+            let last = now / 1_000;
+            window.forget(last + 10);
+            prop_assert!(!window.is_empty());
+            window.forget(last + 11);
+            prop_assert!(window.is_empty());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Who may open one more stream: limits per server, per address, per user, and of handshakes per second.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use parking_lot::Mutex;
+
+use super::client::counted;
+use crate::{auth::TenantName, counters::Limit};
+
+/// How many streams and held polls there may be. 0 means no limit.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionConfig {
+    /// In all. Default 0: what the descriptor limit allows.
+    pub max_connections: usize,
+    /// From one address. Default 1,000.
+    pub max_connections_per_address: usize,
+    /// Of one user with a token. Default 50.
+    pub max_connections_per_user: usize,
+    /// New streams from one address. Default 50; as many may come at once.
+    pub handshakes_per_second_per_address: u32,
+}
+
+/// Forgets addresses after this many handshakes, so that the table follows those that come.
+const SWEEP: u64 = 4_096;
+
+/// Counts the streams of this server. Shared by all workers.
+pub struct Admission {
+    config: AdmissionConfig,
+    handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    seen: AtomicU64,
+    by_address: Arc<Table<IpAddr>>,
+    by_user: Arc<Table<(TenantName, Arc<str>)>>,
+}
+
+struct Table<K>(Mutex<HashMap<K, usize>>);
+
+/// A place of an address or a user, given back when it is dropped.
+pub struct Place<K: Hash + Eq> {
+    key: Option<K>,
+    table: Arc<Table<K>>,
+}
+
+/// The place that a stream of one address holds.
+pub type AddressPlace = Place<IpAddr>;
+/// The place that a stream of one user holds.
+pub type UserPlace = Place<(TenantName, Arc<str>)>;
+
+/// A limit that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Which.
+    pub limit: Limit,
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+impl Admission {
+    /// Nobody is there yet.
+    pub fn new(config: AdmissionConfig) -> Self {
+        let quota = NonZeroU32::new(config.handshakes_per_second_per_address).map(Quota::per_second);
+        Self {
+            config,
+            handshakes: quota.map(RateLimiter::keyed),
+            seen: AtomicU64::new(0),
+            by_address: Arc::new(Table(Mutex::default())),
+            by_user: Arc::new(Table(Mutex::default())),
+        }
+    }
+
+    /// Somebody knocks; `open` streams are there already. Costs less than looking at a token, so it comes first.
+    ///
+    /// # Errors
+    /// The limit of handshakes, or of connections.
+    pub fn knock(&self, address: Option<IpAddr>, open: i64) -> Result<(), Reached> {
+        if let (Some(limiter), Some(address)) = (&self.handshakes, address) {
+            if self.seen.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+                limiter.retain_recent();
+                limiter.shrink_to_fit();
+            }
+            limiter.check_key(&counted(address)).map_err(|until| Reached {
+                limit: Limit::Handshakes,
+                retry_after: until.wait_time_from(governor::clock::DefaultClock::default().now()),
+            })?;
+        }
+        let most = self.config.max_connections;
+        if most > 0 && open >= most as i64 {
+            return Err(Reached { limit: Limit::Connections, retry_after: crate::shutdown::reconnect_after() });
+        }
+        Ok(())
+    }
+
+    /// Takes a place for a stream from `address`.
+    ///
+    /// # Errors
+    /// The address has as many as it may.
+    pub fn enter(&self, address: Option<IpAddr>) -> Result<AddressPlace, Reached> {
+        let most = self.config.max_connections_per_address;
+        let taken = Place::take(&self.by_address, address.map(counted), most);
+        taken.ok_or_else(|| Reached {
+            limit: Limit::ConnectionsPerAddress,
+            retry_after: crate::shutdown::reconnect_after(),
+        })
+    }
+
+    /// Takes a place for a stream of a user.
+    ///
+    /// # Errors
+    /// The user has as many as it may.
+    pub fn enter_as(&self, tenant: &TenantName, user: &Arc<str>) -> Result<UserPlace, Reached> {
+        let key = Some((tenant.clone(), Arc::clone(user)));
+        Place::take(&self.by_user, key, self.config.max_connections_per_user).ok_or_else(|| Reached {
+            limit: Limit::ConnectionsPerUser,
+            retry_after: crate::shutdown::reconnect_after(),
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone> Place<K> {
+    fn take(table: &Arc<Table<K>>, key: Option<K>, most: usize) -> Option<Self> {
+        let key = key.filter(|_| most > 0);
+        if let Some(key) = &key {
+            let mut counts = table.0.lock();
+            match counts.get_mut(key) {
+                Some(count) if *count >= most => return None,
+                Some(count) => *count += 1,
+                None => drop(counts.insert(key.clone(), 1)),
+            }
+        }
+        Some(Self { key, table: Arc::clone(table) })
+    }
+}
+
+impl<K: Hash + Eq> Drop for Place<K> {
+    fn drop(&mut self) {
+        let Some(key) = &self.key else { return };
+        let mut counts = self.table.0.lock();
+        if let Some(count) = counts.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(per_address: usize, per_user: usize, handshakes: u32) -> Admission {
+        Admission::new(AdmissionConfig {
+            max_connections: 5,
+            max_connections_per_address: per_address,
+            max_connections_per_user: per_user,
+            handshakes_per_second_per_address: handshakes,
+        })
+    }
+
+    #[test]
+    fn an_address_has_its_places_and_gets_them_back() {
+        let admission = admission(2, 0, 0);
+        let one = Some("192.0.2.1".parse().unwrap());
+        let first = admission.enter(one).ok().unwrap();
+        let second = admission.enter(one).ok().unwrap();
+        assert_eq!(admission.enter(one).err().map(|reached| reached.limit), Some(Limit::ConnectionsPerAddress));
+        assert!(admission.enter(Some("192.0.2.2".parse().unwrap())).is_ok(), "another one has its own");
+        drop(first);
+        assert!(admission.enter(one).is_ok());
+        assert!((0..10).all(|_| admission.enter(None).is_ok()), "who has no address is not counted by it");
+        drop(second);
+        assert!(admission.by_address.0.lock().is_empty(), "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn a_user_is_counted_within_its_tenant() {
+        let admission = admission(0, 1, 0);
+        let user: Arc<str> = "ada".into();
+        let (acme, other) = (TenantName::parse("acme").unwrap(), TenantName::parse("other").unwrap());
+        let _one = admission.enter_as(&acme, &user).ok().unwrap();
+        assert!(admission.enter_as(&acme, &user).is_err());
+        assert!(admission.enter_as(&other, &user).is_ok());
+    }
+
+    #[test]
+    fn handshakes_are_bounded_by_address_and_in_all() {
+        let admission = admission(0, 0, 3);
+        let one = Some("192.0.2.1".parse().unwrap());
+        assert!((0..3).all(|_| admission.knock(one, 0).is_ok()));
+        let reached = admission.knock(one, 0).unwrap_err();
+        assert!(reached.limit == Limit::Handshakes && reached.retry_after <= Duration::from_secs(1), "{reached:?}");
+        assert!(admission.knock(Some("192.0.2.9".parse().unwrap()), 4).is_ok());
+        assert_eq!(admission.knock(None, 5).unwrap_err().limit, Limit::Connections);
+    }
+}

@@ -1,0 +1,166 @@
+//! Where a client is: its address, through the proxies that are trusted and no others.
+//!
+//! Each trusted proxy adds the address it was asked from at the end of the list; what stands before the last address
+//! that is no trusted proxy was written by the client itself and means nothing (RFC 7239, section 8.1).
+
+use std::net::IpAddr;
+
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderName},
+};
+use ipnet::IpNet;
+
+/// Which header a trusted proxy writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`, and `Forwarded` where there is none. A proxy that writes `Forwarded` has to drop the other one,
+    /// or be named by [`ForwardedBy::Forwarded`]: clients can send both.
+    #[default]
+    Either,
+    /// `X-Forwarded-For` only.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239) only.
+    Forwarded,
+}
+
+/// Whom to believe about the address of a client.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyConfig {
+    /// Networks of proxies in front of this server. Default none.
+    pub trusted: Vec<IpNet>,
+    /// Whether whoever comes through a Unix socket is one.
+    pub trust_unix: bool,
+    /// Which header they write.
+    pub header: ForwardedBy,
+}
+
+/// The address of the client; `None` for a Unix socket whose peer is not trusted or says nothing.
+pub fn address(config: &ProxyConfig, request: &HttpRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let trusted = |address: &IpAddr| config.trusted.iter().any(|network| network.contains(address));
+    if !peer.as_ref().map_or(config.trust_unix, trusted) {
+        return peer;
+    }
+    // From the last to the first: the first that is not one of ours is the client. What can't be read ends the search.
+    let mut nearest = peer;
+    for hop in hops(config.header, request).into_iter().rev() {
+        let Some(hop) = hop else { break };
+        nearest = Some(hop);
+        if !trusted(&hop) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// What an address is counted by: an IPv6 client has a whole network of 64 bits to choose from.
+pub fn counted(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
+/// The addresses that the proxies wrote, in their order; `None` for one that is no address (`unknown`, `_hidden`).
+fn hops(by: ForwardedBy, request: &HttpRequest) -> Vec<Option<IpAddr>> {
+    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let list = |name: HeaderName| -> Vec<String> {
+        let fields = request.headers().get_all(name).filter_map(|field| field.to_str().ok());
+        fields.flat_map(|field| field.split(',')).map(|part| part.trim().to_owned()).collect()
+    };
+    let plain = if by == ForwardedBy::Forwarded { Vec::new() } else { list(X_FORWARDED_FOR) };
+    if !plain.is_empty() || by == ForwardedBy::XForwardedFor {
+        return plain.iter().map(|text| node(text)).collect();
+    }
+    let of = |element: &String| {
+        let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+        let (_, value) = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+        node(value.trim().trim_matches('"'))
+    };
+    list(header::FORWARDED).iter().map(of).collect()
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+fn node(text: &str) -> Option<IpAddr> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None if text.matches(':').count() == 1 => text.split_once(':')?.0,
+        None => text,
+    };
+    bare.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn seen(trusted: &[&str], header: ForwardedBy, peer: &str, headers: &[(&str, &str)]) -> String {
+        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let config = ProxyConfig { trusted, trust_unix: false, header };
+        let mut request = TestRequest::default().peer_addr(format!("{peer}:1000").parse().unwrap());
+        for (name, value) in headers {
+            request = request.append_header((*name, *value));
+        }
+        address(&config, &request.to_http_request()).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_forged_forwarded_header_of_a_stranger_is_ignored() {
+        let forged = [("X-Forwarded-For", "10.0.0.9"), ("Forwarded", "for=10.0.0.9")];
+        assert_eq!(seen(&[], ForwardedBy::Either, "203.0.113.7", &forged), "203.0.113.7");
+        assert_eq!(seen(&["127.0.0.0/8"], ForwardedBy::Either, "203.0.113.7", &forged), "203.0.113.7");
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_proxy_of_ours_is_the_client() {
+        let ours = ["127.0.0.0/8", "10.0.0.0/8"];
+        for (header, expected) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+            ("198.51.100.1, 203.0.113.7, 10.1.1.1", "203.0.113.7"),
+            ("198.51.100.1, unknown, 10.1.1.1", "10.1.1.1"),
+            ("203.0.113.7:4711", "203.0.113.7"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+            ("nonsense", "127.0.0.1"),
+            ("", "127.0.0.1"),
+        ] {
+            assert_eq!(
+                seen(&ours, ForwardedBy::Either, "127.0.0.1", &[("X-Forwarded-For", header)]),
+                expected,
+                "{header}"
+            );
+        }
+        let split = [("X-Forwarded-For", "198.51.100.1"), ("X-Forwarded-For", "203.0.113.7")];
+        assert_eq!(seen(&ours, ForwardedBy::Either, "127.0.0.1", &split), "203.0.113.7");
+    }
+
+    #[test]
+    fn the_standard_header_is_read_and_does_not_beat_the_other_one() {
+        let ours = ["127.0.0.0/8"];
+        for (header, expected) in [
+            ("for=203.0.113.7", "203.0.113.7"),
+            ("For=\"[2001:db8::1]:47\";proto=https;by=10.0.0.1", "2001:db8::1"),
+            ("for=198.51.100.1, for=203.0.113.7;host=a", "203.0.113.7"),
+            ("for=_hidden", "127.0.0.1"),
+            ("proto=http", "127.0.0.1"),
+        ] {
+            assert_eq!(seen(&ours, ForwardedBy::Either, "127.0.0.1", &[("Forwarded", header)]), expected, "{header}");
+        }
+        let both = [("Forwarded", "for=198.51.100.1"), ("X-Forwarded-For", "203.0.113.7")];
+        assert_eq!(seen(&ours, ForwardedBy::Either, "127.0.0.1", &both), "203.0.113.7");
+        assert_eq!(seen(&ours, ForwardedBy::Forwarded, "127.0.0.1", &both), "198.51.100.1");
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one() {
+        let of = |text: &str| counted(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

@@ -1,0 +1,39 @@
+//! `GET /api/me`: who the server takes you for. `POST /api/tickets`: a token that may stand in a URL.
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::json;
+
+use super::{access, problem::Problem, state::State};
+use crate::{auth, core::clock::rfc3339, counters::Limit};
+
+/// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt}`.
+pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    let identity = access::identify(&state, &request).await?.identity;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "private, no-cache")).json(json!({
+        "user": &*identity.user,
+        "tenant": identity.tenant.as_str(),
+        "permissions": identity.permissions.names().collect::<Vec<_>>(),
+        "capabilities": auth::capabilities(&identity),
+        "anonymous": identity.is_anonymous(),
+        "expiresAt": identity.expires_at.map(rfc3339),
+    })))
+}
+
+/// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as whoever asked for it (`?ticket=`).
+///
+/// A token in a URL ends in logs and histories; a ticket there is worth nothing a moment later.
+pub async fn ticket(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    access::check_origin(&state, &request)?;
+    let identity = access::identify(&state, &request).await?.identity;
+    let ticket = state.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
+        state.counters.limit(Limit::Tickets).inc();
+        Problem::too_many(error.to_string(), auth::TICKET_LIFETIME)
+    })?;
+    Ok(HttpResponse::Created()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({"ticket": ticket, "expiresIn": auth::TICKET_LIFETIME.as_secs()})))
+}

@@ -1,0 +1,175 @@
+//! Tenants: each owner of data has a log, a writer, orders and users of its own, and nothing crosses.
+//!
+//! A tenant begins when somebody with a token of it comes for the first time. Whoever holds a [`Tenant`] can reach the
+//! data of this one alone, so code that is given a tenant can't ask for another's.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::tz::TimeZone;
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::{
+    auth::TenantName,
+    core::{
+        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
+        clock::Clock,
+        log::{Log, LogConfig},
+    },
+    counters::Counters,
+    dashboards::{DashboardService, DashboardStore},
+    orders::{OrderService, OrderStore},
+    presence::Presence,
+    sources::{self, Sources, host::HostReading, own_http::OwnHttp},
+};
+
+/// Everything that belongs to one tenant.
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// Its log.
+    pub log: Arc<Log>,
+    /// The writer of the log.
+    pub aggregator: AggregatorHandle,
+    /// Its orders.
+    pub orders: OrderService,
+    /// Its boards.
+    pub dashboards: DashboardService,
+    /// Its users.
+    pub presence: Presence,
+    /// Its HTTP traffic.
+    pub own_http: Arc<OwnHttp>,
+}
+
+/// What every tenant is made from.
+pub struct Blueprint {
+    /// How far back events are kept, for each.
+    pub log: LogConfig,
+    /// Limits of each one's data.
+    pub aggregator: AggregatorConfig,
+    /// Where orders are kept.
+    pub orders: Arc<dyn OrderStore>,
+    /// Where boards are kept.
+    pub dashboards: Arc<dyn DashboardStore>,
+    /// Wall-clock time.
+    pub clock: Clock,
+    /// Where midnight is.
+    pub zone: TimeZone,
+    /// Of revenue.
+    pub currency: String,
+    /// The server's own numbers.
+    pub counters: Arc<Counters>,
+    /// This host, measured; `None` until it was.
+    pub host: watch::Receiver<Option<HostReading>>,
+    /// Where writers and sources run.
+    pub runtime: Handle,
+    /// Most tenants; 0 means no limit.
+    pub max_tenants: usize,
+}
+
+/// All tenants of this server. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenants {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    known: RwLock<HashMap<TenantName, Arc<Tenant>>>,
+    blueprint: Blueprint,
+}
+
+/// The server has as many tenants as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this server has {0} tenants, which is the limit")]
+pub struct TooManyTenants(pub usize);
+
+impl Tenants {
+    /// No tenants yet.
+    pub fn new(blueprint: Blueprint) -> Self {
+        Self { inner: Arc::new(Inner { known: RwLock::default(), blueprint }) }
+    }
+
+    /// The tenant of that name, begun if nobody was here before.
+    ///
+    /// # Errors
+    /// [`TooManyTenants`].
+    pub fn open(&self, name: &TenantName) -> Result<Arc<Tenant>, TooManyTenants> {
+        if let Some(known) = self.inner.known.read().get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let mut known = self.inner.known.write();
+        if let Some(known) = known.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let most = self.inner.blueprint.max_tenants;
+        if most > 0 && known.len() >= most {
+            return Err(TooManyTenants(most));
+        }
+        let tenant = Arc::new(self.inner.blueprint.begin(name.clone()));
+        known.insert(name.clone(), Arc::clone(&tenant));
+        Ok(tenant)
+    }
+
+    /// Every tenant there is.
+    pub fn all(&self) -> Vec<Arc<Tenant>> {
+        self.inner.known.read().values().cloned().collect()
+    }
+
+    /// Whether the thread of the writers takes its turn.
+    pub async fn respond(&self) -> bool {
+        self.inner.blueprint.runtime.spawn(async {}).await.is_ok()
+    }
+
+    /// Publishes an event of the channel `system` to every tenant.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the server is going away.
+    pub async fn announce(&self, event: &str, details: &Value) -> Result<(), Stopped> {
+        for tenant in self.all() {
+            sources::announce(&tenant.aggregator, event, details.clone()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Blueprint {
+    fn begin(&self, name: TenantName) -> Tenant {
+        let (writer, log) = Log::create(self.log);
+        let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
+        let orders = OrderService::new(
+            name.as_str(),
+            Arc::clone(&self.orders),
+            handle.clone(),
+            self.clock.clone(),
+            self.zone.clone(),
+            self.currency.clone(),
+        );
+        let dashboards =
+            DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), handle.clone(), self.clock.clone());
+        let tenant = Tenant {
+            name,
+            log,
+            aggregator: handle.clone(),
+            orders: orders.clone(),
+            dashboards: dashboards.clone(),
+            presence: Presence::default(),
+            own_http: Arc::default(),
+        };
+        let sources = Sources {
+            aggregator: handle,
+            own_http: Arc::clone(&tenant.own_http),
+            presence: tenant.presence.clone(),
+            host: self.host.clone(),
+            clock: self.clock.clone(),
+            zone: self.zone.clone(),
+        };
+        // They end with the runtime, whose owner waits for it.
+        self.runtime.spawn(aggregator.run());
+        self.runtime.spawn(sources.run());
+        self.runtime.spawn(orders.run());
+        self.runtime.spawn(dashboards.run());
+        tracing::info!(tenant = %tenant.name, "begun");
+        tenant
+    }
+}

@@ -1,0 +1,125 @@
+//! Tenants: nothing crosses.
+
+use serde_json::json;
+
+use crate::helpers::{Visitor, spawn_app_with_tokens, token, until};
+
+fn of(app: &Visitor, tenant: &str) -> Visitor {
+    app.with(token("ada", tenant, &["admin"]))
+}
+
+#[tokio::test]
+async fn another_tenants_channel() {
+    let app = spawn_app_with_tokens(|_| {});
+    let (acme, other) = (of(&app, "acme"), of(&app, "other"));
+    let mut socket = other.websocket().await;
+    socket.subscribe(&["metrics.checkout", "metrics.*", "deploys"]).await;
+    let mut stream = other.events("?channels=metrics.checkout,deploys").await;
+    acme.push_value("metrics.checkout", json!({"of": "acme"})).await;
+    acme.push_event("deploys", 1).await;
+    assert_eq!(other.get("/api/metrics/metrics.checkout").await.status(), 404);
+    assert!(!other.get("/api/metrics").await.text().await.unwrap().contains("acme"));
+    assert!(!other.get("/api/channels").await.text().await.unwrap().contains("checkout"));
+    // Its own come, and nothing of the other came before.
+    other.push_value("metrics.checkout", json!({"of": "other"})).await;
+    other.push_event("deploys", 2).await;
+    loop {
+        let message = socket.next().await;
+        assert!(!message.to_string().contains("acme"), "{message}");
+        if message["type"] == "event" {
+            assert_eq!(message["data"]["n"], 2);
+            break;
+        }
+    }
+    loop {
+        let event = stream.next().await.unwrap();
+        assert!(!event.text.contains("acme"), "{event:?}");
+        if event.name == "happened" {
+            assert_eq!(event.data()["data"]["n"], 2);
+            break;
+        }
+    }
+    assert_eq!(acme.get_json("/api/metrics/metrics.checkout").await["data"], json!({"of": "acme"}));
+}
+
+#[tokio::test]
+async fn another_tenants_cursor() {
+    let app = spawn_app_with_tokens(|_| {});
+    let (acme, other) = (of(&app, "acme"), of(&app, "other"));
+    let cursor = acme.push_event("deploys", 1).await;
+    acme.push_event("deploys", 2).await;
+    other.push_event("deploys", 10).await;
+    let mut socket = other.websocket().await;
+    let message = json!({"type": "subscribe", "channels": ["deploys"], "since": cursor});
+    let answer = socket.ask(message, "subscribed").await;
+    assert_eq!((&answer["resume"], &answer["reason"]), (&json!("reset"), &json!("epoch_changed")));
+    assert_eq!(socket.next_of("event").await["data"]["n"], 10);
+    let polled = other.get_json(&format!("/api/metrics?channels=deploys&since={cursor}")).await;
+    assert_eq!((&polled["gap"], &polled["events"][0]["data"]["n"]), (&json!(true), &json!(10)));
+    assert_eq!(polled["events"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn another_tenants_order() {
+    let app = spawn_app_with_tokens(|_| {});
+    let (acme, other) = (of(&app, "acme"), of(&app, "other"));
+    let order = acme.post("/api/orders", r#"{"items":1,"total":9.5,"customerName":"Ada"}"#).await;
+    let order: serde_json::Value = order.json().await.unwrap();
+    let path = format!("/api/orders/{}", order["orderId"].as_str().unwrap());
+    assert_eq!(acme.get(&path).await.status(), 200);
+    assert_eq!(other.get(&path).await.status(), 404);
+    let change = other.request(reqwest::Method::PATCH, &path).body(r#"{"status":"CANCELLED"}"#).send().await.unwrap();
+    assert_eq!(change.status(), 404);
+    assert_eq!(other.get_json("/api/orders").await["orders"], json!([]));
+    let mut socket = other.websocket().await;
+    for action in ["get_order_details", "mark_order_priority"] {
+        let mut params = json!({"orderId": order["orderId"]});
+        if action == "mark_order_priority" {
+            params["priority"] = "high".into();
+        }
+        let request = json!({"type": "request", "requestId": 1, "action": action, "params": params});
+        assert_eq!(socket.ask(request, "error").await["code"], "RESOURCE_NOT_FOUND", "{action}");
+    }
+    until("the numbers", || async {
+        let value = acme.get_json("/api/metrics/metrics.orders").await;
+        (value["data"]["ordersToday"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(other.get_json("/api/metrics/metrics.orders").await["data"]["ordersToday"], 0);
+}
+
+#[tokio::test]
+async fn counts_are_of_the_tenant() {
+    let app = spawn_app_with_tokens(|_| {});
+    let (acme, other) = (of(&app, "acme"), of(&app, "other"));
+    let mut open = Vec::new();
+    for user in ["a", "b", "c"] {
+        open.push(app.with(token(user, "acme", &["admin"])).websocket().await);
+    }
+    let online = |visitor: Visitor, expected: u64| async move {
+        until("the users", || async {
+            let value = visitor.get("/api/metrics/metrics.users_online").await;
+            if value.status() != 200 {
+                return None;
+            }
+            let value: serde_json::Value = value.json().await.unwrap();
+            (value["data"]["currentUsers"] == expected).then_some(())
+        })
+        .await;
+    };
+    // Whoever asks is one of them.
+    online(acme.clone(), 4).await;
+    online(other.clone(), 1).await;
+}
+
+#[tokio::test]
+async fn the_number_of_tenants_is_bounded_and_the_others_go_on() {
+    let app = spawn_app_with_tokens(|config| config.limits.max_tenants = 2);
+    let (one, two) = (of(&app, "one"), of(&app, "two"));
+    assert_eq!(one.get("/api/metrics").await.status(), 200);
+    assert_eq!(two.get("/api/metrics").await.status(), 200);
+    let third = of(&app, "three").get("/api/metrics").await;
+    assert_eq!((third.status().as_u16(), third.headers().contains_key("retry-after")), (429, true));
+    assert_eq!(one.get("/api/metrics").await.status(), 200);
+    assert_eq!(one.limit("max_tenants").await, 1.0);
+}
