@@ -44,6 +44,10 @@ pub const SETTINGS: &[Setting] = &[
         "allow_anonymous",
         "Allow listening beyond this machine while `auth.mode` is `none`: everybody may read and write. Flag `--allow-anonymous`.",
     ),
+    s(
+        "data_dir",
+        "Directory of the database of orders and dashboards, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
+    ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
     s("workers", "Threads that serve connections; 0 means one per core. Flag `--workers`."),
@@ -155,7 +159,11 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_there() {
-        let mut config = Config { public_url: Some("https://live.example".into()), ..Config::default() };
+        let mut config = Config {
+            public_url: Some("https://live.example".into()),
+            data_dir: Some("/var/lib/tricast".into()),
+            ..Config::default()
+        };
         config.auth.secret = "x".into();
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]

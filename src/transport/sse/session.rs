@@ -96,7 +96,8 @@ impl Session {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
-            return Poll::Ready(None);
+            let last = std::mem::take(&mut self.out);
+            return Poll::Ready((!last.is_empty()).then(|| last.into()));
         }
         self.reader.set_waker(cx.waker());
         while let Poll::Ready(letter) = self.session.mailbox.poll(cx.waker()) {
