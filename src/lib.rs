@@ -10,15 +10,16 @@
 //! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
 //! | [`auth`] | who asks, and what they may do |
 //! | [`orders`] | the business side: orders and the numbers made of them |
+//! | [`dashboards`] | boards of tiles |
+//! | [`store`] | where orders and dashboards are kept |
 //! | [`tenants`] | the owners of data, each with a log and orders of its own |
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth} -> orders -> tenants -> http -> transport
-//! ->
-//! config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards} -> store ->
+//! tenants -> http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
 
 pub mod app;
 pub mod auth;
@@ -26,12 +27,14 @@ pub mod cli;
 pub mod config;
 pub mod core;
 pub mod counters;
+pub mod dashboards;
 pub mod http;
 pub mod orders;
 pub mod presence;
 pub mod protocol;
 pub mod shutdown;
 pub mod sources;
+pub mod store;
 pub mod telemetry;
 pub mod tenants;
 pub mod transport;

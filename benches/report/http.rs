@@ -37,6 +37,12 @@ impl Connection {
         self.answer()
     }
 
+    /// Posts JSON to `path`.
+    pub(crate) fn post(&mut self, path: &str, json: &str) -> io::Result<Answer> {
+        self.stream.write_all(post(self.address, path, json).as_bytes())?;
+        self.answer()
+    }
+
     fn answer(&mut self) -> io::Result<Answer> {
         let (head, mut body) = read_head(&mut self.stream)?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);

@@ -9,6 +9,7 @@
 //! | `latency` | how long a poll takes on a worker that is fanning out | the same poll while nothing is published |
 //! | `drain` | from SIGTERM until the last client sees the end | the bare loop, killed |
 //! | `start` | from the start to the first answer; size of the program | the bare loop's start |
+//! | `orders` | CPU time of an order, and the start, with 1,000,000 orders in the store | the same with none |
 //!
 //! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short, `PROGRAM=/path/to/tricast`
 //! measures another build instead of the one that cargo has just made.
@@ -40,6 +41,7 @@ mod floor;
 mod http;
 mod idle;
 mod latency;
+mod orders;
 mod polls;
 mod process;
 mod settings;
@@ -55,7 +57,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
 
-const FIGURES: [(&str, Figure); 8] = [
+const FIGURES: [(&str, Figure); 9] = [
     ("websocket", fanout::websocket),
     ("sse", fanout::sse),
     ("idle", idle::measure),
@@ -64,6 +66,7 @@ const FIGURES: [(&str, Figure); 8] = [
     ("latency", latency::measure),
     ("drain", drain::measure),
     ("start", start::measure),
+    ("orders", orders::measure),
 ];
 
 fn main() -> ExitCode {

@@ -32,8 +32,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `tricast` with one worker and its defaults.
     pub(crate) fn tricast(settings: &Settings) -> Outcome<Self> {
+        Self::tricast_with(settings, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn tricast_with(settings: &Settings, arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(&settings.program);
-        command.args(["--workers", "1", "--listen", "127.0.0.1:0"]);
+        command.args(["--workers", "1", "--listen", "127.0.0.1:0"]).args(arguments);
         // A build may know limits per address; here all clients come from one.
         let reference = Command::new(&settings.program).args(["print-config", "--reference"]).output()?;
         let reference = String::from_utf8_lossy(&reference.stdout).into_owned();

@@ -38,6 +38,7 @@ use crate::{
     },
     shutdown::{Shutdown, random},
     sources,
+    store::sqlite::{OpenError, SqliteStore},
     tenants::{Blueprint, Tenants},
 };
 
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The time zone is not known.
     #[error("time_zone: {0}")]
     TimeZone(jiff::Error),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
     /// The keys of tokens can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -76,6 +80,7 @@ pub struct Application {
     shared: Shared,
     addresses: Vec<SocketAddr>,
     writer: Writer,
+    store: SqliteStore,
     drain_timeout: Duration,
     demo: bool,
 }
@@ -88,8 +93,10 @@ impl Application {
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
         let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
+        let store = open_store(config)?;
         let writer = Writer::start().map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
+        let kept = Arc::new(store.clone());
         let tenants = Tenants::new(Blueprint {
             log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
             aggregator: AggregatorConfig {
@@ -99,6 +106,8 @@ impl Application {
                 max_series: config.limits.max_series,
                 zone: zone.clone(),
             },
+            orders: Arc::<SqliteStore>::clone(&kept),
+            dashboards: kept,
             clock: clock.clone(),
             zone,
             currency: config.currency.clone(),
@@ -127,7 +136,7 @@ impl Application {
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
-        Ok(Self { server, shared, addresses, writer, drain_timeout: config.drain_timeout.0, demo: false })
+        Ok(Self { server, shared, addresses, writer, store, drain_timeout: config.drain_timeout.0, demo: false })
     }
 
     /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
@@ -147,7 +156,7 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, drain_timeout, demo } = self;
+        let Self { server, shared, addresses, writer, store, drain_timeout, demo } = self;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
@@ -172,8 +181,25 @@ impl Application {
         };
         drop(shared);
         writer.stop().await;
+        // The last: what anybody above was still writing is written.
+        store.close().await;
         tracing::info!("stopped");
         result
+    }
+}
+
+/// Opens the store that the configuration names.
+fn open_store(config: &Config) -> Result<SqliteStore, OpenError> {
+    match &config.data_dir {
+        Some(directory) => {
+            let store = SqliteStore::open(directory)?;
+            tracing::info!(data_dir = %directory.display(), "orders and dashboards are kept");
+            Ok(store)
+        }
+        None => {
+            tracing::info!("no data_dir: orders and dashboards are in memory and end with the process");
+            SqliteStore::in_memory()
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::routes::{self, Routes};
 use crate::{
     config::Config,
     http::{
-        assets, channels, health, me, metrics_page,
+        assets, channels, dashboards, health, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -15,7 +15,7 @@ use crate::{
         },
         orders, pages, push,
         route::{self, Registered},
-        sessions,
+        sessions, stats,
     },
     transport::{poll, sse, websocket},
 };
@@ -41,6 +41,7 @@ const ALIASES: [(&str, &str, &str); 3] = [
         (name = "Streams", description = "Be told: WebSocket and Server-Sent Events."),
         (name = "Push", description = "Values, events and samples from outside."),
         (name = "Business", description = "Orders, customers and visits, and the numbers made of them."),
+        (name = "Dashboards", description = "Boards of tiles; each change is an event."),
         (name = "Callers", description = "Who asks, and tickets for streams."),
         (name = "Operation", description = "For those who run the server."),
         (name = "Pages", description = "For people."),
@@ -49,7 +50,9 @@ const ALIASES: [(&str, &str, &str); 3] = [
         poll::poll, poll::poll_channel, channels::get,
         websocket::open, sse::open, sessions::post,
         push::post,
-        orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit,
+        orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,
+        dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,
+        dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,
         me::get, me::ticket,
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
         assets::index, pages::basic, assets::docs, assets::get,

@@ -6,12 +6,13 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        assets, channels, health, me, metrics_page,
+        assets, channels, dashboards, health, me, metrics_page,
         openapi::{self, Document, shapes},
         orders, pages,
         problem::Problem,
         push,
         route::{self, get_or_head},
+        stats,
     },
     protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
@@ -82,6 +83,7 @@ impl Routes {
         read("/readyz", || get_or_head().to(health::ready));
         read("/metrics", || get_or_head().to(metrics_page::get));
         read("/api/channels", || get_or_head().to(channels::get));
+        read("/api/stats", || get_or_head().to(stats::get));
         read("/api/me", || get_or_head().to(me::get));
         read("/api/protocol", || get_or_head().to(protocol));
         route::add(services, "/api/openapi.json", "GET, HEAD", |resource| {
@@ -97,6 +99,28 @@ impl Routes {
         });
         route::add(services, "/api/customers", "POST", |resource| resource.route(web::post().to(orders::customer)));
         route::add(services, "/api/visits", "POST", |resource| resource.route(web::post().to(orders::visit)));
+        route::add(services, "/api/dashboards", "GET, HEAD, POST", |resource| {
+            resource.route(get_or_head().to(dashboards::list)).route(web::post().to(dashboards::create))
+        });
+        route::add(services, "/api/dashboards/{id}", "GET, HEAD, PUT, DELETE", |resource| {
+            resource
+                .route(get_or_head().to(dashboards::get))
+                .route(web::put().to(dashboards::replace))
+                .route(web::delete().to(dashboards::delete))
+        });
+        route::add(services, "/api/dashboards/{id}/tiles", "POST", |resource| {
+            resource.route(web::post().to(dashboards::add_tile))
+        });
+        // A tile may be called "order" all the same: what is done to a tile goes by other methods.
+        route::add(services, "/api/dashboards/{id}/tiles/{tile:order}", "PUT, PATCH, DELETE", |resource| {
+            resource
+                .route(web::put().to(dashboards::reorder))
+                .route(web::patch().to(dashboards::change_tile))
+                .route(web::delete().to(dashboards::remove_tile))
+        });
+        route::add(services, "/api/dashboards/{id}/tiles/{tile}", "PATCH, DELETE", |resource| {
+            resource.route(web::patch().to(dashboards::change_tile)).route(web::delete().to(dashboards::remove_tile))
+        });
         services.default_service(web::to(nothing_here));
     }
 }

@@ -13,7 +13,7 @@ use toml::Value;
 
 use crate::{
     auth::Verifier,
-    config::{self, Config, Faults, Flags, LogFormat},
+    config::{self, AuthMode, Config, Faults, Flags, LogFormat},
     core::clock::Clock,
 };
 
@@ -62,6 +62,9 @@ struct ServeFlags {
     /// Where to listen: ADDRESS:PORT or unix:/PATH; can be said several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// Directory of the database [default: none, orders and dashboards end with the process]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
     /// File with settings [default: tricast.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,6 +87,9 @@ impl ServeFlags {
         let mut settings: Vec<(&'static str, Value)> = Vec::new();
         if !self.listen.is_empty() {
             settings.push(("listen", Value::Array(self.listen.iter().cloned().map(Value::String).collect())));
+        }
+        if let Some(directory) = &self.data_dir {
+            settings.push(("data_dir", Value::String(directory.clone())));
         }
         if self.allow_anonymous {
             settings.push(("allow_anonymous", Value::Boolean(true)));
@@ -127,6 +133,10 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(flags) => match flags.load() {
+            Ok(config) if flags.demo && config.auth.mode == AuthMode::Jwt => {
+                complain("--demo: the simulated shop has no token; leave auth.mode at \"none\" for it");
+                ExitCode::from(USAGE)
+            }
             Ok(config) => serve::run(&config, flags.demo),
             Err((faults, _)) => refuse(&faults),
         },

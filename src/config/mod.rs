@@ -33,6 +33,8 @@ pub struct Config {
     pub trusted_proxies: Vec<String>,
     pub forwarded_header: ForwardedHeader,
     pub allow_anonymous: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
     pub time_zone: String,
     pub currency: String,
     pub workers: usize,
@@ -161,6 +163,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::Auto,
             allow_anonymous: false,
+            data_dir: None,
             time_zone: "UTC".into(),
             currency: "EUR".into(),
             workers: 0,

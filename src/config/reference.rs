@@ -44,6 +44,10 @@ pub const SETTINGS: &[Setting] = &[
         "allow_anonymous",
         "Allow listening beyond this machine while `auth.mode` is `none`: everybody may read and write. Flag `--allow-anonymous`.",
     ),
+    s(
+        "data_dir",
+        "Directory of the database of orders and dashboards, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
+    ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
     s("workers", "Threads that serve connections; 0 means one per core. Flag `--workers`."),
@@ -109,8 +113,8 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),
     s(
         "limits.slow_after",
-        "A client that takes longer than this to take what is due is slow, and climbs the ladder: told, slowed down, states \
-         only, closed (4413); 0 means that nobody is slow.",
+        "A client that takes longer than this to take what is due is slow, and climbs the ladder: told; values at most this \
+         often; values at most every five times this, and events wait; closed (4413). 0 means that nobody is slow.",
     ),
     s("limits.slow_step", "Shortest time between two steps of the ladder."),
     s("log.events", "Events kept for clients that resume."),
@@ -155,7 +159,11 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_there() {
-        let mut config = Config { public_url: Some("https://live.example".into()), ..Config::default() };
+        let mut config = Config {
+            public_url: Some("https://live.example".into()),
+            data_dir: Some("/var/lib/tricast".into()),
+            ..Config::default()
+        };
         config.auth.secret = "x".into();
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]

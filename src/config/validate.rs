@@ -48,6 +48,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             );
         }
     }
+    if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+        fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
+    }
     for text in config.trusted_proxies.iter().filter(|text| *text != "unix:") {
         if parse_network(text).is_none() {
             fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));

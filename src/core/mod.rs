@@ -24,3 +24,4 @@ pub mod reading;
 pub mod resume;
 pub mod sample;
 pub mod snapshot;
+pub mod version;

@@ -93,7 +93,8 @@ impl FromStr for Position {
             None => (number(rest)?, number(rest)?),
             Some((offset, state)) => (number(offset)?, number(state)?),
         };
-        if state > offset { Err(CursorError) } else { Ok(Self { epoch, offset, state }) }
+        // A state beyond the offset says no more than the offset does.
+        Ok(Self { epoch, offset, state: state.min(offset) })
     }
 }
 
@@ -130,7 +131,6 @@ mod tests {
             "a:+1",
             "a: 1",
             "a:1.",
-            "a:1.2",
             "a:18446744073709551616",
             "a b:1",
             "a:1:2",
@@ -139,6 +139,7 @@ mod tests {
             assert_eq!(bad.parse::<Position>(), Err(CursorError), "{bad}");
         }
         assert!("no-such-epoch:999999999".parse::<Position>().is_ok());
+        assert_eq!("a:1.2".parse::<Position>(), "a:1".parse());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header};
+use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
 
 use super::{problem::Problem, state::Shared};
 use crate::{counters::Limit, protocol::error::Code};
@@ -56,4 +57,41 @@ pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload)
         let detail = format!("the body took longer than {} s", config.timeout.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
     })
+}
+
+/// Reads the whole body as JSON of that shape.
+///
+/// # Errors
+/// Those of [`read`], and 400 that names the field.
+pub async fn json<T: DeserializeOwned>(
+    shared: &Shared,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, Problem> {
+    parse(&read(shared, request, &mut payload.into_inner()).await?)
+}
+
+/// The same where no body at all is fine.
+///
+/// # Errors
+/// Those of [`json`].
+pub async fn json_or_default<T: DeserializeOwned + Default>(
+    shared: &Shared,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, Problem> {
+    let bytes = read(shared, request, &mut payload.into_inner()).await?;
+    if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { parse(&bytes) }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bad = |place: &str, error: &serde_json::Error| {
+        let place = if place == "." { String::new() } else { format!("{place}: ") };
+        Problem::bad_request(format!("{place}{error}"))
+    };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json);
+    let value = value.map_err(|error| bad(&error.path().to_string(), error.inner()))?;
+    json.end().map_err(|error| bad(".", &error))?;
+    Ok(value)
 }

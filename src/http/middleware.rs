@@ -39,9 +39,18 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken over from a client or proxy.
 const MAX_ID: usize = 64;
 
-/// The methods that any path has. Others never reach a handler: some hang there (CONNECT), none has a meaning.
-const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+/// The methods that any path has, and TRACE, which none has: it is known all the same, and refused with what a path does
+/// have (RFC 9110, section 15.5.6). Others never reach a handler: some hang there (CONNECT), none has a meaning.
+const METHODS: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+];
 
 /// The middleware.
 ///

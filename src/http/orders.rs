@@ -1,21 +1,27 @@
 //! Orders, customers and visits (contract, section 6).
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
-use serde::{Deserialize, de::DeserializeOwned};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{Method, StatusCode, header},
+    web,
+};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     access::{self, Caller},
     body,
-    openapi::{params, shapes},
+    openapi::{business, params},
+    precondition,
     problem::Problem,
     state::State,
 };
 use crate::{
     auth::Permission,
-    orders::{Changes, NewOrder, OrderError, Status},
+    core::clock::rfc3339,
+    orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status},
     protocol::error::Code,
 };
 
@@ -23,9 +29,14 @@ impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
         let detail = error.to_string();
         match error {
-            OrderError::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidMessage, detail),
+            OrderError::Invalid(_) | OrderError::KeyReused => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidMessage, detail)
+            }
             OrderError::NotFound => Self::not_found(detail),
-            OrderError::Full(_) | OrderError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
+            OrderError::Moved => Self::new(StatusCode::PRECONDITION_FAILED, Code::InvalidMessage, detail),
+            OrderError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
+            OrderError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
+            OrderError::Full => Self::unavailable(detail, Duration::from_secs(60)),
         }
     }
 }
@@ -41,26 +52,37 @@ struct ListQuery {
 /// Most orders on a page.
 const MAX_PAGE: usize = 200;
 
-/// `POST /api/orders`: 201 with the order.
+/// Orders on a page that was asked for without `limit`.
+const PAGE: usize = 50;
+
+/// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` is answered as the first time.
 #[utoipa::path(
     post,
     path = "/api/orders",
     tag = "Business",
     operation_id = "createOrder",
     summary = "A new order",
-    request_body = shapes::NewOrder,
+    params(params::Repeatable),
+    request_body = business::NewOrder,
     responses(
-        (status = 201, description = "The order", body = shapes::Order,
-            headers(("Location" = String, description = "Where it is"))),
-        (status = 422, description = "A value is not possible"),
+        (status = 201, description = "The order", body = business::Order, headers(
+            ("Location" = String, description = "Where it is"),
+            ("ETag" = String, description = "For `If-Match`"),
+        )),
+        (status = 422, description = "A value is not possible, or the key was used for another order"),
     )
 )]
 pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = writer(&state, &request).await?;
-    let order = caller.tenant.orders.create(json_body::<NewOrder>(&state, &request, payload).await?).await?;
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let key = idempotency_key(&request)?;
+    let new = body::json::<NewOrder>(&state, &request, payload).await?;
+    let order = caller.tenant.orders.create(new, key).await?;
     let location = format!("/api/orders/{}", order.order_id);
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(order))
+    Ok(HttpResponse::Created()
+        .insert_header((header::LOCATION, location))
+        .insert_header((header::ETAG, precondition::tag(order.version())))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(order))
 }
 
 /// `GET /api/orders`: `{orders, next}`, the newest first.
@@ -72,51 +94,58 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
     summary = "Orders, the newest first",
     params(params::Orders),
     responses(
-        (status = 200, description = "A page of them", body = shapes::OrderPage),
+        (status = 200, description = "A page of them", body = business::OrderPage),
         (status = 422, description = "`after` is no order's id"),
+        (status = 503, description = "The store is not available at the moment"),
     )
 )]
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = reader(&state, &request).await?;
+    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
     let query = web::Query::<ListQuery>::from_query(request.query_string());
     let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let page = caller
-        .tenant
-        .orders
-        .list(query.status, query.limit.unwrap_or(50).clamp(1, MAX_PAGE), query.after.as_deref())
-        .await?;
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = caller.tenant.orders.list(query.status, limit, query.after.as_deref()).await?;
     Ok(no_cache().json(json!({"orders": page.orders, "next": page.next})))
 }
 
-/// `GET /api/orders/{id}`.
+/// `GET /api/orders/{id}`: the order, or 304.
 #[utoipa::path(
     get,
     path = "/api/orders/{id}",
     tag = "Business",
     operation_id = "getOrder",
     summary = "One order",
-    params(("id" = String, Path, description = "Its id", example = "ord-00000001")),
-    responses((status = 200, description = "The order", body = shapes::Order))
+    params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Conditional),
+    responses(
+        (status = 200, description = "The order", body = business::Order),
+        (status = 503, description = "The store is not available at the moment"),
+    )
 )]
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = reader(&state, &request).await?;
-    Ok(no_cache().json(caller.tenant.orders.get(&id).await?))
+    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
+    let order = caller.tenant.orders.get(&id).await?;
+    if precondition::is_fresh(request.headers(), order.version()) {
+        let tag = precondition::tag(order.version());
+        return Ok(HttpResponse::NotModified()
+            .insert_header((header::ETAG, tag))
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .finish());
+    }
+    Ok(answer(order))
 }
 
-/// `PATCH /api/orders/{id}`: status or priority.
+/// `PATCH /api/orders/{id}`: status or priority; with `If-Match` only if it has not moved.
 #[utoipa::path(
     patch,
     path = "/api/orders/{id}",
     tag = "Business",
     operation_id = "changeOrder",
     summary = "Another status or priority",
-    params(("id" = String, Path, description = "Its id", example = "ord-00000001")),
-    request_body = shapes::Changes,
+    params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Guarded),
+    request_body = business::Changes,
     responses(
-        (status = 200, description = "The order as it is now", body = shapes::Order),
-        (status = 422, description = "A value is not possible, or nothing is to change"),
+        (status = 200, description = "The order as it is now", body = business::Order, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 422, description = "Nothing is to change"),
     )
 )]
 pub async fn change(
@@ -124,72 +153,82 @@ pub async fn change(
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = writer(&state, &request).await?;
-    let changes = json_body::<Changes>(&state, &request, payload).await?;
-    Ok(no_cache().json(caller.tenant.orders.change(&id, changes, None, &caller.identity.user).await?))
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let if_match = precondition::if_match(request.headers())?;
+    let changes = body::json::<Changes>(&state, &request, payload).await?;
+    Ok(answer(caller.tenant.orders.change(&id, changes, if_match, &caller.identity.user).await?))
 }
 
-/// `POST /api/customers`: 201 with the customer's id.
+/// `POST /api/customers`: 201 for a customer who was never seen, 200 for one who was.
 #[utoipa::path(
     post,
     path = "/api/customers",
     tag = "Business",
     operation_id = "createCustomer",
-    summary = "A new customer, one of `new_users_today`",
-    responses((status = 201, description = "The customer", body = shapes::Customer))
+    summary = "A customer, who counts in `new_users_today` when new",
+    request_body = Option<business::NewCustomer>,
+    responses(
+        (status = 200, description = "The customer, who was seen before", body = business::Customer),
+        (status = 201, description = "The customer, who was never seen", body = business::Customer),
+        (status = 422, description = "A value is not possible"),
+    )
 )]
 pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = writer(&state, &request).await?;
-    body::read(&state, &request, &mut payload.into_inner()).await?;
-    Ok(HttpResponse::Created().json(json!({"customerId": caller.tenant.orders.customer()})))
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let new = body::json_or_default::<NewCustomer>(&state, &request, payload).await?;
+    let customer = caller.tenant.orders.customer(new).await?;
+    let status = if customer.tally.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+    let answer = json!({"customerId": customer.id, "firstSeenAt": rfc3339(customer.first_seen)});
+    Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// `POST /api/visits`: 202.
+/// `POST /api/visits`: 202 with how many were counted.
 #[utoipa::path(
     post,
     path = "/api/visits",
     tag = "Business",
-    operation_id = "countVisit",
-    summary = "A visit, which `conversion_rate` is made from",
-    responses((status = 202, description = "It is counted", body = shapes::Counted))
+    operation_id = "countVisits",
+    summary = "Visits, which `conversion_rate` is made from",
+    request_body = Option<business::NewVisits>,
+    responses(
+        (status = 202, description = "How many were counted", body = business::Counted),
+        (status = 422, description = "A value is not possible"),
+    )
 )]
 pub async fn visit(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = writer(&state, &request).await?;
-    body::read(&state, &request, &mut payload.into_inner()).await?;
-    caller.tenant.orders.visit();
-    Ok(HttpResponse::Accepted().json(json!({"accepted": 1})))
+    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    let new = body::json_or_default::<NewVisits>(&state, &request, payload).await?;
+    let accepted = caller.tenant.orders.visit(new).await?;
+    Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"accepted": accepted})))
 }
 
-fn no_cache() -> actix_web::HttpResponseBuilder {
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut keys = request.headers().get_all("idempotency-key");
+    let Some(key) = keys.next() else { return Ok(None) };
+    if keys.next().is_some() {
+        return Err(Problem::bad_request("Idempotency-Key: more than one"));
+    }
+    let key = IdempotencyKey::parse(key.to_str().unwrap_or_default());
+    key.map(Some).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+fn answer(order: Order) -> HttpResponse {
+    no_cache().insert_header((header::ETAG, precondition::tag(order.version()))).json(order)
+}
+
+fn no_cache() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
     response
 }
 
-async fn reader(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
-    let caller = access::identify(state, request).await?;
-    caller.needs(Permission::ReadOrders).map(|()| caller)
-}
-
-async fn writer(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
-    access::check_origin(state, request)?;
-    let caller = access::identify(state, request).await?;
-    caller.needs(Permission::WriteOrders).map(|()| caller)
-}
-
-async fn json_body<T: DeserializeOwned>(
-    state: &State,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<T, Problem> {
-    let bytes = body::read(state, request, &mut payload.into_inner()).await?;
-    let mut json = serde_json::Deserializer::from_slice(&bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let place = error.path().to_string();
-        let place = if place == "." { String::new() } else { format!("{place}: ") };
-        Problem::bad_request(format!("{place}{}", error.inner()))
-    })
+/// Lets a request in that may do this.
+async fn enter(request: &HttpRequest, permission: Permission) -> Result<(Rc<State>, Caller), Problem> {
+    let state = State::of(request)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        access::check_origin(&state, request)?;
+    }
+    let caller = access::identify(&state, request).await?;
+    caller.needs(permission)?;
+    Ok((state, caller))
 }

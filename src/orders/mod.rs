@@ -1,13 +1,27 @@
 //! The business side: orders, customers, visits, and the numbers made of them.
 //!
-//! This version keeps them in memory, bounded; they end with the process.
+//! [`OrderService`] is the face of one tenant's orders. It keeps them in an [`OrderStore`], which this module only
+//! describes; nothing here knows SQL. A change goes this way:
+//!
+//! ```text
+//! caller ─▶ OrderService ─▶ ledger ─▶ OrderStore      the ledger is one task: it hands changes to the store in the order
+//!    ◀──────────────────────── │ ◀──── accepted       they came, and publishes their events in that order, so that what
+//!                              └─▶ aggregator         readers see last is what is in the store
+//! ```
 
+mod error;
+mod idempotency;
+mod ledger;
 mod money;
 mod numbers;
 mod order;
 mod service;
+mod store;
 
+pub use error::OrderError;
+pub use idempotency::IdempotencyKey;
 pub use money::Money;
-pub use numbers::Numbers;
-pub use order::{Changes, NewOrder, Order, OrderError, Priority, Status};
+pub use numbers::{Minute, Numbers, Stats, Tally, minute_of};
+pub use order::{Changes, NewCustomer, NewOrder, NewVisits, Order, OrderId, Priority, Status};
 pub use service::{OrderService, Page};
+pub use store::{Answer, Change, Changed, Created, Customer, Draft, OrderStore, Query, Rollup};

@@ -1,93 +1,183 @@
-//! The business numbers, kept up to date by one order at a time: counts and cents per minute of the last two days.
+//! The business numbers, kept up to date by one change at a time: counts and cents per minute of the last days.
+//!
+//! The store keeps the same counts, changed by the same [`Tally`] together with the order itself, so that a start reads
+//! some thousand minutes instead of every order.
 
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, ToSpan, Zoned};
 use serde_json::{Value, json};
 
-use super::Status;
+use super::{Money, Rollup, Status};
 use crate::sources::round;
+
+/// Minutes of a day without a change of clocks.
+const DAY: i64 = 24 * 60;
+
+/// What was in one minute, by the time an order was created, a customer first seen, a visit counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Minute {
+    /// Orders that are not cancelled.
+    pub orders: i64,
+    /// Their sum, in cents.
+    pub cents: i64,
+    /// Those of them that are `PROCESSING` now.
+    pub processing: i64,
+    /// Customers who were first seen.
+    pub customers: i64,
+    /// Visits.
+    pub visits: i64,
+}
+
+impl Minute {
+    fn add(self, other: Self) -> Self {
+        // Saturating: a figure at the end of the scale is better than one that wraps to a negative.
+        Self {
+            orders: self.orders.saturating_add(other.orders),
+            cents: self.cents.saturating_add(other.cents),
+            processing: self.processing.saturating_add(other.processing),
+            customers: self.customers.saturating_add(other.customers),
+            visits: self.visits.saturating_add(other.visits),
+        }
+    }
+}
+
+/// What one change makes of the numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The minute that it counts in.
+    pub minute: i64,
+    /// What to add to the minute.
+    pub counts: Minute,
+    /// What to add to the open orders.
+    pub open: i64,
+}
+
+impl Tally {
+    /// An order came: it counts in the minute of its creation, unless it is cancelled.
+    pub fn order(created: Timestamp, status: Status, total: Money) -> Self {
+        let counts = status != Status::Cancelled;
+        let counts = Minute {
+            orders: i64::from(counts),
+            cents: if counts { total.cents } else { 0 },
+            processing: i64::from(status == Status::Processing),
+            ..Minute::default()
+        };
+        let open = i64::from(matches!(status, Status::Pending | Status::Processing));
+        Self { minute: minute_of(created), counts, open }
+    }
+
+    /// An order changed its status.
+    pub fn change(created: Timestamp, before: Status, after: Status, total: Money) -> Self {
+        let (before, after) = (Self::order(created, before, total), Self::order(created, after, total));
+        let counts = Minute {
+            orders: after.counts.orders - before.counts.orders,
+            cents: after.counts.cents - before.counts.cents,
+            processing: after.counts.processing - before.counts.processing,
+            ..Minute::default()
+        };
+        Self { minute: after.minute, counts, open: after.open - before.open }
+    }
+
+    /// The same, and a customer who was first seen.
+    pub fn and_customer(mut self) -> Self {
+        self.counts.customers += 1;
+        self
+    }
+
+    /// A customer was seen for the first time.
+    pub fn customer(at: Timestamp) -> Self {
+        Self { minute: minute_of(at), ..Self::default() }.and_customer()
+    }
+
+    /// Somebody visited.
+    pub fn visits(at: Timestamp, count: u32) -> Self {
+        let counts = Minute { visits: count.into(), ..Minute::default() };
+        Self { minute: minute_of(at), counts, open: 0 }
+    }
+}
+
+/// The minute that `time` lies in, counted from 1970.
+pub fn minute_of(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(60)
+}
 
 /// Counts per minute, and what is open.
 #[derive(Debug, Default)]
 pub struct Numbers {
     minutes: BTreeMap<i64, Minute>,
-    open: u64,
+    open: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Minute {
-    orders: i64,
-    cents: i64,
-    customers: i64,
-    visits: i64,
+/// What `GET /api/stats` says of orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Orders of the last 24 h that are `PROCESSING`.
+    pub active_orders: i64,
+    /// Revenue of today.
+    pub revenue: Money,
+    /// When that was so.
+    pub at: Timestamp,
 }
 
-fn minute_of(time: Timestamp) -> i64 {
-    time.as_second().div_euclid(60)
+fn start_of_day(day: &Zoned) -> i64 {
+    minute_of(day.start_of_day().map_or_else(|_| day.timestamp(), |midnight| midnight.timestamp()))
 }
 
-fn is_open(status: Status) -> bool {
-    matches!(status, Status::Pending | Status::Processing)
+impl From<Rollup> for Numbers {
+    fn from(rollup: Rollup) -> Self {
+        Self { minutes: rollup.minutes.into_iter().collect(), open: rollup.open }
+    }
 }
 
 impl Numbers {
-    /// An order came: it counts in the minute of its creation, unless it is cancelled.
-    pub fn add(&mut self, created: Timestamp, status: Status, cents: i64) {
-        self.count(created, status, cents, 1);
+    /// The first minute that matters at `now`: yesterday's, and a day more for a clock that is set back over midnight.
+    pub fn horizon(now: &Zoned) -> i64 {
+        let yesterday = now.checked_sub(1.day()).unwrap_or_else(|_| now.clone());
+        start_of_day(&yesterday) - DAY
     }
 
-    /// An order changed its status.
-    pub fn change(&mut self, created: Timestamp, before: Status, after: Status, cents: i64) {
-        self.count(created, before, cents, -1);
-        self.count(created, after, cents, 1);
-    }
-
-    fn count(&mut self, created: Timestamp, status: Status, cents: i64, sign: i64) {
-        if status != Status::Cancelled {
-            let minute = self.minutes.entry(minute_of(created)).or_default();
-            minute.orders += sign;
-            minute.cents += sign * cents;
+    /// The same channels as long as the store has not said anything: not known, which is not zero.
+    pub fn unknown(currency: &str) -> [(&'static str, Value); 3] {
+        let mut values = Self::default().read(&Zoned::default(), currency);
+        for field in
+            values.iter_mut().filter_map(|(_, value)| value.as_object_mut()).flat_map(|fields| fields.iter_mut())
+        {
+            if field.0 != "currency" {
+                *field.1 = Value::Null;
+            }
         }
-        if is_open(status) {
-            self.open = self.open.saturating_add_signed(sign);
-        }
+        values
     }
 
-    /// A customer was seen for the first time.
-    pub fn customer(&mut self, now: Timestamp) {
-        self.minutes.entry(minute_of(now)).or_default().customers += 1;
-    }
-
-    /// Somebody visited.
-    pub fn visit(&mut self, now: Timestamp) {
-        self.minutes.entry(minute_of(now)).or_default().visits += 1;
+    /// Something changed.
+    pub fn count(&mut self, tally: Tally) {
+        let minute = self.minutes.entry(tally.minute).or_default();
+        *minute = minute.add(tally.counts);
+        self.open = self.open.saturating_add(tally.open);
     }
 
     /// The values of `metrics.business`, `metrics.orders` and `metrics.revenue` at `now`, whose zone says when the day
     /// began. Forgets what is older than they need.
     pub fn read(&mut self, now: &Zoned, currency: &str) -> [(&'static str, Value); 3] {
-        let midnight = now.start_of_day().map_or_else(|_| now.timestamp(), |midnight| midnight.timestamp());
+        self.minutes = self.minutes.split_off(&Self::horizon(now));
         let yesterday = now.checked_sub(1.day()).unwrap_or_else(|_| now.clone());
-        let yesterday_midnight =
-            yesterday.start_of_day().map_or_else(|_| yesterday.timestamp(), |start| start.timestamp());
         let end = minute_of(now.timestamp()) + 1;
-        self.minutes = self.minutes.split_off(&(minute_of(yesterday_midnight)));
-        let today = self.sum(minute_of(midnight), end);
+        let today = self.sum(start_of_day(now), end);
         let hour = self.sum(end - 60, end);
-        let before = self.sum(minute_of(yesterday_midnight), minute_of(yesterday.timestamp()) + 1);
-        let money = |cents: i64| cents as f64 / 100.0;
+        let before = self.sum(start_of_day(&yesterday), minute_of(yesterday.timestamp()) + 1);
         let ratio = |a: i64, b: i64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
         let trend = match before.orders {
             0 => "n/a".to_owned(),
-            orders => format!("{:+.0}%", (ratio(today.orders, orders) - 1.0) * 100.0),
+            // In whole numbers, or a loss below half a percent would be "-0%".
+            orders => format!("{:+}%", (ratio(today.orders, orders) * 100.0).round() as i64 - 100),
         };
         [
             (
                 "metrics.business",
                 json!({
                     "orders_today": today.orders,
-                    "revenue_today": money(today.cents),
+                    "revenue_today": Money { cents: today.cents },
                     "new_users_today": today.customers,
                     "conversion_rate": round(ratio(today.orders, today.visits).min(1.0), 4),
                 }),
@@ -97,38 +187,59 @@ impl Numbers {
                 json!({
                     "ordersToday": today.orders,
                     "ordersLastHour": hour.orders,
-                    "pendingOrders": self.open,
+                    "pendingOrders": self.open.max(0),
                     "trend": trend,
                 }),
             ),
             (
                 "metrics.revenue",
                 json!({
-                    "revenueToday": money(today.cents),
-                    "revenueLastHour": money(hour.cents),
-                    "averageOrderValue": round(ratio(today.cents, today.orders) / 100.0, 2),
+                    "revenueToday": Money { cents: today.cents },
+                    "revenueLastHour": Money { cents: hour.cents },
+                    "averageOrderValue": Money { cents: mean(today.cents, today.orders) },
                     "currency": currency,
                 }),
             ),
         ]
     }
 
-    fn sum(&self, from: i64, to: i64) -> Minute {
-        self.minutes.range(from..to).fold(Minute::default(), |sum, (_, minute)| Minute {
-            orders: sum.orders + minute.orders,
-            cents: sum.cents + minute.cents,
-            customers: sum.customers + minute.customers,
-            visits: sum.visits + minute.visits,
-        })
+    /// What is active at `now`, and the revenue of its day.
+    pub fn stats(&self, now: &Zoned) -> Stats {
+        let end = minute_of(now.timestamp()) + 1;
+        Stats {
+            active_orders: self.sum(end - DAY, end).processing.max(0),
+            revenue: Money { cents: self.sum(start_of_day(now), end).cents },
+            at: now.timestamp(),
+        }
     }
+
+    fn sum(&self, from: i64, to: i64) -> Minute {
+        // A clock that was set back can put the end before the beginning.
+        self.minutes.range(from.min(to)..to).fold(Minute::default(), |sum, (_, minute)| sum.add(*minute))
+    }
+}
+
+/// The mean in cents, half a cent rounded up. Of nothing it is 0.
+fn mean(cents: i64, count: i64) -> i64 {
+    if count <= 0 {
+        return 0;
+    }
+    let (cents, count) = (i128::from(cents), i128::from(count));
+    i64::try_from((2 * cents + count).div_euclid(2 * count)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> Zoned {
         text.parse().unwrap()
+    }
+
+    fn money(cents: i64) -> Money {
+        Money { cents }
     }
 
     #[test]
@@ -138,14 +249,14 @@ mod tests {
         let yesterday = at(&format!("2026-03-27T09:30{zone}")).timestamp();
         let late_yesterday = at(&format!("2026-03-27T23:59{zone}")).timestamp();
         let today = at(&format!("2026-03-28T00:01{zone}")).timestamp();
-        numbers.add(yesterday, Status::Completed, 1_000);
-        numbers.add(late_yesterday, Status::Pending, 999_999);
+        numbers.count(Tally::order(yesterday, Status::Completed, money(1_000)));
+        numbers.count(Tally::order(late_yesterday, Status::Pending, money(999_999)));
         for _ in 0..3 {
-            numbers.add(today, Status::Pending, 1_050);
+            numbers.count(Tally::order(today, Status::Pending, money(1_050)));
         }
-        numbers.change(today, Status::Pending, Status::Cancelled, 1_050);
-        (0..8).for_each(|_| numbers.visit(today));
-        numbers.customer(today);
+        numbers.count(Tally::change(today, Status::Pending, Status::Cancelled, money(1_050)));
+        numbers.count(Tally::visits(today, 8));
+        numbers.count(Tally::customer(today));
         let [(_, business), (_, orders), (_, revenue)] = numbers.read(&at(&format!("2026-03-28T10:00{zone}")), "EUR");
         assert_eq!(
             business,
@@ -158,12 +269,100 @@ mod tests {
     }
 
     #[test]
+    fn days_of_23_and_25_hours_are_whole_days() {
+        for (date, next, hours) in [("2026-03-29", "2026-03-30", 23), ("2026-10-25", "2026-10-26", 25)] {
+            let (midnight, next) =
+                (at(&format!("{date}T00:00[Europe/Zurich]")), at(&format!("{next}T00:00[Europe/Zurich]")));
+            assert_eq!((next.timestamp() - midnight.timestamp()).get_seconds(), hours * 3600);
+            let mut numbers = Numbers::default();
+            for hour in 0..hours {
+                let time = midnight.timestamp() + (hour * 3600).seconds();
+                numbers.count(Tally::order(time, Status::Completed, money(1)));
+            }
+            let late = next.checked_sub(1.second()).unwrap();
+            assert_eq!(numbers.read(&late, "EUR")[0].1["orders_today"], hours, "{date}");
+            assert_eq!(numbers.read(&next, "EUR")[0].1["orders_today"], 0, "{date}");
+            let same_time = next.checked_add(12.hours()).unwrap();
+            numbers.count(Tally::order(same_time.timestamp(), Status::Completed, money(1)));
+            // Until noon of the wall clock, which is an hour less or more of the day.
+            let [_, (_, orders), _] = numbers.read(&same_time, "EUR");
+            let before = 12 + (hours - 24) + 1;
+            let percent = (100.0 / before as f64).round() as i64 - 100;
+            assert_eq!(orders["trend"], format!("{percent:+}%"), "{date}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let [(_, business), (_, orders), (_, revenue)] = Numbers::unknown("CHF");
+        assert_eq!(
+            revenue,
+            json!({"revenueToday": null, "revenueLastHour": null, "averageOrderValue": null, "currency": "CHF"})
+        );
+        assert!(business.as_object().unwrap().values().all(Value::is_null));
+        assert_eq!(orders.as_object().unwrap().len(), 4);
+    }
+
+    #[test]
     fn sums_are_exact() {
         let mut numbers = Numbers::default();
         let now = at("2026-06-01T12:00[UTC]");
         for _ in 0..100_000 {
-            numbers.add(now.timestamp(), Status::Completed, 10);
+            numbers.count(Tally::order(now.timestamp(), Status::Completed, money(10)));
         }
         assert_eq!(numbers.read(&now, "EUR")[0].1["revenue_today"], json!(10_000.0));
+    }
+
+    #[test]
+    fn the_mean_is_rounded_to_the_cent() {
+        for (cents, count, expected) in [(0, 0, 0), (100, 3, 33), (200, 3, 67), (1, 2, 1), (i64::MAX, 1, i64::MAX)] {
+            assert_eq!(mean(cents, count), expected, "{cents} / {count}");
+        }
+    }
+
+    #[test]
+    fn a_trend_of_nothing_has_a_plus() {
+        let mut numbers = Numbers::default();
+        let now = at("2026-06-02T12:00[UTC]");
+        let yesterday = now.checked_sub(1.day()).unwrap().timestamp();
+        for _ in 0..300 {
+            numbers.count(Tally::order(yesterday, Status::Completed, money(1)));
+        }
+        for _ in 0..299 {
+            numbers.count(Tally::order(now.timestamp(), Status::Completed, money(1)));
+        }
+        assert_eq!(numbers.read(&now, "EUR")[1].1["trend"], "+0%");
+    }
+
+    proptest! {
+        /// Whatever happens to orders, the numbers are those of the orders as they stand.
+        #[test]
+        fn changes_add_up_to_what_is(steps in proptest::collection::vec((0usize..20, 0usize..5, 0i64..4_000, 0i64..1_000_000), 0..200)) {
+            let now = at("2026-06-02T12:00[Europe/Zurich]");
+            let midnight = start_of_day(&now) * 60;
+            let mut numbers = Numbers::default();
+            let mut orders: Vec<(Timestamp, Status, i64)> = Vec::new();
+            for (which, status, minutes_ago, cents) in steps {
+                let status = Status::ALL[status];
+                if let Some((created, before, total)) = orders.get_mut(which) {
+                    numbers.count(Tally::change(*created, *before, status, money(*total)));
+                    *before = status;
+                } else {
+                    let created = now.timestamp() - (minutes_ago * 60).seconds();
+                    numbers.count(Tally::order(created, status, money(cents)));
+                    orders.push((created, status, cents));
+                }
+            }
+            let today: Vec<_> = orders.iter().filter(|order| order.0.as_second() >= midnight && order.1 != Status::Cancelled).collect();
+            let open = orders.iter().filter(|order| matches!(order.1, Status::Pending | Status::Processing)).count();
+            let day = now.timestamp().as_second() - 86_400;
+            let active = orders.iter().filter(|order| order.1 == Status::Processing && order.0.as_second() > day).count();
+            let stats = numbers.stats(&now);
+            let [(_, business), (_, of_orders), _] = numbers.read(&now, "EUR");
+            prop_assert_eq!(&business["orders_today"], today.len());
+            prop_assert_eq!(stats.revenue.cents, today.iter().map(|order| order.2).sum::<i64>());
+            prop_assert_eq!(&of_orders["pendingOrders"], open);
+            prop_assert_eq!(stats.active_orders, active as i64);
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! An order, and what may be asked of one.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Money;
-use crate::core::clock::rfc3339;
+use super::{Money, OrderError};
+use crate::core::{clock::rfc3339, version::Version};
 
 /// Longest text of an order, in bytes.
 const MAX_TEXT: usize = 200;
+
+/// Most items of one order.
+const MAX_ITEMS: u32 = 1_000_000;
+
+/// Most visits that are counted at once.
+const MAX_VISITS: u32 = 10_000;
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +30,27 @@ pub enum Status {
     Cancelled,
 }
 
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Shipped, Self::Completed, Self::Cancelled];
+
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Processing => "PROCESSING",
+            Self::Shipped => "SHIPPED",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The status of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
 /// How urgent an order is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,12 +63,68 @@ pub enum Priority {
     Urgent,
 }
 
-/// An order, as clients see it.
+impl Priority {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
+
+    /// The word of the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Urgent => "urgent",
+        }
+    }
+
+    /// The priority of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.as_str() == word)
+    }
+}
+
+/// The name of an order: `ord-00000042`, the tenant's 42nd. Later orders have larger ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId(u64);
+
+impl OrderId {
+    /// The order of that number, counted from 1.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Reads an id; `None` for what this server never gave out.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("ord-")?;
+        let id = Self(digits.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number))?);
+        // One order has one name: no sign, no other number of zeros.
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ord-{:08}", self.0)
+    }
+}
+
+impl Serialize for OrderId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An order, as clients see it. Its times are whole milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the contract documents each field by its name")]
 pub struct Order {
-    pub order_id: String,
+    pub order_id: OrderId,
     pub status: Status,
     pub items: u32,
     pub total: Money,
@@ -51,6 +136,49 @@ pub struct Order {
     pub created_at: Timestamp,
     #[serde(serialize_with = "time")]
     pub updated_at: Timestamp,
+    /// 1 for a new order; clients see it in the entity tag.
+    #[serde(skip)]
+    pub version: u64,
+}
+
+impl Order {
+    /// An order that was just accepted.
+    pub fn begin(id: OrderId, new: NewOrder, at: Timestamp) -> Self {
+        let NewOrder { items, total, customer_name, customer_id, status, priority } = new;
+        Self {
+            order_id: id,
+            status,
+            items,
+            total,
+            customer_name,
+            customer_id,
+            priority,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
+
+    /// Which state of the order this is.
+    pub fn version(&self) -> Version {
+        Version { number: self.version, made: self.created_at }
+    }
+
+    /// Applies `changes`; answers those that say something new. Without any, the order is what it was, version included.
+    pub fn apply(&mut self, changes: Changes, at: Timestamp) -> Changes {
+        let real = Changes {
+            status: changes.status.filter(|status| *status != self.status),
+            priority: changes.priority.filter(|priority| *priority != self.priority),
+        };
+        if !real.is_empty() {
+            self.status = real.status.unwrap_or(self.status);
+            self.priority = real.priority.unwrap_or(self.priority);
+            // A clock that was set back does not make an order older than it is.
+            self.updated_at = at.max(self.updated_at);
+            self.version += 1;
+        }
+        real
+    }
 }
 
 fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,7 +186,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
 }
 
 /// A new order.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract documents each field by its name")]
 pub struct NewOrder {
@@ -73,7 +201,7 @@ pub struct NewOrder {
 }
 
 /// What changes of an order.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the contract documents each field by its name")]
 pub struct Changes {
@@ -83,21 +211,41 @@ pub struct Changes {
     pub priority: Option<Priority>,
 }
 
-/// Why something about an order can't be done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
-    /// A field is out of bounds.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// No order of that id.
-    #[error("there is no such order")]
-    NotFound,
-    /// As many orders as fit.
-    #[error("this server keeps {0} orders, which is all it can")]
-    Full(usize),
-    /// The server is going away.
-    #[error("the server is going away")]
-    Stopped,
+impl Changes {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none() && self.priority.is_none()
+    }
+}
+
+/// A customer who was seen.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewCustomer {
+    /// The shop's own name for the customer; without it the server gives one, and the customer is new.
+    pub customer_id: Option<String>,
+    /// For people.
+    pub name: Option<String>,
+}
+
+/// Visits to the shop.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewVisits {
+    /// Who came. It is checked and not kept: visits count, not visitors.
+    pub visitor_id: Option<String>,
+    /// How many visits, 1 to 10,000. Default 1.
+    pub count: u32,
+}
+
+impl Default for NewVisits {
+    fn default() -> Self {
+        Self { visitor_id: None, count: 1 }
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
 }
 
 impl NewOrder {
@@ -106,16 +254,90 @@ impl NewOrder {
     /// # Errors
     /// [`OrderError::Invalid`] that names the field.
     pub fn check(&self) -> Result<(), OrderError> {
-        let text = |text: &str| !text.trim().is_empty() && text.len() <= MAX_TEXT;
-        if self.items == 0 {
-            return Err(OrderError::Invalid("items: at least 1"));
+        if self.items == 0 || self.items > MAX_ITEMS {
+            return Err(OrderError::Invalid("items: 1 to 1,000,000"));
         }
-        if !text(&self.customer_name) {
-            return Err(OrderError::Invalid("customerName: 1 to 200 bytes"));
+        if !is_text(&self.customer_name) {
+            return Err(OrderError::Invalid("customerName: 1 to 200 bytes without control characters"));
         }
-        if self.customer_id.as_deref().is_some_and(|id| !text(id)) {
-            return Err(OrderError::Invalid("customerId: 1 to 200 bytes"));
+        if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
         }
         Ok(())
+    }
+
+    /// The same for the same order however it was written: by it a repeated request is told from another one.
+    pub fn digest(&self) -> [u8; 32] {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+        digest.as_ref().try_into().unwrap_or_default()
+    }
+}
+
+impl NewCustomer {
+    /// Checks what types can't.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`] that names the field.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
+        }
+        if self.name.as_deref().is_some_and(|name| !is_text(name)) {
+            return Err(OrderError::Invalid("name: 1 to 200 bytes without control characters"));
+        }
+        Ok(())
+    }
+}
+
+impl NewVisits {
+    /// Checks what types can't.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`] that names the field.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if self.count == 0 || self.count > MAX_VISITS {
+            return Err(OrderError::Invalid("count: 1 to 10,000"));
+        }
+        if self.visitor_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("visitorId: 1 to 200 bytes without control characters"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_one_name() {
+        for number in [1, 99_999_999, 100_000_000, i64::MAX as u64] {
+            assert_eq!(OrderId::parse(&OrderId::new(number).to_string()), Some(OrderId::new(number)));
+        }
+        for bad in ["", "ord-", "ord-1", "ord-000000001", "ord-+0000001", "ord-00000000", "ord-99999999999999999999"] {
+            assert_eq!(OrderId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_change_to_what_is_makes_no_version() {
+        let new: NewOrder = serde_json::from_str(r#"{"items":1,"total":1,"customerName":"Ada"}"#).unwrap();
+        let mut order = Order::begin(OrderId::new(1), new, Timestamp::UNIX_EPOCH);
+        let same = Changes { status: Some(Status::Pending), priority: Some(Priority::Normal) };
+        let before = order.clone();
+        assert!(order.apply(same, Timestamp::MAX).is_empty());
+        assert_eq!(order, before);
+        let half = Changes { status: Some(Status::Pending), priority: Some(Priority::High) };
+        assert_eq!(order.apply(half, Timestamp::MAX), Changes { status: None, priority: Some(Priority::High) });
+        assert_eq!((order.version, order.updated_at), (2, Timestamp::MAX));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_order_not_of_its_text() {
+        let digest = |text: &str| serde_json::from_str::<NewOrder>(text).unwrap().digest();
+        let one = digest(r#"{"items":1,"total":1.50,"customerName":"Ada"}"#);
+        assert_eq!(one, digest(r#"{ "customerName":"Ada", "total":1.5, "items":1, "status":"PENDING" }"#));
+        assert_ne!(one, digest(r#"{"items":1,"total":1.51,"customerName":"Ada"}"#));
     }
 }

@@ -1,54 +1,29 @@
-//! The order book, and the one task that publishes its numbers.
+//! The face of one tenant's orders.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use jiff::tz::TimeZone;
+use futures_util::FutureExt;
+use jiff::{Timestamp, tz::TimeZone};
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Changes, NewOrder, Numbers, Order, OrderError, Status};
-use crate::{
-    core::{
-        aggregator::{AggregatorHandle, Stopped},
-        channel::{Channel, EventName},
-        clock::Clock,
-        reading::{Origin, Reading},
-    },
-    sources,
+use super::{
+    Answer, Change, Changes, Customer, Draft, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError,
+    OrderId, OrderStore, Query, Stats, Status, Tally,
+    ledger::{self, Command, Done},
 };
+use crate::core::{aggregator::AggregatorHandle, clock::Clock, version::IfMatch};
 
-/// Most orders kept. At about 300 bytes each that is 30 MB.
-const MAX_ORDERS: usize = 100_000;
+/// Longest time a caller waits for the store.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The numbers of the last hour and of the day move without an order, too.
-const REFRESH: Duration = Duration::from_secs(10);
-
-/// Many orders in a moment make one new version of the numbers.
-const SETTLE: Duration = Duration::from_millis(50);
-
-/// Orders, customers and visits of one tenant. Cheap to clone.
+/// Orders, customers and visits of one tenant. Cheap to clone; making one costs a queue and no I/O.
 #[derive(Clone)]
 pub struct OrderService {
-    shared: Arc<Inner>,
-}
-
-struct Inner {
-    book: Mutex<Book>,
-    changed: Notify,
+    commands: mpsc::Sender<Command>,
     aggregator: AggregatorHandle,
-    clock: Clock,
-    zone: TimeZone,
-    currency: String,
-}
-
-#[derive(Default)]
-struct Book {
-    /// By number, which grows: the newest are last.
-    orders: BTreeMap<u64, Order>,
-    numbers: Numbers,
-    next: u64,
-    customers: u64,
+    shared: Arc<ledger::Shared>,
 }
 
 /// A page of orders, the newest first.
@@ -57,148 +32,196 @@ pub struct Page {
     /// The orders.
     pub orders: Vec<Order>,
     /// Where the next page begins, if there is one.
-    pub next: Option<String>,
+    pub next: Option<OrderId>,
+}
+
+/// What a change that succeeded makes known.
+#[derive(Default)]
+struct News {
+    tally: Option<Tally>,
+    event: Option<(&'static str, Value)>,
 }
 
 impl OrderService {
-    /// An empty book. Somebody has to drive [`OrderService::run`].
-    pub fn new(aggregator: AggregatorHandle, clock: Clock, zone: TimeZone, currency: String) -> Self {
-        let shared = Inner { book: Mutex::default(), changed: Notify::new(), aggregator, clock, zone, currency };
-        Self { shared: Arc::new(shared) }
-    }
-
-    /// Publishes the numbers after each change and every few seconds, until the aggregator stops.
-    pub async fn run(self) {
-        loop {
-            let now = self.shared.clock.now_in(&self.shared.zone);
-            let values = self.shared.book.lock().numbers.read(&now, &self.shared.currency);
-            if sources::publish(&self.shared.aggregator, values).await.is_err() {
-                return;
-            }
-            // Not changed within the time: only the clock moved.
-            drop(tokio::time::timeout(REFRESH, self.shared.changed.notified()).await);
-            tokio::time::sleep(SETTLE).await;
-        }
-    }
-
-    /// Takes an order: it is in the book, and the event `order_created` is out, when this answers.
-    ///
-    /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::Full`], or [`OrderError::Stopped`].
-    pub async fn create(&self, new: NewOrder) -> Result<Order, OrderError> {
-        new.check()?;
-        let now = self.shared.clock.now();
-        let order = {
-            let mut book = self.shared.book.lock();
-            if book.orders.len() >= MAX_ORDERS {
-                return Err(OrderError::Full(MAX_ORDERS));
-            }
-            book.next += 1;
-            let number = book.next;
-            let order = Order {
-                order_id: format!("ord-{number:08}"),
-                status: new.status,
-                items: new.items,
-                total: new.total,
-                customer_name: new.customer_name,
-                customer_id: new.customer_id,
-                priority: new.priority,
-                created_at: now,
-                updated_at: now,
-            };
-            book.numbers.add(now, order.status, order.total.cents);
-            book.orders.insert(number, order.clone());
-            order
+    /// The orders of `tenant` in `store`. Somebody has to drive [`OrderService::run`].
+    pub fn new(
+        tenant: &str,
+        store: Arc<dyn OrderStore>,
+        aggregator: AggregatorHandle,
+        clock: Clock,
+        zone: TimeZone,
+        currency: String,
+    ) -> Self {
+        let (commands, queue) = mpsc::channel(ledger::QUEUE);
+        let shared = ledger::Shared {
+            tenant: tenant.into(),
+            store,
+            clock,
+            zone,
+            currency,
+            numbers: Mutex::new(None),
+            loaded: watch::Sender::new(false),
+            commands: Mutex::new(Some(queue)),
         };
-        self.tell("order_created", json!(order)).await?;
-        Ok(order)
+        Self { commands, aggregator, shared: Arc::new(shared) }
     }
 
-    /// Changes an order's status or priority, and says so as the event `order_updated`.
+    /// Reads the numbers from the store, then makes the changes and publishes events and numbers, until the aggregator
+    /// stops or the last other handle is dropped.
+    pub async fn run(self) {
+        let Self { commands, aggregator, shared } = self;
+        // Or the ledger would wait for itself.
+        drop(commands);
+        ledger::run(shared, aggregator).await;
+    }
+
+    /// Takes an order: it is in the store, and the event `order_created` is out, when this answers. With a key that is
+    /// known, answers what the first request was answered, and nothing is made.
     ///
     /// # Errors
-    /// [`OrderError::NotFound`], [`OrderError::Invalid`] when nothing is to change, or [`OrderError::Stopped`].
+    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::Full`], [`OrderError::Unavailable`],
+    /// [`OrderError::Stopped`].
+    pub async fn create(&self, new: NewOrder, key: Option<IdempotencyKey>) -> Result<Order, OrderError> {
+        new.check()?;
+        let draft = Draft { new, key, at: self.now() };
+        let created = self.submit(
+            move |store, tenant| store.create(tenant, draft),
+            |created| News {
+                tally: created.tally,
+                event: created.tally.map(|_| ("order_created", json!(created.order))),
+            },
+        );
+        Ok(created.await?.order)
+    }
+
+    /// Changes an order's status or priority, and says so as the event `order_updated`. A change to what is already so
+    /// makes no version and no event.
+    ///
+    /// # Errors
+    /// [`OrderError::NotFound`], [`OrderError::Moved`] when `if_match` does not hold, [`OrderError::Invalid`] when
+    /// nothing is to change, [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
     pub async fn change(
         &self,
         id: &str,
         changes: Changes,
-        _if_match: Option<u64>,
+        if_match: Option<IfMatch>,
         by: &str,
     ) -> Result<Order, OrderError> {
-        if changes.status.is_none() && changes.priority.is_none() {
+        if changes.is_empty() {
             return Err(OrderError::Invalid("status or priority: one of them has to be there"));
         }
-        let now = self.shared.clock.now();
-        let order = {
-            let mut book = self.shared.book.lock();
-            let Book { orders, numbers, .. } = &mut *book;
-            let order = number(id).and_then(|number| orders.get_mut(&number)).ok_or(OrderError::NotFound)?;
-            if let Some(status) = changes.status {
-                numbers.change(order.created_at, order.status, status, order.total.cents);
-                order.status = status;
-            }
-            order.priority = changes.priority.unwrap_or(order.priority);
-            order.updated_at = now;
-            order.clone()
-        };
-        self.tell("order_updated", json!({"orderId": id, "changes": changes, "updatedBy": by})).await?;
-        Ok(order)
+        let id = OrderId::parse(id).ok_or(OrderError::NotFound)?;
+        let change = Change { id, changes, if_match, at: self.now() };
+        let by = by.to_owned();
+        let changed = self.submit(
+            move |store, tenant| store.change(tenant, change),
+            move |changed| News {
+                tally: changed.tally,
+                event: (!changed.changes.is_empty())
+                    .then(|| ("order_updated", json!({"orderId": id, "changes": changed.changes, "updatedBy": by}))),
+            },
+        );
+        Ok(changed.await?.order)
     }
 
     /// One order.
     ///
     /// # Errors
-    /// [`OrderError::NotFound`].
+    /// [`OrderError::NotFound`], [`OrderError::Unavailable`].
     pub async fn get(&self, id: &str) -> Result<Order, OrderError> {
-        let book = self.shared.book.lock();
-        number(id).and_then(|number| book.orders.get(&number)).cloned().ok_or(OrderError::NotFound)
+        let id = OrderId::parse(id).ok_or(OrderError::NotFound)?;
+        in_time(self.shared.store.order(&self.shared.tenant, id)).await
     }
 
     /// A page of at most `limit` orders, the newest first, from `after` (an order's id) on.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`] when `after` is no order's id.
+    /// [`OrderError::Invalid`] when `after` is no order's id, [`OrderError::Unavailable`].
     pub async fn list(&self, status: Option<Status>, limit: usize, after: Option<&str>) -> Result<Page, OrderError> {
         let before = match after {
-            None => u64::MAX,
-            Some(id) => number(id).ok_or(OrderError::Invalid("after: not the id of an order"))?,
+            None => None,
+            Some(id) => Some(OrderId::parse(id).ok_or(OrderError::Invalid("after: not the id of an order"))?),
         };
-        let book = self.shared.book.lock();
-        let wanted = |order: &&Order| status.is_none_or(|status| order.status == status);
-        let mut orders: Vec<Order> =
-            book.orders.range(..before).rev().map(|(_, order)| order).filter(wanted).take(limit + 1).cloned().collect();
+        // One more than asked for says whether there is another page.
+        let query = Query { status, before, limit: limit.saturating_add(1) };
+        let mut orders = in_time(self.shared.store.orders(&self.shared.tenant, query)).await?;
         let more = orders.len() > limit;
         orders.truncate(limit);
-        Ok(Page { next: more.then(|| orders.last().map(|order| order.order_id.clone())).flatten(), orders })
+        Ok(Page { next: if more { orders.last().map(|order| order.order_id) } else { None }, orders })
     }
 
-    /// A customer came for the first time; answers the id.
-    pub fn customer(&self) -> String {
-        let mut book = self.shared.book.lock();
-        book.customers += 1;
-        book.numbers.customer(self.shared.clock.now());
-        self.shared.changed.notify_one();
-        format!("cus-{:08}", book.customers)
+    /// Notes a customer; one without an id, or with one that was never seen, is new today.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
+    pub async fn customer(&self, customer: NewCustomer) -> Result<Customer, OrderError> {
+        customer.check()?;
+        let at = self.now();
+        self.submit(
+            move |store, tenant| store.customer(tenant, customer, at),
+            |customer| News { tally: customer.tally, event: None },
+        )
+        .await
     }
 
-    /// Somebody visited.
-    pub fn visit(&self) {
-        self.shared.book.lock().numbers.visit(self.shared.clock.now());
-        self.shared.changed.notify_one();
+    /// Counts visits; answers how many.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
+    pub async fn visit(&self, visits: NewVisits) -> Result<u32, OrderError> {
+        visits.check()?;
+        let (at, count) = (self.now(), visits.count);
+        let counted = self.submit(
+            move |store, tenant| store.visits(tenant, count, at),
+            |tally| News { tally: Some(*tally), event: None },
+        );
+        counted.await.map(|_| count)
     }
 
-    async fn tell(&self, event: &str, details: Value) -> Result<(), OrderError> {
-        self.shared.changed.notify_one();
-        let data = if let Value::Object(data) = details { data } else { Map::new() };
-        let (Ok(channel), Ok(event)) = (Channel::parse("orders"), EventName::parse(event)) else {
-            return Err(OrderError::Invalid("an event's name"));
-        };
-        let published =
-            self.shared.aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0);
-        published.await.map(drop).map_err(|Stopped| OrderError::Stopped)
+    /// What is active, and the revenue of today.
+    ///
+    /// # Errors
+    /// [`OrderError::Unavailable`] when the store does not say the numbers in time.
+    pub async fn stats(&self) -> Result<Stats, OrderError> {
+        let mut loaded = self.shared.loaded.subscribe();
+        in_time(async { loaded.wait_for(|loaded| *loaded).await.map(drop).map_err(|_| OrderError::Stopped) }).await?;
+        let now = self.shared.clock.now_in(&self.shared.zone);
+        let numbers = self.shared.numbers.lock();
+        numbers.as_ref().map(|numbers| numbers.stats(&now)).ok_or(OrderError::Unavailable)
+    }
+
+    /// Now, in the whole milliseconds that stores keep and clients see.
+    fn now(&self) -> Timestamp {
+        let now = self.shared.clock.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
+    /// Hands a change to the ledger and waits for its end.
+    async fn submit<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn OrderStore, &str) -> Answer<T> + Send + 'static,
+        news: impl FnOnce(&T) -> News + Send + 'static,
+    ) -> Result<T, OrderError> {
+        let (reply, answer) = oneshot::channel();
+        let tenant = Arc::clone(&self.shared.tenant);
+        let command: Command = Box::new(move |store| {
+            let asked = ask(store, &tenant);
+            asked
+                .map(move |result| {
+                    let News { tally, event } = result.as_ref().map(news).unwrap_or_default();
+                    // A caller that went away does not want the answer.
+                    Done { tally, event, reply: Box::new(move || drop(reply.send(result))) }
+                })
+                .boxed()
+        });
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => OrderError::Unavailable,
+            mpsc::error::TrySendError::Closed(_) => OrderError::Stopped,
+        })?;
+        in_time(async { answer.await.map_err(|_| OrderError::Stopped)? }).await
     }
 }
 
-fn number(id: &str) -> Option<u64> {
-    id.strip_prefix("ord-").filter(|digits| digits.len() == 8)?.parse().ok()
+async fn in_time<T>(answer: impl Future<Output = Result<T, OrderError>>) -> Result<T, OrderError> {
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(OrderError::Unavailable))
 }

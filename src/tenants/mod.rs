@@ -18,7 +18,8 @@ use crate::{
         log::{Log, LogConfig},
     },
     counters::Counters,
-    orders::OrderService,
+    dashboards::{DashboardService, DashboardStore},
+    orders::{OrderService, OrderStore},
     presence::Presence,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
 };
@@ -33,6 +34,8 @@ pub struct Tenant {
     pub aggregator: AggregatorHandle,
     /// Its orders.
     pub orders: OrderService,
+    /// Its boards.
+    pub dashboards: DashboardService,
     /// Its users.
     pub presence: Presence,
     /// Its HTTP traffic.
@@ -45,6 +48,10 @@ pub struct Blueprint {
     pub log: LogConfig,
     /// Limits of each one's data.
     pub aggregator: AggregatorConfig,
+    /// Where orders are kept.
+    pub orders: Arc<dyn OrderStore>,
+    /// Where boards are kept.
+    pub dashboards: Arc<dyn DashboardStore>,
     /// Wall-clock time.
     pub clock: Clock,
     /// Where midnight is.
@@ -130,12 +137,22 @@ impl Blueprint {
     fn begin(&self, name: TenantName) -> Tenant {
         let (writer, log) = Log::create(self.log);
         let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
-        let orders = OrderService::new(handle.clone(), self.clock.clone(), self.zone.clone(), self.currency.clone());
+        let orders = OrderService::new(
+            name.as_str(),
+            Arc::clone(&self.orders),
+            handle.clone(),
+            self.clock.clone(),
+            self.zone.clone(),
+            self.currency.clone(),
+        );
+        let dashboards =
+            DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), handle.clone(), self.clock.clone());
         let tenant = Tenant {
             name,
             log,
             aggregator: handle.clone(),
             orders: orders.clone(),
+            dashboards: dashboards.clone(),
             presence: Presence::default(),
             own_http: Arc::default(),
         };
@@ -151,6 +168,7 @@ impl Blueprint {
         self.runtime.spawn(aggregator.run());
         self.runtime.spawn(sources.run());
         self.runtime.spawn(orders.run());
+        self.runtime.spawn(dashboards.run());
         tracing::info!(tenant = %tenant.name, "begun");
         tenant
     }

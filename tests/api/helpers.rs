@@ -66,8 +66,11 @@ pub(crate) fn spawn_app() -> TestApp {
 
 /// Starts a server with changed settings.
 pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
-    // Taken by the first test; the others find it there.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    spawn_app_at(Clock::system(), change)
+}
+
+/// Starts a server with changed settings that lives by `clock`.
+pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
     // The HTTP client of the tests needs one; whoever comes second finds it there.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -79,7 +82,7 @@ pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
     let (bound, address) = std::sync::mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
         actix_web::rt::System::new().block_on(async {
-            let app = Application::build(&config, Clock::system()).unwrap();
+            let app = Application::build(&config, clock).unwrap();
             bound.send(app.addresses()[0]).unwrap();
             app.run_until(async {
                 // Told, or dropped by a test that is over.

@@ -16,84 +16,6 @@ async fn still_serves(app: &TestApp) {
     while socket.next().await["data"]["n"] != n {}
 }
 
-fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
-    match payload.len() {
-        short @ ..126 => frame.push(0x80 | short as u8),
-        medium => {
-            frame.push(0x80 | 126);
-            frame.extend((medium as u16).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
-async fn upgraded(app: &TestApp, frames: &[u8]) -> Vec<u8> {
-    let head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let mut bytes = format!("GET /ws HTTP/1.1\r\nHost: {}\r\n{head}\r\n", app.address).into_bytes();
-    bytes.extend_from_slice(frames);
-    app.raw(&bytes, |_| false).await
-}
-
-#[tokio::test]
-async fn bad_frames_close_with_the_code_of_the_rfc_and_then_tcp_ends() {
-    let app = spawn_app();
-    let gigabyte = [&[0x81, 0xff], &(1u64 << 30).to_be_bytes()[..], &[0; 4]].concat();
-    for (name, frames, code) in [
-        ("an unmasked frame", vec![0x81, 2, b'{', b'}'], 1002),
-        (
-            "a reserved bit",
-            {
-                let mut f = masked(1, b"{}");
-                f[0] |= 0x40;
-                f
-            },
-            1002,
-        ),
-        ("opcode 3", masked(3, b""), 1002),
-        (
-            "a fragmented ping",
-            {
-                let mut f = masked(9, b"");
-                f[0] &= 0x7f;
-                f
-            },
-            1002,
-        ),
-        ("a ping of 126 bytes", masked(9, &[0; 126]), 1002),
-        ("a continuation of nothing", masked(0, b"x"), 1002),
-        ("a close with one byte", masked(8, b"x"), 1002),
-        ("a close with a reserved code", masked(8, &1006u16.to_be_bytes()), 1002),
-        ("text that is not UTF-8", masked(1, b"\xff\xfe"), 1007),
-        ("an announced gigabyte", gigabyte, 1009),
-        (
-            "a message of 65,537 bytes in two fragments",
-            {
-                let mut f = masked(1, &[b' '; 60_000]);
-                f[0] &= 0x7f;
-                [f, masked(0, &[b' '; 5_537])].concat()
-            },
-            1009,
-        ),
-        ("binary", masked(2, b"x"), 1003),
-    ] {
-        let answer = upgraded(&app, &frames).await;
-        let expected: u16 = code;
-        let closed = answer.windows(4).any(|w| w[0] == 0x88 && w[2..4] == expected.to_be_bytes());
-        assert!(closed, "{name}: {expected} in {:?}", &answer[answer.len().saturating_sub(40)..]);
-    }
-    still_serves(&app).await;
-}
-
-#[tokio::test]
-async fn a_proper_close_is_echoed_and_tcp_ends() {
-    let app = spawn_app();
-    let answer = upgraded(&app, &masked(8, &[&3000u16.to_be_bytes()[..], b"bye"].concat())).await;
-    assert!(answer.ends_with(&[0x88, 2, 0x0b, 0xb8]), "{answer:?}");
-}
-
 #[tokio::test]
 async fn bad_handshakes_are_refused_and_say_how() {
     let app = spawn_app();
@@ -202,7 +124,8 @@ async fn every_wrong_path_and_method_is_a_problem() {
         (Method::POST, "/events", 405),
         (Method::POST, "/", 405),
         (Method::PUT, "/api/orders", 405),
-        (Method::TRACE, "/", 501),
+        (Method::TRACE, "/", 405),
+        (Method::TRACE, "/nope", 404),
         (Method::from_bytes(b"BREW").unwrap(), "/", 501),
     ] {
         let answer = soon(path, app.request(method.clone(), path).send()).await.unwrap();

@@ -125,11 +125,39 @@ pub struct Handshake {
 pub struct Orders {
     /// Only those that stand here.
     #[param(nullable = false)]
-    status: Option<super::shapes::Status>,
+    status: Option<super::business::Status>,
     /// Orders on a page, 1 to 200; 50 if not said. What is outside is taken as the nearest.
-    #[param(nullable = false, minimum = 0, example = 50)]
+    #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
     limit: Option<u64>,
     /// Go on behind this order: `next` of the page before.
-    #[param(nullable = false, example = "ord-00000001")]
+    #[param(
+        nullable = false,
+        pattern = "^ord-(0{7}[1-9]|0{6}[1-9][0-9]|0{5}[1-9][0-9]{2}|0{4}[1-9][0-9]{3}|000[1-9][0-9]{4}|00[1-9][0-9]{5}|0[1-9][0-9]{6}|[1-9][0-9]{7,17})$",
+        example = "ord-00000001"
+    )]
     after: Option<String>,
+}
+
+/// Header of a change that must not undo somebody else's.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Guarded {
+    /// Tags as they came in `ETag`, or `*`: only if the thing is still what the client saw, or 412.
+    #[param(
+        rename = "If-Match",
+        nullable = false,
+        pattern = r#"^(\*|("[!#-~]*"|W/"[!#-~]*")(, *("[!#-~]*"|W/"[!#-~]*"))*)$"#,
+        example = "*"
+    )]
+    if_match: Option<String>,
+}
+
+/// Header of a request that may be sent again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct Repeatable {
+    /// 1 to 255 visible characters. The same key with the same order is answered as the first time, for a day; with
+    /// another order it is refused.
+    #[param(rename = "Idempotency-Key", nullable = false, pattern = "^[!-~]{1,255}$", example = "7f9c24e8")]
+    idempotency_key: Option<String>,
 }

@@ -249,16 +249,17 @@ pub struct ChannelLine {
 pub enum Line {
     Value(PushedValue),
     Event(PushedEvent),
+    Gauge(PushedGauge),
     Sample(PushedSample),
     Set(PushedMember),
 }
 
-/// One line, or several.
+/// One line, or several. What is no line among several has its own verdict in the answer.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Lines {
     One(Line),
-    Several(Vec<Line>),
+    Several(Vec<Value>),
 }
 
 /// A value of a state channel: replaces what it had, or with `merge` the named fields alone.
@@ -287,11 +288,15 @@ pub struct PushedEvent {
     data: Option<BTreeMap<String, Value>>,
 }
 
-/// What kind of numbers a series keeps.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum NumberKind {
+pub enum GaugeKind {
     Gauge,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AmountKind {
     Counter,
     Timing,
 }
@@ -302,16 +307,31 @@ pub enum SetKind {
     Set,
 }
 
-/// One measurement; the server keeps last, average, rate, percentiles and so on. `checkout.latency` is the field
-/// `latency` of the channel `metrics.checkout`. Counters and timings can't be below 0.
+/// A level; the server keeps last, min, max and average. `checkout.load` is the field `load` of `metrics.checkout`.
+#[derive(ToSchema)]
+#[schema(example = json!({"metric": "checkout.load", "type": "gauge", "value": 0.7}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedGauge {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,58}\.[A-Za-z0-9_:-]{1,60}$")]
+    metric: String,
+    #[schema(inline)]
+    r#type: GaugeKind,
+    #[schema(minimum = -1e21, maximum = 1e21)]
+    value: f64,
+    #[schema(nullable = false)]
+    labels: Option<Labels>,
+}
+
+/// An increment or a duration; the server keeps total and rate, or average and percentiles.
 #[derive(ToSchema)]
 #[schema(example = json!({"metric": "checkout.latency", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))]
 #[serde(deny_unknown_fields)]
 pub struct PushedSample {
     #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,58}\.[A-Za-z0-9_:-]{1,60}$")]
     metric: String,
-    r#type: NumberKind,
-    #[schema(minimum = -1e21, maximum = 1e21)]
+    #[schema(inline)]
+    r#type: AmountKind,
+    #[schema(minimum = 0, maximum = 1e21)]
     value: f64,
     #[schema(nullable = false)]
     labels: Option<Labels>,
@@ -483,23 +503,33 @@ pub struct Subscribe {
     r#type: SubscribeType,
     #[schema(rename = "requestId", max_length = 128, nullable = false)]
     request_id: Option<String>,
+    #[schema(min_items = 1, max_items = 1000)]
     channels: Vec<Wanted>,
     #[schema(nullable = false)]
     since: Option<String>,
 }
 
-/// A channel, or everything below a prefix.
+/// The name of a channel; `metrics.*` is everything below a prefix.
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = r"^[A-Za-z0-9_.:-]{1,128}(\.\*)?$", example = "metrics.*")]
+pub struct Selector(String);
+
+/// A channel, by its name or with an interval.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Wanted {
-    Name(String),
+    Name(Selector),
     WithInterval(WantedChannel),
 }
 
 #[derive(ToSchema)]
 pub struct WantedChannel {
-    name: String,
-    #[schema(example = "5s", nullable = false)]
+    name: Selector,
+    #[schema(
+        example = "5s",
+        nullable = false,
+        pattern = r"^0*(([0-2]?[0-9]{1,6}|3[0-5][0-9]{5}|3600000)(ms)?|([0-2]?[0-9]{1,3}|3[0-5][0-9]{2}|3600)s|([0-5]?[0-9]|60)m|[01]h)$"
+    )]
     interval: Option<String>,
 }
 
@@ -511,7 +541,8 @@ pub struct Subscriptions {
     r#type: SubscriptionsType,
     #[schema(rename = "requestId", max_length = 128, nullable = false)]
     request_id: Option<String>,
-    channels: Vec<String>,
+    #[schema(min_items = 1, max_items = 1000)]
+    channels: Vec<Selector>,
 }
 
 /// A newer token of the same user.
@@ -523,103 +554,4 @@ pub struct RefreshToken {
     #[schema(rename = "requestId", max_length = 128, nullable = false)]
     request_id: Option<String>,
     token: String,
-}
-
-/// Where an order stands.
-#[derive(ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Status {
-    Pending,
-    Processing,
-    Shipped,
-    Completed,
-    Cancelled,
-}
-
-/// How urgent an order is.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    Low,
-    Normal,
-    High,
-    Urgent,
-}
-
-/// An order.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(example = json!({"orderId": "ord-00000001", "status": "PENDING", "items": 2, "total": 19.9,
-    "customerName": "Ada", "priority": "normal", "createdAt": "2024-07-15T14:00:05.120Z",
-    "updatedAt": "2024-07-15T14:00:05.120Z"}))]
-pub struct Order {
-    order_id: String,
-    status: Status,
-    #[schema(minimum = 1)]
-    items: u32,
-    /// In the currency of the server, with at most 2 decimals.
-    #[schema(minimum = 0)]
-    total: f64,
-    customer_name: String,
-    #[schema(nullable = false)]
-    customer_id: Option<String>,
-    priority: Priority,
-    created_at: Time,
-    updated_at: Time,
-}
-
-/// An order to be made.
-#[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"}))]
-pub struct NewOrder {
-    #[schema(minimum = 1, maximum = 4_294_967_295_u64)]
-    items: u64,
-    /// In the currency of the server, with at most 2 decimals.
-    #[schema(minimum = 0, exclusive_maximum = 1e11, multiple_of = 0.01)]
-    total: f64,
-    /// At most 200 bytes, not blank.
-    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
-    customer_name: String,
-    /// At most 200 bytes, not blank.
-    #[schema(min_length = 1, max_length = 200, pattern = r"\S")]
-    customer_id: Option<String>,
-    /// `PENDING` if not said.
-    #[schema(nullable = false)]
-    status: Option<Status>,
-    /// `normal` if not said.
-    #[schema(nullable = false)]
-    priority: Option<Priority>,
-}
-
-/// What changes of an order: at least one of them.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"status": "SHIPPED"}))]
-pub struct Changes {
-    status: Option<Status>,
-    priority: Option<Priority>,
-}
-
-/// A page of orders, the newest first.
-#[derive(ToSchema)]
-pub struct OrderPage {
-    orders: Vec<Order>,
-    /// The `after` of the next page; `null` on the last one.
-    #[schema(required = true)]
-    next: Option<String>,
-}
-
-/// A customer.
-#[derive(ToSchema)]
-#[schema(example = json!({"customerId": "cus-00000001"}))]
-pub struct Customer {
-    #[schema(rename = "customerId")]
-    customer_id: String,
-}
-
-/// How many were counted.
-#[derive(ToSchema)]
-pub struct Counted {
-    accepted: u64,
 }

@@ -1,6 +1,6 @@
 //! permessage-deflate (RFC 7692): negotiation, and compression without context, so that one frame serves all.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::frame::FrameError;
 
@@ -10,44 +10,76 @@ const MIN_BYTES: usize = 512;
 /// What ends a flushed block, and is left out on the wire (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// The answer to a client's `Sec-WebSocket-Extensions`, if one of its offers fits.
-pub(super) const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// Ends a message: [`TAIL`], and an empty last block (fixed codes), which can be read only where a block may begin.
+const END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 
-/// Whether one of the offers can be accepted with [`ACCEPTED`].
-///
-/// An offer with an unknown, doubled or wrong parameter is declined (section 7.1), and so is a smaller window for us:
-/// the shared frames are made with the full one.
-pub(super) fn is_offered(header: &str) -> bool {
-    header.split(',').any(|offer| {
-        let mut parts = offer.split(';').map(str::trim);
-        parts.next() == Some("permessage-deflate") && fits(parts)
-    })
+/// What was agreed with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// No frame is compressed.
+    None,
+    /// The client's frames may be. It wants a smaller window than that of our shared frames, so ours are not.
+    Incoming,
+    /// Those of both sides may be.
+    Both,
 }
 
-fn fits<'a>(parameters: impl Iterator<Item = &'a str>) -> bool {
-    let mut seen = Vec::new();
-    for parameter in parameters {
-        let (name, value) = match parameter.split_once('=') {
-            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
-            None => (parameter, None),
-        };
-        if seen.contains(&name) {
-            return false;
-        }
-        seen.push(name);
-        let bits =
-            |value: &str| value.parse::<u8>().is_ok_and(|bits| (8..=15).contains(&bits) && !value.starts_with('0'));
-        let fine = match (name, value) {
-            ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
-            ("client_max_window_bits", Some(value)) => bits(value),
-            ("server_max_window_bits", Some(value)) => value == "15",
-            _ => false,
-        };
-        if !fine {
-            return false;
-        }
+/// The answer to a client's `Sec-WebSocket-Extensions` and what it means, if one of its offers fits.
+///
+/// An offer with an unknown, doubled or wrong parameter is declined (section 7.1). One that lets us compress comes
+/// before one that does not, otherwise the first wins.
+pub(super) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<(Compression, String)> {
+    let mut offers = headers.flat_map(|header| header.split(',')).filter_map(|offer| {
+        let mut parts = offer.split(';').map(str::trim);
+        if parts.next() == Some("permessage-deflate") { Offer::parse(parts) } else { None }
+    });
+    let first = offers.next()?;
+    let offer = if first.wants_full_window() { first } else { offers.find(Offer::wants_full_window).unwrap_or(first) };
+    let mut answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover".to_owned();
+    if let Some(bits) = offer.server_window_bits {
+        // When it is asked for, it has to be in the answer (section 7.1.2.1).
+        answer.push_str(&format!("; server_max_window_bits={bits}"));
     }
-    true
+    let compression = if offer.wants_full_window() { Compression::Both } else { Compression::Incoming };
+    Some((compression, answer))
+}
+
+/// An offer that can be accepted.
+struct Offer {
+    /// The largest window that the client can read, in bits.
+    server_window_bits: Option<u8>,
+}
+
+impl Offer {
+    fn parse<'a>(parameters: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut seen = Vec::new();
+        let mut offer = Self { server_window_bits: None };
+        for parameter in parameters {
+            let (name, value) = match parameter.split_once('=') {
+                Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+                None => (parameter, None),
+            };
+            if seen.contains(&name) {
+                return None;
+            }
+            seen.push(name);
+            let bits = value
+                .filter(|value| !value.starts_with(['0', '+']))
+                .and_then(|value| value.parse::<u8>().ok())
+                .filter(|bits| (8..=15).contains(bits));
+            match name {
+                "server_no_context_takeover" | "client_no_context_takeover" if value.is_none() => {}
+                "client_max_window_bits" if value.is_none() || bits.is_some() => {}
+                "server_max_window_bits" if bits.is_some() => offer.server_window_bits = bits,
+                _ => return None,
+            }
+        }
+        Some(offer)
+    }
+
+    fn wants_full_window(&self) -> bool {
+        self.server_window_bits.is_none_or(|bits| bits == 15)
+    }
 }
 
 /// `data` compressed by itself, or `None` when that does not pay.
@@ -55,7 +87,7 @@ pub(super) fn deflate(data: &[u8]) -> Option<Vec<u8>> {
     if data.len() < MIN_BYTES {
         return None;
     }
-    let mut compress = Compress::new(Compression::fast(), false);
+    let mut compress = Compress::new(flate2::Compression::fast(), false);
     let mut out = Vec::with_capacity(data.len() + 64);
     let status = compress.compress_vec(data, &mut out, FlushCompress::Sync).ok()?;
     let whole = matches!(status, Status::Ok) && compress.total_in() == data.len() as u64 && out.ends_with(&TAIL);
@@ -67,27 +99,31 @@ pub(super) fn deflate(data: &[u8]) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// [`FrameError::TooBig`] as soon as it grows over `max`, whatever it would become; [`FrameError::Protocol`] when it is
-/// no deflate stream.
+/// no whole deflate stream.
 pub(super) fn inflate(data: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
     let broken = FrameError::Protocol("a message that does not inflate");
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    let most = max.saturating_add(1);
     let mut inflate = Decompress::new(false);
-    let mut out = Vec::new();
-    let mut input: Vec<u8> = Vec::with_capacity(data.len() + TAIL.len());
-    input.extend_from_slice(data);
-    input.extend_from_slice(&TAIL);
+    let mut out = Vec::with_capacity(data.len().saturating_mul(2).clamp(1024, 64 * 1024).min(most));
     loop {
-        let read = inflate.total_in() as usize;
-        out.reserve(out.len().clamp(1024, 64 * 1024));
-        let before = out.len();
-        let status = inflate.decompress_vec(&input[read..], &mut out, FlushDecompress::Sync).map_err(|_| broken)?;
+        let (read, written) = (inflate.total_in() as usize, out.len());
+        let rest = if read < data.len() { &data[read..] } else { &END[read - data.len()..] };
+        let status = inflate.decompress_vec(rest, &mut out, FlushDecompress::None).map_err(|_| broken)?;
         if out.len() > max {
             return Err(FrameError::TooBig(max));
         }
-        let finished = inflate.total_in() as usize == input.len() && out.len() < out.capacity();
-        if finished || status == Status::StreamEnd {
-            return Ok(out);
+        let read_now = inflate.total_in() as usize;
+        if status == Status::StreamEnd {
+            // Or the client ended its last block itself, and an empty one may follow (section 7.2.3.4).
+            let all_read = read_now == data.len() + END.len();
+            return if all_read || matches!(data.get(read_now..), Some([] | [0])) { Ok(out) } else { Err(broken) };
         }
-        if out.len() == before && inflate.total_in() as usize == read {
+        if out.len() == out.capacity() {
+            out.reserve_exact(out.len().max(1024).min(most - out.len()));
+        } else if out.len() == written && read_now == read {
             return Err(broken);
         }
     }
@@ -99,6 +135,10 @@ mod tests {
 
     use super::*;
 
+    fn answer(header: &str) -> Option<(Compression, String)> {
+        agree(std::iter::once(header))
+    }
+
     #[test]
     fn only_offers_that_fit_are_accepted() {
         for good in [
@@ -106,25 +146,79 @@ mod tests {
             "permessage-deflate; client_max_window_bits",
             "permessage-deflate; client_max_window_bits=9; server_no_context_takeover",
             "x-other, permessage-deflate; client_no_context_takeover",
-            "permessage-deflate; server_max_window_bits=10, permessage-deflate",
             r#"permessage-deflate; client_max_window_bits="15""#,
+            "permessage-deflate; nonsense, permessage-deflate",
         ] {
-            assert!(is_offered(good), "{good}");
+            let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover".to_owned();
+            assert_eq!(answer(good), Some((Compression::Both, plain)), "{good}");
         }
         for bad in [
             "",
             "x-webkit-deflate-frame",
             "permessage-deflate; client_max_window_bits=7",
             "permessage-deflate; client_max_window_bits=016",
+            "permessage-deflate; client_max_window_bits=+9",
             "permessage-deflate; server_max_window_bits=99",
-            "permessage-deflate; server_max_window_bits=9",
+            "permessage-deflate; server_max_window_bits=7",
             "permessage-deflate; server_max_window_bits",
             "permessage-deflate; nonsense",
             "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
             "permessage-deflate; server_no_context_takeover=1",
         ] {
-            assert!(!is_offered(bad), "{bad}");
+            assert_eq!(answer(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_window_that_is_asked_for_is_granted_and_a_small_one_keeps_our_frames_plain() {
+        for (offers, compression, window) in [
+            ("permessage-deflate; server_max_window_bits=15", Compression::Both, Some("15")),
+            ("permessage-deflate; server_max_window_bits=9", Compression::Incoming, Some("9")),
+            ("permessage-deflate; server_max_window_bits=9, permessage-deflate", Compression::Both, None),
+            (
+                "permessage-deflate; server_max_window_bits=9, permessage-deflate; server_max_window_bits=10",
+                Compression::Incoming,
+                Some("9"),
+            ),
+        ] {
+            let (agreed, answer) = answer(offers).unwrap();
+            assert_eq!(agreed, compression, "{offers}");
+            assert_eq!(answer.split_once("server_max_window_bits=").map(|(_, bits)| bits), window, "{offers}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_standard_inflate() {
+        for (name, data) in [
+            ("one fixed block, section 7.2.3.1", &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..]),
+            (
+                "a block without compression, 7.2.3.3",
+                &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            ),
+            ("a last block, 7.2.3.4", &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00]),
+            ("a last block with nothing after it", &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]),
+            ("two blocks, 7.2.3.5", &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00]),
+        ] {
+            assert_eq!(inflate(data, 5).as_deref(), Ok(&b"Hello"[..]), "{name}");
+            assert_eq!(inflate(data, 4), Err(FrameError::TooBig(4)), "{name}");
+        }
+        for empty in [&[0][..], &[]] {
+            assert_eq!(inflate(empty, 0), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn half_a_message_and_what_follows_the_last_block_do_not_inflate() {
+        let whole = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        for end in 1..whole.len() - 1 {
+            assert!(inflate(&whole[..end], 100).is_err(), "{end} of {}", whole.len());
+        }
+        let long = deflate(b"a longer text, ".repeat(50).as_slice()).unwrap();
+        for end in 1..long.len() - 1 {
+            assert!(inflate(&long[..end], 10_000).is_err(), "{end} of {}", long.len());
+        }
+        let more = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+        assert!(inflate(&more, 100).is_err());
     }
 
     proptest! {

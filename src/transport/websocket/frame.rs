@@ -20,7 +20,7 @@ pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
 /// Largest payload of a control frame (section 5.5).
-const MAX_CONTROL: u64 = 125;
+const MAX_CONTROL: u8 = 125;
 
 /// What a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,10 @@ impl FrameError {
 }
 
 /// Reads the frames of one client.
+///
+/// Between two calls it holds at most `max_message` bytes of a message, a control frame and part of a header, beside
+/// what was fed and is not read yet. A compressed message also takes its inflated size, again at most `max_message`,
+/// while it is inflated.
 #[derive(Debug)]
 pub struct Decoder {
     max_message: usize,
@@ -126,6 +130,7 @@ impl Decoder {
             self.failed = true;
             self.input = BytesMut::new();
             self.message = None;
+            self.control = Vec::new();
         }
         next
     }
@@ -154,10 +159,8 @@ impl Decoder {
                 return self.finish(message).map(Some);
             }
         }
-        if self.input.is_empty() {
-            // Gives the buffer back: an idle connection holds none.
-            self.input = BytesMut::new();
-        }
+        // What is left is less than a header. The buffer is given back: an idle connection holds none.
+        self.input = BytesMut::from(&self.input[..]);
         Ok(None)
     }
 
@@ -181,6 +184,9 @@ impl Decoder {
         if control && !fin {
             return error("a control frame can't be fragmented");
         }
+        if control && second & 0x7f > MAX_CONTROL {
+            return error("a control frame holds at most 125 bytes");
+        }
         let (length, at) = match second & 0x7f {
             126 => match input.get(2..4) {
                 Some(bytes) => (u64::from(u16::from_be_bytes([bytes[0], bytes[1]])), 4),
@@ -192,8 +198,8 @@ impl Decoder {
             },
             short => (u64::from(short), 2),
         };
-        if control && length > MAX_CONTROL {
-            return error("a control frame holds at most 125 bytes");
+        if matches!((second & 0x7f, length), (126, ..126) | (127, ..65_536)) {
+            return error("a length has to be written as short as it can be");
         }
         if length >> 63 != 0 {
             return error("a length of more than 63 bits");
@@ -222,7 +228,14 @@ impl Decoder {
     fn payload(&mut self, mut header: Header) -> Result<(Header, bool), FrameError> {
         let take = usize::try_from(header.left).unwrap_or(usize::MAX).min(self.input.len());
         let target = match &mut self.message {
-            Some(message) if header.opcode < CLOSE => &mut message.data,
+            Some(message) if header.opcode < CLOSE => {
+                let most = match header.fin {
+                    true => usize::try_from(header.left).unwrap_or(usize::MAX).saturating_add(message.data.len()),
+                    false => self.max_message,
+                };
+                make_room(&mut message.data, take, most);
+                &mut message.data
+            }
             _ => &mut self.control,
         };
         let start = target.len();
@@ -231,12 +244,15 @@ impl Decoder {
         self.input.advance(take);
         header.left -= take as u64;
         header.phase = (header.phase + take) % 4;
+        let complete = header.left == 0;
+        // The end of a message is checked with the whole of it.
         if header.opcode < CLOSE
+            && !(complete && header.fin)
             && let Some(message) = &mut self.message
         {
-            message.check(false)?;
+            message.check()?;
         }
-        Ok((header, header.left == 0))
+        Ok((header, complete))
     }
 
     fn control(&mut self, opcode: u8) -> Result<Incoming, FrameError> {
@@ -262,9 +278,7 @@ impl Decoder {
     fn finish(&self, mut message: Message) -> Result<Incoming, FrameError> {
         if message.compressed {
             message.data = deflate::inflate(&message.data, self.max_message)?;
-            message.compressed = false;
         }
-        message.check(true)?;
         Ok(match message.opcode {
             TEXT => Incoming::Text(String::from_utf8(message.data).map_err(|_| FrameError::NotUtf8)?),
             _ => Incoming::Binary(message.data),
@@ -273,17 +287,26 @@ impl Decoder {
 }
 
 impl Message {
-    /// Checks the text that has come since the last call; at the end nothing may be left open.
-    fn check(&mut self, end: bool) -> Result<(), FrameError> {
+    /// Checks the text that has come since the last call. A character may still be incomplete.
+    fn check(&mut self) -> Result<(), FrameError> {
         if self.opcode != TEXT || self.compressed {
             return Ok(());
         }
         match std::str::from_utf8(&self.data[self.checked..]) {
             Ok(_) => self.checked = self.data.len(),
-            Err(error) if error.error_len().is_some() || end => return Err(FrameError::NotUtf8),
+            Err(error) if error.error_len().is_some() => return Err(FrameError::NotUtf8),
             Err(error) => self.checked += error.valid_up_to(),
         }
         Ok(())
+    }
+}
+
+/// Makes room for `more` bytes: twice as much as there was, as a vector does, but never more than `most` in all.
+fn make_room(data: &mut Vec<u8>, more: usize, most: usize) {
+    let needed = data.len() + more;
+    if needed > data.capacity() {
+        let capacity = data.capacity().saturating_mul(2).min(most).max(needed);
+        data.reserve_exact(capacity - data.len());
     }
 }
 
@@ -328,9 +351,14 @@ pub fn text(text: &str, compress: bool) -> Bytes {
 
 /// Appends a text frame; compressed when that was negotiated and makes it smaller.
 pub fn write_text(out: &mut Vec<u8>, text: &str, compress: bool) {
-    match if compress { deflate::deflate(text.as_bytes()) } else { None } {
-        Some(small) => write(out, TEXT, true, &small),
-        None => write(out, TEXT, false, text.as_bytes()),
+    write_message(out, TEXT, text.as_bytes(), compress);
+}
+
+/// Appends a whole message in one frame; compressed when that was negotiated and makes it smaller.
+pub fn write_message(out: &mut Vec<u8>, opcode: u8, payload: &[u8], compress: bool) {
+    match if compress { deflate::deflate(payload) } else { None } {
+        Some(small) => write(out, opcode, true, &small),
+        None => write(out, opcode, false, payload),
     }
 }
 

@@ -28,6 +28,7 @@ mod session;
 mod standing;
 
 pub use config::WebSocketConfig;
+pub use deflate::Compression;
 
 use crate::{
     counters::Transport,
@@ -74,6 +75,10 @@ pub(crate) async fn open(
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let mut response = handshake(&request).await?;
+    let compression = match config.compression {
+        true => accept_deflate(&request, &mut response),
+        false => Compression::None,
+    };
     let probe = request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.probe.as_bytes());
     let (slot, caller) = if probe {
         (state.open_probe(Transport::WebSocket), None)
@@ -85,21 +90,30 @@ pub(crate) async fn open(
         }
         (slot, caller)
     };
-    let compress = config.compression
-        && request
-            .headers()
-            .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
-            .any(|offers| offers.to_str().is_ok_and(deflate::is_offered));
-    if compress {
-        let accepted = header::HeaderValue::from_static(deflate::ACCEPTED);
-        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
-    }
-    let session = session::Session::open(Rc::clone(&state), **config, caller, payload.into_inner(), compress, slot);
+    let session = session::Session::open(Rc::clone(&state), **config, caller, payload.into_inner(), compression, slot);
     Ok(response.set_body(session).map_into_boxed_body())
 }
 
-/// The opening handshake (RFC 6455, section 4.2). The answer's body is replaced by the session.
-async fn handshake(request: &HttpRequest) -> Result<HttpResponse, Problem> {
+/// Says yes to permessage-deflate in `response` if one of the client's offers fits.
+pub fn accept_deflate(request: &HttpRequest, response: &mut HttpResponse) -> Compression {
+    let offers = request.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let Some((compression, answer)) = deflate::agree(offers.filter_map(|offers| offers.to_str().ok())) else {
+        return Compression::None;
+    };
+    match header::HeaderValue::try_from(answer) {
+        Ok(answer) => {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+            compression
+        }
+        Err(_) => Compression::None,
+    }
+}
+
+/// The opening handshake (RFC 6455, section 4.2). The answer's body is to be replaced by whatever speaks the frames.
+///
+/// # Errors
+/// A [`Problem`] with 400 or 426 that says which version is spoken here.
+pub async fn handshake(request: &HttpRequest) -> Result<HttpResponse, Problem> {
     if request.version() < actix_web::http::Version::HTTP_11 {
         return Err(Problem::bad_request("a WebSocket needs HTTP/1.1"));
     }

@@ -21,6 +21,7 @@ use futures_util::Stream;
 use tokio::time::Instant;
 
 use super::{
+    Compression,
     actions::InFlight,
     config::WebSocketConfig,
     flood::{Flood, Minute, TooMany},
@@ -117,7 +118,7 @@ impl Session {
         config: WebSocketConfig,
         caller: Option<Caller>,
         payload: dev::Payload,
-        compress: bool,
+        compression: Compression,
         slot: StreamSlot,
     ) -> Self {
         let now = Instant::now();
@@ -126,10 +127,10 @@ impl Session {
         reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
         let connection_id = state.new_id();
         let mut session = Self {
-            decoder: Decoder::new(config.max_message, compress),
+            decoder: Decoder::new(config.max_message, compression != Compression::None),
             reader,
             out: Vec::new(),
-            compress,
+            compress: compression == Compression::Both,
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
             flood: Flood::new(config.messages_per_second, config.message_burst, now),
             bad_messages: Minute::new(now),
@@ -324,7 +325,8 @@ impl Session {
         if self.closing.is_some() {
             return;
         }
-        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) {
+        // While something waits for the client, that says how slow it is.
+        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.climb(Duration::ZERO, now);
         }
         let clock = &self.state.clock;
@@ -362,8 +364,9 @@ impl Session {
             return;
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
-        self.reader.set_pace(self.ladder.pace());
-        let (event, data) = ladder::event(moved);
+        let pace = self.ladder.pace(self.config.ladder);
+        self.reader.set_pace(pace);
+        let (event, data) = ladder::event(moved, pace);
         self.say(&ServerMessage::Event { channel: "system", event, data, timestamp: self.now() });
         if let Move::Up(step) = moved {
             self.state.counters.step(step).inc();

@@ -55,7 +55,7 @@ fn bad_text_is_refused_before_the_message_ends() {
 #[test]
 fn what_breaks_the_protocol_is_refused() {
     let unmasked = vec![0x81, 2, b'{', b'}'];
-    let cases: [(&str, Vec<u8>); 12] = [
+    let cases: [(&str, Vec<u8>); 15] = [
         ("unmasked", unmasked),
         ("rsv1 without deflate", frame(true, 4, TEXT, b"{}")),
         ("rsv2", frame(true, 2, TEXT, b"{}")),
@@ -67,12 +67,17 @@ fn what_breaks_the_protocol_is_refused() {
         ("message in a message", [frame(false, 0, TEXT, b"x"), frame(true, 0, TEXT, b"y")].concat()),
         ("close with one byte", frame(true, 0, CLOSE, b"x")),
         ("close with a reserved code", frame(true, 0, CLOSE, &1006u16.to_be_bytes())),
+        ("125 in 16 bits", [&[0x81, 0xfe, 0, 125, 0, 0, 0, 0], &[b' '; 125][..]].concat()),
+        ("65,535 in 64 bits", [&[0x82, 0xff], &65_535u64.to_be_bytes()[..], &[0; 4]].concat()),
+        ("rsv1 on a continuation", [frame(false, 0, TEXT, b"x"), frame(true, 4, 0, b"y")].concat()),
         ("length of 64 bits", [&[0x81, 0xff], &(1u64 << 63).to_be_bytes()[..], &[0; 4]].concat()),
     ];
     for (name, bytes) in cases {
         assert!(matches!(all(&bytes, 1, false), Err(FrameError::Protocol(_))), "{name}");
     }
     assert!(matches!(all(&frame(true, 4, PING, b""), 9, true), Err(FrameError::Protocol(_))), "compressed ping");
+    let continued = [frame(false, 4, TEXT, b"x"), frame(true, 4, 0, b"y")].concat();
+    assert!(matches!(all(&continued, 9, true), Err(FrameError::Protocol(_))), "compressed continuation");
 }
 
 #[test]
@@ -105,6 +110,68 @@ fn a_close_is_read_with_its_text() {
     assert_eq!(out[1], 2 + 122, "cut at a character");
 }
 
+/// What the decoder holds, in bytes.
+fn held(decoder: &Decoder) -> usize {
+    let message = decoder.message.as_ref().map_or(0, |message| message.data.capacity());
+    decoder.input.capacity() + message + decoder.control.capacity()
+}
+
+/// A message, where it is cut into fragments, whether it is compressed, and a ping that comes in between.
+#[derive(Clone, Debug)]
+struct Sent {
+    incoming: Incoming,
+    cut: usize,
+    compressed: bool,
+    ping: Option<Vec<u8>>,
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let incoming = prop_oneof![
+        ".{0,300}".prop_map(Incoming::Text),
+        "(hello ){0,160}".prop_map(Incoming::Text),
+        prop::collection::vec(any::<u8>(), 0..900).prop_map(Incoming::Binary),
+    ];
+    let ping = prop::option::of(prop::collection::vec(any::<u8>(), 0..=125));
+    (incoming, 1usize..400, any::<bool>(), ping).prop_map(|(incoming, cut, compressed, ping)| Sent {
+        incoming,
+        cut,
+        compressed,
+        ping,
+    })
+}
+
+/// The frames of messages, and what they mean.
+fn stream(messages: &[Sent]) -> (Vec<u8>, Vec<Incoming>) {
+    let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
+    for Sent { incoming, cut, compressed, ping } in messages {
+        let (opcode, data) = match incoming {
+            Incoming::Text(text) => (TEXT, text.as_bytes()),
+            Incoming::Binary(data) => (BINARY, &data[..]),
+            _ => unreachable!(),
+        };
+        let small = if *compressed { deflate::deflate(data) } else { None };
+        let rsv = if small.is_some() { 4 } else { 0 };
+        let data = small.as_deref().unwrap_or(data);
+        let mut pieces: Vec<&[u8]> = data.chunks(*cut).collect();
+        if pieces.is_empty() {
+            pieces.push(&[]);
+        }
+        for (i, piece) in pieces.iter().enumerate() {
+            let (first, last) = (i == 0, i + 1 == pieces.len());
+            bytes.extend(frame(last, if first { rsv } else { 0 }, if first { opcode } else { 0 }, piece));
+            if let Some(ping) = ping.as_ref().filter(|_| first) {
+                bytes.extend(frame(true, 0, PING, ping));
+            }
+        }
+        let ping = ping.clone().map(|ping| Incoming::Ping(ping.into()));
+        match pieces.len() {
+            1 => meaning.extend([Some(incoming.clone()), ping].into_iter().flatten()),
+            _ => meaning.extend([ping, Some(incoming.clone())].into_iter().flatten()),
+        }
+    }
+    (bytes, meaning)
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>, step in 1usize..50) {
@@ -126,5 +193,50 @@ proptest! {
         }
         let expected: Vec<_> = texts.into_iter().map(Incoming::Text).collect();
         prop_assert_eq!(all(&bytes, step, false), Ok(expected));
+    }
+
+    #[test]
+    fn any_split_of_a_stream_of_frames_reads_the_same(
+        messages in prop::collection::vec(sent(), 1..6),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
+    ) {
+        let (bytes, meaning) = stream(&messages);
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        let mut decoder = Decoder::new(1_000, true);
+        let mut found = Vec::new();
+        for ends in cuts.windows(2) {
+            decoder.feed(&bytes[ends[0]..ends[1]]);
+            while let Some(incoming) = decoder.next_message().unwrap() {
+                found.push(incoming);
+            }
+        }
+        prop_assert_eq!(found, meaning);
+        prop_assert_eq!(held(&decoder), 0, "nothing is kept between messages");
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_by_a_message_and_the_last_piece(
+        messages in prop::collection::vec(sent(), 0..6),
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        max in 1usize..1_200,
+        step in 1usize..2_000,
+    ) {
+        let bytes = [stream(&messages).0, noise].concat();
+        let mut decoder = Decoder::new(max, true);
+        // A header is kept until it is whole, and a control frame beside the message that it interrupts.
+        let (header, control) = (14, 256);
+        for piece in bytes.chunks(step) {
+            decoder.feed(piece);
+            prop_assert!(held(&decoder) <= max + header + control + piece.len(), "{} with a piece", held(&decoder));
+            while let Ok(Some(incoming)) = decoder.next_message() {
+                if let Incoming::Text(text) = &incoming {
+                    prop_assert!(text.len() <= max);
+                }
+                prop_assert!(held(&decoder) <= max + header + control + piece.len(), "{} within", held(&decoder));
+            }
+            prop_assert!(held(&decoder) <= max + header + control, "{} between", held(&decoder));
+        }
     }
 }

@@ -1,0 +1,40 @@
+//! A server for the judges of the standards: the frames of the real one, without its messages and its limits.
+//!
+//! ```text
+//! $ cargo run --release --example conformance -- --listen 127.0.0.1:9001
+//! listening on 127.0.0.1:9001
+//! ```
+//!
+//! `/echo` is a WebSocket that echoes text and binary messages of up to 16 MiB in any number of fragments, with
+//! permessage-deflate when it is offered. `/` echoes the body of every request. `docs/conformance.md` says who judges
+//! it and how.
+
+use std::{io::Write, net::TcpListener};
+
+use clap::Parser;
+
+mod echo;
+
+/// Echoes WebSocket messages at /echo and request bodies at /, to be judged by conformance suites.
+#[derive(Parser)]
+struct Arguments {
+    /// Address and port; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:9001")]
+    listen: String,
+}
+
+fn main() -> std::io::Result<()> {
+    let arguments = Arguments::parse();
+    actix_web::rt::System::new().block_on(async {
+        let listener = TcpListener::bind(&arguments.listen)?;
+        writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+        let server = echo::serve(listener, 2)?;
+        let handle = server.handle();
+        actix_web::rt::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                handle.stop(false).await;
+            }
+        });
+        server.await
+    })
+}

@@ -1,0 +1,233 @@
+//! The face of one tenant's dashboards, and the one task that changes them.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{sleep, timeout},
+};
+
+use super::{Action, Board, DashboardError, DashboardStore, Edit, Edited, NewBoard, board::MAX_BOARDS};
+use crate::core::{
+    aggregator::AggregatorHandle,
+    channel::{Channel, EventName},
+    clock::Clock,
+    reading::{Origin, Reading},
+    version::IfMatch,
+};
+
+/// Changes that wait; more are refused. People make them, one at a time.
+const QUEUE: usize = 64;
+
+/// Longest time a caller waits for the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long after a failure the first board is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often an edit is made anew because somebody else, on another node, was faster.
+const ATTEMPTS: usize = 5;
+
+/// Dashboards of one tenant. Cheap to clone; making one costs a queue and no I/O.
+#[derive(Clone)]
+pub struct DashboardService {
+    commands: mpsc::Sender<Command>,
+    aggregator: AggregatorHandle,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tenant: Arc<str>,
+    store: Arc<dyn DashboardStore>,
+    clock: Clock,
+    /// True once the tenant has its first board.
+    ready: watch::Sender<bool>,
+    /// Taken by the task when it begins.
+    queue: Mutex<Option<mpsc::Receiver<Command>>>,
+}
+
+struct Command {
+    what: What,
+    by: String,
+    reply: oneshot::Sender<Result<Edited, DashboardError>>,
+}
+
+enum What {
+    Create(NewBoard),
+    Edit { id: String, edit: Edit, if_match: Option<IfMatch> },
+}
+
+impl DashboardService {
+    /// The dashboards of `tenant` in `store`. Somebody has to drive [`DashboardService::run`].
+    pub fn new(tenant: &str, store: Arc<dyn DashboardStore>, aggregator: AggregatorHandle, clock: Clock) -> Self {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let shared = Shared {
+            tenant: tenant.into(),
+            store,
+            clock,
+            ready: watch::Sender::new(false),
+            queue: Mutex::new(Some(queue)),
+        };
+        Self { commands, aggregator, shared: Arc::new(shared) }
+    }
+
+    /// Sees to it that the tenant has its first board, then makes the changes, one after the other, until the last other
+    /// handle is dropped.
+    pub async fn run(self) {
+        let Self { commands, aggregator, shared } = self;
+        // Or it would wait for itself.
+        drop(commands);
+        let Some(mut queue) = shared.queue.lock().take() else {
+            tracing::error!(tenant = &*shared.tenant, "the dashboards are looked after already");
+            return;
+        };
+        shared.seed().await;
+        while let Some(Command { what, by, reply }) = queue.recv().await {
+            let result = match what {
+                What::Create(new) => shared.create(new).await,
+                What::Edit { id, edit, if_match } => shared.edit(&id, &edit, if_match.as_ref()).await,
+            };
+            if let Ok(edited) = &result {
+                shared.tell(edited, &by, &aggregator).await;
+            }
+            // A caller that went away does not want the answer.
+            drop(reply.send(result));
+        }
+    }
+
+    /// All boards, by id.
+    ///
+    /// # Errors
+    /// [`DashboardError::Unavailable`].
+    pub async fn list(&self) -> Result<Vec<Board>, DashboardError> {
+        in_time(async {
+            self.shared.ready().await?;
+            self.shared.store.boards(&self.shared.tenant).await
+        })
+        .await
+    }
+
+    /// One board.
+    ///
+    /// # Errors
+    /// [`DashboardError::NotFound`], [`DashboardError::Unavailable`].
+    pub async fn get(&self, id: &str) -> Result<Board, DashboardError> {
+        in_time(async {
+            self.shared.ready().await?;
+            self.shared.store.board(&self.shared.tenant, id).await
+        })
+        .await
+    }
+
+    /// A new board. It is in the store, and the event `dashboard_updated` is out, when this answers.
+    ///
+    /// # Errors
+    /// [`DashboardError::Invalid`], [`DashboardError::Taken`], [`DashboardError::TooMany`], [`DashboardError::Full`],
+    /// [`DashboardError::Unavailable`], [`DashboardError::Stopped`].
+    pub async fn create(&self, new: NewBoard, by: &str) -> Result<Edited, DashboardError> {
+        self.submit(What::Create(new), by).await
+    }
+
+    /// Changes or deletes a board. It is in the store, and the event `dashboard_updated` is out, when this answers; an edit
+    /// that changes nothing makes neither.
+    ///
+    /// # Errors
+    /// [`DashboardError::NotFound`], [`DashboardError::Moved`] when `if_match` does not hold, what [`Edit::apply`] says,
+    /// [`DashboardError::Full`], [`DashboardError::Unavailable`], [`DashboardError::Stopped`].
+    pub async fn edit(
+        &self,
+        id: &str,
+        edit: Edit,
+        if_match: Option<IfMatch>,
+        by: &str,
+    ) -> Result<Edited, DashboardError> {
+        self.submit(What::Edit { id: id.to_owned(), edit, if_match }, by).await
+    }
+
+    async fn submit(&self, what: What, by: &str) -> Result<Edited, DashboardError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command { what, by: by.to_owned(), reply };
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => DashboardError::Unavailable,
+            mpsc::error::TrySendError::Closed(_) => DashboardError::Stopped,
+        })?;
+        in_time(async { answer.await.map_err(|_| DashboardError::Stopped)? }).await
+    }
+}
+
+impl Shared {
+    async fn seed(&self) {
+        let mut failures = 0;
+        while let Err(error) = self.store.seed(&self.tenant, Board::default_at(self.now())).await {
+            if failures == 0 {
+                tracing::error!(tenant = &*self.tenant, %error, "the dashboards can't be read; trying again");
+            }
+            failures += 1;
+            sleep(RETRY).await;
+        }
+        self.ready.send_replace(true);
+    }
+
+    async fn ready(&self) -> Result<(), DashboardError> {
+        self.ready.subscribe().wait_for(|ready| *ready).await.map(drop).map_err(|_| DashboardError::Stopped)
+    }
+
+    async fn create(&self, new: NewBoard) -> Result<Edited, DashboardError> {
+        let board = new.build(self.now())?;
+        self.store.insert(&self.tenant, board.clone(), MAX_BOARDS).await?;
+        Ok(Edited { board, action: Some(Action::Created), tile: None })
+    }
+
+    async fn edit(&self, id: &str, edit: &Edit, if_match: Option<&IfMatch>) -> Result<Edited, DashboardError> {
+        for _ in 0..ATTEMPTS {
+            let board = self.store.board(&self.tenant, id).await?;
+            let seen = board.version();
+            if if_match.is_some_and(|if_match| !if_match.holds(seen)) {
+                return Err(DashboardError::Moved);
+            }
+            let edited = edit.clone().apply(&board)?;
+            let written = match edited.action {
+                None => return Ok(edited),
+                Some(Action::Deleted) => self.store.delete(&self.tenant, id, seen).await,
+                Some(_) => self.store.replace(&self.tenant, edited.board.clone(), seen).await,
+            };
+            match written {
+                // Somebody was faster; look again.
+                Err(DashboardError::Moved) => {}
+                result => return result.map(|()| edited),
+            }
+        }
+        Err(DashboardError::Unavailable)
+    }
+
+    async fn tell(&self, edited: &Edited, by: &str, aggregator: &AggregatorHandle) {
+        let Some(action) = edited.action else { return };
+        let board = &edited.board;
+        let mut data = json!({"dashboardId": board.id, "action": action, "version": board.version, "updatedBy": by});
+        if let Some(tile) = &edited.tile {
+            data["tile"] = json!(tile);
+        }
+        let data = if let Value::Object(data) = data { data } else { Map::new() };
+        let (Ok(channel), Ok(event)) = (Channel::parse("dashboards"), EventName::parse("dashboard_updated")) else {
+            return;
+        };
+        let readings = vec![Reading::Event { channel, event, data }];
+        if aggregator.publish(Origin::Internal, readings, 0).await.is_err() {
+            // The log ends with this process: every reader is told of a gap after the restart, and reads afresh.
+            tracing::warn!(tenant = &*self.tenant, "a change of a dashboard is stored, but its event came too late");
+        }
+    }
+
+    /// Now, in the whole milliseconds that stores keep.
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, DashboardError>>) -> Result<T, DashboardError> {
+    timeout(PATIENCE, answer).await.unwrap_or(Err(DashboardError::Unavailable))
+}

@@ -1,0 +1,291 @@
+//! Dashboards and their tiles (contract, section 6).
+
+use std::{rc::Rc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{Method, StatusCode, header},
+    web,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    access::{self, Caller},
+    body,
+    openapi::{business, params},
+    precondition,
+    problem::Problem,
+    state::State,
+};
+use crate::{
+    auth::Permission,
+    dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile},
+    protocol::error::Code,
+};
+
+/// What reading takes.
+const READ: Permission = Permission::ReadMetrics;
+
+/// What changing takes.
+const WRITE: Permission = Permission::WriteDashboards;
+
+impl From<DashboardError> for Problem {
+    fn from(error: DashboardError) -> Self {
+        let detail = error.to_string();
+        let invalid = |status| Self::new(status, Code::InvalidMessage, detail.clone());
+        match error {
+            DashboardError::Invalid(_) => invalid(StatusCode::UNPROCESSABLE_ENTITY),
+            DashboardError::NotFound | DashboardError::NoTile => Self::not_found(detail),
+            DashboardError::Taken(_) => invalid(StatusCode::CONFLICT),
+            DashboardError::Moved => invalid(StatusCode::PRECONDITION_FAILED),
+            DashboardError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
+            DashboardError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
+            DashboardError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
+            DashboardError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+        }
+    }
+}
+
+/// `GET /api/dashboards`: `{dashboards}`, by id.
+#[utoipa::path(
+    get,
+    path = "/api/dashboards",
+    tag = "Dashboards",
+    operation_id = "getDashboards",
+    summary = "All dashboards",
+    responses(
+        (status = 200, description = "They, by id", body = business::DashboardList),
+        (status = 503, description = "The store is not available at the moment"),
+    )
+)]
+pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, READ).await?;
+    let boards = door.caller.tenant.dashboards.list().await?;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(json!({"dashboards": boards})))
+}
+
+/// `POST /api/dashboards`: 201 with the dashboard.
+#[utoipa::path(
+    post,
+    path = "/api/dashboards",
+    tag = "Dashboards",
+    operation_id = "createDashboard",
+    summary = "A new dashboard",
+    request_body = business::NewDashboard,
+    responses(
+        (status = 201, description = "The dashboard", body = business::Dashboard, headers(
+            ("Location" = String, description = "Where it is"),
+            ("ETag" = String, description = "For `If-Match`"),
+        )),
+        (status = 409, description = "There is one of that id"),
+        (status = 422, description = "A value is not possible"),
+    )
+)]
+pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, WRITE).await?;
+    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
+    let board = door.caller.tenant.dashboards.create(new, &door.caller.identity.user).await?.board;
+    let location = format!("/api/dashboards/{}", board.id);
+    Ok(tagged(StatusCode::CREATED, &board).insert_header((header::LOCATION, location)).json(board))
+}
+
+/// `GET /api/dashboards/{id}`: the dashboard, or 304.
+#[utoipa::path(
+    get,
+    path = "/api/dashboards/{id}",
+    tag = "Dashboards",
+    operation_id = "getDashboardById",
+    summary = "One dashboard",
+    params(("id" = String, Path, description = "Its id", example = "default"), params::Conditional),
+    responses((status = 200, description = "The dashboard", body = business::Dashboard), (status = 503, description = "The store is not available at the moment"))
+)]
+pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, READ).await?;
+    let board = door.caller.tenant.dashboards.get(&id).await?;
+    if precondition::is_fresh(request.headers(), board.version()) {
+        return Ok(tagged(StatusCode::NOT_MODIFIED, &board).finish());
+    }
+    Ok(tagged(StatusCode::OK, &board).json(board))
+}
+
+/// `PUT /api/dashboards/{id}`: another name and other tiles; answers the dashboard.
+#[utoipa::path(
+    put,
+    path = "/api/dashboards/{id}",
+    tag = "Dashboards",
+    operation_id = "replaceDashboard",
+    summary = "Another name and other tiles",
+    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    request_body = business::NewDashboard,
+    responses(
+        (status = 200, description = "The dashboard as it is now", body = business::Dashboard, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 422, description = "A value is not possible"),
+    )
+)]
+pub async fn replace(
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, WRITE).await?;
+    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
+    let board = door.edit(&request, &id, Edit::Replace(new)).await?.board;
+    Ok(tagged(StatusCode::OK, &board).json(board))
+}
+
+/// `DELETE /api/dashboards/{id}`: 204.
+#[utoipa::path(
+    delete,
+    path = "/api/dashboards/{id}",
+    tag = "Dashboards",
+    operation_id = "deleteDashboard",
+    summary = "Away with a dashboard",
+    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    responses((status = 204, description = "It is gone"))
+)]
+pub async fn delete(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, WRITE).await?;
+    door.edit(&request, &id, Edit::Delete).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// `POST /api/dashboards/{id}/tiles`: 201 with the tile. The tag is the dashboard's, here and below.
+#[utoipa::path(
+    post,
+    path = "/api/dashboards/{id}/tiles",
+    tag = "Dashboards",
+    operation_id = "addTile",
+    summary = "One more tile",
+    description = "The tag is the dashboard's, here and below.",
+    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    request_body = business::NewTile,
+    responses(
+        (status = 201, description = "The tile", body = business::Tile, headers(
+            ("Location" = String, description = "Where it is"),
+            ("ETag" = String, description = "For `If-Match`"),
+        )),
+        (status = 409, description = "The dashboard has one of that id"),
+        (status = 422, description = "A value is not possible"),
+    )
+)]
+pub async fn add_tile(
+    request: HttpRequest,
+    id: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let door = enter(&request, WRITE).await?;
+    let tile = body::json::<NewTile>(&door.state, &request, payload).await?;
+    let Edited { board, tile, .. } = door.edit(&request, &id, Edit::AddTile(tile)).await?;
+    let name = tile.as_ref().map_or("", |tile| &tile.id);
+    let location = format!("/api/dashboards/{}/tiles/{name}", board.id);
+    Ok(tagged(StatusCode::CREATED, &board).insert_header((header::LOCATION, location)).json(tile))
+}
+
+/// `PATCH /api/dashboards/{id}/tiles/{tileId}`: the named fields are replaced, `null` takes one away; answers the tile.
+#[utoipa::path(
+    patch,
+    path = "/api/dashboards/{id}/tiles/{tile}",
+    tag = "Dashboards",
+    operation_id = "changeTile",
+    summary = "Another look of a tile",
+    params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
+    request_body = business::TileChanges,
+    responses(
+        (status = 200, description = "The tile as it is now", body = business::Tile, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 422, description = "A value is not possible"),
+    )
+)]
+pub async fn change_tile(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let (id, tile) = path.into_inner();
+    let door = enter(&request, WRITE).await?;
+    let changes = body::json::<Map<String, Value>>(&door.state, &request, payload).await?;
+    let Edited { board, tile, .. } = door.edit(&request, &id, Edit::ChangeTile { id: tile, changes }).await?;
+    Ok(tagged(StatusCode::OK, &board).json(tile))
+}
+
+/// `DELETE /api/dashboards/{id}/tiles/{tileId}`: 204.
+#[utoipa::path(
+    delete,
+    path = "/api/dashboards/{id}/tiles/{tile}",
+    tag = "Dashboards",
+    operation_id = "removeTile",
+    summary = "Away with a tile",
+    params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
+    responses((status = 204, description = "It is gone", headers(("ETag" = String, description = "For `If-Match`"))))
+)]
+pub async fn remove_tile(request: HttpRequest, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
+    let (id, tile) = path.into_inner();
+    let door = enter(&request, WRITE).await?;
+    let board = door.edit(&request, &id, Edit::RemoveTile(tile)).await?.board;
+    Ok(tagged(StatusCode::NO_CONTENT, &board).finish())
+}
+
+/// Body of a new order of tiles.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TileOrder {
+    order: Vec<String>,
+}
+
+/// `PUT /api/dashboards/{id}/tiles/order`: `{order}`, each tile's id once; answers the dashboard.
+#[utoipa::path(
+    put,
+    path = "/api/dashboards/{id}/tiles/order",
+    tag = "Dashboards",
+    operation_id = "reorderTiles",
+    summary = "Another order of the tiles",
+    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    request_body = business::TileOrder,
+    responses(
+        (status = 200, description = "The dashboard as it is now", body = business::Dashboard, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 422, description = "The list does not name each tile of the dashboard once"),
+    )
+)]
+pub async fn reorder(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let (id, _) = path.into_inner();
+    let door = enter(&request, WRITE).await?;
+    let TileOrder { order } = body::json(&door.state, &request, payload).await?;
+    let board = door.edit(&request, &id, Edit::Reorder(order)).await?.board;
+    Ok(tagged(StatusCode::OK, &board).json(board))
+}
+
+fn tagged(status: StatusCode, board: &Board) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::ETAG, precondition::tag(board.version())));
+    response.insert_header((header::CACHE_CONTROL, "no-cache"));
+    response
+}
+
+/// Somebody who was let in.
+struct Door {
+    state: Rc<State>,
+    caller: Caller,
+}
+
+impl Door {
+    async fn edit(&self, request: &HttpRequest, id: &str, edit: Edit) -> Result<Edited, Problem> {
+        let if_match = precondition::if_match(request.headers())?;
+        let Caller { identity, tenant } = &self.caller;
+        Ok(tenant.dashboards.edit(id, edit, if_match, &identity.user).await?)
+    }
+}
+
+/// Lets a request in that may do this.
+async fn enter(request: &HttpRequest, permission: Permission) -> Result<Door, Problem> {
+    let state = State::of(request)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        access::check_origin(&state, request)?;
+    }
+    let caller = access::identify(&state, request).await?;
+    caller.needs(permission)?;
+    Ok(Door { state, caller })
+}

@@ -1,0 +1,308 @@
+//! The shapes of orders and dashboards, as the document has them.
+
+#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; the contract documents the fields")]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
+
+use super::shapes::Time;
+
+/// Where an order stands.
+#[derive(ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Status {
+    Pending,
+    Processing,
+    Shipped,
+    Completed,
+    Cancelled,
+}
+
+/// How urgent an order is.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    Low,
+    Normal,
+    High,
+    Urgent,
+}
+
+/// An order.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"orderId": "ord-00000001", "status": "PENDING", "items": 2, "total": 19.9,
+    "customerName": "Ada", "priority": "normal", "createdAt": "2024-07-15T14:00:05.120Z",
+    "updatedAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct Order {
+    #[schema(pattern = "^ord-[0-9]{8,19}$")]
+    order_id: String,
+    status: Status,
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    items: u32,
+    /// In the currency of the server, with at most 2 decimals.
+    #[schema(minimum = 0)]
+    total: f64,
+    customer_name: String,
+    #[schema(nullable = false)]
+    customer_id: Option<String>,
+    priority: Priority,
+    created_at: Time,
+    updated_at: Time,
+}
+
+/// An order to be made.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"}))]
+pub struct NewOrder {
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    items: u32,
+    /// In the currency of the server, with at most 2 decimals.
+    #[schema(minimum = 0, exclusive_maximum = 1e11, multiple_of = 0.01)]
+    total: f64,
+    customer_name: Words,
+    customer_id: Option<Words>,
+    /// `PENDING` if not said.
+    #[schema(nullable = false)]
+    status: Option<Status>,
+    /// `normal` if not said.
+    #[schema(nullable = false)]
+    priority: Option<Priority>,
+}
+
+/// What changes of an order.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"status": "SHIPPED"}))]
+pub struct SomeChanges {
+    status: Option<Status>,
+    priority: Option<Priority>,
+}
+
+/// At least one of them.
+pub struct Changes;
+
+impl PartialSchema for Changes {
+    fn schema() -> RefOr<Schema> {
+        let with = |name: &str, of: &str| {
+            let object = ObjectBuilder::new().property(name, Ref::from_schema_name(of));
+            object.required(name)
+        };
+        let one = AnyOfBuilder::new().item(with("status", "Status")).item(with("priority", "Priority"));
+        AllOfBuilder::new().item(Ref::from_schema_name("SomeChanges")).item(one).into()
+    }
+}
+
+impl ToSchema for Changes {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("SomeChanges".into(), SomeChanges::schema()));
+        SomeChanges::schemas(schemas);
+    }
+}
+
+/// A page of orders, the newest first.
+#[derive(ToSchema)]
+pub struct OrderPage {
+    orders: Vec<Order>,
+    /// The `after` of the next page; `null` on the last one.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// Who came; nothing has to be said.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"customerId": "ada-1", "name": "Ada"}))]
+pub struct NewCustomer {
+    /// The shop's own name for the customer, at most 200 bytes. Without it the server gives one.
+    customer_id: Option<Words>,
+    /// For people, at most 200 bytes.
+    name: Option<Words>,
+}
+
+/// A customer.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"customerId": "ada-1", "firstSeenAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct Customer {
+    customer_id: String,
+    first_seen_at: Time,
+}
+
+/// Visits; nothing has to be said.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"count": 1}))]
+pub struct NewVisits {
+    /// Checked and not kept, at most 200 bytes.
+    visitor_id: Option<Words>,
+    /// 1 if not said.
+    #[schema(nullable = false, minimum = 1, maximum = 10_000)]
+    count: Option<u32>,
+}
+
+/// How many were counted.
+#[derive(ToSchema)]
+pub struct Counted {
+    accepted: u64,
+}
+
+/// Four figures.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"activeUsers": 12, "activeOrders": 3, "revenue": 45000.0,
+    "timestamp": "2024-07-15T14:00:05.120Z"}))]
+pub struct Stats {
+    active_users: u64,
+    /// `PROCESSING` ones of the last 24 hours.
+    active_orders: u64,
+    /// Today's.
+    revenue: f64,
+    timestamp: Time,
+}
+
+/// How a tile shows what it shows.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TileType {
+    Number,
+    Chart,
+    Table,
+    Alerts,
+    Text,
+}
+
+/// One tile of a dashboard.
+#[derive(ToSchema)]
+#[schema(example = json!({"id": "cpu", "type": "chart", "title": "CPU", "channel": "metrics.infrastructure",
+    "field": "cpu_usage"}))]
+pub struct Tile {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: String,
+    r#type: TileType,
+    title: String,
+    #[schema(nullable = false)]
+    channel: Option<String>,
+    #[schema(nullable = false)]
+    field: Option<String>,
+    #[schema(nullable = false)]
+    fields: Option<Vec<String>>,
+    #[schema(nullable = false, minimum = 1, maximum = 12)]
+    width: Option<u8>,
+    #[schema(nullable = false, minimum = 1, maximum = 12)]
+    height: Option<u8>,
+    #[schema(nullable = false)]
+    options: Option<BTreeMap<String, Value>>,
+}
+
+/// A tile to add.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"type": "chart", "title": "CPU", "channel": "metrics.infrastructure", "field": "cpu_usage"}))]
+pub struct NewTile {
+    /// Its name on the dashboard. Without it the server gives one.
+    #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: Option<String>,
+    r#type: TileType,
+    title: Words,
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: Option<String>,
+    field: Option<FieldName>,
+    #[schema(min_items = 1, max_items = 32)]
+    fields: Option<Vec<FieldName>>,
+    /// In cells of the grid.
+    #[schema(minimum = 1, maximum = 12)]
+    width: Option<u8>,
+    /// In cells of the grid.
+    #[schema(minimum = 1, maximum = 12)]
+    height: Option<u8>,
+    /// Whatever a page wants to remember, at most 2 KiB of JSON.
+    options: Option<BTreeMap<String, Value>>,
+}
+
+/// The name of a field, at most 256 bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$")]
+pub struct FieldName(String);
+
+/// What changes of a tile: each field that is named is replaced whole, and taken away by `null`.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"title": "Load", "width": 2}))]
+pub struct TileChanges {
+    #[schema(nullable = false)]
+    r#type: Option<TileType>,
+    #[schema(nullable = false)]
+    title: Option<Words>,
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: Option<String>,
+    field: Option<FieldName>,
+    #[schema(min_items = 1, max_items = 32)]
+    fields: Option<Vec<FieldName>>,
+    /// In cells of the grid.
+    #[schema(minimum = 1, maximum = 12)]
+    width: Option<u8>,
+    /// In cells of the grid.
+    #[schema(minimum = 1, maximum = 12)]
+    height: Option<u8>,
+    /// Whatever a page wants to remember, at most 2 KiB of JSON.
+    options: Option<BTreeMap<String, Value>>,
+}
+
+/// A dashboard.
+#[derive(ToSchema)]
+#[schema(example = json!({"id": "shop", "name": "Shop", "tiles": [{"id": "cpu", "type": "chart", "title": "CPU",
+    "channel": "metrics.infrastructure", "field": "cpu_usage"}], "version": 1}))]
+pub struct Dashboard {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: String,
+    name: String,
+    /// In the order in which they are shown.
+    tiles: Vec<Tile>,
+    /// 1 for a new one; grows with each change.
+    version: u64,
+}
+
+/// All dashboards, by id.
+#[derive(ToSchema)]
+pub struct DashboardList {
+    dashboards: Vec<Dashboard>,
+}
+
+/// A dashboard to make. At most 64 KiB of JSON.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Shop", "tiles": [{"type": "number", "title": "Orders today",
+    "channel": "metrics.orders", "field": "ordersToday"}]}))]
+pub struct NewDashboard {
+    /// Without it the server gives one.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: Option<String>,
+    name: Words,
+    /// Each id once.
+    #[schema(nullable = false, max_items = 50)]
+    tiles: Option<Vec<NewTile>>,
+    /// Where one is replaced: the version that was seen, 412 if it is another. Not looked at where one is made.
+    #[schema(minimum = 0)]
+    version: Option<u64>,
+}
+
+/// Another order of the tiles: each id once.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"order": ["alerts", "cpu", "orders", "orders-today", "requests", "revenue-today",
+    "users-online"]}))]
+pub struct TileOrder {
+    order: Vec<String>,
+}
+
+/// Something to read: not blank, without control characters, at most 200 bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$")]
+pub struct Words(String);

@@ -1,0 +1,92 @@
+//! Conditions on things that have versions: strong tags, `If-Match` and `If-None-Match` (RFC 9110, section 13).
+
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+use super::{etag, problem::Problem};
+use crate::core::version::{IfMatch, Version};
+
+/// The strong tag of a version.
+pub fn tag(version: Version) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// Whether the client has this very version: 304.
+pub fn is_fresh(headers: &HeaderMap, version: Version) -> bool {
+    headers.contains_key(header::IF_NONE_MATCH) && etag::is_fresh(headers, &tag(version))
+}
+
+/// What `If-Match` asks for; `None` without one.
+///
+/// Tags are compared strongly, so a weak one never matches. Several lines are one list.
+///
+/// # Errors
+/// 400 for what is no list of tags: a condition that was not understood must not be passed over.
+pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(None);
+    }
+    let mut versions = Vec::new();
+    for line in headers.get_all(header::IF_MATCH) {
+        let line = line.to_str().unwrap_or("?").trim();
+        if line == "*" {
+            return Ok(Some(IfMatch::Any));
+        }
+        if !read_list(line, &mut versions) {
+            return Err(Problem::bad_request("If-Match: write * or tags as they came in ETag, with their quotes"));
+        }
+    }
+    Ok(Some(IfMatch::OneOf(versions)))
+}
+
+/// Reads a list of tags by its quotes, for a tag may hold a comma; false if it is none.
+fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
+    let mut rest = line;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        if rest.is_empty() {
+            return true;
+        }
+        let (weak, quoted) = rest.strip_prefix("W/").map_or((false, rest), |rest| (true, rest));
+        let Some((tag, after)) = quoted.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) else {
+            return false;
+        };
+        if !weak {
+            versions.push(tag.to_owned());
+        }
+        rest = after.trim_start();
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Result<Option<IfMatch>, u16> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::IF_MATCH, HeaderValue::from_str(line).unwrap());
+        }
+        if_match(&headers).map_err(|problem| problem.status.as_u16())
+    }
+
+    fn one_of(versions: &[&str]) -> Result<Option<IfMatch>, u16> {
+        Ok(Some(IfMatch::OneOf(versions.iter().map(|&version| version.to_owned()).collect())))
+    }
+
+    #[test]
+    fn if_match_follows_rfc_9110() {
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&["*"]), Ok(Some(IfMatch::Any)));
+        assert_eq!(read(&["\"1-a\""]), one_of(&["1-a"]));
+        assert_eq!(read(&["\"1-a\", \"2,b\" ,, \"3\""]), one_of(&["1-a", "2,b", "3"]));
+        assert_eq!(read(&["\"1\"", "\"2\""]), one_of(&["1", "2"]));
+        assert_eq!(read(&["W/\"1\""]), one_of(&[]), "a weak tag never matches");
+        assert_eq!(read(&[""]), one_of(&[]));
+        for bad in ["1-a", "\"1", "\"1\" \"2\"", "garbage, \"1\"", "w/\"1\"", "\"1\";q=1"] {
+            assert_eq!(read(&[bad]), Err(400), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `GET /api/stats`: four figures for a page that wants no more.
+//!
+//! ```json
+//! {"activeUsers": 12, "activeOrders": 3, "revenue": 45000.0, "timestamp": "2024-07-15T14:00:05.120Z"}
+//! ```
+
+use actix_web::{HttpRequest, HttpResponse, http::header};
+use serde_json::json;
+
+use super::{access, openapi::business, problem::Problem, state::State};
+use crate::{auth::Permission, core::clock::rfc3339};
+
+/// `GET /api/stats`.
+#[utoipa::path(
+    get,
+    path = "/api/stats",
+    tag = "Business",
+    operation_id = "getStats",
+    summary = "Four figures for a page that wants no more",
+    responses(
+        (status = 200, description = "The figures", body = business::Stats),
+        (status = 503, description = "The store is not available at the moment"),
+    )
+)]
+pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    let caller = access::identify(&state, &request).await?;
+    caller.needs(Permission::ReadMetrics)?;
+    let stats = caller.tenant.orders.stats().await?;
+    let answer = json!({
+        "activeUsers": caller.tenant.presence.online().current,
+        "activeOrders": stats.active_orders,
+        "revenue": stats.revenue,
+        "timestamp": rfc3339(stats.at),
+    });
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(answer))
+}

@@ -1,0 +1,291 @@
+//! SQLite: all tenants in one file, `tricast.sqlite`, or in memory.
+//!
+//! ```text
+//! write ─▶ bounded queue ─▶ one thread: BEGIN, all that waits, COMMIT, answers     (group commit)
+//! read  ─▶ bounded queue ─▶ a few threads with read-only connections               (a file)
+//!                        └▶ the writing thread, as part of a group                 (in memory: there is one connection)
+//! ```
+//!
+//! The file is in WAL mode with `synchronous=FULL`: what was answered survives the end of the process and, as far as the
+//! disk keeps its word, a power cut. That costs a flush of the disk per group, not per change. Whatever fails inside a
+//! group is rolled back to the savepoint before it; when a whole group fails, none of it was answered.
+//!
+//! A second process is kept out by a lock on `tricast.lock`: it would neither share the queue nor know of the numbers
+//! that this one keeps. Reading the file with other programs, and `sqlite3 tricast.sqlite ".backup ..."`, is fine.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+mod dashboards;
+mod failure;
+mod orders;
+mod schema;
+mod threads;
+
+pub(super) use failure::Failure;
+use threads::{Read, Write};
+
+/// The database in the directory of the data.
+const FILE: &str = "tricast.sqlite";
+
+/// Locked as long as a process uses the directory.
+const LOCK: &str = "tricast.lock";
+
+/// Changes that wait for the writing thread, of all tenants together; more are refused.
+const WRITE_QUEUE: usize = 4_096;
+
+/// Reads that wait for a reading thread; more are refused.
+const READ_QUEUE: usize = 1_024;
+
+/// Threads that read.
+const READERS: usize = 2;
+
+/// How long a connection waits for another program that has the file locked, such as a backup.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 64;
+
+/// Most memory of a database in memory, in bytes; beyond it the store is full.
+const MEMORY: u32 = 256 << 20;
+
+/// How long the end of the store may take.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is not there and can't be made, or may not be written.
+    #[error("data_dir: {path} can't be used: {source}", path = .path.display())]
+    Directory {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("data_dir: {path} is in use by another process", path = .0.display())]
+    InUse(PathBuf),
+    /// Not a database, or a damaged one.
+    #[error("data_dir: {path} is no SQLite database, or it is damaged: {source}", path = .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A database of another program.
+    #[error("data_dir: {path} is a database, but not one of tricast", path = .0.display())]
+    Foreign(PathBuf),
+    /// Written by a later version of the program.
+    #[error(
+        "data_dir: {path} has schema {found}, and this version of tricast knows {known} at most: use the version that \
+         wrote it, or a newer one",
+        path = .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The last one that is known here.
+        known: i64,
+    },
+    /// Anything else that SQLite said.
+    #[error("data_dir: {path} can't be opened: {source}", path = .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// A thread could not be started.
+    #[error("can't start a thread of the store: {0}")]
+    Thread(io::Error),
+}
+
+/// A store of all tenants in SQLite. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// `None` once the store is closed. Held for the moment of handing in, never across an await.
+    queues: RwLock<Option<Queues>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Queues {
+    write: mpsc::Sender<Write>,
+    /// `None` in memory: the writing thread reads, too.
+    read: Option<mpsc::Sender<Read>>,
+}
+
+impl SqliteStore {
+    /// The store in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let touch = |path: &Path, source| OpenError::Directory { path: path.to_owned(), source };
+        make_private(directory).map_err(|source| touch(directory, source))?;
+        let lock = directory.join(LOCK);
+        let locked = File::options().create(true).truncate(false).write(true).open(&lock);
+        let locked = locked.map_err(|source| touch(&lock, source))?;
+        locked.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse(directory.to_owned()),
+            TryLockError::Error(source) => touch(&lock, source),
+        })?;
+        let path = directory.join(FILE);
+        let mut writer = Connection::open(&path).map_err(|source| failure::of_opening(&path, source))?;
+        let prepare = |connection: &Connection| -> rusqlite::Result<()> {
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.pragma_update(None, "synchronous", "FULL")
+        };
+        prepare(&writer).map_err(|source| failure::of_opening(&path, source))?;
+        // Before the mode of the journal, which would be written into a foreign file.
+        schema::check(&writer, &path)?;
+        schema::wal(&writer).map_err(|source| failure::of_opening(&path, source))?;
+        schema::migrate(&mut writer, &path)?;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let reader = Connection::open_with_flags(&path, flags).and_then(|reader| prepare(&reader).map(|()| reader));
+            readers.push(reader.map_err(|source| failure::of_opening(&path, source))?);
+        }
+        Self::start(writer, readers, Some(locked))
+    }
+
+    /// A store in memory: it ends with the process, and holds 256 MiB at most.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn in_memory() -> Result<Self, OpenError> {
+        Self::in_memory_of(MEMORY)
+    }
+
+    pub(super) fn in_memory_of(bytes: u32) -> Result<Self, OpenError> {
+        let path = Path::new(":memory:");
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_in_memory()?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.pragma_update(None, "page_size", 4_096)?;
+            connection.query_row(&format!("PRAGMA max_page_count = {}", bytes / 4_096), [], |_| Ok(()))?;
+            Ok(connection)
+        };
+        let mut connection = open().map_err(|source| failure::of_opening(path, source))?;
+        schema::migrate(&mut connection, path)?;
+        Self::start(connection, Vec::new(), None)
+    }
+
+    fn start(writer: Connection, readers: Vec<Connection>, lock: Option<File>) -> Result<Self, OpenError> {
+        let (write, writes) = mpsc::channel(WRITE_QUEUE);
+        let mut threads = vec![threads::start_writer(writer, writes, lock).map_err(OpenError::Thread)?];
+        let mut read = None;
+        if !readers.is_empty() {
+            let (sender, reads) = mpsc::channel(READ_QUEUE);
+            let reads = Arc::new(Mutex::new(reads));
+            for reader in readers {
+                threads.push(threads::start_reader(reader, Arc::clone(&reads)).map_err(OpenError::Thread)?);
+            }
+            read = Some(sender);
+        }
+        let queues = RwLock::new(Some(Queues { write, read }));
+        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads) }) })
+    }
+
+    /// Writes what waits, empties the journal into the file, closes it and gives the directory back. Whoever asks
+    /// afterwards finds the store unavailable.
+    pub async fn close(&self) {
+        // The threads end when their queues do.
+        drop(self.inner.queues.write().take());
+        let threads = std::mem::take(&mut *self.inner.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || {
+            // A thread that panicked has said so.
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        if tokio::time::timeout(CLOSING, joined).await.is_err() {
+            tracing::error!("the store did not close in time");
+        }
+    }
+
+    /// Hands in a change, in the order of the calls.
+    fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let sent = match &*self.inner.queues.read() {
+            Some(queues) => queues.write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            None => Err(Failure::Closed),
+        };
+        Box::pin(async move {
+            sent?;
+            // Dropped without an answer when the store could not even begin.
+            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+        })
+    }
+
+    /// Hands in a read.
+    fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let sent = match &*self.inner.queues.read() {
+            Some(Queues { read: Some(read), .. }) => read.try_send(threads::read(work, reply)).map_err(Failure::from),
+            Some(Queues { write, read: None }) => write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            None => Err(Failure::Closed),
+        };
+        Box::pin(async move {
+            sent?;
+            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+        })
+    }
+}
+
+/// Makes a directory that only its owner can look into, if it is not there.
+fn make_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// The number by which a tenant's rows are known; `None` for one that never wrote.
+fn tenant(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    use rusqlite::OptionalExtension;
+    let mut find = connection.prepare_cached("SELECT id FROM tenants WHERE name = ?1")?;
+    find.query_row([name], |row| row.get(0)).optional()
+}
+
+/// The same for a tenant that is about to write.
+fn tenant_or_new(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
+    if let Some(id) = tenant(connection, name)? {
+        return Ok(id);
+    }
+    connection.prepare_cached("INSERT INTO tenants (name) VALUES (?1)")?.execute([name])?;
+    Ok(connection.last_insert_rowid())
+}
+
+#[cfg(test)]
+mod tests;

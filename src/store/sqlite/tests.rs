@@ -1,0 +1,240 @@
+//! The suite on a file and in memory, and what only SQLite can get wrong.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
+    store::suite::{Stores, suite},
+};
+
+fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
+    let store = Arc::new(store);
+    Stores { orders: Arc::<SqliteStore>::clone(&store), dashboards: store, _guard: Box::new(guard) }
+}
+
+mod on_a_file {
+    use super::*;
+
+    async fn make() -> Stores {
+        let directory = tempfile::tempdir().unwrap();
+        stores(SqliteStore::open(directory.path()).unwrap(), Some(directory))
+    }
+
+    suite!(make);
+}
+
+mod in_memory {
+    use super::*;
+
+    async fn make() -> Stores {
+        stores(SqliteStore::in_memory().unwrap(), None)
+    }
+
+    suite!(make);
+}
+
+fn draft(name: &str) -> Draft {
+    let new = NewOrder {
+        items: 1,
+        total: Money { cents: 100 },
+        customer_name: name.into(),
+        customer_id: None,
+        status: Status::Pending,
+        priority: Priority::Normal,
+    };
+    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap() }
+}
+
+fn refusal(directory: &Path) -> OpenError {
+    match SqliteStore::open(directory) {
+        Ok(_) => panic!("was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let nested = directory.path().join("made/as/needed");
+    for number in 1..=3 {
+        let store = SqliteStore::open(&nested).unwrap();
+        let created = store.create("shop", draft("Ada")).await.unwrap();
+        assert_eq!(created.order.order_id, OrderId::new(number));
+        assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
+        store.close().await;
+        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(OrderError::Unavailable), "closed is closed");
+        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), OrderError::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_store_closes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let asked: Vec<_> = (0..2_000).map(|_| store.create("shop", draft("Ada"))).collect();
+    store.close().await;
+    for answer in asked {
+        answer.await.unwrap();
+    }
+    let store = SqliteStore::open(directory.path()).unwrap();
+    assert_eq!(store.rollup("shop", 0).await.unwrap().open, 2_000);
+}
+
+#[tokio::test]
+async fn a_second_user_of_the_directory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    assert!(matches!(refusal(directory.path()), OpenError::InUse(_)));
+    store.close().await;
+    SqliteStore::open(directory.path()).unwrap();
+}
+
+#[test]
+fn what_is_no_database_of_ours_is_refused_and_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    std::fs::write(&path, "no database at all, but long enough to be looked at as one ".repeat(100)).unwrap();
+    assert!(matches!(refusal(directory.path()), OpenError::Damaged { .. }));
+    std::fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(refusal(directory.path()), OpenError::Foreign(_)));
+    assert!(std::fs::read(&path).unwrap() == before, "a foreign file stays as it was");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(refusal(&file), OpenError::Directory { .. }));
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_off_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    store.create("shop", draft("Ada")).await.unwrap();
+    store.close().await;
+    let file = File::options().write(true).open(directory.path().join(FILE)).unwrap();
+    file.set_len(4_096 + 100).unwrap();
+    let error = refusal(directory.path());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    SqliteStore::open(directory.path()).unwrap().close().await;
+    let path = directory.path().join(FILE);
+    Connection::open(&path).unwrap().execute("INSERT INTO migrations VALUES (99, 'later')", []).unwrap();
+    let error = refusal(directory.path());
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("schema 99") && text.contains(FILE), "{text}");
+}
+
+#[tokio::test]
+async fn a_full_store_says_so_and_keeps_what_it_has() {
+    let store = SqliteStore::in_memory_of(1 << 20).unwrap();
+    let mut kept = 0;
+    let error = loop {
+        // Many in one group, so that some of it fits and some does not.
+        let asked: Vec<_> = (0..100).map(|_| store.create("shop", draft(&"x".repeat(200)))).collect();
+        let mut failed = None;
+        for answer in asked {
+            match answer.await {
+                Ok(_) => kept += 1,
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            break error;
+        }
+    };
+    assert_eq!(error, OrderError::Full);
+    assert_eq!(store.rollup("shop", 0).await.unwrap().open, kept);
+    let page = store.orders("shop", Query { limit: 1, ..Query::default() }).await.unwrap();
+    assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
+}
+
+/// Stops the writing thread in the middle of a group until the answer is dropped.
+fn hold(store: &SqliteStore) -> std::sync::mpsc::SyncSender<()> {
+    let (hold, held) = std::sync::mpsc::sync_channel::<()>(0);
+    let (begun, begins) = std::sync::mpsc::sync_channel::<()>(0);
+    drop(store.write::<(), OrderError>(move |_| {
+        begun.send(()).unwrap();
+        // An error is what is waited for.
+        let _ = held.recv();
+        Ok(())
+    }));
+    begins.recv().unwrap();
+    hold
+}
+
+#[tokio::test]
+async fn more_than_fits_the_queue_is_refused_at_once() {
+    let store = SqliteStore::in_memory().unwrap();
+    let hold = hold(&store);
+    let asked: Vec<_> = (0..WRITE_QUEUE + 100).map(|_| store.create("shop", draft("Ada"))).collect();
+    drop(hold);
+    let (mut kept, mut refused) = (0, 0);
+    for answer in asked {
+        match answer.await {
+            Ok(_) => kept += 1,
+            Err(OrderError::Unavailable) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(refused == 100 && kept == WRITE_QUEUE as i64, "{kept} kept, {refused} refused");
+    assert_eq!(store.rollup("shop", 0).await.unwrap().open, kept);
+}
+
+#[tokio::test]
+async fn a_group_that_could_not_be_committed_was_not_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let kept = store.create("shop", draft("Ada")).await.unwrap();
+    // SQLite rolls back by itself in the middle of a group, as it does when the disk fails.
+    let broken = store.write::<(), OrderError>(|connection| {
+        connection.execute_batch("ROLLBACK")?;
+        Err(OrderError::Unavailable)
+    });
+    broken.await.unwrap_err();
+    let asked = (store.create("shop", draft("Bob")), store.order("shop", kept.order.order_id));
+    assert_eq!(asked.0.await.unwrap().order.order_id, OrderId::new(2));
+    assert_eq!(asked.1.await.unwrap(), kept.order);
+    // One group: what comes before the roll-back fails with it, what comes after does not.
+    let hold = hold(&store);
+    let before = store.create("shop", draft("before"));
+    let broken = store.write::<(), OrderError>(|connection| {
+        connection.execute_batch("ROLLBACK")?;
+        Err(OrderError::Unavailable)
+    });
+    let after = store.create("shop", draft("after"));
+    drop(hold);
+    assert_eq!(before.await.unwrap_err(), OrderError::Unavailable);
+    broken.await.unwrap_err();
+    let after = after.await.unwrap().order;
+    assert_eq!((after.order_id, after.customer_name.as_str()), (OrderId::new(3), "after"));
+    assert_eq!(store.rollup("shop", 0).await.unwrap().open, 3);
+}
+
+#[tokio::test]
+async fn reads_go_by_an_index() {
+    let store = SqliteStore::in_memory().unwrap();
+    store.create("shop", draft("Ada")).await.unwrap();
+    for sql in [
+        "SELECT * FROM orders WHERE tenant = 1 AND number < 9 ORDER BY number DESC LIMIT 9",
+        "SELECT * FROM orders WHERE tenant = 1 AND status = 'PENDING' AND number < 9 ORDER BY number DESC LIMIT 9",
+        "SELECT * FROM minutes WHERE tenant = 1 AND minute >= 5 ORDER BY minute",
+        "SELECT tenant, key FROM idempotency_keys WHERE used_ms <= 5 ORDER BY used_ms LIMIT 4",
+    ] {
+        let plan = store.read::<Vec<String>, OrderError>(move |connection| {
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let rows = explain.query_map([], |row| row.get(3))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        });
+        let plan = plan.await.unwrap().join("; ");
+        assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+    }
+}
