@@ -1,7 +1,10 @@
 //! The OpenAPI document of the whole server, put together from what each handler says beside its code.
 
 use actix_web::{App, web};
-use utoipa::{Modify, OpenApi, openapi};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{self, RefOr, path::Parameter},
+};
 
 use super::routes::{self, Routes};
 use crate::{
@@ -26,6 +29,10 @@ const ALIASES: [(&str, &str, &str); 3] = [
     (sse::PATHS[0], sse::PATHS[1], "BelowApi"),
     ("/api/metrics", "/api/update-metrics", "Update"),
 ];
+
+/// The path of a tile, and the path of a tile that is called "order", by which tiles are ordered too.
+const TILE: &str = "/api/dashboards/{id}/tiles/{tile}";
+const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -72,6 +79,17 @@ pub fn document(config: &Config) -> openapi::OpenApi {
     Common(facts).modify(&mut document);
     for (path, name, suffix) in ALIASES {
         common::alias(&mut document, path, name, suffix);
+    }
+    // A tile may be called "order": what is done to a tile is done to that one too.
+    let tile = document.paths.paths.get(TILE).cloned();
+    if let (Some(mut tile), Some(order)) = (tile, document.paths.paths.get_mut(TILE_ORDER)) {
+        for operation in [&mut tile.patch, &mut tile.delete].into_iter().flatten() {
+            operation.operation_id = operation.operation_id.take().map(|id| format!("{id}CalledOrder"));
+            operation.description = Some(format!("The same as `{TILE}` for a tile that is called \"order\"."));
+            let is_tile = |of: &RefOr<Parameter>| matches!(of, RefOr::T(of) if of.name == "tile");
+            operation.parameters.as_mut().into_iter().for_each(|all| all.retain(|of| !is_tile(of)));
+        }
+        (order.patch, order.delete) = (tile.patch, tile.delete);
     }
     // The alias takes pushes alone.
     if let Some(item) = document.paths.paths.get_mut(ALIASES[2].1) {

@@ -71,7 +71,7 @@ pub async fn json<T: DeserializeOwned>(
     parse(&read(shared, request, &mut payload.into_inner()).await?)
 }
 
-/// The same where no body at all is fine.
+/// The same where no body at all is fine, or `null`.
 ///
 /// # Errors
 /// Those of [`json`].
@@ -81,7 +81,7 @@ pub async fn json_or_default<T: DeserializeOwned + Default>(
     payload: web::Payload,
 ) -> Result<T, Problem> {
     let bytes = read(shared, request, &mut payload.into_inner()).await?;
-    if bytes.trim_ascii().is_empty() { Ok(T::default()) } else { parse(&bytes) }
+    if [&b""[..], b"null"].contains(&bytes.trim_ascii()) { Ok(T::default()) } else { parse(&bytes) }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -89,6 +89,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let place = if place == "." { String::new() } else { format!("{place}: ") };
         Problem::bad_request(format!("{place}{error}"))
     };
+    // Or a list would be read as the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::bad_request("the body has to be an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json);
     let value = value.map_err(|error| bad(&error.path().to_string(), error.inner()))?;

@@ -111,6 +111,11 @@ async function show() {
   filter(all);
   openNamed();
   addEventListener('hashchange', openNamed);
+  // A link to where the address is already changes no address.
+  document.addEventListener('click', (event) => {
+    const link = event.target instanceof Element ? event.target.closest('a[href^="#"]') : null;
+    if (link?.getAttribute('href') === location.hash) openNamed();
+  });
 }
 
 show().catch((error) => {

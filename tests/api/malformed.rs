@@ -126,6 +126,7 @@ async fn every_wrong_path_and_method_is_a_problem() {
         (Method::PUT, "/api/orders", 405),
         (Method::TRACE, "/", 405),
         (Method::TRACE, "/nope", 404),
+        (Method::from_bytes(b"QUERY").unwrap(), "/api/orders", 405),
         (Method::from_bytes(b"BREW").unwrap(), "/", 501),
     ] {
         let answer = soon(path, app.request(method.clone(), path).send()).await.unwrap();

@@ -95,7 +95,8 @@ impl PartialSchema for Changes {
             object.required(name)
         };
         let one = AnyOfBuilder::new().item(with("status", "Status")).item(with("priority", "Priority"));
-        AllOfBuilder::new().item(Ref::from_schema_name("SomeChanges")).item(one).into()
+        let both = AllOfBuilder::new().item(Ref::from_schema_name("SomeChanges")).item(one);
+        both.description(Some("What changes of an order: at least one of them.")).into()
     }
 }
 
@@ -289,7 +290,7 @@ pub struct NewDashboard {
     #[schema(nullable = false, max_items = 50)]
     tiles: Option<Vec<NewTile>>,
     /// Where one is replaced: the version that was seen, 412 if it is another. Not looked at where one is made.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64")]
     version: Option<u64>,
 }
 

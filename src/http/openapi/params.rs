@@ -146,7 +146,7 @@ pub struct Guarded {
     #[param(
         rename = "If-Match",
         nullable = false,
-        pattern = r#"^(\*|("[!#-~]*"|W/"[!#-~]*")(, *("[!#-~]*"|W/"[!#-~]*"))*)$"#,
+        pattern = r#"^(\*|("[!#-~]*"|W/"[!#-~]*")(, *("[!#-~]*"|W/"[!#-~]*"))*)?$"#,
         example = "*"
     )]
     if_match: Option<String>,

@@ -37,6 +37,9 @@ export function typeOf(schema) {
   }
   const ways = schema.oneOf ?? schema.anyOf;
   if (Array.isArray(ways)) return join(ways.map(typeOf), ' or ');
+  // What has no name in it narrows what has one; the description says how.
+  const named = schema.allOf?.filter((/** @type {Json} */ each) => each.$ref !== undefined);
+  if (Array.isArray(named)) return join(named.map(typeOf), ' and ');
   if (schema.enum !== undefined) {
     return join(schema.enum.map((/** @type {unknown} */ value) => [element('code', '', String(value))]), ' or ');
   }
@@ -132,6 +135,7 @@ export function exampleOf(document, schema, depth = 0) {
   if (of.enum !== undefined) return of.enum[0];
   const ways = of.oneOf ?? of.anyOf;
   if (Array.isArray(ways)) return exampleOf(document, ways[0], depth + 1);
+  if (Array.isArray(of.allOf)) return exampleOf(document, of.allOf[0], depth + 1);
   switch ([of.type].flat()[0]) {
     case 'object': {
       if (depth > 6) return {};

@@ -1,0 +1,132 @@
+// The page of the interface in a real Chromium.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { chromium } from 'playwright-core';
+import { PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
+
+const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
+
+const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: 'a secret of at least thirty-two bytes' };
+
+describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
+  let browser;
+  before(async () => {
+    browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? PATHS.find(existsSync), args: FLAGS });
+  });
+  after(() => browser?.close());
+
+  /** The page of a server of its own; `complaints` fills with whatever goes wrong in it. */
+  async function openDocs(t, { env, hash = '', ...options } = {}) {
+    const server = await startServer(t, { env });
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    atEnd(t, () => context.close());
+    context.setDefaultTimeout(PATIENCE_MS);
+    const page = await context.newPage();
+    const complaints = [];
+    // A violation of the content security policy is an error on the console.
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('response', (response) => {
+      if (response.status() >= 400) complaints.push(`${response.status()} ${response.url()}`);
+      if (!response.url().startsWith(server.url)) complaints.push(`elsewhere: ${response.url()}`);
+    });
+    await page.goto(`${server.url}docs${hash}`);
+    if (options.javaScriptEnabled !== false) await page.locator('#operations details').first().waitFor();
+    return { server, page, context, complaints };
+  }
+
+  test('the page shows every operation of the document, without a token where one is needed elsewhere', async (t) => {
+    const { server, page, complaints } = await openDocs(t, { env: TOKENS });
+    const described = await (await fetch(`${server.url}api/openapi.json`)).json();
+    const ids = Object.values(described.paths)
+      .flatMap((item) => Object.entries(item).filter(([method]) => method !== 'head'))
+      .map(([, operation]) => operation.operationId);
+    const shown = await page.locator('#operations details').evaluateAll((all) => all.map((part) => part.id));
+    assert.deepEqual(shown.sort(), ids.sort());
+    const shapes = await page.locator('#shapes details').evaluateAll((all) => all.map((part) => part.id));
+    assert.deepEqual(shapes.sort(), Object.keys(described.components.schemas).map((name) => `shape-${name}`).sort());
+    await page.locator('#getMe summary').click();
+    await page.locator('#getMe').getByText('A token is needed.').waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  test('each curl line is understood by a shell and by the server', async (t) => {
+    const { page } = await openDocs(t);
+    const lines = await page
+      .locator('#operations pre[aria-label^="curl for"]')
+      .evaluateAll((all) => all.map((pre) => [pre.closest('details').id, pre.textContent]));
+    assert.ok(lines.length > 30, String(lines.length));
+    for (const [id, line] of lines) {
+      if (line.includes('--no-buffer') || id.startsWith('openWebSocket')) continue;
+      const { stdout } = await promisify(execFile)('sh', ['-c', `${line} -s -o /dev/null -w '%{http_code}'`]);
+      // What is asked for by an example may not be there.
+      assert.match(stdout, /^(2..|404)$/, `${id}: ${line}`);
+    }
+  });
+
+  test('a word in the filter leaves the operations that have it', async (t) => {
+    const { page, complaints } = await openDocs(t);
+    await page.getByLabel('Filter').fill('post metrics');
+    await page.locator('#count', { hasText: /^2 operations$/ }).waitFor();
+    assert.deepEqual(await page.locator('#operations details:visible').evaluateAll((all) => all.map(({ id }) => id)), ['push', 'pushUpdate']);
+    await page.getByLabel('Filter').fill('no such thing');
+    await page.locator('#count', { hasText: /^0 operations$/ }).waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  test('an address with a name opens what is named, and a link to a shape opens the shape', async (t) => {
+    const { page, complaints } = await openDocs(t, { hash: '#createOrder' });
+    assert.equal(await page.locator('#createOrder').getAttribute('open'), '');
+    assert.equal(await page.evaluate(() => document.activeElement?.closest('details')?.id), 'createOrder');
+    await page.locator('#createOrder').getByRole('link', { name: 'NewOrder' }).first().click();
+    await page.locator('#shape-NewOrder[open]').getByText('customerName').waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  test('it can be used by keyboard, and a copied line is announced', async (t) => {
+    const { page, context, complaints } = await openDocs(t);
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'Skip to the operations');
+    await page.locator('#getHealth summary').focus();
+    await page.keyboard.press('Enter');
+    const copy = page.locator('#getHealth').getByRole('button', { name: /^Copy: curl/ });
+    await copy.focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#announcer', { hasText: 'Copied' }).waitFor();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl http:.*\/healthz$/);
+    assert.deepEqual(complaints, []);
+  });
+
+  test('nothing scrolls sideways on a screen of 360 pixels, all of it opened', async (t) => {
+    const { page, complaints } = await openDocs(t, { viewport: { width: 360, height: 740 } });
+    const [width, visible] = await page.evaluate(() => {
+      for (const part of document.querySelectorAll('details')) part.open = true;
+      const { scrollWidth, clientWidth } = document.documentElement;
+      return [scrollWidth, clientWidth];
+    });
+    assert.ok(width <= visible, `${width} pixels on ${visible}`);
+    assert.deepEqual(complaints, []);
+  });
+
+  test('without scripts the page points to the document', async (t) => {
+    const { page } = await openDocs(t, { javaScriptEnabled: false });
+    assert.equal(await page.locator('noscript a').getAttribute('href'), 'api/openapi.json');
+    assert.ok(await page.locator('noscript').isVisible());
+  });
+
+  test('a document that can not be had is said on the page', async (t) => {
+    const { page } = await openDocs(t);
+    await page.route('**/api/openapi.json', (route) => route.fulfill({ status: 503, body: '' }));
+    await page.reload();
+    await page.getByRole('alert').filter({ hasText: 'the server answered 503' }).waitFor();
+  });
+});
