@@ -214,3 +214,24 @@ async fn the_document_depends_on_nothing_secret() {
     let text = app.get("/api/openapi.json").await.text().await.unwrap();
     assert!(!text.contains(SECRET));
 }
+
+#[test]
+fn the_command_prints_what_the_server_would_serve() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tricast"));
+    let output = command.arg("openapi").env_clear().current_dir(std::env::temp_dir()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), document());
+}
+
+#[tokio::test]
+async fn a_list_is_not_read_as_the_fields_of_an_object() {
+    let app = spawn_app();
+    for path in ["/api/customers", "/api/visits", "/api/orders", "/api/dashboards"] {
+        for list in ["[]", " [null, null]", "[1, 1, \"Ada\", null]"] {
+            assert_eq!(app.post(path, list).await.status(), 400, "{path}: {list}");
+        }
+    }
+    for path in ["/api/customers", "/api/visits"] {
+        assert!(app.post(path, "null").await.status().is_success(), "{path}");
+    }
+}

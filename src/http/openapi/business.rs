@@ -64,7 +64,7 @@ pub struct NewOrder {
     #[schema(minimum = 1, maximum = 1_000_000)]
     items: u32,
     /// In the currency of the server, with at most 2 decimals.
-    #[schema(minimum = 0, exclusive_maximum = 1e11, multiple_of = 0.01)]
+    #[schema(minimum = 0, exclusive_maximum = 1e11)]
     total: f64,
     customer_name: Words,
     customer_id: Option<Words>,
