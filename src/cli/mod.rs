@@ -130,6 +130,10 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(flags) => match flags.load() {
+            Ok(config) if flags.demo && config.auth.mode == AuthMode::Jwt => {
+                complain("--demo: the simulated shop has no token; leave auth.mode at \"none\" for it");
+                ExitCode::from(USAGE)
+            }
             Ok(config) => serve::run(&config, flags.demo),
             Err((faults, _)) => refuse(&faults),
         },

@@ -11,6 +11,9 @@ use actix_web::{HttpRequest, dev::Extensions};
 
 use crate::counters::{Counters, Limit};
 
+/// By how much actix's time-outs may be early.
+const CLOCK_STEP: Duration = Duration::from_millis(500);
+
 /// Watches whether a connection ever asks for something. One that does not, for as long as a request's head may take,
 /// is counted: it was cut by the time-out, and nothing else hears of it.
 struct Connection {
@@ -37,7 +40,9 @@ pub(super) fn asked(request: &HttpRequest) {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if !self.asked.get() && self.opened.elapsed() >= self.header_timeout {
+        // actix's clock goes in steps of half a second, so a time-out may come so much early.
+        let timed_out = self.opened.elapsed() + CLOCK_STEP >= self.header_timeout;
+        if !self.asked.get() && timed_out {
             self.counters.limit(Limit::HeaderTimeout).inc();
         }
     }

@@ -1,11 +1,11 @@
 //! The slow-client ladder: what happens to a client that reads, but not as fast as it is sent.
 //!
 //! 1. **conflated**: it is given the newest values only. That happens by itself; from here on the client knows.
-//! 2. **interval_stretched**: states come at most every [`STRETCHED`].
-//! 3. **snapshot_only**: states come at most every [`RARE`]; events wait in the log.
+//! 2. **interval_stretched**: states come at most every `slow_after`.
+//! 3. **snapshot_only**: states come at most every five times that; events wait in the log.
 //! 4. **closed**: it is sent away (4413, `bye`) and resumes by its cursor.
 //!
-//! Slow is who takes what is due later than `slow_after` after it came. A step up takes [`LadderConfig::step`] since the
+//! Slow is who takes what is due later than `slow_after` after it should have come. A step up takes [`LadderConfig::step`] since the
 //! last one, a step down [`CALM`] steps without a slow moment. A client that takes nothing at all can't be told
 //! anything either: the kernel cuts it (`limits.stall_timeout`). Pure: time is an argument.
 
@@ -15,11 +15,8 @@ use tokio::time::Instant;
 
 use crate::{core::reader::Pace, counters::Step};
 
-/// Shortest time between two states on the second step.
-pub(super) const STRETCHED: Duration = Duration::from_secs(2);
-
-/// Shortest time between two states on the third step.
-pub(super) const RARE: Duration = Duration::from_secs(10);
+/// By so much rarer than on the second step come states on the third.
+const RARER: u32 = 5;
 
 /// Steps without a slow moment after which a client is taken one step down.
 const CALM: u32 = 2;
@@ -58,7 +55,9 @@ pub(super) enum Move {
 impl Ladder {
     /// Something that was due for `waited` is taken at `now`. Answers the move that follows, if one does.
     pub(super) fn taken(&mut self, config: LadderConfig, waited: Duration, now: Instant) -> Option<Move> {
-        let slow = !config.slow_after.is_zero() && waited >= config.slow_after;
+        // On a higher step it is not owed so soon.
+        let late = waited.saturating_sub(self.pace(config).interval);
+        let slow = !config.slow_after.is_zero() && late >= config.slow_after;
         let Some(climb) = &mut self.on else {
             if slow {
                 self.on = Some(Box::new(Climb { step: Step::Conflated, since: now, last_slow: now }));
@@ -98,11 +97,11 @@ impl Ladder {
     }
 
     /// How fast the client is given what it asked for.
-    pub(super) fn pace(&self) -> Pace {
+    pub(super) fn pace(&self, config: LadderConfig) -> Pace {
         match self.on.as_ref().map(|climb| climb.step) {
             None | Some(Step::Conflated) => Pace::FULL,
-            Some(Step::Stretched) => Pace { interval: STRETCHED, events: true },
-            Some(Step::SnapshotOnly | Step::Closed) => Pace { interval: RARE, events: false },
+            Some(Step::Stretched) => Pace { interval: config.slow_after, events: true },
+            Some(Step::SnapshotOnly | Step::Closed) => Pace { interval: config.slow_after * RARER, events: false },
         }
     }
 
@@ -113,8 +112,7 @@ impl Ladder {
 }
 
 /// The event of `system` that tells a client of a move: its name and data.
-pub(super) fn event(moved: Move) -> (&'static str, serde_json::Value) {
-    let ms = |interval: Duration| interval.as_millis() as u64;
+pub(super) fn event(moved: Move, pace: Pace) -> (&'static str, serde_json::Value) {
     match moved {
         Move::Up(step) | Move::Down(Some(step)) => {
             let message = match step {
@@ -124,10 +122,8 @@ pub(super) fn event(moved: Move) -> (&'static str, serde_json::Value) {
                 Step::Closed => "you read too slowly: come back and go on from your cursor",
             };
             let mut data = serde_json::json!({"reason": "slow_client", "step": step.as_str(), "message": message});
-            match step {
-                Step::Stretched => data["interval"] = ms(STRETCHED).into(),
-                Step::SnapshotOnly => data["interval"] = ms(RARE).into(),
-                Step::Conflated | Step::Closed => {}
+            if matches!(step, Step::Stretched | Step::SnapshotOnly) {
+                data["interval"] = (pace.interval.as_millis() as u64).into();
             }
             ("degraded", data)
         }
@@ -151,7 +147,7 @@ mod tests {
         let mut ladder = Ladder::default();
         let mut told = Vec::new();
         for second in 0..30 {
-            told.extend(ladder.taken(CONFIG, s(2), start + s(second)).map(|moved| (second, moved)));
+            told.extend(ladder.taken(CONFIG, s(60), start + s(second)).map(|moved| (second, moved)));
         }
         let steps = [(0, Step::Conflated), (5, Step::Stretched), (10, Step::SnapshotOnly), (15, Step::Closed)];
         assert_eq!(told[..4], steps.map(|(second, step)| (second, Move::Up(step))));
@@ -163,10 +159,11 @@ mod tests {
         let mut ladder = Ladder::default();
         assert_eq!(ladder.taken(CONFIG, s(1), start), Some(Move::Up(Step::Conflated)));
         assert_eq!(ladder.taken(CONFIG, s(1), start + s(6)), Some(Move::Up(Step::Stretched)));
-        assert_eq!(ladder.pace().interval, STRETCHED);
+        assert_eq!(ladder.pace(CONFIG).interval, CONFIG.slow_after);
+        assert_eq!(ladder.taken(CONFIG, s(1), start + s(9)), None, "values are not owed so soon now");
         assert_eq!(ladder.taken(CONFIG, s(0), start + s(10)), None, "too early");
         assert_eq!(ladder.taken(CONFIG, s(0), start + s(16)), Some(Move::Down(Some(Step::Conflated))));
-        assert_eq!(ladder.pace(), Pace::FULL);
+        assert_eq!(ladder.pace(CONFIG), Pace::FULL);
         assert_eq!(ladder.taken(CONFIG, s(0), start + s(26)), Some(Move::Down(None)));
         assert_eq!(ladder.deadline(CONFIG), None);
     }

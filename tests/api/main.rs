@@ -10,6 +10,8 @@ mod conflation;
 mod dashboards;
 mod drain;
 mod hardening;
+mod ladder;
+mod limits;
 mod malformed;
 mod orders;
 mod parity;

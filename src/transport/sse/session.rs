@@ -96,7 +96,8 @@ impl Session {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
-            return Poll::Ready(None);
+            let last = std::mem::take(&mut self.out);
+            return Poll::Ready((!last.is_empty()).then(|| last.into()));
         }
         self.reader.set_waker(cx.waker());
         while let Poll::Ready(letter) = self.session.mailbox.poll(cx.waker()) {
@@ -167,7 +168,8 @@ impl Session {
             let ping = json!({"timestamp": timestamp, "serverLoad": self.state.counters.load()});
             event::write_json(&mut self.out, None, "ping", &ping);
         }
-        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) {
+        // While something waits for the client, that says how slow it is.
+        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.climb(Duration::ZERO, now);
         }
     }
@@ -214,8 +216,9 @@ impl Session {
             return;
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
-        self.reader.set_pace(self.ladder.pace());
-        let (name, data) = ladder::event(moved);
+        let pace = self.ladder.pace(self.config.ladder);
+        self.reader.set_pace(pace);
+        let (name, data) = ladder::event(moved, pace);
         let timestamp = rfc3339(self.state.clock.now());
         let event = json!({"channel": "system", "event": name, "timestamp": timestamp, "data": data});
         event::write_json(&mut self.out, None, "system", &event);

@@ -325,7 +325,8 @@ impl Session {
         if self.closing.is_some() {
             return;
         }
-        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) {
+        // While something waits for the client, that says how slow it is.
+        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.climb(Duration::ZERO, now);
         }
         let clock = &self.state.clock;
@@ -363,8 +364,9 @@ impl Session {
             return;
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
-        self.reader.set_pace(self.ladder.pace());
-        let (event, data) = ladder::event(moved);
+        let pace = self.ladder.pace(self.config.ladder);
+        self.reader.set_pace(pace);
+        let (event, data) = ladder::event(moved, pace);
         self.say(&ServerMessage::Event { channel: "system", event, data, timestamp: self.now() });
         if let Move::Up(step) = moved {
             self.state.counters.step(step).inc();

@@ -1,0 +1,236 @@
+//! The limits of the contract, section 10: what a client sees, that others are unharmed, that the counter moves.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+
+use crate::helpers::{TestApp, soon, spawn_app_with, spawn_app_with_tokens, token, until};
+
+/// Another client is served as ever.
+async fn others_are_unharmed(app: &TestApp) {
+    assert_eq!(app.get("/api/metrics").await.status(), 200);
+    let mut socket = app.websocket().await;
+    socket.ask(json!({"type": "ping"}), "pong").await;
+}
+
+#[tokio::test]
+async fn connections_in_all() {
+    let app = spawn_app_with(|config| config.limits.max_connections = 2);
+    let (first, _second) = (app.websocket().await, app.events("").await);
+    assert_eq!(app.try_websocket_at("/ws").await.err(), Some(503));
+    let refused = app.get("/events?strict=1").await;
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
+    // A held poll takes a place too; without one it is answered at once.
+    let tag = app.get("/api/metrics/metrics.database").await.headers()["etag"].clone();
+    let held = app.request(Method::GET, "/api/metrics/metrics.database?wait=20").header("if-none-match", tag);
+    assert_eq!(soon("an answer at once", held.send()).await.unwrap().status(), 304);
+    assert_eq!(app.limit("max_connections").await, 3.0);
+    drop(first);
+    until("the place to be free", || async { app.try_websocket_at("/ws").await.ok() }).await;
+}
+
+#[tokio::test]
+async fn connections_per_address() {
+    let app = spawn_app_with(|config| {
+        config.limits.max_connections_per_address = 2;
+        config.trusted_proxies = vec!["127.0.0.0/8".into()];
+    });
+    let from = |address: &'static str| app.request(Method::GET, "/events?strict=1").header("x-forwarded-for", address);
+    let streams = [from("203.0.113.1").send().await.unwrap(), from("203.0.113.1").send().await.unwrap()];
+    assert!(streams.iter().all(|stream| stream.status() == 200));
+    let refused = from("203.0.113.1").send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    assert_eq!(from("198.51.100.9, 203.0.113.1").send().await.unwrap().status(), 429, "what stands before is a lie");
+    assert_eq!(from("203.0.113.2").send().await.unwrap().status(), 200);
+    assert_eq!(app.limit("max_connections_per_address").await, 2.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn a_forged_address_without_a_trusted_proxy() {
+    let app = spawn_app_with(|config| config.limits.max_connections_per_address = 1);
+    let _open = app.websocket().await;
+    let forged = app.request(Method::GET, "/events?strict=1").header("x-forwarded-for", "203.0.113.1");
+    assert_eq!(forged.header("forwarded", "for=203.0.113.1").send().await.unwrap().status(), 429);
+}
+
+#[tokio::test]
+async fn connections_per_user() {
+    let app = spawn_app_with_tokens(|config| config.limits.max_connections_per_user = 2);
+    let ada = app.with(token("ada", "acme", &["admin"]));
+    let _open = (ada.websocket().await, ada.events("").await);
+    assert_eq!(ada.try_websocket_at("/ws").await.err(), Some(429));
+    // A socket that says later whose it is gets no further.
+    let mut late = app.websocket().await;
+    late.send(json!({"type": "authenticate", "token": ada.token})).await;
+    let (code, before) = late.closed().await;
+    assert_eq!((code, &before.last().unwrap()["code"]), (4429, &json!("RATE_LIMITED")));
+    let bob = app.with(token("bob", "acme", &["admin"]));
+    bob.websocket().await.ask(json!({"type": "ping"}), "pong").await;
+    assert_eq!(bob.limit("max_connections_per_user").await, 2.0);
+}
+
+#[tokio::test]
+async fn a_million_handshakes_from_one_address() {
+    let app = spawn_app_with(|config| {
+        config.limits.handshakes_per_second_per_address = 20;
+        config.trusted_proxies = vec!["127.0.0.1".into()];
+    });
+    let flood = (0..300).map(|_| async {
+        let attempt = app.request(Method::GET, "/events?strict=1").header("x-forwarded-for", "203.0.113.66");
+        attempt.send().await.unwrap().status().as_u16()
+    });
+    let answers = futures_util::future::join_all(flood).await;
+    let refused = answers.iter().filter(|status| **status == 429).count();
+    // The flood takes a moment, in which some more are let in.
+    assert!(answers.iter().all(|status| [200, 429].contains(status)) && refused >= 100, "{answers:?}");
+    assert!(app.limit("handshakes_per_second_per_address").await >= 100.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn message_flood() {
+    let app = spawn_app_with(|config| {
+        config.limits.messages_per_second = 5;
+        config.limits.message_burst = 10;
+    });
+    let mut socket = app.websocket().await;
+    for n in 0..14 {
+        socket.send(json!({"type": "ping", "requestId": n})).await;
+    }
+    for n in 0..10 {
+        assert_eq!(socket.next_of("pong").await["requestId"], n);
+    }
+    let refused = socket.next_of("error").await;
+    assert_eq!((&refused["code"], &refused["requestId"]), (&json!("RATE_LIMITED"), &json!(10)));
+    let wait = refused["details"]["retryAfter"].as_u64().unwrap();
+    assert!((1..=201).contains(&wait), "{refused}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(socket.ask(json!({"type": "ping", "requestId": "later"}), "pong").await["requestId"], "later");
+    // Who goes on is sent away.
+    for n in 0..200 {
+        socket.send(json!({"type": "ping", "requestId": n})).await;
+    }
+    let (code, before) = socket.closed().await;
+    assert_eq!(code, 4429);
+    assert!(before.iter().filter(|message| message["code"] == "RATE_LIMITED").count() >= 40);
+    assert!(app.limit("messages_per_second").await >= 50.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn ping_frame_flood() {
+    use futures_util::SinkExt;
+    use tokio_tungstenite::tungstenite::Message;
+    let app = spawn_app_with(|config| {
+        config.limits.messages_per_second = 5;
+        config.limits.message_burst = 10;
+    });
+    let mut socket = app.websocket().await;
+    for _ in 0..200 {
+        if socket.stream.send(Message::Ping("x".into())).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(socket.closed().await.0, 4429);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn subscription_flood() {
+    let app = spawn_app_with(|config| config.limits.max_subscriptions = 3);
+    let mut socket = app.websocket().await;
+    let names: Vec<String> = (0..1_000).map(|n| format!("flood.{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let lines = socket.subscribe(&names).await;
+    assert_eq!(lines["activeSubscriptions"], 3);
+    let denied = lines["channels"].as_array().unwrap().iter().filter(|line| line["code"] == "SUBSCRIPTION_LIMIT");
+    assert_eq!(denied.count(), 997);
+    let too_many = (0..1_001).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let refused = socket.ask(json!({"type": "subscribe", "channels": too_many}), "error").await;
+    assert_eq!(refused["code"], "INVALID_MESSAGE");
+    assert_eq!(app.get("/events?channels=a,b,c,d").await.status(), 400);
+    assert_eq!(app.get("/api/metrics?channels=a,b,c,d").await.status(), 400);
+    assert_eq!(app.limit("max_subscriptions").await, 997.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_channels() {
+    let app = spawn_app_with(|config| config.limits.max_channels = 1_000);
+    for batch in 0..10 {
+        let lines =
+            (0..10_000).map(|n| format!("{{\"channel\":\"c{batch}.{n}\",\"data\":{{}}}}\n")).collect::<String>();
+        let answer: serde_json::Value = app.post("/api/metrics", lines).await.json().await.unwrap();
+        assert_eq!(answer["accepted"], if batch == 0 { 1_000 } else { 0 });
+        assert_eq!(answer["results"][9_999]["status"], 429);
+    }
+    assert_eq!(app.limit("max_channels").await, 99_000.0);
+    let one = app.post("/api/metrics", r#"{"channel":"another","data":{}}"#).await;
+    assert_eq!((one.status().as_u16(), one.headers().contains_key("retry-after")), (429, true));
+    app.push_value("c0.5", json!({"x": 1})).await;
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn messages_and_bodies_that_are_too_large() {
+    let app = spawn_app_with(|config| {
+        config.limits.max_message.0 = 1_000;
+        config.limits.max_body.0 = 1_000;
+    });
+    let mut socket = app.websocket().await;
+    socket.send(json!({"type": "ping", "padding": "x".repeat(1_000)})).await;
+    assert_eq!(socket.closed().await.0, 1009);
+    assert_eq!(app.limit("max_message").await, 1.0);
+    assert_eq!(app.post("/api/metrics", "x".repeat(1_001)).await.status(), 413);
+    assert_eq!(app.limit("max_body").await, 1.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn bad_messages_are_counted_when_they_close() {
+    let app = spawn_app_with(|config| config.limits.max_bad_messages = 3);
+    let mut socket = app.websocket().await;
+    for _ in 0..3 {
+        socket.send(json!({"type": "nonsense"})).await;
+    }
+    assert_eq!(socket.closed().await.0, 4500);
+    assert_eq!(app.limit("max_bad_messages").await, 1.0);
+}
+
+#[tokio::test]
+async fn heads_and_bodies_that_never_come() {
+    let app = spawn_app_with(|config| {
+        config.limits.header_timeout.0 = Duration::from_secs(1);
+        config.limits.body_timeout.0 = Duration::from_secs(1);
+    });
+    let mut silent = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    let mut answer = Vec::new();
+    soon("the silent one to be cut", silent.read_to_end(&mut answer)).await.unwrap();
+    until("the counter", || async { (app.limit("header_timeout").await >= 1.0).then_some(()) }).await;
+    let head = format!("POST /api/metrics HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n{{", app.address);
+    let answer = app.raw(head.as_bytes(), |_| false).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(app.limit("body_timeout").await, 1.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn requests_are_bounded_in_flight() {
+    let app = spawn_app_with(|config| config.limits.max_requests = 2);
+    let mut socket = app.websocket().await;
+    let mut ids = Vec::new();
+    for n in 0..200 {
+        let request = json!({"type": "request", "requestId": n, "action": "list_orders", "params": {}});
+        socket.send(request).await;
+    }
+    while ids.len() < 200 {
+        let answer = socket.next().await;
+        assert!(answer["type"] == "response" || answer["code"] == "RATE_LIMITED", "{answer}");
+        ids.push(answer["requestId"].as_u64().unwrap());
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (0..200).collect::<Vec<_>>(), "each is answered, once");
+}
