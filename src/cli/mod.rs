@@ -13,7 +13,7 @@ use toml::Value;
 
 use crate::{
     auth::Verifier,
-    config::{self, Config, Faults, Flags, LogFormat},
+    config::{self, AuthMode, Config, Faults, Flags, LogFormat},
     core::clock::Clock,
 };
 
