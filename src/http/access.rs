@@ -128,8 +128,10 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
     let identity = match credential(&state.access, request)? {
         None => return Ok(None),
         Some(Credential::Ticket(ticket)) => {
-            let now = std::time::Instant::now();
-            state.access.tickets.redeem(&ticket, now).ok_or_else(|| {
+            let redeemed = state.access.tickets.redeem(&ticket, std::time::Instant::now());
+            // The token behind it may have run out since.
+            let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.clock.now()));
+            good.ok_or_else(|| {
                 state.counters.refused_tokens.inc();
                 Problem::unauthorized(Some("invalid_token"), "this ticket is used, too old, or none of ours")
             })?

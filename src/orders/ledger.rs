@@ -72,6 +72,21 @@ pub(super) struct Shared {
     pub(super) commands: Mutex<Option<mpsc::Receiver<Command>>>,
 }
 
+/// Says at its end how many changes were on their way then: the store makes them all the same, but nobody tells of them.
+/// No reader is left believing otherwise, for the log ends as well.
+struct OnTheirWay {
+    tenant: Arc<str>,
+    count: usize,
+}
+
+impl Drop for OnTheirWay {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            tracing::warn!(tenant = &*self.tenant, count = self.count, "changes of orders ended without an event");
+        }
+    }
+}
+
 /// Makes the changes until the aggregator stops or nobody can hand in one any more.
 pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let Some(mut commands) = shared.commands.lock().take() else {
@@ -85,15 +100,18 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     // First: a change that was made before it would be counted twice.
     shared.load().await;
     let mut in_flight = FuturesOrdered::new();
+    let mut on_their_way = OnTheirWay { tenant: Arc::clone(&shared.tenant), count: 0 };
     let mut waiting = Vec::with_capacity(GROUP);
     let mut due = Instant::now();
     loop {
+        on_their_way.count = in_flight.len();
         tokio::select! {
             count = commands.recv_many(&mut waiting, GROUP), if in_flight.len() < IN_FLIGHT => {
                 if count == 0 {
                     // The handles are gone; what they began is ended.
                     while let Some(done) = in_flight.next().await {
                         shared.tell(vec![done], &aggregator).await;
+                        on_their_way.count = in_flight.len();
                     }
                     return;
                 }

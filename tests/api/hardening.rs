@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::SinkExt;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::helpers::{soon, spawn_app, spawn_app_with};
 
@@ -149,4 +151,64 @@ async fn a_foreign_request_id_can_not_reach_the_log_or_split_the_answer() {
         let answer = app.request(Method::GET, "/healthz").header("x-request-id", id.as_bytes()).send().await.unwrap();
         assert_ne!(answer.headers()["x-request-id"].as_bytes(), id.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn deep_json() {
+    let app = spawn_app();
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let mut socket = app.websocket().await;
+    for (path, body) in [
+        ("/api/metrics", format!(r#"{{"channel":"a","data":{{"x":{deep}}}}}"#)),
+        ("/api/metrics", deep.clone()),
+        ("/api/orders", format!(r#"{{"items":{deep}}}"#)),
+        ("/api/dashboards", format!(r#"{{"name":"x","tiles":[{{"type":"text","title":"x","options":{deep}}}]}}"#)),
+    ] {
+        assert_eq!(app.post(path, body).await.status(), 400, "{path}");
+    }
+    let shorter = format!("{}1{}", "[".repeat(20_000), "]".repeat(20_000));
+    let text = format!(r#"{{"type":"ping","requestId":1,"x":{shorter}}}"#);
+    socket.stream.send(Message::text(text)).await.unwrap();
+    assert_eq!(socket.next_of("error").await["code"], "INVALID_MESSAGE");
+    socket.ask(json!({"type": "ping"}), "pong").await;
+}
+
+#[tokio::test]
+async fn huge_numbers() {
+    let app = spawn_app();
+    let many_digits = "9".repeat(5_000);
+    for number in ["1e999", "-1e999", "NaN", "Infinity", &format!("{many_digits}e{many_digits}")] {
+        let body = format!(r#"{{"channel":"a","data":{{"x":{number}}}}}"#);
+        assert_eq!(app.post("/api/metrics", body).await.status(), 400, "{number}");
+        let order = format!(r#"{{"items":1,"total":{number},"customerName":"Ada"}}"#);
+        assert_eq!(app.post("/api/orders", order).await.status(), 400, "{number}");
+        let sample = format!(r#"{{"metric":"a.b","type":"timing","value":{number}}}"#);
+        assert_eq!(app.post("/api/metrics", sample).await.status(), 400, "{number}");
+    }
+    // A number that fits is written back as the same one.
+    app.post("/api/metrics", r#"{"channel":"a","data":{"x":9007199254740993,"y":1.7976931348623157e308}}"#).await;
+    let text = app.get("/api/metrics/a").await.text().await.unwrap();
+    assert!(text.contains(r#""x":9007199254740993,"y":1.7976931348623157e+308"#), "{text}");
+    for query in ["wait=99999999999999999999", "interval=99999999999999999999", "since=e:99999999999999999999"] {
+        assert_eq!(app.get(&format!("/api/metrics?{query}")).await.status(), 400, "{query}");
+    }
+    assert_eq!(app.get("/api/orders?limit=99999999999999999999").await.status(), 400);
+}
+
+#[tokio::test]
+async fn lone_surrogates() {
+    let app = spawn_app();
+    let mut socket = app.websocket().await;
+    for lone in [r"\ud800", r"\udc00x", r"\ud800\ud800"] {
+        let body = format!(r#"{{"channel":"a","data":{{"x":"{lone}"}}}}"#);
+        assert_eq!(app.post("/api/metrics", body).await.status(), 400, "{lone}");
+        let order = format!(r#"{{"items":1,"total":1,"customerName":"{lone}"}}"#);
+        assert_eq!(app.post("/api/orders", order).await.status(), 400, "{lone}");
+        let message = format!(r#"{{"type":"ping","requestId":"{lone}"}}"#);
+        socket.stream.send(Message::text(message)).await.unwrap();
+        assert_eq!(socket.next_of("error").await["code"], "INVALID_MESSAGE", "{lone}");
+    }
+    let pair = r#"{"channel":"a","data":{"x":"\ud83d\ude00"}}"#;
+    assert_eq!(app.post("/api/metrics", pair).await.status(), 202);
+    assert_eq!(app.get_json("/api/metrics/a").await["data"]["x"], "\u{1f600}");
 }

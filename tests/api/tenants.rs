@@ -89,6 +89,26 @@ async fn another_tenants_order() {
 }
 
 #[tokio::test]
+async fn another_tenants_dashboard() {
+    let app = spawn_app_with_tokens(|_| {});
+    let (acme, other) = (of(&app, "acme"), of(&app, "other"));
+    let made = acme.post("/api/dashboards", r#"{"id":"secret","name":"of acme","tiles":[]}"#).await;
+    assert_eq!(made.status(), 201);
+    let tile = r#"{"type":"text","title":"x"}"#;
+    for (method, path, body) in [
+        (reqwest::Method::GET, "/api/dashboards/secret", ""),
+        (reqwest::Method::PUT, "/api/dashboards/secret", r#"{"name":"mine","tiles":[]}"#),
+        (reqwest::Method::POST, "/api/dashboards/secret/tiles", tile),
+        (reqwest::Method::DELETE, "/api/dashboards/secret", ""),
+    ] {
+        let answer = other.request(method.clone(), path).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{method} {path}");
+    }
+    assert!(!other.get("/api/dashboards").await.text().await.unwrap().contains("secret"));
+    assert_eq!(acme.get_json("/api/dashboards/secret").await["name"], "of acme");
+}
+
+#[tokio::test]
 async fn counts_are_of_the_tenant() {
     let app = spawn_app_with_tokens(|_| {});
     let (acme, other) = (of(&app, "acme"), of(&app, "other"));

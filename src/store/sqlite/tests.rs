@@ -1,6 +1,9 @@
 //! The suite on a file and in memory, and what only SQLite can get wrong.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -158,17 +161,23 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
 }
 
 /// Stops the writing thread in the middle of a group until the answer is dropped.
-fn hold(store: &SqliteStore) -> std::sync::mpsc::SyncSender<()> {
-    let (hold, held) = std::sync::mpsc::sync_channel::<()>(0);
-    let (begun, begins) = std::sync::mpsc::sync_channel::<()>(0);
+fn hold(store: &SqliteStore) -> SyncSender<()> {
+    let (hold, begins) = hold_later(store);
+    begins.recv().unwrap();
+    hold
+}
+
+/// The same, as soon as it is its turn, which it tells.
+fn hold_later(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
+    let (hold, held) = sync_channel::<()>(0);
+    let (begun, begins) = sync_channel::<()>(0);
     drop(store.write::<(), OrderError>(move |_| {
         begun.send(()).unwrap();
         // An error is what is waited for.
         let _ = held.recv();
         Ok(())
     }));
-    begins.recv().unwrap();
-    hold
+    (hold, begins)
 }
 
 #[tokio::test]
@@ -187,6 +196,24 @@ async fn more_than_fits_the_queue_is_refused_at_once() {
     }
     assert!(refused == 100 && kept == WRITE_QUEUE as i64, "{kept} kept, {refused} refused");
     assert_eq!(store.rollup("shop", 0).await.unwrap().open, kept);
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_it_is_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let first = hold(&store);
+    let mut asked = store.create("shop", draft("Ada"));
+    let (held, begins) = hold_later(&store);
+    // One group: the order, and what stops the thread behind it.
+    drop(first);
+    begins.recv().unwrap();
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    let seen = || store.order("shop", OrderId::new(1));
+    assert_eq!(seen().await, Err(OrderError::NotFound), "others don't see it either");
+    drop(held);
+    let order = asked.await.unwrap().order;
+    assert_eq!(seen().await.unwrap(), order);
 }
 
 #[tokio::test]
