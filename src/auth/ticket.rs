@@ -28,7 +28,7 @@ const BYTES: usize = 24;
 /// Tickets that are out at once, in all: about 5 MB.
 const MAX: usize = 10_000;
 
-/// Tickets that are out at once for one user. Enough for somebody who opens many pages together.
+/// Tickets of one user within [`LIFETIME`], redeemed ones too. Enough for somebody who opens many pages together.
 const MAX_PER_USER: usize = 32;
 
 /// Too many tickets are out, of this user or in all; within [`LIFETIME`] there is room again.
@@ -47,9 +47,12 @@ pub struct Tickets {
 struct Out {
     tickets: HashMap<Fingerprint, Ticket>,
     /// The oldest first, redeemed ones too until their time is up: all live equally long.
-    order: VecDeque<(Instant, Fingerprint)>,
-    per_user: HashMap<(TenantName, String), usize>,
+    order: VecDeque<(Instant, Fingerprint, Owner)>,
+    /// How many each user has in `order`: who redeems quickly must not use up the place of all others.
+    per_user: HashMap<Owner, usize>,
 }
+
+type Owner = (TenantName, String);
 
 struct Ticket {
     identity: Identity,
@@ -68,13 +71,7 @@ impl Tickets {
     /// # Errors
     /// [`TooMany`]. Also when the system has no random bytes: a ticket that can be guessed is worse than none.
     pub fn issue(&self, identity: &Identity, now: Instant) -> Result<String, TooMany> {
-        let mut bytes = [0; BYTES];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| TooMany)?;
-        let mut ticket = String::with_capacity(2 * BYTES);
-        for byte in bytes {
-            // Writing to a String can't fail.
-            let _ = write!(ticket, "{byte:02x}");
-        }
+        let ticket = unguessable().ok_or(TooMany)?;
         let key = fingerprint(&ticket);
         let mut out = self.out.lock();
         out.sweep(now);
@@ -82,14 +79,15 @@ impl Tickets {
         if out.order.len() >= MAX {
             return Err(TooMany);
         }
-        let count = out.per_user.entry(owner(identity)).or_default();
+        let owner = owner(identity);
+        let count = out.per_user.entry(owner.clone()).or_default();
         if *count >= MAX_PER_USER {
             return Err(TooMany);
         }
         *count += 1;
         let ends = now + LIFETIME;
         out.tickets.insert(key, Ticket { identity: identity.clone(), ends });
-        out.order.push_back((ends, key));
+        out.order.push_back((ends, key, owner));
         Ok(ticket)
     }
 
@@ -99,7 +97,7 @@ impl Tickets {
         // Comparing hashes tells nothing of how much of a ticket was guessed.
         let key = fingerprint(ticket);
         let mut out = self.out.lock();
-        let Ticket { identity, ends } = out.take(&key)?;
+        let Ticket { identity, ends } = out.tickets.remove(&key)?;
         drop(out);
         (now < ends).then_some(identity)
     }
@@ -107,25 +105,28 @@ impl Tickets {
 
 impl Out {
     fn sweep(&mut self, now: Instant) {
-        while let Some((ends, key)) = self.order.front().copied()
-            && ends <= now
-        {
-            self.order.pop_front();
-            drop(self.take(&key));
-        }
-    }
-
-    fn take(&mut self, key: &Fingerprint) -> Option<Ticket> {
-        let ticket = self.tickets.remove(key)?;
-        let owner = owner(&ticket.identity);
-        if let Some(count) = self.per_user.get_mut(&owner) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_user.remove(&owner);
+        while let Some((_, key, owner)) = self.order.pop_front_if(|(ends, ..)| *ends <= now) {
+            self.tickets.remove(&key);
+            if let Some(count) = self.per_user.get_mut(&owner) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_user.remove(&owner);
+                }
             }
         }
-        Some(ticket)
     }
+}
+
+/// 48 characters of `[0-9a-f]` that nobody can guess; `None` when the system has no random bytes.
+pub fn unguessable() -> Option<String> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    let mut text = String::with_capacity(2 * BYTES);
+    for byte in bytes {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Some(text)
 }
 
 fn owner(identity: &Identity) -> (TenantName, String) {

@@ -168,7 +168,7 @@ impl Default for Config {
             currency: "EUR".into(),
             workers: 0,
             log_format: LogFormat::Text,
-            log_filter: "info,actix_server=warn".into(),
+            log_filter: "info,actix_server=warn,actix_http=off".into(),
             long_poll_max: Span(Duration::from_secs(25)),
             drain_timeout: Span(Duration::from_secs(20)),
             max_connection_age: Span(Duration::ZERO),

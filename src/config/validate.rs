@@ -56,6 +56,10 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
         }
     }
+    if config.auth.cookie.is_some() && config.allowed_origins.iter().any(|origin| origin == "*") {
+        let problem = "\"*\" together with auth.cookie lets any page use the cookie of whoever looks at it: name the origins";
+        fault("allowed_origins", problem.into());
+    }
     if let Err(error) = TimeZone::get(&config.time_zone) {
         fault("time_zone", error.to_string());
     }
@@ -233,5 +237,16 @@ mod tests {
             }),
             ["auth.issuer", "auth.cookie", "auth.leeway"]
         );
+    }
+
+    #[test]
+    fn a_cookie_is_not_for_every_page() {
+        let both = |c: &mut Config| {
+            c.auth.mode = AuthMode::Jwt;
+            c.auth.secret = "a secret of at least thirty-two bytes".into();
+            c.auth.cookie = Some("session".into());
+            c.allowed_origins = vec!["*".into()];
+        };
+        assert_eq!(keys(both), ["allowed_origins"]);
     }
 }

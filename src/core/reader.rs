@@ -228,8 +228,9 @@ impl Reader {
         self.subscriptions[number] =
             Some(Subscription { selector, topic, interval, state, versions, not_before: None, events, paused: false });
         self.hub.mark(member, true, events < self.hub.seen());
-        if since.is_none() && kind != Some(ChannelKind::State) {
-            // Events before now are not asked for, and a state that last changed long ago must not lead back to them.
+        if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.owes_events(self.slot) {
+            // Events before now are not asked for, and a state that last changed long ago must not lead back to them;
+            // but no cursor may pass an event that another subscription is still owed.
             self.given = self.given.max(self.hub.seen());
         }
         if let Some(since) = since {
@@ -240,6 +241,19 @@ impl Reader {
             }
             if since.offset < self.hub.seen() {
                 self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
+            }
+        }
+    }
+
+    /// Makes the newest states of all subscriptions to many channels due again: others may be among them now.
+    pub fn give_again(&mut self) {
+        for number in 0..self.subscriptions.len() {
+            let member = self.member(number);
+            if let Some(subscription) = self.subscriptions[number].as_mut()
+                && matches!(subscription.selector, Selector::Below(_))
+            {
+                subscription.state = 0;
+                self.hub.mark(member, true, false);
             }
         }
     }

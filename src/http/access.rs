@@ -55,7 +55,8 @@ pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     let Ok(origin) = origin.to_str() else { return Origin::Foreign };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let own = origin.parse::<Uri>().ok().is_some_and(|uri| {
-        uri.authority().is_some_and(|authority| host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host)))
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host)))
     });
     if own || config.public_origin.as_deref() == Some(origin) {
         Origin::Own
@@ -110,22 +111,47 @@ enum Credential {
 /// # Errors
 /// 401 without a token, or with one that is not valid; 429 for a tenant too many.
 pub async fn identify(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
-    match visitor(state, request).await? {
+    known(look(state, request, Accept::Tokens).await?)
+}
+
+/// Who opens a stream: a ticket will do.
+///
+/// # Errors
+/// As [`identify`].
+pub async fn identify_stream(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
+    known(visitor(state, request).await?)
+}
+
+fn known(caller: Option<Caller>) -> Result<Caller, Problem> {
+    match caller {
         Some(caller) => Ok(caller),
         None => Err(Problem::unauthorized(None, "a token is needed here: send it as \"Authorization: Bearer\"")),
     }
 }
 
-/// Who asks; `None` for somebody who shows no token where one is needed.
+/// Who opens a stream; `None` for somebody who shows no token where one is needed.
 ///
 /// # Errors
 /// 401 for a token or ticket that is not valid; 429 for a tenant too many.
 pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+    look(state, request, Accept::Tickets).await
+}
+
+/// What may be shown besides a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accept {
+    /// Nothing.
+    Tokens,
+    /// A ticket: good for a stream, and for nothing else, least of all for another ticket.
+    Tickets,
+}
+
+async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
     let address = state.address(request);
     if let Some(home) = state.home() {
         return Ok(Some(Caller { identity: Identity::anonymous(address), tenant: Rc::clone(home) }));
     }
-    let identity = match credential(&state.access, request)? {
+    let identity = match credential(&state.access, request, accept)? {
         None => return Ok(None),
         Some(Credential::Ticket(ticket)) => {
             let redeemed = state.access.tickets.redeem(&ticket, std::time::Instant::now());
@@ -150,7 +176,7 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
 pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
     let Some(verifier) = &state.access.verifier else { return Err(TokenError::KeysUnavailable) };
     let verified = match verifier.verify(token) {
-        Err(TokenError::UnknownKey) => verifier.verify_fetching(token).await,
+        Err(TokenError::UnknownKey | TokenError::KeysUnavailable) => verifier.verify_fetching(token).await,
         known => known,
     };
     verified.inspect_err(|error| {
@@ -166,7 +192,7 @@ pub fn token_problem(error: TokenError) -> Problem {
 }
 
 /// `Authorization` before `?ticket=` and `?token=`, those before the cookie: what was said for this very request wins.
-fn credential(access: &AccessConfig, request: &HttpRequest) -> Result<Option<Credential>, Problem> {
+fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> Result<Option<Credential>, Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     match (headers.next(), headers.next()) {
         (Some(header), None) => {
@@ -189,9 +215,12 @@ fn credential(access: &AccessConfig, request: &HttpRequest) -> Result<Option<Cre
         (None, _) => {}
     }
     if !request.query_string().is_empty() {
-        let query = web::Query::<Credentials>::from_query(request.query_string()).map(web::Query::into_inner);
-        match query.unwrap_or_default() {
-            Credentials { ticket: Some(ticket), .. } => return Ok(Some(Credential::Ticket(ticket))),
+        let query = web::Query::<Credentials>::from_query(request.query_string());
+        let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
+        match query.into_inner() {
+            Credentials { ticket: Some(ticket), .. } if accept == Accept::Tickets => {
+                return Ok(Some(Credential::Ticket(ticket)));
+            }
             Credentials { token: Some(token), .. } => return Ok(Some(Credential::Token(token))),
             _ => {}
         }

@@ -66,8 +66,9 @@ pub fn counted(address: IpAddr) -> IpAddr {
 fn hops(by: ForwardedBy, request: &HttpRequest) -> Vec<Option<IpAddr>> {
     const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     let list = |name: HeaderName| -> Vec<String> {
-        let fields = request.headers().get_all(name).filter_map(|field| field.to_str().ok());
-        fields.flat_map(|field| field.split(',')).map(|part| part.trim().to_owned()).collect()
+        // What is not text is there all the same, and no address: it must not make another header be believed.
+        let fields = request.headers().get_all(name).map(|field| String::from_utf8_lossy(field.as_bytes()));
+        fields.flat_map(|field| field.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>()).collect()
     };
     let plain = if by == ForwardedBy::Forwarded { Vec::new() } else { list(X_FORWARDED_FOR) };
     if !plain.is_empty() || by == ForwardedBy::XForwardedFor {
@@ -135,6 +136,8 @@ mod tests {
                 "{header}"
             );
         }
+        let garbled = [("X-Forwarded-For", "\u{fffd}, 203.0.113.7"), ("Forwarded", "for=198.51.100.1")];
+        assert_eq!(seen(&ours, ForwardedBy::Either, "127.0.0.1", &garbled), "203.0.113.7");
         let split = [("X-Forwarded-For", "198.51.100.1"), ("X-Forwarded-For", "203.0.113.7")];
         assert_eq!(seen(&ours, ForwardedBy::Either, "127.0.0.1", &split), "203.0.113.7");
     }

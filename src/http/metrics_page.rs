@@ -15,7 +15,7 @@ use super::{
     state::{Shared, State},
 };
 use crate::{
-    auth::Permission,
+    auth::{Permission, TenantName},
     counters::{Limit, Step, Transport, TransportCounters},
     protocol::SERVER_VERSION,
 };
@@ -88,8 +88,12 @@ impl WorkerRoutes {
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     if state.access.verifier.is_some() {
-        // It tells about all tenants.
-        access::identify(&state, &request).await?.needs(Permission::Admin)?;
+        // It tells about all tenants: no tenant's own administrator may read that.
+        let caller = access::identify(&state, &request).await?;
+        caller.needs(Permission::Admin)?;
+        if caller.identity.tenant != TenantName::default_name() {
+            return Err(Problem::forbidden("this needs an admin of the tenant \"default\""));
+        }
     }
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, exposition::CONTENT_TYPE))

@@ -6,19 +6,21 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     sync::Arc,
     task::{Poll, Waker},
     time::Duration,
 };
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::Mutex;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
 
 use super::{access, body, openapi::shapes, problem::Problem, state::State};
 use crate::{
-    auth::Identity,
+    auth::{self, Identity},
+    counters::Limit,
     protocol::{
         command::{self, Command, Message, Rejection},
         error::Code,
@@ -92,14 +94,18 @@ impl Mailbox {
 struct Full;
 
 /// The event streams of this server by session. Shared by all workers.
-#[derive(Default)]
 pub struct Sessions {
+    quota: Option<Quota>,
+    /// Largest message, in bytes.
+    max_message: usize,
     open: Mutex<HashMap<Arc<str>, Entry>>,
 }
 
 struct Entry {
     identity: Identity,
     mailbox: Arc<Mailbox>,
+    /// Made at the first message: most sessions are never spoken to.
+    limiter: Option<Box<DefaultDirectRateLimiter>>,
 }
 
 /// A session that is open; it ends when this is dropped.
@@ -112,20 +118,37 @@ pub struct Session {
 }
 
 impl Sessions {
-    /// Opens a session of `identity`.
-    pub fn open(self: &Arc<Self>, identity: &Identity) -> Session {
-        let id: Arc<str> = unguessable().into();
-        let mailbox = Arc::<Mailbox>::default();
-        let entry = Entry { identity: identity.clone(), mailbox: Arc::clone(&mailbox) };
-        self.open.lock().insert(Arc::clone(&id), entry);
-        Session { id, mailbox, sessions: Arc::clone(self) }
+    /// None is open. A session takes as many messages, and as large ones, as a WebSocket; 0 means no limit.
+    pub fn new(messages_per_second: u32, message_burst: u32, max_message: usize) -> Self {
+        let quota = NonZeroU32::new(messages_per_second)
+            .map(|rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(message_burst).unwrap_or(rate)));
+        Self { quota, max_message, open: Mutex::default() }
     }
 
-    /// The mailbox of a session of the same user; somebody else's is as unknown as none.
-    fn find(&self, id: &str, identity: &Identity) -> Option<Arc<Mailbox>> {
-        let open = self.open.lock();
-        let entry = open.get(id).filter(|entry| entry.identity.is_same_user(identity))?;
-        Some(Arc::clone(&entry.mailbox))
+    /// Opens a session of `identity`.
+    ///
+    /// # Errors
+    /// 503 when the system has no random bytes: a name that can be guessed is worse than none.
+    pub fn open(self: &Arc<Self>, identity: &Identity) -> Result<Session, Problem> {
+        let id = auth::unguessable();
+        let id: Arc<str> = id.ok_or_else(|| Problem::unavailable("there are no random bytes", PATIENCE))?.into();
+        let mailbox = Arc::<Mailbox>::default();
+        let entry = Entry { identity: identity.clone(), mailbox: Arc::clone(&mailbox), limiter: None };
+        self.open.lock().insert(Arc::clone(&id), entry);
+        Ok(Session { id, mailbox, sessions: Arc::clone(self) })
+    }
+
+    /// The mailbox of a session of the same user; somebody else's is as unknown as none. With it, how long to wait if
+    /// it was sent too many messages.
+    fn find(&self, id: &str, identity: &Identity) -> Option<(Arc<Mailbox>, Option<Duration>)> {
+        let mut open = self.open.lock();
+        let entry = open.get_mut(id).filter(|entry| entry.identity.is_same_user(identity))?;
+        let wait = self.quota.and_then(|quota| {
+            let limiter = entry.limiter.get_or_insert_with(|| Box::new(RateLimiter::direct(quota)));
+            let until = limiter.check().err()?;
+            Some(until.wait_time_from(governor::clock::DefaultClock::default().now()))
+        });
+        Some((Arc::clone(&entry.mailbox), wait))
     }
 }
 
@@ -133,17 +156,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.sessions.open.lock().remove(&self.id);
     }
-}
-
-/// 128 random bits of the system's generator.
-fn unguessable() -> String {
-    let mut bits = [0; 16];
-    if SystemRandom::new().fill(&mut bits).is_err() {
-        // The system has none: two hashes with keys of their own are the next best thing.
-        bits[..8].copy_from_slice(&crate::shutdown::random().to_ne_bytes());
-        bits[8..].copy_from_slice(&crate::shutdown::random().to_ne_bytes());
-    }
-    bits.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `POST /api/sessions/{id}`: 200 with the message that a WebSocket would be sent.
@@ -163,11 +175,20 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let caller = access::identify(&state, &request).await?;
+    let gone = || Problem::not_found("there is no such session of yours");
+    let (mailbox, wait) = state.sessions.find(&id, &caller.identity).ok_or_else(gone)?;
+    if let Some(wait) = wait {
+        state.counters.limit(Limit::Messages).inc();
+        return Err(Problem::too_many("too many messages: wait a moment", wait).and_close());
+    }
     let body = body::read(&state, &request, &mut payload.into_inner()).await?;
+    if state.sessions.max_message > 0 && body.len() > state.sessions.max_message {
+        state.counters.limit(Limit::Message).inc();
+        let detail = format!("a message has at most {} bytes", state.sessions.max_message);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail));
+    }
     let text = std::str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let Message { request_id, command } = command::parse(text).map_err(Problem::from)?;
-    let gone = || Problem::not_found("there is no such session of yours");
-    let mailbox = state.sessions.find(&id, &caller.identity).ok_or_else(gone)?;
     let instruction = match command {
         Command::Subscribe { .. } | Command::Unsubscribe(_) | Command::Pause(_) | Command::Resume(_) => {
             Instruction::Command(command)
@@ -189,6 +210,7 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
     let (reply, answer) = oneshot::channel();
     let letter = Letter { request_id, instruction, reply };
     if mailbox.put(letter).is_err() {
+        state.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("this session has messages enough that wait", Duration::from_secs(1)));
     }
     match tokio::time::timeout(PATIENCE, answer).await {

@@ -76,6 +76,9 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,
         expires_at: Option<String>,
+        /// Subscriptions that the new token does not allow; a WebSocket is told them in a message of its own.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        unsubscribed: Vec<String>,
     },
     AuthExpiring {
         expires_in: u64,

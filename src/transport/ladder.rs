@@ -96,6 +96,13 @@ impl Ladder {
         Some(Move::Down(below))
     }
 
+    /// Nothing can be said of the client at `now`: it is looked at later.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        if let Some(climb) = &mut self.on {
+            climb.last_slow = now;
+        }
+    }
+
     /// How fast the client is given what it asked for.
     pub(super) fn pace(&self, config: LadderConfig) -> Pace {
         match self.on.as_ref().map(|climb| climb.step) {

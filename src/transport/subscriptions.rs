@@ -55,6 +55,8 @@ pub(super) fn subscribe<'a>(
     let resumed = since.map(|cursor| resume(reader.hub().log(), &cursor, &selectors));
     let from: Option<&Position> = resumed.as_ref().map(|(_, position)| position);
     let mut lines = Vec::with_capacity(channels.len());
+    // A name that is there twice is subscribed once: a subscription with a cursor looks through the log.
+    let mut done: Vec<Selector> = Vec::new();
     for Wanted { name, parsed } in channels {
         let denied = |name, code, message: String| SubscribedChannel {
             name,
@@ -73,7 +75,10 @@ pub(super) fn subscribe<'a>(
                 denied(name, Code::SubscriptionLimit, format!("a connection has at most {limit} subscriptions"))
             }
             Ok((selector, interval)) => {
-                reader.subscribe(selector, interval, from);
+                if !done.contains(&selector) {
+                    reader.subscribe(selector.clone(), interval, from);
+                    done.push(selector);
+                }
                 let interval = (!interval.is_zero()).then(|| format_interval(interval));
                 SubscribedChannel { name, status: "active", code: None, message: None, interval }
             }
@@ -131,6 +136,8 @@ pub(super) fn resume_paused<'a>(
 /// Ends the subscriptions that `identity`, whose token has just changed, may not have; answers their names.
 pub(super) fn recheck(reader: &mut Reader, identity: &Identity) -> Vec<String> {
     reader.set_filter(filter(identity));
+    // What is allowed now and was not before has to come.
+    reader.give_again();
     let lost: Vec<Selector> =
         reader.selectors().filter(|selector| !auth::may_read(identity, selector)).cloned().collect();
     for selector in &lost {

@@ -21,7 +21,7 @@
 use std::{fmt::Display, rc::Rc};
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpMessage, HttpRequest, HttpResponse,
     http::{StatusCode, header},
     web,
 };
@@ -43,7 +43,9 @@ use crate::{
         resume::{ResetReason, Resume, resume},
     },
     counters::Transport,
-    http::{access, channels, openapi::params, problem::Problem, route, sessions, state::State},
+    http::{
+        access, channels, middleware::RequestId, openapi::params, problem::Problem, route, sessions, state::State,
+    },
     shutdown::reconnect_after,
     transport::subscriptions,
 };
@@ -121,7 +123,7 @@ async fn stream(
     query: &Query,
 ) -> Result<session::Session, Problem> {
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
-    let caller = access::identify(state, request).await?;
+    let caller = access::identify_stream(state, request).await?;
     let log = &caller.tenant.log;
     let selectors = match &query.channels {
         Some(list) => channels::parse_list(list)?,
@@ -147,7 +149,7 @@ async fn stream(
         (None, Some(since)) => Some(resume(log, since, &selectors)),
         (None, None) => None,
     };
-    let session = state.sessions.open(&caller.identity);
+    let session = state.sessions.open(&caller.identity)?;
     let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref());
     for selector in selectors {
         match &resumed {
@@ -219,6 +221,7 @@ fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem)
     }
     let mut out = String::new();
     event::write_retry(&mut out, reconnect_after());
-    event::write_block(&mut out, None, "error", &problem.to_json(Some(&state.new_id())));
+    let id = request.extensions().get::<RequestId>().map_or_else(|| state.new_id(), |id| id.0.clone());
+    event::write_block(&mut out, None, "error", &problem.to_json(Some(&id)));
     Ok(head(StatusCode::OK).force_close().body(out))
 }

@@ -148,9 +148,9 @@ impl Session {
             Instruction::Refreshed(identity) => {
                 self.caller.identity = identity.with_address(self.caller.identity.address());
                 self.expiry = Expiry::of(&self.caller.identity, self.state.clock.now());
-                subscriptions::recheck(reader, &self.caller.identity);
+                let unsubscribed = subscriptions::recheck(reader, &self.caller.identity);
                 let expires_at = self.caller.identity.expires_at.map(rfc3339);
-                Ok(ServerMessage::TokenRefreshed { request_id, expires_at })
+                Ok(ServerMessage::TokenRefreshed { request_id, expires_at, unsubscribed })
             }
         };
         // Whoever asked may be gone.
@@ -185,7 +185,7 @@ impl Session {
             Some(Expiring::Over) => {
                 let problem = Problem::unauthorized(Some("invalid_token"), "the token has run out");
                 event::write_retry(&mut self.out, reconnect_after());
-                event::write_block(&mut self.out, None, "error", &problem.to_json(Some(&self.session.id)));
+                event::write_block(&mut self.out, None, "error", &problem.to_json(Some(&self.state.new_id())));
                 self.ended = true;
             }
             None => {}
@@ -213,7 +213,7 @@ impl Session {
     fn climb(&mut self, waited: Duration, now: Instant) {
         if self.state.is_late(self.config.ladder.slow_after) {
             // It is us who are slow.
-            return;
+            return self.ladder.put_off(now);
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
         let pace = self.ladder.pace(self.config.ladder);

@@ -153,9 +153,12 @@ fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, Failu
             .map_err(|()| invalid("\"channels\" has to be a list of names".into()))?,
         Some(_) => return Err(invalid("\"channels\" has to be a list of names".into())),
     };
+    if names.len() > MAX_NAMES {
+        return Err(invalid(format!("\"channels\" names more than {MAX_NAMES} channels")));
+    }
     let log = &caller.tenant.log;
     let mut values = Map::new();
-    for name in names.into_iter().take(MAX_NAMES) {
+    for name in names {
         if values.contains_key(name) {
             continue;
         }

@@ -112,6 +112,10 @@ impl Session {
 
     /// Tells what came of it.
     pub(super) fn finish(&mut self, done: Done) {
+        if self.is_closing() {
+            // Nothing may follow our close frame (RFC 6455, section 5.5.1).
+            return;
+        }
         match done {
             Done::Verified(request_id, purpose, verified) => {
                 self.verifying = false;

@@ -162,16 +162,16 @@ impl Session {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.reader.set_waker(cx.waker());
-        loop {
+        self.hear(cx);
+        // Answers wait in their futures until the socket takes those before.
+        while self.out.len() <= MAX_ANSWERS
+            && let Some(done) = self.in_flight.next_done(cx)
+        {
+            self.finish(done);
+            // What was answered may be what the next message waits for.
             self.hear(cx);
-            match self.in_flight.next_done(cx) {
-                // What was answered may be what the next message waits for.
-                Some(done) => self.finish(done),
-                None => break,
-            }
         }
-        // A token may have brought another reader.
+        // After all of that, for a token may have brought another reader.
         self.reader.set_waker(cx.waker());
         self.keep_time();
         if self.closing.is_none() {
@@ -204,14 +204,12 @@ impl Session {
         while !self.verifying {
             match self.decoder.next_message() {
                 Ok(Some(incoming)) => {
+                    self.heartbeat.seen();
                     self.take(incoming);
                     handled += 1;
                 }
                 Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
-                    Poll::Ready(Some(Ok(bytes))) => {
-                        self.heartbeat.seen();
-                        self.decoder.feed(&bytes);
-                    }
+                    Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
                     Poll::Ready(Some(Err(_)) | None) => {
                         // The peer is gone without a word; there is nobody to tell.
                         self.out.clear();
@@ -250,7 +248,7 @@ impl Session {
             }
             return;
         }
-        if let Incoming::Text(_) | Incoming::Binary(_) | Incoming::Ping(_) = incoming
+        if !matches!(incoming, Incoming::Close(_))
             && let Err(too_many) = self.flood.message()
         {
             return self.refuse_flood(too_many, &incoming);
@@ -361,7 +359,7 @@ impl Session {
     fn climb(&mut self, waited: Duration, now: Instant) {
         if self.state.is_late(self.config.ladder.slow_after) {
             // It is us who are slow.
-            return;
+            return self.ladder.put_off(now);
         }
         let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
         let pace = self.ladder.pace(self.config.ladder);
@@ -388,6 +386,10 @@ impl Session {
             frame::write_close(&mut self.out, reason.code(), reason.text());
             self.closing = Some(Closing::Sent { until: Instant::now() + CLOSE_WAIT });
         }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.is_some()
     }
 
     pub(super) fn say(&mut self, message: &ServerMessage<'_>) {
