@@ -237,6 +237,8 @@ pub struct Counters {
     pub not_modified: Count,
     limits: [Count; Limit::ALL.len()],
     steps: [Count; Step::ALL.len()],
+    /// Connections of any kind that are open.
+    pub sockets: Level,
     /// Tokens refused, for whatever reason.
     pub refused_tokens: Count,
     /// Milliseconds by which the slowest worker's timer was late in the last second.

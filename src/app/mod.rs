@@ -21,7 +21,7 @@ mod routes;
 
 use crate::{
     auth::{KeyError, Tickets, Verifier},
-    config::{Config, ForwardedHeader, Listen},
+    config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
     counters::Counters,
     http::{
@@ -132,6 +132,7 @@ impl Application {
             )),
             body: BodyConfig { max_bytes: config.limits.max_body.0, timeout: config.limits.body_timeout.0 },
             max_connection_age: config.max_connection_age.0,
+            crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
             probe: format!("{:016x}{:016x}", random(), random()).into(),
             addresses: Arc::new(OnceLock::new()),
         };
@@ -290,14 +291,26 @@ fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {
         },
         allowed_origins: config.allowed_origins.clone(),
         public_origin: config.public_url.as_deref().and_then(crate::config::origin_of),
+        local_only: config.auth.mode == AuthMode::None
+            && config.trusted_proxies.is_empty()
+            && config.listen_places().iter().all(|place| match place {
+                Listen::Tcp(address) => address.ip().is_loopback(),
+                Listen::Unix(_) => false,
+            }),
     }
+}
+
+/// Files and sockets that this process may have open.
+fn descriptors() -> usize {
+    let now = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(now, _)| now);
+    usize::try_from(now).unwrap_or(usize::MAX)
 }
 
 fn admission(config: &Config) -> AdmissionConfig {
     let limits = &config.limits;
     // Some descriptors are for polls, files and the server itself.
-    let descriptors = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(now, _)| now);
-    let most = usize::try_from(descriptors - descriptors / 10).unwrap_or(usize::MAX).saturating_sub(64).max(64);
+    let descriptors = descriptors();
+    let most = (descriptors - descriptors / 10).saturating_sub(64).max(64);
     AdmissionConfig {
         max_connections: if limits.max_connections == 0 { most } else { limits.max_connections },
         max_connections_per_address: limits.max_connections_per_address,

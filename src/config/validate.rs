@@ -57,7 +57,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         }
     }
     if config.auth.cookie.is_some() && config.allowed_origins.iter().any(|origin| origin == "*") {
-        let problem = "\"*\" together with auth.cookie lets any page use the cookie of whoever looks at it: name the origins";
+        let problem =
+            "\"*\" together with auth.cookie lets any page use the cookie of whoever looks at it: name the origins";
         fault("allowed_origins", problem.into());
     }
     if let Err(error) = TimeZone::get(&config.time_zone) {

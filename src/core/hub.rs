@@ -363,7 +363,11 @@ impl Hub {
 
     /// Whether an event is due for some subscription.
     pub(super) fn owes_events(&self, slot: u32) -> bool {
-        self.inner.borrow().slots.get(slot as usize).is_some_and(|slot| slot.flags.iter().any(|flags| flags & EVENT != 0))
+        self.inner
+            .borrow()
+            .slots
+            .get(slot as usize)
+            .is_some_and(|slot| slot.flags.iter().any(|flags| flags & EVENT != 0))
     }
 
     /// Takes what is due into `into`; answers since when the hub has waited for that.

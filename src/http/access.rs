@@ -34,6 +34,30 @@ pub struct AccessConfig {
     pub allowed_origins: Vec<String>,
     /// The origin under which the server is reached from outside, if a proxy changes `Host`.
     pub public_origin: Option<String>,
+    /// The server is for this machine only and asks for no token: other names than this machine's are refused.
+    pub local_only: bool,
+}
+
+/// Refuses a foreign name for a server that is for this machine only: a page can have its own name lead here (DNS
+/// rebinding), and would be taken for one of ours.
+///
+/// # Errors
+/// 403.
+pub fn check_known_host(config: &AccessConfig, headers: &header::HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[') {
+        Some(_) => return Ok(()),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let public = config.public_origin.as_deref().and_then(|origin| origin.rsplit('/').next());
+    let ours = !name.contains('.')
+        || name.ends_with(".localhost")
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+        || public == Some(host);
+    if ours || !config.local_only {
+        return Ok(());
+    }
+    Err(Problem::forbidden("this server is for its own machine, and this is no name of it; see public_url").and_close())
 }
 
 /// What a request's `Origin` means here.
@@ -56,7 +80,9 @@ pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let own = origin.parse::<Uri>().ok().is_some_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.authority().is_some_and(|authority| host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host)))
+            && uri
+                .authority()
+                .is_some_and(|authority| host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host)))
     });
     if own || config.public_origin.as_deref() == Some(origin) {
         Origin::Own

@@ -27,6 +27,7 @@ struct Connection {
 pub fn watch(counters: Arc<Counters>, header_timeout: Duration) -> impl Fn(&dyn Any, &mut Extensions) + Clone {
     move |_, extensions| {
         let counters = Arc::clone(&counters);
+        counters.sockets.add(1);
         extensions.insert(Connection { counters, header_timeout, opened: Instant::now(), asked: Cell::new(false) });
     }
 }
@@ -40,6 +41,7 @@ pub(super) fn asked(request: &HttpRequest) {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.counters.sockets.add(-1);
         // actix's clock goes in steps of half a second, so a time-out may come so much early.
         let timed_out = self.opened.elapsed() + CLOCK_STEP >= self.header_timeout;
         if !self.asked.get() && timed_out {

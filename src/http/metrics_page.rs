@@ -139,6 +139,7 @@ fn write(shared: &Shared) -> String {
     page.counter("readings_refused_total", "Readings refused", counters.refused.get());
     page.counter("bad_messages_total", "WebSocket messages answered with an error", counters.bad_messages.get());
     page.counter("not_modified_total", "Polls answered 304", counters.not_modified.get());
+    page.gauge("sockets", "Connections of any kind that are open", counters.sockets.get());
     page.counter("tokens_refused_total", "Tokens refused", counters.refused_tokens.get());
     let limits = Limit::ALL.map(|limit| (limit, [("limit", limit.as_str())]));
     let refused = limits.iter().map(|(limit, label)| (&label[..], counters.limit(*limit).get()));

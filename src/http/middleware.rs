@@ -18,7 +18,7 @@ use actix_web::{
 };
 
 use super::{
-    access::{self, Origin},
+    access::{self, AccessConfig, Origin},
     connection,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
@@ -71,7 +71,7 @@ pub async fn around(
     let origin = access::origin(&state.access, request.request());
 
     let chunked = Chunked::hold(&mut request);
-    let mut response = match guard(&request, origin) {
+    let mut response = match guard(&state.access, &request, origin) {
         Err(problem) => refused(request, &problem, &id),
         Ok(()) if is_preflight(&request) => {
             let (request, _) = request.into_parts();
@@ -101,10 +101,28 @@ pub async fn around(
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     allow_origin(&state, origin, &mut response);
-    if state.shutdown.is_draining() {
+    if response.request().extensions().contains::<Rc<LocalTenant>>() {
+        make_personal(response.headers_mut());
+    }
+    if state.shutdown.is_draining() || state.is_crowded() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
     Ok(response)
+}
+
+/// What somebody with a token is answered is for nobody else: no cache that is shared may keep it.
+fn make_personal(headers: &mut HeaderMap) {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or("no-cache");
+    if !said.contains("private")
+        && !said.contains("no-store")
+        && let Ok(private) = HeaderValue::try_from(format!("private, {said}"))
+    {
+        headers.insert(header::CACHE_CONTROL, private);
+    }
+    let varies = headers.get_all(header::VARY).any(|value| value.to_str().is_ok_and(|v| v.contains("Authorization")));
+    if !varies {
+        headers.append(header::VARY, HeaderValue::from_static("Authorization, Cookie"));
+    }
 }
 
 /// Counts an answer for the tenant it was for, if that is known.
@@ -128,12 +146,13 @@ fn request_id(state: &State, headers: &HeaderMap) -> String {
 }
 
 /// Refuses what no handler should see.
-fn guard(request: &ServiceRequest, origin: Origin) -> Result<(), Problem> {
+fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Result<(), Problem> {
     if !METHODS.contains(request.method()) && request.method().as_str() != QUERY {
         let detail = "this server knows no such method";
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, Code::InvalidMessage, detail).and_close());
     }
     check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
+    access::check_known_host(access, request.headers())?;
     let upgrades = request.headers().contains_key(header::UPGRADE) || request.head().upgrade();
     let body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");

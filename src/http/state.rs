@@ -51,6 +51,8 @@ pub struct Shared {
     pub body: BodyConfig,
     /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
     pub max_connection_age: Duration,
+    /// Connections, of whatever kind, from which on none is kept for a next request.
+    pub crowded_at: i64,
     /// Known to this process alone: by it the server knows its own check of itself.
     pub probe: Arc<str>,
     /// Where the server listens, for the check that it performs against itself.
@@ -249,6 +251,11 @@ impl State {
     /// Whether the workers themselves are late by about `patience`, so that no client can be blamed for being slow.
     pub fn is_late(&self, patience: Duration) -> bool {
         u128::from(self.counters.lag_ms.get().unsigned_abs()) * 2 > patience.as_millis()
+    }
+
+    /// Whether descriptors get few, so that connections that only might be used again are closed.
+    pub fn is_crowded(&self) -> bool {
+        self.counters.sockets.get() >= self.crowded_at
     }
 
     /// How long a connection may live: `max_connection_age` with a tenth of jitter, if there is one.

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::helpers::{soon, spawn_app, spawn_app_with};
+use crate::helpers::{soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
 #[tokio::test]
 async fn cross_site_websocket_hijacking() {
@@ -211,4 +211,83 @@ async fn lone_surrogates() {
     let pair = r#"{"channel":"a","data":{"x":"\ud83d\ude00"}}"#;
     assert_eq!(app.post("/api/metrics", pair).await.status(), 202);
     assert_eq!(app.get_json("/api/metrics/a").await["data"]["x"], "\u{1f600}");
+}
+
+#[tokio::test]
+async fn dns_rebinding() {
+    let app = spawn_app();
+    for (host, status) in [
+        ("evil.example".to_owned(), 403),
+        ("evil.example:8080".into(), 403),
+        ("localhost:8080".into(), 200),
+        ("shop.localhost".into(), 200),
+        ("[::1]:8080".into(), 200),
+        (app.address.to_string(), 200),
+    ] {
+        let answer = app.request(Method::GET, "/api/metrics").header("host", &host).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{host}");
+    }
+    let named = spawn_app_with(|config| config.public_url = Some("https://live.example".into()));
+    let answer = named.request(Method::GET, "/api/metrics").header("host", "live.example").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_empty_fragments() {
+    let app = spawn_app();
+    let mut request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        app.address
+    )
+    .into_bytes();
+    request.extend_from_slice(&[0x01, 0x80, 0, 0, 0, 0]);
+    (0..1_500).for_each(|_| request.extend_from_slice(&[0x00, 0x80, 0, 0, 0, 0]));
+    let answer = app.raw(&request, |_| false).await;
+    assert!(
+        answer.windows(4).any(|frame| frame[0] == 0x88 && frame[2..4] == 1002u16.to_be_bytes()),
+        "closed with 1002"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_buys_no_ticket() {
+    let app = spawn_app_with_tokens(|_| {});
+    let ada = app.with(token("ada", "acme", &["admin"]));
+    let ticket = || async {
+        let answer: serde_json::Value = ada.post("/api/tickets", "").await.json().await.unwrap();
+        answer["ticket"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(app.post(&format!("/api/tickets?ticket={}", ticket().await), "").await.status(), 401);
+    assert_eq!(app.get(&format!("/api/orders?ticket={}", ticket().await)).await.status(), 401);
+    // Who redeems quickly uses up its own, and nobody else's.
+    let mut refused = 0;
+    for _ in 0..40 {
+        let answer = ada.post("/api/tickets", "").await;
+        if answer.status() == 429 {
+            refused += 1;
+            continue;
+        }
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        drop(app.events(&format!("?ticket={}", answer["ticket"].as_str().unwrap())).await);
+    }
+    assert!(refused > 0);
+    assert_eq!(app.with(token("bob", "other", &["admin"])).post("/api/tickets", "").await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_cookie_from_a_page_of_another_site() {
+    let app = spawn_app_with_tokens(|config| config.auth.cookie = Some("session".into()));
+    let cookie = format!("session={}", token("ada", "acme", &["admin"]));
+    for origin in ["http://evil.example", "null"] {
+        let post = app.request(Method::POST, "/api/visits").header("cookie", &cookie).header("origin", origin);
+        assert_eq!(post.send().await.unwrap().status(), 403, "{origin}");
+    }
+    let handshake = format!(
+        "GET /ws HTTP/1.1\r\nHost: {}\r\nOrigin: http://evil.example\r\nCookie: {cookie}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        app.address
+    );
+    let answer = app.raw(handshake.as_bytes(), |answer| answer.windows(4).any(|w| w == b"\r\n\r\n")).await;
+    assert!(answer.starts_with(b"HTTP/1.1 403"));
 }

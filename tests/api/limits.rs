@@ -67,7 +67,7 @@ async fn connections_per_user() {
     late.send(json!({"type": "authenticate", "token": ada.token})).await;
     let (code, before) = late.closed().await;
     assert_eq!((code, &before.last().unwrap()["code"]), (4429, &json!("RATE_LIMITED")));
-    let bob = app.with(token("bob", "acme", &["admin"]));
+    let bob = app.with(token("bob", "default", &["admin"]));
     bob.websocket().await.ask(json!({"type": "ping"}), "pong").await;
     assert_eq!(bob.limit("max_connections_per_user").await, 2.0);
 }

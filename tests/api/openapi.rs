@@ -176,7 +176,7 @@ async fn the_server_serves_the_document_without_a_token_and_says_what_its_settin
 async fn what_is_described_as_open_needs_no_token_and_all_else_does() {
     let app = spawn_app_with_tokens(|_| {});
     let document = app.get_json("/api/openapi.json").await;
-    let may_do_all = app.with(token("ada", "shop", &["admin"]));
+    let may_do_all = app.with(token("ada", "default", &["admin"]));
     for (path, method, operation) in operations(&document) {
         if operation["responses"].get("101").is_some() {
             continue;

@@ -314,3 +314,27 @@ async fn a_gap_of_an_old_cursor_is_told_once() {
     }
     assert_eq!(names, ["connected", "gap", "happened"]);
 }
+
+#[tokio::test]
+async fn a_subscription_in_the_middle_of_a_replay_does_not_lead_the_cursor_past_it() {
+    let app = spawn_app();
+    let begin = app.push_event("deploys", 0).await;
+    let lines: String = (1..=3_000)
+        .map(|n| format!("{{\"channel\":\"deploys\",\"event\":\"happened\",\"data\":{{\"n\":{n}}}}}\n"))
+        .collect();
+    assert_eq!(app.post("/api/metrics", lines).await.status(), 202);
+    let mut socket = app.websocket().await;
+    socket.send(json!({"type": "subscribe", "channels": ["deploys"], "since": begin})).await;
+    socket.send(json!({"type": "subscribe", "channels": ["alerts"]})).await;
+    let (mut given, mut cursor) = (0, String::new());
+    for _ in 0..50 {
+        let event = socket.next_of("event").await;
+        given = event["data"]["n"].as_u64().unwrap();
+        cursor = event["cursor"].as_str().unwrap().to_owned();
+    }
+    drop(socket);
+    let mut again = app.websocket().await;
+    again.send(json!({"type": "subscribe", "channels": ["deploys"], "since": cursor})).await;
+    let first = again.next_of("event").await["data"]["n"].as_u64().unwrap();
+    assert!(first <= given + 1, "event {} is lost", given + 1);
+}

@@ -63,7 +63,7 @@ async fn a_websocket_with_a_bad_token_is_refused_before_the_upgrade() {
     }
     let socket = app.try_websocket_at(&format!("/ws?token={good}")).await.unwrap();
     assert_eq!(socket.connected["capabilities"], json!(["metrics", "system"]));
-    assert!(app.with(token("root", "acme", &["admin"])).counter("tricast_tokens_refused_total").await >= 8.0);
+    assert!(app.with(token("root", "default", &["admin"])).counter("tricast_tokens_refused_total").await >= 8.0);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_socket_that_shows_no_token_is_closed_in_time() {
     let mut socket = app.websocket().await;
     let (code, before) = socket.closed().await;
     assert_eq!((code, &before.last().unwrap()["code"]), (4401, &json!("UNAUTHORIZED")));
-    let root = app.with(token("root", "acme", &["admin"]));
+    let root = app.with(token("root", "default", &["admin"]));
     assert_eq!(root.limit("auth_timeout").await, 1.0);
 }
 
@@ -207,7 +207,12 @@ async fn permissions_are_checked_per_channel_and_action() {
     assert_eq!(reader.get("/api/metrics?channels=metrics,orders").await.status(), 403);
     assert_eq!(clerk.get("/api/metrics/metrics.orders").await.status(), 200);
     assert_eq!(clerk.get("/api/metrics").await.status(), 403);
-    assert_eq!(reader.get("/metrics").await.status(), 403, "it tells about all tenants");
+    for of_one_tenant in [&reader, &app.with(token("root", "acme", &["admin"]))] {
+        assert_eq!(of_one_tenant.get("/metrics").await.status(), 403, "it tells about all tenants");
+    }
+    let orders = clerk.get("/api/orders").await;
+    assert!(orders.headers()["cache-control"].to_str().unwrap().contains("private"));
+    assert!(orders.headers().get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("Authorization")));
     // Of many channels, each is given what it may see.
     let names =
         |value: serde_json::Value| -> Vec<String> { value["channels"].as_object().unwrap().keys().cloned().collect() };
@@ -262,7 +267,8 @@ async fn a_ticket_opens_one_stream_and_no_more() {
     let mut stream = app.events(&format!("?ticket={second}")).await;
     stream.next_of("connected").await;
     assert_eq!(app.get(&format!("/events?ticket={second}")).await.status(), 401);
-    assert_eq!(app.get("/api/metrics?ticket=made-up").await.status(), 401);
+    assert_eq!(app.get("/events?ticket=made-up").await.status(), 401);
+    assert_eq!(app.get(&format!("/api/metrics?ticket={}", ticket().await)).await.status(), 401, "no stream");
 }
 
 #[tokio::test]

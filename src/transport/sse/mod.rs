@@ -43,9 +43,7 @@ use crate::{
         resume::{ResetReason, Resume, resume},
     },
     counters::Transport,
-    http::{
-        access, channels, middleware::RequestId, openapi::params, problem::Problem, route, sessions, state::State,
-    },
+    http::{access, channels, middleware::RequestId, openapi::params, problem::Problem, route, sessions, state::State},
     shutdown::reconnect_after,
     transport::subscriptions,
 };

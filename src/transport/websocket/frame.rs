@@ -22,6 +22,9 @@ pub const PONG: u8 = 10;
 /// Largest payload of a control frame (section 5.5).
 const MAX_CONTROL: u8 = 125;
 
+/// Continuations of one message that may be empty: they cost work and get nowhere, and no limit of size ends them.
+const MAX_EMPTY: u32 = 1_000;
+
 /// What a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -97,6 +100,8 @@ struct Message {
     data: Vec<u8>,
     /// Up to here the text is known to be UTF-8.
     checked: usize,
+    /// Continuations that brought nothing.
+    empty: u32,
 }
 
 impl Decoder {
@@ -208,6 +213,7 @@ impl Decoder {
             match (&self.message, opcode) {
                 (None, 0) => return error("a continuation of nothing"),
                 (Some(_), TEXT | BINARY) => return error("a new message inside a fragmented one"),
+                (Some(message), _) if message.empty >= MAX_EMPTY => return error("too many empty fragments"),
                 _ => {}
             }
             let before = self.message.as_ref().map_or(0, |message| message.data.len()) as u64;
@@ -219,7 +225,12 @@ impl Decoder {
         let mask = [mask[0], mask[1], mask[2], mask[3]];
         self.input.advance(at + 4);
         if !control && opcode != 0 {
-            self.message = Some(Message { opcode, compressed, data: Vec::new(), checked: 0 });
+            self.message = Some(Message { opcode, compressed, data: Vec::new(), checked: 0, empty: 0 });
+        } else if !control
+            && length == 0
+            && let Some(message) = &mut self.message
+        {
+            message.empty += 1;
         }
         Ok(Some(Header { fin, opcode, mask, left: length, phase: 0 }))
     }

@@ -157,11 +157,9 @@ impl Session {
         let Some(Caller { identity, tenant }) = self.standing.caller().cloned() else { return };
         let expires_at = identity.expires_at.map(rfc3339);
         match purpose {
-            Purpose::Refresh => self.say(&ServerMessage::TokenRefreshed {
-                request_id,
-                expires_at,
-                unsubscribed: Vec::new(),
-            }),
+            Purpose::Refresh => {
+                self.say(&ServerMessage::TokenRefreshed { request_id, expires_at, unsubscribed: Vec::new() })
+            }
             Purpose::Authenticate => self.say(&ServerMessage::Authenticated {
                 request_id,
                 user_id: &identity.user,
