@@ -73,10 +73,9 @@ impl NewBoard {
         if self.id.as_ref().is_some_and(|id| *id != board.id) {
             return Err(DashboardError::invalid("id: a dashboard keeps its id"));
         }
-        if self.version.is_some_and(|version| version != board.version) {
-            return Err(DashboardError::Moved);
-        }
-        self.build_at(board.id.clone(), board.version, board.made)
+        let moved = self.version.is_some_and(|version| version != board.version);
+        let next = self.build_at(board.id.clone(), board.version, board.made)?;
+        if moved { Err(DashboardError::Moved) } else { Ok(next) }
     }
 
     fn build_at(self, id: String, version: u64, made: Timestamp) -> Result<Board, DashboardError> {
