@@ -185,11 +185,14 @@ impl Shared {
         for _ in 0..ATTEMPTS {
             let board = self.store.board(&self.tenant, id).await?;
             let seen = board.version();
-            // What would be refused anyway is refused for that (RFC 9110, section 13.2.1).
-            let edited = edit.clone().apply(&board)?;
-            if if_match.is_some_and(|if_match| !if_match.holds(seen)) {
+            let edited = edit.clone().apply(&board);
+            // What makes no sense is refused for that (RFC 9110, section 13.2.1); anything else may be so only because
+            // the board has moved.
+            let makes_sense = !matches!(edited, Err(DashboardError::Invalid(_)));
+            if makes_sense && if_match.is_some_and(|if_match| !if_match.holds(seen)) {
                 return Err(DashboardError::Moved);
             }
+            let edited = edited?;
             let written = match edited.action {
                 None => return Ok(edited),
                 Some(Action::Deleted) => self.store.delete(&self.tenant, id, seen).await,
