@@ -5,20 +5,21 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, OnceLock},
-    thread,
     time::Duration,
 };
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tracing_actix_web::TracingLogger;
 
 mod listen;
 pub mod openapi;
 mod routes;
+mod thread;
 
+use self::thread::Thread;
 use crate::{
     auth::{KeyError, Tickets, Verifier},
     config::{AuthMode, Config, ForwardedHeader, Listen},
@@ -39,7 +40,7 @@ use crate::{
     },
     shutdown::{Shutdown, random},
     sources,
-    store::sqlite::{OpenError, SqliteStore},
+    store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
 };
 
@@ -80,8 +81,9 @@ pub struct Application {
     server: Server,
     shared: Shared,
     addresses: Vec<SocketAddr>,
-    writer: Writer,
-    store: SqliteStore,
+    writer: Thread,
+    readers: Thread,
+    store: Store,
     drain_timeout: Duration,
     demo: bool,
 }
@@ -95,9 +97,9 @@ impl Application {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
         let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
         let store = open_store(config)?;
-        let writer = Writer::start().map_err(StartError::Thread)?;
+        let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
+        let readers = Thread::start("inner-readers").map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
-        let kept = Arc::new(store.clone());
         let tenants = Tenants::new(Blueprint {
             log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
             aggregator: AggregatorConfig {
@@ -107,14 +109,15 @@ impl Application {
                 max_series: config.limits.max_series,
                 zone: zone.clone(),
             },
-            orders: Arc::<SqliteStore>::clone(&kept),
-            dashboards: kept,
+            orders: store.orders(),
+            dashboards: store.dashboards(),
             clock: clock.clone(),
             zone,
             currency: config.currency.clone(),
             counters: Arc::clone(&counters),
             host: sources::host::start(Arc::clone(&counters)),
             runtime: writer.runtime.clone(),
+            readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,
         });
         let shared = Shared {
@@ -142,7 +145,16 @@ impl Application {
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
-        Ok(Self { server, shared, addresses, writer, store, drain_timeout: config.drain_timeout.0, demo: false })
+        Ok(Self {
+            server,
+            shared,
+            addresses,
+            writer,
+            readers,
+            store,
+            drain_timeout: config.drain_timeout.0,
+            demo: false,
+        })
     }
 
     /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
@@ -162,7 +174,7 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, store, drain_timeout, demo } = self;
+        let Self { server, shared, addresses, writer, readers, store, drain_timeout, demo } = self;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
@@ -187,6 +199,8 @@ impl Application {
         };
         drop(shared);
         writer.stop().await;
+        // After the writer: nothing is published that they would miss.
+        readers.stop().await;
         // The last: what anybody above was still writing is written.
         store.close().await;
         tracing::info!("stopped");
@@ -195,16 +209,16 @@ impl Application {
 }
 
 /// Opens the store that the configuration names.
-fn open_store(config: &Config) -> Result<SqliteStore, OpenError> {
+fn open_store(config: &Config) -> Result<Store, OpenError> {
     match &config.data_dir {
         Some(directory) => {
-            let store = SqliteStore::open(directory)?;
+            let store = Store::in_directory(directory)?;
             tracing::info!(data_dir = %directory.display(), "orders and dashboards are kept");
             Ok(store)
         }
         None => {
             tracing::info!("no data_dir: orders and dashboards are in memory and end with the process");
-            SqliteStore::in_memory()
+            Store::in_memory()
         }
     }
 }
@@ -316,33 +330,5 @@ fn admission(config: &Config) -> AdmissionConfig {
         max_connections_per_address: limits.max_connections_per_address,
         max_connections_per_user: limits.max_connections_per_user,
         handshakes_per_second_per_address: limits.handshakes_per_second_per_address,
-    }
-}
-
-/// The thread of the aggregators and of everything that feeds them from inside.
-struct Writer {
-    /// What runs on it.
-    runtime: tokio::runtime::Handle,
-    stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Writer {
-    fn start() -> io::Result<Self> {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let thread = thread::Builder::new().name("aggregator".into()).spawn(move || {
-            // The sender is dropped or says so: both mean the end.
-            runtime.block_on(async move { drop(stopped.await) });
-        })?;
-        Ok(Self { runtime: handle, stop, thread })
-    }
-
-    async fn stop(self) {
-        // It may have ended by itself.
-        let _ = self.stop.send(());
-        let thread = self.thread;
-        drop(tokio::task::spawn_blocking(move || thread.join()).await);
     }
 }

@@ -7,6 +7,59 @@
 //!
 //! `suite` holds the behaviour that every implementation has to show; each runs it.
 
+use std::{path::Path, sync::Arc};
+
+use crate::{dashboards::DashboardStore, orders::OrderStore};
+
+pub use sqlite::OpenError;
+use sqlite::SqliteStore;
+
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+
+/// The store in use, as those who need one part of it see it. Cheap to clone.
+#[derive(Clone)]
+pub enum Store {
+    /// SQLite, in a file or in memory.
+    Sqlite(SqliteStore),
+}
+
+impl Store {
+    /// The embedded store in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn in_directory(directory: &Path) -> Result<Self, OpenError> {
+        SqliteStore::open(directory).map(Self::Sqlite)
+    }
+
+    /// The embedded store in memory: it ends with the process.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn in_memory() -> Result<Self, OpenError> {
+        SqliteStore::in_memory().map(Self::Sqlite)
+    }
+
+    /// What keeps orders, customers and visits.
+    pub fn orders(&self) -> Arc<dyn OrderStore> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What keeps boards.
+    pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// Writes what waits and closes it. Whoever asks afterwards finds it unavailable.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+        }
+    }
+}

@@ -64,6 +64,8 @@ pub struct Blueprint {
     pub host: watch::Receiver<Option<HostReading>>,
     /// Where writers and sources run.
     pub runtime: Handle,
+    /// Where inner readers of the logs run: they never make a writer or a worker wait.
+    pub readers: Handle,
     /// Most tenants; 0 means no limit.
     pub max_tenants: usize,
 }
