@@ -1,5 +1,5 @@
 //! Where data is kept: implementations of what the domain asks for ([`OrderStore`](crate::orders::OrderStore),
-//! [`DashboardStore`](crate::dashboards::DashboardStore)). SQL is in here and nowhere else.
+//! [`DashboardStore`](crate::dashboards::DashboardStore), [`AlertStore`](crate::alerts::AlertStore)). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
@@ -9,7 +9,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::{dashboards::DashboardStore, orders::OrderStore};
+use crate::{alerts::AlertStore, dashboards::DashboardStore, orders::OrderStore};
 
 pub use sqlite::OpenError;
 use sqlite::SqliteStore;
@@ -17,6 +17,8 @@ use sqlite::SqliteStore;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_alerts;
 
 /// The store in use, as those who need one part of it see it. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +53,13 @@ impl Store {
 
     /// What keeps boards.
     pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What keeps rules, alerts and what is to be sent of them.
+    pub fn alerts(&self) -> Arc<dyn AlertStore> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
         }

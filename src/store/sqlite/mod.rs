@@ -27,9 +27,11 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+mod alerts;
 mod dashboards;
 mod failure;
 mod orders;
+mod outbox;
 mod schema;
 mod threads;
 

@@ -14,9 +14,10 @@ use super::{OpenError, failure::of_opening};
 const APPLICATION: i64 = 0x7472_6963;
 
 /// All migrations, in order; the first makes schema 1.
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "orders and dashboards",
-    "
+const MIGRATIONS: [(&str, &str); 2] = [
+    (
+        "orders and dashboards",
+        "
     CREATE TABLE tenants (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -82,7 +83,80 @@ const MIGRATIONS: [(&str, &str); 1] = [(
         PRIMARY KEY (tenant, id)
     ) STRICT, WITHOUT ROWID;
     ",
-)];
+    ),
+    (
+        "alerts",
+        "
+    CREATE TABLE alert_rules (
+        tenant INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        rule TEXT NOT NULL,                        -- JSON, checked by the domain; the next two once more, for comparing
+        version INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        PRIMARY KEY (tenant, id)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE alerts (
+        tenant INTEGER NOT NULL,
+        id TEXT NOT NULL,                          -- begins with the time, so that it is the order
+        rule TEXT NOT NULL,                        -- which may be gone
+        severity TEXT NOT NULL,
+        metric TEXT NOT NULL,
+        message TEXT NOT NULL,
+        value REAL,
+        threshold REAL NOT NULL,
+        raised_ms INTEGER NOT NULL,
+        resolved_ms INTEGER,
+        acknowledged_by TEXT,
+        acknowledged_ms INTEGER,
+        targets TEXT NOT NULL,                     -- with commas
+        told INTEGER NOT NULL DEFAULT 0,           -- readers know: 1 of its beginning, 2 of its end, 3 of both
+        PRIMARY KEY (tenant, id)
+    ) STRICT, WITHOUT ROWID;
+    -- One open alert of each rule, whoever raises it.
+    CREATE UNIQUE INDEX alerts_open ON alerts (tenant, rule) WHERE resolved_ms IS NULL;
+    CREATE INDEX alerts_by_rule ON alerts (tenant, rule, id);
+    CREATE INDEX alerts_untold ON alerts (tenant, id) WHERE told < 3;
+
+    CREATE TABLE alert_samples (
+        tenant INTEGER NOT NULL,
+        rule TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (tenant, rule, at_ms)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What is to be sent. A delivery that is on its way is due when its time is over.
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of one alert's
+        id TEXT NOT NULL UNIQUE,
+        tenant INTEGER NOT NULL,
+        target TEXT NOT NULL,
+        alert TEXT NOT NULL,
+        body TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX outbox_by_due ON outbox (target, due_ms);
+    CREATE INDEX outbox_by_alert ON outbox (tenant, alert, target, number);
+    ",
+    ),
+];
+
+/// The tables that every tenant needs.
+const TABLES: [&str; 10] = [
+    "tenants",
+    "orders",
+    "minutes",
+    "customers",
+    "idempotency_keys",
+    "dashboards",
+    "alert_rules",
+    "alerts",
+    "alert_samples",
+    "outbox",
+];
 
 /// Looks whether the file is new or ours, and not of a later version. Changes nothing.
 ///
@@ -133,7 +207,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         tracing::info!(schema = number, name, "the database was brought up to date");
     }
     // A page of each table that every tenant needs: a file that was cut off says so now.
-    for table in ["tenants", "orders", "minutes", "customers", "idempotency_keys", "dashboards"] {
+    for table in TABLES {
         let look = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
         connection.query_row(&look, [], |_| Ok(())).map_err(fail)?;
     }

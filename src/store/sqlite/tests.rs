@@ -16,7 +16,12 @@ use crate::{
 
 fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
     let store = Arc::new(store);
-    Stores { orders: Arc::<SqliteStore>::clone(&store), dashboards: store, _guard: Box::new(guard) }
+    Stores {
+        orders: Arc::<SqliteStore>::clone(&store),
+        dashboards: Arc::<SqliteStore>::clone(&store),
+        alerts: store,
+        _guard: Box::new(guard),
+    }
 }
 
 mod on_a_file {
