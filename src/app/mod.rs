@@ -11,7 +11,7 @@ use std::{
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing_actix_web::TracingLogger;
 
 mod listen;
@@ -21,6 +21,7 @@ mod thread;
 
 use self::thread::Thread;
 use crate::{
+    alerts::{Alerting, Announce, Outbox, Target, TargetError},
     auth::{KeyError, Tickets, Verifier},
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
@@ -74,6 +75,9 @@ pub enum StartError {
     /// The keys of tokens can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// Alerts can't be sent as it is configured.
+    #[error("alerts can't be sent: {0}")]
+    Target(#[from] TargetError),
 }
 
 /// A server that is bound and not yet running.
@@ -100,6 +104,15 @@ impl Application {
         let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
         let readers = Thread::start("inner-readers").map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
+        let (smtp, webhook) = (config.smtp(), config.webhook());
+        let targets = [smtp.as_ref().map(|_| Target::Email), webhook.as_ref().map(|_| Target::Webhook)];
+        let alerting = Alerting {
+            store: store.alerts(),
+            config: config.alerts(),
+            targets: targets.into_iter().flatten().collect(),
+            figures: Arc::default(),
+            outgoing: watch::Sender::new(()),
+        };
         let tenants = Tenants::new(Blueprint {
             log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
             aggregator: AggregatorConfig {
@@ -111,6 +124,7 @@ impl Application {
             },
             orders: store.orders(),
             dashboards: store.dashboards(),
+            alerting: alerting.clone(),
             clock: clock.clone(),
             zone,
             currency: config.currency.clone(),
@@ -120,6 +134,12 @@ impl Application {
             readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,
         });
+        let outbox = Outbox::new(alerting, smtp.as_ref(), webhook.as_ref(), &announce(&tenants), &clock)?;
+        readers.runtime.spawn(outbox.run());
+        if verifier.is_some() {
+            let tenants = tenants.clone();
+            readers.runtime.spawn(async move { tenants.resume().await });
+        }
         let shared = Shared {
             tenants,
             counters,
@@ -213,14 +233,26 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
     match &config.data_dir {
         Some(directory) => {
             let store = Store::in_directory(directory)?;
-            tracing::info!(data_dir = %directory.display(), "orders and dashboards are kept");
+            tracing::info!(data_dir = %directory.display(), "orders, dashboards and alerts are kept");
             Ok(store)
         }
         None => {
-            tracing::info!("no data_dir: orders and dashboards are in memory and end with the process");
+            tracing::info!("no data_dir: orders, dashboards and alerts are in memory and end with the process");
             Store::in_memory()
         }
     }
+}
+
+/// What tells all tenants of an event of `system`.
+fn announce(tenants: &Tenants) -> Announce {
+    let tenants = tenants.clone();
+    Arc::new(move |event, details| {
+        let tenants = tenants.clone();
+        Box::pin(async move {
+            // Without a writer nobody is left to tell.
+            let _ = tenants.announce(event, &details).await;
+        })
+    })
 }
 
 /// Tells every stream to go and waits until they are gone or the time is up.

@@ -119,6 +119,26 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.slow_step", "Shortest time between two steps of the ladder."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
+    s("alerts.max_rules", "Alert rules of one tenant."),
+    s("alerts.retention", "How long a resolved alert is kept."),
+    s("alerts.max_kept", "Resolved alerts of one tenant that are kept."),
+    s("alerts.max_outbox", "Mails and webhooks of one tenant that may wait; an alert beyond is raised, but not sent."),
+    s("alerts.give_up_after", "How long it is tried to send a mail or webhook."),
+    s("smtp.host", "Mail server for alerts, by name: its certificate has to have it. Without one no mail is sent."),
+    s("smtp.port", "Its port; 0 means 25, 587 or 465, as `smtp.tls` says."),
+    s(
+        "smtp.tls",
+        "How the way to it is protected: `starttls` (which it has to offer), `tls` from the first byte, or `none`, for a \
+         server on this machine.",
+    ),
+    s("smtp.username", "User, if the server wants one. Needs `smtp.tls` or a server on this machine."),
+    s("smtp.password", "The user's password. Never printed."),
+    s("smtp.from", "Whom mails are from: `tricast@shop.example` or `Tricast <tricast@shop.example>`."),
+    s("smtp.to", "Whom they go to."),
+    s("smtp.timeout", "Longest time of one attempt to send a mail."),
+    s("webhook.url", "Where alerts are posted to. Without one nothing is."),
+    s("webhook.secret", "What these requests are signed with. Never printed."),
+    s("webhook.timeout", "Longest time of one attempt to post."),
 ];
 
 fn lookup(config: &Config, key: &str) -> Option<Value> {
@@ -165,6 +185,10 @@ mod tests {
             ..Config::default()
         };
         config.auth.secret = "x".into();
+        (config.smtp.password, config.webhook.secret) = ("x".into(), "x".into());
+        for text in [&mut config.smtp.host, &mut config.smtp.username, &mut config.smtp.from, &mut config.webhook.url] {
+            *text = Some("x".into());
+        }
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
         {
@@ -197,7 +221,8 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back_and_hides_secrets() {
         let mut config = Config::default();
-        config.auth.secret = serde_json::from_str("\"hunter2\"").unwrap();
+        config.auth.secret = "hunter2".into();
+        (config.smtp.password, config.webhook.secret) = ("hunter2".into(), "hunter2".into());
         let printed = to_toml(&config);
         assert!(!printed.contains("hunter2") && printed.contains("[redacted]"), "{printed}");
         assert_eq!(toml::from_str::<Config>(&to_toml(&Config::default())).unwrap(), Config::default());

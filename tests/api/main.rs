@@ -4,6 +4,7 @@
 
 mod helpers;
 
+mod alerts;
 mod command_line;
 mod conditional;
 mod conflation;
@@ -13,6 +14,7 @@ mod hardening;
 mod ladder;
 mod limits;
 mod malformed;
+mod notifications;
 mod openapi;
 mod orders;
 mod parity;
