@@ -46,7 +46,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s(
         "data_dir",
-        "Directory of the database of orders and dashboards, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
+        "Directory of the database of orders, dashboards and alerts, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
     ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
