@@ -67,7 +67,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
         assets::index, pages::basic, assets::docs, assets::get,
     ),
-    components(schemas(shapes::Problem))
+    components(schemas(shapes::Problem, parts::alerts::AlertStatus))
 )]
 struct Described;
 

@@ -164,7 +164,7 @@ async fn a_condition_has_to_hold_for_as_long_as_the_rule_says() {
     looked_at(&app).await;
     assert_eq!(list(&app, "").await, [] as [Value; 0], "it was good in between");
     hands.forward(1);
-    assert_eq!(open(&app, 1).await[0]["raisedAt"], "2027-01-15T08:09:58.000Z");
+    assert_eq!(open(&app, 1).await[0]["raisedAt"], "2027-01-15T08:09:59.000Z");
 }
 
 #[tokio::test]
