@@ -98,7 +98,7 @@ describe('alerts', TOGETHER, () => {
     assert.deepEqual([request.event, request.alert, request.delivery], ['alert_raised', alert, request.id]);
     const letter = await mail.inbox.next();
     assert.deepEqual([letter.from, letter.to], ['tricast@shop.example', ['ops@shop.example', 'ada@shop.example']]);
-    assert.match(letter.text, /^Subject: \[critical\] =\?utf-8\?/m);
+    assert.match(letter.text, /^Subject: \[critical\] Zu viel Last =\?utf-8\?b\?4pqg\?=\r$/m);
     assert.match(letter.text, /^Auto-Submitted: auto-generated\r$/m);
     await load(server, 10);
     await socket.inbox.next((message) => message.event === 'alert_resolved', 'its end');

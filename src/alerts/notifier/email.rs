@@ -151,7 +151,8 @@ fn write(tenant: &str, body: &Value) -> (String, String) {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
-        other => other.to_string(),
+        // As a person writes it: 97, not 97.0.
+        other => other.as_f64().map_or_else(|| other.to_string(), |number| number.to_string()),
     };
     let resolved = body["event"] == "alert_resolved";
     let (severity, name) = (text(&alert["type"]), text(&body["rule"]["name"]));
@@ -195,7 +196,7 @@ mod tests {
         .unwrap();
         let body = json!({
             "event": "alert_raised", "rule": {"name": rule},
-            "alert": {"id": "alt-1", "type": "critical", "message": message, "metric": "a.x", "value": 1.5, "threshold": 1},
+            "alert": {"id": "alt-1", "type": "critical", "message": message, "metric": "a.x", "value": 1.5, "threshold": 1.0},
         });
         let delivery = Delivery {
             id: "dlv-1".into(),
@@ -218,7 +219,7 @@ mod tests {
             "Auto-Submitted: auto-generated\r\n",
             "To: ops@shop.example, =?utf-8?b?",
             "\r\n\r\nToo slow\r\n\r\nseverity:  critical\r\n",
-            "value:     1.5\r\n",
+            "value:     1.5\r\nthreshold: 1\r\n",
         ] {
             assert!(mail.contains(part), "{part:?} in {mail}");
         }
