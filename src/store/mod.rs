@@ -1,5 +1,5 @@
-//! Where data is kept: implementations of what the domain asks for ([`OrderStore`](crate::orders::OrderStore),
-//! [`DashboardStore`](crate::dashboards::DashboardStore)). SQL is in here and nowhere else.
+//! Where data is kept: implementations of what the domain asks for ([`OrderStore`],
+//! [`DashboardStore`]). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
