@@ -1,15 +1,15 @@
-//! Where data is kept: implementations of what the domain asks for ([`OrderStore`],
-//! [`DashboardStore`]). SQL is in here and nowhere else.
+//! Where data is kept: implementations of what the domain asks for ([`OrderStore`], [`DashboardStore`],
+//! [`HistoryStore`]). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
 //! | [`sqlite`] | all tenants in one file, or in memory |
 //!
-//! `suite` holds the behaviour that every implementation has to show; each runs it.
+//! `suite` and `suite_history` hold the behaviour that every implementation has to show; each runs them.
 
 use std::{path::Path, sync::Arc};
 
-use crate::{dashboards::DashboardStore, orders::OrderStore};
+use crate::{dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
 
 pub use sqlite::OpenError;
 use sqlite::SqliteStore;
@@ -17,6 +17,8 @@ use sqlite::SqliteStore;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_history;
 
 /// The store in use, as those who need one part of it see it. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +53,13 @@ impl Store {
 
     /// What keeps boards.
     pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What keeps points and their rollups.
+    pub fn history(&self) -> Arc<dyn HistoryStore> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
         }

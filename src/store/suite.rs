@@ -8,6 +8,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::{
     core::version::{IfMatch, Version},
     dashboards::{Board, DashboardError, DashboardStore, NewBoard},
+    history::HistoryStore,
     orders::{
         Change, Changes, Draft, IdempotencyKey, Minute, Money, NewCustomer, NewOrder, OrderError, OrderId, OrderStore,
         Priority, Query, Rollup, Status, Tally, minute_of,
@@ -18,6 +19,7 @@ use crate::{
 pub(super) struct Stores {
     pub(super) orders: Arc<dyn OrderStore>,
     pub(super) dashboards: Arc<dyn DashboardStore>,
+    pub(super) history: Arc<dyn HistoryStore>,
     /// Holds what has to live as long.
     pub(super) _guard: Box<dyn std::any::Any + Send>,
 }
@@ -26,6 +28,7 @@ pub(super) struct Stores {
 macro_rules! suite {
     ($make:expr) => {
         $crate::store::suite::suite!(
+            in suite;
             $make;
             orders_are_numbered_and_read_back,
             a_page_is_newest_first_and_by_status,
@@ -46,10 +49,10 @@ macro_rules! suite {
             boards_are_bounded_and_their_ids_taken_once,
         );
     };
-    ($make:expr; $($test:ident),* $(,)?) => {
+    (in $suite:ident; $make:expr; $($test:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $test() {
-            $crate::store::suite::$test($make().await).await;
+            $crate::store::$suite::$test($make().await).await;
         })*
     };
 }

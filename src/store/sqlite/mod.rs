@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 mod dashboards;
 mod failure;
+mod history;
 mod orders;
 mod schema;
 mod threads;

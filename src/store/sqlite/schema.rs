@@ -14,9 +14,9 @@ use super::{OpenError, failure::of_opening};
 const APPLICATION: i64 = 0x7472_6963;
 
 /// All migrations, in order; the first makes schema 1.
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "orders and dashboards",
-    "
+const MIGRATIONS: [(&str, &str); 2] = [("orders and dashboards", ORDERS_AND_DASHBOARDS), ("history", HISTORY)];
+
+const ORDERS_AND_DASHBOARDS: &str = "
     CREATE TABLE tenants (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -81,8 +81,40 @@ const MIGRATIONS: [(&str, &str); 1] = [(
         created_ms INTEGER NOT NULL,
         PRIMARY KEY (tenant, id)
     ) STRICT, WITHOUT ROWID;
-    ",
-)];
+    ";
+
+const HISTORY: &str = "
+    CREATE TABLE history_series (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,      -- never that of a series that went
+        tenant INTEGER NOT NULL,
+        channel TEXT NOT NULL,
+        field TEXT NOT NULL,
+        minutes_to INTEGER NOT NULL DEFAULT 0,     -- up to here points are rolled up to minutes,
+        hours_to INTEGER NOT NULL DEFAULT 0,       -- minutes to hours,
+        days_to INTEGER NOT NULL DEFAULT 0,        -- hours to days
+        UNIQUE (tenant, channel, field)
+    ) STRICT;
+    CREATE INDEX history_series_by_tenant ON history_series (tenant);
+
+    CREATE TABLE history_points (
+        series INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (series, at)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE history_rollups (
+        level INTEGER NOT NULL,                    -- 1 minutes, 2 hours, 3 days
+        series INTEGER NOT NULL,
+        at INTEGER NOT NULL,                       -- where the bucket begins
+        count INTEGER NOT NULL,
+        total REAL NOT NULL,
+        min REAL NOT NULL,
+        max REAL NOT NULL,
+        last REAL NOT NULL,
+        PRIMARY KEY (level, series, at)
+    ) STRICT, WITHOUT ROWID;
+    ";
 
 /// Looks whether the file is new or ours, and not of a later version. Changes nothing.
 ///
@@ -133,7 +165,17 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
         tracing::info!(schema = number, name, "the database was brought up to date");
     }
     // A page of each table that every tenant needs: a file that was cut off says so now.
-    for table in ["tenants", "orders", "minutes", "customers", "idempotency_keys", "dashboards"] {
+    for table in [
+        "tenants",
+        "orders",
+        "minutes",
+        "customers",
+        "idempotency_keys",
+        "dashboards",
+        "history_series",
+        "history_points",
+        "history_rollups",
+    ] {
         let look = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
         connection.query_row(&look, [], |_| Ok(())).map_err(fail)?;
     }
