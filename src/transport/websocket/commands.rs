@@ -105,9 +105,9 @@ impl Session {
             let retry_after = Some(std::time::Duration::from_millis(100));
             return self.reject(Rejection { retry_after, ..rejection });
         }
-        let now = self.state.clock.now();
+        let state = std::rc::Rc::clone(&self.state);
         self.in_flight
-            .push(async move { Done::Answered(request_id, actions::carry_out(now, caller, action, params).await) });
+            .push(async move { Done::Answered(request_id, actions::carry_out(&state, caller, action, params).await) });
     }
 
     /// Tells what came of it.
