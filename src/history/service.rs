@@ -120,18 +120,24 @@ impl History {
         in_time(self.answer(question)).await
     }
 
-    /// The last `span` of several channels, each up to but not including its time: where its live values begin.
+    /// The past of several channels: of each so much time, up to but not including the time where its live values begin. One
+    /// of which nothing is known has no chapter.
     ///
     /// # Errors
     /// As [`History::ask`].
-    pub async fn backfill(&self, channels: Vec<(Channel, i64)>, span: Duration) -> Result<Vec<Chapter>, HistoryError> {
+    pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<Chapter>, HistoryError> {
         let now = self.shared.clock.now().as_millisecond();
         in_time(async {
             let mut chapters = Vec::with_capacity(channels.len());
-            for (channel, to) in channels {
+            for (channel, span, to) in channels {
+                // A value that is older than that has no past to be told.
                 let from = now.saturating_sub(ms(span)).min(to.saturating_sub(1));
                 let question = Question { channel, fields: None, from, to, level: None, fixed: false };
-                chapters.push(self.answer(question).await?);
+                match self.answer(question).await {
+                    Ok(chapter) => chapters.push(chapter),
+                    Err(HistoryError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
             Ok(chapters)
         })
