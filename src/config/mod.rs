@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::{
     alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig},
     auth::AuthConfig,
+    history::HistoryConfig,
 };
 
 /// All settings. [`SETTINGS`] says what each is.
@@ -54,6 +55,7 @@ pub struct Config {
     pub alerts: Alerts,
     pub smtp: Smtp,
     pub webhook: Webhook,
+    pub history: History,
 }
 
 /// Tokens.
@@ -203,6 +205,21 @@ pub struct Webhook {
     pub timeout: Span,
 }
 
+/// What is recorded, and how long it is kept.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct History {
+    pub enabled: bool,
+    pub resolution: Span,
+    pub buffer: usize,
+    pub max_series: usize,
+    pub raw: Span,
+    pub minute: Span,
+    pub hour: Span,
+    pub day: Span,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -229,6 +246,7 @@ impl Default for Config {
             alerts: Alerts::default(),
             smtp: Smtp::default(),
             webhook: Webhook::default(),
+            history: History::default(),
         }
     }
 }
@@ -307,6 +325,23 @@ impl Default for Smtp {
             from: None,
             to: Vec::new(),
             timeout: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let HistoryConfig { enabled, resolution, buffer, max_series, keep: [raw, minute, hour, day] } =
+            HistoryConfig::default();
+        Self {
+            enabled,
+            resolution: Span(resolution),
+            buffer,
+            max_series,
+            raw: Span(raw),
+            minute: Span(minute),
+            hour: Span(hour),
+            day: Span(day),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     alerts::AlertStore,
     core::version::{IfMatch, Version},
     dashboards::{Board, DashboardError, DashboardStore, NewBoard},
+    history::HistoryStore,
     orders::{
         Change, Changes, Draft, IdempotencyKey, Minute, Money, NewCustomer, NewOrder, OrderError, OrderId, OrderStore,
         Priority, Query, Rollup, Status, Tally, minute_of,
@@ -19,6 +20,7 @@ use crate::{
 pub(super) struct Stores {
     pub(super) orders: Arc<dyn OrderStore>,
     pub(super) dashboards: Arc<dyn DashboardStore>,
+    pub(super) history: Arc<dyn HistoryStore>,
     pub(super) alerts: Arc<dyn AlertStore>,
     /// Holds what has to live as long.
     pub(super) _guard: Box<dyn std::any::Any + Send>,
@@ -28,7 +30,8 @@ pub(super) struct Stores {
 macro_rules! suite {
     ($make:expr) => {
         $crate::store::suite::suite!(
-            suite, $make;
+            in suite;
+            $make;
             orders_are_numbered_and_read_back,
             a_page_is_newest_first_and_by_status,
             a_change_makes_one_version_and_none_when_it_changes_nothing,
@@ -48,7 +51,8 @@ macro_rules! suite {
             boards_are_bounded_and_their_ids_taken_once,
         );
         $crate::store::suite::suite!(
-            suite_alerts, $make;
+            in suite_alerts;
+            $make;
             rules_come_change_and_go,
             an_alert_is_raised_once_and_resolved_once,
             an_engine_begins_where_another_ended,
@@ -62,7 +66,7 @@ macro_rules! suite {
             alerts_of_tenants_are_their_own,
         );
     };
-    ($suite:ident, $make:expr; $($test:ident),* $(,)?) => {
+    (in $suite:ident; $make:expr; $($test:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $test() {
             $crate::store::$suite::$test($make().await).await;

@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 mod alerts;
 mod dashboards;
 mod failure;
+mod history;
 mod orders;
 mod outbox;
 mod schema;

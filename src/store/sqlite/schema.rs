@@ -14,144 +14,23 @@ use super::{OpenError, failure::of_opening};
 const APPLICATION: i64 = 0x7472_6963;
 
 /// All migrations, in order; the first makes schema 1.
-const MIGRATIONS: [(&str, &str); 2] = [
-    (
-        "orders and dashboards",
-        "
-    CREATE TABLE tenants (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        last_order INTEGER NOT NULL DEFAULT 0,     -- number of the newest order
-        last_customer INTEGER NOT NULL DEFAULT 0,  -- number of the newest customer who was given an id
-        open_orders INTEGER NOT NULL DEFAULT 0,    -- PENDING and PROCESSING, of any age
-        has_boards INTEGER NOT NULL DEFAULT 0      -- the default board was made once
-    ) STRICT;
-
-    CREATE TABLE orders (
-        tenant INTEGER NOT NULL,
-        number INTEGER NOT NULL,
-        version INTEGER NOT NULL,
-        status TEXT NOT NULL,
-        priority TEXT NOT NULL,
-        items INTEGER NOT NULL,
-        cents INTEGER NOT NULL,
-        customer_name TEXT NOT NULL,
-        customer_id TEXT,
-        created_ms INTEGER NOT NULL,
-        updated_ms INTEGER NOT NULL,
-        PRIMARY KEY (tenant, number)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX orders_by_status ON orders (tenant, status, number);
-
-    -- Counts by the minute of creation: what the numbers are made from at start.
-    CREATE TABLE minutes (
-        tenant INTEGER NOT NULL,
-        minute INTEGER NOT NULL,
-        orders INTEGER NOT NULL,
-        cents INTEGER NOT NULL,
-        processing INTEGER NOT NULL,
-        customers INTEGER NOT NULL,
-        visits INTEGER NOT NULL,
-        PRIMARY KEY (tenant, minute)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE customers (
-        tenant INTEGER NOT NULL,
-        id TEXT NOT NULL,
-        name TEXT,
-        first_seen_ms INTEGER NOT NULL,
-        PRIMARY KEY (tenant, id)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE idempotency_keys (
-        tenant INTEGER NOT NULL,
-        key TEXT NOT NULL,
-        digest BLOB NOT NULL,
-        number INTEGER NOT NULL,
-        used_ms INTEGER NOT NULL,
-        PRIMARY KEY (tenant, key)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX idempotency_keys_by_age ON idempotency_keys (used_ms);
-
-    CREATE TABLE dashboards (
-        tenant INTEGER NOT NULL,
-        id TEXT NOT NULL,
-        name TEXT NOT NULL,
-        tiles TEXT NOT NULL,                       -- JSON, checked by the domain
-        version INTEGER NOT NULL,
-        created_ms INTEGER NOT NULL,
-        PRIMARY KEY (tenant, id)
-    ) STRICT, WITHOUT ROWID;
-    ",
-    ),
-    (
-        "alerts",
-        "
-    CREATE TABLE alert_rules (
-        tenant INTEGER NOT NULL,
-        id TEXT NOT NULL,
-        rule TEXT NOT NULL,                        -- JSON, checked by the domain; the next two once more, for comparing
-        version INTEGER NOT NULL,
-        created_ms INTEGER NOT NULL,
-        PRIMARY KEY (tenant, id)
-    ) STRICT, WITHOUT ROWID;
-
-    CREATE TABLE alerts (
-        tenant INTEGER NOT NULL,
-        id TEXT NOT NULL,                          -- begins with the time, so that it is the order
-        rule TEXT NOT NULL,                        -- which may be gone
-        severity TEXT NOT NULL,
-        metric TEXT NOT NULL,
-        message TEXT NOT NULL,
-        value REAL,
-        threshold REAL NOT NULL,
-        raised_ms INTEGER NOT NULL,
-        resolved_ms INTEGER,
-        acknowledged_by TEXT,
-        acknowledged_ms INTEGER,
-        targets TEXT NOT NULL,                     -- with commas
-        told INTEGER NOT NULL DEFAULT 0,           -- readers know: 1 of its beginning, 2 of its end, 3 of both
-        PRIMARY KEY (tenant, id)
-    ) STRICT, WITHOUT ROWID;
-    -- One open alert of each rule, whoever raises it.
-    CREATE UNIQUE INDEX alerts_open ON alerts (tenant, rule) WHERE resolved_ms IS NULL;
-    CREATE INDEX alerts_by_rule ON alerts (tenant, rule, id);
-    CREATE INDEX alerts_untold ON alerts (tenant, id) WHERE told < 3;
-
-    CREATE TABLE alert_samples (
-        tenant INTEGER NOT NULL,
-        rule TEXT NOT NULL,
-        at_ms INTEGER NOT NULL,
-        value REAL NOT NULL,
-        PRIMARY KEY (tenant, rule, at_ms)
-    ) STRICT, WITHOUT ROWID;
-
-    -- What is to be sent. A delivery that is on its way is due when its time is over.
-    CREATE TABLE outbox (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of one alert's
-        id TEXT NOT NULL UNIQUE,
-        tenant INTEGER NOT NULL,
-        target TEXT NOT NULL,
-        alert TEXT NOT NULL,
-        body TEXT NOT NULL,
-        created_ms INTEGER NOT NULL,
-        due_ms INTEGER NOT NULL,
-        attempts INTEGER NOT NULL DEFAULT 0
-    ) STRICT;
-    CREATE INDEX outbox_by_due ON outbox (target, due_ms);
-    CREATE INDEX outbox_by_alert ON outbox (tenant, alert, target, number);
-    ",
-    ),
+const MIGRATIONS: [(&str, &str); 3] = [
+    ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
+    ("history", include_str!("schema/2_history.sql")),
+    ("alerts", include_str!("schema/3_alerts.sql")),
 ];
 
 /// The tables that every tenant needs.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 13] = [
     "tenants",
     "orders",
     "minutes",
     "customers",
     "idempotency_keys",
     "dashboards",
+    "history_series",
+    "history_points",
+    "history_rollups",
     "alert_rules",
     "alerts",
     "alert_samples",
