@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod helpers;
+mod program;
 
 mod command_line;
 mod conditional;
@@ -10,6 +11,7 @@ mod conflation;
 mod dashboards;
 mod drain;
 mod hardening;
+mod history;
 mod ladder;
 mod limits;
 mod malformed;
