@@ -12,16 +12,18 @@
 //! | [`orders`] | the business side: orders and the numbers made of them |
 //! | [`dashboards`] | boards of tiles |
 //! | [`history`] | what the numbers were: points, rolled up by minute, hour and day |
-//! | [`store`] | where orders, dashboards and history are kept |
+//! | [`alerts`] | rules, the engine that watches the log for them, mails and webhooks |
+//! | [`store`] | where orders, dashboards, history and alerts are kept |
 //! | [`tenants`] | the owners of data, each with a log and orders of its own |
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards, history} -> store ->
-//! tenants -> http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards, history, alerts} ->
+//! store -> tenants -> http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
 
+pub mod alerts;
 pub mod app;
 pub mod auth;
 pub mod cli;

@@ -1,5 +1,5 @@
 //! Where data is kept: implementations of what the domain asks for ([`OrderStore`], [`DashboardStore`],
-//! [`HistoryStore`]). SQL is in here and nowhere else.
+//! [`HistoryStore`], [`AlertStore`]). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
@@ -9,7 +9,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use crate::{dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
+use crate::{alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
 
 pub use sqlite::OpenError;
 use sqlite::SqliteStore;
@@ -17,6 +17,8 @@ use sqlite::SqliteStore;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_alerts;
 #[cfg(test)]
 mod suite_history;
 
@@ -63,6 +65,13 @@ impl Store {
     pub fn history(&self) -> Arc<dyn HistoryStore> {
         match self {
             Self::Sqlite(_, history) => Arc::new(history.clone()),
+        }
+    }
+
+    /// What keeps rules, alerts and what is to be sent of them.
+    pub fn alerts(&self) -> Arc<dyn AlertStore> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
         }
     }
 

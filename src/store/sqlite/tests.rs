@@ -19,8 +19,13 @@ use crate::{
 
 fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
     let store = Arc::new(store);
-    let (orders, dashboards) = (Arc::<SqliteStore>::clone(&store), Arc::<SqliteStore>::clone(&store));
-    Stores { orders, dashboards, history: store, _guard: Box::new(guard) }
+    Stores {
+        orders: Arc::<SqliteStore>::clone(&store),
+        dashboards: Arc::<SqliteStore>::clone(&store),
+        history: Arc::<SqliteStore>::clone(&store),
+        alerts: store,
+        _guard: Box::new(guard),
+    }
 }
 
 mod on_a_file {
