@@ -71,7 +71,7 @@ impl Store {
     /// What keeps rules, alerts and what is to be sent of them.
     pub fn alerts(&self) -> Arc<dyn AlertStore> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
         }
     }
 
