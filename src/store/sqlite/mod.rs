@@ -31,8 +31,10 @@ mod dashboards;
 mod failure;
 mod orders;
 mod schema;
+mod statistics;
 mod threads;
 
+use super::activity::{Activity, Gauges, Kind, Note};
 pub(super) use failure::Failure;
 use threads::{Read, Write};
 
@@ -125,6 +127,9 @@ struct Inner {
     /// `None` once the store is closed. Held for the moment of handing in, never across an await.
     queues: RwLock<Option<Queues>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// One for each thread.
+    connections: usize,
+    activity: Arc<Activity>,
 }
 
 struct Queues {
@@ -204,7 +209,29 @@ impl SqliteStore {
             read = Some(sender);
         }
         let queues = RwLock::new(Some(Queues { write, read }));
-        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads) }) })
+        let (connections, activity) = (threads.len(), Arc::default());
+        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity }) })
+    }
+
+    /// Whether it answers: a thread takes its turn.
+    pub async fn responds(&self) -> bool {
+        self.read(|_| Ok::<_, Failure>(())).await.is_ok()
+    }
+
+    /// What it has done.
+    pub fn activity(&self) -> &Activity {
+        &self.inner.activity
+    }
+
+    /// How it is right now.
+    pub fn gauges(&self) -> Gauges {
+        let queues = self.inner.queues.read();
+        let waiting = queues.as_ref().map_or(0, |Queues { write, read }| {
+            let of_reads = read.as_ref().map_or(0, |read| READ_QUEUE - read.capacity());
+            WRITE_QUEUE - write.capacity() + of_reads
+        });
+        let connections = if queues.is_some() { self.inner.connections } else { 0 };
+        Gauges { waiting, connections, in_use: connections }
     }
 
     /// Writes what waits, empties the journal into the file, closes it and gives the directory back. Whoever asks
@@ -232,8 +259,9 @@ impl SqliteStore {
         E: From<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let note = Note::begin(&self.inner.activity, Kind::Write);
         let sent = match &*self.inner.queues.read() {
-            Some(queues) => queues.write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            Some(queues) => queues.write.try_send(threads::write(work, reply, note)).map_err(Failure::from),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -253,9 +281,14 @@ impl SqliteStore {
         E: From<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let note = Note::begin(&self.inner.activity, Kind::Read);
         let sent = match &*self.inner.queues.read() {
-            Some(Queues { read: Some(read), .. }) => read.try_send(threads::read(work, reply)).map_err(Failure::from),
-            Some(Queues { write, read: None }) => write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            Some(Queues { read: Some(read), .. }) => {
+                read.try_send(threads::read(work, reply, note)).map_err(Failure::from)
+            }
+            Some(Queues { write, read: None }) => {
+                write.try_send(threads::write(work, reply, note)).map_err(Failure::from)
+            }
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
