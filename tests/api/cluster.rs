@@ -21,10 +21,14 @@ cd "$1" || exit 1
 place=$1 programs=$2
 shift 2
 start() {
-  "$programs/postgres" -D data -k "$place" -c listen_addresses= "$@" >> log 2>&1 &
-  postgres=$!
+  tries=0 postgres=
   until "$programs/pg_isready" -q -h "$place"; do
-    kill -0 $postgres || { cat log >&2; exit 1; }
+    # After it was killed its children may take a moment to go, and a new one does not start before.
+    if ! kill -0 $postgres 2> /dev/null; then
+      [ $((tries += 1)) -lt 100 ] || { cat log >&2; exit 1; }
+      "$programs/postgres" -D data -k "$place" -c listen_addresses= "$@" >> log 2>&1 &
+      postgres=$!
+    fi
     sleep 0.05
   done
 }
