@@ -75,3 +75,14 @@ pub struct Gauges {
     /// Those of them that are in use.
     pub in_use: usize,
 }
+
+impl Gauges {
+    /// Both together.
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting + other.waiting,
+            connections: self.connections + other.connections,
+            in_use: self.in_use + other.in_use,
+        }
+    }
+}

@@ -1,18 +1,18 @@
-//! Where data is kept: implementations of what the domain asks for ([`OrderStore`],
-//! [`DashboardStore`]). SQL is in here and nowhere else.
+//! Where data is kept: implementations of what the domain asks for ([`OrderStore`], [`DashboardStore`],
+//! [`HistoryStore`], [`AlertStore`]). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
 //! | [`sqlite`] | all tenants in one file, or in memory |
 //! | [`postgres`] | all tenants in one database, which several nodes may share |
 //!
-//! `suite` holds the behaviour that every implementation has to show; each runs it.
+//! `suite`, `suite_history` and `suite_alerts` hold the behaviour that every implementation has to show; each runs them.
 
 use std::{path::Path, sync::Arc};
 
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::{dashboards::DashboardStore, orders::OrderStore, sources::store::StoreCounters};
+use crate::{alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
 
 pub use activity::{Activity, Gauges};
 use postgres::{PostgresConfig, PostgresStore};
@@ -21,8 +21,13 @@ use sqlite::SqliteStore;
 mod activity;
 pub mod postgres;
 pub mod sqlite;
+mod statistics;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_alerts;
+#[cfg(test)]
+mod suite_history;
 
 /// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +43,9 @@ pub enum OpenError {
 /// The store in use, as those who need one part of it see it. Cheap to clone.
 #[derive(Clone)]
 pub enum Store {
-    /// SQLite, in a file or in memory.
-    Sqlite(SqliteStore),
+    /// SQLite, in a file or in memory: all but history, and history. They are one in a file, and two in memory, where each
+    /// has a bound of its own, so that points can't take the room of orders.
+    Sqlite(SqliteStore, SqliteStore),
     /// PostgreSQL.
     Postgres(PostgresStore),
 }
@@ -50,7 +56,8 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn in_directory(directory: &Path) -> Result<Self, OpenError> {
-        Ok(Self::Sqlite(SqliteStore::open(directory)?))
+        let store = SqliteStore::open(directory)?;
+        Ok(Self::Sqlite(store.clone(), store))
     }
 
     /// The embedded store in memory: it ends with the process.
@@ -58,7 +65,9 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn in_memory() -> Result<Self, OpenError> {
-        Ok(Self::Sqlite(SqliteStore::in_memory()?))
+        let store = SqliteStore::in_memory()?;
+        let history = store.another_in_memory()?;
+        Ok(Self::Sqlite(store, history))
     }
 
     /// The store in PostgreSQL, which does its work on `runtime`. It need not answer yet.
@@ -72,7 +81,7 @@ impl Store {
     /// What keeps orders, customers and visits.
     pub fn orders(&self) -> Arc<dyn OrderStore> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
@@ -80,15 +89,23 @@ impl Store {
     /// What keeps boards.
     pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
-    /// What it counts of itself.
-    pub fn counters(&self) -> Arc<dyn StoreCounters> {
+    /// What keeps points and their rollups.
+    pub fn history(&self) -> Arc<dyn HistoryStore> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Sqlite(_, history) => Arc::new(history.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What keeps rules, alerts and what is to be sent of them.
+    pub fn alerts(&self) -> Arc<dyn AlertStore> {
+        match self {
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
@@ -96,7 +113,8 @@ impl Store {
     /// What was asked of it.
     pub fn activity(&self) -> &Activity {
         match self {
-            Self::Sqlite(store) => store.activity(),
+            // The two count together.
+            Self::Sqlite(store, _) => store.activity(),
             Self::Postgres(store) => store.activity(),
         }
     }
@@ -104,7 +122,8 @@ impl Store {
     /// How it is right now.
     pub fn gauges(&self) -> Gauges {
         match self {
-            Self::Sqlite(store) => store.gauges(),
+            Self::Sqlite(store, history) if store.is(history) => store.gauges(),
+            Self::Sqlite(store, history) => store.gauges().plus(history.gauges()),
             Self::Postgres(store) => store.gauges(),
         }
     }
@@ -112,7 +131,7 @@ impl Store {
     /// Whether it can be read and written.
     pub async fn responds(&self) -> bool {
         match self {
-            Self::Sqlite(store) => store.responds().await,
+            Self::Sqlite(store, history) => store.responds().await && history.responds().await,
             Self::Postgres(store) => *store.available().borrow(),
         }
     }
@@ -120,7 +139,7 @@ impl Store {
     /// True while it can be read and written; `None` for a store that does not come and go.
     pub fn available(&self) -> Option<watch::Receiver<bool>> {
         match self {
-            Self::Sqlite(_) => None,
+            Self::Sqlite(..) => None,
             Self::Postgres(store) => Some(store.available()),
         }
     }
@@ -128,7 +147,10 @@ impl Store {
     /// Writes what waits and closes it. Whoever asks afterwards finds it unavailable.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(store) => store.close().await,
+            Self::Sqlite(store, history) => {
+                store.close().await;
+                history.close().await;
+            }
             Self::Postgres(store) => store.close().await,
         }
     }

@@ -3,7 +3,7 @@
 use deadpool_postgres::Client;
 use tokio_postgres::{IsolationLevel, Row};
 
-use super::{Failure, PostgresStore, orders::time_of, tenant, tenant_or_new};
+use super::{Failure, PostgresStore, lock_tenant, orders::time_of, tenant, tenant_or_new};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
@@ -114,8 +114,7 @@ impl DashboardStore for PostgresStore {
 async fn insert(client: &mut Client, tenant: String, board: Board, max: usize) -> Result<(), DashboardError> {
     let tenant = tenant_or_new(client, &tenant).await?;
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    let lock = transaction.prepare_cached("SELECT FROM tricast_tenants WHERE id = $1 FOR NO KEY UPDATE").await?;
-    transaction.query(&lock, &[&tenant]).await?;
+    lock_tenant(&transaction, tenant).await?;
     let count = transaction
         .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_dashboards WHERE tenant = $1")
         .await?;

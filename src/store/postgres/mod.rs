@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all that waits in one transaction   (group commit)
+//! history, alerts           ─▶ lanes: those of a tenant one after the other ─▶ pool of connections
 //! dashboards, reads         ─▶ bounded number of tasks ─▶ pool of connections
 //! keeper                    ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
 //! ```
@@ -23,8 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::future::BoxFuture;
+use deadpool_postgres::{
+    Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction,
+};
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
@@ -36,12 +39,16 @@ use tokio_postgres::NoTls;
 
 use super::activity::{Activity, Gauges, Kind};
 
+mod alerts;
 mod config;
 mod dashboards;
 mod failure;
 mod group;
+mod history;
 mod keeper;
+mod lanes;
 mod orders;
+mod outbox;
 mod schema;
 mod statistics;
 mod tls;
@@ -49,6 +56,7 @@ mod writer;
 
 pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
 pub(super) use failure::Failure;
+use lanes::Lanes;
 
 /// Changes that wait for the writer, of all tenants together; more are refused.
 const WRITE_QUEUE: usize = 4_096;
@@ -119,11 +127,17 @@ struct Inner {
     runtime: Handle,
     link: Arc<Link>,
     /// `None` once the store is closed. Held for the moment of handing in, never across an await.
-    writes: RwLock<Option<mpsc::Sender<writer::Write>>>,
+    queues: RwLock<Option<Queues>>,
     in_flight: Arc<Semaphore>,
-    /// The writer, which ends with its queue, and the keeper, which is ended.
-    tasks: Mutex<Option<(JoinHandle<()>, JoinHandle<()>)>>,
+    /// Those who write, who end with their queues, and the keeper, who is ended.
+    tasks: Mutex<Option<(Vec<JoinHandle<()>>, JoinHandle<()>)>>,
     has_statements: AtomicBool,
+}
+
+/// Where changes are handed in.
+struct Queues {
+    writes: mpsc::Sender<writer::Write>,
+    lanes: Lanes,
 }
 
 /// The way to PostgreSQL, shared by everybody who goes it.
@@ -159,14 +173,15 @@ impl PostgresStore {
         let begun = runtime.spawn(keeper.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
         let keeper = runtime.spawn(begun?.run());
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
-        let writer = runtime.spawn(writer::Writer::new(Arc::clone(&link), queue).run());
+        let (lanes, mut writing) = Lanes::start(&link, &runtime);
+        writing.push(runtime.spawn(writer::Writer::new(Arc::clone(&link), queue).run()));
         Ok(Self {
             inner: Arc::new(Inner {
                 runtime,
                 link,
-                writes: RwLock::new(Some(writes)),
+                queues: RwLock::new(Some(Queues { writes, lanes })),
                 in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-                tasks: Mutex::new(Some((writer, keeper))),
+                tasks: Mutex::new(Some((writing, keeper))),
                 has_statements: AtomicBool::new(true),
             }),
         })
@@ -185,7 +200,8 @@ impl PostgresStore {
     /// How it is right now.
     pub fn gauges(&self) -> Gauges {
         let pool = self.inner.link.pool.status();
-        let queued = self.inner.writes.read().as_ref().map_or(0, |writes| WRITE_QUEUE - writes.capacity());
+        let queued = |queues: &Queues| WRITE_QUEUE - queues.writes.capacity() + queues.lanes.waiting();
+        let queued = self.inner.queues.read().as_ref().map_or(0, queued);
         Gauges {
             waiting: queued + IN_FLIGHT.saturating_sub(self.inner.in_flight.available_permits()),
             connections: pool.size,
@@ -195,11 +211,11 @@ impl PostgresStore {
 
     /// Writes what waits and closes the connections. Whoever asks afterwards finds the store unavailable.
     pub async fn close(&self) {
-        // The writer ends when its queue does.
-        drop(self.inner.writes.write().take());
+        // Those who write end when their queues do.
+        drop(self.inner.queues.write().take());
         self.inner.in_flight.close();
-        let Some((writer, keeper)) = self.inner.tasks.lock().take() else { return };
-        if timeout(CLOSING, writer).await.is_err() {
+        let Some((writing, keeper)) = self.inner.tasks.lock().take() else { return };
+        if timeout(CLOSING, join_all(writing)).await.is_err() {
             tracing::error!("the store did not close in time");
         }
         keeper.abort();
@@ -215,8 +231,8 @@ impl PostgresStore {
     ) -> crate::orders::Answer<T> {
         let (slot, answer) = writer::Slot::new();
         let write = writer::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
-        let sent = match &*self.inner.writes.read() {
-            Some(writes) => writes.try_send(write).map_err(|error| match error {
+        let sent = match &*self.inner.queues.read() {
+            Some(Queues { writes, .. }) => writes.try_send(write).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => Failure::QueueFull,
                 mpsc::error::TrySendError::Closed(_) => Failure::Closed,
             }),
@@ -226,6 +242,24 @@ impl PostgresStore {
             sent?;
             answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
         })
+    }
+
+    /// Hands in a change that is part of `what`, behind those of this tenant that came before.
+    fn change<T, E>(
+        &self,
+        what: &'static str,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let sent = match &*self.inner.queues.read() {
+            Some(Queues { lanes, .. }) => lanes.hand_in(what, tenant, work),
+            None => Err(Failure::Closed),
+        };
+        Box::pin(async move { sent?.await.unwrap_or_else(|_| Err(Failure::Closed.into())) })
     }
 
     /// Has `work` done on a connection of the pool. It is done whether or not somebody waits for the answer.
@@ -258,7 +292,7 @@ impl PostgresStore {
     }
 
     fn is_closed(&self) -> bool {
-        self.inner.writes.read().is_none()
+        self.inner.queues.read().is_none()
     }
 }
 
@@ -346,6 +380,12 @@ async fn tenant_or_new(client: &Client, name: &str) -> Result<i64, tokio_postgre
     client.execute(&add, &[&name]).await?;
     let find = client.prepare_cached("SELECT id FROM tricast_tenants WHERE name = $1").await?;
     Ok(client.query_one(&find, &[&name]).await?.get(0))
+}
+
+/// Keeps others from changing what belongs to a tenant until the end of the transaction.
+async fn lock_tenant(transaction: &Transaction<'_>, tenant: i64) -> Result<(), tokio_postgres::Error> {
+    let lock = transaction.prepare_cached("SELECT FROM tricast_tenants WHERE id = $1 FOR NO KEY UPDATE").await?;
+    transaction.query(&lock, &[&tenant]).await.map(drop)
 }
 
 #[cfg(test)]

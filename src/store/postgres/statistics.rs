@@ -15,28 +15,27 @@ use tokio_postgres::error::SqlState;
 
 use super::{Failure, PostgresStore};
 use crate::{
-    sources::store::{Slow, StoreCounters, StoreTotals},
+    sources::store::{Slow, StoreTotals},
     store::activity::SLOW,
 };
 
-impl StoreCounters for PostgresStore {
-    fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
+impl PostgresStore {
+    /// All of the table above; `None` while PostgreSQL does not answer.
+    pub(in crate::store) fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
         let store = self.clone();
         let link = std::sync::Arc::clone(&self.inner.link);
         let asked = self.inner.runtime.spawn(async move {
             if !*link.available.borrow() {
                 return None;
             }
-            let read = link.with_client(move |client| Box::pin(async move { store.read(client).await }));
+            let read = link.with_client(move |client| Box::pin(async move { store.read_totals(client).await }));
             let read: Result<StoreTotals, Failure> = read.await;
             read.inspect_err(|error| tracing::debug!(%error, "no statistics of PostgreSQL")).ok()
         });
         asked.map(|totals| totals.ok().flatten()).boxed()
     }
-}
 
-impl PostgresStore {
-    async fn read(&self, client: &mut Client) -> Result<StoreTotals, Failure> {
+    async fn read_totals(&self, client: &mut Client) -> Result<StoreTotals, Failure> {
         let find = client
             .prepare_cached(
                 "SELECT numbackends::bigint, xact_commit + xact_rollback, blks_hit, blks_read \
@@ -54,7 +53,7 @@ impl PostgresStore {
                 return Ok(totals);
             }
             Ok(None) => {}
-            // Not installed, not loaded, or not to be read by this user: that stays so for a while.
+            // Not installed, not loaded, or not to be read by this user: that stays so until the restart.
             Err(error) if error.code().is_some_and(|code| *code != SqlState::QUERY_CANCELED) => {
                 self.inner.has_statements.store(false, Ordering::Relaxed);
             }

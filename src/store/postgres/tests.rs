@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::{
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Status},
-    sources::store::{Slow, StoreCounters},
+    sources::store::Slow,
 };
 
 #[path = "../../../tests/api/cluster.rs"]
@@ -17,14 +17,24 @@ use cluster::Cluster;
 
 mod every_store {
     use super::*;
-    use crate::store::suite::{Stores, suite};
+    use crate::store::{
+        suite::{Stores, suite},
+        suite_history::suite_history,
+    };
 
     async fn make() -> Stores {
         let store = Arc::new(open(&Cluster::shared().database()).await);
-        Stores { orders: store.clone(), dashboards: store.clone(), _guard: Box::new(store) }
+        Stores {
+            orders: store.clone(),
+            dashboards: store.clone(),
+            history: store.clone(),
+            alerts: store.clone(),
+            _guard: Box::new(store),
+        }
     }
 
     suite!(make);
+    suite_history!(make);
 }
 
 fn config(url: &str) -> PostgresConfig {

@@ -27,11 +27,13 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+mod alerts;
 mod dashboards;
 mod failure;
+mod history;
 mod orders;
+mod outbox;
 mod schema;
-mod statistics;
 mod threads;
 
 use super::activity::{Activity, Gauges, Kind, Note};
@@ -171,7 +173,7 @@ impl SqliteStore {
             let reader = Connection::open_with_flags(&path, flags).and_then(|reader| prepare(&reader).map(|()| reader));
             readers.push(reader.map_err(|source| failure::of_opening(&path, source))?);
         }
-        Self::start(writer, readers, Some(locked))
+        Self::start(writer, readers, Some(locked), Arc::default())
     }
 
     /// A store in memory: it ends with the process, and holds 256 MiB at most.
@@ -179,10 +181,23 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn in_memory() -> Result<Self, OpenError> {
-        Self::in_memory_of(MEMORY)
+        Self::in_memory_of(MEMORY, Arc::default())
     }
 
-    pub(super) fn in_memory_of(bytes: u32) -> Result<Self, OpenError> {
+    /// Another one beside this, with a bound of its own; the two count together what they do.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn another_in_memory(&self) -> Result<Self, OpenError> {
+        Self::in_memory_of(MEMORY, Arc::clone(&self.inner.activity))
+    }
+
+    /// Whether the two are one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(super) fn in_memory_of(bytes: u32, activity: Arc<Activity>) -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_in_memory()?;
@@ -193,10 +208,15 @@ impl SqliteStore {
         };
         let mut connection = open().map_err(|source| failure::of_opening(path, source))?;
         schema::migrate(&mut connection, path)?;
-        Self::start(connection, Vec::new(), None)
+        Self::start(connection, Vec::new(), None, activity)
     }
 
-    fn start(writer: Connection, readers: Vec<Connection>, lock: Option<File>) -> Result<Self, OpenError> {
+    fn start(
+        writer: Connection,
+        readers: Vec<Connection>,
+        lock: Option<File>,
+        activity: Arc<Activity>,
+    ) -> Result<Self, OpenError> {
         let (write, writes) = mpsc::channel(WRITE_QUEUE);
         let mut threads = vec![threads::start_writer(writer, writes, lock).map_err(OpenError::Thread)?];
         let mut read = None;
@@ -209,7 +229,7 @@ impl SqliteStore {
             read = Some(sender);
         }
         let queues = RwLock::new(Some(Queues { write, read }));
-        let (connections, activity) = (threads.len(), Arc::default());
+        let connections = threads.len();
         Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity }) })
     }
 

@@ -11,12 +11,21 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
-    store::suite::{Stores, suite},
+    store::{
+        suite::{Stores, suite},
+        suite_history::suite_history,
+    },
 };
 
 fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
     let store = Arc::new(store);
-    Stores { orders: Arc::<SqliteStore>::clone(&store), dashboards: store, _guard: Box::new(guard) }
+    Stores {
+        orders: Arc::<SqliteStore>::clone(&store),
+        dashboards: Arc::<SqliteStore>::clone(&store),
+        history: Arc::<SqliteStore>::clone(&store),
+        alerts: store,
+        _guard: Box::new(guard),
+    }
 }
 
 mod on_a_file {
@@ -28,6 +37,7 @@ mod on_a_file {
     }
 
     suite!(make);
+    suite_history!(make);
 }
 
 mod in_memory {
@@ -38,6 +48,7 @@ mod in_memory {
     }
 
     suite!(make);
+    suite_history!(make);
 }
 
 fn draft(name: &str) -> Draft {
@@ -138,7 +149,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 
 #[tokio::test]
 async fn a_full_store_says_so_and_keeps_what_it_has() {
-    let store = SqliteStore::in_memory_of(1 << 20).unwrap();
+    let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
     let mut kept = 0;
     let error = loop {
         // Many in one group, so that some of it fits and some does not.

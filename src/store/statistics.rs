@@ -1,14 +1,17 @@
-//! What can be known of SQLite: it keeps no counters of statements, so those of this store are its own.
+//! What a store counts of itself, for `metrics.database`.
 
 use futures_util::future::BoxFuture;
 
-use super::SqliteStore;
+use super::Store;
 use crate::sources::store::{Slow, StoreCounters, StoreTotals};
 
-impl StoreCounters for SqliteStore {
-    /// The page cache is counted per connection (`sqlite3_db_status`), which the safe interface to SQLite does not give
-    /// out: its ratio is not known.
+impl StoreCounters for Store {
+    /// SQLite keeps no counters of statements: those of the embedded store are its own. The page cache is counted per
+    /// connection (`sqlite3_db_status`), which the safe interface to SQLite does not give out, so its ratio is not known.
     fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
+        if let Self::Postgres(store) = self {
+            return store.totals();
+        }
         let activity = self.activity();
         let totals = StoreTotals {
             connections: Some(self.gauges().connections as u64),
