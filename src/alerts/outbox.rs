@@ -176,13 +176,13 @@ impl Lane {
         match result {
             Ok(()) => {
                 if std::mem::take(&mut self.failures) >= DEGRADED {
-                    (self.announce)("recovered", json!({"component": target})).await;
+                    (self.announce)("recovered", json!({"reason": target})).await;
                 }
             }
             Err(Failure { passes: true, .. }) => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == DEGRADED {
-                    (self.announce)("degraded", json!({"component": target})).await;
+                    (self.announce)("degraded", json!({"reason": target})).await;
                 }
             }
             // The other side is there; it does not want this one.

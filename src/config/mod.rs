@@ -23,6 +23,7 @@ use crate::{
     alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig},
     auth::AuthConfig,
     history::HistoryConfig,
+    store::postgres::PostgresConfig,
 };
 
 /// All settings. [`SETTINGS`] says what each is.
@@ -39,6 +40,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub database_url: Secret,
     pub time_zone: String,
     pub currency: String,
     pub workers: usize,
@@ -49,6 +52,7 @@ pub struct Config {
     pub max_connection_age: Span,
     pub compression: bool,
     pub auth: Auth,
+    pub database: Database,
     pub heartbeat: Heartbeat,
     pub limits: Limits,
     pub log: Log,
@@ -114,6 +118,18 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// How PostgreSQL is spoken to.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Database {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    pub connections: usize,
+    pub connect_timeout: Span,
+    pub statement_timeout: Span,
 }
 
 /// The heartbeat of WebSockets.
@@ -230,6 +246,7 @@ impl Default for Config {
             forwarded_header: ForwardedHeader::Auto,
             allow_anonymous: false,
             data_dir: None,
+            database_url: Secret::default(),
             time_zone: "UTC".into(),
             currency: "EUR".into(),
             workers: 0,
@@ -240,6 +257,7 @@ impl Default for Config {
             max_connection_age: Span(Duration::ZERO),
             compression: false,
             auth: Auth::default(),
+            database: Database::default(),
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -263,6 +281,18 @@ impl Default for Auth {
             audience: None,
             cookie: None,
             leeway: Span(AuthConfig::default().leeway),
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        let PostgresConfig { connections, connect_timeout, statement_timeout, .. } = PostgresConfig::default();
+        Self {
+            ca_file: None,
+            connections,
+            connect_timeout: Span(connect_timeout),
+            statement_timeout: Span(statement_timeout),
         }
     }
 }
@@ -396,6 +426,18 @@ impl Config {
     pub fn webhook(&self) -> Option<WebhookConfig> {
         let Webhook { url, secret, timeout } = self.webhook.clone();
         Some(WebhookConfig { url: url?, secret: secret.expose().to_owned(), timeout: timeout.0 })
+    }
+
+    /// Where PostgreSQL is; `None` where the store is embedded.
+    pub fn database(&self) -> Option<PostgresConfig> {
+        let Database { ca_file, connections, connect_timeout, statement_timeout } = self.database.clone();
+        (!self.database_url.is_empty()).then(|| PostgresConfig {
+            url: self.database_url.expose().to_owned(),
+            ca_file,
+            connections,
+            connect_timeout: connect_timeout.0,
+            statement_timeout: statement_timeout.0,
+        })
     }
 
     /// What tokens are verified with; `None` where none are asked for.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use jiff::Timestamp;
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tricast::{
     alerts::{Alert, NewRule, Outgoing, Severity},
@@ -14,8 +14,9 @@ use tricast::{
     store::Store,
 };
 
-use crate::helpers::{
-    TestApp, Visitor, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until,
+use crate::{
+    dashboards::{ask, send},
+    helpers::{TestApp, Visitor, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
 };
 
 const RULES: &str = "/api/alerts/rules";
@@ -42,22 +43,6 @@ impl Hands {
 pub(crate) fn rule(id: &str, condition: Value) -> Value {
     json!({"id": id, "name": format!("Rule {id}"), "channel": "metrics.shop", "field": "load", "condition": condition,
         "severity": "critical"})
-}
-
-async fn send(app: &Visitor, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
-    let mut request = app.request(method, path);
-    if !body.is_null() {
-        request = request.body(body.to_string());
-    }
-    if let Some(tag) = if_match {
-        request = request.header("if-match", tag);
-    }
-    soon(path, request.send()).await.unwrap()
-}
-
-async fn ask(app: &Visitor, method: Method, path: &str, body: Value) -> (u16, Value) {
-    let answer = send(app, method, path, None, body).await;
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
 pub(crate) async fn make(app: &Visitor, rule: Value) {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cluster;
 mod helpers;
+mod program;
 
 mod alerts;
 mod command_line;
@@ -11,6 +13,7 @@ mod conflation;
 mod dashboards;
 mod drain;
 mod hardening;
+mod history;
 mod ladder;
 mod limits;
 mod malformed;
@@ -19,6 +22,7 @@ mod openapi;
 mod orders;
 mod parity;
 mod poll;
+mod postgres;
 mod push;
 mod resume;
 mod rfc6455;

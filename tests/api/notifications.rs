@@ -270,7 +270,7 @@ async fn a_receiver_that_fails_is_asked_again_and_knows_the_repetition() {
     stamps.dedup();
     assert_eq!(stamps.len(), 4, "each attempt has its own time");
     let degraded = system.next_of("event").await;
-    assert_eq!((&degraded["event"], &degraded["data"]["component"]), (&json!("degraded"), &json!("webhook")));
+    assert_eq!((&degraded["event"], &degraded["data"]["reason"]), (&json!("degraded"), &json!("webhook")));
     assert_eq!(system.next_of("event").await["event"], "recovered");
     let end = soon("a request", requests.recv()).await.unwrap().verified();
     assert_eq!(end["event"], "alert_resolved", "the end waits for the beginning");
