@@ -1,6 +1,6 @@
 //! Orders, customers and visits: what is answered, kept, told and counted.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, process::Command, sync::Arc};
 
 use futures_util::future::join_all;
 use jiff::{Zoned, tz::TimeZone};
