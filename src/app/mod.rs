@@ -4,14 +4,14 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, mpsc},
     time::Duration,
 };
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use jiff::tz::TimeZone;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing_actix_web::TracingLogger;
 
 mod listen;
@@ -90,6 +90,8 @@ pub struct Application {
     addresses: Vec<SocketAddr>,
     writer: Thread,
     readers: Thread,
+    /// The store's own, where it needs one.
+    keeping: Option<Thread>,
     store: Store,
     drain_timeout: Duration,
     demo: bool,
@@ -103,7 +105,8 @@ impl Application {
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
         let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
-        let store = open_store(config)?;
+        let keeping = config.database().map(|_| Thread::start("store")).transpose().map_err(StartError::Thread)?;
+        let store = open_store(config, keeping.as_ref())?;
         let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
         let readers = Thread::start("inner-readers").map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
@@ -125,12 +128,14 @@ impl Application {
             currency: config.currency.clone(),
             counters: Arc::clone(&counters),
             host: sources::host::start(Arc::clone(&counters)),
+            store: sources::store::start(Arc::new(store.clone()), &readers.runtime),
             runtime: writer.runtime.clone(),
             readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,
         });
         let shared = Shared {
             tenants,
+            store: store.clone(),
             counters,
             shutdown: Shutdown::default(),
             clock,
@@ -151,6 +156,9 @@ impl Application {
         if let Some(verifier) = verifier {
             writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
         }
+        if let Some(available) = store.available() {
+            readers.runtime.spawn(tell_of(available, shared.tenants.clone()));
+        }
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
@@ -160,6 +168,7 @@ impl Application {
             addresses,
             writer,
             readers,
+            keeping,
             store,
             drain_timeout: config.drain_timeout.0,
             demo: false,
@@ -183,7 +192,7 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, readers, store, drain_timeout, demo } = self;
+        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, demo } = self;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
@@ -215,16 +224,19 @@ impl Application {
         readers.stop().await;
         // The last: what anybody above was still writing is written.
         store.close().await;
+        if let Some(keeping) = keeping {
+            keeping.stop().await;
+        }
         tracing::info!("stopped");
         result
     }
 }
 
-/// What is recorded, and how long it is kept; without a directory in memory, where it is kept less long.
+/// What is recorded, and how long it is kept; without a directory or a database in memory, where it is kept less long.
 fn history(config: &Config) -> HistoryConfig {
-    let Config { history, data_dir, .. } = config;
+    let Config { history, data_dir, database_url, .. } = config;
     let mut keep = [history.raw.0, history.minute.0, history.hour.0, history.day.0];
-    if data_dir.is_none() {
+    if data_dir.is_none() && database_url.is_empty() {
         for (keep, most) in keep.iter_mut().zip(HISTORY_IN_MEMORY) {
             *keep = if keep.is_zero() { most } else { most.min(*keep) };
         }
@@ -238,8 +250,18 @@ fn history(config: &Config) -> HistoryConfig {
     }
 }
 
-/// Opens the store that the configuration names.
-fn open_store(config: &Config) -> Result<Store, OpenError> {
+/// Opens the store that the configuration names. `keeping` is there where that is a database.
+fn open_store(config: &Config, keeping: Option<&Thread>) -> Result<Store, StartError> {
+    if let (Some(database), Some(keeping)) = (config.database(), keeping) {
+        let (tell, opened) = mpsc::sync_channel(1);
+        let runtime = keeping.runtime.clone();
+        keeping.runtime.spawn(async move {
+            // The one who asked waits for it.
+            let _ = tell.send(Store::in_database(database, runtime).await);
+        });
+        // Nothing is served yet, so nobody waits for this thread; every wait of the other one has an end.
+        return Ok(opened.recv().map_err(|error| StartError::Thread(io::Error::other(error)))??);
+    }
     match &config.data_dir {
         Some(directory) => {
             let store = Store::in_directory(directory)?;
@@ -248,7 +270,24 @@ fn open_store(config: &Config) -> Result<Store, OpenError> {
         }
         None => {
             tracing::info!("no data_dir: orders, dashboards and history are in memory and end with the process");
-            Store::in_memory()
+            Ok(Store::in_memory()?)
+        }
+    }
+}
+
+/// Tells every tenant when the store goes, and when it is back, once each.
+async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
+    let mut was = true;
+    loop {
+        let is = *available.borrow_and_update();
+        if is != was {
+            let event = if is { "recovered" } else { "degraded" };
+            // The writers may be gone already.
+            let _ = tenants.announce(event, &json!({"reason": "store"})).await;
+            was = is;
+        }
+        if available.changed().await.is_err() {
+            return;
         }
     }
 }

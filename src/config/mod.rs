@@ -19,7 +19,7 @@ pub use values::{Secret, Size, Span};
 
 use std::time::Duration;
 
-use crate::{auth::AuthConfig, history::HistoryConfig};
+use crate::{auth::AuthConfig, history::HistoryConfig, store::postgres::PostgresConfig};
 
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub allow_anonymous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub database_url: Secret,
     pub time_zone: String,
     pub currency: String,
     pub workers: usize,
@@ -45,6 +47,7 @@ pub struct Config {
     pub max_connection_age: Span,
     pub compression: bool,
     pub auth: Auth,
+    pub database: Database,
     pub heartbeat: Heartbeat,
     pub limits: Limits,
     pub log: Log,
@@ -107,6 +110,18 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239).
     Forwarded,
+}
+
+/// How PostgreSQL is spoken to.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Database {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    pub connections: usize,
+    pub connect_timeout: Span,
+    pub statement_timeout: Span,
 }
 
 /// The heartbeat of WebSockets.
@@ -180,6 +195,7 @@ impl Default for Config {
             forwarded_header: ForwardedHeader::Auto,
             allow_anonymous: false,
             data_dir: None,
+            database_url: Secret::default(),
             time_zone: "UTC".into(),
             currency: "EUR".into(),
             workers: 0,
@@ -190,6 +206,7 @@ impl Default for Config {
             max_connection_age: Span(Duration::ZERO),
             compression: false,
             auth: Auth::default(),
+            database: Database::default(),
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -210,6 +227,18 @@ impl Default for Auth {
             audience: None,
             cookie: None,
             leeway: Span(AuthConfig::default().leeway),
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        let PostgresConfig { connections, connect_timeout, statement_timeout, .. } = PostgresConfig::default();
+        Self {
+            ca_file: None,
+            connections,
+            connect_timeout: Span(connect_timeout),
+            statement_timeout: Span(statement_timeout),
         }
     }
 }
@@ -289,6 +318,18 @@ impl Config {
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+    }
+
+    /// Where PostgreSQL is; `None` where the store is embedded.
+    pub fn database(&self) -> Option<PostgresConfig> {
+        let Database { ca_file, connections, connect_timeout, statement_timeout } = self.database.clone();
+        (!self.database_url.is_empty()).then(|| PostgresConfig {
+            url: self.database_url.expose().to_owned(),
+            ca_file,
+            connections,
+            connect_timeout: connect_timeout.0,
+            statement_timeout: statement_timeout.0,
+        })
     }
 
     /// What tokens are verified with; `None` where none are asked for.

@@ -48,6 +48,10 @@ pub const SETTINGS: &[Setting] = &[
         "data_dir",
         "Directory of the database of orders, dashboards and history, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
     ),
+    s(
+        "database_url",
+        "A PostgreSQL in place of `data_dir`, which several servers may share: `postgres://user:password@host:5432/database?sslmode=verify-full`. Holds a password, and is never printed: keep it in the environment.",
+    ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
     s("workers", "Threads that serve connections; 0 means one per core. Flag `--workers`."),
@@ -81,6 +85,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("auth.cookie", "Name of a cookie that may hold the token, besides header and address."),
     s("auth.leeway", "How far the clock of who makes tokens may differ: `exp` and `nbf` are moved apart by it."),
+    s(
+        "database.ca_file",
+        "File with the certificates, in PEM, that may vouch for PostgreSQL; without it those of the system. With it `sslmode=require` means `verify-ca`, as for libpq.",
+    ),
+    s(
+        "database.connections",
+        "Connections to PostgreSQL at once, 3 at least: one writes, one keeps watch, the others read.",
+    ),
+    s("database.connect_timeout", "Longest time to get a connection, a new one or one that is free."),
+    s(
+        "database.statement_timeout",
+        "Longest time of a statement: PostgreSQL ends it, and a second later its connection is given up.",
+    ),
     s("heartbeat.interval", "How often a WebSocket is pinged."),
     s("heartbeat.timeout", "A WebSocket without any frame for this long is closed (4408)."),
     s("limits.max_connections", "Streams and held polls at once; 0 means as many as the descriptor limit allows."),
@@ -182,6 +199,7 @@ mod tests {
             ..Config::default()
         };
         config.auth.secret = "x".into();
+        (config.database_url, config.database.ca_file) = ("x".into(), Some("x".into()));
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
         {
@@ -215,6 +233,7 @@ mod tests {
     fn what_is_printed_reads_back_and_hides_secrets() {
         let mut config = Config::default();
         config.auth.secret = serde_json::from_str("\"hunter2\"").unwrap();
+        config.database_url = "postgres://ada:hunter2@db.example/shop".into();
         let printed = to_toml(&config);
         assert!(!printed.contains("hunter2") && printed.contains("[redacted]"), "{printed}");
         assert_eq!(toml::from_str::<Config>(&to_toml(&Config::default())).unwrap(), Config::default());

@@ -10,7 +10,10 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::{Auth, AuthMode, Config, Fault, Listen};
-use crate::auth::{MIN_SECRET, check_url};
+use crate::{
+    auth::{MIN_SECRET, check_url},
+    store::postgres::{MIN_CONNECTIONS, check_database_url},
+};
 
 /// Everything that is wrong with `config` as a whole.
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
@@ -51,6 +54,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
     }
+    database_faults(config, &mut fault);
     for text in config.trusted_proxies.iter().filter(|text| *text != "unix:") {
         if parse_network(text).is_none() {
             fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
@@ -80,6 +84,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("heartbeat.timeout", config.heartbeat.timeout.0, s(2), s(900));
     between("long_poll_max", config.long_poll_max.0, s(1), s(300));
     between("drain_timeout", config.drain_timeout.0, s(0), s(600));
+    between("database.connect_timeout", config.database.connect_timeout.0, Duration::from_millis(100), s(60));
+    between("database.statement_timeout", config.database.statement_timeout.0, Duration::from_millis(100), s(60));
     between("auth.leeway", config.auth.leeway.0, s(0), s(300));
     between("limits.header_timeout", config.limits.header_timeout.0, s(1), s(300));
     between("limits.body_timeout", config.limits.body_timeout.0, s(1), s(300));
@@ -118,6 +124,27 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         fault("log_filter", error.to_string());
     }
     faults
+}
+
+fn database_faults(config: &Config, fault: &mut impl FnMut(&str, String)) {
+    let database = &config.database;
+    if config.database_url.is_empty() {
+        if database.ca_file.is_some() {
+            fault("database.ca_file", "is set, but there is no database_url: it would never be used".into());
+        }
+    } else {
+        if config.data_dir.is_some() {
+            fault("database_url", "is set together with data_dir: the data is in one of the two, say which".into());
+        }
+        if let Err(problem) = check_database_url(config.database_url.expose()) {
+            fault("database_url", problem);
+        }
+    }
+    if !(MIN_CONNECTIONS..=1_000).contains(&database.connections) {
+        let problem =
+            format!("has to be between {MIN_CONNECTIONS} and 1000: one writes, one keeps watch, the others read");
+        fault("database.connections", problem);
+    }
 }
 
 fn auth_faults(auth: &Auth, fault: &mut impl FnMut(&str, String)) {
@@ -253,6 +280,23 @@ mod tests {
             }),
             ["auth.issuer", "auth.cookie", "auth.leeway"]
         );
+    }
+
+    #[test]
+    fn the_data_is_in_one_place() {
+        let url = |url: &str| {
+            let url = url.to_owned();
+            keys(|c| c.database_url = url.as_str().into())
+        };
+        assert!(url("postgres://ada:secret@db.example/shop?sslmode=verify-full").is_empty());
+        assert_eq!(url("mysql://ada@db.example/shop"), ["database_url"]);
+        let both = keys(|c| {
+            c.database_url = "postgres://ada@db.example/shop".into();
+            c.data_dir = Some("/var/lib/tricast".into());
+        });
+        assert_eq!(both, ["database_url"]);
+        assert_eq!(keys(|c| c.database.ca_file = Some("/ca.pem".into())), ["database.ca_file"]);
+        assert_eq!(keys(|c| c.database.connections = 2), ["database.connections"]);
     }
 
     #[test]

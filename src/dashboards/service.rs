@@ -43,8 +43,8 @@ struct Shared {
     tenant: Arc<str>,
     store: Arc<dyn DashboardStore>,
     clock: Clock,
-    /// True once the tenant has its first board.
-    ready: watch::Sender<bool>,
+    /// Whether the tenant has its first board; an error while the store does not answer, so that nobody waits for it.
+    ready: watch::Sender<Option<Result<(), DashboardError>>>,
     /// Taken by the task when it begins.
     queue: Mutex<Option<mpsc::Receiver<Command>>>,
 }
@@ -68,7 +68,7 @@ impl DashboardService {
             tenant: tenant.into(),
             store,
             clock,
-            ready: watch::Sender::new(false),
+            ready: watch::Sender::new(None),
             queue: Mutex::new(Some(queue)),
         };
         Self { commands, aggregator, shared: Arc::new(shared) }
@@ -148,6 +148,9 @@ impl DashboardService {
     }
 
     async fn submit(&self, what: What, by: &str) -> Result<Edited, DashboardError> {
+        if let Some(Err(error)) = &*self.shared.ready.borrow() {
+            return Err(error.clone());
+        }
         let (reply, answer) = oneshot::channel();
         let command = Command { what, by: by.to_owned(), reply };
         self.commands.try_send(command).map_err(|error| match error {
@@ -166,13 +169,16 @@ impl Shared {
                 tracing::error!(tenant = &*self.tenant, %error, "the dashboards can't be read; trying again");
             }
             failures += 1;
+            self.ready.send_replace(Some(Err(error)));
             sleep(RETRY).await;
         }
-        self.ready.send_replace(true);
+        self.ready.send_replace(Some(Ok(())));
     }
 
     async fn ready(&self) -> Result<(), DashboardError> {
-        self.ready.subscribe().wait_for(|ready| *ready).await.map(drop).map_err(|_| DashboardError::Stopped)
+        let mut ready = self.ready.subscribe();
+        let ready = ready.wait_for(Option::is_some).await.map_err(|_| DashboardError::Stopped)?;
+        ready.clone().unwrap_or(Err(DashboardError::Stopped))
     }
 
     async fn create(&self, new: NewBoard) -> Result<Edited, DashboardError> {

@@ -37,14 +37,14 @@ pub async fn live() -> HttpResponse {
         .json(json!({"status": "ok", "version": SERVER_VERSION}))
 }
 
-/// `GET` and `HEAD /readyz`: the writer answers, and a WebSocket can be opened from this very server to itself.
+/// `GET` and `HEAD /readyz`: the writer and the store answer, and a WebSocket can be opened from this very server to itself.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "Operation",
     operation_id = "getReadiness",
     summary = "The server can serve",
-    description = "The writer answers, and a WebSocket can be opened from this server to itself.",
+    description = "The writer and the store answer, and a WebSocket can be opened from this server to itself.",
     responses(
         (status = 200, description = "It can", body = shapes::Ready),
         (status = 503, description = "It can't, or it is going away", body = shapes::Ready),
@@ -54,16 +54,26 @@ pub async fn live() -> HttpResponse {
 pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let draining = state.shutdown.is_draining();
-    let aggregator = tokio::time::timeout(PATIENCE, state.tenants.respond()).await.unwrap_or(false);
-    let websocket = if draining { false } else { upgrades(&state).await };
-    let ready = !draining && aggregator && websocket;
+    let (aggregator, store, websocket) =
+        tokio::join!(in_time(state.tenants.respond()), in_time(state.store.responds()), async {
+            !draining && upgrades(&state).await
+        },);
+    let ready = !draining && aggregator && store && websocket;
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": match (ready, draining) { (true, _) => "ready", (_, true) => "draining", _ => "not ready" },
-        "checks": {"aggregator": word(aggregator), "websocket": if draining { "not tried" } else { word(websocket) }},
+        "checks": {
+            "aggregator": word(aggregator),
+            "store": word(store),
+            "websocket": if draining { "not tried" } else { word(websocket) },
+        },
     });
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
+}
+
+async fn in_time(check: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(PATIENCE, check).await.unwrap_or(false)
 }
 
 /// Whether a WebSocket handshake with this very server is answered 101. Without a TCP address (only Unix sockets) there is

@@ -147,6 +147,15 @@ fn write(shared: &Shared) -> String {
     let steps = Step::ALL.map(|step| (step, [("step", step.as_str())]));
     let slowed = steps.iter().map(|(step, label)| (&label[..], counters.step(*step).get()));
     page.counters("slow_clients_total", "Times a slow client was taken to a step of the ladder", slowed);
+    let (activity, store) = (shared.store.activity(), shared.store.gauges());
+    let work = [(Some(("operation", "read")), &activity.reads), (Some(("operation", "write")), &activity.writes)];
+    page.histograms("store_latency_seconds", "From the hand-in of a read or a change until its answer", work);
+    page.counter("store_slow_queries_total", "Those that took more than 100 ms", activity.slow.get());
+    page.gauge("store_queue", "Reads and changes that wait for the store", store.waiting);
+    page.gauge("store_connections", "Connections of the store that are open", store.connections);
+    page.gauge("store_connections_in_use", "Those of them that are in use", store.in_use);
+    let available = shared.store.available().is_none_or(|available| *available.borrow());
+    page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
     page.gauge("tenants", "Tenants with data", tenants.len());
     let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
     page.gauge("users_online", "Users on any transport, of all tenants", users);

@@ -25,6 +25,7 @@ use crate::{
     counters::{Counters, Limit, Transport},
     presence::{RecentPollers, StreamGuard},
     shutdown::{Shutdown, random, reconnect_after},
+    store::Store,
     tenants::{Tenant, Tenants},
 };
 
@@ -33,6 +34,8 @@ use crate::{
 pub struct Shared {
     /// Everybody's data.
     pub tenants: Tenants,
+    /// Where data is kept.
+    pub store: Store,
     /// The server's own numbers.
     pub counters: Arc<Counters>,
     /// Whether the server is going away.

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Numbers, OrderStore, Tally};
+use super::{Numbers, OrderError, OrderStore, Rollup, Tally};
 use crate::{
     core::{
         aggregator::{AggregatorHandle, Stopped},
@@ -51,6 +51,8 @@ pub(super) type Command = Box<dyn FnOnce(&dyn OrderStore) -> BoxFuture<'static, 
 pub(super) struct Done {
     /// What it makes of the numbers.
     pub(super) tally: Option<Tally>,
+    /// The numbers as they are with everything before it, where the store has others who write.
+    pub(super) rollup: Option<Rollup>,
     /// The event that readers of `orders` are given.
     pub(super) event: Option<(&'static str, Value)>,
     /// Answers the caller. It is called once the event is out.
@@ -66,10 +68,21 @@ pub(super) struct Shared {
     pub(super) currency: String,
     /// `None` until the store has said them.
     pub(super) numbers: Mutex<Option<Numbers>>,
-    /// True once the numbers are there.
-    pub(super) loaded: watch::Sender<bool>,
+    /// Whether the numbers are there.
+    pub(super) loading: watch::Sender<Loading>,
     /// Taken by the ledger when it begins.
     pub(super) commands: Mutex<Option<mpsc::Receiver<Command>>>,
+}
+
+/// How far the ledger is with reading the numbers at its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loading {
+    /// It will be there in a moment.
+    Begun,
+    /// The store does not answer, so nobody needs to wait for it; it is tried again and again.
+    Failing,
+    /// They are there.
+    Done,
 }
 
 /// Says at its end how many changes were on their way then: the store makes them all the same, but nobody tells of them.
@@ -103,6 +116,8 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let mut on_their_way = OnTheirWay { tenant: Arc::clone(&shared.tenant), count: 0 };
     let mut waiting = Vec::with_capacity(GROUP);
     let mut due = Instant::now();
+    let recount_every = shared.store.recount_every();
+    let mut recount_due = Instant::now();
     loop {
         on_their_way.count = in_flight.len();
         tokio::select! {
@@ -122,10 +137,14 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
                 while done.len() < GROUP && let Some(Some(next)) = in_flight.next().now_or_never() {
                     done.push(next);
                 }
-                if done.iter().any(|done| done.tally.is_some()) {
+                if done.iter().any(|done| done.tally.is_some() || done.rollup.is_some()) {
                     due = due.min(Instant::now() + SETTLE);
                 }
                 shared.tell(done, &aggregator).await;
+            }
+            () = sleep_until(recount_due), if recount_every.is_some() && in_flight.len() < IN_FLIGHT => {
+                in_flight.push_back(shared.recount());
+                recount_due = Instant::now() + recount_every.unwrap_or(REFRESH);
             }
             () = sleep_until(due) => {
                 if shared.publish_numbers(&aggregator).await.is_err() {
@@ -146,7 +165,7 @@ impl Shared {
             match self.store.rollup(&self.tenant, since).await {
                 Ok(rollup) => {
                     *self.numbers.lock() = Some(rollup.into());
-                    self.loaded.send_replace(true);
+                    self.loading.send_replace(Loading::Done);
                     return;
                 }
                 Err(error) if failures == 0 => {
@@ -155,8 +174,24 @@ impl Shared {
                 Err(_) => {}
             }
             failures += 1;
+            self.loading.send_replace(Loading::Failing);
             sleep(RETRY).await;
         }
+    }
+
+    /// Asks the store for the numbers, in their place among the changes.
+    fn recount(&self) -> BoxFuture<'static, Done> {
+        let since = Numbers::horizon(&self.clock.now_in(&self.zone));
+        let asked = self.store.recount(&self.tenant, since);
+        asked
+            // What could not be read is tried again in its time.
+            .map(|rollup: Result<_, OrderError>| Done {
+                tally: None,
+                rollup: rollup.ok().flatten(),
+                event: None,
+                reply: Box::new(|| {}),
+            })
+            .boxed()
     }
 
     /// Counts what was done, publishes the events, answers the callers.
@@ -165,7 +200,10 @@ impl Shared {
         let mut replies = Vec::with_capacity(done.len());
         {
             let mut numbers = self.numbers.lock();
-            for Done { tally, event, reply } in done {
+            for Done { tally, rollup, event, reply } in done {
+                if let Some(rollup) = rollup {
+                    *numbers = Some(rollup.into());
+                }
                 if let (Some(numbers), Some(tally)) = (numbers.as_mut(), tally) {
                     numbers.count(tally);
                 }

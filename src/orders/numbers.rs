@@ -30,7 +30,9 @@ pub struct Minute {
 }
 
 impl Minute {
-    fn add(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         // Saturating: a figure at the end of the scale is better than one that wraps to a negative.
         Self {
             orders: self.orders.saturating_add(other.orders),
@@ -153,7 +155,7 @@ impl Numbers {
     /// Something changed.
     pub fn count(&mut self, tally: Tally) {
         let minute = self.minutes.entry(tally.minute).or_default();
-        *minute = minute.add(tally.counts);
+        *minute = minute.plus(tally.counts);
         self.open = self.open.saturating_add(tally.open);
     }
 
@@ -215,7 +217,7 @@ impl Numbers {
 
     fn sum(&self, from: i64, to: i64) -> Minute {
         // A clock that was set back can put the end before the beginning.
-        self.minutes.range(from.min(to)..to).fold(Minute::default(), |sum, (_, minute)| sum.add(*minute))
+        self.minutes.range(from.min(to)..to).fold(Minute::default(), |sum, (_, minute)| sum.plus(*minute))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Answer, Change, Changes, Customer, Draft, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError,
     OrderId, OrderStore, Query, Stats, Status, Tally,
-    ledger::{self, Command, Done},
+    ledger::{self, Command, Done, Loading},
 };
 use crate::core::{aggregator::AggregatorHandle, clock::Clock, version::IfMatch};
 
@@ -60,7 +60,7 @@ impl OrderService {
             zone,
             currency,
             numbers: Mutex::new(None),
-            loaded: watch::Sender::new(false),
+            loading: watch::Sender::new(Loading::Begun),
             commands: Mutex::new(Some(queue)),
         };
         Self { commands, aggregator, shared: Arc::new(shared) }
@@ -183,8 +183,12 @@ impl OrderService {
     /// # Errors
     /// [`OrderError::Unavailable`] when the store does not say the numbers in time.
     pub async fn stats(&self) -> Result<Stats, OrderError> {
-        let mut loaded = self.shared.loaded.subscribe();
-        in_time(async { loaded.wait_for(|loaded| *loaded).await.map(drop).map_err(|_| OrderError::Stopped) }).await?;
+        let mut loading = self.shared.loading.subscribe();
+        let tried = async {
+            let tried = loading.wait_for(|loading| *loading != Loading::Begun).await;
+            tried.map(drop).map_err(|_| OrderError::Stopped)
+        };
+        in_time(tried).await?;
         let now = self.shared.clock.now_in(&self.shared.zone);
         let numbers = self.shared.numbers.lock();
         numbers.as_ref().map(|numbers| numbers.stats(&now)).ok_or(OrderError::Unavailable)
@@ -202,6 +206,9 @@ impl OrderService {
         ask: impl FnOnce(&dyn OrderStore, &str) -> Answer<T> + Send + 'static,
         news: impl FnOnce(&T) -> News + Send + 'static,
     ) -> Result<T, OrderError> {
+        if *self.shared.loading.borrow() == Loading::Failing {
+            return Err(OrderError::Unavailable);
+        }
         let (reply, answer) = oneshot::channel();
         let tenant = Arc::clone(&self.shared.tenant);
         let command: Command = Box::new(move |store| {
@@ -210,7 +217,7 @@ impl OrderService {
                 .map(move |result| {
                     let News { tally, event } = result.as_ref().map(news).unwrap_or_default();
                     // A caller that went away does not want the answer.
-                    Done { tally, event, reply: Box::new(move || drop(reply.send(result))) }
+                    Done { tally, rollup: None, event, reply: Box::new(move || drop(reply.send(result))) }
                 })
                 .boxed()
         });

@@ -1,4 +1,4 @@
-//! What feeds the aggregator from inside: the host, the server's own HTTP traffic, who is online.
+//! What feeds the aggregator from inside: the host, the server's own HTTP traffic, who is online, the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +20,7 @@ use crate::{
 pub mod demo;
 pub mod host;
 pub mod own_http;
+pub mod store;
 
 /// How often the built-in sources are read.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub struct Sources {
     pub presence: Presence,
     /// This host; the same for every tenant.
     pub host: watch::Receiver<Option<HostReading>>,
+    /// The store, as `metrics.database` shows it; the same for every tenant.
+    pub store: watch::Receiver<Value>,
     /// Wall-clock time, for midnight.
     pub clock: Clock,
     /// Where midnight is.
@@ -45,7 +48,7 @@ impl Sources {
     pub async fn run(mut self) {
         // Until they are measured, numbers are not known; that is not zero.
         let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
-        let database = unknown(&["connections", "queries_per_second", "slow_queries", "cache_hit_ratio"]);
+        let database = self.store.borrow_and_update().clone();
         let host = unknown(&["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"]);
         if self.publish([("metrics.database", database), ("metrics.infrastructure", host)]).await.is_err() {
             return;
@@ -63,6 +66,13 @@ impl Sources {
                     if let Some(host) = host
                         && self.publish([("metrics.infrastructure", host.to_json())]).await.is_err()
                     {
+                        return;
+                    }
+                    continue;
+                }
+                Ok(()) = self.store.changed() => {
+                    let store = self.store.borrow_and_update().clone();
+                    if self.publish([("metrics.database", store)]).await.is_err() {
                         return;
                     }
                     continue;

@@ -4,17 +4,24 @@
 //! | implementation | keeps |
 //! |---|---|
 //! | [`sqlite`] | all tenants in one file, or in memory |
+//! | [`postgres`] | all tenants in one database, which several nodes may share |
 //!
-//! `suite` and `suite_history` hold the behaviour that every implementation has to show; each runs them.
+//! `suite`, `suite_history` and `suite_alerts` hold the behaviour that every implementation has to show; each runs them.
 
 use std::{path::Path, sync::Arc};
 
+use tokio::{runtime::Handle, sync::watch};
+
 use crate::{alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
 
-pub use sqlite::OpenError;
+pub use activity::{Activity, Gauges};
+use postgres::{PostgresConfig, PostgresStore};
 use sqlite::SqliteStore;
 
+mod activity;
+pub mod postgres;
 pub mod sqlite;
+mod statistics;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]
@@ -22,12 +29,25 @@ mod suite_alerts;
 #[cfg(test)]
 mod suite_history;
 
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file.
+    #[error(transparent)]
+    Sqlite(#[from] sqlite::OpenError),
+    /// The database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
+}
+
 /// The store in use, as those who need one part of it see it. Cheap to clone.
 #[derive(Clone)]
 pub enum Store {
     /// SQLite, in a file or in memory: all but history, and history. They are one in a file, and two in memory, where each
     /// has a bound of its own, so that points can't take the room of orders.
     Sqlite(SqliteStore, SqliteStore),
+    /// PostgreSQL.
+    Postgres(PostgresStore),
 }
 
 impl Store {
@@ -36,7 +56,8 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn in_directory(directory: &Path) -> Result<Self, OpenError> {
-        SqliteStore::open(directory).map(|store| Self::Sqlite(store.clone(), store))
+        let store = SqliteStore::open(directory)?;
+        Ok(Self::Sqlite(store.clone(), store))
     }
 
     /// The embedded store in memory: it ends with the process.
@@ -44,13 +65,24 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn in_memory() -> Result<Self, OpenError> {
-        Ok(Self::Sqlite(SqliteStore::in_memory()?, SqliteStore::in_memory()?))
+        let store = SqliteStore::in_memory()?;
+        let history = store.another_in_memory()?;
+        Ok(Self::Sqlite(store, history))
+    }
+
+    /// The store in PostgreSQL, which does its work on `runtime`. It need not answer yet.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn in_database(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
+        Ok(Self::Postgres(PostgresStore::open(config, runtime).await?))
     }
 
     /// What keeps orders, customers and visits.
     pub fn orders(&self) -> Arc<dyn OrderStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -58,6 +90,7 @@ impl Store {
     pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -65,6 +98,7 @@ impl Store {
     pub fn history(&self) -> Arc<dyn HistoryStore> {
         match self {
             Self::Sqlite(_, history) => Arc::new(history.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 
@@ -72,6 +106,41 @@ impl Store {
     pub fn alerts(&self) -> Arc<dyn AlertStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// What was asked of it.
+    pub fn activity(&self) -> &Activity {
+        match self {
+            // The two count together.
+            Self::Sqlite(store, _) => store.activity(),
+            Self::Postgres(store) => store.activity(),
+        }
+    }
+
+    /// How it is right now.
+    pub fn gauges(&self) -> Gauges {
+        match self {
+            Self::Sqlite(store, history) if store.is(history) => store.gauges(),
+            Self::Sqlite(store, history) => store.gauges().plus(history.gauges()),
+            Self::Postgres(store) => store.gauges(),
+        }
+    }
+
+    /// Whether it can be read and written.
+    pub async fn responds(&self) -> bool {
+        match self {
+            Self::Sqlite(store, history) => store.responds().await && history.responds().await,
+            Self::Postgres(store) => *store.available().borrow(),
+        }
+    }
+
+    /// True while it can be read and written; `None` for a store that does not come and go.
+    pub fn available(&self) -> Option<watch::Receiver<bool>> {
+        match self {
+            Self::Sqlite(..) => None,
+            Self::Postgres(store) => Some(store.available()),
         }
     }
 
@@ -82,6 +151,7 @@ impl Store {
                 store.close().await;
                 history.close().await;
             }
+            Self::Postgres(store) => store.close().await,
         }
     }
 }

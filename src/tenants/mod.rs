@@ -69,6 +69,8 @@ pub struct Blueprint {
     pub counters: Arc<Counters>,
     /// This host, measured; `None` until it was.
     pub host: watch::Receiver<Option<HostReading>>,
+    /// The store, as `metrics.database` shows it.
+    pub store: watch::Receiver<Value>,
     /// Where writers and sources run.
     pub runtime: Handle,
     /// Where inner readers of the logs run: they never make a writer or a worker wait.
@@ -185,6 +187,7 @@ impl Blueprint {
             own_http: Arc::clone(&tenant.own_http),
             presence: tenant.presence.clone(),
             host: self.host.clone(),
+            store: self.store.clone(),
             clock: self.clock.clone(),
             zone: self.zone.clone(),
         };

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod cluster;
 mod helpers;
 mod program;
 
@@ -19,6 +20,7 @@ mod openapi;
 mod orders;
 mod parity;
 mod poll;
+mod postgres;
 mod push;
 mod resume;
 mod rfc6455;

@@ -460,7 +460,7 @@ pub struct Live {
 
 /// Whether the server can serve, and what says so.
 #[derive(ToSchema)]
-#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "websocket": "ok"}}))]
+#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "websocket": "ok"}}))]
 pub struct Ready {
     status: String,
     checks: BTreeMap<String, String>,

@@ -36,6 +36,7 @@ mod outbox;
 mod schema;
 mod threads;
 
+use super::activity::{Activity, Gauges, Kind, Note};
 pub(super) use failure::Failure;
 use threads::{Read, Write};
 
@@ -128,6 +129,9 @@ struct Inner {
     /// `None` once the store is closed. Held for the moment of handing in, never across an await.
     queues: RwLock<Option<Queues>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// One for each thread.
+    connections: usize,
+    activity: Arc<Activity>,
 }
 
 struct Queues {
@@ -169,7 +173,7 @@ impl SqliteStore {
             let reader = Connection::open_with_flags(&path, flags).and_then(|reader| prepare(&reader).map(|()| reader));
             readers.push(reader.map_err(|source| failure::of_opening(&path, source))?);
         }
-        Self::start(writer, readers, Some(locked))
+        Self::start(writer, readers, Some(locked), Arc::default())
     }
 
     /// A store in memory: it ends with the process, and holds 256 MiB at most.
@@ -177,10 +181,23 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn in_memory() -> Result<Self, OpenError> {
-        Self::in_memory_of(MEMORY)
+        Self::in_memory_of(MEMORY, Arc::default())
     }
 
-    pub(super) fn in_memory_of(bytes: u32) -> Result<Self, OpenError> {
+    /// Another one beside this, with a bound of its own; the two count together what they do.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn another_in_memory(&self) -> Result<Self, OpenError> {
+        Self::in_memory_of(MEMORY, Arc::clone(&self.inner.activity))
+    }
+
+    /// Whether the two are one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(super) fn in_memory_of(bytes: u32, activity: Arc<Activity>) -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_in_memory()?;
@@ -191,10 +208,15 @@ impl SqliteStore {
         };
         let mut connection = open().map_err(|source| failure::of_opening(path, source))?;
         schema::migrate(&mut connection, path)?;
-        Self::start(connection, Vec::new(), None)
+        Self::start(connection, Vec::new(), None, activity)
     }
 
-    fn start(writer: Connection, readers: Vec<Connection>, lock: Option<File>) -> Result<Self, OpenError> {
+    fn start(
+        writer: Connection,
+        readers: Vec<Connection>,
+        lock: Option<File>,
+        activity: Arc<Activity>,
+    ) -> Result<Self, OpenError> {
         let (write, writes) = mpsc::channel(WRITE_QUEUE);
         let mut threads = vec![threads::start_writer(writer, writes, lock).map_err(OpenError::Thread)?];
         let mut read = None;
@@ -207,7 +229,29 @@ impl SqliteStore {
             read = Some(sender);
         }
         let queues = RwLock::new(Some(Queues { write, read }));
-        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads) }) })
+        let connections = threads.len();
+        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity }) })
+    }
+
+    /// Whether it answers: a thread takes its turn.
+    pub async fn responds(&self) -> bool {
+        self.read(|_| Ok::<_, Failure>(())).await.is_ok()
+    }
+
+    /// What it has done.
+    pub fn activity(&self) -> &Activity {
+        &self.inner.activity
+    }
+
+    /// How it is right now.
+    pub fn gauges(&self) -> Gauges {
+        let queues = self.inner.queues.read();
+        let waiting = queues.as_ref().map_or(0, |Queues { write, read }| {
+            let of_reads = read.as_ref().map_or(0, |read| READ_QUEUE - read.capacity());
+            WRITE_QUEUE - write.capacity() + of_reads
+        });
+        let connections = if queues.is_some() { self.inner.connections } else { 0 };
+        Gauges { waiting, connections, in_use: connections }
     }
 
     /// Writes what waits, empties the journal into the file, closes it and gives the directory back. Whoever asks
@@ -235,8 +279,9 @@ impl SqliteStore {
         E: From<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let note = Note::begin(&self.inner.activity, Kind::Write);
         let sent = match &*self.inner.queues.read() {
-            Some(queues) => queues.write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            Some(queues) => queues.write.try_send(threads::write(work, reply, note)).map_err(Failure::from),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -256,9 +301,14 @@ impl SqliteStore {
         E: From<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let note = Note::begin(&self.inner.activity, Kind::Read);
         let sent = match &*self.inner.queues.read() {
-            Some(Queues { read: Some(read), .. }) => read.try_send(threads::read(work, reply)).map_err(Failure::from),
-            Some(Queues { write, read: None }) => write.try_send(threads::write(work, reply)).map_err(Failure::from),
+            Some(Queues { read: Some(read), .. }) => {
+                read.try_send(threads::read(work, reply, note)).map_err(Failure::from)
+            }
+            Some(Queues { write, read: None }) => {
+                write.try_send(threads::write(work, reply, note)).map_err(Failure::from)
+            }
             None => Err(Failure::Closed),
         };
         Box::pin(async move {

@@ -149,7 +149,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 
 #[tokio::test]
 async fn a_full_store_says_so_and_keeps_what_it_has() {
-    let store = SqliteStore::in_memory_of(1 << 20).unwrap();
+    let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
     let mut kept = 0;
     let error = loop {
         // Many in one group, so that some of it fits and some does not.

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Failure;
+use crate::store::activity::Note;
 
 /// Changes that are written together. A group is one flush of the disk; more would make the first wait for the last.
 const GROUP: usize = 512;
@@ -25,6 +26,7 @@ pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) fn write<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
+    note: Note,
 ) -> Write
 where
     T: Send + 'static,
@@ -33,6 +35,7 @@ where
     Box::new(move |connection| {
         let result = in_savepoint(connection, work);
         Box::new(move |committed| {
+            note.done();
             let answer = if committed { result } else { result.and_then(|_| Err(Failure::NotCommitted.into())) };
             // A caller that went away does not want it.
             drop(reply.send(answer));
@@ -44,6 +47,7 @@ where
 pub(super) fn read<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
+    note: Note,
 ) -> Read
 where
     T: Send + 'static,
@@ -52,7 +56,9 @@ where
     Box::new(move |connection| {
         // Nobody waits any more: not worth the work.
         if !reply.is_closed() {
-            drop(reply.send(work(connection)));
+            let answer = work(connection);
+            note.done();
+            drop(reply.send(answer));
         }
     })
 }

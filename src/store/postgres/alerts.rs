@@ -1,0 +1,508 @@
+//! Rules and alerts in PostgreSQL: a row each, the rule as JSON.
+//!
+//! Whatever looks first and changes then does so under the lock of the tenant's row, so that of two nodes one raises an
+//! alert and the other is told which.
+
+use deadpool_postgres::{Client, GenericClient, Transaction};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio_postgres::{IsolationLevel, Row, types::ToSql};
+
+use super::{Failure, PostgresStore, lock_tenant, orders::time_of, outbox, tenant, tenant_or_new};
+use crate::{
+    alerts::{
+        Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
+        Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
+    },
+    core::version::Version,
+    store::activity::Kind,
+};
+
+/// The columns of an alert, as [`alert_of`] reads them.
+const ALERT: &str = "id, rule, severity, metric, message, value, threshold, raised_ms, resolved_ms, acknowledged_by, \
+    acknowledged_ms, targets";
+
+impl AlertStore for PostgresStore {
+    fn tenants(&self) -> Answer<Vec<String>> {
+        self.ask(Kind::Read, |client| {
+            Box::pin(async move {
+                let select = client
+                    .prepare_cached(
+                        "SELECT name FROM tricast_tenants AS t \
+                         WHERE EXISTS (SELECT FROM tricast_alert_rules AS r WHERE r.tenant = t.id) \
+                         OR EXISTS (SELECT FROM tricast_alerts AS a WHERE a.tenant = t.id AND told < 3) ORDER BY name",
+                    )
+                    .await?;
+                Ok(client.query(&select, &[]).await?.iter().map(|row| row.get(0)).collect())
+            })
+        })
+    }
+
+    fn rules(&self, tenant: &str) -> Answer<Vec<Rule>> {
+        self.of(tenant, |client, tenant| Box::pin(rules(client, tenant)))
+    }
+
+    fn rule(&self, tenant: &str, id: &str) -> Answer<Rule> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                let tenant = self::tenant(client, &tenant).await?.ok_or(AlertError::NoRule)?;
+                let select = client
+                    .prepare_cached("SELECT rule, created_ms FROM tricast_alert_rules WHERE tenant = $1 AND id = $2")
+                    .await?;
+                let row = client.query_opt(&select, &[&tenant, &id]).await?;
+                Ok(rule_of(&row.ok_or(AlertError::NoRule)?)?)
+            })
+        })
+    }
+
+    fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> Answer<()> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                tenant_or_new(client, &tenant).await?;
+                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Unavailable)?;
+                insert_rule(&transaction, tenant, rule, max).await?;
+                Ok(transaction.commit().await?)
+            })
+        })
+    }
+
+    fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Moved)?;
+                let update = transaction
+                    .prepare_cached(
+                        "UPDATE tricast_alert_rules SET rule = $5, version = $6 \
+                         WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
+                    )
+                    .await?;
+                let (number, made, version) = (seen.number as i64, seen.made.as_millisecond(), rule.version as i64);
+                let text = json_of(&rule)?;
+                let changed =
+                    transaction.execute(&update, &[&tenant, &rule.id, &number, &made, &text, &version]).await?;
+                if changed == 0 {
+                    return Err(AlertError::Moved);
+                }
+                let resolved = match anew {
+                    Some(anew) => begin_anew(&transaction, tenant, &rule.id, anew).await?,
+                    None => None,
+                };
+                transaction.commit().await?;
+                Ok(resolved)
+            })
+        })
+    }
+
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>> {
+        let id = id.to_owned();
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Moved)?;
+                let delete = transaction
+                    .prepare_cached(
+                        "DELETE FROM tricast_alert_rules \
+                         WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
+                    )
+                    .await?;
+                let (number, made) = (seen.number as i64, seen.made.as_millisecond());
+                if transaction.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
+                    return Err(AlertError::Moved);
+                }
+                let resolved = begin_anew(&transaction, tenant, &id, anew).await?;
+                transaction.commit().await?;
+                Ok(resolved)
+            })
+        })
+    }
+
+    fn standing(&self, tenant: &str) -> Answer<Standing> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Read, move |client| Box::pin(standing(client, tenant)))
+    }
+
+    fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::NoRule)?;
+                let raised = raise(&transaction, tenant, alert, outgoing).await?;
+                transaction.commit().await?;
+                Ok(raised)
+            })
+        })
+    }
+
+    fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let Some((transaction, tenant)) = begin(client, &tenant).await? else { return Ok(None) };
+                let resolved = resolve(&transaction, tenant, &resolution).await?;
+                transaction.commit().await?;
+                Ok(resolved)
+            })
+        })
+    }
+
+    fn told(&self, tenant: &str, news: Vec<(String, News)>) -> Answer<()> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
+                let update = client
+                    .prepare_cached(
+                        "UPDATE tricast_alerts AS a SET told = a.told | n.told FROM (SELECT id, bit_or(told) AS told \
+                         FROM unnest($2::text[], $3::integer[]) AS news (id, told) GROUP BY id) AS n \
+                         WHERE a.tenant = $1 AND a.id = n.id",
+                    )
+                    .await?;
+                let (ids, bits): (Vec<String>, Vec<i32>) = news.into_iter().map(|(id, news)| (id, bit(news))).unzip();
+                client.execute(&update, &[&tenant, &ids, &bits]).await?;
+                Ok(())
+            })
+        })
+    }
+
+    fn alerts(&self, tenant: &str, query: Query) -> Answer<Vec<Alert>> {
+        self.of(tenant, move |client, tenant| Box::pin(page(client, tenant, query)))
+    }
+
+    fn alert(&self, tenant: &str, id: &str) -> Answer<Alert> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                let tenant = self::tenant(client, &tenant).await?.ok_or(AlertError::NotFound)?;
+                alert(client, tenant, &id).await?.ok_or(AlertError::NotFound)
+            })
+        })
+    }
+
+    fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
+        let (id, by) = (id.to_owned(), by.to_owned());
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::NotFound)?;
+                let update = transaction
+                    .prepare_cached(
+                        "UPDATE tricast_alerts SET acknowledged_by = $3, acknowledged_ms = $4 \
+                         WHERE tenant = $1 AND id = $2 AND acknowledged_by IS NULL",
+                    )
+                    .await?;
+                let first = transaction.execute(&update, &[&tenant, &id, &by, &at.as_millisecond()]).await? > 0;
+                let alert = alert(&transaction, tenant, &id).await?.ok_or(AlertError::NotFound)?;
+                transaction.commit().await?;
+                Ok(Acknowledged { alert, first })
+            })
+        })
+    }
+
+    fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> Answer<()> {
+        self.change_alerts(tenant, move |client, tenant| Box::pin(keep_samples(client, tenant, samples, forget)))
+    }
+
+    fn samples(&self, tenant: &str) -> Answer<Vec<Sample>> {
+        self.of(tenant, |client, tenant| {
+            Box::pin(async move {
+                let select = client
+                    .prepare_cached(
+                        "SELECT rule, at_ms, value FROM tricast_alert_samples WHERE tenant = $1 ORDER BY rule, at_ms",
+                    )
+                    .await?;
+                let rows = client.query(&select, &[&tenant]).await?;
+                let sample = |row: &Row| {
+                    Ok::<_, Failure>(Sample { rule: row.get(0), at: time_of(row.get(1))?, value: row.get(2) })
+                };
+                Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)
+            })
+        })
+    }
+
+    fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64> {
+        self.change_alerts(tenant, move |client, tenant| {
+            Box::pin(async move {
+                let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(0) };
+                let old = client
+                    .prepare_cached("DELETE FROM tricast_alerts WHERE tenant = $1 AND resolved_ms < $2 AND told = 3")
+                    .await?;
+                let many = client
+                    .prepare_cached(
+                        "DELETE FROM tricast_alerts WHERE tenant = $1 AND id IN (SELECT id FROM tricast_alerts \
+                         WHERE tenant = $1 AND resolved_ms IS NOT NULL AND told = 3 ORDER BY id DESC OFFSET $2)",
+                    )
+                    .await?;
+                let most = i64::try_from(most).unwrap_or(i64::MAX);
+                let old = client.execute(&old, &[&tenant, &before.as_millisecond()]).await?;
+                Ok(old + client.execute(&many, &[&tenant, &most]).await?)
+            })
+        })
+    }
+
+    fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Delivery>> {
+        self.ask(Kind::Write, move |client| Box::pin(outbox::take(client, target, now, until, limit)))
+    }
+
+    fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> Answer<bool> {
+        let id = id.to_owned();
+        self.ask(Kind::Write, move |client| Box::pin(outbox::settle(client, id, attempt, settlement)))
+    }
+
+    fn waiting(&self) -> Answer<Vec<Waiting>> {
+        self.ask(Kind::Read, |client| Box::pin(outbox::waiting(client)))
+    }
+}
+
+impl PostgresStore {
+    /// Reads of a tenant's; one that never wrote has nothing.
+    fn of<T: Default + Send + 'static>(
+        &self,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, AlertError>> + Send + 'static,
+    ) -> Answer<T> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                match self::tenant(client, &tenant).await? {
+                    Some(tenant) => work(client, tenant).await,
+                    None => Ok(T::default()),
+                }
+            })
+        })
+    }
+
+    fn change_alerts<T: Send + 'static>(
+        &self,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, AlertError>> + Send + 'static,
+    ) -> Answer<T> {
+        let name = tenant.to_owned();
+        self.change("alerts", tenant, move |client| work(client, name))
+    }
+}
+
+/// Begins a transaction under the tenant's lock; `None` for a tenant that never wrote.
+async fn begin<'a>(client: &'a mut Client, name: &str) -> Result<Option<(Transaction<'a>, i64)>, AlertError> {
+    let Some(tenant) = tenant(client, name).await? else { return Ok(None) };
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    lock_tenant(&transaction, tenant).await?;
+    Ok(Some((transaction, tenant)))
+}
+
+fn bit(news: News) -> i32 {
+    match news {
+        News::Raised => 1,
+        News::Resolved => 2,
+    }
+}
+
+async fn insert_rule(client: &Transaction<'_>, tenant: i64, rule: Rule, max: usize) -> Result<(), AlertError> {
+    let count = client
+        .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_alert_rules WHERE tenant = $1")
+        .await?;
+    let row = client.query_one(&count, &[&tenant, &rule.id]).await?;
+    let (rules, same): (i64, i64) = (row.get(0), row.get(1));
+    if same > 0 {
+        return Err(AlertError::Taken(rule.id));
+    }
+    if rules >= i64::try_from(max).unwrap_or(i64::MAX) {
+        return Err(AlertError::TooMany(max));
+    }
+    let insert = client
+        .prepare_cached(
+            "INSERT INTO tricast_alert_rules (tenant, id, rule, version, created_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .await?;
+    let (text, version) = (json_of(&rule)?, rule.version as i64);
+    client.execute(&insert, &[&tenant, &rule.id, &text, &version, &rule.made.as_millisecond()]).await?;
+    Ok(())
+}
+
+async fn begin_anew(
+    client: &Transaction<'_>,
+    tenant: i64,
+    rule: &str,
+    anew: Anew,
+) -> Result<Option<Resolved>, AlertError> {
+    let delete = client.prepare_cached("DELETE FROM tricast_alert_samples WHERE tenant = $1 AND rule = $2").await?;
+    client.execute(&delete, &[&tenant, &rule]).await?;
+    match anew.0 {
+        Some(resolution) => resolve(client, tenant, &resolution).await,
+        None => Ok(None),
+    }
+}
+
+async fn raise(client: &Transaction<'_>, tenant: i64, alert: Alert, outgoing: Outgoing) -> Result<Raised, AlertError> {
+    let there = client.prepare_cached("SELECT FROM tricast_alert_rules WHERE tenant = $1 AND id = $2").await?;
+    if client.query_opt(&there, &[&tenant, &alert.rule_id]).await?.is_none() {
+        return Err(AlertError::NoRule);
+    }
+    let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND rule = $2 AND resolved_ms IS NULL");
+    let open = client.prepare_cached(&sql).await?;
+    if let Some(open) = client.query_opt(&open, &[&tenant, &alert.rule_id]).await? {
+        return Ok(Raised::Open(Box::new(alert_of(&open)?)));
+    }
+    insert(client, tenant, &alert).await?;
+    Ok(Raised::New { deliveries: outbox::add(client, tenant, &outgoing).await? })
+}
+
+async fn resolve(
+    client: &Transaction<'_>,
+    tenant: i64,
+    resolution: &Resolution,
+) -> Result<Option<Resolved>, AlertError> {
+    let sql = format!(
+        "UPDATE tricast_alerts SET resolved_ms = $3 WHERE tenant = $1 AND id = $2 AND resolved_ms IS NULL \
+         RETURNING {ALERT}"
+    );
+    let update = client.prepare_cached(&sql).await?;
+    let ended = client.query_opt(&update, &[&tenant, &resolution.alert, &resolution.at.as_millisecond()]).await?;
+    let Some(ended) = ended else { return Ok(None) };
+    let deliveries = outbox::add(client, tenant, &resolution.outgoing).await?;
+    Ok(Some(Resolved { alert: alert_of(&ended)?, deliveries }))
+}
+
+async fn standing(client: &mut Client, name: String) -> Result<Standing, AlertError> {
+    let Some(tenant) = tenant(client, &name).await? else { return Ok(Standing::default()) };
+    // One moment for all three.
+    let snapshot =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let sql = format!(
+        "SELECT {ALERT}, told FROM tricast_alerts WHERE tenant = $1 AND (resolved_ms IS NULL OR told < 3) ORDER BY id"
+    );
+    let select = snapshot.prepare_cached(&sql).await?;
+    let (mut open, mut untold) = (Vec::new(), Vec::new());
+    for row in snapshot.query(&select, &[&tenant]).await? {
+        let (alert, told): (_, i32) = (alert_of(&row)?, row.get(12));
+        if told & bit(News::Raised) == 0 {
+            untold.push((alert.clone(), News::Raised));
+        }
+        if alert.resolved_at.is_none() {
+            open.push(alert);
+        } else if told & bit(News::Resolved) == 0 {
+            untold.push((alert, News::Resolved));
+        }
+    }
+    let rules = rules(&snapshot, tenant).await?;
+    snapshot.commit().await?;
+    Ok(Standing { rules, open, untold })
+}
+
+async fn rules(client: &impl GenericClient, tenant: i64) -> Result<Vec<Rule>, AlertError> {
+    let select =
+        client.prepare_cached("SELECT rule, created_ms FROM tricast_alert_rules WHERE tenant = $1 ORDER BY id").await?;
+    let rows = client.query(&select, &[&tenant]).await?;
+    Ok(rows.iter().map(rule_of).collect::<Result<_, _>>()?)
+}
+
+async fn alert(client: &impl GenericClient, tenant: i64, id: &str) -> Result<Option<Alert>, AlertError> {
+    let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND id = $2");
+    let select = client.prepare_cached(&sql).await?;
+    let row = client.query_opt(&select, &[&tenant, &id]).await?;
+    Ok(row.as_ref().map(alert_of).transpose()?)
+}
+
+async fn page(client: &Client, tenant: i64, query: Query) -> Result<Vec<Alert>, AlertError> {
+    let (mut filter, mut values) = (String::new(), Vec::<&(dyn ToSql + Sync)>::new());
+    let severity = query.severity.map(Severity::as_str);
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    values.push(&tenant);
+    for (name, value) in [
+        ("severity =", severity.as_ref().map(|text| text as &(dyn ToSql + Sync))),
+        ("rule =", query.rule.as_ref().map(|text| text as &(dyn ToSql + Sync))),
+        ("id <", query.before.as_ref().map(|text| text as &(dyn ToSql + Sync))),
+    ] {
+        if let Some(value) = value {
+            values.push(value);
+            filter.push_str(&format!(" AND {name} ${}", values.len()));
+        }
+    }
+    filter.push_str(match query.open {
+        None => "",
+        Some(true) => " AND resolved_ms IS NULL",
+        Some(false) => " AND resolved_ms IS NOT NULL",
+    });
+    values.push(&limit);
+    let sql = format!(
+        "SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1{filter} ORDER BY id DESC LIMIT ${}",
+        values.len()
+    );
+    let select = client.prepare_cached(&sql).await?;
+    let rows = client.query(&select, &values).await?;
+    Ok(rows.iter().map(alert_of).collect::<Result<_, _>>()?)
+}
+
+async fn keep_samples(
+    client: &mut Client,
+    tenant: String,
+    samples: Vec<Sample>,
+    forget: Vec<(String, Timestamp)>,
+) -> Result<(), AlertError> {
+    let tenant = tenant_or_new(client, &tenant).await?;
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    lock_tenant(&transaction, tenant).await?;
+    // One statement may not touch a row twice; the later of two stays.
+    let samples: std::collections::BTreeMap<(String, i64), f64> =
+        samples.into_iter().map(|Sample { rule, at, value }| ((rule, at.as_millisecond()), value)).collect();
+    let insert = transaction
+        .prepare_cached(
+            "INSERT INTO tricast_alert_samples (tenant, rule, at_ms, value) \
+             SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::double precision[]) \
+             ON CONFLICT (tenant, rule, at_ms) DO UPDATE SET value = excluded.value",
+        )
+        .await?;
+    let rules: Vec<&str> = samples.keys().map(|(rule, _)| rule.as_str()).collect();
+    let times: Vec<i64> = samples.keys().map(|(_, at)| *at).collect();
+    let values: Vec<f64> = samples.values().copied().collect();
+    transaction.execute(&insert, &[&tenant, &rules, &times, &values]).await?;
+    let delete = transaction
+        .prepare_cached(
+            "DELETE FROM tricast_alert_samples AS s USING unnest($2::text[], $3::bigint[]) AS old (rule, before) \
+             WHERE s.tenant = $1 AND s.rule = old.rule AND s.at_ms < old.before",
+        )
+        .await?;
+    let (rules, before): (Vec<String>, Vec<i64>) =
+        forget.into_iter().map(|(rule, before)| (rule, before.as_millisecond())).unzip();
+    transaction.execute(&delete, &[&tenant, &rules, &before]).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn insert(client: &Transaction<'_>, tenant: i64, alert: &Alert) -> Result<(), AlertError> {
+    let insert = client
+        .prepare_cached(
+            "INSERT INTO tricast_alerts (tenant, id, rule, severity, metric, message, value, threshold, raised_ms, \
+             targets) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .await?;
+    let targets: Vec<_> = alert.targets.iter().map(|target| target.as_str()).collect();
+    let Alert { id, rule_id, severity, metric, message, value, threshold, raised_at, .. } = alert;
+    let (severity, raised, targets) = (severity.as_str(), raised_at.as_millisecond(), targets.join(","));
+    client
+        .execute(&insert, &[&tenant, id, rule_id, &severity, metric, message, value, threshold, &raised, &targets])
+        .await?;
+    Ok(())
+}
+
+fn json_of(rule: &Rule) -> Result<String, Failure> {
+    serde_json::to_string(rule).map_err(|error| Failure::Row(error.to_string()))
+}
+
+fn rule_of(row: &Row) -> Result<Rule, Failure> {
+    let rule: Rule = serde_json::from_str(row.get(0)).map_err(|error| Failure::Row(error.to_string()))?;
+    Ok(Rule { made: time_of(row.get(1))?, ..rule })
+}
+
+fn alert_of(row: &Row) -> Result<Alert, Failure> {
+    let maybe_time = |column: usize| row.get::<_, Option<i64>>(column).map(time_of).transpose();
+    let (severity, targets): (&str, &str) = (row.get(2), row.get(11));
+    Ok(Alert {
+        id: row.get(0),
+        rule_id: row.get(1),
+        severity: Severity::parse(severity).ok_or_else(|| Failure::Row(format!("{severity:?} is no severity")))?,
+        metric: row.get(3),
+        message: row.get(4),
+        value: row.get(5),
+        threshold: row.get(6),
+        raised_at: time_of(row.get(7))?,
+        resolved_at: maybe_time(8)?,
+        acknowledged_by: row.get(9),
+        acknowledged_at: maybe_time(10)?,
+        targets: targets.split(',').filter_map(Target::parse).collect(),
+    })
+}

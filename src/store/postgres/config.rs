@@ -1,0 +1,237 @@
+//! Where PostgreSQL is, and how it is spoken to: the URL as users of libpq know it, with what is not supported refused.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use tokio_postgres::config::{Host, SslMode};
+
+/// Settings of the store in PostgreSQL.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`. Holds a password: never to be printed.
+    pub url: String,
+    /// Certificates of the authorities that may vouch for the server, in PEM; without it those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Connections at once, [`MIN_CONNECTIONS`] at least: one writes, one looks whether all is well, the others read.
+    pub connections: usize,
+    /// Longest time to get a connection, a new one or one of the pool.
+    pub connect_timeout: Duration,
+    /// Longest time of one statement; the server is told it, and a second later the connection is given up.
+    pub statement_timeout: Duration,
+}
+
+/// Fewest connections that a store works with.
+pub const MIN_CONNECTIONS: usize = 3;
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            ca_file: None,
+            connections: 8,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whom to take for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Whoever answers.
+    Anybody,
+    /// Whoever an authority vouches for.
+    Authority,
+    /// Whoever an authority vouches for by the name that was asked for.
+    Name,
+}
+
+/// A URL that was understood.
+#[derive(Clone)]
+pub(super) struct Target {
+    /// What to connect to, without time-outs.
+    pub(super) config: tokio_postgres::Config,
+    /// What TLS, if there is any, has to prove.
+    pub(super) trust: Trust,
+}
+
+/// Parameters of libpq that the driver does not have, and what to do about it.
+const UNSUPPORTED: [(&str, &str); 5] = [
+    ("sslrootcert", "name the file by database.ca_file"),
+    ("sslcert", "certificates of clients are not supported"),
+    ("sslkey", "certificates of clients are not supported"),
+    ("passfile", "write the password into the URL, and the URL into the environment or a file that others can't read"),
+    ("service", "write host, port and database into the URL"),
+];
+
+/// Checks a URL without connecting.
+///
+/// # Errors
+/// What is wrong with it, without its text: it may hold a password.
+pub fn check_database_url(url: &str) -> Result<(), String> {
+    target(url, false).map(drop)
+}
+
+/// Reads the URL. libpq's `sslmode` says more than the driver's: `verify-ca` and `verify-full` are taken out here and kept
+/// beside it. As with libpq, `require` together with a CA file means `verify-ca`.
+pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err("has to begin with postgres:// or postgresql://".into());
+    }
+    let (place, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut trust = Trust::Anybody;
+    let mut kept = Vec::new();
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if let Some((_, advice)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == name) {
+            return Err(format!("{name} is not supported in the URL: {advice}"));
+        }
+        match (name, value) {
+            ("sslmode", "require") => {
+                trust = if has_ca_file { Trust::Authority } else { Trust::Anybody };
+                kept.push(part);
+            }
+            ("sslmode", "verify-ca") => {
+                trust = Trust::Authority;
+                kept.push("sslmode=require");
+            }
+            ("sslmode", "verify-full") => {
+                trust = Trust::Name;
+                kept.push("sslmode=require");
+            }
+            ("sslmode", "disable" | "prefer") => kept.push(part),
+            ("sslmode", _) => {
+                return Err("sslmode: disable, prefer, require, verify-ca or verify-full".into());
+            }
+            _ => kept.push(part),
+        }
+    }
+    let plain = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
+    // The driver's words name the parameter, not its value; they are behind its first sentence.
+    let mut config = tokio_postgres::Config::from_str(&plain).map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        source.unwrap_or_else(|| error.to_string())
+    })?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err("names no host".into());
+    }
+    if config.get_user().is_none() {
+        return Err("names no user".into());
+    }
+    if config.get_dbname().is_none() {
+        return Err("names no database".into());
+    }
+    if trust != Trust::Anybody && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
+        return Err("sslmode=verify-ca and verify-full make no sense on a Unix socket".into());
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("tricast");
+    }
+    Ok(Target { config, trust })
+}
+
+impl Target {
+    /// Bounds every wait that the URL leaves open.
+    pub(super) fn bounded(mut self, settings: &PostgresConfig) -> Self {
+        const KEEPALIVE: Duration = Duration::from_secs(30);
+        const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+        let config = &mut self.config;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(settings.connect_timeout);
+        }
+        // A peer that is gone without a word is noticed when something was sent to it,
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(settings.statement_timeout.saturating_mul(2));
+        }
+        // and when nothing was.
+        if config.get_keepalives_idle() == DEFAULT_IDLE {
+            config.keepalives_idle(KEEPALIVE);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(Duration::from_secs(10));
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(3);
+        }
+        self
+    }
+
+    /// For the log: where, without user and password.
+    pub(super) fn place(&self) -> String {
+        let host = |host: &Host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        };
+        let hosts: Vec<_> = self.config.get_hosts().iter().map(host).collect();
+        format!("{} on {}", self.config.get_dbname().unwrap_or_default(), hosts.join(", "))
+    }
+
+    /// Whether a connection may be encrypted.
+    pub(super) fn may_encrypt(&self) -> bool {
+        self.config.get_ssl_mode() != SslMode::Disable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str, has_ca_file: bool) -> Result<(SslMode, Trust), String> {
+        let target = target(&format!("postgres://ada:secret@db.example/shop{query}"), has_ca_file)?;
+        Ok((target.config.get_ssl_mode(), target.trust))
+    }
+
+    #[test]
+    fn sslmode_means_what_it_means_to_libpq() {
+        use SslMode::{Disable, Prefer, Require};
+        for (query, mode, trust) in [
+            ("", Prefer, Trust::Anybody),
+            ("?sslmode=disable", Disable, Trust::Anybody),
+            ("?sslmode=prefer", Prefer, Trust::Anybody),
+            ("?sslmode=require", Require, Trust::Anybody),
+            ("?sslmode=verify-ca", Require, Trust::Authority),
+            ("?application_name=x&sslmode=verify-full", Require, Trust::Name),
+        ] {
+            assert_eq!(read(query, false), Ok((mode, trust)), "{query}");
+        }
+        assert_eq!(read("?sslmode=require", true), Ok((Require, Trust::Authority)));
+        assert_eq!(read("?sslmode=prefer", true), Ok((Prefer, Trust::Anybody)));
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_without_the_password() {
+        for (query, part) in [
+            ("?sslmode=allow", "sslmode"),
+            ("?sslrootcert=/ca.pem", "database.ca_file"),
+            ("?sslcert=/me.pem", "sslcert"),
+            ("?colour=red", "colour"),
+            ("?connect_timeout=soon", "connect_timeout"),
+        ] {
+            let problem = read(query, false).unwrap_err();
+            assert!(problem.contains(part) && !problem.contains("secret"), "{query}: {problem}");
+        }
+        for url in [
+            "mysql://a@b/c",
+            "",
+            "host=db user=ada",
+            "postgres:///shop?user=ada",
+            "postgres://db.example/shop",
+            "postgres://ada@db.example",
+            "postgres://ada@db.example:port/shop",
+            "postgres:///shop?host=/run/postgresql&user=ada&sslmode=verify-full",
+        ] {
+            assert!(check_database_url(url).is_err(), "{url}");
+        }
+        assert_eq!(check_database_url("postgres:///shop?host=/run/postgresql&user=ada"), Ok(()));
+        assert_eq!(check_database_url("postgresql://ada@a:5432,b:5433/shop?target_session_attrs=read-write"), Ok(()));
+    }
+
+    #[test]
+    fn no_wait_is_left_open_and_the_place_shows_no_password() {
+        let target = target("postgres://ada:secret@db.example/shop?connect_timeout=2", false).unwrap();
+        let target = target.bounded(&PostgresConfig::default());
+        assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(2)));
+        assert_eq!(target.config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
+        assert_eq!(target.config.get_keepalives_idle(), Duration::from_secs(30));
+        assert_eq!(target.place(), "shop on db.example");
+    }
+}

@@ -1,0 +1,148 @@
+//! Dashboards in PostgreSQL: a row each, the tiles as JSON.
+
+use deadpool_postgres::Client;
+use tokio_postgres::{IsolationLevel, Row};
+
+use super::{Failure, PostgresStore, lock_tenant, orders::time_of, tenant, tenant_or_new};
+use crate::{
+    core::version::Version,
+    dashboards::{Answer, Board, DashboardError, DashboardStore},
+    store::activity::Kind,
+};
+
+const COLUMNS: &str = "id, name, tiles, version, created_ms";
+
+/// Of `$1` tenant, `$2` to `$6` the columns.
+const INSERT: &str = "INSERT INTO tricast_dashboards (tenant, id, name, tiles, version, created_ms) \
+                      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING";
+
+impl DashboardStore for PostgresStore {
+    fn seed(&self, tenant: &str, board: Board) -> Answer<()> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Write, move |client| {
+            Box::pin(async move {
+                let tenant = tenant_or_new(client, &tenant).await?;
+                let transaction =
+                    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+                // Of several nodes that begin together, one finds it so.
+                let first = transaction
+                    .prepare_cached("UPDATE tricast_tenants SET has_boards = true WHERE id = $1 AND NOT has_boards")
+                    .await?;
+                if transaction.execute(&first, &[&tenant]).await? > 0 {
+                    let insert = transaction.prepare_cached(INSERT).await?;
+                    let (version, made) = (board.version as i64, board.made.as_millisecond());
+                    let tiles = tiles_of(&board)?;
+                    transaction.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
+                }
+                Ok(transaction.commit().await?)
+            })
+        })
+    }
+
+    fn boards(&self, tenant: &str) -> Answer<Vec<Board>> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
+                let sql = format!("SELECT {COLUMNS} FROM tricast_dashboards WHERE tenant = $1 ORDER BY id");
+                let select = client.prepare_cached(&sql).await?;
+                let rows = client.query(&select, &[&tenant]).await?;
+                Ok(rows.iter().map(board_of).collect::<Result<_, _>>()?)
+            })
+        })
+    }
+
+    fn board(&self, tenant: &str, id: &str) -> Answer<Board> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::NotFound)?;
+                let sql = format!("SELECT {COLUMNS} FROM tricast_dashboards WHERE tenant = $1 AND id = $2");
+                let select = client.prepare_cached(&sql).await?;
+                let row = client.query_opt(&select, &[&tenant, &id]).await?;
+                Ok(board_of(&row.ok_or(DashboardError::NotFound)?)?)
+            })
+        })
+    }
+
+    fn insert(&self, tenant: &str, board: Board, max: usize) -> Answer<()> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Write, move |client| Box::pin(insert(client, tenant, board, max)))
+    }
+
+    fn replace(&self, tenant: &str, board: Board, seen: Version) -> Answer<()> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Write, move |client| {
+            Box::pin(async move {
+                let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::Moved)?;
+                let update = client
+                    .prepare_cached(
+                        "UPDATE tricast_dashboards SET name = $5, tiles = $6, version = $7 \
+                         WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
+                    )
+                    .await?;
+                let (number, made, version) = (seen.number as i64, seen.made.as_millisecond(), board.version as i64);
+                let tiles = tiles_of(&board)?;
+                let changed = client
+                    .execute(&update, &[&tenant, &board.id, &number, &made, &board.name, &tiles, &version])
+                    .await?;
+                if changed > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+            })
+        })
+    }
+
+    fn delete(&self, tenant: &str, id: &str, seen: Version) -> Answer<()> {
+        let (tenant, id) = (tenant.to_owned(), id.to_owned());
+        self.ask(Kind::Write, move |client| {
+            Box::pin(async move {
+                let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::Moved)?;
+                let delete = client
+                    .prepare_cached(
+                        "DELETE FROM tricast_dashboards \
+                         WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
+                    )
+                    .await?;
+                let (number, made) = (seen.number as i64, seen.made.as_millisecond());
+                let deleted = client.execute(&delete, &[&tenant, &id, &number, &made]).await?;
+                if deleted > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+            })
+        })
+    }
+}
+
+/// Under the tenant's lock, or two at once would both be the last that there is room for.
+async fn insert(client: &mut Client, tenant: String, board: Board, max: usize) -> Result<(), DashboardError> {
+    let tenant = tenant_or_new(client, &tenant).await?;
+    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    lock_tenant(&transaction, tenant).await?;
+    let count = transaction
+        .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_dashboards WHERE tenant = $1")
+        .await?;
+    let row = transaction.query_one(&count, &[&tenant, &board.id]).await?;
+    let (boards, same): (i64, i64) = (row.get(0), row.get(1));
+    if same > 0 {
+        return Err(DashboardError::Taken(board.id));
+    }
+    if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
+        return Err(DashboardError::TooMany(max));
+    }
+    let insert = transaction.prepare_cached(INSERT).await?;
+    let (version, made) = (board.version as i64, board.made.as_millisecond());
+    let tiles = tiles_of(&board)?;
+    transaction.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
+    Ok(transaction.commit().await?)
+}
+
+fn tiles_of(board: &Board) -> Result<String, Failure> {
+    serde_json::to_string(&board.tiles).map_err(|error| Failure::Row(error.to_string()))
+}
+
+fn board_of(row: &Row) -> Result<Board, Failure> {
+    Ok(Board {
+        id: row.get(0),
+        name: row.get(1),
+        tiles: serde_json::from_str(row.get(2)).map_err(|error| Failure::Row(error.to_string()))?,
+        version: row.get::<_, i64>(3) as u64,
+        made: time_of(row.get(4))?,
+    })
+}

@@ -1,0 +1,198 @@
+//! What PostgreSQL says, in the words of those who asked. The log gets the whole of it, clients none.
+
+use std::{error::Error as _, io};
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::{Error, error::SqlState};
+
+use crate::{alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError};
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::store) enum Failure {
+    /// Too much waits already.
+    #[error("the store's queue is full")]
+    QueueFull,
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// PostgreSQL does not answer at the moment, and was not asked.
+    #[error("PostgreSQL is not available")]
+    Down,
+    /// It did not answer in time.
+    #[error("PostgreSQL did not answer in time")]
+    TimedOut,
+    /// There was no connection to be had.
+    #[error("no connection: {0}")]
+    NoConnection(String),
+    /// PostgreSQL refused, or the connection broke.
+    #[error("{}", describe(.0))]
+    Sql(#[from] Error),
+    /// Something is in the tables that this program did not put there.
+    #[error("a row is not understood: {0}")]
+    Row(String),
+}
+
+/// What may be done about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The same on a new connection.
+    Reconnect,
+    /// The same again: somebody else was in the way.
+    Again,
+    /// Each change by itself: one of them is what PostgreSQL does not take.
+    OneByOne,
+    /// Nothing now.
+    None,
+}
+
+impl Failure {
+    /// What may be done about it, as long as nothing was committed.
+    pub(super) fn remedy(&self) -> Remedy {
+        let Self::Sql(error) = self else { return Remedy::None };
+        match error.code() {
+            None if error.is_closed() || is_io(error) => Remedy::Reconnect,
+            None => Remedy::OneByOne,
+            Some(code) => match code.code().get(..2) {
+                // What the administrator ended: one connection, or all of them.
+                Some("57") if *code == SqlState::ADMIN_SHUTDOWN => Remedy::Reconnect,
+                Some("40") => Remedy::Again,
+                Some("22" | "23" | "54") => Remedy::OneByOne,
+                _ => Remedy::None,
+            },
+        }
+    }
+
+    /// Whether it may be over by itself: nobody has to change a setting, a right or a certificate.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::QueueFull | Self::Closed | Self::Down | Self::TimedOut => true,
+            Self::NoConnection(_) | Self::Row(_) => false,
+            Self::Sql(error) => match error.code() {
+                None => error.is_closed() || is_io(error) || is_timeout(error),
+                // Connections, resources, operators (also "is starting up"), what a standby may not do.
+                Some(code) => {
+                    matches!(code.code().get(..2), Some("08" | "53" | "57" | "40"))
+                        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+                }
+            },
+        }
+    }
+
+    /// Whether there is no more room, which does not pass by itself. Everything else may.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::QueueFull | Self::Closed | Self::Down => return false,
+            failure => tracing::error!(%failure, "the store failed"),
+        }
+        matches!(self, Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL))
+    }
+
+    /// As those who made a change are told. Does not log: a whole group has one failure.
+    pub(super) fn to_order_error(&self) -> OrderError {
+        match self {
+            Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL) => OrderError::Full,
+            _ => OrderError::Unavailable,
+        }
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Self::Sql(error),
+            PoolError::Timeout(_) => Self::TimedOut,
+            PoolError::Closed => Self::Closed,
+            PoolError::NoRuntimeSpecified => Self::NoConnection("no runtime".into()),
+            PoolError::PostCreateHook(error) => match error {
+                deadpool_postgres::HookError::Backend(error) => Self::Sql(error),
+                deadpool_postgres::HookError::Message(text) => Self::NoConnection(text.into_owned()),
+            },
+        }
+    }
+}
+
+impl From<Failure> for OrderError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for OrderError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for DashboardError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for DashboardError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for HistoryError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for HistoryError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for AlertError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for AlertError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+/// The driver says "db error" and keeps the rest behind it.
+pub(super) fn describe(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        let detail = said.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return format!("{}: {}{detail}", said.code().code(), said.message());
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether the network failed, and not what was said over it: a certificate that is not trusted is an input or output
+/// error to the driver, too.
+fn is_io(error: &Error) -> bool {
+    let mut source = error.source();
+    let mut io = false;
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                return false;
+            }
+            io = true;
+        }
+        source = cause.source();
+    }
+    io
+}
+
+/// The driver gives a connection up for its own time-out with these words.
+fn is_timeout(error: &Error) -> bool {
+    error.to_string().contains("timeout") || error.to_string().contains("timed out")
+}

@@ -1,0 +1,535 @@
+//! Points, their rollups and the series they belong to in PostgreSQL.
+//!
+//! Whoever writes points of a series, rolls it up or forgets of it locks its row first, so that nodes do it one after the
+//! other; several rows are locked in the order of their ids. A roll-up that another node has made finds nothing to do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use deadpool_postgres::{Client, Transaction};
+use futures_util::future::{BoxFuture, try_join_all};
+use tokio_postgres::{IsolationLevel, Row};
+
+use super::{PostgresStore, lock_tenant, tenant, tenant_or_new};
+use crate::{
+    history::{
+        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Point, Progress, Query, RollUp, SeriesId,
+        SeriesName, Track, fold,
+    },
+    store::activity::Kind,
+};
+
+/// Series that one step looks at, at most: their rows are locked meanwhile.
+const SERIES_OF_A_STEP: usize = 100;
+
+/// How long the row of a series that has nothing is kept: nodes that still know its id may come with a point.
+const KEPT_EMPTY_DAYS: i64 = 30;
+
+impl HistoryStore for PostgresStore {
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> Answer<Vec<Option<SeriesId>>> {
+        self.change_history(tenant, move |client, tenant| Box::pin(series(client, tenant, names, max)))
+    }
+
+    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> Answer<()> {
+        let calendar = calendar.clone();
+        self.change_history(tenant, move |client, tenant| Box::pin(write(client, tenant, points, calendar)))
+    }
+
+    fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Read, move |client| Box::pin(read(client, tenant, query)))
+    }
+
+    fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {
+        self.change_history(tenant, move |client, tenant| Box::pin(roll_up(client, tenant, step)))
+    }
+
+    fn forget(&self, tenant: &str, step: Forget) -> Answer<Progress> {
+        self.change_history(tenant, move |client, tenant| Box::pin(forget(client, tenant, step)))
+    }
+}
+
+impl PostgresStore {
+    fn change_history<T: Send + 'static>(
+        &self,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, HistoryError>> + Send + 'static,
+    ) -> Answer<T> {
+        let name = tenant.to_owned();
+        self.change("history", tenant, move |client| work(client, name))
+    }
+}
+
+async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await
+}
+
+async fn series(
+    client: &mut Client,
+    tenant: String,
+    names: Vec<SeriesName>,
+    max: usize,
+) -> Result<Vec<Option<SeriesId>>, HistoryError> {
+    let tenant = tenant_or_new(client, &tenant).await?;
+    let channels: Vec<&str> = names.iter().map(|name| name.channel.as_str()).collect();
+    let fields: Vec<&str> = names.iter().map(|name| &*name.field).collect();
+    let mut known = known_series(client, tenant, &channels, &fields).await?;
+    let answer = |known: &HashMap<(String, String), i64>| {
+        let id = |(channel, field): (&&str, &&str)| known.get(&((*channel).to_owned(), (*field).to_owned()));
+        channels.iter().zip(&fields).map(id).map(|id| id.copied().map(SeriesId)).collect::<Vec<_>>()
+    };
+    if answer(&known).iter().all(Option::is_some) {
+        return Ok(answer(&known));
+    }
+    let transaction = begin(client).await?;
+    // Or two nodes would both take the last place.
+    lock_tenant(&transaction, tenant).await?;
+    known = known_series(&transaction, tenant, &channels, &fields).await?;
+    let count = transaction
+        .prepare_cached("SELECT count(*) FROM tricast_history_series WHERE tenant = $1 AND gone_ms IS NULL")
+        .await?;
+    let there: i64 = transaction.query_one(&count, &[&tenant]).await?.get(0);
+    let room = if max == 0 { usize::MAX } else { max.saturating_sub(there as usize) };
+    let mut new: Vec<(&str, &str)> = Vec::new();
+    for name in channels.iter().copied().zip(fields.iter().copied()) {
+        let missing = !known.contains_key(&(name.0.to_owned(), name.1.to_owned())) && !new.contains(&name);
+        if missing && new.len() < room {
+            new.push(name);
+        }
+    }
+    if !new.is_empty() {
+        let insert = transaction
+            .prepare_cached(
+                "INSERT INTO tricast_history_series (tenant, channel, field) \
+                 SELECT $1, channel, field FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS new (channel, field, n) \
+                 ORDER BY n ON CONFLICT (tenant, channel, field) DO UPDATE SET gone_ms = NULL \
+                 RETURNING channel, field, id",
+            )
+            .await?;
+        let (channels, fields): (Vec<&str>, Vec<&str>) = new.into_iter().unzip();
+        for row in transaction.query(&insert, &[&tenant, &channels, &fields]).await? {
+            known.insert((row.get(0), row.get(1)), row.get(2));
+        }
+    }
+    transaction.commit().await?;
+    Ok(answer(&known))
+}
+
+async fn known_series(
+    client: &impl deadpool_postgres::GenericClient,
+    tenant: i64,
+    channels: &[&str],
+    fields: &[&str],
+) -> Result<HashMap<(String, String), i64>, tokio_postgres::Error> {
+    let find = client
+        .prepare_cached(
+            "SELECT channel, field, id FROM tricast_history_series \
+             JOIN unnest($2::text[], $3::text[]) AS asked (channel, field) USING (channel, field) \
+             WHERE tenant = $1 AND gone_ms IS NULL",
+        )
+        .await?;
+    let rows = client.query(&find, &[&tenant, &channels, &fields]).await?;
+    Ok(rows.into_iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// A series, and for each level but the first up to when it is rolled up.
+struct Rolled {
+    id: i64,
+    to: [i64; 4],
+}
+
+impl Rolled {
+    fn of(row: &Row) -> Self {
+        Self { id: row.get(0), to: [i64::MAX, row.get(1), row.get(2), row.get(3)] }
+    }
+}
+
+async fn write(
+    client: &mut Client,
+    tenant: String,
+    points: Vec<Point>,
+    calendar: Calendar,
+) -> Result<(), HistoryError> {
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
+    // Of two of one time the later stays: one statement may not touch a row twice.
+    let points: BTreeMap<(i64, i64), f64> =
+        points.into_iter().map(|point| ((point.series.0, point.at), point.value)).collect();
+    let mut first: BTreeMap<i64, i64> = BTreeMap::new();
+    for (series, at) in points.keys() {
+        first.entry(*series).or_insert(*at);
+    }
+    let transaction = begin(client).await?;
+    let lock = transaction
+        .prepare_cached(
+            "SELECT id, minutes_to, hours_to, days_to, gone_ms IS NOT NULL FROM tricast_history_series \
+             WHERE id = ANY($1::bigint[]) AND tenant = $2 ORDER BY id FOR NO KEY UPDATE",
+        )
+        .await?;
+    let rows = transaction.query(&lock, &[&first.keys().copied().collect::<Vec<_>>(), &tenant]).await?;
+    let mut taken_back: (Vec<i64>, [Vec<i64>; 3]) = Default::default();
+    let mut ours = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let Rolled { id, to } = Rolled::of(row);
+        let Some(first) = first.get(&id) else { continue };
+        ours.push(id);
+        // One that had nothing, and is there again.
+        let revived: bool = row.get(4);
+        if revived || Level::ROLLED.into_iter().any(|level| *first < to[level as usize]) {
+            taken_back.0.push(id);
+            for (level, back) in Level::ROLLED.into_iter().zip(&mut taken_back.1) {
+                back.push(to[level as usize].min(calendar.start(level, *first)));
+            }
+        }
+    }
+    let mut columns: (Vec<i64>, Vec<i64>, Vec<f64>) = Default::default();
+    for ((series, at), value) in points {
+        if ours.binary_search(&series).is_ok() {
+            columns.0.push(series);
+            columns.1.push(at);
+            columns.2.push(value);
+        }
+    }
+    if columns.0.is_empty() {
+        return Ok(());
+    }
+    let insert = transaction
+        .prepare_cached(
+            "INSERT INTO tricast_history_points (series, at, value) \
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::double precision[]) \
+             ON CONFLICT (series, at) DO UPDATE SET value = excluded.value",
+        )
+        .await?;
+    transaction.execute(&insert, &[&columns.0, &columns.1, &columns.2]).await?;
+    if !taken_back.0.is_empty() {
+        let update = transaction
+            .prepare_cached(
+                "UPDATE tricast_history_series AS s SET minutes_to = n.minutes, hours_to = n.hours, days_to = n.days, \
+                 gone_ms = NULL FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) \
+                 AS n (id, minutes, hours, days) WHERE s.id = n.id",
+            )
+            .await?;
+        let (ids, [minutes, hours, days]) = &taken_back;
+        transaction.execute(&update, &[ids, minutes, hours, days]).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<Track>, HistoryError> {
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
+    // One moment for all statements, whatever is written meanwhile.
+    let snapshot =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    let find = snapshot
+        .prepare_cached(
+            "SELECT id, minutes_to, hours_to, days_to, field FROM tricast_history_series \
+             WHERE tenant = $1 AND channel = $2 AND gone_ms IS NULL ORDER BY field",
+        )
+        .await?;
+    let found = snapshot.query(&find, &[&tenant, &query.channel.as_str()]).await?;
+    let tracks = found.iter().filter_map(|row| {
+        let field: Box<str> = row.get::<_, &str>(4).into();
+        let asked = query.fields.as_ref().is_none_or(|fields| fields.contains(&field));
+        asked.then(|| track(&snapshot, field, Rolled::of(row), &query))
+    });
+    // The statements of different series go out together.
+    let tracks = try_join_all(tracks).await?;
+    snapshot.commit().await?;
+    Ok(tracks)
+}
+
+async fn track(
+    client: &Transaction<'_>,
+    field: Box<str>,
+    rolled: Rolled,
+    query: &Query,
+) -> Result<Track, HistoryError> {
+    let mut rows = Vec::new();
+    let mut from = query.from;
+    // One more than the limit says whether there are more.
+    let most = query.limit.saturating_add(1);
+    for level in Level::ROLLED.into_iter().rev().filter(|level| *level <= query.level) {
+        let end = rolled.to[level as usize].min(query.ends[level as usize]);
+        if end > from {
+            read_rows(client, rolled.id, level, from..end, most - rows.len(), &mut rows).await?;
+            from = end;
+        }
+    }
+    read_rows(client, rolled.id, Level::Raw, from..query.ends[0], most - rows.len(), &mut rows).await?;
+    let cut = rows.len() > query.limit;
+    rows.truncate(query.limit);
+    Ok(Track { field, rows, points_from: from, cut })
+}
+
+/// Appends the rows of a series in `span`, at most so many.
+async fn read_rows(
+    client: &Transaction<'_>,
+    series: i64,
+    level: Level,
+    span: std::ops::Range<i64>,
+    most: usize,
+    into: &mut Vec<Bucket>,
+) -> Result<(), tokio_postgres::Error> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    if level == Level::Raw {
+        let select = client
+            .prepare_cached(
+                "SELECT at, value FROM tricast_history_points WHERE series = $1 AND at >= $2 AND at < $3 \
+                 ORDER BY at LIMIT $4",
+            )
+            .await?;
+        let rows = client.query(&select, &[&series, &span.start, &span.end, &most]).await?;
+        into.extend(rows.iter().map(|row| Bucket::of_point(row.get(0), row.get(1))));
+        return Ok(());
+    }
+    let select = client
+        .prepare_cached(
+            "SELECT at, count, total, min, max, last FROM tricast_history_rollups \
+             WHERE level = $1 AND series = $2 AND at >= $3 AND at < $4 ORDER BY at LIMIT $5",
+        )
+        .await?;
+    let rows = client.query(&select, &[&(level as i16), &series, &span.start, &span.end, &most]).await?;
+    into.extend(rows.iter().map(|row| Bucket {
+        at: row.get(0),
+        count: row.get::<_, i64>(1) as u64,
+        total: row.get(2),
+        min: row.get(3),
+        max: row.get(4),
+        last: row.get(5),
+    }));
+    Ok(())
+}
+
+/// Some series of a tenant, by their ids, locked.
+async fn some(
+    client: &Transaction<'_>,
+    tenant: i64,
+    after: SeriesId,
+) -> Result<(Vec<Rolled>, Option<SeriesId>), tokio_postgres::Error> {
+    let select = client
+        .prepare_cached(
+            "SELECT id, minutes_to, hours_to, days_to FROM tricast_history_series \
+             WHERE tenant = $1 AND id > $2 AND gone_ms IS NULL ORDER BY id LIMIT $3 FOR NO KEY UPDATE",
+        )
+        .await?;
+    let rows = client.query(&select, &[&tenant, &after.0, &(SERIES_OF_A_STEP as i64)]).await?;
+    let found: Vec<Rolled> = rows.iter().map(Rolled::of).collect();
+    let last = found.last().map(|series| SeriesId(series.id)).filter(|_| found.len() == SERIES_OF_A_STEP);
+    Ok((found, last))
+}
+
+async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Progress, HistoryError> {
+    let mut progress = Progress::default();
+    let Some(finer) = step.level.finer() else { return Ok(progress) };
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
+    let transaction = begin(client).await?;
+    let (found, last) = some(&transaction, tenant, step.after).await?;
+    let due = due(&transaction, &found, &step, finer).await?;
+    progress.next = last;
+    for series in found.iter().filter(|series| due.contains(&series.id)) {
+        if progress.rows >= step.rows {
+            progress.next = Some(SeriesId(series.id - 1));
+            break;
+        }
+        let whole = whole_buckets(&transaction, series, &step, finer, step.rows - progress.rows).await?;
+        progress.rows += whole.rows.len();
+        if whole.rows.is_empty() {
+            continue;
+        }
+        let buckets = fold(whole.rows, step.level, &step.calendar);
+        put_rollups(&transaction, step.level, series.id, &buckets, whole.through).await?;
+        if whole.more {
+            progress.next = Some(SeriesId(series.id - 1));
+            break;
+        }
+    }
+    transaction.commit().await?;
+    Ok(progress)
+}
+
+/// Those of the series that have rows to roll up: most often few have, and the others cost no round trip.
+async fn due(
+    client: &Transaction<'_>,
+    found: &[Rolled],
+    step: &RollUp,
+    finer: Level,
+) -> Result<Vec<i64>, tokio_postgres::Error> {
+    let sql = if finer == Level::Raw {
+        "SELECT s.id FROM unnest($1::bigint[], $2::bigint[]) AS s (id, rolled_to) WHERE $4::smallint = 0 AND EXISTS \
+         (SELECT FROM tricast_history_points AS p WHERE p.series = s.id AND p.at >= s.rolled_to AND p.at < $3)"
+    } else {
+        "SELECT s.id FROM unnest($1::bigint[], $2::bigint[]) AS s (id, rolled_to) WHERE EXISTS \
+         (SELECT FROM tricast_history_rollups AS r WHERE r.level = $4::smallint AND r.series = s.id \
+         AND r.at >= s.rolled_to AND r.at < $3)"
+    };
+    let select = client.prepare_cached(sql).await?;
+    let ids: Vec<i64> = found.iter().map(|series| series.id).collect();
+    let rolled_to: Vec<i64> = found.iter().map(|series| series.to[step.level as usize]).collect();
+    let rows = client.query(&select, &[&ids, &rolled_to, &step.through, &(finer as i16)]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn put_rollups(
+    client: &Transaction<'_>,
+    level: Level,
+    series: i64,
+    buckets: &[Bucket],
+    through: i64,
+) -> Result<(), tokio_postgres::Error> {
+    let insert = client
+        .prepare_cached(
+            "INSERT INTO tricast_history_rollups (level, series, at, count, total, min, max, last) \
+             SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::double precision[], $6::double precision[], \
+             $7::double precision[], $8::double precision[]) ON CONFLICT (level, series, at) DO UPDATE SET \
+             count = excluded.count, total = excluded.total, min = excluded.min, max = excluded.max, \
+             last = excluded.last",
+        )
+        .await?;
+    let set = client
+        .prepare_cached(match level {
+            Level::Raw | Level::Minute => "UPDATE tricast_history_series SET minutes_to = $2 WHERE id = $1",
+            Level::Hour => "UPDATE tricast_history_series SET hours_to = $2 WHERE id = $1",
+            Level::Day => "UPDATE tricast_history_series SET days_to = $2 WHERE id = $1",
+        })
+        .await?;
+    let at: Vec<i64> = buckets.iter().map(|bucket| bucket.at).collect();
+    let counts: Vec<i64> = buckets.iter().map(|bucket| bucket.count as i64).collect();
+    let column = |read: fn(&Bucket) -> f64| buckets.iter().map(read).collect::<Vec<_>>();
+    let (total, min) = (column(|bucket| bucket.total), column(|bucket| bucket.min));
+    let (max, last) = (column(|bucket| bucket.max), column(|bucket| bucket.last));
+    client.execute(&insert, &[&(level as i16), &series, &at, &counts, &total, &min, &max, &last]).await?;
+    client.execute(&set, &[&series, &through]).await?;
+    Ok(())
+}
+
+/// Rows of the finer level that make whole buckets.
+struct Whole {
+    rows: Vec<Bucket>,
+    /// Up to here.
+    through: i64,
+    /// There are more to roll up.
+    more: bool,
+}
+
+/// About `most` rows of a series that are to be rolled up, but all of a bucket's if there are any.
+async fn whole_buckets(
+    client: &Transaction<'_>,
+    series: &Rolled,
+    step: &RollUp,
+    finer: Level,
+    most: usize,
+) -> Result<Whole, tokio_postgres::Error> {
+    let from = series.to[step.level as usize];
+    let mut through = step.through.min(series.to[finer as usize]);
+    if through < step.through {
+        through = step.calendar.start(step.level, through);
+    }
+    let mut rows = Vec::new();
+    if from < through {
+        read_rows(client, series.id, finer, from..through, most.saturating_add(1), &mut rows).await?;
+    }
+    if rows.len() <= most {
+        return Ok(Whole { rows, through, more: false });
+    }
+    let (Some(first), Some(last)) = (rows.first().copied(), rows.last().copied()) else {
+        return Ok(Whole { rows, through, more: false });
+    };
+    let unfinished = step.calendar.bucket(step.level, last.at);
+    if first.at < unfinished.start {
+        rows.retain(|row| row.at < unfinished.start);
+        return Ok(Whole { rows, through: unfinished.start, more: true });
+    }
+    rows.clear();
+    read_rows(client, series.id, finer, from..unfinished.end, usize::MAX, &mut rows).await?;
+    Ok(Whole { rows, through: unfinished.end, more: true })
+}
+
+async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Progress, HistoryError> {
+    let mut progress = Progress::default();
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
+    let transaction = begin(client).await?;
+    let (found, last) = some(&transaction, tenant, step.after).await?;
+    // Up to where each series' rows of each level may go: what the next level is made from stays until it is.
+    let before =
+        |series: &Rolled, level: usize| step.before[level].min(series.to.get(level + 1).copied().unwrap_or(i64::MAX));
+    let old = old(&transaction, &found, before).await?;
+    let points = transaction
+        .prepare_cached(
+            "DELETE FROM tricast_history_points WHERE series = $1 AND at IN \
+             (SELECT at FROM tricast_history_points WHERE series = $1 AND at < $2 ORDER BY at LIMIT $3)",
+        )
+        .await?;
+    let rollups = transaction
+        .prepare_cached(
+            "DELETE FROM tricast_history_rollups WHERE level = $1 AND series = $2 AND at IN \
+             (SELECT at FROM tricast_history_rollups WHERE level = $1 AND series = $2 AND at < $3 ORDER BY at LIMIT $4)",
+        )
+        .await?;
+    progress.next = last;
+    let mut looked_at = Vec::new();
+    'series: for series in &found {
+        for level in Level::ALL {
+            if !old.contains(&(series.id, level as i16)) {
+                continue;
+            }
+            let room = step.rows - progress.rows;
+            if room == 0 {
+                progress.next = Some(SeriesId(series.id - 1));
+                break 'series;
+            }
+            let (before, room) = (before(series, level as usize), room as i64);
+            let deleted = match level {
+                Level::Raw => transaction.execute(&points, &[&series.id, &before, &room]).await?,
+                _ => transaction.execute(&rollups, &[&(level as i16), &series.id, &before, &room]).await?,
+            };
+            progress.rows += deleted as usize;
+        }
+        looked_at.push(series.id);
+    }
+    progress.gone = let_go(&transaction, tenant, &looked_at).await?;
+    transaction.commit().await?;
+    Ok(progress)
+}
+
+/// The series and levels that have rows which are too old: most often few have.
+async fn old(
+    client: &Transaction<'_>,
+    found: &[Rolled],
+    before: impl Fn(&Rolled, usize) -> i64,
+) -> Result<Vec<(i64, i16)>, tokio_postgres::Error> {
+    let select = client
+        .prepare_cached(
+            "SELECT s.id, s.level FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) AS s (id, level, before) \
+             WHERE CASE s.level WHEN 0 \
+             THEN EXISTS (SELECT FROM tricast_history_points AS p WHERE p.series = s.id AND p.at < s.before) \
+             ELSE EXISTS (SELECT FROM tricast_history_rollups AS r \
+                          WHERE r.level = s.level AND r.series = s.id AND r.at < s.before) END",
+        )
+        .await?;
+    let each = || found.iter().flat_map(|series| Level::ALL.map(|level| (series, level)));
+    let ids: Vec<i64> = each().map(|(series, _)| series.id).collect();
+    let levels: Vec<i16> = each().map(|(_, level)| level as i16).collect();
+    let before: Vec<i64> = each().map(|(series, level)| before(series, level as usize)).collect();
+    let rows = client.query(&select, &[&ids, &levels, &before]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Lets those series go that have nothing left; answers how many. Their rows stay for a while, in case that another node
+/// still knows the id, and comes with a point.
+async fn let_go(client: &Transaction<'_>, tenant: i64, ids: &[i64]) -> Result<usize, tokio_postgres::Error> {
+    let mark = client
+        .prepare_cached(
+            "UPDATE tricast_history_series AS s SET gone_ms = (extract(epoch FROM now()) * 1000)::bigint \
+             WHERE s.id = ANY($1::bigint[]) \
+             AND NOT EXISTS (SELECT FROM tricast_history_points AS p WHERE p.series = s.id) \
+             AND NOT EXISTS (SELECT FROM tricast_history_rollups AS r WHERE r.level IN (1, 2, 3) AND r.series = s.id)",
+        )
+        .await?;
+    let gone = client.execute(&mark, &[&ids]).await?;
+    let delete = client
+        .prepare_cached(
+            "DELETE FROM tricast_history_series WHERE id IN (SELECT id FROM tricast_history_series WHERE tenant = $1 \
+             AND gone_ms < (extract(epoch FROM now()) * 1000)::bigint - $2 * 86400000 LIMIT 100 FOR UPDATE SKIP LOCKED)",
+        )
+        .await?;
+    client.execute(&delete, &[&tenant, &KEPT_EMPTY_DAYS]).await?;
+    Ok(gone as usize)
+}

@@ -1,0 +1,392 @@
+//! PostgreSQL: all tenants in one database, which several nodes may share.
+//!
+//! ```text
+//! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all that waits in one transaction   (group commit)
+//! history, alerts           ─▶ lanes: those of a tenant one after the other ─▶ pool of connections
+//! dashboards, reads         ─▶ bounded number of tasks ─▶ pool of connections
+//! keeper                    ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
+//! ```
+//!
+//! Everything runs on one thread that is given to the store, never on a worker. No wait is without an end: to connect, for
+//! a place in the pool, for a statement (PostgreSQL ends it, and a second later the connection is given up).
+//!
+//! **Several nodes.** A transaction that changes anything of a tenant locks the tenant's row first. So numbers of orders,
+//! keys, customers and counts are made by one node at a time, and what a node reads under the lock is the newest. Tenants are
+//! locked in the order of their ids, so that nodes never wait for each other in a circle.
+//!
+//! **When PostgreSQL goes**, whoever asks is told so at once; what was on its way may have been committed, and nobody is told
+//! that it was. The keeper tries to come back, at least every two seconds, and brings the schema up to date before anybody
+//! else is let in.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use deadpool_postgres::{
+    Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction,
+};
+use futures_util::future::{BoxFuture, join_all};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore, mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_postgres::NoTls;
+
+use super::activity::{Activity, Gauges, Kind};
+
+mod alerts;
+mod config;
+mod dashboards;
+mod failure;
+mod group;
+mod history;
+mod keeper;
+mod lanes;
+mod orders;
+mod outbox;
+mod schema;
+mod statistics;
+mod tls;
+mod writer;
+
+pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
+pub(super) use failure::Failure;
+use lanes::Lanes;
+
+/// Changes that wait for the writer, of all tenants together; more are refused.
+const WRITE_QUEUE: usize = 4_096;
+
+/// Reads and changes of dashboards that wait for a connection or for their answer; more are refused.
+const IN_FLIGHT: usize = 1_024;
+
+/// How long after PostgreSQL should have ended a statement the connection is given up.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the end of the store may take.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// Why a store can't be opened. That PostgreSQL does not answer is no reason: it may come.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is not understood.
+    #[error("database_url: {0}")]
+    Url(String),
+    /// The certificates can't be read.
+    #[error("database.ca_file: {0}")]
+    Authorities(io::Error),
+    /// The database does not store UTF-8.
+    #[error("database_url: the database is encoded in {0}, and tricast needs UTF8")]
+    Encoding(String),
+    /// Tables of that name are there, and tricast did not make them.
+    #[error("database_url: the database has tables that are called as those of tricast are: {0}")]
+    Foreign(String),
+    /// Written by a later version of the program.
+    #[error(
+        "database_url: the database has schema {found}, and this version of tricast knows {known} at most: use the \
+         version that wrote it, or a newer one"
+    )]
+    Newer {
+        /// Its schema.
+        found: i64,
+        /// The last one that is known here.
+        known: i64,
+    },
+    /// PostgreSQL answers, and refuses: the password, the database, a right.
+    #[error("database_url: {0}")]
+    Refused(String),
+    /// PostgreSQL does not answer.
+    #[error("database_url: {0}")]
+    Unavailable(String),
+}
+
+impl From<Failure> for OpenError {
+    fn from(failure: Failure) -> Self {
+        let text = failure.to_string();
+        if failure.may_pass() { Self::Unavailable(text) } else { Self::Refused(text) }
+    }
+}
+
+impl From<tokio_postgres::Error> for OpenError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+/// A store of all tenants in PostgreSQL. Cheap to clone.
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Handle,
+    link: Arc<Link>,
+    /// `None` once the store is closed. Held for the moment of handing in, never across an await.
+    queues: RwLock<Option<Queues>>,
+    in_flight: Arc<Semaphore>,
+    /// Those who write, who end with their queues, and the keeper, who is ended.
+    tasks: Mutex<Option<(Vec<JoinHandle<()>>, JoinHandle<()>)>>,
+    has_statements: AtomicBool,
+}
+
+/// Where changes are handed in.
+struct Queues {
+    writes: mpsc::Sender<writer::Write>,
+    lanes: Lanes,
+}
+
+/// The way to PostgreSQL, shared by everybody who goes it.
+struct Link {
+    pool: Pool,
+    /// Whether PostgreSQL answers. Written by the keeper.
+    available: watch::Sender<bool>,
+    /// Wakes the keeper: a connection broke.
+    doubt: Notify,
+    /// Longest time of a statement, as seen from here.
+    patience: Duration,
+    activity: Activity,
+}
+
+impl PostgresStore {
+    /// The store in the database that `config` names. Everything it does is done on `runtime`. When PostgreSQL does not answer,
+    /// the store is there all the same, and comes up when it does.
+    ///
+    /// # Errors
+    /// [`OpenError`], but for [`OpenError::Unavailable`].
+    pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
+        let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
+        let place = target.place();
+        let link = Arc::new(Link {
+            pool: pool(&config, target)?,
+            available: watch::Sender::new(false),
+            doubt: Notify::new(),
+            patience: config.statement_timeout + GRACE,
+            activity: Activity::default(),
+        });
+        let keeper = keeper::Keeper::new(Arc::clone(&link), place);
+        // Connections belong to the runtime they are made on.
+        let begun = runtime.spawn(keeper.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let keeper = runtime.spawn(begun?.run());
+        let (writes, queue) = mpsc::channel(WRITE_QUEUE);
+        let (lanes, mut writing) = Lanes::start(&link, &runtime);
+        writing.push(runtime.spawn(writer::Writer::new(Arc::clone(&link), queue).run()));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                runtime,
+                link,
+                queues: RwLock::new(Some(Queues { writes, lanes })),
+                in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+                tasks: Mutex::new(Some((writing, keeper))),
+                has_statements: AtomicBool::new(true),
+            }),
+        })
+    }
+
+    /// Whether PostgreSQL answers, as it was when somebody last looked, which is a second ago at most.
+    pub fn available(&self) -> watch::Receiver<bool> {
+        self.inner.link.available.subscribe()
+    }
+
+    /// What it has done.
+    pub fn activity(&self) -> &Activity {
+        &self.inner.link.activity
+    }
+
+    /// How it is right now.
+    pub fn gauges(&self) -> Gauges {
+        let pool = self.inner.link.pool.status();
+        let queued = |queues: &Queues| WRITE_QUEUE - queues.writes.capacity() + queues.lanes.waiting();
+        let queued = self.inner.queues.read().as_ref().map_or(0, queued);
+        Gauges {
+            waiting: queued + IN_FLIGHT.saturating_sub(self.inner.in_flight.available_permits()),
+            connections: pool.size,
+            in_use: pool.size.saturating_sub(pool.available),
+        }
+    }
+
+    /// Writes what waits and closes the connections. Whoever asks afterwards finds the store unavailable.
+    pub async fn close(&self) {
+        // Those who write end when their queues do.
+        drop(self.inner.queues.write().take());
+        self.inner.in_flight.close();
+        let Some((writing, keeper)) = self.inner.tasks.lock().take() else { return };
+        if timeout(CLOSING, join_all(writing)).await.is_err() {
+            tracing::error!("the store did not close in time");
+        }
+        keeper.abort();
+        self.inner.link.available.send_replace(false);
+        self.inner.link.pool.close();
+    }
+
+    /// Hands in a change, in the order of the calls.
+    fn write<T: Send + 'static>(
+        &self,
+        tenant: &str,
+        work: impl FnOnce(writer::Slot<T>) -> writer::Work,
+    ) -> crate::orders::Answer<T> {
+        let (slot, answer) = writer::Slot::new();
+        let write = writer::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
+        let sent = match &*self.inner.queues.read() {
+            Some(Queues { writes, .. }) => writes.try_send(write).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Failure::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => Failure::Closed,
+            }),
+            None => Err(Failure::Closed),
+        };
+        Box::pin(async move {
+            sent?;
+            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+        })
+    }
+
+    /// Hands in a change that is part of `what`, behind those of this tenant that came before.
+    fn change<T, E>(
+        &self,
+        what: &'static str,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let sent = match &*self.inner.queues.read() {
+            Some(Queues { lanes, .. }) => lanes.hand_in(what, tenant, work),
+            None => Err(Failure::Closed),
+        };
+        Box::pin(async move { sent?.await.unwrap_or_else(|_| Err(Failure::Closed.into())) })
+    }
+
+    /// Has `work` done on a connection of the pool. It is done whether or not somebody waits for the answer.
+    fn ask<T, E>(
+        &self,
+        kind: Kind,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.inner.in_flight).try_acquire_owned();
+        let permit = permit.map_err(|_| if self.is_closed() { Failure::Closed } else { Failure::QueueFull });
+        let asked = permit.and_then(|permit| {
+            // Not worth a wait.
+            if !*self.inner.link.available.borrow() {
+                return Err(Failure::Down);
+            }
+            let link = Arc::clone(&self.inner.link);
+            let begun = Instant::now();
+            Ok(self.inner.runtime.spawn(async move {
+                let result = link.with_client(work).await;
+                link.activity.note(kind, begun);
+                drop(permit);
+                result
+            }))
+        });
+        Box::pin(async move { asked?.await.unwrap_or_else(|_| Err(Failure::Closed.into())) })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.inner.queues.read().is_none()
+    }
+}
+
+impl Link {
+    /// Has `work` done on a connection, within the time of a statement for all of it.
+    async fn with_client<T, E: From<Failure>>(
+        &self,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut client = self.client().await?;
+        match timeout(self.patience, work(&mut client)).await {
+            Ok(result) => {
+                if client.is_closed() {
+                    self.doubt.notify_one();
+                }
+                result
+            }
+            Err(_) => {
+                self.give_up(client);
+                Err(Failure::TimedOut.into())
+            }
+        }
+    }
+
+    /// A connection of the pool.
+    async fn client(&self) -> Result<Client, Failure> {
+        self.pool.get().await.map_err(|error| {
+            self.doubt.notify_one();
+            error.into()
+        })
+    }
+
+    /// Closes a connection that may still be busy, or in the middle of a transaction.
+    fn give_up(&self, client: Client) {
+        drop(Object::take(client));
+        self.doubt.notify_one();
+    }
+}
+
+/// A pool that connects as `config` says, when a connection is asked for.
+fn pool(config: &PostgresConfig, target: config::Target) -> Result<Pool, OpenError> {
+    let ms = config.statement_timeout.as_millis();
+    // A node that is stopped in the middle of a transaction must not keep the others from the tenant's row.
+    let session = format!(
+        "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {}; \
+         SET client_min_messages = warning",
+        ms + GRACE.as_millis()
+    );
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = if target.may_encrypt() {
+        let tls = tls::connector(target.trust, config.ca_file.as_deref()).map_err(OpenError::Authorities)?;
+        Manager::from_config(target.config, tls, recycling)
+    } else {
+        Manager::from_config(target.config, NoTls, recycling)
+    };
+    let prepare = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+        let session = session.clone();
+        Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
+    });
+    let patience = Some(config.connect_timeout);
+    let pool = Pool::builder(manager)
+        .max_size(config.connections.max(MIN_CONNECTIONS))
+        .wait_timeout(patience)
+        .create_timeout(patience)
+        .recycle_timeout(patience)
+        .post_create(prepare)
+        .runtime(Runtime::Tokio1)
+        .build();
+    pool.map_err(|error| OpenError::Url(error.to_string()))
+}
+
+/// The number by which a tenant's rows are known; `None` for one that never wrote.
+async fn tenant(client: &Client, name: &str) -> Result<Option<i64>, tokio_postgres::Error> {
+    let find = client.prepare_cached("SELECT id FROM tricast_tenants WHERE name = $1").await?;
+    Ok(client.query_opt(&find, &[&name]).await?.map(|row| row.get(0)))
+}
+
+/// The same for a tenant that is about to write.
+async fn tenant_or_new(client: &Client, name: &str) -> Result<i64, tokio_postgres::Error> {
+    if let Some(id) = tenant(client, name).await? {
+        return Ok(id);
+    }
+    let add =
+        client.prepare_cached("INSERT INTO tricast_tenants (name) VALUES ($1) ON CONFLICT (name) DO NOTHING").await?;
+    client.execute(&add, &[&name]).await?;
+    let find = client.prepare_cached("SELECT id FROM tricast_tenants WHERE name = $1").await?;
+    Ok(client.query_one(&find, &[&name]).await?.get(0))
+}
+
+/// Keeps others from changing what belongs to a tenant until the end of the transaction.
+async fn lock_tenant(transaction: &Transaction<'_>, tenant: i64) -> Result<(), tokio_postgres::Error> {
+    let lock = transaction.prepare_cached("SELECT FROM tricast_tenants WHERE id = $1 FOR NO KEY UPDATE").await?;
+    transaction.query(&lock, &[&tenant]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests;

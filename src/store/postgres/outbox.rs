@@ -1,0 +1,104 @@
+//! What is to be sent of alerts, in PostgreSQL.
+
+use deadpool_postgres::{Client, Transaction};
+use jiff::Timestamp;
+
+use super::{Failure, orders::time_of};
+use crate::alerts::{AlertError, Delivery, Outgoing, Settlement, Target, Waiting};
+
+/// Adds deliveries as far as there is room for them, under the tenant's lock; answers how many.
+pub(super) async fn add(client: &Transaction<'_>, tenant: i64, outgoing: &Outgoing) -> Result<usize, AlertError> {
+    if outgoing.deliveries.is_empty() {
+        return Ok(0);
+    }
+    let count = client.prepare_cached("SELECT count(*) FROM tricast_outbox WHERE tenant = $1").await?;
+    let waiting: i64 = client.query_one(&count, &[&tenant]).await?.get(0);
+    let fitting = &outgoing.deliveries[..outgoing.room.saturating_sub(waiting as usize).min(outgoing.deliveries.len())];
+    let insert = client
+        .prepare_cached(
+            "INSERT INTO tricast_outbox (id, tenant, target, alert, body, created_ms, due_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $6)",
+        )
+        .await?;
+    for delivery in fitting {
+        let (target, at) = (delivery.target.as_str(), delivery.at.as_millisecond());
+        client.execute(&insert, &[&delivery.id, &tenant, &target, &delivery.alert, &delivery.body, &at]).await?;
+    }
+    Ok(fitting.len())
+}
+
+/// Takes what is due. What another node takes in this moment is passed over.
+pub(super) async fn take(
+    client: &Client,
+    target: Target,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivery>, AlertError> {
+    let take = client
+        .prepare_cached(
+            "WITH due AS (SELECT number, due_ms FROM tricast_outbox AS o WHERE target = $1 AND due_ms <= $2 \
+                 AND NOT EXISTS (SELECT FROM tricast_outbox AS before WHERE before.tenant = o.tenant \
+                     AND before.alert = o.alert AND before.target = o.target AND before.number < o.number) \
+                 ORDER BY due_ms, number LIMIT $4 FOR UPDATE SKIP LOCKED) \
+             UPDATE tricast_outbox AS o SET attempts = attempts + 1, due_ms = $3 FROM due, tricast_tenants AS t \
+             WHERE o.number = due.number AND t.id = o.tenant \
+             RETURNING due.due_ms, o.number, o.id, t.name, o.alert, o.body, o.created_ms, o.attempts",
+        )
+        .await?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows =
+        client.query(&take, &[&target.as_str(), &now.as_millisecond(), &until.as_millisecond(), &limit]).await?;
+    rows.sort_by_key(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+    let delivery = |row: &tokio_postgres::Row| {
+        Ok::<_, Failure>(Delivery {
+            id: row.get(2),
+            tenant: row.get(3),
+            target,
+            alert: row.get(4),
+            body: row.get(5),
+            at: time_of(row.get(6))?,
+            attempt: u32::try_from(row.get::<_, i64>(7)).unwrap_or(u32::MAX),
+        })
+    };
+    Ok(rows.iter().map(delivery).collect::<Result<_, _>>()?)
+}
+
+/// What came of an attempt; false if it was lost meanwhile.
+pub(super) async fn settle(
+    client: &Client,
+    id: String,
+    attempt: u32,
+    settlement: Settlement,
+) -> Result<bool, AlertError> {
+    let attempt = i64::from(attempt);
+    let changed = match settlement {
+        Settlement::Over => {
+            let delete = client.prepare_cached("DELETE FROM tricast_outbox WHERE id = $1 AND attempts = $2").await?;
+            client.execute(&delete, &[&id, &attempt]).await?
+        }
+        Settlement::Again(due) => {
+            let update =
+                client.prepare_cached("UPDATE tricast_outbox SET due_ms = $3 WHERE id = $1 AND attempts = $2").await?;
+            client.execute(&update, &[&id, &attempt, &due.as_millisecond()]).await?
+        }
+    };
+    Ok(changed > 0)
+}
+
+/// What waits for each target.
+pub(super) async fn waiting(client: &Client) -> Result<Vec<Waiting>, AlertError> {
+    let select =
+        client.prepare_cached("SELECT target, count(*), min(created_ms) FROM tricast_outbox GROUP BY target").await?;
+    let rows = client.query(&select, &[]).await?;
+    let waiting = |row: &tokio_postgres::Row| {
+        let target: &str = row.get(0);
+        let target = Target::parse(target).ok_or_else(|| Failure::Row(format!("{target:?} is no target")))?;
+        Ok::<_, Failure>(Waiting {
+            target,
+            count: row.get::<_, i64>(1).unsigned_abs(),
+            oldest: Some(time_of(row.get(2))?),
+        })
+    };
+    Ok(rows.iter().map(waiting).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,266 @@
+//! The behaviour of every store, and what is PostgreSQL's own.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::{
+    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Status},
+    sources::store::Slow,
+};
+
+#[path = "../../../tests/api/cluster.rs"]
+mod cluster;
+
+use cluster::Cluster;
+
+mod every_store {
+    use super::*;
+    use crate::store::{
+        suite::{Stores, suite},
+        suite_history::suite_history,
+    };
+
+    async fn make() -> Stores {
+        let store = Arc::new(open(&Cluster::shared().database()).await);
+        Stores {
+            orders: store.clone(),
+            dashboards: store.clone(),
+            history: store.clone(),
+            alerts: store.clone(),
+            _guard: Box::new(store),
+        }
+    }
+
+    suite!(make);
+    suite_history!(make);
+}
+
+fn config(url: &str) -> PostgresConfig {
+    PostgresConfig { url: url.into(), connections: 4, ..PostgresConfig::default() }
+}
+
+async fn open(url: &str) -> PostgresStore {
+    PostgresStore::open(config(url), Handle::current()).await.unwrap()
+}
+
+async fn refusal(url: &str) -> OpenError {
+    match PostgresStore::open(config(url), Handle::current()).await {
+        Ok(_) => panic!("was opened"),
+        Err(error) => error,
+    }
+}
+
+fn draft(name: &str) -> Draft {
+    let new = NewOrder {
+        items: 1,
+        total: Money { cents: 100 },
+        customer_name: name.into(),
+        customer_id: None,
+        status: Status::Pending,
+        priority: Priority::Normal,
+    };
+    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap() }
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_for_the_next_one() {
+    let url = Cluster::shared().database();
+    for number in 1..=3 {
+        let store = open(&url).await;
+        let created = store.create("shop", draft("Ada")).await.unwrap();
+        assert_eq!(created.order.order_id, OrderId::new(number));
+        assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
+        store.close().await;
+        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(OrderError::Unavailable), "closed is closed");
+        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), OrderError::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_written_before_the_store_closes() {
+    let url = Cluster::shared().database();
+    let store = open(&url).await;
+    let asked: Vec<_> = (0..2_000).map(|_| store.create("shop", draft("Ada"))).collect();
+    store.close().await;
+    for answer in asked {
+        answer.await.unwrap();
+    }
+    assert_eq!(open(&url).await.rollup("shop", 0).await.unwrap().open, 2_000);
+}
+
+#[tokio::test]
+async fn many_that_begin_together_make_the_tables_once() {
+    let url = Cluster::shared().database();
+    let stores = futures_util::future::join_all((0..6).map(|_| open(&url))).await;
+    for (number, store) in (1..).zip(&stores) {
+        let created = store.create("shop", draft("Ada")).await.unwrap();
+        assert_eq!(created.order.order_id, OrderId::new(number), "each goes on where the others are");
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_write_at_once_make_no_number_twice() {
+    let url = Cluster::shared().database();
+    let stores = [open(&url).await, open(&url).await];
+    let tenants = ["a", "b", "c"];
+    let mut asked = Vec::new();
+    for step in 0..600 {
+        // Tenants in different orders, so that the groups of the two overlap in every way.
+        let store = &stores[step % 2];
+        asked.push((step % 3, store.create(tenants[(step * 7) % 3], draft("Ada"))));
+        drop(store.visits(tenants[(step + 1) % 3], 1, "2026-06-01T12:00:00Z".parse().unwrap()));
+    }
+    let mut numbers = std::collections::HashSet::new();
+    for (step, (_, answer)) in asked.into_iter().enumerate() {
+        let order = answer.await.unwrap().order;
+        assert!(numbers.insert((step * 7 % 3, order.order_id)), "{:?} twice", order.order_id);
+    }
+    for tenant in tenants {
+        let rollup = stores[0].rollup(tenant, 0).await.unwrap();
+        assert_eq!(rollup.open, 200);
+        let sum = rollup.minutes.iter().fold(crate::orders::Minute::default(), |sum, (_, minute)| sum.plus(*minute));
+        assert_eq!((sum.orders, sum.visits), (200, 200), "{tenant}");
+    }
+}
+
+#[tokio::test]
+async fn a_recount_tells_what_others_did_and_nothing_else() {
+    let url = Cluster::shared().database();
+    let (one, other) = (open(&url).await, open(&url).await);
+    assert_eq!(one.recount("shop", 0).await, Ok(None), "nobody was ever here");
+    one.create("shop", draft("Ada")).await.unwrap();
+    one.recount("shop", 0).await.unwrap();
+    assert_eq!(one.recount("shop", 0).await, Ok(None));
+    one.create("shop", draft("Ada")).await.unwrap();
+    assert_eq!(one.recount("shop", 0).await, Ok(None), "what it did itself, it knows");
+    other.create("shop", draft("Bob")).await.unwrap();
+    // In their place among the changes: two before, one after.
+    let before = one.create("shop", draft("Ada"));
+    let recount = one.recount("shop", 0);
+    let after = one.create("shop", draft("Ada"));
+    assert_eq!(recount.await.unwrap().unwrap().open, 4);
+    before.await.unwrap();
+    after.await.unwrap();
+    assert_eq!(one.recount("shop", 0).await, Ok(None));
+    assert_eq!(other.recount("shop", 0).await.unwrap().unwrap().open, 5);
+}
+
+#[tokio::test]
+async fn what_postgres_does_not_take_fails_alone() {
+    let store = open(&Cluster::shared().database()).await;
+    // The domain lets no such name through; PostgreSQL refuses it, and with it the whole group.
+    let asked = ["Ada", "B\0b", "Eve"].map(|name| store.create("shop", draft(name)));
+    let [ada, bob, eve] = asked;
+    assert_eq!(ada.await.unwrap().order.order_id, OrderId::new(1));
+    assert_eq!(bob.await.unwrap_err(), OrderError::Unavailable);
+    assert_eq!(eve.await.unwrap().order.order_id, OrderId::new(2), "no number was lost");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_replaced_and_nobody_notices() {
+    let url = Cluster::shared().database();
+    let store = open(&url).await;
+    store.create("shop", draft("Ada")).await.unwrap();
+    let cut: Result<u64, OrderError> = store
+        .ask(Kind::Read, |client| {
+            Box::pin(async move {
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                Ok(client.execute(cut, &[]).await?)
+            })
+        })
+        .await;
+    assert!(cut.unwrap() >= 2, "the writer's and the keeper's");
+    let order = store.create("shop", draft("Ada")).await.unwrap().order;
+    assert_eq!(order.order_id, OrderId::new(2));
+    assert!(*store.available().borrow());
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_for_us_is_refused() {
+    let cluster = Cluster::shared();
+    assert!(matches!(refusal(&cluster.url("tricast", "nowhere")).await, OpenError::Refused(_)));
+    assert!(matches!(refusal(&cluster.url("nobody", "postgres")).await, OpenError::Refused(_)));
+
+    let foreign = cluster.database();
+    open(&foreign).await.close().await;
+    let store = open(&foreign).await;
+    sql(&store, "DROP TABLE tricast_migrations").await;
+    let error = refusal(&foreign).await;
+    assert!(matches!(&error, OpenError::Foreign(text) if text.contains("tricast_tenants")), "{error}");
+
+    let newer = cluster.database();
+    let store = open(&newer).await;
+    sql(&store, "INSERT INTO tricast_migrations VALUES (99, 'later')").await;
+    let error = refusal(&newer).await;
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }) && error.to_string().contains("schema 99"), "{error}");
+
+    cluster.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
+    assert!(matches!(refusal(&cluster.url("tricast", "latin")).await, OpenError::Encoding(_)));
+}
+
+#[tokio::test]
+async fn tables_lie_where_the_search_path_says() {
+    let url = Cluster::shared().database();
+    let store = open(&url).await;
+    sql(&store, "CREATE SCHEMA live").await;
+    sql(&store, "CREATE TABLE orders (theirs int)").await;
+    store.create("shop", draft("Ada")).await.unwrap();
+    let elsewhere = open(&format!("{url}&options=-csearch_path%3Dlive")).await;
+    assert_eq!(elsewhere.create("shop", draft("Ada")).await.unwrap().order.order_id, OrderId::new(1));
+    assert_eq!(elsewhere.rollup("shop", 0).await.unwrap().open, 1);
+}
+
+#[tokio::test]
+async fn it_counts_itself_with_and_without_the_extension() {
+    let url = Cluster::shared().database();
+    let store = open(&url).await;
+    for _ in 0..20 {
+        store.create("shop", draft("Ada")).await.unwrap();
+    }
+    let totals = store.totals().await.unwrap();
+    assert!(totals.connections >= Some(3) && totals.cache.is_some(), "{totals:?}");
+    assert!(totals.queries > Some(0) && totals.slow == Some(Slow::Now(0)), "{totals:?}");
+    sql(&store, "CREATE EXTENSION pg_stat_statements").await;
+    let store = open(&url).await;
+    for _ in 0..20 {
+        store.create("shop", draft("Ada")).await.unwrap();
+    }
+    sql(&store, "SELECT pg_sleep(0.15)").await;
+    let totals = store.totals().await.unwrap();
+    assert!(totals.queries >= Some(100), "{totals:?}");
+    assert!(matches!(totals.slow, Some(Slow::Total(1..))), "{totals:?}");
+}
+
+#[tokio::test]
+async fn reads_go_by_an_index() {
+    let store = open(&Cluster::shared().database()).await;
+    store.create("shop", draft("Ada")).await.unwrap();
+    for query in [
+        "SELECT * FROM tricast_orders WHERE tenant = 1 AND number < 9 ORDER BY number DESC LIMIT 9",
+        "SELECT * FROM tricast_orders WHERE tenant = 1 AND status = 'PENDING' AND number < 9 ORDER BY number DESC LIMIT 9",
+        "SELECT * FROM tricast_minutes WHERE tenant = 1 AND minute >= 5 ORDER BY minute",
+        "SELECT tenant, key FROM tricast_idempotency_keys WHERE used_ms <= 5 ORDER BY used_ms LIMIT 4",
+    ] {
+        let plan: Result<String, OrderError> = store
+            .ask(Kind::Read, move |client| {
+                Box::pin(async move {
+                    // Tables this small are read whole, unless that is forbidden.
+                    client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").await?;
+                    let rows = client.query(&format!("EXPLAIN {query}"), &[]).await?;
+                    Ok(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("; "))
+                })
+            })
+            .await;
+        let plan = plan.unwrap();
+        assert!(plan.contains("Index") && !plan.contains("Seq Scan") && !plan.contains("Sort"), "{query}: {plan}");
+    }
+}
+
+async fn sql(store: &PostgresStore, sql: &'static str) {
+    let done: Result<(), OrderError> =
+        store.ask(Kind::Write, move |client| Box::pin(async move { Ok(client.batch_execute(sql).await?) })).await;
+    done.unwrap();
+}

@@ -1,0 +1,249 @@
+//! The one task that changes orders, customers and visits: all that waits, in one transaction.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use deadpool_postgres::Client;
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Failure, Link,
+    failure::Remedy,
+    group::{self, Revisions},
+    orders::read_rollup,
+};
+use crate::{
+    orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, Tally},
+    store::activity::Kind,
+};
+
+/// Changes that are written together. A group is one commit, whatever its size; more would make the first wait for the last.
+const GROUP: usize = 512;
+
+/// What became of a change, and who waits for it.
+pub(super) struct Slot<T> {
+    reply: oneshot::Sender<Result<T, OrderError>>,
+    /// Set anew whenever the group is tried again; told once it is committed.
+    pub(super) result: Option<Result<T, OrderError>>,
+}
+
+impl<T> Slot<T> {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, OrderError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { reply, result: None }, answer)
+    }
+
+    fn tell(self, failure: Option<&OrderError>) {
+        let result = match failure {
+            Some(failure) => Err(failure.clone()),
+            None => self.result.unwrap_or(Err(OrderError::Unavailable)),
+        };
+        // A caller that went away does not want it.
+        drop(self.reply.send(result));
+    }
+}
+
+/// A change that was handed in.
+pub(super) struct Write {
+    pub(super) tenant: String,
+    pub(super) work: Work,
+    pub(super) begun: Instant,
+}
+
+/// What to do.
+pub(super) enum Work {
+    Create(Draft, Slot<Created>),
+    Change(Change, Slot<Changed>),
+    Customer(NewCustomer, Timestamp, Slot<Customer>),
+    Visits(u32, Timestamp, Slot<Tally>),
+    /// Reads the numbers between two changes; from this minute on.
+    Recount(i64, Slot<Option<Rollup>>),
+}
+
+impl Write {
+    fn tell(self, failure: Option<&OrderError>) {
+        match self.work {
+            Work::Create(_, slot) => slot.tell(failure),
+            Work::Change(_, slot) => slot.tell(failure),
+            Work::Customer(_, _, slot) => slot.tell(failure),
+            Work::Visits(_, _, slot) => slot.tell(failure),
+            Work::Recount(_, slot) => slot.tell(failure),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    link: Arc<Link>,
+    queue: mpsc::Receiver<Write>,
+    /// Kept from group to group.
+    client: Option<Client>,
+    /// What this node has seen of each tenant's counts.
+    revisions: HashMap<String, Revisions>,
+}
+
+impl Writer {
+    pub(super) fn new(link: Arc<Link>, queue: mpsc::Receiver<Write>) -> Self {
+        Self { link, queue, client: None, revisions: HashMap::new() }
+    }
+
+    /// Writes until the queue ends.
+    pub(super) async fn run(mut self) {
+        let mut waiting = Vec::with_capacity(GROUP);
+        while self.queue.recv_many(&mut waiting, GROUP).await > 0 {
+            let mut group = Vec::with_capacity(waiting.len());
+            for write in waiting.drain(..) {
+                if let Work::Recount(since, _) = write.work {
+                    // It sees what was handed in before it, and nothing else of this node.
+                    self.commit(std::mem::take(&mut group)).await;
+                    self.recount(write, since).await;
+                } else {
+                    group.push(write);
+                }
+            }
+            self.commit(group).await;
+        }
+    }
+
+    /// Makes all changes of a group and tells all callers how it ended.
+    async fn commit(&mut self, mut group: Vec<Write>) {
+        if group.is_empty() {
+            return;
+        }
+        let mut result = self.attempt(&mut group).await;
+        if let Err(Attempt { failure, in_doubt: false }) = &result {
+            match failure.remedy() {
+                Remedy::Reconnect => {
+                    // Whatever cut this one has most often cut the idle ones, too.
+                    self.link.pool.retain(|_, _| false);
+                    result = self.attempt(&mut group).await;
+                }
+                Remedy::Again => result = self.attempt(&mut group).await,
+                Remedy::OneByOne if group.len() > 1 => {
+                    for write in group {
+                        let mut alone = vec![write];
+                        let result = self.attempt(&mut alone).await;
+                        self.tell(alone, result);
+                    }
+                    return;
+                }
+                Remedy::OneByOne | Remedy::None => {}
+            }
+        }
+        self.tell(group, result);
+    }
+
+    fn tell(&self, group: Vec<Write>, result: Result<(), Attempt>) {
+        let failure = result.err().map(|Attempt { failure, in_doubt }| {
+            let changes = group.len();
+            match failure {
+                // The keeper has said so.
+                Failure::Down | Failure::Closed => {}
+                _ => tracing::error!(%failure, in_doubt, changes, "a group of changes was not written"),
+            }
+            failure.to_order_error()
+        });
+        for write in group {
+            self.link.activity.note(Kind::Write, write.begun);
+            write.tell(failure.as_ref());
+        }
+    }
+
+    /// One transaction.
+    async fn attempt(&mut self, group: &mut [Write]) -> Result<(), Attempt> {
+        let undone = |failure| Attempt { failure, in_doubt: false };
+        let mut client = self.client().await.map_err(undone)?;
+        let seen = &mut self.revisions;
+        match timeout(self.link.patience, group::apply(&mut client, group, seen)).await {
+            Ok(Ok(revisions)) => {
+                match timeout(self.link.patience, client.batch_execute("COMMIT")).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        // PostgreSQL says that it did not; a broken connection says nothing.
+                        let in_doubt = error.code().is_none();
+                        self.link.give_up(client);
+                        return Err(Attempt { failure: error.into(), in_doubt });
+                    }
+                    Err(_) => {
+                        self.link.give_up(client);
+                        return Err(Attempt { failure: Failure::TimedOut, in_doubt: true });
+                    }
+                }
+                self.client = Some(client);
+                revisions.note(&mut self.revisions);
+                Ok(())
+            }
+            Ok(Err(failure)) => {
+                // Where that can't be said, the transaction ends with the connection.
+                match timeout(self.link.patience, client.batch_execute("ROLLBACK")).await {
+                    Ok(Ok(())) => self.client = Some(client),
+                    _ => self.link.give_up(client),
+                }
+                Err(undone(failure))
+            }
+            Err(_) => {
+                self.link.give_up(client);
+                Err(undone(Failure::TimedOut))
+            }
+        }
+    }
+
+    /// The numbers of a tenant, if others may have changed them since they were last read here.
+    async fn recount(&mut self, mut write: Write, since: i64) {
+        let result = self.read_numbers(&write.tenant, since).await;
+        let Work::Recount(_, slot) = &mut write.work else { return };
+        slot.result = Some(result.map_err(OrderError::from));
+        write.tell(None);
+    }
+
+    async fn read_numbers(&mut self, tenant: &str, since: i64) -> Result<Option<Rollup>, Failure> {
+        let client = self.client().await?;
+        let seen = self.revisions.get(tenant).copied();
+        let read = timeout(self.link.patience, async {
+            let find = client.prepare_cached("SELECT revision FROM tricast_tenants WHERE name = $1").await?;
+            let revision: Option<i64> = client.query_opt(&find, &[&tenant]).await?.map(|row| row.get(0));
+            if revision.is_none() || seen.is_some_and(|seen| Some(seen.newest) == revision && !seen.foreign) {
+                return Ok(None);
+            }
+            read_rollup(&client, tenant, since).await
+        });
+        match read.await {
+            Ok(Ok(rollup)) => {
+                self.client = Some(client);
+                if let Some((revision, _)) = &rollup {
+                    self.revisions.insert(tenant.to_owned(), Revisions { newest: *revision, foreign: false });
+                }
+                Ok(rollup.map(|(_, rollup)| rollup))
+            }
+            Ok(Err(error)) => {
+                self.link.give_up(client);
+                Err(error.into())
+            }
+            Err(_) => {
+                self.link.give_up(client);
+                Err(Failure::TimedOut)
+            }
+        }
+    }
+
+    /// The connection, a new one if need be.
+    async fn client(&mut self) -> Result<Client, Failure> {
+        if !*self.link.available.borrow() {
+            self.client = None;
+            return Err(Failure::Down);
+        }
+        match self.client.take() {
+            Some(client) if !client.is_closed() => Ok(client),
+            _ => self.link.client().await,
+        }
+    }
+}
+
+/// Why a transaction was not made.
+struct Attempt {
+    failure: Failure,
+    /// It may have been, all the same.
+    in_doubt: bool,
+}

@@ -1,0 +1,24 @@
+//! What a store counts of itself, for `metrics.database`.
+
+use futures_util::future::BoxFuture;
+
+use super::Store;
+use crate::sources::store::{Slow, StoreCounters, StoreTotals};
+
+impl StoreCounters for Store {
+    /// SQLite keeps no counters of statements: those of the embedded store are its own. The page cache is counted per
+    /// connection (`sqlite3_db_status`), which the safe interface to SQLite does not give out, so its ratio is not known.
+    fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
+        if let Self::Postgres(store) = self {
+            return store.totals();
+        }
+        let activity = self.activity();
+        let totals = StoreTotals {
+            connections: Some(self.gauges().connections as u64),
+            queries: Some(activity.queries()),
+            slow: Some(Slow::Total(activity.slow.get())),
+            cache: None,
+        };
+        Box::pin(std::future::ready(Some(totals)))
+    }
+}

@@ -1,0 +1,175 @@
+//! A real PostgreSQL of the tests' own, in a directory that goes with it.
+//!
+//! A shell looks after it: it does what it is told on its standard input, and when that ends, however the test ended, it
+//! stops PostgreSQL and removes the directory.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// What the shell does. `$1`: the directory, `$2`: where PostgreSQL's programs are, the rest: settings.
+const KEEPER: &str = r#"
+cd "$1" || exit 1
+place=$1 programs=$2
+shift 2
+start() {
+  tries=0 postgres=
+  until "$programs/pg_isready" -q -h "$place"; do
+    # After it was killed its children may take a moment to go, and a new one does not start before.
+    if ! kill -0 $postgres 2> /dev/null; then
+      [ $((tries += 1)) -lt 100 ] || { cat log >&2; exit 1; }
+      "$programs/postgres" -D data -k "$place" -c listen_addresses= "$@" >> log 2>&1 &
+      postgres=$!
+    fi
+    sleep 0.05
+  done
+}
+all() {
+  echo $postgres
+  for status in /proc/[0-9]*/stat; do
+    read -r pid _ _ parent _ < "$status" && [ "$parent" = $postgres ] && echo "$pid"
+  done 2> /dev/null
+}
+"$programs/initdb" -D data -U tricast -A trust -E UTF8 --locale=C --no-sync > log 2>&1 || { cat log >&2; exit 1; }
+start "$@"
+echo ready
+while read -r word rest; do
+  case $word in
+    kill) kill -KILL $postgres; wait $postgres ;;
+    start) start "$@" ;;
+    signal) kill "-$rest" $(all) ;;
+    sql) "$programs/psql" -q -X -v ON_ERROR_STOP=1 -h "$place" -U tricast -d postgres -c "$rest" >> log 2>&1 || { cat log >&2; exit 1; } ;;
+  esac
+  echo done
+done
+kill -CONT $(all)
+kill -QUIT $postgres
+wait $postgres
+cd / && rm -rf "$place"
+"#;
+
+/// A running PostgreSQL.
+pub(crate) struct Cluster {
+    place: PathBuf,
+    databases: AtomicU32,
+    shell: Mutex<Shell>,
+}
+
+struct Shell {
+    _process: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Cluster {
+    /// The one that all tests of this program share: each takes a database of it.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&["fsync=off", "shared_preload_libraries=pg_stat_statements"]))
+    }
+
+    /// One for a single test, with these settings.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let place = tempfile::Builder::new().prefix("tricast-postgres-").tempdir().unwrap().keep();
+        let programs = programs();
+        let mut command = Command::new("sh");
+        command.args(["-c", KEEPER, "sh"]).args([&place, &programs]);
+        for setting in settings.iter().chain(&["max_connections=200", "shared_buffers=32MB"]) {
+            command.args(["-c", setting]);
+        }
+        // PostgreSQL refuses to run as root.
+        if let Some((user, group)) = substitute() {
+            chown(&place, Some(user), Some(group)).unwrap();
+            command.uid(user).gid(group);
+        }
+        // Or Ctrl-C would end it before its shell can.
+        let mut process = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (orders, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let mut shell = Shell { _process: process, orders, answers };
+        shell.answer("ready");
+        Self { place, databases: AtomicU32::new(0), shell: Mutex::new(shell) }
+    }
+
+    /// A new, empty database; answers its URL.
+    pub(crate) fn database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql(&format!("CREATE DATABASE {name}"));
+        self.url("tricast", &name)
+    }
+
+    /// The URL of a database as that user sees it.
+    pub(crate) fn url(&self, user: &str, database: &str) -> String {
+        format!("postgres:///{database}?host={}&user={user}", self.place.display())
+    }
+
+    /// Where the sockets are.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Runs one statement as the superuser.
+    pub(crate) fn sql(&self, sql: &str) {
+        self.tell(&format!("sql {}", sql.replace('\n', " ")));
+    }
+
+    /// Kills it as a power cut would, on the spot.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn kill(&self) {
+        self.tell("kill");
+    }
+
+    /// Starts it after it was killed; it answers when this returns.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn start_again(&self) {
+        self.tell("start");
+    }
+
+    /// Sends a signal to each of its processes: `STOP`, `CONT`.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn signal(&self, name: &str) {
+        self.tell(&format!("signal {name}"));
+    }
+
+    fn tell(&self, what: &str) {
+        let mut shell = self.shell.lock().unwrap();
+        writeln!(shell.orders, "{what}").unwrap();
+        shell.answer("done");
+    }
+}
+
+impl Shell {
+    fn answer(&mut self, expected: &str) {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), expected, "PostgreSQL can't be had; its words are above");
+    }
+}
+
+/// The directory of PostgreSQL's programs, of the newest version that is there.
+fn programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<_> =
+        versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect();
+    found.sort();
+    let in_path =
+        std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    found.pop().or_else(|| in_path.into_iter().find(|bin| bin.join("initdb").exists())).unwrap()
+}
+
+/// Who runs it when we are root: the user of that name, with its group.
+fn substitute() -> Option<(u32, u32)> {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    };
+    (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
+}

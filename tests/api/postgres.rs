@@ -1,0 +1,278 @@
+//! The server on a real PostgreSQL: when it dies, hangs, or is shared.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tricast::config::Config;
+
+use crate::{
+    cluster::Cluster,
+    helpers::{TestApp, Visitor, soon, spawn_app_with, until},
+};
+
+fn in_database(url: &str) -> impl FnOnce(&mut Config) {
+    let url = url.to_owned();
+    move |config| config.database_url = url.as_str().into()
+}
+
+fn order(name: &str) -> Value {
+    json!({"items": 1, "total": 2.5, "customerName": name})
+}
+
+async fn send(app: &Visitor, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+    let request = app.request(method, path).body(body.to_string());
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    soon(path, request.send()).await.unwrap()
+}
+
+async fn create(app: &Visitor, body: &Value, key: &str) -> Response {
+    send(app, Method::POST, "/api/orders", &[("idempotency-key", key)], body).await
+}
+
+async fn is_ready(app: &TestApp) -> bool {
+    let answer = app.get("/readyz").await;
+    let status = answer.status();
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!((status == 200, status == 503), (body["checks"]["store"] == "ok", body["checks"]["store"] == "failed"));
+    status == 200
+}
+
+async fn ready(app: &TestApp, expected: bool) {
+    until("readiness to change", || async { (is_ready(app).await == expected).then_some(()) }).await;
+}
+
+async fn assert_unavailable(answer: Response) {
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["code"], "SERVER_ERROR");
+    assert!(problem["detail"].as_str().unwrap().contains("store"), "{problem}");
+}
+
+/// All orders there are, by id, with their customers' names.
+async fn all_orders(app: &Visitor) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let mut after = String::new();
+    loop {
+        let page = app.get_json(&format!("/api/orders?limit=200{after}")).await;
+        for order in page["orders"].as_array().unwrap() {
+            let text = |field: &str| order[field].as_str().unwrap().to_owned();
+            assert!(all.insert(text("orderId"), text("customerName")).is_none());
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return all,
+        }
+    }
+}
+
+async fn orders_today(app: &Visitor, expected: usize) {
+    until(&format!("{expected} orders in the numbers"), || async {
+        let data = app.get_json("/api/metrics/metrics.orders").await["data"].clone();
+        (data["ordersToday"] == expected && data["pendingOrders"] == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_nothing_twice() {
+    // With fsync, as it is by itself.
+    let cluster = Arc::new(Cluster::start(&[]));
+    let app = spawn_app_with(in_database(&cluster.database()));
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["system"]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers = (0..8).map(|worker| {
+        let (app, stop) = (Visitor::clone(&app), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let (mut acknowledged, mut refused) = (BTreeMap::new(), 0);
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let name = format!("{worker}-{number}");
+                // As often as it takes, always with the same key.
+                loop {
+                    let answer = create(&app, &order(&name), &name).await;
+                    if answer.status() == 201 {
+                        let made: Value = answer.json().await.unwrap();
+                        let id = made["orderId"].as_str().unwrap().to_owned();
+                        assert_eq!(acknowledged.insert(id, name), None);
+                        break;
+                    }
+                    assert_unavailable(answer).await;
+                    refused += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            (acknowledged, refused)
+        })
+    });
+    let workers: Vec<_> = workers.collect();
+    let enough = |count: f64| async move { (count >= 100.0).then_some(()) };
+    until("load", || async { enough(app.counter("tricast_log_offset").await).await }).await;
+
+    let told = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || told.kill()).await.unwrap();
+    assert_eq!(socket.next_of("event").await["event"], "degraded");
+    ready(&app, false).await;
+    // Live values go on, in and out.
+    app.push_value("metrics.shop", json!({"x": 7})).await;
+    assert_eq!(app.get_json("/api/metrics/metrics.shop").await["data"]["x"], 7);
+    assert_unavailable(app.get("/api/orders").await).await;
+    assert_unavailable(app.get("/api/dashboards").await).await;
+    assert_eq!(app.counter("tricast_store_available").await, 0.0);
+
+    let told = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || told.start_again()).await.unwrap();
+    let event = socket.next_of("event").await;
+    assert_eq!((&event["event"], &event["data"]["reason"]), (&json!("recovered"), &json!("store")));
+    ready(&app, true).await;
+    let after = app.counter("tricast_log_offset").await + 100.0;
+    until("load again", || async { (app.counter("tricast_log_offset").await >= after).then_some(()) }).await;
+    stop.store(true, Ordering::Relaxed);
+
+    let mut acknowledged = BTreeMap::new();
+    let mut refused = 0;
+    for (made, not) in join_all(workers).await.into_iter().map(Result::unwrap) {
+        acknowledged.extend(made);
+        refused += not;
+    }
+    assert!(refused > 0, "it was killed under load");
+    let kept = all_orders(&app).await;
+    assert_eq!(kept, acknowledged, "what is kept and what was acknowledged");
+    orders_today(&app, kept.len()).await;
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_given_up_in_time_and_taken_again() {
+    let cluster = Cluster::start(&["fsync=off"]);
+    let url = cluster.database();
+    let app = spawn_app_with(|config| {
+        in_database(&url)(config);
+        config.database.statement_timeout.0 = Duration::from_millis(300);
+        config.database.connect_timeout.0 = Duration::from_millis(300);
+    });
+    assert_eq!(create(&app, &order("Ada"), "a").await.status(), 201);
+    cluster.signal("STOP");
+    assert_unavailable(create(&app, &order("Bob"), "b").await).await;
+    ready(&app, false).await;
+    assert_unavailable(create(&app, &order("Bob"), "b").await).await;
+    app.push_value("metrics.shop", json!({"x": 7})).await;
+    // It is tried again and again meanwhile; what is given up is not kept.
+    until("attempts to connect", || async { (app.counter("tricast_store_connections").await <= 1.0).then_some(()) })
+        .await;
+    cluster.signal("CONT");
+    ready(&app, true).await;
+    assert_eq!(create(&app, &order("Bob"), "b").await.status(), 201);
+    assert_eq!(all_orders(&app).await.len(), 2);
+    orders_today(&app, 2).await;
+}
+
+#[tokio::test]
+async fn the_server_starts_without_it_and_takes_it_when_it_comes() {
+    let cluster = Cluster::start(&["fsync=off"]);
+    let url = cluster.database();
+    cluster.kill();
+    let app = spawn_app_with(in_database(&url));
+    assert!(!is_ready(&app).await);
+    app.push_value("metrics.shop", json!({"x": 7})).await;
+    assert_eq!(app.get_json("/api/metrics/metrics.orders").await["data"]["ordersToday"], Value::Null);
+    until("a refusal that nobody waited for", || async {
+        let answer = create(&app, &order("Ada"), "a").await;
+        assert_unavailable(answer).await;
+        Some(())
+    })
+    .await;
+    cluster.start_again();
+    ready(&app, true).await;
+    until("the tables", || async { (create(&app, &order("Ada"), "a").await.status() == 201).then_some(()) }).await;
+    orders_today(&app, 1).await;
+    until("the first board", || async { (app.get("/api/dashboards/default").await.status() == 200).then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn two_nodes_on_one_database_are_one_shop() {
+    let url = Cluster::shared().database();
+    let nodes = [spawn_app_with(in_database(&url)), spawn_app_with(in_database(&url))];
+    let asked = (0..60).map(|number| {
+        let name = format!("c{number}");
+        let app = &nodes[number % 2];
+        async move { create(app, &order(&name), &name).await.json::<Value>().await.unwrap()["orderId"].clone() }
+    });
+    let ids: BTreeSet<String> = join_all(asked).await.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 60, "no id twice");
+    // One key at once on both: one order, and the same answer.
+    let body = order("Both");
+    let answers = join_all((0..20).map(|number| create(&nodes[number % 2], &body, "both"))).await;
+    let mut same = BTreeSet::new();
+    for answer in answers {
+        assert_eq!(answer.status(), 201);
+        same.insert(answer.text().await.unwrap());
+    }
+    assert_eq!(same.len(), 1, "{same:?}");
+    for node in &nodes {
+        assert_eq!(all_orders(node).await.len(), 61);
+        orders_today(node, 61).await;
+    }
+    // A change on one is what the other shows, and counts.
+    let path = "/api/orders/ord-00000001";
+    let changed = send(&nodes[0], Method::PATCH, path, &[], &json!({"status": "CANCELLED"})).await;
+    assert_eq!(changed.status(), 200);
+    assert_eq!(nodes[1].get_json(path).await["status"], "CANCELLED");
+    orders_today(&nodes[1], 60).await;
+}
+
+#[tokio::test]
+async fn a_board_that_moved_on_another_node_is_not_written_over() {
+    let url = Cluster::shared().database();
+    let nodes = [spawn_app_with(in_database(&url)), spawn_app_with(in_database(&url))];
+    for node in &nodes {
+        let boards = until("the first board", || async {
+            let boards = node.get_json("/api/dashboards").await["dashboards"].clone();
+            boards.is_array().then_some(boards)
+        })
+        .await;
+        assert_eq!(boards.as_array().unwrap().len(), 1, "one default board, though both began together");
+    }
+    let path = "/api/dashboards/default";
+    let seen = nodes[0].get(path).await.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(nodes[1].get(path).await.headers()["etag"].to_str().unwrap(), seen, "one version, one tag");
+    let rename = |node: usize, name: &str| {
+        let body = json!({"name": name, "tiles": []});
+        let (app, seen) = (Visitor::clone(&nodes[node]), seen.clone());
+        async move { send(&app, Method::PUT, path, &[("if-match", &seen)], &body).await.status().as_u16() }
+    };
+    let (one, other) = tokio::join!(rename(0, "One"), rename(1, "Other"));
+    let mut codes = [one, other];
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 412], "one of two who saw the same is late");
+    assert_eq!(nodes[0].get_json(path).await, nodes[1].get_json(path).await);
+}
+
+#[tokio::test]
+async fn it_is_measured() {
+    let app = spawn_app_with(in_database(&Cluster::shared().database()));
+    create(&app, &order("Ada"), "a").await;
+    let measured = until("a rate", || async {
+        let data = app.get_json("/api/metrics/metrics.database").await["data"].clone();
+        data["queries_per_second"].is_number().then_some(data)
+    })
+    .await;
+    assert!(measured["connections"].as_u64() >= Some(2), "{measured}");
+    let ratio = measured["cache_hit_ratio"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&ratio) && measured["slow_queries"].is_u64(), "{measured}");
+    assert_eq!(app.counter("tricast_store_available").await, 1.0);
+    assert!(app.counter("tricast_store_latency_seconds_count{operation=\"write\"}").await >= 1.0);
+    assert!(app.counter("tricast_store_connections").await >= 2.0);
+}
