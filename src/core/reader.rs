@@ -367,7 +367,7 @@ impl Reader {
         if !unfinished && events.events.is_empty() {
             self.given = self.given.max(self.high);
         }
-        events.states_until = [owed, self.held(due)].into_iter().flatten().min();
+        events.states_until = [owed, self.held(due), self.first()].into_iter().flatten().min();
         if catching_up && unfinished && self.pace.events && self.order == CatchUp::EventsFirst {
             // The states wait until the events are through.
             for due in due.iter().filter(|due| due.state) {
@@ -566,6 +566,12 @@ impl Reader {
             })
             .min()
             .map(|first| first - 1)
+    }
+
+    /// Where the states stand that come first: there may be newer ones, which follow.
+    fn first(&self) -> Option<u64> {
+        let first = self.subscriptions.iter().flatten().filter(|s| !s.paused).filter_map(|s| s.first.as_ref());
+        first.filter_map(|first| first.iter().map(|state| state.offset).max()).min()
     }
 
     /// The subscription that decides about `channel`: the one that names it most closely.

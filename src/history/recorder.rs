@@ -18,6 +18,9 @@ use crate::{
     sources,
 };
 
+/// Channels that are taken under one lock.
+const CHUNK: usize = 256;
+
 /// How long points are gathered before they are written. A series' points of that time lie side by side in a file, so a
 /// longer time means less writing; the end of the process in any unkind way costs as much history.
 const GATHER: Duration = Duration::from_secs(5);
@@ -101,18 +104,18 @@ impl Listener {
     }
 
     fn take(&mut self) {
-        let states = self.shared.log.states_after(self.seen, |channel| channel.as_str() != SNAPSHOT);
-        let now = self.shared.clock.now().as_millisecond();
-        let mut tail = self.shared.tail.lock();
-        for state in states {
-            self.seen = self.seen.max(state.offset);
-            if state.timestamp.as_millisecond() >= 0 {
-                tail.take(state);
-            }
+        let Shared { log, clock, tail, .. } = &*self.shared;
+        let states = log.states_after(self.seen, |channel| channel.as_str() != SNAPSHOT);
+        self.seen = states.last().map_or(self.seen, |newest| newest.offset);
+        // A chunk at a time: somebody may want to look into the tail meanwhile.
+        for states in states.chunks(CHUNK) {
+            let mut tail = tail.lock();
+            let states = states.iter().filter(|state| state.timestamp.as_millisecond() >= 0);
+            states.for_each(|state| tail.take(Arc::clone(state)));
         }
-        tail.settle(now);
-        let (dropped, refused) = tail.lost();
-        drop(tail);
+        let now = clock.now().as_millisecond();
+        while tail.lock().settle(now, CHUNK) {}
+        let (dropped, refused) = tail.lock().lost();
         let counters = &self.shared.counters.history;
         counters.dropped.add(dropped - self.lost.0);
         counters.refused.add(refused - self.lost.1);

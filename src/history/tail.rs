@@ -75,20 +75,18 @@ impl Tail {
         }
     }
 
-    /// Makes points of what was open in a span that is over at `now`.
-    pub(super) fn settle(&mut self, now: i64) {
+    /// Makes points of what was open in a span that is over at `now`, of so many channels at most; answers whether there
+    /// are more.
+    pub(super) fn settle(&mut self, now: i64, most: usize) -> bool {
         let span = now.div_euclid(self.resolution);
-        let over: Vec<Channel> = self
-            .open
-            .iter()
-            .filter(|(_, version)| self.span_of(version) != span)
-            .map(|(channel, _)| channel.clone())
-            .collect();
-        for channel in over {
-            if let Some(version) = self.open.remove(&channel) {
+        let over = self.open.iter().filter(|(_, version)| self.span_of(version) != span);
+        let over: Vec<Channel> = over.take(most).map(|(channel, _)| channel.clone()).collect();
+        for channel in &over {
+            if let Some(version) = self.open.remove(channel) {
                 self.settle_one(&version);
             }
         }
+        over.len() == most
     }
 
     /// Makes points of all that is open.
@@ -258,10 +256,11 @@ mod tests {
         assert_eq!(told(&tail, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "what is open is told, too");
         assert_eq!((tail.len(), tail.oldest()), (1, Some(900)));
         assert_eq!(told(&tail, "n", 1_999), [(900, 2.0)], "up to but not including");
-        tail.settle(1_999);
+        tail.settle(1_999, 9);
         assert_eq!(tail.len(), 1);
-        tail.settle(2_000);
+        assert!(tail.settle(2_000, 1), "there may be more");
         assert_eq!(tail.len(), 2);
+        assert!(!tail.settle(2_000, 1));
         assert_eq!(told(&tail, "n", 9_999).len(), 2);
     }
 

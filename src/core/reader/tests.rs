@@ -30,6 +30,10 @@ enum Step {
     Resume(usize),
     /// The connection is cut; another one goes on from the last cursor.
     Cut(CatchUp),
+    /// A state's subscription ends, and its value is kept as the seam of the next one.
+    Seam(usize),
+    /// It begins again, with that value.
+    Begin(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -41,6 +45,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4usize).prop_map(Step::Pause),
         2 => (0..4usize).prop_map(Step::Resume),
         1 => prop_oneof![Just(CatchUp::StatesFirst), Just(CatchUp::EventsFirst)].prop_map(Step::Cut),
+        1 => (0..2usize).prop_map(Step::Seam),
+        3 => (0..2usize).prop_map(Step::Begin),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -66,6 +72,8 @@ struct Client {
     resumed: bool,
     /// The last gap covers everything up to here.
     gap: u64,
+    /// The version of a state that has to be the next one.
+    first: BTreeMap<Channel, u64>,
 }
 
 impl Sink for Client {
@@ -76,6 +84,9 @@ impl Sink for Client {
             assert!(seen.last().is_none_or(|last| *last < publication.offset), "twice or out of order");
             seen.push(publication.offset);
         } else {
+            if let Some(first) = self.first.remove(&channel) {
+                assert_eq!(publication.offset, first, "the value at the seam comes first");
+            }
             let now = Instant::now();
             let asked = self.asked.insert(channel.clone(), false).unwrap_or(true);
             if let Some((before, at)) = self.states.insert(channel.clone(), (publication.offset, now)) {
@@ -103,6 +114,10 @@ struct World {
     hub: Rc<Hub>,
     client: Client,
     paused: [bool; 4],
+    /// States that are not subscribed at the moment.
+    seams: [Option<Vec<Arc<Publication>>>; 2],
+    /// Nothing was given since one of them began again.
+    begun: bool,
     /// A resumed channel has not caught up yet.
     settling: bool,
     /// Offsets of all events, per channel.
@@ -126,7 +141,8 @@ impl World {
     /// The cursor that the client holds claims no more than it was given.
     fn check_cursor(&self, collected: Collected) {
         let Some(cursor) = &self.client.cursor else { return };
-        if self.settling || self.paused.iter().any(|paused| *paused) {
+        let away = self.begun || self.seams.iter().any(Option::is_some);
+        if away || self.settling || self.paused.iter().any(|paused| *paused) {
             // A cursor does not wait for what its holder did not want for a while.
             return;
         }
@@ -165,8 +181,20 @@ fn open(world: &mut World, order: CatchUp, intervals: &[Duration; 2]) -> Reader 
     }
     world.client.resumed = false;
     world.client.asked = STATES.iter().map(|name| (channel(name), true)).collect();
+    world.client.first.clear();
     (world.paused, world.settling) = ([false; 4], false);
+    (world.seams, world.begun) = ([None, None], false);
     reader
+}
+
+/// A state that is not subscribed is again.
+fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Duration; 2]) {
+    let Some(states) = world.seams[which].take() else { return };
+    let name = channel(STATES[which]);
+    world.client.asked.insert(name.clone(), true);
+    world.client.first.extend(states.first().map(|state| (name, state.offset)));
+    reader.subscribe_with(selector(which + 2), intervals[which], None, states);
+    world.begun = true;
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
@@ -176,8 +204,8 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
     let intervals_by_channel = STATES.iter().map(|name| channel(name)).zip(intervals).collect();
     let client = Client { intervals: intervals_by_channel, cursor: Some(log.position()), ..Client::default() };
-    let mut world =
-        World { writer, hub, client, paused: [false; 4], settling: false, truth: BTreeMap::new(), counter: 0 };
+    let (paused, seams, truth) = ([false; 4], [None, None], BTreeMap::new());
+    let mut world = World { writer, hub, client, paused, seams, begun: false, settling: false, truth, counter: 0 };
     let mut reader = open(&mut world, CatchUp::StatesFirst, &intervals);
     for step in steps {
         match step {
@@ -189,8 +217,18 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                 let collected = reader.collect(budget, &mut world.client);
                 world.settling &= collected.more;
                 world.client.resumed &= collected.more;
+                world.begun &= collected.delivered == 0;
                 world.check_cursor(collected);
             }
+            Step::Seam(which) => {
+                if world.seams[which].is_none() && !world.paused[which + 2] {
+                    assert!(reader.unsubscribe(&selector(which + 2)));
+                    world.client.first.remove(&channel(STATES[which]));
+                    world.seams[which] = Some(log.state(&channel(STATES[which])).into_iter().collect());
+                }
+            }
+            Step::Begin(which) => begin(&mut world, &mut reader, which, &intervals),
+            Step::Pause(which) | Step::Resume(which) if which >= 2 && world.seams[which - 2].is_some() => {}
             Step::Pause(which) => {
                 assert!(reader.pause(&selector(which)));
                 world.paused[which] = true;
@@ -200,11 +238,14 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                 world.paused[which] = false;
                 (world.settling, world.client.resumed) = (true, true);
                 if which >= 2 {
+                    world.client.first.remove(&channel(STATES[which - 2]));
                     world.client.asked.insert(channel(STATES[which - 2]), true);
                 }
             }
             Step::Cut(order) => {
+                (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
                 // What a paused channel did not get is the business of the connection that paused it.
+                world.client.first.clear();
                 (0..4).for_each(|which| assert!(reader.resume(&selector(which))));
                 world.client.asked.values_mut().for_each(|asked| *asked = true);
                 world.client.resumed = true;
@@ -214,7 +255,9 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
             }
         }
     }
-    // Writing stops; nobody is paused; one interval later everything is there.
+    // Writing stops; nobody is away or paused; one interval later everything is there.
+    (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
+    world.client.first.clear();
     (0..4).for_each(|which| assert!(reader.resume(&selector(which))));
     world.client.asked.values_mut().for_each(|asked| *asked = true);
     world.client.resumed = true;
