@@ -10,6 +10,7 @@
 //! | `drain` | from SIGTERM until the last client sees the end | the bare loop, killed |
 //! | `start` | from the start to the first answer; size of the program | the bare loop's start |
 //! | `orders` | CPU time of an order, and the start, with 1,000,000 orders in the store | the same with none |
+//! | `history` | points a second into the store, bytes of a point; a month of 200 fields by the hour | one field |
 //!
 //! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short, `PROGRAM=/path/to/tricast`
 //! measures another build instead of the one that cargo has just made.
@@ -38,6 +39,7 @@ mod clients;
 mod drain;
 mod fanout;
 mod floor;
+mod history;
 mod http;
 mod idle;
 mod latency;
@@ -57,7 +59,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
 
-const FIGURES: [(&str, Figure); 9] = [
+const FIGURES: [(&str, Figure); 10] = [
     ("websocket", fanout::websocket),
     ("sse", fanout::sse),
     ("idle", idle::measure),
@@ -67,6 +69,7 @@ const FIGURES: [(&str, Figure); 9] = [
     ("drain", drain::measure),
     ("start", start::measure),
     ("orders", orders::measure),
+    ("history", history::measure),
 ];
 
 fn main() -> ExitCode {

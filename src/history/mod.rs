@@ -31,3 +31,6 @@ pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
 pub use service::History;
 pub use store::{Answer, Forget, HistoryStore, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,11 @@ impl Visitor {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
+    /// The same visitor, at another server.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod helpers;
+mod program;
 
 mod command_line;
 mod conditional;
@@ -11,6 +12,7 @@ mod conflation;
 mod dashboards;
 mod drain;
 mod hardening;
+mod history;
 mod ladder;
 mod limits;
 mod malformed;

@@ -1,11 +1,6 @@
 //! Orders, customers and visits: what is answered, kept, told and counted.
 
-use std::{
-    collections::BTreeSet,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::join_all;
 use jiff::{Zoned, tz::TimeZone};
@@ -23,7 +18,10 @@ use tricast::{
     store::sqlite::SqliteStore,
 };
 
-use crate::helpers::{TestApp, soon, spawn_app, spawn_app_at, spawn_app_with, until};
+use crate::{
+    helpers::{TestApp, soon, spawn_app, spawn_app_at, spawn_app_with, until},
+    program::Program,
+};
 
 fn order(total: f64) -> Value {
     json!({"items": 2, "total": total, "customerName": "Ada"})
@@ -116,37 +114,6 @@ async fn orders_without_a_directory_end_with_the_process() {
     create(&app, &order(1.0)).await;
     let other = spawn_app();
     assert_eq!(other.get("/api/orders/ord-00000001").await.status(), 404);
-}
-
-/// The program on its own, as people start it. Killed when the test is over, whatever happens.
-struct Program {
-    child: Child,
-    url: String,
-}
-
-impl Program {
-    fn start(directory: &std::path::Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
-        command.env_clear().current_dir(directory).args(["--listen", "127.0.0.1:0", "--data-dir", "data"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains("dashboard")).unwrap();
-        let url = line.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();
-        Self { child, url }
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[tokio::test]

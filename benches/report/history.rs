@@ -1,0 +1,159 @@
+//! What history takes: points a second into a file, bytes of a point, and a month of 200 fields by the hour.
+//!
+//! Points come as the recorder sends them: five seconds of 2,000 series, one a second, sorted, in transactions of 2,000. The
+//! store is on the file system of the temporary directory (`TMPDIR`). The month is made by rolling up minutes of which
+//! each has one point, and is asked for over HTTP, all fields in one answer; beside it the same for one field.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use tricast::{
+    core::channel::Channel,
+    history::{Calendar, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
+    store::sqlite::SqliteStore,
+};
+
+use crate::{
+    Outcome,
+    http::Connection,
+    process::Process,
+    settings::Settings,
+    table::{Ratio, Table},
+};
+
+/// Points of one transaction, as the recorder has it.
+const BATCH: usize = 2_000;
+
+/// Series that make a point every second.
+const SERIES: usize = 2_000;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// Figure 10.
+pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let seconds = settings.seconds(30, 300).as_secs() as i64;
+    let directory = tempfile::tempdir()?;
+    let (rate, worst, bytes) = runtime.block_on(write(directory.path(), seconds))?;
+    let note = format!("{SERIES} series, {seconds} points of each, with the flushes of the disk");
+    table.single("points into the store", "/s", rate, ">= 50000/s", &note);
+    table.single("longest transaction of points", "ms", worst, "", "so long an order may wait");
+    table.single("a point on disk", "B", bytes, "", "the file, when it is closed");
+
+    let directory = tempfile::tempdir()?;
+    runtime.block_on(fill_month(directory.path()))?;
+    let place = directory.path().to_str().ok_or("a directory that is no text")?;
+    let server = Process::tricast_with(settings, &["--data-dir", place])?;
+    let mut connection = Connection::open(server.address)?;
+    let mut month = Ratio::default();
+    let mut ask = |field: &str| -> Outcome<f64> {
+        let path = format!("/api/history?channel=metrics.month&interval=hour&from=-30d{field}");
+        let begun = Instant::now();
+        let answer = connection.get(&path, "")?;
+        if answer.status != 200 || answer.body.len() < 1_000 {
+            return Err(format!("a month was answered {} with {} bytes", answer.status, answer.body.len()).into());
+        }
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    };
+    ask("")?;
+    for _ in 0..settings.repetitions {
+        month.add(ask("")?, ask("&field=f0")?);
+    }
+    table.line("a month of 200 fields by hour", "ms", &month, "<= 50 ms", "the whole answer; beside: one field");
+    server.terminate()?;
+    let mut store = Ratio::default();
+    for _ in 0..settings.repetitions {
+        let (all, one) = runtime.block_on(read_month(directory.path()))?;
+        store.add(all, one);
+    }
+    table.line("the same, the store's part", "ms", &store, "<= 50 ms", "144,000 buckets; beside: one field");
+    Ok(())
+}
+
+fn calendar() -> Calendar {
+    Calendar::new(TimeZone::UTC)
+}
+
+async fn series(store: &SqliteStore, channel: &str, count: usize) -> Outcome<Vec<SeriesId>> {
+    let channel = Channel::parse(channel)?;
+    let name = |n| SeriesName { channel: channel.clone(), field: format!("f{n}").into() };
+    let ids = store.series("default", (0..count).map(name).collect(), 0).await?;
+    Ok(ids.into_iter().flatten().collect())
+}
+
+/// Points a second, the longest transaction in ms, bytes of a point.
+async fn write(directory: &Path, seconds: i64) -> Outcome<(f64, f64, f64)> {
+    let store = SqliteStore::open(directory)?;
+    let ids = series(&store, "metrics.many", SERIES).await?;
+    let begin = Timestamp::now().as_millisecond() - DAY_MS;
+    let (mut spent, mut worst) = (Duration::ZERO, Duration::ZERO);
+    for five in 0..seconds / 5 {
+        let point = |id: &SeriesId, n: i64| {
+            let at = begin + (five * 5 + n) * 1_000 + id.0 % 977;
+            Point { series: *id, at, value: ((at / 7) % 100_000) as f64 / 100.0 }
+        };
+        let points: Vec<Point> = ids.iter().flat_map(|id| (0..5).map(move |n| point(id, n))).collect();
+        for batch in points.chunks(BATCH) {
+            let begun = Instant::now();
+            store.write("default", batch.to_vec(), &calendar()).await?;
+            spent += begun.elapsed();
+            worst = worst.max(begun.elapsed());
+        }
+    }
+    store.close().await;
+    let points = (seconds / 5 * 5) as f64 * SERIES as f64;
+    let size = fs::metadata(directory.join("tricast.sqlite"))?.len() as f64;
+    Ok((points / spent.as_secs_f64(), worst.as_secs_f64() * 1e3, size / points))
+}
+
+/// 31 days of 200 fields, rolled up to hours; the points come every ten minutes.
+async fn fill_month(directory: &Path) -> Outcome<()> {
+    let store = SqliteStore::open(directory)?;
+    let ids = series(&store, "metrics.month", 200).await?;
+    let now = Timestamp::now().as_millisecond();
+    for id in &ids {
+        let times = (now - 31 * DAY_MS..now).step_by(600_000);
+        let points: Vec<Point> =
+            times.map(|at| Point { series: *id, at, value: (at / 600_000 % 1_000) as f64 / 7.0 }).collect();
+        store.write("default", points, &calendar()).await?;
+    }
+    for level in Level::ROLLED {
+        let (through, mut after) = (calendar().start(level, now), SeriesId::default());
+        loop {
+            let step = RollUp { level, through, calendar: calendar(), after, rows: 50_000 };
+            match store.roll_up("default", step).await?.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// Milliseconds for all fields, and for one.
+async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
+    let store = SqliteStore::open(directory)?;
+    let to = Timestamp::now().as_millisecond();
+    let ends = Level::ALL.map(|level| if level == Level::Raw { to } else { calendar().start(level, to) });
+    let from = calendar().start(Level::Hour, to - 30 * DAY_MS);
+    let channel = Channel::parse("metrics.month")?;
+    let mut took = Vec::new();
+    for fields in [None, None, Some(vec!["f0".into()])] {
+        let query =
+            tricast::history::Query { channel: channel.clone(), fields, level: Level::Hour, from, ends, limit: 1_500 };
+        let begun = Instant::now();
+        let tracks = store.read("default", query).await?;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        if tracks.iter().any(|track| track.rows.len() < 700) {
+            return Err("a month is not whole".into());
+        }
+    }
+    store.close().await;
+    // The first found a cold cache.
+    Ok((took[1], took[2]))
+}

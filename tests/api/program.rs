@@ -1,0 +1,49 @@
+//! The program on its own, for tests that kill it.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// The program on its own, as people start it. Killed when the test is over, whatever happens.
+pub(crate) struct Program {
+    child: Child,
+    pub url: String,
+}
+
+impl Program {
+    pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    /// With variables of the environment.
+    pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
+        command.env_clear().envs(environment.iter().copied()).current_dir(directory);
+        command.args(["--listen", "127.0.0.1:0", "--data-dir", "data"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains("dashboard")).unwrap();
+        let url = line.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();
+        Self { child, url }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
