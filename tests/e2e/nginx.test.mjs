@@ -130,6 +130,24 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
+  test('what is created says where it is as the server wrote it', async (t) => {
+    const { nginx } = await startBoth(t);
+    const order = await curl('--json', '{"items":1,"total":5,"customerName":"Ada"}', `${nginx.url}api/orders`);
+    assert.match(order.headers.location, /^\/api\/orders\//);
+  });
+
+  test('headers for browsers are there once, whoever answers', async (t) => {
+    const { nginx } = await startBoth(t);
+    for (const path of ['', 'static/js/main.js', 'api/metrics', 'metrics', 'nothing']) {
+      const { headers, all } = await curl(nginx.url + path);
+      assert.equal(headers['x-content-type-options'], 'nosniff', path);
+      assert.match(headers['permissions-policy'], /camera=\(\)/, path);
+      assert.match(headers['x-request-id'], /^[0-9a-f]{32}$/, path);
+      assert.equal(headers['strict-transport-security'], undefined, 'only over TLS');
+      assert.deepEqual(all.filter((name, at) => all.indexOf(name) !== at), [], `twice in ${path}`);
+    }
+  });
+
   test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {
     const { nginx } = await startBoth(t);
     const page = await curl(nginx.url);
