@@ -120,7 +120,7 @@ describe('below a path', TOGETHER, () => {
     const { nginx } = await startBoth(t, { site: 'sub-path' });
     const bare = await curl(`${nginx.url}live`);
     assert.deepEqual([bare.status, new URL(bare.headers.location, nginx.url).pathname], [308, '/live/']);
-    for (const path of ['', 'ws', 'events', 'api/metrics', 'metrics', 'live/metrics', 'liveapi', 'live../etc/passwd']) {
+    for (const path of ['', 'ws', 'events', 'api/metrics', 'metrics', 'live/metrics', 'liveapi/metrics', 'live../etc/passwd']) {
       assert.equal((await curl('--path-as-is', nginx.url + path)).status, 404, path);
     }
   });
