@@ -116,6 +116,16 @@ describe('below a path', TOGETHER, () => {
     assert.equal(document.servers[0].url, 'https://site.example/live');
   });
 
+  test('what is encoded stays encoded', async (t) => {
+    const { server, nginx } = await startBoth(t, { site: 'sub-path' });
+    await server.push({ channel: 'metrics.a:b', data: { n: 1 } });
+    for (const path of ['api/metrics/metrics.a%3Ab', 'api/metrics/metrics.a%2Fb', 'api/metrics?channels=metrics.a%3Ab%2Cx']) {
+      const [direct, through] = [await curl(server.url + path), await curl(below(nginx).url + path)];
+      const detail = ({ status, body }) => [status, JSON.parse(body).detail ?? body];
+      assert.deepEqual(detail(through), detail(direct), path);
+    }
+  });
+
   test('the path itself leads to the page, and nothing of the server is anywhere else', async (t) => {
     const { nginx } = await startBoth(t, { site: 'sub-path' });
     const bare = await curl(`${nginx.url}live`);
