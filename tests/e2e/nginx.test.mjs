@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -146,6 +146,24 @@ describe('nginx', TOGETHER, () => {
       assert.equal(headers['strict-transport-security'], undefined, 'only over TLS');
       assert.deepEqual(all.filter((name, at) => all.indexOf(name) !== at), [], `twice in ${path}`);
     }
+  });
+
+  test('the server may be behind a Unix socket', async (t) => {
+    const path = join(temporaryDirectory(t), 'tricast.sock');
+    const server = await startServer(t, {
+      flags: ['--listen', `unix:${path}`],
+      env: { TRICAST_TRUSTED_PROXIES: 'unix:', TRICAST_LIMITS__MAX_CONNECTIONS_PER_ADDRESS: '1' },
+    });
+    chmodSync(path.replace(/[^/]*$/, ''), 0o755);
+    chmodSync(path, 0o666); // the workers are another user
+    const changes = { 'conf.d/upstream.conf': [[/server 127\.0\.0\.1:\d+;/g, `server unix:${path};`]] };
+    const nginx = await startNginx(t, { ports: [server.port], changes });
+    const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
+    await stream.next('connected');
+    await server.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
+    assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 1 });
+    await assert.rejects(Socket.open(t, nginx), /429/, 'the address is known here, too');
+    await Socket.open(t, nginx, { localAddress: '127.0.0.2' });
   });
 
   test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {
