@@ -164,3 +164,14 @@ fn check_config_reads_the_files_of_keys_too() {
     let (code, _, stderr) = check(&format!("{keys}/rsa.pem"));
     assert!(code == 2 && stderr.contains("auth.public_key_file") && stderr.contains("private key"), "{stderr}");
 }
+
+#[test]
+fn the_settings_in_deploy_are_good_once_a_key_is_named() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/tricast.toml");
+    let (code, _, stderr) = run(tricast().args(["check-config", "--config", file]));
+    assert!(code == 2 && stderr.contains("1 fault:") && stderr.contains("auth.mode"), "{stderr}");
+    let mut command = tricast();
+    command.env("TRICAST_AUTH__SECRET", "x".repeat(32));
+    let (code, _, stderr) = run(command.args(["check-config", "--config", file]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
