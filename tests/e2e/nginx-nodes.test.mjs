@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import net from 'node:net';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { WebSocketServer } from 'ws';
@@ -22,18 +23,24 @@ async function startNode(t, name, on = (_, response) => response.end(name)) {
   return Object.assign(node, { port: server.address().port });
 }
 
+/** It waits for its clients longer than a test takes, and for slow ones, too. */
+const PATIENT = { TRICAST_DRAIN_TIMEOUT: '60s', TRICAST_LIMITS__SLOW_AFTER: '0ms', TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
+
 /** Two real nodes and nginx in front of both. */
 async function startTwo(t) {
-  const env = { TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
-  const nodes = await Promise.all([startServer(t, { env }), startServer(t, { env })]);
+  const nodes = await Promise.all([startServer(t, { env: PATIENT }), startServer(t, { env: PATIENT })]);
   const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
   return { nodes, nginx };
 }
 
-/** Tells a server to stop, and keeps it from leaving until the test is over. */
+/** Tells a server to stop, and keeps it from leaving until the test is over: by a client that does not read. */
 async function holdDraining(t, server) {
-  const stays = await Socket.open(t, server);
-  stays.client.pause(); // never answers the close
+  const stays = net.connect(server.port, '127.0.0.1').pause();
+  atEnd(t, () => stays.destroy());
+  stays.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
+  await until(async () => (await server.connections('sse')) === 1, 'the stream');
+  const padding = 'x'.repeat(900_000);
+  for (let n = 0; n < 12; n += 1) await server.push({ channel: 'metrics.big', data: { n, padding } });
   server.child.kill('SIGTERM');
   await until(async () => (await curl(`${server.url}readyz`)).status === 503, 'the draining');
 }
@@ -42,7 +49,7 @@ const epoch = ({ greeting }) => greeting.cursor.split(':')[0];
 
 describe('a node that drains', TOGETHER, () => {
   test('refuses politely through nginx', async (t) => {
-    const { server, nginx } = await startBoth(t);
+    const { server, nginx } = await startBoth(t, { env: PATIENT });
     await holdDraining(t, server);
     const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
     for (const path of ['ws', 'v1/dashboard/ws']) {
