@@ -38,6 +38,20 @@ describe('nginx', TOGETHER, () => {
     await assert.rejects(Socket.open(t, nginx, { origin: 'https://evil.example' }), /Unexpected server response: 403/);
   });
 
+  test('what is no proper handshake is not upgraded, and told so by the server', async (t) => {
+    const { nginx } = await startBoth(t);
+    const key = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
+    for (const [more, expected] of [
+      [['--http1.0', '--header', 'Connection: Upgrade'], [400, 426]],
+      [['--header', 'Connection:'], [400, 426]],
+      [['--header', 'Connection: keep-alive, Upgrade', '--max-time', '1'], []],
+    ]) {
+      const answer = curl(...more, ...key.flatMap((field) => ['--header', field]), `${nginx.url}ws`);
+      if (expected.length === 0) await assert.rejects(answer, /timed out/i, 'upgraded, and stays open');
+      else assert.ok(expected.includes((await answer).status), `${more}: ${(await answer).status}`);
+    }
+  });
+
   test('an event is seen while the stream goes on, and a resumed stream misses nothing', async (t) => {
     const { server, nginx } = await startBoth(t);
     const cuttable = await startCuttingProxy(t, new URL(nginx.url).port);
