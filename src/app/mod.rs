@@ -17,8 +17,10 @@ use tracing_actix_web::TracingLogger;
 mod listen;
 pub mod openapi;
 mod routes;
+mod supervisor;
 mod thread;
 
+pub use self::supervisor::Supervisor;
 use self::thread::Thread;
 use crate::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
@@ -99,6 +101,7 @@ pub struct Application {
     store: Store,
     drain_timeout: Duration,
     demo: bool,
+    supervisor: Option<Supervisor>,
 }
 
 impl Application {
@@ -192,12 +195,19 @@ impl Application {
             store,
             drain_timeout: config.drain_timeout.0,
             demo: false,
+            supervisor: None,
         })
     }
 
     /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
     pub fn with_demo(mut self, demo: bool) -> Self {
         self.demo = demo;
+        self
+    }
+
+    /// Tells a service manager when it is ready, that it lives, and when it goes.
+    pub fn with_supervisor(mut self, supervisor: Option<Supervisor>) -> Self {
+        self.supervisor = supervisor;
         self
     }
 
@@ -212,9 +222,13 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, demo } = self;
+        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, demo, supervisor } = self;
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
+        let alive = supervisor.map(|supervisor| tokio::spawn(supervisor.keep_alive(shared.tenants.clone())));
+        if let Some(supervisor) = supervisor {
+            supervisor.ready().await;
+        }
         let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
@@ -227,6 +241,9 @@ impl Application {
             Some(ended) => ended.unwrap_or_else(|error| Err(io::Error::other(error))),
             None => {
                 let deadline = Instant::now() + drain_timeout;
+                if let Some(supervisor) = supervisor {
+                    supervisor.stopping().await;
+                }
                 drain(&shared, deadline).await;
                 // The requests that still run have what is left of the time.
                 if tokio::time::timeout_at(deadline, handle.stop(true)).await.is_err() {
@@ -235,6 +252,10 @@ impl Application {
                 serving.await.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
         };
+        // Before the writer, which it asks.
+        if let Some(alive) = alive {
+            alive.abort();
+        }
         let tenants = shared.tenants.clone();
         drop(shared);
         writer.stop().await;

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::complain;
 use crate::{
-    app::Application,
+    app::{Application, Supervisor},
     config::{AuthMode, Config},
     core::clock::Clock,
     protocol::SERVER_VERSION,
@@ -30,7 +30,7 @@ pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
     }
     System::new().block_on(async {
         let application = match Application::build(config, Clock::system()) {
-            Ok(application) => application.with_demo(demo),
+            Ok(application) => application.with_demo(demo).with_supervisor(Supervisor::from_environment()),
             Err(error) => {
                 complain(&error.to_string());
                 return ExitCode::FAILURE;

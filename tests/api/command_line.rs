@@ -2,8 +2,13 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::net::UnixDatagram,
     process::{Child, Command, Output, Stdio},
+    time::Duration,
 };
+
+/// How long anything may take that should happen at once.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fn tricast() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
@@ -37,6 +42,29 @@ fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     assert!(std::net::TcpStream::connect(address).is_ok(), "{url}");
     Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_service_manager_is_told_that_it_is_ready_that_it_lives_and_that_it_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hear = || {
+        let mut text = [0; 256];
+        let length = manager.recv(&mut text).expect("nothing was said");
+        String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
+    };
+    let mut command = tricast();
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "20000");
+    let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running(child);
+    let said: Vec<_> = (0..5).map(|_| hear()).collect();
+    assert_eq!(said.iter().filter(|word| *word == "READY=1").count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|word| *word == "WATCHDOG=1").count(), 4, "{said:?}");
+    Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
+    while hear() != "STOPPING=1" {}
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
 }
 
@@ -135,4 +163,15 @@ fn check_config_reads_the_files_of_keys_too() {
     assert_eq!(check(&format!("{keys}/rsa.pub.pem")).0, 0);
     let (code, _, stderr) = check(&format!("{keys}/rsa.pem"));
     assert!(code == 2 && stderr.contains("auth.public_key_file") && stderr.contains("private key"), "{stderr}");
+}
+
+#[test]
+fn the_settings_in_deploy_are_good_once_a_key_is_named() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/tricast.toml");
+    let (code, _, stderr) = run(tricast().args(["check-config", "--config", file]));
+    assert!(code == 2 && stderr.contains("1 fault:") && stderr.contains("auth.mode"), "{stderr}");
+    let mut command = tricast();
+    command.env("TRICAST_AUTH__SECRET", "x".repeat(32));
+    let (code, _, stderr) = run(command.args(["check-config", "--config", file]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
 }

@@ -257,7 +257,7 @@ export function openEvents(t, url, names) {
   return stream;
 }
 
-/** Runs the real curl: `{status, headers, body, seconds}`. Header names are in lower case. */
+/** Runs the real curl: `{status, headers, all, body, seconds}`. Header names are in lower case; `all` has each as often as it came. */
 export async function curl(...args) {
   const format = '\n%{http_code} %{time_total}';
   const { error, stdout, stderr } = await new Promise((resolve) => {
@@ -270,7 +270,7 @@ export async function curl(...args) {
   const end = rest.indexOf('\r\n\r\n');
   const fields = rest.slice(0, end).split('\r\n').slice(1).map((line) => line.split(/: ?(.*)/s, 2));
   const headers = Object.fromEntries(fields.map(([name, value]) => [name.toLowerCase(), value]));
-  return { status, seconds, headers, body: rest.slice(end + 4) };
+  return { status, seconds, headers, all: fields.map(([name]) => name.toLowerCase()), body: rest.slice(end + 4) };
 }
 
 /** A proxy in front of `port` that can cut every connection, at once or in the middle of what comes next. */

@@ -2,88 +2,26 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
-  Socket, TOGETHER, atEnd, canonical, curl, openEvents, start, startCuttingProxy, startServer, temporaryDirectory, until,
+  Socket, TOGETHER, atEnd, canonical, curl, openEvents, startCuttingProxy, startServer, temporaryDirectory, until,
 } from './helpers.mjs';
-
-const SOURCE = fileURLToPath(new URL('../../nginx', import.meta.url));
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** The configuration with other ports and places, and nothing else changed. */
-function render(t, port, serverPort) {
-  const directory = temporaryDirectory(t);
-  chmodSync(directory, 0o755); // the workers are another user
-  cpSync(SOURCE, directory, { recursive: true });
-  const change = (file, changes) => {
-    const path = join(directory, file);
-    let text = readFileSync(path, 'utf8');
-    for (const [from, to] of changes) {
-      assert.ok(text.includes(from), `${file} has no ${from}`);
-      text = text.replaceAll(from, to);
-    }
-    writeFileSync(path, text);
-  };
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  change('nginx.conf', [
-    ['pid /run/nginx.pid;', `pid ${directory}/pid;`],
-    ['/var/log/nginx', directory],
-    ['http {', `http {\n${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n')}`],
-  ]);
-  change('conf.d/tricast.conf', [
-    ['listen 80;', `listen 127.0.0.1:${port};`],
-    ['listen [::]:80;', ''],
-    ['server 127.0.0.1:8080;', `server 127.0.0.1:${serverPort};`],
-  ]);
-  return directory;
-}
-
-const nginxArguments = (directory) => ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')];
-
-/** An nginx in front of `serverPort`: `{url, log()}`. */
-async function startNginx(t, serverPort) {
-  const port = await freePort();
-  const directory = render(t, port, serverPort);
-  const child = start(t, 'nginx', [...nginxArguments(directory), '-g', 'daemon off;'], { lastWord: 'SIGTERM' });
-  const read = (name) => readFileSync(join(directory, name), 'utf8');
-  await until(
-    () =>
-      new Promise((resolve) => {
-        assert.equal(child.exitCode, null, child.output);
-        const probe = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
-        probe.on('connect', () => probe.destroy());
-      }),
-    'nginx',
-    () => child.output,
-  );
-  return { url: `http://127.0.0.1:${port}/`, log: () => read('access.log') };
-}
-
-async function startBoth(t) {
-  const server = await startServer(t);
-  return { server, nginx: await startNginx(t, server.port) };
-}
+import { POLL_CACHE, render, startBoth, startNginx } from './nginx.mjs';
 
 describe('nginx', TOGETHER, () => {
-  test('the configuration passes nginx -t without a warning', async (t) => {
-    const directory = render(t, await freePort(), 8080);
-    const { stderr } = await promisify(execFile)('nginx', [...nginxArguments(directory), '-t']);
-    const complaints = stderr.split('\n').filter((line) => /\[(warn|error|emerg)\]/.test(line));
-    assert.deepEqual(complaints.filter((line) => !line.includes('super-user privileges')), []);
+  test('every choice passes nginx -t without a warning', async (t) => {
+    for (const site of [undefined, 'tls', 'sub-path']) {
+      for (const ports of [[8080], [8080, 8081]]) {
+        const { flags } = await render(t, { ports, site, changes: POLL_CACHE });
+        const { stderr } = await promisify(execFile)('nginx', [...flags, '-t']);
+        const complaints = stderr.split('\n').filter((line) => /\[(warn|error|emerg)\]/.test(line));
+        assert.deepEqual(complaints.filter((line) => !line.includes('super-user privileges')), [], `${site} ${ports}`);
+      }
+    }
   });
 
   test('a WebSocket is upgraded, its own page may open it, a foreign one may not', async (t) => {
@@ -98,6 +36,20 @@ describe('nginx', TOGETHER, () => {
       assert.equal((await socket.close()).code, 1000);
     }
     await assert.rejects(Socket.open(t, nginx, { origin: 'https://evil.example' }), /Unexpected server response: 403/);
+  });
+
+  test('what is no proper handshake is not upgraded, and told so by the server', async (t) => {
+    const { nginx } = await startBoth(t);
+    const key = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
+    for (const [more, expected] of [
+      [['--http1.0', '--header', 'Connection: Upgrade'], [400, 426]],
+      [['--header', 'Connection:'], [400, 426]],
+      [['--header', 'Connection: keep-alive, Upgrade', '--max-time', '1'], []],
+    ]) {
+      const answer = curl(...more, ...key.flatMap((field) => ['--header', field]), `${nginx.url}ws`);
+      if (expected.length === 0) await assert.rejects(answer, /timed out/i, 'upgraded, and stays open');
+      else assert.ok(expected.includes((await answer).status), `${more}: ${(await answer).status}`);
+    }
   });
 
   test('an event is seen while the stream goes on, and a resumed stream misses nothing', async (t) => {
@@ -164,7 +116,7 @@ describe('nginx', TOGETHER, () => {
   test('polls share a few connections to the server', async (t) => {
     const server = await startServer(t);
     const counting = await startCuttingProxy(t, server.port);
-    const nginx = await startNginx(t, counting.port);
+    const nginx = await startNginx(t, { ports: [counting.port] });
     for (let n = 0; n < 30; n += 1) assert.equal((await curl(`${nginx.url}api/metrics`)).status, 200);
     assert.ok(counting.opened() <= 8, `${counting.opened()} connections for 30 polls`);
   });
@@ -190,6 +142,42 @@ describe('nginx', TOGETHER, () => {
       assert.equal(await push(url, 1_048_576), 202, url);
       assert.equal(await push(url, 1_048_577), 413, url);
     }
+  });
+
+  test('what is created says where it is as the server wrote it', async (t) => {
+    const { nginx } = await startBoth(t);
+    const order = await curl('--json', '{"items":1,"total":5,"customerName":"Ada"}', `${nginx.url}api/orders`);
+    assert.match(order.headers.location, /^\/api\/orders\//);
+  });
+
+  test('headers for browsers are there once, whoever answers', async (t) => {
+    const { nginx } = await startBoth(t);
+    for (const path of ['', 'static/js/main.js', 'api/metrics', 'metrics', 'nothing']) {
+      const { headers, all } = await curl(nginx.url + path);
+      assert.equal(headers['x-content-type-options'], 'nosniff', path);
+      assert.match(headers['permissions-policy'], /camera=\(\)/, path);
+      assert.match(headers['x-request-id'], /^[0-9a-f]{32}$/, path);
+      assert.equal(headers['strict-transport-security'], undefined, 'only over TLS');
+      assert.deepEqual(all.filter((name, at) => all.indexOf(name) !== at), [], `twice in ${path}`);
+    }
+  });
+
+  test('the server may be behind a Unix socket', async (t) => {
+    const path = join(temporaryDirectory(t), 'tricast.sock');
+    const server = await startServer(t, {
+      flags: ['--listen', `unix:${path}`],
+      env: { TRICAST_TRUSTED_PROXIES: 'unix:', TRICAST_LIMITS__MAX_CONNECTIONS_PER_ADDRESS: '1' },
+    });
+    chmodSync(path.replace(/[^/]*$/, ''), 0o755);
+    chmodSync(path, 0o666); // the workers are another user
+    const changes = { 'conf.d/upstream.conf': [[/server 127\.0\.0\.1:\d+;/g, `server unix:${path};`]] };
+    const nginx = await startNginx(t, { ports: [server.port], changes });
+    const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
+    await stream.next('connected');
+    await server.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
+    assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 1 });
+    await assert.rejects(Socket.open(t, nginx), /429/, 'the address is known here, too');
+    await Socket.open(t, nginx, { localAddress: '127.0.0.2' });
   });
 
   test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {

@@ -1,0 +1,110 @@
+// The configuration in nginx/, in a real nginx with other ports and places, and nothing else changed.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { chmodSync, copyFileSync, cpSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { start, startServer, temporaryDirectory, until } from './helpers.mjs';
+
+const SOURCE = fileURLToPath(new URL('../../nginx', import.meta.url));
+const KEYS = fileURLToPath(new URL('../keys', import.meta.url));
+
+export async function freePort() {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/**
+ * The configuration as an operator would have it, ready to start.
+ * @param {{ports: number[], site?: string, changes?: Record<string, [string | RegExp, string][]>}} how `ports` of the nodes;
+ *   `site` of nginx/choices instead of the plain one; `changes` to files, all of which have to apply
+ */
+export async function render(t, { ports, site, changes = {} }) {
+  const directory = temporaryDirectory(t);
+  chmodSync(directory, 0o755); // the workers are another user
+  cpSync(SOURCE, directory, { recursive: true });
+  if (site !== undefined) copyFileSync(join(directory, 'choices', `${site}.conf`), join(directory, 'conf.d/tricast.conf'));
+  if (ports.length > 1) {
+    copyFileSync(join(directory, 'choices/upstream-several.conf'), join(directory, 'conf.d/upstream.conf'));
+  }
+  const change = (file, all) => {
+    const path = join(directory, file);
+    let text = readFileSync(path, 'utf8');
+    for (const [from, to] of all) {
+      assert.ok(typeof from === 'string' ? text.includes(from) : from.test(text), `${file} has no ${from}`);
+      text = text.replaceAll(from, to);
+    }
+    writeFileSync(path, text);
+  };
+  const port = await freePort();
+  const securePort = await freePort();
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  change('nginx.conf', [
+    ['user www-data;', process.getuid() === 0 ? 'user www-data;' : ''],
+    ['/var/log/nginx', directory],
+    ['buffer=64k flush=1s', ''],
+    ['http {', `http {\n${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n')}`],
+  ]);
+  change('conf.d/zones.conf', [
+    ['/var/cache', directory],
+    ['/run', directory],
+  ]);
+  change('conf.d/upstream.conf', ports.map((own, n) => [`server 127.0.0.1:${8080 + n}`, `server 127.0.0.1:${own}`]));
+  change('conf.d/tricast.conf', [
+    [/listen \[::\][^;]*;/g, ''],
+    ['listen 80', `listen 127.0.0.1:${port}`],
+    ...(site === 'tls' ? [['listen 443', `listen 127.0.0.1:${securePort}`]] : []),
+  ]);
+  change('snippets/tls.conf', [
+    ['/etc/ssl/tricast/fullchain.pem', join(KEYS, 'localhost.cert.pem')],
+    ['/etc/ssl/tricast/privkey.pem', join(KEYS, 'rsa.pem')],
+  ]);
+  for (const [file, all] of Object.entries(changes)) change(file, all);
+  const flags = ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')];
+  return { directory, port, securePort, flags: [...flags, '-g', `pid ${directory}/pid;`] };
+}
+
+/** An nginx in front of servers at `ports`: `{url, secureUrl, log(), errors(), reload(), ...}`. */
+export async function startNginx(t, how) {
+  const { directory, port, securePort, flags } = await render(t, how);
+  const child = start(t, 'nginx', [...flags.slice(0, -1), `${flags.at(-1)} daemon off;`], { lastWord: 'SIGTERM' });
+  const read = (name) => readFileSync(join(directory, name), 'utf8');
+  const listens = () =>
+    new Promise((resolve) => {
+      assert.equal(child.exitCode, null, child.output);
+      const probe = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
+      probe.on('connect', () => probe.destroy());
+    });
+  await until(listens, 'nginx', () => child.output);
+  const workers = () => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim().split(' ');
+  return {
+    port,
+    url: `http://127.0.0.1:${port}/`,
+    secureUrl: `https://127.0.0.1:${securePort}/`,
+    log: () => read('access.log'),
+    errors: () => read('error.log'),
+    kept: (cache) => readdirSync(join(directory, cache), { recursive: true }),
+    workers,
+    /** Reads its configuration again, and comes back when new workers serve. */
+    async reload() {
+      const before = workers();
+      child.kill('SIGHUP');
+      await until(() => workers().some((pid) => !before.includes(pid)), 'new workers', () => read('error.log'));
+    },
+  };
+}
+
+/** The change that turns the cache of polls on. */
+export const POLL_CACHE = { 'snippets/polling.conf': [['# include snippets/poll-cache.conf;', 'include snippets/poll-cache.conf;']] };
+
+/** A server that believes nginx about addresses, and nginx in front of it. */
+export async function startBoth(t, { env = {}, ...how } = {}) {
+  const server = await startServer(t, { env: { TRICAST_TRUSTED_PROXIES: '127.0.0.1', ...env } });
+  return { server, nginx: await startNginx(t, { ports: [server.port], ...how }) };
+}
