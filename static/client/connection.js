@@ -20,7 +20,7 @@ import { openWebSocket } from './transports/websocket.js';
 /** @typedef {import('./index.js').TransportName} TransportName */
 /** @typedef {import('./index.js').Status} Status */
 /** @typedef {{reason: string, code?: string, status?: number, retryAfter?: number, final?: boolean}} Down */
-/** @typedef {{close(): void, update?(): void, send?(message: any): void, ping?(): void, refresh?(): Promise<void>}} Link */
+/** @typedef {{close(): void, update(): void, send?(message: any): void, ping?(): void, refresh?(): Promise<void>}} Link */
 /**
  * What a transport is given: `wants` names what to follow with its interval in ms, `since` the cursor to go on from.
  * @typedef {{http: import('./http.js').Http, options: import('./index.js').Options, name: TransportName,
@@ -52,7 +52,7 @@ const SHORTEST_GOOD_MS = 5_000;
 const BETTER_MS = 30_000;
 const LONGEST_BETTER_MS = 600_000;
 const WATCH_MS = 1_000;
-/** Silence before this page was seen again, or the network came back, says nothing. */
+/** Time to show life after the network changed. */
 const GRACE_MS = 5_000;
 const REMEMBERED_MS = 86_400_000;
 
@@ -132,8 +132,8 @@ export class Connection {
     this.#ended = false;
     clearTimeout(this.#betterTimer);
     this.#next = choice === 'auto' ? LADDER[0] : choice;
+    this.#drop(this.#opening);
     if (this.#active?.name !== this.#next) this.#begin(this.#next);
-    else this.#drop(this.#opening);
     this.#report({});
   }
 
@@ -147,16 +147,14 @@ export class Connection {
   check() {
     this.#betterTries = 0;
     if (!this.#active) return this.retry();
-    this.#active.life?.expect(GRACE_MS, Date.now());
+    this.#active.life?.expect(Date.now() + GRACE_MS);
     if (this.#active.link?.ping) this.#active.link.ping();
     else if (!this.#opening) this.#begin(this.#active.name);
   }
 
   /** Something else is wanted. */
   update() {
-    const { link, name } = this.#active ?? this.#opening ?? {};
-    if (link?.update) link.update();
-    else if (name) this.#begin(name);
+    (this.#active ?? this.#opening)?.link?.update();
   }
 
   /** Opens a new link behind the running one, from what `since` says then. */
@@ -199,6 +197,7 @@ export class Connection {
     if (message.type === 'down') return this.#down(attempt, message);
     if (message.type === 'open') return attempt === this.#opening && this.#opened(attempt, message);
     if (attempt === this.#opening && message.type === 'start') return this.#tell(message);
+    if (message.type === 'again') return this.again();
     if (attempt !== this.#active) return;
     if (message.type === 'alive') {
       attempt.life?.beat(Date.now());

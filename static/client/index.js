@@ -4,6 +4,7 @@ import { Connection } from './connection.js';
 import { Http, TricastError } from './http.js';
 import { Position, isBefore, withoutStates } from './position.js';
 import { Requests } from './requests.js';
+import { Shared } from './shared.js';
 import { Token } from './token.js';
 
 export { TricastError };
@@ -56,7 +57,6 @@ class Tricast extends EventTarget {
   #link;
   /** @type {any} */
   #status = { state: 'connecting', transport: null, latency: null, since: Date.now(), nextTryAt: null, reason: null, cursor: null };
-  #wants = '';
   #scheduled = false;
   #closed = false;
   /** @type {any} */
@@ -78,20 +78,21 @@ class Tricast extends EventTarget {
       wants: () => this.#wanted(),
       since: () => this.#position.cursor,
     };
-    this.#link = new Connection(context, (message) => this.#hear(message));
+    const tabs = options.share !== false && globalThis.document && globalThis.navigator?.locks && globalThis.BroadcastChannel;
+    this.#link = new (tabs ? Shared : Connection)(context, (/** @type {any} */ message) => this.#hear(message));
     this.#requests = new Requests(this.#http, options.queue ?? 100, (message) => this.#link.send(message));
     const { signal } = this.#off;
     globalThis.addEventListener?.('online', () => this.#link.check(), { signal });
     globalThis.addEventListener?.('offline', () => this.#link.check(), { signal });
-    globalThis.addEventListener?.('pageshow', (event) => event.persisted && this.#link.check(), { signal });
+    // A page that may come back with the back button keeps no connection.
+    globalThis.addEventListener?.('pagehide', () => this.#link.stop('hidden'), { signal });
+    globalThis.addEventListener?.('pageshow', (event) => event.persisted && this.#link.start(), { signal });
     if (options.pauseWhenHidden !== false) {
       globalThis.document?.addEventListener('visibilitychange', () => this.#visibility(), { signal });
     }
     // Subscriptions that are made right behind `connect` are in the first message.
     queueMicrotask(() => {
-      if (this.#closed) return;
-      this.#wants = this.#signature();
-      this.#link.start();
+      if (!this.#closed) this.#link.start();
     });
   }
 
@@ -174,20 +175,13 @@ class Tricast extends EventTarget {
     return wants.size ? wants : new Map([['system', 0]]);
   }
 
-  #signature() {
-    return [...this.#wanted()].sort().join();
-  }
-
   /** Many changes at once are one. */
   #schedule() {
     if (this.#scheduled) return;
     this.#scheduled = true;
     queueMicrotask(() => {
       this.#scheduled = false;
-      const wants = this.#signature();
-      if (this.#closed || wants === this.#wants) return;
-      this.#wants = wants;
-      this.#link.update();
+      if (!this.#closed) this.#link.update();
     });
   }
 
@@ -207,7 +201,7 @@ class Tricast extends EventTarget {
       const known = this.#states.get(channel);
       this.#states.set(channel, { value, meta });
       // A new link gives each value once more.
-      if (known?.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(value)) return;
+      if (known && known.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(value)) return;
       for (const subscription of this.#subscriptions) if (matches(subscription.channel, channel)) this.#give(subscription, value, meta);
     } else if (type === 'event' && this.#position.admits(channel, cursor)) {
       const meta = { channel, event: message.event, timestamp, cursor };

@@ -10,6 +10,7 @@ export class Liveness {
   #quiet;
   #dead;
   #usual = Infinity;
+  #due = Infinity;
   opened;
   last;
 
@@ -28,6 +29,7 @@ export class Liveness {
     const gap = now - this.last;
     this.#usual = this.#usual === Infinity ? gap : 0.8 * this.#usual + 0.2 * gap;
     this.last = now;
+    this.#due = Infinity;
   }
 
   /** Silent for much longer than it usually is. @param {number} now */
@@ -37,12 +39,12 @@ export class Liveness {
 
   /** @param {number} now */
   isDead(now) {
-    return this.#age(now) > this.#dead;
+    return this.#age(now) > this.#dead || now > this.#due;
   }
 
-  /** From now on a sign of life is expected within `ms`. @param {number} ms @param {number} now */
-  expect(ms, now) {
-    this.#dead = Math.min(this.#dead, this.#age(now) + ms);
+  /** Life has to be seen before then. @param {number} due */
+  expect(due) {
+    this.#due = due;
   }
 
   /** @param {number} now */

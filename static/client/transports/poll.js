@@ -35,12 +35,12 @@ export function openPoll({ http, options, name, wants, since }, say) {
    * @param {number} hold milliseconds
    */
   const ask = async (query, hold) => {
-    question = new AbortController();
-    const late = setTimeout(() => question.abort(), hold + ANSWER_MS);
+    const current = (question = new AbortController());
+    const late = setTimeout(() => current.abort(), hold + ANSWER_MS);
     const headers = { Accept: 'application/json', ...(tag && { 'If-None-Match': tag }), ...(hold && { Prefer: `wait=${hold / 1000}` }) };
     const askedAt = Date.now();
     try {
-      const response = await http.ask(http.address('api/metrics', query), { headers, signal: question.signal });
+      const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
       if (response.status !== 304 && !response.ok) throw await refusal(response);
       const body = response.status === 304 ? null : await response.json();
       if (stop.signal.aborted) throw null;
@@ -112,6 +112,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
       wake();
     },
     update: () => {
+      if ([...wants().keys()].join() === asked) return;
       changed = true;
       question?.abort();
       wake();

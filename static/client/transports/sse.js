@@ -75,5 +75,8 @@ export function openSse({ http, wants, since }, say) {
     say({ type: 'down', ...down, reason: down.reason ?? String(down) });
   });
 
-  return { close: () => stop.abort() };
+  return {
+    close: () => stop.abort(),
+    update: () => String([...wants()]) !== String([...wanted]) && say({ type: 'again' }),
+  };
 }

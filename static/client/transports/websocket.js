@@ -20,6 +20,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   let timer;
   let pings = 0;
   let pingedAt = 0;
+  let greeted = false;
   let over = false;
   /** @type {any} what the server said before it closes, or refused */
   let farewell = {};
@@ -70,6 +71,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
       if (!token) return fail({ reason: 'a token is needed', status: 401 });
       send({ type: 'authenticate', requestId: 'token', token });
     } else if (!since()) say({ type: 'start', cursor: message.cursor });
+    greeted = true;
     update(since());
   };
 
@@ -85,7 +87,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
         if (message.resume === 'reset' && message.reason !== 'too_old') say({ type: 'gap', reason: message.reason });
         ping();
         timer = setInterval(ping, PING_MS);
-        update(); // what was asked for in the meantime
       }
       for (const line of message.channels) if (line.status === 'denied') say({ ...line, type: 'denied' });
     } else if (type === 'ping') send({ type: 'pong', timestamp: message.timestamp });
@@ -111,7 +112,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
 
   return {
     close,
-    update: () => update(),
+    update: () => greeted && update(),
     send,
     ping,
     refresh: async () => send({ type: 'refresh_token', requestId: 'token', token: await http.token.get() }),
