@@ -37,6 +37,7 @@ import { openWebSocket } from './transports/websocket.js';
  * @property {Link | null} link
  * @property {Liveness | null} life null until it is open
  * @property {any} timer bounds the opening
+ * @property {number} [latency]
  */
 
 /** @type {TransportName[]} */
@@ -70,6 +71,8 @@ export class Connection {
   #opening = null;
   #failures = 0;
   #refusals = 0;
+  /** Channels that the token does not allow. @type {Set<string>} */
+  #denied = new Set();
   #betterTries = 0;
   #stale = false;
   #ended = false;
@@ -81,15 +84,15 @@ export class Connection {
   #betterTimer;
   /** @type {TransportName} */
   #next = LADDER[0];
-  /** @type {Omit<Status, 'cursor' | 'state' | 'since'>} */
-  #seen = { transport: null, latency: null, nextTryAt: null, reason: null };
+  /** @type {Pick<Status, 'nextTryAt' | 'reason'>} */
+  #seen = { nextTryAt: null, reason: null };
 
   /**
    * @param {Omit<Context, 'name'>} context
    * @param {(message: any) => void} tell what links say, and `status` after a change
    */
   constructor(context, tell) {
-    this.#context = context;
+    this.#context = { ...context, wants: () => this.#wants(context.wants()) };
     this.#options = context.options;
     this.#http = context.http;
     this.#tell = tell;
@@ -103,7 +106,7 @@ export class Connection {
     const state = this.#active
       ? this.#stale ? 'stale' : 'live'
       : this.#opening ? 'connecting' : this.#ended ? 'ended' : 'offline';
-    return { ...this.#seen, state, transport: attempt?.name ?? null, life: this.#active?.life?.last };
+    return { ...this.#seen, state, transport: attempt?.name ?? null, latency: attempt?.latency ?? null, life: this.#active?.life?.last };
   }
 
   /** Begins, also after `stop`. */
@@ -112,7 +115,8 @@ export class Connection {
     clearInterval(this.#watcher);
     this.#watcher = setInterval(() => this.#watch(), WATCH_MS);
     this.#next = this.#first();
-    if (!this.#active && !this.#opening) this.#begin(this.#next);
+    this.retry();
+    this.#report({});
   }
 
   /** Lets go of everything. @param {string | null} reason */
@@ -122,7 +126,7 @@ export class Connection {
     clearTimeout(this.#retryTimer);
     this.#drop(this.#opening);
     this.#drop(this.#active);
-    this.#report({ reason, nextTryAt: null, latency: null });
+    this.#report({ reason, nextTryAt: null });
   }
 
   /** @param {TransportName | 'auto'} choice */
@@ -130,6 +134,7 @@ export class Connection {
     this.#choice = choice;
     this.#failures = this.#betterTries = 0;
     this.#ended = false;
+    this.#denied.clear();
     clearTimeout(this.#betterTimer);
     this.#next = choice === 'auto' ? LADDER[0] : choice;
     this.#drop(this.#opening);
@@ -139,8 +144,10 @@ export class Connection {
 
   /** Tries at once; does nothing while a link is up. */
   retry() {
+    if (this.#active || this.#opening) return;
     this.#ended = false;
-    if (!this.#active && !this.#opening) this.#begin(this.#next);
+    this.#denied.clear();
+    this.#begin(this.#next);
   }
 
   /** The network changed: the link may be dead without knowing. */
@@ -198,13 +205,17 @@ export class Connection {
     if (message.type === 'open') return attempt === this.#opening && this.#opened(attempt, message);
     if (attempt === this.#opening && message.type === 'start') return this.#tell(message);
     if (message.type === 'again') return this.again();
+    if (message.type === 'latency') attempt.latency = message.ms;
     if (attempt !== this.#active) return;
     if (message.type === 'alive') {
       attempt.life?.beat(Date.now());
       if (this.#stale) this.#watch();
-    } else if (message.type === 'latency') this.#report({ latency: message.ms });
+    } else if (message.type === 'latency') this.#report({});
     else if (message.type === 'expiring') this.#renew(attempt);
-    else this.#tell(message);
+    else {
+      if (message.type === 'denied') this.#denied.add(message.name);
+      this.#tell(message);
+    }
   }
 
   /**
@@ -222,7 +233,7 @@ export class Connection {
     this.#remember(attempt.name);
     this.#planBetter();
     this.#tell({ type: 'open' });
-    this.#report({ reason: null, latency: null });
+    this.#report({ reason: null });
   }
 
   /**
@@ -240,11 +251,15 @@ export class Connection {
     clearTimeout(this.#betterTimer);
     const unauthorized = status === 401 || code === 'UNAUTHORIZED';
     if (unauthorized && !final && this.#http.token.renew(true) && ++this.#refusals < 3) return this.#begin(name);
+    if (status === 403 && code === 'FORBIDDEN' && !this.#denied.size) {
+      this.#report({ reason, nextTryAt: null });
+      return void this.#sift(name);
+    }
     const auto = this.#choice === 'auto';
     const last = name === LADDER[3] || !auto;
     if (final || unauthorized || (last && status && status < 429)) {
       this.#ended = true;
-      return this.#report({ reason, nextTryAt: null, latency: null });
+      return this.#report({ reason, nextTryAt: null });
     }
     const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
     if (worked) this.#failures = 0;
@@ -254,12 +269,13 @@ export class Connection {
     this.#failures += 1;
     const wait = (retryAfter ?? 0) + backoff(retryAfter === undefined ? this.#failures : 1);
     this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
-    this.#report({ reason, nextTryAt: Date.now() + wait, latency: null });
+    this.#report({ reason, nextTryAt: Date.now() + wait });
   }
 
   /** The token runs out: a new one, without a break. @param {Attempt} attempt */
   #renew(attempt) {
     if (!this.#http.token.renew(false)) return;
+    this.#denied.clear();
     if (attempt.link?.refresh) attempt.link.refresh().catch(() => {});
     else this.#begin(attempt.name);
   }
@@ -308,6 +324,27 @@ export class Connection {
     if (attempt === this.#active) this.#active = null;
     if (attempt === this.#opening) this.#opening = null;
     attempt.link?.close();
+  }
+
+  /** What is wanted and allowed; something always, so that the connection shows life. @param {Map<string, number>} wants */
+  #wants(wants) {
+    const allowed = new Map([...wants].filter(([name]) => !this.#denied.has(name)));
+    return allowed.size ? allowed : new Map([['system', 0]]);
+  }
+
+  /**
+   * A stream or poll is refused as a whole: asks for each channel by itself, and goes on without those not allowed.
+   * @param {TransportName} name
+   */
+  async #sift(name) {
+    for (const channel of this.#context.wants().keys()) {
+      const address = this.#http.address('api/metrics', { channels: channel });
+      const { status } = await this.#http.ask(address, { method: 'HEAD' }).catch(() => ({ status: 0 }));
+      if (status !== 403) continue;
+      this.#denied.add(channel);
+      this.#tell({ type: 'denied', name: channel, code: 'FORBIDDEN' });
+    }
+    if (!this.#active && !this.#opening && !this.#ended) this.#begin(name);
   }
 
   /** @param {Partial<Status>} seen */

@@ -29,7 +29,7 @@ export interface Status {
   readonly nextTryAt: number | null;
   /** Why the last connection ended, in a few words; null while all is well. */
   readonly reason: string | null;
-  /** The place in the server's log up to which everything was delivered; null before the first connection. */
+  /** The place in the server's log up to which everything was delivered, at the moment of reading; null before the first connection. */
   readonly cursor: string | null;
 }
 

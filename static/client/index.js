@@ -165,14 +165,14 @@ class Tricast extends EventTarget {
     this.#show({ state: 'ended' });
   }
 
-  /** What the server is asked for. Something always, so that the connection shows life. */
+  /** What the server is asked for. */
   #wanted() {
     /** @type {Map<string, number>} */
     const wants = new Map();
     for (const { channel, interval } of this.#subscriptions) {
       wants.set(channel, Math.min(interval, wants.get(channel) ?? Infinity));
     }
-    return wants.size ? wants : new Map([['system', 0]]);
+    return wants;
   }
 
   /** Many changes at once are one. */
@@ -255,7 +255,9 @@ class Tricast extends EventTarget {
   /** @param {any} seen */
   #show({ life, ...seen }) {
     const before = this.#status;
-    const status = { ...before, ...seen, cursor: this.#position.cursor };
+    const position = this.#position;
+    const status = { ...before, ...seen };
+    Object.defineProperty(status, 'cursor', { enumerable: true, get: () => position.cursor });
     if (status.state !== before.state) status.since = status.state === 'stale' ? life : Date.now();
     this.#status = Object.freeze(status);
     const up = status.state === 'live' || status.state === 'stale';

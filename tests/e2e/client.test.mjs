@@ -206,7 +206,8 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     await page.has(last);
     assert.deepEqual(await page.read('events'), numbers(last));
     const states = (await page.read('states')).map(({ state }) => state);
-    assert.ok(states.slice(states.indexOf('live')).every((state) => state === 'live'), `${states}`);
+    // Stale, because half a minute passes at once here.
+    assert.ok(states.slice(states.indexOf('live')).every((state) => state === 'live' || state === 'stale'), `${states}`);
   });
 
   test('a server that goes away tells when to come back, and the next one is told of as a gap', async (t) => {
@@ -313,9 +314,9 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
         document.dispatchEvent(new Event('visibilitychange'));
       }, hidden);
     await show(true);
-    await page.clock.fastForward(5_000);
+    await page.clock.fastForward(4_000);
     assert.equal((await page.status()).state, 'live');
-    await page.clock.fastForward(6_000);
+    await page.clock.fastForward(7_000);
     await until(async () => (await server.connections('websocket')) === 0, 'the connection to end');
     const { state, reason, nextTryAt } = await page.status();
     assert.deepEqual({ state, reason, nextTryAt }, { state: 'offline', reason: 'hidden', nextTryAt: null });
@@ -346,7 +347,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     const SECRET = 'a secret of the tests that is long enough';
     const env = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: SECRET, TRICAST_AUTH__LEEWAY: '0ms' };
     const mint = (user, seconds, permissions = 'read:metrics') =>
-      execFileSync(BINARY, ['token', '--user', user, '--permissions', permissions, '--expires-in', `${seconds}s`], {
+      execFileSync(BINARY, ['token', '--user', user, '--permissions', permissions, '--expires', `${seconds}s`], {
         env: { ...process.env, ...env },
       })
         .toString()

@@ -56,9 +56,15 @@ export function openWebSocket({ http, options, wants, since }, say) {
     const fresh = [...wanted].filter(([name, interval]) => sent.get(name) !== interval);
     gone.forEach((name) => sent.delete(name));
     fresh.forEach(([name, interval]) => sent.set(name, interval));
-    if (gone.length) send({ type: 'unsubscribe', channels: gone });
+    if (gone.length) send({ type: 'unsubscribe', requestId: 'off', channels: gone });
     const channels = fresh.map(([name, interval]) => (interval ? { name, interval } : name));
     if (channels.length) send({ type: 'subscribe', requestId: from === undefined ? 'more' : 'first', channels, since: from ?? undefined });
+  };
+
+  /** @param {any} line */
+  const deny = (line) => {
+    sent.delete(line.name);
+    say({ ...line, type: 'denied' });
   };
 
   /** @param {any} message */
@@ -88,13 +94,16 @@ export function openWebSocket({ http, options, wants, since }, say) {
         ping();
         timer = setInterval(ping, PING_MS);
       }
-      for (const line of message.channels) if (line.status === 'denied') say({ ...line, type: 'denied' });
+      for (const line of message.channels) if (line.status === 'denied') deny(line);
+    } else if (type === 'unsubscribed' && !message.requestId) {
+      for (const name of message.channels) deny({ name, code: 'FORBIDDEN' }); // by a new token
     } else if (type === 'ping') send({ type: 'pong', timestamp: message.timestamp });
     else if (type === 'pong') message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
     else if (type === 'auth_expiring') say({ type: 'expiring' });
     else if (type === 'disconnecting') farewell = { reason: message.reason, retryAfter: message.reconnectAfter * 1000 };
+    else if (type === 'error' && /^(first|more)$/.test(message.requestId)) fail({ reason: message.message, retryAfter: message.details?.retryAfter });
     else if (type === 'error' && !message.requestId) farewell = { reason: message.message, code: message.code };
-    else if (type !== 'subscribed') say(message); // event, gap, response, error
+    else say(message); // event, gap, response, error
   };
 
   socket.onmessage = (/** @type {any} */ { data }) => {
