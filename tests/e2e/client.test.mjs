@@ -358,7 +358,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
         const server = await startServer(t, { env });
         const proxy = await startBadProxy(t, server.port);
         const context = await newContext(t);
-        const tokens = [mint('ada', 3), mint('ada', 600, 'read:metrics,write:metrics')];
+        const tokens = [mint('ada', 6), mint('ada', 600, 'read:metrics,write:metrics')];
         let asked = 0;
         await context.exposeFunction('token', () => tokens[Math.min(asked++, 1)]);
         const page = await context.newPage();
@@ -371,18 +371,16 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
           window.client.subscribe('deploys', ({ n }) => window.events.push(n));
         }, transport);
         await page.waitForFunction(() => window.client.status.state === 'live');
-        const began = Date.now();
         const headers = { Authorization: `Bearer ${tokens[1]}`, 'Content-Type': 'application/json' };
         let n = 0;
-        while (Date.now() - began < 4_500) {
+        for (let after = 0; after < 5; after += asked > 1) {
           const body = JSON.stringify({ channel: 'deploys', event: 'released', data: { n: ++n } });
           assert.equal((await fetch(`${server.url}api/metrics`, { method: 'POST', headers, body })).status, 202);
           await page.waitForTimeout(100);
         }
         await page.waitForFunction((n) => window.events.length >= n, n);
         assert.deepEqual(await page.evaluate(() => window.events), numbers(n));
-        assert.ok(asked >= 2, `${asked}`);
-        assert.ok(proxy.seen.urls.length > 0 && !proxy.seen.urls.some((url) => /token|ticket|eyJ/.test(url)), `${proxy.seen.urls}`);
+        assert.ok(proxy.seen.urls.length > 0 && !proxy.seen.urls.some((url) => /[?&](token|ticket)=|eyJ/.test(url)), `${proxy.seen.urls}`);
         await page.evaluate(() => window.client.close());
       });
     }
