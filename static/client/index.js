@@ -2,48 +2,15 @@
 /** The public surface; what it promises is said in index.d.ts. */
 import { Connection } from './connection.js';
 import { Http, TricastError } from './http.js';
-import { Position, isBefore, withoutStates } from './position.js';
+import { Position, isUpTo, withoutStates } from './position.js';
 import { Requests } from './requests.js';
 import { Shared } from './shared.js';
+import { Subscription, outside } from './subscription.js';
 import { Token } from './token.js';
 
 export { TricastError };
 
-/** @typedef {import('./index.js').Meta} Meta */
-/**
- * @typedef {object} Subscription
- * @property {string} channel
- * @property {(value: any, meta: Meta) => void} handler
- * @property {import('./index.js').SubscribeOptions} options
- * @property {number} interval milliseconds
- * @property {string | null} from events up to here were before it
- * @property {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} paced what each channel was last given
- */
-
 const HIDDEN_MS = 10_000;
-const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-
-/** @param {string | number} interval */
-function milliseconds(interval) {
-  const [, number, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(interval)) ?? [];
-  if (!number) throw new TypeError(`not an interval: ${interval}`);
-  return Number(number) * (UNITS[/** @type {keyof UNITS} */ (unit)] ?? 1);
-}
-
-/** @param {string} selector @param {string} channel */
-const matches = (selector, channel) =>
-  selector === channel || (selector.endsWith('.*') && channel.startsWith(selector.slice(0, -1)));
-
-/** An error of the page's own is not ours to swallow, nor may it stop others. @param {() => void} call */
-function outside(call) {
-  try {
-    call();
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
-}
 
 class Tricast extends EventTarget {
   #http;
@@ -51,7 +18,7 @@ class Tricast extends EventTarget {
   #position = new Position();
   /** @type {Set<Subscription>} */
   #subscriptions = new Set();
-  /** @type {Map<string, {value: any, meta: Meta}>} */
+  /** @type {Map<string, {value: any, meta: import('./index.js').Meta}>} */
   #states = new Map();
   #requests;
   #link;
@@ -100,27 +67,26 @@ class Tricast extends EventTarget {
     return this.#status;
   }
 
-  /** @param {string} channel @param {(value: any, meta: Meta) => void} handler @param {import('./index.js').SubscribeOptions} [options] */
+  /**
+   * @param {string} channel
+   * @param {(value: any, meta: import('./index.js').Meta) => void} handler
+   * @param {import('./index.js').SubscribeOptions} [options]
+   */
   subscribe(channel, handler, options = {}) {
-    if (!/^[\w.:-]{1,128}(\.\*)?$/.test(channel)) throw new TypeError(`not a channel: ${channel}`);
-    const interval = milliseconds(options.interval ?? 0);
-    /** @type {Subscription} */
-    const subscription = { channel, handler, options, interval, from: this.#position.cursor, paced: new Map() };
+    const subscription = new Subscription(channel, handler, options, this.#position.cursor);
     this.#subscriptions.add(subscription);
     // What came already, for the server gives each connection its values once.
     queueMicrotask(() => {
       for (const [name, { value, meta }] of this.#states) {
-        if (matches(channel, name) && !subscription.paced.has(name)) this.#give(subscription, value, meta);
+        if (subscription.takes(name) && !subscription.has(name)) subscription.give(value, meta);
       }
     });
     if (options.backfill) this.#backfill(subscription);
     this.#schedule();
     return () => {
+      subscription.end();
       if (!this.#subscriptions.delete(subscription)) return;
-      for (const { timer } of subscription.paced.values()) clearTimeout(timer);
-      for (const name of this.#states.keys()) {
-        if (![...this.#subscriptions].some((other) => matches(other.channel, name))) this.#states.delete(name);
-      }
+      for (const name of this.#states.keys()) if (!this.#takers(name).length) this.#states.delete(name);
       this.#schedule();
     };
   }
@@ -159,7 +125,7 @@ class Tricast extends EventTarget {
     this.#off.abort();
     clearTimeout(this.#hiding);
     this.#requests.fail('ENDED');
-    for (const { paced } of this.#subscriptions) for (const { timer } of paced.values()) clearTimeout(timer);
+    for (const subscription of this.#subscriptions) subscription.end();
     this.#subscriptions.clear();
     this.#link.stop('closed');
     this.#show({ state: 'ended' });
@@ -185,54 +151,40 @@ class Tricast extends EventTarget {
     });
   }
 
+  /** @param {string} channel */
+  #takers(channel) {
+    return [...this.#subscriptions].filter((subscription) => subscription.takes(channel));
+  }
+
   /** @param {any} message */
   #hear(message) {
     if (this.#closed) return;
-    const { type, channel, timestamp = null, cursor = null } = message;
+    const { type, channel, data, timestamp = null, cursor = null } = message;
     if (type === 'status') return this.#show(message.status);
     if (type === 'start') this.#position.cursor = withoutStates(cursor);
-    else if (type === 'response' || type === 'error') this.#requests.answer(message);
-    else if (type === 'denied') this.#of(message.name, ({ options }) => options.onError?.(new TricastError(message.code, message.message)));
-    else if (type === 'gap') for (const { options } of this.#subscriptions) outside(() => options.onGap?.({ reason: message.reason ?? 'too_old' }));
-    if (cursor && type !== 'start') this.#position.cursor = cursor;
+    else if (cursor && !message.old) this.#position.cursor = cursor;
     if (type === 'state') {
-      const meta = { channel, timestamp, cursor };
-      const value = message.data;
+      const takers = this.#takers(channel);
       const known = this.#states.get(channel);
-      this.#states.set(channel, { value, meta });
       // A new link gives each value once more.
-      if (known && known.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(value)) return;
-      for (const subscription of this.#subscriptions) if (matches(subscription.channel, channel)) this.#give(subscription, value, meta);
-    } else if (type === 'event' && this.#position.admits(channel, cursor)) {
+      const same = known && known.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(data);
+      if (same || !takers.length) return;
+      const meta = { channel, timestamp, cursor };
+      this.#states.set(channel, { value: data, meta });
+      for (const subscription of takers) subscription.give(data, meta);
+    } else if (type === 'event') {
+      if (!this.#position.admits(channel, cursor)) return;
       const meta = { channel, event: message.event, timestamp, cursor };
-      for (const { channel: selector, handler, from } of this.#subscriptions) {
-        if (matches(selector, channel) && !isOld(cursor, from)) outside(() => handler(message.data, meta));
+      for (const { handler, from } of this.#takers(channel)) {
+        if (!isUpTo(from, cursor)) outside(() => handler(data, meta));
       }
-    }
-  }
-
-  /** @param {string} name @param {(subscription: Subscription) => void} call */
-  #of(name, call) {
-    for (const subscription of this.#subscriptions) if (subscription.channel === name) outside(() => call(subscription));
-  }
-
-  /** A value at its time: the newest wins. @param {Subscription} subscription @param {any} value @param {Meta} meta */
-  #give(subscription, value, meta) {
-    if (!this.#subscriptions.has(subscription)) return;
-    const { paced, interval, handler } = subscription;
-    const last = paced.get(meta.channel);
-    const wait = last ? last.at + interval - Date.now() : 0;
-    if (last && wait > 5) {
-      Object.assign(last, { value, meta });
-      last.timer ??= setTimeout(() => {
-        last.timer = undefined;
-        this.#give(subscription, last.value, last.meta);
-      }, wait);
-      return;
-    }
-    clearTimeout(last?.timer);
-    paced.set(meta.channel, { at: Date.now(), value, meta });
-    outside(() => handler(value, meta));
+    } else if (type === 'gap') {
+      const gap = { reason: message.reason ?? 'too_old' };
+      for (const { options } of this.#subscriptions) outside(() => options.onGap?.(gap));
+    } else if (type === 'denied') {
+      const error = new TricastError(message.code, message.message);
+      for (const { channel, options } of this.#subscriptions) if (channel === message.name) outside(() => options.onError?.(error));
+    } else if (type === 'response' || type === 'error') this.#requests.answer(message);
   }
 
   /** @param {Subscription} subscription */
@@ -266,9 +218,6 @@ class Tricast extends EventTarget {
     this.dispatchEvent(new Event('status'));
   }
 }
-
-/** @param {string | null} cursor @param {string | null} from */
-const isOld = (cursor, from) => Boolean(cursor && from && cursor.split(':')[0] === from.split(':')[0] && !isBefore(from, cursor));
 
 /** Reading it may be forbidden, and then throws. */
 function storage() {

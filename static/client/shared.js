@@ -10,6 +10,7 @@
  */
 import { Connection } from './connection.js';
 import { isBefore } from './position.js';
+import { matches } from './subscription.js';
 
 /** Followers show life so often; a leader that says nothing to three of them is frozen. */
 const WANT_MS = 5_000;
@@ -92,8 +93,9 @@ export class Shared {
   }
 
   update() {
-    if (this.#follows) this.#want();
-    else this.#connection.update();
+    if (this.#follows) return this.#want();
+    this.#reorder();
+    for (const state of this.#states.values()) this.#tell({ ...state, old: true });
   }
 
   /** @param {any} message */
@@ -179,7 +181,7 @@ export class Shared {
       this.#joined = true;
       this.#unheard = 0;
       if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
-      for (const state of states) this.#tell(state);
+      for (const state of states) this.#tell({ ...state, old: true });
       this.#tell({ type: 'status', status });
     } else if (kind === 'say' && (this.#joined || message.type === 'status')) this.#tell(message);
   }
@@ -199,7 +201,7 @@ export class Shared {
     const before = this.#members.get(id);
     this.#members.set(id, wants);
     const changed = !before || String([...before]) !== String([...wants]);
-    if (changed) this.#connection.update();
+    if (changed) this.#reorder();
     const mine = this.#context.since();
     if (!joined && cursor && (!mine || isBefore(cursor, mine))) {
       if (!this.#behind.has(id)) this.#behind.set(id, cursor), this.#connection.again();
@@ -216,7 +218,14 @@ export class Shared {
   /** @param {string} id */
   #forget(id) {
     this.#behind.delete(id);
-    if (this.#members.delete(id)) this.#connection.update();
+    if (this.#members.delete(id)) this.#reorder();
+  }
+
+  /** Something else is wanted by all together. */
+  #reorder() {
+    const wanted = [...this.#union().keys()];
+    for (const name of this.#states.keys()) if (!wanted.some((selector) => matches(selector, name))) this.#states.delete(name);
+    this.#connection.update();
   }
 
   #union() {

@@ -1,7 +1,7 @@
 // Which transport is used, when it is given up, and what is lost by it: nothing.
 
 import assert from 'node:assert/strict';
-import { describe, mock, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { begin, pass, settle } from './helpers.mjs';
 
 const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];

@@ -7,6 +7,10 @@
  * The own ping measures the round trip and shows life where nothing changes.
  */
 const PING_MS = 10_000;
+/** An answer that is late by this much is too late. */
+const QUIET_MS = 13_000;
+/** Above the 25 s of the server's own pings, for timers of hidden pages are slow. */
+const DEAD_MS = 30_000;
 
 /** @type {import('../connection.js').Open} */
 export function openWebSocket({ http, options, wants, since }, say) {
@@ -24,7 +28,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
   let over = false;
   /** @type {any} what the server said before it closes, or refused */
   let farewell = {};
-  let heartbeat = 25_000;
 
   /** @param {any} message */
   const send = (message) => {
@@ -69,7 +72,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
 
   /** @param {any} message */
   const begin = async (message) => {
-    heartbeat = message.heartbeatInterval || heartbeat;
     if (!message.cursor) {
       // Nobody yet. What is sent behind the token waits for its outcome.
       const token = await http.token.get();
@@ -89,7 +91,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
     else if (type === 'metrics' || type === 'metric') say({ ...message, type: 'state', channel: channel ?? 'metrics' });
     else if (type === 'subscribed') {
       if (message.requestId === 'first') {
-        say({ type: 'open', quiet: 1.5 * PING_MS, dead: Math.max(2.5 * PING_MS, 1.5 * heartbeat) });
+        say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
         if (message.resume === 'reset' && message.reason !== 'too_old') say({ type: 'gap', reason: message.reason });
         ping();
         timer = setInterval(ping, PING_MS);
