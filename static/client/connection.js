@@ -77,7 +77,7 @@ export class Connection {
   #stale = false;
   #ended = false;
   /** @type {any} */
-  #watcher;
+  #watcher = 0;
   /** @type {any} */
   #retryTimer;
   /** @type {any} */
@@ -109,24 +109,24 @@ export class Connection {
     return { ...this.#seen, state, transport: attempt?.name ?? null, latency: attempt?.latency ?? null, life: this.#active?.life?.last };
   }
 
-  /** Begins, also after `stop`. */
+  /** Begins, also after `stop`; what has ended stays so. */
   start() {
-    this.#ended = false;
     clearInterval(this.#watcher);
     this.#watcher = setInterval(() => this.#watch(), WATCH_MS);
     this.#next = this.#first();
-    this.retry();
+    if (!this.#ended) this.retry();
     this.#report({});
   }
 
   /** Lets go of everything. @param {string | null} reason */
   stop(reason) {
     clearInterval(this.#watcher);
+    this.#watcher = 0;
     clearTimeout(this.#betterTimer);
     clearTimeout(this.#retryTimer);
     this.#drop(this.#opening);
     this.#drop(this.#active);
-    this.#report({ reason, nextTryAt: null });
+    this.#report(this.#ended ? {} : { reason, nextTryAt: null });
   }
 
   /** @param {TransportName | 'auto'} choice */
@@ -138,13 +138,13 @@ export class Connection {
     clearTimeout(this.#betterTimer);
     this.#next = choice === 'auto' ? LADDER[0] : choice;
     this.#drop(this.#opening);
-    if (this.#active?.name !== this.#next) this.#begin(this.#next);
+    if (this.#active?.name !== this.#next && this.#watcher) this.#begin(this.#next);
     this.#report({});
   }
 
-  /** Tries at once; does nothing while a link is up. */
+  /** Tries at once; does nothing while a link is up, or while it was stopped. */
   retry() {
-    if (this.#active || this.#opening) return;
+    if (this.#active || this.#opening || !this.#watcher) return;
     this.#ended = false;
     this.#denied.clear();
     this.#begin(this.#next);
@@ -153,10 +153,10 @@ export class Connection {
   /** The network changed: the link may be dead without knowing. */
   check() {
     this.#betterTries = 0;
-    if (!this.#active) return this.retry();
+    if (!this.#active) return this.#ended || this.retry();
     this.#active.life?.expect(Date.now() + GRACE_MS);
     if (this.#active.link?.ping) this.#active.link.ping();
-    else if (!this.#opening) this.#begin(this.#active.name);
+    else this.again();
   }
 
   /** Something else is wanted. */
@@ -344,7 +344,7 @@ export class Connection {
       this.#denied.add(channel);
       this.#tell({ type: 'denied', name: channel, code: 'FORBIDDEN' });
     }
-    if (!this.#active && !this.#opening && !this.#ended) this.#begin(name);
+    if (!this.#active && !this.#opening && this.#watcher) this.#begin(name);
   }
 
   /** @param {Partial<Status>} seen */

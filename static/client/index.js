@@ -2,7 +2,7 @@
 /** The public surface; what it promises is said in index.d.ts. */
 import { Connection } from './connection.js';
 import { Http, TricastError } from './http.js';
-import { Position, isUpTo, withoutStates } from './position.js';
+import { Position, isBefore, withoutStates } from './position.js';
 import { Requests } from './requests.js';
 import { Shared } from './shared.js';
 import { Subscription, outside } from './subscription.js';
@@ -176,7 +176,7 @@ class Tricast extends EventTarget {
       if (!this.#position.admits(channel, cursor)) return;
       const meta = { channel, event: message.event, timestamp, cursor };
       for (const { handler, from } of this.#takers(channel)) {
-        if (!isUpTo(from, cursor)) outside(() => handler(data, meta));
+        if (!from || !cursor || isBefore(from, cursor)) outside(() => handler(data, meta));
       }
     } else if (type === 'gap') {
       const gap = { reason: message.reason ?? 'too_old' };

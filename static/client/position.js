@@ -47,15 +47,6 @@ export function isBefore(one, other) {
 }
 
 /**
- * Whether `cursor` is not behind `place`, of the same log.
- * @param {string | null} place
- * @param {string | null} cursor
- */
-export function isUpTo(place, cursor) {
-  return Boolean(place && cursor) && !isBefore(place, cursor);
-}
-
-/**
  * The same place, but no state was given yet.
  * @param {string} cursor
  */

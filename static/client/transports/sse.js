@@ -14,7 +14,7 @@ export function openSse({ http, wants, since }, say) {
   const wanted = wants();
   const from = since();
   // The stream has one interval for all; a channel that wants each change decides it.
-  const shortest = Math.min(...[...wanted.values()].map(Number));
+  const shortest = Math.min(...wanted.values());
 
   /** @param {string} block */
   const receive = (block) => {

@@ -71,6 +71,9 @@ export function openWebSocket({ http, options, wants, since }, say) {
   };
 
   /** @param {any} message */
+  const start = ({ cursor }) => since() || say({ type: 'start', cursor });
+
+  /** @param {any} message */
   const begin = async (message) => {
     if (!message.cursor) {
       // Nobody yet. What is sent behind the token waits for its outcome.
@@ -78,7 +81,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
       if (over) return;
       if (!token) return fail({ reason: 'a token is needed', status: 401 });
       send({ type: 'authenticate', requestId: 'token', token });
-    } else if (!since()) say({ type: 'start', cursor: message.cursor });
+    } else start(message);
     greeted = true;
     update(since());
   };
@@ -87,7 +90,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   const receive = (message) => {
     const { type, channel } = message;
     if (type === 'connected') begin(message).catch((error) => fail({ reason: String(error) }));
-    else if (type === 'authenticated') !since() && say({ type: 'start', cursor: message.cursor });
+    else if (type === 'authenticated') start(message);
     else if (type === 'metrics' || type === 'metric') say({ ...message, type: 'state', channel: channel ?? 'metrics' });
     else if (type === 'subscribed') {
       if (message.requestId === 'first') {
