@@ -20,7 +20,7 @@ import { openWebSocket } from './transports/websocket.js';
 /** @typedef {import('./index.js').TransportName} TransportName */
 /** @typedef {import('./index.js').Status} Status */
 /** @typedef {{reason: string, code?: string, status?: number, retryAfter?: number, final?: boolean}} Down */
-/** @typedef {{close(): void, update(): void, send?(message: any): void, ping?(): void, refresh?(): Promise<void>}} Link */
+/** @typedef {{close(): void, update(): void, send?(message: any): void}} Link */
 /**
  * What a transport is given: `wants` names what to follow with its interval in ms, `since` the cursor to go on from.
  * @typedef {{http: import('./http.js').Http, options: import('./index.js').Options, name: TransportName,
@@ -28,7 +28,8 @@ import { openWebSocket } from './transports/websocket.js';
  */
 /**
  * Starts at once, and says: `alive`; `open {quiet, dead}` once it works; `start {cursor}` where it begins without a cursor;
- * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, answers; and at last one `down`. Never reconnects.
+ * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; and `down` when it is over.
+ * Never reconnects. What it says after it was dropped is not heard.
  * @typedef {(context: Context, say: (message: any) => void) => Link} Open
  */
 /**
@@ -53,8 +54,6 @@ const SHORTEST_GOOD_MS = 5_000;
 const BETTER_MS = 30_000;
 const LONGEST_BETTER_MS = 600_000;
 const WATCH_MS = 1_000;
-/** Time to show life after the network changed. */
-const GRACE_MS = 5_000;
 const REMEMBERED_MS = 86_400_000;
 
 export class Connection {
@@ -150,13 +149,11 @@ export class Connection {
     this.#begin(this.#next);
   }
 
-  /** The network changed: the link may be dead without knowing. */
+  /** The network changed: the link may be dead without knowing. A new one from here shows it. */
   check() {
     this.#betterTries = 0;
-    if (!this.#active) return this.#ended || this.retry();
-    this.#active.life?.expect(Date.now() + GRACE_MS);
-    if (this.#active.link?.ping) this.#active.link.ping();
-    else this.again();
+    this.again();
+    if (!this.#ended) this.retry();
   }
 
   /** Something else is wanted. */
@@ -191,7 +188,7 @@ export class Connection {
     try {
       attempt.link = OPEN[name]({ ...this.#context, name }, (message) => this.#hear(attempt, message));
     } catch (error) {
-      queueMicrotask(() => this.#down(attempt, { reason: String(error) })); // no such transport here
+      queueMicrotask(() => this.#hear(attempt, { type: 'down', reason: String(error) })); // no such transport here
     }
     this.#report({ nextTryAt: null });
   }
@@ -201,21 +198,22 @@ export class Connection {
    * @param {any} message
    */
   #hear(attempt, message) {
-    if (message.type === 'down') return this.#down(attempt, message);
-    if (message.type === 'open') return attempt === this.#opening && this.#opened(attempt, message);
-    if (attempt === this.#opening && message.type === 'start') return this.#tell(message);
-    if (message.type === 'again') return this.again();
-    if (message.type === 'latency') attempt.latency = message.ms;
-    if (attempt !== this.#active) return;
-    if (message.type === 'alive') {
+    const { type } = message;
+    const isActive = attempt === this.#active;
+    if (!isActive && attempt !== this.#opening) return;
+    if (type === 'down') this.#down(attempt, message);
+    else if (type === 'again') this.again();
+    else if (type === 'latency') attempt.latency = message.ms;
+    else if (type === 'open') this.#opened(attempt, message);
+    else if (type === 'alive') {
       attempt.life?.beat(Date.now());
       if (this.#stale) this.#watch();
-    } else if (message.type === 'latency') this.#report({});
-    else if (message.type === 'expiring') this.#renew(attempt);
-    else {
-      if (message.type === 'denied') this.#denied.add(message.name);
+    } else if (type === 'expiring') setTimeout(() => attempt === this.#active && this.#renew(), message.seconds * 500);
+    else if (isActive || type === 'start') {
+      if (type === 'denied') this.#denied.add(message.name);
       this.#tell(message);
     }
+    if (type === 'latency' && isActive) this.#report({});
   }
 
   /**
@@ -243,7 +241,6 @@ export class Connection {
   #down(attempt, { reason, code, status, retryAfter, final }) {
     const { name, life } = attempt;
     const wasActive = attempt === this.#active;
-    if (!wasActive && attempt !== this.#opening) return;
     this.#drop(attempt);
     // A look at a better one has failed.
     if (!wasActive && this.#active && this.#active.name !== name) return this.#planBetter();
@@ -264,20 +261,20 @@ export class Connection {
     const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
     if (worked) this.#failures = 0;
     const once = life !== null && this.#failures === 0; // anything may break once
-    if (!worked && !once && !last && retryAfter === undefined) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
+    const told = retryAfter !== undefined && retryAfter >= 0;
+    if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
     this.#next = worked || once || !auto ? name : this.#first();
     this.#failures += 1;
-    const wait = (retryAfter ?? 0) + backoff(retryAfter === undefined ? this.#failures : 1);
+    const wait = told ? retryAfter + backoff(1) : backoff(this.#failures);
     this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
     this.#report({ reason, nextTryAt: Date.now() + wait });
   }
 
-  /** The token runs out: a new one, without a break. @param {Attempt} attempt */
-  #renew(attempt) {
+  /** The token runs out, in as long as we have waited since we know: a new link with a new one, without a break. */
+  #renew() {
     if (!this.#http.token.renew(false)) return;
     this.#denied.clear();
-    if (attempt.link?.refresh) attempt.link.refresh().catch(() => {});
-    else this.#begin(attempt.name);
+    this.again();
   }
 
   #planBetter() {
@@ -301,20 +298,27 @@ export class Connection {
   /** The rung to begin with: what worked here, or the best. @returns {TransportName} */
   #first() {
     if (this.#choice !== 'auto') return this.#choice;
-    try {
-      const [name, until] = JSON.parse(this.#options.storage?.getItem(this.#key) ?? '[]');
-      if (until > Date.now() && name in OPEN) return name;
-    } catch {} // not ours
-    return LADDER[0];
+    const [name, until] = this.#stored((storage) => JSON.parse(storage.getItem(this.#key))) ?? [];
+    return until > Date.now() && name in OPEN ? name : LADDER[0];
   }
 
   /** @param {TransportName} name */
   #remember(name) {
     if (this.#choice !== 'auto') return;
+    this.#stored((storage) => {
+      if (name === LADDER[0]) storage.removeItem(this.#key);
+      else storage.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
+    });
+  }
+
+  /** Even to look at it may be forbidden; it may be full, too. @param {(storage: any) => any} act */
+  #stored(act) {
     try {
-      if (name === LADDER[0]) this.#options.storage?.removeItem(this.#key);
-      else this.#options.storage?.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
-    } catch {} // full, or forbidden
+      const { storage = globalThis.localStorage } = this.#options;
+      return storage && act(storage);
+    } catch {
+      return null;
+    }
   }
 
   /** @param {Attempt | null} attempt */

@@ -14,7 +14,6 @@ const HIDDEN_MS = 10_000;
 
 class Tricast extends EventTarget {
   #http;
-  #options;
   #position = new Position();
   /** @type {Set<Subscription>} */
   #subscriptions = new Set();
@@ -36,27 +35,30 @@ class Tricast extends EventTarget {
    */
   constructor(url, options) {
     super();
-    this.#options = { storage: storage(), ...options };
     this.#http = new Http(url, options, new Token(options.token));
     this.#position.cursor = options.since ?? null;
     const context = {
       http: this.#http,
-      options: this.#options,
+      options,
       wants: () => this.#wanted(),
       since: () => this.#position.cursor,
     };
     const tabs = options.share !== false && globalThis.document && globalThis.navigator?.locks && globalThis.BroadcastChannel;
     this.#link = new (tabs ? Shared : Connection)(context, (/** @type {any} */ message) => this.#hear(message));
     this.#requests = new Requests(this.#http, options.queue ?? 100, (message) => this.#link.send(message));
-    const { signal } = this.#off;
-    globalThis.addEventListener?.('online', () => this.#link.check(), { signal });
-    globalThis.addEventListener?.('offline', () => this.#link.check(), { signal });
+    const { document } = globalThis;
+    /** @param {any} target @param {string} name @param {(event: any) => void} call */
+    const on = (target, name, call) => target?.addEventListener?.(name, call, { signal: this.#off.signal });
+    on(globalThis, 'online', () => this.#link.check());
+    on(globalThis, 'offline', () => this.#link.check());
     // A page that may come back with the back button keeps no connection.
-    globalThis.addEventListener?.('pagehide', () => this.#link.stop('hidden'), { signal });
-    globalThis.addEventListener?.('pageshow', (event) => event.persisted && this.#link.start(), { signal });
-    if (options.pauseWhenHidden !== false) {
-      globalThis.document?.addEventListener('visibilitychange', () => this.#visibility(), { signal });
-    }
+    on(globalThis, 'pagehide', () => this.#link.stop('hidden'));
+    on(globalThis, 'pageshow', ({ persisted }) => persisted && this.#link.start());
+    on(options.pauseWhenHidden !== false && document, 'visibilitychange', () => {
+      clearTimeout(this.#hiding);
+      if (document.hidden) this.#hiding = setTimeout(() => this.#link.stop('hidden'), HIDDEN_MS);
+      else this.#link.start();
+    });
     // Subscriptions that are made right behind `connect` are in the first message.
     queueMicrotask(() => {
       if (!this.#closed) this.#link.start();
@@ -198,13 +200,7 @@ class Tricast extends EventTarget {
     }
   }
 
-  #visibility() {
-    clearTimeout(this.#hiding);
-    if (document.hidden) this.#hiding = setTimeout(() => this.#link.stop('hidden'), HIDDEN_MS);
-    else this.#link.start();
-  }
-
-  /** @param {any} seen */
+  /** `life` is there while a link is up: when it last showed life. @param {any} seen */
   #show({ life, ...seen }) {
     const before = this.#status;
     const position = this.#position;
@@ -212,19 +208,9 @@ class Tricast extends EventTarget {
     Object.defineProperty(status, 'cursor', { enumerable: true, get: () => position.cursor });
     if (status.state !== before.state) status.since = status.state === 'stale' ? life : Date.now();
     this.#status = Object.freeze(status);
-    const up = status.state === 'live' || status.state === 'stale';
     if (status.state === 'ended') this.#requests.fail('ENDED');
-    this.#requests.open = up;
+    this.#requests.open = life !== undefined;
     this.dispatchEvent(new Event('status'));
-  }
-}
-
-/** Reading it may be forbidden, and then throws. */
-function storage() {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return undefined;
   }
 }
 

@@ -6,7 +6,6 @@
 export class Liveness {
   #quiet;
   #dead;
-  #due = Infinity;
   opened;
   last;
 
@@ -23,12 +22,6 @@ export class Liveness {
   /** @param {number} now */
   beat(now) {
     this.last = now;
-    this.#due = Infinity;
-  }
-
-  /** Life has to be seen before then. @param {number} due */
-  expect(due) {
-    this.#due = due;
   }
 
   /** @param {number} now */
@@ -38,7 +31,7 @@ export class Liveness {
 
   /** @param {number} now */
   isDead(now) {
-    return this.#age(now) > this.#dead || now > this.#due;
+    return this.#age(now) > this.#dead;
   }
 
   /** @param {number} now */

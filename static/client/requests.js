@@ -111,7 +111,8 @@ export class Requests {
   /** @param {string} id */
   #again(id) {
     const request = this.#flying.get(id);
-    if (!request || !this.#flying.delete(id)) return;
+    if (!request) return;
+    this.#flying.delete(id);
     this.#waiting.add(request);
     this.#flush();
   }

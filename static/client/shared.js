@@ -21,7 +21,7 @@ export class Shared {
   #tell;
   #connection;
   #choice;
-  #id = Math.random().toString(36).slice(2);
+  #id = crypto.randomUUID();
   #key = '';
   #leads = false;
   #joined = false;
@@ -63,7 +63,7 @@ export class Shared {
     this.#want();
     const timer = setInterval(() => {
       if (this.#leads) return;
-      if (++this.#unheard > SILENT_WANTS) this.#elect(true);
+      if (++this.#unheard > SILENT_WANTS) this.#elect({ steal: true });
       this.#want();
     }, WANT_MS);
     signal.addEventListener('abort', () => clearInterval(timer));
@@ -82,14 +82,18 @@ export class Shared {
     this.start();
   }
 
+  /** @param {'retry' | 'check'} kind */
+  #pass(kind) {
+    if (this.#follows) this.#post({ kind });
+    else this.#connection[kind]();
+  }
+
   retry() {
-    if (this.#follows) this.#post({ kind: 'retry' });
-    else this.#connection.retry();
+    this.#pass('retry');
   }
 
   check() {
-    if (this.#follows) this.#post({ kind: 'check' });
-    else this.#connection.check();
+    this.#pass('check');
   }
 
   update() {
@@ -126,30 +130,27 @@ export class Shared {
   #hold(name, held, options) {
     const { signal } = this.#off;
     const left = new Promise((resolve) => signal.addEventListener('abort', resolve));
-    const wait = options?.steal ? options : { signal };
+    const wait = options ?? { signal };
     return navigator.locks.request(name, wait, () => signal.aborted || (held(), left)).catch(() => {
-      if (!signal.aborted && this.#leads && name === this.#key) this.#lost(); // it was taken away
+      if (signal.aborted || !this.#leads) return;
+      // It was taken away from us, who stood still.
+      this.#leads = false;
+      this.#members.clear();
+      this.#connection.stop(null);
+      this.#elect();
+      this.#want();
     });
   }
 
-  /** @param {boolean} [steal] from a leader that is frozen */
-  #elect(steal) {
-    this.#hold(this.#key, () => this.#lead(), steal ? { steal } : undefined);
-  }
-
-  #lead() {
-    this.#leads = true;
-    this.#joined = false;
-    this.#post({ kind: 'lead' });
-    this.#connection.start();
-  }
-
-  #lost() {
-    this.#leads = false;
-    this.#members.clear();
-    this.#connection.stop(null);
-    this.#elect();
-    this.#want();
+  /** @param {LockOptions} [options] */
+  #elect(options) {
+    const lead = () => {
+      this.#leads = true;
+      this.#joined = false;
+      this.#post({ kind: 'lead' });
+      this.#connection.start();
+    };
+    this.#hold(this.#key, lead, options);
   }
 
   #want() {
@@ -167,19 +168,17 @@ export class Shared {
     if (this.#leads) {
       if (kind === 'want') this.#admit(from, wants, cursor, joined);
       else if (kind === 'bye') this.#forget(from);
-      else if (kind === 'retry') this.#connection.retry();
-      else if (kind === 'check') this.#connection.check();
+      else if (kind === 'retry' || kind === 'check') this.#connection[/** @type {'retry'} */ (kind)]();
       return;
     }
+    if (to === this.#id) this.#unheard = 0;
     if (kind === 'lead') {
       this.#joined = false;
       this.#connection.stop(null);
       this.#want();
-    } else if (kind === 'here' && to === this.#id) this.#unheard = 0;
-    else if (kind === 'join' && to === this.#id) {
+    } else if (kind === 'join' && to === this.#id) {
       if (!this.#joined) this.#connection.stop(null); // one of our own, from before
       this.#joined = true;
-      this.#unheard = 0;
       if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
       for (const state of states) this.#tell({ ...state, old: true });
       this.#tell({ type: 'status', status });
@@ -193,21 +192,19 @@ export class Shared {
    * @param {boolean} joined
    */
   #admit(id, wants, cursor, joined) {
-    if (!this.#members.has(id)) {
-      // Granted when that tab is gone, however it went.
-      const { signal } = this.#off;
-      navigator.locks.request(`${this.#key} ${id}`, { signal }, () => this.#forget(id)).catch(() => {});
-    }
+    this.#post({ kind: 'here', to: id });
     const before = this.#members.get(id);
+    // Granted when that tab is gone, however it went.
+    if (!before) navigator.locks.request(`${this.#key} ${id}`, { signal: this.#off.signal }, () => this.#forget(id)).catch(() => {});
     this.#members.set(id, wants);
     const changed = !before || String([...before]) !== String([...wants]);
     if (changed) this.#reorder();
     const mine = this.#context.since();
     if (!joined && cursor && (!mine || isBefore(cursor, mine))) {
-      if (!this.#behind.has(id)) this.#behind.set(id, cursor), this.#connection.again();
-      this.#post({ kind: 'here', to: id });
+      if (this.#behind.has(id)) return;
+      this.#behind.set(id, cursor);
+      this.#connection.again();
     } else if (changed || !joined) this.#join(id);
-    else this.#post({ kind: 'here', to: id });
   }
 
   /** @param {string} id */

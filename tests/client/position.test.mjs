@@ -129,14 +129,6 @@ describe('liveness', () => {
     assert.equal(life.isDead(50_001), true);
   });
 
-  test('when life is expected it has to come, and then all is as before', () => {
-    const life = new Liveness({ quiet: 20_000, dead: 40_000 }, 0);
-    life.expect(5_000);
-    assert.equal(life.isDead(5_001), true);
-    life.beat(4_000);
-    assert.equal(life.isDead(5_001), false);
-  });
-
   test('a clock that is set back kills nothing', () => {
     const life = new Liveness({ quiet: 20_000, dead: 40_000 }, 1_000_000);
     assert.equal(life.isStale(0), false);

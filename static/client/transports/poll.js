@@ -43,7 +43,6 @@ export function openPoll({ http, options, name, wants, since }, say) {
       const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
       if (response.status !== 304 && !response.ok) throw await refusal(response);
       const body = response.status === 304 ? null : await response.json();
-      if (stop.signal.aborted) throw null;
       say({ type: 'alive' });
       if (!hold) say({ type: 'latency', ms: Date.now() - askedAt });
       return { body, tag: response.headers.get('ETag') ?? '' };
@@ -99,11 +98,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
       });
     }
   };
-  run().catch((down) => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    say({ type: 'down', ...down, reason: down?.reason ?? 'no answer' });
-  });
+  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => {

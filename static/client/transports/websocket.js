@@ -25,7 +25,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
   let pings = 0;
   let pingedAt = 0;
   let greeted = false;
-  let over = false;
   /** @type {any} what the server said before it closes, or refused */
   let farewell = {};
 
@@ -34,18 +33,8 @@ export function openWebSocket({ http, options, wants, since }, say) {
     if (socket.readyState === 1) socket.send(JSON.stringify(message));
   };
 
-  const close = () => {
-    over = true;
-    clearInterval(timer);
-    socket.close(1000);
-  };
-
   /** @param {import('../connection.js').Down} down */
-  const fail = (down) => {
-    if (over) return;
-    close();
-    say({ type: 'down', ...down });
-  };
+  const fail = (down) => say({ type: 'down', ...down });
 
   const ping = () => {
     pingedAt = Date.now();
@@ -64,12 +53,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
     if (channels.length) send({ type: 'subscribe', requestId: from === undefined ? 'more' : 'first', channels, since: from ?? undefined });
   };
 
-  /** @param {any} line */
-  const deny = (line) => {
-    sent.delete(line.name);
-    say({ ...line, type: 'denied' });
-  };
-
   /** @param {any} message */
   const start = ({ cursor }) => since() || say({ type: 'start', cursor });
 
@@ -78,7 +61,6 @@ export function openWebSocket({ http, options, wants, since }, say) {
     if (!message.cursor) {
       // Nobody yet. What is sent behind the token waits for its outcome.
       const token = await http.token.get();
-      if (over) return;
       if (!token) return fail({ reason: 'a token is needed', status: 401 });
       send({ type: 'authenticate', requestId: 'token', token });
     } else start(message);
@@ -99,20 +81,20 @@ export function openWebSocket({ http, options, wants, since }, say) {
         ping();
         timer = setInterval(ping, PING_MS);
       }
-      for (const line of message.channels) if (line.status === 'denied') deny(line);
-    } else if (type === 'unsubscribed' && !message.requestId) {
-      for (const name of message.channels) deny({ name, code: 'FORBIDDEN' }); // by a new token
-    } else if (type === 'ping') send({ type: 'pong', timestamp: message.timestamp });
-    else if (type === 'pong') message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
-    else if (type === 'auth_expiring') say({ type: 'expiring' });
+      for (const line of message.channels) {
+        if (line.status !== 'denied') continue;
+        sent.delete(line.name);
+        say({ ...line, type: 'denied' });
+      }
+    } else if (type === 'pong') message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
+    else if (type === 'auth_expiring') say({ type: 'expiring', seconds: message.expiresIn });
     else if (type === 'disconnecting') farewell = { reason: message.reason, retryAfter: message.reconnectAfter * 1000 };
     else if (type === 'error' && /^(first|more)$/.test(message.requestId)) fail({ reason: message.message, retryAfter: message.details?.retryAfter });
     else if (type === 'error' && !message.requestId) farewell = { reason: message.message, code: message.code };
-    else say(message); // event, gap, response, error
+    else if (type !== 'ping') say(message); // event, gap, response, error; the browser has answered the ping frame
   };
 
   socket.onmessage = (/** @type {any} */ { data }) => {
-    if (over) return;
     say({ type: 'alive' });
     try {
       receive(JSON.parse(data));
@@ -125,10 +107,11 @@ export function openWebSocket({ http, options, wants, since }, say) {
     fail({ reason: reason || `closed (${code})`, ...farewell, status: code === 4401 ? 401 : undefined, final: code > 4499 });
 
   return {
-    close,
+    close: () => {
+      clearInterval(timer);
+      socket.close(1000);
+    },
     update: () => greeted && update(),
     send,
-    ping,
-    refresh: async () => send({ type: 'refresh_token', requestId: 'token', token: await http.token.get() }),
   };
 }
