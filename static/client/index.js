@@ -43,10 +43,10 @@ class Tricast extends EventTarget {
       wants: () => this.#wanted(),
       since: () => this.#position.cursor,
     };
-    const tabs = options.share !== false && globalThis.document && globalThis.navigator?.locks && globalThis.BroadcastChannel;
+    const { document, navigator, BroadcastChannel } = globalThis;
+    const tabs = options.share !== false && document && navigator.locks && BroadcastChannel;
     this.#link = new (tabs ? Shared : Connection)(context, (/** @type {any} */ message) => this.#hear(message));
     this.#requests = new Requests(this.#http, options.queue ?? 100, (message) => this.#link.send(message));
-    const { document } = globalThis;
     /** @param {any} target @param {string} name @param {(event: any) => void} call */
     const on = (target, name, call) => target?.addEventListener?.(name, call, { signal: this.#off.signal });
     on(globalThis, 'online', () => this.#link.check());

@@ -62,7 +62,7 @@ export function openSse({ http, wants, since }, say) {
     let rest = '';
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) throw { reason: 'the stream ended' };
+      if (done) throw { reason: 'stream ended' };
       say({ type: 'alive' });
       const blocks = (rest + decoder.decode(value, { stream: true })).split('\n\n');
       rest = blocks.pop() ?? '';
