@@ -85,11 +85,11 @@ export interface SubscribeOptions {
    * change. Between two calls the newest value wins. Events are never held back.
    */
   interval?: string | number;
-  /** Also ask for the time before now, e.g. `'15m'`: see `onHistory`. Not for names that end in `.*`. */
+  /** Also ask for the time before now, e.g. `'15m'`: see `onHistory`. Not for names that end in `.*`, nor for events. */
   backfill?: string;
-  /** The field whose history is wanted. */
+  /** The only field whose history is wanted. Default: all. */
   field?: string;
-  /** Gets the answer of `GET /api/history` once, before or after the first value. */
+  /** Gets the answer of `GET /api/history` once, before or after the first value: `{channel, interval, from, to, fields}`, or `{…, field, buckets}` with `field`. */
   onHistory?: (history: Json) => void;
   /** Events of this subscription were lost; read afresh what was made from them. */
   onGap?: (gap: Gap) => void;
