@@ -28,8 +28,8 @@ import { openWebSocket } from './transports/websocket.js';
  */
 /**
  * Starts at once, and says: `alive`; `open {quiet, dead}` once it works; `start {cursor}` where it begins without a cursor;
- * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; and `down` when it is over.
- * Never reconnects. What it says after it was dropped is not heard.
+ * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; `down` when it is
+ * over. Never reconnects. What it says after it was dropped is not heard.
  * @typedef {(context: Context, say: (message: any) => void) => Link} Open
  */
 /**
@@ -103,9 +103,21 @@ export class Connection {
   get status() {
     const attempt = this.#active ?? this.#opening;
     const state = this.#active
-      ? this.#stale ? 'stale' : 'live'
-      : this.#opening ? 'connecting' : this.#ended ? 'ended' : 'offline';
-    return { ...this.#seen, state, transport: attempt?.name ?? null, latency: attempt?.latency ?? null, life: this.#active?.life?.last };
+      ? this.#stale
+        ? 'stale'
+        : 'live'
+      : this.#opening
+        ? 'connecting'
+        : this.#ended
+          ? 'ended'
+          : 'offline';
+    return {
+      ...this.#seen,
+      state,
+      transport: attempt?.name ?? null,
+      latency: attempt?.latency ?? null,
+      life: this.#active?.life?.last,
+    };
   }
 
   /** Begins, also after `stop`; what has ended stays so. */

@@ -22,7 +22,15 @@ class Tricast extends EventTarget {
   #requests;
   #link;
   /** @type {any} */
-  #status = { state: 'connecting', transport: null, latency: null, since: Date.now(), nextTryAt: null, reason: null, cursor: null };
+  #status = {
+    state: 'connecting',
+    transport: null,
+    latency: null,
+    since: Date.now(),
+    nextTryAt: null,
+    reason: null,
+    cursor: null,
+  };
   #scheduled = false;
   #closed = false;
   /** @type {any} */
@@ -185,7 +193,8 @@ class Tricast extends EventTarget {
       for (const { options } of this.#subscriptions) outside(() => options.onGap?.(gap));
     } else if (type === 'denied') {
       const error = new TricastError(message.code, message.message);
-      for (const { channel, options } of this.#subscriptions) if (channel === message.name) outside(() => options.onError?.(error));
+      for (const { channel, options } of this.#subscriptions)
+        if (channel === message.name) outside(() => options.onError?.(error));
     } else if (type === 'response' || type === 'error') this.#requests.answer(message);
   }
 

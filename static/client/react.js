@@ -18,7 +18,11 @@ const nothing = () => () => {};
 
 /** @type {import('./react.js').useStatus} */
 export const useStatus = (tricast) =>
-  useSyncExternalStore(tricast ? tricast.onStatus.bind(tricast) : nothing, () => tricast?.status ?? null, () => null);
+  useSyncExternalStore(
+    tricast ? tricast.onStatus.bind(tricast) : nothing,
+    () => tricast?.status ?? null,
+    () => null,
+  );
 
 /** @type {import('./react.js').useChannel} */
 export function useChannel(tricast, channel, options = {}) {

@@ -127,7 +127,12 @@ export class Requests {
       const response = await this.#http.ask(this.#http.address(path, body ? {} : input), { method, headers, body });
       if (response.ok) return this.answer({ requestId, type: 'response', data: await response.json() });
       const { reason: message, code = 'SERVER_ERROR', retryAfter } = await refusal(response);
-      this.answer({ requestId, message, code: retryAfter === undefined ? code : 'RATE_LIMITED', details: { retryAfter } });
+      this.answer({
+        requestId,
+        message,
+        code: retryAfter === undefined ? code : 'RATE_LIMITED',
+        details: { retryAfter },
+      });
     } catch {
       setTimeout(() => this.#again(requestId), AGAIN_MS);
     }

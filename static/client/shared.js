@@ -44,8 +44,14 @@ export class Shared {
     this.#context = context;
     this.#tell = tell;
     this.#choice = context.options.transport ?? 'auto';
-    const since = () => [...this.#behind.values()].reduce((low, cursor) => (isBefore(low, cursor) ? low : cursor), context.since() ?? '') || null;
-    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) => this.#relay(message));
+    const since = () =>
+      [...this.#behind.values()].reduce(
+        (low, cursor) => (isBefore(low, cursor) ? low : cursor),
+        context.since() ?? '',
+      ) || null;
+    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) =>
+      this.#relay(message),
+    );
   }
 
   /** Who asked for one transport keeps to itself. */
@@ -131,15 +137,17 @@ export class Shared {
     const { signal } = this.#off;
     const left = new Promise((resolve) => signal.addEventListener('abort', resolve));
     const wait = options ?? { signal };
-    return navigator.locks.request(name, wait, () => signal.aborted || (held(), left)).catch(() => {
-      if (signal.aborted || !this.#leads) return;
-      // It was taken away from us, who stood still.
-      this.#leads = false;
-      this.#members.clear();
-      this.#connection.stop(null);
-      this.#elect();
-      this.#want();
-    });
+    return navigator.locks
+      .request(name, wait, () => signal.aborted || (held(), left))
+      .catch(() => {
+        if (signal.aborted || !this.#leads) return;
+        // It was taken away from us, who stood still.
+        this.#leads = false;
+        this.#members.clear();
+        this.#connection.stop(null);
+        this.#elect();
+        this.#want();
+      });
   }
 
   /** @param {LockOptions} [options] */
@@ -195,7 +203,10 @@ export class Shared {
     this.#post({ kind: 'here', to: id });
     const before = this.#members.get(id);
     // Granted when that tab is gone, however it went.
-    if (!before) navigator.locks.request(`${this.#key} ${id}`, { signal: this.#off.signal }, () => this.#forget(id)).catch(() => {});
+    if (!before)
+      navigator.locks
+        .request(`${this.#key} ${id}`, { signal: this.#off.signal }, () => this.#forget(id))
+        .catch(() => {});
     this.#members.set(id, wants);
     const changed = !before || String([...before]) !== String([...wants]);
     if (changed) this.#reorder();
@@ -209,7 +220,13 @@ export class Shared {
 
   /** @param {string} id */
   #join(id) {
-    this.#post({ kind: 'join', to: id, cursor: this.#context.since(), states: [...this.#states.values()], status: this.#connection.status });
+    this.#post({
+      kind: 'join',
+      to: id,
+      cursor: this.#context.since(),
+      states: [...this.#states.values()],
+      status: this.#connection.status,
+    });
   }
 
   /** @param {string} id */
@@ -221,7 +238,8 @@ export class Shared {
   /** Something else is wanted by all together. */
   #reorder() {
     const wanted = [...this.#union().keys()];
-    for (const name of this.#states.keys()) if (!wanted.some((selector) => matches(selector, name))) this.#states.delete(name);
+    for (const name of this.#states.keys())
+      if (!wanted.some((selector) => matches(selector, name))) this.#states.delete(name);
     this.#connection.update();
   }
 

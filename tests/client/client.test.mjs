@@ -6,14 +6,20 @@ import { TricastError, connect } from '../../static/client/index.js';
 import { FakeServer } from './fake-server.mjs';
 import { begin, pass, settle } from './helpers.mjs';
 
-const errorOf = (promise) => promise.then(() => null, ({ code }) => code);
+const errorOf = (promise) =>
+  promise.then(
+    () => null,
+    ({ code }) => code,
+  );
 
 describe('subscriptions', () => {
   test('names and intervals that can be none are refused at once', (t) => {
     const { client } = begin(t);
-    for (const name of ['', 'a b', '*', 'a*', '.*'.repeat(80), 'ä']) assert.throws(() => client.subscribe(name, () => {}), TypeError, name);
+    for (const name of ['', 'a b', '*', 'a*', '.*'.repeat(80), 'ä'])
+      assert.throws(() => client.subscribe(name, () => {}), TypeError, name);
     for (const interval of ['5', '1m', 250, '500ms', '2h']) client.subscribe('a', () => {}, { interval })();
-    for (const interval of ['', 'soon', '1d', -1, NaN, '1.5s']) assert.throws(() => client.subscribe('a', () => {}, { interval }), TypeError, `${interval}`);
+    for (const interval of ['', 'soon', '1d', -1, NaN, '1.5s'])
+      assert.throws(() => client.subscribe('a', () => {}, { interval }), TypeError, `${interval}`);
   });
 
   test('those made right behind connect are in the first message, with the shortest interval of each channel', async (t) => {
@@ -23,7 +29,10 @@ describe('subscriptions', () => {
     client.subscribe('orders', () => {});
     await pass(100);
     const asked = server.seen.filter(({ type }) => type === 'subscribe');
-    assert.deepEqual(asked.map(({ channels }) => channels), [[{ name: 'metrics.a', interval: 1_000 }, 'orders']]);
+    assert.deepEqual(
+      asked.map(({ channels }) => channels),
+      [[{ name: 'metrics.a', interval: 1_000 }, 'orders']],
+    );
   });
 
   test('they are restored with their intervals after a cut, from the cursor', async (t) => {
@@ -145,11 +154,17 @@ describe('subscriptions', () => {
     const { server, client } = begin(t);
     server.request = ({ requestId, action, params }) => ({ type: 'response', requestId, data: { action, params } });
     const histories = [];
-    client.subscribe('metrics.a', () => {}, { backfill: '15m', field: 'n', onHistory: (history) => histories.push(history) });
+    client.subscribe('metrics.a', () => {}, {
+      backfill: '15m',
+      field: 'n',
+      onHistory: (history) => histories.push(history),
+    });
     await pass(100);
     server.cut();
     await pass(3_000);
-    assert.deepEqual(histories, [{ action: 'get_history', params: { channel: 'metrics.a', field: 'n', from: '-15m', interval: 'auto' } }]);
+    assert.deepEqual(histories, [
+      { action: 'get_history', params: { channel: 'metrics.a', field: 'n', from: '-15m', interval: 'auto' } },
+    ]);
   });
 
   test('after close nothing comes, nothing is tried, and time does nothing', async (t) => {
@@ -181,7 +196,10 @@ describe('requests', () => {
     await pass(100);
     const answers = [1, 2, 3].map((n) => client.request('get_order_details', { orderId: `${n}` }));
     await settle();
-    assert.deepEqual(await Promise.all(answers), [1, 2, 3].map((n) => ({ orderId: `${n}` })));
+    assert.deepEqual(
+      await Promise.all(answers),
+      [1, 2, 3].map((n) => ({ orderId: `${n}` })),
+    );
     server.request = ({ requestId }) => ({ type: 'error', requestId, code: 'FORBIDDEN', message: 'not yours' });
     const refused = await client.request('get_order_details', { orderId: '1' }).catch((error) => error);
     assert.ok(refused instanceof TricastError);
@@ -243,12 +261,16 @@ describe('requests', () => {
     await pass(100);
     let refusals = 2;
     server.request = ({ requestId, params }) =>
-      refusals-- > 0 ? { type: 'error', requestId, code: 'RATE_LIMITED', details: { retryAfter: 300 } } : { type: 'response', requestId, data: params };
+      refusals-- > 0
+        ? { type: 'error', requestId, code: 'RATE_LIMITED', details: { retryAfter: 300 } }
+        : { type: 'response', requestId, data: params };
     const answer = client.request('get_order_details', { orderId: '1' });
     await pass(700);
     assert.deepEqual(await answer, { orderId: '1' });
     server.request = () => ({ type: 'nothing' });
-    const many = Array.from({ length: 30 }, (_, n) => errorOf(client.request('get_order_details', { orderId: `${n}` }, { timeout: 2_000 })));
+    const many = Array.from({ length: 30 }, (_, n) =>
+      errorOf(client.request('get_order_details', { orderId: `${n}` }, { timeout: 2_000 })),
+    );
     await pass(100);
     assert.equal(server.seen.filter(({ type }) => type === 'request').length, 3 + 8);
     await pass(3_000);
@@ -327,7 +349,11 @@ describe('in any surroundings', () => {
     const fail = () => {
       throw new Error('denied');
     };
-    for (const storage of [{ getItem: fail, setItem: fail, removeItem: fail }, { getItem: () => '{', setItem: fail, removeItem: fail }, { getItem: () => '["no-such",9e15]', setItem() {}, removeItem() {} }]) {
+    for (const storage of [
+      { getItem: fail, setItem: fail, removeItem: fail },
+      { getItem: () => '{', setItem: fail, removeItem: fail },
+      { getItem: () => '["no-such",9e15]', setItem() {}, removeItem() {} },
+    ]) {
       const { client } = begin(t, { storage });
       await pass(100);
       assert.deepEqual([client.status.state, client.status.transport], ['live', 'websocket']);

@@ -20,9 +20,14 @@ export async function minified() {
     write: false,
     logLevel: 'error',
   });
-  const { code } = await minify(outputFiles[0].text, { module: true, ecma: 2022, compress: { passes: 3, unsafe_arrows: true } });
+  const { code } = await minify(outputFiles[0].text, {
+    module: true,
+    ecma: 2022,
+    compress: { passes: 3, unsafe_arrows: true },
+  });
   const { version } = JSON.parse(readFileSync(new URL('package.json', CLIENT)));
   return `// tricast-client ${version}, MIT\n${code}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(new URL('index.min.js', CLIENT), await minified());
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  writeFileSync(new URL('index.min.js', CLIENT), await minified());

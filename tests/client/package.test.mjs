@@ -30,21 +30,37 @@ describe('the package', () => {
   let home;
   before(() => {
     home = mkdtempSync(join(tmpdir(), 'tricast-client-'));
-    const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', home], { cwd: CLIENT }));
+    const [{ filename }] = JSON.parse(
+      execFileSync('npm', ['pack', '--json', '--pack-destination', home], { cwd: CLIENT }),
+    );
     const into = join(home, 'node_modules', 'tricast-client');
     mkdirSync(into, { recursive: true });
     execFileSync('tar', ['-xzf', join(home, filename), '-C', into, '--strip-components=1']);
-    for (const name of ['react', 'react-test-renderer', 'scheduler', 'react-is', '@types', 'csstype']) symlinkSync(join(TOOLS, name), join(home, 'node_modules', name));
+    for (const name of ['react', 'react-test-renderer', 'scheduler', 'react-is', '@types', 'csstype'])
+      symlinkSync(join(TOOLS, name), join(home, 'node_modules', name));
     writeFileSync(join(home, 'package.json'), '{"type": "module"}');
   });
   after(() => rmSync(home, { recursive: true, force: true }));
 
   test('it holds the modules, their types, the licence and a readme, and nothing else', () => {
     const names = readdirSync(join(home, 'node_modules/tricast-client'), { recursive: true }).sort();
-    for (const name of ['index.js', 'index.d.ts', 'index.min.js', 'react.js', 'react.d.ts', 'package.json', 'README.md', 'LICENSE', 'transports/poll.js']) {
+    for (const name of [
+      'index.js',
+      'index.d.ts',
+      'index.min.js',
+      'react.js',
+      'react.d.ts',
+      'package.json',
+      'README.md',
+      'LICENSE',
+      'transports/poll.js',
+    ]) {
       assert.ok(names.includes(name), name);
     }
-    assert.ok(names.every((name) => /^(transports|LICENSE)$|\.(js|d\.ts|md|json)$/.test(name)), `${names}`);
+    assert.ok(
+      names.every((name) => /^(transports|LICENSE)$|\.(js|d\.ts|md|json)$/.test(name)),
+      `${names}`,
+    );
   });
 
   test('it is imported without a browser', () => {
@@ -103,7 +119,15 @@ describe('the package', () => {
     writeFileSync(
       join(home, 'tsconfig.json'),
       JSON.stringify({
-        compilerOptions: { target: 'es2022', module: 'nodenext', lib: ['es2023', 'dom'], jsx: 'react-jsx', strict: true, noEmit: true, types: ['react'] },
+        compilerOptions: {
+          target: 'es2022',
+          module: 'nodenext',
+          lib: ['es2023', 'dom'],
+          jsx: 'react-jsx',
+          strict: true,
+          noEmit: true,
+          types: ['react'],
+        },
         files: ['example.ts', 'example.tsx'],
       }),
     );
@@ -114,7 +138,9 @@ describe('the package', () => {
     const require = createRequire(join(home, 'package.json'));
     const { createElement: h, StrictMode } = require('react');
     const { act, create } = require('react-test-renderer');
-    const { useChannel, useStatus, useTricast } = await import(pathToFileURL(join(home, 'node_modules/tricast-client/react.js')));
+    const { useChannel, useStatus, useTricast } = await import(
+      pathToFileURL(join(home, 'node_modules/tricast-client/react.js'))
+    );
     globalThis.IS_REACT_ACT_ENVIRONMENT = true;
     t.after(() => delete globalThis.IS_REACT_ACT_ENVIRONMENT);
 

@@ -74,7 +74,11 @@ describe('position', () => {
           server.state(`metrics.${roll(2)}`, { n });
         }
         const kind = ['websocket', 'sse', 'poll'][roll(3)];
-        const fault = { websocket: ['pass', 'pass', 'refuse', 'swallow'], sse: ['pass', 'pass', 'refuse', 'swallow', 'fail'], poll: ['pass', 'pass', 'refuse', 'fail'] }[kind];
+        const fault = {
+          websocket: ['pass', 'pass', 'refuse', 'swallow'],
+          sse: ['pass', 'pass', 'refuse', 'swallow', 'fail'],
+          poll: ['pass', 'pass', 'refuse', 'fail'],
+        }[kind];
         switch (roll(9)) {
           case 0:
           case 1:
@@ -98,9 +102,15 @@ describe('position', () => {
       client.use('auto');
       client.retry();
       await pass(40_000, 1_000);
-      assert.deepEqual(events, Array.from({ length: n }, (_, i) => i + 1));
+      assert.deepEqual(
+        events,
+        Array.from({ length: n }, (_, i) => i + 1),
+      );
       assert.equal(client.status.state, 'live');
-      assert.equal(Math.max(...values.slice(-2)), Math.max(...server.log.filter(({ event }) => !event).map(({ data }) => data.n)));
+      assert.equal(
+        Math.max(...values.slice(-2)),
+        Math.max(...server.log.filter(({ event }) => !event).map(({ data }) => data.n)),
+      );
     });
   }
 });

@@ -24,7 +24,7 @@ async function openTabs(t, count, options = {}, server = new FakeServer()) {
   for (let n = 0; n < count; n += 1) await open();
   let last = 0;
   const push = async (many = 1) => {
-    for (const end = last + many; last < end; ) server.event('deploys', { n: ++last });
+    for (const end = last + many; last < end;) server.event('deploys', { n: ++last });
     await pass(100);
   };
   return { browser, server, tabs, open, push };
@@ -50,7 +50,8 @@ describe('tabs', () => {
       await pass(100);
     }
     assert.deepEqual(got, [[1], [1]]);
-    const asked = () => server.seen.filter(({ type, channels }) => type === 'subscribe' && channels.includes('metrics.a')).length;
+    const asked = () =>
+      server.seen.filter(({ type, channels }) => type === 'subscribe' && channels.includes('metrics.a')).length;
     assert.equal(asked(), 1);
     offs[0]();
     await pass(100);
@@ -104,7 +105,8 @@ describe('tabs', () => {
     await push(2);
     await pass(30_000, 1_000);
     await push(2);
-    for (const { events, client } of tabs.slice(1)) assert.deepEqual([events, client.status.state], [numbers(6), 'live']);
+    for (const { events, client } of tabs.slice(1))
+      assert.deepEqual([events, client.status.state], [numbers(6), 'live']);
     browser.frozen.delete(0);
     await pass(10_000, 1_000);
     await push(1);
@@ -117,7 +119,10 @@ describe('tabs', () => {
     tabs[1].client.use('sse');
     await push(1);
     await pass(500);
-    assert.deepEqual(tabs.map(({ client }) => client.status.transport), ['websocket', 'sse']);
+    assert.deepEqual(
+      tabs.map(({ client }) => client.status.transport),
+      ['websocket', 'sse'],
+    );
     assert.equal(server.links.size, 2);
     await push(1);
     tabs[0].client.use('long-poll'); // the leader, whose followers are none
@@ -126,7 +131,8 @@ describe('tabs', () => {
     for (const { client } of tabs) client.use('auto');
     await pass(500);
     await push(1);
-    for (const { events, client } of tabs) assert.deepEqual([events, client.status.transport], [numbers(4), 'websocket']);
+    for (const { events, client } of tabs)
+      assert.deepEqual([events, client.status.transport], [numbers(4), 'websocket']);
     assert.equal(server.links.size, 1);
   });
 

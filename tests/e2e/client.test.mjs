@@ -5,11 +5,20 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import WebSocket from 'ws';
+import { connect } from '../../static/client/index.js';
 import { startBadProxy } from './bad-proxy.mjs';
 import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer, until } from './helpers.mjs';
 
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'];
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+];
 const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
 const numbers = (count) => Array.from({ length: count }, (_, n) => n + 1);
 
@@ -29,33 +38,36 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
   }
 
   /** A page of the server with a client in it: `client`, what it got in `events` and `values`, and its states. */
-  async function openClient(t, url, options = {}, { context, clock, channel = 'deploys', path = 'healthz' } = {}) {
+  async function openClient(t, url, options = {}, { context, clock, file = 'index.js', path = 'healthz' } = {}) {
     const page = await (context ?? (await newContext(t))).newPage();
     if (clock) await page.clock.install();
     await page.goto(url + path);
     await page.evaluate(
-      async ({ options, channel }) => {
-        const { connect } = await import('/static/client/index.js');
+      async ({ options, file }) => {
+        const { connect } = await import(`/static/client/${file}`);
         const w = window;
         Object.assign(w, { events: [], values: [], gaps: [], states: [] });
         w.client = connect('/', { pollInterval: 100, ...options });
         w.client.onStatus((status) => w.states.push({ ...status, at: Date.now() }));
-        w.client.subscribe(channel, ({ n }) => w.events.push(n), { onGap: (gap) => w.gaps.push(gap.reason) });
+        w.client.subscribe('deploys', ({ n }) => w.events.push(n), { onGap: (gap) => w.gaps.push(gap.reason) });
         w.client.subscribe('metrics.level', ({ n }) => w.values.push(n));
       },
-      { options, channel },
+      { options, file },
     );
     const read = (name) => page.evaluate((name) => window[name], name);
     return Object.assign(page, {
       read,
       status: () => page.evaluate(() => ({ ...window.client.status })),
       live: (transport) =>
-        page.waitForFunction((name) => window.client.status.state === 'live' && (!name || window.client.status.transport === name), transport),
+        page.waitForFunction(
+          (name) => window.client.status.state === 'live' && (!name || window.client.status.transport === name),
+          transport,
+        ),
       has: (count) => page.waitForFunction((count) => window.events.length >= count, count),
     });
   }
 
-  let pushed = new WeakMap();
+  const pushed = new WeakMap();
   /** Pushes the next `count` events and as many values. */
   async function push(server, count = 1) {
     const from = pushed.get(server) ?? 0;
@@ -85,14 +97,19 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       );
       assert.deepEqual([done.orderId, done.priority], [orderId, 'urgent']);
       const refused = await page.evaluate(() =>
-        window.client.request('get_order_details', { orderId: 'ord-99999999' }).catch(({ name, code }) => ({ name, code })),
+        window.client
+          .request('get_order_details', { orderId: 'ord-99999999' })
+          .catch(({ name, code }) => ({ name, code })),
       );
       assert.deepEqual(refused, { name: 'TricastError', code: 'RESOURCE_NOT_FOUND' });
       const { cursor, latency } = await page.status();
       assert.ok(/^[a-z0-9]+:\d+/.test(cursor) && latency >= 0, `${cursor} ${latency}`);
       await page.evaluate(() => window.client.close());
       assert.equal((await page.status()).state, 'ended');
-      await until(async () => (await server.connections('websocket')) === 0 && (await server.connections('sse')) === 0, 'the end of the stream');
+      await until(
+        async () => (await server.connections('websocket')) === 0 && (await server.connections('sse')) === 0,
+        'the end of the stream',
+      );
       await push(server);
       assert.equal((await page.read('events')).length, 3);
     });
@@ -116,7 +133,11 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       assert.deepEqual(await page.read('events'), numbers(last));
       await page.waitForFunction((last) => window.values.at(-1) === last, last);
       const values = await page.read('values');
-      assert.deepEqual(values, [...values].sort((a, b) => a - b), 'a value never goes back');
+      assert.deepEqual(
+        values,
+        [...values].sort((a, b) => a - b),
+        'a value never goes back',
+      );
       assert.deepEqual(await page.read('gaps'), []);
     });
   }
@@ -207,7 +228,10 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('events'), numbers(last));
     const states = (await page.read('states')).map(({ state }) => state);
     // Stale, because half a minute passes at once here.
-    assert.ok(states.slice(states.indexOf('live')).every((state) => state === 'live' || state === 'stale'), `${states}`);
+    assert.ok(
+      states.slice(states.indexOf('live')).every((state) => state === 'live' || state === 'stale'),
+      `${states}`,
+    );
   });
 
   test('a server that goes away tells when to come back, and the next one is told of as a gap', async (t) => {
@@ -215,7 +239,6 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     for (const transport of ['websocket', 'sse']) {
       const page = await openClient(t, first.url, { transport });
       await page.live(transport);
-      await page.context().addInitScript(() => {});
       first[transport] = page;
     }
     await push(first, 2);
@@ -249,7 +272,11 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     proxy.cut();
     await page.waitForFunction(() => window.client.status.state === 'offline');
     await page.evaluate((orderId) => {
-      const ask = (priority) => window.client.request('mark_order_priority', { orderId, priority }).then(({ priority }) => priority, ({ code }) => code);
+      const ask = (priority) =>
+        window.client.request('mark_order_priority', { orderId, priority }).then(
+          ({ priority }) => priority,
+          ({ code }) => code,
+        );
       window.answers = Promise.all(['low', 'high', 'urgent'].map(ask));
     }, orderId);
     Object.assign(proxy.mode, { websocket: 'pass', sse: 'pass', poll: 'pass' });
@@ -343,6 +370,63 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('events'), [1, 2, 3]);
   });
 
+  test('the past is asked for once, and the live values follow', async (t) => {
+    const server = await startServer(t);
+    await push(server, 3);
+    for (const transport of ['websocket', 'sse']) {
+      const page = await openClient(t, server.url, { transport });
+      await page.evaluate(() => {
+        window.histories = [];
+        const onHistory = (history) => window.histories.push(history);
+        window.client.subscribe('metrics.level', () => {}, { backfill: '15m', field: 'n', onHistory });
+      });
+      await page.waitForFunction(() => window.histories.length > 0);
+      const [{ channel, field, buckets }] = await page.read('histories');
+      assert.deepEqual([channel, field, Array.isArray(buckets)], ['metrics.level', 'n', true]);
+    }
+  });
+
+  test('the minified file does the same', async (t) => {
+    const server = await startServer(t);
+    const page = await openClient(t, server.url, {}, { file: 'index.min.js' });
+    await page.live('websocket');
+    await push(server, 3);
+    await page.has(3);
+    assert.deepEqual(await page.read('events'), [1, 2, 3]);
+  });
+
+  test('in Node.js, with the WebSocket of a package and without any', async (t) => {
+    const server = await startServer(t);
+    for (const [Socket, transport] of [
+      [WebSocket, 'websocket'],
+      [
+        class {
+          constructor() {
+            throw new Error('none here');
+          }
+        },
+        'sse',
+      ],
+    ]) {
+      const client = connect(server.url, { WebSocket: Socket });
+      atEnd(t, () => client.close());
+      const events = [];
+      client.subscribe('deploys', ({ n }) => events.push(n));
+      await until(
+        () => client.status.state === 'live',
+        'the connection',
+        () => JSON.stringify(client.status),
+      );
+      assert.equal(client.status.transport, transport);
+      await push(server, 2);
+      await until(
+        () => events.length === 2,
+        'the events',
+        () => `${events}`,
+      );
+    }
+  });
+
   describe('with tokens', () => {
     const SECRET = 'a secret of the tests that is long enough';
     const env = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: SECRET, TRICAST_AUTH__LEEWAY: '0ms' };
@@ -380,7 +464,10 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
         }
         await page.waitForFunction((n) => window.events.length >= n, n);
         assert.deepEqual(await page.evaluate(() => window.events), numbers(n));
-        assert.ok(proxy.seen.urls.length > 0 && !proxy.seen.urls.some((url) => /[?&](token|ticket)=|eyJ/.test(url)), `${proxy.seen.urls}`);
+        assert.ok(
+          proxy.seen.urls.length > 0 && !proxy.seen.urls.some((url) => /[?&](token|ticket)=|eyJ/.test(url)),
+          `${proxy.seen.urls}`,
+        );
         await page.evaluate(() => window.client.close());
       });
     }

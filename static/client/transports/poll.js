@@ -10,7 +10,7 @@ import { withoutStates } from '../position.js';
 /** Below the 25 s that the server allows and the 60 s after which common proxies cut. */
 const WAIT_S = 20;
 /** Between two long polls, so that a fast channel does not become as many requests. */
-const BREATH_MS = 100;
+const BREATH_MS = 200;
 /** What a request may take beyond the time it is held. */
 const ANSWER_MS = 8_000;
 
@@ -37,7 +37,11 @@ export function openPoll({ http, options, name, wants, since }, say) {
   const ask = async (query, hold) => {
     const current = (question = new AbortController());
     const late = setTimeout(() => current.abort(), hold + ANSWER_MS);
-    const headers = { Accept: 'application/json', ...(tag && { 'If-None-Match': tag }), ...(hold && { Prefer: `wait=${hold / 1000}` }) };
+    const headers = {
+      Accept: 'application/json',
+      ...(tag && { 'If-None-Match': tag }),
+      ...(hold && { Prefer: `wait=${hold / 1000}` }),
+    };
     const askedAt = Date.now();
     try {
       const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
@@ -59,7 +63,8 @@ export function openPoll({ http, options, name, wants, since }, say) {
       tag = '';
       fresh = true;
       // An event channel that is known to every server, and so a way to ask where the log is now.
-      if (!cursor && !alone) say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
+      if (!cursor && !alone)
+        say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
     }
     const from = cursor && fresh ? withoutStates(cursor) : cursor;
     const answer = await ask(alone ? {} : { channels, since: from }, fresh ? 0 : wait);

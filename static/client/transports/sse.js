@@ -33,7 +33,8 @@ export function openSse({ http, wants, since }, say) {
       say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
       if (body.resume === 'reset' && body.reason !== 'too_old') say({ type: 'gap', reason: body.reason });
       if (!from) say({ type: 'start', cursor: body.cursor });
-    } else if (name === 'metrics') say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
+    } else if (name === 'metrics')
+      say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
     else if (name === 'metric') say({ ...body, type: 'state', cursor });
     // Of the other reasons `connected` tells.
     else if (name === 'gap') body.reason === 'too_old' && say({ ...body, type: 'gap' });

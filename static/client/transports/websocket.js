@@ -50,7 +50,8 @@ export function openWebSocket({ http, options, wants, since }, say) {
     fresh.forEach(([name, interval]) => sent.set(name, interval));
     if (gone.length) send({ type: 'unsubscribe', requestId: 'off', channels: gone });
     const channels = fresh.map(([name, interval]) => (interval ? { name, interval } : name));
-    if (channels.length) send({ type: 'subscribe', requestId: from === undefined ? 'more' : 'first', channels, since: from ?? undefined });
+    if (channels.length)
+      send({ type: 'subscribe', requestId: from === undefined ? 'more' : 'first', channels, since: from ?? undefined });
   };
 
   /** @param {any} message */
@@ -86,10 +87,12 @@ export function openWebSocket({ http, options, wants, since }, say) {
         sent.delete(line.name);
         say({ ...line, type: 'denied' });
       }
-    } else if (type === 'pong') message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
+    } else if (type === 'pong')
+      message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
     else if (type === 'auth_expiring') say({ type: 'expiring', seconds: message.expiresIn });
     else if (type === 'disconnecting') farewell = { reason: message.reason, retryAfter: message.reconnectAfter * 1000 };
-    else if (type === 'error' && /^(first|more)$/.test(message.requestId)) fail({ reason: message.message, retryAfter: message.details?.retryAfter });
+    else if (type === 'error' && /^(first|more)$/.test(message.requestId))
+      fail({ reason: message.message, retryAfter: message.details?.retryAfter });
     else if (type === 'error' && !message.requestId) farewell = { reason: message.message, code: message.code };
     else if (type !== 'ping') say(message); // event, gap, response, error; the browser has answered the ping frame
   };
@@ -104,7 +107,12 @@ export function openWebSocket({ http, options, wants, since }, say) {
   };
   socket.onerror = () => {}; // `close` follows
   socket.onclose = (/** @type {any} */ { code, reason }) =>
-    fail({ reason: reason || `closed (${code})`, ...farewell, status: code === 4401 ? 401 : undefined, final: code > 4499 });
+    fail({
+      reason: reason || `closed (${code})`,
+      ...farewell,
+      status: code === 4401 ? 401 : undefined,
+      final: code > 4499,
+    });
 
   return {
     close: () => {
