@@ -2,31 +2,20 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { chromium } from 'playwright-core';
 import WebSocket from 'ws';
 import { connect } from '../../static/client/index.js';
 import { startBadProxy } from './bad-proxy.mjs';
+import { launch } from './browser.mjs';
 import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer, until } from './helpers.mjs';
 
-const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
 const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
 const numbers = (count) => Array.from({ length: count }, (_, n) => n + 1);
 
 describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   let browser;
   before(async () => {
-    const executablePath = process.env.CHROMIUM ?? PATHS.find(existsSync);
-    browser = await chromium.launch({ executablePath, args: FLAGS });
+    browser = await launch();
   });
   after(() => browser?.close());
 
