@@ -70,7 +70,7 @@ export function openSse({ http, wants, since }, say) {
       blocks.forEach(receive);
     }
   };
-  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? String(down) }));
+  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => stop.abort(),
