@@ -98,6 +98,34 @@ describe('tabs', () => {
     assert.equal(server.links.size, 1);
   });
 
+  test('what was before a subscription does not come by another tab that is behind', async (t) => {
+    const { browser, server, tabs, push } = await openTabs(t, 2);
+    await push(1);
+    browser.frozen.add(1);
+    server.event('late', { n: 1 });
+    await push(2);
+    const late = [];
+    tabs[0].client.subscribe('late', ({ n }) => late.push(n));
+    await pass(100);
+    browser.frozen.delete(1);
+    tabs[1].client.use('poll');
+    tabs[1].client.use('auto');
+    await pass(1_000);
+    server.event('late', { n: 2 });
+    await pass(100);
+    assert.deepEqual([late, tabs[0].events, tabs[1].events], [[2], numbers(3), numbers(3)]);
+  });
+
+  test('what a tab wanted that has crashed is asked for no more', async (t) => {
+    const { browser, server, tabs } = await openTabs(t, 2);
+    tabs[1].client.subscribe('metrics.a', () => {});
+    await pass(100);
+    browser.crash(1);
+    await pass(100);
+    const gone = server.seen.filter(({ type }) => type === 'unsubscribe').flatMap(({ channels }) => channels);
+    assert.deepEqual(gone, ['metrics.a']);
+  });
+
   test('a leader that stands still loses its place to one that does not', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 3);
     await push(2);
@@ -191,6 +219,18 @@ describe('a hidden page', () => {
       assert.deepEqual([tabs[0].events, tabs[0].gaps], [numbers(4), []]);
     });
   }
+
+  test('that was told not to come back is not brought back by being seen, nor by the network', async (t) => {
+    const { browser, server, tabs } = await openTabs(t, 1);
+    server.cut(4503);
+    await pass(100);
+    const { length } = server.seen;
+    browser.show(true);
+    await pass(11_000, 500);
+    browser.show(false);
+    await pass(11_000, 500);
+    assert.deepEqual([tabs[0].client.status.state, server.seen.length], ['ended', length]);
+  });
 
   test('keeps its connection if it was told to', async (t) => {
     const { browser, server } = await openTabs(t, 1, { pauseWhenHidden: false });
