@@ -1,0 +1,371 @@
+// @ts-check
+/**
+ * Keeps one link to the server alive, over the transport that was chosen or the best one that works.
+ *
+ *                  open                     silent
+ *     connecting ────────▶ live ◀─────────▶ stale ──▶ (dead: ended here)
+ *         ▲  └─ next rung    │ down           │
+ *         └──── offline ◀────┴────────────────┘   ended: told not to come back
+ *
+ * A change makes before it breaks: the old link delivers until the new one is open, and `Position` drops what both bring.
+ * With `auto` a transport that fails or stays silent gives way to the next one, and a better one is tried again later,
+ * behind the running link.
+ */
+import { backoff } from './backoff.js';
+import { Liveness } from './liveness.js';
+import { openPoll } from './transports/poll.js';
+import { openSse } from './transports/sse.js';
+import { openWebSocket } from './transports/websocket.js';
+
+/** @typedef {import('./index.js').TransportName} TransportName */
+/** @typedef {import('./index.js').Status} Status */
+/** @typedef {{reason: string, code?: string, status?: number, retryAfter?: number, final?: boolean}} Down */
+/** @typedef {{close(): void, update(): void, send?(message: any): void}} Link */
+/**
+ * What a transport is given: `wants` names what to follow with its interval in ms, `since` the cursor to go on from.
+ * @typedef {{http: import('./http.js').Http, options: import('./index.js').Options, name: TransportName,
+ *   wants: () => Map<string, number>, since: () => string | null}} Context
+ */
+/**
+ * Starts at once, and says: `alive`; `open {quiet, dead}` once it works; `start {cursor}` where it begins without a cursor;
+ * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; `down` when it is
+ * over. Never reconnects. What it says after it was dropped is not heard.
+ * @typedef {(context: Context, say: (message: any) => void) => Link} Open
+ */
+/**
+ * @typedef {object} Attempt
+ * @property {TransportName} name
+ * @property {Link | null} link
+ * @property {Liveness | null} life null until it is open
+ * @property {any} timer bounds the opening
+ * @property {number} [latency]
+ */
+
+/** @type {TransportName[]} */
+const LADDER = ['websocket', 'sse', 'long-poll', 'poll'];
+const OPEN = { websocket: openWebSocket, sse: openSse, 'long-poll': openPoll, poll: openPoll };
+
+/** Time until the first message, longer after each round that failed; then the way counts as one that swallows. */
+const OPEN_MS = 4_000;
+const LONGEST_OPEN_MS = 12_000;
+/** A link that showed life for less than this did not really work. */
+const SHORTEST_GOOD_MS = 5_000;
+/** When a better transport is tried again: twice as late each time. */
+const BETTER_MS = 30_000;
+const LONGEST_BETTER_MS = 600_000;
+const WATCH_MS = 1_000;
+const REMEMBERED_MS = 86_400_000;
+
+export class Connection {
+  #context;
+  #options;
+  #http;
+  #tell;
+  #key;
+  /** @type {TransportName | 'auto'} */
+  #choice;
+  /** @type {Attempt | null} */
+  #active = null;
+  /** @type {Attempt | null} */
+  #opening = null;
+  #failures = 0;
+  #refusals = 0;
+  /** Channels that the token does not allow. @type {Set<string>} */
+  #denied = new Set();
+  #betterTries = 0;
+  #stale = false;
+  #ended = false;
+  /** @type {any} */
+  #watcher = 0;
+  /** @type {any} */
+  #retryTimer;
+  /** @type {any} */
+  #betterTimer;
+  /** @type {TransportName} */
+  #next = LADDER[0];
+  /** @type {Pick<Status, 'nextTryAt' | 'reason'>} */
+  #seen = { nextTryAt: null, reason: null };
+
+  /**
+   * @param {Omit<Context, 'name'>} context
+   * @param {(message: any) => void} tell what links say, and `status` after a change
+   */
+  constructor(context, tell) {
+    this.#context = { ...context, wants: () => this.#wants(context.wants()) };
+    this.#options = context.options;
+    this.#http = context.http;
+    this.#tell = tell;
+    this.#choice = context.options.transport ?? 'auto';
+    this.#key = `tricast ${context.http.base}`;
+  }
+
+  /** @returns {Pick<Status, 'state' | 'transport' | 'latency' | 'nextTryAt' | 'reason'> & {life?: number}} */
+  get status() {
+    const attempt = this.#active ?? this.#opening;
+    const state = this.#active
+      ? this.#stale
+        ? 'stale'
+        : 'live'
+      : this.#opening
+        ? 'connecting'
+        : this.#ended
+          ? 'ended'
+          : 'offline';
+    return {
+      ...this.#seen,
+      state,
+      transport: attempt?.name ?? null,
+      latency: attempt?.latency ?? null,
+      life: this.#active?.life?.last,
+    };
+  }
+
+  /** Begins, also after `stop`; what has ended stays so. */
+  start() {
+    clearInterval(this.#watcher);
+    this.#watcher = setInterval(() => this.#watch(), WATCH_MS);
+    this.#next = this.#first();
+    if (!this.#ended) this.retry();
+    this.#report({});
+  }
+
+  /** Lets go of everything. @param {string | null} reason */
+  stop(reason) {
+    clearInterval(this.#watcher);
+    this.#watcher = 0;
+    clearTimeout(this.#betterTimer);
+    clearTimeout(this.#retryTimer);
+    this.#drop(this.#opening);
+    this.#drop(this.#active);
+    this.#report(this.#ended ? {} : { reason, nextTryAt: null });
+  }
+
+  /** @param {TransportName | 'auto'} choice */
+  use(choice) {
+    this.#choice = choice;
+    this.#failures = this.#betterTries = 0;
+    this.#ended = false;
+    this.#denied.clear();
+    clearTimeout(this.#betterTimer);
+    this.#next = choice === 'auto' ? LADDER[0] : choice;
+    this.#drop(this.#opening);
+    if (this.#active?.name !== this.#next && this.#watcher) this.#begin(this.#next);
+    this.#report({});
+  }
+
+  /** Tries at once; does nothing while a link is up, or while it was stopped. */
+  retry() {
+    if (this.#active || this.#opening || !this.#watcher) return;
+    this.#ended = false;
+    this.#denied.clear();
+    this.#begin(this.#next);
+  }
+
+  /** The network changed: the link may be dead without knowing. A new one from here shows it. */
+  check() {
+    this.#betterTries = 0;
+    this.again();
+    if (!this.#ended) this.retry();
+  }
+
+  /** Something else is wanted. */
+  update() {
+    (this.#active ?? this.#opening)?.link?.update();
+  }
+
+  /** Opens a new link behind the running one, from what `since` says then. */
+  again() {
+    const { name } = this.#active ?? this.#opening ?? {};
+    if (name) this.#begin(name);
+  }
+
+  /** Sends a message if a WebSocket is open. @param {any} message */
+  send(message) {
+    const link = this.#active?.link;
+    if (!link?.send) return false;
+    link.send(message);
+    return true;
+  }
+
+  /** @param {TransportName} name */
+  #begin(name) {
+    this.#drop(this.#opening);
+    clearTimeout(this.#retryTimer);
+    this.#next = name;
+    /** @type {Attempt} */
+    const attempt = { name, link: null, life: null, timer: 0 };
+    this.#opening = attempt;
+    const patience = Math.min(LONGEST_OPEN_MS, OPEN_MS * (1 + this.#failures));
+    attempt.timer = setTimeout(() => this.#down(attempt, { reason: 'no answer' }), patience);
+    try {
+      attempt.link = OPEN[name]({ ...this.#context, name }, (message) => this.#hear(attempt, message));
+    } catch (error) {
+      queueMicrotask(() => this.#hear(attempt, { type: 'down', reason: String(error) })); // no such transport here
+    }
+    this.#report({ nextTryAt: null });
+  }
+
+  /**
+   * @param {Attempt} attempt
+   * @param {any} message
+   */
+  #hear(attempt, message) {
+    const { type } = message;
+    const isActive = attempt === this.#active;
+    if (!isActive && attempt !== this.#opening) return;
+    if (type === 'down') this.#down(attempt, message);
+    else if (type === 'again') this.again();
+    else if (type === 'latency') attempt.latency = message.ms;
+    else if (type === 'open') this.#opened(attempt, message);
+    else if (type === 'alive') {
+      attempt.life?.beat(Date.now());
+      if (this.#stale) this.#watch();
+    } else if (type === 'expiring') setTimeout(() => attempt === this.#active && this.#renew(), message.seconds * 500);
+    else if (isActive || type === 'start') {
+      if (type === 'denied') this.#denied.add(message.name);
+      this.#tell(message);
+    }
+    if (type === 'latency' && isActive) this.#report({});
+  }
+
+  /**
+   * @param {Attempt} attempt
+   * @param {{quiet: number, dead: number}} pace
+   */
+  #opened(attempt, pace) {
+    clearTimeout(attempt.timer);
+    attempt.life = new Liveness(pace, Date.now());
+    this.#opening = null;
+    this.#drop(this.#active);
+    this.#active = attempt;
+    this.#stale = false;
+    this.#refusals = 0;
+    this.#remember(attempt.name);
+    this.#planBetter();
+    this.#tell({ type: 'open' });
+    this.#report({ reason: null });
+  }
+
+  /**
+   * @param {Attempt} attempt
+   * @param {Down} down
+   */
+  #down(attempt, { reason, code, status, retryAfter, final }) {
+    const { name, life } = attempt;
+    const wasActive = attempt === this.#active;
+    this.#drop(attempt);
+    // A look at a better one has failed.
+    if (!wasActive && this.#active && this.#active.name !== name) return this.#planBetter();
+    this.#drop(this.#active);
+    clearTimeout(this.#betterTimer);
+    const unauthorized = status === 401 || code === 'UNAUTHORIZED';
+    if (unauthorized && !final && this.#http.token.renew(true) && ++this.#refusals < 3) return this.#begin(name);
+    if (status === 403 && code === 'FORBIDDEN' && !this.#denied.size) {
+      this.#report({ reason, nextTryAt: null });
+      return void this.#sift(name);
+    }
+    const auto = this.#choice === 'auto';
+    const last = name === LADDER[3] || !auto;
+    if (final || unauthorized || (last && status && status < 429)) {
+      this.#ended = true;
+      return this.#report({ reason, nextTryAt: null });
+    }
+    const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
+    if (worked) this.#failures = 0;
+    const once = life !== null && this.#failures === 0; // anything may break once
+    const told = retryAfter !== undefined && retryAfter >= 0;
+    if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
+    this.#next = worked || once || !auto ? name : this.#first();
+    this.#failures += 1;
+    const wait = told ? retryAfter + backoff(1) : backoff(this.#failures);
+    this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
+    this.#report({ reason, nextTryAt: Date.now() + wait });
+  }
+
+  /** The token runs out, in as long as we have waited since we know: a new link with a new one, without a break. */
+  #renew() {
+    if (!this.#http.token.renew(false)) return;
+    this.#denied.clear();
+    this.again();
+  }
+
+  #planBetter() {
+    clearTimeout(this.#betterTimer);
+    const rung = LADDER.indexOf(this.#active?.name ?? LADDER[0]);
+    if (this.#choice !== 'auto' || rung === 0) return;
+    const wait = Math.min(LONGEST_BETTER_MS, BETTER_MS * 2 ** this.#betterTries);
+    this.#betterTimer = setTimeout(() => this.#begin(LADDER[this.#betterTries++ % rung]), wait);
+  }
+
+  #watch() {
+    const life = this.#active?.life;
+    if (!life || !this.#active) return;
+    const now = Date.now();
+    if (life.isDead(now)) return this.#down(this.#active, { reason: 'went silent' });
+    if (life.isStale(now) === this.#stale) return;
+    this.#stale = !this.#stale;
+    this.#report({});
+  }
+
+  /** The rung to begin with: what worked here, or the best. @returns {TransportName} */
+  #first() {
+    if (this.#choice !== 'auto') return this.#choice;
+    const [name, until] = this.#stored((storage) => JSON.parse(storage.getItem(this.#key))) ?? [];
+    return until > Date.now() && name in OPEN ? name : LADDER[0];
+  }
+
+  /** @param {TransportName} name */
+  #remember(name) {
+    if (this.#choice !== 'auto') return;
+    this.#stored((storage) => {
+      if (name === LADDER[0]) storage.removeItem(this.#key);
+      else storage.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
+    });
+  }
+
+  /** Even to look at it may be forbidden; it may be full, too. @param {(storage: any) => any} act */
+  #stored(act) {
+    try {
+      const { storage = globalThis.localStorage } = this.#options;
+      return storage && act(storage);
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {Attempt | null} attempt */
+  #drop(attempt) {
+    if (!attempt) return;
+    clearTimeout(attempt.timer);
+    if (attempt === this.#active) this.#active = null;
+    if (attempt === this.#opening) this.#opening = null;
+    attempt.link?.close();
+  }
+
+  /** What is wanted and allowed; something always, so that the connection shows life. @param {Map<string, number>} wants */
+  #wants(wants) {
+    const allowed = new Map([...wants].filter(([name]) => !this.#denied.has(name)));
+    return allowed.size ? allowed : new Map([['system', 0]]);
+  }
+
+  /**
+   * A stream or poll is refused as a whole: asks for each channel by itself, and goes on without those not allowed.
+   * @param {TransportName} name
+   */
+  async #sift(name) {
+    for (const channel of this.#context.wants().keys()) {
+      const address = this.#http.address('api/metrics', { channels: channel });
+      const { status } = await this.#http.ask(address, { method: 'HEAD' }).catch(() => ({ status: 0 }));
+      if (status !== 403) continue;
+      this.#denied.add(channel);
+      this.#tell({ type: 'denied', name: channel, code: 'FORBIDDEN' });
+    }
+    if (!this.#active && !this.#opening && this.#watcher) this.#begin(name);
+  }
+
+  /** @param {Partial<Status>} seen */
+  #report(seen) {
+    Object.assign(this.#seen, seen);
+    this.#tell({ type: 'status', status: this.status });
+  }
+}

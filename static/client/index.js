@@ -1,0 +1,230 @@
+// @ts-check
+/** The public surface; what it promises is said in index.d.ts. */
+import { Connection } from './connection.js';
+import { Http, TricastError } from './http.js';
+import { Position, isBefore, withoutStates } from './position.js';
+import { Requests } from './requests.js';
+import { Shared } from './shared.js';
+import { Subscription, outside } from './subscription.js';
+import { Token } from './token.js';
+
+export { TricastError };
+
+const HIDDEN_MS = 10_000;
+
+class Tricast extends EventTarget {
+  #http;
+  #position = new Position();
+  /** @type {Set<Subscription>} */
+  #subscriptions = new Set();
+  /** @type {Map<string, {value: any, meta: import('./index.js').Meta}>} */
+  #states = new Map();
+  #requests;
+  #link;
+  /** @type {any} */
+  #status = {
+    state: 'connecting',
+    transport: null,
+    latency: null,
+    since: Date.now(),
+    nextTryAt: null,
+    reason: null,
+    cursor: null,
+  };
+  #scheduled = false;
+  #closed = false;
+  /** @type {any} */
+  #hiding;
+  #off = new AbortController();
+
+  /**
+   * @param {string | URL} url
+   * @param {import('./index.js').Options} options
+   */
+  constructor(url, options) {
+    super();
+    this.#http = new Http(url, options, new Token(options.token));
+    this.#position.cursor = options.since ?? null;
+    const context = {
+      http: this.#http,
+      options,
+      wants: () => this.#wanted(),
+      since: () => this.#position.cursor,
+    };
+    const { document, navigator, BroadcastChannel } = globalThis;
+    const tabs = options.share !== false && document && navigator.locks && BroadcastChannel;
+    this.#link = new (tabs ? Shared : Connection)(context, (/** @type {any} */ message) => this.#hear(message));
+    this.#requests = new Requests(this.#http, options.queue ?? 100, (message) => this.#link.send(message));
+    /** @param {any} target @param {string} name @param {(event: any) => void} call */
+    const on = (target, name, call) => target?.addEventListener?.(name, call, { signal: this.#off.signal });
+    on(globalThis, 'online', () => this.#link.check());
+    on(globalThis, 'offline', () => this.#link.check());
+    // A page that may come back with the back button keeps no connection.
+    on(globalThis, 'pagehide', () => this.#link.stop('hidden'));
+    on(globalThis, 'pageshow', ({ persisted }) => persisted && this.#link.start());
+    on(options.pauseWhenHidden !== false && document, 'visibilitychange', () => {
+      clearTimeout(this.#hiding);
+      if (document.hidden) this.#hiding = setTimeout(() => this.#link.stop('hidden'), HIDDEN_MS);
+      else this.#link.start();
+    });
+    // Subscriptions that are made right behind `connect` are in the first message.
+    queueMicrotask(() => {
+      if (!this.#closed) this.#link.start();
+    });
+  }
+
+  get status() {
+    return this.#status;
+  }
+
+  /**
+   * @param {string} channel
+   * @param {(value: any, meta: import('./index.js').Meta) => void} handler
+   * @param {import('./index.js').SubscribeOptions} [options]
+   */
+  subscribe(channel, handler, options = {}) {
+    const subscription = new Subscription(channel, handler, options, this.#position.cursor);
+    this.#subscriptions.add(subscription);
+    // What came already, for the server gives each connection its values once.
+    queueMicrotask(() => {
+      for (const [name, { value, meta }] of this.#states) {
+        if (subscription.takes(name) && !subscription.has(name)) subscription.give(value, meta);
+      }
+    });
+    if (options.backfill) this.#backfill(subscription);
+    this.#schedule();
+    return () => {
+      subscription.end();
+      if (!this.#subscriptions.delete(subscription)) return;
+      for (const name of this.#states.keys()) if (!this.#takers(name).length) this.#states.delete(name);
+      this.#schedule();
+    };
+  }
+
+  /** @param {string} channel */
+  latest(channel) {
+    return this.#states.get(channel)?.value;
+  }
+
+  /** @param {(status: any) => void} listener */
+  onStatus(listener) {
+    const call = () => outside(() => listener(this.#status));
+    this.addEventListener('status', call);
+    call();
+    return () => this.removeEventListener('status', call);
+  }
+
+  /** @param {string} action @param {any} [params] @param {import('./index.js').RequestOptions} [options] */
+  request(action, params = {}, options = {}) {
+    if (this.#closed) return Promise.reject(new TricastError('ENDED'));
+    return this.#requests.add(action, params, options);
+  }
+
+  /** @param {import('./index.js').TransportName | 'auto'} transport */
+  use(transport) {
+    if (!this.#closed) this.#link.use(transport);
+  }
+
+  retry() {
+    if (!this.#closed) this.#link.retry();
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#off.abort();
+    clearTimeout(this.#hiding);
+    this.#requests.fail('ENDED');
+    for (const subscription of this.#subscriptions) subscription.end();
+    this.#subscriptions.clear();
+    this.#link.stop('closed');
+    this.#show({ state: 'ended' });
+  }
+
+  /** What the server is asked for. */
+  #wanted() {
+    /** @type {Map<string, number>} */
+    const wants = new Map();
+    for (const { channel, interval } of this.#subscriptions) {
+      wants.set(channel, Math.min(interval, wants.get(channel) ?? Infinity));
+    }
+    return wants;
+  }
+
+  /** Many changes at once are one. */
+  #schedule() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      if (!this.#closed) this.#link.update();
+    });
+  }
+
+  /** @param {string} channel */
+  #takers(channel) {
+    return [...this.#subscriptions].filter((subscription) => subscription.takes(channel));
+  }
+
+  /** @param {any} message */
+  #hear(message) {
+    if (this.#closed) return;
+    const { type, channel, data, timestamp = null, cursor = null } = message;
+    if (type === 'status') return this.#show(message.status);
+    if (type === 'start') this.#position.cursor = withoutStates(cursor);
+    else if (cursor && !message.old) this.#position.cursor = cursor;
+    if (type === 'state') {
+      const takers = this.#takers(channel);
+      const known = this.#states.get(channel);
+      // A new link gives each value once more.
+      const same = known && known.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(data);
+      if (same || !takers.length) return;
+      const meta = { channel, timestamp, cursor };
+      this.#states.set(channel, { value: data, meta });
+      for (const subscription of takers) subscription.give(data, meta);
+    } else if (type === 'event') {
+      if (!this.#position.admits(channel, cursor)) return;
+      const meta = { channel, event: message.event, timestamp, cursor };
+      for (const { handler, from } of this.#takers(channel)) {
+        if (!from || !cursor || isBefore(from, cursor)) outside(() => handler(data, meta));
+      }
+    } else if (type === 'gap') {
+      const gap = { reason: message.reason ?? 'too_old' };
+      for (const { options } of this.#subscriptions) outside(() => options.onGap?.(gap));
+    } else if (type === 'denied') {
+      const error = new TricastError(message.code, message.message);
+      for (const { channel, options } of this.#subscriptions)
+        if (channel === message.name) outside(() => options.onError?.(error));
+    } else if (type === 'response' || type === 'error') this.#requests.answer(message);
+  }
+
+  /** @param {Subscription} subscription */
+  async #backfill({ channel, options }) {
+    const { backfill, field, onHistory, onError } = options;
+    try {
+      const history = await this.request('get_history', { channel, field, from: `-${backfill}`, interval: 'auto' });
+      outside(() => onHistory?.(history));
+    } catch (error) {
+      outside(() => onError?.(/** @type {TricastError} */ (error)));
+    }
+  }
+
+  /** `life` is there while a link is up: when it last showed life. @param {any} seen */
+  #show({ life, ...seen }) {
+    const before = this.#status;
+    const position = this.#position;
+    const status = { ...before, ...seen };
+    Object.defineProperty(status, 'cursor', { enumerable: true, get: () => position.cursor });
+    if (status.state !== before.state) status.since = status.state === 'stale' ? life : Date.now();
+    this.#status = Object.freeze(status);
+    if (status.state === 'ended') this.#requests.fail('ENDED');
+    this.#requests.open = life !== undefined;
+    this.dispatchEvent(new Event('status'));
+  }
+}
+
+/**
+ * @param {string | URL} [url]
+ * @param {import('./index.js').Options} [options]
+ */
+export const connect = (url = '/', options = {}) => new Tricast(url, options);
