@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How the numbers arrive: state, transport, round trip, position. The state is also announced, politely and only when it
- * has settled, so that a retry every few seconds is not read out each time.
+ * How the numbers arrive: state, transport, round trip, position. The state is also announced, and only when it has
+ * settled, so that a retry every few seconds is not read out each time.
  */
 
 import { byId, setText } from './dom.js';
@@ -11,22 +11,25 @@ import { transportNamed } from './transport/index.js';
 /** @typedef {import('./connection.js').Status} Status */
 
 const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline' };
-const SETTLED_MS = 700;
 
 export class Badge {
   #root = byId('badge');
   #state = byId('badge-state');
+  #brief = byId('badge-brief');
   #detail = byId('badge-detail');
   #transport = byId('badge-transport');
   #latency = byId('badge-latency');
   #cursor = byId('badge-cursor');
   #retry = byId('badge-retry');
-  #announcer = byId('announcer');
-  #next = '';
-  #timer = 0;
+  #announcer;
+  #said = '';
 
-  /** @param {() => void} retryNow */
-  constructor(retryNow) {
+  /**
+   * @param {import('./announcer.js').Announcer} announcer
+   * @param {() => void} retryNow
+   */
+  constructor(announcer, retryNow) {
+    this.#announcer = announcer;
     this.#retry.addEventListener('click', retryNow);
   }
 
@@ -36,10 +39,14 @@ export class Badge {
    */
   draw(status, now) {
     this.#root.dataset.state = status.state;
+    const label = transportNamed(status.transport ?? '')?.label ?? NOTHING;
+    const round = status.latencyMs === null ? NOTHING : latency(status.latencyMs);
+    const more = detail(status, now);
     setText(this.#state, NAMES[status.state]);
-    setText(this.#detail, detail(status, now));
-    setText(this.#transport, transportNamed(status.transport ?? '')?.label ?? NOTHING);
-    setText(this.#latency, status.latencyMs === null ? NOTHING : latency(status.latencyMs));
+    setText(this.#brief, status.state === 'live' ? (round === NOTHING ? label : `${label} · ${round}`) : more);
+    setText(this.#detail, more);
+    setText(this.#transport, label);
+    setText(this.#latency, round);
     setText(this.#cursor, status.cursor ?? NOTHING);
     this.#retry.hidden = status.state !== 'offline';
   }
@@ -48,10 +55,9 @@ export class Badge {
   announce(status) {
     if (status.state === 'connecting') return;
     const text = sentence(status);
-    if (text === this.#next) return;
-    this.#next = text;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => setText(this.#announcer, text), SETTLED_MS);
+    if (text === this.#said) return;
+    this.#said = text;
+    this.#announcer.say(text);
   }
 }
 

@@ -27,6 +27,9 @@ export function startChooser(nav, choose) {
   const apply = () => {
     const choice = choiceOf(location.search);
     for (const link of links) {
+      const query = new URLSearchParams(location.search);
+      query.set('transport', choiceOf(link.search));
+      link.search = `${query}`; // the rest of the address stays
       if (choiceOf(link.search) === choice) link.setAttribute('aria-current', 'true');
       else link.removeAttribute('aria-current');
     }

@@ -63,7 +63,9 @@ const REACHABLE_TIMEOUT_MS = 3_000;
 const GRACE_MS = 3_000;
 
 export class Connection {
-  #channels;
+  /** @type {readonly string[]} */
+  #channels = [];
+  #started = false;
   #reader;
   #position = new Position();
   /** @type {TransportName | 'auto'} */
@@ -87,16 +89,25 @@ export class Connection {
   /** @type {TransportName} */
   #next = TRANSPORTS[0].name;
 
-  /**
-   * @param {readonly string[]} channels
-   * @param {Reader} reader
-   */
-  constructor(channels, reader) {
-    this.#channels = channels;
+  /** @param {Reader} reader */
+  constructor(reader) {
     this.#reader = reader;
     setInterval(() => this.#watch(), WATCH_EVERY_MS);
     addEventListener('online', () => this.retryNow());
     addEventListener('pageshow', (event) => event.persisted && this.retryNow());
+  }
+
+  /**
+   * Follows these channels and no others. A running link is replaced by one that carries them.
+   * @param {readonly string[]} channels
+   * @returns {string[]} those that were not followed before, when a link was under way
+   */
+  follow(channels) {
+    const before = this.#channels;
+    this.#channels = channels;
+    if (!this.#started) return [];
+    if (this.#active !== null || this.#opening !== null) this.#begin((this.#active ?? this.#opening)?.name ?? this.#next);
+    return channels.filter((channel) => !before.includes(channel));
   }
 
   /**
@@ -105,6 +116,7 @@ export class Connection {
    */
   use(choice) {
     this.#choice = choice;
+    this.#started = true;
     this.#failures = 0;
     const name = choice === 'auto' ? TRANSPORTS[0].name : choice;
     clearTimeout(this.#betterTimer);
