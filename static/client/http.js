@@ -1,0 +1,67 @@
+// @ts-check
+/** Addresses below the server's, and questions with the token in the header. */
+
+export class TricastError extends Error {
+  name = 'TricastError';
+
+  /**
+   * @param {string} code
+   * @param {string} [message]
+   */
+  constructor(code, message = code) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Http {
+  #fetch;
+
+  /**
+   * @param {string | URL} url
+   * @param {import('./index.js').Options} options
+   * @param {import('./token.js').Token} token
+   */
+  constructor(url, options, token) {
+    this.base = new URL(url, globalThis.document?.baseURI);
+    this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
+    this.token = token;
+  }
+
+  /**
+   * @param {string} path relative
+   * @param {Record<string, any>} [query] what is null or undefined is left out
+   */
+  address(path, query = {}) {
+    const url = new URL(path, this.base);
+    for (const [name, value] of Object.entries(query)) if (value != null) url.searchParams.set(name, value);
+    return url;
+  }
+
+  /**
+   * @param {URL} url
+   * @param {RequestInit & {headers?: Record<string, string>}} [init]
+   */
+  async ask(url, init = {}) {
+    const token = await this.token.get();
+    const headers = { ...init.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+    return this.#fetch(url, { cache: 'no-store', ...init, headers });
+  }
+}
+
+/**
+ * What to do after an answer that is no success.
+ * @param {Response} response
+ * @returns {Promise<import('./connection.js').Down>}
+ */
+export async function refusal(response) {
+  const { status } = response;
+  const problem = await response.json().catch(() => null);
+  const seconds = Number(response.headers.get('Retry-After') ?? NaN);
+  return {
+    reason: problem?.detail ?? problem?.title ?? `answer ${status}`,
+    code: problem?.code,
+    status,
+    retryAfter: seconds >= 0 ? seconds * 1000 : undefined,
+  };
+}

@@ -1,0 +1,53 @@
+// @ts-check
+/**
+ * The place in the server's log, `EPOCH:OFFSET` or `EPOCH:OFFSET.STATE`, and the guard that lets each event through once.
+ *
+ * The cursor is whatever the server gave last. An event is old when its channel had one at the same or a later offset of
+ * the same epoch: links overlap when the transport changes, and replays begin where the slowest tab was.
+ */
+export class Position {
+  /** @type {string | null} */
+  cursor = null;
+  /** @type {Map<string, [epoch: string, offset: number]>} */
+  #newest = new Map();
+
+  /**
+   * Whether an event is new. Remembers it.
+   * @param {string} channel
+   * @param {string | null | undefined} cursor none: it is in no log
+   */
+  admits(channel, cursor) {
+    if (!cursor) return true;
+    const [epoch, offset] = parse(cursor);
+    const newest = this.#newest.get(channel);
+    if (newest && newest[0] === epoch && offset <= newest[1]) return false;
+    this.#newest.set(channel, [epoch, offset]);
+    return true;
+  }
+}
+
+/**
+ * @param {string} cursor
+ * @returns {[epoch: string, offset: number]}
+ */
+function parse(cursor) {
+  const [epoch, offset] = cursor.split(':');
+  return [epoch, Number.parseInt(offset, 10)];
+}
+
+/**
+ * Whether events after `one` and up to `other` may exist: of another log, or an earlier place.
+ * @param {string | null | undefined} one
+ * @param {string | null | undefined} other
+ */
+export function isBefore(one, other) {
+  if (!one || !other) return false;
+  const [a, b] = [parse(one), parse(other)];
+  return a[0] !== b[0] || a[1] < b[1];
+}
+
+/**
+ * The same place, but no state was given yet.
+ * @param {string} cursor
+ */
+export const withoutStates = (cursor) => `${cursor.split('.')[0]}.0`;

@@ -1,0 +1,45 @@
+// @ts-check
+/** Hooks for React 18 and later; what they promise is said in react.d.ts. */
+import { useEffect, useRef, useState, useSyncExternalStore } from 'react';
+import { connect } from './index.js';
+
+/** @type {import('./react.js').useTricast} */
+export function useTricast(url = '/', options) {
+  const [tricast, setTricast] = useState(/** @type {import('./index.js').Tricast | null} */ (null));
+  useEffect(() => {
+    const made = connect(url, options);
+    setTricast(made);
+    return () => made.close();
+  }, [url]); // options are an object that each rendering makes anew
+  return tricast;
+}
+
+const nothing = () => () => {};
+
+/** @type {import('./react.js').useStatus} */
+export const useStatus = (tricast) =>
+  useSyncExternalStore(tricast ? tricast.onStatus.bind(tricast) : nothing, () => tricast?.status ?? null, () => null);
+
+/** @type {import('./react.js').useChannel} */
+export function useChannel(tricast, channel, options = {}) {
+  const [seen, setSeen] = useState(/** @type {any} */ ({}));
+  const { interval } = options;
+  const newest = useRef(options);
+  useEffect(() => void (newest.current = options));
+  useEffect(() => {
+    setSeen({});
+    return tricast?.subscribe(
+      channel,
+      (value, meta) => {
+        setSeen({ value, meta });
+        if (meta.event) newest.current.onEvent?.(value, meta);
+      },
+      {
+        interval,
+        onGap: (gap) => newest.current.onGap?.(gap),
+        onError: (error) => setSeen({ error }),
+      },
+    );
+  }, [tricast, channel, interval]);
+  return seen;
+}

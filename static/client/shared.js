@@ -1,0 +1,252 @@
+// @ts-check
+/**
+ * One connection for all tabs of an origin: whoever holds a Web Lock leads and runs it, the others are told over a
+ * BroadcastChannel. No worker file, so it works under any content security policy.
+ *
+ *     follower -> want {wants, cursor, joined}   leader -> join {states, status}, then say {message} to all
+ *
+ * Each tab keeps its own cursor. When the leader is gone the next one goes on from its own; a tab that is further behind
+ * waits until a link was opened from there, and the others drop what they had already.
+ */
+import { Connection } from './connection.js';
+import { isBefore } from './position.js';
+
+/** Followers show life so often; a leader that says nothing to three of them is frozen. */
+const WANT_MS = 5_000;
+const SILENT_WANTS = 3;
+
+export class Shared {
+  #context;
+  #tell;
+  #connection;
+  #choice;
+  #id = Math.random().toString(36).slice(2);
+  #key = '';
+  #leads = false;
+  #joined = false;
+  #unheard = 0;
+  #off = new AbortController();
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  /** What other tabs want. @type {Map<string, Map<string, number>>} */
+  #members = new Map();
+  /** Tabs that are behind, and their cursors. @type {Map<string, string>} */
+  #behind = new Map();
+  /** @type {Map<string, any>} */
+  #states = new Map();
+
+  /**
+   * @param {Omit<import('./connection.js').Context, 'name'>} context
+   * @param {(message: any) => void} tell
+   */
+  constructor(context, tell) {
+    this.#context = context;
+    this.#tell = tell;
+    this.#choice = context.options.transport ?? 'auto';
+    const since = () => [...this.#behind.values()].reduce((low, cursor) => (isBefore(low, cursor) ? low : cursor), context.since() ?? '') || null;
+    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) => this.#relay(message));
+  }
+
+  /** Who asked for one transport keeps to itself. */
+  async start() {
+    this.#leave();
+    const { signal } = (this.#off = new AbortController());
+    if (this.#choice !== 'auto') return this.#connection.start();
+    const token = await this.#context.http.token.get().catch(() => null);
+    if (signal.aborted) return;
+    this.#key = `tricast ${this.#context.http.base} ${identity(token)}`;
+    this.#channel = new BroadcastChannel(this.#key);
+    this.#channel.onmessage = ({ data }) => this.#receive(data);
+    this.#hold(`${this.#key} ${this.#id}`, () => {});
+    this.#elect();
+    this.#want();
+    const timer = setInterval(() => {
+      if (this.#leads) return;
+      if (++this.#unheard > SILENT_WANTS) this.#elect(true);
+      this.#want();
+    }, WANT_MS);
+    signal.addEventListener('abort', () => clearInterval(timer));
+  }
+
+  /** @param {string} reason */
+  stop(reason) {
+    this.#leave();
+    this.#connection.stop(reason);
+  }
+
+  /** @param {import('./index.js').TransportName | 'auto'} choice */
+  use(choice) {
+    this.#choice = choice;
+    this.#connection.use(choice);
+    this.start();
+  }
+
+  retry() {
+    if (this.#follows) this.#post({ kind: 'retry' });
+    else this.#connection.retry();
+  }
+
+  check() {
+    if (this.#follows) this.#post({ kind: 'check' });
+    else this.#connection.check();
+  }
+
+  update() {
+    if (this.#follows) this.#want();
+    else this.#connection.update();
+  }
+
+  /** @param {any} message */
+  send(message) {
+    return !this.#follows && this.#connection.send(message);
+  }
+
+  get #follows() {
+    return this.#channel !== null && !this.#leads;
+  }
+
+  #leave() {
+    this.#post({ kind: 'bye' });
+    this.#channel?.close();
+    this.#channel = null;
+    this.#off.abort();
+    this.#leads = this.#joined = false;
+    this.#members.clear();
+    this.#behind.clear();
+  }
+
+  /**
+   * Holds a lock until this tab leaves.
+   * @param {string} name
+   * @param {() => void} held
+   * @param {LockOptions} [options]
+   */
+  #hold(name, held, options) {
+    const { signal } = this.#off;
+    const left = new Promise((resolve) => signal.addEventListener('abort', resolve));
+    const wait = options?.steal ? options : { signal };
+    return navigator.locks.request(name, wait, () => signal.aborted || (held(), left)).catch(() => {
+      if (!signal.aborted && this.#leads && name === this.#key) this.#lost(); // it was taken away
+    });
+  }
+
+  /** @param {boolean} [steal] from a leader that is frozen */
+  #elect(steal) {
+    this.#hold(this.#key, () => this.#lead(), steal ? { steal } : undefined);
+  }
+
+  #lead() {
+    this.#leads = true;
+    this.#joined = false;
+    this.#post({ kind: 'lead' });
+    this.#connection.start();
+  }
+
+  #lost() {
+    this.#leads = false;
+    this.#members.clear();
+    this.#connection.stop(null);
+    this.#elect();
+    this.#want();
+  }
+
+  #want() {
+    const { wants, since } = this.#context;
+    this.#post({ kind: 'want', wants: wants(), cursor: since(), joined: this.#joined });
+  }
+
+  /** @param {any} message */
+  #post(message) {
+    this.#channel?.postMessage({ ...message, from: this.#id });
+  }
+
+  /** @param {any} data */
+  #receive({ kind, from, to, wants, cursor, joined, message, states, status }) {
+    if (this.#leads) {
+      if (kind === 'want') this.#admit(from, wants, cursor, joined);
+      else if (kind === 'bye') this.#forget(from);
+      else if (kind === 'retry') this.#connection.retry();
+      else if (kind === 'check') this.#connection.check();
+      return;
+    }
+    if (kind === 'lead') {
+      this.#joined = false;
+      this.#connection.stop(null);
+      this.#want();
+    } else if (kind === 'here' && to === this.#id) this.#unheard = 0;
+    else if (kind === 'join' && to === this.#id) {
+      if (!this.#joined) this.#connection.stop(null); // one of our own, from before
+      this.#joined = true;
+      this.#unheard = 0;
+      if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
+      for (const state of states) this.#tell(state);
+      this.#tell({ type: 'status', status });
+    } else if (kind === 'say' && (this.#joined || message.type === 'status')) this.#tell(message);
+  }
+
+  /**
+   * @param {string} id
+   * @param {Map<string, number>} wants
+   * @param {string | null} cursor
+   * @param {boolean} joined
+   */
+  #admit(id, wants, cursor, joined) {
+    if (!this.#members.has(id)) {
+      // Granted when that tab is gone, however it went.
+      const { signal } = this.#off;
+      navigator.locks.request(`${this.#key} ${id}`, { signal }, () => this.#forget(id)).catch(() => {});
+    }
+    const before = this.#members.get(id);
+    this.#members.set(id, wants);
+    const changed = !before || String([...before]) !== String([...wants]);
+    if (changed) this.#connection.update();
+    const mine = this.#context.since();
+    if (!joined && cursor && (!mine || isBefore(cursor, mine))) {
+      if (!this.#behind.has(id)) this.#behind.set(id, cursor), this.#connection.again();
+      this.#post({ kind: 'here', to: id });
+    } else if (changed || !joined) this.#join(id);
+    else this.#post({ kind: 'here', to: id });
+  }
+
+  /** @param {string} id */
+  #join(id) {
+    this.#post({ kind: 'join', to: id, cursor: this.#context.since(), states: [...this.#states.values()], status: this.#connection.status });
+  }
+
+  /** @param {string} id */
+  #forget(id) {
+    this.#behind.delete(id);
+    if (this.#members.delete(id)) this.#connection.update();
+  }
+
+  #union() {
+    const union = new Map(this.#context.wants());
+    for (const wants of this.#members.values()) {
+      for (const [name, interval] of wants) union.set(name, Math.min(interval, union.get(name) ?? Infinity));
+    }
+    return union;
+  }
+
+  /** What the link says, to this tab and the others. @param {any} message */
+  #relay(message) {
+    const { type } = message;
+    if (this.#follows && type === 'status') return;
+    if (type === 'open') {
+      for (const id of this.#behind.keys()) this.#join(id);
+      this.#behind.clear();
+    } else if (type === 'state') this.#states.set(message.channel, message);
+    if (this.#leads && type !== 'response' && type !== 'error') this.#post({ kind: 'say', message });
+    this.#tell(message);
+  }
+}
+
+/** Tabs of different users do not share: all of a JWT but its times, or the whole token. @param {string | null} token */
+function identity(token) {
+  try {
+    const [, claims] = /** @type {string} */ (token).split('.');
+    const { exp, iat, nbf, jti, ...rest } = JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/')));
+    return JSON.stringify(rest);
+  } catch {
+    return token ?? '';
+  }
+}

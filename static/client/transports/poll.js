@@ -1,0 +1,121 @@
+// @ts-check
+/**
+ * Polling in two paces with one loop: a long poll is held by the server until something changes, a plain one asks every
+ * few seconds. It follows by `since`; whoever wants the snapshot alone asks for that by its `ETag`, which is the same for
+ * everybody. An answer without news is a 304 without a body.
+ */
+import { refusal } from '../http.js';
+import { withoutStates } from '../position.js';
+
+/** Below the 25 s that the server allows and the 60 s after which common proxies cut. */
+const WAIT_S = 20;
+/** Between two long polls, so that a fast channel does not become as many requests. */
+const BREATH_MS = 100;
+/** What a request may take beyond the time it is held. */
+const ANSWER_MS = 8_000;
+
+/** @type {import('../connection.js').Open} */
+export function openPoll({ http, options, name, wants, since }, say) {
+  const wait = name === 'poll' ? 0 : WAIT_S * 1000;
+  const pause = wait ? BREATH_MS : (options.pollInterval ?? 2_000);
+  const pace = { quiet: wait + pause + ANSWER_MS / 2, dead: wait + pause + 1.5 * ANSWER_MS };
+  const stop = new AbortController();
+  let cursor = since();
+  let tag = '';
+  let asked = '';
+  let opened = false;
+  let changed = false;
+  /** @type {AbortController | undefined} */
+  let question;
+  /** @type {() => void} */
+  let wake = () => {};
+
+  /**
+   * @param {any} query
+   * @param {number} hold milliseconds
+   */
+  const ask = async (query, hold) => {
+    const current = (question = new AbortController());
+    const late = setTimeout(() => current.abort(), hold + ANSWER_MS);
+    const headers = { Accept: 'application/json', ...(tag && { 'If-None-Match': tag }), ...(hold && { Prefer: `wait=${hold / 1000}` }) };
+    const askedAt = Date.now();
+    try {
+      const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
+      if (response.status !== 304 && !response.ok) throw await refusal(response);
+      const body = response.status === 304 ? null : await response.json();
+      if (stop.signal.aborted) throw null;
+      say({ type: 'alive' });
+      if (!hold) say({ type: 'latency', ms: Date.now() - askedAt });
+      return { body, tag: response.headers.get('ETag') ?? '' };
+    } finally {
+      clearTimeout(late);
+    }
+  };
+
+  const turn = async () => {
+    const channels = [...wants().keys()].join();
+    const alone = channels === 'metrics';
+    let fresh = false;
+    if (asked !== channels) {
+      tag = '';
+      fresh = true;
+      // An event channel that is known to every server, and so a way to ask where the log is now.
+      if (!cursor && !alone) say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
+    }
+    const from = cursor && fresh ? withoutStates(cursor) : cursor;
+    const answer = await ask(alone ? {} : { channels, since: from }, fresh ? 0 : wait);
+    asked = channels;
+    if (!opened) {
+      opened = true;
+      say({ type: 'open', ...pace });
+    }
+    const { body } = answer;
+    if (!body) return;
+    if (body.gap) say({ type: 'gap', reason: 'too_old' });
+    cursor = body.cursor;
+    if (alone) {
+      tag = answer.tag;
+      const { cursor: _, timestamp, ...data } = body;
+      return say({ type: 'state', channel: channels, data, timestamp, cursor });
+    }
+    const states = Object.entries(body.channels);
+    // The tag of an answer without news: the next one like it can be a 304.
+    tag = states.length + body.events.length ? '' : answer.tag;
+    for (const event of body.events) say({ ...event, type: 'event' });
+    for (const [channel, data] of states) say({ type: 'state', channel, data, timestamp: body.timestamp, cursor });
+    say({ type: 'cursor', cursor });
+  };
+
+  const run = async () => {
+    while (!stop.signal.aborted) {
+      changed = false;
+      await turn().catch((error) => {
+        if (!changed) throw error; // else it was cut short because something else is wanted now
+      });
+      if (changed || stop.signal.aborted) continue;
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, pause);
+        wake = () => (clearTimeout(timer), resolve(null));
+      });
+    }
+  };
+  run().catch((down) => {
+    if (stop.signal.aborted) return;
+    stop.abort();
+    say({ type: 'down', ...down, reason: down?.reason ?? 'no answer' });
+  });
+
+  return {
+    close: () => {
+      stop.abort();
+      question?.abort();
+      wake();
+    },
+    update: () => {
+      if ([...wants().keys()].join() === asked) return;
+      changed = true;
+      question?.abort();
+      wake();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+// @ts-check
+/**
+ * Server-Sent Events, read with `fetch`: unlike EventSource it can send the token in a header, sees the status of a refusal,
+ * the comments that show life, and events of any name.
+ */
+import { refusal } from '../http.js';
+
+const QUIET_MS = 20_000; // a comment every 15 s
+const DEAD_MS = 40_000;
+
+/** @type {import('../connection.js').Open} */
+export function openSse({ http, wants, since }, say) {
+  const stop = new AbortController();
+  const wanted = wants();
+  const from = since();
+  // The stream has one interval for all; a channel that wants each change decides it.
+  const shortest = Math.min(...[...wanted.values()].map(Number));
+
+  /** @param {string} block */
+  const receive = (block) => {
+    let name = 'message';
+    let cursor = null;
+    let text = '';
+    for (const line of block.split(/\r?\n/)) {
+      const [, field, value] = /^([a-z]+): ?(.*)$/s.exec(line) ?? [];
+      if (field === 'event') name = value;
+      else if (field === 'id') cursor = value;
+      else if (field === 'data') text += value;
+    }
+    if (!text) return;
+    const body = JSON.parse(text);
+    if (name === 'connected') {
+      say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
+      if (body.resume === 'reset' && body.reason !== 'too_old') say({ type: 'gap', reason: body.reason });
+      if (!from) say({ type: 'start', cursor: body.cursor });
+    } else if (name === 'metrics') say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
+    else if (name === 'metric') say({ ...body, type: 'state', cursor });
+    // Of the other reasons `connected` tells.
+    else if (name === 'gap') body.reason === 'too_old' && say({ ...body, type: 'gap' });
+    else if (name === 'auth_expiring') say({ type: 'expiring' });
+    else if (name === 'alert') {
+      const { action, ...data } = body;
+      const timestamp = data[`${action}At`] ?? null;
+      say({ type: 'event', channel: 'alerts', event: `alert_${action}`, data, timestamp, cursor });
+    } else if (name === 'bye') throw { reason: body.reason, retryAfter: body.reconnectAfter * 1000 };
+    else if (name === 'error') throw { reason: body.detail ?? body.title, code: body.code, status: body.status };
+    else if (name !== 'ping') say({ ...body, type: 'event', cursor });
+  };
+
+  const run = async () => {
+    const query = { channels: [...wanted.keys()].join(), since: from, interval: shortest || null, strict: 1 };
+    const askedAt = Date.now();
+    const response = await http.ask(http.address('events', query), {
+      headers: { Accept: 'text/event-stream' },
+      signal: stop.signal,
+    });
+    if (response.status === 204) throw { reason: 'the server wants no connection', final: true };
+    if (!response.ok) throw await refusal(response);
+    say({ type: 'latency', ms: Date.now() - askedAt });
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const decoder = new TextDecoder();
+    let rest = '';
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) throw { reason: 'the stream ended' };
+      say({ type: 'alive' });
+      const blocks = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
+      rest = blocks.pop() ?? '';
+      blocks.forEach((block) => stop.signal.aborted || receive(block));
+    }
+  };
+  run().catch((down) => {
+    if (stop.signal.aborted) return;
+    stop.abort();
+    say({ type: 'down', ...down, reason: down.reason ?? String(down) });
+  });
+
+  return {
+    close: () => stop.abort(),
+    update: () => String([...wants()]) !== String([...wanted]) && say({ type: 'again' }),
+  };
+}
