@@ -4,13 +4,13 @@
  * settled, so that a retry every few seconds is not read out each time.
  */
 
+import { labelOf } from './chooser.js';
 import { byId, setText } from './dom.js';
 import { NOTHING, span } from './format.js';
-import { transportNamed } from './transport/index.js';
 
-/** @typedef {import('./connection.js').Status} Status */
+/** @typedef {import('./live.js').Status} Status */
 
-const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline' };
+const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline', ended: 'Ended' };
 
 export class Badge {
   #root = byId('badge');
@@ -39,8 +39,8 @@ export class Badge {
    */
   draw(status, now) {
     this.#root.dataset.state = status.state;
-    const label = transportNamed(status.transport ?? '')?.label ?? NOTHING;
-    const round = status.latencyMs === null ? NOTHING : latency(status.latencyMs);
+    const label = labelOf(status.transport) ?? NOTHING;
+    const round = status.latency === null ? NOTHING : latency(status.latency);
     const more = detail(status, now);
     setText(this.#state, NAMES[status.state]);
     setText(this.#brief, status.state === 'live' ? (round === NOTHING ? label : `${label} · ${round}`) : more);
@@ -48,7 +48,7 @@ export class Badge {
     setText(this.#transport, label);
     setText(this.#latency, round);
     setText(this.#cursor, status.cursor ?? NOTHING);
-    this.#retry.hidden = status.state !== 'offline';
+    this.#retry.hidden = status.state !== 'offline' && status.state !== 'ended';
   }
 
   /** @param {Status} status */
@@ -67,8 +67,8 @@ export class Badge {
  */
 function detail(status, now) {
   if (status.state === 'stale' && status.aliveAt !== null) return `${span((now - status.aliveAt) / 1000)} ago`;
-  if (status.state !== 'offline') return '';
-  const wait = status.retryAt === null ? '' : `next try in ${span(Math.ceil((status.retryAt - now) / 1000))}`;
+  if (status.state !== 'offline' && status.state !== 'ended') return '';
+  const wait = status.nextTryAt === null ? '' : `next try in ${span(Math.ceil((status.nextTryAt - now) / 1000))}`;
   return [status.reason, wait].filter(Boolean).join(', ');
 }
 
@@ -79,7 +79,8 @@ function latency(ms) {
 
 /** @param {Status} status */
 function sentence(status) {
-  if (status.state === 'live') return `Live over ${transportNamed(status.transport ?? '')?.label}.`;
+  if (status.state === 'live') return `Live over ${labelOf(status.transport)}.`;
   if (status.state === 'stale') return 'No news from the server; values may be out of date.';
-  return status.retryAt === null ? 'Offline.' : 'Offline. Trying to reconnect.';
+  if (status.state === 'ended') return `Not connected: ${status.reason ?? 'ended'}.`;
+  return status.nextTryAt === null ? 'Offline.' : 'Offline. Trying to reconnect.';
 }

@@ -3,8 +3,7 @@
  * The dashboard: plain ES modules, no build step, one vendored library (uPlot, which only charts/plot.js knows).
  *
  *     session      who is looking; the sign-in panel       rest       questions over HTTP, refusals as errors
- *     live         what is followed, by whom               connection which transport, when to try again; uses
- *                  transport/ (websocket sse poll), position, liveness, backoff, address
+ *     live         what is followed, by whom, over the client library in ../client (transports, resuming, trying again)
  *     page         which board is shown                    controls   range of time, pause, edit mode, wall display
  *     board/       model (steps of an edit, pure) > sync (If-Match, 412, undo) > grid > card;
  *                  editor with drag and dialog; boards (menu) with prompt
@@ -16,7 +15,7 @@
  *     announcer    the live regions; toast (a word at the foot); menus
  *     dom          building without markup strings; frame (one redraw per frame)
  *
- * Values flow one way: a transport hears them, live hands them to whoever follows the channel, tiles remember them, and
+ * Values flow one way: the library hears them, live hands them to whoever follows the channel, tiles remember them, and
  * the next animation frame draws what is newest. Tiles know no transport; transports know no page.
  */
 
@@ -27,7 +26,7 @@ import { Editor } from './board/editor.js';
 import { Grid } from './board/grid.js';
 import { readInk } from './charts/ink.js';
 import { Range } from './charts/range.js';
-import { startChooser } from './chooser.js';
+import { choiceOf, startChooser } from './chooser.js';
 import { startControls } from './controls.js';
 import { byId } from './dom.js';
 import { span } from './format.js';
@@ -49,7 +48,7 @@ const session = new Session(rest);
 await session.begin();
 
 const announcer = new Announcer();
-const live = new Live(rest);
+const live = new Live(choiceOf(location.search), session.token === null ? undefined : (refused) => session.give(refused));
 const range = new Range();
 const main = byId('main');
 const channels = (await rest.ask('api/channels').catch(() => null))?.data?.channels ?? [];
@@ -106,7 +105,7 @@ live.onStatus((status) => {
   const now = Date.now();
   for (const card of grid.cards) {
     if (wasLive && !isLive) card.lose(status.aliveAt ?? now);
-    if (isLive && !wasLive) card.regain(now);
+    if (isLive && !wasLive && status.aliveAt !== null) card.regain(now);
   }
   wasLive = isLive;
   badge.announce(status);
@@ -125,5 +124,4 @@ const repaint = () => {
 for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) matchMedia(query).addEventListener('change', repaint);
 addEventListener('resize', repaint); // the size of letters follows the width of a wall
 setInterval(() => frame.request(), 1_000); // ages, countdowns and the lines' right edge move without news
-await page.opened; // one link with all channels, not one and then another
 startChooser(byId('chooser'), (choice) => live.use(choice));

@@ -17,6 +17,8 @@ export class Session {
   #form = /** @type {HTMLFormElement} */ (byId('signin-form'));
   #input = /** @type {HTMLTextAreaElement} */ (byId('signin-token'));
   #problem = byId('signin-problem');
+  /** @type {Promise<Me> | null} */
+  #asking = null;
   /** @type {Me | null} */
   me = null;
 
@@ -24,6 +26,9 @@ export class Session {
   constructor(rest) {
     this.#rest = rest;
     rest.token = kept();
+    rest.onUnauthorized = () => {
+      if (this.me !== null) void this.begin(); // it ran out while the page was open
+    };
     byId('signout').addEventListener('click', () => this.end());
   }
 
@@ -36,7 +41,13 @@ export class Session {
    * Finds out who is looking, and asks for a token as long as one is needed.
    * @returns {Promise<Me>}
    */
-  async begin() {
+  begin() {
+    this.#asking ??= this.#ask().finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  /** @returns {Promise<Me>} */
+  async #ask() {
     for (;;) {
       try {
         const { data } = await this.#rest.ask('api/me');
@@ -54,6 +65,19 @@ export class Session {
   /** @param {string} permission e.g. `write:orders` */
   may(permission) {
     return this.me !== null && (this.me.permissions.includes(permission) || this.me.permissions.includes('admin'));
+  }
+
+  /**
+   * A token for the connection.
+   * @param {boolean} refused whether the last one was no longer taken, so that a new one is needed
+   * @returns {Promise<string | null>}
+   */
+  async give(refused) {
+    if (refused) {
+      this.#rest.token = null;
+      await this.begin();
+    }
+    return this.#rest.token;
   }
 
   /** Forgets the token and begins anew. */
@@ -78,7 +102,8 @@ export class Session {
         this.#input.value = '';
         this.#rest.token = token;
         keep(token);
-        resolve(undefined);
+        if (this.me === null) resolve(undefined);
+        else location.reload(); // perhaps somebody else: nothing of the page before may stay
       };
     });
   }

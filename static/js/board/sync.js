@@ -87,7 +87,7 @@ export class BoardSync {
 
   /**
    * An event of the channel `dashboards`.
-   * @param {import('../transport/contract.js').Json} data
+   * @param {import('../live.js').Json} data
    */
   hear({ dashboardId, action, version }) {
     if (dashboardId !== this.#board.id || this.#closed) return;

@@ -104,6 +104,14 @@ export class Ring {
     for (let i = 0; i < kept; i += 1) this.#append(own[0][i], own.slice(1).map((list) => list[i]));
   }
 
+  /**
+   * Forgets the rows before `time`.
+   * @param {number} time ms
+   */
+  forgetBefore(time) {
+    while (this.#start < this.#end && this.#times[this.#start] < time) this.#start += 1;
+  }
+
   /** Forgets everything. */
   clear() {
     this.#start = 0;

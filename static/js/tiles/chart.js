@@ -78,11 +78,13 @@ export function mountChart(tile, body, context) {
     return reading.unit === '' ? reading.text : `${reading.text} ${reading.unit}`;
   };
 
-  const load = async () => {
+  /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
+  const load = async (since = 0) => {
     const mine = ++loads;
     const now = Date.now();
     const past = await loadHistory(context.rest, channel, fields, { from: now - range.length, to: now });
     if (mine !== loads) return;
+    if (past.times.length > 0) ring.forgetBefore(since);
     ring.precede(past.times, past.values);
     stale = true;
     context.redraw();
@@ -154,7 +156,10 @@ export function mountChart(tile, body, context) {
       ring.end(time);
       stale = true;
     },
-    regain: (now) => data !== null && remember(now),
+    regain: (now) => {
+      if (data !== null) remember(now);
+      void load(now);
+    },
     rescale: () => {
       stale = true;
       if (range.paused) {

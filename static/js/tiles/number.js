@@ -33,11 +33,13 @@ export function mountNumber(tile, body, context) {
   let data = null;
   let loads = 0;
 
-  const load = async () => {
+  /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
+  const load = async (since = 0) => {
     const mine = ++loads;
     const now = Date.now();
     const past = await loadHistory(context.rest, channel, [field], { from: now - range.length, to: now });
     if (mine !== loads) return;
+    if (past.times.length > 0) ring.forgetBefore(since);
     ring.precede(past.times, past.values);
     context.redraw();
   };
@@ -69,7 +71,10 @@ export function mountNumber(tile, body, context) {
       setText(trend, said || movement(view, from, to, range.name));
     },
     lose: (time) => ring.end(time),
-    regain: (now) => data !== null && remember(now),
+    regain: (now) => {
+      if (data !== null) remember(now);
+      void load(now);
+    },
     rescale: () => {
       if (range.paused) return;
       ring.spacing = range.length / CAPACITY;
