@@ -57,7 +57,29 @@ export function startControls({ range, editor, sync, announcer }) {
 
   const wall = new URLSearchParams(location.search).get('view') === 'wall';
   document.documentElement.dataset.view = wall ? 'wall' : 'desk';
-  if (wall) keepAwake();
+  if (wall) {
+    keepAwake();
+    fill(byId('board'));
+  }
+}
+
+/**
+ * On a wall the rows are as high as makes the board fill the screen, for nobody scrolls there.
+ * @param {HTMLElement} board
+ */
+function fill(board) {
+  const LEAST_PX = 40;
+  const fit = () => {
+    board.style.removeProperty('--row');
+    const style = getComputedStyle(board);
+    const rows = style.gridTemplateRows.split(' ').length;
+    const gap = Number.parseFloat(style.rowGap) || 0;
+    const below = Number.parseFloat(getComputedStyle(byId('main')).paddingBottom) || 0;
+    const height = (innerHeight - (board.getBoundingClientRect().top + scrollY) - below + gap) / rows - gap;
+    if (height >= LEAST_PX) board.style.setProperty('--row', `${Math.floor(height)}px`);
+  };
+  new MutationObserver(fit).observe(board, { childList: true });
+  addEventListener('resize', fit);
 }
 
 /** A wall display shall not go dark; browsers that can't hold it are left alone. */

@@ -76,6 +76,8 @@ export const isMoney = (field) => kindOf(field) === amount;
  * @param {string} field
  */
 export function nameOf(field) {
+  const last = field.slice(field.lastIndexOf('.') + 1);
+  if (Object.hasOwn(KNOWN, last)) field = last;
   return Object.hasOwn(NAMES, field) ? NAMES[/** @type {keyof typeof NAMES} */ (field)] : humanName(field);
 }
 

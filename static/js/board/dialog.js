@@ -94,7 +94,7 @@ export class TileDialog {
     this.#channels = [];
     this.#arrange();
     this.#dialog.showModal();
-    this.#name.focus();
+    (tile === null ? this.#type : this.#name).focus();
     void this.#listChannels();
     return new Promise((resolve) => {
       this.#form.onsubmit = (event) => {
@@ -120,7 +120,9 @@ export class TileDialog {
   #arrange() {
     const type = /** @type {Tile['type']} */ (this.#type.value);
     const kinds = SHOWS[/** @type {keyof typeof SHOWS} */ (type)] ?? [];
-    const names = this.#channels.filter(({ channel, kind }) => kinds.includes(kind) && channel !== 'dashboards').map(({ channel }) => channel);
+    // The snapshot, which has everything once more, comes last.
+    const all = [...this.#channels].sort((a, b) => Number(a.channel === 'metrics') - Number(b.channel === 'metrics'));
+    const names = all.filter(({ channel, kind }) => kinds.includes(kind) && channel !== 'dashboards').map(({ channel }) => channel);
     const own = this.#channel.value || this.#before?.channel;
     if (own !== undefined && own !== '' && !names.includes(own) && kinds.length > 0) names.unshift(own);
     this.#channel.replaceChildren(...names.map((name) => option(name, name)));

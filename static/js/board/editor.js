@@ -77,15 +77,14 @@ export class Editor {
     card.element.querySelector('.tools')?.remove();
     card.element.querySelector('.resize')?.remove();
     if (!this.#on) return;
-    const name = () => card.tile.title;
-    const move = tool('Move', '⠿', name);
+    const move = tool('Move', '⠿', card.tile.id);
     move.classList.add('tool-move');
     move.title = 'Drag to move. Arrow keys move, Shift and arrow keys resize.';
     move.addEventListener('keydown', (event) => this.#key(event, card));
     drag(move, this.#grid.element, card.element, (before) => this.#move(card, before));
-    const edit = tool('Edit', '✎', name);
+    const edit = tool('Edit', '✎', card.tile.id);
     edit.addEventListener('click', () => this.#edit(card));
-    const remove = tool('Remove', '✕', name);
+    const remove = tool('Remove', '✕', card.tile.id);
     remove.addEventListener('click', () => this.#remove(card));
     const resize = element('span', 'resize');
     resize.setAttribute('aria-hidden', 'true'); // the button "Move" does it by keyboard
@@ -199,12 +198,15 @@ export class Editor {
 /**
  * @param {string} what
  * @param {string} sign
- * @param {() => string} name of the tile
+ * @param {string} id of the tile
  */
-function tool(what, sign, name) {
+function tool(what, sign, id) {
   const button = element('button', 'tool', sign);
   button.type = 'button';
-  button.setAttribute('aria-label', `${what} ${name()}`);
+  // Its own word and the title of the card, whatever that becomes.
+  button.id = `${what.toLowerCase()}-${id}`;
+  button.setAttribute('aria-label', what);
+  button.setAttribute('aria-labelledby', `${button.id} card-${id}`);
   button.title = what;
   return button;
 }

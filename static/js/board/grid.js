@@ -9,8 +9,11 @@ export class Grid {
   #kindOfChannel;
   /** @type {Map<string, Card>} */
   #cards = new Map();
-  /** Called for each new card, so that an editor can add its tools. */
-  onCard = (/** @type {Card} */ card) => void card;
+  /**
+   * Called for each new card, so that an editor can add its tools.
+   * @type {(card: Card) => void}
+   */
+  onCard = () => {};
 
   /**
    * @param {HTMLElement} place

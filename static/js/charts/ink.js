@@ -9,6 +9,7 @@
  * @property {string} grid
  * @property {string} text of axes
  * @property {string} font of axes, as CSS writes it, with its size in pixels
+ * @property {number} scale how much larger than usual letters are, and so lines
  * @property {readonly string[]} series one colour per line of a chart
  */
 
@@ -25,6 +26,7 @@ export function readInk() {
     grid: ink('--grid'),
     text: ink('--text-soft'),
     font: `${Math.round(0.6875 * Number.parseFloat(style.fontSize))}px ${ink('--font')}`,
+    scale: Number.parseFloat(style.fontSize) / 16,
     series: SERIES.map(ink),
   };
 }

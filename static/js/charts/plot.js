@@ -6,6 +6,7 @@
  */
 
 import { element } from '../dom.js';
+import { percent, ratio } from '../format.js';
 
 /** @type {any} the library of `vendor/uplot`, a classic script that is loaded before the modules */
 const uPlot = /** @type {any} */ (globalThis).uPlot;
@@ -121,11 +122,11 @@ export class Plot {
       cursor: {
         sync: { key: SYNC, scales: ['x', null] },
         drag: { x: false, y: false, setScale: false },
-        points: { size: 7, width: 2 },
+        points: { size: 7 * ink.scale, width: 2 },
         y: false,
       },
       hooks: { setCursor: [(/** @type {any} */ u) => this.#onHover(u.cursor.idx ?? null)] },
-      scales: { x: { time: true, auto: false }, y: { range: yRange } },
+      scales: { x: { time: true, auto: false }, y: { range: this.#kinds.every((kind) => kind === percent || kind === ratio) ? partRange(this.#kinds[0] === ratio ? 1 : 100) : yRange } },
       axes: [
         { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels },
         {
@@ -143,7 +144,7 @@ export class Plot {
         {},
         ...this.#names.map((name, index) => ({
           label: name,
-          width: 1.75,
+          width: 1.75 * ink.scale,
           dash: DASHES[index % DASHES.length],
           stroke: () => (this.#live ? ink.series[index % ink.series.length] : ink.stale),
           fill: this.#names.length > 1 ? undefined : () => (this.#live ? ink.fill : 'transparent'),
@@ -192,6 +193,17 @@ function yRange(u, low, high) {
   // Zero is shown when it is near: a line that floats tells less than one that stands on the ground.
   const bottom = low >= 0 && low - 0.6 * range <= 0 ? 0 : middle - 0.6 * range;
   return [bottom, Math.max(high + 0.08 * (high - bottom), bottom + range)];
+}
+
+/**
+ * Parts of a whole stand on zero and never reach beyond the whole, unless the values do.
+ * @param {number} whole
+ */
+function partRange(whole) {
+  return (/** @type {any} */ u, /** @type {number | null} */ low, /** @type {number | null} */ high) => {
+    const [bottom, top] = yRange(u, low, high);
+    return (high ?? 0) > whole || (low ?? 0) < 0 ? [bottom, top] : [0, Math.min(whole, Math.max(top, whole / 1000))];
+  };
 }
 
 const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });

@@ -3,7 +3,7 @@
 
 /** A range smaller than this part of the value is noise and is not blown up to the full height. */
 const SMALLEST_RANGE = 0.04;
-const PAD = 4;
+const PAD = 4; // room for the dot at the end
 
 /**
  * @param {HTMLCanvasElement} canvas
@@ -39,7 +39,7 @@ export function drawSparkline(canvas, { times, values: [values] }, { from, to, l
   const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
   const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
 
-  context.lineWidth = 1.5;
+  context.lineWidth = 1.5 * ink.scale;
   context.lineJoin = 'round';
   context.strokeStyle = live ? ink.line : ink.stale;
   for (let i = first; i < times.length; i += 1) {
@@ -59,7 +59,7 @@ export function drawSparkline(canvas, { times, values: [values] }, { from, to, l
     context.fill();
     if (i === times.length && live) {
       context.beginPath();
-      context.arc(right, y(values[i - 1]), 2.25, 0, 2 * Math.PI);
+      context.arc(right, y(values[i - 1]), 2.25 * ink.scale, 0, 2 * Math.PI);
       context.fillStyle = ink.line;
       context.fill();
     }

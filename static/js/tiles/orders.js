@@ -25,7 +25,7 @@ export function mountOrders(tile, body, context) {
     if (name === 'Total') cell.append(' ', unit);
     return cell;
   }));
-  const table = element('table', 'table', element('caption', 'visually-hidden', tile.title), element('thead', '', head), rows);
+  const table = element('table', 'table table-orders', element('caption', 'visually-hidden', tile.title), element('thead', '', head), rows);
   const note = element('p', 'tile-empty', 'Loading …');
   const problem = element('p', 'tile-problem');
   problem.setAttribute('role', 'alert');
@@ -75,7 +75,7 @@ export function mountOrders(tile, body, context) {
     const select = context.mayWriteOrders() ? prioritySelect(order, change) : null;
     if (select !== null) priority.append(select);
     const total = element('td', 'table-number');
-    const row = element('tr', '', name, element('td', 'order-customer', order.customerName), total, element('td', '', status), priority);
+    const row = element('tr', '', name, element('td', 'order-customer', order.customerName), total, element('td', 'order-state', status), priority);
     const line = { order: { ...order }, row, total, status, select, priority };
     lines.set(order.orderId, line);
     rows.prepend(row);
