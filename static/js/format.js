@@ -10,6 +10,8 @@ export const NOTHING = '—';
 /** @typedef {{read: (value: any, setting: {currency: string}) => Reading, number: (value: any) => number}} Kind */
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+/** By number of digits; making one takes longer than using it a hundred times. */
+const SHORT = [0, 1, 2].map((digits) => new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const money = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 /**
@@ -21,7 +23,7 @@ function short(value) {
   const digits = size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : 2;
   if (size >= 1e15) return value.toExponential(2);
   if (size > 0 && size < 0.005) return value.toPrecision(2);
-  return new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+  return SHORT[digits].format(value);
 }
 
 /**

@@ -82,6 +82,7 @@ const context = {
   currency: () => currency,
   mayWriteOrders: () => session.may('write:orders'),
   redraw: () => frame.request(),
+  hurry: () => frame.hurry(),
 };
 const grid = new Grid(byId('board'), context, (channel) => kinds.get(channel));
 const editor = new Editor(grid, rest, announcer);
@@ -114,7 +115,7 @@ live.onStatus((status) => {
 range.onChange(() => {
   for (const card of grid.cards) card.rescale();
   linesDrawnAt = 0;
-  frame.request();
+  frame.hurry();
 });
 const repaint = () => {
   ink = readInk();

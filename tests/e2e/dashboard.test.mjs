@@ -114,7 +114,7 @@ describe('boards', { ...TOGETHER, concurrency: 3 }, () => {
       const { width, height } = (await boardOf(server)).tiles[2];
       return width === 5 && height === 3;
     }, 'the new size');
-    assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Move A');
+    assert.ok(await button(page, 'Move A').evaluate((node) => node === document.activeElement));
     await page.getByRole('status').filter({ hasText: '5 wide, 3 high' }).waitFor({ state: 'attached' });
     assert.deepEqual(page.complaints, []);
   });

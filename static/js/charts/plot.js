@@ -31,6 +31,8 @@ export class Plot {
   /** @type {Ink | null} */
   #ink = null;
   #live = true;
+  #width = 0;
+  #height = 0;
 
   /**
    * @param {HTMLElement} host is filled by the chart
@@ -45,9 +47,19 @@ export class Plot {
     this.#onHover = onHover;
   }
 
-  /** Width of the drawing in CSS pixels, 0 before the first. */
+  /** Width of the whole in CSS pixels, 0 before it is known. */
   get width() {
-    return this.#plot === null ? 0 : this.#plot.over.clientWidth;
+    return this.#width;
+  }
+
+  /**
+   * Room to draw in, as it was observed: asking for it at each drawing would lay out the page each time.
+   * @param {number} width CSS pixels
+   * @param {number} height CSS pixels
+   */
+  size(width, height) {
+    this.#width = Math.floor(width);
+    this.#height = Math.floor(height);
   }
 
   /**
@@ -55,8 +67,7 @@ export class Plot {
    * @param {{from: number, to: number, live: boolean, ink: Ink, currency: string}} view
    */
   draw({ times, values }, { from, to, live, ink, currency }) {
-    const width = this.#host.clientWidth;
-    const height = this.#host.clientHeight;
+    const [width, height] = [this.#width, this.#height];
     if (width < 40 || height < 40) return;
     const data = [times, ...values];
     if (this.#plot === null || this.#ink !== ink) {
@@ -118,14 +129,15 @@ export class Plot {
       ms: 1,
       pxAlign: 1,
       legend: { show: false },
-      padding: [size, size, 0, 0],
+      padding: [size, 2.25 * size, 0, 0], // half a label at the right
       cursor: {
         sync: { key: SYNC, scales: ['x', null] },
         drag: { x: false, y: false, setScale: false },
         points: { size: 7 * ink.scale, width: 2 },
         y: false,
+        hover: { prox: 2 * size }, // farther from the next value the cursor is over nothing
       },
-      hooks: { setCursor: [(/** @type {any} */ u) => this.#onHover(u.cursor.idx ?? null)] },
+      hooks: { setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)] },
       scales: { x: { time: true, auto: false }, y: { range: this.#kinds.every((kind) => kind === percent || kind === ratio) ? partRange(this.#kinds[0] === ratio ? 1 : 100) : yRange } },
       axes: [
         { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels },

@@ -17,9 +17,11 @@ import { empty } from './empty.js';
 
 const MOST_LINES = 6;
 const CAPACITY = 2_000;
+/** A value that did not come by then after a reconnect has not changed. */
+const HOLDS_AFTER_MS = 1_500;
 const TABLE_ROWS = 25;
 /** No display shows more than this, whatever the width: a chart is looked at, not read off, while it moves. */
-const FASTEST_MS = 100;
+const FASTEST_MS = 150;
 
 let charts = 0;
 
@@ -62,13 +64,15 @@ export function mountChart(tile, body, context) {
   let drawnLive = true;
   let stale = true; // something other than time asks for a new drawing
   let loads = 0;
+  let holding = 0;
   let visible = true;
   /** @type {import('../charts/ink.js').Ink | null} */
   let drawnInk = null;
 
   const plot = new Plot(host, fields.map(nameOf), kinds, (index) => {
+    if (index === hovered) return;
     hovered = index;
-    context.redraw();
+    context.hurry();
   });
   const row = () => fields.map((field, index) => kinds[index].number(valueAt(data, field)));
   const said = (/** @type {number} */ value, /** @type {number} */ index) => {
@@ -95,6 +99,7 @@ export function mountChart(tile, body, context) {
       take: (news) => {
         if (news.event !== null) return;
         data = news.data;
+        clearTimeout(holding);
         remember(Date.now());
         context.redraw();
       },
@@ -107,7 +112,9 @@ export function mountChart(tile, body, context) {
     visible = entries[entries.length - 1].isIntersecting;
     if (visible) context.redraw();
   });
-  const sized = new ResizeObserver(() => {
+  const sized = new ResizeObserver((entries) => {
+    const { width, height } = entries[entries.length - 1].contentRect;
+    plot.size(width, height);
     stale = true;
     context.redraw();
   });
@@ -157,7 +164,9 @@ export function mountChart(tile, body, context) {
       stale = true;
     },
     regain: (now) => {
-      if (data !== null) remember(now);
+      // What changed meanwhile comes now; what doesn't come holds.
+      clearTimeout(holding);
+      holding = setTimeout(() => data !== null && remember(now), HOLDS_AFTER_MS);
       void load(now);
     },
     rescale: () => {
@@ -175,6 +184,7 @@ export function mountChart(tile, body, context) {
     },
     close: () => {
       loads += 1;
+      clearTimeout(holding);
       ends.forEach((end) => end());
       seen.disconnect();
       sized.disconnect();

@@ -27,7 +27,8 @@
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
  * @property {() => boolean} mayWriteOrders
- * @property {() => void} redraw asks for a frame
+ * @property {() => void} redraw asks for a frame soon, for news
+ * @property {() => void} hurry asks for the next frame, for what the reader does
  */
 
 /**

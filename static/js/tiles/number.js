@@ -10,6 +10,8 @@ import { NOTHING } from '../format.js';
 import { empty } from './empty.js';
 
 const CAPACITY = 1_200;
+/** A value that did not come by then after a reconnect has not changed. */
+const HOLDS_AFTER_MS = 1_500;
 
 /** Channels whose value brings its own comparison, and the field that it is about. */
 const OWN_TREND = { 'metrics.orders': { field: 'ordersToday', trend: 'trend', than: 'than yesterday by now' } };
@@ -32,6 +34,7 @@ export function mountNumber(tile, body, context) {
   /** @type {any} */
   let data = null;
   let loads = 0;
+  let holding = 0;
 
   /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
   const load = async (since = 0) => {
@@ -49,6 +52,7 @@ export function mountNumber(tile, body, context) {
       take: (news) => {
         if (news.event !== null) return;
         data = news.data;
+        clearTimeout(holding);
         remember(Date.now());
         context.redraw();
       },
@@ -72,7 +76,9 @@ export function mountNumber(tile, body, context) {
     },
     lose: (time) => ring.end(time),
     regain: (now) => {
-      if (data !== null) remember(now);
+      // What changed meanwhile comes now; what doesn't come holds.
+      clearTimeout(holding);
+      holding = setTimeout(() => data !== null && remember(now), HOLDS_AFTER_MS);
       void load(now);
     },
     rescale: () => {
@@ -84,6 +90,7 @@ export function mountNumber(tile, body, context) {
     },
     close: () => {
       loads += 1;
+      clearTimeout(holding);
       ends.forEach((end) => end());
     },
   };
