@@ -105,10 +105,11 @@ export function valueAt(data, field) {
  */
 export function fieldsOf(data, prefix = '', depth = 0) {
   if (data === null || typeof data !== 'object' || Array.isArray(data) || depth >= DEEPEST) return [];
-  return Object.keys(data).flatMap((key) => {
+  const all = Object.keys(data).flatMap((key) => {
     const value = data[key];
     return value !== null && typeof value === 'object' ? fieldsOf(value, `${prefix}${key}.`, depth + 1) : [prefix + key];
   });
+  return [...new Set(all)]; // `a.b` may be a name and a way
 }
 
 /**

@@ -65,6 +65,8 @@ export function mountChart(tile, body, context) {
   let stale = true; // something other than time asks for a new drawing
   let loads = 0;
   let holding = 0;
+  /** When the value last changed, on our clock. */
+  let changedAt = NaN;
   let visible = true;
   /** @type {import('../charts/ink.js').Ink | null} */
   let drawnInk = null;
@@ -94,13 +96,21 @@ export function mountChart(tile, body, context) {
     context.redraw();
   };
   const remember = (/** @type {number} */ now) => ring.push(now, row());
+  /** The first value of a line has held since it last changed. */
+  const begin = () => {
+    const now = Date.now();
+    remember(Number.isNaN(changedAt) ? now : Math.min(now, Math.max(changedAt, now - range.length)));
+  };
   const ends = [
     context.live.subscribe(channel, {
       take: (news) => {
         if (news.event !== null) return;
+        const first = data === null;
         data = news.data;
+        changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
         clearTimeout(holding);
-        remember(Date.now());
+        if (first) begin();
+        else remember(Date.now());
         context.redraw();
       },
     }),
@@ -179,7 +189,7 @@ export function mountChart(tile, body, context) {
       if (ring.spacing === range.length / CAPACITY) return;
       ring.spacing = range.length / CAPACITY;
       ring.clear();
-      if (data !== null) remember(Date.now());
+      if (data !== null) begin();
       void load();
     },
     close: () => {

@@ -35,6 +35,8 @@ export function mountNumber(tile, body, context) {
   let data = null;
   let loads = 0;
   let holding = 0;
+  /** When the value last changed, on our clock. */
+  let changedAt = NaN;
 
   /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
   const load = async (since = 0) => {
@@ -47,13 +49,21 @@ export function mountNumber(tile, body, context) {
     context.redraw();
   };
   const remember = (/** @type {number} */ now) => ring.push(now, [kind.number(valueAt(data, field))]);
+  /** The first value of a line has held since it last changed. */
+  const begin = () => {
+    const now = Date.now();
+    remember(Number.isNaN(changedAt) ? now : Math.min(now, Math.max(changedAt, now - range.length)));
+  };
   const ends = [
     context.live.subscribe(channel, {
       take: (news) => {
         if (news.event !== null) return;
+        const first = data === null;
         data = news.data;
+        changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
         clearTimeout(holding);
-        remember(Date.now());
+        if (first) begin();
+        else remember(Date.now());
         context.redraw();
       },
     }),
@@ -85,7 +95,7 @@ export function mountNumber(tile, body, context) {
       if (range.paused) return;
       ring.spacing = range.length / CAPACITY;
       ring.clear();
-      if (data !== null) remember(Date.now());
+      if (data !== null) begin();
       void load();
     },
     close: () => {
