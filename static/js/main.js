@@ -12,13 +12,14 @@
  *     charts/      ring (values over time) > plot (uPlot) and sparkline; history, range (window, pause), ink (colours)
  *     fields       how the fields of a channel read; format (values to text); describe (event to text)
  *     badge        the state of the connection; chooser (the switch between transports)
- *     announcer    the live regions; toast (a word at the foot); menus
+ *     alarm        alerts are said;  announcer  the live regions; toast (a word at the foot); menus
  *     dom          building without markup strings; frame (one redraw per frame)
  *
  * Values flow one way: the library hears them, live hands them to whoever follows the channel, tiles remember them, and
  * the next animation frame draws what is newest. Tiles know no transport; transports know no page.
  */
 
+import { watchAlerts } from './alarm.js';
 import { Announcer } from './announcer.js';
 import { Badge } from './badge.js';
 import { Boards } from './board/boards.js';
@@ -68,7 +69,7 @@ const frame = new Frame((now) => {
   wasDrawnLive = isLive;
   const age = isLive || status.aliveAt === null ? '' : `${span((now - status.aliveAt) / 1000)} ago`;
   main.dataset.fresh = String(age === '');
-  const view = { now, live: isLive, lines, ink };
+  const view = { now, live: isLive, lines, calm: calm.matches, ink };
   for (const card of grid.cards) card.draw(view, age);
   badge.draw(status, now);
 });
@@ -81,6 +82,7 @@ const context = {
   announcer,
   currency: () => currency,
   mayWriteOrders: () => session.may('write:orders'),
+  mayAcknowledge: () => session.may('read:alerts') && session.may('write:dashboards'),
   redraw: () => frame.request(),
   hurry: () => frame.hurry(),
 };
@@ -98,6 +100,7 @@ boards.allow(session.may('write:dashboards'));
 byId('edit').hidden = !session.may('write:dashboards');
 startControls({ range, editor, sync: () => page.sync, announcer });
 
+if (session.may('read:alerts')) watchAlerts(live, announcer, () => page.board);
 live.onNews((channel, data) => {
   if (channel === 'metrics.revenue' && typeof data.currency === 'string') currency = data.currency;
 });

@@ -120,7 +120,7 @@ export class Plot {
     const axis = { stroke: () => ink.text, font: ink.font, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
     const size = Number.parseInt(ink.font, 10);
     const label = (/** @type {number} */ value) => {
-      const { text, unit } = this.#kinds[0].read(value, { currency: currency() });
+      const { text, unit } = this.#kinds[0].drawn(value, { currency: currency() });
       return unit === '' || unit.length > 4 ? text.replace(/\.00$/, '') : `${text.replace(/\.0+$/, '')} ${unit}`;
     };
     return {

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * Alerts: those that stand, most severe first, and below them those that were resolved since. Each can be acknowledged, which
- * everybody sees. A new critical one is said at once, others when the reader is at rest.
+ * everybody sees. That a new one is said aloud does not need this tile: see alarm.js.
  */
 
 import { element, setText } from '../dom.js';
@@ -9,6 +9,7 @@ import { clock, humanName, span } from '../format.js';
 import { Refusal } from '../rest.js';
 
 const MOST_ROWS = 40;
+const MOST_RESOLVED = 10;
 const WEIGHT = { critical: 0, warning: 1, info: 2 };
 
 /**
@@ -46,17 +47,18 @@ export function mountAlerts(tile, body, context) {
     loading = true;
     early = [];
     try {
-      const { data } = await context.rest.ask('api/alerts');
+      const [open, over] = await Promise.all([
+        context.rest.ask('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
+        context.rest.ask('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
+      ]);
       if (closed) return;
       alerts.clear();
-      const found = Array.isArray(data) ? data : (data?.alerts ?? []);
-      for (const alert of found.slice(0, MOST_ROWS)) alerts.set(alert.id, alert);
+      for (const alert of [...(open.data?.alerts ?? []), ...(over.data?.alerts ?? [])]) alerts.set(alert.id, alert);
       for (const again of early) again();
       setText(note, 'All is well: no alert stands.');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const here = { 403: 'You may not see alerts.', 404: 'This server has no alert rules. New alerts appear here all the same.' };
-      setText(note, here[/** @type {403} */ (error.status)] ?? error.message);
+      setText(note, error.status === 403 ? 'You may not see alerts.' : error.message);
     }
     loading = false;
     dirty = true;
@@ -80,18 +82,11 @@ export function mountAlerts(tile, body, context) {
   };
 
   const end = context.live.subscribe('alerts', {
-    take: ({ event, data, timestamp }) => {
+    take: ({ event, data }) => {
       if (event === null || typeof data.id !== 'string') return;
-      const isNew = !alerts.has(data.id);
       const apply = () => alerts.set(data.id, { ...alerts.get(data.id), .../** @type {Alert} */ (data) });
       apply();
       if (loading) early.push(apply);
-      if (event === 'alert_raised' && isNew) tell(/** @type {Alert} */ (data), context);
-      if (event === 'alert_resolved') {
-        const alert = alerts.get(data.id);
-        if (alert !== undefined) alert.resolvedAt ??= timestamp ?? new Date().toISOString();
-        context.announcer.say(`Resolved: ${data.message ?? data.metric ?? 'an alert'}`);
-      }
       dirty = true;
       context.redraw();
     },
@@ -106,7 +101,7 @@ export function mountAlerts(tile, body, context) {
       const sorted = [...alerts.values()].sort(byWeight).slice(0, MOST_ROWS);
       note.hidden = sorted.length > 0;
       if (dirty) {
-        list.replaceChildren(...sorted.map((alert) => item(alert, acknowledge)));
+        list.replaceChildren(...sorted.map((alert) => item(alert, context.mayAcknowledge() ? acknowledge : null)));
         if (focused !== undefined) focusAgain(list, focused);
       }
       dirty = false;
@@ -117,16 +112,6 @@ export function mountAlerts(tile, body, context) {
       end();
     },
   };
-}
-
-/**
- * @param {Alert} alert
- * @param {import('./contract.js').Context} context
- */
-function tell({ type, message, metric }, { announcer }) {
-  const text = `${humanName(type ?? 'warning')} alert: ${message ?? metric ?? ''}`;
-  if (type === 'critical') announcer.warn(text);
-  else announcer.say(text);
 }
 
 /**
@@ -141,7 +126,7 @@ function byWeight(a, b) {
 
 /**
  * @param {Alert} alert
- * @param {(alert: Alert) => void} acknowledge
+ * @param {((alert: Alert) => void) | null} acknowledge null for those who may not
  */
 function item(alert, acknowledge) {
   const standing = !alert.resolvedAt;
@@ -154,7 +139,7 @@ function item(alert, acknowledge) {
   node.dataset.level = standing ? (alert.type ?? 'warning') : 'resolved';
   if (alert.acknowledgedBy) {
     words.append(element('p', 'alert-by', `Acknowledged by ${alert.acknowledgedBy}`));
-  } else if (standing) {
+  } else if (standing && acknowledge !== null) {
     const button = element('button', 'button button-small', 'Acknowledge');
     button.type = 'button';
     button.dataset.alert = alert.id;

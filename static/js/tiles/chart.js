@@ -22,6 +22,8 @@ const HOLDS_AFTER_MS = 1_500;
 const TABLE_ROWS = 25;
 /** No display shows more than this, whatever the width: a chart is looked at, not read off, while it moves. */
 const FASTEST_MS = 150;
+/** For those who asked for less motion. */
+const CALM_MS = 2_000;
 
 let charts = 0;
 
@@ -78,9 +80,7 @@ export function mountChart(tile, body, context) {
   });
   const row = () => fields.map((field, index) => kinds[index].number(valueAt(data, field)));
   const said = (/** @type {number} */ value, /** @type {number} */ index) => {
-    if (Number.isNaN(value)) return NOTHING;
-    // A duration is drawn in seconds and comes as text.
-    const reading = kinds[index].number(value) === value ? kinds[index].read(value, { currency: context.currency() }) : kindOf('', 's').read(value, { currency: '' });
+    const reading = kinds[index].drawn(value, { currency: context.currency() });
     return reading.unit === '' ? reading.text : `${reading.text} ${reading.unit}`;
   };
 
@@ -145,11 +145,11 @@ export function mountChart(tile, body, context) {
   host.addEventListener('blur', () => plot.leave());
 
   return {
-    draw: ({ now, live, ink }) => {
+    draw: ({ now, live, ink, calm }) => {
       if (!visible) return;
       const to = range.end(now);
       // The newest pixel differs when time has moved on by one, or the value would by then.
-      const pixel = Math.max(FASTEST_MS, range.length / Math.max(200, plot.width));
+      const pixel = Math.max(calm ? CALM_MS : FASTEST_MS, range.length / Math.max(200, plot.width));
       const due = range.paused ? stale : now - drawnAt >= pixel;
       if (stale || due || live !== drawnLive || ink !== drawnInk) {
         const keep = range.paused && drawn.times.length > 0;

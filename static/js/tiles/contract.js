@@ -27,6 +27,7 @@
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
  * @property {() => boolean} mayWriteOrders
+ * @property {() => boolean} mayAcknowledge
  * @property {() => void} redraw asks for a frame soon, for news
  * @property {() => void} hurry asks for the next frame, for what the reader does
  */
@@ -37,6 +38,7 @@
  * @property {number} now wall clock, ms
  * @property {boolean} live false greys everything
  * @property {boolean} lines whether sparklines move on in this frame
+ * @property {boolean} calm the reader asked for less motion
  * @property {import('../charts/ink.js').Ink} ink
  */
 
