@@ -108,10 +108,13 @@ describe('boards', { ...TOGETHER, concurrency: 3 }, () => {
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowRight');
     await keeps(server, ['B', 'C', 'A']);
+    await page.keyboard.press('ArrowLeft'); // here its own element is taken out and put back
+    await page.keyboard.press('ArrowLeft');
+    await keeps(server, ['A', 'B', 'C']);
     await page.keyboard.press('Shift+ArrowRight');
     await page.keyboard.press('Shift+ArrowDown');
     await until(async () => {
-      const { width, height } = (await boardOf(server)).tiles[2];
+      const { width, height } = (await boardOf(server)).tiles[0];
       return width === 5 && height === 3;
     }, 'the new size');
     assert.ok(await button(page, 'Move A').evaluate((node) => node === document.activeElement));
