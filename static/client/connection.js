@@ -20,7 +20,7 @@ import { openWebSocket } from './transports/websocket.js';
 /** @typedef {import('./index.js').TransportName} TransportName */
 /** @typedef {import('./index.js').Status} Status */
 /** @typedef {{reason: string, code?: string, status?: number, retryAfter?: number, final?: boolean}} Down */
-/** @typedef {{close(): void, update(): void, send?(message: any): void, ping?(): void, refresh?(): Promise<void>}} Link */
+/** @typedef {{close(): void, update(): void, send?(message: any): void}} Link */
 /**
  * What a transport is given: `wants` names what to follow with its interval in ms, `since` the cursor to go on from.
  * @typedef {{http: import('./http.js').Http, options: import('./index.js').Options, name: TransportName,
@@ -28,7 +28,8 @@ import { openWebSocket } from './transports/websocket.js';
  */
 /**
  * Starts at once, and says: `alive`; `open {quiet, dead}` once it works; `start {cursor}` where it begins without a cursor;
- * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, answers; and at last one `down`. Never reconnects.
+ * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; `down` when it is
+ * over. Never reconnects. What it says after it was dropped is not heard.
  * @typedef {(context: Context, say: (message: any) => void) => Link} Open
  */
 /**
@@ -37,6 +38,7 @@ import { openWebSocket } from './transports/websocket.js';
  * @property {Link | null} link
  * @property {Liveness | null} life null until it is open
  * @property {any} timer bounds the opening
+ * @property {number} [latency]
  */
 
 /** @type {TransportName[]} */
@@ -52,8 +54,6 @@ const SHORTEST_GOOD_MS = 5_000;
 const BETTER_MS = 30_000;
 const LONGEST_BETTER_MS = 600_000;
 const WATCH_MS = 1_000;
-/** Time to show life after the network changed. */
-const GRACE_MS = 5_000;
 const REMEMBERED_MS = 86_400_000;
 
 export class Connection {
@@ -70,26 +70,28 @@ export class Connection {
   #opening = null;
   #failures = 0;
   #refusals = 0;
+  /** Channels that the token does not allow. @type {Set<string>} */
+  #denied = new Set();
   #betterTries = 0;
   #stale = false;
   #ended = false;
   /** @type {any} */
-  #watcher;
+  #watcher = 0;
   /** @type {any} */
   #retryTimer;
   /** @type {any} */
   #betterTimer;
   /** @type {TransportName} */
   #next = LADDER[0];
-  /** @type {Omit<Status, 'cursor' | 'state' | 'since'>} */
-  #seen = { transport: null, latency: null, nextTryAt: null, reason: null };
+  /** @type {Pick<Status, 'nextTryAt' | 'reason'>} */
+  #seen = { nextTryAt: null, reason: null };
 
   /**
    * @param {Omit<Context, 'name'>} context
    * @param {(message: any) => void} tell what links say, and `status` after a change
    */
   constructor(context, tell) {
-    this.#context = context;
+    this.#context = { ...context, wants: () => this.#wants(context.wants()) };
     this.#options = context.options;
     this.#http = context.http;
     this.#tell = tell;
@@ -101,28 +103,41 @@ export class Connection {
   get status() {
     const attempt = this.#active ?? this.#opening;
     const state = this.#active
-      ? this.#stale ? 'stale' : 'live'
-      : this.#opening ? 'connecting' : this.#ended ? 'ended' : 'offline';
-    return { ...this.#seen, state, transport: attempt?.name ?? null, life: this.#active?.life?.last };
+      ? this.#stale
+        ? 'stale'
+        : 'live'
+      : this.#opening
+        ? 'connecting'
+        : this.#ended
+          ? 'ended'
+          : 'offline';
+    return {
+      ...this.#seen,
+      state,
+      transport: attempt?.name ?? null,
+      latency: attempt?.latency ?? null,
+      life: this.#active?.life?.last,
+    };
   }
 
-  /** Begins, also after `stop`. */
+  /** Begins, also after `stop`; what has ended stays so. */
   start() {
-    this.#ended = false;
     clearInterval(this.#watcher);
     this.#watcher = setInterval(() => this.#watch(), WATCH_MS);
     this.#next = this.#first();
-    if (!this.#active && !this.#opening) this.#begin(this.#next);
+    if (!this.#ended) this.retry();
+    this.#report({});
   }
 
   /** Lets go of everything. @param {string | null} reason */
   stop(reason) {
     clearInterval(this.#watcher);
+    this.#watcher = 0;
     clearTimeout(this.#betterTimer);
     clearTimeout(this.#retryTimer);
     this.#drop(this.#opening);
     this.#drop(this.#active);
-    this.#report({ reason, nextTryAt: null, latency: null });
+    this.#report(this.#ended ? {} : { reason, nextTryAt: null });
   }
 
   /** @param {TransportName | 'auto'} choice */
@@ -130,26 +145,27 @@ export class Connection {
     this.#choice = choice;
     this.#failures = this.#betterTries = 0;
     this.#ended = false;
+    this.#denied.clear();
     clearTimeout(this.#betterTimer);
     this.#next = choice === 'auto' ? LADDER[0] : choice;
     this.#drop(this.#opening);
-    if (this.#active?.name !== this.#next) this.#begin(this.#next);
+    if (this.#active?.name !== this.#next && this.#watcher) this.#begin(this.#next);
     this.#report({});
   }
 
-  /** Tries at once; does nothing while a link is up. */
+  /** Tries at once; does nothing while a link is up, or while it was stopped. */
   retry() {
+    if (this.#active || this.#opening || !this.#watcher) return;
     this.#ended = false;
-    if (!this.#active && !this.#opening) this.#begin(this.#next);
+    this.#denied.clear();
+    this.#begin(this.#next);
   }
 
-  /** The network changed: the link may be dead without knowing. */
+  /** The network changed: the link may be dead without knowing. A new one from here shows it. */
   check() {
     this.#betterTries = 0;
-    if (!this.#active) return this.retry();
-    this.#active.life?.expect(Date.now() + GRACE_MS);
-    if (this.#active.link?.ping) this.#active.link.ping();
-    else if (!this.#opening) this.#begin(this.#active.name);
+    this.again();
+    if (!this.#ended) this.retry();
   }
 
   /** Something else is wanted. */
@@ -184,7 +200,7 @@ export class Connection {
     try {
       attempt.link = OPEN[name]({ ...this.#context, name }, (message) => this.#hear(attempt, message));
     } catch (error) {
-      queueMicrotask(() => this.#down(attempt, { reason: String(error) })); // no such transport here
+      queueMicrotask(() => this.#hear(attempt, { type: 'down', reason: String(error) })); // no such transport here
     }
     this.#report({ nextTryAt: null });
   }
@@ -194,17 +210,22 @@ export class Connection {
    * @param {any} message
    */
   #hear(attempt, message) {
-    if (message.type === 'down') return this.#down(attempt, message);
-    if (message.type === 'open') return attempt === this.#opening && this.#opened(attempt, message);
-    if (attempt === this.#opening && message.type === 'start') return this.#tell(message);
-    if (message.type === 'again') return this.again();
-    if (attempt !== this.#active) return;
-    if (message.type === 'alive') {
+    const { type } = message;
+    const isActive = attempt === this.#active;
+    if (!isActive && attempt !== this.#opening) return;
+    if (type === 'down') this.#down(attempt, message);
+    else if (type === 'again') this.again();
+    else if (type === 'latency') attempt.latency = message.ms;
+    else if (type === 'open') this.#opened(attempt, message);
+    else if (type === 'alive') {
       attempt.life?.beat(Date.now());
       if (this.#stale) this.#watch();
-    } else if (message.type === 'latency') this.#report({ latency: message.ms });
-    else if (message.type === 'expiring') this.#renew(attempt);
-    else this.#tell(message);
+    } else if (type === 'expiring') setTimeout(() => attempt === this.#active && this.#renew(), message.seconds * 500);
+    else if (isActive || type === 'start') {
+      if (type === 'denied') this.#denied.add(message.name);
+      this.#tell(message);
+    }
+    if (type === 'latency' && isActive) this.#report({});
   }
 
   /**
@@ -222,7 +243,7 @@ export class Connection {
     this.#remember(attempt.name);
     this.#planBetter();
     this.#tell({ type: 'open' });
-    this.#report({ reason: null, latency: null });
+    this.#report({ reason: null });
   }
 
   /**
@@ -232,7 +253,6 @@ export class Connection {
   #down(attempt, { reason, code, status, retryAfter, final }) {
     const { name, life } = attempt;
     const wasActive = attempt === this.#active;
-    if (!wasActive && attempt !== this.#opening) return;
     this.#drop(attempt);
     // A look at a better one has failed.
     if (!wasActive && this.#active && this.#active.name !== name) return this.#planBetter();
@@ -240,28 +260,33 @@ export class Connection {
     clearTimeout(this.#betterTimer);
     const unauthorized = status === 401 || code === 'UNAUTHORIZED';
     if (unauthorized && !final && this.#http.token.renew(true) && ++this.#refusals < 3) return this.#begin(name);
+    if (status === 403 && code === 'FORBIDDEN' && !this.#denied.size) {
+      this.#report({ reason, nextTryAt: null });
+      return void this.#sift(name);
+    }
     const auto = this.#choice === 'auto';
     const last = name === LADDER[3] || !auto;
     if (final || unauthorized || (last && status && status < 429)) {
       this.#ended = true;
-      return this.#report({ reason, nextTryAt: null, latency: null });
+      return this.#report({ reason, nextTryAt: null });
     }
     const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
     if (worked) this.#failures = 0;
     const once = life !== null && this.#failures === 0; // anything may break once
-    if (!worked && !once && !last && retryAfter === undefined) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
+    const told = retryAfter !== undefined && retryAfter >= 0;
+    if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
     this.#next = worked || once || !auto ? name : this.#first();
     this.#failures += 1;
-    const wait = (retryAfter ?? 0) + backoff(retryAfter === undefined ? this.#failures : 1);
+    const wait = told ? retryAfter + backoff(1) : backoff(this.#failures);
     this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
-    this.#report({ reason, nextTryAt: Date.now() + wait, latency: null });
+    this.#report({ reason, nextTryAt: Date.now() + wait });
   }
 
-  /** The token runs out: a new one, without a break. @param {Attempt} attempt */
-  #renew(attempt) {
+  /** The token runs out, in as long as we have waited since we know: a new link with a new one, without a break. */
+  #renew() {
     if (!this.#http.token.renew(false)) return;
-    if (attempt.link?.refresh) attempt.link.refresh().catch(() => {});
-    else this.#begin(attempt.name);
+    this.#denied.clear();
+    this.again();
   }
 
   #planBetter() {
@@ -285,20 +310,27 @@ export class Connection {
   /** The rung to begin with: what worked here, or the best. @returns {TransportName} */
   #first() {
     if (this.#choice !== 'auto') return this.#choice;
-    try {
-      const [name, until] = JSON.parse(this.#options.storage?.getItem(this.#key) ?? '[]');
-      if (until > Date.now() && name in OPEN) return name;
-    } catch {} // not ours
-    return LADDER[0];
+    const [name, until] = this.#stored((storage) => JSON.parse(storage.getItem(this.#key))) ?? [];
+    return until > Date.now() && name in OPEN ? name : LADDER[0];
   }
 
   /** @param {TransportName} name */
   #remember(name) {
     if (this.#choice !== 'auto') return;
+    this.#stored((storage) => {
+      if (name === LADDER[0]) storage.removeItem(this.#key);
+      else storage.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
+    });
+  }
+
+  /** Even to look at it may be forbidden; it may be full, too. @param {(storage: any) => any} act */
+  #stored(act) {
     try {
-      if (name === LADDER[0]) this.#options.storage?.removeItem(this.#key);
-      else this.#options.storage?.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
-    } catch {} // full, or forbidden
+      const { storage = globalThis.localStorage } = this.#options;
+      return storage && act(storage);
+    } catch {
+      return null;
+    }
   }
 
   /** @param {Attempt | null} attempt */
@@ -308,6 +340,27 @@ export class Connection {
     if (attempt === this.#active) this.#active = null;
     if (attempt === this.#opening) this.#opening = null;
     attempt.link?.close();
+  }
+
+  /** What is wanted and allowed; something always, so that the connection shows life. @param {Map<string, number>} wants */
+  #wants(wants) {
+    const allowed = new Map([...wants].filter(([name]) => !this.#denied.has(name)));
+    return allowed.size ? allowed : new Map([['system', 0]]);
+  }
+
+  /**
+   * A stream or poll is refused as a whole: asks for each channel by itself, and goes on without those not allowed.
+   * @param {TransportName} name
+   */
+  async #sift(name) {
+    for (const channel of this.#context.wants().keys()) {
+      const address = this.#http.address('api/metrics', { channels: channel });
+      const { status } = await this.#http.ask(address, { method: 'HEAD' }).catch(() => ({ status: 0 }));
+      if (status !== 403) continue;
+      this.#denied.add(channel);
+      this.#tell({ type: 'denied', name: channel, code: 'FORBIDDEN' });
+    }
+    if (!this.#active && !this.#opening && this.#watcher) this.#begin(name);
   }
 
   /** @param {Partial<Status>} seen */

@@ -23,7 +23,7 @@ export class Http {
    * @param {import('./token.js').Token} token
    */
   constructor(url, options, token) {
-    this.base = new URL(url, globalThis.document?.baseURI);
+    this.base = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
     this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
     this.token = token;
   }

@@ -29,7 +29,7 @@ export interface Status {
   readonly nextTryAt: number | null;
   /** Why the last connection ended, in a few words; null while all is well. */
   readonly reason: string | null;
-  /** The place in the server's log up to which everything was delivered; null before the first connection. */
+  /** The place in the server's log up to which everything was delivered, when it is read; null before the first connection. */
   readonly cursor: string | null;
 }
 
@@ -45,7 +45,7 @@ export interface Options {
   transport?: TransportName | 'auto';
   /** Share one connection with other tabs of this origin, where the browser has Web Locks. Default true. */
   share?: boolean;
-  /** Let go of the connection some seconds after the page was hidden, and go on from the cursor when it is seen. Default true. */
+  /** Let go of the connection 10 s after the page was hidden, and go on from the cursor when it is seen. Default true. */
   pauseWhenHidden?: boolean;
   /** Requests that may wait for a connection; one more is refused with `QUEUE_FULL`. Default 100. */
   queue?: number;
@@ -85,11 +85,14 @@ export interface SubscribeOptions {
    * change. Between two calls the newest value wins. Events are never held back.
    */
   interval?: string | number;
-  /** Also ask for the time before now, e.g. `'15m'`: see `onHistory`. Not for names that end in `.*`. */
+  /** Also ask for the time before now, e.g. `'15m'`: see `onHistory`. Not for names that end in `.*`, nor for events. */
   backfill?: string;
-  /** The field whose history is wanted. */
+  /** The only field whose history is wanted. Default: all. */
   field?: string;
-  /** Gets the answer of `GET /api/history` once, before or after the first value. */
+  /**
+   * Gets the answer of `GET /api/history` once, before or after the first value: `{channel, interval, from, to, fields}`,
+   * or with `field` `{channel, field, interval, from, to, buckets}`.
+   */
   onHistory?: (history: Json) => void;
   /** Events of this subscription were lost; read afresh what was made from them. */
   onGap?: (gap: Gap) => void;

@@ -1,6 +1,6 @@
 // @ts-check
 /** Hooks for React 18 and later; what they promise is said in react.d.ts. */
-import { useEffect, useRef, useState, useSyncExternalStore } from 'react';
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { connect } from './index.js';
 
 /** @type {import('./react.js').useTricast} */
@@ -14,11 +14,18 @@ export function useTricast(url = '/', options) {
   return tricast;
 }
 
-const nothing = () => () => {};
-
 /** @type {import('./react.js').useStatus} */
-export const useStatus = (tricast) =>
-  useSyncExternalStore(tricast ? tricast.onStatus.bind(tricast) : nothing, () => tricast?.status ?? null, () => null);
+export function useStatus(tricast) {
+  const subscribe = useCallback(
+    (/** @type {() => void} */ changed) => tricast?.onStatus(changed) ?? (() => {}),
+    [tricast],
+  );
+  return useSyncExternalStore(
+    subscribe,
+    () => tricast?.status ?? null,
+    () => null,
+  );
+}
 
 /** @type {import('./react.js').useChannel} */
 export function useChannel(tricast, channel, options = {}) {

@@ -1,12 +1,13 @@
 // @ts-check
 /** Requests: a bounded queue, sent by WebSocket where one is open and by the same call over HTTP otherwise. */
-import { TricastError } from './http.js';
+import { TricastError, refusal } from './http.js';
 
 const TIMEOUT_MS = 15_000;
 /** At a time, so that a queue that was long does not become a flood. */
 const IN_FLIGHT = 8;
+const AGAIN_MS = 1_000;
 
-/** @typedef {{action: string, params: any, id?: string, done: (error: TricastError | null, data?: any) => void}} Waiting */
+/** @typedef {{action: string, params: any, id: string, done: (error: TricastError | null, data?: any) => void}} Waiting */
 
 /** The same over HTTP: method, path, query or body. @type {Record<string, (params: any) => [string, string, any?]>} */
 const CALLS = {
@@ -26,7 +27,7 @@ export class Requests {
   #count = 0;
   /** @type {Set<Waiting>} */
   #waiting = new Set();
-  /** @type {Map<Waiting, AbortController>} */
+  /** By the id under which each was sent last. @type {Map<string, Waiting>} */
   #flying = new Map();
 
   /**
@@ -47,27 +48,27 @@ export class Requests {
    */
   add(action, params, { timeout = TIMEOUT_MS, signal }) {
     return new Promise((resolve, reject) => {
-      /** @param {string} code */
-      const stop = (code) => () => request.done(new TricastError(code));
-      const timer = setTimeout(stop('TIMEOUT'), timeout);
-      const aborted = stop('ABORTED');
       /** @type {Waiting} */
       const request = {
         action,
         params,
+        id: '',
         done: (error, data) => {
           clearTimeout(timer);
           signal?.removeEventListener('abort', aborted);
           this.#waiting.delete(request);
-          this.#flying.get(request)?.abort();
-          this.#flying.delete(request);
+          this.#flying.delete(request.id);
           if (error) reject(error);
           else resolve(data);
           this.#flush();
         },
       };
+      /** @param {string} code */
+      const fail = (code) => request.done(new TricastError(code));
+      const aborted = () => fail('ABORTED');
+      const timer = setTimeout(fail, timeout, 'TIMEOUT');
       if (signal?.aborted) return aborted();
-      if (this.#waiting.size >= this.#most) return stop('QUEUE_FULL')();
+      if (this.#waiting.size >= this.#most) return fail('QUEUE_FULL');
       signal?.addEventListener('abort', aborted);
       this.#waiting.add(request);
       this.#flush();
@@ -78,73 +79,62 @@ export class Requests {
   set open(open) {
     if (this.#open === open) return;
     this.#open = open;
-    if (!open) {
-      const again = [...this.#flying.keys()];
-      this.#flying.forEach((flight) => flight.abort());
-      this.#flying.clear();
-      this.#waiting = new Set([...again, ...this.#waiting]);
-    }
+    this.#waiting = new Set([...this.#flying.values(), ...this.#waiting]);
+    this.#flying.clear();
     this.#flush();
   }
 
-  /** A `response` or `error` that came by WebSocket. @param {any} message */
+  /** A `response` or `error`, however it came. @param {any} message */
   answer({ requestId, type, data, code, message, details }) {
-    const request = [...this.#flying.keys()].find(({ id }) => id === requestId);
-    if (!request) return;
-    if (type === 'response') request.done(null, data);
-    else if (code === 'RATE_LIMITED') this.#later(request, details?.retryAfter ?? 1000);
-    else request.done(new TricastError(code, message));
+    const request = this.#flying.get(requestId);
+    if (type === 'response') request?.done(null, data);
+    else if (code !== 'RATE_LIMITED') request?.done(new TricastError(code, message));
+    else setTimeout(() => this.#again(requestId), details?.retryAfter ?? AGAIN_MS);
   }
 
   /** @param {string} code */
   fail(code) {
-    for (const request of [...this.#flying.keys(), ...this.#waiting]) request.done(new TricastError(code));
+    for (const request of [...this.#flying.values(), ...this.#waiting]) request.done(new TricastError(code));
   }
 
   #flush() {
     for (const request of this.#waiting) {
       if (!this.#open || this.#flying.size >= IN_FLIGHT) return;
-      this.#waiting.delete(request);
-      const flight = new AbortController();
-      this.#flying.set(request, flight);
       const { action, params } = request;
-      request.id = `q${++this.#count}`;
-      if (!this.#send({ type: 'request', requestId: request.id, action, params })) this.#call(request, flight.signal);
+      const requestId = (request.id = `q${++this.#count}`);
+      this.#waiting.delete(request);
+      this.#flying.set(requestId, request);
+      if (!this.#send({ type: 'request', requestId, action, params })) this.#call(request);
     }
   }
 
-  /**
-   * @param {Waiting} request
-   * @param {AbortSignal} signal
-   */
-  async #call(request, signal) {
-    const [method, path, input] = CALLS[request.action]?.(request.params) ?? [];
-    if (!path) return request.done(new TricastError('INVALID_MESSAGE', `${request.action} needs a WebSocket`));
+  /** @param {string} id */
+  #again(id) {
+    const request = this.#flying.get(id);
+    if (!request) return;
+    this.#flying.delete(id);
+    this.#waiting.add(request);
+    this.#flush();
+  }
+
+  /** @param {Waiting} request */
+  async #call({ action, params, id: requestId }) {
+    const [method, path, input] = CALLS[action]?.(params) ?? [];
+    if (!path) return this.answer({ requestId, code: 'INVALID_MESSAGE', message: `${action} needs a WebSocket` });
+    const body = method === 'PATCH' ? JSON.stringify(input) : undefined;
+    const headers = { Accept: 'application/json', 'Content-Type': 'application/json' };
     try {
-      const body = method === 'PATCH' ? JSON.stringify(input) : undefined;
-      const headers = { Accept: 'application/json', ...(body && { 'Content-Type': 'application/json' }) };
-      const response = await this.#http.ask(this.#http.address(path, body ? {} : input), { method, headers, body, signal });
-      const data = await response.json();
-      if (response.ok) request.done(null, data);
-      else if (response.status === 429 || response.status === 503) {
-        this.#later(request, 1000 * Number(response.headers.get('Retry-After') ?? 1));
-      } else request.done(new TricastError(data.code, data.detail));
+      const response = await this.#http.ask(this.#http.address(path, body ? {} : input), { method, headers, body });
+      if (response.ok) return this.answer({ requestId, type: 'response', data: await response.json() });
+      const { reason: message, code = 'SERVER_ERROR', retryAfter } = await refusal(response);
+      this.answer({
+        requestId,
+        message,
+        code: retryAfter === undefined ? code : 'RATE_LIMITED',
+        details: { retryAfter },
+      });
     } catch {
-      if (!signal.aborted) this.#later(request, 1000);
+      setTimeout(() => this.#again(requestId), AGAIN_MS);
     }
-  }
-
-  /**
-   * @param {Waiting} request
-   * @param {number} ms
-   */
-  #later(request, ms) {
-    const flight = this.#flying.get(request);
-    setTimeout(() => {
-      if (!flight || this.#flying.get(request) !== flight) return;
-      this.#flying.delete(request);
-      this.#waiting.add(request);
-      this.#flush();
-    }, ms);
   }
 }

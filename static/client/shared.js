@@ -10,6 +10,7 @@
  */
 import { Connection } from './connection.js';
 import { isBefore } from './position.js';
+import { matches } from './subscription.js';
 
 /** Followers show life so often; a leader that says nothing to three of them is frozen. */
 const WANT_MS = 5_000;
@@ -20,7 +21,7 @@ export class Shared {
   #tell;
   #connection;
   #choice;
-  #id = Math.random().toString(36).slice(2);
+  #id = crypto.randomUUID();
   #key = '';
   #leads = false;
   #joined = false;
@@ -43,8 +44,14 @@ export class Shared {
     this.#context = context;
     this.#tell = tell;
     this.#choice = context.options.transport ?? 'auto';
-    const since = () => [...this.#behind.values()].reduce((low, cursor) => (isBefore(low, cursor) ? low : cursor), context.since() ?? '') || null;
-    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) => this.#relay(message));
+    const since = () =>
+      [...this.#behind.values()].reduce(
+        (low, cursor) => (isBefore(low, cursor) ? low : cursor),
+        context.since() ?? '',
+      ) || null;
+    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) =>
+      this.#relay(message),
+    );
   }
 
   /** Who asked for one transport keeps to itself. */
@@ -62,7 +69,7 @@ export class Shared {
     this.#want();
     const timer = setInterval(() => {
       if (this.#leads) return;
-      if (++this.#unheard > SILENT_WANTS) this.#elect(true);
+      if (++this.#unheard > SILENT_WANTS) this.#elect({ steal: true });
       this.#want();
     }, WANT_MS);
     signal.addEventListener('abort', () => clearInterval(timer));
@@ -81,19 +88,24 @@ export class Shared {
     this.start();
   }
 
+  /** @param {'retry' | 'check'} kind */
+  #pass(kind) {
+    if (this.#follows) this.#post({ kind });
+    else this.#connection[kind]();
+  }
+
   retry() {
-    if (this.#follows) this.#post({ kind: 'retry' });
-    else this.#connection.retry();
+    this.#pass('retry');
   }
 
   check() {
-    if (this.#follows) this.#post({ kind: 'check' });
-    else this.#connection.check();
+    this.#pass('check');
   }
 
   update() {
-    if (this.#follows) this.#want();
-    else this.#connection.update();
+    if (this.#follows) return this.#want();
+    this.#reorder();
+    for (const state of this.#states.values()) this.#tell({ ...state, old: true });
   }
 
   /** @param {any} message */
@@ -124,30 +136,29 @@ export class Shared {
   #hold(name, held, options) {
     const { signal } = this.#off;
     const left = new Promise((resolve) => signal.addEventListener('abort', resolve));
-    const wait = options?.steal ? options : { signal };
-    return navigator.locks.request(name, wait, () => signal.aborted || (held(), left)).catch(() => {
-      if (!signal.aborted && this.#leads && name === this.#key) this.#lost(); // it was taken away
-    });
+    const wait = options ?? { signal };
+    return navigator.locks
+      .request(name, wait, () => signal.aborted || (held(), left))
+      .catch(() => {
+        if (signal.aborted || !this.#leads) return;
+        // It was taken away from us, who stood still.
+        this.#leads = false;
+        this.#members.clear();
+        this.#connection.stop(null);
+        this.#elect();
+        this.#want();
+      });
   }
 
-  /** @param {boolean} [steal] from a leader that is frozen */
-  #elect(steal) {
-    this.#hold(this.#key, () => this.#lead(), steal ? { steal } : undefined);
-  }
-
-  #lead() {
-    this.#leads = true;
-    this.#joined = false;
-    this.#post({ kind: 'lead' });
-    this.#connection.start();
-  }
-
-  #lost() {
-    this.#leads = false;
-    this.#members.clear();
-    this.#connection.stop(null);
-    this.#elect();
-    this.#want();
+  /** @param {LockOptions} [options] */
+  #elect(options) {
+    const lead = () => {
+      this.#leads = true;
+      this.#joined = false;
+      this.#post({ kind: 'lead' });
+      this.#connection.start();
+    };
+    this.#hold(this.#key, lead, options);
   }
 
   #want() {
@@ -165,21 +176,19 @@ export class Shared {
     if (this.#leads) {
       if (kind === 'want') this.#admit(from, wants, cursor, joined);
       else if (kind === 'bye') this.#forget(from);
-      else if (kind === 'retry') this.#connection.retry();
-      else if (kind === 'check') this.#connection.check();
+      else if (kind === 'retry' || kind === 'check') this.#connection[/** @type {'retry'} */ (kind)]();
       return;
     }
+    if (to === this.#id) this.#unheard = 0;
     if (kind === 'lead') {
       this.#joined = false;
       this.#connection.stop(null);
       this.#want();
-    } else if (kind === 'here' && to === this.#id) this.#unheard = 0;
-    else if (kind === 'join' && to === this.#id) {
+    } else if (kind === 'join' && to === this.#id) {
       if (!this.#joined) this.#connection.stop(null); // one of our own, from before
       this.#joined = true;
-      this.#unheard = 0;
       if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
-      for (const state of states) this.#tell(state);
+      for (const state of states) this.#tell({ ...state, old: true });
       this.#tell({ type: 'status', status });
     } else if (kind === 'say' && (this.#joined || message.type === 'status')) this.#tell(message);
   }
@@ -191,32 +200,47 @@ export class Shared {
    * @param {boolean} joined
    */
   #admit(id, wants, cursor, joined) {
-    if (!this.#members.has(id)) {
-      // Granted when that tab is gone, however it went.
-      const { signal } = this.#off;
-      navigator.locks.request(`${this.#key} ${id}`, { signal }, () => this.#forget(id)).catch(() => {});
-    }
+    this.#post({ kind: 'here', to: id });
     const before = this.#members.get(id);
+    // Granted when that tab is gone, however it went.
+    if (!before)
+      navigator.locks
+        .request(`${this.#key} ${id}`, { signal: this.#off.signal }, () => this.#forget(id))
+        .catch(() => {});
     this.#members.set(id, wants);
     const changed = !before || String([...before]) !== String([...wants]);
-    if (changed) this.#connection.update();
+    if (changed) this.#reorder();
     const mine = this.#context.since();
     if (!joined && cursor && (!mine || isBefore(cursor, mine))) {
-      if (!this.#behind.has(id)) this.#behind.set(id, cursor), this.#connection.again();
-      this.#post({ kind: 'here', to: id });
+      if (this.#behind.has(id)) return;
+      this.#behind.set(id, cursor);
+      this.#connection.again();
     } else if (changed || !joined) this.#join(id);
-    else this.#post({ kind: 'here', to: id });
   }
 
   /** @param {string} id */
   #join(id) {
-    this.#post({ kind: 'join', to: id, cursor: this.#context.since(), states: [...this.#states.values()], status: this.#connection.status });
+    this.#post({
+      kind: 'join',
+      to: id,
+      cursor: this.#context.since(),
+      states: [...this.#states.values()],
+      status: this.#connection.status,
+    });
   }
 
   /** @param {string} id */
   #forget(id) {
     this.#behind.delete(id);
-    if (this.#members.delete(id)) this.#connection.update();
+    if (this.#members.delete(id)) this.#reorder();
+  }
+
+  /** Something else is wanted by all together. */
+  #reorder() {
+    const wanted = [...this.#union().keys()];
+    for (const name of this.#states.keys())
+      if (!wanted.some((selector) => matches(selector, name))) this.#states.delete(name);
+    this.#connection.update();
   }
 
   #union() {

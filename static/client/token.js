@@ -11,11 +11,6 @@ export class Token {
     this.#source = source;
   }
 
-  /** Whether one is used at all. */
-  get wanted() {
-    return this.#source !== undefined;
-  }
-
   /** The token in use; null for none. Fails as the source does, and then asks it again next time. */
   get() {
     const ask = async () => (typeof this.#source === 'function' ? this.#source(this.#refused) : this.#source) || null;

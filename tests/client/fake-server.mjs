@@ -40,7 +40,8 @@ export class FakeServer {
 
   /** What a reader of `wants` at `position` is due: events and newest states. */
   due(wants, position) {
-    const wanted = ({ channel }) => [...wants].some((w) => w === channel || (w.endsWith('.*') && channel.startsWith(w.slice(0, -1))));
+    const wanted = ({ channel }) =>
+      [...wants].some((w) => w === channel || (w.endsWith('.*') && channel.startsWith(w.slice(0, -1))));
     const events = this.log.filter((p) => p.event && wanted(p) && p.offset > position.offset);
     const newest = new Map();
     for (const p of this.log) if (!p.event && wanted(p)) newest.set(p.channel, p);
@@ -97,10 +98,16 @@ export class FakeServer {
         const { type, requestId, channels, since } = message;
         if (type === 'authenticate' || type === 'refresh_token') {
           const good = message.token === server.token;
-          if (good) this.say(type === 'authenticate' ? { type: 'authenticated', cursor: server.cursor() } : { type: 'token_refreshed' });
+          if (good)
+            this.say(
+              type === 'authenticate'
+                ? { type: 'authenticated', cursor: server.cursor() }
+                : { type: 'token_refreshed' },
+            );
           else this.cut(server.badToken ?? 4401, 'token missing or expired');
         } else if (type === 'ping') this.say({ type: 'pong', requestId });
-        else if (type === 'request') this.say(server.request?.(message) ?? { type: 'response', requestId, data: message.params });
+        else if (type === 'request')
+          this.say(server.request?.(message) ?? { type: 'response', requestId, data: message.params });
         else if (type === 'subscribe') {
           const names = channels.map((wanted) => wanted.name ?? wanted);
           const position = server.resume(since);
@@ -109,7 +116,11 @@ export class FakeServer {
           this.say({
             type: 'subscribed',
             requestId,
-            channels: names.map((name) => ({ name, status: denied(name) ? 'denied' : 'active', ...(denied(name) && { code: 'FORBIDDEN', message: 'no' }) })),
+            channels: names.map((name) => ({
+              name,
+              status: denied(name) ? 'denied' : 'active',
+              ...(denied(name) && { code: 'FORBIDDEN', message: 'no' }),
+            })),
             ...(since && { resume: position.reset ? 'reset' : 'replayed', reason: position.reset }),
           });
           for (const name of names) if (!denied(name)) this.subscribed.add(name);
@@ -121,12 +132,22 @@ export class FakeServer {
 
       give(p) {
         const cursor = server.cursor(Math.max(this.position.offset, p.event ? p.offset : 0));
-        this.say({ type: p.event ? 'event' : 'metric', channel: p.channel, event: p.event, data: p.data, timestamp: `t${p.offset}`, cursor });
+        this.say({
+          type: p.event ? 'event' : 'metric',
+          channel: p.channel,
+          event: p.event,
+          data: p.data,
+          timestamp: `t${p.offset}`,
+          cursor,
+        });
       }
 
       news() {
         if (!this.position) return;
-        for (const p of server.due(this.subscribed, { ...this.position, state: this.position.state || this.position.offset })) {
+        for (const p of server.due(this.subscribed, {
+          ...this.position,
+          state: this.position.state || this.position.offset,
+        })) {
           this.position = { offset: p.offset, state: p.offset };
           this.give(p);
         }
@@ -154,10 +175,15 @@ export class FakeServer {
       this.seen.push({ url: String(url), method, headers, body });
       const aborted = new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       aborted.catch(() => {});
-      if (this.token !== null && headers.Authorization !== `Bearer ${this.token}`) return answer(401, { code: 'UNAUTHORIZED', detail: 'no' });
+      if (this.token !== null && headers.Authorization !== `Bearer ${this.token}`)
+        return answer(401, { code: 'UNAUTHORIZED', detail: 'no' });
       if (pathname === '/events') return this.#stream(query, signal, aborted);
       if (pathname === '/api/metrics' && method === 'GET') return Promise.race([this.#poll(query, headers), aborted]);
-      const { status = 200, body: reply, headers: more } = await this.call(method, pathname + new URL(url).search, body);
+      const {
+        status = 200,
+        body: reply,
+        headers: more,
+      } = await this.call(method, pathname + new URL(url).search, body);
       return answer(status, reply, more);
     };
   }
@@ -182,7 +208,9 @@ export class FakeServer {
           position.offset = Math.max(position.offset, p.offset);
           position.state = position.offset;
           const data = { channel: p.channel, event: p.event, timestamp: `t${p.offset}`, data: p.data };
-          link.write(`id: ${server.cursor(position.offset)}\nevent: ${p.event ?? 'metric'}\ndata: ${JSON.stringify(data)}\n\n`);
+          link.write(
+            `id: ${server.cursor(position.offset)}\nevent: ${p.event ?? 'metric'}\ndata: ${JSON.stringify(data)}\n\n`,
+          );
         }
       },
       cut: () => {
@@ -197,7 +225,12 @@ export class FakeServer {
       clearInterval(comments);
       this.links.delete(link);
     });
-    const connected = { session: 's', cursor: this.cursor(position.offset, 0), resume: since ? (position.reset ? 'reset' : 'replayed') : null, reason: position.reset };
+    const connected = {
+      session: 's',
+      cursor: this.cursor(position.offset, 0),
+      resume: since ? (position.reset ? 'reset' : 'replayed') : null,
+      reason: position.reset,
+    };
     link.write(`retry: 2000\n\nevent: connected\ndata: ${JSON.stringify(connected)}\n\n`);
     if (since) position.state = 0;
     link.news();
@@ -229,7 +262,10 @@ export class FakeServer {
     let found = look();
     const snapshotTag = () => `W/"${JSON.stringify(found.states)}"`;
     const wait = /wait=(\d+)/.exec(headers.Prefer ?? '')?.[1];
-    const current = () => (channels ? found.events.length === 0 && Object.keys(found.states).length === 0 : headers['If-None-Match'] === snapshotTag());
+    const current = () =>
+      channels
+        ? found.events.length === 0 && Object.keys(found.states).length === 0
+        : headers['If-None-Match'] === snapshotTag();
     if (wait && current()) {
       await new Promise((resolve, reject) => {
         const done = (error) => {
@@ -251,8 +287,18 @@ export class FakeServer {
     const empty = found.events.length === 0 && Object.keys(found.states).length === 0;
     const tag = empty ? 'W/"empty"' : `W/"${this.head}"`;
     if (headers['If-None-Match'] === tag) return answer(304, null, { ETag: tag });
-    const events = found.events.map((p) => ({ channel: p.channel, event: p.event, data: p.data, timestamp: `t${p.offset}`, cursor: this.cursor(p.offset) }));
-    return answer(200, { channels: found.states, events, cursor: this.cursor(), timestamp: 't', ...(found.gap && { gap: true }) }, { ETag: tag });
+    const events = found.events.map((p) => ({
+      channel: p.channel,
+      event: p.event,
+      data: p.data,
+      timestamp: `t${p.offset}`,
+      cursor: this.cursor(p.offset),
+    }));
+    return answer(
+      200,
+      { channels: found.states, events, cursor: this.cursor(), timestamp: 't', ...(found.gap && { gap: true }) },
+      { ETag: tag },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 // Which transport is used, when it is given up, and what is lost by it: nothing.
 
 import assert from 'node:assert/strict';
-import { describe, mock, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { begin, pass, settle } from './helpers.mjs';
 
 const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
@@ -26,8 +26,14 @@ describe('transports', () => {
       await pass(3_000);
       server.event('deploys', { n: 3 });
       await pass(3_000);
-      assert.deepEqual(events, [1, 2, 3].map((n) => ['happened', n]));
-      assert.deepEqual(values.map(([, , n]) => n), [0, 1, 2]);
+      assert.deepEqual(
+        events,
+        [1, 2, 3].map((n) => ['happened', n]),
+      );
+      assert.deepEqual(
+        values.map(([, , n]) => n),
+        [0, 1, 2],
+      );
       assert.equal(client.status.state, 'live');
     });
 
@@ -42,7 +48,10 @@ describe('transports', () => {
         await pass(n % 3 === 0 ? 50 : 0);
       }
       await pass(3_000);
-      assert.deepEqual(events, Array.from({ length: 30 }, (_, n) => n + 1));
+      assert.deepEqual(
+        events,
+        Array.from({ length: 30 }, (_, n) => n + 1),
+      );
       assert.equal(client.status.transport, 'websocket');
     });
   }
@@ -104,7 +113,10 @@ describe('transports', () => {
       await pass(1_000, 500);
     }
     assert.equal(client.status.transport, 'websocket');
-    assert.deepEqual(events, Array.from({ length: 240 }, (_, n) => n + 1));
+    assert.deepEqual(
+      events,
+      Array.from({ length: 240 }, (_, n) => n + 1),
+    );
   });
 
   test('a link that goes silent is stale, then dead, and the silence is told from its beginning', async (t) => {
@@ -184,6 +196,10 @@ describe('transports', () => {
     assert.deepEqual(values, [{ api: 1 }, { api: 2 }]);
     await pass(60_000, 500);
     const asked = server.seen.filter(({ headers }) => headers?.Prefer);
-    assert.ok(asked.length >= 3 && asked.every(({ headers, url }) => headers['If-None-Match'] && url === 'http://fake/api/metrics'), JSON.stringify(asked));
+    assert.ok(
+      asked.length >= 3 &&
+        asked.every(({ headers, url }) => headers['If-None-Match'] && url === 'http://fake/api/metrics'),
+      JSON.stringify(asked),
+    );
   });
 });

@@ -22,7 +22,8 @@ export async function startBadProxy(t, port, faults = {}) {
     return socket;
   };
 
-  const kindOf = ({ url }) => (/^\/(api\/)?events/.test(url) ? 'sse' : url.startsWith('/api/metrics') ? 'poll' : 'other');
+  const kindOf = ({ url }) =>
+    /^\/(api\/)?events/.test(url) ? 'sse' : url.startsWith('/api/metrics') ? 'poll' : 'other';
 
   const proxy = http.createServer((request, response) => {
     const kind = kindOf(request);
@@ -52,10 +53,12 @@ export async function startBadProxy(t, port, faults = {}) {
   proxy.on('upgrade', (request, near) => {
     seen.websocket += 1;
     seen.urls.push(request.url);
-    if (mode.websocket === 'refuse') return near.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    if (mode.websocket === 'refuse')
+      return near.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     const far = keep(net.connect(port, '127.0.0.1'));
     const head = [`${request.method} ${request.url} HTTP/1.1`];
-    for (let n = 0; n < request.rawHeaders.length; n += 2) head.push(`${request.rawHeaders[n]}: ${request.rawHeaders[n + 1]}`);
+    for (let n = 0; n < request.rawHeaders.length; n += 2)
+      head.push(`${request.rawHeaders[n]}: ${request.rawHeaders[n + 1]}`);
     far.write(`${head.join('\r\n')}\r\n\r\n`);
     let answered = false;
     far.on('data', (bytes) => {

@@ -10,7 +10,7 @@ import { withoutStates } from '../position.js';
 /** Below the 25 s that the server allows and the 60 s after which common proxies cut. */
 const WAIT_S = 20;
 /** Between two long polls, so that a fast channel does not become as many requests. */
-const BREATH_MS = 100;
+const BREATH_MS = 200;
 /** What a request may take beyond the time it is held. */
 const ANSWER_MS = 8_000;
 
@@ -37,13 +37,16 @@ export function openPoll({ http, options, name, wants, since }, say) {
   const ask = async (query, hold) => {
     const current = (question = new AbortController());
     const late = setTimeout(() => current.abort(), hold + ANSWER_MS);
-    const headers = { Accept: 'application/json', ...(tag && { 'If-None-Match': tag }), ...(hold && { Prefer: `wait=${hold / 1000}` }) };
+    const headers = {
+      Accept: 'application/json',
+      ...(tag && { 'If-None-Match': tag }),
+      ...(hold && { Prefer: `wait=${hold / 1000}` }),
+    };
     const askedAt = Date.now();
     try {
       const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
       if (response.status !== 304 && !response.ok) throw await refusal(response);
       const body = response.status === 304 ? null : await response.json();
-      if (stop.signal.aborted) throw null;
       say({ type: 'alive' });
       if (!hold) say({ type: 'latency', ms: Date.now() - askedAt });
       return { body, tag: response.headers.get('ETag') ?? '' };
@@ -60,7 +63,8 @@ export function openPoll({ http, options, name, wants, since }, say) {
       tag = '';
       fresh = true;
       // An event channel that is known to every server, and so a way to ask where the log is now.
-      if (!cursor && !alone) say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
+      if (!cursor && !alone)
+        say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
     }
     const from = cursor && fresh ? withoutStates(cursor) : cursor;
     const answer = await ask(alone ? {} : { channels, since: from }, fresh ? 0 : wait);
@@ -99,11 +103,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
       });
     }
   };
-  run().catch((down) => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    say({ type: 'down', ...down, reason: down?.reason ?? 'no answer' });
-  });
+  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => {

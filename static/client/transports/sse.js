@@ -14,14 +14,14 @@ export function openSse({ http, wants, since }, say) {
   const wanted = wants();
   const from = since();
   // The stream has one interval for all; a channel that wants each change decides it.
-  const shortest = Math.min(...[...wanted.values()].map(Number));
+  const shortest = Math.min(...wanted.values());
 
   /** @param {string} block */
   const receive = (block) => {
     let name = 'message';
     let cursor = null;
     let text = '';
-    for (const line of block.split(/\r?\n/)) {
+    for (const line of block.split('\n')) {
       const [, field, value] = /^([a-z]+): ?(.*)$/s.exec(line) ?? [];
       if (field === 'event') name = value;
       else if (field === 'id') cursor = value;
@@ -33,11 +33,12 @@ export function openSse({ http, wants, since }, say) {
       say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
       if (body.resume === 'reset' && body.reason !== 'too_old') say({ type: 'gap', reason: body.reason });
       if (!from) say({ type: 'start', cursor: body.cursor });
-    } else if (name === 'metrics') say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
+    } else if (name === 'metrics')
+      say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
     else if (name === 'metric') say({ ...body, type: 'state', cursor });
     // Of the other reasons `connected` tells.
     else if (name === 'gap') body.reason === 'too_old' && say({ ...body, type: 'gap' });
-    else if (name === 'auth_expiring') say({ type: 'expiring' });
+    else if (name === 'auth_expiring') say({ type: 'expiring', seconds: body.expiresIn });
     else if (name === 'alert') {
       const { action, ...data } = body;
       const timestamp = data[`${action}At`] ?? null;
@@ -54,7 +55,7 @@ export function openSse({ http, wants, since }, say) {
       headers: { Accept: 'text/event-stream' },
       signal: stop.signal,
     });
-    if (response.status === 204) throw { reason: 'the server wants no connection', final: true };
+    if (response.status === 204) throw { reason: 'not wanted', final: true };
     if (!response.ok) throw await refusal(response);
     say({ type: 'latency', ms: Date.now() - askedAt });
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
@@ -62,18 +63,14 @@ export function openSse({ http, wants, since }, say) {
     let rest = '';
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) throw { reason: 'the stream ended' };
+      if (done) throw { reason: 'stream ended' };
       say({ type: 'alive' });
-      const blocks = (rest + decoder.decode(value, { stream: true })).split(/\r?\n\r?\n/);
+      const blocks = (rest + decoder.decode(value, { stream: true })).split('\n\n');
       rest = blocks.pop() ?? '';
-      blocks.forEach((block) => stop.signal.aborted || receive(block));
+      blocks.forEach(receive);
     }
   };
-  run().catch((down) => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    say({ type: 'down', ...down, reason: down.reason ?? String(down) });
-  });
+  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => stop.abort(),

@@ -1,0 +1,80 @@
+// @ts-check
+/** What one caller of `subscribe` wants, and the pace at which it is given values: between two the newest wins. */
+
+/** @typedef {import('./index.js').Meta} Meta */
+/** @typedef {import('./index.js').SubscribeOptions} SubscribeOptions */
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+/** Timers are never quite on time. */
+const SLACK_MS = 5;
+
+/** @param {string} selector a name, or `metrics.*` @param {string} channel */
+export const matches = (selector, channel) =>
+  selector === channel || (selector.endsWith('.*') && channel.startsWith(selector.slice(0, -1)));
+
+/** An error of the page's own is not ours to swallow, nor may it stop others. @param {() => void} call */
+export function outside(call) {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+export class Subscription {
+  /** What each channel was last given. @type {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} */
+  #given = new Map();
+  #ended = false;
+
+  /**
+   * @param {string} channel
+   * @param {(value: any, meta: Meta) => void} handler
+   * @param {SubscribeOptions} options
+   * @param {string | null} from events up to there were before it
+   */
+  constructor(channel, handler, options, from) {
+    if (!/^[\w.:-]{1,128}$/.test(channel.replace(/\.\*$/, ''))) throw new TypeError(`not a channel: ${channel}`);
+    const [, number, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(options.interval ?? 0)) ?? [];
+    if (!number) throw new TypeError(`not an interval: ${options.interval}`);
+    this.channel = channel;
+    this.handler = handler;
+    this.options = options;
+    this.from = from;
+    /** Milliseconds. */
+    this.interval = Number(number) * (UNITS[/** @type {keyof UNITS} */ (unit)] ?? 1);
+  }
+
+  /** @param {string} channel */
+  takes(channel) {
+    return !this.#ended && matches(this.channel, channel);
+  }
+
+  /** @param {string} channel */
+  has(channel) {
+    return this.#given.has(channel);
+  }
+
+  /** @param {any} value @param {Meta} meta */
+  give(value, meta) {
+    const last = this.#given.get(meta.channel);
+    const wait = last ? last.at + this.interval - Date.now() : 0;
+    if (last && wait > SLACK_MS) {
+      Object.assign(last, { value, meta });
+      last.timer ??= setTimeout(() => {
+        last.timer = undefined;
+        this.give(last.value, last.meta);
+      }, wait);
+      return;
+    }
+    clearTimeout(last?.timer);
+    this.#given.set(meta.channel, { at: Date.now(), value, meta });
+    outside(() => this.handler(value, meta));
+  }
+
+  end() {
+    this.#ended = true;
+    for (const { timer } of this.#given.values()) clearTimeout(timer);
+  }
+}

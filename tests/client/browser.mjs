@@ -1,0 +1,90 @@
+// As much of a browser as tabs need: Web Locks, BroadcastChannel, a document that can be hidden.
+
+/** Puts it into the global scope until the test is over. */
+export function fakeBrowser(t) {
+  const channels = new Set();
+  /** Tabs whose scripts stand still: nothing reaches them and nothing leaves them. */
+  const frozen = new Set();
+  const browser = { tab: 0, frozen, document: new EventTarget(), locks: new Map(), channels };
+  browser.document.hidden = false;
+  browser.show = (hidden) => {
+    browser.document.hidden = hidden;
+    browser.document.dispatchEvent(new Event('visibilitychange'));
+  };
+
+  class BroadcastChannel {
+    constructor(name) {
+      Object.assign(this, { name, tab: browser.tab });
+      channels.add(this);
+    }
+
+    postMessage(message) {
+      if (frozen.has(this.tab)) return;
+      const data = structuredClone(message);
+      for (const other of channels) {
+        if (other === this || other.name !== this.name || frozen.has(other.tab)) continue;
+        queueMicrotask(() => channels.has(other) && other.onmessage?.({ data }));
+      }
+    }
+
+    close() {
+      channels.delete(this);
+    }
+  }
+
+  /** name -> the holder and those who wait, first come first served */
+  const queues = new Map();
+  const request = (name, options, callback) =>
+    new Promise((resolve, reject) => {
+      const queue = queues.get(name) ?? queues.set(name, []).get(name);
+      const entry = { tab: browser.tab, held: false, reject, callback, resolve };
+      const leave = () => {
+        const at = queue.indexOf(entry);
+        if (at >= 0) queue.splice(at, 1);
+        grant(queue);
+      };
+      entry.leave = leave;
+      options.signal?.addEventListener('abort', () => {
+        if (entry.held) return;
+        leave();
+        reject(new DOMException('aborted', 'AbortError'));
+      });
+      if (options.steal) {
+        const [holder] = queue;
+        if (holder?.held) {
+          queue.shift();
+          holder.reject(new DOMException('stolen', 'AbortError'));
+        }
+        queue.unshift(entry);
+      } else queue.push(entry);
+      grant(queue);
+    });
+  function grant(queue) {
+    const [first] = queue;
+    if (!first || first.held) return;
+    first.held = true;
+    queueMicrotask(async () => {
+      const result = await first.callback({});
+      first.leave();
+      first.resolve(result);
+    });
+  }
+  /** The tab is gone from one moment to the next: its locks are free, its messages end. */
+  browser.crash = (tab) => {
+    frozen.add(tab);
+    for (const channel of [...channels]) if (channel.tab === tab) channels.delete(channel);
+    for (const queue of queues.values()) for (const entry of [...queue]) if (entry.tab === tab) entry.leave();
+  };
+
+  const globals = { document: browser.document, navigator: { locks: { request } }, BroadcastChannel };
+  const before = Object.keys(globals).map((name) => [name, Object.getOwnPropertyDescriptor(globalThis, name)]);
+  for (const [name, value] of Object.entries(globals))
+    Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
+  t.after(() => {
+    for (const [name, descriptor] of before) {
+      if (descriptor) Object.defineProperty(globalThis, name, descriptor);
+      else delete globalThis[name];
+    }
+  });
+  return browser;
+}

@@ -1,0 +1,147 @@
+// Exactly once: whatever is cut, replayed or told twice.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { backoff } from '../../static/client/backoff.js';
+import { Liveness } from '../../static/client/liveness.js';
+import { Position, isBefore, withoutStates } from '../../static/client/position.js';
+import { begin, pass } from './helpers.mjs';
+
+/** A generator of numbers below `n` that a seed repeats (mulberry32). */
+function dice(seed) {
+  return (n) => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let x = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
+    return ((x ^ (x >>> 14)) >>> 0) % n;
+  };
+}
+
+describe('position', () => {
+  test('of any overlapping replays each event is let through once, and in order', () => {
+    for (let seed = 0; seed < 500; seed += 1) {
+      const roll = dice(seed);
+      const log = Array.from({ length: 50 }, (_, n) => [`c${roll(3)}`, n + 1]);
+      const position = new Position();
+      const given = [];
+      let reached = 0;
+      while (reached < log.length) {
+        // A link begins at or before what was reached, as a cursor does, and is cut anywhere behind that.
+        const from = reached - roll(Math.min(reached, 8) + 1);
+        const until = from + roll(log.length - from + 1);
+        for (const [channel, offset] of log.slice(from, until)) {
+          if (position.admits(channel, `e:${offset}`)) given.push([channel, offset]);
+        }
+        reached = Math.max(reached, until);
+      }
+      assert.deepEqual(given, log, `seed ${seed}`);
+    }
+  });
+
+  test('an event of another log is new, one in no log always is, and the state part does not matter', () => {
+    const position = new Position();
+    assert.equal(position.admits('a', 'e:9'), true);
+    assert.equal(position.admits('a', 'e:9.3'), false);
+    assert.equal(position.admits('b', 'e:9'), true);
+    assert.equal(position.admits('a', 'f:1'), true);
+    assert.equal(position.admits('a', null), true);
+    assert.equal(position.admits('a', null), true);
+  });
+
+  test('cursors are compared within their log', () => {
+    assert.equal(isBefore('e:9', 'e:10'), true);
+    assert.equal(isBefore('e:10.2', 'e:10'), false);
+    assert.equal(isBefore('e:11', 'e:10'), false);
+    assert.equal(isBefore('f:11', 'e:10'), true);
+    assert.equal(isBefore(null, 'e:1'), false);
+    assert.equal(withoutStates('e:10.4'), 'e:10.0');
+  });
+
+  for (let seed = 1; seed <= 20; seed += 1) {
+    test(`cuts, faults and changes of transport at random, seed ${seed}: every event once, in order`, async (t) => {
+      const roll = dice(seed);
+      t.mock.method(Math, 'random', () => roll(1000) / 1000);
+      const { server, client } = begin(t, { pollInterval: 300 });
+      const [events, values] = [[], []];
+      client.subscribe('deploys', ({ n }) => events.push(n));
+      client.subscribe('metrics.*', ({ n }) => values.push(n));
+      await pass(100);
+      let n = 0;
+      let extra = () => {};
+      for (let turn = 0; turn < 120; turn += 1) {
+        for (let count = roll(4); count > 0; count -= 1) {
+          server.event('deploys', { n: ++n });
+          server.state(`metrics.${roll(2)}`, { n });
+        }
+        const kind = ['websocket', 'sse', 'poll'][roll(3)];
+        const fault = {
+          websocket: ['pass', 'pass', 'refuse', 'swallow'],
+          sse: ['pass', 'pass', 'refuse', 'swallow', 'fail'],
+          poll: ['pass', 'pass', 'refuse', 'fail'],
+        }[kind];
+        switch (roll(9)) {
+          case 0:
+          case 1:
+            server.cut();
+            break;
+          case 2:
+            server.mode[kind] = fault[roll(fault.length)];
+            break;
+          case 3:
+            client.use(['auto', 'websocket', 'sse', 'long-poll', 'poll'][roll(5)]);
+            break;
+          case 4:
+            extra();
+            extra = client.subscribe(`metrics.extra${roll(2)}`, () => {});
+            break;
+          default:
+        }
+        await pass(roll(3) ? roll(400) : roll(9_000), 300);
+      }
+      Object.assign(server.mode, { websocket: 'pass', sse: 'pass', poll: 'pass' });
+      client.use('auto');
+      client.retry();
+      await pass(40_000, 1_000);
+      assert.deepEqual(
+        events,
+        Array.from({ length: n }, (_, i) => i + 1),
+      );
+      assert.equal(client.status.state, 'live');
+      assert.equal(
+        Math.max(...values.slice(-2)),
+        Math.max(...server.log.filter(({ event }) => !event).map(({ data }) => data.n)),
+      );
+    });
+  }
+});
+
+describe('back-off', () => {
+  test('it is anywhere below a bound that doubles from 0.5 s to 20 s', (t) => {
+    for (const [random, expected] of [
+      [1, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000, 20_000]],
+      [0, [0, 0, 0, 0, 0, 0, 0, 0]],
+    ]) {
+      const mocked = t.mock.method(Math, 'random', () => random);
+      assert.deepEqual([1, 2, 3, 4, 5, 6, 7, 1_000].map(backoff), expected);
+      mocked.mock.restore();
+    }
+  });
+});
+
+describe('liveness', () => {
+  test('silence makes stale, and more of it dead', () => {
+    const life = new Liveness({ quiet: 20_000, dead: 40_000 }, 0);
+    assert.equal(life.isStale(20_000), false);
+    assert.equal(life.isStale(20_001), true);
+    life.beat(10_000);
+    assert.equal(life.isStale(30_000), false);
+    assert.equal(life.isDead(50_000), false);
+    assert.equal(life.isDead(50_001), true);
+  });
+
+  test('a clock that is set back kills nothing', () => {
+    const life = new Liveness({ quiet: 20_000, dead: 40_000 }, 1_000_000);
+    assert.equal(life.isStale(0), false);
+    assert.equal(life.isStale(20_001), true);
+  });
+});
