@@ -14,7 +14,7 @@ import { Refusal } from '../rest.js';
 /** What the server records all the time, as long as it is there. */
 const PULSE = { channel: 'metrics.infrastructure', field: ['cpu_usage', 'memory_usage', 'network_in', 'network_out'] };
 /** Longer silence than this, and than this many buckets, is no pause of the pulse. */
-const SILENCE_MS = 6_000;
+const SILENCE_MS = 10_000;
 const SILENCE_BUCKETS = 1.5;
 /** Values that are closer are joined by a line, those farther apart by a step: the first one held. */
 const HOLD_MS = 2_500;
