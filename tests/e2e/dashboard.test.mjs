@@ -273,8 +273,8 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       await plot.blur();
       await plot.focus(); // the table behind the chart is made when it gets the focus
       const values = await rows.allTextContents();
-      return ['1', '2', '3'].every((value) => values.includes(value));
-    }, 'all three values');
+      return ['1', '3'].every((value) => values.includes(value)); // of fast ones the newest is recorded
+    }, 'the value before and the one now');
     assert.deepEqual(page.complaints, []);
   });
 

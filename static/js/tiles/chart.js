@@ -70,6 +70,7 @@ export function mountChart(tile, body, context) {
   /** When the value last changed, on our clock. */
   let changedAt = NaN;
   let visible = true;
+  let frozen = false; // paused: drawn from a copy, for the ring goes on
   /** @type {import('../charts/ink.js').Ink | null} */
   let drawnInk = null;
 
@@ -152,9 +153,12 @@ export function mountChart(tile, body, context) {
       const pixel = Math.max(calm ? CALM_MS : FASTEST_MS, range.length / Math.max(200, plot.width));
       const due = range.paused ? stale : now - drawnAt >= pixel;
       if (stale || due || live !== drawnLive || ink !== drawnInk) {
-        const keep = range.paused && drawn.times.length > 0;
-        const rows = keep ? drawn : ring.view(live ? now : null);
-        drawn = range.paused && !keep ? { times: rows.times.slice(), values: rows.values.map((list) => list.slice()) } : rows;
+        // What is under the cursor is told by its place in what was drawn, so the two change together.
+        if (!range.paused || !frozen) {
+          const { times, values } = ring.view(live ? to : null);
+          frozen = range.paused && times.length > 0;
+          drawn = frozen ? { times: times.slice(), values: values.map((list) => list.slice()) } : { times, values };
+        }
         plot.draw(drawn, { from: to - range.length, to, live, ink, currency: context.currency() });
         drawnAt = now;
         drawnLive = live;
@@ -181,11 +185,8 @@ export function mountChart(tile, body, context) {
     },
     rescale: () => {
       stale = true;
-      if (range.paused) {
-        const rows = ring.view(Date.now());
-        drawn = { times: rows.times.slice(), values: rows.values.map((list) => list.slice()) };
-        return;
-      }
+      frozen = false;
+      if (range.paused) return;
       if (ring.spacing === range.length / CAPACITY) return;
       ring.spacing = range.length / CAPACITY;
       ring.clear();
