@@ -2,22 +2,12 @@
 /**
  * Every address the page asks for is made here, relative to the page, so that the dashboard works below any path.
  * @param {string} path relative, e.g. `api/metrics`
- * @param {Record<string, string | null>} [query] null values are left out
+ * @param {Record<string, string | readonly string[] | null>} [query] null values are left out, of a list each is said
  */
 export function address(path, query = {}) {
   const url = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null) url.searchParams.set(name, value);
+    for (const one of value === null ? [] : [value].flat()) url.searchParams.append(name, one);
   }
-  return url;
-}
-
-/**
- * The same with the WebSocket scheme that belongs to the page's own.
- * @param {string} path
- */
-export function socketAddress(path) {
-  const url = address(path);
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   return url;
 }

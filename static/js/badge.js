@@ -1,32 +1,35 @@
 // @ts-check
 /**
- * How the numbers arrive: state, transport, round trip, position. The state is also announced, politely and only when it
- * has settled, so that a retry every few seconds is not read out each time.
+ * How the numbers arrive: state, transport, round trip, position. The state is also announced, and only when it has
+ * settled, so that a retry every few seconds is not read out each time.
  */
 
+import { labelOf } from './chooser.js';
 import { byId, setText } from './dom.js';
 import { NOTHING, span } from './format.js';
-import { transportNamed } from './transport/index.js';
 
-/** @typedef {import('./connection.js').Status} Status */
+/** @typedef {import('./live.js').Status} Status */
 
-const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline' };
-const SETTLED_MS = 700;
+const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline', ended: 'Ended' };
 
 export class Badge {
   #root = byId('badge');
   #state = byId('badge-state');
+  #brief = byId('badge-brief');
   #detail = byId('badge-detail');
   #transport = byId('badge-transport');
   #latency = byId('badge-latency');
   #cursor = byId('badge-cursor');
   #retry = byId('badge-retry');
-  #announcer = byId('announcer');
-  #next = '';
-  #timer = 0;
+  #announcer;
+  #said = '';
 
-  /** @param {() => void} retryNow */
-  constructor(retryNow) {
+  /**
+   * @param {import('./announcer.js').Announcer} announcer
+   * @param {() => void} retryNow
+   */
+  constructor(announcer, retryNow) {
+    this.#announcer = announcer;
     this.#retry.addEventListener('click', retryNow);
   }
 
@@ -36,22 +39,25 @@ export class Badge {
    */
   draw(status, now) {
     this.#root.dataset.state = status.state;
+    const label = labelOf(status.transport) ?? NOTHING;
+    const round = status.latency === null ? NOTHING : latency(status.latency);
+    const more = detail(status, now);
     setText(this.#state, NAMES[status.state]);
-    setText(this.#detail, detail(status, now));
-    setText(this.#transport, transportNamed(status.transport ?? '')?.label ?? NOTHING);
-    setText(this.#latency, status.latencyMs === null ? NOTHING : latency(status.latencyMs));
+    setText(this.#brief, status.state === 'live' ? (round === NOTHING ? label : `${label} · ${round}`) : more);
+    setText(this.#detail, more);
+    setText(this.#transport, label);
+    setText(this.#latency, round);
     setText(this.#cursor, status.cursor ?? NOTHING);
-    this.#retry.hidden = status.state !== 'offline';
+    this.#retry.hidden = status.state !== 'offline' && status.state !== 'ended';
   }
 
   /** @param {Status} status */
   announce(status) {
     if (status.state === 'connecting') return;
     const text = sentence(status);
-    if (text === this.#next) return;
-    this.#next = text;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => setText(this.#announcer, text), SETTLED_MS);
+    if (text === this.#said) return;
+    this.#said = text;
+    this.#announcer.say(text);
   }
 }
 
@@ -61,8 +67,8 @@ export class Badge {
  */
 function detail(status, now) {
   if (status.state === 'stale' && status.aliveAt !== null) return `${span((now - status.aliveAt) / 1000)} ago`;
-  if (status.state !== 'offline') return '';
-  const wait = status.retryAt === null ? '' : `next try in ${span(Math.ceil((status.retryAt - now) / 1000))}`;
+  if (status.state !== 'offline' && status.state !== 'ended') return '';
+  const wait = status.nextTryAt === null ? '' : `next try in ${span(Math.ceil((status.nextTryAt - now) / 1000))}`;
   return [status.reason, wait].filter(Boolean).join(', ');
 }
 
@@ -73,7 +79,8 @@ function latency(ms) {
 
 /** @param {Status} status */
 function sentence(status) {
-  if (status.state === 'live') return `Live over ${transportNamed(status.transport ?? '')?.label}.`;
+  if (status.state === 'live') return `Live over ${labelOf(status.transport)}.`;
   if (status.state === 'stale') return 'No news from the server; values may be out of date.';
-  return status.retryAt === null ? 'Offline.' : 'Offline. Trying to reconnect.';
+  if (status.state === 'ended') return `Not connected: ${status.reason ?? 'ended'}.`;
+  return status.nextTryAt === null ? 'Offline.' : 'Offline. Trying to reconnect.';
 }

@@ -7,9 +7,18 @@
 export const NOTHING = '—';
 
 /** @typedef {{text: string, unit: string}} Reading */
-/** @typedef {{read: (value: any, setting: {currency: string}) => Reading, number: (value: any) => number}} Kind */
+/** @typedef {{currency: string}} Setting */
+
+/**
+ * @typedef {object} Kind
+ * @property {(value: any, setting: Setting) => Reading} read what the server sent
+ * @property {(value: any) => number} number what is drawn of it; NaN for nothing
+ * @property {(number: number, setting: Setting) => Reading} drawn what such a number reads
+ */
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+/** By number of digits; making one takes longer than using it a hundred times. */
+const SHORT = [0, 1, 2].map((digits) => new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const money = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 /**
@@ -21,7 +30,7 @@ function short(value) {
   const digits = size >= 100 || Number.isInteger(value) ? 0 : size >= 10 ? 1 : 2;
   if (size >= 1e15) return value.toExponential(2);
   if (size > 0 && size < 0.005) return value.toPrecision(2);
-  return new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+  return SHORT[digits].format(value);
 }
 
 /**
@@ -40,15 +49,14 @@ function scaled(value, step, units) {
 }
 
 /**
- * @param {(value: number, setting: {currency: string}) => Reading} read
+ * @param {(value: number, setting: Setting) => Reading} read
  * @returns {Kind}
  */
 function numeric(read) {
   const number = (/** @type {any} */ value) => (typeof value === 'number' && Number.isFinite(value) ? value : NaN);
-  return {
-    number,
-    read: (value, setting) => (Number.isNaN(number(value)) ? { text: NOTHING, unit: '' } : read(value, setting)),
-  };
+  const readAny = (/** @type {any} */ value, /** @type {Setting} */ setting) =>
+    Number.isNaN(number(value)) ? { text: NOTHING, unit: '' } : read(value, setting);
+  return { number, read: readAny, drawn: readAny };
 }
 
 /**
@@ -95,10 +103,8 @@ export function span(seconds) {
 /** @type {Kind} */
 export const duration = {
   number: durationSeconds,
-  read: (value) => {
-    const seconds = durationSeconds(value);
-    return { text: Number.isNaN(seconds) ? NOTHING : span(seconds), unit: '' };
-  },
+  read: (value) => duration.drawn(durationSeconds(value), { currency: '' }),
+  drawn: (seconds) => ({ text: Number.isNaN(seconds) ? NOTHING : span(seconds), unit: '' }),
 };
 
 /**

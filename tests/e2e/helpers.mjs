@@ -114,15 +114,20 @@ class Server {
     return this.#post('api/orders', { items: 2, total: 19.9, customerName }, 201);
   }
 
-  async #post(path, body, status) {
+  #post(path, body, status) {
+    return this.send('POST', path, body, [status]);
+  }
+
+  /** Changes something over HTTP; answers the body as an object, null for none. */
+  async send(method, path, body, statuses = [200, 201, 202, 204]) {
     const response = await fetch(this.url + path, {
-      method: 'POST',
+      method,
       headers: { 'Content-Type': 'application/json' },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     });
-    const answer = await response.json();
-    assert.equal(response.status, status, JSON.stringify(answer));
-    return answer;
+    const text = await response.text();
+    assert.ok(statuses.includes(response.status), `${method} ${path}: ${response.status} ${text}`);
+    return text === '' ? null : JSON.parse(text);
   }
 
   /** How many streams or held polls of one transport are open, by the server's own count. */
@@ -327,4 +332,13 @@ export function memberText(text, name) {
     if (depth === 0) return text.slice(start, start + index + 1);
   }
   return assert.fail(`${name} does not end in ${text}`);
+}
+
+/** What a command of the program prints. */
+export async function runTricast(args, env = {}) {
+  return new Promise((resolve, reject) => {
+    execFile(BINARY, args, { env: { PATH: process.env.PATH, ...env }, cwd: tmpdir() }, (error, stdout, stderr) =>
+      error === null ? resolve(stdout.trim()) : reject(new Error(stderr)),
+    );
+  });
 }

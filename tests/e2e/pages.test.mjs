@@ -1,127 +1,92 @@
-// The pages in a real Chromium.
+// The pages in a real Chromium: the dashboard over each transport, the plain page, and the one for old browsers.
 
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { after, before, describe, test } from 'node:test';
-import { chromium } from 'playwright-core';
-import { PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
+import { describe, test } from 'node:test';
+import { badge, reads, tile, useBrowser } from './browser.mjs';
+import { TOGETHER, startServer } from './helpers.mjs';
 
 const TRANSPORTS = { ws: 'WebSocket', sse: 'SSE', 'long-poll': 'Long poll', poll: 'Poll' };
 
-const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-
-// Debian's Chromium as root in a container, and no talk to hosts of its own.
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--no-first-run',
-];
+/** A board with a number of a pushed channel. */
+async function carts(server) {
+  await server.push({ channel: 'metrics.checkout', data: { carts: 3 } });
+  await server.send('PUT', 'api/dashboards/default', {
+    name: 'Overview',
+    tiles: [
+      { id: 'carts', type: 'number', title: 'Carts', channel: 'metrics.checkout', field: 'carts' },
+      { id: 'users', type: 'number', title: 'Users online', channel: 'metrics.users_online', field: 'currentUsers' },
+      { id: 'cpu', type: 'chart', title: 'CPU', channel: 'metrics.infrastructure', field: 'cpu_usage' },
+      { id: 'orders', type: 'table', title: 'Orders', channel: 'orders' },
+    ],
+  });
+}
 
 // Three at a time: a page that has to share a small machine with a dozen others is late with everything.
 describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
-  let browser;
-  before(async () => {
-    const executablePath = process.env.CHROMIUM ?? PATHS.find(existsSync);
-    browser = await chromium.launch({ executablePath, args: FLAGS });
-  });
-  after(() => browser?.close());
-
-  /** A page in a context of its own; `complaints` fills with whatever goes wrong in it. */
-  async function openPage(t, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-    atEnd(t, () => context.close());
-    context.setDefaultTimeout(PATIENCE_MS);
-    const page = await context.newPage();
-    page.complaints = [];
-    // A violation of the content security policy is an error on the console.
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) page.complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => page.complaints.push(String(error)));
-    page.on('response', (response) => {
-      if (response.status() >= 400) page.complaints.push(`${response.status()} ${response.url()}`);
-    });
-    page.on('requestfailed', (request) => {
-      const reason = request.failure()?.errorText;
-      // Without scripts Chromium itself refuses to preload them.
-      const unwanted = options.javaScriptEnabled === false && request.url().endsWith('.js');
-      if (reason !== 'net::ERR_ABORTED' && !unwanted) page.complaints.push(`${reason} ${request.url()}`);
-    });
-    return page;
-  }
-
-  const badge = (page, state) => page.locator(`#badge[data-state=${state}]`).waitFor();
-
-  /** Waits until the tile called `label` in the panel called `panel` reads `value`. */
-  const tile = (page, panel, label, value) =>
-    page
-      .locator('.panel', { has: page.getByRole('heading', { name: panel, exact: true }) })
-      .locator('.tile', { has: page.getByText(label, { exact: true }) })
-      .locator('.tile-value', { hasText: value })
-      .waitFor();
+  const openPage = useBrowser();
 
   for (const [name, label] of Object.entries(TRANSPORTS)) {
     test(`the dashboard over ${label} names it, shows live numbers, and follows one that is pushed`, async (t) => {
       const server = await startServer(t);
+      await carts(server);
       const page = await openPage(t);
       await page.goto(`${server.url}?transport=${name}`);
       await badge(page, 'live');
       assert.equal(await page.locator('#badge-transport').textContent(), label);
       assert.equal(await page.locator('#chooser a[aria-current]').textContent(), label);
-      await tile(page, 'Infrastructure', 'CPU', /^\d+\.\d$/);
-      await tile(page, 'Users online', 'Now', /^1$/);
+      await tile(page, 'CPU').locator('.legend-value', { hasText: /^\d+\.\d %$/ }).waitFor();
+      await reads(page, 'Users online', /^1$/);
+      await reads(page, 'Carts', /^3$/);
 
-      await server.push({ channel: 'metrics.checkout', data: { latency_p95: 180, carts: 3 } });
-      await tile(page, 'Checkout', 'Latency p95', /^180$/);
-      await server.push({ channel: 'metrics.checkout', data: { latency_p95: 240, carts: 3 } });
-      await tile(page, 'Checkout', 'Latency p95', /^240$/);
-      await tile(page, 'Checkout', 'Carts', /^3$/);
-
-      await server.push({ channel: 'metrics.checkout', data: { latency_p95: 12.5 } });
-      await tile(page, 'Checkout', 'Latency p95', /^12\.5$/);
+      await server.push({ channel: 'metrics.checkout', data: { carts: 4 } });
+      await reads(page, 'Carts', /^4$/);
+      await server.push({ channel: 'metrics.checkout', data: { carts: 12.5 } });
+      await reads(page, 'Carts', /^12\.5$/);
       assert.equal(await page.locator('#badge').getAttribute('data-state'), 'live');
       assert.deepEqual(page.complaints, []);
     });
 
     test(`the dashboard over ${label} comes back by itself after the server was killed and started again`, async (t) => {
       const first = await startServer(t);
+      await carts(first);
       const page = await openPage(t);
       await page.goto(`${first.url}?transport=${name}`);
-      await first.push({ channel: 'metrics.checkout', data: { carts: 3 } });
-      await tile(page, 'Checkout', 'Carts', /^3$/);
+      await reads(page, 'Carts', /^3$/);
 
       await first.kill();
       await badge(page, 'offline');
-      await tile(page, 'Checkout', 'Carts', /^3$/); // the last known value stays
+      await reads(page, 'Carts', /^3$/); // the last known value stays, and is seen to be old
+      await page.locator('#main[data-fresh=false]').waitFor();
 
       const second = await startServer(t, { port: first.port });
+      await carts(second);
       await second.push({ channel: 'metrics.checkout', data: { carts: 4 } });
       await badge(page, 'live');
       assert.equal(await page.locator('#badge-transport').textContent(), label);
-      await tile(page, 'Checkout', 'Carts', /^4$/);
+      await reads(page, 'Carts', /^4$/);
       await second.push({ channel: 'metrics.checkout', data: { carts: 5 } });
-      await tile(page, 'Checkout', 'Carts', /^5$/);
+      await reads(page, 'Carts', /^5$/);
+      await page.locator('#main[data-fresh=true]').waitFor();
     });
   }
 
   test('the dashboard lists an order as it is made, once, and goes on over another transport without a reload', async (t) => {
     const server = await startServer(t);
+    await carts(server);
     const page = await openPage(t);
     await page.goto(`${server.url}?transport=ws`);
     await badge(page, 'live');
+    const rows = tile(page, 'Orders').locator('tbody tr');
     await server.order('Ada');
-    await page.locator('#events li', { hasText: 'Ada' }).waitFor();
+    await rows.filter({ hasText: 'Ada' }).waitFor();
+    await page.locator('#badge > summary').click();
     for (const label of ['SSE', 'Long poll', 'Poll', 'WebSocket']) {
       await page.getByRole('link', { name: label, exact: true }).click();
       await page.locator('#badge[data-state=live] #badge-transport', { hasText: label }).waitFor();
       await server.order(`after ${label}`);
-      await page.locator('#events li', { hasText: `after ${label}` }).waitFor();
+      await rows.filter({ hasText: `after ${label}` }).waitFor();
     }
-    await tile(page, 'Orders', 'Today', /^5$/);
-    assert.equal(await page.locator('#events li').count(), 5);
+    assert.equal(await rows.count(), 5);
     assert.deepEqual(page.complaints, []);
   });
 
@@ -149,16 +114,44 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('a browser without modules gets the numbers by XMLHttpRequest, an unchanged snapshot as a 304', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
+    const page = await openPage(t);
+    // What such a browser makes of the page: no module runs, and what is for browsers without them does.
+    await page.route(server.url, async (route) => {
+      const response = await route.fetch();
+      const body = (await response.text()).replace(/<script type="module".*?<\/script>/, '').replace('<script nomodule', '<script');
+      await route.fulfill({ response, body });
+    });
+    await page.clock.install();
+    await page.goto(server.url);
+    const value = page.locator('#legacy section', { has: page.getByRole('heading', { name: 'checkout' }) }).locator('td');
+    await value.filter({ hasText: /^180$/ }).waitFor();
+    const tags = [];
+    page.on('request', (request) => request.url().endsWith('api/metrics') && tags.push(request.headers()['if-none-match']));
+    await server.push({ channel: 'metrics.checkout', data: { latency_p95: 240 } });
+    await page.clock.fastForward(5_000);
+    await value.filter({ hasText: /^240$/ }).waitFor();
+    assert.match(tags[0] ?? '', /^W\//);
+    assert.deepEqual(page.complaints, []);
+  });
+
   for (const path of ['', 'basic']) {
     test(`/${path} has no sideways scroll on a screen of 360 pixels`, async (t) => {
       const server = await startServer(t);
+      const channel = `metrics.${'an_unusually_long_name_'.repeat(4)}`;
+      const field = `field_${'x'.repeat(80)}`;
       await server.push([
-        { channel: `metrics.${'an_unusually_long_name_'.repeat(4)}`, data: { [`field_${'x'.repeat(80)}`]: 123456789.125 } },
+        { channel, data: { [field]: 123456789.125 } },
         { channel: 'metrics.text', data: { words: 'word'.repeat(60) } },
       ]);
+      await server.send('POST', 'api/dashboards/default/tiles', { type: 'number', title: 'An unusually long name'.repeat(8), channel, field });
+      await server.send('POST', 'api/dashboards/default/tiles', { type: 'table', title: 'Text', channel: 'metrics.text' });
+      await server.send('POST', 'api/dashboards/default/tiles', { type: 'table', title: 'Long', channel });
       const page = await openPage(t, { viewport: { width: 360, height: 740 } });
       await page.goto(`${server.url}${path}`);
-      await page.getByText('an unusually long name').first().waitFor();
+      await page.getByText(/an unusually long name/i).first().waitFor();
       const [width, visible] = await page.evaluate(() => {
         const { scrollWidth, clientWidth } = document.documentElement;
         return [scrollWidth, clientWidth];

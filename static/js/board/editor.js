@@ -1,0 +1,213 @@
+// @ts-check
+/**
+ * Edit mode: each card gets a bar of tools and a corner to pull. Everything that the pointer can do the keyboard can: on
+ * the button "Move", arrows move the tile and Shift with arrows resizes it.
+ */
+
+import { element } from '../dom.js';
+import { COLUMNS, sizeOf } from '../tiles/index.js';
+import { drag } from './drag.js';
+import { TileDialog } from './dialog.js';
+import { newTileId } from './model.js';
+
+/** @typedef {import('./card.js').Card} Card */
+/** @typedef {import('./model.js').Step} Step */
+
+const HIGHEST = 12;
+
+export class Editor {
+  #grid;
+  #dialog;
+  #announcer;
+  /** @type {import('./sync.js').BoardSync | null} */
+  #sync = null;
+  #on = false;
+
+  /**
+   * @param {import('./grid.js').Grid} grid
+   * @param {import('../rest.js').Rest} rest
+   * @param {import('../announcer.js').Announcer} announcer
+   */
+  constructor(grid, rest, announcer) {
+    this.#grid = grid;
+    this.#dialog = new TileDialog(rest);
+    this.#announcer = announcer;
+    grid.onCard = (card) => this.#equip(card);
+  }
+
+  /** @param {import('./sync.js').BoardSync | null} sync */
+  edits(sync) {
+    this.#sync = sync;
+    this.onChange();
+  }
+
+  /** The board was changed, here or elsewhere. */
+  refresh() {
+    this.onChange();
+  }
+
+  /** Called when what can be undone may have changed. */
+  onChange = () => {};
+
+  get on() {
+    return this.#on;
+  }
+
+  /** @param {boolean} on */
+  turn(on) {
+    this.#on = on;
+    this.#grid.element.dataset.editing = String(on);
+    for (const card of this.#grid.cards) this.#equip(card);
+  }
+
+  /** Asks for a new tile and adds it. */
+  async add() {
+    const tile = await this.#dialog.ask(null);
+    if (tile === null || this.#sync === null) return;
+    const id = newTileId();
+    this.#sync.change({ kind: 'add', tile: { ...tile, id } });
+    this.#announcer.say(`${tile.title} added.`);
+    const card = this.#grid.card(id);
+    card?.element.scrollIntoView({ block: 'nearest' });
+    card?.element.querySelector('button')?.focus();
+  }
+
+  /** @param {Card} card */
+  #equip(card) {
+    card.element.querySelector('.tools')?.remove();
+    card.element.querySelector('.resize')?.remove();
+    if (!this.#on) return;
+    const move = tool('Move', '⠿', card.tile.id);
+    move.classList.add('tool-move');
+    move.title = 'Drag to move. Arrow keys move, Shift and arrow keys resize.';
+    move.addEventListener('keydown', (event) => this.#key(event, card));
+    drag(move, this.#grid.element, card.element, (before) => this.#move(card, before));
+    const edit = tool('Edit', '✎', card.tile.id);
+    edit.addEventListener('click', () => this.#edit(card));
+    const remove = tool('Remove', '✕', card.tile.id);
+    remove.addEventListener('click', () => this.#remove(card));
+    const resize = element('span', 'resize');
+    resize.setAttribute('aria-hidden', 'true'); // the button "Move" does it by keyboard
+    this.#pull(resize, card);
+    card.head.append(element('div', 'tools', move, edit, remove));
+    card.element.append(resize);
+  }
+
+  /**
+   * @param {KeyboardEvent} event
+   * @param {Card} card
+   */
+  #key(event, card) {
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (way === undefined || event.altKey || event.ctrlKey || event.metaKey || this.#sync === null) return;
+    event.preventDefault();
+    const [x, y] = way;
+    if (event.shiftKey) {
+      const { width, height } = sizeOf(card.tile);
+      return this.#resize(card, width + x, height + y);
+    }
+    const ids = this.#sync.board.tiles.map(({ id }) => id);
+    const index = ids.indexOf(card.tile.id);
+    const step = x + y;
+    const to = index + step;
+    if (to < 0 || to >= ids.length) return this.#announcer.say(step < 0 ? 'This is the first tile.' : 'This is the last tile.');
+    this.#move(card, step < 0 ? ids[to] : (ids[to + 1] ?? null));
+  }
+
+  /**
+   * @param {Card} card
+   * @param {string | null} before the tile that it goes in front of, null for the end
+   */
+  #move(card, before) {
+    if (this.#sync === null) return;
+    this.#sync.change({ kind: 'move', id: card.tile.id, before });
+    const { tiles } = this.#sync.board;
+    this.#announcer.say(`${card.tile.title}: place ${tiles.findIndex(({ id }) => id === card.tile.id) + 1} of ${tiles.length}.`);
+  }
+
+  /**
+   * @param {Card} card
+   * @param {number} width
+   * @param {number} height
+   */
+  #resize(card, width, height) {
+    width = Math.min(COLUMNS, Math.max(2, width));
+    height = Math.min(HIGHEST, Math.max(1, height));
+    const now = sizeOf(card.tile);
+    if (width === now.width && height === now.height) return;
+    this.#sync?.change({ kind: 'change', id: card.tile.id, changes: { width, height } });
+    this.#announcer.say(`${card.tile.title}: ${width} wide, ${height} high.`);
+  }
+
+  /**
+   * Resizing with the pointer: the card follows in whole cells, and the size is saved when it is let go.
+   * @param {HTMLElement} handle
+   * @param {Card} card
+   */
+  #pull(handle, card) {
+    handle.addEventListener('pointerdown', (down) => {
+      down.preventDefault();
+      handle.setPointerCapture(down.pointerId);
+      const box = card.element.getBoundingClientRect();
+      const start = sizeOf(card.tile);
+      let size = start;
+      const move = (/** @type {PointerEvent} */ event) => {
+        size = {
+          width: Math.min(COLUMNS, Math.max(2, Math.round(((event.clientX - box.left) / box.width) * start.width))),
+          height: Math.min(HIGHEST, Math.max(1, Math.round(((event.clientY - box.top) / box.height) * start.height))),
+        };
+        card.resize(size.width, size.height);
+      };
+      const end = (/** @type {PointerEvent} */ event) => {
+        handle.removeEventListener('pointermove', move);
+        handle.removeEventListener('pointerup', end);
+        handle.removeEventListener('pointercancel', end);
+        card.resize(start.width, start.height);
+        if (event.type === 'pointerup') this.#resize(card, size.width, size.height);
+      };
+      handle.addEventListener('pointermove', move);
+      handle.addEventListener('pointerup', end);
+      handle.addEventListener('pointercancel', end);
+    });
+  }
+
+  /** @param {Card} card */
+  async #edit(card) {
+    const { id } = card.tile;
+    const tile = await this.#dialog.ask(card.tile);
+    if (tile === null || this.#sync === null) return;
+    /** @type {Record<string, any>} */
+    const changes = {};
+    for (const name of /** @type {const} */ (['type', 'title', 'channel', 'field', 'fields', 'width', 'height', 'options'])) {
+      if (JSON.stringify(tile[name]) !== JSON.stringify(card.tile[name])) changes[name] = tile[name] ?? null;
+    }
+    if (Object.keys(changes).length > 0) this.#sync.change({ kind: 'change', id, changes });
+  }
+
+  /** @param {Card} card */
+  #remove(card) {
+    if (this.#sync === null) return;
+    const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
+    this.#sync.change({ kind: 'remove', id: card.tile.id });
+    this.#announcer.say(`${card.tile.title} removed. Undo brings it back.`);
+    const heir = next?.querySelector('.tools button') ?? document.getElementById('edit-add');
+    if (heir instanceof HTMLElement) heir.focus();
+  }
+}
+
+/**
+ * @param {string} what
+ * @param {string} sign
+ * @param {string} id of the tile
+ */
+function tool(what, sign, id) {
+  const button = element('button', 'tool', sign);
+  button.type = 'button';
+  // Its own word and the title of the card, whatever that becomes.
+  button.id = `${what.toLowerCase()}-${id}`;
+  button.setAttribute('aria-label', what);
+  button.setAttribute('aria-labelledby', `${button.id} card-${id}`);
+  button.title = what;
+  return button;
+}
+

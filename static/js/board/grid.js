@@ -1,0 +1,72 @@
+// @ts-check
+/** The cards of a board in their order. Cards live on while their tile does: a moved one keeps its values and its focus. */
+
+import { Card } from './card.js';
+
+export class Grid {
+  #place;
+  #context;
+  #kindOfChannel;
+  /** @type {Map<string, Card>} */
+  #cards = new Map();
+  /**
+   * Called for each new card, so that an editor can add its tools.
+   * @type {(card: Card) => void}
+   */
+  onCard = () => {};
+
+  /**
+   * @param {HTMLElement} place
+   * @param {import('../tiles/contract.js').Context} context
+   * @param {(channel: string) => string | undefined} kindOfChannel
+   */
+  constructor(place, context, kindOfChannel) {
+    this.#place = place;
+    this.#context = context;
+    this.#kindOfChannel = kindOfChannel;
+  }
+
+  /** @param {import('./model.js').Board} board */
+  show({ tiles }) {
+    const wanted = new Set(tiles.map(({ id }) => id));
+    for (const [id, card] of this.#cards) {
+      if (wanted.has(id)) continue;
+      card.close();
+      this.#cards.delete(id);
+    }
+    const focus = document.activeElement;
+    tiles.forEach((tile, index) => {
+      let card = this.#cards.get(tile.id);
+      if (card === undefined) {
+        card = new Card(tile, this.#context, this.#kindOfChannel);
+        this.#cards.set(tile.id, card);
+        this.onCard(card);
+      } else {
+        card.update(tile);
+      }
+      const there = this.#place.children[index] ?? null;
+      if (there !== card.element) this.#place.insertBefore(card.element, there);
+    });
+    // An element that is moved in the document loses the focus.
+    if (focus instanceof HTMLElement && focus !== document.activeElement && this.#place.contains(focus)) focus.focus();
+  }
+
+  /** Takes everything away. */
+  clear() {
+    for (const card of this.#cards.values()) card.close();
+    this.#cards.clear();
+  }
+
+  /** @param {string} id */
+  card(id) {
+    return this.#cards.get(id);
+  }
+
+  get cards() {
+    return this.#cards.values();
+  }
+
+  get element() {
+    return this.#place;
+  }
+}

@@ -1,0 +1,237 @@
+// @ts-check
+/**
+ * uPlot behind a small surface: lines over time whose right edge is the end of the range. All charts share the cursor, so
+ * hovering one shows the same instant in each. uPlot is the only thing here that knows pixels; its styles are set through
+ * the CSSOM, which the page's policy allows.
+ */
+
+import { element } from '../dom.js';
+import { percent, ratio } from '../format.js';
+
+/** @type {any} the library of `vendor/uplot`, a classic script that is loaded before the modules */
+const uPlot = /** @type {any} */ (globalThis).uPlot;
+
+const SYNC = 'board';
+/** Lines beyond the first are told apart by more than their colour. */
+const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2]];
+/** A range smaller than this part of the value is noise and is not blown up to the full height. */
+const SMALLEST_RANGE = 0.05;
+
+/** @typedef {import('./ink.js').Ink} Ink */
+
+/** @typedef {{times: Float64Array, values: Float64Array[]}} Rows */
+
+export class Plot {
+  #host;
+  #kinds;
+  #names;
+  #onHover;
+  /** @type {any} */
+  #plot = null;
+  /** @type {Ink | null} */
+  #ink = null;
+  #live = true;
+  #width = 0;
+  #height = 0;
+
+  /**
+   * @param {HTMLElement} host is filled by the chart
+   * @param {readonly string[]} names of the lines
+   * @param {readonly import('../format.js').Kind[]} kinds how the values of each read
+   * @param {(index: number | null) => void} onHover the row under the cursor, of the data drawn last
+   */
+  constructor(host, names, kinds, onHover) {
+    this.#host = host;
+    this.#names = names;
+    this.#kinds = kinds;
+    this.#onHover = onHover;
+  }
+
+  /** Width of the whole in CSS pixels, 0 before it is known. */
+  get width() {
+    return this.#width;
+  }
+
+  /**
+   * Room to draw in, as it was observed: asking for it at each drawing would lay out the page each time.
+   * @param {number} width CSS pixels
+   * @param {number} height CSS pixels
+   */
+  size(width, height) {
+    this.#width = Math.floor(width);
+    this.#height = Math.floor(height);
+  }
+
+  /**
+   * @param {Rows} rows
+   * @param {{from: number, to: number, live: boolean, ink: Ink, currency: string}} view
+   */
+  draw({ times, values }, { from, to, live, ink, currency }) {
+    const [width, height] = [this.#width, this.#height];
+    if (width < 40 || height < 40) return;
+    const data = [times, ...values];
+    if (this.#plot === null || this.#ink !== ink) {
+      this.#plot?.destroy();
+      this.#ink = ink;
+      this.#live = live;
+      this.#plot = new uPlot(this.#options(ink, width, height, () => currency), data, this.#host);
+    } else if (this.#plot.width !== width || this.#plot.height !== height) {
+      this.#plot.setSize({ width, height });
+    }
+    this.#live = live;
+    this.#plot.batch(() => {
+      this.#plot.setData(data, false);
+      this.#plot.setScale('x', { min: from, max: to });
+    });
+  }
+
+  /**
+   * Moves the cursor by rows, or to the newest one when there is none yet.
+   * @param {number} by
+   */
+  step(by) {
+    const plot = this.#plot;
+    if (plot === null) return;
+    const [times] = plot.data;
+    const [first, last] = plot.series[0].idxs ?? [0, times.length - 1];
+    const from = plot.cursor.idx ?? (by > 0 ? first : last + 1);
+    const index = Math.min(last, Math.max(first, from + by));
+    if (index < 0) return;
+    plot.setCursor({ left: plot.valToPos(times[index], 'x'), top: plot.over.clientHeight / 2 }, true, true);
+  }
+
+  /** Takes the cursor away. */
+  leave() {
+    this.#plot?.setCursor({ left: -10, top: -10 }, true, true);
+  }
+
+  close() {
+    this.#plot?.destroy();
+    this.#plot = null;
+  }
+
+  /**
+   * @param {Ink} ink
+   * @param {number} width
+   * @param {number} height
+   * @param {() => string} currency
+   */
+  #options(ink, width, height, currency) {
+    const axis = { stroke: () => ink.text, font: ink.font, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
+    const size = Number.parseInt(ink.font, 10);
+    const label = (/** @type {number} */ value) => {
+      const { text, unit } = this.#kinds[0].drawn(value, { currency: currency() });
+      return unit === '' || unit.length > 4 ? text.replace(/\.00$/, '') : `${text.replace(/\.0+$/, '')} ${unit}`;
+    };
+    return {
+      width,
+      height,
+      ms: 1,
+      pxAlign: 1,
+      legend: { show: false },
+      padding: [size, 2.25 * size, 0, 0], // half a label at the right
+      cursor: {
+        sync: { key: SYNC, scales: ['x', null] },
+        drag: { x: false, y: false, setScale: false },
+        points: { size: 7 * ink.scale, width: 2 },
+        y: false,
+        hover: { prox: 2 * size }, // farther from the next value the cursor is over nothing
+      },
+      hooks: { setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)] },
+      scales: { x: { time: true, auto: false }, y: { range: this.#kinds.every((kind) => kind === percent || kind === ratio) ? partRange(this.#kinds[0] === ratio ? 1 : 100) : yRange } },
+      axes: [
+        { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels },
+        {
+          ...axis,
+          space: 3 * size,
+          gap: 6,
+          size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {
+            const longest = (labels ?? []).reduce((most, text) => Math.max(most, text.length), 2);
+            return Math.ceil(longest * size * 0.58) + 12;
+          },
+          values: (/** @type {any} */ u, /** @type {number[]} */ splits) => splits.map(label),
+        },
+      ],
+      series: [
+        {},
+        ...this.#names.map((name, index) => ({
+          label: name,
+          width: 1.75 * ink.scale,
+          dash: DASHES[index % DASHES.length],
+          stroke: () => (this.#live ? ink.series[index % ink.series.length] : ink.stale),
+          fill: this.#names.length > 1 ? undefined : () => (this.#live ? ink.fill : 'transparent'),
+          points: { show: false },
+          gaps,
+        })),
+      ],
+    };
+  }
+}
+
+/**
+ * Where a line has no value: from the row before the NaN to the one behind it, in pixels.
+ * @param {any} u
+ * @param {number} series
+ * @param {number} first
+ * @param {number} last
+ * @returns {[number, number][]}
+ */
+function gaps(u, series, first, last) {
+  const times = u.data[0];
+  const values = u.data[series];
+  /** @type {[number, number][]} */
+  const found = [];
+  for (let i = first; i <= last; i += 1) {
+    if (!Number.isNaN(values[i])) continue;
+    const start = i;
+    while (i < last && Number.isNaN(values[i + 1])) i += 1;
+    const from = Math.round(u.valToPos(times[Math.max(first, start - 1)], 'x', true));
+    const to = Math.round(u.valToPos(times[Math.min(last, i + 1)], 'x', true));
+    if (to > from) found.push([from, to]);
+  }
+  return found;
+}
+
+/**
+ * @param {any} u
+ * @param {number | null} low
+ * @param {number | null} high
+ * @returns {[number, number]}
+ */
+function yRange(u, low, high) {
+  if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
+  const middle = (low + high) / 2;
+  const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
+  // Zero is shown when it is near: a line that floats tells less than one that stands on the ground.
+  const bottom = low >= 0 && low - 0.6 * range <= 0 ? 0 : middle - 0.6 * range;
+  return [bottom, Math.max(high + 0.08 * (high - bottom), bottom + range)];
+}
+
+/**
+ * Parts of a whole stand on zero and never reach beyond the whole, unless the values do.
+ * @param {number} whole
+ */
+function partRange(whole) {
+  return (/** @type {any} */ u, /** @type {number | null} */ low, /** @type {number | null} */ high) => {
+    const [bottom, top] = yRange(u, low, high);
+    return (high ?? 0) > whole || (low ?? 0) < 0 ? [bottom, top] : [0, Math.min(whole, Math.max(top, whole / 1000))];
+  };
+}
+
+const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const SECONDS = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+
+/**
+ * @param {any} u
+ * @param {number[]} splits ms
+ * @param {number} axis
+ * @param {number} space
+ * @param {number} step ms
+ */
+function timeLabels(u, splits, axis, space, step) {
+  const format = step < 60_000 ? SECONDS : MINUTES;
+  return splits.map((time) => format.format(time));
+}
+
+/** A host for a plot, to be put where it may grow. */
+export const plotHost = () => element('div', 'chart-plot');

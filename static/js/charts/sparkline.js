@@ -1,0 +1,67 @@
+// @ts-check
+/** A small line on a canvas, the newest value at the right edge. */
+
+/** A range smaller than this part of the value is noise and is not blown up to the full height. */
+const SMALLEST_RANGE = 0.04;
+const PAD = 4; // room for the dot at the end
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {{times: Float64Array, values: Float64Array[]}} data the first field is drawn
+ * @param {{from: number, to: number, live: boolean, ink: import('./ink.js').Ink}} view
+ */
+export function drawSparkline(canvas, { times, values: [values] }, { from, to, live, ink }) {
+  const scale = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth;
+  const height = canvas.clientHeight;
+  const context = canvas.getContext('2d');
+  if (context === null || width === 0 || height === 0) return;
+  if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(height * scale);
+  }
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+
+  let first = 0;
+  while (first + 1 < times.length && times[first + 1] < from) first += 1; // left of the edge, but for the last such
+  let low = Infinity;
+  let high = -Infinity;
+  for (let i = first; i < times.length; i += 1) {
+    if (Number.isNaN(values[i])) continue;
+    low = Math.min(low, values[i]);
+    high = Math.max(high, values[i]);
+  }
+  if (low > high) return;
+  const middle = (low + high) / 2;
+  const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
+  const base = low < 0 ? middle - range / 2 : Math.max(0, low === 0 ? 0 : middle - range / 2);
+  const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
+  const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
+
+  context.lineWidth = 1.5 * ink.scale;
+  context.lineJoin = 'round';
+  context.strokeStyle = live ? ink.line : ink.stale;
+  for (let i = first; i < times.length; i += 1) {
+    if (Number.isNaN(values[i])) continue;
+    const start = i;
+    context.beginPath();
+    while (i < times.length && !Number.isNaN(values[i])) {
+      context.lineTo(x(times[i]), y(values[i]));
+      i += 1;
+    }
+    const right = Math.max(x(times[i - 1]), x(times[start]) + 1);
+    context.lineTo(right, y(values[i - 1]));
+    context.stroke();
+    context.lineTo(right, height);
+    context.lineTo(x(times[start]), height);
+    context.fillStyle = live ? ink.fill : 'transparent';
+    context.fill();
+    if (i === times.length && live) {
+      context.beginPath();
+      context.arc(right, y(values[i - 1]), 2.25 * ink.scale, 0, 2 * Math.PI);
+      context.fillStyle = ink.line;
+      context.fill();
+    }
+  }
+}

@@ -1,0 +1,124 @@
+// @ts-check
+/**
+ * The fields of channels: where their values are and how they read. Those that every server has are known; of others the
+ * name is all there is to go by, and a tile may say a unit of its own.
+ */
+
+import { amount, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio } from './format.js';
+
+/** @typedef {import('./format.js').Kind} Kind */
+
+/** @type {Record<string, Kind>} by the last part of the field's name */
+const KNOWN = {
+  revenueToday: amount,
+  revenueLastHour: amount,
+  averageOrderValue: amount,
+  revenue_today: amount,
+  ordersToday: count,
+  ordersLastHour: count,
+  pendingOrders: count,
+  orders_today: count,
+  new_users_today: count,
+  currentUsers: count,
+  peakToday: count,
+  active_users: count,
+  connections: count,
+  slow_queries: count,
+  averageSessionDuration: duration,
+  conversion_rate: ratio,
+  error_rate: ratio,
+  cache_hit_ratio: ratio,
+  cpu_usage: percent,
+  memory_usage: percent,
+  disk_usage: percent,
+  network_in: bytesPerSecond,
+  network_out: bytesPerSecond,
+  requests_per_second: plain('/s'),
+  queries_per_second: plain('/s'),
+  rate: plain('/s'),
+  avg_response_time: milliseconds,
+};
+
+/** What people call the fields that every server has. */
+const NAMES = {
+  cpu_usage: 'CPU',
+  memory_usage: 'Memory',
+  disk_usage: 'Disk',
+  avg_response_time: 'Response time',
+  requests_per_second: 'Requests',
+  queries_per_second: 'Queries',
+};
+
+const DEEPEST = 3;
+
+/**
+ * How the values of a field read.
+ * @param {string} field
+ * @param {unknown} [unit] of the tile, if it says one
+ * @returns {Kind}
+ */
+export function kindOf(field, unit) {
+  if (typeof unit === 'string' && unit !== '') return unit === '%' ? percent : plain(unit);
+  const last = field.slice(field.lastIndexOf('.') + 1);
+  if (Object.hasOwn(KNOWN, last)) return KNOWN[last];
+  if (/(^|_)(ms|latency|duration|response_time)(_|$)/i.test(field)) return milliseconds;
+  return plain('');
+}
+
+/**
+ * Whether the amounts of a field are money, so that the currency must be known.
+ * @param {string} field
+ */
+export const isMoney = (field) => kindOf(field) === amount;
+
+/**
+ * A field's name for a person.
+ * @param {string} field
+ */
+export function nameOf(field) {
+  const last = field.slice(field.lastIndexOf('.') + 1);
+  if (Object.hasOwn(KNOWN, last)) field = last;
+  return Object.hasOwn(NAMES, field) ? NAMES[/** @type {keyof typeof NAMES} */ (field)] : humanName(field);
+}
+
+/**
+ * The value of a field: the key of that name, or else the way along its dots. Undefined when it is not there.
+ * @param {any} data
+ * @param {string} field
+ */
+export function valueAt(data, field) {
+  if (data === null || typeof data !== 'object') return undefined;
+  if (Object.hasOwn(data, field)) return data[field];
+  for (let dot = field.indexOf('.'); dot > 0; dot = field.indexOf('.', dot + 1)) {
+    const head = field.slice(0, dot);
+    if (Object.hasOwn(data, head)) return valueAt(data[head], field.slice(dot + 1));
+  }
+  return undefined;
+}
+
+/**
+ * Names of all fields that hold one value (a number, a text, a truth value, or nothing yet), in reading order.
+ * @param {any} data
+ * @param {string} [prefix]
+ * @param {number} [depth]
+ * @returns {string[]}
+ */
+export function fieldsOf(data, prefix = '', depth = 0) {
+  if (data === null || typeof data !== 'object' || Array.isArray(data) || depth >= DEEPEST) return [];
+  const all = Object.keys(data).flatMap((key) => {
+    const value = data[key];
+    return value !== null && typeof value === 'object' ? fieldsOf(value, `${prefix}${key}.`, depth + 1) : [prefix + key];
+  });
+  return [...new Set(all)]; // `a.b` may be a name and a way
+}
+
+/**
+ * Those of them that can be drawn: numbers, and durations.
+ * @param {any} data
+ */
+export function numericFields(data) {
+  return fieldsOf(data).filter((field) => {
+    const value = valueAt(data, field);
+    return value === null || !Number.isNaN(kindOf(field).number(value));
+  });
+}

@@ -1,0 +1,160 @@
+// @ts-check
+/**
+ * Alerts: those that stand, most severe first, and below them those that were resolved since. Each can be acknowledged, which
+ * everybody sees. That a new one is said aloud does not need this tile: see alarm.js.
+ */
+
+import { element, setText } from '../dom.js';
+import { clock, humanName, span } from '../format.js';
+import { Refusal } from '../rest.js';
+
+const MOST_ROWS = 40;
+const MOST_RESOLVED = 10;
+const WEIGHT = { critical: 0, warning: 1, info: 2 };
+
+/**
+ * @typedef {object} Alert
+ * @property {string} id
+ * @property {keyof typeof WEIGHT} type
+ * @property {string} metric
+ * @property {string} message
+ * @property {string} raisedAt
+ * @property {string | null} [resolvedAt]
+ * @property {string | null} [acknowledgedBy]
+ */
+
+/** @type {import('./contract.js').Mount} */
+export function mountAlerts(tile, body, context) {
+  const list = element('ul', 'alerts');
+  const note = element('p', 'tile-empty', 'Loading …');
+  const problem = element('p', 'tile-problem');
+  problem.setAttribute('role', 'alert');
+  const scroll = element('div', 'tile-scroll', note, list);
+  scroll.tabIndex = 0;
+  scroll.setAttribute('role', 'group');
+  scroll.setAttribute('aria-label', tile.title);
+  body.append(problem, scroll);
+
+  /** @type {Map<string, Alert>} */
+  const alerts = new Map();
+  /** @type {(() => void)[]} what came while the list was being read, to be told once more after it */
+  let early = [];
+  let loading = false;
+  let closed = false;
+  let dirty = true;
+
+  const load = async () => {
+    loading = true;
+    early = [];
+    try {
+      const [open, over] = await Promise.all([
+        context.rest.ask('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
+        context.rest.ask('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
+      ]);
+      if (closed) return;
+      alerts.clear();
+      for (const alert of [...(open.data?.alerts ?? []), ...(over.data?.alerts ?? [])]) alerts.set(alert.id, alert);
+      for (const again of early) again();
+      setText(note, 'All is well: no alert stands.');
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      setText(note, error.status === 403 ? 'You may not see alerts.' : error.message);
+    }
+    loading = false;
+    dirty = true;
+    context.redraw();
+  };
+
+  /** @param {Alert} alert */
+  const acknowledge = async (alert) => {
+    setText(problem, '');
+    try {
+      const { data } = await context.rest.ask(`api/alerts/${encodeURIComponent(alert.id)}/acknowledge`, { method: 'POST' });
+      const known = alerts.get(alert.id);
+      if (known !== undefined) Object.assign(known, data ?? { acknowledgedBy: 'you' });
+      context.announcer.say('Acknowledged.');
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      setText(problem, `Not acknowledged: ${error.message}`);
+    }
+    dirty = true;
+    context.redraw();
+  };
+
+  const end = context.live.subscribe('alerts', {
+    take: ({ event, data }) => {
+      if (event === null || typeof data.id !== 'string') return;
+      const apply = () => alerts.set(data.id, { ...alerts.get(data.id), .../** @type {Alert} */ (data) });
+      apply();
+      if (loading) early.push(apply);
+      dirty = true;
+      context.redraw();
+    },
+    gap: () => void load(),
+  });
+  void load();
+
+  return {
+    draw: ({ now, lines }) => {
+      if (!dirty && !lines) return;
+      const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.alert : undefined;
+      const sorted = [...alerts.values()].sort(byWeight).slice(0, MOST_ROWS);
+      note.hidden = sorted.length > 0;
+      if (dirty) {
+        list.replaceChildren(...sorted.map((alert) => item(alert, context.mayAcknowledge() ? acknowledge : null)));
+        if (focused !== undefined) focusAgain(list, focused);
+      }
+      dirty = false;
+      list.querySelectorAll('time').forEach((time) => setText(time, `${span((now - Date.parse(time.dateTime)) / 1000).split(' ').slice(0, 2).join(' ')} ago`));
+    },
+    close: () => {
+      closed = true;
+      end();
+    },
+  };
+}
+
+/**
+ * Standing before resolved, then by severity, then newest first.
+ * @param {Alert} a
+ * @param {Alert} b
+ */
+function byWeight(a, b) {
+  const rank = (/** @type {Alert} */ alert) => (alert.resolvedAt ? 10 : 0) + (alert.acknowledgedBy ? 5 : 0) + (WEIGHT[alert.type] ?? 1);
+  return rank(a) - rank(b) || Date.parse(b.raisedAt) - Date.parse(a.raisedAt);
+}
+
+/**
+ * @param {Alert} alert
+ * @param {((alert: Alert) => void) | null} acknowledge null for those who may not
+ */
+function item(alert, acknowledge) {
+  const standing = !alert.resolvedAt;
+  const when = element('time', 'alert-time');
+  when.dateTime = alert.raisedAt;
+  when.title = clock(Date.parse(alert.raisedAt));
+  const severity = element('span', 'alert-severity', standing ? humanName(alert.type ?? 'warning') : 'Resolved');
+  const words = element('div', 'alert-words', element('p', 'alert-head', severity, when), element('p', 'alert-message', alert.message ?? alert.metric ?? ''));
+  const node = element('li', 'alert', words);
+  node.dataset.level = standing ? (alert.type ?? 'warning') : 'resolved';
+  if (alert.acknowledgedBy) {
+    words.append(element('p', 'alert-by', `Acknowledged by ${alert.acknowledgedBy}`));
+  } else if (standing && acknowledge !== null) {
+    const button = element('button', 'button button-small', 'Acknowledge');
+    button.type = 'button';
+    button.dataset.alert = alert.id;
+    button.setAttribute('aria-label', `Acknowledge: ${alert.message ?? alert.metric ?? alert.id}`);
+    button.addEventListener('click', () => acknowledge(alert));
+    node.append(button);
+  }
+  return node;
+}
+
+/**
+ * The list was built anew: the button that had the focus has it again.
+ * @param {HTMLElement} list
+ * @param {string} id
+ */
+function focusAgain(list, id) {
+  for (const button of list.querySelectorAll('button')) if (button.dataset.alert === id) button.focus();
+}

@@ -1,0 +1,54 @@
+// @ts-check
+/** The kinds of tiles, each with what it is called and how large it is when it doesn't say so. */
+
+import { mountAlerts } from './alerts.js';
+import { mountChart } from './chart.js';
+import { mountEvents } from './events.js';
+import { mountFields } from './fields.js';
+import { mountNumber } from './number.js';
+import { mountOrders } from './orders.js';
+import { mountText } from './text.js';
+
+/** @typedef {import('./contract.js').Tile} Tile */
+
+/** @type {Record<Tile['type'], {label: string, width: number, height: number}>} */
+export const KINDS = {
+  number: { label: 'Number', width: 4, height: 2 },
+  chart: { label: 'Chart', width: 6, height: 4 },
+  table: { label: 'Table', width: 8, height: 5 },
+  alerts: { label: 'Alerts', width: 4, height: 5 },
+  text: { label: 'Text', width: 4, height: 2 },
+};
+
+export const COLUMNS = 12;
+
+/**
+ * In cells of the grid.
+ * @param {Tile} tile
+ */
+export function sizeOf(tile) {
+  const kind = KINDS[tile.type];
+  return { width: Math.min(COLUMNS, tile.width ?? kind.width), height: tile.height ?? kind.height };
+}
+
+/**
+ * How a tile is mounted: a table shows orders, the events of another channel, or the fields of a state.
+ * @param {Tile} tile
+ * @param {(channel: string) => string | undefined} kindOfChannel `state`, `event`, or undefined while unknown
+ * @returns {import('./contract.js').Mount}
+ */
+export function mountFor(tile, kindOfChannel) {
+  switch (tile.type) {
+    case 'number':
+      return mountNumber;
+    case 'chart':
+      return mountChart;
+    case 'alerts':
+      return mountAlerts;
+    case 'text':
+      return mountText;
+    default:
+      if (tile.channel === 'orders') return mountOrders;
+      return tile.channel !== undefined && kindOfChannel(tile.channel) === 'event' ? mountEvents : mountFields;
+  }
+}

@@ -1,0 +1,20 @@
+// @ts-check
+/** A word to the reader at the foot of the page, that goes by itself; a bad one stays until it is put away. */
+
+import { byId, element } from './dom.js';
+
+const STAYS_MS = 6_000;
+
+/**
+ * @param {string} text
+ * @param {boolean} [bad]
+ */
+export function toast(text, bad = false) {
+  const close = element('button', 'tool', '✕');
+  close.type = 'button';
+  close.setAttribute('aria-label', 'Close this message');
+  const node = element('div', bad ? 'toast toast-bad' : 'toast', element('p', '', text), close);
+  close.addEventListener('click', () => node.remove());
+  byId('toasts').replaceChildren(node);
+  if (!bad) setTimeout(() => node.remove(), STAYS_MS);
+}

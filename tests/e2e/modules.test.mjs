@@ -1,0 +1,145 @@
+// The dashboard's pure modules, in the browser that runs them.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { useBrowser } from './browser.mjs';
+import { TOGETHER, startServer } from './helpers.mjs';
+
+describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
+  const openPage = useBrowser();
+
+  /** Runs `work` with the exports of a module; what it answers has to be JSON (NaN comes as it is). */
+  async function within(t, path, work, argument) {
+    const server = await startServer(t);
+    const page = await openPage(t);
+    await page.goto(`${server.url}docs`);
+    const url = `${server.url}static/js/${path}`;
+    return page.evaluate(`import(${JSON.stringify(url)}).then((module) => (${work})(module, ${JSON.stringify(argument ?? null)}))`);
+  }
+
+  test('a ring keeps the newest rows in order, however many come', async (t) => {
+    const [times, values, length] = await within(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 5, 0);
+      for (let i = 0; i < 1003; i += 1) ring.push(i * 10, [i]);
+      const view = ring.view(null);
+      return [[...view.times], [...view.values[0]], ring.length];
+    });
+    assert.deepEqual(times, [9980, 9990, 10000, 10010, 10020]);
+    assert.deepEqual(values, [998, 999, 1000, 1001, 1002]);
+    assert.equal(length, 5);
+  });
+
+  test('a ring has a gap from where the link was lost to where it came back, and holds what did not change', async (t) => {
+    const rows = await within(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 100, 500);
+      ring.push(1_000, [7]);
+      ring.push(1_100, [8]);
+      ring.push(10_000, [9]); // 8 held until then
+      ring.end(12_000);
+      ring.end(12_500); // lost is lost
+      ring.push(20_000, [3]);
+      const { times, values } = ring.view(21_000);
+      return [...times].map((time, i) => [time, values[0][i]]);
+    });
+    assert.deepEqual(rows, [[1_000, 7], [1_100, 8], [9_999, 8], [10_000, 9], [12_000, 9], [12_000, NaN], [20_000, 3], [21_000, 3]]);
+  });
+
+  test('a ring takes the past in front of what it has, and no more than fits', async (t) => {
+    const [all, few] = await within(t, 'charts/ring.js', ({ Ring }) =>
+      [10, 3].map((capacity) => {
+        const ring = new Ring(1, capacity, 0);
+        ring.push(100, [1]);
+        ring.push(200, [2]);
+        ring.precede([50, 90, 100, 150], [[5, 9, 10, 15]]);
+        const { times, values } = ring.view(null);
+        return [...times].map((time, i) => [time, values[0][i]]);
+      }),
+    );
+    assert.deepEqual(all, [[50, 5], [90, 9], [100, 1], [200, 2]]);
+    assert.deepEqual(few, [[90, 9], [100, 1], [200, 2]]);
+  });
+
+  test('history holds a value until the next, and has a gap where the server was away', async (t) => {
+    const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
+    const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };
+    const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), last }));
+    const [away, past] = await within(
+      t,
+      'charts/history.js',
+      ({ rows, silences }, { pulse, buckets }) => {
+        const away = silences(pulse, { from: 1_000_000, to: 1_070_000 });
+        return [away, rows([buckets], away, 0)];
+      },
+      { pulse, buckets },
+    );
+    assert.deepEqual(away, [{ from: 1_010_000, to: 1_060_000 }]);
+    const rows = past.times.map((time, i) => [(time - 1_000_000) / 1_000, past.values[0][i]]);
+    assert.deepEqual(rows, [[0, 1], [3.999, 1], [4, 2], [10, 2], [10, NaN], [62, 3]]);
+  });
+
+  test('each step of an edit can be taken back', async (t) => {
+    const same = await within(t, 'board/model.js', ({ apply, inverse }) => {
+      const tile = (id) => ({ id, type: 'number', title: id, channel: 'metrics.shop', field: id });
+      const board = { id: 'x', name: 'X', version: 1, tiles: ['a', 'b', 'c'].map(tile) };
+      const steps = [
+        { kind: 'rename', name: 'Y' },
+        { kind: 'add', tile: tile('d') },
+        { kind: 'remove', id: 'b' },
+        { kind: 'remove', id: 'c' },
+        { kind: 'move', id: 'a', before: null },
+        { kind: 'move', id: 'c', before: 'a' },
+        { kind: 'change', id: 'a', changes: { title: 'A', width: 3, field: null } },
+      ];
+      return steps.map((step) => {
+        const after = apply(board, step);
+        const back = inverse(board, step).reduce((now, undo) => apply(now, undo), after);
+        const sorted = (value) => JSON.stringify(value, (_, v) => (v && !Array.isArray(v) && typeof v === 'object' ? Object.fromEntries(Object.entries(v).sort()) : v));
+        return sorted(back) === sorted(board) && sorted(after) !== sorted(board);
+      });
+    });
+    assert.deepEqual(same, Array(7).fill(true));
+  });
+
+  test('a step that makes no sense on the board as it has become is not done', async (t) => {
+    const results = await within(t, 'board/model.js', ({ apply, overwrites }) => {
+      const board = { id: 'x', name: 'X', version: 1, tiles: [{ id: 'a', type: 'text', title: 'A' }] };
+      const step = { kind: 'change', id: 'a', changes: { title: 'Mine' } };
+      const theirs = { ...board, tiles: [{ id: 'a', type: 'text', title: 'Theirs' }] };
+      const wider = { ...board, tiles: [{ id: 'a', type: 'text', title: 'A', width: 5 }] };
+      return [
+        apply(board, { kind: 'remove', id: 'gone' }),
+        apply(board, { kind: 'move', id: 'gone', before: 'a' }),
+        apply(board, { kind: 'add', tile: { id: 'a' } }),
+        overwrites(board, theirs, step),
+        overwrites(board, wider, step),
+      ];
+    });
+    assert.deepEqual(results, [null, null, null, true, false]);
+  });
+
+  test('a field is found by its name or along its dots, and reads by what it is', async (t) => {
+    const read = await within(t, 'fields.js', ({ fieldsOf, kindOf, nameOf, numericFields, valueAt }) => {
+      const data = { 'a.b': 1, a: { b: 2, c: { d: 'text' } }, list: [1], none: null };
+      return [
+        ['a.b', 'a.c.d', 'a.x', 'list'].map((field) => valueAt(data, field) ?? null),
+        fieldsOf(data),
+        numericFields(data),
+        kindOf('cpu_usage').read(12.34, { currency: '' }),
+        kindOf('revenueToday').read(1234.5, { currency: 'EUR' }),
+        kindOf('x', 'kg').read(3, { currency: '' }),
+        kindOf('x').read(null, { currency: '' }),
+        nameOf('api.avg_response_time'),
+      ];
+    });
+    assert.deepEqual(read, [
+      [1, 'text', null, [1]],
+      ['a.b', 'a.c.d', 'none'],
+      ['a.b', 'none'],
+      { text: '12.3', unit: '%' },
+      { text: '1,234.50', unit: 'EUR' },
+      { text: '3', unit: 'kg' },
+      { text: '—', unit: '' },
+      'Response time',
+    ]);
+  });
+});
