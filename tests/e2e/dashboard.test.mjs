@@ -252,6 +252,25 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('a critical alert is said at once and listed, and one reader acknowledges it for all', async (t) => {
+    const server = await startServer(t);
+    const rule = { id: 'r', name: 'Sales', channel: 'metrics.shop', field: 'a', condition: { below: 1 }, severity: 'critical', message: 'Sales have stopped' };
+    await server.push({ channel: 'metrics.shop', data: { a: 5 } });
+    await server.send('POST', 'api/alerts/rules', rule);
+    const [ada, bob] = [await open(t, server), await open(t, server)];
+    await tile(ada, 'Alerts').getByText('All is well').waitFor();
+    await server.push({ channel: 'metrics.shop', data: { a: 0 } });
+    await ada.locator('#alarm', { hasText: 'Critical alert: Sales have stopped' }).waitFor({ state: 'attached' });
+    await tile(bob, 'Alerts').getByText('Sales have stopped').waitFor();
+    await button(ada, 'Acknowledge: Sales have stopped').click();
+    await tile(bob, 'Alerts').getByText('Acknowledged by').waitFor();
+    await server.push({ channel: 'metrics.shop', data: { a: 5 } });
+    await tile(bob, 'Alerts').getByText('Resolved').waitFor();
+    await bob.reload();
+    await tile(bob, 'Alerts').getByText('Resolved').waitFor();
+    assert.deepEqual([...ada.complaints, ...bob.complaints], []);
+  });
+
   test('a refresh loses nothing of a line', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
