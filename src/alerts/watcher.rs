@@ -284,7 +284,7 @@ impl Watcher {
                 }
                 Decision::Resolve(alert, at) => {
                     let resolved = store.resolve(&tenant, self.resolution(alert, *at));
-                    Box::pin(async move { resolved.await.map(Kept::Resolved) })
+                    Box::pin(async move { resolved.await.map(|resolved| Kept::Resolved(resolved.map(Box::new))) })
                 }
             };
             answers.push(async move { (decision, in_time(answer).await) });
@@ -314,7 +314,7 @@ impl Watcher {
             }
             // The rule was deleted elsewhere.
             (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
-            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(resolved),
+            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(*resolved),
             (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
                 match in_time(self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
                     // An attempt of before, whose answer came too late.
@@ -513,7 +513,7 @@ impl Watcher {
 
 enum Kept {
     Raised(Raised),
-    Resolved(Option<Resolved>),
+    Resolved(Option<Box<Resolved>>),
 }
 
 fn parse(state: &Publication) -> Option<Value> {

@@ -225,7 +225,7 @@ fn smtp_faults(smtp: &Smtp, fault: &mut impl FnMut(&str, String)) {
     for problem in smtp.to.iter().filter_map(|to| check_mailbox(to).err()) {
         fault("smtp.to", problem);
     }
-    if smtp.username.is_some() != !smtp.password.is_empty() {
+    if smtp.username.is_some() == smtp.password.is_empty() {
         fault("smtp.username", "and smtp.password go together".into());
     }
     let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());

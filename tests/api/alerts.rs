@@ -105,7 +105,7 @@ async fn an_alert_reaches_every_transport_once() {
     assert_eq!(told_here["action"].take(), "raised");
     told_here.as_object_mut().unwrap().remove("action");
     assert_eq!(told_here, alert);
-    assert_eq!(list(&app, "").await, [alert.clone()]);
+    assert_eq!(list(&app, "").await, std::slice::from_ref(&alert));
     assert_eq!(app.get_json(&format!("/api/alerts/{id}")).await, alert);
     let (status, acknowledged) = ask(&app, Method::POST, &format!("/api/alerts/{id}/acknowledge"), Value::Null).await;
     assert_eq!((status, &acknowledged["acknowledgedBy"]), (200, &json!("anonymous")));
