@@ -10,7 +10,7 @@ use super::routes::{self, Routes};
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, health, me, metrics_page,
+        assets, channels, dashboards, doctor, health, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -61,8 +61,8 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,
         dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,
         me::get, me::ticket,
-        health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
-        assets::index, pages::basic, assets::docs, assets::get,
+        health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
+        assets::index, pages::basic, assets::docs, assets::doctor, assets::get,
     ),
     components(schemas(shapes::Problem))
 )]
