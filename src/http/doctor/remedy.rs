@@ -31,6 +31,8 @@ pub enum Remedy {
     Caching,
     /// Bodies are refused that the server would take.
     Body,
+    /// Frames or pieces disappear, which nginx does not do by itself.
+    Inspection,
     /// The client's address is not passed on.
     Forwarded,
     /// The client's address is passed on, and the server was not told to believe it.
@@ -52,7 +54,7 @@ pub struct Line {
 
 impl Remedy {
     /// Every remedy.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Passed,
         Self::Upgrade,
         Self::Host,
@@ -66,6 +68,7 @@ impl Remedy {
         Self::RequestHeaders,
         Self::Caching,
         Self::Body,
+        Self::Inspection,
         Self::Forwarded,
         Self::Trusted,
     ];
@@ -118,6 +121,11 @@ impl Remedy {
             Self::Body => {
                 ("body", "client_max_body_size 1m;", "Let bodies pass that are as large as limits.max_body allows.")
             }
+            Self::Inspection => (
+                "inspection",
+                "",
+                "Let what inspects traffic (a scanner, a proxy of the company) pass WebSockets, or reach the server over TLS.",
+            ),
             Self::Forwarded => (
                 "forwarded",
                 "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
@@ -150,7 +158,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Remedy::ALL.len());
         for line in Remedy::ALL.map(Remedy::line) {
-            assert!(line.nginx.is_empty() != line.setting.is_empty() && line.advice.ends_with('.'), "{}", line.id);
+            assert!((line.nginx.is_empty() || line.setting.is_empty()) && line.advice.ends_with('.'), "{}", line.id);
         }
     }
 }
