@@ -152,7 +152,11 @@ pub(super) async fn check(patient: &Patient) -> (Check, bool) {
         }
     };
     let encoded = stream.encoded.as_deref();
-    let check = judge(&beats, encoded, how, after);
+    let mut check = judge(&beats, encoded, how, after);
+    if check.remedies.contains(&Remedy::Buffering) && stream.seen["http"] == "1.0" {
+        // Without chunks nginx waits for a full buffer; with them it gives each on, whatever else is set.
+        check = check.remedy(Remedy::Version);
+    }
     let heard = rhythm::read(&beats).is_some_and(|reading| !reading.is_held(beats.len()));
     (check, heard)
 }

@@ -19,7 +19,7 @@ export const PATIENCE_MS = 15_000;
 /** Tests share nothing, so those of a file run at the same time. */
 export const TOGETHER = { concurrency: true, timeout: 60_000 };
 
-const BINARY = process.env.TRICAST_BIN ?? fileURLToPath(new URL('../../target/debug/tricast', import.meta.url));
+export const BINARY = process.env.TRICAST_BIN ?? fileURLToPath(new URL('../../target/debug/tricast', import.meta.url));
 
 /** Longer than the server's own limit for leaving. */
 const LEAVE_MS = 25_000;

@@ -2,76 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import {
-  Socket, TOGETHER, atEnd, canonical, curl, openEvents, start, startCuttingProxy, startServer, temporaryDirectory, until,
+  Socket, TOGETHER, atEnd, canonical, curl, openEvents, startCuttingProxy, startServer, temporaryDirectory, until,
 } from './helpers.mjs';
-
-const SOURCE = fileURLToPath(new URL('../../nginx', import.meta.url));
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** The configuration with other ports and places, and nothing else changed. */
-function render(t, port, serverPort) {
-  const directory = temporaryDirectory(t);
-  chmodSync(directory, 0o755); // the workers are another user
-  cpSync(SOURCE, directory, { recursive: true });
-  const change = (file, changes) => {
-    const path = join(directory, file);
-    let text = readFileSync(path, 'utf8');
-    for (const [from, to] of changes) {
-      assert.ok(text.includes(from), `${file} has no ${from}`);
-      text = text.replaceAll(from, to);
-    }
-    writeFileSync(path, text);
-  };
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  change('nginx.conf', [
-    ['pid /run/nginx.pid;', `pid ${directory}/pid;`],
-    ['/var/log/nginx', directory],
-    ['http {', `http {\n${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n')}`],
-  ]);
-  change('conf.d/tricast.conf', [
-    ['listen 80;', `listen 127.0.0.1:${port};`],
-    ['listen [::]:80;', ''],
-    ['server 127.0.0.1:8080;', `server 127.0.0.1:${serverPort};`],
-  ]);
-  return directory;
-}
-
-const nginxArguments = (directory) => ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')];
-
-/** An nginx in front of `serverPort`: `{url, log()}`. */
-async function startNginx(t, serverPort) {
-  const port = await freePort();
-  const directory = render(t, port, serverPort);
-  const child = start(t, 'nginx', [...nginxArguments(directory), '-g', 'daemon off;'], { lastWord: 'SIGTERM' });
-  const read = (name) => readFileSync(join(directory, name), 'utf8');
-  await until(
-    () =>
-      new Promise((resolve) => {
-        assert.equal(child.exitCode, null, child.output);
-        const probe = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false));
-        probe.on('connect', () => probe.destroy());
-      }),
-    'nginx',
-    () => child.output,
-  );
-  return { url: `http://127.0.0.1:${port}/`, log: () => read('access.log') };
-}
+import { freePort, nginxArguments, render, startNginx } from './nginx.mjs';
 
 async function startBoth(t) {
   const server = await startServer(t);
