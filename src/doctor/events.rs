@@ -207,7 +207,7 @@ fn judge(beats: &[Beat], encoded: Option<&str>, how: Next, after: Duration) -> C
             lumps => format!("{} events came in {lumps} lumps, the largest of {largest} bytes", beats.len()),
         };
         let check = fail(format!("held back by a proxy for {}", spoken(held))).detail(format!(
-            "Sent every {} ms, {how}. The server asks for no buffering (X-Accel-Buffering: no); something ignores it.",
+            "Sent every {} ms, {how}. The server asks for no buffering (X-Accel-Buffering: no); a proxy ignores that, or a first one keeps it from a second.",
             RHYTHM.1
         ));
         let check = match encoded {

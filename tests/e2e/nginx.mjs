@@ -67,7 +67,7 @@ async function run(t, port, directory) {
     'nginx',
     () => child.output,
   );
-  return { url: `http://127.0.0.1:${port}/`, log: () => read('access.log') };
+  return { port, url: `http://127.0.0.1:${port}/`, log: () => read('access.log') };
 }
 
 /** The project's configuration in front of `serverPort`: `{url, log()}`. */
