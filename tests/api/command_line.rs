@@ -136,3 +136,42 @@ fn check_config_reads_the_files_of_keys_too() {
     let (code, _, stderr) = check(&format!("{keys}/rsa.pem"));
     assert!(code == 2 && stderr.contains("auth.public_key_file") && stderr.contains("private key"), "{stderr}");
 }
+
+#[test]
+fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
+    let mut command = tricast();
+    let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running(child);
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let dashboard = lines.by_ref().map(Result::unwrap).find(|line| line.contains("dashboard")).unwrap();
+    let url = dashboard.split_whitespace().last().unwrap();
+    let (code, stdout, stderr) = run(tricast().args(["doctor", url, "--quick"]));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("WebSocket: works, ") && !stdout.contains("FAILED"), "{stdout}");
+    let (code, stdout, _) = run(tricast().args(["doctor", url, "--idle", "1", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (code, &report["verdict"], &report["checks"][1]["id"]),
+        (0, &"ok".into(), &"websocket".into()),
+        "{stdout}"
+    );
+    drop(running);
+    let (code, stdout, _) = run(tricast().args(["doctor", url, "--quick"]));
+    assert!(code == 1 && stdout.contains("nobody listens there"), "{stdout}");
+}
+
+#[test]
+fn doctor_is_used_wrongly() {
+    for (arguments, part) in [
+        (&["doctor"][..], "<URL>"),
+        (&["doctor", "ftp://a"], "http://"),
+        (&["doctor", "http://a/?token=x"], "query"),
+        (&["doctor", "http://a", "--idle", "0"], "--idle"),
+        (&["doctor", "http://a", "--idle", "9", "--quick"], "--quick"),
+        (&["doctor", "http://a", "--quick", "--token", ""], "--token"),
+        (&["doctor", "http://a", "--quick", "--token", "a\nb"], "token"),
+    ] {
+        let (code, stdout, stderr) = run(tricast().args(arguments));
+        assert!(code == 2 && stdout.is_empty() && stderr.contains(part), "{arguments:?}: {code} {stderr}");
+    }
+}

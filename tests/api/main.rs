@@ -8,6 +8,7 @@ mod command_line;
 mod conditional;
 mod conflation;
 mod dashboards;
+mod doctor;
 mod drain;
 mod hardening;
 mod ladder;

@@ -4,14 +4,24 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import net from 'node:net';
-import { describe, test } from 'node:test';
-import { BINARY, TOGETHER, atEnd, startServer } from './helpers.mjs';
+import { tmpdir } from 'node:os';
+import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import { chromium } from 'playwright-core';
+import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
 import { freePort, startNginx, startSpoiltNginx } from './nginx.mjs';
 
 const TRUSTED = { TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
 
+const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: 'a secret of at least thirty-two bytes' };
+
 const quick = ['--quick'];
+
+/** A token of a server with these settings. */
+const mint = async (args) =>
+  (await promisify(execFile)(BINARY, args, { env: { ...process.env, ...TOKENS }, cwd: tmpdir() })).stdout.trim();
 
 /** Runs `tricast doctor`: `{code, report, checks}` with the checks by their names. */
 async function examine(url, flags = quick) {
@@ -28,12 +38,6 @@ async function examine(url, flags = quick) {
 function findings({ report }) {
   const found = report.checks.filter(({ verdict }) => ['warn', 'fail'].includes(verdict));
   return Object.fromEntries(found.map(({ id, remedies }) => [id, remedies.map((remedy) => remedy.id)]));
-}
-
-/** A server behind a proper nginx with one thing wrong. */
-async function behind(t, spoilt, { env = TRUSTED } = {}) {
-  const server = await startServer(t, { env });
-  return startSpoiltNginx(t, server.port, spoilt);
 }
 
 /** A proxy that passes the answer to a handshake and then swallows whatever `from` one side ('client' or 'server') comes. */
@@ -106,10 +110,24 @@ const SPOILT = [
   ['answers that keep', { more: { '/api/': 'expires 1h;' } }, { polling: ['caching'] }, 'expires off;'],
   ['small bodies', { more: { server: 'client_max_body_size 1k;' } }, { push: ['body'] }, 'client_max_body_size 1m;'],
   ['no address', { without: ['X-Forwarded-For'] }, { address: ['forwarded'] }, 'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;'],
-  ['no path for WebSockets', { drop: ['= /ws', '/'], more: { server: 'location = /healthz { proxy_pass http://127.0.0.1:SERVER; }' } }, { websocket: ['passed'] }, 'proxy_pass'],
+  ['no path for WebSockets', { drop: ['= /ws'], more: { '/': 'location = /ws { return 404; }' } }, { websocket: ['passed'] }, 'proxy_pass'],
 ];
 
-describe('doctor', TOGETHER, () => {
+const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
+
+/** Each takes seconds and measures time: not all at once. */
+const FEW = { concurrency: 6, timeout: 240_000 };
+
+/** The server behind nginx that is spoilt so. */
+async function startSpoilt(t, spoilt) {
+  const server = await startServer(t, { env: TRUSTED });
+  const port = spoilt.proxies === 2 ? (await startSpoiltNginx(t, server.port, {})).port : server.port;
+  return startSpoiltNginx(t, port, spoilt);
+}
+
+describe('doctor on the command line', FEW, () => {
   test('right in front of the server all is well', async (t) => {
     const server = await startServer(t);
     const { code, report, checks } = await examine(server.url);
@@ -139,10 +157,7 @@ describe('doctor', TOGETHER, () => {
 
   for (const [name, spoilt, expected, said] of SPOILT) {
     test(`nginx with ${name}`, async (t) => {
-      const server = await startServer(t, { env: TRUSTED });
-      const more = Object.entries(spoilt.more ?? {}).map(([path, lines]) => [path, lines.replace('SERVER', server.port)]);
-      const port = spoilt.proxies === 2 ? (await startSpoiltNginx(t, server.port, {})).port : server.port;
-      const nginx = await startSpoiltNginx(t, port, { ...spoilt, more: Object.fromEntries(more) });
+      const nginx = await startSpoilt(t, spoilt);
       const { code, report } = await examine(nginx.url);
       assert.deepEqual([code, findings({ report })], [1, expected], JSON.stringify(report, null, 1));
       assert.ok(report.summary.includes(said) || JSON.stringify(report.checks).includes(said), report.summary);
@@ -150,7 +165,7 @@ describe('doctor', TOGETHER, () => {
   }
 
   test('a short proxy_read_timeout is found for streams, sockets and held polls', async (t) => {
-    const nginx = await behind(t, { more: { server: 'proxy_read_timeout 2s;' } });
+    const nginx = await startSpoilt(t, { more: { server: 'proxy_read_timeout 2s;' } });
     const examined = await examine(nginx.url, ['--idle', '5']);
     assert.deepEqual(findings(examined), {
       long_poll: ['poll_timeout'], idle_events: ['events_timeout'], idle_websocket: ['websocket_timeout'],
@@ -179,5 +194,123 @@ describe('doctor', TOGETHER, () => {
     const nginx = await startSpoiltNginx(t, await freePort(), {});
     const away = await examine(nginx.url);
     assert.match(away.checks.reach.headline, /^502, by nginx/);
+  });
+});
+
+describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
+  let browser;
+  before(async () => {
+    browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? PATHS.find(existsSync), args: FLAGS });
+  });
+  after(() => browser?.close());
+
+  /** The page, when it has come to its first conclusion. `complaints` fills with whatever goes wrong in it. */
+  async function openDoctor(t, url, options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    atEnd(t, () => context.close());
+    context.setDefaultTimeout(2 * PATIENCE_MS);
+    const page = await context.newPage();
+    const complaints = [];
+    // A violation of the content security policy is an error on the console.
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+    });
+    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('response', (response) => {
+      if (!response.url().startsWith(url)) complaints.push(`elsewhere: ${response.url()}`);
+    });
+    await page.goto(`${url}doctor`);
+    if (options.javaScriptEnabled !== false) await concluded(page);
+    return { page, context, complaints };
+  }
+
+  const concluded = (page) => page.locator('#verdict:not(.verdict-busy)').waitFor();
+
+  /** What it found, in the words of the command line's report. */
+  const foundOn = async (page) =>
+    Object.fromEntries(
+      await page.locator('.check-warn, .check-fail').evaluateAll((all) =>
+        all.map((item) => [item.id.replace('check-', ''), [...item.querySelectorAll('.remedy')].map((code) => code.textContent)]),
+      ),
+    );
+
+  test('right in front of the server all is well', async (t) => {
+    const server = await startServer(t);
+    const { page, complaints } = await openDoctor(t, server.url);
+    assert.match(await page.locator('#summary').textContent(), /^WebSocket: works, .+\. Events: work, .+\. Polling: works, .+\.$/);
+    assert.equal(await page.locator('.check-ok').count(), 8);
+    assert.deepEqual(complaints, []);
+  });
+
+  test('behind the configuration in nginx/ all is well', async (t) => {
+    const server = await startServer(t, { env: TRUSTED });
+    const nginx = await startNginx(t, server.port);
+    const { page, complaints } = await openDoctor(t, nginx.url);
+    assert.deepEqual(await foundOn(page), {}, await page.locator('#summary').textContent());
+    assert.match(await page.locator('#check-proxy').textContent(), /nginx/);
+    assert.deepEqual(complaints, []);
+  });
+
+  for (const [name, spoilt, expected] of SPOILT) {
+    test(`nginx with ${name}`, async (t) => {
+      const nginx = await startSpoilt(t, spoilt);
+      const { page } = await openDoctor(t, nginx.url);
+      const found = await foundOn(page);
+      // A page says Origin with each push, too.
+      if (expected.websocket?.[0] === 'host') delete found.push;
+      assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort(), await page.locator('#summary').textContent());
+      const lines = (await (await fetch(`${nginx.url}api/doctor`)).json()).remedies;
+      for (const [id, remedies] of Object.entries(expected)) {
+        assert.deepEqual(found[id], remedies.map((remedy) => lines[remedy].nginx.replaceAll('; ', ';\n')), id);
+      }
+    });
+  }
+
+  test('a proxy that swallows frames', async (t) => {
+    const server = await startServer(t);
+    const { page } = await openDoctor(t, await startSwallowing(t, server.port, 'client'));
+    assert.match(await page.locator('#summary').textContent(), /WebSocket: frames are swallowed\./);
+  });
+
+  test('the report can be copied, and the examination repeated with a token, by keyboard', async (t) => {
+    const server = await startServer(t, { env: TOKENS });
+    const { page, context, complaints } = await openDoctor(t, server.url);
+    await page.locator('#check-polling.check-skipped', { hasText: 'a token is needed' }).waitFor();
+    await page.getByLabel('Token').fill(await mint(['token', '--user', 'ada']));
+    await page.keyboard.press('Enter');
+    await page.locator('#verdict.verdict-busy').waitFor();
+    await concluded(page);
+    await page.locator('#check-polling.check-ok').waitFor();
+    await page.locator('#check-websocket.check-ok').waitFor();
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'Copy report' }).press('Enter');
+    await page.locator('#announcer', { hasText: 'Copied' }).waitFor();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^tricast doctor http:[^]+\nok +WebSocket +works, [^]+Polling: works, .+\.\n$/);
+    // The first examination came without a token, and was refused.
+    assert.deepEqual(complaints.filter((text) => !text.includes('401')), []);
+  });
+
+  test('nothing scrolls sideways on a screen of 360 pixels, findings and all', async (t) => {
+    const nginx = await startSpoilt(t, { without: ['Upgrade', 'upgrade', 'X-Forwarded-For'] });
+    const { page } = await openDoctor(t, nginx.url, { viewport: { width: 360, height: 740 } });
+    const [width, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+    assert.ok(width <= visible, `${width} pixels on ${visible}`);
+  });
+
+  test('without scripts, and without modules, there is a sentence', async (t) => {
+    const server = await startServer(t);
+    const { page } = await openDoctor(t, server.url, { javaScriptEnabled: false });
+    assert.match(await page.locator('noscript').textContent(), /tricast doctor/);
+    assert.ok(await page.locator('noscript').isVisible());
+    assert.ok(await page.locator('#controls').isHidden());
+    const old = await (await browser.newContext()).newPage();
+    atEnd(t, () => old.context().close());
+    await old.route('**/doctor', async (route) => {
+      const response = await route.fetch();
+      const body = (await response.text()).replaceAll('type="module"', 'type="unknown"').replace('nomodule ', '');
+      await route.fulfill({ response, body });
+    });
+    await old.goto(`${server.url}doctor`);
+    await old.getByRole('alert').filter({ hasText: 'too old' }).waitFor();
   });
 });
