@@ -221,10 +221,27 @@ pub struct TransportCounters {
     pub delivery_latency: Latency,
 }
 
+/// What is counted of history, of all tenants.
+#[derive(Debug, Default)]
+pub struct HistoryCounters {
+    /// Points that are in the store.
+    pub written: Count,
+    /// How long the store took for a batch of points.
+    pub write_latency: Latency,
+    /// How long it took for a step of a roll-up.
+    pub roll_up_latency: Latency,
+    /// Points that were dropped because the store did not take them in time.
+    pub dropped: Count,
+    /// Points of fields beyond the limit of series.
+    pub refused: Count,
+}
+
 /// All counters of one server.
 #[derive(Debug, Default)]
 pub struct Counters {
     transports: [TransportCounters; Transport::ALL.len()],
+    /// Of history.
+    pub history: HistoryCounters,
     /// Readings accepted.
     pub accepted: Count,
     /// Readings refused.

@@ -11,7 +11,9 @@
 //! | [`auth`] | who asks, and what they may do |
 //! | [`orders`] | the business side: orders and the numbers made of them |
 //! | [`dashboards`] | boards of tiles |
-//! | [`store`] | where orders and dashboards are kept |
+//! | [`history`] | what the numbers were: points, rolled up by minute, hour and day |
+//! | [`alerts`] | rules, the engine that watches the log for them, mails and webhooks |
+//! | [`store`] | where orders, dashboards, history and alerts are kept |
 //! | [`tenants`] | the owners of data, each with a log and orders of its own |
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
@@ -19,9 +21,11 @@
 //! | [`doctor`] | looks at the path to a server from the outside |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards} -> store ->
-//! tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards, history, alerts} ->
+//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence` and `shutdown`
+//! are leaves.
 
+pub mod alerts;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -30,6 +34,7 @@ pub mod core;
 pub mod counters;
 pub mod dashboards;
 pub mod doctor;
+pub mod history;
 pub mod http;
 pub mod orders;
 pub mod presence;

@@ -25,6 +25,7 @@ use crate::{
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
     counters::Counters,
+    history::HistoryConfig,
     http::{
         access::AccessConfig,
         admission::{Admission, AdmissionConfig},
@@ -50,6 +51,12 @@ const WRITE_BUFFER: usize = 2_048;
 
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long history in memory is kept at most: points, minutes, hours, days.
+const HISTORY_IN_MEMORY: [Duration; 4] = {
+    let hour = Duration::from_secs(3_600);
+    [hour, hour.saturating_mul(24), hour.saturating_mul(24 * 31), hour.saturating_mul(24 * 366)]
+};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +118,8 @@ impl Application {
             },
             orders: store.orders(),
             dashboards: store.dashboards(),
+            history_store: store.history(),
+            history: history(config),
             clock: clock.clone(),
             zone,
             currency: config.currency.clone(),
@@ -198,9 +207,12 @@ impl Application {
                 serving.await.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
         };
+        let tenants = shared.tenants.clone();
         drop(shared);
         writer.stop().await;
         // After the writer: nothing is published that they would miss.
+        tenants.finish().await;
+        drop(tenants);
         readers.stop().await;
         // The last: what anybody above was still writing is written.
         store.close().await;
@@ -209,16 +221,34 @@ impl Application {
     }
 }
 
+/// What is recorded, and how long it is kept; without a directory in memory, where it is kept less long.
+fn history(config: &Config) -> HistoryConfig {
+    let Config { history, data_dir, .. } = config;
+    let mut keep = [history.raw.0, history.minute.0, history.hour.0, history.day.0];
+    if data_dir.is_none() {
+        for (keep, most) in keep.iter_mut().zip(HISTORY_IN_MEMORY) {
+            *keep = if keep.is_zero() { most } else { most.min(*keep) };
+        }
+    }
+    HistoryConfig {
+        enabled: history.enabled,
+        resolution: history.resolution.0,
+        buffer: history.buffer,
+        max_series: history.max_series,
+        keep,
+    }
+}
+
 /// Opens the store that the configuration names.
 fn open_store(config: &Config) -> Result<Store, OpenError> {
     match &config.data_dir {
         Some(directory) => {
             let store = Store::in_directory(directory)?;
-            tracing::info!(data_dir = %directory.display(), "orders and dashboards are kept");
+            tracing::info!(data_dir = %directory.display(), "orders, dashboards and history are kept");
             Ok(store)
         }
         None => {
-            tracing::info!("no data_dir: orders and dashboards are in memory and end with the process");
+            tracing::info!("no data_dir: orders, dashboards and history are in memory and end with the process");
             Store::in_memory()
         }
     }

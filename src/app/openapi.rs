@@ -10,7 +10,7 @@ use super::routes::{self, Routes};
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, doctor, health, me, metrics_page,
+        assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -54,7 +54,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         (name = "Pages", description = "For people."),
     ),
     paths(
-        poll::poll, poll::poll_channel, channels::get,
+        poll::poll, poll::poll_channel, channels::get, history::get,
         websocket::open, sse::open, sessions::post,
         push::post,
         orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,

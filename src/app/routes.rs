@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, doctor, health, me, metrics_page,
+        assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{self, Document, shapes},
         orders, pages,
         problem::Problem,
@@ -84,6 +84,7 @@ impl Routes {
         read("/readyz", || get_or_head().to(health::ready));
         read("/metrics", || get_or_head().to(metrics_page::get));
         read("/api/channels", || get_or_head().to(channels::get));
+        read("/api/history", || get_or_head().to(history::get));
         read("/api/stats", || get_or_head().to(stats::get));
         read("/api/me", || get_or_head().to(me::get));
         read("/api/doctor", || get_or_head().to(doctor::get));

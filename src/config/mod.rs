@@ -19,7 +19,7 @@ pub use values::{Secret, Size, Span};
 
 use std::time::Duration;
 
-use crate::auth::AuthConfig;
+use crate::{auth::AuthConfig, history::HistoryConfig};
 
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -48,6 +48,7 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     pub limits: Limits,
     pub log: Log,
+    pub history: History,
 }
 
 /// Tokens.
@@ -154,6 +155,21 @@ pub struct Log {
     pub bytes: Size,
 }
 
+/// What is recorded, and how long it is kept.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct History {
+    pub enabled: bool,
+    pub resolution: Span,
+    pub buffer: usize,
+    pub max_series: usize,
+    pub raw: Span,
+    pub minute: Span,
+    pub hour: Span,
+    pub day: Span,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -177,6 +193,7 @@ impl Default for Config {
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             log: Log::default(),
+            history: History::default(),
         }
     }
 }
@@ -234,6 +251,23 @@ impl Default for Limits {
 impl Default for Log {
     fn default() -> Self {
         Self { events: 10_000, bytes: Size(16 << 20) }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let HistoryConfig { enabled, resolution, buffer, max_series, keep: [raw, minute, hour, day] } =
+            HistoryConfig::default();
+        Self {
+            enabled,
+            resolution: Span(resolution),
+            buffer,
+            max_series,
+            raw: Span(raw),
+            minute: Span(minute),
+            hour: Span(hour),
+            day: Span(day),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s(
         "data_dir",
-        "Directory of the database of orders and dashboards, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
+        "Directory of the database of orders, dashboards and history, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
     ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
@@ -119,6 +119,23 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.slow_step", "Shortest time between two steps of the ladder."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
+    s("history.enabled", "Record the numbers of state channels, for `/api/history` and `backfill`."),
+    s(
+        "history.resolution",
+        "A channel makes at most one point of each field in a span of this length, the last; 0 means every version that is seen.",
+    ),
+    s(
+        "history.buffer",
+        "Points of one tenant that wait in memory while the store stands still; beyond it the oldest are dropped.",
+    ),
+    s("history.max_series", "Recorded series of one tenant, one per numeric field; 0 means no limit."),
+    s(
+        "history.raw",
+        "How long points are kept; 0 means for ever. Without `data_dir` at most 1 h, minutes 1 d, hours 31 d, days 366 d.",
+    ),
+    s("history.minute", "How long roll-ups by minute are kept; 0 means for ever."),
+    s("history.hour", "How long roll-ups by hour are kept; 0 means for ever."),
+    s("history.day", "How long roll-ups by day are kept; 0 means for ever."),
 ];
 
 fn lookup(config: &Config, key: &str) -> Option<Value> {
@@ -135,7 +152,7 @@ pub fn markdown() -> String {
          Settings come from, later ones winning: defaults, `tricast.toml` in the working directory (or `--config FILE`, or\n\
          `TRICAST_CONFIG`), the environment, flags. `tricast check-config` names every fault at once; `tricast print-config`\n\
          shows what is in force, secrets left out.\n\n\
-         Durations are written `\"500ms\"`, `\"25s\"`, `\"1m\"`, `\"2h\"`; sizes `\"64KiB\"`, `\"1MiB\"`; lists in the\n\
+         Durations are written `\"500ms\"`, `\"25s\"`, `\"1m\"`, `\"2h\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"1MiB\"`; lists in the\n\
          environment with commas.\n\n\
          | key | environment | default | meaning |\n|---|---|---|---|\n",
     );

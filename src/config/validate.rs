@@ -87,6 +87,21 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));
     between("limits.slow_step", config.limits.slow_step.0, Duration::from_millis(10), s(600));
     between("limits.stall_timeout", config.limits.stall_timeout.0, s(1), s(900));
+    between("history.resolution", config.history.resolution.0, s(0), s(60));
+    for (key, kept) in [
+        ("history.raw", config.history.raw.0),
+        ("history.minute", config.history.minute.0),
+        ("history.hour", config.history.hour.0),
+        ("history.day", config.history.day.0),
+    ] {
+        // Of what is kept shorter nothing could be made.
+        if !kept.is_zero() {
+            between(key, kept, s(3_600), s(100 * 365 * 86_400));
+        }
+    }
+    if config.history.buffer < 1_000 {
+        fault("history.buffer", "has to be at least 1000".into());
+    }
     if config.heartbeat.timeout.0 <= config.heartbeat.interval.0 {
         fault("heartbeat.timeout", "has to be longer than heartbeat.interval, or every client is lost".into());
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::core::interval::format_interval;
 
-/// A duration: `"500ms"`, `"25s"`, `"1m"`, `"2h"`, or a number of milliseconds.
+/// A duration: `"500ms"`, `"25s"`, `"1m"`, `"2h"`, `"7d"`, or a number of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -32,7 +32,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || D::Error::custom("write a duration as \"500ms\", \"25s\", \"1m\" or \"2h\"");
+        let wrong = || D::Error::custom("write a duration as \"500ms\", \"25s\", \"1m\", \"2h\" or \"7d\"");
         let ms = match Raw::deserialize(deserializer).map_err(|_| wrong())? {
             Raw::Number(ms) => u64::try_from(ms).map_err(|_| wrong())?,
             Raw::Text(text) => {
@@ -42,6 +42,7 @@ impl<'de> Deserialize<'de> for Span {
                     "s" => 1_000,
                     "m" => 60_000,
                     "h" => 3_600_000,
+                    "d" => 86_400_000,
                     _ => return Err(wrong()),
                 };
                 number.checked_mul(unit).ok_or_else(wrong)?
@@ -53,7 +54,9 @@ impl<'de> Deserialize<'de> for Span {
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format_interval(self.0))
+        let ms = self.0.as_millis();
+        let days = (ms > 0 && ms.is_multiple_of(86_400_000)).then(|| format!("{}d", ms / 86_400_000));
+        serializer.serialize_str(&days.unwrap_or_else(|| format_interval(self.0)))
     }
 }
 

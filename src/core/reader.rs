@@ -101,6 +101,8 @@ struct Subscription {
     /// Events were given up to here.
     events: u64,
     paused: bool,
+    /// States that come first, although there may be newer ones by now.
+    first: Option<Box<Vec<Arc<Publication>>>>,
 }
 
 impl Subscription {
@@ -195,13 +197,35 @@ impl Reader {
         self.start(selector, interval, since, 0);
     }
 
+    /// The same for a client that was told what came before `states`: first come these, then what is newer. They are all
+    /// that `selector` matched at one moment.
+    pub fn subscribe_with(
+        &mut self,
+        selector: Selector,
+        interval: Duration,
+        since: Option<&Position>,
+        states: Vec<Arc<Publication>>,
+    ) {
+        let number = self.start(selector, interval, since, 0);
+        if let Some(subscription) = self.subscriptions.get_mut(number).and_then(Option::as_mut) {
+            subscription.first = (!states.is_empty()).then(|| Box::new(states));
+        }
+    }
+
+    /// The cursor of what is told beside the log: it covers the events that were given, and no state.
+    pub fn cursor_aside(&self) -> Position {
+        let seen = if self.hub.owes_events(self.slot) { 0 } else { self.hub.seen() };
+        Position { epoch: self.hub.log().epoch().clone(), offset: self.given.max(seen), state: 0 }
+    }
+
     /// Goes on with a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the
     /// holder of `since` has already are not given again.
     pub fn go_on(&mut self, selector: Selector, interval: Duration, since: &Position) {
         self.start(selector, interval, Some(since), since.state);
     }
 
-    fn start(&mut self, selector: Selector, interval: Duration, since: Option<&Position>, state: u64) {
+    /// Answers the subscription's number.
+    fn start(&mut self, selector: Selector, interval: Duration, since: Option<&Position>, state: u64) -> usize {
         self.hub.catch_up();
         let mut events = since.map_or(self.hub.seen(), |since| since.offset);
         if let Some(again) = self.find(&selector) {
@@ -225,8 +249,18 @@ impl Reader {
         let topic = self.hub.join(&selector, member, interval, told);
         let versions = self.hub.latest(topic).1;
         let kind = self.hub.log().kind_of(&selector);
-        self.subscriptions[number] =
-            Some(Subscription { selector, topic, interval, state, versions, not_before: None, events, paused: false });
+        let subscription = Subscription {
+            selector,
+            topic,
+            interval,
+            state,
+            versions,
+            not_before: None,
+            events,
+            paused: false,
+            first: None,
+        };
+        self.subscriptions[number] = Some(subscription);
         self.hub.mark(member, true, events < self.hub.seen());
         if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.owes_events(self.slot) {
             // Events before now are not asked for, and a state that last changed long ago must not lead back to them;
@@ -243,6 +277,7 @@ impl Reader {
                 self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
             }
         }
+        number
     }
 
     /// Makes the newest states of all subscriptions to many channels due again: others may be among them now.
@@ -296,7 +331,9 @@ impl Reader {
         self.owed_since.is_some()
             || self.pace != Pace::FULL
             || self.subscriptions.iter().flatten().any(paced)
-            || !self.get(number).is_some_and(|s| !s.paused && matches!(s.selector, Selector::Exact(_)))
+            || !self
+                .get(number)
+                .is_some_and(|s| !s.paused && s.first.is_none() && matches!(s.selector, Selector::Exact(_)))
     }
 
     /// The way of most deliveries: one channel's newest state, and nothing else due. Does what [`Self::collect_due`]
@@ -469,10 +506,20 @@ impl Reader {
     }
 
     fn take_states(&mut self, number: u32, states: &mut Vec<Arc<Publication>>, collected: &mut Collected) {
+        let first = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut).and_then(|s| s.first.take());
         let Some(subscription) = self.get(number) else { return };
         let given_before = states.len();
         let (latest, versions) = self.hub.latest(subscription.topic);
         let state = match &subscription.selector {
+            _ if first.is_some() => {
+                let mut first = *first.unwrap_or_default();
+                let newest = first.iter().map(|state| state.offset).max();
+                first.retain(|state| self.deciding(&state.channel).is_some_and(|(decides, _)| decides == number));
+                states.extend(first);
+                // What is newer follows.
+                self.hub.mark(self.member(number as usize), true, false);
+                newest.unwrap_or(subscription.state).max(subscription.state)
+            }
             Selector::Exact(_) => match latest {
                 Some(latest) if latest.offset > subscription.state => {
                     let offset = latest.offset;
@@ -542,6 +589,7 @@ impl Reader {
             if !paused {
                 self.hub.catch_up();
                 subscription.state = 0;
+                subscription.first = None;
                 subscription.not_before = None;
                 self.hub.mark(member, true, subscription.events < self.hub.seen());
             }

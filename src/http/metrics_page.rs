@@ -154,6 +154,27 @@ fn write(shared: &Shared) -> String {
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
+    let history = &counters.history;
+    page.counter("history_points_total", "Points written into the store", history.written.get());
+    let lost = [
+        (&[("reason", "buffer_full")][..], history.dropped.get()),
+        (&[("reason", "max_series")][..], history.refused.get()),
+    ];
+    page.counters("history_points_lost_total", "Points that were not recorded", lost);
+    let waiting: usize = tenants.iter().map(|tenant| tenant.history.waiting()).sum();
+    page.gauge("history_buffer_points", "Points that wait for the store", waiting);
+    let series: usize = tenants.iter().map(|tenant| tenant.history.series()).sum();
+    page.gauge("history_series", "Series that were recorded in this process", series);
+    let lag = tenants.iter().map(|tenant| tenant.history.lag()).max().unwrap_or_default();
+    page.gauge(
+        "history_rollup_lag_seconds",
+        "Age of the newest minute that is not rolled up, at the last look",
+        lag.as_secs_f64(),
+    );
+    let work =
+        [(Some(("work", "write")), &history.write_latency), (Some(("work", "roll_up")), &history.roll_up_latency)];
+    page.histograms("history_store_seconds", "How long the store took for one transaction of history", work);
+
     let routes = shared.routes.sum();
     let routes: Vec<_> =
         routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();

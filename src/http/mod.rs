@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod etag;
 pub mod exposition;
 pub mod health;
+pub mod history;
 pub mod me;
 pub mod metrics_page;
 pub mod middleware;

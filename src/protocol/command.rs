@@ -84,6 +84,8 @@ pub struct Wanted {
     pub name: String,
     /// What it means, or why it means nothing.
     pub parsed: Result<(Selector, Duration), WantedError>,
+    /// How much of its past comes first, as the client wrote it.
+    pub backfill: Option<String>,
 }
 
 /// Why one channel of a `subscribe` is denied.
@@ -244,13 +246,18 @@ fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, String> {
     entries(fields)?
         .into_iter()
         .map(|entry| {
-            let (name, interval) = match entry {
-                Value::String(name) => (name, None),
+            let (name, interval, backfill) = match entry {
+                Value::String(name) => (name, None, None),
                 Value::Object(entry) => match entry.get("name") {
-                    Some(Value::String(name)) => (name, entry.get("interval")),
+                    Some(Value::String(name)) => (name, entry.get("interval"), entry.get("backfill")),
                     _ => return Err("each of \"channels\" needs a \"name\", a string".to_owned()),
                 },
-                _ => return Err("each of \"channels\" is a name or {\"name\", \"interval\"}".to_owned()),
+                _ => return Err("each of \"channels\" is a name or {\"name\", \"interval\", \"backfill\"}".to_owned()),
+            };
+            let backfill = match backfill.or(fields.get("backfill")) {
+                None | Some(Value::Null) => None,
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(_) => return Err("\"backfill\" has to be a string such as \"15m\"".to_owned()),
             };
             let interval = match interval.or(fields.get("interval")) {
                 None | Some(Value::Null) => Ok(Duration::ZERO),
@@ -260,7 +267,7 @@ fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, String> {
             let parsed = Selector::parse(name)
                 .map_err(WantedError::from)
                 .and_then(|selector| Ok((selector, interval.map_err(WantedError::from)?)));
-            Ok(Wanted { name: name.chars().take(130).collect(), parsed })
+            Ok(Wanted { name: name.chars().take(130).collect(), parsed, backfill })
         })
         .collect()
 }
@@ -296,6 +303,7 @@ mod tests {
             (r#"{"type":"subscribe","channels":[{"interval":5}]}"#, "needs a \"name\""),
             (r#"{"type":"subscribe","channels":["a"],"channel":"b"}"#, "not both"),
             (r#"{"type":"subscribe","channel":"a","since":7}"#, "\"since\""),
+            (r#"{"type":"subscribe","channel":"a","backfill":7}"#, "\"backfill\""),
             (r#"{"type":"unsubscribe","channels":[{"name":"a"}]}"#, "list of names"),
             (r#"{"type":"configure"}"#, "\"settings\""),
             (r#"{"type":"configure","settings":{"heartbeatInterval":-1}}"#, "whole number"),

@@ -48,6 +48,16 @@ pub fn listed_event(publication: &Publication, cursor: impl Display) -> String {
     text
 }
 
+/// The past of a channel as the WebSocket sends it; `data` is JSON.
+///
+/// ```json
+/// {"type":"history","requestId":"1","channel":"metrics.checkout","data":{...},"cursor":"k3f9x2ab:17.0"}
+/// ```
+pub fn history(request_id: Option<&RequestId>, channel: &str, data: &str, cursor: impl Display) -> String {
+    let id = request_id.map(|id| format!(r#""requestId":{id},"#)).unwrap_or_default();
+    format!(r#"{{"type":"history",{id}"channel":"{channel}","data":{data},"cursor":"{cursor}"}}"#)
+}
+
 /// What the server says besides publications. Field names are those of the contract, section 2.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]

@@ -12,13 +12,14 @@ pub const SUBPROTOCOL: &str = "tricast.v1";
 pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Names that the event stream itself uses; an event of a channel can't have one of them.
-pub const RESERVED_EVENTS: [&str; 12] = [
+pub const RESERVED_EVENTS: [&str; 13] = [
     "connected",
     "metrics",
     "metric",
     "alert",
     "system",
     "gap",
+    "history",
     "auth_expiring",
     "bye",
     "ping",

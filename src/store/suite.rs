@@ -6,8 +6,10 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan};
 
 use crate::{
+    alerts::AlertStore,
     core::version::{IfMatch, Version},
     dashboards::{Board, DashboardError, DashboardStore, NewBoard},
+    history::HistoryStore,
     orders::{
         Change, Changes, Draft, IdempotencyKey, Minute, Money, NewCustomer, NewOrder, OrderError, OrderId, OrderStore,
         Priority, Query, Rollup, Status, Tally, minute_of,
@@ -18,6 +20,8 @@ use crate::{
 pub(super) struct Stores {
     pub(super) orders: Arc<dyn OrderStore>,
     pub(super) dashboards: Arc<dyn DashboardStore>,
+    pub(super) history: Arc<dyn HistoryStore>,
+    pub(super) alerts: Arc<dyn AlertStore>,
     /// Holds what has to live as long.
     pub(super) _guard: Box<dyn std::any::Any + Send>,
 }
@@ -26,6 +30,7 @@ pub(super) struct Stores {
 macro_rules! suite {
     ($make:expr) => {
         $crate::store::suite::suite!(
+            in suite;
             $make;
             orders_are_numbered_and_read_back,
             a_page_is_newest_first_and_by_status,
@@ -45,11 +50,26 @@ macro_rules! suite {
             a_tenant_is_given_its_first_board_once,
             boards_are_bounded_and_their_ids_taken_once,
         );
+        $crate::store::suite::suite!(
+            in suite_alerts;
+            $make;
+            rules_come_change_and_go,
+            an_alert_is_raised_once_and_resolved_once,
+            an_engine_begins_where_another_ended,
+            a_rule_that_begins_anew_ends_its_alert,
+            alerts_are_listed_newest_first,
+            the_first_who_acknowledges_stays,
+            samples_are_kept_and_forgotten_by_rule,
+            old_alerts_go_once_they_were_told,
+            deliveries_are_kept_with_what_they_are_about,
+            a_delivery_is_given_to_one_at_a_time,
+            alerts_of_tenants_are_their_own,
+        );
     };
-    ($make:expr; $($test:ident),* $(,)?) => {
+    (in $suite:ident; $make:expr; $($test:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $test() {
-            $crate::store::suite::$test($make().await).await;
+            $crate::store::$suite::$test($make().await).await;
         })*
     };
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     counters::Counters,
     dashboards::{DashboardService, DashboardStore},
+    history::{History, HistoryConfig, HistoryStore},
     orders::{OrderService, OrderStore},
     presence::Presence,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
@@ -36,6 +37,8 @@ pub struct Tenant {
     pub orders: OrderService,
     /// Its boards.
     pub dashboards: DashboardService,
+    /// What its numbers were.
+    pub history: History,
     /// Its users.
     pub presence: Presence,
     /// Its HTTP traffic.
@@ -52,6 +55,10 @@ pub struct Blueprint {
     pub orders: Arc<dyn OrderStore>,
     /// Where boards are kept.
     pub dashboards: Arc<dyn DashboardStore>,
+    /// Where history is kept.
+    pub history_store: Arc<dyn HistoryStore>,
+    /// What is recorded of each, and how long it is kept.
+    pub history: HistoryConfig,
     /// Wall-clock time.
     pub clock: Clock,
     /// Where midnight is.
@@ -123,6 +130,11 @@ impl Tenants {
         self.inner.blueprint.runtime.spawn(async {}).await.is_ok()
     }
 
+    /// Ends what reads the logs from inside, once it has read all. After the writers, or something may be missed.
+    pub async fn finish(&self) {
+        futures_util::future::join_all(self.all().iter().map(|tenant| tenant.history.finish())).await;
+    }
+
     /// Publishes an event of the channel `system` to every tenant.
     ///
     /// # Errors
@@ -149,9 +161,19 @@ impl Blueprint {
         );
         let dashboards =
             DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), handle.clone(), self.clock.clone());
+        let history = History::new(
+            name.as_str(),
+            self.history,
+            Arc::clone(&self.history_store),
+            Arc::clone(&log),
+            self.clock.clone(),
+            self.zone.clone(),
+            Arc::clone(&self.counters),
+        );
         let tenant = Tenant {
             name,
             log,
+            history: history.clone(),
             aggregator: handle.clone(),
             orders: orders.clone(),
             dashboards: dashboards.clone(),
@@ -159,7 +181,7 @@ impl Blueprint {
             own_http: Arc::default(),
         };
         let sources = Sources {
-            aggregator: handle,
+            aggregator: handle.clone(),
             own_http: Arc::clone(&tenant.own_http),
             presence: tenant.presence.clone(),
             host: self.host.clone(),
@@ -171,6 +193,7 @@ impl Blueprint {
         self.runtime.spawn(sources.run());
         self.runtime.spawn(orders.run());
         self.runtime.spawn(dashboards.run());
+        self.readers.spawn(history.record(handle));
         tracing::info!(tenant = %tenant.name, "begun");
         tenant
     }

@@ -1,5 +1,6 @@
 //! The ways out: each is a way to hold a position in the log and to ask what is newer.
 
+mod backfill;
 mod expiry;
 mod ladder;
 mod outbox;

@@ -1,6 +1,6 @@
 //! The subscriptions of one connection: what `subscribe`, `unsubscribe`, `pause` and `resume` do, whichever way they came.
 
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use crate::{
     auth::{self, Identity},
@@ -8,6 +8,7 @@ use crate::{
         channel::{Channel, ChannelKind, Selector},
         interval::format_interval,
         position::Position,
+        publication::Publication,
         reader::{Filter, Reader},
         resume::{Resume, resume},
     },
@@ -38,13 +39,14 @@ pub(super) fn filter(identity: &Identity) -> Option<Filter> {
     Some(Rc::new(move |channel: &Channel| auth::may_read_channel(&identity, channel)))
 }
 
-/// Starts or changes subscriptions; each is answered by a line.
+/// Starts or changes subscriptions; each is answered by a line. Those that are in `first` begin with these states.
 pub(super) fn subscribe<'a>(
     reader: &mut Reader,
     rules: &Rules<'_>,
     request_id: Option<RequestId>,
     channels: Vec<Wanted>,
     since: Option<String>,
+    mut first: HashMap<Selector, Vec<Arc<Publication>>>,
 ) -> ServerMessage<'a> {
     let limit = rules.max;
     // More than a connection may have are denied anyway.
@@ -57,7 +59,7 @@ pub(super) fn subscribe<'a>(
     let mut lines = Vec::with_capacity(channels.len());
     // A name that is there twice is subscribed once: a subscription with a cursor looks through the log.
     let mut done: Vec<Selector> = Vec::new();
-    for Wanted { name, parsed } in channels {
+    for Wanted { name, parsed, .. } in channels {
         let denied = |name, code, message: String| SubscribedChannel {
             name,
             status: "denied",
@@ -76,7 +78,8 @@ pub(super) fn subscribe<'a>(
             }
             Ok((selector, interval)) => {
                 if !done.contains(&selector) {
-                    reader.subscribe(selector.clone(), interval, from);
+                    let first = first.remove(&selector).unwrap_or_default();
+                    reader.subscribe_with(selector.clone(), interval, from, first);
                     done.push(selector);
                 }
                 let interval = (!interval.is_zero()).then(|| format_interval(interval));

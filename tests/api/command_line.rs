@@ -26,14 +26,20 @@ impl Drop for Running {
     }
 }
 
-#[test]
-fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+/// A server, and where its dashboard is.
+fn serve() -> (Running, String) {
     let mut command = tricast();
     let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut running = Running(child);
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
     let dashboard = lines.by_ref().map(Result::unwrap).find(|line| line.contains("dashboard")).unwrap();
     let url = dashboard.split_whitespace().last().unwrap();
+    (running, url.to_owned())
+}
+
+#[test]
+fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+    let (mut running, url) = serve();
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     assert!(std::net::TcpStream::connect(address).is_ok(), "{url}");
     Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
@@ -139,16 +145,11 @@ fn check_config_reads_the_files_of_keys_too() {
 
 #[test]
 fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
-    let mut command = tricast();
-    let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut running = Running(child);
-    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
-    let dashboard = lines.by_ref().map(Result::unwrap).find(|line| line.contains("dashboard")).unwrap();
-    let url = dashboard.split_whitespace().last().unwrap();
-    let (code, stdout, stderr) = run(tricast().args(["doctor", url, "--quick"]));
+    let (running, url) = serve();
+    let (code, stdout, stderr) = run(tricast().args(["doctor", &url, "--quick"]));
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     assert!(stdout.contains("WebSocket: works, ") && !stdout.contains("FAILED"), "{stdout}");
-    let (code, stdout, _) = run(tricast().args(["doctor", url, "--idle", "1", "--json"]));
+    let (code, stdout, _) = run(tricast().args(["doctor", &url, "--idle", "1", "--json"]));
     let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(
         (code, &report["verdict"], &report["checks"][1]["id"]),
@@ -156,7 +157,7 @@ fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
         "{stdout}"
     );
     drop(running);
-    let (code, stdout, _) = run(tricast().args(["doctor", url, "--quick"]));
+    let (code, stdout, _) = run(tricast().args(["doctor", &url, "--quick"]));
     assert!(code == 1 && stdout.contains("nobody listens there"), "{stdout}");
 }
 

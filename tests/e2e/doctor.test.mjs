@@ -4,10 +4,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { after, before, describe, test } from 'node:test';
+import tls from 'node:tls';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
@@ -68,6 +69,28 @@ async function startSwallowing(t, port, from) {
   return `http://127.0.0.1:${proxy.address().port}/`;
 }
 
+/** TLS with a certificate that nobody trusts, in front of `port`. */
+async function startTls(t, port) {
+  const key = (name) => readFileSync(new URL(`../keys/${name}`, import.meta.url));
+  const sockets = new Set();
+  const proxy = tls.createServer({ key: key('rsa.pem'), cert: key('self-signed.pem') }, (near) => {
+    const far = net.connect(port, '127.0.0.1');
+    for (const [socket, other] of [[near, far], [far, near]]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => other.destroy());
+      socket.pipe(other);
+    }
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  atEnd(t, () => {
+    for (const socket of sockets) socket.destroy();
+    proxy.close();
+  });
+  return `https://127.0.0.1:${proxy.address().port}/`;
+}
+
 /**
  * Two proxies: the inner one takes X-Accel-Buffering for itself, so the outer one never hears of it. And nginx gives
  * chunks on as they come, whatever is set; an answer in HTTP/1.0 has none.
@@ -105,7 +128,13 @@ const SPOILT = [
     { polling: ['tags'] },
     'ETag',
   ],
-  ['no If-None-Match', { more: { '/api/': 'proxy_set_header If-None-Match "";' } }, { polling: ['request_headers'] }, 'proxy_pass_request_headers on;'],
+  ['no If-None-Match', { more: { '/api/': 'proxy_set_header If-None-Match "";' } }, { polling: ['request_headers'] }, 'proxy_pass_request_headers on; proxy_cache off;'],
+  [
+    'a cache',
+    { more: { http: 'proxy_cache_path DIRECTORY/cache keys_zone=polls:1m;', '/api/': 'proxy_cache polls;' } },
+    { polling: ['request_headers'] },
+    'proxy_cache off;',
+  ],
   ['no Prefer', { more: { '/api/': 'proxy_set_header Prefer "";' } }, { long_poll: ['request_headers'] }, 'Prefer'],
   ['answers that keep', { more: { '/api/': 'expires 1h;' } }, { polling: ['caching'] }, 'expires off;'],
   ['small bodies', { more: { server: 'client_max_body_size 1k;' } }, { push: ['body'] }, 'client_max_body_size 1m;'],
@@ -186,6 +215,16 @@ describe('doctor on the command line', FEW, () => {
       assert.match(checks.websocket.detail, part);
     });
   }
+
+  test('a certificate that nobody trusts is named, and taken if one insists', async (t) => {
+    const server = await startServer(t);
+    const url = await startTls(t, server.port);
+    const { code, checks } = await examine(url);
+    assert.equal(code, 1);
+    assert.match(checks.reach.detail, /certificate is not trusted \(TLS\)/);
+    const insecure = await examine(url, ['--quick', '--insecure']);
+    assert.deepEqual([insecure.code, insecure.report.verdict], [0, 'ok'], JSON.stringify(insecure.report, null, 1));
+  });
 
   test('a server that is not there, and one that is something else', async (t) => {
     const nowhere = await examine(`http://127.0.0.1:${await freePort()}/`);

@@ -92,7 +92,8 @@ const LOCATIONS = {
 
 /**
  * A small and proper configuration, spoiled: `without` drops every directive that holds one of these words (in the
- * locations of `within`, if that is given), `more` adds lines to locations, or to the server.
+ * locations of `within`, if that is given), `drop` drops locations, `more` adds lines to locations, to the server, or to
+ * http.
  */
 export async function startSpoiltNginx(t, serverPort, { without = [], within = Object.keys(LOCATIONS), more = {}, drop = [] }) {
   const [port, directory] = [await freePort(), temporaryDirectory(t)];
@@ -112,6 +113,7 @@ events { worker_connections 256; }
 http {
 ${temporaryPaths(directory)}
 access_log ${directory}/access.log;
+${(more.http ?? '').replace('DIRECTORY', directory)}
 server {
 listen 127.0.0.1:${port};
 ${more.server ?? ''}

@@ -105,13 +105,13 @@ impl Remedy {
             Self::Version => ("version", "proxy_http_version 1.1;", "Speak HTTP/1.1 to the server."),
             Self::Tags => (
                 "tags",
-                "gzip off;",
+                "proxy_pass_header ETag; gzip off;",
                 "Leave ETag as it is: don't change bodies (sub_filter, gzip) and don't hide the header (proxy_hide_header).",
             ),
             Self::RequestHeaders => (
                 "request_headers",
-                "proxy_pass_request_headers on;",
-                "Pass If-None-Match and Prefer on, and don't set them to something else.",
+                "proxy_pass_request_headers on; proxy_cache off;",
+                "Pass If-None-Match and Prefer on, don't set them to something else, and don't look for answers in a cache.",
             ),
             Self::Caching => (
                 "caching",

@@ -176,3 +176,33 @@ pub struct Repeatable {
     #[param(rename = "Idempotency-Key", nullable = false, pattern = "^[!-~]{1,255}$", example = "7f9c24e8")]
     idempotency_key: Option<String>,
 }
+
+/// Query of the past.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct History {
+    /// A state channel. The snapshot `metrics` is recorded by its parts.
+    #[param(pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.api")]
+    channel: String,
+    /// A numeric field by its path (`latency.p95`), or several with commas; it may be there several times. Without it all.
+    #[param(nullable = false, pattern = "^[^,{}\"]{1,250}$", example = "requests_per_second")]
+    field: Option<String>,
+    /// From then on: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. The last hour if not said.
+    #[param(nullable = false, pattern = "^-[0-9]{1,4}[smhd]$", example = "-1h")]
+    from: Option<String>,
+    /// Up to but not including then, written likewise. Now if not said.
+    #[param(nullable = false, pattern = "^now$", example = "now")]
+    to: Option<String>,
+    /// `auto`, the finest that makes at most 600 buckets of each field, if not said.
+    #[param(nullable = false, inline)]
+    interval: Option<super::shapes::Interval>,
+}
+
+/// How much of the past comes first.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Backfill {
+    /// Begin with the history of so much time, up to where the live values begin: `90s`, `15m`, `2h`, `7d`; at most 31 days.
+    #[param(nullable = false, pattern = "^([1-9][0-9]{0,2}[smh]|[1-9]d)$", example = "15m")]
+    backfill: Option<String>,
+}

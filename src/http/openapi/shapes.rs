@@ -597,3 +597,60 @@ pub struct RefreshToken {
     request_id: Option<String>,
     token: String,
 }
+
+/// What the buckets of an answer are.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Interval {
+    Raw,
+    Minute,
+    Hour,
+    Day,
+    Auto,
+}
+
+/// The points of a span of time, summed up; of a point, itself.
+#[derive(ToSchema)]
+pub struct Bucket {
+    /// Where it begins.
+    period: Time,
+    #[schema(minimum = 1)]
+    count: u64,
+    total: f64,
+    average: f64,
+    min: f64,
+    max: f64,
+    last: f64,
+}
+
+/// What the numbers of a channel were. Where nothing was recorded there is no bucket.
+#[derive(ToSchema)]
+#[schema(example = json!({"channel": "metrics.api", "field": "requests_per_second", "interval": "minute",
+    "from": "2024-07-15T14:00:00.000Z", "to": "2024-07-15T14:01:00.000Z", "buckets": [{"period": "2024-07-15T14:00:00.000Z",
+    "count": 60, "total": 3090, "average": 51.5, "min": 50, "max": 53, "last": 53}]}))]
+pub struct Past {
+    channel: String,
+    /// Where one was asked for.
+    #[schema(nullable = false)]
+    field: Option<String>,
+    interval: Interval,
+    from: Time,
+    /// Not included.
+    to: Time,
+    /// Of the one field that was asked for.
+    #[schema(nullable = false)]
+    buckets: Option<Vec<Bucket>>,
+    /// Of all others, by name.
+    #[schema(nullable = false)]
+    fields: Option<BTreeMap<String, Vec<Bucket>>>,
+}
+
+/// What a channel was, in front of what it is now.
+#[derive(ToSchema)]
+pub struct Backfilled {
+    interval: Interval,
+    from: Time,
+    /// Not included: here the live value begins.
+    to: Time,
+    fields: BTreeMap<String, Vec<Bucket>>,
+}

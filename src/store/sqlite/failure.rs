@@ -6,7 +6,7 @@ use rusqlite::{Error, ErrorCode};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::OpenError;
-use crate::{dashboards::DashboardError, orders::OrderError};
+use crate::{alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError};
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,30 @@ impl From<Failure> for DashboardError {
 }
 
 impl From<Error> for DashboardError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for HistoryError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for HistoryError {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for AlertError {
+    fn from(failure: Failure) -> Self {
+        if failure.is_full() { Self::Full } else { Self::Unavailable }
+    }
+}
+
+impl From<Error> for AlertError {
     fn from(error: Error) -> Self {
         Failure::from(error).into()
     }

@@ -27,9 +27,12 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+mod alerts;
 mod dashboards;
 mod failure;
+mod history;
 mod orders;
+mod outbox;
 mod schema;
 mod threads;
 

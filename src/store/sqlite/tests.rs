@@ -11,12 +11,21 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
-    store::suite::{Stores, suite},
+    store::{
+        suite::{Stores, suite},
+        suite_history::suite_history,
+    },
 };
 
 fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
     let store = Arc::new(store);
-    Stores { orders: Arc::<SqliteStore>::clone(&store), dashboards: store, _guard: Box::new(guard) }
+    Stores {
+        orders: Arc::<SqliteStore>::clone(&store),
+        dashboards: Arc::<SqliteStore>::clone(&store),
+        history: Arc::<SqliteStore>::clone(&store),
+        alerts: store,
+        _guard: Box::new(guard),
+    }
 }
 
 mod on_a_file {
@@ -28,6 +37,7 @@ mod on_a_file {
     }
 
     suite!(make);
+    suite_history!(make);
 }
 
 mod in_memory {
@@ -38,6 +48,7 @@ mod in_memory {
     }
 
     suite!(make);
+    suite_history!(make);
 }
 
 fn draft(name: &str) -> Draft {

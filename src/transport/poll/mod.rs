@@ -40,7 +40,11 @@ use crate::{
         problem::Problem,
         state::State,
     },
-    transport::{expiry::Expiry, subscriptions},
+    transport::{
+        backfill::{self, Seam},
+        expiry::Expiry,
+        subscriptions,
+    },
 };
 
 /// What a cache has to look at besides the URL.
@@ -57,14 +61,15 @@ const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Pre
     operation_id = "getMetrics",
     summary = "The snapshot, or several channels",
     description = "Without `channels` and `since` the snapshot; with them states and events, and where to go on from.",
-    params(params::Channels, params::Poll, params::Conditional, params::Dated, params::Waiting),
+    params(params::Channels, params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting),
     responses(
         (status = 200, description = "As it is now", content((shapes::Polled = "application/json"), (String = "text/plain")),
             headers(
                 ("Last-Modified" = String, description = "For `If-Modified-Since`"),
                 ("Preference-Applied" = String, description = "What came of `Prefer`"),
             )),
-        (status = 404, description = "A channel that is named is not known"),
+        (status = 404, description = "A channel that is named is not known; or `backfill` on a server without history"),
+        (status = 503, description = "`backfill`: the store is not available at the moment"),
     )
 )]
 pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
@@ -80,7 +85,7 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
     summary = "One channel",
     params(
         ("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.orders"),
-        params::Poll, params::Conditional, params::Dated, params::Waiting,
+        params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting,
     ),
     responses(
         (status = 200, description = "As it is now", content((shapes::OneChannel = "application/json"), (String = "text/plain")),
@@ -104,6 +109,9 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     let question = Question::read(request, one, &caller, config)?;
     access::check_reading(&caller.identity, &question.target.selectors()?)?;
     caller.tenant.note_poll(&caller.identity);
+    if let Some(span) = question.backfill {
+        return with_past(&state, &caller, request, &question, span).await;
+    }
     let mut representation = answer::to(&question, &caller)?;
     let mut verdict = etag::judge(request.headers(), &representation.tag, representation.modified);
     if let Some(wait) = question.wait
@@ -128,6 +136,34 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     }
     let personal = state.access.verifier.is_some();
     Ok(respond(state.clock.now(), personal, request, &question, &representation, verdict).await)
+}
+
+/// The answer as it is now, and what was before it. It is never held: whoever follows asks on from its cursor.
+async fn with_past(
+    state: &Rc<State>,
+    caller: &Caller,
+    request: &HttpRequest,
+    question: &Question,
+    span: std::time::Duration,
+) -> Result<HttpResponse, Problem> {
+    let wanted: Vec<_> = question.target.selectors()?.into_iter().map(|selector| (selector, span)).collect();
+    let log = &caller.tenant.log;
+    let mut attempts = 8;
+    let (now, seam) = loop {
+        let head = log.head();
+        let pair = (answer::to(question, caller)?, Seam::set(caller, &wanted, state.clock.now()));
+        attempts -= 1;
+        // Of one moment; or nearly, where somebody publishes all the time.
+        if log.head() == head || attempts == 0 {
+            break pair;
+        }
+    };
+    let chapters = seam.look_back(caller).await.chapters?;
+    let representation = Arc::new(now.with("history", &backfill::by_channel(&chapters)));
+    let verdict = etag::judge(request.headers(), &representation.tag, None);
+    state.counters.of(Transport::Poll).deliveries.inc();
+    let personal = state.access.verifier.is_some();
+    Ok(respond(state.clock.now(), personal, request, question, &representation, verdict).await)
 }
 
 /// Whether the asker has all there is, so that a wait makes sense.

@@ -12,6 +12,7 @@ use crate::{
         position::{CursorError, Position},
         resume::{Resume, resume},
     },
+    history::parse_backfill,
     http::{access::Caller, channels, problem::Problem},
 };
 
@@ -23,6 +24,7 @@ struct Query {
     wait: Option<String>,
     interval: Option<String>,
     format: Option<String>,
+    backfill: Option<String>,
 }
 
 /// What is asked for.
@@ -60,6 +62,8 @@ pub(super) struct Question {
     pub interval: Duration,
     /// Lines for a person.
     pub text: bool,
+    /// How much of the past comes with it.
+    pub backfill: Option<Duration>,
 }
 
 impl Question {
@@ -111,7 +115,10 @@ impl Question {
             Some("text") => true,
             Some(_) => return Err(bad("format", &"json or text")),
         };
-        Ok(Self { target, since, wait, preferred: preferred.is_some(), interval, text })
+        let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
+        // Whoever goes on from a cursor has had it.
+        let backfill = backfill.filter(|_| since.as_ref().is_none_or(|since| since.gap));
+        Ok(Self { target, since, wait, preferred: preferred.is_some(), interval, text, backfill })
     }
 }
 

@@ -72,6 +72,14 @@ impl Representation {
         Self::new(body, &state.data, Some(state.timestamp))
     }
 
+    /// The same with one more member, of JSON text. Its tag is of all of it, and it has no date.
+    pub(super) fn with(&self, name: &str, json: &str) -> Self {
+        let body = String::from_utf8_lossy(&self.body);
+        let body = format!(r#"{},"{name}":{json}}}"#, body.strip_suffix('}').unwrap_or("{"));
+        let tag = body.clone();
+        Self::new(body, tag.as_bytes(), None)
+    }
+
     /// The body in the coding the client likes best, with that coding's name. A large body is compressed away from the
     /// worker.
     pub(super) async fn coded_for(

@@ -44,9 +44,13 @@ use crate::{
         resume::{ResetReason, Resume, resume},
     },
     counters::Transport,
+    history::parse_backfill,
     http::{access, channels, middleware::RequestId, openapi::params, problem::Problem, route, sessions, state::State},
     shutdown::reconnect_after,
-    transport::subscriptions,
+    transport::{
+        backfill::{Past, Seam},
+        subscriptions,
+    },
 };
 
 /// The endpoint and its alias.
@@ -61,6 +65,8 @@ pub struct Query {
     pub interval: Option<String>,
     /// Cursor to go on from; `Last-Event-ID` wins.
     pub since: Option<String>,
+    /// How much of the past comes first.
+    pub backfill: Option<String>,
     /// `1`: refusals have their real status.
     pub strict: Option<String>,
     /// A rhythm instead of events, for a path doctor: how many beats.
@@ -91,7 +97,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     description = "Each event carries its cursor as `id`. Without `channels`: `metrics,alerts`, as far as the caller may \
         read them. Events: `connected` first, `metrics`, `metric`, `alert`, `system`, `gap`, `ping`, `auth_expiring`, \
         `bye`, `error`, and on other event channels the event's own name.",
-    params(params::Channels, params::Stream, params::Probe, params::LastEventId),
+    params(params::Channels, params::Stream, params::Backfill, params::Probe, params::LastEventId),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
             example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
@@ -149,25 +155,37 @@ async fn stream(
     };
     let last_event_id = request.headers().get("Last-Event-ID").map(|id| String::from_utf8_lossy(id.as_bytes()));
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
+    let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
     state.belongs(&mut slot, &caller)?;
-
-    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
-    reader.set_filter(subscriptions::filter(&caller.identity));
-    let resumed = match (&last_event_id, &query.since) {
+    let judge = || match (&last_event_id, &query.since) {
         (Some(id), _) => Some(resume(log, id, &selectors)),
         (None, Some(since)) => Some(resume(log, since, &selectors)),
         (None, None) => None,
     };
+    // Whose stream goes on has had it.
+    let goes_on = last_event_id.is_some() && matches!(judge(), Some((Resume::Replay(_), _)));
+    let mut past = match backfill.filter(|_| !goes_on) {
+        None => None,
+        Some(span) => {
+            let wanted: Vec<_> = selectors.iter().map(|selector| (selector.clone(), span)).collect();
+            Some(Seam::set(&caller, &wanted, state.clock.now()).look_back(&caller).await)
+        }
+    };
+
+    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
+    reader.set_filter(subscriptions::filter(&caller.identity));
+    let resumed = judge();
     let session = state.sessions.open(&caller.identity)?;
-    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref());
+    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref(), past.as_ref());
     for selector in selectors {
+        let first = past.as_mut().and_then(|past| past.states.remove(&selector)).unwrap_or_default();
         match &resumed {
             // The same stream goes on, so its holder has the states up to the cursor.
             Some((Resume::Replay(_), position)) if last_event_id.is_some() => {
                 reader.go_on(selector, interval, position);
             }
-            Some((_, position)) => reader.subscribe(selector, interval, Some(position)),
-            None => reader.subscribe(selector, interval, None),
+            Some((_, position)) => reader.subscribe_with(selector, interval, Some(position), first),
+            None => reader.subscribe_with(selector, interval, None, first),
         }
     }
     Ok(session::Session::open(Rc::clone(state), config, caller, reader, greeting, session, slot))
@@ -181,11 +199,13 @@ fn greet(
     config: SseConfig,
     selectors: &[Selector],
     resumed: Option<&(Resume, Position)>,
+    past: Option<&Past>,
 ) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
     let cursor = match resumed {
-        Some((Resume::Replay(_), position)) => position.clone(),
+        Some((Resume::Replay(_), position)) if past.is_none() => position.clone(),
+        Some((Resume::Replay(_), position)) => Position { state: 0, ..position.clone() },
         // No state was given yet: whoever is cut right after this has to be given them.
         Some((Resume::Reset(_), position)) => Position { state: 0, ..position.clone() },
         None => Position { state: 0, ..log.position() },
@@ -217,6 +237,20 @@ fn greet(
         connected["reason"] = reason.into();
     }
     event::write_json(&mut out, id, "connected", &connected);
+    match past.map(|past| &past.chapters) {
+        None => {}
+        Some(Ok(chapters)) => {
+            for chapter in chapters {
+                let data = format!(r#"{{"channel":"{}","data":{}}}"#, chapter.channel, chapter.data());
+                event::write_block(&mut out, id, "history", &data);
+            }
+        }
+        Some(Err(error)) => {
+            // Not `error`, which says that the stream has ended.
+            let Problem { code, detail, .. } = error.clone().into();
+            event::write_json(&mut out, id, "history", &json!({"error": {"code": code, "detail": detail}}));
+        }
+    }
     out
 }
 

@@ -1,6 +1,7 @@
 //! One event stream: the response body.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     fmt::Display,
     pin::Pin,
@@ -134,10 +135,16 @@ impl Session {
     fn obey(&mut self, Letter { request_id, instruction, reply }: Letter) {
         let reader = &mut self.reader;
         let answer = match instruction {
+            Instruction::Command(Command::Subscribe { channels, .. })
+                if channels.iter().any(|wanted| wanted.backfill.is_some()) =>
+            {
+                let message = "backfill: open a stream with ?backfill=, or ask GET /api/history";
+                Err(Rejection::new(request_id, Code::InvalidMessage, message))
+            }
             Instruction::Command(Command::Subscribe { channels, since }) => {
                 let counters = &self.state.counters;
                 let rules = Rules { identity: &self.caller.identity, max: self.config.max_subscriptions, counters };
-                Ok(subscriptions::subscribe(reader, &rules, request_id, channels, since))
+                Ok(subscriptions::subscribe(reader, &rules, request_id, channels, since, HashMap::new()))
             }
             Instruction::Command(Command::Unsubscribe(names)) => subscriptions::unsubscribe(reader, request_id, names),
             Instruction::Command(Command::Pause(names)) => subscriptions::pause(reader, request_id, names),

@@ -13,13 +13,17 @@ use serde_json::{Map, Value, json};
 use crate::{
     auth::{self, Permission},
     core::channel::Channel,
-    http::{access::Caller, channels, problem::Problem},
+    history::Asked,
+    http::{access::Caller, channels, history, problem::Problem, state::State},
     orders::{Changes, Priority, Status},
     protocol::error::Code,
 };
 
 /// Most channels of one `get_snapshot`.
 const MAX_NAMES: usize = 1_000;
+
+/// Most buckets of one `get_history`: a message holds up those behind it.
+const MAX_BUCKETS: usize = 10_000;
 
 /// Most orders of one `list_orders`.
 const MAX_ORDERS: usize = 200;
@@ -66,14 +70,15 @@ impl<T> InFlight<T> {
 /// # Errors
 /// [`Failure`]: what was wrong with it.
 pub(super) async fn carry_out(
-    now: jiff::Timestamp,
+    state: &State,
     caller: Caller,
     action: String,
     params: Map<String, Value>,
 ) -> Result<Value, Failure> {
     match action.as_str() {
         "get_snapshot" => snapshot(&caller, &params),
-        "list_channels" => Ok(channels::list(now, &caller)),
+        "list_channels" => Ok(channels::list(state.clock.now(), &caller)),
+        "get_history" => past(state, &caller, read(params)?).await,
         "get_order_details" => {
             needs(&caller, Permission::ReadOrders)?;
             let OrderId { order_id } = read(params)?;
@@ -97,7 +102,7 @@ pub(super) async fn carry_out(
         }
         other => {
             let shown: String = other.chars().take(40).collect();
-            let known = "get_snapshot, list_channels, get_order_details, list_orders, mark_order_priority";
+            let known = "get_snapshot, get_history, list_channels, get_order_details, list_orders, mark_order_priority";
             Err((Code::InvalidMessage, format!("there is no action {shown:?}; there are {known}")))
         }
     }
@@ -122,6 +127,44 @@ struct List {
     status: Option<Status>,
     limit: Option<usize>,
     after: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Past {
+    channel: String,
+    field: Option<OneOrMany>,
+    from: Option<String>,
+    to: Option<String>,
+    interval: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+async fn past(state: &State, caller: &Caller, params: Past) -> Result<Value, Failure> {
+    let Past { channel, field, from, to, interval } = &params;
+    let fields = match field {
+        None => Vec::new(),
+        Some(OneOrMany::One(field)) => vec![field.as_str()],
+        Some(OneOrMany::Many(fields)) => fields.iter().map(String::as_str).collect(),
+    };
+    let asked = Asked { fields, from: from.as_deref(), to: to.as_deref(), interval: interval.as_deref() };
+    let question = history::question(state, caller, channel, &asked).map_err(failure)?;
+    let one = match question.fields.as_deref() {
+        Some([field]) => Some(field.clone()),
+        _ => None,
+    };
+    let chapter = caller.tenant.history.ask(question).await.map_err(failure)?;
+    if chapter.buckets() > MAX_BUCKETS {
+        let message = format!("more than {MAX_BUCKETS} buckets: ask GET /api/history, or for less");
+        return Err((Code::InvalidMessage, message));
+    }
+    Ok(serde_json::from_str(&chapter.to_json(one.as_deref())).unwrap_or(Value::Null))
 }
 
 fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, Failure> {

@@ -1,27 +1,38 @@
 //! Carrying out what a client says.
 
+use std::collections::HashMap;
+
 use super::{
     actions::{self, Failure},
     session::Session,
     standing::Purpose,
 };
 use crate::{
-    auth::{Identity, TokenError},
+    auth::{self, Identity, TokenError},
     counters::Limit,
-    http::access::{self, Caller},
+    history::parse_backfill,
+    http::{
+        access::{self, Caller},
+        problem::Problem,
+    },
     protocol::{
         close::CloseReason,
-        command::{Command, Message, Rejection, Token},
+        command::{Command, Message, Rejection, Token, Wanted},
         error::Code,
-        message::{RequestId, ServerMessage},
+        message::{self, RequestId, ServerMessage},
     },
-    transport::subscriptions::{self, Rules},
+    transport::{
+        backfill::{Past, Seam},
+        subscriptions::{self, Rules},
+    },
 };
 
 /// Something that a connection waited for.
 pub(super) enum Done {
     /// The answer to a request.
     Answered(Option<RequestId>, Result<serde_json::Value, Failure>),
+    /// Subscriptions that begin with their past.
+    LookedBack(Option<RequestId>, Vec<Wanted>, Option<String>, Past),
     /// A token was looked at.
     Verified(Option<RequestId>, Purpose, Result<Identity, TokenError>),
 }
@@ -55,10 +66,13 @@ impl Session {
     /// What only somebody may ask for.
     fn carry_out_for(&mut self, caller: &Caller, request_id: Option<RequestId>, command: Command) {
         let answer = match command {
+            Command::Subscribe { channels, since } if channels.iter().any(|wanted| wanted.backfill.is_some()) => {
+                return self.look_back(caller, request_id, channels, since);
+            }
             Command::Subscribe { channels, since } => {
                 let counters = &self.state.counters;
                 let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
-                Ok(subscriptions::subscribe(&mut self.reader, &rules, request_id, channels, since))
+                Ok(subscriptions::subscribe(&mut self.reader, &rules, request_id, channels, since, HashMap::new()))
             }
             Command::Unsubscribe(names) => subscriptions::unsubscribe(&mut self.reader, request_id, names),
             Command::Pause(names) => subscriptions::pause(&mut self.reader, request_id, names),
@@ -97,17 +111,76 @@ impl Session {
         action: String,
         params: serde_json::Map<String, serde_json::Value>,
     ) {
-        let most = self.config.max_requests;
-        if most > 0 && self.in_flight.len() >= most {
-            self.state.counters.limit(Limit::Requests).inc();
-            let message = format!("{most} requests wait for their answers: wait for one of them");
-            let rejection = Rejection::new(request_id, Code::RateLimited, message);
-            let retry_after = Some(std::time::Duration::from_millis(100));
-            return self.reject(Rejection { retry_after, ..rejection });
+        if let Some(rejection) = self.one_too_many(&request_id) {
+            return self.reject(rejection);
         }
-        let now = self.state.clock.now();
+        let state = std::rc::Rc::clone(&self.state);
         self.in_flight
-            .push(async move { Done::Answered(request_id, actions::carry_out(now, caller, action, params).await) });
+            .push(async move { Done::Answered(request_id, actions::carry_out(&state, caller, action, params).await) });
+    }
+
+    /// Why nothing more may be begun that has to be waited for, if that is so.
+    fn one_too_many(&self, request_id: &Option<RequestId>) -> Option<Rejection> {
+        let most = self.config.max_requests;
+        if most == 0 || self.in_flight.len() < most {
+            return None;
+        }
+        self.state.counters.limit(Limit::Requests).inc();
+        let message = format!("{most} requests wait for their answers: wait for one of them");
+        let rejection = Rejection::new(request_id.clone(), Code::RateLimited, message);
+        Some(Rejection { retry_after: Some(std::time::Duration::from_millis(100)), ..rejection })
+    }
+
+    /// Subscriptions that begin with their past begin when it is there.
+    fn look_back(
+        &mut self,
+        caller: &Caller,
+        request_id: Option<RequestId>,
+        channels: Vec<Wanted>,
+        since: Option<String>,
+    ) {
+        let mut wanted = Vec::new();
+        for Wanted { parsed, backfill, .. } in &channels {
+            match (parsed, backfill.as_deref().map(parse_backfill).transpose()) {
+                (_, Err(error)) => {
+                    return self.reject(Rejection::new(request_id, Code::InvalidMessage, error.to_string()));
+                }
+                (Ok((selector, _)), Ok(Some(span))) if auth::may_read(&caller.identity, selector) => {
+                    wanted.push((selector.clone(), span));
+                }
+                _ => {}
+            }
+        }
+        if let Some(rejection) = self.one_too_many(&request_id) {
+            return self.reject(rejection);
+        }
+        let past = Seam::set(caller, &wanted, self.state.clock.now()).look_back(caller);
+        self.in_flight.push(async move { Done::LookedBack(request_id, channels, since, past.await) });
+    }
+
+    /// The past is there, or it can't be had: the subscriptions begin.
+    fn follow(&mut self, request_id: Option<RequestId>, channels: Vec<Wanted>, since: Option<String>, past: Past) {
+        // Whoever it was meanwhile, it is somebody.
+        let Some(caller) = self.standing.caller().cloned() else { return };
+        let counters = &self.state.counters;
+        let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
+        let id = request_id.clone();
+        let subscribed = subscriptions::subscribe(&mut self.reader, &rules, id, channels, since, past.states);
+        self.say(&subscribed);
+        match past.chapters {
+            Ok(chapters) => {
+                let cursor = self.reader.cursor_aside();
+                let may = |channel| auth::may_read_channel(&caller.identity, channel);
+                for chapter in chapters.iter().filter(|chapter| may(&chapter.channel)) {
+                    let channel = chapter.channel.as_str();
+                    self.say_json(&message::history(request_id.as_ref(), channel, &chapter.data(), &cursor));
+                }
+            }
+            Err(error) => {
+                let Problem { code, detail, .. } = error.into();
+                self.reject(Rejection::new(request_id, code, format!("backfill: {detail}")));
+            }
+        }
     }
 
     /// Tells what came of it.
@@ -121,6 +194,7 @@ impl Session {
                 self.verifying = false;
                 self.admit(request_id, purpose, verified);
             }
+            Done::LookedBack(request_id, channels, since, past) => self.follow(request_id, channels, since, past),
             Done::Answered(request_id, Ok(data)) => {
                 let request_id = request_id.unwrap_or_default();
                 self.say(&ServerMessage::Response { request_id, status: "success", data });

@@ -396,7 +396,7 @@ impl Session {
         self.say_json(&message.to_json());
     }
 
-    fn say_json(&mut self, json: &str) {
+    pub(super) fn say_json(&mut self, json: &str) {
         frame::write_text(&mut self.out, json, self.compress);
     }
 

@@ -52,6 +52,11 @@ function line(check) {
   return item;
 }
 
+/** What stands between backticks is code. */
+function withCode(/** @type {string} */ text) {
+  return text.split('`').map((part, n) => (n % 2 === 1 ? element('code', '', part) : part));
+}
+
 function draw() {
   state.checks.sort((a, b) => ORDER.indexOf(a.id) - ORDER.indexOf(b.id));
   byId('checks').replaceChildren(...state.checks.map(line));
@@ -78,7 +83,7 @@ async function run(idle) {
     });
   } finally {
     state.busy = false;
-    setText(byId('summary'), summary(state.checks, state.table));
+    byId('summary').replaceChildren(...withCode(summary(state.checks, state.table)));
     draw();
   }
 }

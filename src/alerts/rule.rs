@@ -1,0 +1,341 @@
+//! Rules: what is watched, and when it is bad (contract, section 9).
+//!
+//! ```json
+//! {"id": "slow", "name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",
+//!  "condition": {"above": 250, "clear": 200}, "for": "2m", "severity": "critical", "notify": ["webhook"]}
+//! ```
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AlertError, Condition, Period, condition::RawCondition};
+use crate::{
+    core::{
+        channel::Channel,
+        reading::BUILT_IN_EVENTS,
+        version::{IfMatch, Version},
+    },
+    shutdown::random,
+};
+
+/// Longest name, in bytes.
+const MAX_NAME: usize = 200;
+
+/// Longest name of a field, in bytes.
+const MAX_FIELD: usize = 256;
+
+/// Longest message, in bytes.
+const MAX_MESSAGE: usize = 1_000;
+
+/// Longest `for`.
+const MAX_FOR: Period = Period::of_secs(86_400);
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a look.
+    Warning,
+    /// Somebody has to do something: these go out by themselves.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_str() == name)
+    }
+}
+
+/// Where alerts go besides the channel `alerts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Mail by SMTP.
+    Email,
+    /// A signed HTTP request.
+    Webhook,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 2] = [Self::Email, Self::Webhook];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// The target of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.as_str() == name)
+    }
+}
+
+/// A rule, as clients see it. Its JSON can be read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// `[A-Za-z0-9_-]{1,64}`.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// The state channel that is watched.
+    #[serde(deserialize_with = "channel")]
+    pub channel: Channel,
+    /// A field of its value; dots go into objects.
+    pub field: String,
+    /// When it is bad.
+    pub condition: Condition,
+    /// How long it has to be so without a break. Zero: at once.
+    #[serde(rename = "for", default, skip_serializing_if = "Period::is_zero")]
+    pub hold: Period,
+    /// How bad it is then.
+    pub severity: Severity,
+    /// What alerts say; without it they say what was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Where alerts go; without it critical ones go everywhere that is configured, and others nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Vec<Target>>,
+    /// 1 for a new rule; grows by one with each change.
+    pub version: u64,
+    /// When the rule was made, in whole milliseconds.
+    #[serde(skip)]
+    pub made: Timestamp,
+}
+
+fn channel<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Channel, D::Error> {
+    Channel::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+/// A rule to make, or what is to take the place of one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRule {
+    /// May be left out: a new rule is given one.
+    pub id: Option<String>,
+    /// For people.
+    pub name: String,
+    /// The state channel that is watched.
+    pub channel: String,
+    /// A field of its value.
+    pub field: String,
+    /// When it is bad.
+    pub(super) condition: RawCondition,
+    /// How long it has to be so.
+    #[serde(rename = "for")]
+    pub hold: Option<Period>,
+    /// How bad it is then.
+    pub severity: Severity,
+    /// What alerts say.
+    pub message: Option<String>,
+    /// Where alerts go.
+    pub notify: Option<Vec<Target>>,
+    /// The version that the client saw, if it says so: a rule that is at another one is not replaced.
+    pub version: Option<u64>,
+}
+
+impl NewRule {
+    /// A new rule.
+    ///
+    /// # Errors
+    /// [`AlertError::Invalid`] that names the field.
+    pub fn build(self, made: Timestamp) -> Result<Rule, AlertError> {
+        let id = self.id.clone().unwrap_or_else(|| format!("rule-{:012x}", random() >> 16));
+        self.build_at(id, 1, made)
+    }
+
+    /// What takes the place of `rule`; the same version if nothing changes.
+    ///
+    /// # Errors
+    /// [`AlertError::Invalid`] that names the field, [`AlertError::Moved`] if another version was seen.
+    pub fn replace(self, rule: &Rule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
+        if self.id.as_ref().is_some_and(|id| *id != rule.id) {
+            return Err(AlertError::invalid("id: a rule keeps its id"));
+        }
+        let moved = self.version.is_some_and(|version| version != rule.version)
+            || if_match.is_some_and(|if_match| !if_match.holds(rule.version()));
+        // What makes no sense is refused for that (RFC 9110, section 13.2.1).
+        let mut next = self.build_at(rule.id.clone(), rule.version, rule.made)?;
+        if moved {
+            return Err(AlertError::Moved);
+        }
+        if next != *rule {
+            next.version += 1;
+        }
+        Ok(next)
+    }
+
+    fn build_at(self, id: String, version: u64, made: Timestamp) -> Result<Rule, AlertError> {
+        let fault = |condition: bool, text: &str| if condition { Err(AlertError::invalid(text)) } else { Ok(()) };
+        fault(!is_id(&id), "id: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")?;
+        fault(!is_text(&self.name, MAX_NAME), "name: 1 to 200 bytes without control characters")?;
+        let channel =
+            Channel::parse(&self.channel).map_err(|error| AlertError::invalid(format!("channel: {error}")))?;
+        if BUILT_IN_EVENTS.contains(&channel.as_str()) {
+            return Err(AlertError::invalid(format!(
+                "channel: {channel:?} carries events, which have no present value"
+            )));
+        }
+        fault(!is_text(&self.field, MAX_FIELD), "field: 1 to 256 bytes without control characters")?;
+        let condition = self.condition.build()?;
+        let hold = self.hold.unwrap_or_default();
+        fault(hold > MAX_FOR, "for: at most 1d")?;
+        if let Some(message) = &self.message {
+            fault(!is_text(message, MAX_MESSAGE), "message: 1 to 1000 bytes without control characters")?;
+        }
+        let notify = self.notify.map(|mut targets| {
+            targets.sort();
+            targets.dedup();
+            targets
+        });
+        Ok(Rule {
+            id,
+            name: self.name,
+            channel,
+            field: self.field,
+            condition,
+            hold,
+            severity: self.severity,
+            message: self.message,
+            notify,
+            version,
+            made,
+        })
+    }
+}
+
+impl Rule {
+    /// Which state of the rule this is.
+    pub fn version(&self) -> Version {
+        Version { number: self.version, made: self.made }
+    }
+
+    /// Whether `other` watches the same thing for the same condition: what was raised by the one may stand for the other.
+    pub fn watches_the_same(&self, other: &Self) -> bool {
+        self.channel == other.channel && self.field == other.field && self.condition == other.condition
+    }
+
+    /// What is watched, as alerts name it: `metrics.api.error_rate`.
+    pub fn metric(&self) -> String {
+        format!("{}.{}", self.channel, self.field)
+    }
+
+    /// Where its alerts go, of what there is.
+    pub fn targets(&self, configured: &[Target]) -> Vec<Target> {
+        let wanted = |target: &Target| match &self.notify {
+            Some(named) => named.contains(target),
+            None => self.severity == Severity::Critical,
+        };
+        configured.iter().copied().filter(wanted).collect()
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Whether `text` is 1 to `max` bytes long and can stand in a line.
+fn is_text(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut rule = json!({"id": "r", "name": "R", "channel": "metrics.a", "field": "x", "condition": {"above": 1},
+            "severity": "info"});
+        rule[name] = value;
+        rule
+    }
+
+    fn build(rule: &Value) -> Result<Rule, String> {
+        let rule: NewRule = serde_json::from_value(rule.clone()).map_err(|error| error.to_string())?;
+        rule.build(Timestamp::UNIX_EPOCH).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_rule_reads_back_as_it_was_written() {
+        let rule = build(&with("for", json!("90s"))).unwrap();
+        let written = serde_json::to_value(&rule).unwrap();
+        assert_eq!((&written["for"], &written["version"]), (&json!("90s"), &json!(1)));
+        assert!(written.get("message").is_none() && written.get("notify").is_none());
+        assert_eq!(serde_json::from_value::<Rule>(written).unwrap(), rule);
+        assert!(
+            build(&json!({"name": "R", "channel": "a", "field": "x", "condition": {"below": 0}, "severity": "info"}))
+                .unwrap()
+                .id
+                .starts_with("rule-")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_field() {
+        for (name, value, part) in [
+            ("id", json!("a/b"), "id: 1 to 64"),
+            ("id", json!(""), "id: 1 to 64"),
+            ("name", json!(""), "name: 1 to 200"),
+            ("name", json!("a\r\nBcc: x"), "name: 1 to 200"),
+            ("channel", json!("a b"), "channel: "),
+            ("channel", json!("alerts"), "channel: \"alerts\" carries events"),
+            ("field", json!("x".repeat(257)), "field: 1 to 256"),
+            ("for", json!("25h"), "for: at most 1d"),
+            ("for", json!("soon"), "write a span of time"),
+            ("severity", json!("bad"), "unknown variant `bad`"),
+            ("message", json!("\u{7}"), "message: 1 to 1000"),
+            ("notify", json!(["fax"]), "unknown variant `fax`"),
+            ("colour", json!(1), "unknown field `colour`"),
+            ("condition", json!({}), "condition: one of above"),
+        ] {
+            let error = build(&with(name, value.clone())).unwrap_err();
+            assert!(error.contains(part), "{name} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_counts_unless_it_changes_nothing() {
+        let rule = build(&with("for", json!("1m"))).unwrap();
+        let new = |value: Value| serde_json::from_value::<NewRule>(value).unwrap();
+        assert_eq!(new(with("for", json!("60s"))).replace(&rule, None), Ok(rule.clone()));
+        assert_eq!(new(with("for", json!("2m"))).replace(&rule, None).unwrap().version, 2);
+        assert_eq!(new(with("version", json!(2))).replace(&rule, None), Err(AlertError::Moved));
+        assert_eq!(new(with("name", json!("S"))).replace(&rule, Some(&IfMatch::OneOf(vec![]))), Err(AlertError::Moved));
+        assert!(matches!(new(with("id", json!("s"))).replace(&rule, None), Err(AlertError::Invalid(_))));
+    }
+
+    #[test]
+    fn critical_ones_go_everywhere_unless_the_rule_says_where() {
+        let targets = |severity: &str, notify: Value| {
+            let mut rule = with("severity", json!(severity));
+            rule["notify"] = notify;
+            build(&rule).unwrap().targets(&Target::ALL)
+        };
+        assert_eq!(targets("critical", Value::Null), Target::ALL);
+        assert_eq!(targets("critical", json!(["webhook", "webhook"])), [Target::Webhook]);
+        assert_eq!(targets("critical", json!([])), []);
+        assert_eq!(targets("warning", Value::Null), []);
+        assert_eq!(targets("warning", json!(["email"])), [Target::Email]);
+        assert_eq!(build(&with("severity", json!("critical"))).unwrap().targets(&[]), []);
+    }
+}

@@ -1,0 +1,104 @@
+//! What is known of the points of one series in a span of time, and how finer spans make a coarser one. Pure.
+
+use super::{Calendar, Level};
+
+/// The points of one series in a span of time, summed up. There is at least one: a span without points has no bucket.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    /// Where the span begins, in milliseconds since 1970; of a point, its time.
+    pub at: i64,
+    /// How many points.
+    pub count: u64,
+    /// Their sum.
+    pub total: f64,
+    /// The least.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// The one that came last.
+    pub last: f64,
+}
+
+impl Bucket {
+    /// A single point.
+    pub const fn of_point(at: i64, value: f64) -> Self {
+        Self { at, count: 1, total: value, min: value, max: value, last: value }
+    }
+
+    /// The mean of the points.
+    pub fn average(&self) -> f64 {
+        // The sum may have reached the largest number there is; the mean is never outside of what it is the mean of.
+        (self.total / self.count as f64).clamp(self.min, self.max)
+    }
+
+    /// Adds `later`, whose points came after these.
+    pub fn add(&mut self, later: &Self) {
+        self.count += later.count;
+        // A number, whatever is added: an infinite one could not be told to anybody.
+        self.total = (self.total + later.total).clamp(f64::MIN, f64::MAX);
+        self.min = self.min.min(later.min);
+        self.max = self.max.max(later.max);
+        self.last = later.last;
+    }
+}
+
+/// The buckets of `level` that `rows` of finer levels make. The rows are in the order of their times, and none lies in
+/// two buckets.
+pub fn fold(rows: impl IntoIterator<Item = Bucket>, level: Level, calendar: &Calendar) -> Vec<Bucket> {
+    let mut buckets: Vec<Bucket> = Vec::new();
+    let mut end = i64::MIN;
+    for row in rows {
+        match buckets.last_mut() {
+            Some(bucket) if row.at < end => bucket.add(&row),
+            _ => {
+                let span = calendar.bucket(level, row.at);
+                end = span.end;
+                buckets.push(Bucket { at: span.start, ..row });
+            }
+        }
+    }
+    buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_bucket_without_points_is_absent() {
+        let calendar = Calendar::new(TimeZone::UTC);
+        let points = [(59_999, 5.0), (60_000, -1.0), (60_001, 3.0), (180_000, 0.5)];
+        let buckets = fold(points.map(|(at, value)| Bucket::of_point(at, value)), Level::Minute, &calendar);
+        let second = Bucket { at: 60_000, count: 2, total: 2.0, min: -1.0, max: 3.0, last: 3.0 };
+        assert_eq!(buckets, [Bucket { at: 0, ..Bucket::of_point(0, 5.0) }, second, Bucket::of_point(180_000, 0.5)]);
+        assert_eq!(second.average(), 1.0);
+    }
+
+    #[test]
+    fn what_is_told_is_a_number() {
+        let mut huge = Bucket::of_point(0, f64::MAX);
+        huge.add(&huge.clone());
+        assert!(huge.total.is_finite() && huge.average().is_finite());
+    }
+
+    proptest! {
+        #[test]
+        fn by_way_of_finer_levels_comes_the_same(
+            points in prop::collection::btree_map(1_790_000_000_000_i64..1_800_000_000_000, -1_000_000_i32..1_000_000, 1..200),
+            zone in prop::sample::select(&["Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]),
+        ) {
+            let calendar = Calendar::new(TimeZone::get(zone).unwrap());
+            // Whole numbers, so that sums do not depend on their order.
+            let raw: Vec<Bucket> = points.iter().map(|(at, value)| Bucket::of_point(*at, f64::from(*value))).collect();
+            let mut stepwise = raw.clone();
+            for level in Level::ROLLED {
+                stepwise = fold(stepwise, level, &calendar);
+                prop_assert_eq!(&stepwise, &fold(raw.clone(), level, &calendar));
+            }
+            prop_assert_eq!(stepwise.iter().map(|bucket| bucket.count).sum::<u64>(), points.len() as u64);
+        }
+    }
+}

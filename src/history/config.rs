@@ -1,0 +1,52 @@
+//! Settings of history.
+
+use std::time::Duration;
+
+use super::{Calendar, Level};
+
+/// Settings of history; made by `config`, never read from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryConfig {
+    /// Whether anything is recorded and can be asked for. Default yes.
+    pub enabled: bool,
+    /// A channel makes at most one point of each field in a span of this length: the last. Default 1 s; zero means
+    /// every version that the recorder sees.
+    pub resolution: Duration,
+    /// Most points of one tenant that wait for the store; beyond it the oldest are dropped. Default 200,000 (24 bytes
+    /// each).
+    pub buffer: usize,
+    /// Most series of one tenant; fields beyond it are not recorded. Default 10,000; 0 means no limit.
+    pub max_series: usize,
+    /// How long each level is kept, by its place in [`Level::ALL`]. Defaults 2 days, 30 days, 2 years, for ever; zero
+    /// means for ever.
+    pub keep: [Duration; 4],
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        let keep = [DAY * 2, DAY * 30, DAY * 730, Duration::ZERO];
+        Self { enabled: true, resolution: Duration::from_secs(1), buffer: 200_000, max_series: 10_000, keep }
+    }
+}
+
+impl HistoryConfig {
+    /// For each level, what is before this time may go. Buckets that are made of it stay whole: points go by hours,
+    /// everything else by days.
+    pub(super) fn forget_before(&self, now: i64, calendar: &Calendar) -> [i64; 4] {
+        Level::ALL.map(|level| {
+            let keep = self.keep[level as usize];
+            if keep.is_zero() {
+                return i64::MIN;
+            }
+            let unit = if level == Level::Raw { Level::Hour } else { Level::Day };
+            calendar.start(unit, now.saturating_sub(ms(keep)))
+        })
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

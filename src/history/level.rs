@@ -1,0 +1,61 @@
+//! The levels of detail: points as they were recorded, and their rollups by minute, hour and day.
+
+/// A level of detail. Each is made from the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The points themselves.
+    Raw,
+    /// By minute.
+    Minute,
+    /// By hour of the configured time zone.
+    Hour,
+    /// By day of the configured time zone.
+    Day,
+}
+
+impl Level {
+    /// Every level, the finest first.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Minute, Self::Hour, Self::Day];
+
+    /// The levels that are rolled up, in the order in which that is done.
+    pub const ROLLED: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
+
+    /// The word for it, as clients say and read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    /// Reads the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == word)
+    }
+
+    /// What it is made from; the points are made from nothing.
+    pub const fn finer(self) -> Option<Self> {
+        match self {
+            Self::Raw => None,
+            Self::Minute => Some(Self::Raw),
+            Self::Hour => Some(Self::Minute),
+            Self::Day => Some(Self::Hour),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_level_has_its_word_and_its_place() {
+        for (place, level) in Level::ALL.into_iter().enumerate() {
+            assert_eq!((level as usize, Level::parse(level.as_str())), (place, Some(level)));
+            assert_eq!(level.finer(), place.checked_sub(1).map(|finer| Level::ALL[finer]));
+        }
+        assert_eq!(Level::parse("week"), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! History: every number of every state channel, as points and rolled up by minute, hour and day.
+//!
+//! ```text
+//! log ─▶ recorder ─▶ tail ──────▶ HistoryStore ─▶ roll-ups, retention
+//!                      └─────────────┴──▶ History::ask, History::backfill
+//! ```
+//!
+//! The recorder is a reader like any other, on a thread of its own: it can slow neither the writer nor a worker. A
+//! question is answered from the store and from the tail, which holds what is not known to be in the store yet, so an answer
+//! is never behind. Where nothing was recorded there is no bucket: missing is not zero, and the last value is not repeated.
+
+mod bucket;
+mod calendar;
+mod chapter;
+mod config;
+mod error;
+mod level;
+mod query;
+mod reading;
+mod recorder;
+mod service;
+mod store;
+mod tail;
+
+pub use bucket::{Bucket, fold};
+pub use calendar::{Calendar, Span};
+pub use chapter::Chapter;
+pub use config::HistoryConfig;
+pub use error::HistoryError;
+pub use level::Level;
+pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
+pub use service::History;
+pub use store::{Answer, Forget, HistoryStore, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};

@@ -1,0 +1,283 @@
+//! Questions about the past, checked. Pure: time is an argument.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Calendar, HistoryError, Level, config::ms, reading::MAX_FIELD};
+use crate::core::channel::Channel;
+
+/// Most buckets of a field that `auto` answers.
+pub const AUTO: usize = 600;
+
+/// Most fields of one answer.
+pub const MAX_FIELDS: usize = 300;
+
+/// Most buckets of one answer, all fields together.
+pub const MAX_BUCKETS: usize = 300_000;
+
+/// Most time that a stream may be given of the past.
+pub const MAX_BACKFILL: Duration = Duration::from_secs(31 * 24 * 3_600);
+
+/// Asked without `from`: the last hour.
+const FROM: Duration = Duration::from_secs(3_600);
+
+/// As a client writes it.
+#[derive(Clone, Debug, Default)]
+pub struct Asked<'a> {
+    /// Fields, separated by commas; each may hold several.
+    pub fields: Vec<&'a str>,
+    /// RFC 3339, or relative: `-15m`.
+    pub from: Option<&'a str>,
+    /// The same, not included.
+    pub to: Option<&'a str>,
+    /// `raw`, `minute`, `hour`, `day` or `auto`.
+    pub interval: Option<&'a str>,
+}
+
+/// A question about one channel.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The channel.
+    pub channel: Channel,
+    /// The fields; `None` for all.
+    pub fields: Option<Vec<Box<str>>>,
+    /// From this time on, in milliseconds since 1970.
+    pub from: i64,
+    /// Up to but not including this time.
+    pub to: i64,
+    /// `None`: the finest that makes at most [`AUTO`] buckets.
+    pub level: Option<Level>,
+    /// Both times are fixed: the same question will mean the same tomorrow.
+    pub fixed: bool,
+}
+
+impl Question {
+    /// Reads what a client wrote at `now`.
+    ///
+    /// # Errors
+    /// [`HistoryError::Invalid`], which names the parameter.
+    pub fn read(channel: Channel, asked: &Asked<'_>, now: Timestamp) -> Result<Self, HistoryError> {
+        let now = now.as_millisecond();
+        // Without an end: up to now, and what is of this very millisecond.
+        let to = asked.to.map(|to| parse_time("to", to, now)).transpose()?.unwrap_or(now.saturating_add(1));
+        let from = asked.from.map(|from| parse_time("from", from, now)).transpose()?;
+        let from = from.unwrap_or(to.saturating_sub(ms(FROM)));
+        if from >= to {
+            return Err(HistoryError::Invalid("from: has to be before to".into()));
+        }
+        let level = match asked.interval {
+            None | Some("auto") => None,
+            Some(word) => Some(
+                Level::parse(word)
+                    .ok_or_else(|| HistoryError::Invalid("interval: one of raw, minute, hour, day, auto".into()))?,
+            ),
+        };
+        let fixed = |text: Option<&str>| text.is_some_and(|text| !text.starts_with('-') && text != "now");
+        let fixed = fixed(asked.from) && fixed(asked.to);
+        Ok(Self { channel, fields: parse_fields(&asked.fields)?, from, to, level, fixed })
+    }
+
+    /// The levels to try, the finest first: that which was named, or those that `auto` may take.
+    pub(super) fn levels(&self, calendar: &Calendar) -> Result<Vec<Level>, HistoryError> {
+        if let Some(level) = self.level {
+            if self.most_buckets(level, calendar).is_some_and(|most| most > MAX_BUCKETS as i64) {
+                let detail = format!("interval: that would be more than {MAX_BUCKETS} buckets: ask for less time");
+                return Err(HistoryError::Invalid(detail));
+            }
+            return Ok(vec![level]);
+        }
+        let fits = |level: &Level| match self.most_buckets(*level, calendar) {
+            Some(most) => most <= AUTO as i64,
+            // Nobody knows without a look; but in much time there surely are too many.
+            None => self.to.saturating_sub(self.from) <= 4 * AUTO as i64 * 1_000,
+        };
+        let levels: Vec<Level> = Level::ALL.into_iter().filter(fits).collect();
+        if levels.is_empty() {
+            let detail = format!("interval: auto gives at most {AUTO} buckets, which is not enough for so much time");
+            return Err(HistoryError::Invalid(detail));
+        }
+        Ok(levels)
+    }
+
+    /// How many buckets of `level` there are at most in the time that is asked for; of points nobody knows.
+    fn most_buckets(&self, level: Level, calendar: &Calendar) -> Option<i64> {
+        let shortest = match level {
+            Level::Raw => return None,
+            Level::Minute => 60_000,
+            Level::Hour => 3_600_000,
+            Level::Day => 23 * 3_600_000,
+        };
+        let span = self.to.saturating_sub(calendar.start(level, self.from));
+        Some(span / shortest + i64::from(span % shortest > 0))
+    }
+}
+
+/// Reads how much of the past a stream is to be given: `15m`, `2h`, `7d`.
+///
+/// # Errors
+/// [`HistoryError::Invalid`].
+pub fn parse_backfill(text: &str) -> Result<Duration, HistoryError> {
+    parse_span(text)
+        .filter(|span| !span.is_zero() && *span <= MAX_BACKFILL)
+        .ok_or_else(|| HistoryError::Invalid("backfill: write \"90s\", \"15m\", \"2h\" or \"7d\", at most 31d".into()))
+}
+
+fn parse_fields(lists: &[&str]) -> Result<Option<Vec<Box<str>>>, HistoryError> {
+    let mut fields: Vec<Box<str>> = Vec::new();
+    for field in lists.iter().flat_map(|list| split_fields(list)) {
+        if field.is_empty() || field.len() > MAX_FIELD {
+            return Err(HistoryError::Invalid(format!("field: a name of 1 to {MAX_FIELD} bytes")));
+        }
+        if !fields.iter().any(|known| **known == *field) {
+            fields.push(field.into());
+        }
+        if fields.len() > MAX_FIELDS {
+            return Err(HistoryError::Invalid(format!("field: at most {MAX_FIELDS} at once")));
+        }
+    }
+    Ok((!lists.is_empty()).then_some(fields))
+}
+
+/// Parts a list at its commas, but not at those within the braces of labels.
+fn split_fields(list: &str) -> Vec<&str> {
+    let (mut parts, mut begin) = (Vec::new(), 0);
+    let (mut labels, mut quoted, mut escaped) = (false, false, false);
+    for (at, c) in list.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' if labels => quoted = !quoted,
+            '{' if !quoted => labels = true,
+            '}' if !quoted => labels = false,
+            ',' if !labels => {
+                parts.push(&list[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&list[begin..]);
+    parts
+}
+
+fn parse_time(what: &str, text: &str, now: i64) -> Result<i64, HistoryError> {
+    let wrong = || {
+        let detail = format!("{what}: write RFC 3339 (2024-07-15T14:00:00Z), \"now\", or \"-15m\", \"-2h\", \"-7d\"");
+        HistoryError::Invalid(detail)
+    };
+    if text == "now" {
+        return Ok(now);
+    }
+    if let Some(before) = text.strip_prefix('-') {
+        return Ok(now.saturating_sub(ms(parse_span(before).ok_or_else(wrong)?)));
+    }
+    // A `+` of an offset that was not escaped in a query is a space by now.
+    let time: Timestamp = text.replace(' ', "+").parse().map_err(|_| wrong())?;
+    Ok(time.as_millisecond())
+}
+
+/// `500ms`, `90s`, `15m`, `2h`, `7d`; at most a century.
+fn parse_span(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..split].parse().ok()?;
+    let unit_ms = match &text[split..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let span = number.checked_mul(unit_ms).map(Duration::from_millis)?;
+    (span <= Duration::from_secs(36_525 * 86_400)).then_some(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: &str = "2026-06-01T12:00:00.250Z";
+
+    fn read(asked: Asked<'_>) -> Result<Question, HistoryError> {
+        Question::read(Channel::parse("metrics.a").unwrap(), &asked, NOW.parse().unwrap())
+    }
+
+    fn at(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn times_are_fixed_or_relative() {
+        let question = read(Asked::default()).unwrap();
+        assert_eq!((question.from, question.to), (at(NOW) + 1 - 3_600_000, at(NOW) + 1));
+        assert!(!question.fixed && question.level.is_none() && question.fields.is_none());
+        let fixed =
+            Asked { from: Some("2026-05-31T00:00:00+02:00"), to: Some("2026-06-01T00:00:00Z"), ..Asked::default() };
+        let question = read(fixed).unwrap();
+        assert_eq!(
+            (question.from, question.to, question.fixed),
+            (at("2026-05-30T22:00:00Z"), at("2026-06-01T00:00:00Z"), true)
+        );
+        let mixed = read(Asked { from: Some("-2d"), to: Some("-90s"), ..Asked::default() }).unwrap();
+        assert_eq!((at(NOW) - mixed.from, at(NOW) - mixed.to, mixed.fixed), (172_800_000, 90_000, false));
+        for bad in ["", "-", "-1", "-1w", "-1.5h", "yesterday", "2026-06-01", "-99999999999d", "-１h", "12"] {
+            assert!(
+                matches!(read(Asked { from: Some(bad), ..Asked::default() }), Err(HistoryError::Invalid(_))),
+                "{bad}"
+            );
+        }
+        assert!(read(Asked { from: Some("now"), to: Some("-1h"), ..Asked::default() }).is_err(), "the wrong way round");
+    }
+
+    #[test]
+    fn fields_may_hold_labels() {
+        let fields =
+            |lists: &[&str]| read(Asked { fields: lists.to_vec(), ..Asked::default() }).map(|q| q.fields.unwrap());
+        assert_eq!(fields(&["a,b", "c,a"]).unwrap(), ["a".into(), "b".into(), "c".into()]);
+        let labelled = r#"x{a="1,2",b="}\","}.p95,y"#;
+        assert_eq!(fields(&[labelled]).unwrap(), [r#"x{a="1,2",b="}\","}.p95"#.into(), "y".into()]);
+        assert!(fields(&[""]).is_err() && fields(&["a,,b"]).is_err() && fields(&[&"x".repeat(257)]).is_err());
+    }
+
+    #[test]
+    fn auto_takes_the_finest_that_fits() {
+        let utc = Calendar::new(TimeZone::UTC);
+        let first = |from: &'static str| {
+            let question = read(Asked { from: Some(from), ..Asked::default() }).unwrap();
+            question.levels(&utc).map(|levels| levels[0])
+        };
+        assert_eq!(first("-15m"), Ok(Level::Raw));
+        assert_eq!(first("-2h"), Ok(Level::Minute));
+        assert_eq!(first("-9h"), Ok(Level::Minute));
+        assert_eq!(first("-11h"), Ok(Level::Hour));
+        assert_eq!(first("-24d"), Ok(Level::Hour));
+        assert_eq!(first("-30d"), Ok(Level::Day));
+        assert!(first("-700d").is_err());
+        let much = Asked { from: Some("-700d"), interval: Some("minute"), ..Asked::default() };
+        assert!(read(much).unwrap().levels(&utc).is_err());
+        assert!(read(Asked { interval: Some("week"), ..Asked::default() }).is_err());
+    }
+
+    #[test]
+    fn a_backfill_is_bounded() {
+        assert_eq!(parse_backfill("15m"), Ok(Duration::from_secs(900)));
+        for bad in ["", "15", "0s", "32d", "-5m", "5 m", "99999999999999999999d"] {
+            assert!(parse_backfill(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text: String, other: String) {
+            let asked = Asked { fields: vec![&text], from: Some(&other), to: Some(&text), interval: None };
+            if let Ok(question) = read(asked) {
+                prop_assert!(question.from < question.to);
+            }
+            let _ = parse_backfill(&text);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The recorder: a reader of one tenant's log that writes what it sees into the store.
+//!
+//! Two halves of one task: one listens and never waits for the store, the other keeps. What is between them is the
+//! [`Tail`](super::tail::Tail), which is bounded. A store that stands still is said on `system` once (`degraded`), and so
+//! is its end (`recovered`), with the number of points that did not fit.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{Answer, Forget, HistoryError, Level, Point, RollUp, SeriesId, config::ms, service::Shared};
+use crate::{
+    core::{aggregator::AggregatorHandle, snapshot::SNAPSHOT},
+    sources,
+};
+
+/// How long points are gathered before they are written. A series' points of that time lie side by side in a file, so a
+/// longer time means less writing; the end of the process in any unkind way costs as much history.
+const GATHER: Duration = Duration::from_secs(5);
+
+/// Points that are not waited with.
+const COHORT: usize = 20_000;
+
+/// Points of one transaction. Orders are written by the same thread: some milliseconds.
+const BATCH: usize = 2_000;
+
+/// Rows of one step of rolling up or forgetting, for the same reason.
+const STEP: usize = 2_000;
+
+/// How often there may be something to roll up.
+const ROLL_UP: Duration = Duration::from_secs(5);
+
+/// How often there may be something to forget.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// A minute that ended less than this ago may still get a point.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// A store that takes longer than this for one batch stands still.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Reads and writes until the server goes away.
+pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
+    let mut ending = shared.ending.subscribe();
+    let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: (0, 0) };
+    let mut keeper = Keeper { shared: Arc::clone(&shared), aggregator, trouble: false, lost_before: 0 };
+    tokio::select! {
+        () = listener.run() => {}
+        () = keeper.run() => {}
+        _ = ending.wait_for(|ending| *ending) => {}
+    }
+    // What was half done is done again: it comes to the same.
+    shared.tail.lock().end_writing(false);
+    listener.take();
+    shared.tail.lock().settle_all();
+    while shared.tail.lock().len() > 0 {
+        if keeper.write_some().await.is_err() {
+            sleep(RETRY).await;
+        }
+    }
+    shared.ended.send_replace(true);
+}
+
+/// Takes what is new in the log.
+struct Listener {
+    shared: Arc<Shared>,
+    /// Up to here it is taken.
+    seen: u64,
+    /// Points that are counted as lost.
+    lost: (u64, u64),
+}
+
+impl Listener {
+    async fn run(&mut self) {
+        let mut changed = self.shared.log.watch();
+        let resolution = self.shared.config.resolution;
+        // Within its span only the last version counts: no need to look at each.
+        let rest = (resolution / 20).min(Duration::from_millis(50));
+        loop {
+            self.take();
+            if self.shared.tail.lock().len() >= COHORT {
+                self.shared.pressed.notify_one();
+            }
+            tokio::select! {
+                result = changed.changed() => if result.is_err() { return std::future::pending().await },
+                // The last of a span that nothing follows.
+                () = sleep(resolution.max(Duration::from_millis(100))) => {}
+            }
+            changed.borrow_and_update();
+            if !rest.is_zero() {
+                sleep(rest).await;
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        let states = self.shared.log.states_after(self.seen, |channel| channel.as_str() != SNAPSHOT);
+        let now = self.shared.clock.now().as_millisecond();
+        let mut tail = self.shared.tail.lock();
+        for state in states {
+            self.seen = self.seen.max(state.offset);
+            if state.timestamp.as_millisecond() >= 0 {
+                tail.take(state);
+            }
+        }
+        tail.settle(now);
+        let (dropped, refused) = tail.lost();
+        drop(tail);
+        let counters = &self.shared.counters.history;
+        counters.dropped.add(dropped - self.lost.0);
+        counters.refused.add(refused - self.lost.1);
+        self.lost = (dropped, refused);
+    }
+}
+
+/// Writes, rolls up and forgets.
+struct Keeper {
+    shared: Arc<Shared>,
+    aggregator: AggregatorHandle,
+    /// Readers were told that the store is in trouble.
+    trouble: bool,
+    /// Points that were lost when they were told last.
+    lost_before: u64,
+}
+
+impl Keeper {
+    async fn run(&mut self) {
+        let (mut roll_up, mut forget) = (Instant::now(), Instant::now());
+        let mut rolled = [i64::MIN; 3];
+        loop {
+            let pressed = Arc::clone(&self.shared);
+            tokio::select! {
+                () = sleep(GATHER.min(ROLL_UP)) => {}
+                () = pressed.pressed.notified() => {}
+            }
+            if self.write_all().await.is_err() {
+                sleep(RETRY).await;
+                continue;
+            }
+            let now = Instant::now();
+            if now >= roll_up {
+                // What fails is done at the next turn, from where it stands.
+                if self.roll_up(&mut rolled).await.is_err() {
+                    rolled = [i64::MIN; 3];
+                }
+                roll_up = now + ROLL_UP;
+            }
+            if now >= forget {
+                drop(self.forget().await);
+                forget = now + FORGET;
+            }
+        }
+    }
+
+    /// Writes what waits now.
+    async fn write_all(&mut self) -> Result<(), HistoryError> {
+        let mut waiting = self.shared.tail.lock().len();
+        while waiting > 0 {
+            let written = self.write_some().await?;
+            if written == 0 {
+                return Ok(());
+            }
+            waiting = waiting.saturating_sub(written);
+        }
+        Ok(())
+    }
+
+    /// Writes a cohort; answers how many points it was.
+    async fn write_some(&mut self) -> Result<usize, HistoryError> {
+        let cohort = self.shared.tail.lock().begin_writing(COHORT);
+        let result = self.write(&cohort).await;
+        self.shared.tail.lock().end_writing(result.is_ok());
+        match &result {
+            Ok(()) => self.recovered().await,
+            Err(_) => self.degraded().await,
+        }
+        result.map(|()| cohort.len())
+    }
+
+    async fn write(&mut self, cohort: &[super::tail::Waiting]) -> Result<(), HistoryError> {
+        let shared = Arc::clone(&self.shared);
+        let nameless = shared.tail.lock().nameless(cohort);
+        for names in nameless.chunks(BATCH) {
+            let asked = names.iter().map(|(_, name)| name.clone()).collect();
+            let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await?;
+            let mut tail = shared.tail.lock();
+            names.iter().zip(ids).for_each(|((series, _), id)| tail.name(*series, id));
+        }
+        let oldest = shared.config.forget_before(shared.clock.now().as_millisecond(), &shared.calendar)[0];
+        let mut points: Vec<Point> = {
+            let tail = shared.tail.lock();
+            let kept = cohort.iter().filter(|waiting| waiting.at >= oldest);
+            kept.filter_map(|waiting| {
+                let series = tail.id_of(waiting)?;
+                Some(Point { series, at: waiting.at, value: waiting.value })
+            })
+            .collect()
+        };
+        // Of a series side by side; the sort is stable, so of two of one time the later stays the later.
+        points.sort_by_key(|point| (point.series, point.at));
+        for batch in points.chunks(BATCH) {
+            let begun = Instant::now();
+            self.patiently(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await?;
+            shared.counters.history.write_latency.observe(begun.elapsed(), 1);
+            shared.counters.history.written.add(batch.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Waits for the store, and says so when that takes long.
+    async fn patiently<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
+        if let Ok(result) = tokio::time::timeout(STANDSTILL, &mut answer).await {
+            return result;
+        }
+        self.degraded().await;
+        answer.await
+    }
+
+    async fn roll_up(&mut self, rolled: &mut [i64; 3]) -> Result<(), HistoryError> {
+        let shared = Arc::clone(&self.shared);
+        let now = shared.clock.now().as_millisecond();
+        let settled = now.saturating_sub(ms(SETTLING));
+        let settled = shared.tail.lock().oldest().map_or(settled, |oldest| oldest.min(settled));
+        for (level, rolled) in Level::ROLLED.into_iter().zip(rolled) {
+            let through = shared.calendar.start(level, settled);
+            // Also back, by a clock that was set: late points are rolled up again.
+            if through == *rolled {
+                continue;
+            }
+            let mut after = SeriesId::default();
+            loop {
+                let step = RollUp { level, through, calendar: shared.calendar.clone(), after, rows: STEP };
+                let begun = Instant::now();
+                let progress = self.patiently(shared.store.roll_up(&shared.tenant, step)).await?;
+                shared.counters.history.roll_up_latency.observe(begun.elapsed(), 1);
+                match progress.next {
+                    Some(next) => after = next,
+                    None => break,
+                }
+            }
+            *rolled = through;
+            if level == Level::Minute {
+                shared.lag_ms.store(now - through, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<(), HistoryError> {
+        let shared = Arc::clone(&self.shared);
+        let before = shared.config.forget_before(shared.clock.now().as_millisecond(), &shared.calendar);
+        let mut after = SeriesId::default();
+        loop {
+            let step = Forget { before, after, rows: STEP };
+            let progress = self.patiently(shared.store.forget(&shared.tenant, step)).await?;
+            if progress.gone > 0 {
+                shared.tail.lock().forget_ids();
+            }
+            match progress.next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn degraded(&mut self) {
+        if !std::mem::replace(&mut self.trouble, true) {
+            self.lost_before = self.shared.tail.lock().lost().0;
+            tracing::error!(tenant = &*self.shared.tenant, "the store does not take points: they wait in memory");
+            // The server may be going away.
+            let _ = sources::announce(&self.aggregator, "degraded", json!({"reason": "history"})).await;
+        }
+    }
+
+    async fn recovered(&mut self) {
+        if std::mem::take(&mut self.trouble) {
+            let dropped = self.shared.tail.lock().lost().0 - self.lost_before;
+            tracing::info!(tenant = &*self.shared.tenant, dropped, "the store takes points again");
+            let details = json!({"reason": "history", "dropped": dropped});
+            let _ = sources::announce(&self.aggregator, "recovered", details).await;
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The face of one tenant's history: questions, answered from the store and from what is not in it yet.
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+
+use jiff::tz::TimeZone;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::{
+    Bucket, Calendar, Chapter, HistoryConfig, HistoryError, HistoryStore, Level, Query, Question, Track,
+    config::ms,
+    fold,
+    query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
+    recorder,
+    tail::Tail,
+};
+use crate::{
+    core::{
+        aggregator::AggregatorHandle,
+        channel::{Channel, ChannelKind},
+        clock::Clock,
+        log::Log,
+        snapshot::SNAPSHOT,
+    },
+    counters::Counters,
+};
+
+/// Longest time somebody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Questions of one tenant that are looked at together; more wait.
+const AT_ONCE: usize = 8;
+
+/// A bucket that ended less than this ago may still get a point that was on its way.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// Rows beyond which folding is not for a worker.
+const MANY: usize = 5_000;
+
+/// What is recorded of one tenant, and what was. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What the recorder and those who ask share.
+pub(super) struct Shared {
+    pub(super) tenant: Box<str>,
+    pub(super) config: HistoryConfig,
+    pub(super) store: Arc<dyn HistoryStore>,
+    pub(super) log: Arc<Log>,
+    pub(super) clock: Clock,
+    pub(super) calendar: Calendar,
+    pub(super) counters: Arc<Counters>,
+    /// Held for a moment, never across an await.
+    pub(super) tail: Mutex<Tail>,
+    /// There is a lot to write.
+    pub(super) pressed: Notify,
+    /// True: the server is going away.
+    pub(super) ending: watch::Sender<bool>,
+    /// True: all that could be written is.
+    pub(super) ended: watch::Sender<bool>,
+    /// Milliseconds by which the roll-up by minute is behind.
+    pub(super) lag_ms: std::sync::atomic::AtomicI64,
+    asked: Semaphore,
+}
+
+impl History {
+    /// The history of `tenant` in `store`. Somebody has to drive [`History::record`].
+    pub fn new(
+        tenant: &str,
+        config: HistoryConfig,
+        store: Arc<dyn HistoryStore>,
+        log: Arc<Log>,
+        clock: Clock,
+        zone: TimeZone,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let shared = Shared {
+            tenant: tenant.into(),
+            tail: Mutex::new(Tail::new(&config)),
+            config,
+            store,
+            log,
+            clock,
+            calendar: Calendar::new(zone),
+            counters,
+            pressed: Notify::new(),
+            ending: watch::Sender::new(false),
+            ended: watch::Sender::new(!config.enabled),
+            lag_ms: 0.into(),
+            asked: Semaphore::new(AT_ONCE),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Reads the log and writes the store, until [`History::finish`]. Run it where it makes nobody wait.
+    pub async fn record(self, aggregator: AggregatorHandle) {
+        if self.shared.config.enabled {
+            recorder::run(self.shared, aggregator).await;
+        }
+    }
+
+    /// Records what is in the log, writes what is recorded, and ends the recorder; gives up after some seconds.
+    pub async fn finish(&self) {
+        let mut ended = self.shared.ended.subscribe();
+        self.shared.ending.send_replace(true);
+        if tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended)).await.is_err() {
+            let points = self.shared.tail.lock().len();
+            tracing::error!(tenant = &*self.shared.tenant, points, "the store did not take the last points in time");
+        }
+    }
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// [`HistoryError::Invalid`], [`HistoryError::NotFound`], [`HistoryError::Disabled`], and
+    /// [`HistoryError::Unavailable`] when the store does not answer in time.
+    pub async fn ask(&self, question: Question) -> Result<Chapter, HistoryError> {
+        in_time(self.answer(question)).await
+    }
+
+    /// The past of several channels: of each so much time, up to but not including the time where its live values begin. One
+    /// of which nothing is known has no chapter.
+    ///
+    /// # Errors
+    /// As [`History::ask`].
+    pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<Chapter>, HistoryError> {
+        let now = self.shared.clock.now().as_millisecond();
+        in_time(async {
+            let mut chapters = Vec::with_capacity(channels.len());
+            for (channel, span, to) in channels {
+                // A value that is older than that has no past to be told.
+                let from = now.saturating_sub(ms(span)).min(to.saturating_sub(1));
+                let question = Question { channel, fields: None, from, to, level: None, fixed: false };
+                match self.answer(question).await {
+                    Ok(chapter) => chapters.push(chapter),
+                    Err(HistoryError::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(chapters)
+        })
+        .await
+    }
+
+    /// Points that wait for the store.
+    pub fn waiting(&self) -> usize {
+        self.shared.tail.lock().len()
+    }
+
+    /// Series that were recorded in this process.
+    pub fn series(&self) -> usize {
+        self.shared.tail.lock().series()
+    }
+
+    /// By how much the roll-up by minute is behind; some seconds are as it should be.
+    pub fn lag(&self) -> Duration {
+        let ms = self.shared.lag_ms.load(std::sync::atomic::Ordering::Relaxed);
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
+    async fn answer(&self, question: Question) -> Result<Chapter, HistoryError> {
+        let shared = &self.shared;
+        if !shared.config.enabled {
+            return Err(HistoryError::Disabled);
+        }
+        let Question { channel, .. } = &question;
+        let kind = shared.log.kind(channel);
+        if channel.as_str() == SNAPSHOT {
+            let detail = "channel: the snapshot is recorded by its parts: ask for metrics.api and the others";
+            return Err(HistoryError::Invalid(detail.into()));
+        }
+        if kind == Some(ChannelKind::Event) {
+            return Err(HistoryError::Invalid(format!("channel: {channel} carries events, which have no history")));
+        }
+        let levels = question.levels(&shared.calendar)?;
+        // Nobody closes it.
+        let _permit = shared.asked.acquire().await.map_err(|_| HistoryError::Unavailable)?;
+        let fields = match &question.fields {
+            Some(fields) => fields.len(),
+            None => self.fields_of(channel).await?,
+        };
+        if fields > MAX_FIELDS {
+            return Err(HistoryError::Invalid(format!("field: {channel} has {fields}, name at most {MAX_FIELDS}")));
+        }
+        if fields == 0 && kind.is_none() {
+            return Err(HistoryError::NotFound(channel.to_string()));
+        }
+        let coarsest = levels.last().copied();
+        for level in levels {
+            match self.look(&question, level, fields).await? {
+                Some(chapter) if kind.is_none() && chapter.fields.is_empty() => {
+                    return Err(HistoryError::NotFound(chapter.channel.to_string()));
+                }
+                Some(chapter) if question.level.is_some() || chapter.fields.iter().all(|(_, b)| b.len() <= AUTO) => {
+                    return Ok(chapter);
+                }
+                // As good as it gets.
+                Some(chapter) if Some(level) == coarsest => return Ok(chapter),
+                _ => {}
+            }
+        }
+        Err(HistoryError::Invalid(format!("that would be more than {MAX_BUCKETS} buckets: ask for less")))
+    }
+
+    /// How many fields of `channel` are known.
+    async fn fields_of(&self, channel: &Channel) -> Result<usize, HistoryError> {
+        let recorded = self.shared.tail.lock().of_channel(channel, i64::MAX);
+        let query =
+            Query { channel: channel.clone(), fields: None, level: Level::Raw, from: 0, ends: [0; 4], limit: 0 };
+        let stored = self.shared.store.read(&self.shared.tenant, query).await?;
+        let new = recorded.keys().filter(|field| stored.iter().all(|track| track.field != **field)).count();
+        Ok(stored.len() + new)
+    }
+
+    /// The answer by one level; `None` if there is too much of it.
+    async fn look(&self, question: &Question, level: Level, fields: usize) -> Result<Option<Chapter>, HistoryError> {
+        let Shared { calendar, tail, store, tenant, clock, .. } = &*self.shared;
+        let (from, to) = (calendar.start(level, question.from), question.to);
+        // First what is not in the store, then the store: a point that moves from the one to the other in between is seen
+        // twice, and told once.
+        let recorded = tail.lock().of_channel(&question.channel, to);
+        let limit = match (level, question.level) {
+            (Level::Raw, None) => AUTO,
+            _ => MAX_BUCKETS / fields.max(1),
+        };
+        let ends = Level::ALL.map(|level| if level == Level::Raw { to } else { calendar.start(level, to) });
+        let channel = question.channel.clone();
+        let query = Query { channel, fields: question.fields.clone(), level, from, ends, limit };
+        let tracks = store.read(tenant, query).await?;
+        if tracks.iter().any(|track| track.cut) {
+            return Ok(None);
+        }
+        let wanted = |field: &str| question.fields.as_ref().is_none_or(|fields| fields.iter().any(|f| **f == *field));
+        let recorded = recorded.into_iter().filter(|(field, _)| wanted(field)).collect();
+        let rows: usize = tracks.iter().map(|track| track.rows.len()).sum();
+        let rules = calendar.clone();
+        let merge = move || merge(tracks, recorded, from, level, &rules);
+        let fields = if rows > MANY {
+            tokio::task::spawn_blocking(merge).await.map_err(|_| HistoryError::Unavailable)?
+        } else {
+            merge()
+        };
+        let now = clock.now().as_millisecond();
+        let closed = question.fixed && calendar.bucket(level, to - 1).end.saturating_add(ms(SETTLING)) <= now;
+        Ok(Some(Chapter { channel: question.channel.clone(), level, from, to, fields, closed }))
+    }
+}
+
+/// The buckets of each field, by name, from what is stored and what is not yet.
+fn merge(
+    tracks: Vec<Track>,
+    mut recorded: HashMap<Box<str>, Vec<Bucket>>,
+    from: i64,
+    level: Level,
+    calendar: &Calendar,
+) -> Vec<(Box<str>, Vec<Bucket>)> {
+    let mut fields: Vec<(Box<str>, Vec<Bucket>)> = Vec::with_capacity(tracks.len());
+    for Track { field, mut rows, points_from, .. } in tracks {
+        if let Some(points) = recorded.remove(&field) {
+            // Before that time they are in rolled rows by now.
+            rows.extend(points.into_iter().filter(|point| point.at >= points_from));
+            in_order(&mut rows);
+        }
+        fields.push((field, fold(rows, level, calendar)));
+    }
+    for (field, mut points) in recorded {
+        points.retain(|point| point.at >= from);
+        in_order(&mut points);
+        fields.push((field, fold(points, level, calendar)));
+    }
+    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    fields
+}
+
+/// By time; of two points of one time the one that came later.
+fn in_order(rows: &mut Vec<Bucket>) {
+    rows.sort_by_key(|row| row.at);
+    rows.dedup_by(|later, earlier| {
+        let same = later.at == earlier.at && (later.count, earlier.count) == (1, 1);
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, HistoryError>>) -> Result<T, HistoryError> {
+    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(HistoryError::Unavailable))
+}

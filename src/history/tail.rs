@@ -1,0 +1,309 @@
+//! The newest part of history: what is recorded and not yet known to be in the store. Pure: time is an argument.
+//!
+//! ```text
+//! version ─▶ open: one a channel, the last of its span of `resolution`
+//!              └─ the span is over ─▶ points, in the order of time ─▶ a cohort that is being written ─▶ the store
+//! ```
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{Bucket, HistoryConfig, SeriesId, SeriesName, config::ms, reading::numbers};
+use crate::core::{channel::Channel, publication::Publication};
+
+/// The newest part of one tenant's history.
+#[derive(Debug)]
+pub(super) struct Tail {
+    resolution: i64,
+    buffer: usize,
+    max_series: usize,
+    series: Vec<Series>,
+    by_channel: HashMap<Channel, HashMap<Box<str>, u32>>,
+    open: HashMap<Channel, Arc<Publication>>,
+    points: VecDeque<Waiting>,
+    /// So many of the first points are being written.
+    writing: usize,
+    /// Points that did not fit.
+    dropped: u64,
+    /// Points of fields that would have been a series too many.
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Series {
+    name: SeriesName,
+    id: Option<SeriesId>,
+    /// The store has no room for it.
+    refused: bool,
+}
+
+/// A point that waits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Waiting {
+    /// Place of the series.
+    series: u32,
+    /// Milliseconds since 1970.
+    pub(super) at: i64,
+    pub(super) value: f64,
+}
+
+impl Tail {
+    pub(super) fn new(config: &HistoryConfig) -> Self {
+        Self {
+            resolution: ms(config.resolution).max(1),
+            buffer: config.buffer,
+            max_series: if config.max_series == 0 { usize::MAX } else { config.max_series },
+            series: Vec::new(),
+            by_channel: HashMap::new(),
+            open: HashMap::new(),
+            points: VecDeque::new(),
+            writing: 0,
+            dropped: 0,
+            refused: 0,
+        }
+    }
+
+    /// Takes a version of a state channel.
+    pub(super) fn take(&mut self, version: Arc<Publication>) {
+        let span = self.span_of(&version);
+        if let Some(before) = self.open.insert(version.channel.clone(), version)
+            && self.span_of(&before) != span
+        {
+            self.settle_one(&before);
+        }
+    }
+
+    /// Makes points of what was open in a span that is over at `now`.
+    pub(super) fn settle(&mut self, now: i64) {
+        let span = now.div_euclid(self.resolution);
+        let over: Vec<Channel> = self
+            .open
+            .iter()
+            .filter(|(_, version)| self.span_of(version) != span)
+            .map(|(channel, _)| channel.clone())
+            .collect();
+        for channel in over {
+            if let Some(version) = self.open.remove(&channel) {
+                self.settle_one(&version);
+            }
+        }
+    }
+
+    /// Makes points of all that is open.
+    pub(super) fn settle_all(&mut self) {
+        for (_, version) in std::mem::take(&mut self.open) {
+            self.settle_one(&version);
+        }
+    }
+
+    fn span_of(&self, version: &Publication) -> i64 {
+        version.timestamp.as_millisecond().div_euclid(self.resolution)
+    }
+
+    fn settle_one(&mut self, version: &Publication) {
+        let at = version.timestamp.as_millisecond();
+        for (field, value) in numbers(&version.data) {
+            let Some(series) = self.series_of(&version.channel, &field) else {
+                self.refused += 1;
+                continue;
+            };
+            if self.points.len() >= self.buffer.max(self.writing + 1) {
+                // The oldest that is not on its way.
+                self.points.remove(self.writing);
+                self.dropped += 1;
+            }
+            self.points.push_back(Waiting { series, at, value });
+        }
+    }
+
+    fn series_of(&mut self, channel: &Channel, field: &str) -> Option<u32> {
+        if let Some(series) = self.by_channel.get(channel).and_then(|fields| fields.get(field)) {
+            return Some(*series).filter(|series| !self.series[*series as usize].refused);
+        }
+        if self.series.len() >= self.max_series {
+            return None;
+        }
+        let series = u32::try_from(self.series.len()).ok()?;
+        let name = SeriesName { channel: channel.clone(), field: field.into() };
+        self.series.push(Series { name, id: None, refused: false });
+        self.by_channel.entry(channel.clone()).or_default().insert(field.into(), series);
+        Some(series)
+    }
+
+    /// The first points that wait, at most `most`: from now on they are being written.
+    pub(super) fn begin_writing(&mut self, most: usize) -> Vec<Waiting> {
+        self.writing = self.points.len().min(most);
+        self.points.range(..self.writing).copied().collect()
+    }
+
+    /// What was begun is done: written, or with `false` not.
+    pub(super) fn end_writing(&mut self, written: bool) {
+        let writing = std::mem::take(&mut self.writing);
+        if written {
+            self.points.drain(..writing);
+        }
+    }
+
+    /// The names of the series in `points` whose ids are not known.
+    pub(super) fn nameless(&self, points: &[Waiting]) -> Vec<(u32, SeriesName)> {
+        let mut asked: Vec<u32> = points.iter().map(|point| point.series).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let unknown = asked.into_iter().map(|place| (place, &self.series[place as usize]));
+        let unknown = unknown.filter(|(_, series)| series.id.is_none() && !series.refused);
+        unknown.map(|(place, series)| (place, series.name.clone())).collect()
+    }
+
+    /// Notes an id; `None`: the store has no room for the series.
+    pub(super) fn name(&mut self, series: u32, id: Option<SeriesId>) {
+        let series = &mut self.series[series as usize];
+        (series.id, series.refused) = (id, id.is_none());
+    }
+
+    /// Forgets the ids: some of them are gone. Those without room are asked about again.
+    pub(super) fn forget_ids(&mut self) {
+        self.series.iter_mut().for_each(|series| (series.id, series.refused) = (None, false));
+    }
+
+    /// The id of the series of `point`.
+    pub(super) fn id_of(&self, point: &Waiting) -> Option<SeriesId> {
+        self.series[point.series as usize].id
+    }
+
+    /// What is recorded of `channel` before `until`, by field.
+    pub(super) fn of_channel(&self, channel: &Channel, until: i64) -> HashMap<Box<str>, Vec<Bucket>> {
+        let mut found: HashMap<Box<str>, Vec<Bucket>> = HashMap::new();
+        let Some(fields) = self.by_channel.get(channel) else { return self.open_of(channel, until, found) };
+        let names: HashMap<u32, &Box<str>> = fields.iter().map(|(field, series)| (*series, field)).collect();
+        for point in self.points.iter().filter(|point| point.at < until) {
+            if let Some(field) = names.get(&point.series) {
+                let points = found.entry((*field).clone()).or_default();
+                points.push(Bucket::of_point(point.at, point.value));
+            }
+        }
+        self.open_of(channel, until, found)
+    }
+
+    fn open_of(
+        &self,
+        channel: &Channel,
+        until: i64,
+        mut found: HashMap<Box<str>, Vec<Bucket>>,
+    ) -> HashMap<Box<str>, Vec<Bucket>> {
+        if let Some(version) = self.open.get(channel) {
+            let at = version.timestamp.as_millisecond();
+            for (field, value) in numbers(&version.data).into_iter().filter(|_| at < until) {
+                found.entry(field.into()).or_default().push(Bucket::of_point(at, value));
+            }
+        }
+        found
+    }
+
+    /// The time of the oldest that is not known to be in the store.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        let open = self.open.values().map(|version| version.timestamp.as_millisecond());
+        self.points.iter().map(|point| point.at).chain(open).min()
+    }
+
+    /// Points that wait or are being written.
+    pub(super) fn len(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Series that were seen in this process.
+    pub(super) fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Points that were dropped because they did not fit, and those of fields beyond the limit of series.
+    pub(super) fn lost(&self) -> (u64, u64) {
+        (self.dropped, self.refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::core::position::Epoch;
+
+    fn tail(resolution_ms: u64, buffer: usize, max_series: usize) -> Tail {
+        let resolution = Duration::from_millis(resolution_ms);
+        Tail::new(&HistoryConfig { resolution, buffer, max_series, ..HistoryConfig::default() })
+    }
+
+    fn version(channel: &str, at: i64, data: &str) -> Arc<Publication> {
+        let channel = Channel::parse(channel).unwrap();
+        let at = Timestamp::from_millisecond(at).unwrap();
+        Arc::new(Publication::new(Epoch::random(), channel, None, 1, at, Bytes::copy_from_slice(data.as_bytes())))
+    }
+
+    fn told(tail: &Tail, field: &str, until: i64) -> Vec<(i64, f64)> {
+        let found = tail.of_channel(&Channel::parse("a").unwrap(), until);
+        found.get(field).map(|points| points.iter().map(|p| (p.at, p.last)).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_last_version_of_a_span_is_the_point() {
+        let mut tail = tail(1_000, 10, 0);
+        for (at, n) in [(100, 1), (900, 2), (1_000, 3), (1_999, 4)] {
+            tail.take(version("a", at, &format!(r#"{{"n":{n}}}"#)));
+        }
+        assert_eq!(told(&tail, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "what is open is told, too");
+        assert_eq!((tail.len(), tail.oldest()), (1, Some(900)));
+        assert_eq!(told(&tail, "n", 1_999), [(900, 2.0)], "up to but not including");
+        tail.settle(1_999);
+        assert_eq!(tail.len(), 1);
+        tail.settle(2_000);
+        assert_eq!(tail.len(), 2);
+        assert_eq!(told(&tail, "n", 9_999).len(), 2);
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_but_not_those_on_their_way() {
+        let mut tail = tail(0, 4, 0);
+        for at in 0..4 {
+            tail.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
+        }
+        tail.settle_all();
+        let cohort = tail.begin_writing(2);
+        assert_eq!(cohort.iter().map(|point| point.at).collect::<Vec<_>>(), [0, 1]);
+        tail.take(version("a", 4, r#"{"n":4}"#));
+        tail.settle_all();
+        assert_eq!(tail.lost(), (1, 0));
+        let kept = |tail: &Tail| told(tail, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
+        assert_eq!(kept(&tail), [0, 1, 3, 4]);
+        tail.end_writing(false);
+        assert_eq!(kept(&tail), [0, 1, 3, 4], "what failed is tried again");
+        tail.begin_writing(2);
+        tail.end_writing(true);
+        assert_eq!(kept(&tail), [3, 4]);
+    }
+
+    #[test]
+    fn series_are_bounded() {
+        let mut tail = tail(0, 10, 2);
+        tail.take(version("a", 1, r#"{"x":1,"y":2,"z":3}"#));
+        tail.settle_all();
+        assert_eq!((tail.series(), tail.len(), tail.lost()), (2, 2, (0, 1)));
+        let points = tail.begin_writing(9);
+        let names = tail.nameless(&points);
+        assert_eq!(names.len(), 2);
+        tail.name(names[0].0, Some(SeriesId(7)));
+        tail.name(names[1].0, None);
+        assert_eq!((tail.id_of(&points[0]), tail.id_of(&points[1])), (Some(SeriesId(7)), None));
+        assert!(tail.nameless(&points).is_empty());
+        tail.end_writing(true);
+        tail.take(version("a", 2, r#"{"x":1,"y":2}"#));
+        tail.settle_all();
+        assert_eq!(tail.len(), 1, "one without room is not kept");
+        tail.forget_ids();
+        assert_eq!(tail.nameless(&points).len(), 2);
+    }
+}

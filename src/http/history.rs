@@ -1,0 +1,163 @@
+//! `GET /api/history`: what the numbers of a channel were (contract, section 6).
+//!
+//! ```text
+//! > GET /api/history?channel=metrics.orders&field=ordersToday&from=-1h&interval=minute
+//! < 200   ETag: W/"..."   Cache-Control: no-cache
+//! < {"channel":"metrics.orders","field":"ordersToday","interval":"minute","from":"...Z","to":"...Z",
+//! <  "buckets":[{"period":"2024-07-15T14:00:00.000Z","count":60,"total":3090,"average":51.5,"min":50,"max":53,"last":53}]}
+//! ```
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+
+use super::{
+    access::{self, Caller},
+    channels, encoding, etag,
+    openapi::{params, shapes},
+    problem::Problem,
+    state::State,
+};
+use crate::{
+    auth,
+    history::{Asked, Chapter, HistoryError, Question},
+};
+
+/// How long a cache may keep what will not change any more, in seconds.
+const KEEP: u32 = 3_600;
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HistoryError::Invalid(_) => Self::bad_request(detail),
+            HistoryError::NotFound(_) | HistoryError::Disabled => Self::not_found(detail),
+            HistoryError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
+            HistoryError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+        }
+    }
+}
+
+/// `GET` and `HEAD /api/history`.
+#[utoipa::path(
+    get,
+    path = "/api/history",
+    tag = "Polling",
+    operation_id = "getHistory",
+    summary = "What the numbers of a channel were",
+    description = "Points, or buckets by minute, hour or day of the server's time zone. A span in which nothing was \
+        recorded has no bucket: missing is not zero. At most 300 fields and 300,000 buckets in one answer.",
+    params(params::History, params::Conditional),
+    responses(
+        (status = 200, description = "With one `field`, its `buckets`; else all `fields` by name", body = shapes::Past,
+            headers(("Cache-Control" = String, description = "`max-age` when no bucket will change any more"))),
+        (status = 404, description = "There is no such channel and no history of one, or the server keeps none"),
+        (status = 503, description = "The store is not available at the moment"),
+    )
+)]
+pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    let caller = access::identify(&state, &request).await?;
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let pairs = pairs.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
+    let (name, asked) = read(&pairs)?;
+    let question = question(&state, &caller, name, &asked)?;
+    let field = match question.fields.as_deref() {
+        Some([field]) => Some(field.clone()),
+        _ => None,
+    };
+    let chapter = caller.tenant.history.ask(question).await?;
+    let personal = state.access.verifier.is_some();
+    let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
+    let cache = match (chapter.closed, personal) {
+        (true, true) => format!("private, max-age={KEEP}"),
+        (true, false) => format!("max-age={KEEP}"),
+        (false, true) => "private, no-cache".into(),
+        (false, false) => "no-cache".into(),
+    };
+    let made = write(chapter, field, accept_encoding).await?;
+    let fresh = etag::is_fresh(request.headers(), &made.tag);
+    let mut response = HttpResponse::build(if fresh { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+    response.insert_header((header::ETAG, made.tag)).insert_header((header::CACHE_CONTROL, cache)).insert_header((
+        header::VARY,
+        if personal { "Accept-Encoding, Authorization, Cookie" } else { "Accept-Encoding" },
+    ));
+    if fresh {
+        state.counters.not_modified.inc();
+        return Ok(response.finish());
+    }
+    if let Some(coding) = made.coding {
+        response.insert_header((header::CONTENT_ENCODING, coding));
+    }
+    Ok(response.insert_header((header::CONTENT_TYPE, "application/json")).body(made.body))
+}
+
+/// A question that `caller` may ask.
+///
+/// # Errors
+/// 400 that names the parameter, 403.
+pub fn question(state: &State, caller: &Caller, channel: &str, asked: &Asked<'_>) -> Result<Question, Problem> {
+    let channel = channels::parse_one(channel)?;
+    if !auth::may_read_channel(&caller.identity, &channel) {
+        return Err(Problem::forbidden(format!("this token may not read {channel:?}")));
+    }
+    Ok(Question::read(channel, asked, state.clock.now())?)
+}
+
+/// The channel, and the rest of the query.
+fn read(pairs: &[(String, String)]) -> Result<(&str, Asked<'_>), Problem> {
+    let mut asked = Asked::default();
+    let mut channel = None;
+    for (name, value) in pairs {
+        let place = match name.as_str() {
+            "field" => {
+                asked.fields.push(value);
+                continue;
+            }
+            "channel" => &mut channel,
+            "from" => &mut asked.from,
+            "to" => &mut asked.to,
+            "interval" => &mut asked.interval,
+            // A token, or something for somebody else.
+            _ => continue,
+        };
+        if place.replace(value.as_str()).is_some() {
+            return Err(Problem::bad_request(format!("{name}: more than one")));
+        }
+    }
+    let channel = channel.ok_or_else(|| Problem::bad_request("channel: is missing"))?;
+    Ok((channel, asked))
+}
+
+/// An answer, ready to be sent.
+struct Made {
+    body: bytes::Bytes,
+    tag: header::HeaderValue,
+    coding: Option<&'static str>,
+}
+
+/// Writes, tags and compresses, away from the worker if it is a lot.
+async fn write(
+    chapter: Chapter,
+    field: Option<Box<str>>,
+    accept: Option<header::HeaderValue>,
+) -> Result<Made, Problem> {
+    let much = chapter.buckets() > 500;
+    let make = move || {
+        let plain = chapter.to_json(field.as_deref());
+        let tag = etag::tag(plain.as_bytes());
+        let coding = encoding::choose(accept.as_ref(), plain.len());
+        match coding.and_then(|coding| encoding::compress(coding, plain.as_bytes())) {
+            Some(body) => Made { body, tag, coding },
+            None => Made { body: plain.into(), tag, coding: None },
+        }
+    };
+    if much {
+        return web::block(make).await.map_err(|_| Problem::internal("history could not be written"));
+    }
+    Ok(make())
+}

@@ -1,0 +1,94 @@
+//! What is to be sent of alerts, in SQLite.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row};
+
+use super::alerts::{time_of, unreadable};
+use crate::alerts::{Delivery, Outgoing, Settlement, Target, Waiting};
+
+/// Adds deliveries as far as there is room for them; answers how many.
+pub(super) fn add(connection: &Connection, tenant: i64, outgoing: &Outgoing) -> rusqlite::Result<usize> {
+    if outgoing.deliveries.is_empty() {
+        return Ok(0);
+    }
+    let mut count = connection.prepare_cached("SELECT count(*) FROM outbox WHERE tenant = ?1")?;
+    let waiting: i64 = count.query_row([tenant], |row| row.get(0))?;
+    let room = outgoing.room.saturating_sub(waiting as usize);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO outbox (id, tenant, target, alert, body, created_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
+    )?;
+    let fitting = outgoing.deliveries.iter().take(room);
+    for delivery in fitting.clone() {
+        let at = delivery.at.as_millisecond();
+        insert.execute((&delivery.id, tenant, delivery.target.as_str(), &delivery.alert, &delivery.body, at))?;
+    }
+    Ok(fitting.len())
+}
+
+/// Takes what is due.
+pub(super) fn take(
+    connection: &Connection,
+    target: Target,
+    now: Timestamp,
+    until: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<Vec<Delivery>> {
+    let mut select = connection.prepare_cached(
+        "SELECT outbox.id, tenants.name, alert, body, created_ms, attempts + 1 FROM outbox \
+         JOIN tenants ON tenants.id = outbox.tenant \
+         WHERE target = ?1 AND due_ms <= ?2 AND NOT EXISTS (SELECT 1 FROM outbox AS before WHERE \
+             before.tenant = outbox.tenant AND before.alert = outbox.alert AND before.target = outbox.target AND \
+             before.number < outbox.number) \
+         ORDER BY due_ms, number LIMIT ?3",
+    )?;
+    let delivery = |row: &Row<'_>| {
+        Ok(Delivery {
+            id: row.get(0)?,
+            tenant: row.get(1)?,
+            target,
+            alert: row.get(2)?,
+            body: row.get(3)?,
+            at: time_of(row, 4)?,
+            attempt: row.get(5)?,
+        })
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let taken: Vec<_> =
+        select.query_map((target.as_str(), now.as_millisecond(), limit), delivery)?.collect::<Result<_, _>>()?;
+    let mut update =
+        connection.prepare_cached("UPDATE outbox SET attempts = attempts + 1, due_ms = ?2 WHERE id = ?1")?;
+    for delivery in &taken {
+        update.execute((&delivery.id, until.as_millisecond()))?;
+    }
+    Ok(taken)
+}
+
+/// What came of an attempt; false if it was lost meanwhile.
+pub(super) fn settle(
+    connection: &Connection,
+    id: &str,
+    attempt: u32,
+    settlement: Settlement,
+) -> rusqlite::Result<bool> {
+    let changed = match settlement {
+        Settlement::Over => {
+            connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND attempts = ?2")?.execute((id, attempt))?
+        }
+        Settlement::Again(due) => connection
+            .prepare_cached("UPDATE outbox SET due_ms = ?3 WHERE id = ?1 AND attempts = ?2")?
+            .execute((id, attempt, due.as_millisecond()))?,
+    };
+    Ok(changed > 0)
+}
+
+/// What waits for each target.
+pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> {
+    let mut select =
+        connection.prepare_cached("SELECT target, count(*), min(created_ms) FROM outbox GROUP BY target")?;
+    let waiting = |row: &Row<'_>| {
+        let target: String = row.get(0)?;
+        let target = Target::parse(&target).ok_or_else(|| unreadable(0, "no target"))?;
+        Ok(Waiting { target, count: row.get::<_, i64>(1)? as u64, oldest: Some(time_of(row, 2)?) })
+    };
+    select.query_map([], waiting)?.collect()
+}
