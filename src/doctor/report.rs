@@ -89,8 +89,8 @@ impl Check {
     fn sentence(&self) -> String {
         let mut out = format!("{}: {}", self.name, self.headline);
         let lines = self.remedies.iter().map(|remedy| remedy.line());
-        let missing = lines.map(|line| if line.nginx.is_empty() { line.setting } else { line.nginx });
-        if let Some(missing) = missing.filter(|missing| !missing.is_empty()).next() {
+        let mut missing = lines.map(|line| if line.nginx.is_empty() { line.setting } else { line.nginx });
+        if let Some(missing) = missing.find(|missing| !missing.is_empty()) {
             let _ = write!(out, ": `{missing}` is missing");
         }
         out.push('.');

@@ -27,7 +27,7 @@ pub(super) struct Socket {
 /// Why there is none.
 pub(super) enum Refused {
     /// Another status than 101.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// No answer; in words.
     Lost(String),
     /// 101, and not from a WebSocket server.
@@ -64,7 +64,7 @@ pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         if status != 101 {
             let body = read(&mut response).await.unwrap_or_default();
-            return Err(Refused::Answer(Answer { status, head, body, took: began.elapsed() }));
+            return Err(Refused::Answer(Box::new(Answer { status, head, body, took: began.elapsed() })));
         }
         let accept = head.get(header::SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes());
         if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
