@@ -18,10 +18,12 @@
 //! | [`http`] | errors, guards, the plain routes |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
+//! | [`doctor`] | looks at the path to a server from the outside |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards, history, alerts} ->
-//! store -> tenants -> http -> transport -> config, app -> cli -> main`. `counters`, `presence` and `shutdown` are leaves.
+//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence` and `shutdown`
+//! are leaves.
 
 pub mod alerts;
 pub mod app;
@@ -31,6 +33,7 @@ pub mod config;
 pub mod core;
 pub mod counters;
 pub mod dashboards;
+pub mod doctor;
 pub mod history;
 pub mod http;
 pub mod orders;

@@ -10,7 +10,7 @@ use super::routes::{self, Routes};
 use crate::{
     config::Config,
     http::{
-        alerts, assets, channels, dashboards, health, history, me, metrics_page,
+        alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -64,8 +64,8 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         alerts::list, alerts::get, alerts::acknowledge,
         alerts::rules, alerts::create_rule, alerts::rule, alerts::replace_rule, alerts::delete_rule,
         me::get, me::ticket,
-        health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
-        assets::index, pages::basic, assets::docs, assets::get,
+        health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
+        assets::index, pages::basic, assets::docs, assets::doctor, assets::get,
     ),
     components(schemas(shapes::Problem, parts::alerts::AlertStatus))
 )]

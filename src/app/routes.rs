@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        alerts, assets, channels, dashboards, health, history, me, metrics_page,
+        alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{self, Document, shapes},
         orders, pages,
         problem::Problem,
@@ -78,6 +78,7 @@ impl Routes {
         read("/", || get_or_head().to(assets::index));
         read("/static/{path:.*}", || get_or_head().to(assets::get));
         read("/docs", || get_or_head().to(assets::docs));
+        read("/doctor", || get_or_head().to(assets::doctor));
         read("/basic", || get_or_head().to(pages::basic));
         read("/healthz", || get_or_head().to(health::live));
         read("/readyz", || get_or_head().to(health::ready));
@@ -86,10 +87,12 @@ impl Routes {
         read("/api/history", || get_or_head().to(history::get));
         read("/api/stats", || get_or_head().to(stats::get));
         read("/api/me", || get_or_head().to(me::get));
+        read("/api/doctor", || get_or_head().to(doctor::get));
         read("/api/protocol", || get_or_head().to(protocol));
         route::add(services, "/api/openapi.json", "GET, HEAD", |resource| {
             resource.app_data(web::Data::new(document.clone())).route(get_or_head().to(openapi::get))
         });
+        route::add(services, "/api/doctor/echo", "POST", |resource| resource.route(web::post().to(doctor::echo)));
         route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
         route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {

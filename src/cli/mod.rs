@@ -1,4 +1,5 @@
-//! The command line: `tricast [serve]`, `check-config`, `print-config`, `openapi`, `token`.
+//! The command line: `tricast [serve]`, `check-config`, `print-config`, `openapi`, `token`,
+//! `doctor`.
 //!
 //! Exit codes: 0 done, 2 wrong use or configuration, 1 anything else.
 
@@ -17,6 +18,7 @@ use crate::{
     core::clock::Clock,
 };
 
+mod doctor;
 mod openapi;
 mod serve;
 mod token;
@@ -54,6 +56,8 @@ enum Command {
     Openapi(ServeFlags),
     /// Print a token for development, signed with auth.secret or a key in a file
     Token(token::TokenFlags),
+    /// Look at the path to a server: what proxies hold back, swallow or cut, and what mends it
+    Doctor(doctor::DoctorFlags),
 }
 
 /// Flags that are settings, and two that are not.
@@ -147,6 +151,7 @@ pub fn run() -> ExitCode {
         Command::PrintConfig { reference: true, .. } => say(&config::markdown()),
         Command::Openapi(flags) => openapi::run(&flags),
         Command::Token(flags) => token::run(&flags),
+        Command::Doctor(flags) => doctor::run(&flags),
         Command::PrintConfig { flags, .. } => match flags.load() {
             Ok(config) => say(&config::to_toml(&config)),
             Err((faults, config)) => {

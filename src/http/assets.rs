@@ -60,6 +60,21 @@ pub async fn docs(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "docs.html")
 }
 
+/// `GET` and `HEAD /doctor`: the page that tries the path between a browser and this server.
+#[utoipa::path(
+    get,
+    path = "/doctor",
+    tag = "Pages",
+    operation_id = "getDoctorPage",
+    summary = "A page that tries the path to this server",
+    params(Conditional),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")),
+    security(())
+)]
+pub async fn doctor(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    serve(&request, "doctor.html")
+}
+
 fn serve(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
     let file = Files::get(path).ok_or_else(|| Problem::not_found("there is no such file"))?;
     let body = Bytes::from(file.data.into_owned());

@@ -25,6 +25,26 @@ pub struct BodyConfig {
 /// 413 when it is larger than allowed (at once, if its length was announced), 408 when it takes too long, 415 when it
 /// is compressed, 400 when it breaks off. The connection is closed then, for the rest was not read.
 pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    each_chunk(shared, request, payload, |chunk| body.extend_from_slice(chunk)).await?;
+    Ok(body.freeze())
+}
+
+/// The number of bytes of the whole body; none of them is kept.
+///
+/// # Errors
+/// Those of [`read`].
+pub async fn count(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<usize, Problem> {
+    each_chunk(shared, request, payload, |_| {}).await
+}
+
+/// Takes each piece of the body; answers how many bytes they were.
+async fn each_chunk(
+    shared: &Shared,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    mut take: impl FnMut(&[u8]),
+) -> Result<usize, Problem> {
     let config = shared.body;
     let too_large = || {
         shared.counters.limit(Limit::Body).inc();
@@ -42,15 +62,16 @@ pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload)
         return Err(too_large());
     }
     let reading = async {
-        let mut body = BytesMut::new();
+        let mut bytes = 0;
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off").and_close())?;
-            if body.len() + chunk.len() > config.max_bytes {
+            if bytes + chunk.len() > config.max_bytes {
                 return Err(too_large());
             }
-            body.extend_from_slice(&chunk);
+            bytes += chunk.len();
+            take(&chunk);
         }
-        Ok(body.freeze())
+        Ok(bytes)
     };
     tokio::time::timeout(config.timeout, reading).await.unwrap_or_else(|_| {
         shared.counters.limit(Limit::BodyTimeout).inc();

@@ -10,6 +10,7 @@ use actix_web::{
     http::header::{self, HeaderName},
 };
 use ipnet::IpNet;
+use serde::Serialize;
 
 /// Which header a trusted proxy writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,30 @@ pub struct ProxyConfig {
     pub trust_unix: bool,
     /// Which header they write.
     pub header: ForwardedBy,
+}
+
+/// What became of what proxies wrote about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarded {
+    /// They wrote nothing.
+    Absent,
+    /// It came from somebody who is not trusted.
+    Ignored,
+    /// It came from a trusted proxy.
+    Believed,
+}
+
+/// The same as [`address`], and what it was made of.
+pub fn forwarded(config: &ProxyConfig, request: &HttpRequest) -> (Forwarded, Option<IpAddr>) {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let trusted = |address: &IpAddr| config.trusted.iter().any(|network| network.contains(address));
+    let source = match peer.as_ref().map_or(config.trust_unix, trusted) {
+        _ if hops(config.header, request).is_empty() => Forwarded::Absent,
+        true => Forwarded::Believed,
+        false => Forwarded::Ignored,
+    };
+    (source, address(config, request))
 }
 
 /// The address of the client; `None` for a Unix socket whose peer is not trusted or says nothing.

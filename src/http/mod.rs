@@ -9,6 +9,7 @@ pub mod channels;
 pub mod client;
 pub mod connection;
 pub mod dashboards;
+pub mod doctor;
 pub mod encoding;
 pub mod etag;
 pub mod exposition;

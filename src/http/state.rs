@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix_web::HttpRequest;
+use tokio::sync::Semaphore;
 
 use super::{
     access::{AccessConfig, Caller},
@@ -52,6 +53,8 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// Bodies of requests.
     pub body: BodyConfig,
+    /// Places for streams that keep a doctor's rhythm.
+    pub doctors: Arc<Semaphore>,
     /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
     pub max_connection_age: Duration,
     /// Connections, of whatever kind, from which on none is kept for a next request.
@@ -217,6 +220,15 @@ impl State {
             user: None,
             presence: None,
         })
+    }
+
+    /// Somebody asks for something that anybody may have, and not too often: as for a handshake.
+    ///
+    /// # Errors
+    /// 429 when the address asks too quickly.
+    pub fn knock(&self, request: &HttpRequest) -> Result<(), Problem> {
+        // No stream is opened, so it does not matter how many there are.
+        self.admission.knock(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
     fn count(&self, reached: Reached) -> Problem {

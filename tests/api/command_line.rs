@@ -31,14 +31,20 @@ impl Drop for Running {
     }
 }
 
-#[test]
-fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+/// A server, and where its dashboard is.
+fn serve() -> (Running, String) {
     let mut command = tricast();
     let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut running = Running(child);
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
     let dashboard = lines.by_ref().map(Result::unwrap).find(|line| line.contains("dashboard")).unwrap();
     let url = dashboard.split_whitespace().last().unwrap();
+    (running, url.to_owned())
+}
+
+#[test]
+fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+    let (mut running, url) = serve();
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     assert!(std::net::TcpStream::connect(address).is_ok(), "{url}");
     Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
@@ -174,4 +180,38 @@ fn the_settings_in_deploy_are_good_once_a_key_is_named() {
     command.env("TRICAST_AUTH__SECRET", "x".repeat(32));
     let (code, _, stderr) = run(command.args(["check-config", "--config", file]));
     assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
+    let (running, url) = serve();
+    let (code, stdout, stderr) = run(tricast().args(["doctor", &url, "--quick"]));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.contains("WebSocket: works, ") && !stdout.contains("FAILED"), "{stdout}");
+    let (code, stdout, _) = run(tricast().args(["doctor", &url, "--idle", "1", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(
+        (code, &report["verdict"], &report["checks"][1]["id"]),
+        (0, &"ok".into(), &"websocket".into()),
+        "{stdout}"
+    );
+    drop(running);
+    let (code, stdout, _) = run(tricast().args(["doctor", &url, "--quick"]));
+    assert!(code == 1 && stdout.contains("nobody listens there"), "{stdout}");
+}
+
+#[test]
+fn doctor_is_used_wrongly() {
+    for (arguments, part) in [
+        (&["doctor"][..], "<URL>"),
+        (&["doctor", "ftp://a"], "http://"),
+        (&["doctor", "http://a/?token=x"], "query"),
+        (&["doctor", "http://a", "--idle", "0"], "--idle"),
+        (&["doctor", "http://a", "--idle", "9", "--quick"], "--quick"),
+        (&["doctor", "http://a", "--quick", "--token", ""], "--token"),
+        (&["doctor", "http://a", "--quick", "--token", "a\nb"], "token"),
+    ] {
+        let (code, stdout, stderr) = run(tricast().args(arguments));
+        assert!(code == 2 && stdout.is_empty() && stderr.contains(part), "{arguments:?}: {code} {stderr}");
+    }
 }

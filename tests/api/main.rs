@@ -11,6 +11,7 @@ mod command_line;
 mod conditional;
 mod conflation;
 mod dashboards;
+mod doctor;
 mod drain;
 mod hardening;
 mod history;

@@ -11,6 +11,17 @@ import { start, startServer, temporaryDirectory, until } from './helpers.mjs';
 const SOURCE = fileURLToPath(new URL('../../nginx', import.meta.url));
 const KEYS = fileURLToPath(new URL('../keys', import.meta.url));
 
+const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+
+/** Where nginx puts what it has no room for, as directives. */
+export const temporaryPaths = (directory) => TEMPORARY.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n');
+
+/** How nginx is called with the configuration in `directory`. */
+export const flagsOf = (directory) => [
+  ...['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')],
+  ...['-g', `pid ${directory}/pid;`],
+];
+
 export async function freePort() {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -44,12 +55,11 @@ export async function render(t, { ports, site, changes = {} }) {
   };
   const port = await freePort();
   const securePort = await freePort();
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   change('nginx.conf', [
     ['user www-data;', process.getuid() === 0 ? 'user www-data;' : ''],
     ['/var/log/nginx', directory],
     ['buffer=64k flush=1s', ''],
-    ['http {', `http {\n${temporary.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n')}`],
+    ['http {', `http {\n${temporaryPaths(directory)}`],
   ]);
   change('conf.d/zones.conf', [
     ['/var/cache', directory],
@@ -66,13 +76,16 @@ export async function render(t, { ports, site, changes = {} }) {
     ['/etc/ssl/tricast/privkey.pem', join(KEYS, 'rsa.pem')],
   ]);
   for (const [file, all] of Object.entries(changes)) change(file, all);
-  const flags = ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')];
-  return { directory, port, securePort, flags: [...flags, '-g', `pid ${directory}/pid;`] };
+  return { directory, port, securePort, flags: flagsOf(directory) };
 }
 
 /** An nginx in front of servers at `ports`: `{url, secureUrl, log(), errors(), reload(), ...}`. */
 export async function startNginx(t, how) {
-  const { directory, port, securePort, flags } = await render(t, how);
+  return run(t, await render(t, how));
+}
+
+/** An nginx of that configuration, once it listens. */
+export async function run(t, { directory, port, securePort, flags }) {
   const child = start(t, 'nginx', [...flags.slice(0, -1), `${flags.at(-1)} daemon off;`], { lastWord: 'SIGTERM' });
   const read = (name) => readFileSync(join(directory, name), 'utf8');
   const listens = () =>

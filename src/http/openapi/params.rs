@@ -92,6 +92,21 @@ pub struct Stream {
     strict: Option<String>,
 }
 
+/// Query of an event stream that keeps a rhythm instead of telling events. Needs no token; five minutes at most.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Probe {
+    /// For a path doctor: this many events `probe`, at known times, and nothing else.
+    #[param(nullable = false, minimum = 1, maximum = 40, example = 12)]
+    probe: Option<u32>,
+    /// Milliseconds from one of them to the next; 250 without it.
+    #[param(nullable = false, minimum = 0, maximum = 300_000, example = 250)]
+    every: Option<u64>,
+    /// Padding of each, in bytes.
+    #[param(nullable = false, minimum = 0, maximum = 2_048, example = 512)]
+    bytes: Option<u64>,
+}
+
 /// The last event that a browser saw.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -458,6 +458,48 @@ pub struct Live {
     version: String,
 }
 
+/// A request as it came through, and what mends a path.
+#[derive(ToSchema)]
+pub struct Doctor {
+    version: String,
+    /// Version of HTTP that the nearest proxy speaks: `1.0` or `1.1`.
+    http: String,
+    /// `Host`, as it came.
+    #[schema(required = true)]
+    host: Option<String>,
+    /// Whether a proxy told the client's address, and whether it was believed: `absent`, `ignored` or `believed`.
+    forwarded: String,
+    /// Where the address lies that the client is counted by: `loopback`, `private` or `public`.
+    #[schema(required = true)]
+    range: Option<String>,
+    /// That address, unless it may be one of the network inside.
+    #[schema(required = true)]
+    address: Option<String>,
+    /// Largest body, in bytes.
+    #[schema(rename = "maxBody", minimum = 0)]
+    max_body: u64,
+    /// By name.
+    remedies: BTreeMap<String, Remedy>,
+}
+
+/// What mends a path: a line for nginx or a setting of the server, and the same in a sentence.
+#[derive(ToSchema)]
+pub struct Remedy {
+    #[schema(example = "buffering")]
+    id: String,
+    #[schema(example = "proxy_buffering off;")]
+    nginx: String,
+    setting: String,
+    advice: String,
+}
+
+/// How much of a body came through.
+#[derive(ToSchema)]
+pub struct Counted {
+    #[schema(minimum = 0)]
+    bytes: u64,
+}
+
 /// Whether the server can serve, and what says so.
 #[derive(ToSchema)]
 #[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "websocket": "ok"}}))]

@@ -29,6 +29,7 @@ use serde_json::json;
 
 mod config;
 mod event;
+mod probe;
 mod session;
 
 pub use config::SseConfig;
@@ -68,6 +69,12 @@ pub struct Query {
     pub backfill: Option<String>,
     /// `1`: refusals have their real status.
     pub strict: Option<String>,
+    /// A rhythm instead of events, for a path doctor: how many beats.
+    pub probe: Option<u32>,
+    /// Milliseconds between two of them.
+    pub every: Option<u64>,
+    /// Padding of each, in bytes.
+    pub bytes: Option<usize>,
 }
 
 /// Adds the endpoint.
@@ -90,7 +97,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     description = "Each event carries its cursor as `id`. Without `channels`: `metrics,alerts`, as far as the caller may \
         read them. Events: `connected` first, `metrics`, `metric`, `alert`, `system`, `gap`, `ping`, `auth_expiring`, \
         `bye`, `error`, and on other event channels the event's own name.",
-    params(params::Channels, params::Stream, params::Backfill, params::LastEventId),
+    params(params::Channels, params::Stream, params::Backfill, params::Probe, params::LastEventId),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
             example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
@@ -102,6 +109,10 @@ pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> 
     let query = web::Query::<Query>::from_query(request.query_string());
     let query =
         query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
+    if let Some(count) = query.probe {
+        let answer = probe::open(&state, &request, **config, probe::Rhythm::read(count, &query)?);
+        return answer.or_else(|problem| refuse(&state, &request, &query, problem));
+    }
     match stream(&state, **config, &request, &query).await {
         Err(problem) => refuse(&state, &request, &query, problem),
         Ok(session) => {

@@ -1,0 +1,147 @@
+//! What requests look like when they have come through: the client's address, the version of HTTP, the largest body.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    patient::{PATIENCE, Patient},
+    reach::Server,
+    report::{Check, Verdict, ms, spoken},
+};
+use crate::http::doctor::Remedy;
+
+/// Largest body that is tried, in bytes: more is no matter of a proxy's default.
+const MAX_BODY: u64 = 8 << 20;
+
+/// Bodies that are tried when the largest was refused, in bytes: the least shows that any at all comes through.
+const SMALLER: [u64; 4] = [1 << 19, 1 << 16, 1 << 13, 1 << 9];
+
+/// The address that the server counts its client by, and the version of HTTP that it is spoken to in.
+pub(super) async fn check(patient: &Patient, server: &Server) -> (Check, Check) {
+    let fail = |id, name, headline: &str| Check::new(id, name, Verdict::Fail, headline);
+    let seen = match patient.get("api/doctor").await {
+        Ok(answer) if answer.status == 200 => answer.json().filter(Value::is_object),
+        Ok(answer) => {
+            let detail = format!("api/doctor answers {}.", answer.described());
+            let remedy = if answer.problem().is_none() { Some(Remedy::Passed) } else { None };
+            let mut address = fail("address", "Address", "can't be asked for").detail(detail);
+            address.remedies.extend(remedy);
+            return (address, Check::new("proxy", "Proxy", Verdict::Skipped, "not known"));
+        }
+        Err(error) => {
+            let address = fail("address", "Address", "can't be asked for").detail(error);
+            return (address, Check::new("proxy", "Proxy", Verdict::Skipped, "not known"));
+        }
+    };
+    let seen = seen.unwrap_or_default();
+    (address(patient, server, &seen), proxy(patient, server, &seen))
+}
+
+fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
+    let check = |verdict, headline: &str| Check::new("address", "Address", verdict, headline);
+    let address = seen["address"].as_str();
+    match seen["forwarded"].as_str() {
+        Some("believed") => {
+            let headline = address.map_or("told by the proxy".into(), |address| format!("seen as {address}"));
+            check(Verdict::Ok, &headline).detail("The server believes what the proxy says of its clients.")
+        }
+        Some("ignored") => check(Verdict::Warn, "told by a proxy that the server does not believe")
+            .detail("All clients behind it count as one, and share one address's limits.")
+            .remedy(Remedy::Trusted),
+        _ => {
+            let local = patient.url.host_str().is_some_and(|host| host == "localhost" || host.contains("127.0.0."));
+            let inside = seen["range"] == "loopback" && !local && patient.url.host_str() != Some("[::1]");
+            if server.proxy.is_some() || inside {
+                return check(Verdict::Warn, "not passed on by the proxy")
+                    .detail("All clients behind it count as one, and share one address's limits.")
+                    .remedy(Remedy::Forwarded);
+            }
+            check(Verdict::Ok, &address.map_or("that of the connection".into(), |address| format!("seen as {address}")))
+        }
+    }
+}
+
+fn proxy(patient: &Patient, server: &Server, seen: &Value) -> Check {
+    let http = seen["http"].as_str().unwrap_or("1.1");
+    let host = seen["host"].as_str().unwrap_or_default();
+    let by = server.proxy.as_deref().unwrap_or("none that says so");
+    let headline = format!("{by}; HTTP/{http} to the server");
+    let check = match http {
+        "1.0" => Check::new("proxy", "Proxy", Verdict::Warn, headline)
+            .detail("HTTP/1.0 has no upgrade, and a new connection for each poll.")
+            .remedy(Remedy::Version),
+        _ => Check::new("proxy", "Proxy", Verdict::Ok, headline),
+    };
+    if host.eq_ignore_ascii_case(&patient.host()) {
+        return check;
+    }
+    // Fatal to a WebSocket of a page, unless public_url is set: that check says so.
+    let detail = format!("{} Host arrives as \"{host}\".", check.detail).trim_start().to_owned();
+    check.detail(detail)
+}
+
+/// Sends a body as large as the server would take, and counts what came.
+pub(super) async fn body(patient: &Patient) -> Check {
+    let check = |verdict, headline: String| Check::new("push", "Push", verdict, headline);
+    let most = match patient.get("api/doctor").await {
+        Ok(answer) => answer.json().and_then(|answer| answer["maxBody"].as_u64()),
+        Err(_) => None,
+    };
+    let Some(most) = most.map(|most| if most == 0 { MAX_BODY } else { most.min(MAX_BODY) }) else {
+        return check(Verdict::Skipped, "not tried".into()).detail("The server did not say how much it takes.");
+    };
+    match send(patient, most).await {
+        Sent::Whole(took) => check(Verdict::Ok, format!("{} pass, in {}", size(most), spoken(took)))
+            .figure("largest_bytes", most)
+            .figure("took_ms", ms(took)),
+        Sent::Refused(status) => {
+            let mut passes = 0;
+            for bytes in SMALLER.into_iter().filter(|bytes| *bytes < most) {
+                if matches!(send(patient, bytes).await, Sent::Whole(_)) {
+                    passes = bytes;
+                    break;
+                }
+            }
+            let detail = format!("The server takes {}; {} still pass.", size(most), size(passes));
+            let headline = format!("bodies of {} are refused by a proxy ({status})", size(most));
+            let check = check(Verdict::Fail, headline).detail(detail).figure("largest_bytes", passes);
+            if status == 413 { check.remedy(Remedy::Body) } else { check }
+        }
+        Sent::OwnRefusal(why) => {
+            check(Verdict::Skipped, "not tried".into()).detail(format!("The server answers {why}."))
+        }
+        Sent::Lost(error) => check(Verdict::Fail, "bodies don't come through".into()).detail(error),
+    }
+}
+
+enum Sent {
+    Whole(std::time::Duration),
+    Refused(u16),
+    OwnRefusal(String),
+    Lost(String),
+}
+
+async fn send(patient: &Patient, bytes: u64) -> Sent {
+    let body = vec![b'-'; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    let request = patient.request(Method::POST, "api/doctor/echo").header("content-type", "application/octet-stream");
+    // A large body over a slow line is not lost yet.
+    match patient.ask(request.body(body), PATIENCE * 3).await {
+        Ok(answer) if answer.status == 200 => match answer.json().and_then(|answer| answer["bytes"].as_u64()) {
+            Some(counted) if counted == bytes => Sent::Whole(answer.took),
+            counted => Sent::Lost(format!("Of {bytes} bytes the server counted {}.", counted.unwrap_or_default())),
+        },
+        Ok(answer) if answer.problem().is_some() => Sent::OwnRefusal(answer.described()),
+        Ok(answer) => Sent::Refused(answer.status),
+        Err(error) => Sent::Lost(error),
+    }
+}
+
+/// `1 MiB`, `512 B`.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "not even the smallest".into(),
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
+    }
+}

@@ -1,0 +1,202 @@
+//! What a doctor found: checks, each with a verdict, and one sentence over all of them.
+//!
+//! ```json
+//! {"url": "https://live.example/", "verdict": "fail", "summary": "WebSocket: works, 12 ms. Events: held back ...",
+//!  "checks": [{"id": "events", "name": "Events", "verdict": "fail", "headline": "held back by a proxy for 2.8 s",
+//!    "detail": "12 events were sent within 2.8 s; ...", "figures": {"held_ms": 2750},
+//!    "remedies": [{"id": "buffering", "nginx": "proxy_buffering off;", ...}]}]}
+//! ```
+
+use std::{fmt::Write, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::http::doctor::Remedy;
+
+/// How a check ended; the later the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Not tried; the detail says why.
+    Skipped,
+    /// As it should be.
+    Ok,
+    /// It works, and not as well as it could.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One thing that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// Its name, which stays the same.
+    pub id: &'static str,
+    /// The same for people.
+    pub name: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// A few words: `works, 12 ms`.
+    pub headline: String,
+    /// A sentence or two; may be empty.
+    pub detail: String,
+    /// What was measured; each name ends in its unit.
+    pub figures: Map<String, Value>,
+    /// What mends it.
+    pub remedies: Vec<Remedy>,
+}
+
+/// All checks of one path.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was looked at.
+    pub url: String,
+    /// The worst of the checks.
+    pub verdict: Verdict,
+    /// One or a few sentences.
+    pub summary: String,
+    /// In the order in which they make sense.
+    pub checks: Vec<Check>,
+}
+
+impl Check {
+    /// A check that ended so.
+    pub(super) fn new(id: &'static str, name: &'static str, verdict: Verdict, headline: impl Into<String>) -> Self {
+        let (detail, figures, remedies) = (String::new(), Map::new(), Vec::new());
+        Self { id, name, verdict, headline: headline.into(), detail, figures, remedies }
+    }
+
+    /// With a sentence.
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// With something that was measured.
+    pub(super) fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.figures.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With what mends it.
+    pub(super) fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.push(remedy);
+        self
+    }
+
+    /// `Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing.`
+    fn sentence(&self) -> String {
+        let mut out = format!("{}: {}", self.name, self.headline);
+        let lines = self.remedies.iter().map(|remedy| remedy.line());
+        let mut missing = lines.map(|line| if line.nginx.is_empty() { line.setting } else { line.nginx });
+        if let Some(missing) = missing.find(|missing| !missing.is_empty()) {
+            let _ = write!(out, ": `{missing}` is missing");
+        }
+        out.push('.');
+        out
+    }
+}
+
+/// Checks that the summary always mentions.
+const ALWAYS: [&str; 3] = ["websocket", "events", "polling"];
+
+impl Report {
+    /// Puts the checks together.
+    pub(super) fn new(url: String, checks: Vec<Check>) -> Self {
+        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Fail);
+        let mentioned = |check: &&Check| check.verdict >= Verdict::Warn || ALWAYS.contains(&check.id);
+        let summary: Vec<_> = checks.iter().filter(mentioned).map(Check::sentence).collect();
+        Self { url, verdict, summary: summary.join(" "), checks }
+    }
+
+    /// Whether there is something to mend.
+    pub fn has_findings(&self) -> bool {
+        self.verdict >= Verdict::Warn
+    }
+
+    /// For people: a line per check, what mends it below, the summary at the end.
+    pub fn to_text(&self) -> String {
+        let mut out = format!("tricast doctor {}\n\n", self.url);
+        // Writing to a String can't fail.
+        for check in &self.checks {
+            let word = match check.verdict {
+                Verdict::Skipped => "skipped",
+                Verdict::Ok => "ok",
+                Verdict::Warn => "warning",
+                Verdict::Fail => "FAILED",
+            };
+            let _ = writeln!(out, "{word:<8} {:<12} {}", check.name, check.headline);
+            let mut below = |text: &str| {
+                let _ = writeln!(out, "{:22}{text}", "");
+            };
+            if !check.detail.is_empty() {
+                below(&check.detail);
+            }
+            for line in check.remedies.iter().map(|remedy| remedy.line()) {
+                below(line.advice);
+                match (line.nginx, line.setting) {
+                    ("", "") => {}
+                    ("", setting) => below(&format!("tricast.toml: {setting}")),
+                    (nginx, _) => below(&format!("nginx: {nginx}")),
+                }
+            }
+        }
+        let _ = writeln!(out, "\n{}", self.summary);
+        out
+    }
+}
+
+/// `12 ms`, `2.8 s`, `65 s`.
+pub(super) fn spoken(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 0.000_95 => "under 1 ms".into(),
+        seconds if seconds < 0.9995 => format!("{:.0} ms", seconds * 1e3),
+        seconds if seconds < 9.95 => format!("{seconds:.1} s"),
+        seconds => format!("{seconds:.0} s"),
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_the_transports_and_what_is_missing() {
+        let report = Report::new(
+            "http://a/".into(),
+            vec![
+                Check::new("reach", "Server", Verdict::Ok, "there"),
+                Check::new("websocket", "WebSocket", Verdict::Ok, "works, 12 ms"),
+                Check::new("events", "Events", Verdict::Fail, "held back by a proxy for 5.2 s")
+                    .remedy(Remedy::Buffering),
+                Check::new("polling", "Polling", Verdict::Skipped, "not tried"),
+                Check::new("address", "Address", Verdict::Warn, "not believed").remedy(Remedy::Trusted),
+            ],
+        );
+        assert_eq!(
+            report.summary,
+            "WebSocket: works, 12 ms. Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing. \
+             Polling: not tried. Address: not believed: `trusted_proxies = [\"127.0.0.1\"]` is missing."
+        );
+        assert!(report.verdict == Verdict::Fail && report.has_findings());
+        let text = report.to_text();
+        for part in ["FAILED   Events ", "nginx: proxy_buffering off;", "tricast.toml: trusted_proxies", "skipped "] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        for (ms, expected) in
+            [(0, "under 1 ms"), (1, "1 ms"), (999, "999 ms"), (1_000, "1.0 s"), (5_200, "5.2 s"), (65_400, "65 s")]
+        {
+            assert_eq!(spoken(Duration::from_millis(ms)), expected);
+        }
+    }
+}

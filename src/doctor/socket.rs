@@ -1,0 +1,125 @@
+//! A WebSocket as a browser opens one, with the answer in hand when it is refused.
+//!
+//! The handshake goes over the same HTTP client as everything else, so that TLS, certificates and forward proxies are
+//! the same too.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::{SinkExt, StreamExt};
+use reqwest::{Method, Upgraded, header};
+use serde_json::Value;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
+};
+
+use super::patient::{Answer, PATIENCE, Patient, explain, read};
+use crate::{protocol::SUBPROTOCOL, shutdown::random};
+
+/// An open one.
+pub(super) struct Socket {
+    stream: WebSocketStream<Upgraded>,
+    /// How long the handshake took.
+    pub(super) took: Duration,
+}
+
+/// Why there is none.
+pub(super) enum Refused {
+    /// Another status than 101.
+    Answer(Box<Answer>),
+    /// No answer; in words.
+    Lost(String),
+    /// 101, and not from a WebSocket server.
+    Forged,
+}
+
+/// What comes next.
+pub(super) enum Heard {
+    /// A JSON message.
+    Message(Value),
+    /// A close frame: the server's own decision.
+    Closed(u16, String),
+    /// The connection ended without one.
+    Cut,
+    /// Nothing in time.
+    Nothing,
+}
+
+/// Opens one, with the `Origin` of the server's own page.
+pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
+    let began = Instant::now();
+    let nonce = (u128::from(random()) << 64 | u128::from(random())).to_be_bytes();
+    let key = STANDARD.encode(nonce);
+    let request = patient
+        .request(Method::GET, "ws")
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::ORIGIN, patient.origin())
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+        .header(header::SEC_WEBSOCKET_KEY, &key);
+    let opening = async {
+        let mut response = request.send().await.map_err(|error| Refused::Lost(explain(&error)))?;
+        let (status, head) = (response.status().as_u16(), response.headers().clone());
+        if status != 101 {
+            let body = read(&mut response).await.unwrap_or_default();
+            return Err(Refused::Answer(Box::new(Answer { status, head, body, took: began.elapsed() })));
+        }
+        let accept = head.get(header::SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes());
+        if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+            return Err(Refused::Forged);
+        }
+        response.upgrade().await.map_err(|error| Refused::Lost(explain(&error)))
+    };
+    let opened = tokio::time::timeout(PATIENCE, opening).await;
+    let upgraded = opened.unwrap_or_else(|_| Err(Refused::Lost("the handshake was not answered in time".into())))?;
+    let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    Ok(Socket { stream, took: began.elapsed() })
+}
+
+impl Socket {
+    /// Says something; whether it could be said.
+    pub(super) async fn say(&mut self, message: String) -> bool {
+        let saying = self.stream.send(Message::text(message));
+        matches!(tokio::time::timeout(PATIENCE, saying).await, Ok(Ok(())))
+    }
+
+    /// Waits for what comes next, until `deadline`.
+    pub(super) async fn hear(&mut self, deadline: Instant) -> Heard {
+        loop {
+            match tokio::time::timeout_at(deadline.into(), self.stream.next()).await {
+                Err(_) => return Heard::Nothing,
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    if let Ok(message) = serde_json::from_str(&text) {
+                        return Heard::Message(message);
+                    }
+                }
+                Ok(Some(Ok(Message::Close(frame)))) => {
+                    let (code, reason) =
+                        frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                    return Heard::Closed(code, reason);
+                }
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(_)) | None) => return Heard::Cut,
+            }
+        }
+    }
+
+    /// Waits for the message that `fits`.
+    pub(super) async fn wait_for(&mut self, patience: Duration, fits: impl Fn(&Value) -> bool) -> Heard {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.hear(deadline).await {
+                Heard::Message(message) if !fits(&message) => {}
+                heard => return heard,
+            }
+        }
+    }
+
+    /// Says good-bye.
+    pub(super) async fn close(mut self) {
+        // It is over either way.
+        drop(tokio::time::timeout(Duration::from_secs(1), self.stream.close(None)).await);
+    }
+}

@@ -1,0 +1,172 @@
+//! WebSocket: the handshake, the round trip, and frames with lengths of every kind in both directions.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{
+    patient::{Answer, Patient},
+    report::{Check, Verdict, ms, spoken},
+    socket::{self, Heard, Refused, Socket},
+};
+use crate::http::doctor::Remedy;
+
+/// How long an answer to one message may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Round trips that are measured; the middle one counts.
+const ROUNDS: usize = 5;
+
+/// Bytes of messages on both sides of where the length changes its form (RFC 6455, section 5.2), up to the server's
+/// default limit.
+const SIZES: [usize; 5] = [125, 126, 4_096, 65_535, 65_536];
+
+/// Names in the question that makes the server answer at length, and their length.
+const NAMES: (usize, usize) = (90, 120);
+
+fn check_of(verdict: Verdict, headline: impl Into<String>) -> Check {
+    Check::new("websocket", "WebSocket", verdict, headline)
+}
+
+/// Opens one and talks.
+pub(super) async fn check(patient: &Patient) -> Check {
+    let mut socket = match socket::open(patient).await {
+        Ok(socket) => socket,
+        Err(Refused::Lost(error)) => return check_of(Verdict::Fail, "does not work").detail(error),
+        Err(Refused::Forged) => {
+            return check_of(Verdict::Fail, "something else answers the handshake")
+                .detail("101, and not with the proof that a WebSocket server gives (Sec-WebSocket-Accept).");
+        }
+        Err(Refused::Answer(answer)) => return refused(&answer),
+    };
+    let took = socket.took;
+    let check = talk(&mut socket).await.unwrap_or_else(|check| *check).figure("handshake_ms", ms(took));
+    socket.close().await;
+    check
+}
+
+/// What a status in the place of 101 means.
+fn refused(answer: &Answer) -> Check {
+    let fail = |headline: String| check_of(Verdict::Fail, headline);
+    match (answer.status, answer.problem()) {
+        (426, Some(_)) => fail("the handshake arrives without Upgrade".into())
+            .detail("A proxy passes the request on as an ordinary one.")
+            .remedy(Remedy::Upgrade),
+        (400, Some(detail)) if detail.contains("HTTP/1.1") => {
+            fail("the handshake arrives as HTTP/1.0".into()).detail("HTTP/1.0 has no upgrade.").remedy(Remedy::Upgrade)
+        }
+        (400, Some(detail)) => fail("the handshake arrives damaged".into())
+            .detail(format!("The server says: {detail}."))
+            .remedy(Remedy::Upgrade),
+        (403, Some(_)) => fail("refused: the server takes its own page for a foreign one".into())
+            .detail("Host is changed on its way and no longer fits the page's Origin.")
+            .remedy(Remedy::Host),
+        (401, Some(detail)) => {
+            check_of(Verdict::Skipped, "not tried: the token does not do").detail(format!("The server says: {detail}."))
+        }
+        (429 | 503, Some(detail)) => {
+            check_of(Verdict::Skipped, "not tried").detail(format!("The server says: {detail}."))
+        }
+        (404, None) => fail("404: the path is not passed on".into()).remedy(Remedy::Passed),
+        (status @ 200..300, None) => fail(format!("something else answers ({status})"))
+            .detail("Not a WebSocket server, and not an error either: a login page, or another server."),
+        (status, None) => fail(format!("refused by a proxy ({status})")),
+        (_, Some(_)) => fail(format!("answered {}", answer.described())),
+    }
+}
+
+/// The outcome, or the check that ends it early.
+async fn talk(socket: &mut Socket) -> Result<Check, Box<Check>> {
+    match socket.wait_for(ANSWER, |message| message["type"] == "connected").await {
+        Heard::Message(_) => {}
+        heard => return Err(Box::new(lost(&heard, "The handshake passes, and the server's greeting never comes."))),
+    }
+    let mut rounds = Vec::new();
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        exchange(socket, &format!("round-{round}"), |id| json!({"type": "ping", "requestId": id}).to_string(), 0)
+            .await?;
+        rounds.push(began.elapsed());
+    }
+    rounds.sort_unstable();
+    let round_trip = rounds.get(ROUNDS / 2).copied().unwrap_or_default();
+    let mut largest = 0;
+    for size in SIZES {
+        match exchange(socket, &format!("size-{size}"), |id| padded(id, size), size).await {
+            Ok(_) => largest = size,
+            // The server's own limit is below the default, which is no fault of the path.
+            Err(check) if check.figures.get("close_code").is_some_and(|code| code == 1009) => {
+                return Ok(works(round_trip, largest, 0));
+            }
+            Err(check) => return Err(check),
+        }
+    }
+    let back = exchange(socket, "back", question, 0).await?;
+    Ok(works(round_trip, largest, back))
+}
+
+fn works(round_trip: Duration, largest: usize, back: usize) -> Check {
+    check_of(Verdict::Ok, format!("works, {}", spoken(round_trip)))
+        .figure("round_trip_ms", (round_trip.as_secs_f64() * 1e5).round() / 100.0)
+        .figure("largest_sent_bytes", largest as u64)
+        .figure("largest_received_bytes", back as u64)
+}
+
+/// Says something and waits for the answer; answers how large it was, about.
+async fn exchange(
+    socket: &mut Socket,
+    id: &str,
+    message: impl FnOnce(&str) -> String,
+    size: usize,
+) -> Result<usize, Box<Check>> {
+    let said = socket.say(message(id)).await;
+    match socket.wait_for(ANSWER, |answer| answer["requestId"] == id).await {
+        Heard::Message(answer) if said => Ok(answer.to_string().len()),
+        heard => {
+            let what = match (id, size) {
+                ("back", _) => "A long answer of the server never came.".to_owned(),
+                (_, 0) => "The greeting came, and a ping was not answered: one direction is swallowed.".to_owned(),
+                (_, size) => format!("A message of {size} bytes was not answered; smaller ones were."),
+            };
+            Err(Box::new(lost(&heard, &what)))
+        }
+    }
+}
+
+/// A ping of `size` bytes.
+fn padded(id: &str, size: usize) -> String {
+    let bare = json!({"type": "ping", "requestId": id, "padding": ""}).to_string();
+    json!({"type": "ping", "requestId": id, "padding": "-".repeat(size.saturating_sub(bare.len()))}).to_string()
+}
+
+/// Subscribes to channels that nobody has, for the answer names them all. Without a token it is refused, which is an
+/// answer too.
+fn question(id: &str) -> String {
+    let name = |n: usize| format!("{}{n:03}", "doctor.".repeat(NAMES.1 / 7));
+    let names: Vec<_> = (0..NAMES.0).map(name).collect();
+    json!({"type": "subscribe", "requestId": id, "channels": names}).to_string()
+}
+
+fn lost(heard: &Heard, what: &str) -> Check {
+    match heard {
+        Heard::Closed(code, reason) => check_of(Verdict::Fail, format!("closed by the server ({code} {reason})"))
+            .detail(what)
+            .figure("close_code", *code),
+        Heard::Cut => check_of(Verdict::Fail, "cut in the middle").detail(what).remedy(Remedy::Inspection),
+        Heard::Nothing | Heard::Message(_) => {
+            check_of(Verdict::Fail, "frames are swallowed").detail(what).remedy(Remedy::Inspection)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_padded_ping_is_as_long_as_it_says() {
+        for size in SIZES {
+            assert_eq!(padded(&format!("size-{size}"), size).len(), size);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+// @ts-check
+/** Asking the server, with the token if there is one, and knowing its own refusals from those of a proxy. */
+
+import { address } from '../address.js';
+
+/** Longest time for an answer that is not held on purpose. */
+export const PATIENCE_MS = 10_000;
+
+/** @typedef {Record<string, any>} Json */
+/**
+ * @typedef {object} Answer
+ * @property {number} status
+ * @property {Headers} headers
+ * @property {Json | null} json
+ * @property {string | null} problem what the server itself says is wrong; null where the answer is not the server's own
+ * @property {number} took ms
+ */
+
+/**
+ * Answers, whatever the status.
+ * @param {string} path
+ * @param {RequestInit & {token?: string, patience?: number, query?: Record<string, string>}} [how]
+ * @returns {Promise<Answer>} fails with an Error that says why there was none
+ */
+export async function ask(path, { patience = PATIENCE_MS, ...how } = {}) {
+  const began = performance.now();
+  const response = await send(path, { ...how, signal: AbortSignal.timeout(patience) });
+  const text = await response.text().catch(explain);
+  const json = parse(text);
+  const own = (response.headers.get('content-type') ?? '').startsWith('application/problem+json');
+  const problem = own && typeof json?.detail === 'string' ? json.detail : null;
+  return { status: response.status, headers: response.headers, json, problem, took: performance.now() - began };
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit & {token?: string, query?: Record<string, string>}} how
+ */
+export function send(path, { token = '', query = {}, headers = {}, ...how }) {
+  const all = new Headers(headers);
+  if (token !== '') all.set('Authorization', `Bearer ${token}`);
+  // The browser's own cache would answer in the place of the path.
+  return fetch(address(path, query), { cache: 'no-store', redirect: 'manual', ...how, headers: all }).catch(explain);
+}
+
+/** @returns {never} */
+function explain(/** @type {any} */ error) {
+  throw new Error(error?.name === 'TimeoutError' ? 'no answer in time' : 'the connection broke off');
+}
+
+/** @returns {Json | null} */
+function parse(/** @type {string} */ text) {
+  try {
+    const value = JSON.parse(text);
+    return value !== null && typeof value === 'object' ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** `404`, or `404 (there is nothing at this path)`. */
+export const described = (/** @type {{status: number, problem: string | null}} */ { status, problem }) =>
+  problem === null ? String(status) : `${status} (${problem})`;

@@ -1,0 +1,119 @@
+// @ts-check
+/** Polls: whether a tag comes through in both directions, whether somebody keeps answers, and whether a poll may be held. */
+
+import { PATIENCE_MS, ask, described } from './ask.js';
+import { spoken } from './report.js';
+
+/** @typedef {import('./report.js').Check} Check */
+/** @typedef {import('./ask.js').Answer} Answer */
+
+/** The snapshot may change between two polls; so often in a row it does not. */
+const ATTEMPTS = 6;
+
+const CACHES = ['x-cache', 'x-cache-status', 'x-proxy-cache', 'cf-cache-status'];
+
+/**
+ * @param {{token: string}} how
+ * @returns {Promise<Check>}
+ */
+export async function checkPolling({ token }) {
+  const at = { id: 'polling', name: 'Polling' };
+  try {
+    let first = await ask('api/metrics', { token });
+    const refused = refusal(first, token);
+    if (refused !== null) return { ...at, ...refused };
+    const kept = whoKeeps(first);
+    if (kept !== null) return { ...at, verdict: 'fail', headline: 'answers are kept on their way', detail: kept, remedies: ['caching'] };
+    for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
+      const tag = first.headers.get('etag');
+      if (tag === null) {
+        const detail = 'Each poll carries the whole answer again, and no poll can be held by its tag.';
+        return { ...at, verdict: 'fail', headline: 'ETag is removed on its way', detail, remedies: ['tags'] };
+      }
+      const second = await ask('api/metrics', { token, headers: { 'If-None-Match': tag } });
+      if (second.status === 304) return { ...at, verdict: 'ok', headline: `works, ${spoken(second.took)}` };
+      if (second.headers.get('etag') === tag) {
+        const detail = 'The same answer came again, whole, where a 304 was due.';
+        return { ...at, verdict: 'fail', headline: 'If-None-Match is removed on its way', detail, remedies: ['request_headers'] };
+      }
+      first = second;
+    }
+    const detail = 'Values change faster than polls come, or something changes the bodies on their way.';
+    return { ...at, verdict: 'warn', headline: 'each answer has another tag', detail };
+  } catch (error) {
+    return { ...at, verdict: 'fail', headline: 'does not work', detail: `${/** @type {Error} */ (error).message}.` };
+  }
+}
+
+/**
+ * A check that ends here, because the poll was not answered.
+ * @param {Answer} answer
+ * @param {string} token
+ * @returns {Pick<Check, 'verdict' | 'headline' | 'detail' | 'remedies'> | null}
+ */
+function refusal(answer, token) {
+  const { status, problem } = answer;
+  if (status === 200) return null;
+  if ([401, 403].includes(status) && problem !== null) {
+    return token === ''
+      ? { verdict: 'skipped', headline: 'not tried: a token is needed', detail: 'Write one into the field above.' }
+      : { verdict: 'skipped', headline: 'not tried: the token does not do', detail: `The server answers ${described(answer)}.` };
+  }
+  if (status === 404 && problem === null) return { verdict: 'fail', headline: '404: the path is not passed on', remedies: ['passed'] };
+  return { verdict: 'fail', headline: `answered ${described(answer)}` };
+}
+
+/**
+ * What says that somebody keeps answers, or tells others to.
+ * @param {Answer} answer
+ */
+function whoKeeps({ headers }) {
+  if ((headers.get('age') ?? '0') !== '0') return 'The answer came out of a cache (Age).';
+  const cache = CACHES.find((name) => headers.get(name)?.toUpperCase().includes('HIT'));
+  if (cache !== undefined) return `The answer came out of a cache (${cache}).`;
+  const said = headers.get('cache-control') ?? '';
+  if (/no-cache|no-store/.test(said) && !/max-age=/.test(said)) return null;
+  return `The server says Cache-Control: no-cache; what arrives is ${said === '' ? 'nothing' : `"${said}"`}.`;
+}
+
+/**
+ * Asks for what has changed since now in a channel where little happens, and waits.
+ * @param {{token: string, waitSeconds: number}} how
+ * @returns {Promise<Check>}
+ */
+export async function checkLongPoll({ token, waitSeconds }) {
+  const at = { id: 'long_poll', name: 'Long poll' };
+  const began = performance.now();
+  let asked = began;
+  try {
+    const first = await ask('api/metrics', { token, query: { channels: 'system' } });
+    const refused = refusal(first, token);
+    if (refused !== null) return { ...at, ...refused };
+    const cursor = first.json?.cursor;
+    if (typeof cursor !== 'string') return { ...at, verdict: 'skipped', headline: 'not tried', detail: 'The answer to a poll had no cursor.' };
+    const query = { channels: 'system', since: cursor };
+    asked = performance.now();
+    const held = await ask('api/metrics', {
+      token, query, headers: { Prefer: `wait=${waitSeconds}` }, patience: waitSeconds * 1000 + PATIENCE_MS,
+    });
+    if ([504, 502, 408, 524].includes(held.status)) {
+      const detail = `A poll was to be held for ${waitSeconds} s.`;
+      return { ...at, verdict: 'fail', headline: `cut after ${spoken(held.took)} (${held.status})`, detail, remedies: ['poll_timeout'] };
+    }
+    if (![200, 304].includes(held.status)) return { ...at, verdict: 'fail', headline: `answered ${described(held)}` };
+    if (held.headers.has('preference-applied')) return { ...at, verdict: 'ok', headline: `works, held for ${spoken(held.took)}` };
+    const again = await ask('api/metrics', { token, query: { ...query, wait: '1' } });
+    const byQuery = again.took >= 900;
+    return {
+      ...at,
+      verdict: byQuery ? 'warn' : 'fail',
+      headline: 'Prefer is removed on its way',
+      detail: byQuery ? '?wait= does the same, and comes through.' : '?wait= does not help.',
+      remedies: ['request_headers'],
+    };
+  } catch (error) {
+    const after = spoken(performance.now() - asked);
+    const detail = `${/** @type {Error} */ (error).message}.`;
+    return { ...at, verdict: 'fail', headline: `cut after ${after}`, detail, remedies: ['poll_timeout'] };
+  }
+}

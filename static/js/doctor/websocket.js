@@ -1,0 +1,176 @@
+// @ts-check
+/** WebSocket: the handshake, the round trip, and frames with lengths of every kind in both directions. */
+
+import { socketAddress } from '../address.js';
+import { ask, described } from './ask.js';
+import { spoken } from './report.js';
+
+/** @typedef {import('./report.js').Check} Check */
+/** @typedef {Record<string, any>} Json */
+
+/** How long an answer to one message may take. */
+const ANSWER_MS = 5_000;
+
+/** Round trips that are measured; the middle one counts. */
+const ROUNDS = 5;
+
+/** Bytes on both sides of where a frame's length changes its form (RFC 6455, section 5.2), up to the server's default limit. */
+const SIZES = [125, 126, 4_096, 65_535, 65_536];
+
+/** An open one: what comes is kept until somebody waits for it. */
+export class Talk {
+  /** @type {Json[]} */
+  #inbox = [];
+  #wake = () => {};
+  /** @type {{code: number, reason: string} | null} */
+  closed = null;
+  opened = false;
+
+  constructor() {
+    this.socket = new WebSocket(socketAddress('ws'), 'tricast.v1');
+    this.socket.addEventListener('open', () => {
+      this.opened = true;
+      this.#wake();
+    });
+    this.socket.addEventListener('message', ({ data }) => {
+      this.#inbox.push(JSON.parse(data));
+      this.#wake();
+    });
+    this.socket.addEventListener('close', ({ code, reason }) => {
+      this.closed = { code, reason };
+      this.#wake();
+    });
+  }
+
+  /** The first message that fits, or null: nothing came in time, or it closed. */
+  async next(/** @type {(message: Json) => boolean} */ fits, patience = ANSWER_MS) {
+    const deadline = performance.now() + patience;
+    for (;;) {
+      while (this.#inbox.length > 0) {
+        const message = this.#inbox.shift();
+        if (message !== undefined && fits(message)) return message;
+      }
+      if (this.closed !== null || performance.now() >= deadline) return null;
+      await this.changed(deadline);
+    }
+  }
+
+  /** Waits until something happens, or until then. */
+  changed(/** @type {number} */ deadline) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, deadline - performance.now());
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve(undefined);
+      };
+    });
+  }
+
+  /** Says it and waits for the answer. */
+  async ask(/** @type {Json} */ message) {
+    this.socket.send(JSON.stringify(message));
+    return this.next(({ requestId }) => requestId === message.requestId);
+  }
+
+  close() {
+    this.socket.close(1000);
+  }
+}
+
+/** @param {{token: string, host: string | undefined}} how `host`: as the server sees it */
+export async function checkWebSocket({ token, host }) {
+  const talk = new Talk();
+  try {
+    const greeting = await talk.next(({ type }) => type === 'connected');
+    if (!talk.opened) return await refused(token, host);
+    if (greeting === null) return lost(talk, "The handshake passes, and the server's greeting never comes.");
+    return await exchange(talk, token);
+  } finally {
+    talk.close();
+  }
+}
+
+/**
+ * @param {Talk} talk
+ * @param {string} token
+ */
+async function exchange(talk, token) {
+  if (token !== '') {
+    const answer = await talk.ask({ type: 'authenticate', requestId: 'token', token });
+    if (answer?.type === 'error' && answer.code === 'UNAUTHORIZED') {
+      return check('skipped', 'not tried: the token does not do', { detail: `The server says: ${answer.message}.` });
+    }
+  }
+  const rounds = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const began = performance.now();
+    if ((await talk.ask({ type: 'ping', requestId: `round-${round}` })) === null) {
+      return lost(talk, 'The greeting came, and a ping was not answered: one direction is swallowed.');
+    }
+    rounds.push(performance.now() - began);
+  }
+  const roundTrip = rounds.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)];
+  for (const size of SIZES) {
+    const message = { type: 'ping', requestId: `size-${size}`, padding: '' };
+    message.padding = '-'.repeat(size - JSON.stringify(message).length);
+    if ((await talk.ask(message)) !== null) continue;
+    // The server's own limit is below the default, which is no fault of the path.
+    if (talk.closed?.code === 1009) return check('ok', `works, ${spoken(roundTrip)}`);
+    return lost(talk, `A message of ${size} bytes was not answered; smaller ones were.`);
+  }
+  // Channels that nobody has: the answer names them all. Without a token it is refused, which is an answer too.
+  const channels = Array.from({ length: 90 }, (_, n) => `${'doctor.'.repeat(17)}${String(n).padStart(3, '0')}`);
+  if ((await talk.ask({ type: 'subscribe', requestId: 'back', channels })) === null) {
+    return lost(talk, 'A long answer of the server never came.');
+  }
+  return check('ok', `works, ${spoken(roundTrip)}`);
+}
+
+/**
+ * A script is not told why a handshake failed. A POST to the same path is refused by the server itself, and by how it is
+ * refused one knows what came through: 403 is for a page whose `Origin` does not fit `Host`.
+ * @param {string} token
+ * @param {string | undefined} host
+ */
+async function refused(token, host) {
+  const answer = await ask('ws', { method: 'POST', token }).catch(() => null);
+  if (answer === null) return fail('does not work', { detail: 'The connection broke off.' });
+  const { status, problem } = answer;
+  if (status === 404 && problem === null) return fail('404: the path is not passed on', { remedies: ['passed'] });
+  if (problem === null) return fail(`refused by a proxy (${status})`);
+  if (status === 403 || (host !== undefined && host !== location.host)) {
+    return fail('refused: the server takes its own page for a foreign one', {
+      detail: "Host is changed on its way and no longer fits the page's Origin.",
+      remedies: ['host'],
+    });
+  }
+  if ([405, 400].includes(status)) {
+    return fail('the handshake arrives without Upgrade', {
+      detail: 'A proxy passes the request on as an ordinary one.',
+      remedies: ['upgrade'],
+    });
+  }
+  return check('skipped', 'not tried', { detail: `The server answers ${described(answer)}.` });
+}
+
+/**
+ * @param {Talk} talk
+ * @param {string} detail
+ */
+function lost({ closed }, detail) {
+  if (closed === null) return fail('frames are swallowed', { detail, remedies: ['inspection'] });
+  if (closed.code === 1006) return fail('cut in the middle', { detail, remedies: ['inspection'] });
+  return fail(`closed by the server (${closed.code} ${closed.reason})`, { detail });
+}
+
+/**
+ * @param {import('./report.js').Verdict} verdict
+ * @param {string} headline
+ * @param {object} [more]
+ * @returns {Check}
+ */
+function check(verdict, headline, more = {}) {
+  return { id: 'websocket', name: 'WebSocket', verdict, headline, ...more };
+}
+
+const fail = (/** @type {string} */ headline, more = {}) => check('fail', headline, more);
