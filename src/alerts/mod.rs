@@ -1,19 +1,31 @@
 //! Alerts: rules over any field of any state channel, raised once and resolved once.
 
-#[allow(dead_code, reason = "the engine comes next")]
 mod alert;
-#[allow(dead_code, reason = "the engine comes next")]
 mod condition;
+mod config;
+mod engine;
 mod error;
+mod field;
+mod figures;
+mod notifier;
+mod outbox;
 mod period;
 mod rule;
+mod service;
 mod store;
+mod watcher;
+mod window;
 
 pub use alert::{Alert, News, is_alert_id};
 pub use condition::Condition;
+pub use config::AlertConfig;
 pub use error::AlertError;
+pub use figures::{Figures, Sent};
+pub use notifier::{MailTls, SmtpConfig, TargetError, WebhookConfig, check_mailbox, check_webhook};
+pub use outbox::{Announce, Outbox};
 pub use period::Period;
 pub use rule::{NewRule, Rule, Severity, Target};
+pub use service::{AlertService, Alerting, Filter, Page};
 pub use store::{
     Acknowledged, AlertStore, Anew, Answer, Delivery, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
     Sample, Settlement, Standing, Waiting,

@@ -252,9 +252,9 @@ fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// Whether `text` is 1 to `max` bytes long and can stand in a line.
+/// Whether `text` is 1 to `max` bytes long, not blank, and can stand in a line.
 fn is_text(text: &str, max: usize) -> bool {
-    (1..=max).contains(&text.len()) && !text.chars().any(char::is_control)
+    !text.trim().is_empty() && text.len() <= max && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -296,6 +296,7 @@ mod tests {
             ("id", json!("a/b"), "id: 1 to 64"),
             ("id", json!(""), "id: 1 to 64"),
             ("name", json!(""), "name: 1 to 200"),
+            ("name", json!("  "), "name: 1 to 200"),
             ("name", json!("a\r\nBcc: x"), "name: 1 to 200"),
             ("channel", json!("a b"), "channel: "),
             ("channel", json!("alerts"), "channel: \"alerts\" carries events"),

@@ -107,6 +107,11 @@ pub trait AlertStore: Send + Sync {
 
     /// How much waits for each target, and since when.
     fn waiting(&self) -> Answer<Vec<Waiting>>;
+
+    /// Whether other processes may change it, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// What an engine begins with.

@@ -21,6 +21,7 @@ mod thread;
 
 use self::thread::Thread;
 use crate::{
+    alerts::{Alerting, Announce, Outbox, Target, TargetError},
     auth::{KeyError, Tickets, Verifier},
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
@@ -81,6 +82,9 @@ pub enum StartError {
     /// The keys of tokens can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// Alerts can't be sent as it is configured.
+    #[error("alerts can't be sent: {0}")]
+    Target(#[from] TargetError),
 }
 
 /// A server that is bound and not yet running.
@@ -110,6 +114,15 @@ impl Application {
         let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
         let readers = Thread::start("inner-readers").map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
+        let (smtp, webhook) = (config.smtp(), config.webhook());
+        let targets = [smtp.as_ref().map(|_| Target::Email), webhook.as_ref().map(|_| Target::Webhook)];
+        let alerting = Alerting {
+            store: store.alerts(),
+            config: config.alerts(),
+            targets: targets.into_iter().flatten().collect(),
+            figures: Arc::default(),
+            outgoing: watch::Sender::new(()),
+        };
         let tenants = Tenants::new(Blueprint {
             log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
             aggregator: AggregatorConfig {
@@ -121,6 +134,7 @@ impl Application {
             },
             orders: store.orders(),
             dashboards: store.dashboards(),
+            alerting: alerting.clone(),
             history_store: store.history(),
             history: history(config),
             clock: clock.clone(),
@@ -133,6 +147,12 @@ impl Application {
             readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,
         });
+        let outbox = Outbox::new(alerting, smtp.as_ref(), webhook.as_ref(), &announce(&tenants), &clock)?;
+        readers.runtime.spawn(outbox.run());
+        if verifier.is_some() {
+            let tenants = tenants.clone();
+            readers.runtime.spawn(async move { tenants.resume().await });
+        }
         let shared = Shared {
             tenants,
             store: store.clone(),
@@ -265,11 +285,13 @@ fn open_store(config: &Config, keeping: Option<&Thread>) -> Result<Store, StartE
     match &config.data_dir {
         Some(directory) => {
             let store = Store::in_directory(directory)?;
-            tracing::info!(data_dir = %directory.display(), "orders, dashboards and history are kept");
+            tracing::info!(data_dir = %directory.display(), "orders, dashboards, history and alerts are kept");
             Ok(store)
         }
         None => {
-            tracing::info!("no data_dir: orders, dashboards and history are in memory and end with the process");
+            tracing::info!(
+                "no data_dir: orders, dashboards, history and alerts are in memory and end with the process"
+            );
             Ok(Store::in_memory()?)
         }
     }
@@ -290,6 +312,18 @@ async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
             return;
         }
     }
+}
+
+/// What tells all tenants of an event of `system`.
+fn announce(tenants: &Tenants) -> Announce {
+    let tenants = tenants.clone();
+    Arc::new(move |event, details| {
+        let tenants = tenants.clone();
+        Box::pin(async move {
+            // Without a writer nobody is left to tell.
+            let _ = tenants.announce(event, &details).await;
+        })
+    })
 }
 
 /// Tells every stream to go and waits until they are gone or the time is up.

@@ -10,7 +10,7 @@ use super::routes::{self, Routes};
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, health, history, me, metrics_page,
+        alerts, assets, channels, dashboards, health, history, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
@@ -49,6 +49,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         (name = "Push", description = "Values, events and samples from outside."),
         (name = "Business", description = "Orders, customers and visits, and the numbers made of them."),
         (name = "Dashboards", description = "Boards of tiles; each change is an event."),
+        (name = "Alerts", description = "Rules, and what they raised."),
         (name = "Callers", description = "Who asks, and tickets for streams."),
         (name = "Operation", description = "For those who run the server."),
         (name = "Pages", description = "For people."),
@@ -60,11 +61,13 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,
         dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,
+        alerts::list, alerts::get, alerts::acknowledge,
+        alerts::rules, alerts::create_rule, alerts::rule, alerts::replace_rule, alerts::delete_rule,
         me::get, me::ticket,
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get,
         assets::index, pages::basic, assets::docs, assets::get,
     ),
-    components(schemas(shapes::Problem))
+    components(schemas(shapes::Problem, parts::alerts::AlertStatus))
 )]
 struct Described;
 

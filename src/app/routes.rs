@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     http::{
-        assets, channels, dashboards, health, history, me, metrics_page,
+        alerts, assets, channels, dashboards, health, history, me, metrics_page,
         openapi::{self, Document, shapes},
         orders, pages,
         problem::Problem,
@@ -121,6 +121,21 @@ impl Routes {
         });
         route::add(services, "/api/dashboards/{id}/tiles/{tile}", "PATCH, DELETE", |resource| {
             resource.route(web::patch().to(dashboards::change_tile)).route(web::delete().to(dashboards::remove_tile))
+        });
+        // Before alerts, none of which is called "rules".
+        route::add(services, "/api/alerts/rules", "GET, HEAD, POST", |resource| {
+            resource.route(get_or_head().to(alerts::rules)).route(web::post().to(alerts::create_rule))
+        });
+        route::add(services, "/api/alerts/rules/{id}", "GET, HEAD, PUT, DELETE", |resource| {
+            resource
+                .route(get_or_head().to(alerts::rule))
+                .route(web::put().to(alerts::replace_rule))
+                .route(web::delete().to(alerts::delete_rule))
+        });
+        route::add(services, "/api/alerts", "GET, HEAD", |resource| resource.route(get_or_head().to(alerts::list)));
+        route::add(services, "/api/alerts/{id}", "GET, HEAD", |resource| resource.route(get_or_head().to(alerts::get)));
+        route::add(services, "/api/alerts/{id}/acknowledge", "POST", |resource| {
+            resource.route(web::post().to(alerts::acknowledge))
         });
         services.default_service(web::to(nothing_here));
     }

@@ -19,7 +19,12 @@ pub use values::{Secret, Size, Span};
 
 use std::time::Duration;
 
-use crate::{auth::AuthConfig, history::HistoryConfig, store::postgres::PostgresConfig};
+use crate::{
+    alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig},
+    auth::AuthConfig,
+    history::HistoryConfig,
+    store::postgres::PostgresConfig,
+};
 
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -51,6 +56,9 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     pub limits: Limits,
     pub log: Log,
+    pub alerts: Alerts,
+    pub smtp: Smtp,
+    pub webhook: Webhook,
     pub history: History,
 }
 
@@ -170,6 +178,49 @@ pub struct Log {
     pub bytes: Size,
 }
 
+/// Rules and alerts.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Alerts {
+    pub max_rules: usize,
+    pub retention: Span,
+    pub max_kept: usize,
+    pub max_outbox: usize,
+    pub give_up_after: Span,
+}
+
+/// Alerts by mail.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Smtp {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    pub port: u16,
+    pub tls: MailTls,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub password: Secret,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    pub to: Vec<String>,
+    pub timeout: Span,
+}
+
+/// Alerts by HTTP.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Webhook {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub secret: Secret,
+    pub timeout: Span,
+}
+
 /// What is recorded, and how long it is kept.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -210,6 +261,9 @@ impl Default for Config {
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             log: Log::default(),
+            alerts: Alerts::default(),
+            smtp: Smtp::default(),
+            webhook: Webhook::default(),
             history: History::default(),
         }
     }
@@ -283,6 +337,28 @@ impl Default for Log {
     }
 }
 
+impl Default for Alerts {
+    fn default() -> Self {
+        let AlertConfig { max_rules, retention, max_kept, max_outbox, give_up_after } = AlertConfig::default();
+        Self { max_rules, retention: Span(retention), max_kept, max_outbox, give_up_after: Span(give_up_after) }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self {
+            host: None,
+            port: 0,
+            tls: MailTls::default(),
+            username: None,
+            password: Secret::default(),
+            from: None,
+            to: Vec::new(),
+            timeout: Span(Duration::from_secs(30)),
+        }
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
         let HistoryConfig { enabled, resolution, buffer, max_series, keep: [raw, minute, hour, day] } =
@@ -297,6 +373,12 @@ impl Default for History {
             hour: Span(hour),
             day: Span(day),
         }
+    }
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self { url: None, secret: Secret::default(), timeout: Span(Duration::from_secs(10)) }
     }
 }
 
@@ -318,6 +400,32 @@ impl Config {
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+    }
+
+    /// The bounds of alerts.
+    pub fn alerts(&self) -> AlertConfig {
+        let Alerts { max_rules, retention, max_kept, max_outbox, give_up_after } = self.alerts.clone();
+        AlertConfig { max_rules, retention: retention.0, max_kept, max_outbox, give_up_after: give_up_after.0 }
+    }
+
+    /// The mail server, of a configuration that was checked; `None` without one.
+    pub fn smtp(&self) -> Option<SmtpConfig> {
+        let Smtp { host, port, tls, username, password, from, to, timeout } = self.smtp.clone();
+        Some(SmtpConfig {
+            host: host?,
+            port,
+            tls,
+            credentials: username.map(|user| (user, password.expose().to_owned())),
+            from: from?,
+            to,
+            timeout: timeout.0,
+        })
+    }
+
+    /// Where alerts are posted to, of a configuration that was checked; `None` if nowhere.
+    pub fn webhook(&self) -> Option<WebhookConfig> {
+        let Webhook { url, secret, timeout } = self.webhook.clone();
+        Some(WebhookConfig { url: url?, secret: secret.expose().to_owned(), timeout: timeout.0 })
     }
 
     /// Where PostgreSQL is; `None` where the store is embedded.

@@ -46,7 +46,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s(
         "data_dir",
-        "Directory of the database of orders, dashboards and history, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
+        "Directory of the database of orders, dashboards, history and alerts, made if it is not there. Without one they are in memory and end with the process. Flag `--data-dir`.",
     ),
     s(
         "database_url",
@@ -136,6 +136,26 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.slow_step", "Shortest time between two steps of the ladder."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
+    s("alerts.max_rules", "Alert rules of one tenant."),
+    s("alerts.retention", "How long a resolved alert is kept."),
+    s("alerts.max_kept", "Resolved alerts of one tenant that are kept."),
+    s("alerts.max_outbox", "Mails and webhooks of one tenant that may wait; an alert beyond is raised, but not sent."),
+    s("alerts.give_up_after", "How long it is tried to send a mail or webhook."),
+    s("smtp.host", "Mail server for alerts, by name: its certificate has to have it. Without one no mail is sent."),
+    s("smtp.port", "Its port; 0 means 25, 587 or 465, as `smtp.tls` says."),
+    s(
+        "smtp.tls",
+        "How the way to it is protected: `starttls` (which it has to offer), `tls` from the first byte, or `none`, for a \
+         server on this machine.",
+    ),
+    s("smtp.username", "User, if the server wants one. Needs `smtp.tls` or a server on this machine."),
+    s("smtp.password", "The user's password. Never printed."),
+    s("smtp.from", "Whom mails are from: `tricast@shop.example` or `Tricast <tricast@shop.example>`."),
+    s("smtp.to", "Whom they go to."),
+    s("smtp.timeout", "Longest time of one attempt to send a mail."),
+    s("webhook.url", "Where alerts are posted to. Without one nothing is."),
+    s("webhook.secret", "What these requests are signed with. Never printed."),
+    s("webhook.timeout", "Longest time of one attempt to post."),
     s("history.enabled", "Record the numbers of state channels, for `/api/history` and `backfill`."),
     s(
         "history.resolution",
@@ -199,6 +219,10 @@ mod tests {
             ..Config::default()
         };
         config.auth.secret = "x".into();
+        (config.smtp.password, config.webhook.secret) = ("x".into(), "x".into());
+        for text in [&mut config.smtp.host, &mut config.smtp.username, &mut config.smtp.from, &mut config.webhook.url] {
+            *text = Some("x".into());
+        }
         (config.database_url, config.database.ca_file) = ("x".into(), Some("x".into()));
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
@@ -232,7 +256,8 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back_and_hides_secrets() {
         let mut config = Config::default();
-        config.auth.secret = serde_json::from_str("\"hunter2\"").unwrap();
+        config.auth.secret = "hunter2".into();
+        (config.smtp.password, config.webhook.secret) = ("hunter2".into(), "hunter2".into());
         config.database_url = "postgres://ada:hunter2@db.example/shop".into();
         let printed = to_toml(&config);
         assert!(!printed.contains("hunter2") && printed.contains("[redacted]"), "{printed}");

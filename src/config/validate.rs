@@ -9,8 +9,9 @@ use actix_web::http::Uri;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use super::{Auth, AuthMode, Config, Fault, Listen};
+use super::{Auth, AuthMode, Config, Fault, Listen, Smtp, Webhook};
 use crate::{
+    alerts::{MailTls, check_mailbox, check_webhook},
     auth::{MIN_SECRET, check_url},
     store::postgres::{MIN_CONNECTIONS, check_database_url},
 };
@@ -38,6 +39,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         }
     }
     auth_faults(&config.auth, &mut fault);
+    smtp_faults(&config.smtp, &mut fault);
+    webhook_faults(&config.webhook, &mut fault);
     if let Some(url) = &config.public_url
         && origin_of(url).is_none()
     {
@@ -92,6 +95,10 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("limits.auth_timeout", config.limits.auth_timeout.0, s(0), s(600));
     between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));
     between("limits.slow_step", config.limits.slow_step.0, Duration::from_millis(10), s(600));
+    between("alerts.retention", config.alerts.retention.0, s(3_600), s(3_660 * 86_400));
+    between("alerts.give_up_after", config.alerts.give_up_after.0, s(0), s(30 * 86_400));
+    between("smtp.timeout", config.smtp.timeout.0, s(1), s(300));
+    between("webhook.timeout", config.webhook.timeout.0, s(1), s(300));
     between("limits.stall_timeout", config.limits.stall_timeout.0, s(1), s(900));
     between("history.resolution", config.history.resolution.0, s(0), s(60));
     for (key, kept) in [
@@ -116,6 +123,15 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     }
     if config.limits.max_body.0 == 0 || config.limits.max_body.0 > 1 << 30 {
         fault("limits.max_body", "has to be between 1 and 1GiB".into());
+    }
+    for (key, value, most) in [
+        ("alerts.max_rules", config.alerts.max_rules, 10_000),
+        ("alerts.max_kept", config.alerts.max_kept, 1_000_000),
+        ("alerts.max_outbox", config.alerts.max_outbox, 100_000),
+    ] {
+        if value == 0 || value > most {
+            fault(key, format!("has to be between 1 and {most}"));
+        }
     }
     if config.log.events == 0 || config.log.bytes.0 == 0 {
         fault("log.events", "log.events and log.bytes have to be above 0: without a log no client can resume".into());
@@ -180,6 +196,59 @@ fn auth_faults(auth: &Auth, fault: &mut impl FnMut(&str, String)) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if auth.cookie.as_ref().is_some_and(|name| name.is_empty() || !name.bytes().all(plain)) {
         fault("auth.cookie", "is no name of a cookie".into());
+    }
+}
+
+fn smtp_faults(smtp: &Smtp, fault: &mut impl FnMut(&str, String)) {
+    let Some(host) = &smtp.host else {
+        let said = [
+            ("smtp.username", smtp.username.is_some()),
+            ("smtp.password", !smtp.password.is_empty()),
+            ("smtp.from", smtp.from.is_some()),
+            ("smtp.to", !smtp.to.is_empty()),
+        ];
+        for (key, _) in said.iter().filter(|(_, said)| *said) {
+            fault(key, "is set, but smtp.host is not: no mail would ever be sent".into());
+        }
+        return;
+    };
+    if host.is_empty() || host.chars().any(|char| char.is_control() || char.is_whitespace() || char == '/') {
+        fault("smtp.host", format!("{host:?} is no name of a host"));
+    }
+    match &smtp.from {
+        None => fault("smtp.from", "is not set: mails have to be from somebody".into()),
+        Some(from) => check_mailbox(from).err().into_iter().for_each(|problem| fault("smtp.from", problem)),
+    }
+    if smtp.to.is_empty() {
+        fault("smtp.to", "is empty: mails have to go to somebody".into());
+    }
+    for problem in smtp.to.iter().filter_map(|to| check_mailbox(to).err()) {
+        fault("smtp.to", problem);
+    }
+    if smtp.username.is_some() != !smtp.password.is_empty() {
+        fault("smtp.username", "and smtp.password go together".into());
+    }
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if smtp.username.is_some() && smtp.tls == MailTls::None && !here {
+        fault("smtp.tls", "is \"none\": the password would go over the network for everybody to read".into());
+    }
+}
+
+fn webhook_faults(webhook: &Webhook, fault: &mut impl FnMut(&str, String)) {
+    match &webhook.url {
+        None if !webhook.secret.is_empty() => {
+            fault("webhook.secret", "is set, but webhook.url is not: nothing would ever be posted".into());
+        }
+        None => {}
+        Some(url) => {
+            check_webhook(url).err().into_iter().for_each(|problem| fault("webhook.url", problem));
+            if webhook.secret.is_empty() {
+                fault(
+                    "webhook.secret",
+                    "is not set: the receiver could not know who posts. openssl rand -hex 32".into(),
+                );
+            }
+        }
     }
 }
 
@@ -279,6 +348,40 @@ mod tests {
                 c.auth.leeway = crate::config::Span(Duration::from_secs(301));
             }),
             ["auth.issuer", "auth.cookie", "auth.leeway"]
+        );
+    }
+
+    #[test]
+    fn alerts_that_could_not_be_sent_are_said_at_once() {
+        let smtp = |change: fn(&mut Smtp)| {
+            keys(|c| {
+                c.smtp.host = Some("mail.shop.example".into());
+                c.smtp.from = Some("Tricast <tricast@shop.example>".into());
+                c.smtp.to = vec!["ops@shop.example".into()];
+                change(&mut c.smtp);
+            })
+        };
+        assert!(smtp(|_| {}).is_empty());
+        assert_eq!(smtp(|smtp| smtp.host = None), ["smtp.from", "smtp.to"]);
+        assert_eq!(smtp(|smtp| (smtp.from, smtp.to) = (None, vec![])), ["smtp.from", "smtp.to"]);
+        assert_eq!(smtp(|smtp| smtp.to.push("ops@shop.example\r\nBcc: x@y.z".into())), ["smtp.to"]);
+        assert_eq!(smtp(|smtp| smtp.host = Some("mail.shop.example/x".into())), ["smtp.host"]);
+        assert_eq!(smtp(|smtp| smtp.username = Some("u".into())), ["smtp.username"]);
+        let with_password = |smtp: &mut Smtp| {
+            (smtp.username, smtp.password, smtp.tls) = (Some("u".into()), "p".into(), MailTls::None);
+        };
+        assert_eq!(smtp(with_password), ["smtp.tls"]);
+        assert!(
+            keys(|c| (c.webhook.url, c.webhook.secret) = (Some("http://hooks.local/x".into()), "s".into())).is_empty()
+        );
+        assert_eq!(
+            keys(|c| c.webhook.url = Some("https://a:b@hooks.local/".into())),
+            ["webhook.url", "webhook.secret"]
+        );
+        assert_eq!(keys(|c| c.webhook.secret = "s".into()), ["webhook.secret"]);
+        assert_eq!(
+            keys(|c| (c.alerts.max_rules, c.alerts.max_outbox) = (0, 0)),
+            ["alerts.max_rules", "alerts.max_outbox"]
         );
     }
 

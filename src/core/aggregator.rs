@@ -335,6 +335,7 @@ impl Aggregator {
     /// The changes of a group: events in order, then the states that are not what they were.
     fn write_out(&mut self, staged: Staged) -> Vec<Change> {
         let mut changes = staged.events;
+        let mut same = Vec::new();
         for (channel, state) in staged.states {
             let data = canonical(state.fields);
             if matches!(place(&channel), Some(Place::Custom(_))) {
@@ -342,9 +343,12 @@ impl Aggregator {
                 self.snapshot_bytes = (self.snapshot_bytes + exact).saturating_sub(state.bound);
             }
             match self.known.insert(channel.clone(), Known::State(data.clone())) {
-                Some(Known::State(before)) if before == data => {}
+                Some(Known::State(before)) if before == data => same.push(channel),
                 _ => changes.push(Change { channel, event: None, data }),
             }
+        }
+        if !same.is_empty() {
+            self.writer.confirm(&same, self.clock.now());
         }
         changes
     }

@@ -2,7 +2,10 @@
 
 use std::{
     any::Any,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -38,6 +41,8 @@ pub struct Publication {
     pub data: Bytes,
     /// When the aggregator made it, for the delivery latency.
     pub made: std::time::Instant,
+    /// When the same value was last written again, in milliseconds since 1970; moved by the log.
+    confirmed_ms: AtomicI64,
     encodings: [OnceLock<Bytes>; ENCODINGS],
     attachment: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -61,6 +66,7 @@ impl Publication {
             time_text: clock::rfc3339(timestamp).into(),
             data,
             made: std::time::Instant::now(),
+            confirmed_ms: AtomicI64::new(i64::MIN),
             encodings: Default::default(),
             attachment: OnceLock::new(),
         }
@@ -69,6 +75,17 @@ impl Publication {
     /// Whether it is a state or an event.
     pub fn kind(&self) -> ChannelKind {
         if self.event.is_some() { ChannelKind::Event } else { ChannelKind::State }
+    }
+
+    /// Notes that the same value was written again.
+    pub(super) fn confirm(&self, at: Timestamp) {
+        self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
+    }
+
+    /// When this value was last written: a value that stays the same makes no new version, but it did come.
+    pub fn last_written(&self) -> Timestamp {
+        let confirmed = Timestamp::from_millisecond(self.confirmed_ms.load(Ordering::Relaxed));
+        confirmed.map_or(self.timestamp, |confirmed| confirmed.max(self.timestamp))
     }
 
     /// The bytes in slot `slot` (below [`ENCODINGS`]), made by `encode` on first use and shared from then on.

@@ -102,6 +102,7 @@ struct Subscription {
     events: u64,
     paused: bool,
     /// States that come first, although there may be newer ones by now.
+    #[expect(clippy::box_collection, reason = "most have none, and there are many: a pointer is a third of a vector")]
     first: Option<Box<Vec<Arc<Publication>>>>,
 }
 

@@ -15,6 +15,7 @@ use super::{
     state::{Shared, State},
 };
 use crate::{
+    alerts::{Sent, Target},
     auth::{Permission, TenantName},
     counters::{Limit, Step, Transport, TransportCounters},
     protocol::SERVER_VERSION,
@@ -163,6 +164,7 @@ fn write(shared: &Shared) -> String {
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
+    write_alerts(shared, &mut page);
     let history = &counters.history;
     page.counter("history_points_total", "Points written into the store", history.written.get());
     let lost = [
@@ -196,4 +198,31 @@ fn write(shared: &Shared) -> String {
     let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));
     page.counters("http_requests_total", "Answers by route, method and status", samples);
     page.finish()
+}
+
+fn write_alerts(shared: &Shared, page: &mut Page) {
+    let sizes = shared.tenants.all().iter().map(|tenant| tenant.alerts.sizes()).collect::<Vec<_>>();
+    page.gauge("alert_rules", "Alert rules that are watched", sizes.iter().map(|of| of.0).sum::<i64>());
+    page.gauge("alerts_open", "Alerts that are not resolved", sizes.iter().map(|of| of.1).sum::<i64>());
+    let figures = &shared.tenants.alerting().figures;
+    let looks = "Times that all rules of a tenant were looked at";
+    page.counter("alert_evaluations_total", looks, figures.evaluations.get());
+    page.counter("alerts_raised_total", "Alerts raised", figures.raised.get());
+    page.counter("alerts_resolved_total", "Alerts resolved", figures.resolved.get());
+    let failures = "Times that the store did not take what was decided about alerts";
+    page.counter("alert_store_failures_total", failures, figures.store_failures.get());
+    let results = Target::ALL.iter().flat_map(|target| Sent::ALL.iter().map(move |result| (*target, *result)));
+    let results: Vec<_> = results
+        .map(|(target, result)| {
+            ([("target", target.as_str()), ("result", result.as_str())], figures.sent(target, result).get())
+        })
+        .collect();
+    let help = "Mails and webhooks of alerts, by what came of an attempt";
+    page.counters("notifications_total", help, results.iter().map(|(labels, count)| (&labels[..], *count)));
+    let now = shared.clock.now();
+    let waiting = Target::ALL.map(|target| ([("target", target.as_str())], figures.waiting(target, now)));
+    let length = waiting.iter().map(|(label, waiting)| (&label[..], waiting.0));
+    page.gauges("outbox_length", "Mails and webhooks of alerts that wait", length);
+    let age = waiting.iter().map(|(label, waiting)| (&label[..], waiting.1));
+    page.gauges("outbox_age_seconds", "How long the oldest of them has waited", age);
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod alerts;
 pub mod assets;
 pub mod body;
 pub mod channels;

@@ -3,14 +3,15 @@
 //! A tenant begins when somebody with a token of it comes for the first time. Whoever holds a [`Tenant`] can reach the
 //! data of this one alone, so code that is given a tenant can't ask for another's.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use parking_lot::RwLock;
 use serde_json::Value;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 
 use crate::{
+    alerts::{AlertService, Alerting},
     auth::TenantName,
     core::{
         aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
@@ -25,6 +26,9 @@ use crate::{
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
 };
 
+/// How long after a failure the store is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Everything that belongs to one tenant.
 pub struct Tenant {
     /// Its name.
@@ -37,6 +41,8 @@ pub struct Tenant {
     pub orders: OrderService,
     /// Its boards.
     pub dashboards: DashboardService,
+    /// Its alerts.
+    pub alerts: AlertService,
     /// What its numbers were.
     pub history: History,
     /// Its users.
@@ -55,6 +61,8 @@ pub struct Blueprint {
     pub orders: Arc<dyn OrderStore>,
     /// Where boards are kept.
     pub dashboards: Arc<dyn DashboardStore>,
+    /// What the alerts of all share.
+    pub alerting: Alerting,
     /// Where history is kept.
     pub history_store: Arc<dyn HistoryStore>,
     /// What is recorded of each, and how long it is kept.
@@ -127,6 +135,35 @@ impl Tenants {
         self.inner.known.read().values().cloned().collect()
     }
 
+    /// What the alerts of all tenants share.
+    pub fn alerting(&self) -> &Alerting {
+        &self.inner.blueprint.alerting
+    }
+
+    /// Begins the tenants that have rules or alerts, however long the store takes to say which: what a rule waits for may
+    /// be that somebody does not come. One beyond the limit waits for its first visitor.
+    pub async fn resume(&self) {
+        let store = Arc::clone(&self.alerting().store);
+        let mut failures = 0;
+        let names = loop {
+            match store.tenants().await {
+                Ok(names) => break names,
+                Err(error) if failures == 0 => {
+                    tracing::error!(%error, "tenants with alerts can't be read; trying again")
+                }
+                Err(_) => {}
+            }
+            failures += 1;
+            sleep(RETRY).await;
+        };
+        for name in names {
+            let opened = TenantName::parse(&name).map_err(|error| error.to_string());
+            if let Err(error) = opened.and_then(|name| self.open(&name).map_err(|error| error.to_string())) {
+                tracing::warn!(tenant = name, error, "its alert rules are not watched until somebody comes");
+            }
+        }
+    }
+
     /// Whether the thread of the writers takes its turn.
     pub async fn respond(&self) -> bool {
         self.inner.blueprint.runtime.spawn(async {}).await.is_ok()
@@ -163,6 +200,7 @@ impl Blueprint {
         );
         let dashboards =
             DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), handle.clone(), self.clock.clone());
+        let alerts = AlertService::new(name.as_str(), self.alerting.clone(), Arc::clone(&log), self.clock.clone());
         let history = History::new(
             name.as_str(),
             self.history,
@@ -179,9 +217,11 @@ impl Blueprint {
             aggregator: handle.clone(),
             orders: orders.clone(),
             dashboards: dashboards.clone(),
+            alerts: alerts.clone(),
             presence: Presence::default(),
             own_http: Arc::default(),
         };
+        self.readers.spawn(alerts.run(handle.clone()));
         let sources = Sources {
             aggregator: handle.clone(),
             own_http: Arc::clone(&tenant.own_http),

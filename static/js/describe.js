@@ -46,6 +46,10 @@ export function describe(channel, event, data, currency) {
     return { title, detail: line(data.orderId, fields(data.changes ?? {}), by), level: 'plain' };
   }
   if (channel === 'alerts') {
+    if (event === 'alert_acknowledged') {
+      const by = typeof data.acknowledgedBy === 'string' && `by ${data.acknowledgedBy}`;
+      return { title, detail: line(data.message, by), level: 'plain' };
+    }
     const resolved = event === 'alert_resolved';
     const level = resolved ? 'good' : data.type === 'critical' ? 'critical' : data.type === 'info' ? 'plain' : 'warning';
     const severity = !resolved && typeof data.type === 'string' ? `${humanName(data.type)}: ` : '';

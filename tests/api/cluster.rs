@@ -4,9 +4,12 @@
 //! stops PostgreSQL and removes the directory.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{BufRead, BufReader, Write},
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
@@ -78,16 +81,49 @@ impl Cluster {
 
     /// One for a single test, with these settings.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let place = tempfile::Builder::new().prefix("tricast-postgres-").tempdir().unwrap().keep();
-        let programs = programs();
-        let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "sh"]).args([&place, &programs]);
-        for setting in settings.iter().chain(&["max_connections=200", "shared_buffers=32MB"]) {
-            command.args(["-c", setting]);
+        Self::start_in(&Self::make_place(), settings)
+    }
+
+    /// One that speaks TLS as `localhost` at an address of its own, which is answered, too.
+    #[allow(dead_code, reason = "not every program of tests needs it")]
+    pub(crate) fn start_with_tls(certificate: &str, key: &str) -> (Self, String) {
+        let place = Self::make_place();
+        for (name, text) in [("server.pem", certificate), ("server.key", key)] {
+            let file = place.join(name);
+            fs::write(&file, text).unwrap();
+            // PostgreSQL does not use a key that others can read.
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = substitute() {
+                chown(&file, Some(user), Some(group)).unwrap();
+            }
         }
+        let process = std::process::id();
+        // Nobody else has it, so its port is free.
+        let address = format!("127.{}.{}.{}", process >> 16 & 127 | 128, process >> 8 & 255, process & 255);
+        let file = |name: &str| {
+            format!("ssl_{name}_file={}/server.{}", place.display(), if name == "key" { "key" } else { "pem" })
+        };
+        let settings = ["ssl=on", &file("cert"), &file("key"), &format!("listen_addresses={address}")];
+        (Self::start_in(&place, &settings), address)
+    }
+
+    fn make_place() -> PathBuf {
+        let place = tempfile::Builder::new().prefix("tricast-postgres-").tempdir().unwrap().keep();
         // PostgreSQL refuses to run as root.
         if let Some((user, group)) = substitute() {
             chown(&place, Some(user), Some(group)).unwrap();
+        }
+        place
+    }
+
+    fn start_in(place: &Path, settings: &[&str]) -> Self {
+        let programs = programs();
+        let mut command = Command::new("sh");
+        command.args(["-c", KEEPER, "sh"]).args([place, &programs]);
+        for setting in settings.iter().chain(&["max_connections=200", "shared_buffers=32MB"]) {
+            command.args(["-c", setting]);
+        }
+        if let Some((user, group)) = substitute() {
             command.uid(user).gid(group);
         }
         // Or Ctrl-C would end it before its shell can.
@@ -95,7 +131,7 @@ impl Cluster {
         let (orders, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         let mut shell = Shell { _process: process, orders, answers };
         shell.answer("ready");
-        Self { place, databases: AtomicU32::new(0), shell: Mutex::new(shell) }
+        Self { place: place.to_owned(), databases: AtomicU32::new(0), shell: Mutex::new(shell) }
     }
 
     /// A new, empty database; answers its URL.
@@ -108,12 +144,6 @@ impl Cluster {
     /// The URL of a database as that user sees it.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres:///{database}?host={}&user={user}", self.place.display())
-    }
-
-    /// Where the sockets are.
-    #[allow(dead_code, reason = "not every program of tests needs it")]
-    pub(crate) fn place(&self) -> &Path {
-        &self.place
     }
 
     /// Runs one statement as the superuser.

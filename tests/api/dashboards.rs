@@ -3,9 +3,9 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
+use crate::helpers::{Visitor, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
-async fn send(app: &TestApp, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
+pub(crate) async fn send(app: &Visitor, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
     let mut request = app.request(method, path);
     if !body.is_null() {
         request = request.body(body.to_string());
@@ -16,7 +16,7 @@ async fn send(app: &TestApp, method: Method, path: &str, if_match: Option<&str>,
     soon(path, request.send()).await.unwrap()
 }
 
-async fn ask(app: &TestApp, method: Method, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn ask(app: &Visitor, method: Method, path: &str, body: Value) -> (u16, Value) {
     let answer = send(app, method, path, None, body).await;
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }

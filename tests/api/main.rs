@@ -6,6 +6,7 @@ mod cluster;
 mod helpers;
 mod program;
 
+mod alerts;
 mod command_line;
 mod conditional;
 mod conflation;
@@ -16,6 +17,7 @@ mod history;
 mod ladder;
 mod limits;
 mod malformed;
+mod notifications;
 mod openapi;
 mod orders;
 mod parity;

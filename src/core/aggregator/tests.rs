@@ -51,6 +51,29 @@ async fn an_unchanged_value_makes_no_new_version() {
 }
 
 #[tokio::test]
+async fn an_unchanged_value_has_come_all_the_same() {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    let seconds = Arc::new(AtomicI64::new(10));
+    let now = Arc::clone(&seconds);
+    let clock = Clock::from_fn(move || jiff::Timestamp::from_second(now.load(Ordering::Relaxed)).unwrap());
+    let (writer, log) = Log::create(LogConfig::default());
+    let (aggregator, handle) = Aggregator::new(writer, clock, AggregatorConfig::default());
+    tokio::spawn(aggregator.run());
+    let bench = Bench { handle, log };
+    let written = || {
+        let state = bench.log.state(&Channel::parse("metrics.a").unwrap()).unwrap();
+        (state.timestamp.as_second(), state.last_written().as_second())
+    };
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    assert_eq!(written(), (10, 10));
+    seconds.store(20, Ordering::Relaxed);
+    bench.push(value("metrics.b", json!({"x": 1}))).await.0.unwrap();
+    assert_eq!(written(), (10, 10));
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    assert_eq!(written(), (10, 20));
+}
+
+#[tokio::test]
 async fn a_merge_changes_only_the_named_fields() {
     let bench = bench(AggregatorConfig::default());
     bench.push(value("a", json!({"x": 1, "y": {"z": 1, "w": 2}}))).await.0.unwrap();

@@ -15,6 +15,7 @@ use utoipa::openapi::OpenApi;
 
 use super::{encoding, etag, problem::Problem};
 
+pub mod alerts;
 pub mod business;
 pub mod common;
 pub mod params;

@@ -138,6 +138,27 @@ pub struct Orders {
     after: Option<String>,
 }
 
+/// Query of the list of alerts.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Alerts {
+    /// Only those that are open, or only those that are resolved.
+    #[param(nullable = false)]
+    status: Option<super::alerts::AlertStatus>,
+    /// Only those this bad.
+    #[param(nullable = false)]
+    severity: Option<super::alerts::Severity>,
+    /// Only those of this rule.
+    #[param(nullable = false, example = "slow")]
+    rule: Option<String>,
+    /// Alerts on a page, 1 to 200; 50 if not said. What is outside is taken as the nearest.
+    #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
+    limit: Option<u64>,
+    /// Go on behind this alert: `next` of the page before.
+    #[param(nullable = false, pattern = "^alt-[0-9a-f]{20}$", example = "alt-0190b6a1f0c85d1e9a3f")]
+    after: Option<String>,
+}
+
 /// Header of a change that must not undo somebody else's.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

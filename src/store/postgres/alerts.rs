@@ -247,6 +247,10 @@ impl AlertStore for PostgresStore {
     fn waiting(&self) -> Answer<Vec<Waiting>> {
         self.ask(Kind::Read, |client| Box::pin(outbox::waiting(client)))
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 impl PostgresStore {

@@ -527,7 +527,7 @@ async fn let_go(client: &Transaction<'_>, tenant: i64, ids: &[i64]) -> Result<us
     let delete = client
         .prepare_cached(
             "DELETE FROM tricast_history_series WHERE id IN (SELECT id FROM tricast_history_series WHERE tenant = $1 \
-             AND gone_ms < (extract(epoch FROM now()) * 1000)::bigint - $2 * 86400000 LIMIT 100 FOR UPDATE SKIP LOCKED)",
+             AND gone_ms < (extract(epoch FROM now()) * 1000)::bigint - $2::bigint * 86400000 LIMIT 100 FOR UPDATE SKIP LOCKED)",
         )
         .await?;
     client.execute(&delete, &[&tenant, &KEPT_EMPTY_DAYS]).await?;

@@ -129,9 +129,16 @@ struct Inner {
     /// `None` once the store is closed. Held for the moment of handing in, never across an await.
     queues: RwLock<Option<Queues>>,
     in_flight: Arc<Semaphore>,
-    /// Those who write, who end with their queues, and the keeper, who is ended.
-    tasks: Mutex<Option<(Vec<JoinHandle<()>>, JoinHandle<()>)>>,
+    /// `None` once the store is closed.
+    tasks: Mutex<Option<Tasks>>,
     has_statements: AtomicBool,
+}
+
+struct Tasks {
+    /// End with their queues.
+    writing: Vec<JoinHandle<()>>,
+    /// Is ended.
+    keeper: JoinHandle<()>,
 }
 
 /// Where changes are handed in.
@@ -181,7 +188,7 @@ impl PostgresStore {
                 link,
                 queues: RwLock::new(Some(Queues { writes, lanes })),
                 in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-                tasks: Mutex::new(Some((writing, keeper))),
+                tasks: Mutex::new(Some(Tasks { writing, keeper })),
                 has_statements: AtomicBool::new(true),
             }),
         })
@@ -214,7 +221,7 @@ impl PostgresStore {
         // Those who write end when their queues do.
         drop(self.inner.queues.write().take());
         self.inner.in_flight.close();
-        let Some((writing, keeper)) = self.inner.tasks.lock().take() else { return };
+        let Some(Tasks { writing, keeper }) = self.inner.tasks.lock().take() else { return };
         if timeout(CLOSING, join_all(writing)).await.is_err() {
             tracing::error!("the store did not close in time");
         }

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::*;
 use crate::{
+    alerts::{Alert, AlertStore, NewDelivery, NewRule, Outgoing, Raised, Severity, Target},
+    core::channel::Channel,
+    history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Status},
     sources::store::Slow,
 };
@@ -93,7 +98,7 @@ async fn what_waits_is_written_before_the_store_closes() {
 #[tokio::test]
 async fn many_that_begin_together_make_the_tables_once() {
     let url = Cluster::shared().database();
-    let stores = futures_util::future::join_all((0..6).map(|_| open(&url))).await;
+    let stores = join_all((0..6).map(|_| open(&url))).await;
     for (number, store) in (1..).zip(&stores) {
         let created = store.create("shop", draft("Ada")).await.unwrap();
         assert_eq!(created.order.order_id, OrderId::new(number), "each goes on where the others are");
@@ -232,6 +237,143 @@ async fn it_counts_itself_with_and_without_the_extension() {
     let totals = store.totals().await.unwrap();
     assert!(totals.queries >= Some(100), "{totals:?}");
     assert!(matches!(totals.slow, Some(Slow::Total(1..))), "{totals:?}");
+}
+
+#[tokio::test]
+async fn of_two_nodes_one_raises_an_alert_and_one_sends_it() {
+    let url = Cluster::shared().database();
+    let nodes = [open(&url).await, open(&url).await];
+    let at = "2026-06-01T12:00:00Z".parse().unwrap();
+    let rules = 0..20;
+    for number in rules.clone() {
+        let rule = json!({
+            "id": format!("r{number}"), "name": "R", "channel": "metrics.a", "field": "x", "condition": {"above": 1},
+            "severity": "critical",
+        });
+        let rule = serde_json::from_value::<NewRule>(rule).unwrap().build(at).unwrap();
+        nodes[0].insert_rule("shop", rule, 100).await.unwrap();
+    }
+    let raise = |node: usize, number: i32| {
+        let id = format!("alt-{:020x}", number * 2 + node as i32);
+        let alert = Alert {
+            id: id.clone(),
+            rule_id: format!("r{number}"),
+            severity: Severity::Critical,
+            metric: "metrics.a.x".into(),
+            message: "R".into(),
+            value: Some(2.0),
+            threshold: 1.0,
+            raised_at: at,
+            resolved_at: None,
+            acknowledged_by: None,
+            acknowledged_at: None,
+            targets: vec![Target::Webhook],
+        };
+        let delivery =
+            NewDelivery { id: format!("d{number}-{node}"), target: Target::Webhook, alert: id, body: "{}".into(), at };
+        nodes[node].raise("shop", alert, Outgoing { deliveries: vec![delivery], room: 1_000 })
+    };
+    let asked: Vec<_> = rules.clone().flat_map(|number| [raise(0, number), raise(1, number)]).collect();
+    let raised = join_all(asked).await.into_iter().map(Result::unwrap);
+    assert_eq!(raised.filter(|raised| matches!(raised, Raised::New { .. })).count(), 20, "one of the two, each time");
+    let until = "2026-06-01T12:01:00Z".parse().unwrap();
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        let taken =
+            join_all(nodes.iter().flat_map(|node| [4, 4].map(|most| node.take(Target::Webhook, at, until, most))));
+        sent.extend(taken.await.into_iter().flat_map(Result::unwrap).map(|delivery| delivery.id));
+    }
+    let different: std::collections::HashSet<_> = sent.iter().collect();
+    assert_eq!((sent.len(), different.len()), (20, 20), "each to one of them");
+}
+
+#[tokio::test]
+async fn nodes_that_record_the_same_series_count_nothing_twice() {
+    let url = Cluster::shared().database();
+    let nodes = [open(&url).await, open(&url).await];
+    let calendar = Calendar::new(jiff::tz::TimeZone::UTC);
+    let name = || SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: "x".into() };
+    let ids = join_all(nodes.iter().map(|node| node.series("shop", vec![name()], 1))).await;
+    let id = ids[0].clone().unwrap()[0].unwrap();
+    assert_eq!(ids[1], Ok(vec![Some(id)]), "there is one, though there is room for one alone");
+    let points: Vec<_> = (0..600).map(|second| Point { series: id, at: second * 1_000, value: 1.0 }).collect();
+    let written = nodes.iter().map(|node| HistoryStore::write(node, "shop", points.clone(), &calendar));
+    join_all(written).await.into_iter().for_each(|written| written.unwrap());
+    let step =
+        RollUp { level: Level::Minute, through: 600_000, calendar: calendar.clone(), after: SeriesId(0), rows: 99 };
+    for _ in 0..10 {
+        join_all(nodes.iter().map(|node| node.roll_up("shop", step.clone()))).await;
+    }
+    let query = || history::Query {
+        channel: name().channel,
+        fields: None,
+        level: Level::Minute,
+        from: 0,
+        ends: [600_000; 4],
+        limit: 1_000,
+    };
+    let tracks = HistoryStore::read(&nodes[0], "shop", query()).await.unwrap();
+    assert_eq!(tracks[0].points_from, 600_000);
+    assert_eq!(tracks[0].rows.iter().map(|row| row.count).collect::<Vec<_>>(), [60; 10]);
+    // One forgets all of it; the other, who did not hear of that, comes with a point all the same.
+    const DAY: i64 = 86_400_000;
+    for level in Level::ROLLED {
+        let step = RollUp { level, through: DAY, rows: 10_000, ..step.clone() };
+        nodes[0].roll_up("shop", step).await.unwrap();
+    }
+    let all = Forget { before: [i64::MAX; 4], after: SeriesId(0), rows: 10_000 };
+    assert_eq!(nodes[0].forget("shop", all).await.unwrap().gone, 1);
+    assert_eq!(HistoryStore::read(&nodes[0], "shop", query()).await, Ok(vec![]));
+    let late = vec![Point { series: id, at: DAY + 1, value: 7.0 }];
+    HistoryStore::write(&nodes[1], "shop", late, &calendar).await.unwrap();
+    let after = history::Query { level: Level::Raw, from: DAY, ends: [2 * DAY; 4], ..query() };
+    let tracks = HistoryStore::read(&nodes[0], "shop", after).await.unwrap();
+    assert_eq!(tracks[0].rows.last().map(|row| row.last), Some(7.0));
+}
+
+#[tokio::test]
+async fn a_certificate_is_looked_at_as_the_url_says() {
+    let key = |name: &str| format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = |name: &str| std::fs::read_to_string(key(name)).unwrap();
+    let (cluster, address) = Cluster::start_with_tls(&text("server.pem"), &text("server.key"));
+    let try_to = |host: &str, mode: &str, ca_file: Option<String>| {
+        let url = format!("postgres://tricast@{host}/postgres?hostaddr={address}&sslmode={mode}");
+        let config = PostgresConfig { ca_file: ca_file.map(Into::into), ..config(&url) };
+        async move {
+            let store = PostgresStore::open(config, Handle::current()).await?;
+            let encrypted: Result<bool, OrderError> = store
+                .ask(Kind::Read, |client| {
+                    Box::pin(async move {
+                        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+                        Ok(client.query_one(sql, &[]).await?.get(0))
+                    })
+                })
+                .await;
+            Ok::<_, OpenError>(encrypted.unwrap())
+        }
+    };
+    let ca = || Some(key("ca.pem"));
+    for (host, mode, ca_file, expected) in [
+        ("localhost", "disable", None, Some(false)),
+        ("localhost", "prefer", None, Some(true)),
+        ("localhost", "require", None, Some(true)),
+        ("localhost", "verify-full", ca(), Some(true)),
+        ("db.example", "verify-ca", ca(), Some(true)),
+        ("db.example", "require", ca(), Some(true)),
+        ("db.example", "verify-full", ca(), None),
+        ("localhost", "verify-full", None, None),
+        ("localhost", "verify-ca", Some(key("server.pem")), None),
+    ] {
+        let case = format!("{host} {mode} {ca_file:?}");
+        match (try_to(host, mode, ca_file).await, expected) {
+            (Ok(encrypted), Some(expected)) => assert_eq!(encrypted, expected, "{case}"),
+            (Err(OpenError::Refused(text)), None) => assert!(text.contains("certificate"), "{case}: {text}"),
+            (result, _) => panic!("{case}: {result:?}"),
+        }
+    }
+    drop(cluster);
+    let none = PostgresConfig { ca_file: Some(key("README.md").into()), ..config("postgres://a@b/c?sslmode=require") };
+    assert!(matches!(PostgresStore::open(none, Handle::current()).await.err(), Some(OpenError::Authorities(_))));
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
             write_block(&mut out, Some(cursor), "metric", &data);
         }
         Some(event) => {
-            let action = event.strip_prefix("alert_").filter(|action| matches!(*action, "raised" | "resolved"));
+            let known = |action: &&str| matches!(*action, "raised" | "resolved" | "acknowledged");
+            let action = event.strip_prefix("alert_").filter(known);
             match action {
                 Some(action) if channel == "alerts" => {
                     // The alert's own fields, with the action in front.
@@ -108,6 +109,7 @@ mod tests {
             "id: e:7\nevent: alert\ndata: {\"action\":\"raised\",\"id\":\"1\"}\n\n"
         );
         assert!(text("alerts", Some("alert_resolved"), "{}").contains("data: {\"action\":\"resolved\"}\n\n"));
+        assert!(text("alerts", Some("alert_acknowledged"), "{}").contains("event: alert\ndata: {\"action\":\"acknowl"));
         assert!(
             text("orders", Some("order_created"), "{}").contains("event: order_created\ndata: {\"channel\":\"orders\"")
         );

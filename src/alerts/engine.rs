@@ -1,0 +1,283 @@
+//! When alerts begin and end. Pure: values and times go in, decisions come out.
+//!
+//! ```text
+//! Quiet ──bad──▶ Pending ──bad for `for`──▶ Raising ──kept──▶ Raised ──good──▶ Resolving ──kept──▶ Quiet
+//!   ▲               │
+//!   └── not bad ────┘
+//! ```
+//!
+//! A decision stands until the store has it: whoever drives the engine asks for [`Engine::unsettled`] until there is none.
+//! So an alert that was decided is never lost, and a rule never has more than one decision on its way. Since a condition
+//! has to hold for the whole of `for` again after an alert ended, a value that flaps raises at most one alert in that time.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Alert, Condition, Period, Rule, Sample, Target, alert::new_id, condition::Finding, window::Window};
+
+/// Shortest time between two alerts of one rule, also of one without `for`.
+const BETWEEN: SignedDuration = SignedDuration::from_secs(1);
+
+/// The rules of one tenant, and how each stands.
+#[derive(Debug)]
+pub(super) struct Engine {
+    /// Where alerts can go.
+    targets: Vec<Target>,
+    watches: BTreeMap<String, Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    rule: Rule,
+    /// When watching began: nobody knows what was before.
+    since: Timestamp,
+    /// The newest value, if there is one and it is a number.
+    value: Option<f64>,
+    /// When somebody last wrote the field.
+    written: Option<Timestamp>,
+    /// When it came back after it had been absent.
+    back: Option<Timestamp>,
+    window: Option<Window>,
+    /// Before this no further alert begins.
+    not_before: Option<Timestamp>,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Quiet,
+    Pending { since: Timestamp },
+    Raising(Alert),
+    Raised(Alert),
+    Resolving { alert: Alert, at: Timestamp },
+}
+
+/// Something the store is to be told.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Decision {
+    /// An alert begins.
+    Raise(Alert),
+    /// This alert ended at that time.
+    Resolve(Alert, Timestamp),
+}
+
+impl Decision {
+    /// Which alert.
+    pub(super) fn alert(&self) -> &Alert {
+        match self {
+            Self::Raise(alert) | Self::Resolve(alert, _) => alert,
+        }
+    }
+}
+
+impl Engine {
+    /// Without rules. Alerts go to `targets`, as far as rules want it.
+    pub(super) fn new(targets: Vec<Target>) -> Self {
+        Self { targets, watches: BTreeMap::new() }
+    }
+
+    /// Watches a rule from `now` on, or goes on with another version of it. A rule that watches the same thing as before
+    /// stays as it stands; true then.
+    pub(super) fn watch(&mut self, rule: Rule, now: Timestamp) -> bool {
+        if let Some(watch) = self.watches.get_mut(&rule.id)
+            && watch.rule.watches_the_same(&rule)
+            && watch.rule.made == rule.made
+        {
+            watch.rule = rule;
+            return true;
+        }
+        let window = rule.condition.looks_back().map(Window::new);
+        let watch = Watch {
+            since: now,
+            value: None,
+            written: None,
+            back: None,
+            window,
+            not_before: None,
+            state: State::Quiet,
+            rule,
+        };
+        self.watches.insert(watch.rule.id.clone(), watch);
+        false
+    }
+
+    /// Away with a rule.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.watches.remove(id);
+    }
+
+    /// The rules, by id.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.watches.values().map(|watch| &watch.rule)
+    }
+
+    /// How many rules.
+    pub(super) fn len(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// How many alerts are open.
+    pub(super) fn open(&self) -> usize {
+        self.watches.values().filter(|watch| watch.open().is_some()).count()
+    }
+
+    /// The open alert of a rule.
+    pub(super) fn alert(&self, rule: &str) -> Option<&Alert> {
+        self.watches.get(rule)?.open()
+    }
+
+    /// Says what the store has: this is the open alert of the rule, or there is none.
+    pub(super) fn stands(&mut self, rule: &str, open: Option<Alert>) {
+        let Some(watch) = self.watches.get_mut(rule) else { return };
+        watch.state = match (open, &watch.state) {
+            (Some(open), State::Resolving { alert, at }) if open.id == alert.id => {
+                State::Resolving { at: *at, alert: open }
+            }
+            (Some(open), _) => State::Raised(open),
+            (None, State::Pending { since }) => State::Pending { since: *since },
+            (None, _) => State::Quiet,
+        };
+    }
+
+    /// The same, from somebody who looked the store over: what was decided here and is not settled stays so.
+    pub(super) fn adopt(&mut self, rule: &str, open: Option<Alert>) {
+        let settled = |watch: &Watch| !matches!(watch.state, State::Raising(_) | State::Resolving { .. });
+        if self.watches.get(rule).is_some_and(settled) {
+            self.stands(rule, open);
+        }
+    }
+
+    /// A sample of an earlier life.
+    pub(super) fn remember(&mut self, sample: &Sample) {
+        if let Some(window) = self.watches.get_mut(&sample.rule).and_then(|watch| watch.window.as_mut()) {
+            window.add(sample.at, sample.value);
+        }
+    }
+
+    /// The field of a rule as it was last written, at `written`: whether it is there, and its value if that is a number.
+    pub(super) fn observe(&mut self, rule: &str, there: bool, value: Option<f64>, written: Timestamp) {
+        let Some(watch) = self.watches.get_mut(rule) else { return };
+        watch.value = value;
+        // What was written before watching began says nothing about how long nobody wrote.
+        if there {
+            watch.written = Some(watch.written.map_or(written, |before| before.max(written)));
+        }
+    }
+
+    /// Looks at every rule.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        for watch in self.watches.values_mut() {
+            watch.look(now, &self.targets);
+        }
+    }
+
+    /// What the store is to be told, by rule.
+    pub(super) fn unsettled(&self) -> Vec<Decision> {
+        let decision = |watch: &Watch| match &watch.state {
+            State::Raising(alert) => Some(Decision::Raise(alert.clone())),
+            State::Resolving { alert, at } => Some(Decision::Resolve(alert.clone(), *at)),
+            _ => None,
+        };
+        self.watches.values().filter_map(decision).collect()
+    }
+
+    /// The values at `now` of the rules that compare with earlier ones, where it is time to keep one, and of each of
+    /// these rules the time before which none is needed.
+    pub(super) fn sample(&mut self, now: Timestamp) -> (Vec<Sample>, Vec<(String, Timestamp)>) {
+        let (mut samples, mut forget) = (Vec::new(), Vec::new());
+        for watch in self.watches.values_mut() {
+            if let (Some(window), Some(value)) = (&mut watch.window, watch.value)
+                && window.add(now, value)
+            {
+                samples.push(Sample { rule: watch.rule.id.clone(), at: now, value });
+                forget.push((watch.rule.id.clone(), window.oldest(now)));
+            }
+        }
+        (samples, forget)
+    }
+}
+
+impl Watch {
+    fn open(&self) -> Option<&Alert> {
+        match &self.state {
+            State::Raised(alert) | State::Resolving { alert, .. } => Some(alert),
+            _ => None,
+        }
+    }
+
+    fn look(&mut self, now: Timestamp, targets: &[Target]) {
+        let earlier = self.window.as_ref().and_then(|window| window.earlier(now));
+        let finding = match self.rule.condition {
+            Condition::Absent { limit, clear } => self.absence(now, limit, clear),
+            condition => condition.judge(self.value, earlier),
+        };
+        let next = match (&self.state, finding) {
+            (State::Quiet | State::Pending { .. }, Finding::Bad) => {
+                let since = match self.state {
+                    // A clock that was set back is no reason to wait longer.
+                    State::Pending { since } => since.min(now),
+                    _ => now,
+                };
+                let held = now.duration_since(since).as_millis() >= i128::from(self.rule.hold.as_millis());
+                if held && self.not_before.is_none_or(|not_before| now >= not_before || not_before > now + BETWEEN) {
+                    self.not_before = Some(now + BETWEEN);
+                    State::Raising(self.alert(now, earlier, targets))
+                } else {
+                    State::Pending { since }
+                }
+            }
+            // Without a break: what is not known to hold does not.
+            (State::Pending { .. }, _) => State::Quiet,
+            (State::Raised(alert), Finding::Good) => State::Resolving { alert: alert.clone(), at: now },
+            _ => return,
+        };
+        self.state = next;
+    }
+
+    /// Whether nobody wrote the field for `limit`, as far as somebody watched. After a start the time begins anew: that
+    /// nothing came while nobody listened raises nothing, and that is no sign of life either.
+    fn absence(&mut self, now: Timestamp, limit: Period, clear: Option<Period>) -> Finding {
+        let last = self.written.map_or(self.since, |written| written.max(self.since)).min(now);
+        let long =
+            |since: Timestamp, period: Period| now.duration_since(since).as_millis() >= i128::from(period.as_millis());
+        if long(last, limit) {
+            self.back = None;
+            return Finding::Bad;
+        }
+        let Some(written) = self.written else { return Finding::Unknown };
+        let back = (*self.back.get_or_insert(written)).min(now);
+        if long(back, clear.unwrap_or_default()) { Finding::Good } else { Finding::Between }
+    }
+
+    fn alert(&self, now: Timestamp, earlier: Option<f64>, targets: &[Target]) -> Alert {
+        let (rule, metric) = (&self.rule, self.rule.metric());
+        let threshold = rule.condition.threshold(earlier);
+        let value = match rule.condition {
+            // The last one is what did not come again.
+            Condition::Absent { .. } => None,
+            _ => self.value,
+        };
+        let message = rule
+            .message
+            .clone()
+            .unwrap_or_else(|| format!("{}: {}", rule.name, rule.condition.describe(&metric, value, threshold)));
+        Alert {
+            id: new_id(now),
+            rule_id: rule.id.clone(),
+            severity: rule.severity,
+            metric,
+            message,
+            value,
+            threshold,
+            raised_at: now,
+            resolved_at: None,
+            acknowledged_by: None,
+            acknowledged_at: None,
+            targets: rule.targets(targets),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

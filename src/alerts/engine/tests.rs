@@ -1,0 +1,305 @@
+//! The engine by hand and by property, with a clock that is an argument.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::alerts::NewRule;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn rule(condition: &Value, hold: &str) -> Rule {
+    let rule = json!({"id": "r", "name": "R", "channel": "metrics.a", "field": "x", "condition": condition,
+        "for": hold, "severity": "critical"});
+    serde_json::from_value::<NewRule>(rule).unwrap().build(at(0)).unwrap()
+}
+
+/// An engine with one rule, and a store that does what it is told.
+struct Bench {
+    engine: Engine,
+    /// `+` with the second for a beginning, `-` for an end.
+    log: Vec<(char, i64)>,
+}
+
+impl Bench {
+    fn new(condition: &Value, hold: &str) -> Self {
+        let mut engine = Engine::new(vec![Target::Webhook]);
+        engine.watch(rule(condition, hold), at(0));
+        Self { engine, log: Vec::new() }
+    }
+
+    fn value(&mut self, second: i64, value: f64) {
+        self.engine.observe("r", true, Some(value), at(second));
+        self.tick(second);
+    }
+
+    fn tick(&mut self, second: i64) {
+        self.engine.sample(at(second));
+        self.engine.look(at(second));
+        for decision in self.engine.unsettled() {
+            match decision {
+                Decision::Raise(alert) => {
+                    self.log.push(('+', alert.raised_at.as_second() - 1_800_000_000));
+                    self.engine.stands("r", Some(alert));
+                }
+                Decision::Resolve(_, when) => {
+                    self.log.push(('-', when.as_second() - 1_800_000_000));
+                    self.engine.stands("r", None);
+                }
+            }
+        }
+    }
+
+    fn log(&mut self) -> Vec<(char, i64)> {
+        std::mem::take(&mut self.log)
+    }
+}
+
+#[test]
+fn an_alert_says_what_was_measured() {
+    let mut bench = Bench::new(&json!({"above": 90}), "0s");
+    bench.value(1, 90.0);
+    assert_eq!(bench.log(), []);
+    bench.value(2, 97.5);
+    assert_eq!(bench.log(), [('+', 2)]);
+    let alert = bench.engine.alert("r").unwrap();
+    assert_eq!((alert.value, alert.threshold, &*alert.metric), (Some(97.5), 90.0, "metrics.a.x"));
+    assert_eq!(alert.message, "R: metrics.a.x is 97.5, above 90");
+    assert_eq!((alert.raised_at, &alert.targets[..]), (at(2), &[Target::Webhook][..]));
+    bench.value(3, 120.0);
+    bench.value(4, 90.0);
+    assert_eq!(bench.log(), [('-', 4)]);
+}
+
+#[test]
+fn between_limit_and_clear_nothing_begins_and_nothing_ends() {
+    let mut bench = Bench::new(&json!({"above": 90, "clear": 80}), "0s");
+    for (second, value) in [(1, 85.0), (2, 91.0), (3, 89.0), (4, 81.0), (5, 80.0), (6, 89.0), (7, 91.0)] {
+        bench.value(second, value);
+    }
+    assert_eq!(bench.log(), [('+', 2), ('-', 5), ('+', 7)]);
+}
+
+#[test]
+fn a_condition_has_to_hold_without_a_break() {
+    let mut bench = Bench::new(&json!({"above": 90}), "10s");
+    bench.value(0, 95.0);
+    for second in 1..10 {
+        bench.tick(second);
+    }
+    assert_eq!(bench.log(), []);
+    bench.value(9, 85.0);
+    bench.value(10, 95.0);
+    for second in 11..20 {
+        bench.tick(second);
+    }
+    assert_eq!(bench.log(), [], "the break counts");
+    bench.tick(20);
+    assert_eq!(bench.log(), [('+', 20)]);
+    bench.value(21, 1.0);
+    bench.value(22, 95.0);
+    bench.tick(31);
+    bench.tick(32);
+    assert_eq!(bench.log(), [('-', 21), ('+', 32)], "the next takes as long");
+}
+
+#[test]
+fn a_value_that_is_gone_neither_raises_nor_resolves() {
+    let mut bench = Bench::new(&json!({"above": 90}), "5s");
+    bench.value(0, 95.0);
+    bench.engine.observe("r", false, None, at(3));
+    bench.tick(3);
+    bench.value(4, 95.0);
+    bench.tick(8);
+    assert_eq!(bench.log(), [], "for three seconds nobody knew");
+    bench.tick(9);
+    bench.engine.observe("r", true, None, at(10));
+    bench.tick(10);
+    bench.tick(1_000);
+    assert_eq!(bench.log(), [('+', 9)]);
+}
+
+#[test]
+fn absence_counts_from_what_was_seen() {
+    let mut bench = Bench::new(&json!({"absentFor": "5m"}), "0s");
+    bench.tick(299);
+    assert_eq!(bench.log(), []);
+    bench.tick(300);
+    assert_eq!(bench.log(), [('+', 300)], "never seen counts from the beginning of the rule");
+    let alert = bench.engine.alert("r").unwrap();
+    assert_eq!((alert.value, alert.threshold), (None, 300.0));
+    assert_eq!(alert.message, "R: metrics.a.x has not come for 5m");
+    bench.value(400, 7.0);
+    bench.tick(699);
+    assert_eq!(bench.log(), [('-', 400)]);
+    bench.engine.observe("r", true, Some(7.0), at(699));
+    bench.tick(998);
+    assert_eq!(bench.log(), [], "the same value again is a sign of life");
+    bench.tick(999);
+    assert_eq!(bench.log(), [('+', 999)]);
+}
+
+#[test]
+fn what_was_absent_has_to_come_for_a_while() {
+    let mut bench = Bench::new(&json!({"absentFor": "1m", "clear": "2m"}), "0s");
+    bench.tick(60);
+    for second in (100..=220).step_by(30) {
+        bench.value(second, 1.0);
+    }
+    assert_eq!(bench.log(), [('+', 60), ('-', 220)]);
+    bench.tick(280);
+    bench.value(300, 1.0);
+    bench.tick(360);
+    bench.value(400, 1.0);
+    bench.value(450, 1.0);
+    bench.value(500, 1.0);
+    assert_eq!(bench.log(), [('+', 280)], "it was gone in between");
+    bench.value(520, 1.0);
+    assert_eq!(bench.log(), [('-', 520)]);
+}
+
+#[test]
+fn a_restart_alone_neither_raises_nor_resolves() {
+    for condition in
+        [json!({"absentFor": "5m"}), json!({"above": 90}), json!({"dropsBelowRatio": 0.5, "comparedTo": "1h"})]
+    {
+        let mut engine = Engine::new(vec![]);
+        engine.watch(rule(&condition, "0s"), at(10_000));
+        let mut open = Bench::new(&condition, "0s").engine.watches.remove("r").unwrap().alert(at(0), None, &[]);
+        open.message = "of before".into();
+        engine.stands("r", Some(open.clone()));
+        let mut bench = Bench { engine, log: Vec::new() };
+        for second in 10_000..10_299 {
+            bench.tick(second);
+        }
+        assert_eq!((bench.log(), bench.engine.alert("r")), (vec![], Some(&open)), "{condition}");
+    }
+    let mut bench = Bench::new(&json!({"absentFor": "5m"}), "0s");
+    bench.engine.observe("r", true, Some(1.0), at(-1_000));
+    bench.tick(299);
+    assert_eq!(bench.log(), [], "old news says nothing about how long nobody wrote since");
+}
+
+#[test]
+fn a_drop_needs_an_earlier_value() {
+    let mut bench = Bench::new(&json!({"dropsBelowRatio": 0.5, "comparedTo": "1m", "clear": 0.8}), "0s");
+    for second in 0..60 {
+        bench.value(second, 100.0);
+    }
+    bench.value(59, 1.0);
+    assert_eq!(bench.log(), [], "nobody knows what it was a minute ago");
+    bench.value(60, 49.0);
+    assert_eq!(bench.log(), [('+', 60)]);
+    let alert = bench.engine.alert("r").unwrap();
+    assert_eq!((alert.value, alert.threshold), (Some(49.0), 50.0));
+    assert_eq!(alert.message, "R: metrics.a.x is 49, below 50, which is 0.5 of what it was 1m ago");
+    for (second, value) in [(61, 79.0), (62, 80.0)] {
+        bench.value(second, value);
+    }
+    assert_eq!(bench.log(), [('-', 62)]);
+    bench.tick(500);
+    bench.value(501, 1.0);
+    assert_eq!(bench.log(), [], "nobody looked a minute ago");
+}
+
+#[test]
+fn a_decision_stands_until_the_store_has_it() {
+    let mut engine = Engine::new(vec![]);
+    engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
+    engine.observe("r", true, Some(2.0), at(1));
+    engine.look(at(1));
+    let decided = engine.unsettled();
+    engine.observe("r", true, Some(0.0), at(2));
+    engine.look(at(2));
+    assert_eq!(engine.unsettled(), decided, "though the value is good again");
+    let Decision::Raise(alert) = decided[0].clone() else { panic!("{decided:?}") };
+    assert_eq!((engine.open(), alert.raised_at), (0, at(1)));
+    engine.stands("r", Some(alert.clone()));
+    engine.look(at(3));
+    assert_eq!(engine.unsettled(), [Decision::Resolve(alert.clone(), at(3))]);
+    engine.observe("r", true, Some(2.0), at(4));
+    engine.look(at(4));
+    engine.stands("r", Some(alert.clone()));
+    assert_eq!(engine.unsettled(), [Decision::Resolve(alert, at(3))], "an end that was decided stays one");
+    engine.stands("r", None);
+    engine.look(at(5));
+    assert!(matches!(engine.unsettled()[..], [Decision::Raise(_)]));
+}
+
+#[test]
+fn another_name_changes_nothing_and_another_condition_begins_anew() {
+    let mut bench = Bench::new(&json!({"above": 1}), "10s");
+    bench.value(0, 2.0);
+    let mut named = rule(&json!({"above": 1}), "10s");
+    named.name = "Other".into();
+    bench.engine.watch(named, at(5));
+    bench.tick(10);
+    assert_eq!(bench.log(), [('+', 10)]);
+    assert!(bench.engine.alert("r").unwrap().message.starts_with("Other: "));
+    bench.engine.watch(rule(&json!({"above": 3}), "10s"), at(11));
+    assert_eq!((bench.engine.alert("r"), bench.engine.len()), (None, 1));
+    bench.engine.forget("r");
+    bench.tick(12);
+    assert_eq!((bench.engine.len(), bench.log()), (0, vec![]));
+}
+
+fn conditions() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!({"above": 50})),
+        Just(json!({"above": 50, "clear": 30})),
+        Just(json!({"below": 50, "clear": 60})),
+        Just(json!({"absentFor": "7s"})),
+        Just(json!({"absentFor": "7s", "clear": "3s"})),
+        Just(json!({"dropsBelowRatio": 0.5, "comparedTo": "10s", "clear": 0.7})),
+    ]
+}
+
+proptest! {
+    /// Whatever comes: beginnings and ends alternate, time does not run back, and between two beginnings is `for`.
+    #[test]
+    fn beginnings_and_ends_alternate(
+        condition in conditions(),
+        hold in 0_i64..20,
+        steps in prop::collection::vec((0_i64..9, prop::option::of(0_f64..100.0), any::<bool>()), 1..300),
+    ) {
+        let mut bench = Bench::new(&condition, &format!("{hold}s"));
+        let mut now = 0;
+        for (seconds, value, there) in steps {
+            now += seconds;
+            match value {
+                Some(value) => bench.value(now, value),
+                None if there => bench.tick(now),
+                None => {
+                    bench.engine.observe("r", false, None, at(now));
+                    bench.tick(now);
+                }
+            }
+        }
+        let log = bench.log();
+        for (index, (kind, second)) in log.iter().enumerate() {
+            prop_assert_eq!(*kind, if index % 2 == 0 { '+' } else { '-' });
+            if index > 0 {
+                prop_assert!(*second >= log[index - 1].1);
+            }
+            if index > 1 && *kind == '+' {
+                prop_assert!(second - log[index - 1].1 >= hold, "{:?}", log);
+                prop_assert!(second - log[index - 2].1 >= hold.max(1));
+            }
+        }
+        if hold > 0 {
+            prop_assert!(log.first().is_none_or(|(_, second)| *second >= hold));
+        }
+    }
+
+    /// A value at the threshold that goes back and forth faster than `for` raises nothing.
+    #[test]
+    fn a_flapping_value_raises_nothing(period in 1_i64..29, seconds in 100_i64..400) {
+        let mut bench = Bench::new(&json!({"above": 50}), "30s");
+        for second in 0..seconds {
+            bench.value(second, if (second / period) % 2 == 0 { 50.1 } else { 50.0 });
+        }
+        prop_assert_eq!(bench.log(), []);
+    }
+}

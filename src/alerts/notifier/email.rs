@@ -1,0 +1,244 @@
+//! Alerts as mail, by SMTP (RFC 5321).
+//!
+//! A connection for each mail: alerts are rare, and a server that was restarted is noticed by nobody.
+
+use std::{fmt::Write, time::Duration};
+
+use futures_util::future::BoxFuture;
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    message::{
+        Mailbox,
+        header::{ContentType, HeaderName, HeaderValue},
+    },
+    transport::smtp::{
+        authentication::Credentials,
+        client::{Tls, TlsParameters},
+    },
+};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Failure, Notifier, TargetError, causes};
+use crate::alerts::Delivery;
+
+/// Longest subject, in characters.
+const MAX_SUBJECT: usize = 200;
+
+/// Replies by which a server refuses who sends, not what is sent: somebody will mend the password.
+const OF_THE_SENDER: [u16; 4] = [530, 534, 535, 538];
+
+/// The mail server.
+#[derive(Clone)]
+pub struct SmtpConfig {
+    /// Its name, which its certificate has to have.
+    pub host: String,
+    /// Its port; 0: 25, 587 or 465, as it is spoken to.
+    pub port: u16,
+    /// How the way there is protected.
+    pub tls: MailTls,
+    /// User and password, if it wants some.
+    pub credentials: Option<(String, String)>,
+    /// Whom mails are from.
+    pub from: String,
+    /// Whom they go to.
+    pub to: Vec<String>,
+    /// Longest time of one attempt.
+    pub timeout: Duration,
+}
+
+/// How the way to the mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailTls {
+    /// Not at all: for a server on this machine.
+    None,
+    /// From STARTTLS on, which the server has to offer.
+    #[default]
+    Starttls,
+    /// From the first byte on.
+    Tls,
+}
+
+/// Checks an address: `ops@example.com`, `Ops <ops@example.com>`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_mailbox(text: &str) -> Result<(), String> {
+    text.parse::<Mailbox>().map(drop).map_err(|error| format!("{text:?} is no address: {error}"))
+}
+
+/// Sends mails.
+pub(in crate::alerts) struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    timeout: Duration,
+}
+
+impl Mailer {
+    /// A mailer; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub(in crate::alerts) fn new(config: &SmtpConfig) -> Result<Self, TargetError> {
+        let mailbox =
+            |text: &String| text.parse::<Mailbox>().map_err(|error| TargetError(format!("{text:?}: {error}")));
+        let parameters = || TlsParameters::new(config.host.clone()).map_err(|error| TargetError(causes(&error)));
+        let (tls, port) = match config.tls {
+            MailTls::None => (Tls::None, 25),
+            MailTls::Starttls => (Tls::Required(parameters()?), 587),
+            MailTls::Tls => (Tls::Wrapper(parameters()?), 465),
+        };
+        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
+            .tls(tls)
+            .port(if config.port == 0 { port } else { config.port })
+            .timeout(Some(config.timeout));
+        if let Some((user, password)) = config.credentials.clone() {
+            transport = transport.credentials(Credentials::new(user, password));
+        }
+        Ok(Self {
+            transport: transport.build(),
+            from: mailbox(&config.from)?,
+            to: config.to.iter().map(mailbox).collect::<Result<_, _>>()?,
+            timeout: config.timeout,
+        })
+    }
+
+    /// The mail of a delivery.
+    fn message(&self, delivery: &Delivery) -> Result<Message, Failure> {
+        let body: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
+        let (subject, text) = write(&delivery.tenant, &body);
+        let domain = self.from.email.domain();
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            // The same in a repetition, so that a reader's program shows one mail.
+            .message_id(Some(format!("<{}@{domain}>", delivery.id)))
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.to {
+            message = message.to(to.clone());
+        }
+        let mut message = message.body(text).map_err(|error| Failure::lasting(causes(&error)))?;
+        // Or programs that answer mails while people are away would answer it (RFC 3834).
+        let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
+        message.headers_mut().insert_raw(HeaderValue::new(automatic, "auto-generated".into()));
+        Ok(message)
+    }
+}
+
+impl Notifier for Mailer {
+    fn send<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let message = self.message(delivery)?;
+            // The transport's own bound is for each step.
+            match timeout(self.timeout, self.transport.send(message)).await {
+                Err(_) => Err(Failure::passing("it took too long")),
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => {
+                    let of_sender = error.status().is_some_and(|code| OF_THE_SENDER.contains(&code.into()));
+                    let passes = !error.is_permanent() || of_sender;
+                    Err(Failure { reason: causes(&error), passes })
+                }
+            }
+        })
+    }
+}
+
+/// Subject and text.
+fn write(tenant: &str, body: &Value) -> (String, String) {
+    let alert = &body["alert"];
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".into(),
+        // As a person writes it: 97, not 97.0.
+        other => other.as_f64().map_or_else(|| other.to_string(), |number| number.to_string()),
+    };
+    let resolved = body["event"] == "alert_resolved";
+    let (severity, name) = (text(&alert["type"]), text(&body["rule"]["name"]));
+    let name = if name.is_empty() { text(&alert["ruleId"]) } else { name };
+    let subject = format!("[{}] {name}", if resolved { "resolved" } else { &severity });
+    let mut page = format!("{}\n\n", text(&alert["message"]));
+    let mut line = |name: &str, value: &Value| {
+        // Writing to a String can't fail.
+        let _ = writeln!(page, "{:<10} {}", format!("{name}:"), text(value));
+    };
+    line("severity", &alert["type"]);
+    line("metric", &alert["metric"]);
+    line("value", &alert["value"]);
+    line("threshold", &alert["threshold"]);
+    line("raised", &alert["raisedAt"]);
+    if resolved {
+        line("resolved", &alert["resolvedAt"]);
+    }
+    line("tenant", &tenant.into());
+    line("alert", &alert["id"]);
+    (subject.chars().take(MAX_SUBJECT).collect(), page)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::alerts::Target;
+
+    fn mail(rule: &str, message: &str) -> String {
+        let mailer = Mailer::new(&SmtpConfig {
+            host: "127.0.0.1".into(),
+            port: 0,
+            tls: MailTls::None,
+            credentials: None,
+            from: "Tricast <tricast@shop.example>".into(),
+            to: vec!["ops@shop.example".into(), "Ada Löwe <ada@shop.example>".into()],
+            timeout: Duration::from_secs(1),
+        })
+        .unwrap();
+        let body = json!({
+            "event": "alert_raised", "rule": {"name": rule},
+            "alert": {"id": "alt-1", "type": "critical", "message": message, "metric": "a.x", "value": 1.5, "threshold": 1.0},
+        });
+        let delivery = Delivery {
+            id: "dlv-1".into(),
+            tenant: "shop".into(),
+            target: Target::Email,
+            alert: "alt-1".into(),
+            body: body.to_string(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            attempt: 1,
+        };
+        String::from_utf8(mailer.message(&delivery).unwrap().formatted()).unwrap()
+    }
+
+    #[test]
+    fn a_mail_says_what_happened() {
+        let mail = mail("Slow answers", "Too slow");
+        for part in [
+            "Subject: [critical] Slow answers\r\n",
+            "Message-ID: <dlv-1@shop.example>\r\n",
+            "Auto-Submitted: auto-generated\r\n",
+            "To: ops@shop.example, =?utf-8?b?",
+            "\r\n\r\nToo slow\r\n\r\nseverity:  critical\r\n",
+            "value:     1.5\r\nthreshold: 1\r\n",
+        ] {
+            assert!(mail.contains(part), "{part:?} in {mail}");
+        }
+    }
+
+    #[test]
+    fn no_name_and_no_message_makes_a_header() {
+        let mail = mail("x\r\nBcc: eve@evil.example\r\n\r\nhello", "m\r\n.\r\nRCPT TO:<eve@evil.example>");
+        let (headers, _) = mail.split_once("\r\n\r\n").unwrap();
+        assert!(!headers.lines().any(|line| line.to_lowercase().starts_with("bcc")), "{headers}");
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        for good in ["ops@example.com", "Ops <ops@example.com>"] {
+            assert_eq!(check_mailbox(good), Ok(()));
+        }
+        for bad in ["", "ops", "a@b@c", "ops@example.com\r\nBcc: x@y.z", "a@b.c, d@e.f"] {
+            assert!(check_mailbox(bad).is_err(), "{bad:?}");
+        }
+    }
+}

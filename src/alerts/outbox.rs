@@ -1,0 +1,235 @@
+//! Sending what waits: one lane for each target, so that none waits for another.
+//!
+//! A delivery is taken for the time of an attempt and a little more. Whoever dies meanwhile loses it to the next, so each
+//! is delivered at least once; receivers know a repetition by its id.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::{BoxFuture, join_all};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Alerting, Delivery, Sent, Settlement, SmtpConfig, Target, TargetError, WebhookConfig,
+    notifier::{Failure, Mailer, Notifier, Webhook},
+    service::in_time,
+};
+use crate::{core::clock::Clock, shutdown::random};
+
+/// Deliveries to one target that are on their way at once.
+const AT_ONCE: usize = 8;
+
+/// How long a delivery belongs to who took it, beyond the time of an attempt.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// First and longest pause between two attempts.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// How often a lane looks for what has become due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How often what waits is counted.
+const COUNT: Duration = Duration::from_secs(5);
+
+/// Failures in a row after which readers of `system` are told.
+const DEGRADED: u32 = 3;
+
+/// Tells the readers of `system`: the event and its data.
+pub type Announce = Arc<dyn Fn(&'static str, Value) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Sends what waits in the store.
+pub struct Outbox {
+    lanes: Vec<Lane>,
+    alerting: Alerting,
+}
+
+struct Lane {
+    target: Target,
+    notifier: Box<dyn Notifier>,
+    timeout: Duration,
+    alerting: Alerting,
+    announce: Announce,
+    clock: Clock,
+    outgoing: watch::Receiver<()>,
+    failures: u32,
+}
+
+impl Outbox {
+    /// An outbox to the targets that are configured. Somebody has to drive [`Outbox::run`].
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub fn new(
+        alerting: Alerting,
+        smtp: Option<&SmtpConfig>,
+        webhook: Option<&WebhookConfig>,
+        announce: &Announce,
+        clock: &Clock,
+    ) -> Result<Self, TargetError> {
+        let lane = |target, notifier: Box<dyn Notifier>, timeout| Lane {
+            target,
+            notifier,
+            timeout,
+            alerting: alerting.clone(),
+            announce: Arc::clone(announce),
+            clock: clock.clone(),
+            outgoing: alerting.outgoing.subscribe(),
+            failures: 0,
+        };
+        let mut lanes = Vec::new();
+        if let Some(config) = smtp {
+            lanes.push(lane(Target::Email, Box::new(Mailer::new(config)?), config.timeout));
+        }
+        if let Some(config) = webhook {
+            lanes.push(lane(Target::Webhook, Box::new(Webhook::new(config, clock.clone())?), config.timeout));
+        }
+        Ok(Self { lanes, alerting })
+    }
+
+    /// Sends for ever.
+    pub async fn run(self) {
+        let Self { lanes, alerting } = self;
+        let counting = async {
+            loop {
+                if let Ok(waiting) = in_time(alerting.store.waiting()).await {
+                    alerting.figures.set_waiting(waiting);
+                }
+                tokio::time::sleep(COUNT).await;
+            }
+        };
+        tokio::join!(counting, join_all(lanes.into_iter().map(Lane::run)));
+    }
+}
+
+impl Lane {
+    async fn run(mut self) {
+        loop {
+            let begun = Instant::now();
+            let taken = self.take().await;
+            let more = taken.len() == AT_ONCE;
+            let results = join_all(taken.iter().map(|delivery| self.attempt(delivery))).await;
+            for (delivery, result) in taken.iter().zip(results) {
+                self.settle(delivery, result).await;
+            }
+            if !more {
+                // Something new, or time for something old.
+                let _ = timeout(LOOK.saturating_sub(begun.elapsed()).max(LOOK / 4), self.outgoing.changed()).await;
+            }
+        }
+    }
+
+    async fn take(&self) -> Vec<Delivery> {
+        let now = self.now();
+        let until = after(now, self.timeout + MARGIN);
+        in_time(self.alerting.store.take(self.target, now, until, AT_ONCE)).await.unwrap_or_default()
+    }
+
+    async fn attempt(&self, delivery: &Delivery) -> Result<(), Failure> {
+        // The notifiers have bounds of their own; this is the last.
+        let slow = Failure { reason: "it took too long".into(), passes: true };
+        timeout(self.timeout + MARGIN / 2, self.notifier.send(delivery)).await.unwrap_or(Err(slow))
+    }
+
+    async fn settle(&mut self, delivery: &Delivery, result: Result<(), Failure>) {
+        let (target, id, attempt) = (self.target.as_str(), &*delivery.id, delivery.attempt);
+        let settlement = match &result {
+            Ok(()) => {
+                self.count(Sent::Delivered);
+                tracing::info!(target_name = target, delivery = id, attempt, "an alert was sent");
+                Settlement::Over
+            }
+            Err(Failure { reason, passes: true }) if !self.is_late(delivery) => {
+                self.count(Sent::Failed);
+                let pause = pause(attempt);
+                tracing::warn!(
+                    target_name = target,
+                    delivery = id,
+                    attempt,
+                    reason,
+                    ?pause,
+                    "an alert could not be sent"
+                );
+                Settlement::Again(after(self.now(), pause))
+            }
+            Err(Failure { reason, .. }) => {
+                self.count(Sent::GivenUp);
+                let alert = &*delivery.alert;
+                tracing::error!(
+                    target_name = target,
+                    delivery = id,
+                    alert,
+                    attempt,
+                    reason,
+                    "an alert will not be sent"
+                );
+                Settlement::Over
+            }
+        };
+        // What can't be noted is sent again: twice is better than never.
+        if let Err(error) = in_time(self.alerting.store.settle(id, attempt, settlement)).await {
+            tracing::warn!(target_name = target, delivery = id, %error, "what came of a delivery could not be noted");
+        }
+        match result {
+            Ok(()) => {
+                if std::mem::take(&mut self.failures) >= DEGRADED {
+                    (self.announce)("recovered", json!({"reason": target})).await;
+                }
+            }
+            Err(Failure { passes: true, .. }) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == DEGRADED {
+                    (self.announce)("degraded", json!({"reason": target})).await;
+                }
+            }
+            // The other side is there; it does not want this one.
+            Err(_) => {}
+        }
+    }
+
+    fn count(&self, result: Sent) {
+        self.alerting.figures.sent(self.target, result).inc();
+    }
+
+    fn is_late(&self, delivery: &Delivery) -> bool {
+        let patience = SignedDuration::try_from(self.alerting.config.give_up_after).unwrap_or(SignedDuration::MAX);
+        self.now().duration_since(delivery.at) >= patience
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+fn after(now: Timestamp, pause: Duration) -> Timestamp {
+    let ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    now.saturating_add(SignedDuration::from_millis(ms)).unwrap_or(Timestamp::MAX)
+}
+
+/// How long to wait after the attempt of this number: doubles with each, with jitter, so that deliveries that failed
+/// together don't come back together.
+fn pause(attempt: u32) -> Duration {
+    let (first, longest) = BACKOFF;
+    let pause = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
+    pause.mul_f64(0.5 + (random() % 1_000) as f64 / 2_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        for (attempt, seconds) in [(0, 1), (1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (u32::MAX, 300)] {
+            let whole = Duration::from_secs(seconds);
+            for _ in 0..20 {
+                let pause = pause(attempt);
+                assert!(pause >= whole / 2 && pause <= whole, "{attempt}: {pause:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,527 @@
+//! The one task of a tenant's alerts: reads the log, asks the engine, keeps what it decided, and tells of it.
+//!
+//! What was decided is first kept, then told on the channel `alerts`, then noted as told. A process that ends in between
+//! tells of it when it comes back; readers of a log that outlives processes may then be told twice, never not at all.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+};
+
+use super::{
+    Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule, Sample, Sent,
+    engine::{Decision, Engine},
+    field,
+    service::{Command, Shared, in_time},
+};
+use crate::{
+    core::{
+        aggregator::AggregatorHandle,
+        channel::{Channel, EventName},
+        clock::rfc3339,
+        publication::Publication,
+        reading::{Origin, Reading},
+        version::IfMatch,
+    },
+    shutdown::random,
+};
+
+/// `for`, absences and comparisons move with the clock, which is looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Shortest time between two looks at a log that changes all the time. Whoever reads states is given the newest.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How long after a failure the store is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often a change is made anew because somebody else, on another node, was faster.
+const ATTEMPTS: usize = 5;
+
+/// Events that are published together.
+const GROUP: usize = 256;
+
+/// How often samples are written.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// How often old alerts are deleted.
+const PRUNE: Duration = Duration::from_secs(3_600);
+
+/// How often a store that others write, too, is asked for their changes.
+const RELOAD: Duration = Duration::from_secs(15);
+
+/// What another process did not tell of for this long it will not tell of any more.
+const ABANDONED: SignedDuration = SignedDuration::from_secs(30);
+
+/// Carries out changes and watches the log until the aggregator stops or nobody can hand in a change any more.
+pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Command>, aggregator: AggregatorHandle) {
+    let mut changed = shared.log.watch();
+    let mut watcher = Watcher::new(Arc::clone(&shared), aggregator);
+    watcher.begin().await;
+    watcher.look().await;
+    shared.ready.send_replace(true);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut settled = Instant::now();
+    loop {
+        let idle = watcher.is_idle();
+        tokio::select! {
+            command = queue.recv() => match command {
+                Some(command) => watcher.carry_out(command).await,
+                None => return,
+            },
+            _ = ticks.tick(), if !idle => {}
+            // The log lives as long as this task: there is always another change to wait for.
+            _ = async { sleep_until(settled).await; changed.changed().await }, if !idle => {}
+        }
+        watcher.look().await;
+        settled = Instant::now() + SETTLE;
+    }
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    aggregator: AggregatorHandle,
+    engine: Engine,
+    /// What each rule was last shown: the version of its channel, and when that was written.
+    shown: HashMap<String, (u64, Timestamp)>,
+    /// Kept and to be told, in order.
+    untold: VecDeque<(Alert, News)>,
+    /// Told and to be noted.
+    told: Vec<(String, News)>,
+    /// Samples that were not written yet, and of each rule what can go.
+    samples: Vec<Sample>,
+    forget: Vec<(String, Timestamp)>,
+    /// The store failed: what it knows has to be read anew.
+    doubtful: bool,
+    /// The store failed: not before this again.
+    retry_at: Instant,
+    flush_at: Instant,
+    prune_at: Instant,
+    reload_at: Instant,
+}
+
+impl Watcher {
+    fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
+        let engine = Engine::new(shared.alerting.targets.clone());
+        let now = Instant::now();
+        Self {
+            shared,
+            aggregator,
+            engine,
+            shown: HashMap::new(),
+            untold: VecDeque::new(),
+            told: Vec::new(),
+            samples: Vec::new(),
+            forget: Vec::new(),
+            doubtful: false,
+            retry_at: now,
+            flush_at: now + FLUSH,
+            prune_at: now,
+            reload_at: now + RELOAD,
+        }
+    }
+
+    /// Whether nothing happens unless somebody makes a rule.
+    fn is_idle(&self) -> bool {
+        self.engine.len() == 0
+            && self.untold.is_empty()
+            && self.told.is_empty()
+            && !self.doubtful
+            && !self.shared.store().is_shared()
+    }
+
+    /// Reads the rules and how they stand, however long it takes.
+    async fn begin(&mut self) {
+        let mut failures = 0;
+        while let Err(error) = self.load(true).await {
+            if failures == 0 {
+                tracing::error!(tenant = &*self.shared.tenant, %error, "the alert rules can't be read; trying again");
+            }
+            failures += 1;
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Reads the rules and how they stand; `first`: and all that an earlier process left.
+    async fn load(&mut self, first: bool) -> Result<(), AlertError> {
+        let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
+        let standing = in_time(store.standing(tenant)).await?;
+        let samples = match standing.rules.iter().any(|rule| rule.condition.looks_back().is_some()) {
+            true if first => in_time(store.samples(tenant)).await?,
+            _ => Vec::new(),
+        };
+        let now = self.shared.now();
+        let gone: Vec<_> = self.engine.rules().map(|rule| rule.id.clone()).collect();
+        for id in gone.iter().filter(|id| standing.rules.iter().all(|rule| rule.id != **id)) {
+            self.forget(id);
+        }
+        for rule in &standing.rules {
+            self.watch(rule.clone(), now);
+            let open = standing.open.iter().find(|alert| alert.rule_id == rule.id);
+            self.engine.adopt(&rule.id, open.cloned());
+        }
+        samples.iter().for_each(|sample| self.engine.remember(sample));
+        let is_orphan = |alert: &Alert| standing.rules.iter().all(|rule| rule.id != alert.rule_id);
+        for alert in standing.open.iter().filter(|alert| is_orphan(alert)) {
+            // Its rule was deleted while another process raised it.
+            let resolution = self.resolution(alert, now);
+            if let Some(resolved) = in_time(self.shared.store().resolve(&self.shared.tenant, resolution)).await? {
+                self.ended(resolved);
+            }
+        }
+        let alone = !self.shared.store().is_shared();
+        let unsettled = self.engine.unsettled();
+        for (alert, news) in standing.untold {
+            let at = alert.resolved_at.filter(|_| news == News::Resolved).unwrap_or(alert.raised_at);
+            let known = self.told.iter().any(|(id, known)| (id, *known) == (&alert.id, news))
+                || self.untold.iter().any(|(other, known)| (&other.id, *known) == (&alert.id, news))
+                || unsettled.iter().any(|decision| decision.alert().id == alert.id);
+            if !known && (alone || now.duration_since(at) > ABANDONED) {
+                self.untold.push_back((alert, news));
+            }
+        }
+        self.doubtful = false;
+        self.reload_at = Instant::now() + RELOAD;
+        Ok(())
+    }
+
+    fn watch(&mut self, rule: Rule, now: Timestamp) {
+        self.shown.remove(&rule.id);
+        if !self.engine.watch(rule.clone(), now) {
+            self.samples.retain(|sample| sample.rule != rule.id);
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.shown.remove(id);
+        self.samples.retain(|sample| sample.rule != id);
+        self.engine.forget(id);
+    }
+
+    /// One round: what is new in the log, what follows from it, and what is still to be done.
+    async fn look(&mut self) {
+        let now = self.shared.now();
+        self.read_log();
+        let (samples, forget) = self.engine.sample(now);
+        self.samples.extend(samples);
+        self.forget.extend(forget);
+        self.engine.look(now);
+        self.shared.alerting.figures.evaluations.inc();
+        if Instant::now() >= self.retry_at && self.settle().await.is_err() {
+            self.shared.alerting.figures.store_failures.inc();
+            self.retry_at = Instant::now() + RETRY;
+        }
+        self.shared.rules.set(self.engine.len() as i64);
+        self.shared.open.set(self.engine.open() as i64);
+    }
+
+    /// Shows each rule its field, if it was written since.
+    fn read_log(&mut self) {
+        let mut parsed = HashMap::<Channel, Option<Value>>::new();
+        let mut news = Vec::new();
+        for rule in self.engine.rules() {
+            let Some(state) = self.shared.log.state(&rule.channel) else { continue };
+            let shown = (state.offset, state.last_written());
+            if self.shown.get(&rule.id) != Some(&shown) {
+                let value = parsed.entry(rule.channel.clone()).or_insert_with(|| parse(&state));
+                let found = value.as_ref().and_then(|value| field::find(value, &rule.field));
+                news.push((rule.id.clone(), shown, found.is_some(), found.and_then(Value::as_f64)));
+            }
+        }
+        for (id, shown, there, value) in news {
+            self.engine.observe(&id, there, value, shown.1);
+            self.shown.insert(id, shown);
+        }
+    }
+
+    /// Hands the store what it does not have, and tells of what it has.
+    async fn settle(&mut self) -> Result<(), AlertError> {
+        if self.doubtful || (self.shared.store().is_shared() && Instant::now() >= self.reload_at) {
+            self.load(false).await?;
+        }
+        let decisions = self.engine.unsettled();
+        if !decisions.is_empty() {
+            self.keep(decisions).await?;
+        }
+        self.tell().await?;
+        if Instant::now() >= self.flush_at && !self.samples.is_empty() {
+            let (samples, forget) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.forget));
+            self.flush_at = Instant::now() + FLUSH;
+            // Not tried again: the next ones are as good.
+            in_time(self.shared.store().keep_samples(&self.shared.tenant, samples, forget)).await?;
+        }
+        if Instant::now() >= self.prune_at {
+            self.prune_at = Instant::now() + PRUNE;
+            let config = &self.shared.alerting.config;
+            let retention = SignedDuration::try_from(config.retention).unwrap_or(SignedDuration::MAX);
+            let before = self.shared.now().saturating_sub(retention).unwrap_or(Timestamp::MIN);
+            in_time(self.shared.store().prune(&self.shared.tenant, before, config.max_kept)).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, decisions: Vec<Decision>) -> Result<(), AlertError> {
+        let tenant = Arc::clone(&self.shared.tenant);
+        let mut answers = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            let store = self.shared.store();
+            // Handed in here, in this order; awaited together.
+            let answer: futures_util::future::BoxFuture<'static, _> = match &decision {
+                Decision::Raise(alert) => {
+                    let outgoing = self.outgoing(alert, News::Raised, alert.raised_at);
+                    let raised = store.raise(&tenant, alert.clone(), outgoing);
+                    Box::pin(async move { raised.await.map(Kept::Raised) })
+                }
+                Decision::Resolve(alert, at) => {
+                    let resolved = store.resolve(&tenant, self.resolution(alert, *at));
+                    Box::pin(async move { resolved.await.map(Kept::Resolved) })
+                }
+            };
+            answers.push(async move { (decision, in_time(answer).await) });
+        }
+        let mut failure = None;
+        for (decision, answer) in join_all(answers).await {
+            if let Err(error) = self.kept(decision, answer).await {
+                failure = Some(error);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// What the store made of a decision.
+    async fn kept(&mut self, decision: Decision, answer: Result<Kept, AlertError>) -> Result<(), AlertError> {
+        match (decision, answer) {
+            (Decision::Raise(alert), Ok(Kept::Raised(Raised::New { deliveries }))) => self.began(alert, deliveries),
+            (Decision::Raise(alert), Ok(Kept::Raised(Raised::Open(open)))) => {
+                if open.id == alert.id {
+                    // An attempt of before, whose answer came too late.
+                    let deliveries = alert.targets.len();
+                    self.began(alert, deliveries);
+                } else {
+                    // Another process was faster, and tells of it.
+                    self.engine.stands(&alert.rule_id, Some(*open));
+                }
+            }
+            // The rule was deleted elsewhere.
+            (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
+            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(resolved),
+            (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
+                match in_time(self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
+                    // An attempt of before, whose answer came too late.
+                    Ok(kept) if kept.resolved_at == Some(at) => {
+                        let deliveries = kept.targets.len();
+                        self.ended(Resolved { alert: kept, deliveries });
+                    }
+                    // Another process was faster.
+                    Ok(_) | Err(AlertError::NotFound) => self.engine.stands(&alert.rule_id, None),
+                    Err(error) => return Err(error),
+                }
+            }
+            (_, Err(error)) => return Err(error),
+            // A store answers what it was asked.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn began(&mut self, alert: Alert, deliveries: usize) {
+        self.engine.stands(&alert.rule_id, Some(alert.clone()));
+        self.shared.alerting.figures.raised.inc();
+        tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "raised");
+        self.sent(&alert, deliveries);
+        self.untold.push_back((alert, News::Raised));
+    }
+
+    fn ended(&mut self, resolved: Resolved) {
+        let Resolved { alert, deliveries } = resolved;
+        if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
+            self.engine.stands(&alert.rule_id, None);
+        }
+        self.shared.alerting.figures.resolved.inc();
+        tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "resolved");
+        self.sent(&alert, deliveries);
+        self.untold.push_back((alert, News::Resolved));
+    }
+
+    fn sent(&self, alert: &Alert, deliveries: usize) {
+        let alerting = &self.shared.alerting;
+        for target in alert.targets.iter().skip(deliveries) {
+            alerting.figures.sent(*target, Sent::Dropped).inc();
+            let (tenant, target) = (&*self.shared.tenant, target.as_str());
+            tracing::error!(tenant, alert = %alert.id, target, "not sent: alerts.max_outbox deliveries wait already");
+        }
+        if deliveries > 0 {
+            alerting.outgoing.send_replace(());
+        }
+    }
+
+    /// Publishes what is kept, and notes that.
+    async fn tell(&mut self) -> Result<(), AlertError> {
+        while !self.untold.is_empty() {
+            let group: Vec<_> = self.untold.iter().take(GROUP).cloned().collect();
+            let events = group.iter().filter_map(|(alert, news)| event(news.event(), alert)).collect();
+            if self.aggregator.publish(Origin::Internal, events, 0).await.is_err() {
+                // The server is going away; the next one tells.
+                return Ok(());
+            }
+            self.untold.drain(..group.len());
+            self.told.extend(group.into_iter().map(|(alert, news)| (alert.id, news)));
+        }
+        if !self.told.is_empty() {
+            in_time(self.shared.store().told(&self.shared.tenant, self.told.clone())).await?;
+            self.told.clear();
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        // A caller that went away does not want the answer.
+        match command {
+            Command::Create(new, reply) => drop(reply.send(self.create(new).await)),
+            Command::Replace { id, new, if_match, reply } => {
+                let result = self.replace(&id, new, if_match.as_ref()).await;
+                drop(reply.send(result));
+            }
+            Command::Delete { id, if_match, reply } => {
+                let result = self.delete(&id, if_match.as_ref()).await;
+                drop(reply.send(result));
+            }
+            Command::Acknowledge { id, by, reply } => drop(reply.send(self.acknowledge(&id, &by).await)),
+        }
+    }
+
+    async fn create(&mut self, new: NewRule) -> Result<Rule, AlertError> {
+        let now = self.shared.now();
+        let rule = new.build(now)?;
+        let max = self.shared.alerting.config.max_rules;
+        let kept = in_time(self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
+        self.doubt(&kept);
+        kept?;
+        self.watch(rule.clone(), now);
+        Ok(rule)
+    }
+
+    async fn replace(&mut self, id: &str, new: NewRule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
+        for _ in 0..ATTEMPTS {
+            let now = self.shared.now();
+            let before = in_time(self.shared.store().rule(&self.shared.tenant, id)).await?;
+            let rule = new.clone().replace(&before, if_match)?;
+            if rule.version == before.version {
+                return Ok(rule);
+            }
+            let anew = (!rule.watches_the_same(&before)).then(|| self.anew(id, now));
+            let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), anew);
+            let written = in_time(written).await;
+            self.doubt(&written);
+            match written {
+                // Somebody was faster; look again.
+                Err(AlertError::Moved) => {}
+                Err(error) => return Err(error),
+                Ok(resolved) => {
+                    resolved.into_iter().for_each(|resolved| self.ended(resolved));
+                    self.watch(rule.clone(), now);
+                    return Ok(rule);
+                }
+            }
+        }
+        Err(AlertError::Unavailable)
+    }
+
+    async fn delete(&mut self, id: &str, if_match: Option<&IfMatch>) -> Result<(), AlertError> {
+        for _ in 0..ATTEMPTS {
+            let rule = in_time(self.shared.store().rule(&self.shared.tenant, id)).await?;
+            if if_match.is_some_and(|if_match| !if_match.holds(rule.version())) {
+                return Err(AlertError::Moved);
+            }
+            let anew = self.anew(id, self.shared.now());
+            let deleted = in_time(self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew)).await;
+            self.doubt(&deleted);
+            match deleted {
+                Err(AlertError::Moved) => {}
+                Err(error) => return Err(error),
+                Ok(resolved) => {
+                    resolved.into_iter().for_each(|resolved| self.ended(resolved));
+                    self.forget(id);
+                    return Ok(());
+                }
+            }
+        }
+        Err(AlertError::Unavailable)
+    }
+
+    async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Alert, AlertError> {
+        let now = self.shared.now();
+        let acknowledged = in_time(self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
+        let alert = acknowledged.alert;
+        if acknowledged.first {
+            if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
+                self.engine.stands(&alert.rule_id, Some(alert.clone()));
+            }
+            // Nobody is told of what happens to an alert that they were not told of.
+            // What could not be noted is noted later.
+            drop(self.tell().await);
+            let events = event("alert_acknowledged", &alert).into_iter().collect();
+            if self.aggregator.publish(Origin::Internal, events, 0).await.is_err() {
+                tracing::warn!(tenant = &*self.shared.tenant, "an alert is acknowledged, but its event came too late");
+            }
+        }
+        Ok(alert)
+    }
+
+    /// A change that failed may have been made all the same.
+    fn doubt<T>(&mut self, result: &Result<T, AlertError>) {
+        self.doubtful |= matches!(result, Err(AlertError::Unavailable));
+    }
+
+    fn anew(&self, rule: &str, now: Timestamp) -> Anew {
+        Anew(self.engine.alert(rule).map(|alert| self.resolution(alert, now)))
+    }
+
+    fn resolution(&self, alert: &Alert, at: Timestamp) -> Resolution {
+        let ended = Alert { resolved_at: Some(at), ..alert.clone() };
+        Resolution { alert: alert.id.clone(), at, outgoing: self.outgoing(&ended, News::Resolved, at) }
+    }
+
+    /// What is to be sent of `alert`.
+    fn outgoing(&self, alert: &Alert, news: News, at: Timestamp) -> Outgoing {
+        let rule = self.engine.rules().find(|rule| rule.id == alert.rule_id).map_or("", |rule| &rule.name);
+        let deliveries = alert.targets.iter().map(|target| {
+            let id = format!("dlv-{:016x}{:016x}", random(), random());
+            let body = json!({
+                "id": id,
+                "event": news.event(),
+                "tenant": &*self.shared.tenant,
+                "timestamp": rfc3339(at),
+                "rule": {"id": alert.rule_id, "name": rule},
+                "alert": alert,
+            });
+            NewDelivery { id, target: *target, alert: alert.id.clone(), body: body.to_string(), at }
+        });
+        Outgoing { deliveries: deliveries.collect(), room: self.shared.alerting.config.max_outbox }
+    }
+}
+
+enum Kept {
+    Raised(Raised),
+    Resolved(Option<Resolved>),
+}
+
+fn parse(state: &Publication) -> Option<Value> {
+    serde_json::from_slice(&state.data).ok()
+}
+
+fn event(name: &str, alert: &Alert) -> Option<Reading> {
+    let (Ok(channel), Ok(event)) = (Channel::parse("alerts"), EventName::parse(name)) else { return None };
+    let data = if let Ok(Value::Object(data)) = serde_json::to_value(alert) { data } else { Map::new() };
+    Some(Reading::Event { channel, event, data })
+}

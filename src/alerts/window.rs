@@ -1,0 +1,97 @@
+//! Earlier values of one field, thinned out: for rules that compare with what was.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Period;
+
+/// Values kept of the time that is looked back on.
+const POINTS: u32 = 360;
+
+/// Shortest time between two values.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
+
+/// The values of the last while, at most about [`POINTS`] of them.
+#[derive(Debug)]
+pub(super) struct Window {
+    reach: SignedDuration,
+    step: SignedDuration,
+    points: VecDeque<(Timestamp, f64)>,
+}
+
+impl Window {
+    /// An empty one that reaches `back`.
+    pub(super) fn new(back: Period) -> Self {
+        let reach = SignedDuration::from_millis(back.as_millis());
+        let step = SignedDuration::from_millis(back.as_millis() / i64::from(POINTS)).max(SHORTEST);
+        Self { reach, step, points: VecDeque::new() }
+    }
+
+    /// Adds the value at `now`, if it is time for one; true if it was.
+    pub(super) fn add(&mut self, now: Timestamp, value: f64) -> bool {
+        // The clock was set back: what it showed meanwhile is not so long ago as it would seem.
+        while self.points.back().is_some_and(|(at, _)| *at > now) {
+            self.points.pop_back();
+        }
+        if self.points.back().is_some_and(|(at, _)| now.duration_since(*at) < self.step) {
+            return false;
+        }
+        let oldest = self.oldest(now);
+        while self.points.front().is_some_and(|(at, _)| *at < oldest) {
+            self.points.pop_front();
+        }
+        self.points.push_back((now, value));
+        true
+    }
+
+    /// What the value was then: the newest one that is old enough, if it is not two steps older than that.
+    pub(super) fn earlier(&self, now: Timestamp) -> Option<f64> {
+        let then = now.saturating_sub(self.reach).ok()?;
+        let behind = self.points.partition_point(|(at, _)| *at <= then);
+        let (at, value) = *self.points.get(behind.checked_sub(1)?)?;
+        (at >= self.oldest(now)).then_some(value)
+    }
+
+    /// Nothing before this is needed any more.
+    pub(super) fn oldest(&self, now: Timestamp) -> Timestamp {
+        now.saturating_sub(self.reach + self.step * 2).unwrap_or(Timestamp::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn an_hour_is_some_hundred_points() {
+        let mut window = Window::new(Period::of_secs(3_600));
+        let mut kept = 0;
+        for second in 0..10_000 {
+            kept += usize::from(window.add(at(second), second as f64));
+            assert!(window.points.len() <= POINTS as usize + 4);
+            let earlier = window.earlier(at(second));
+            assert_eq!(earlier, (second >= 3_600).then(|| ((second - 3_600) / 10 * 10) as f64), "{second}");
+        }
+        assert_eq!(kept, 1_000);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_made_up() {
+        let mut window = Window::new(Period::of_secs(60));
+        window.add(at(0), 1.0);
+        assert_eq!(
+            (window.earlier(at(59)), window.earlier(at(60)), window.earlier(at(62))),
+            (None, Some(1.0), Some(1.0))
+        );
+        assert_eq!(window.earlier(at(63)), None, "nobody saw what it was at 3");
+        window.add(at(100), 2.0);
+        assert_eq!(window.earlier(at(160)), Some(2.0));
+        assert!(window.add(at(50), 3.0), "a clock that was set back");
+        assert_eq!((window.earlier(at(110)), window.earlier(at(160))), (Some(3.0), None));
+    }
+}

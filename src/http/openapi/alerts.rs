@@ -1,0 +1,184 @@
+//! The shapes of alerts and rules, as the document has them.
+
+#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; the contract documents the fields")]
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, OneOfBuilder, RefOr, Schema,
+        schema::{AdditionalProperties, SchemaType, Type},
+    },
+};
+
+use super::{
+    business::{FieldName, Words},
+    shapes::Time,
+};
+
+/// How bad it is.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// Which alerts.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertStatus {
+    Open,
+    Resolved,
+    All,
+}
+
+/// Where alerts go besides the channel `alerts`.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertTarget {
+    Email,
+    Webhook,
+}
+
+/// An alert.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"id": "alt-0190b6a1f0c85d1e9a3f", "ruleId": "slow", "type": "critical",
+    "metric": "metrics.api.avg_response_time", "message": "Slow answers: metrics.api.avg_response_time is 300, above 250",
+    "value": 300.0, "threshold": 250.0, "raisedAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct Alert {
+    #[schema(pattern = "^alt-[0-9a-f]{20}$")]
+    id: String,
+    rule_id: String,
+    #[schema(rename = "type")]
+    r#type: Severity,
+    /// Channel and field.
+    metric: String,
+    message: String,
+    /// What was measured when it was raised; `null` for an absence.
+    #[schema(required = true)]
+    value: Option<f64>,
+    /// What that passed; seconds for an absence.
+    threshold: f64,
+    raised_at: Time,
+    #[schema(nullable = false)]
+    resolved_at: Option<Time>,
+    #[schema(nullable = false)]
+    acknowledged_by: Option<String>,
+    #[schema(nullable = false)]
+    acknowledged_at: Option<Time>,
+}
+
+/// A page of alerts, the newest first.
+#[derive(ToSchema)]
+pub struct AlertPage {
+    alerts: Vec<Alert>,
+    /// The `after` of the next page; `null` on the last one.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// A span of time, such as `30s`, `5m`, `1h`, `7d`.
+pub struct Period;
+
+impl PartialSchema for Period {
+    fn schema() -> RefOr<Schema> {
+        period("").into()
+    }
+}
+
+impl ToSchema for Period {}
+
+fn period(description: &str) -> ObjectBuilder {
+    let text = if description.is_empty() { "A span of time: `30s`, `5m`, `1h`, `7d`." } else { description };
+    let kind = SchemaType::Type(Type::String);
+    ObjectBuilder::new().schema_type(kind).pattern(Some("^[0-9]{1,9}(ms|s|m|h|d)?$")).description(Some(text))
+}
+
+/// When a value is bad.
+pub struct Condition;
+
+impl PartialSchema for Condition {
+    fn schema() -> RefOr<Schema> {
+        let number =
+            |text: &str| ObjectBuilder::new().schema_type(SchemaType::Type(Type::Number)).description(Some(text));
+        let closed =
+            || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+        let clear = "Good again from here on; where it is bad if not said.";
+        let above = closed().property("above", number("Bad above this.")).required("above");
+        let above = above.property("clear", number(clear));
+        let below = closed().property("below", number("Bad below this.")).required("below");
+        let below = below.property("clear", number(clear));
+        let drop = closed()
+            .property("dropsBelowRatio", number("Bad below this share of the earlier value: above 0, at most 1."))
+            .required("dropsBelowRatio")
+            .property("comparedTo", period("How long ago the earlier value was: `1s` to `7d`."))
+            .required("comparedTo")
+            .property("clear", number("The share from which on it is good again."));
+        let absent = closed()
+            .property("absentFor", period("Bad if nobody wrote it for so long: `1s` to `7d`."))
+            .required("absentFor")
+            .property("clear", period("Good again once it has come for so long; at once if not said."));
+        let one = OneOfBuilder::new().item(above).item(below).item(drop).item(absent);
+        one.description(Some("When a value is bad, and, by `clear`, when it is good again.")).into()
+    }
+}
+
+impl ToSchema for Condition {}
+
+/// A rule.
+#[derive(ToSchema)]
+#[schema(example = json!({"id": "slow", "name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",
+    "condition": {"above": 250.0, "clear": 200.0}, "for": "2m", "severity": "critical", "version": 1}))]
+pub struct Rule {
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: String,
+    name: String,
+    channel: String,
+    field: String,
+    condition: Condition,
+    #[schema(nullable = false)]
+    r#for: Option<Period>,
+    severity: Severity,
+    #[schema(nullable = false)]
+    message: Option<String>,
+    #[schema(nullable = false)]
+    notify: Option<Vec<AlertTarget>>,
+    /// 1 for a new one; grows with each change.
+    version: u64,
+}
+
+/// All rules, by id.
+#[derive(ToSchema)]
+pub struct RuleList {
+    rules: Vec<Rule>,
+}
+
+/// A rule to make.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",
+    "condition": {"above": 250, "clear": 200}, "for": "2m", "severity": "critical"}))]
+pub struct NewRule {
+    /// Without it the server gives one.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    id: Option<String>,
+    name: Words,
+    /// A channel with a present value; it need not be there yet.
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: String,
+    /// A field of its value; dots go into objects.
+    field: FieldName,
+    condition: Condition,
+    /// How long it has to be bad without a break, at most `1d`; at once if not said.
+    r#for: Option<Period>,
+    severity: Severity,
+    /// What alerts say, at most 1000 bytes; what was measured if not said.
+    message: Option<Words>,
+    /// Where alerts go. If not said, critical ones go everywhere that is configured, and others nowhere.
+    notify: Option<Vec<AlertTarget>>,
+    /// Where one is replaced: the version that was seen, 412 if it is another. Not looked at where one is made.
+    #[schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64")]
+    version: Option<u64>,
+}
