@@ -393,9 +393,11 @@ impl Hub {
         (topic.latest.clone(), topic.versions)
     }
 
-    /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none.
+    /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none. What was published
+    /// before somebody joined counts as soon as it was fetched.
     pub(super) fn changed(&self, topic: usize) -> u64 {
-        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed)
+        let fetched = |topic: &Topic| topic.latest.as_ref().map_or(0, |latest| latest.offset);
+        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed.max(fetched(topic)))
     }
 }
 

@@ -4,12 +4,12 @@
 //!
 //! | check | tries |
 //! |---|---|
-//! | [`reach`] | name, TLS, status; whether it is a tricast |
-//! | [`websocket`] | the handshake, frames of every kind of length in both directions, the round trip |
-//! | [`events`] | a known rhythm: what is held back, compressed or cut |
-//! | [`polling`] | tags, 304, caches; held polls |
-//! | [`passage`] | what requests look like on arrival: address, version, largest body |
-//! | [`silence`] | how long a connection may be silent before somebody cuts it |
+//! | `reach` | name, TLS, status; whether it is a tricast |
+//! | `websocket` | the handshake, frames of every kind of length in both directions, the round trip |
+//! | `events` | a known rhythm: what is held back, compressed or cut |
+//! | `polling` | tags, 304, caches; held polls |
+//! | `passage` | what requests look like on arrival: address, version, largest body |
+//! | `silence` | how long a connection may be silent before somebody cuts it |
 
 use std::time::Duration;
 

@@ -44,6 +44,16 @@ impl Level {
             Self::Day => Some(Self::Hour),
         }
     }
+
+    /// What is made from it; of days nothing is.
+    pub const fn coarser(self) -> Option<Self> {
+        match self {
+            Self::Raw => Some(Self::Minute),
+            Self::Minute => Some(Self::Hour),
+            Self::Hour => Some(Self::Day),
+            Self::Day => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,10 @@ pub struct Track {
 ///
 /// Series are taken by their ids. Of each, the rows of the finer level from the time up to which `level` is rolled up are
 /// folded ([`fold`](super::fold)) into buckets, which take the place of those there are, and the time moves on, all in one
-/// transaction. What is not there any more does not undo what was made of it: no bucket is deleted. A series without new rows is left alone.
+/// transaction. What is not there any more does not undo what was made of it: no bucket is deleted.
+///
+/// A series without new rows is left alone most of the time: its time moves on when a bucket of the next coarser level
+/// is over ([`RollUp::moves_on`]), or the last one of a series that stopped would never be made, and its rows never go.
 #[derive(Clone, Debug)]
 pub struct RollUp {
     /// Any but [`Level::Raw`].
@@ -125,6 +128,14 @@ pub struct RollUp {
     pub after: SeriesId,
     /// About so many rows are read at most, but at least one bucket is made if there is one to make.
     pub rows: usize,
+}
+
+impl RollUp {
+    /// Whether the time of a series without new rows moves on from `from` to `through`: a bucket of the next coarser level
+    /// ends in between.
+    pub fn moves_on(&self, from: i64, through: i64) -> bool {
+        self.level.coarser().is_some_and(|coarser| self.calendar.start(coarser, through) > from)
+    }
 }
 
 /// A step of forgetting what is older than it has to be kept.

@@ -17,7 +17,7 @@ pub struct Activity {
     pub reads: Latency,
     /// From the hand-in of a change until it is committed.
     pub writes: Latency,
-    /// Those of both that took longer than [`SLOW`].
+    /// Those of both that took longer than 100 ms.
     pub slow: Count,
 }
 

@@ -26,6 +26,7 @@ macro_rules! suite_history {
             late_points_are_rolled_up_again,
             only_whole_buckets_before_the_end_are_read,
             what_is_old_goes_but_not_before_it_is_rolled_up,
+            a_series_that_stopped_is_rolled_up_and_goes,
             a_series_without_anything_goes,
             a_track_is_cut_at_the_limit,
             tenants_share_no_history,
@@ -281,6 +282,21 @@ pub(super) async fn what_is_old_goes_but_not_before_it_is_rolled_up(stores: Stor
     // What was forgotten is not missed by a roll-up.
     roll_all(store, end).await;
     assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), told);
+}
+
+pub(super) async fn a_series_that_stopped_is_rolled_up_and_goes(stores: Stores) {
+    let store = &*stores.history;
+    let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
+    let begin = berlin().start(Level::Day, begin());
+    let end = berlin().bucket(Level::Day, begin).end;
+    store.write(SHOP, points(id, begin, begin + 5 * MINUTE, 10_000), &berlin()).await.unwrap();
+    // Minute by minute, as the recorder does.
+    for until in (begin..=end).step_by(MINUTE as usize * 7).chain([end]) {
+        roll_all(store, until).await;
+    }
+    let days = folded(&read(store, Level::Day, begin, end).await, Level::Day);
+    assert_eq!(days.iter().map(|day| day.count).collect::<Vec<_>>(), [30]);
+    assert_eq!(forget(store, [end; 4], 100).await.1, 1, "nothing keeps it");
 }
 
 pub(super) async fn a_series_without_anything_goes(stores: Stores) {

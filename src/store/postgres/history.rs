@@ -324,14 +324,15 @@ async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Pr
     let (found, last) = some(&transaction, tenant, step.after).await?;
     let due = due(&transaction, &found, &step, finer).await?;
     progress.next = last;
-    for series in found.iter().filter(|series| due.contains(&series.id)) {
+    let moves_on = |series: &Rolled| step.moves_on(series.to[step.level as usize], step.through);
+    for series in found.iter().filter(|series| due.contains(&series.id) || moves_on(series)) {
         if progress.rows >= step.rows {
             progress.next = Some(SeriesId(series.id - 1));
             break;
         }
         let whole = whole_buckets(&transaction, series, &step, finer, step.rows - progress.rows).await?;
         progress.rows += whole.rows.len();
-        if whole.rows.is_empty() {
+        if whole.rows.is_empty() && !step.moves_on(series.to[step.level as usize], whole.through) {
             continue;
         }
         let buckets = fold(whole.rows, step.level, &step.calendar);
@@ -481,6 +482,11 @@ async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Pro
                 _ => transaction.execute(&rollups, &[&(level as i16), &series.id, &before, &room]).await?,
             };
             progress.rows += deleted as usize;
+            if deleted as i64 == room {
+                // There may be more of it.
+                progress.next = Some(SeriesId(series.id - 1));
+                break 'series;
+            }
         }
         looked_at.push(series.id);
     }

@@ -230,7 +230,7 @@ fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progr
         }
         let whole = whole_buckets(connection, &series, step, finer, step.rows - progress.rows)?;
         progress.rows += whole.rows.len();
-        if whole.rows.is_empty() {
+        if whole.rows.is_empty() && !step.moves_on(series.to[step.level as usize], whole.through) {
             continue;
         }
         for Bucket { at, count, total, min, max, last } in fold(whole.rows, step.level, &step.calendar) {
