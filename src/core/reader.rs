@@ -410,7 +410,9 @@ impl Reader {
         collected: &mut Collected,
     ) -> Given {
         let nothing = Given { through: ceiling, ..Given::default() };
-        let Some(due_event) = due.iter().find(|due| due.event).copied() else { return nothing };
+        if !due.iter().any(|due| due.event) {
+            return nothing;
+        }
         // From where the last of them stands: all are moved on together.
         let running = self.subscriptions.iter().flatten().filter(|s| !s.paused);
         let Some(from) = running.map(|s| s.events).min() else { return nothing };
@@ -429,7 +431,10 @@ impl Reader {
         }
         if through < ceiling {
             collected.more = true;
-            self.hub.mark(self.member(due_event.subscription as usize), false, true);
+            // Each of them: one that alone knew of the rest could be ended before it is given.
+            for due in due.iter().filter(|due| due.event) {
+                self.hub.mark(self.member(due.subscription as usize), false, true);
+            }
         }
         if !lost.is_empty() {
             collected.gaps += 1;
