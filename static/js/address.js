@@ -11,3 +11,13 @@ export function address(path, query = {}) {
   }
   return url;
 }
+
+/**
+ * The same with the WebSocket scheme that belongs to the page's own.
+ * @param {string} path
+ */
+export function socketAddress(path) {
+  const url = address(path);
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+  return url;
+}

@@ -421,7 +421,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     const env = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: SECRET, TRICAST_AUTH__LEEWAY: '0ms' };
     const mint = (user, seconds, permissions = 'read:metrics') =>
       execFileSync(BINARY, ['token', '--user', user, '--permissions', permissions, '--expires', `${seconds}s`], {
-        env: { ...process.env, ...env },
+        env: { PATH: process.env.PATH, ...env },
       })
         .toString()
         .trim();

@@ -408,7 +408,7 @@ describe('files', () => {
     const preloaded = [...page.matchAll(/modulepreload" href="static\/([^"]+)"/g)].map(([, path]) => path);
     assert.deepEqual(preloaded, [...seen].sort());
     const unused = readdirSync(`${STATIC}js`, { recursive: true }).map(String)
-      .filter((path) => path.endsWith('.js') && !/^docs/.test(path) && !seen.has(`js/${path}`));
+      .filter((path) => path.endsWith('.js') && !/^(docs|doctor)/.test(path) && !seen.has(`js/${path}`));
     assert.deepEqual(unused.sort(), ['legacy.js', 'main.js', 'tiles/contract.js']);
   });
 

@@ -21,6 +21,11 @@ export function curlLine({ base, path, method, parameters, token, body, endless 
     .filter((parameter) => parameter.in === 'path')
     .reduce((at, { name, example }) => at.replace(`{${name}}`, String(example ?? name)), path);
   const needed = parameters.filter((parameter) => parameter.required && parameter.in === 'header');
+  const query = new URLSearchParams(
+    parameters
+      .filter((parameter) => parameter.required && parameter.in === 'query')
+      .map(({ name, example }) => [name, String(example ?? '')]),
+  ).toString();
   const parts = ['curl'];
   if (method === 'head') parts.push('--head');
   else if (endless) parts.push('--no-buffer');
@@ -31,6 +36,6 @@ export function curlLine({ base, path, method, parameters, token, body, endless 
     parts.push('-H', quoted(`Content-Type: ${body.type}`));
     parts.push(body.text.includes('\n') ? '--data-binary' : '-d', quoted(body.text));
   }
-  parts.push(quoted(base + filled));
+  parts.push(quoted(base + filled + (query && `?${query}`)));
   return parts.join(' ');
 }
