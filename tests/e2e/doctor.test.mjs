@@ -23,7 +23,7 @@ const quick = ['--quick'];
 
 /** A token of a server with these settings. */
 const mint = async (args) =>
-  (await promisify(execFile)(BINARY, args, { env: { ...process.env, ...TOKENS }, cwd: tmpdir() })).stdout.trim();
+  (await promisify(execFile)(BINARY, args, { env: { PATH: process.env.PATH, ...TOKENS }, cwd: tmpdir() })).stdout.trim();
 
 /** Runs `tricast doctor`: `{code, report, checks}` with the checks by their names. */
 async function examine(url, flags = quick) {
