@@ -14,6 +14,8 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
 
 const titles = (page) => page.locator('.card-title').allTextContents();
+/** What stands in place of a board. The announcer says the same a moment later, so the text alone is found twice by then. */
+const note = (page, text) => page.locator('#board-note', { hasText: text });
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 const boardOf = async (server, id = 'default') => (await fetch(`${server.url}api/dashboards/${id}`)).json();
 
@@ -64,7 +66,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.route('**/api/orders/*', (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', json: problem }));
     const select = page.getByLabel(`Priority of ${orderId}`);
     await select.selectOption('urgent');
-    await page.getByText('The store is asleep.').waitFor();
+    await tile(page, 'Newest orders').getByText('The store is asleep.').waitFor();
     await until(async () => (await select.inputValue()) === 'normal', 'the old priority');
   });
 
@@ -197,7 +199,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.getByRole('dialog').getByLabel('Name').fill('Night shift');
     await button(page, 'Create').click();
     await page.locator('#board-name', { hasText: 'Night shift' }).waitFor();
-    await page.getByText('This board is empty').waitFor();
+    await note(page, 'This board is empty').waitFor();
     const id = new URL(page.url()).searchParams.get('board');
 
     const other = await openPage(t, { expected: /api\/dashboards\// });
@@ -213,13 +215,12 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await menu.click();
     await button(page, 'Delete …').click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
-    await page.getByText('“Early shift” was deleted').waitFor();
-    await other.getByText('“Early shift” was deleted').waitFor();
+    for (const reader of [page, other]) await note(reader, '“Early shift” was deleted').waitFor();
     await menu.click();
     await page.getByRole('link', { name: 'Overview' }).click();
     await reads(page, 'Users online', /^\d+$/);
     await page.goBack();
-    await page.getByText('There is no such board').waitFor();
+    await note(page, 'There is no such board').waitFor();
   });
 
   test('charts share the instant under the cursor, read by keyboard, and stand still while paused', async (t) => {
