@@ -57,7 +57,7 @@ export class Http {
 export async function refusal(response) {
   const { status } = response;
   const problem = await response.json().catch(() => null);
-  const seconds = Number(response.headers.get('Retry-After') ?? NaN);
+  const seconds = parseInt(response.headers.get('Retry-After') ?? '');
   return {
     reason: problem?.detail ?? problem?.title ?? `answer ${status}`,
     code: problem?.code,

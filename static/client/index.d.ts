@@ -79,24 +79,46 @@ export interface Gap {
   readonly reason: string;
 }
 
+/** What was of one channel. */
+export interface History {
+  readonly channel: string;
+  readonly interval: 'raw' | 'minute' | 'hour' | 'day';
+  /** RFC 3339. */
+  readonly from: string;
+  /** RFC 3339; not included: when the value was made that comes next. */
+  readonly to: string;
+  /** By the name of a field, or the way to it along dots. Where nothing was recorded there is no bucket. */
+  readonly fields: Record<string, Bucket[]>;
+}
+
+/** Values of a field in a span of time, or a single one if the interval is `raw`. */
+export interface Bucket {
+  /** Where it begins, RFC 3339. */
+  readonly period: string;
+  readonly count: number;
+  readonly total: number;
+  readonly average: number;
+  readonly min: number;
+  readonly max: number;
+  readonly last: number;
+}
+
 export interface SubscribeOptions {
   /**
    * Shortest time between two values of a channel: `'500ms'`, `'5s'`, `'1m'`, `'1h'`, or milliseconds. Default: each
    * change. Between two calls the newest value wins. Events are never held back.
    */
   interval?: string | number;
-  /** Also ask for the time before now, e.g. `'15m'`: see `onHistory`. Not for names that end in `.*`, nor for events. */
-  backfill?: string;
-  /** The only field whose history is wanted. Default: all. */
-  field?: string;
   /**
-   * Gets the answer of `GET /api/history` once, before or after the first value: `{channel, interval, from, to, fields}`,
-   * or with `field` `{channel, field, interval, from, to, buckets}`.
+   * Also tell the time before, e.g. `'15m'`: see `onHistory`. Values wait for it: it ends before the first value that
+   * `handler` gets, so that nothing is missing between the two and nothing comes twice.
    */
-  onHistory?: (history: Json) => void;
+  backfill?: string;
+  /** Gets the past of each channel that has one, once, before its first value. Of `metrics` that of its parts. */
+  onHistory?: (history: History) => void;
   /** Events of this subscription were lost; read afresh what was made from them. */
   onGap?: (gap: Gap) => void;
-  /** The subscription was refused (`FORBIDDEN`, `SUBSCRIPTION_LIMIT`), or its history could not be had. */
+  /** The subscription was refused (`FORBIDDEN`, `SUBSCRIPTION_LIMIT`), or its past can't be had; values come all the same. */
   onError?: (error: TricastError) => void;
 }
 

@@ -176,9 +176,8 @@ class Tricast extends EventTarget {
     if (type === 'state') {
       const takers = this.#takers(channel);
       const known = this.#states.get(channel);
-      // A new link gives each value once more.
-      const same = known && known.meta.timestamp === timestamp && JSON.stringify(known.value) === JSON.stringify(data);
-      if (same || !takers.length) return;
+      // A new link gives each value once more; a change is never to the same.
+      if (!takers.length || JSON.stringify(known?.value) === JSON.stringify(data)) return;
       const meta = { channel, timestamp, cursor };
       this.#states.set(channel, { value: data, meta });
       for (const subscription of takers) subscription.give(data, meta);
@@ -198,15 +197,23 @@ class Tricast extends EventTarget {
     } else if (type === 'response' || type === 'error') this.#requests.answer(message);
   }
 
-  /** @param {Subscription} subscription */
-  async #backfill({ channel, options }) {
-    const { backfill, field, onHistory, onError } = options;
+  /**
+   * The past of a subscription. It ends before the values that the server has at that moment, and says when those were
+   * made: what the link brings from before then is in it already.
+   * @param {Subscription} subscription
+   */
+  async #backfill(subscription) {
+    const { channel, options } = subscription;
+    /** @type {any} */
+    let seam = {};
     try {
-      const history = await this.request('get_history', { channel, field, from: `-${backfill}`, interval: 'auto' });
-      outside(() => onHistory?.(history));
+      // A cursor of no log: a channel that has no value yet may have a past all the same.
+      seam = await this.request('', { channels: channel, backfill: options.backfill, since: 'none:0' });
+      for (const [channel, past] of Object.entries(seam.history)) outside(() => options.onHistory?.({ channel, ...past }));
     } catch (error) {
-      outside(() => onError?.(/** @type {TricastError} */ (error)));
+      outside(() => options.onError?.(/** @type {TricastError} */ (error)));
     }
+    subscription.begin(({ channel, timestamp }) => (timestamp ?? '~') < (seam.history?.[channel]?.to ?? seam.timestamp));
   }
 
   /** `life` is there while a link is up: when it last showed life. @param {any} seen */

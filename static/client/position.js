@@ -32,7 +32,7 @@ export class Position {
  */
 function parse(cursor) {
   const [epoch, offset] = cursor.split(':');
-  return [epoch, Number.parseInt(offset, 10)];
+  return [epoch, parseInt(offset)];
 }
 
 /**

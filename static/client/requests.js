@@ -11,6 +11,8 @@ const AGAIN_MS = 1_000;
 
 /** The same over HTTP: method, path, query or body. @type {Record<string, (params: any) => [string, string, any?]>} */
 const CALLS = {
+  // Of one moment, and therefore never a message.
+  '': (query) => ['GET', 'api/metrics', query],
   get_order_details: ({ orderId }) => ['GET', `api/orders/${encodeURIComponent(orderId)}`],
   mark_order_priority: ({ orderId, priority }) => ['PATCH', `api/orders/${encodeURIComponent(orderId)}`, { priority }],
   list_orders: (query) => ['GET', 'api/orders', query],
@@ -104,7 +106,7 @@ export class Requests {
       const requestId = (request.id = `q${++this.#count}`);
       this.#waiting.delete(request);
       this.#flying.set(requestId, request);
-      if (!this.#send({ type: 'request', requestId, action, params })) this.#call(request);
+      if (!action || !this.#send({ type: 'request', requestId, action, params })) this.#call(request);
     }
   }
 
@@ -130,7 +132,7 @@ export class Requests {
       this.answer({
         requestId,
         message,
-        code: retryAfter === undefined ? code : 'RATE_LIMITED',
+        code: action && retryAfter !== undefined ? 'RATE_LIMITED' : code,
         details: { retryAfter },
       });
     } catch {

@@ -27,6 +27,10 @@ export class Subscription {
   /** What each channel was last given. @type {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} */
   #given = new Map();
   #ended = false;
+  /** What comes before its history does. @type {[value: any, meta: Meta][] | null} */
+  #held;
+  /** @type {(meta: Meta) => boolean} */
+  #isPast = () => false;
 
   /**
    * @param {string} channel
@@ -42,6 +46,7 @@ export class Subscription {
     this.handler = handler;
     this.options = options;
     this.from = from;
+    this.#held = options.backfill ? [] : null;
     /** Milliseconds. */
     this.interval = Number(number) * (UNITS[/** @type {keyof UNITS} */ (unit)] ?? 1);
   }
@@ -58,7 +63,9 @@ export class Subscription {
 
   /** @param {any} value @param {Meta} meta */
   give(value, meta) {
+    if (this.#held) return void this.#held.push([value, meta]);
     const last = this.#given.get(meta.channel);
+    if (this.#ended || (!last && this.#isPast(meta))) return;
     const wait = last ? last.at + this.interval - Date.now() : 0;
     if (last && wait > SLACK_MS) {
       Object.assign(last, { value, meta });
@@ -71,6 +78,14 @@ export class Subscription {
     clearTimeout(last?.timer);
     this.#given.set(meta.channel, { at: Date.now(), value, meta });
     outside(() => this.handler(value, meta));
+  }
+
+  /** Its history is there, or can't be had. @param {(meta: Meta) => boolean} isPast whether history has it */
+  begin(isPast) {
+    const held = this.#held;
+    this.#held = null;
+    this.#isPast = isPast;
+    held?.forEach(([value, meta]) => this.give(value, meta));
   }
 
   end() {

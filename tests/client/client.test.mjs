@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TricastError, connect } from '../../static/client/index.js';
-import { FakeServer } from './fake-server.mjs';
+import { FakeServer, answer } from './fake-server.mjs';
 import { begin, pass, settle } from './helpers.mjs';
 
 const errorOf = (promise) =>
@@ -150,21 +150,81 @@ describe('subscriptions', () => {
     assert.deepEqual(server.seen.filter(({ type }) => type === 'subscribe').at(-1).channels, ['more']);
   });
 
-  test('history is asked for once, for the time before', async (t) => {
-    const { server, client } = begin(t);
-    server.request = ({ requestId, action, params }) => ({ type: 'response', requestId, data: { action, params } });
-    const histories = [];
-    client.subscribe('metrics.a', () => {}, {
-      backfill: '15m',
-      field: 'n',
-      onHistory: (history) => histories.push(history),
+  for (const transport of ['websocket', 'sse', 'long-poll', 'poll']) {
+    test(`over ${transport}: the past comes first, once, and ends where the live values begin`, async (t) => {
+      const { server, client } = begin(t, { transport, pollInterval: 200 });
+      server.state('metrics.a', { n: 1 });
+      server.state('metrics.a', { n: 2 });
+      client.subscribe('metrics.*', () => {}); // somebody has the values already
+      await pass(500);
+      let asked;
+      let answer;
+      server.past = () => new Promise((resolve) => (asked = (asked ?? 0) + 1) && (answer = resolve));
+      const told = [];
+      client.subscribe('metrics.a', ({ n }) => told.push(n), {
+        backfill: '15m',
+        onHistory: ({ channel, from, fields }) => told.push([channel, from, ...fields.n.map(({ last }) => last)]),
+      });
+      await pass(500);
+      server.state('metrics.a', { n: 3 }); // after the question, and yet in the past that is told
+      server.state('metrics.a', { n: 4 });
+      await pass(500);
+      assert.deepEqual(told, [], 'no value before its past');
+      answer();
+      await settle();
+      server.state('metrics.a', { n: 5 });
+      await pass(500);
+      server.cut();
+      await pass(3_000);
+      server.state('metrics.a', { n: 6 });
+      await pass(500);
+      assert.deepEqual([told, asked], [[['metrics.a', '-15m', 1, 2, 3], 4, 5, 6], 1]);
     });
+  }
+
+  test('what the link brings late is not told again after its past, and each change meanwhile is kept', async (t) => {
+    const { server, client } = begin(t);
     await pass(100);
-    server.cut();
-    await pass(3_000);
-    assert.deepEqual(histories, [
-      { action: 'get_history', params: { channel: 'metrics.a', field: 'n', from: '-15m', interval: 'auto' } },
-    ]);
+    let answer;
+    server.past = () => new Promise((resolve) => (answer = resolve));
+    const told = [];
+    const onHistory = ({ fields }) => told.push(fields.n.map(({ last }) => last));
+    client.subscribe('metrics.a', ({ n }) => told.push(n), { backfill: '15m', onHistory });
+    await pass(100);
+    const [link] = server.links;
+    const late = [];
+    link.onmessage = ((hear) => (message) => late.push(() => hear(message)))(link.onmessage);
+    for (const n of [1, 2, 3]) server.state('metrics.a', { n });
+    await settle();
+    answer();
+    await settle();
+    assert.deepEqual(told, [[1, 2]]);
+    late.forEach((deliver) => deliver());
+    assert.deepEqual(told, [[1, 2], 3]);
+  });
+
+  test('a past that can’t be had is an error, and the values come at once', async (t) => {
+    for (const [status, code] of [[503, 'SERVER_ERROR'], [404, 'RESOURCE_NOT_FOUND']]) {
+      const { server, client } = begin(t);
+      server.past = () => answer(status, { code }, { 'Retry-After': '5' });
+      server.state('metrics.a', { n: 1 });
+      const told = [];
+      const onError = ({ code }) => told.push(code);
+      client.subscribe('metrics.a', ({ n }) => told.push(n), { backfill: '15m', onHistory: assert.fail, onError });
+      await pass(300);
+      assert.deepEqual(told, [code, 1]);
+    }
+  });
+
+  test('a channel without a value may have a past', async (t) => {
+    const { server, client } = begin(t);
+    const told = [];
+    client.subscribe('metrics.a', ({ n }) => told.push(n), { backfill: '1h', onHistory: ({ from }) => told.push(from) });
+    await pass(300);
+    server.state('metrics.a', { n: 1 });
+    await pass(300);
+    assert.deepEqual(told, ['-1h', 1]);
+    assert.ok(server.seen.some(({ url }) => /backfill=1h&since=none%3A0/.test(url)));
   });
 
   test('after close nothing comes, nothing is tried, and time does nothing', async (t) => {

@@ -11,6 +11,8 @@ export class FakeServer {
   /** Every request and every message, to look at afterwards. */
   seen = [];
   token = null;
+  /** Waited for before the past is told; what it gives instead, if anything, is the answer. */
+  past = null;
   /** What `POST`, `PATCH` and other calls are answered: a function of method, path and body. */
   call = () => ({ status: 404, body: { code: 'RESOURCE_NOT_FOUND', detail: 'nothing here' } });
 
@@ -246,7 +248,20 @@ export class FakeServer {
     return { ok: true, status: 200, headers: new Headers(), body: { getReader: () => ({ read }) } };
   }
 
-  async #poll({ channels, since }, headers) {
+  /** The past of one channel and the value at its end, of the moment at which `past` lets it go. */
+  async #look({ channels: channel, backfill }) {
+    const refused = await this.past?.();
+    if (refused) return refused;
+    const all = this.log.filter((p) => p.channel === channel);
+    const now = all.pop();
+    const points = all.map(({ data, offset }) => ({ period: `t${offset}`, last: data.n }));
+    const history = { interval: 'raw', from: `-${backfill}`, to: `t${now?.offset ?? this.head + 1}`, fields: { n: points } };
+    const body = { channels: now ? { [channel]: now.data } : {}, events: [], gap: true, cursor: this.cursor() };
+    return answer(200, { ...body, timestamp: `t${now?.offset ?? 0}`, history: { [channel]: history } });
+  }
+
+  async #poll({ channels, since, backfill }, headers) {
+    if (backfill) return this.#look({ channels, backfill });
     const mode = this.mode.poll;
     if (mode === 'refuse') return answer(502, {});
     if (mode === 'fail') throw new TypeError('network error');
@@ -257,7 +272,7 @@ export class FakeServer {
       const due = this.due((channels ?? 'metrics').split(','), position);
       const events = due.filter((p) => p.event);
       const states = Object.fromEntries(due.filter((p) => !p.event).map((p) => [p.channel, p.data]));
-      return { events, states, gap: position.reset };
+      return { events, states, gap: position.reset, timestamp: `t${due.at(-1)?.offset ?? 0}` };
     };
     let found = look();
     const snapshotTag = () => `W/"${JSON.stringify(found.states)}"`;
@@ -296,12 +311,12 @@ export class FakeServer {
     }));
     return answer(
       200,
-      { channels: found.states, events, cursor: this.cursor(), timestamp: 't', ...(found.gap && { gap: true }) },
+      { channels: found.states, events, cursor: this.cursor(), timestamp: found.timestamp, ...(found.gap && { gap: true }) },
       { ETag: tag },
     );
   }
 }
 
-function answer(status, body, headers = {}) {
+export function answer(status, body, headers = {}) {
   return { ok: status >= 200 && status < 300, status, headers: new Headers(headers), json: async () => body };
 }

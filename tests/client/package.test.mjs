@@ -87,7 +87,7 @@ describe('the package', () => {
       `import { connect, TricastError, type Status, type Tricast } from 'tricast-client';
       const tricast: Tricast = connect('/', { token: async (refused) => (refused ? null : 'text'), transport: 'auto', queue: 10 });
       const off: () => void = tricast.subscribe('metrics.orders', (value, { channel, event, cursor }) => value.pendingOrders, {
-        interval: '1s', backfill: '15m', field: 'ordersToday', onHistory: ({ buckets }) => buckets, onGap: ({ reason }) => reason.length,
+        interval: '1s', backfill: '15m', onHistory: ({ channel, fields }) => fields[channel][0].last.toFixed(), onGap: ({ reason }) => reason.length,
         onError: (error: TricastError) => error.code,
       });
       const show = ({ state, transport, latency, since, nextTryAt, reason, cursor }: Status) => [state === 'stale', transport, latency, since, nextTryAt, reason, cursor];

@@ -359,20 +359,36 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('events'), [1, 2, 3]);
   });
 
-  test('the past is asked for once, and the live values follow', async (t) => {
-    const server = await startServer(t);
-    await push(server, 3);
-    for (const transport of ['websocket', 'sse']) {
+  test('the past is told once, and the live values go on where it ends', async (t) => {
+    const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '100ms' } });
+    let n = 0;
+    let going = true;
+    const pushing = (async () => {
+      while (going) await server.push({ channel: 'metrics.count', data: { n: (n += 1) } });
+    })();
+    for (const transport of TRANSPORTS) {
       const page = await openClient(t, server.url, { transport });
+      await page.live(transport);
       await page.evaluate(() => {
-        window.histories = [];
-        const onHistory = (history) => window.histories.push(history);
-        window.client.subscribe('metrics.level', () => {}, { backfill: '15m', field: 'n', onHistory });
+        window.told = [];
+        window.client.subscribe('metrics.count', ({ n }, { timestamp }) => window.told.push([n, timestamp]), {
+          backfill: '15m',
+          onHistory: (history) => window.told.push(history),
+        });
       });
-      await page.waitForFunction(() => window.histories.length > 0);
-      const [{ channel, field, buckets }] = await page.read('histories');
-      assert.deepEqual([channel, field, Array.isArray(buckets)], ['metrics.level', 'n', true]);
+      await page.waitForFunction(() => window.told.length > 5);
+      const [{ channel, interval, to, fields }, ...values] = await page.read('told');
+      assert.deepEqual([channel, interval], ['metrics.count', 'raw'], transport);
+      const live = values.map(([n]) => n);
+      assert.deepEqual(live, [...new Set(live)].sort((a, b) => a - b), `${transport} repeats a value or goes back`);
+      const past = fields.n.map(({ last }) => last);
+      assert.ok(past.length > 0 && past.at(-1) < live[0], `${transport}: ${past.at(-1)}, then ${live[0]}`);
+      // A link that hands each change on begins with the very value at which the past ends.
+      if (transport === 'websocket' || transport === 'sse') assert.equal(values[0][1], to, transport);
+      await page.close();
     }
+    going = false;
+    await pushing;
   });
 
   test('the minified file does the same', async (t) => {
