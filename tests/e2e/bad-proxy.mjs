@@ -16,6 +16,7 @@ export async function startBadProxy(t, port, faults = {}) {
   const sockets = new Set();
   const seen = { websocket: 0, sse: 0, poll: 0, urls: [] };
   const keep = (socket) => {
+    if (sockets.has(socket)) return socket; // it carries another request
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));

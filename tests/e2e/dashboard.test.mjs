@@ -6,6 +6,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { startBadProxy } from './bad-proxy.mjs';
 import { badge, reads, tile, useBrowser } from './browser.mjs';
 import { TOGETHER, runTricast, startServer, until } from './helpers.mjs';
 
@@ -272,29 +273,64 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual([...ada.complaints, ...bob.complaints], []);
   });
 
-  test('a refresh loses nothing of a line', async (t) => {
-    const server = await startServer(t);
-    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-    await server.send('PUT', 'api/dashboards/default', {
+  const chartOfA = (server) =>
+    server.send('PUT', 'api/dashboards/default', {
       name: 'Shop',
       tiles: [{ id: 'a', type: 'chart', title: 'A', channel: 'metrics.shop', field: 'a' }],
     });
+
+  /** What the line of A went through, oldest first, as the table behind the chart has it. */
+  async function lineOfA(page) {
+    const plot = tile(page, 'A').getByRole('application');
+    await plot.blur();
+    await plot.focus(); // the table is made when the chart gets the focus
+    const rows = await page.locator(`#${await plot.getAttribute('aria-details')} td`).allTextContents();
+    return rows.reverse().filter((value, at, all) => value !== all[at - 1]).map(Number);
+  }
+
+  test('a refresh loses nothing of a line', async (t) => {
+    // Every version is a point, so that each value has to be there again.
+    const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await chartOfA(server);
     const page = await open(t, server);
     const legend = tile(page, 'A').locator('.legend-value');
-    for (const a of [2, 3]) {
+    const values = [1, 2, 3, 4, 5, 6, 7, 8];
+    for (const a of values.slice(1)) {
       await server.push({ channel: 'metrics.shop', data: { a } });
       await legend.filter({ hasText: new RegExp(`^${a}$`) }).waitFor();
     }
     await page.reload();
-    await legend.filter({ hasText: /^3$/ }).waitFor();
-    const plot = tile(page, 'A').getByRole('application');
-    const rows = page.locator(`#${await plot.getAttribute('aria-details')} td`);
-    await until(async () => {
-      await plot.blur();
-      await plot.focus(); // the table behind the chart is made when it gets the focus
-      const values = await rows.allTextContents();
-      return ['1', '3'].every((value) => values.includes(value)); // of fast ones the newest is recorded
-    }, 'the value before and the one now');
+    await legend.filter({ hasText: /^8$/ }).waitFor();
+    let seen;
+    const all = async () => JSON.stringify((seen = await lineOfA(page))) === JSON.stringify(values);
+    await until(all, 'each value', () => `${seen}`);
+    // And it goes on from there.
+    await server.push({ channel: 'metrics.shop', data: { a: 9 } });
+    values.push(9);
+    await until(all, 'each value and the next', () => `${seen}`);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test('what changes while the first connection is being found is in the line, too', async (t) => {
+    const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
+    const proxy = await startBadProxy(t, server.port, { websocket: 'swallow' });
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await chartOfA(server);
+    const page = await openPage(t);
+    const history = page.waitForResponse(/api\/history.*metrics.shop/);
+    await page.goto(proxy.url);
+    await history;
+    const values = [1, 2, 3, 4, 5];
+    for (const a of values.slice(1)) {
+      await server.push({ channel: 'metrics.shop', data: { a } });
+      await new Promise((resolve) => setTimeout(resolve, 200)); // a reader is given the newest of what comes together
+    }
+    assert.equal(await page.locator('#badge').getAttribute('data-state'), 'connecting');
+    await badge(page, 'live');
+    let seen;
+    const all = async () => JSON.stringify((seen = await lineOfA(page))) === JSON.stringify(values);
+    await until(all, 'each value', () => `${seen}`);
     assert.deepEqual(page.complaints, []);
   });
 

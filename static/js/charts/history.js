@@ -23,6 +23,12 @@ const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, h
 /** Tiles that load at the same time share one answer about the pulse. */
 const SHARED_MS = 2_000;
 
+/**
+ * The past is asked for behind the first value, or else what changed in between would be in neither. A connection that
+ * takes longer than this is not waited for; then the past is asked for again.
+ */
+export const FIRST_VALUE_MS = 500;
+
 /** @typedef {{times: number[], values: number[][]}} Past one list of values per field; NaN for none */
 /** @typedef {{from: number, to: number}} Span ms */
 

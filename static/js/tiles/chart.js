@@ -7,7 +7,7 @@
  * rests, and a table of at most 25 rows stands behind `aria-details`.
  */
 
-import { loadHistory } from '../charts/history.js';
+import { FIRST_VALUE_MS, loadHistory } from '../charts/history.js';
 import { Plot, plotHost } from '../charts/plot.js';
 import { Ring } from '../charts/ring.js';
 import { element, setText } from '../dom.js';
@@ -87,6 +87,7 @@ export function mountChart(tile, body, context) {
 
   /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
   const load = async (since = 0) => {
+    clearTimeout(beginning);
     const mine = ++loads;
     const now = Date.now();
     const past = await loadHistory(context.rest, channel, fields, { from: now - range.length, to: now });
@@ -110,14 +111,16 @@ export function mountChart(tile, body, context) {
         data = news.data;
         changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
         clearTimeout(holding);
-        if (first) begin();
-        else remember(Date.now());
+        if (first) {
+          begin();
+          void load(ring.newest);
+        } else remember(Date.now());
         context.redraw();
       },
     }),
   ];
   if (fields.some(isMoney) && channel !== 'metrics.revenue') ends.push(context.live.subscribe('metrics.revenue', { take: () => {} }));
-  void load();
+  const beginning = setTimeout(load, FIRST_VALUE_MS);
 
   const seen = new IntersectionObserver((entries) => {
     visible = entries[entries.length - 1].isIntersecting;
@@ -195,6 +198,7 @@ export function mountChart(tile, body, context) {
     },
     close: () => {
       loads += 1;
+      clearTimeout(beginning);
       clearTimeout(holding);
       ends.forEach((end) => end());
       seen.disconnect();

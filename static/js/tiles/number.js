@@ -1,7 +1,7 @@
 // @ts-check
 /** One value, large: its unit, how it has moved over the range of time, and the line of it. */
 
-import { loadHistory } from '../charts/history.js';
+import { FIRST_VALUE_MS, loadHistory } from '../charts/history.js';
 import { Ring } from '../charts/ring.js';
 import { drawSparkline } from '../charts/sparkline.js';
 import { element, setText } from '../dom.js';
@@ -40,6 +40,7 @@ export function mountNumber(tile, body, context) {
 
   /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
   const load = async (since = 0) => {
+    clearTimeout(beginning);
     const mine = ++loads;
     const now = Date.now();
     const past = await loadHistory(context.rest, channel, [field], { from: now - range.length, to: now });
@@ -62,14 +63,16 @@ export function mountNumber(tile, body, context) {
         data = news.data;
         changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
         clearTimeout(holding);
-        if (first) begin();
-        else remember(Date.now());
+        if (first) {
+          begin();
+          void load(ring.newest);
+        } else remember(Date.now());
         context.redraw();
       },
     }),
   ];
   if (isMoney(field) && channel !== 'metrics.revenue') ends.push(context.live.subscribe('metrics.revenue', { take: () => {} }));
-  void load();
+  const beginning = setTimeout(load, FIRST_VALUE_MS);
 
   return {
     draw: ({ now, live, lines, ink }) => {
@@ -100,6 +103,7 @@ export function mountNumber(tile, body, context) {
     },
     close: () => {
       loads += 1;
+      clearTimeout(beginning);
       clearTimeout(holding);
       ends.forEach((end) => end());
     },
