@@ -140,7 +140,7 @@ export class Plot {
       hooks: { setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)] },
       scales: { x: { time: true, auto: false }, y: { range: this.#kinds.every((kind) => kind === percent || kind === ratio) ? partRange(this.#kinds[0] === ratio ? 1 : 100) : yRange } },
       axes: [
-        { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels },
+        { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels(size) },
         {
           ...axis,
           space: 3 * size,
@@ -222,15 +222,16 @@ const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-d
 const SECONDS = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 /**
- * @param {any} u
- * @param {number[]} splits ms
- * @param {number} axis
- * @param {number} space
- * @param {number} step ms
+ * Times below a chart. One at the left edge would be written over the lowest value.
+ * @param {number} size of the letters
  */
-function timeLabels(u, splits, axis, space, step) {
-  const format = step < 60_000 ? SECONDS : MINUTES;
-  return splits.map((time) => format.format(time));
+function timeLabels(size) {
+  return (/** @type {any} */ u, /** @type {number[]} */ splits, /** @type {number} */ axis, /** @type {number} */ space, /** @type {number} */ step) => {
+    const format = step < 60_000 ? SECONDS : MINUTES;
+    const { min, max } = u.scales.x;
+    const edge = min + ((max - min) * size * (step < 60_000 ? 2.4 : 1.5)) / u.width;
+    return splits.map((time) => (time < edge ? '' : format.format(time)));
+  };
 }
 
 /** A host for a plot, to be put where it may grow. */
