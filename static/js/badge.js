@@ -48,7 +48,10 @@ export class Badge {
     setText(this.#transport, label);
     setText(this.#latency, round);
     setText(this.#cursor, status.cursor ?? NOTHING);
-    this.#retry.hidden = status.state !== 'offline' && status.state !== 'ended';
+    const idle = status.state === 'offline' || status.state === 'ended';
+    // A button that goes takes the focus with it, and a keyboard would begin anew at the top of the page.
+    if (!idle && document.activeElement === this.#retry) this.#root.querySelector('summary')?.focus();
+    this.#retry.hidden = !idle;
   }
 
   /** @param {Status} status */

@@ -254,6 +254,29 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('by keyboard a next try is asked for, and the focus stays where it was', async (t) => {
+    const server = await startServer(t);
+    await abc(server);
+    const proxy = await startBadProxy(t, server.port);
+    const page = await openPage(t, { expected: /./ });
+    await page.goto(proxy.url);
+    await badge(page, 'live');
+    Object.assign(proxy.mode, { websocket: 'refuse', sse: 'refuse', poll: 'refuse' });
+    proxy.cut();
+    await badge(page, 'offline');
+    await page.locator('#main[data-fresh=false]').waitFor();
+    const summary = page.locator('#badge > summary');
+    await summary.press('Enter');
+    await button(page, 'Try now').focus();
+    Object.assign(proxy.mode, { websocket: 'pass', sse: 'pass', poll: 'pass' });
+    await page.keyboard.press('Enter');
+    await badge(page, 'live');
+    await page.locator('#main[data-fresh=true]').waitFor();
+    assert.ok(await summary.evaluate((node) => node === document.activeElement));
+    await page.keyboard.press('Escape');
+    assert.equal(await page.locator('#badge').getAttribute('open'), null);
+  });
+
   test('a critical alert is said at once and listed, and one reader acknowledges it for all', async (t) => {
     const server = await startServer(t);
     const rule = { id: 'r', name: 'Sales', channel: 'metrics.shop', field: 'a', condition: { below: 1 }, severity: 'critical', message: 'Sales have stopped' };
