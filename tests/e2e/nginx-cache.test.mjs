@@ -140,6 +140,17 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.equal(hits(nginx), 0);
   });
 
+  test('who accepts something else, or asks from another page, has an answer of their own', async (t) => {
+    const origin = await startOrigin(t, () => ({ status: 304, tag: '"a"' }));
+    const nginx = await startNginx(t, { ports: [origin.port], changes: POLL_CACHE });
+    const kinds = [['Accept: application/json'], ['Accept: text/plain'], ['Origin: https://shop.example'], ['Origin: https://other.example']];
+    const kind = ({ headers }) => `${headers.accept} ${headers.origin}`;
+    for (const [header] of kinds) {
+      await untilHit(nginx, () => curl('--header', 'If-None-Match: "a"', '--header', header, `${nginx.url}api/metrics`));
+    }
+    assert.equal(new Set(origin.asked.map(kind)).size, kinds.length, 'the server was asked by each');
+  });
+
   test('what is personal or a question of its own goes to the server each time', async (t) => {
     const origin = await startOrigin(t, () => ({ status: 304, tag: '"a"' }));
     const nginx = await startNginx(t, { ports: [origin.port], changes: POLL_CACHE });
