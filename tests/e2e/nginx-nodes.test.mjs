@@ -158,7 +158,7 @@ describe('nginx', TOGETHER, () => {
     await socket.subscribe(['deploys']);
     for (let n = 1; n <= 50; n += 1) {
       await server.push({ channel: 'deploys', event: 'released', data: { n } });
-      // Nothing else is sent meanwhile that could push it out of a buffer.
+      // Nothing else is sent meanwhile that could push it out of a buffer: where nginx buffers and compresses, this waits in vain.
       assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n });
       assert.deepEqual((await socket.inbox.next(({ type }) => type === 'event')).data, { n });
     }
