@@ -103,6 +103,22 @@ describe('several nodes', TOGETHER, () => {
     assert.deepEqual(asked.slice(2), ['GET', 'GET'], 'a read is');
   });
 
+  test('are not left alone for what only one way in is refused', async (t) => {
+    const full = (request, response) => {
+      const refused = /^\/(ws|events|api\/orders|readyz)/.test(request.url);
+      response.writeHead(refused ? 503 : 200).end(request.url);
+    };
+    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, full)));
+    const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
+    for (const path of ['ws', 'events?strict=1', 'api/orders', 'readyz']) {
+      // As often as would make nginx think that neither is there.
+      for (let n = 0; n < 12; n += 1) await curl(nginx.url + path);
+      for (const other of ['', 'api/metrics', 'static/js/main.js']) {
+        assert.equal((await curl(nginx.url + other)).status, 200, `/${other} after refusals of /${path}`);
+      }
+    }
+  });
+
   test('Socket.IO and polls of an address stay with one, upgrades included', async (t) => {
     const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
