@@ -103,6 +103,20 @@ describe('several nodes', TOGETHER, () => {
     assert.deepEqual(asked.slice(2), ['GET', 'GET'], 'a read is');
   });
 
+  test('a message to an event stream finds the one that has it', async (t) => {
+    const { nodes, nginx } = await startTwo(t);
+    for (const node of nodes) {
+      const inbox = openEvents(t, `${node.url}events?channels=deploys`, []);
+      const { session } = JSON.parse((await inbox.next('connected')).data);
+      const message = ['--json', '{"type":"subscribe","channels":["metrics"]}'];
+      for (let n = 1; n <= 4; n += 1) {
+        const { status, body } = await curl('--interface', `127.0.0.${n}`, ...message, `${nginx.url}api/sessions/${session}`);
+        assert.equal(status, 200, body);
+      }
+    }
+    assert.equal((await curl('--json', '{"type":"subscribe","channels":["metrics"]}', `${nginx.url}api/sessions/nobody`)).status, 404);
+  });
+
   test('are not left alone for what only one way in is refused', async (t) => {
     const full = (request, response) => {
       const refused = /^\/(ws|events|api\/orders|readyz)/.test(request.url);
