@@ -4,7 +4,7 @@
  * it here. News come in one form, and the page knows since when its values are no longer confirmed.
  */
 
-import { connect } from '../client/index.js';
+import { connect } from '../client/index.min.js';
 
 /** @typedef {Record<string, any>} Json */
 /** @typedef {import('../client/index.js').Status & {aliveAt: number | null}} Status */

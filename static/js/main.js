@@ -46,14 +46,20 @@ const linesEveryMs = () => (calm.matches ? 5_000 : 1_000);
 startMenus();
 const rest = new Rest();
 const session = new Session(rest);
+// Asked for beside the question of who is looking, for most servers want no token; if this one does it is asked again.
+const early = rest.ask('api/channels').catch(() => null);
 await session.begin();
 
 const announcer = new Announcer();
 const live = new Live(choiceOf(location.search), session.token === null ? undefined : (refused) => session.give(refused));
 const range = new Range();
 const main = byId('main');
-const channels = (await rest.ask('api/channels').catch(() => null))?.data?.channels ?? [];
-const kinds = new Map(channels.map((/** @type {{channel: string, kind: string}} */ { channel, kind }) => [channel, kind]));
+/** @type {Map<string, string>} */
+const kinds = new Map();
+const kindsKnown = (async () => {
+  const answer = (await early) ?? (await rest.ask('api/channels').catch(() => null));
+  for (const { channel, kind } of answer?.data?.channels ?? []) kinds.set(channel, kind);
+})();
 
 let currency = '';
 let ink = readInk();
@@ -89,7 +95,7 @@ const context = {
 const grid = new Grid(byId('board'), context, (channel) => kinds.get(channel));
 const editor = new Editor(grid, rest, announcer);
 const badge = new Badge(announcer, () => live.retry());
-const page = new Page(rest, live, grid, editor, announcer);
+const page = new Page(rest, live, grid, editor, announcer, kindsKnown);
 const boards = new Boards(/** @type {HTMLDetailsElement} */ (byId('boards')), rest, {
   open: (id) => page.open(id),
   rename: (name) => page.sync?.change({ kind: 'rename', name }),

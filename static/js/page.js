@@ -13,6 +13,7 @@ export class Page {
   #grid;
   #editor;
   #announcer;
+  #ready;
   /** @type {BoardSync | null} */
   #sync = null;
   #opening = 0;
@@ -25,12 +26,14 @@ export class Page {
    * @param {import('./board/grid.js').Grid} grid
    * @param {import('./board/editor.js').Editor} editor
    * @param {import('./announcer.js').Announcer} announcer
+   * @param {Promise<void>} ready when a board may be drawn; until then it may be read
    */
-  constructor(rest, live, grid, editor, announcer) {
+  constructor(rest, live, grid, editor, announcer, ready) {
     this.#rest = rest;
     this.#grid = grid;
     this.#editor = editor;
     this.#announcer = announcer;
+    this.#ready = ready;
     live.subscribe('dashboards', { take: ({ event, data }) => event !== null && this.#sync?.hear(data), gap: () => this.#sync?.refresh() });
     addEventListener('popstate', () => this.#follow());
     this.opened = this.#follow();
@@ -87,6 +90,7 @@ export class Page {
         },
         gone: () => this.#gone(),
       });
+      await this.#ready;
       if (mine !== this.#opening) return;
       this.#sync = sync;
       this.#editor.edits(sync);
