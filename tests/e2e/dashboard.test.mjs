@@ -403,6 +403,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     light: {},
     dark: { colorScheme: 'dark' },
     'on a phone': { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
+    'at four times the size': { viewport: { width: 320, height: 256 } }, // WCAG 1.4.10: of a window of 1,280
   })) {
     test(`axe finds nothing, ${name}: reading, editing, the form of a tile`, async (t) => {
       const server = await startServer(t);
@@ -425,6 +426,8 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       await button(page, 'Cancel').click();
       await page.locator('#badge > summary').click();
       await check('connection');
+      const { x, width } = await page.locator('.badge-body').boundingBox();
+      assert.ok(x >= 0 && x + width <= page.viewportSize().width, `the badge's menu: ${x}, ${width}`);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       assert.equal(wide, 0);
       assert.deepEqual(page.complaints, []);

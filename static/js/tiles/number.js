@@ -35,6 +35,7 @@ export function mountNumber(tile, body, context) {
   let data = null;
   let loads = 0;
   let holding = 0;
+  let fresh = false; // the past has come, which need not wait for the lines' next turn
   /** When the value last changed, on our clock. */
   let changedAt = NaN;
 
@@ -47,6 +48,7 @@ export function mountNumber(tile, body, context) {
     if (mine !== loads) return;
     if (past.times.length > 0) ring.forgetBefore(since);
     ring.precede(past.times, past.values);
+    fresh = true;
     context.redraw();
   };
   const remember = (/** @type {number} */ now) => ring.push(now, [kind.number(valueAt(data, field))]);
@@ -79,7 +81,8 @@ export function mountNumber(tile, body, context) {
       const reading = kind.read(valueAt(data, field), { currency: context.currency() });
       setText(value, reading.text);
       setText(unit, reading.unit);
-      if (!lines) return;
+      if (!lines && !fresh) return;
+      fresh = false;
       const to = range.end(now);
       const from = to - range.length;
       const view = ring.view(live ? now : null);
