@@ -8,6 +8,7 @@
 //! | [`core`] | the domain: log, aggregator, hub, readers; knows no transport |
 //! | [`protocol`] | wire shapes that transports share: messages, error codes, close codes |
 //! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
+//! | [`cluster`] | several nodes with one log |
 //! | [`auth`] | who asks, and what they may do |
 //! | [`orders`] | the business side: orders and the numbers made of them |
 //! | [`dashboards`] | boards of tiles |
@@ -21,7 +22,7 @@
 //! | [`doctor`] | looks at the path to a server from the outside |
 //! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth} -> {orders, dashboards, history, alerts} ->
+//! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> {orders, dashboards, history, alerts} ->
 //! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence` and `shutdown`
 //! are leaves.
 
@@ -29,6 +30,7 @@ pub mod alerts;
 pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod core;
 pub mod counters;

@@ -1,13 +1,14 @@
 //! Who is online: users with a stream open on any transport, and pollers for a while after their last poll.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     hash::{BuildHasher, Hash},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 /// How long a poller counts after its last poll.
 pub const POLLER_STAYS: Duration = Duration::from_secs(60);
@@ -87,25 +88,15 @@ impl Presence {
 
     /// The numbers now; pollers that stayed away are let go.
     pub fn online(&self) -> Online {
-        let now = Instant::now();
         let mut users = self.users.lock();
-        let Users { online, ended, ended_time, .. } = &mut *users;
-        online.retain(|_, user| match user.gone_at(now) {
-            Some(at) => {
-                *ended += 1;
-                *ended_time += at.duration_since(user.since);
-                false
-            }
-            None => true,
-        });
-        let running: Duration = users.online.values().map(|user| now.duration_since(user.since)).sum();
-        let sessions = users.ended + users.online.len() as u64;
-        let average = (running + users.ended_time).as_secs().checked_div(sessions).unwrap_or(0);
-        Online {
-            current: users.online.len(),
-            peak_today: users.peak.max(users.online.len()),
-            average_session: Duration::from_secs(average),
-        }
+        users.let_go(Instant::now()).online()
+    }
+
+    /// Who is online, and how long the sessions were: for somebody who adds up several nodes.
+    pub fn roll(&self) -> (HashSet<String>, Sessions) {
+        let mut users = self.users.lock();
+        let users = users.let_go(Instant::now());
+        (users.online.keys().cloned().collect(), users.sessions())
     }
 
     /// Midnight: the day's peak and mean start again.
@@ -116,9 +107,55 @@ impl Presence {
     }
 }
 
+/// Sessions that ended today and those that run.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Sessions {
+    /// How many.
+    pub count: u64,
+    /// Seconds of all together.
+    pub seconds: u64,
+}
+
+impl Sessions {
+    /// Their mean length.
+    pub fn average(self) -> Duration {
+        Duration::from_secs(self.seconds.checked_div(self.count).unwrap_or(0))
+    }
+}
+
 impl Users {
     fn enter(&mut self, user: &str, now: Instant) -> &mut User {
         self.online.entry(user.to_owned()).or_insert(User { streams: 0, since: now, last_poll: None })
+    }
+
+    fn let_go(&mut self, now: Instant) -> &Self {
+        let Self { online, ended, ended_time, .. } = self;
+        online.retain(|_, user| match user.gone_at(now) {
+            Some(at) => {
+                *ended += 1;
+                *ended_time += at.duration_since(user.since);
+                false
+            }
+            None => true,
+        });
+        self
+    }
+
+    fn sessions(&self) -> Sessions {
+        let now = Instant::now();
+        let running: Duration = self.online.values().map(|user| now.duration_since(user.since)).sum();
+        Sessions {
+            count: self.ended + self.online.len() as u64,
+            seconds: (running + self.ended_time).as_secs(),
+        }
+    }
+
+    fn online(&self) -> Online {
+        Online {
+            current: self.online.len(),
+            peak_today: self.peak.max(self.online.len()),
+            average_session: self.sessions().average(),
+        }
     }
 }
 

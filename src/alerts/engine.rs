@@ -148,6 +148,22 @@ impl Engine {
         }
     }
 
+    /// Takes back what was decided and is not settled, for it is for another process to decide. What holds goes on holding:
+    /// should that process end, the next look decides the same again.
+    pub(super) fn defer(&mut self) {
+        for watch in self.watches.values_mut() {
+            watch.state = match &watch.state {
+                State::Raising(alert) => {
+                    let hold = SignedDuration::from_millis(watch.rule.hold.as_millis());
+                    let since = alert.raised_at.saturating_sub(hold);
+                    State::Pending { since: since.unwrap_or(alert.raised_at) }
+                }
+                State::Resolving { alert, .. } => State::Raised(alert.clone()),
+                _ => continue,
+            };
+        }
+    }
+
     /// A sample of an earlier life.
     pub(super) fn remember(&mut self, sample: &Sample) {
         if let Some(window) = self.watches.get_mut(&sample.rule).and_then(|watch| watch.window.as_mut()) {

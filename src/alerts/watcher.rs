@@ -29,7 +29,7 @@ use crate::{
         channel::{Channel, EventName},
         clock::rfc3339,
         publication::Publication,
-        reading::{Origin, Reading},
+        reading::Reading,
         version::IfMatch,
     },
     shutdown::random,
@@ -59,8 +59,11 @@ const PRUNE: Duration = Duration::from_secs(3_600);
 /// How often a store that others write, too, is asked for their changes.
 const RELOAD: Duration = Duration::from_secs(15);
 
-/// What another process did not tell of for this long it will not tell of any more.
-const ABANDONED: SignedDuration = SignedDuration::from_secs(30);
+/// The same where the node that decides is elected: it should know of rules that were made elsewhere.
+const RELOAD_OFTEN: Duration = Duration::from_secs(3);
+
+/// What another process did not tell of for this long it will not tell of any more; where one is elected, this one.
+const ABANDONED: [SignedDuration; 2] = [SignedDuration::from_secs(30), SignedDuration::from_secs(5)];
 
 /// Carries out changes and watches the log until the aggregator stops or nobody can hand in a change any more.
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Command>, aggregator: AggregatorHandle) {
@@ -101,6 +104,8 @@ struct Watcher {
     /// Samples that were not written yet, and of each rule what can go.
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
+    /// This process decides, and no other one.
+    leads: bool,
     /// The store failed: what it knows has to be read anew.
     doubtful: bool,
     /// The store failed: not before this again.
@@ -114,6 +119,7 @@ impl Watcher {
     fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
         let engine = Engine::new(shared.alerting.targets.clone());
         let now = Instant::now();
+        let is_clustered = aggregator.is_clustered();
         Self {
             shared,
             aggregator,
@@ -123,6 +129,7 @@ impl Watcher {
             told: Vec::new(),
             samples: Vec::new(),
             forget: Vec::new(),
+            leads: !is_clustered,
             doubtful: false,
             retry_at: now,
             flush_at: now + FLUSH,
@@ -180,18 +187,21 @@ impl Watcher {
             }
         }
         let alone = !self.shared.store().is_shared();
+        let abandoned = ABANDONED[usize::from(self.aggregator.is_clustered())];
+        let may_tell = |at: Timestamp| alone || (self.aggregator.leads() && now.duration_since(at) > abandoned);
         let unsettled = self.engine.unsettled();
         for (alert, news) in standing.untold {
             let at = alert.resolved_at.filter(|_| news == News::Resolved).unwrap_or(alert.raised_at);
             let known = self.told.iter().any(|(id, known)| (id, *known) == (&alert.id, news))
                 || self.untold.iter().any(|(other, known)| (&other.id, *known) == (&alert.id, news))
                 || unsettled.iter().any(|decision| decision.alert().id == alert.id);
-            if !known && (alone || now.duration_since(at) > ABANDONED) {
+            if !known && may_tell(at) {
                 self.untold.push_back((alert, news));
             }
         }
         self.doubtful = false;
-        self.reload_at = Instant::now() + RELOAD;
+        let every = if self.aggregator.is_clustered() { RELOAD_OFTEN } else { RELOAD };
+        self.reload_at = Instant::now() + every;
         Ok(())
     }
 
@@ -248,6 +258,16 @@ impl Watcher {
     async fn settle(&mut self) -> Result<(), AlertError> {
         if self.doubtful || (self.shared.store().is_shared() && Instant::now() >= self.reload_at) {
             self.load(false).await?;
+        }
+        let leads = !self.shared.store().is_shared() || self.aggregator.leads();
+        if leads && !std::mem::replace(&mut self.leads, leads) {
+            // What the one that led before did last.
+            self.load(false).await?;
+        }
+        self.leads = leads;
+        if !leads {
+            self.engine.defer();
+            return self.tell().await;
         }
         let decisions = self.engine.unsettled();
         if !decisions.is_empty() {
@@ -370,7 +390,7 @@ impl Watcher {
         while !self.untold.is_empty() {
             let group: Vec<_> = self.untold.iter().take(GROUP).cloned().collect();
             let events = group.iter().filter_map(|(alert, news)| event(news.event(), alert)).collect();
-            if self.aggregator.publish(Origin::Internal, events, 0).await.is_err() {
+            if self.aggregator.tell(events).await.is_err() {
                 // The server is going away; the next one tells.
                 return Ok(());
             }
@@ -471,7 +491,7 @@ impl Watcher {
             // What could not be noted is noted later.
             drop(self.tell().await);
             let events = event("alert_acknowledged", &alert).into_iter().collect();
-            if self.aggregator.publish(Origin::Internal, events, 0).await.is_err() {
+            if self.aggregator.tell(events).await.is_err() {
                 tracing::warn!(tenant = &*self.shared.tenant, "an alert is acknowledged, but its event came too late");
             }
         }

@@ -25,6 +25,7 @@ use self::thread::Thread;
 use crate::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
     auth::{KeyError, Tickets, Verifier},
+    cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
     counters::Counters,
@@ -55,6 +56,9 @@ const WRITE_BUFFER: usize = 2_048;
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// How long a node waits for the log of its cluster before it serves without.
+const UNTIL_LOADED: Duration = Duration::from_secs(10);
+
 /// How long history in memory is kept at most: points, minutes, hours, days.
 const HISTORY_IN_MEMORY: [Duration; 4] = {
     let hour = Duration::from_secs(3_600);
@@ -81,6 +85,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The bus can't be used as it is configured.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The keys of tokens can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -126,15 +133,27 @@ impl Application {
             figures: Arc::default(),
             outgoing: watch::Sender::new(()),
         };
+        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0 };
+        let aggregator = AggregatorConfig {
+            max_channels: config.limits.max_channels,
+            max_value: config.limits.max_body.0,
+            max_snapshot: config.limits.max_snapshot.0,
+            max_series: config.limits.max_series,
+            zone: zone.clone(),
+        };
+        let cluster = config.cluster().map(|bus| {
+            if config.database_url.is_empty() {
+                tracing::warn!(
+                    "bus without database_url: orders, dashboards, history and alert rules stay on the node that took them"
+                );
+            }
+            Cluster::start(bus, clock.clone(), log, aggregator.clone(), &writer.runtime)
+        });
+        let cluster = cluster.transpose()?;
         let tenants = Tenants::new(Blueprint {
-            log: LogConfig { events: config.log.events, bytes: config.log.bytes.0 },
-            aggregator: AggregatorConfig {
-                max_channels: config.limits.max_channels,
-                max_value: config.limits.max_body.0,
-                max_snapshot: config.limits.max_snapshot.0,
-                max_series: config.limits.max_series,
-                zone: zone.clone(),
-            },
+            log,
+            aggregator,
+            cluster: cluster.clone(),
             orders: store.orders(),
             dashboards: store.dashboards(),
             alerting: alerting.clone(),
@@ -183,6 +202,9 @@ impl Application {
         if let Some(available) = store.available() {
             readers.runtime.spawn(tell_of(available, shared.tenants.clone()));
         }
+        if let Some(cluster) = cluster {
+            readers.runtime.spawn(notice_of(cluster.available(), shared.tenants.clone()));
+        }
         let (server, addresses) = serve(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
@@ -224,6 +246,11 @@ impl Application {
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, demo, supervisor } = self;
+        if let Some(cluster) = shared.tenants.cluster()
+            && !cluster.is_loaded(UNTIL_LOADED).await
+        {
+            tracing::error!("the bus does not answer: this node serves nothing but what comes later");
+        }
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
         let alive = supervisor.map(|supervisor| tokio::spawn(supervisor.keep_alive(shared.tenants.clone())));
@@ -258,6 +285,9 @@ impl Application {
             alive.abort();
         }
         let tenants = shared.tenants.clone();
+        if let Some(cluster) = tenants.cluster() {
+            cluster.leave().await;
+        }
         drop(shared);
         writer.stop().await;
         // After the writer: nothing is published that they would miss.
@@ -336,6 +366,21 @@ async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
     }
 }
 
+/// Tells this node's readers when the bus goes, and when it is back, once each: beside the log, which can't be written.
+async fn notice_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
+    let mut was = true;
+    loop {
+        let is = *available.borrow_and_update();
+        if is != was {
+            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}));
+            was = is;
+        }
+        if available.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// What tells all tenants of an event of `system`.
 fn announce(tenants: &Tenants) -> Announce {
     let tenants = tenants.clone();
@@ -352,8 +397,11 @@ fn announce(tenants: &Tenants) -> Announce {
 async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
-    // Those who follow `system` are told as they are told of everything else; the writer may be gone already.
-    let _ = shared.tenants.announce("maintenance", &json!({"reason": "SERVER_MAINTENANCE"})).await;
+    if shared.tenants.cluster().is_none() {
+        // Those who follow `system` are told as they are told of everything else; the writer may be gone already. In a
+        // cluster the service stays: only this node's streams are told, each by itself.
+        let _ = shared.tenants.announce("maintenance", &json!({"reason": "SERVER_MAINTENANCE"})).await;
+    }
     shared.shutdown.start_draining();
     let gone = async {
         while shared.counters.streams() > 0 {

@@ -22,7 +22,9 @@ use std::time::Duration;
 use crate::{
     alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig},
     auth::AuthConfig,
+    cluster::ClusterConfig,
     history::HistoryConfig,
+    shutdown::random,
     store::postgres::PostgresConfig,
 };
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub database_url: Secret,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub bus: Secret,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
     pub time_zone: String,
     pub currency: String,
     pub workers: usize,
@@ -53,6 +59,7 @@ pub struct Config {
     pub compression: bool,
     pub auth: Auth,
     pub database: Database,
+    pub cluster: Cluster,
     pub heartbeat: Heartbeat,
     pub limits: Limits,
     pub log: Log,
@@ -130,6 +137,18 @@ pub struct Database {
     pub connections: usize,
     pub connect_timeout: Span,
     pub statement_timeout: Span,
+}
+
+/// How the bus is used that several nodes share.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
+pub struct Cluster {
+    pub key_prefix: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    pub lease: Span,
+    pub push_timeout: Span,
 }
 
 /// The heartbeat of WebSockets.
@@ -247,6 +266,8 @@ impl Default for Config {
             allow_anonymous: false,
             data_dir: None,
             database_url: Secret::default(),
+            bus: Secret::default(),
+            node_id: None,
             time_zone: "UTC".into(),
             currency: "EUR".into(),
             workers: 0,
@@ -258,6 +279,7 @@ impl Default for Config {
             compression: false,
             auth: Auth::default(),
             database: Database::default(),
+            cluster: Cluster::default(),
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -293,6 +315,17 @@ impl Default for Database {
             connections,
             connect_timeout: Span(connect_timeout),
             statement_timeout: Span(statement_timeout),
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            key_prefix: "tricast".into(),
+            ca_file: None,
+            lease: Span(Duration::from_secs(4)),
+            push_timeout: Span(Duration::from_secs(5)),
         }
     }
 }
@@ -440,6 +473,19 @@ impl Config {
         })
     }
 
+    /// The bus that several nodes share; `None` where this process is alone.
+    pub fn cluster(&self) -> Option<ClusterConfig> {
+        let Cluster { key_prefix, ca_file, lease, push_timeout } = self.cluster.clone();
+        (!self.bus.is_empty()).then(|| ClusterConfig {
+            url: self.bus.expose().to_owned(),
+            key_prefix,
+            ca_file,
+            node: self.node_id.clone().unwrap_or_else(some_name),
+            lease: lease.0,
+            push_timeout: push_timeout.0,
+        })
+    }
+
     /// What tokens are verified with; `None` where none are asked for.
     pub fn auth(&self) -> Option<AuthConfig> {
         let Auth { mode, secret, public_key_file, jwks_file, jwks_url, issuer, audience, cookie: _, leeway } =
@@ -455,4 +501,10 @@ impl Config {
             ..AuthConfig::default()
         })
     }
+}
+
+/// A name for a node that was given none: the host's, and a few letters, for there may be several on it.
+fn some_name() -> String {
+    let host = sysinfo::System::host_name().unwrap_or_else(|_| "node".into());
+    format!("{host}-{:04x}", random() >> 48)
 }

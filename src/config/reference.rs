@@ -52,6 +52,14 @@ pub const SETTINGS: &[Setting] = &[
         "database_url",
         "A PostgreSQL in place of `data_dir`, which several servers may share: `postgres://user:password@host:5432/database?sslmode=verify-full`. Holds a password, and is never printed: keep it in the environment.",
     ),
+    s(
+        "bus",
+        "A Redis that several servers share, which are one then: `redis://user:password@host:6379/0`, `rediss://` with TLS, `redis+sentinel://a:26379,b:26379/MASTER`, `redis+cluster://a:7000,b:7001`. Holds a password, and is never printed: keep it in the environment.",
+    ),
+    s(
+        "node_id",
+        "The name of this node among those of `bus`, for people; without one the host's name and some letters.",
+    ),
     s("time_zone", "The zone whose midnight begins \"today\": a name of the IANA database."),
     s("currency", "The currency of revenue, ISO 4217."),
     s("workers", "Threads that serve connections; 0 means one per core. Flag `--workers`."),
@@ -98,6 +106,10 @@ pub const SETTINGS: &[Setting] = &[
         "database.statement_timeout",
         "Longest time of a statement: PostgreSQL ends it, and a second later its connection is given up.",
     ),
+    s("cluster.key_prefix", "What all keys on `bus` begin with, so that several clusters may share one Redis."),
+    s("cluster.ca_file", "Certificates of the authorities that may vouch for Redis, in PEM; without it those of the system."),
+    s("cluster.lease", "How long the elected node may be silent before another one takes its place."),
+    s("cluster.push_timeout", "How long a push waits for Redis before it is refused."),
     s("heartbeat.interval", "How often a WebSocket is pinged."),
     s("heartbeat.timeout", "A WebSocket without any frame for this long is closed (4408)."),
     s("limits.max_connections", "Streams and held polls at once; 0 means as many as the descriptor limit allows."),
@@ -224,6 +236,7 @@ mod tests {
             *text = Some("x".into());
         }
         (config.database_url, config.database.ca_file) = ("x".into(), Some("x".into()));
+        (config.bus, config.cluster.ca_file, config.node_id) = ("x".into(), Some("x".into()), Some("x".into()));
         for text in
             [&mut config.auth.jwks_url, &mut config.auth.issuer, &mut config.auth.audience, &mut config.auth.cookie]
         {

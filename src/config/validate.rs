@@ -13,6 +13,7 @@ use super::{Auth, AuthMode, Config, Fault, Listen, Smtp, Webhook};
 use crate::{
     alerts::{MailTls, check_mailbox, check_webhook},
     auth::{MIN_SECRET, check_url},
+    cluster::check_bus_url,
     store::postgres::{MIN_CONNECTIONS, check_database_url},
 };
 
@@ -58,6 +59,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
     }
     database_faults(config, &mut fault);
+    cluster_faults(config, &mut fault);
     for text in config.trusted_proxies.iter().filter(|text| *text != "unix:") {
         if parse_network(text).is_none() {
             fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
@@ -160,6 +162,36 @@ fn database_faults(config: &Config, fault: &mut impl FnMut(&str, String)) {
         let problem =
             format!("has to be between {MIN_CONNECTIONS} and 1000: one writes, one keeps watch, the others read");
         fault("database.connections", problem);
+    }
+}
+
+fn cluster_faults(config: &Config, fault: &mut impl FnMut(&str, String)) {
+    let cluster = &config.cluster;
+    if config.bus.is_empty() {
+        if cluster.ca_file.is_some() {
+            fault("cluster.ca_file", "is set, but there is no bus: it would never be used".into());
+        }
+        if config.node_id.is_some() {
+            fault("node_id", "is set, but there is no bus: this server is the only one".into());
+        }
+    } else if let Err(problem) = check_bus_url(config.bus.expose()) {
+        fault("bus", problem);
+    }
+    let is_word = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+    };
+    for (key, text) in [("node_id", config.node_id.as_deref()), ("cluster.key_prefix", Some(&*cluster.key_prefix))] {
+        if text.is_some_and(|text| !is_word(text)) {
+            fault(key, "has to be 1 to 64 of A-Z a-z 0-9 _ . : -".into());
+        }
+    }
+    if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&cluster.lease.0) {
+        fault("cluster.lease", "has to be between 1s and 60s".into());
+    }
+    if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&cluster.push_timeout.0) {
+        fault("cluster.push_timeout", "has to be between 100ms and 60s".into());
     }
 }
 
@@ -400,6 +432,28 @@ mod tests {
         assert_eq!(both, ["database_url"]);
         assert_eq!(keys(|c| c.database.ca_file = Some("/ca.pem".into())), ["database.ca_file"]);
         assert_eq!(keys(|c| c.database.connections = 2), ["database.connections"]);
+    }
+
+    #[test]
+    fn a_bus_is_one_that_can_be_used() {
+        let bus = |url: &str| {
+            let url = url.to_owned();
+            keys(|c| c.bus = url.as_str().into())
+        };
+        assert!(bus("redis://:secret@redis.example:6379/1").is_empty());
+        assert!(bus("redis+sentinel://a,b/mymaster").is_empty());
+        assert_eq!(bus("kafka://a"), ["bus"]);
+        assert_eq!(keys(|c| c.cluster.ca_file = Some("/ca.pem".into())), ["cluster.ca_file"]);
+        assert_eq!(keys(|c| c.node_id = Some("a".into())), ["node_id"]);
+        let named = |name: &str| {
+            let name = name.to_owned();
+            keys(|c| (c.bus, c.node_id) = ("redis://a".into(), Some(name)))
+        };
+        assert!(named("shop-1.example:8080").is_empty());
+        assert_eq!(named("a/b"), ["node_id"]);
+        assert_eq!(keys(|c| c.cluster.key_prefix = "{a}".into()), ["cluster.key_prefix"]);
+        assert_eq!(keys(|c| c.cluster.lease.0 = Duration::ZERO), ["cluster.lease"]);
+        assert_eq!(keys(|c| c.cluster.push_timeout.0 = Duration::ZERO), ["cluster.push_timeout"]);
     }
 
     #[test]

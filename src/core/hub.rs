@@ -40,6 +40,8 @@ pub struct Hub {
     inner: RefCell<Inner>,
     /// Everything up to here was looked at; readers are never given more.
     seen: Cell<u64>,
+    /// Notices that readers were told to look for.
+    noticed: Cell<u64>,
     draining: Cell<bool>,
     /// Tells the task that a timer moved to the front.
     rearm: Notify,
@@ -100,11 +102,12 @@ pub struct Due {
 impl Hub {
     /// A hub on `log`. Somebody has to drive [`Hub::run`] on the same thread.
     pub fn new(log: Arc<Log>) -> Rc<Self> {
-        let seen = log.head();
+        let (seen, noticed) = (log.head(), log.noticed());
         Rc::new(Self {
             log,
             inner: RefCell::default(),
             seen: Cell::new(seen),
+            noticed: Cell::new(noticed),
             draining: Cell::new(false),
             rearm: Notify::new(),
         })
@@ -159,6 +162,7 @@ impl Hub {
 
     /// Takes up what was published since it last looked.
     pub fn follow(&self) {
+        self.follow_notices();
         if self.log.head() == self.seen.get() {
             return;
         }
@@ -182,6 +186,23 @@ impl Hub {
                         topic.arm(id, &mut inner.timers);
                     }
                 }
+            }
+        }
+    }
+
+    /// Tells the readers of a channel that something was told beside the log.
+    fn follow_notices(&self) {
+        let noticed = self.log.noticed();
+        let seen = self.noticed.replace(noticed);
+        if noticed == seen {
+            return;
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        let now = Instant::now();
+        for notice in self.log.notices_after(seen).0 {
+            for selector in Selector::all_matching(&notice.channel) {
+                let Some(&id) = inner.by_selector.get(&selector) else { continue };
+                inner.topics[id].cohorts.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake));
             }
         }
     }

@@ -12,18 +12,23 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::{
-    channel::{Channel, ChannelKind, EventName, Selector},
+    channel::{Channel, ChannelKind, Selector},
     position::{Epoch, Position},
     publication::Publication,
     reading::BUILT_IN_EVENTS,
     snapshot::{self, SNAPSHOT},
 };
+
+mod writer;
+
+pub use writer::{Change, Chunk, Contents, Kept, LogWriter, place};
 
 /// How far back the ring of events reaches.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +45,14 @@ impl Default for LogConfig {
     }
 }
 
+/// Notices that are kept for readers that are slow. One tells that something goes, the next that it is back.
+const NOTICES: usize = 8;
+
 /// What is newer than a position. See the module.
 #[derive(Debug)]
 pub struct Log {
-    epoch: Epoch,
+    /// Changes only when the log was lost; under the lock that makes the change visible.
+    epoch: ArcSwap<Epoch>,
     config: LogConfig,
     /// The newest offset. Moved under the lock that makes the change visible, so that no reader is given a cursor
     /// beyond it; read without.
@@ -51,6 +60,8 @@ pub struct Log {
     /// Offset of the newest version of the snapshot; the same.
     snapshot_offset: AtomicU64,
     inner: RwLock<Inner>,
+    /// What was told beside the log, newest last: how many there were, and the last of them.
+    notices: Mutex<(u64, VecDeque<Arc<Publication>>)>,
     /// The assembled snapshot. Locked before `inner`, never after.
     snapshot: Mutex<Option<Arc<Publication>>>,
     /// Wakes the hubs.
@@ -112,11 +123,12 @@ impl Log {
             }
         }
         let log = Arc::new(Log {
-            epoch: Epoch::random(),
+            epoch: ArcSwap::from_pointee(Epoch::random()),
             config,
             head: AtomicU64::new(0),
             snapshot_offset: AtomicU64::new(0),
             inner: RwLock::new(inner),
+            notices: Mutex::default(),
             snapshot: Mutex::new(None),
             changed: watch::Sender::new(0),
         });
@@ -124,8 +136,8 @@ impl Log {
     }
 
     /// The log's epoch.
-    pub fn epoch(&self) -> &Epoch {
-        &self.epoch
+    pub fn epoch(&self) -> Epoch {
+        Epoch::clone(&self.epoch.load())
     }
 
     /// The newest offset.
@@ -135,12 +147,48 @@ impl Log {
 
     /// The position of somebody who has been given everything.
     pub fn position(&self) -> Position {
-        Position::new(self.epoch.clone(), self.head())
+        // Under the lock, so that both are of one log.
+        let _inner = self.inner.read();
+        Position::new(self.epoch(), self.head())
+    }
+
+    /// Tells those who are reading of something that has no place in the log: it is true for this process only, or the log
+    /// can't be written. Who comes later is not told.
+    pub fn notice(&self, change: Change, now: Timestamp) {
+        let Change { channel, event, data } = change;
+        let (epoch, head) = (self.epoch(), self.head());
+        let notice = Arc::new(Publication::new(epoch, channel, event, head, now, data));
+        {
+            let (count, last) = &mut *self.notices.lock();
+            *count += 1;
+            last.push_back(notice);
+            if last.len() > NOTICES {
+                last.pop_front();
+            }
+        }
+        self.changed.send_modify(|_| {});
+    }
+
+    /// How many notices there were.
+    pub fn noticed(&self) -> u64 {
+        self.notices.lock().0
+    }
+
+    /// The notices after the first `seen`, as far as they are kept, and how many there were.
+    pub fn notices_after(&self, seen: u64) -> (Vec<Arc<Publication>>, u64) {
+        let (count, last) = &*self.notices.lock();
+        let new = usize::try_from(count.saturating_sub(seen)).unwrap_or(usize::MAX).min(last.len());
+        (last.range(last.len() - new..).cloned().collect(), *count)
     }
 
     /// Changes whenever something was published; the value is the newest offset.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Offset of the newest event that the ring had to drop; 0 for none.
+    pub fn dropped(&self) -> u64 {
+        self.inner.read().dropped
     }
 
     /// Offset of the newest version of the snapshot.
@@ -153,6 +201,7 @@ impl Log {
         let mut cached = self.snapshot.lock();
         if let Some(snapshot) = &*cached
             && snapshot.offset == self.snapshot_offset()
+            && snapshot.epoch == **self.epoch.load()
         {
             return Arc::clone(snapshot);
         }
@@ -167,9 +216,9 @@ impl Log {
                 }
             });
         let data = Bytes::from(snapshot::assemble(states));
-        let time = inner.snapshot_time;
+        let (time, epoch) = (inner.snapshot_time, self.epoch());
         drop(inner);
-        let snapshot = Arc::new(Publication::new(self.epoch.clone(), below, None, offset, time, data));
+        let snapshot = Arc::new(Publication::new(epoch, below, None, offset, time, data));
         *cached = Some(Arc::clone(&snapshot));
         snapshot
     }
@@ -251,6 +300,14 @@ impl Log {
         let states =
             inner.by_offset.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at, ChannelKind::State));
         let mut changed: Vec<_> = states.collect();
+        if offset < inner.dropped {
+            // Whoever waits for events has to be told that some are gone.
+            let lost = inner.channels.iter().filter_map(|(channel, entry)| match entry {
+                Entry::Events { dropped, .. } if *dropped > offset => Some((channel.clone(), *dropped, ChannelKind::Event)),
+                _ => None,
+            });
+            changed.extend(lost);
+        }
         let from = inner.ring.partition_point(|event| event.offset <= offset);
         for event in inner.ring.range(from..) {
             // Events often come in runs of one channel.
@@ -361,77 +418,12 @@ impl Log {
     }
 }
 
-/// A change the aggregator decided on; the log gives it its offset.
-#[derive(Debug)]
-pub struct Change {
-    /// Where.
-    pub channel: Channel,
-    /// `None` for a state.
-    pub event: Option<EventName>,
-    /// Canonical JSON.
-    pub data: Bytes,
-}
-
-/// How many changes are written under one lock, so that readers never wait long.
-const WRITE_CHUNK: usize = 256;
-
-/// The writing end of a [`Log`]. There is one.
-#[derive(Debug)]
-pub struct LogWriter {
-    log: Arc<Log>,
-}
-
-impl LogWriter {
-    /// The log this writes.
-    pub fn log(&self) -> &Arc<Log> {
-        &self.log
-    }
-
-    /// Notes that the present values of `channels` were written again at `now`. Makes no version and wakes nobody.
-    pub fn confirm(&self, channels: &[Channel], now: Timestamp) {
-        let inner = self.log.inner.read();
-        for channel in channels {
-            if let Some(Entry::State(publication)) = inner.channels.get(channel) {
-                publication.confirm(now);
-            }
-        }
-    }
-
-    /// Appends `changes` in order, made at `now`, and wakes the readers once. Answers the position after them.
-    pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
-        let mut changes = changes.into_iter().peekable();
-        let mut head = self.log.head();
-        while changes.peek().is_some() {
-            let mut inner = self.log.inner.write();
-            let mut snapshot_changed = false;
-            for change in changes.by_ref().take(WRITE_CHUNK) {
-                head += 1;
-                snapshot_changed |= change.event.is_none() && snapshot::place(&change.channel).is_some();
-                let Change { channel, event, data } = change;
-                let publication = Publication::new(self.log.epoch.clone(), channel, event, head, now, data);
-                inner.insert(publication, self.log.config);
-            }
-            if snapshot_changed {
-                // The snapshot's version has an offset of its own, so that a cursor never stands between a value and
-                // the snapshot that shows it; and it moves under the same lock, so that no version has two bodies.
-                head += 1;
-                let before = self.log.snapshot_offset.swap(head, Ordering::AcqRel);
-                inner.by_offset.remove(&before);
-                if let Ok(channel) = Channel::parse(SNAPSHOT) {
-                    inner.by_offset.insert(head, channel);
-                }
-                inner.snapshot_time = now;
-            }
-            self.log.head.store(head, Ordering::Release);
-        }
-        self.log.changed.send_replace(head);
-        Position::new(self.log.epoch.clone(), head)
-    }
-}
-
 impl Inner {
     fn insert(&mut self, publication: Publication, config: LogConfig) {
-        let publication = Arc::new(publication);
+        self.keep(Arc::new(publication), config);
+    }
+
+    fn keep(&mut self, publication: Arc<Publication>, config: LogConfig) {
         let channel = publication.channel.clone();
         if !self.channels.contains_key(&channel) {
             self.names.insert(channel.clone());

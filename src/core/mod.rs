@@ -14,6 +14,7 @@ pub mod aggregator;
 pub mod channel;
 pub mod clock;
 pub mod cohort;
+pub mod decider;
 pub mod hub;
 pub mod interval;
 pub mod log;

@@ -67,6 +67,8 @@ pub struct Reader {
     /// Channels that may be given; `None` for all.
     filter: Option<Filter>,
     pace: Pace,
+    /// Notices that were given.
+    noticed: u64,
     due: Vec<Due>,
 }
 
@@ -129,6 +131,7 @@ impl Reader {
             owed_since: None,
             filter: None,
             pace: Pace::FULL,
+            noticed: hub.log().noticed(),
             due: Vec::new(),
         }
     }
@@ -216,7 +219,7 @@ impl Reader {
     /// The cursor of what is told beside the log: it covers the events that were given, and no state.
     pub fn cursor_aside(&self) -> Position {
         let seen = if self.hub.owes_events(self.slot) { 0 } else { self.hub.seen() };
-        Position { epoch: self.hub.log().epoch().clone(), offset: self.given.max(seen), state: 0 }
+        Position { epoch: self.hub.log().epoch(), offset: self.given.max(seen), state: 0 }
     }
 
     /// Goes on with a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the
@@ -381,6 +384,22 @@ impl Reader {
             }
         }
         self.give_events(&events, u64::MAX, sink, collected);
+        self.give_notices(sink, collected);
+    }
+
+    /// Gives what was told beside the log. Its cursor says no more than what was given already.
+    fn give_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
+        if self.hub.log().noticed() == self.noticed {
+            return;
+        }
+        let (notices, noticed) = self.hub.log().notices_after(self.noticed);
+        self.noticed = noticed;
+        for notice in notices {
+            if self.deciding(&notice.channel).is_some_and(|(_, subscription)| !subscription.paused) {
+                collected.delivered += 1;
+                sink.publication(&notice, Some(self.cursor_aside()));
+            }
+        }
     }
 
     /// States whose cohort was on time, but of which the socket took the last one late, wait for their interval.
@@ -440,7 +459,7 @@ impl Reader {
             collected.gaps += 1;
             let before_events = events.first().map_or(through, |event| event.offset - 1);
             self.given = self.given.max(before_events);
-            sink.gap(&lost, Position::new(self.hub.log().epoch().clone(), self.given));
+            sink.gap(&lost, Position::new(self.hub.log().epoch(), self.given));
             // Fresh state follows.
             for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
                 if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
@@ -507,7 +526,7 @@ impl Reader {
         collected.delivered += 1;
         let states = states.unwrap_or(u64::MAX).min(events);
         let own = publication.offset == events && states == events;
-        let cursor = (!own).then(|| Position { epoch: self.hub.log().epoch().clone(), offset: events, state: states });
+        let cursor = (!own).then(|| Position { epoch: self.hub.log().epoch(), offset: events, state: states });
         sink.publication(publication, cursor);
     }
 

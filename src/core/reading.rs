@@ -1,5 +1,6 @@
 //! What goes into the aggregator: readings, and why one is refused.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -8,7 +9,8 @@ use super::{
 };
 
 /// One thing that somebody measured or reported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// A value of a state channel.
     Value {
@@ -48,7 +50,8 @@ impl Reading {
 }
 
 /// Who hands in a reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A part of this program; may write the built-in channels.
     Internal,
@@ -57,7 +60,8 @@ pub enum Origin {
 }
 
 /// Why a reading was not accepted. Each is something the sender can act on.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// A channel that only the server itself writes.
     #[error("{0:?} is a built-in channel and can't be pushed over")]

@@ -44,12 +44,13 @@ impl ResetReason {
 /// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now.
 pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
     let head = log.head();
-    let now = Position::new(log.epoch().clone(), head);
+    let epoch = log.epoch();
+    let now = Position::new(epoch.clone(), head);
     let Ok(position) = cursor.parse::<Position>() else {
         return (Resume::Reset(ResetReason::UnknownCursor), now);
     };
-    if position.epoch != *log.epoch() {
-        return (Resume::Reset(ResetReason::EpochChanged), Position::new(log.epoch().clone(), 0));
+    if position.epoch != epoch {
+        return (Resume::Reset(ResetReason::EpochChanged), Position::new(epoch, 0));
     }
     if position.offset > head {
         return (Resume::Reset(ResetReason::UnknownCursor), now);

@@ -15,7 +15,7 @@ use crate::core::{
     aggregator::AggregatorHandle,
     channel::{Channel, EventName},
     clock::Clock,
-    reading::{Origin, Reading},
+    reading::Reading,
     version::IfMatch,
 };
 
@@ -225,7 +225,7 @@ impl Shared {
             return;
         };
         let readings = vec![Reading::Event { channel, event, data }];
-        if aggregator.publish(Origin::Internal, readings, 0).await.is_err() {
+        if aggregator.tell(readings).await.is_err() {
             // The log ends with this process: every reader is told of a gap after the restart, and reads afresh.
             tracing::warn!(tenant = &*self.tenant, "a change of a dashboard is stored, but its event came too late");
         }

@@ -46,6 +46,9 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// A store that takes longer than this for one batch stands still.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
+/// For so long a node keeps points that another one writes: until it surely has.
+const OVERLAP: Duration = Duration::from_secs(60);
+
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -53,7 +56,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let mut ending = shared.ending.subscribe();
     let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: (0, 0) };
-    let mut keeper = Keeper { shared: Arc::clone(&shared), aggregator, trouble: false, lost_before: 0 };
+    let mut keeper = Keeper { shared: Arc::clone(&shared), aggregator, trouble: false, lost_before: 0, wrote: true };
     tokio::select! {
         () = listener.run() => {}
         () = keeper.run() => {}
@@ -63,6 +66,9 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     shared.tail.lock().end_writing(false);
     listener.take();
     shared.tail.lock().settle_all();
+    if !keeper.wrote {
+        shared.tail.lock().let_go(i64::MAX);
+    }
     while shared.tail.lock().len() > 0 {
         if keeper.write_some().await.is_err() {
             sleep(RETRY).await;
@@ -131,6 +137,8 @@ struct Keeper {
     trouble: bool,
     /// Points that were lost when they were told last.
     lost_before: u64,
+    /// It was this process that wrote, when it was last looked.
+    wrote: bool,
 }
 
 impl Keeper {
@@ -142,6 +150,12 @@ impl Keeper {
             tokio::select! {
                 () = sleep(GATHER.min(ROLL_UP)) => {}
                 () = pressed.pressed.notified() => {}
+            }
+            if !self.writes() {
+                // Another node writes the same points. Should it end, this one has those that it had not written.
+                let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));
+                self.shared.tail.lock().let_go(before);
+                continue;
             }
             if self.write_all().await.is_err() {
                 sleep(RETRY).await;
@@ -160,6 +174,13 @@ impl Keeper {
                 forget = now + FORGET;
             }
         }
+    }
+
+    /// Whether this process writes: where several share the store, one does.
+    fn writes(&mut self) -> bool {
+        let writes = !self.shared.store.is_shared() || self.aggregator.leads() || !self.aggregator.is_clustered();
+        self.wrote = writes;
+        writes
     }
 
     /// Writes what waits now.

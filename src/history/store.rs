@@ -39,6 +39,11 @@ pub trait HistoryStore: Send + Sync {
     /// beginning of the bucket of `calendar` that holds the point.
     fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> Answer<()>;
 
+    /// Whether other processes write it, too.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Reads what is known of a channel, all of it as it is at one moment.
     fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>>;
 

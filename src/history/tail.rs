@@ -144,6 +144,13 @@ impl Tail {
         }
     }
 
+    /// Lets go of the points before `before` that are not being written: somebody else has them.
+    pub(super) fn let_go(&mut self, before: i64) {
+        if self.writing == 0 {
+            self.points.retain(|point| point.at >= before);
+        }
+    }
+
     /// The names of the series in `points` whose ids are not known.
     pub(super) fn nameless(&self, points: &[Waiting]) -> Vec<(u32, SeriesName)> {
         let mut asked: Vec<u32> = points.iter().map(|point| point.series).collect();

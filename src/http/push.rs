@@ -1,6 +1,6 @@
 //! `POST /api/metrics`: values, events and samples from outside (contract, section 7).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use bytes::Bytes;
@@ -10,16 +10,20 @@ use super::{access, body, openapi::shapes, problem::Problem, state::State};
 use crate::{
     auth::Permission,
     core::{
+        aggregator::PublishError,
         channel::{Channel, EventName},
         reading::{Origin, Reading, Refusal},
         sample::Sample,
     },
     counters::Limit,
-    protocol::RESERVED_EVENTS,
+    protocol::{RESERVED_EVENTS, error::Code},
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
 const PARSE_ELSEWHERE: usize = 64 * 1024;
+
+/// When a push is worth another try while the log can't be written.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// A pushed line: a reading, or why it is none.
 type Line = Result<Reading, Problem>;
@@ -52,6 +56,7 @@ type Line = Result<Reading, Problem>;
         (status = 202, description = "All of it is in the log", body = shapes::Accepted),
         (status = 207, description = "Some lines were refused", body = shapes::Mixed),
         (status = 409, description = "The channel is of the other kind, or the series of another type"),
+        (status = 504, description = "It is on its way to the node that decides, which can't be reached: it may be accepted yet"),
     )
 )]
 pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
@@ -82,8 +87,11 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         }
     }
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
-    let outcome =
-        outcome.map_err(|_| Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()))?;
+    let outcome = outcome.map_err(|error| match error {
+        PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
+        PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
+        PublishError::Unknown => Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::ServerError, error.to_string()),
+    })?;
     outcome.verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).for_each(|refusal| count(&state, refusal));
     let mut verdicts = outcome.verdicts.into_iter();
     for problem in problems.iter_mut().filter(|problem| problem.is_none()) {

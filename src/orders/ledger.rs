@@ -21,7 +21,7 @@ use crate::{
         aggregator::{AggregatorHandle, Stopped},
         channel::{Channel, EventName},
         clock::Clock,
-        reading::{Origin, Reading},
+        reading::Reading,
     },
     sources,
 };
@@ -106,8 +106,8 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
         tracing::error!(tenant = &*shared.tenant, "the ledger runs already");
         return;
     };
-    // So that the channels are there from the start.
-    if sources::publish(&aggregator, Numbers::unknown(&shared.currency)).await.is_err() {
+    // So that the channels are there from the start. Where another node leads, they are.
+    if aggregator.leads() && sources::publish(&aggregator, Numbers::unknown(&shared.currency)).await.is_err() {
         return;
     }
     // First: a change that was made before it would be counted twice.
@@ -212,7 +212,7 @@ impl Shared {
             }
         }
         let count = events.len();
-        if count > 0 && aggregator.publish(Origin::Internal, events, 0).await.is_err() {
+        if count > 0 && aggregator.tell(events).await.is_err() {
             // The store has them, so the callers are told the truth. The log ends with this process: every reader
             // finds a new epoch after the restart, is told of a gap, and reads afresh.
             tracing::warn!(
@@ -225,6 +225,9 @@ impl Shared {
     }
 
     async fn publish_numbers(&self, aggregator: &AggregatorHandle) -> Result<(), Stopped> {
+        if !aggregator.leads() {
+            return Ok(());
+        }
         let now = self.clock.now_in(&self.zone);
         let Some(values) = self.numbers.lock().as_mut().map(|numbers| numbers.read(&now, &self.currency)) else {
             return Ok(());

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, Networks, System};
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use crate::counters::Counters;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// One reading of the host.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HostReading {
     /// Of all cores, in percent.
     pub cpu_usage: f64,

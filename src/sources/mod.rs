@@ -12,6 +12,7 @@ use crate::{
         aggregator::{AggregatorHandle, Stopped},
         channel::{Channel, EventName},
         clock::Clock,
+        log::Log,
         reading::{Origin, Reading},
     },
     presence::Presence,
@@ -19,8 +20,11 @@ use crate::{
 
 pub mod demo;
 pub mod host;
+mod merged;
 pub mod own_http;
 pub mod store;
+
+pub use merged::{Gathered, Peers};
 
 /// How often the built-in sources are read.
 const EVERY: Duration = Duration::from_secs(1);
@@ -41,11 +45,18 @@ pub struct Sources {
     pub clock: Clock,
     /// Where midnight is.
     pub zone: TimeZone,
+    /// The tenant's log.
+    pub log: Arc<Log>,
+    /// The other nodes, where there may be some.
+    pub peers: Option<Box<dyn Peers>>,
 }
 
 impl Sources {
     /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
     pub async fn run(mut self) {
+        if let Some(peers) = self.peers.take() {
+            return merged::run(self, peers).await;
+        }
         // Until they are measured, numbers are not known; that is not zero.
         let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
         let database = self.store.borrow_and_update().clone();
@@ -84,12 +95,8 @@ impl Sources {
                 self.presence.new_day();
             }
             let online = self.presence.online();
-            let users = json!({
-                "currentUsers": online.current,
-                "peakToday": online.peak_today,
-                "averageSessionDuration": iso_duration(online.average_session.as_secs()),
-            });
-            let api = self.own_http.read(online.current);
+            let users = users_online(online.current as u64, online.peak_today as u64, online.average_session);
+            let api = self.own_http.traffic().to_json(online.current as u64);
             if self.publish([("metrics.api", api), ("metrics.users_online", users)]).await.is_err() {
                 return;
             }
@@ -111,7 +118,8 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
         let data = if let Value::Object(data) = value { data } else { Map::new() };
         Some(Reading::value(channel, data))
     };
-    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect(), 0).await.map(drop)
+    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect(), 0).await?;
+    Ok(())
 }
 
 /// Publishes an event of the channel `system`.
@@ -121,7 +129,17 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
 pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
     let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
     let data = if let Value::Object(data) = details { data } else { Map::new() };
-    aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0).await.map(drop)
+    aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0).await?;
+    Ok(())
+}
+
+/// The value of `metrics.users_online`.
+fn users_online(current: u64, peak_today: u64, average_session: Duration) -> Value {
+    json!({
+        "currentUsers": current,
+        "peakToday": peak_today,
+        "averageSessionDuration": iso_duration(average_session.as_secs()),
+    })
 }
 
 /// Seconds as ISO 8601 writes them: `PT8M30S`.

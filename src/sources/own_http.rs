@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::round;
@@ -55,12 +56,12 @@ impl OwnHttp {
         slot.micros.fetch_add(elapsed.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// The value of `metrics.api` with that many users online.
-    pub fn read(&self, active_users: usize) -> Value {
-        self.read_at(self.started.elapsed().as_secs(), active_users)
+    /// What was counted over the window.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic_at(self.started.elapsed().as_secs())
     }
 
-    fn read_at(&self, second: u64, active_users: usize) -> Value {
+    fn traffic_at(&self, second: u64) -> Traffic {
         // The running second is left out, and before the first minute is over the window is shorter.
         let oldest = second.saturating_sub(WINDOW - 1);
         let (mut requests, mut errors, mut micros) = (0, 0, 0);
@@ -73,12 +74,43 @@ impl OwnHttp {
             }
         }
         let seconds = (second - oldest).max(1);
+        Traffic { requests, errors, micros, per_second: requests as f64 / seconds as f64 }
+    }
+}
+
+/// Requests of the last minute, of one node or of several.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Traffic {
+    /// How many.
+    pub requests: u64,
+    /// Those answered with a status of 500 or more.
+    pub errors: u64,
+    /// Microseconds that all took together.
+    pub micros: u64,
+    /// How many a second. A node that is young counts over its age.
+    pub per_second: f64,
+}
+
+impl Traffic {
+    /// The value of `metrics.api` with that many users online.
+    pub fn to_json(self, active_users: u64) -> Value {
         let per = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
         json!({
-            "requests_per_second": round(requests as f64 / seconds as f64, 2),
-            "avg_response_time": round(per(micros, requests) / 1e3, 2),
-            "error_rate": round(per(errors, requests), 4),
+            "requests_per_second": round(self.per_second, 2),
+            "avg_response_time": round(per(self.micros, self.requests) / 1e3, 2),
+            "error_rate": round(per(self.errors, self.requests), 4),
             "active_users": active_users,
+        })
+    }
+}
+
+impl std::iter::Sum for Traffic {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            requests: sum.requests + one.requests,
+            errors: sum.errors + one.errors,
+            micros: sum.micros + one.micros,
+            per_second: sum.per_second + one.per_second,
         })
     }
 }
@@ -96,12 +128,12 @@ mod tests {
             }
         }
         http.count_at(99, Duration::from_millis(2), true);
-        let read = http.read_at(100, 3);
+        let read = http.traffic_at(100).to_json(3);
         assert_eq!(read["requests_per_second"], json!(4.02));
         assert_eq!(read["avg_response_time"], json!(2.0));
         assert_eq!(read["error_rate"], json!(0.0042));
         assert_eq!(read["active_users"], json!(3));
-        assert_eq!(http.read_at(300, 0)["requests_per_second"], json!(0.0));
+        assert_eq!(http.traffic_at(300).to_json(0)["requests_per_second"], json!(0.0));
     }
 
     #[test]
@@ -109,7 +141,7 @@ mod tests {
         let http = OwnHttp::default();
         http.count_at(0, Duration::from_millis(10), false);
         http.count_at(1, Duration::from_millis(10), false);
-        assert_eq!(http.read_at(2, 0)["requests_per_second"], json!(1.0));
-        assert_eq!(http.read_at(0, 0)["requests_per_second"], json!(0.0));
+        assert_eq!(http.traffic_at(2).to_json(0)["requests_per_second"], json!(1.0));
+        assert_eq!(http.traffic_at(0).to_json(0)["requests_per_second"], json!(0.0));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::tz::TimeZone;
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -13,10 +14,12 @@ use tokio::{runtime::Handle, sync::watch, time::sleep};
 use crate::{
     alerts::{AlertService, Alerting},
     auth::TenantName,
+    cluster::Cluster,
     core::{
         aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
         clock::Clock,
-        log::{Log, LogConfig},
+        channel::{Channel, EventName},
+        log::{Change, Log, LogConfig},
     },
     counters::Counters,
     dashboards::{DashboardService, DashboardStore},
@@ -25,6 +28,10 @@ use crate::{
     presence::Presence,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
 };
+
+mod peers;
+
+use peers::Others;
 
 /// How long after a failure the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -79,6 +86,8 @@ pub struct Blueprint {
     pub host: watch::Receiver<Option<HostReading>>,
     /// The store, as `metrics.database` shows it.
     pub store: watch::Receiver<Value>,
+    /// The other nodes, where there may be some.
+    pub cluster: Option<Cluster>,
     /// Where writers and sources run.
     pub runtime: Handle,
     /// Where inner readers of the logs run: they never make a writer or a worker wait.
@@ -164,6 +173,26 @@ impl Tenants {
         }
     }
 
+    /// Tells the readers of `system` of every tenant on this node alone, beside the log.
+    pub fn notice(&self, event: &str, details: &Value) {
+        let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return };
+        let data = Bytes::from(details.to_string());
+        for tenant in self.all() {
+            let change = Change { channel: channel.clone(), event: Some(event.clone()), data: data.clone() };
+            tenant.log.notice(change, self.inner.blueprint.clock.now());
+        }
+    }
+
+    /// The other nodes, where there may be some.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.inner.blueprint.cluster.as_ref()
+    }
+
+    /// Whether this process is the one that tells all tenants what concerns all nodes.
+    fn leads(&self) -> bool {
+        self.cluster().is_none_or(|cluster| *cluster.leads().borrow())
+    }
+
     /// Whether the thread of the writers takes its turn.
     pub async fn respond(&self) -> bool {
         self.inner.blueprint.runtime.spawn(async {}).await.is_ok()
@@ -174,11 +203,14 @@ impl Tenants {
         futures_util::future::join_all(self.all().iter().map(|tenant| tenant.history.finish())).await;
     }
 
-    /// Publishes an event of the channel `system` to every tenant.
+    /// Publishes an event of the channel `system` to every tenant. In a cluster the node that leads does, or nobody.
     ///
     /// # Errors
     /// [`Stopped`] when the server is going away.
     pub async fn announce(&self, event: &str, details: &Value) -> Result<(), Stopped> {
+        if !self.leads() {
+            return Ok(());
+        }
         for tenant in self.all() {
             sources::announce(&tenant.aggregator, event, details.clone()).await?;
         }
@@ -188,8 +220,17 @@ impl Tenants {
 
 impl Blueprint {
     fn begin(&self, name: TenantName) -> Tenant {
-        let (writer, log) = Log::create(self.log);
-        let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
+        let (aggregator, log, handle) = match &self.cluster {
+            Some(cluster) => {
+                let (log, handle) = cluster.join(name.as_str());
+                (None, log, handle)
+            }
+            None => {
+                let (writer, log) = Log::create(self.log);
+                let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
+                (Some(aggregator), log, handle)
+            }
+        };
         let orders = OrderService::new(
             name.as_str(),
             Arc::clone(&self.orders),
@@ -212,7 +253,7 @@ impl Blueprint {
         );
         let tenant = Tenant {
             name,
-            log,
+            log: Arc::clone(&log),
             history: history.clone(),
             aggregator: handle.clone(),
             orders: orders.clone(),
@@ -230,9 +271,13 @@ impl Blueprint {
             store: self.store.clone(),
             clock: self.clock.clone(),
             zone: self.zone.clone(),
+            log,
+            peers: self.cluster.as_ref().map(|cluster| Box::new(Others(cluster.census(tenant.name.as_str()))) as _),
         };
         // They end with the runtime, whose owner waits for it.
-        self.runtime.spawn(aggregator.run());
+        if let Some(aggregator) = aggregator {
+            self.runtime.spawn(aggregator.run());
+        }
         self.runtime.spawn(sources.run());
         self.runtime.spawn(orders.run());
         self.runtime.spawn(dashboards.run());

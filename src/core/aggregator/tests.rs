@@ -1,7 +1,14 @@
-use serde_json::json;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::*;
-use crate::core::{channel::EventName, log::LogConfig};
+use crate::core::{
+    channel::{Channel, EventName},
+    log::LogConfig,
+    reading::{BUILT_IN, Refusal},
+    sample::Sample,
+};
 
 struct Bench {
     handle: AggregatorHandle,

@@ -1,5 +1,6 @@
 //! Increments, added up.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 /// `{"type":"counter","total":..,"rate":..,"today":{"total":..}}`
 ///
 /// `total` is since the first sample in this process, `rate` per second over the window.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Counter {
     total: Sum,
     pub(super) window: Window<Sum>,
@@ -18,7 +19,7 @@ pub(super) struct Counter {
 }
 
 /// A sum that does not lose small increments to a large total (Neumaier's summation).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Sum {
     sum: f64,
     lost: f64,

@@ -9,6 +9,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::window::{Moment, Window};
@@ -26,7 +27,7 @@ const REGISTERS: usize = 1 << PRECISION;
 const REST: u32 = u64::BITS - PRECISION;
 
 /// `{"type":"set","count":..,"today":{"count":..}}`
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Set {
     pub(super) window: Window<Distinct>,
     pub(super) today: Distinct,
@@ -68,12 +69,13 @@ pub(super) fn fingerprint(member: &Value) -> Option<u64> {
 }
 
 /// A set that knows only how many are in it. The same members make the same set, in whatever order and parts they come.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Distinct {
     /// The fingerprints, sorted.
     Exact(Vec<u64>),
     /// Of the fingerprints that chose a register, the largest number of leading zeros, plus one.
-    Sketch(Box<[u8; REGISTERS]>),
+    Sketch(#[serde(with = "registers")] Box<[u8; REGISTERS]>),
 }
 
 impl Default for Distinct {
@@ -127,6 +129,24 @@ impl Distinct {
             members.iter().for_each(|member| register(&mut registers, *member));
             *self = Self::Sketch(registers);
         }
+    }
+}
+
+/// Registers as one text: JSON would take three times the room for a list of numbers.
+mod registers {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::REGISTERS;
+
+    pub(super) fn serialize<S: Serializer>(registers: &[u8; REGISTERS], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(registers))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u8; REGISTERS]>, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        let bytes = BASE64_STANDARD.decode(&*text).map_err(D::Error::custom)?;
+        bytes.into_boxed_slice().try_into().map_err(|_| D::Error::custom("not as many registers as there are"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A level: the last one, and how far it went.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
 /// `{"type":"gauge","last":..,"min":..,"max":..,"avg":..,"today":{"min":..,"max":..,"avg":..}}`
 ///
 /// `last` stays when the window is empty; the others are `null` then.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Gauge {
     last: Option<f64>,
     pub(super) window: Window<Span>,
@@ -18,7 +19,7 @@ pub(super) struct Gauge {
 }
 
 /// How far a level went in some time. The average is that of the samples, not of time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Span {
     /// Smallest and largest.
     range: Option<(f64, f64)>,

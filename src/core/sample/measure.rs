@@ -1,5 +1,6 @@
 //! What a series keeps, by its kind.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Measured, SampleKind, counter::Counter, distinct::Set, gauge::Gauge, timing::Timing, window::Moment};
@@ -8,7 +9,8 @@ use super::{Measured, SampleKind, counter::Counter, distinct::Set, gauge::Gauge,
 const MAX_NUMBER_BYTES: usize = 26;
 
 /// The numbers of one series.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Measure {
     /// A level.
     Gauge(Box<Gauge>),
@@ -77,6 +79,16 @@ impl Measure {
             Self::Counter(counter) => forget!(counter),
             Self::Timing(timing) => forget!(timing),
             Self::Set(set) => forget!(set),
+        }
+    }
+
+    /// Whether something is in its window.
+    pub(super) fn is_live(&self) -> bool {
+        match self {
+            Self::Gauge(gauge) => !gauge.window.is_empty(),
+            Self::Counter(counter) => !counter.window.is_empty(),
+            Self::Timing(timing) => !timing.window.is_empty(),
+            Self::Set(set) => !set.window.is_empty(),
         }
     }
 

@@ -16,6 +16,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::channel::{Channel, NameError};
@@ -31,14 +32,15 @@ mod window;
 
 pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABELS};
 use measure::Measure;
-pub use table::{Need, SeriesTable};
+pub use table::{Dump, Need, SeriesTable};
 pub use window::Moment;
 
 /// Largest number that a sample may be, either side of zero: the sum of a day of them is far from overflowing.
 pub const MAX_NUMBER: f64 = 1e21;
 
 /// What kind of numbers a series keeps; its first sample says so for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SampleKind {
     /// A level: what was pushed last is what it is now.
     Gauge,
@@ -72,7 +74,8 @@ impl fmt::Display for SampleKind {
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Measured {
     /// A number of a gauge, a counter or a timing; finite, within [`MAX_NUMBER`].
     Number(f64),
@@ -81,7 +84,7 @@ pub enum Measured {
 }
 
 /// One measurement on its way to its series.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sample {
     /// The channel in whose value the series is.
     pub channel: Channel,

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Measure, Moment, Sample, SampleKind};
@@ -46,6 +48,19 @@ struct Series {
     written: usize,
     is_live: bool,
     due: Due,
+    /// Something was added since it was last dumped.
+    is_new: bool,
+}
+
+/// A series as somebody else can go on with it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Dump {
+    /// The channel it is in.
+    pub channel: Channel,
+    /// Its field there.
+    pub field: Box<str>,
+    day: Date,
+    measure: Measure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +201,7 @@ impl SeriesTable {
         for at in [Some(whole), labelled].into_iter().flatten() {
             let one = &mut self.series[at];
             one.measure.add(measured, now);
+            one.is_new = true;
             if !one.is_live {
                 one.is_live = true;
                 self.live.push(at);
@@ -208,8 +224,57 @@ impl SeriesTable {
             written: 0,
             is_live: false,
             due: Due::No,
+            is_new: false,
         });
         at
+    }
+
+    /// What changed since this was last asked, or with `all` everything, as somebody else can go on with it: a name for
+    /// each series, and the JSON of a [`Dump`].
+    pub fn dump(&mut self, all: bool) -> Vec<(String, String)> {
+        #[derive(Serialize)]
+        struct Borrowed<'a> {
+            channel: &'a Channel,
+            field: &'a str,
+            day: Date,
+            measure: &'a Measure,
+        }
+        let Some(now) = self.now else { return Vec::new() };
+        let text = self.series.iter_mut().filter_map(|Series { channel, field, measure, is_new, .. }| {
+            if !std::mem::take(is_new) && !all {
+                return None;
+            }
+            let dump = serde_json::to_string(&Borrowed { channel, field, day: now.day, measure }).ok()?;
+            Some((format!("{channel} {field}"), dump))
+        });
+        text.collect()
+    }
+
+    /// Goes on with a series of somebody else, at `moment`, in whose channel's value it reads `present`.
+    pub fn restore(&mut self, dump: Dump, present: Option<&Value>, moment: Moment) {
+        self.now = Some(moment);
+        let Dump { channel, field, day, mut measure } = dump;
+        let at = self.create(&channel, field, measure.kind());
+        measure.forget(moment);
+        if day == moment.day {
+            self.day_has_samples = true;
+        } else {
+            measure.begin_day();
+        }
+        let one = &mut self.series[at];
+        one.is_live = measure.is_live();
+        one.measure = measure;
+        if one.is_live {
+            self.live.push(at);
+        }
+        if let Some(present) = present {
+            one.text = present.to_string().into();
+            one.written = key_bytes(&one.field) + one.text.len();
+            if let Some(fields) = self.channels.get_mut(&channel) {
+                fields.written += one.written;
+            }
+        }
+        one.make_due(Due::IfChanged, at, &mut self.due);
     }
 
     /// A plain value was written to `channel`: the whole of it, or the named fields. A series that is gone by it is

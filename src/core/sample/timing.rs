@@ -3,6 +3,7 @@
 //! A DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019) keeps counts in bins that grow by 2 % each. What it says of a
 //! percentile is wrong by at most 1 %, whatever the distribution.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sketches_ddsketch::{Config, DDSketch};
 
@@ -30,7 +31,7 @@ const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99
 /// `{"type":"timing","count":..,"avg":..,"p50":..,"p95":..,"p99":..,"max":..,"today":{"count":..,...}}`
 ///
 /// In the unit that was pushed. Without samples `count` is 0 and the others are `null`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Timing {
     pub(super) window: Window<Durations>,
     pub(super) today: Durations,
@@ -42,6 +43,19 @@ pub(super) struct Durations(DDSketch);
 impl Default for Durations {
     fn default() -> Self {
         Self(DDSketch::new(Config::new(ACCURACY, MAX_BINS, MIN_VALUE)))
+    }
+}
+
+/// An empty sketch has an infinite minimum, which JSON can't say: it is `null`.
+impl Serialize for Durations {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0.count() > 0).then_some(&self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Durations {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Self).unwrap_or_default())
     }
 }
 

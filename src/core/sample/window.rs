@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 /// How far back the window reaches, in seconds.
 pub(super) const WINDOW_SECONDS: u64 = 10;
@@ -33,7 +34,7 @@ impl Moment {
 ///
 /// So a sample counts for at least ten seconds and for less than eleven, and at a full second it is exactly the last ten
 /// seconds that count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Window<T> {
     /// The second and what came in it, oldest first.
     seconds: VecDeque<(u64, T)>,

@@ -25,6 +25,10 @@ const SERIES_OF_A_STEP: usize = 100;
 const KEPT_EMPTY_DAYS: i64 = 30;
 
 impl HistoryStore for PostgresStore {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> Answer<Vec<Option<SeriesId>>> {
         self.change_history(tenant, move |client, tenant| Box::pin(series(client, tenant, names, max)))
     }

@@ -142,7 +142,7 @@ impl Found {
         let newest = self.states.values().chain(&self.events).map(|publication| publication.timestamp).max();
         let time = newest.unwrap_or_else(|| log.snapshot().timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
-        let cursor = Position::new(log.epoch().clone(), self.cursor);
+        let cursor = Position::new(log.epoch(), self.cursor);
         // A gap belongs to the tag: a 304 must not hide it.
         let value = format!("{value}{gap}");
         let body = format!(r#"{value},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));

@@ -1,0 +1,100 @@
+//! What each node measured, and who is online, for the one that adds it up.
+
+use std::{collections::HashSet, sync::Arc};
+
+use ring::digest::{SHA256, digest};
+
+use super::{node::Node, scripts};
+
+/// A node that said nothing for this long is let go, with its users.
+const SILENT_MS: u64 = 5_000;
+
+/// Users that are said in one command.
+const USERS: usize = 1_000;
+
+/// What was gathered from all nodes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gathered {
+    /// Users online on any node, each once.
+    pub users: u64,
+    /// Each node's name, and what it reported.
+    pub reports: Vec<(String, String)>,
+}
+
+/// One tenant's part of the census on this node.
+pub struct Census {
+    node: Arc<Node>,
+    tenant: Arc<str>,
+    /// Users that Redis was told of.
+    told: HashSet<String>,
+}
+
+impl Census {
+    pub(super) fn new(node: Arc<Node>, tenant: &str) -> Self {
+        Self { node, tenant: tenant.into(), told: HashSet::new() }
+    }
+
+    /// Says what this node measured, and which users are online on it. `None` while Redis can't be reached.
+    pub async fn report(&mut self, report: &str, online: HashSet<String>) -> Option<()> {
+        let online: HashSet<String> = online.iter().map(|user| name(user)).collect();
+        let came: Vec<_> = online.difference(&self.told).cloned().collect();
+        let left: Vec<_> = self.told.difference(&online).cloned().collect();
+        let mut known = self.say(report, &came, &left).await?;
+        if known != online.len() {
+            // Redis lost some, or this node was let go: all are said again.
+            let all: Vec<_> = online.iter().cloned().collect();
+            known = self.say(report, &all, &[]).await?;
+        }
+        // What is in doubt is said again the next time.
+        self.told = if known == online.len() { online } else { HashSet::new() };
+        Some(())
+    }
+
+    async fn say(&self, report: &str, came: &[String], left: &[String]) -> Option<usize> {
+        let Node { keys, id, link, .. } = &*self.node;
+        let mut known = 0;
+        let mut parts: Vec<(&[String], &[String])> = came.chunks(USERS).map(|came| (came, &[][..])).collect();
+        parts.extend(left.chunks(USERS).map(|left| (&[][..], left)));
+        if parts.is_empty() {
+            parts.push((&[], &[]));
+        }
+        for (came, left) in parts {
+            let answer = link.ask(async |connection| {
+                let mut say = scripts::REPORT.prepare_invoke();
+                say.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
+                say.key(keys.tenant(&self.tenant, &format!("users:{id}")));
+                say.arg(id).arg(report).arg(came.len()).arg(came).arg(left);
+                say.invoke_async(connection).await
+            });
+            known = answer.await.ok()?;
+        }
+        Some(known)
+    }
+
+    /// What all nodes said lately. `None` while Redis can't be reached.
+    pub async fn gather(&self) -> Option<Gathered> {
+        let Node { keys, link, .. } = &*self.node;
+        let answer = link.ask(async |connection| {
+            let mut gather = scripts::GATHER.prepare_invoke();
+            gather.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
+            gather.arg(SILENT_MS).arg(keys.tenant(&self.tenant, "users:"));
+            gather.invoke_async::<Vec<redis::Value>>(connection).await
+        });
+        let mut answer = answer.await.ok()?.into_iter();
+        let users = redis::from_redis_value(answer.next()?).ok()?;
+        let rest: Vec<String> = answer.map(redis::from_redis_value).collect::<Result<_, _>>().ok()?;
+        let mut reports: Vec<_> = rest.chunks_exact(2).map(|pair| (short(&pair[0]), pair[1].clone())).collect();
+        reports.sort();
+        Some(Gathered { users, reports })
+    }
+}
+
+/// What a user is counted as: whoever reads Redis does not learn names and addresses.
+fn name(user: &str) -> String {
+    digest(&SHA256, user.as_bytes()).as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A node's name without the word that makes it its own.
+fn short(id: &str) -> String {
+    id.rsplit_once('/').map_or(id, |(name, _)| name).to_owned()
+}

@@ -1,0 +1,202 @@
+//! Where the bus is, and how it is spoken to.
+//!
+//! ```text
+//! redis://user:password@host:6379/0                        one Redis; rediss:// with TLS, unix:///path for a socket
+//! redis+sentinel://user:password@a:26379,b:26379/mymaster  whichever the sentinels call master; rediss+sentinel://
+//! redis+cluster://user:password@a:7000,b:7001              a Redis Cluster; rediss+cluster://
+//! ```
+
+use std::{path::PathBuf, time::Duration};
+
+use redis::{
+    Client, ConnectionAddr, IntoConnectionInfo, TlsCertificates, TlsMode,
+    cluster::ClusterClient,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use url::Url;
+
+/// Settings of a node.
+#[derive(Clone)]
+pub struct ClusterConfig {
+    /// See the module. Holds a password: never to be printed.
+    pub url: String,
+    /// What all keys begin with, so that several clusters may share one Redis. Default `tricast`.
+    pub key_prefix: String,
+    /// Certificates of the authorities that may vouch for Redis, in PEM; without it those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The name of this node, for people. Default: the host's name and a few random letters.
+    pub node: String,
+    /// How long the elected node may be silent before another one takes its place. Default 4 s.
+    pub lease: Duration,
+    /// How long a push waits for Redis before it is refused. Default 5 s.
+    pub push_timeout: Duration,
+}
+
+/// Longest time to get a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Longest time to wait for an answer, besides the time that was asked to wait.
+pub(super) const RESPONSE: Duration = Duration::from_secs(5);
+
+/// The port of a Redis that names none, and that of a sentinel.
+const PORTS: (u16, u16) = (6379, 26379);
+
+/// A bus that can be connected to.
+pub(super) enum Target {
+    /// One server.
+    One(Box<Client>),
+    /// Whichever the sentinels call master. Asking them needs a client of one's own.
+    Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
+    /// A Redis Cluster.
+    Cluster(Box<ClusterClient>),
+}
+
+/// Checks the URL of a bus without connecting.
+///
+/// # Errors
+/// What is wrong with it, without its text: it may hold a password.
+pub fn check_bus_url(url: &str) -> Result<(), String> {
+    target(url, None).map(drop)
+}
+
+/// Reads the URL. `ca` is PEM.
+pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
+    let (scheme, rest) = url.split_once("://").ok_or("has to begin with redis:// or one of its kin")?;
+    let certificates = || TlsCertificates { client_tls: None, root_cert: ca.clone() };
+    match scheme {
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" => {
+            let info = url.into_connection_info().map_err(said)?;
+            let tls = matches!(scheme, "rediss" | "valkeys");
+            if tls {
+                // So that what can't be read is known at the start.
+                return Client::build_with_tls(info, certificates()).map(|client| Target::One(Box::new(client))).map_err(said);
+            }
+            Client::open(info).map(|client| Target::One(Box::new(client))).map_err(said)
+        }
+        "redis+sentinel" | "rediss+sentinel" => {
+            let tls = scheme == "rediss+sentinel";
+            let places = Places::parse(rest, PORTS.1)?;
+            let mut path = places.path.trim_matches('/').split('/');
+            let service = path.next().filter(|name| !name.is_empty());
+            let service = service.ok_or("names no master: redis+sentinel://host:26379/NAME")?;
+            let database = path.next().map_or(Ok(0), str::parse).map_err(|_| "the database has to be a number")?;
+            let sentinels = places.hosts.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
+            let builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master);
+            let mut builder = builder.map_err(said)?.set_client_to_redis_db(database);
+            if tls {
+                builder = builder
+                    .set_client_to_redis_tls_mode(TlsMode::Secure)
+                    .set_client_to_redis_certificates(certificates());
+            }
+            if let Some((user, password)) = places.login {
+                if !user.is_empty() {
+                    builder = builder.set_client_to_redis_username(user);
+                }
+                builder = builder.set_client_to_redis_password(password);
+            }
+            let client = builder.build().map_err(said)?;
+            Ok(Target::Sentinel(Box::new(tokio::sync::Mutex::new(client))))
+        }
+        "redis+cluster" | "rediss+cluster" => {
+            let tls = scheme == "rediss+cluster";
+            let places = Places::parse(rest, PORTS.0)?;
+            let scheme = if tls { "rediss" } else { "redis" };
+            let nodes = places.hosts.iter().map(|(host, port)| format!("{scheme}://{}:{port}", bracketed(host)));
+            let mut builder = ClusterClient::builder(nodes)
+                .connection_timeout(CONNECT)
+                .response_timeout(RESPONSE)
+                .overall_response_timeout(Some(RESPONSE))
+                .retries(3);
+            if tls {
+                builder = builder.tls(TlsMode::Secure).certs(certificates());
+            }
+            if let Some((user, password)) = places.login {
+                if !user.is_empty() {
+                    builder = builder.username(user);
+                }
+                builder = builder.password(password);
+            }
+            builder.build().map(|client| Target::Cluster(Box::new(client))).map_err(said)
+        }
+        _ => Err("has to begin with redis://, rediss://, redis+sentinel:// or redis+cluster://".into()),
+    }
+}
+
+/// How connections to a single server are made.
+pub(super) fn connection_config(response: Duration) -> redis::AsyncConnectionConfig {
+    redis::AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response))
+}
+
+/// The library's words name what is wrong; they never hold the URL.
+fn said(error: redis::RedisError) -> String {
+    error.to_string()
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Several hosts of one URL.
+struct Places {
+    hosts: Vec<(String, u16)>,
+    login: Option<(String, String)>,
+    path: String,
+}
+
+impl Places {
+    /// Reads `user:password@host:port,host:port/path`.
+    fn parse(text: &str, port: u16) -> Result<Self, String> {
+        let (login, rest) = text.rsplit_once('@').map_or(("", text), |(login, rest)| (login, rest));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let read = |place: &str| {
+            // As a URL of its own, so that IPv6 and what is escaped are read as everywhere.
+            let url = Url::parse(&format!("redis://{login}{}{place}", if login.is_empty() { "" } else { "@" }));
+            let url = url.map_err(|_| "names a host that is none")?;
+            let host = url.host_str().ok_or("names no host")?.trim_matches(['[', ']']).to_owned();
+            let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let login = url.password().map(|password| (decode(url.username()), decode(password)));
+            Ok::<_, &str>(((host, url.port().unwrap_or(port)), login))
+        };
+        let read = hosts.split(',').map(read).collect::<Result<Vec<_>, _>>()?;
+        let login = read.first().and_then(|(_, login)| login.clone());
+        let hosts = read.into_iter().map(|(host, _)| host).collect();
+        Ok(Self { hosts, login, path: path.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_bus_has_its_url() {
+        let kind = |url: &str| match target(url, None) {
+            Ok(Target::One(_)) => "one".to_owned(),
+            Ok(Target::Sentinel(_)) => "sentinel".to_owned(),
+            Ok(Target::Cluster(_)) => "cluster".to_owned(),
+            Err(fault) => fault,
+        };
+        assert_eq!(kind("redis://127.0.0.1"), "one");
+        assert_eq!(kind("redis://user:p%40ss@redis.example:6380/3"), "one");
+        assert_eq!(kind("unix:///run/redis.sock"), "one");
+        assert_eq!(kind("redis+sentinel://a,b:26380/mymaster"), "sentinel");
+        assert_eq!(kind("redis+sentinel://:secret@a/mymaster/2"), "sentinel");
+        assert_eq!(kind("redis+cluster://user:secret@[::1]:7000,b:7001"), "cluster");
+        for (bad, part) in [
+            ("127.0.0.1:6379", "has to begin with"),
+            ("http://127.0.0.1", "has to begin with"),
+            ("redis+sentinel://a,b", "names no master"),
+            ("redis+sentinel://a/m/x", "has to be a number"),
+            ("redis+cluster://a b", "is none"),
+        ] {
+            assert!(kind(bad).contains(part), "{bad}: {}", kind(bad));
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_in_a_login_is_read() {
+        let places = Places::parse("u%3A:p%40@a:1,[::1]/m", 9).unwrap();
+        assert_eq!(places.login, Some(("u:".into(), "p@".into())));
+        assert_eq!(places.hosts, [("a".into(), 1), ("::1".into(), 9)]);
+    }
+}

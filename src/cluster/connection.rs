@@ -1,0 +1,106 @@
+//! Connections to Redis, of whatever kind it is, and one that is shared by all who only ask and answer.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::{
+    Cmd, Pipeline, RedisFuture, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+};
+
+use super::config::{RESPONSE, Target, connection_config};
+
+/// A connection. Cheap to clone; what clones ask goes over the same socket.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    One(MultiplexedConnection),
+    /// To a Redis Cluster.
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::One(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+/// The way to Redis.
+pub(super) struct Link {
+    target: Target,
+    /// The connection of all who only ask and answer, while there is one.
+    shared: Mutex<Option<Connection>>,
+}
+
+impl Link {
+    pub(super) fn new(target: Target) -> Self {
+        Self { target, shared: Mutex::new(None) }
+    }
+
+    /// A connection of one's own, on which an answer may take `wait` and some time more.
+    ///
+    /// # Errors
+    /// Redis can't be reached.
+    pub(super) async fn connect(&self, wait: Duration) -> RedisResult<Connection> {
+        let config = connection_config(RESPONSE + wait);
+        Ok(match &self.target {
+            Target::One(client) => {
+                Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Target::Sentinel(client) => {
+                // One asks the sentinels, the others wait: they would be told the same.
+                let mut client = client.lock().await;
+                let master = client.async_get_client().await?;
+                Connection::One(master.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Target::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+        })
+    }
+
+    /// Asks Redis on the connection that is shared, which is made where there is none.
+    ///
+    /// # Errors
+    /// Redis can't be reached, or does not do what it is asked. Whether it did something is not known then.
+    pub(super) async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        let known = self.shared.lock().clone();
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => {
+                let connection = self.connect(Duration::ZERO).await?;
+                self.shared.lock().get_or_insert(connection).clone()
+            }
+        };
+        let answer = question(&mut connection).await;
+        if answer.is_err() {
+            // Whatever it was: the next one begins with a connection that is surely good, and asks who is master.
+            *self.shared.lock() = None;
+        }
+        answer
+    }
+}

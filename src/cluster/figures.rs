@@ -1,0 +1,47 @@
+//! The node's own numbers, for `/metrics`.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+
+use crate::counters::Count;
+
+/// What a node counts.
+#[derive(Default)]
+pub struct Figures {
+    /// Entries of the log that were applied.
+    pub applied: Count,
+    /// Entries that this node wrote as the elected one.
+    pub appended: Count,
+    /// Groups of batches that were handed in.
+    pub enqueued: Count,
+    /// Times that this node was elected.
+    pub elections: Count,
+    /// Times that all was loaded anew.
+    pub loads: Count,
+    /// Times that Redis did not do what it was asked.
+    pub failures: Count,
+    /// Entries of the log that are there and were not applied yet.
+    pub behind: AtomicI64,
+    heard: Mutex<Option<Instant>>,
+}
+
+impl Figures {
+    /// Redis answered.
+    pub(super) fn heard(&self, now: Instant) {
+        *self.heard.lock() = Some(now);
+    }
+
+    /// Seconds since Redis answered; `None` when it never did.
+    pub fn silent_for(&self) -> Option<f64> {
+        self.heard.lock().map(|heard| heard.elapsed().as_secs_f64())
+    }
+
+    /// Entries that are there and were not applied yet.
+    pub fn entries_behind(&self) -> i64 {
+        self.behind.load(Ordering::Relaxed)
+    }
+}

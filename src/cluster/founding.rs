@@ -1,0 +1,126 @@
+//! Beginning a log: where there is none, or where the one that is there lost what nodes had read of it.
+//!
+//! What this node has of the lost one is written to the new one: the newest values, at offsets that none of its readers was
+//! given, so that readers go on from where they are. What events there were is known to be gone: they are told of a gap.
+
+use std::sync::Arc;
+
+use redis::cmd;
+
+use super::{
+    connection::Connection,
+    leader::Ended,
+    node::Node,
+    scripts,
+    wire::{Head, WireKept, json},
+};
+use crate::core::{log::Contents, position::Epoch};
+
+/// By so much the offsets of a new log are above those that this node knows: another node may have read further.
+const JUMP: u64 = 1_000_000;
+
+/// The epoch of the log that is there, or of the one that is begun.
+pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, Ended> {
+    let mut meta = cmd("HMGET");
+    meta.arg(node.keys.meta()).arg(&["epoch", "suspect"]);
+    let (epoch, suspect): (Option<String>, Option<String>) = meta.query_async(connection).await?;
+    let lost = epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok());
+    if let Some(epoch) = &lost
+        && Some(epoch.to_string()) != suspect
+    {
+        return Ok(epoch.clone());
+    }
+    let contents = node.contents();
+    let known = contents.iter().map(|(_, contents)| contents.head).max().unwrap_or(0);
+    let base = if known == 0 { 0 } else { known + JUMP };
+    let new = Epoch::random();
+    step(node, connection, lost.as_ref(), &new, base, false).await?;
+    for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
+        write(node, connection, &new, tenant, contents, base).await?;
+    }
+    step(node, connection, lost.as_ref(), &new, base, true).await?;
+    tracing::warn!(epoch = %new, "a log is begun");
+    node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
+    if let Some(lost) = lost {
+        retire(node, connection, &lost).await?;
+    }
+    Ok(new)
+}
+
+async fn step(
+    node: &Node,
+    connection: &mut Connection,
+    lost: Option<&Epoch>,
+    new: &Epoch,
+    base: u64,
+    prepared: bool,
+) -> Result<(), Ended> {
+    let mut found = scripts::FOUND.prepare_invoke();
+    found.key(node.keys.meta()).key(node.keys.leader());
+    found.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
+    found.arg(i32::from(prepared));
+    let answer: String = found.invoke_async(connection).await?;
+    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+}
+
+/// Writes the newest values of a tenant at offsets above `base`.
+async fn write(
+    node: &Node,
+    connection: &mut Connection,
+    epoch: &Epoch,
+    tenant: &Arc<str>,
+    contents: &Contents,
+    base: u64,
+) -> Result<(), Ended> {
+    let keys = &node.keys;
+    let mut head = Head { head: base, snapshot: None, dropped: base };
+    let mut states = Vec::new();
+    for state in &contents.states {
+        head.head += 1;
+        let kept = WireKept::state(head.head, state.at, &state.change.data);
+        states.push((&state.change.channel, kept));
+    }
+    if let Some((_, at)) = contents.snapshot {
+        head.head += 1;
+        head.snapshot = Some((head.head, at));
+    }
+    let channels = contents.event_channels.iter();
+    states.extend(channels.map(|(channel, _, at)| (channel, Some(WireKept::events(base, *at)))));
+    let series = node.series.lock().get(tenant).cloned().unwrap_or_default();
+    let mut append = scripts::APPEND.prepare_invoke();
+    append.key(keys.meta()).key(keys.leader());
+    for what in ["log", "state", "tenants", "inbox"] {
+        append.key(keys.of(epoch, what));
+    }
+    for what in ["states", "events", "series"] {
+        append.key(keys.kept(epoch, tenant, what));
+    }
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("0-0").arg("").arg(0);
+    append.arg(&**tenant).arg(json(&head)).arg(states.len());
+    for (channel, kept) in states {
+        append.arg(channel.as_str()).arg(json(&kept));
+    }
+    append.arg(0).arg("").arg(series.len());
+    for (name, dump) in series {
+        append.arg(name).arg(dump);
+    }
+    let answer: String = append.invoke_async(connection).await?;
+    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+}
+
+/// Removes a log that nobody reads any more.
+async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), Ended> {
+    let keys = &node.keys;
+    let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;
+    let mut unlink = cmd("UNLINK");
+    for what in ["log", "state", "tenants", "inbox"] {
+        unlink.arg(keys.of(epoch, what));
+    }
+    for tenant in &tenants {
+        for what in ["states", "events", "series"] {
+            unlink.arg(keys.kept(epoch, tenant, what));
+        }
+    }
+    unlink.query_async::<()>(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The names of all keys. They share a hash tag, so that a Redis Cluster keeps them on one node and a script may change
+//! several of them at once.
+//!
+//! | key | type | what it is |
+//! |---|---|---|
+//! | `{P}:meta` | hash | `epoch` of the log, `next` epoch while it is prepared, `term` of the election |
+//! | `{P}:leader` | string | who leads; it expires |
+//! | `{P}:nodes` | hash | each node, and when it was heard of |
+//! | `{P}:EPOCH:log` | stream | what was decided, an entry for each group; its id is a number that grows by one |
+//! | `{P}:EPOCH:state` | hash | `seq` of the log, `inbox` as far as it is decided, `dumped` as far as series are kept |
+//! | `{P}:EPOCH:inbox` | stream | what was pushed and is to be decided |
+//! | `{P}:EPOCH:seen:NODE` | string | the last group of that node in the inbox |
+//! | `{P}:EPOCH:tenants` | hash | each tenant's newest offset |
+//! | `{P}:EPOCH:t:TENANT:states`, `:events`, `:series` | hash, stream, hash | newest values, kept events, series of samples |
+//! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | what nodes measured; who is online |
+//! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
+
+use crate::core::position::Epoch;
+
+/// Names keys.
+#[derive(Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: format!("{{{prefix}}}") }
+    }
+
+    pub(super) fn meta(&self) -> String {
+        format!("{}:meta", self.prefix)
+    }
+
+    pub(super) fn leader(&self) -> String {
+        format!("{}:leader", self.prefix)
+    }
+
+    pub(super) fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
+    /// `what`: log, state, inbox, tenants.
+    pub(super) fn of(&self, epoch: &Epoch, what: &str) -> String {
+        format!("{}:{epoch}:{what}", self.prefix)
+    }
+
+    pub(super) fn seen(&self, epoch: &Epoch, node: &str) -> String {
+        format!("{}:{epoch}:seen:{node}", self.prefix)
+    }
+
+    /// `what`: states, events, series.
+    pub(super) fn kept(&self, epoch: &Epoch, tenant: &str, what: &str) -> String {
+        format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
+    }
+
+    /// `what`: reports, users, users:NODE, snapshot, history:HASH.
+    pub(super) fn tenant(&self, tenant: &str, what: &str) -> String {
+        format!("{}:t:{tenant}:{what}", self.prefix)
+    }
+}

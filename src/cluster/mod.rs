@@ -1,0 +1,169 @@
+//! Several nodes with one log: what is pushed to any of them is decided once and read by all, at the same offsets.
+//!
+//! ```text
+//! batches ─▶ sender ─▶ inbox ─▶ leader: one Decider a tenant ─▶ log ─▶ follower ─▶ LogWriter ─▶ readers
+//!            each node  └────────────── Redis, one elected node ──┘     each node
+//! ```
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `sender` | hands in what this node's clients and sources push, in order and once |
+//! | `election` | says that this node lives, hears who leads, notices a log that was lost |
+//! | `leader`, `founding` | decides about what is in the inbox and writes the log; begins a log |
+//! | `follower` | reads the log, or loads it where too much was missed |
+//! | `census` | what each node measured, and who is online |
+//! | `scripts`, `keys`, `wire`, `stream` | what is said to Redis |
+//! | `config`, `connection` | where it is: one server, sentinels, a cluster |
+//!
+//! What Redis was told of once is not lost by a node that dies: the next leader goes on where the last one ended. While
+//! Redis can't be reached nobody decides; every node serves what it has, pushes wait for some time and are then refused.
+//! A Redis that comes back without the log gets a new one, with the newest values and another epoch.
+
+use std::{fs, io, sync::Arc, time::Duration};
+
+use redis::cmd;
+use tokio::{runtime::Handle, sync::watch, time::timeout};
+
+use crate::core::{
+    aggregator::{AggregatorConfig, AggregatorHandle},
+    clock::Clock,
+    log::{Log, LogConfig},
+};
+
+mod census;
+mod config;
+mod connection;
+mod election;
+mod figures;
+mod follower;
+mod founding;
+mod keys;
+mod leader;
+mod node;
+mod scripts;
+mod sender;
+mod stream;
+mod wire;
+
+pub use census::{Census, Gathered};
+pub use config::{ClusterConfig, check_bus_url};
+pub use figures::Figures;
+use node::Node;
+
+/// Longest time that a node waits for the end of its term when it goes.
+const RESIGNING: Duration = Duration::from_secs(2);
+
+/// Why a node can't take part.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// What is wrong with the URL, without its text.
+    #[error("bus: {0}")]
+    Url(String),
+    /// The file of authorities.
+    #[error("cluster.ca_file: {0}")]
+    Authorities(io::Error),
+}
+
+/// This process as a node of a cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    node: Arc<Node>,
+    handle: AggregatorHandle,
+}
+
+impl Cluster {
+    /// Takes part in the cluster; all its work is done on `runtime`. Redis need not answer yet.
+    ///
+    /// # Errors
+    /// [`BusError`].
+    pub fn start(
+        config: ClusterConfig,
+        clock: Clock,
+        log: LogConfig,
+        aggregator: AggregatorConfig,
+        runtime: &Handle,
+    ) -> Result<Self, BusError> {
+        let ca = config.ca_file.as_ref().map(fs::read).transpose().map_err(BusError::Authorities)?;
+        let target = config::target(&config.url, ca).map_err(BusError::Url)?;
+        let push_timeout = config.push_timeout;
+        let node = Arc::new(Node::new(config, connection::Link::new(target), clock, log, aggregator));
+        let (handle, batches) = AggregatorHandle::new(Some(push_timeout), node.leads.subscribe());
+        runtime.spawn(election::run(Arc::clone(&node)));
+        runtime.spawn(follower::run(Arc::clone(&node)));
+        runtime.spawn(leader::run(Arc::clone(&node)));
+        runtime.spawn(sender::run(Arc::clone(&node), batches));
+        tracing::info!(node = node.id, "takes part in a cluster");
+        Ok(Self { node, handle })
+    }
+
+    /// The log of `tenant` as this node reads it, and the way to write it.
+    pub fn join(&self, tenant: &str) -> (Arc<Log>, AggregatorHandle) {
+        (self.node.replica(tenant), self.handle.of_tenant(tenant))
+    }
+
+    /// Waits until the log is read for the first time; false when that takes longer than `patience`.
+    pub async fn is_loaded(&self, patience: Duration) -> bool {
+        let mut followed = self.node.followed.subscribe();
+        timeout(patience, followed.wait_for(Option::is_some)).await.is_ok_and(|waited| waited.is_ok())
+    }
+
+    /// Whether Redis can be reached, and when that changes.
+    pub fn available(&self) -> watch::Receiver<bool> {
+        self.node.available.subscribe()
+    }
+
+    /// Whether this node is the one that publishes what is the same for all, and when that changes.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.node.leads.subscribe()
+    }
+
+    /// The name of this node.
+    pub fn name(&self) -> &str {
+        &self.node.config.node
+    }
+
+    /// The node's own numbers.
+    pub fn figures(&self) -> &Figures {
+        &self.node.figures
+    }
+
+    /// Groups of batches that wait for an answer.
+    pub fn pending(&self) -> usize {
+        self.node.pending()
+    }
+
+    /// What this node tells of one tenant to the others.
+    pub fn census(&self, tenant: &str) -> Census {
+        Census::new(Arc::clone(&self.node), tenant)
+    }
+
+    /// Hands the lead to another node, if this one has it. What is pushed after that is decided there.
+    pub async fn leave(&self) {
+        self.node.leaving.send_replace(true);
+        let leads = *self.node.leads.borrow();
+        if leads {
+            let mut leads = self.node.leads.subscribe();
+            // A leader that can't end its term in time loses it a moment later.
+            drop(timeout(RESIGNING, leads.wait_for(|leads| !leads)).await);
+        }
+        self.node.resign();
+    }
+
+    /// An answer that was kept under `key` for a tenant and has not expired.
+    pub async fn cached(&self, tenant: &str, key: &str) -> Option<Vec<u8>> {
+        let key = self.node.keys.tenant(tenant, key);
+        self.node.link.ask(async |connection| cmd("GET").arg(key).query_async(connection).await).await.ok()?
+    }
+
+    /// Keeps an answer for some time. That it could not be kept is no matter.
+    pub async fn cache(&self, tenant: &str, key: &str, answer: &[u8], lives: Duration) {
+        let key = self.node.keys.tenant(tenant, key);
+        let kept = self.node.link.ask(async |connection| {
+            cmd("SET").arg(key).arg(answer).arg("EX").arg(lives.as_secs().max(1)).query_async::<()>(connection).await
+        });
+        if let Err(error) = kept.await {
+            tracing::debug!(%error, "an answer could not be cached");
+        }
+    }
+}
+

@@ -1,0 +1,296 @@
+//! What the tasks of this node share: the logs as far as they are read, who leads, and what waits for an answer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    config::ClusterConfig,
+    connection::Link,
+    figures::Figures,
+    keys::Keys,
+    wire::{Answered, Entry, WireChunk},
+};
+use crate::core::{
+    aggregator::{AggregatorConfig, Reply},
+    channel::Channel,
+    clock::Clock,
+    decider::Verdicts,
+    log::{Contents, Log, LogConfig, LogWriter},
+    position::{Epoch, Position},
+    reading::BUILT_IN_EVENTS,
+};
+
+/// A node of the cluster: this process.
+pub(super) struct Node {
+    /// Its name and a word that no other process has: who leads, and whose group it is.
+    pub(super) id: String,
+    pub(super) config: ClusterConfig,
+    pub(super) link: Link,
+    pub(super) keys: Keys,
+    pub(super) clock: Clock,
+    pub(super) log: LogConfig,
+    pub(super) aggregator: AggregatorConfig,
+    /// What Redis said last.
+    pub(super) seen: watch::Sender<Seen>,
+    /// As far as the log is read: its epoch, and its newest entry.
+    pub(super) followed: watch::Sender<Option<(Epoch, u64)>>,
+    /// Whether this node publishes what is the same for all.
+    pub(super) leads: watch::Sender<bool>,
+    /// Whether Redis answers.
+    pub(super) available: watch::Sender<bool>,
+    /// The node is going away.
+    pub(super) leaving: watch::Sender<bool>,
+    /// It stands for election.
+    pub(super) stands: watch::Sender<bool>,
+    /// Beat now.
+    pub(super) hurry: Notify,
+    pub(super) figures: Figures,
+    /// Series as they were when this node's last term ended, by tenant.
+    pub(super) series: Mutex<HashMap<Arc<str>, Dumps>>,
+    replicas: Mutex<Replicas>,
+    pending: Mutex<Pending>,
+    /// A group was answered.
+    answered: Notify,
+}
+
+/// Series that somebody else can go on with, by name.
+pub(super) type Dumps = Vec<(String, String)>;
+
+/// What Redis said last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    /// The epoch of the log; `None` while there is no log.
+    pub(super) epoch: Option<Epoch>,
+    /// This node is elected.
+    pub(super) elected: bool,
+    /// The log lost what some node had read of it.
+    pub(super) suspect: bool,
+}
+
+/// The logs of all tenants, as this node has them.
+#[derive(Default)]
+struct Replicas {
+    /// Once it is known.
+    epoch: Option<Epoch>,
+    /// Where the offsets of this epoch begin.
+    base: u64,
+    writers: HashMap<Arc<str>, LogWriter>,
+}
+
+/// Groups of this node that were handed in and not answered yet.
+#[derive(Default)]
+struct Pending {
+    last: u64,
+    groups: BTreeMap<u64, Group>,
+}
+
+/// Batches that go into the inbox together.
+pub(super) struct Group {
+    /// As they are said.
+    pub(super) payload: Arc<str>,
+    /// Of each: its tenant, how many readings it has, and who wants to know.
+    pub(super) batches: Vec<(Arc<str>, usize, Reply)>,
+}
+
+/// Groups that wait for an answer; more wait before they are handed in.
+const MOST_PENDING: usize = 256;
+
+impl Node {
+    pub(super) fn new(
+        config: ClusterConfig,
+        link: Link,
+        clock: Clock,
+        log: LogConfig,
+        aggregator: AggregatorConfig,
+    ) -> Self {
+        let id = format!("{}/{:08x}", config.node, crate::shutdown::random() >> 32);
+        Self {
+            id,
+            link,
+            keys: Keys::new(&config.key_prefix),
+            config,
+            clock,
+            log,
+            aggregator,
+            seen: watch::Sender::default(),
+            followed: watch::Sender::default(),
+            leads: watch::Sender::new(false),
+            available: watch::Sender::new(true),
+            leaving: watch::Sender::new(false),
+            stands: watch::Sender::new(true),
+            hurry: Notify::new(),
+            figures: Figures::default(),
+            series: Mutex::default(),
+            replicas: Mutex::default(),
+            pending: Mutex::default(),
+            answered: Notify::new(),
+        }
+    }
+
+    /// The log of `tenant` as this node has it; an empty one where nothing was published yet.
+    pub(super) fn replica(&self, tenant: &str) -> Arc<Log> {
+        let mut replicas = self.replicas.lock();
+        Arc::clone(replicas.writer(tenant, self.log).log())
+    }
+
+    /// All that this node has.
+    pub(super) fn contents(&self) -> Vec<(Arc<str>, Contents)> {
+        let logs: Vec<_> = {
+            let replicas = self.replicas.lock();
+            replicas.writers.iter().map(|(tenant, writer)| (Arc::clone(tenant), Arc::clone(writer.log()))).collect()
+        };
+        logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
+    }
+
+    /// Takes over what was loaded of the log of `epoch`, read up to its entry `seq`. Tenants of whom nothing is kept begin
+    /// anew.
+    pub(super) fn take_over(&self, epoch: &Epoch, base: u64, seq: u64, loaded: HashMap<Arc<str>, Contents>) {
+        let mut replicas = self.replicas.lock();
+        let is_new = replicas.epoch.as_ref() != Some(epoch);
+        replicas.epoch = Some(epoch.clone());
+        replicas.base = base;
+        if is_new {
+            for (tenant, writer) in &mut replicas.writers {
+                if !loaded.contains_key(tenant) {
+                    writer.take_over(empty(epoch, base));
+                }
+            }
+        }
+        for (tenant, contents) in loaded {
+            let writer = replicas.writer(&tenant, self.log);
+            if is_new || contents.head > writer.log().head() {
+                writer.take_over(contents);
+            }
+        }
+        drop(replicas);
+        self.followed.send_replace(Some((epoch.clone(), seq)));
+    }
+
+    /// Applies the entry `seq` of the log of `epoch`, and answers those who wait for it.
+    pub(super) fn apply(&self, epoch: &Epoch, seq: u64, entry: Entry) {
+        let Entry { at, tenants, replies } = entry;
+        let mut replicas = self.replicas.lock();
+        for written in tenants {
+            let writer = replicas.writer(&written.tenant, self.log);
+            // What was loaded may be newer already.
+            if written.head > writer.log().head() {
+                writer.apply(written.chunks.into_iter().map(WireChunk::into_chunk).collect(), at);
+            }
+            if !written.same.is_empty() {
+                writer.confirm(&written.same, at);
+            }
+        }
+        for answer in replies.into_iter().filter(|answer| answer.node == self.id) {
+            self.answer(epoch, answer, &mut replicas);
+        }
+        drop(replicas);
+        self.figures.applied.inc();
+        self.followed.send_replace(Some((epoch.clone(), seq)));
+    }
+
+    fn answer(&self, epoch: &Epoch, answer: Answered, replicas: &mut Replicas) {
+        let Some(group) = self.pending.lock().groups.remove(&answer.seq) else { return };
+        self.answered.notify_one();
+        let mut verdicts: Vec<Verdicts> = group.batches.iter().map(|(_, count, _)| vec![Ok(()); *count]).collect();
+        for (batch, reading, refusal) in answer.refused {
+            if let Some(verdict) = verdicts.get_mut(batch).and_then(|verdicts| verdicts.get_mut(reading)) {
+                *verdict = Err(refusal);
+            }
+        }
+        for ((tenant, _, reply), verdicts) in group.batches.into_iter().zip(verdicts) {
+            let head = replicas.writer(&tenant, self.log).log().head();
+            reply.send(verdicts, Position::new(epoch.clone(), head));
+        }
+    }
+
+    /// Notes a group that is to be handed in; answers its number.
+    pub(super) fn expect(&self, group: Group) -> u64 {
+        let mut pending = self.pending.lock();
+        pending.last += 1;
+        let seq = pending.last;
+        pending.groups.insert(seq, group);
+        seq
+    }
+
+    /// Groups that were not answered yet, in order.
+    pub(super) fn unanswered(&self) -> Vec<(u64, Arc<str>)> {
+        let pending = self.pending.lock();
+        pending.groups.iter().map(|(seq, group)| (*seq, Arc::clone(&group.payload))).collect()
+    }
+
+    /// Waits until there is room for another group.
+    pub(super) async fn has_room(&self) {
+        while self.pending.lock().groups.len() >= MOST_PENDING {
+            self.answered.notified().await;
+        }
+    }
+
+    /// How many groups wait.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.lock().groups.len()
+    }
+
+    /// Lets go of the groups that were handed in before `seq`: whoever waits is told that it is not known. For a node that
+    /// did not read all of the log, so that it may have missed the answers.
+    pub(super) fn forget_answers(&self, seq: u64) {
+        let mut pending = self.pending.lock();
+        let kept = pending.groups.split_off(&seq);
+        pending.groups = kept;
+        self.answered.notify_one();
+    }
+
+    /// The number that the next group will have.
+    pub(super) fn next_group(&self) -> u64 {
+        self.pending.lock().last + 1
+    }
+
+    /// Stands for election no more: another one may lead at once.
+    pub(super) fn resign(&self) {
+        self.stands.send_replace(false);
+        self.hurry.notify_one();
+    }
+
+    /// Redis answered.
+    pub(super) fn heard(&self, seen: Seen) {
+        self.figures.heard(Instant::now());
+        self.available.send_if_modified(|available| !std::mem::replace(available, true));
+        self.seen.send_if_modified(|before| {
+            let changed = *before != seen;
+            *before = seen;
+            changed
+        });
+    }
+}
+
+impl Replicas {
+    fn writer(&mut self, tenant: &str, config: LogConfig) -> &mut LogWriter {
+        if !self.writers.contains_key(tenant) {
+            let (mut writer, _) = Log::create(config);
+            if let Some(epoch) = &self.epoch {
+                writer.take_over(empty(epoch, self.base));
+            }
+            self.writers.insert(tenant.into(), writer);
+        }
+        self.writers.get_mut(tenant).unwrap_or_else(|| unreachable!("it was put in"))
+    }
+}
+
+/// A log in which nothing was published yet.
+fn empty(epoch: &Epoch, base: u64) -> Contents {
+    let names = BUILT_IN_EVENTS.iter().filter_map(|name| Channel::parse(name).ok());
+    Contents {
+        epoch: epoch.clone(),
+        head: base,
+        snapshot: None,
+        states: Vec::new(),
+        event_channels: names.map(|channel| (channel, base, None)).collect(),
+        events: Vec::new(),
+        dropped: base,
+    }
+}

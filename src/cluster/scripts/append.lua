@@ -1,0 +1,37 @@
+-- Writes what was decided: the entry that nodes follow, and what a node reads that comes later. All of it or nothing.
+-- KEYS: meta, leader, log, state, tenants, inbox; then of each tenant: states, events, series
+-- ARGV: node, epoch, the newest entry as the writer knows it, the entry (may be empty), the inbox's last group that it
+--       decides, that up to which series are kept (may be empty), the oldest entry to keep;
+--       then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
+--       oldest event to keep, number of series, NAME VALUE...
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[2] and redis.call('HGET', KEYS[1], 'next') ~= ARGV[2] then return 'epoch' end
+local seq = tonumber(redis.call('HGET', KEYS[4], 'seq') or '0')
+if seq ~= tonumber(ARGV[3]) then return 'moved' end
+if ARGV[4] ~= '' then
+  seq = seq + 1
+  redis.call('XADD', KEYS[3], 'MINID', '~', ARGV[7] .. '-0', seq .. '-0', 'e', ARGV[4])
+  redis.call('HSET', KEYS[4], 'seq', seq)
+end
+redis.call('HSET', KEYS[4], 'inbox', ARGV[5])
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[4], 'dumped', ARGV[6])
+  redis.call('XTRIM', KEYS[6], 'MINID', ARGV[6])
+end
+local key, at = 7, 8
+local function pairs_of(call)
+  local count = tonumber(ARGV[at])
+  for i = at + 1, at + 2 * count, 2 do call(ARGV[i], ARGV[i + 1]) end
+  at = at + 2 * count + 1
+end
+while KEYS[key] do
+  redis.call('HSET', KEYS[5], ARGV[at], ARGV[at + 1])
+  at = at + 2
+  pairs_of(function(channel, value) redis.call('HSET', KEYS[key], channel, value) end)
+  pairs_of(function(offset, value) redis.call('XADD', KEYS[key + 1], offset .. '-0', 'e', value) end)
+  if ARGV[at] ~= '' then redis.call('XTRIM', KEYS[key + 1], 'MINID', ARGV[at] .. '-0') end
+  at = at + 1
+  pairs_of(function(name, value) redis.call('HSET', KEYS[key + 2], name, value) end)
+  key = key + 3
+end
+return 'done'

@@ -1,0 +1,9 @@
+-- Puts a group of batches into the inbox, once, however often it is asked to.
+-- KEYS: meta, inbox, seen of the node      ARGV: epoch, number of the group, node, payload, most groups in the inbox
+local number = tonumber(ARGV[2])
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 'epoch' end
+if number <= tonumber(redis.call('GET', KEYS[3]) or '0') then return 'done' end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[5]) then return 'full' end
+redis.call('XADD', KEYS[2], '*', 'n', ARGV[3], 's', ARGV[2], 'p', ARGV[4])
+redis.call('SET', KEYS[3], ARGV[2], 'EX', 86400)
+return 'done'

@@ -1,0 +1,205 @@
+//! What nodes say to each other, as JSON.
+//!
+//! ```json
+//! {"at": "2024-07-15T14:00:05.12Z",
+//!  "tenants": [{"tenant": "acme", "head": 12, "same": ["metrics.api"],
+//!               "chunks": [{"changes": [[11, "metrics.checkout", null, {"latency": 12.5}]], "snapshot": 12}]}],
+//!  "replies": [{"node": "a/5f3e", "seq": 7, "refused": [[0, 2, {"built_in": "metrics.api"}]]}]}
+//! ```
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::core::{
+    channel::{Channel, EventName},
+    log::{Change, Chunk, Kept},
+    reading::{Origin, Reading, Refusal},
+};
+
+/// A batch in the inbox.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Pushed<'a> {
+    pub(super) tenant: Cow<'a, str>,
+    pub(super) origin: Origin,
+    pub(super) readings: Cow<'a, [Reading]>,
+}
+
+/// An entry of the log: what was decided about a group of batches.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Entry {
+    /// When; the time of all its changes.
+    pub(super) at: Timestamp,
+    pub(super) tenants: Vec<Written>,
+    pub(super) replies: Vec<Answered>,
+}
+
+/// What changed in one tenant's log.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Written {
+    pub(super) tenant: String,
+    /// The newest offset with it.
+    pub(super) head: u64,
+    /// State channels whose value was written again and is the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) same: Vec<Channel>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) chunks: Vec<WireChunk>,
+}
+
+/// The answers to one group of a node.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Answered {
+    pub(super) node: String,
+    pub(super) seq: u64,
+    /// Which batch of the group, which reading of it, and why it was refused. All others were accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) refused: Vec<(usize, usize, Refusal)>,
+}
+
+/// [`Chunk`].
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WireChunk {
+    changes: Vec<(u64, Channel, Option<EventName>, Box<RawValue>)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<u64>,
+}
+
+impl WireChunk {
+    /// `None` where the data is no JSON, which it always is.
+    pub(super) fn of(chunk: &Chunk) -> Option<Self> {
+        let changes = chunk.changes.iter().map(|(offset, change)| {
+            Some((*offset, change.channel.clone(), change.event.clone(), raw(&change.data)?))
+        });
+        Some(Self { changes: changes.collect::<Option<_>>()?, snapshot: chunk.snapshot })
+    }
+
+    pub(super) fn into_chunk(self) -> Chunk {
+        let changes = self.changes.into_iter().map(|(offset, channel, event, data)| {
+            let data = Bytes::from(String::from(Box::<str>::from(data)));
+            (offset, Change { channel, event, data })
+        });
+        Chunk { changes: changes.collect(), snapshot: self.snapshot }
+    }
+}
+
+/// A tenant's newest offsets, as its log is kept.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(super) struct Head {
+    pub(super) head: u64,
+    /// The snapshot's version: offset and time.
+    pub(super) snapshot: Option<(u64, Timestamp)>,
+    /// Events up to here may be gone.
+    pub(super) dropped: u64,
+}
+
+/// What is kept of a channel, or of an event.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WireKept {
+    offset: u64,
+    at: Option<Timestamp>,
+    /// Of an event; its channel stands beside it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<(Channel, EventName)>,
+    /// `None`: a channel that carries events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// What [`WireKept`] says of a channel.
+pub(super) enum KeptChannel {
+    State(Kept),
+    Events(u64, Option<Timestamp>),
+}
+
+impl WireKept {
+    pub(super) fn state(offset: u64, at: Timestamp, data: &Bytes) -> Option<Self> {
+        Some(Self { offset, at: Some(at), event: None, data: Some(raw(data)?) })
+    }
+
+    pub(super) fn events(last: u64, at: Option<Timestamp>) -> Self {
+        Self { offset: last, at, event: None, data: None }
+    }
+
+    pub(super) fn event(offset: u64, at: Timestamp, channel: &Channel, event: &EventName, data: &Bytes) -> Option<Self> {
+        Some(Self { offset, at: Some(at), event: Some((channel.clone(), event.clone())), data: Some(raw(data)?) })
+    }
+
+    /// Of the channel that it is kept for.
+    pub(super) fn into_channel(self, channel: Channel) -> KeptChannel {
+        match (self.data, self.at) {
+            (Some(data), Some(at)) => {
+                let data = Bytes::from(String::from(Box::<str>::from(data)));
+                KeptChannel::State(Kept { offset: self.offset, at, change: Change { channel, event: None, data } })
+            }
+            (_, at) => KeptChannel::Events(self.offset, at),
+        }
+    }
+
+    pub(super) fn into_event(self) -> Option<Kept> {
+        let (channel, event) = self.event?;
+        let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
+        Some(Kept { offset: self.offset, at: self.at?, change: Change { channel, event: Some(event), data } })
+    }
+}
+
+fn raw(data: &Bytes) -> Option<Box<RawValue>> {
+    RawValue::from_string(std::str::from_utf8(data).ok()?.to_owned()).ok()
+}
+
+/// JSON of what can always be said in it.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::log::place;
+
+    fn change(channel: &str, event: Option<&str>, data: &str) -> Change {
+        Change {
+            channel: Channel::parse(channel).unwrap(),
+            event: event.map(|name| EventName::parse(name).unwrap()),
+            data: Bytes::copy_from_slice(data.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let changes = vec![change("deploys", Some("released"), "{}"), change("metrics.a", None, r#"{"x":1.0}"#)];
+        let chunks = place(7, changes);
+        let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
+        let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
+        let entry = Entry {
+            at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
+            tenants: vec![Written { tenant: "a".into(), head: 10, same: vec![], chunks: wire }],
+            replies: vec![Answered { node: "n".into(), seq: 3, refused: vec![(0, 2, refusal.clone())] }],
+        };
+        let read: Entry = serde_json::from_str(&json(&entry)).unwrap();
+        assert_eq!(read.at, entry.at);
+        assert_eq!(read.replies[0].refused, [(0, 2, refusal)]);
+        let written = read.tenants.into_iter().next().unwrap();
+        assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let (at, data) = (Timestamp::from_second(1).unwrap(), Bytes::from_static(b"{\"x\":1}"));
+        let channel = Channel::parse("a").unwrap();
+        let back = |kept: WireKept| serde_json::from_str::<WireKept>(&json(&kept)).unwrap();
+        let KeptChannel::State(state) = back(WireKept::state(5, at, &data).unwrap()).into_channel(channel.clone()) else {
+            panic!("a state");
+        };
+        assert_eq!((state.offset, state.at, state.change.data), (5, at, data.clone()));
+        let KeptChannel::Events(5, None) = back(WireKept::events(5, None)).into_channel(channel.clone()) else {
+            panic!("a channel of events");
+        };
+        let name = EventName::parse("x").unwrap();
+        let event = back(WireKept::event(6, at, &channel, &name, &data).unwrap()).into_event().unwrap();
+        assert_eq!((event.offset, event.change.event), (6, Some(name)));
+    }
+}
