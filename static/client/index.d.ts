@@ -110,8 +110,8 @@ export interface SubscribeOptions {
    */
   interval?: string | number;
   /**
-   * Also tell the time before, e.g. `'15m'`: see `onHistory`. Values wait for it: it ends before the first value that
-   * `handler` gets, so that nothing is missing between the two and nothing comes twice.
+   * Also tell the time before, e.g. `'15m'`: see `onHistory`. Values wait for it and begin where it ends: none is told
+   * twice, none between is left out, but that of several which come while a link is opened the newest is given, as ever.
    */
   backfill?: string;
   /** Gets the past of each channel that has one, once, before its first value. Of `metrics` that of its parts. */
