@@ -144,10 +144,7 @@ impl Users {
     fn sessions(&self) -> Sessions {
         let now = Instant::now();
         let running: Duration = self.online.values().map(|user| now.duration_since(user.since)).sum();
-        Sessions {
-            count: self.ended + self.online.len() as u64,
-            seconds: (running + self.ended_time).as_secs(),
-        }
+        Sessions { count: self.ended + self.online.len() as u64, seconds: (running + self.ended_time).as_secs() }
     }
 
     fn online(&self) -> Online {

@@ -56,6 +56,9 @@ const WRITE_BUFFER: usize = 2_048;
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// By so much a client may be ahead of a node: it was at another one, which had read more of the log.
+const AHEAD: u64 = 1_000_000;
+
 /// How long a node waits for the log of its cluster before it serves without.
 const UNTIL_LOADED: Duration = Duration::from_secs(10);
 
@@ -133,7 +136,8 @@ impl Application {
             figures: Arc::default(),
             outgoing: watch::Sender::new(()),
         };
-        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0 };
+        let ahead = if config.bus.is_empty() { 0 } else { AHEAD };
+        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0, ahead };
         let aggregator = AggregatorConfig {
             max_channels: config.limits.max_channels,
             max_value: config.limits.max_body.0,

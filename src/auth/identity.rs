@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{
     permission::{Permission, Permissions},
@@ -27,6 +28,16 @@ pub struct Identity {
     /// Where the reader comes from.
     address: Option<IpAddr>,
     /// Whether there was no token.
+    anonymous: bool,
+}
+
+/// An identity on its way to another node.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    tenant: String,
+    user: Arc<str>,
+    permissions: Vec<String>,
+    expires_at: Option<Timestamp>,
     anonymous: bool,
 }
 
@@ -58,6 +69,22 @@ impl Identity {
     #[must_use]
     pub fn with_address(self, address: Option<IpAddr>) -> Self {
         Self { address, ..self }
+    }
+
+    /// As JSON, for another node: without the address, which may be another one there.
+    pub fn to_json(&self) -> String {
+        let (tenant, user) = (self.tenant.as_str().to_owned(), Arc::clone(&self.user));
+        let permissions = self.permissions.names().map(str::to_owned).collect();
+        let kept = Kept { tenant, user, permissions, expires_at: self.expires_at, anonymous: self.anonymous };
+        serde_json::to_string(&kept).unwrap_or_default()
+    }
+
+    /// Reads what [`Identity::to_json`] wrote.
+    pub fn from_json(text: &[u8]) -> Option<Self> {
+        let Kept { tenant, user, permissions, expires_at, anonymous } = serde_json::from_slice(text).ok()?;
+        let tenant = TenantName::parse(&tenant).ok()?;
+        let permissions = Permissions::parse(permissions.iter().map(String::as_str));
+        Some(Self { tenant, user, permissions, expires_at, address: None, anonymous })
     }
 
     /// Where the reader comes from, if known.
@@ -108,6 +135,14 @@ mod tests {
         assert!(Permission::ALL.iter().all(|permission| ada("acme", &["admin"]).may(*permission)));
         assert_eq!(capabilities(&reader), ["metrics", "system"]);
         assert_eq!(capabilities(&Identity::anonymous(None)), ["metrics", "alerts", "orders", "system"]);
+    }
+
+    #[test]
+    fn another_node_takes_somebody_for_the_same() {
+        for identity in [ada("acme", &["read:metrics", "admin"]), Identity::anonymous(None)] {
+            assert_eq!(Identity::from_json(identity.to_json().as_bytes()), Some(identity));
+        }
+        assert_eq!(Identity::from_json(b"{}"), None);
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub use key::MIN_SECRET;
 pub use permission::{Permission, Permissions};
 pub use reading::{capabilities, may_read, may_read_channel, reading, sees_all};
 pub use tenant::{BadTenant, TenantName};
-pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, unguessable};
+pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, ticket_name, unguessable};
 pub use verifier::{AuthConfig, Verifier};
 
 #[cfg(test)]

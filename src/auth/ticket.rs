@@ -117,6 +117,11 @@ impl Out {
     }
 }
 
+/// What a ticket is known by where all nodes of a cluster can find it: who reads that can't redeem it.
+pub fn ticket_name(ticket: &str) -> String {
+    fingerprint(ticket)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// 48 characters of `[0-9a-f]` that nobody can guess; `None` when the system has no random bytes.
 pub fn unguessable() -> Option<String> {
     let mut bytes = [0; BYTES];

@@ -69,7 +69,9 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
             let tls = matches!(scheme, "rediss" | "valkeys");
             if tls {
                 // So that what can't be read is known at the start.
-                return Client::build_with_tls(info, certificates()).map(|client| Target::One(Box::new(client))).map_err(said);
+                return Client::build_with_tls(info, certificates())
+                    .map(|client| Target::One(Box::new(client)))
+                    .map_err(said);
             }
             Client::open(info).map(|client| Target::One(Box::new(client))).map_err(said)
         }

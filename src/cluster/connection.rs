@@ -8,8 +8,12 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
 };
+use tokio::time::sleep;
 
 use super::config::{RESPONSE, Target, connection_config};
+
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// A connection. Cheap to clone; what clones ask goes over the same socket.
 #[derive(Clone)]
@@ -67,9 +71,7 @@ impl Link {
     pub(super) async fn connect(&self, wait: Duration) -> RedisResult<Connection> {
         let config = connection_config(RESPONSE + wait);
         Ok(match &self.target {
-            Target::One(client) => {
-                Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?)
-            }
+            Target::One(client) => Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?),
             Target::Sentinel(client) => {
                 // One asks the sentinels, the others wait: they would be told the same.
                 let mut client = client.lock().await;
@@ -80,22 +82,27 @@ impl Link {
         })
     }
 
+    /// Waits until the connection that is shared is there. What is asked then may fail all the same.
+    pub(super) async fn ready(&self) {
+        while self.shared().await.is_err() {
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn shared(&self) -> RedisResult<Connection> {
+        if let Some(connection) = self.shared.lock().clone() {
+            return Ok(connection);
+        }
+        let connection = self.connect(Duration::ZERO).await?;
+        Ok(self.shared.lock().get_or_insert(connection).clone())
+    }
+
     /// Asks Redis on the connection that is shared, which is made where there is none.
     ///
     /// # Errors
     /// Redis can't be reached, or does not do what it is asked. Whether it did something is not known then.
-    pub(super) async fn ask<T>(
-        &self,
-        question: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>,
-    ) -> RedisResult<T> {
-        let known = self.shared.lock().clone();
-        let mut connection = match known {
-            Some(connection) => connection,
-            None => {
-                let connection = self.connect(Duration::ZERO).await?;
-                self.shared.lock().get_or_insert(connection).clone()
-            }
-        };
+    pub(super) async fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
+        let mut connection = self.shared().await?;
         let answer = question(&mut connection).await;
         if answer.is_err() {
             // Whatever it was: the next one begins with a connection that is surely good, and asks who is master.

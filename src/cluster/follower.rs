@@ -57,7 +57,9 @@ enum Failure {
 async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     let mut seen = node.seen.subscribe();
     // The sender lives as long as the node.
-    let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else { return Ok(()) };
+    let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else {
+        return Ok(());
+    };
     let Some(epoch) = epoch else { return Ok(()) };
     let mut connection = node.link.connect(WAIT).await?;
     let known = node.followed.borrow().clone().filter(|(followed, _)| *followed == epoch);

@@ -13,6 +13,7 @@
 //! | `{P}:EPOCH:tenants` | hash | each tenant's newest offset |
 //! | `{P}:EPOCH:t:TENANT:states`, `:events`, `:series` | hash, stream, hash | newest values, kept events, series of samples |
 //! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | what nodes measured; who is online |
+//! | `{P}:lent:NAME` | string | what one node may take, once: tickets |
 //! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
 
 use crate::core::position::Epoch;
@@ -52,6 +53,10 @@ impl Keys {
     /// `what`: states, events, series.
     pub(super) fn kept(&self, epoch: &Epoch, tenant: &str, what: &str) -> String {
         format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
+    }
+
+    pub(super) fn lent(&self, name: &str) -> String {
+        format!("{}:lent:{name}", self.prefix)
     }
 
     /// `what`: reports, users, users:NODE, snapshot, history:HASH.

@@ -36,7 +36,7 @@ use crate::core::{
 const WAIT: Duration = Duration::from_secs(1);
 
 /// After a term ended.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long this node may take to read what was decided before its term.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -78,11 +78,10 @@ pub(super) async fn run(node: Arc<Node>) {
             Ok(()) => tracing::info!(node = node.id, "leads no more"),
             Err(error) => {
                 node.figures.failures.inc();
-                tracing::info!(node = node.id, %error, "a term ended");
+                tracing::debug!(node = node.id, %error, "can't lead");
             }
         }
         sleep(PAUSE).await;
-        node.hurry.notify_one();
     }
 }
 
@@ -94,7 +93,11 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
     node.leads.send_replace(true);
     tracing::info!(node = node.id, epoch = %term.epoch, "leads");
     let result = term.run().await;
-    *node.series.lock() = term.deciding.iter_mut().map(|(name, of)| (Arc::clone(name), of.decider.dump(true))).collect();
+    if let Err(error) = &result {
+        tracing::warn!(node = node.id, %error, "a term ended");
+    }
+    *node.series.lock() =
+        term.deciding.iter_mut().map(|(name, of)| (Arc::clone(name), of.decider.dump(true))).collect();
     result
 }
 
@@ -144,7 +147,8 @@ impl<'a> Term<'a> {
             Ok(Ok(_)) => {}
             _ => return Err(Ended::Behind),
         }
-        let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(&epoch, "tenants")).query_async(&mut connection).await?;
+        let tenants: Vec<String> =
+            cmd("HKEYS").arg(node.keys.of(&epoch, "tenants")).query_async(&mut connection).await?;
         let mut term = Self {
             node,
             connection,
@@ -366,7 +370,8 @@ impl Deciding {
         let batches = waiting.into_iter().map(|(_, _, origin, readings)| (origin, readings));
         let Decided { verdicts, changes, same } = self.decider.decide_all(batches);
         for ((reply, batch), verdicts) in places.into_iter().zip(verdicts) {
-            let refused = verdicts.into_iter().enumerate().filter_map(|(reading, verdict)| Some((reading, verdict.err()?)));
+            let refused =
+                verdicts.into_iter().enumerate().filter_map(|(reading, verdict)| Some((reading, verdict.err()?)));
             let refused = refused.map(|(reading, refusal)| (batch, reading, refusal));
             if let Some(reply) = replies.get_mut(reply) {
                 reply.refused.extend(refused);

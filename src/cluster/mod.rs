@@ -64,6 +64,11 @@ pub enum BusError {
     Authorities(io::Error),
 }
 
+/// Redis can't be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the bus can't be reached")]
+pub struct Unreachable;
+
 /// This process as a node of a cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
@@ -105,6 +110,11 @@ impl Cluster {
     pub async fn is_loaded(&self, patience: Duration) -> bool {
         let mut followed = self.node.followed.subscribe();
         timeout(patience, followed.wait_for(Option::is_some)).await.is_ok_and(|waited| waited.is_ok())
+    }
+
+    /// Whether the log is read, and Redis can be reached.
+    pub fn is_ready(&self) -> bool {
+        self.node.followed.borrow().is_some() && *self.node.available.borrow()
     }
 
     /// Whether Redis can be reached, and when that changes.
@@ -149,6 +159,21 @@ impl Cluster {
         self.node.resign();
     }
 
+    /// Keeps something that one node may take, once, within some time.
+    pub async fn lend(&self, name: &str, what: &[u8], lives: Duration) {
+        self.set(self.node.keys.lent(name), what, lives).await;
+    }
+
+    /// Takes what was kept under `name`: nobody else will. `None` where there is nothing (more).
+    ///
+    /// # Errors
+    /// [`Unreachable`]: it is not known.
+    pub async fn take(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
+        let key = self.node.keys.lent(name);
+        let taken = self.node.link.ask(async |connection| cmd("GETDEL").arg(key).query_async(connection).await);
+        taken.await.map_err(|_| Unreachable)
+    }
+
     /// An answer that was kept under `key` for a tenant and has not expired.
     pub async fn cached(&self, tenant: &str, key: &str) -> Option<Vec<u8>> {
         let key = self.node.keys.tenant(tenant, key);
@@ -157,13 +182,15 @@ impl Cluster {
 
     /// Keeps an answer for some time. That it could not be kept is no matter.
     pub async fn cache(&self, tenant: &str, key: &str, answer: &[u8], lives: Duration) {
-        let key = self.node.keys.tenant(tenant, key);
+        self.set(self.node.keys.tenant(tenant, key), answer, lives).await;
+    }
+
+    async fn set(&self, key: String, what: &[u8], lives: Duration) {
         let kept = self.node.link.ask(async |connection| {
-            cmd("SET").arg(key).arg(answer).arg("EX").arg(lives.as_secs().max(1)).query_async::<()>(connection).await
+            cmd("SET").arg(key).arg(what).arg("EX").arg(lives.as_secs().max(1)).query_async::<()>(connection).await
         });
         if let Err(error) = kept.await {
-            tracing::debug!(%error, "an answer could not be cached");
+            tracing::debug!(%error, "Redis does not keep something for a while");
         }
     }
 }
-

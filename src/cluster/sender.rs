@@ -52,6 +52,8 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                     return;
                 }
             }
+            // What is taken is carried out, sooner or later: nothing is, while Redis is known to be away.
+            node.link.ready().await;
             for group in grouped(taken.drain(..).filter(Batch::take)) {
                 let payload = Arc::clone(&group.payload);
                 let number = node.expect(group);

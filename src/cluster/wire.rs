@@ -71,9 +71,10 @@ pub(super) struct WireChunk {
 impl WireChunk {
     /// `None` where the data is no JSON, which it always is.
     pub(super) fn of(chunk: &Chunk) -> Option<Self> {
-        let changes = chunk.changes.iter().map(|(offset, change)| {
-            Some((*offset, change.channel.clone(), change.event.clone(), raw(&change.data)?))
-        });
+        let changes = chunk
+            .changes
+            .iter()
+            .map(|(offset, change)| Some((*offset, change.channel.clone(), change.event.clone(), raw(&change.data)?)));
         Some(Self { changes: changes.collect::<Option<_>>()?, snapshot: chunk.snapshot })
     }
 
@@ -124,7 +125,13 @@ impl WireKept {
         Self { offset: last, at, event: None, data: None }
     }
 
-    pub(super) fn event(offset: u64, at: Timestamp, channel: &Channel, event: &EventName, data: &Bytes) -> Option<Self> {
+    pub(super) fn event(
+        offset: u64,
+        at: Timestamp,
+        channel: &Channel,
+        event: &EventName,
+        data: &Bytes,
+    ) -> Option<Self> {
         Some(Self { offset, at: Some(at), event: Some((channel.clone(), event.clone())), data: Some(raw(data)?) })
     }
 
@@ -191,7 +198,8 @@ mod tests {
         let (at, data) = (Timestamp::from_second(1).unwrap(), Bytes::from_static(b"{\"x\":1}"));
         let channel = Channel::parse("a").unwrap();
         let back = |kept: WireKept| serde_json::from_str::<WireKept>(&json(&kept)).unwrap();
-        let KeptChannel::State(state) = back(WireKept::state(5, at, &data).unwrap()).into_channel(channel.clone()) else {
+        let KeptChannel::State(state) = back(WireKept::state(5, at, &data).unwrap()).into_channel(channel.clone())
+        else {
             panic!("a state");
         };
         assert_eq!((state.offset, state.at, state.change.data), (5, at, data.clone()));

@@ -107,7 +107,10 @@ pub const SETTINGS: &[Setting] = &[
         "Longest time of a statement: PostgreSQL ends it, and a second later its connection is given up.",
     ),
     s("cluster.key_prefix", "What all keys on `bus` begin with, so that several clusters may share one Redis."),
-    s("cluster.ca_file", "Certificates of the authorities that may vouch for Redis, in PEM; without it those of the system."),
+    s(
+        "cluster.ca_file",
+        "Certificates of the authorities that may vouch for Redis, in PEM; without it those of the system.",
+    ),
     s("cluster.lease", "How long the elected node may be silent before another one takes its place."),
     s("cluster.push_timeout", "How long a push waits for Redis before it is refused."),
     s("heartbeat.interval", "How often a WebSocket is pinged."),

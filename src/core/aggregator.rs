@@ -39,7 +39,7 @@ const QUEUE_KIB: usize = 64 * 1024;
 const GROUP: usize = 64;
 
 /// How long somebody waits for the answer to a batch that is on its way to another process.
-const UNTIL_UNKNOWN: Duration = Duration::from_secs(50);
+const UNTIL_UNKNOWN: Duration = Duration::from_secs(20);
 
 /// How long somebody waits for the telling of what is done already.
 const A_MOMENT: Duration = Duration::from_secs(2);
@@ -171,12 +171,7 @@ impl AggregatorHandle {
     /// # Errors
     /// [`PublishError::Stopped`]; for what a client pushed in a cluster also the others. What this program itself hands in
     /// waits until it can be carried out.
-    pub async fn publish(
-        &self,
-        origin: Origin,
-        readings: Vec<Reading>,
-        bytes: usize,
-    ) -> Result<Outcome, PublishError> {
+    pub async fn publish(&self, origin: Origin, readings: Vec<Reading>, bytes: usize) -> Result<Outcome, PublishError> {
         let claim = Arc::<Claim>::default();
         let work = self.hand_in(origin, readings, bytes, Arc::clone(&claim));
         let Some(patience) = self.patience.filter(|_| origin == Origin::Pushed) else { return work.await };

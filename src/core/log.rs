@@ -37,11 +37,14 @@ pub struct LogConfig {
     pub events: usize,
     /// Most bytes of events kept. Default 16 MiB.
     pub bytes: usize,
+    /// By so much a cursor may be ahead of the log: of one that several processes read, another one may have read more.
+    /// Default 0.
+    pub ahead: u64,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { events: 10_000, bytes: 16 << 20 }
+        Self { events: 10_000, bytes: 16 << 20, ahead: 0 }
     }
 }
 
@@ -138,6 +141,11 @@ impl Log {
     /// The log's epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch::clone(&self.epoch.load())
+    }
+
+    /// The largest offset that a cursor of this log can have.
+    pub fn horizon(&self) -> u64 {
+        self.head().saturating_add(self.config.ahead)
     }
 
     /// The newest offset.
@@ -303,7 +311,9 @@ impl Log {
         if offset < inner.dropped {
             // Whoever waits for events has to be told that some are gone.
             let lost = inner.channels.iter().filter_map(|(channel, entry)| match entry {
-                Entry::Events { dropped, .. } if *dropped > offset => Some((channel.clone(), *dropped, ChannelKind::Event)),
+                Entry::Events { dropped, .. } if *dropped > offset => {
+                    Some((channel.clone(), *dropped, ChannelKind::Event))
+                }
                 _ => None,
             });
             changed.extend(lost);

@@ -52,7 +52,7 @@ pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Posit
     if position.epoch != epoch {
         return (Resume::Reset(ResetReason::EpochChanged), Position::new(epoch, 0));
     }
-    if position.offset > head {
+    if position.offset > log.horizon() {
         return (Resume::Reset(ResetReason::UnknownCursor), now);
     }
     let wanted =

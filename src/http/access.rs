@@ -180,7 +180,7 @@ async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Op
     let identity = match credential(&state.access, request, accept)? {
         None => return Ok(None),
         Some(Credential::Ticket(ticket)) => {
-            let redeemed = state.access.tickets.redeem(&ticket, std::time::Instant::now());
+            let redeemed = redeem(state, &ticket).await;
             // The token behind it may have run out since.
             let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.clock.now()));
             good.ok_or_else(|| {
@@ -193,6 +193,17 @@ async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Op
     let caller = state.caller(identity.with_address(address))?;
     request.extensions_mut().insert(Rc::clone(&caller.tenant));
     Ok(Some(caller))
+}
+
+/// Whose a ticket is. In a cluster it may have been given by another node, and be used on yet another: the bus says who is
+/// first. Without it, a ticket is good on the node that gave it.
+async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
+    let here = state.access.tickets.redeem(ticket, std::time::Instant::now());
+    let Some(cluster) = state.tenants.cluster() else { return here };
+    match cluster.take(&auth::ticket_name(ticket)).await {
+        Ok(kept) => kept.and_then(|kept| Identity::from_json(&kept)),
+        Err(_) => here,
+    }
 }
 
 /// Who a token belongs to.

@@ -37,14 +37,14 @@ pub async fn live() -> HttpResponse {
         .json(json!({"status": "ok", "version": SERVER_VERSION}))
 }
 
-/// `GET` and `HEAD /readyz`: the writer and the store answer, and a WebSocket can be opened from this very server to itself.
+/// `GET` and `HEAD /readyz`: the writer, the store and the bus answer, and a WebSocket can be opened from this very server to itself.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "Operation",
     operation_id = "getReadiness",
     summary = "The server can serve",
-    description = "The writer and the store answer, and a WebSocket can be opened from this server to itself.",
+    description = "The writer, the store and, where there is one, the bus answer, and a WebSocket can be opened from this server to itself.",
     responses(
         (status = 200, description = "It can", body = shapes::Ready),
         (status = 503, description = "It can't, or it is going away", body = shapes::Ready),
@@ -58,10 +58,11 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
         tokio::join!(in_time(state.tenants.respond()), in_time(state.store.responds()), async {
             !draining && upgrades(&state).await
         },);
-    let ready = !draining && aggregator && store && websocket;
+    let bus = state.tenants.cluster().map(crate::cluster::Cluster::is_ready);
+    let ready = !draining && aggregator && store && websocket && bus != Some(false);
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
+    let mut body = json!({
         "status": match (ready, draining) { (true, _) => "ready", (_, true) => "draining", _ => "not ready" },
         "checks": {
             "aggregator": word(aggregator),
@@ -69,6 +70,9 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
             "websocket": if draining { "not tried" } else { word(websocket) },
         },
     });
+    if let Some(bus) = bus {
+        body["checks"]["bus"] = json!(word(bus));
+    }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
 }
 

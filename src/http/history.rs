@@ -15,6 +15,8 @@ use actix_web::{
     web,
 };
 
+use ring::digest::{SHA256, digest};
+
 use super::{
     access::{self, Caller},
     channels, encoding, etag,
@@ -24,8 +26,12 @@ use super::{
 };
 use crate::{
     auth,
+    cluster::Cluster,
     history::{Asked, Chapter, HistoryError, Question},
 };
+
+/// Buckets of an answer that is put into the cache of a cluster; a larger one is asked of the store.
+const MOST_CACHED: usize = 5_000;
 
 /// How long a cache may keep what will not change any more, in seconds.
 const KEEP: u32 = 3_600;
@@ -70,16 +76,16 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
         Some([field]) => Some(field.clone()),
         _ => None,
     };
-    let chapter = caller.tenant.history.ask(question).await?;
     let personal = state.access.verifier.is_some();
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
-    let cache = match (chapter.closed, personal) {
+    let (past, closed) = look_back(&caller, question, field.as_deref(), state.tenants.cluster()).await?;
+    let cache = match (closed, personal) {
         (true, true) => format!("private, max-age={KEEP}"),
         (true, false) => format!("max-age={KEEP}"),
         (false, true) => "private, no-cache".into(),
         (false, false) => "no-cache".into(),
     };
-    let made = write(chapter, field, accept_encoding).await?;
+    let made = write(past, field, accept_encoding).await?;
     let fresh = etag::is_fresh(request.headers(), &made.tag);
     let mut response = HttpResponse::build(if fresh { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
     response.insert_header((header::ETAG, made.tag)).insert_header((header::CACHE_CONTROL, cache)).insert_header((
@@ -94,6 +100,44 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
         response.insert_header((header::CONTENT_ENCODING, coding));
     }
     Ok(response.insert_header((header::CONTENT_TYPE, "application/json")).body(made.body))
+}
+
+/// What is to be told: from the store, or as a node of the cluster told it before.
+enum Past {
+    Asked(Box<Chapter>),
+    Told(Vec<u8>),
+}
+
+/// What was, and whether that will not change any more.
+async fn look_back(
+    caller: &Caller,
+    question: Question,
+    field: Option<&str>,
+    cluster: Option<&Cluster>,
+) -> Result<(Past, bool), Problem> {
+    // Of what is not fixed each question is a new one.
+    let Some(cluster) = cluster.filter(|_| question.fixed) else {
+        let chapter = caller.tenant.history.ask(question).await?;
+        let closed = chapter.closed;
+        return Ok((Past::Asked(Box::new(chapter)), closed));
+    };
+    let (tenant, key) = (caller.tenant.name.as_str(), format!("history:{}", name_of(&question)));
+    if let Some(told) = cluster.cached(tenant, &key).await {
+        return Ok((Past::Told(told), true));
+    }
+    let chapter = caller.tenant.history.ask(question).await?;
+    if chapter.closed && chapter.buckets() <= MOST_CACHED {
+        let told = chapter.to_json(field);
+        cluster.cache(tenant, &key, told.as_bytes(), Duration::from_secs(KEEP.into())).await;
+    }
+    let closed = chapter.closed;
+    Ok((Past::Asked(Box::new(chapter)), closed))
+}
+
+/// What an answer is known by in the cache.
+fn name_of(question: &Question) -> String {
+    let digest = digest(&SHA256, format!("{question:?}").as_bytes());
+    digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A question that `caller` may ask.
@@ -141,14 +185,16 @@ struct Made {
 }
 
 /// Writes, tags and compresses, away from the worker if it is a lot.
-async fn write(
-    chapter: Chapter,
-    field: Option<Box<str>>,
-    accept: Option<header::HeaderValue>,
-) -> Result<Made, Problem> {
-    let much = chapter.buckets() > 500;
+async fn write(past: Past, field: Option<Box<str>>, accept: Option<header::HeaderValue>) -> Result<Made, Problem> {
+    let much = match &past {
+        Past::Asked(chapter) => chapter.buckets() > 500,
+        Past::Told(told) => told.len() > 64 * 1024,
+    };
     let make = move || {
-        let plain = chapter.to_json(field.as_deref());
+        let plain = match past {
+            Past::Asked(chapter) => chapter.to_json(field.as_deref()),
+            Past::Told(told) => String::from_utf8_lossy(&told).into_owned(),
+        };
         let tag = etag::tag(plain.as_bytes());
         let coding = encoding::choose(accept.as_ref(), plain.len());
         match coding.and_then(|coding| encoding::compress(coding, plain.as_bytes())) {

@@ -51,6 +51,10 @@ pub async fn ticket(request: HttpRequest) -> Result<HttpResponse, Problem> {
         state.counters.limit(Limit::Tickets).inc();
         Problem::too_many(error.to_string(), auth::TICKET_LIFETIME)
     })?;
+    if let Some(cluster) = state.tenants.cluster() {
+        let (name, kept) = (auth::ticket_name(&ticket), identity.to_json());
+        cluster.lend(&name, kept.as_bytes(), auth::TICKET_LIFETIME).await;
+    }
     Ok(HttpResponse::Created()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(json!({"ticket": ticket, "expiresIn": auth::TICKET_LIFETIME.as_secs()})))

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     alerts::{Sent, Target},
     auth::{Permission, TenantName},
+    cluster::Cluster,
     counters::{Limit, Step, Transport, TransportCounters},
     protocol::SERVER_VERSION,
 };
@@ -164,6 +165,9 @@ fn write(shared: &Shared) -> String {
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
+    if let Some(cluster) = shared.tenants.cluster() {
+        write_bus(cluster, &mut page);
+    }
     write_alerts(shared, &mut page);
     let history = &counters.history;
     page.counter("history_points_total", "Points written into the store", history.written.get());
@@ -198,6 +202,26 @@ fn write(shared: &Shared) -> String {
     let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));
     page.counters("http_requests_total", "Answers by route, method and status", samples);
     page.finish()
+}
+
+fn write_bus(cluster: &Cluster, page: &mut Page) {
+    let figures = cluster.figures();
+    page.gauge("bus_available", "1 while the bus can be reached", u8::from(*cluster.available().borrow()));
+    page.gauge("bus_leads", "1 while this node decides for all", u8::from(*cluster.leads().borrow()));
+    let silent = figures.silent_for().unwrap_or(f64::NAN);
+    page.gauge("bus_silent_seconds", "How long ago the bus answered last", silent);
+    page.gauge(
+        "bus_entries_behind",
+        "Entries of the log that were not read at the last look",
+        figures.entries_behind(),
+    );
+    page.gauge("bus_pending_groups", "Groups of batches that wait for an answer", cluster.pending());
+    page.counter("bus_groups_total", "Groups of batches that were handed in", figures.enqueued.get());
+    page.counter("bus_entries_read_total", "Entries of the log that were read", figures.applied.get());
+    page.counter("bus_entries_written_total", "Entries that this node wrote while it led", figures.appended.get());
+    page.counter("bus_elections_total", "Times that this node was elected", figures.elections.get());
+    page.counter("bus_loads_total", "Times that the log was loaded as a whole", figures.loads.get());
+    page.counter("bus_failures_total", "Times that the bus did not do what it was asked", figures.failures.get());
 }
 
 fn write_alerts(shared: &Shared, page: &mut Page) {

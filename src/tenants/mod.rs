@@ -17,8 +17,8 @@ use crate::{
     cluster::Cluster,
     core::{
         aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
-        clock::Clock,
         channel::{Channel, EventName},
+        clock::Clock,
         log::{Change, Log, LogConfig},
     },
     counters::Counters,
@@ -186,6 +186,11 @@ impl Tenants {
     /// The other nodes, where there may be some.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.inner.blueprint.cluster.as_ref()
+    }
+
+    /// Whether there may be newer values elsewhere, which this node can't read at the moment.
+    pub fn is_stale(&self) -> bool {
+        self.cluster().is_some_and(|cluster| !cluster.is_ready())
     }
 
     /// Whether this process is the one that tells all tenants what concerns all nodes.

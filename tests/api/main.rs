@@ -5,8 +5,10 @@
 mod cluster;
 mod helpers;
 mod program;
+mod redis;
 
 mod alerts;
+mod bus;
 mod command_line;
 mod conditional;
 mod conflation;

@@ -198,7 +198,7 @@ fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Dura
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
-    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX });
+    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX, ahead: 0 });
     let hub = Hub::new(Arc::clone(&log));
     let (_drain, draining) = watch::channel(false);
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));

@@ -90,7 +90,7 @@ fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Re
 struct Found {
     states: BTreeMap<Channel, Arc<Publication>>,
     events: Vec<Arc<Publication>>,
-    cursor: u64,
+    cursor: Position,
     gap: bool,
     since: bool,
 }
@@ -115,6 +115,9 @@ fn look(
     // A first look at states alone is the same for everybody, cursor included.
     let newest = states.iter().map(|state| state.offset).max().unwrap_or(0);
     let cursor = if since.is_none() && only_states { newest } else { read.through };
+    // Never back: an asker may come from a node that had read more of the log.
+    let (before, held) = since.map_or((0, 0), |since| (since.position.offset, since.position.state));
+    let cursor = Position { epoch: log.epoch(), offset: cursor.max(before), state: cursor.max(held) };
     Found {
         states: states.into_iter().map(|state| (state.channel.clone(), state)).collect(),
         events: read.events,
@@ -142,7 +145,7 @@ impl Found {
         let newest = self.states.values().chain(&self.events).map(|publication| publication.timestamp).max();
         let time = newest.unwrap_or_else(|| log.snapshot().timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
-        let cursor = Position::new(log.epoch(), self.cursor);
+        let cursor = self.cursor;
         // A gap belongs to the tag: a 304 must not hide it.
         let value = format!("{value}{gap}");
         let body = format!(r#"{value},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));

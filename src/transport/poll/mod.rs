@@ -11,7 +11,10 @@ use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
     web,
 };
 use tokio::time::Instant;
@@ -103,6 +106,10 @@ pub async fn poll_channel(
     answer_to(&request, **config, Some(&channel)).await
 }
 
+/// What is told while the log can't be read: there may be newer values elsewhere (RFC 7234, section 5.5.1, which its
+/// successor does not define any more; clients that know it show it, others pass over it).
+const STALE: &str = "110 tricast \"Response is Stale\"";
+
 async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
     let state = State::of(request)?;
     let caller = access::identify(&state, request).await?;
@@ -135,7 +142,11 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
         counters.deliveries.inc();
     }
     let personal = state.access.verifier.is_some();
-    Ok(respond(state.clock.now(), personal, request, &question, &representation, verdict).await)
+    let mut response = respond(state.clock.now(), personal, request, &question, &representation, verdict).await;
+    if state.tenants.is_stale() {
+        response.headers_mut().insert(header::WARNING, HeaderValue::from_static(STALE));
+    }
+    Ok(response)
 }
 
 /// The answer as it is now, and what was before it. It is never held: whoever follows asks on from its cursor.
