@@ -33,7 +33,7 @@ export async function freePort() {
 
 /**
  * The configuration as an operator would have it, ready to start.
- * @param {{ports: number[], site?: string, changes?: Record<string, [string | RegExp, string][]>}} how `ports` of the nodes;
+ * @param {{ports: number[], site?: string, changes?: Record<string, [string | RegExp, any][]>}} how `ports` of the nodes;
  *   `site` of nginx/choices instead of the plain one; `changes` to files, all of which have to apply
  */
 export async function render(t, { ports, site, changes = {} }) {
@@ -49,7 +49,7 @@ export async function render(t, { ports, site, changes = {} }) {
     let text = readFileSync(path, 'utf8');
     for (const [from, to] of all) {
       assert.ok(typeof from === 'string' ? text.includes(from) : from.test(text), `${file} has no ${from}`);
-      text = text.replaceAll(from, to);
+      text = typeof from === 'string' || from.global ? text.replaceAll(from, to) : text.replace(from, to);
     }
     writeFileSync(path, text);
   };
@@ -65,7 +65,11 @@ export async function render(t, { ports, site, changes = {} }) {
     ['/var/cache', directory],
     ['/run', directory],
   ]);
-  change('conf.d/upstream.conf', ports.map((own, n) => [`server 127.0.0.1:${8080 + n}`, `server 127.0.0.1:${own}`]));
+  const nodes = (line) => ports.map((own) => line.replace(':8080', `:${own}`)).join('');
+  change('conf.d/upstream.conf', [
+    ...(ports.length > 1 ? [[/ *server 127\.0\.0\.1:8081.*\n/g, '']] : []),
+    [/ *server 127\.0\.0\.1:8080.*\n/g, nodes],
+  ]);
   change('conf.d/tricast.conf', [
     [/listen \[::\][^;]*;/g, ''],
     ['listen 80', `listen 127.0.0.1:${port}`],

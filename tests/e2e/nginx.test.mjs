@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -22,6 +22,22 @@ describe('nginx', TOGETHER, () => {
         assert.deepEqual(complaints.filter((line) => !line.includes('super-user privileges')), [], `${site} ${ports}`);
       }
     }
+  });
+
+  test('what deploy/ has for Docker is the same, with other addresses', async (t) => {
+    const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+    const directives = (text) => text.split('\n').filter((line) => !/^ *(#|$)/.test(line)).join('\n');
+    const several = directives(read('nginx/choices/upstream-several.conf'));
+    const docker = directives(read('deploy/compose/upstream.conf'));
+    const servers = / *server [\d.]+:\d+(.*\n)(?: *server [\d.]+:\d+\1)*/g;
+    assert.equal(docker.replace(servers, '(servers)$1'), several.replace(servers, '(servers)$1'));
+    // Each node has that address there, and nginx the one that nodes believe.
+    const compose = read('deploy/compose.yaml');
+    for (const [, address] of docker.matchAll(/server ([\d.]+):/g)) assert.ok(compose.includes(`ipv4_address: ${address}\n`), address);
+    const [, believed] = /TRICAST_TRUSTED_PROXIES: (.*)/.exec(compose);
+    assert.match(compose, new RegExp(`  nginx:\n[^]*ipv4_address: ${believed}\n`));
+    const { flags } = await render(t, { ports: [8080, 8081], changes: { 'conf.d/upstream.conf': [[/^[^]*$/, docker]] } });
+    await promisify(execFile)('nginx', [...flags, '-t']);
   });
 
   test('a WebSocket is upgraded, its own page may open it, a foreign one may not', async (t) => {
