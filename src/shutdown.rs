@@ -42,6 +42,11 @@ pub fn reconnect_after() -> Duration {
     Duration::from_millis(1_000 + random() % (window_ms - 1_000))
 }
 
+/// When a client should come back whose connection ended at a time of its own, as by age: soon, for the others did not.
+pub fn reconnect_soon() -> Duration {
+    Duration::from_millis(100 + random() % 900)
+}
+
 /// 64 random bits, for spreading and for names; not for secrets.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};

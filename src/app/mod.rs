@@ -44,7 +44,7 @@ use crate::{
         telemetry::RequestSpan,
     },
     shutdown::{Shutdown, random},
-    sources,
+    sources::{self, demo::Door},
     store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
 };
@@ -52,6 +52,9 @@ use crate::{
 /// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
 /// client that was slow gets the newest one.
 const WRITE_BUFFER: usize = 2_048;
+
+/// How long a server that goes waits for the last requests of connections that are kept.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How long an idle connection is kept for the next poll.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -199,6 +202,7 @@ impl Application {
             crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
             probe: format!("{:016x}{:016x}", random(), random()).into(),
             addresses: Arc::new(OnceLock::new()),
+            base_path: config.base_path(),
         };
         if let Some(verifier) = verifier {
             writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
@@ -261,7 +265,10 @@ impl Application {
         if let Some(supervisor) = supervisor {
             supervisor.ready().await;
         }
-        let shop = addresses.first().filter(|_| demo).map(|address| tokio::spawn(sources::demo::run(*address)));
+        let shop = addresses.first().filter(|_| demo).map(|address| {
+            let door = Door { address: *address, base_path: shared.base_path.to_string() };
+            tokio::spawn(sources::demo::run(door))
+        });
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),
             () = stop => None,
@@ -277,6 +284,7 @@ impl Application {
                     supervisor.stopping().await;
                 }
                 drain(&shared, deadline).await;
+                linger(&shared, deadline).await;
                 // The requests that still run have what is left of the time.
                 if tokio::time::timeout_at(deadline, handle.stop(true)).await.is_err() {
                     handle.stop(false).await;
@@ -414,6 +422,15 @@ async fn drain(shared: &Shared, deadline: Instant) {
     };
     if tokio::time::timeout_at(deadline, gone).await.is_err() {
         tracing::warn!(streams = shared.counters.streams(), "not all streams left in time");
+    }
+}
+
+/// Waits a little for connections that a proxy keeps for later requests: each is closed with its next answer, and so not
+/// under a request that is on its way. A push on such a connection could not be tried again by the proxy.
+async fn linger(shared: &Shared, deadline: Instant) {
+    let until = deadline.min(Instant::now() + LINGER);
+    while shared.counters.sockets.get() > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -77,7 +77,7 @@ pub fn document(config: &Config) -> openapi::OpenApi {
     let facts = Facts {
         tokens: config.auth().is_some(),
         cookie: config.auth.cookie.clone(),
-        public_url: config.public_url.clone(),
+        url: config.public_url.clone().unwrap_or_else(|| config.base_path().to_string()),
     };
     Common(facts).modify(&mut document);
     for (path, name, suffix) in ALIASES {

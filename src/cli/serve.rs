@@ -55,11 +55,12 @@ pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
 fn greet(config: &Config, application: &Application) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "tricast {SERVER_VERSION}")?;
+    let base = config.base_path();
     for address in application.addresses() {
-        writeln!(out, "  dashboard   http://{address}/")?;
-        writeln!(out, "  websocket   ws://{address}/ws")?;
-        writeln!(out, "  events      http://{address}/events")?;
-        writeln!(out, "  polling     http://{address}/api/metrics")?;
+        writeln!(out, "  dashboard   http://{address}{base}/")?;
+        writeln!(out, "  websocket   ws://{address}{base}/ws")?;
+        writeln!(out, "  events      http://{address}{base}/events")?;
+        writeln!(out, "  polling     http://{address}{base}/api/metrics")?;
     }
     for place in config.listen.iter().filter(|place| place.starts_with("unix:")) {
         writeln!(out, "  listening   {place}")?;

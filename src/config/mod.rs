@@ -24,6 +24,7 @@ use crate::{
     auth::AuthConfig,
     cluster::ClusterConfig,
     history::HistoryConfig,
+    http::base_path::BasePath,
     shutdown::random,
     store::postgres::PostgresConfig,
 };
@@ -36,6 +37,7 @@ pub struct Config {
     pub listen: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
+    pub base_path: String,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
     pub forwarded_header: ForwardedHeader,
@@ -260,6 +262,7 @@ impl Default for Config {
         Self {
             listen: vec!["127.0.0.1:8080".into()],
             public_url: None,
+            base_path: String::new(),
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::Auto,
@@ -425,6 +428,11 @@ pub enum Listen {
 }
 
 impl Config {
+    /// Where the server is below its host, of a configuration that was checked.
+    pub fn base_path(&self) -> BasePath {
+        BasePath::parse(&self.base_path).unwrap_or_default()
+    }
+
     /// The networks of `trusted_proxies`, of a configuration that was checked.
     pub fn trusted_networks(&self) -> Vec<ipnet::IpNet> {
         self.trusted_proxies.iter().filter_map(|text| validate::parse_network(text)).collect()

@@ -27,6 +27,10 @@ pub const SETTINGS: &[Setting] = &[
         "The URL under which people reach the server, if a proxy changes `Host`. Pages of it are not foreign.",
     ),
     s(
+        "base_path",
+        "The path below which the server is, such as `/live`, where a proxy passes paths on as they are. `/healthz`, `/readyz` and `/metrics` are at the root, too.",
+    ),
+    s(
         "allowed_origins",
         "Origins of other sites whose pages may use this server, or `*`. WebSockets of any other site are refused.",
     ),

@@ -14,6 +14,7 @@ use crate::{
     alerts::{MailTls, check_mailbox, check_webhook},
     auth::{MIN_SECRET, check_url},
     cluster::check_bus_url,
+    http::base_path::BasePath,
     store::postgres::{MIN_CONNECTIONS, check_database_url},
 };
 
@@ -57,6 +58,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     }
     if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
         fault("data_dir", "is empty: name a directory, or leave it out to keep nothing".into());
+    }
+    if let Err(problem) = BasePath::parse(&config.base_path) {
+        fault("base_path", problem.into());
     }
     database_faults(config, &mut fault);
     cluster_faults(config, &mut fault);
@@ -432,6 +436,12 @@ mod tests {
         assert_eq!(both, ["database_url"]);
         assert_eq!(keys(|c| c.database.ca_file = Some("/ca.pem".into())), ["database.ca_file"]);
         assert_eq!(keys(|c| c.database.connections = 2), ["database.connections"]);
+    }
+
+    #[test]
+    fn a_base_path_is_a_path() {
+        assert!(keys(|c| c.base_path = "/live/".into()).is_empty());
+        assert_eq!(keys(|c| c.base_path = "live".into()), ["base_path"]);
     }
 
     #[test]

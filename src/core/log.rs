@@ -471,3 +471,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ async fn in_time(check: impl Future<Output = bool>) -> bool {
 /// nothing to try.
 async fn upgrades(state: &State) -> bool {
     let Some(mut address) = state.addresses.get().and_then(|all| all.first().copied()) else { return true };
-    let probe = &state.probe;
+    let (probe, base) = (&state.probe, &state.base_path);
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -94,7 +94,7 @@ async fn upgrades(state: &State) -> bool {
     let attempt = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {base}/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              {PROBE_HEADER}: {probe}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dHJpY2FzdCByZWFkeXogPw==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await?;

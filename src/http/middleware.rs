@@ -19,6 +19,7 @@ use actix_web::{
 
 use super::{
     access::{self, AccessConfig, Origin},
+    base_path::Place,
     connection,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
@@ -69,10 +70,15 @@ pub async fn around(
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = access::origin(&state.access, request.request());
+    let place = state.base_path.enter(&mut request);
 
     let chunked = Chunked::hold(&mut request);
     let mut response = match guard(&state.access, &request, origin) {
         Err(problem) => refused(request, &problem, &id),
+        Ok(()) if place == Place::Outside => {
+            refused(request, &Problem::not_found(format!("this server is below {}/", state.base_path)), &id)
+        }
+        Ok(()) if place == Place::Edge => to_the_slash(request),
         Ok(()) if is_preflight(&request) => {
             let (request, _) = request.into_parts();
             ServiceResponse::new(request, HttpResponse::NoContent().finish())
@@ -96,6 +102,7 @@ pub async fn around(
         tracing::info!(%id, method = %request.method(), path = request.path(), status = status.as_u16(), "refused");
     }
     let headers = response.headers_mut();
+    state.base_path.leave(headers);
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -194,6 +201,17 @@ fn refused(request: ServiceRequest, problem: &Problem, id: &str) -> ServiceRespo
     // The payload is dropped with the service request.
     let (request, _) = request.into_parts();
     ServiceResponse::new(request, problem.to_response(Some(id)))
+}
+
+/// Pages name what they need relative to a path that ends with a slash.
+fn to_the_slash(request: ServiceRequest) -> ServiceResponse<BoxBody> {
+    let location = match request.query_string() {
+        "" => "/".to_owned(),
+        query => format!("/?{query}"),
+    };
+    let (request, _) = request.into_parts();
+    let response = HttpResponse::PermanentRedirect().insert_header((header::LOCATION, location)).finish();
+    ServiceResponse::new(request, response)
 }
 
 /// Every error has the same shape, wherever it came from, and carries the request's id.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod admission;
 pub mod alerts;
 pub mod assets;
+pub mod base_path;
 pub mod body;
 pub mod channels;
 pub mod client;

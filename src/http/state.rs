@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     access::{AccessConfig, Caller},
     admission::{AddressPlace, Admission, Reached, UserPlace},
+    base_path::BasePath,
     body::BodyConfig,
     client,
     problem::Problem,
@@ -61,6 +62,8 @@ pub struct Shared {
     pub crowded_at: i64,
     /// Known to this process alone: by it the server knows its own check of itself.
     pub probe: Arc<str>,
+    /// Where the server is below its host.
+    pub base_path: BasePath,
     /// Where the server listens, for the check that it performs against itself.
     pub addresses: Arc<std::sync::OnceLock<Vec<std::net::SocketAddr>>>,
 }

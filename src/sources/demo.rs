@@ -25,13 +25,21 @@ const NAMES: [&str; 8] = [
 ];
 const SERVICES: [&str; 3] = ["web", "checkout", "search"];
 
-/// Sends shop traffic to the server at `address` until the server goes away.
-pub async fn run(address: SocketAddr) {
+/// Where the server is that the shop talks to: this very program.
+pub struct Door {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Below which path.
+    pub base_path: String,
+}
+
+/// Sends shop traffic to the server behind `door` until the server goes away.
+pub async fn run(door: Door) {
     tracing::info!("the demo shop is open: its orders, visits and deploys are made up");
     let mut open = Vec::new();
     let mut load = 50.0;
     for step in 0u64.. {
-        if let Err(error) = once(address, step, &mut open, &mut load).await {
+        if let Err(error) = once(&door, step, &mut open, &mut load).await {
             tracing::debug!(%error, "the demo shop closes");
             return;
         }
@@ -39,12 +47,12 @@ pub async fn run(address: SocketAddr) {
     }
 }
 
-async fn once(address: SocketAddr, step: u64, open: &mut Vec<String>, load: &mut f64) -> io::Result<()> {
+async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) -> io::Result<()> {
     for _ in 0..1 + random() % 4 {
-        send(address, "POST", "/api/visits", &json!({})).await?;
+        send(door, "POST", "/api/visits", &json!({})).await?;
     }
     if random().is_multiple_of(4) {
-        send(address, "POST", "/api/customers", &json!({})).await?;
+        send(door, "POST", "/api/customers", &json!({})).await?;
     }
     if random().is_multiple_of(2) {
         let order = json!({
@@ -53,7 +61,7 @@ async fn once(address: SocketAddr, step: u64, open: &mut Vec<String>, load: &mut
             "customerName": NAMES[random() as usize % NAMES.len()],
             "priority": (["normal", "normal", "normal", "high", "urgent"])[random() as usize % 5],
         });
-        let created = send(address, "POST", "/api/orders", &order).await?;
+        let created = send(door, "POST", "/api/orders", &order).await?;
         if let Some(id) = created["orderId"].as_str() {
             open.push(id.to_owned());
         }
@@ -64,29 +72,29 @@ async fn once(address: SocketAddr, step: u64, open: &mut Vec<String>, load: &mut
         if status == "PROCESSING" {
             open.push(id.clone());
         }
-        send(address, "PATCH", &format!("/api/orders/{id}"), &json!({"status": status})).await?;
+        send(door, "PATCH", &format!("/api/orders/{id}"), &json!({"status": status})).await?;
     }
     *load = (*load + (random() % 1_000) as f64 / 50.0 - 10.0).clamp(5.0, 250.0);
     let latency = (100.0 * (12.0 + *load * 0.9)).round() / 100.0;
     let checkout = json!({"channel": "metrics.checkout", "data": {
         "active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": random() % 3,
     }});
-    send(address, "POST", "/api/metrics", &checkout).await?;
+    send(door, "POST", "/api/metrics", &checkout).await?;
     if step.is_multiple_of(60) {
         let service = SERVICES[random() as usize % SERVICES.len()];
         let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, random() % 10)});
-        send(address, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data}))
-            .await?;
+        send(door, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data})).await?;
     }
     Ok(())
 }
 
 /// One request on a connection of its own. Enough HTTP for a client whose server is this very program.
-async fn send(address: SocketAddr, method: &str, path: &str, body: &Value) -> io::Result<Value> {
+async fn send(door: &Door, method: &str, path: &str, body: &Value) -> io::Result<Value> {
+    let Door { address, base_path } = door;
     let mut stream = TcpStream::connect(address).await?;
     let body = body.to_string();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "{method} {base_path}{path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;

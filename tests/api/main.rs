@@ -8,7 +8,9 @@ mod program;
 mod redis;
 
 mod alerts;
+mod base_path;
 mod bus;
+mod bus_and_store;
 mod command_line;
 mod conditional;
 mod conflation;

@@ -53,6 +53,7 @@ impl Redis {
         redis
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the test has nothing else to do until it is there")]
     fn wait(&mut self) {
         for _ in 0..600 {
             if self.try_cli(&["ping"]).is_some_and(|answer| answer.contains("PONG")) {

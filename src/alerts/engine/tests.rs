@@ -303,3 +303,48 @@ proptest! {
         prop_assert_eq!(bench.log(), []);
     }
 }
+
+/// A look by somebody who leaves the deciding to another process.
+fn aside(engine: &mut Engine, second: i64, value: f64) {
+    engine.observe("r", true, Some(value), at(second));
+    engine.look(at(second));
+    engine.defer();
+    assert!(engine.unsettled().is_empty());
+}
+
+#[test]
+fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
+    let mut bench = Bench::new(&json!({"above": 90}), "10s");
+    for second in 1..=30 {
+        aside(&mut bench.engine, second, 100.0);
+    }
+    assert_eq!(bench.log(), []);
+    // The other one ended without a word: what has held for long is raised at the next look, not in ten seconds.
+    bench.tick(31);
+    assert_eq!(bench.log(), [('+', 31)]);
+
+    // It had raised, and the store says so: nothing is raised again.
+    let mut bench = Bench::new(&json!({"above": 90}), "0s");
+    aside(&mut bench.engine, 1, 100.0);
+    let mut other = Bench::new(&json!({"above": 90}), "0s");
+    other.value(1, 100.0);
+    let open = other.engine.alert("r").cloned();
+    bench.engine.adopt("r", open.clone());
+    bench.tick(2);
+    assert_eq!(bench.log(), []);
+    // What it did not resolve any more is resolved, once.
+    aside(&mut bench.engine, 3, 10.0);
+    bench.engine.adopt("r", open);
+    bench.tick(4);
+    bench.tick(5);
+    assert_eq!(bench.log(), [('-', 4)]);
+}
+
+#[test]
+fn what_came_and_went_while_another_one_decided_is_not_raised_later() {
+    let mut bench = Bench::new(&json!({"above": 90}), "0s");
+    aside(&mut bench.engine, 1, 100.0);
+    aside(&mut bench.engine, 2, 10.0);
+    bench.tick(3);
+    assert_eq!(bench.log(), []);
+}

@@ -61,8 +61,11 @@ impl Modify for Common {
 
 impl Common {
     fn say_who_asks(&self, document: &mut OpenApi) {
-        let Facts { tokens, cookie, public_url } = &self.0;
-        let url = public_url.as_deref().map_or("/", |url| url.trim_end_matches('/'));
+        let Facts { tokens, cookie, url } = &self.0;
+        let url = match url.trim_end_matches('/') {
+            "" => "/",
+            url => url,
+        };
         document.servers = Some(vec![ServerBuilder::new().url(url).build()]);
         let components = document.components.get_or_insert_default();
         let mut schemes = vec![

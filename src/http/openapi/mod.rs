@@ -28,8 +28,8 @@ pub struct Facts {
     pub tokens: bool,
     /// The name of the cookie that may hold the token.
     pub cookie: Option<String>,
-    /// Where the server is reached from outside, if that was said: `https://live.example/tricast`.
-    pub public_url: Option<String>,
+    /// Where the server is reached: `https://live.example/tricast`, if that was said; else its path on its host.
+    pub url: String,
 }
 
 /// The document as text. Cheap to clone.

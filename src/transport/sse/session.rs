@@ -30,7 +30,7 @@ use crate::{
         error::Code,
         message::ServerMessage,
     },
-    shutdown::reconnect_after,
+    shutdown::{reconnect_after, reconnect_soon},
     transport::{
         expiry::{Expiring, Expiry},
         ladder::{self, Ladder, Move},
@@ -117,9 +117,9 @@ impl Session {
                 return Poll::Ready(Some(bytes));
             }
             if draining {
-                self.say_bye("SERVER_MAINTENANCE");
+                self.say_bye("SERVER_MAINTENANCE", reconnect_after());
             } else if last {
-                self.say_bye("CONNECTION_AGE");
+                self.say_bye("CONNECTION_AGE", reconnect_soon());
             }
         }
         if !self.out.is_empty() {
@@ -199,8 +199,7 @@ impl Session {
         }
     }
 
-    fn say_bye(&mut self, reason: &str) {
-        let after = reconnect_after();
+    fn say_bye(&mut self, reason: &str, after: Duration) {
         event::write_retry(&mut self.out, after);
         let bye = json!({"reason": reason, "reconnectAfter": (after.as_secs_f64() * 1e3).round() / 1e3});
         event::write_json(&mut self.out, None, "bye", &bye);
@@ -233,7 +232,7 @@ impl Session {
             self.state.counters.step(step).inc();
             if step == Step::Closed {
                 self.state.counters.limit(Limit::SlowClients).inc();
-                self.say_bye("TOO_SLOW");
+                self.say_bye("TOO_SLOW", reconnect_after());
             }
         }
     }

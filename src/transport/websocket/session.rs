@@ -51,7 +51,7 @@ use crate::{
         message::{self, ServerMessage},
         slot,
     },
-    shutdown::reconnect_after,
+    shutdown::{reconnect_after, reconnect_soon},
     transport::{
         ladder::{self, Ladder, Move},
         outbox::{Format, Told, tell},
@@ -183,7 +183,7 @@ impl Session {
                 return Poll::Ready(Some(bytes));
             }
             if last {
-                self.send_away("SERVER_MAINTENANCE", "the server is going away, come back");
+                self.send_away("SERVER_MAINTENANCE", "the server is going away, come back", reconnect_after());
             }
         }
         if !self.out.is_empty() {
@@ -317,7 +317,8 @@ impl Session {
             return self.close(CloseReason::HeartbeatLost);
         }
         if self.retire_at.is_some_and(|at| now >= at) {
-            return self.send_away("CONNECTION_AGE", "this connection is old enough, open a new one");
+            let message = "this connection is old enough, open a new one";
+            return self.send_away("CONNECTION_AGE", message, reconnect_soon());
         }
         self.watch_token(now);
         if self.closing.is_some() {
@@ -375,8 +376,8 @@ impl Session {
         }
     }
 
-    fn send_away(&mut self, reason: &str, message: &str) {
-        let reconnect_after = Some((reconnect_after().as_secs_f64() * 1e3).round() / 1e3);
+    fn send_away(&mut self, reason: &str, message: &str, after: Duration) {
+        let reconnect_after = Some((after.as_secs_f64() * 1e3).round() / 1e3);
         self.say(&ServerMessage::Disconnecting { reason, message, reconnect_after });
         self.close(CloseReason::GoingAway);
     }

@@ -105,3 +105,59 @@ fn what_a_series_takes_is_known_before() {
     table.overwritten(&channel, Some(&fields));
     assert_eq!(table.bound(&channel, 2), need.room + 2);
 }
+
+/// What another table makes of all that `table` has, at `moment`.
+fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
+    let mut next = SeriesTable::new(0);
+    for (_, dump) in table.dump(true) {
+        next.restore(serde_json::from_str(&dump).unwrap(), None, moment);
+    }
+    next
+}
+
+#[test]
+fn another_table_goes_on_with_what_was_dumped() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    for n in 0..700 {
+        for (kind, value) in [("gauge", json!(n)), ("counter", json!(0.1)), ("timing", json!(n)), ("set", json!(n))] {
+            add(&mut table, sample(&format!("shop.{kind}"), kind, value, json!({"region": "eu"}))).unwrap();
+        }
+    }
+    let mut next = handed_over(&mut table, moment(3_500, 1));
+    table.advance(moment(3_500, 1));
+    for table in [&mut table, &mut next] {
+        add(table, sample("shop.timing", "timing", json!(5_000), json!({}))).unwrap();
+        add(table, sample("shop.set", "set", json!("new"), json!({}))).unwrap();
+    }
+    // Of what changed alone; the other one looks at all that it was given.
+    let read_all = |table: &mut SeriesTable| {
+        let mut all = read(table);
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
+    };
+    let (mine, others) = (read_all(&mut table), read_all(&mut next));
+    for one in &mine {
+        assert!(others.contains(one), "{one:?} in {others:?}");
+    }
+    // The window empties at the same time.
+    for table in [&mut table, &mut next] {
+        table.advance(moment(20_000, 1));
+    }
+    let (mine, others) = (read_all(&mut table), read_all(&mut next));
+    assert_eq!(mine, others);
+    assert_eq!(mine.len(), 8);
+}
+
+#[test]
+fn what_was_dumped_yesterday_is_not_of_today() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
+    let mut next = handed_over(&mut table, moment(60_000, 2));
+    let all = read(&mut next);
+    assert_eq!((&all[0].1["total"], &all[0].1["today"]["total"]), (&json!(4), &json!(0)));
+    assert!(table.dump(true).len() == 1 && table.dump(false).is_empty());
+    add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
+    assert_eq!(table.dump(false).len(), 1, "what changed since");
+}

@@ -1,0 +1,129 @@
+//! Several nodes on one Redis and one PostgreSQL: one shop, one set of alerts, one history.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::Cluster,
+    helpers::{TestApp, Visitor, spawn_app_with, until},
+    redis::Redis,
+};
+
+fn two(redis: &Redis) -> Vec<TestApp> {
+    let database = Cluster::shared().database();
+    let node = |name: &str| {
+        spawn_app_with(|config| {
+            config.bus = redis.url().as_str().into();
+            config.node_id = Some(name.into());
+            config.cluster.lease.0 = Duration::from_secs(2);
+            config.database_url = database.as_str().into();
+            config.history.resolution.0 = Duration::from_millis(1);
+        })
+    };
+    vec![node("a"), node("b")]
+}
+
+/// Ends the node that leads; the other one is left, and leads.
+async fn end_of_the_leader(mut nodes: Vec<TestApp>) -> TestApp {
+    let leads = async |node: &TestApp| node.counter("tricast_bus_leads").await == 1.0;
+    let first = usize::from(leads(&nodes[1]).await);
+    let mut leader = nodes.remove(first);
+    leader.begin_stop();
+    leader.stopped().await;
+    let left = nodes.remove(0);
+    until("the next leader", || async { leads(&left).await.then_some(()) }).await;
+    left
+}
+
+#[tokio::test]
+async fn orders_of_all_nodes_are_told_once_everywhere_and_counted_once() {
+    let redis = Redis::start();
+    let nodes = two(&redis);
+    let mut streams = [nodes[0].events("?channels=orders").await, nodes[1].events("?channels=orders").await];
+    for stream in &mut streams {
+        stream.next_of("connected").await;
+    }
+    for n in 0..10 {
+        let body = json!({"items": 1, "total": 2.5, "customerName": format!("c{n}")});
+        assert_eq!(nodes[n % 2].post("/api/orders", body.to_string()).await.status(), 201);
+    }
+    for stream in &mut streams {
+        for n in 0..10 {
+            let told = stream.next_of("order_created").await.data();
+            assert_eq!(told["data"]["customerName"], format!("c{n}"), "once and in order");
+        }
+    }
+    let counted = |node: Visitor, expected: u64| async move {
+        until("the numbers", || async {
+            let orders = node.get_json("/api/metrics/metrics.orders").await["data"].clone();
+            let revenue = node.get_json("/api/metrics/metrics.revenue").await["data"].clone();
+            (orders["ordersToday"] == expected && revenue["revenueToday"] == 2.5 * expected as f64).then_some(())
+        })
+        .await;
+    };
+    for node in &nodes {
+        counted(Visitor::clone(node), 10).await;
+    }
+    let left = end_of_the_leader(nodes).await;
+    let body = json!({"items": 1, "total": 2.5, "customerName": "late"});
+    assert_eq!(left.post("/api/orders", body.to_string()).await.status(), 201);
+    counted(Visitor::clone(&left), 11).await;
+}
+
+#[tokio::test]
+async fn an_alert_is_raised_and_resolved_once_though_the_node_that_decides_ends_in_between() {
+    let redis = Redis::start();
+    let nodes = two(&redis);
+    let leader = usize::from(nodes[1].counter("tricast_bus_leads").await == 1.0);
+    let follower = &nodes[1 - leader];
+    let rule = json!({"name": "hot", "channel": "metrics.oven", "field": "heat", "condition": {"above": 100},
+        "severity": "warning"});
+    assert_eq!(follower.post("/api/alerts/rules", rule.to_string()).await.status(), 201);
+    let mut stream = follower.events("?channels=alerts").await;
+    stream.next_of("connected").await;
+    follower.push_value("metrics.oven", json!({"heat": 150})).await;
+    let raised = stream.next_of("alert").await.data();
+    assert_eq!((&raised["action"], &raised["value"]), (&json!("raised"), &json!(150.0)), "{raised}");
+    let left = end_of_the_leader(nodes).await;
+    left.push_value("metrics.oven", json!({"heat": 160})).await;
+    left.push_value("metrics.oven", json!({"heat": 20})).await;
+    let resolved = stream.next_of("alert").await.data();
+    assert_eq!((&resolved["action"], &resolved["id"]), (&json!("resolved"), &raised["id"]));
+    let all = left.get_json("/api/alerts").await;
+    assert_eq!(all["alerts"].as_array().unwrap().len(), 1, "{all}");
+    left.push_value("metrics.oven", json!({"heat": 170})).await;
+    let again = stream.next_of("alert").await.data();
+    assert_eq!(again["action"], "raised");
+    assert_ne!(again["id"], raised["id"]);
+}
+
+async fn points(node: &Visitor) -> Vec<f64> {
+    let answer = node.get("/api/history?channel=metrics.steps&field=n&from=-1h&interval=raw").await;
+    let answer: Value = answer.json().await.unwrap();
+    let buckets = answer["buckets"].as_array().cloned().unwrap_or_default();
+    buckets.iter().map(|bucket| bucket["last"].as_f64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn history_is_written_once_and_goes_on_when_the_node_that_writes_it_ends() {
+    let redis = Redis::start();
+    let nodes = two(&redis);
+    for n in 0..6 {
+        nodes[n % 2].push_value("metrics.steps", json!({"n": n})).await;
+        // A point of each: they are of different milliseconds.
+        let now = jiff::Timestamp::now().as_millisecond();
+        until("the next millisecond", || async { (jiff::Timestamp::now().as_millisecond() > now + 1).then_some(()) })
+            .await;
+    }
+    let left = end_of_the_leader(nodes).await;
+    left.push_value("metrics.steps", json!({"n": 6})).await;
+    let all: Vec<f64> = (0..7).map(f64::from).collect();
+    until("all points", || async { (points(&left).await == all).then_some(()) }).await;
+    // Also once the one that is left has written what it had kept.
+    until("them to be written", || async {
+        (left.counter("tricast_history_buffer_points").await == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(points(&left).await, all);
+}
