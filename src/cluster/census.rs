@@ -1,13 +1,13 @@
 //! What each node measured, and who is online, for the one that adds it up.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ring::digest::{SHA256, digest};
 
 use super::{node::Node, scripts};
 
 /// A node that said nothing for this long is let go, with its users.
-const SILENT_MS: u64 = 5_000;
+const SILENT: Duration = Duration::from_secs(5);
 
 /// Users that are said in one command.
 const USERS: usize = 1_000;
@@ -39,18 +39,19 @@ impl Census {
         let online: HashSet<String> = online.iter().map(|user| name(user)).collect();
         let came: Vec<_> = online.difference(&self.told).cloned().collect();
         let left: Vec<_> = self.told.difference(&online).cloned().collect();
-        let mut known = self.say(report, &came, &left).await?;
-        if known != online.len() {
-            // Redis lost some, or this node was let go: all are said again.
+        // Should the answer be lost, they may have been told all the same.
+        self.told.extend(came.iter().cloned());
+        if self.say(report, false, &came, &left).await? != online.len() {
+            // Redis lost some, or knows some that left: all are said again.
             let all: Vec<_> = online.iter().cloned().collect();
-            known = self.say(report, &all, &[]).await?;
+            self.say(report, true, &all, &[]).await?;
         }
-        // What is in doubt is said again the next time.
-        self.told = if known == online.len() { online } else { HashSet::new() };
+        self.told = online;
         Some(())
     }
 
-    async fn say(&self, report: &str, came: &[String], left: &[String]) -> Option<usize> {
+    /// `all`: those who come are all there are.
+    async fn say(&self, report: &str, all: bool, came: &[String], left: &[String]) -> Option<usize> {
         let Node { keys, id, link, .. } = &*self.node;
         let mut known = 0;
         let mut parts: Vec<(&[String], &[String])> = came.chunks(USERS).map(|came| (came, &[][..])).collect();
@@ -58,12 +59,13 @@ impl Census {
         if parts.is_empty() {
             parts.push((&[], &[]));
         }
-        for (came, left) in parts {
+        for (number, (came, left)) in parts.into_iter().enumerate() {
+            let all = i32::from(all && number == 0);
             let answer = link.ask(async |connection| {
                 let mut say = scripts::REPORT.prepare_invoke();
                 say.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
                 say.key(keys.tenant(&self.tenant, &format!("users:{id}")));
-                say.arg(id).arg(report).arg(came.len()).arg(came).arg(left);
+                say.arg(id).arg(report).arg(all).arg(came.len()).arg(came).arg(left);
                 say.invoke_async(connection).await
             });
             known = answer.await.ok()?;
@@ -77,7 +79,9 @@ impl Census {
         let answer = link.ask(async |connection| {
             let mut gather = scripts::GATHER.prepare_invoke();
             gather.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
-            gather.arg(SILENT_MS).arg(keys.tenant(&self.tenant, "users:"));
+            // After an outage others may not have come to say anything yet.
+            let silent = if self.node.has_just_recovered(SILENT * 2) { SILENT * 100 } else { SILENT };
+            gather.arg(silent.as_millis() as u64).arg(keys.tenant(&self.tenant, "users:"));
             gather.invoke_async::<Vec<redis::Value>>(connection).await
         });
         let mut answer = answer.await.ok()?.into_iter();

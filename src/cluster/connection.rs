@@ -97,6 +97,11 @@ impl Link {
         Ok(self.shared.lock().get_or_insert(connection).clone())
     }
 
+    /// Gives the connection that is shared up: it does not answer.
+    pub(super) fn give_up(&self) {
+        *self.shared.lock() = None;
+    }
+
     /// Asks Redis on the connection that is shared, which is made where there is none.
     ///
     /// # Errors
@@ -106,7 +111,7 @@ impl Link {
         let answer = question(&mut connection).await;
         if answer.is_err() {
             // Whatever it was: the next one begins with a connection that is surely good, and asks who is master.
-            *self.shared.lock() = None;
+            self.give_up();
         }
         answer
     }

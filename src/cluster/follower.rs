@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     connection::Connection,
-    node::Node,
+    node::{Followed, Node},
     scripts,
     stream::{self, Item},
     wire::{Entry, Head, KeptChannel, WireKept},
@@ -51,6 +51,8 @@ enum Failure {
     Entry(#[from] serde_json::Error),
     #[error("an entry has not what it needs")]
     Shape,
+    #[error("the log lost entries that this node had read")]
+    Rewritten,
 }
 
 /// Follows the log of one epoch.
@@ -62,9 +64,9 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     };
     let Some(epoch) = epoch else { return Ok(()) };
     let mut connection = node.link.connect(WAIT).await?;
-    let known = node.followed.borrow().clone().filter(|(followed, _)| *followed == epoch);
-    let mut last = match known {
-        Some((_, seq)) => seq,
+    let known = node.followed.borrow().clone().filter(|followed| followed.epoch == epoch);
+    let (mut last, mut word) = match known {
+        Some(followed) => (followed.seq, followed.word),
         None => load(node, &mut connection, &epoch).await?,
     };
     let key = node.keys.of(&epoch, "log");
@@ -79,23 +81,31 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
             let seq = item.number().ok_or(Failure::Shape)?;
             if seq != last + 1 {
                 tracing::warn!(last, seq, "entries of the log are gone: all is loaded anew");
-                last = load(node, &mut connection, &epoch).await?;
+                (last, word) = load(node, &mut connection, &epoch).await?;
                 break;
             }
             let entry: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
             let entry: Entry = serde_json::from_slice(&entry)?;
+            if entry.before != word {
+                // It lost what was read here, and others were written in its place.
+                node.suspect(&epoch).await?;
+                return Err(Failure::Rewritten);
+            }
+            word.clone_from(&entry.word);
             node.apply(&epoch, seq, entry);
             last = seq;
         }
     }
 }
 
-/// Loads all that is kept of the log; answers the entry up to which it is read.
-async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<u64, Failure> {
+/// Loads all that is kept of the log; answers the entry up to which it is read, and its word.
+async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<(u64, String), Failure> {
     node.figures.loads.inc();
-    let missed_answers = node.next_group();
     // First: what is added after this is read as entries, and what is in both is taken once.
-    let seq: Option<u64> = cmd("HGET").arg(node.keys.of(epoch, "state")).arg("seq").query_async(connection).await?;
+    let mut state = cmd("HMGET");
+    state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
+    let (seq, word): (Option<u64>, Option<String>) = state.query_async(connection).await?;
+    let missed_answers = node.next_group();
     let base: Option<u64> = cmd("HGET").arg(node.keys.meta()).arg("base").query_async(connection).await?;
     let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut loaded = HashMap::new();
@@ -103,14 +113,18 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
         let contents = load_tenant(node, connection, epoch, &tenant).await?;
         loaded.insert(Arc::from(tenant), contents);
     }
-    let seq = seq.unwrap_or(0);
-    let known = node.followed.borrow().as_ref().is_some_and(|(followed, _)| followed == epoch);
+    let (seq, word) = (seq.unwrap_or(0), word.unwrap_or_default());
+    let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);
     tracing::info!(%epoch, seq, tenants = loaded.len(), "the log is loaded");
-    node.take_over(epoch, base.unwrap_or(0), seq, loaded);
-    if known {
+    // Of a log that has just begun all entries are read, for there are answers in them to what was handed in again; what
+    // they change is there already.
+    let (seq, word) = if before == Some(false) { (0, String::new()) } else { (seq, word) };
+    let followed = Followed { epoch: epoch.clone(), seq, word: word.clone() };
+    node.take_over(followed, base.unwrap_or(0), loaded);
+    if before == Some(true) {
         node.forget_answers(missed_answers);
     }
-    Ok(seq)
+    Ok((seq, word))
 }
 
 async fn load_tenant(
@@ -145,12 +159,19 @@ async fn load_tenant(
     let (mut from, to) = (format!("({dropped}-0"), format!("{head}-0"));
     loop {
         let events = stream::range(connection, &kept("events"), &from, &to, EVENTS).await?;
-        let Some(last) = events.last() else { return Ok(contents) };
+        let Some(last) = events.last() else { break };
         from = format!("({}", last.id);
         for event in &events {
             contents.events.push(read_event(event)?);
         }
     }
+    // Some may have been let go while they were read.
+    let now: Option<String> =
+        cmd("HGET").arg(node.keys.of(epoch, "tenants")).arg(tenant).query_async(connection).await?;
+    if let Some(now) = now {
+        contents.dropped = contents.dropped.max(serde_json::from_str::<Head>(&now)?.dropped.min(head));
+    }
+    Ok(contents)
 }
 
 fn read_event(item: &Item) -> Result<Kept, Failure> {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::core::{log::Contents, position::Epoch};
 
-/// By so much the offsets of a new log are above those that this node knows: another node may have read further.
+/// By so much the offsets of a new log are above those that this node knows, at least: another node may have read further.
 const JUMP: u64 = 1_000_000;
 
 /// The epoch of the log that is there, or of the one that is begun.
@@ -32,7 +32,9 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     }
     let contents = node.contents();
     let known = contents.iter().map(|(_, contents)| contents.head).max().unwrap_or(0);
-    let base = if known == 0 { 0 } else { known + JUMP };
+    // Also for a node that knows nothing: above what others know, as far as no log grows by a million a second.
+    let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
+    let base = (known + JUMP).max(since_1970);
     let new = Epoch::random();
     step(node, connection, lost.as_ref(), &new, base, false).await?;
     for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
@@ -41,10 +43,23 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     step(node, connection, lost.as_ref(), &new, base, true).await?;
     tracing::warn!(epoch = %new, "a log is begun");
     node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
-    if let Some(lost) = lost {
-        retire(node, connection, &lost).await?;
-    }
     Ok(new)
+}
+
+/// Removes the log before the present one, which nobody reads any more; also where the one that began this one could not.
+///
+/// # Errors
+/// Redis can't be reached.
+pub(super) async fn clean_up(node: &Node, connection: &mut Connection) -> Result<(), Ended> {
+    let mut meta = cmd("HGET");
+    let before: Option<String> = meta.arg(node.keys.meta()).arg("before").query_async(connection).await?;
+    let Some(before) = before.filter(|before| !before.is_empty()) else { return Ok(()) };
+    if let Ok(epoch) = Epoch::parse(&before) {
+        retire(node, connection, &epoch).await?;
+    }
+    let mut done = cmd("HDEL");
+    done.arg(node.keys.meta()).arg("before").query_async::<()>(connection).await?;
+    Ok(())
 }
 
 async fn step(
@@ -95,7 +110,7 @@ async fn write(
     for what in ["states", "events", "series"] {
         append.key(keys.kept(epoch, tenant, what));
     }
-    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("0-0").arg("").arg(0);
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0);
     append.arg(&**tenant).arg(json(&head)).arg(states.len());
     for (channel, kept) in states {
         append.arg(channel.as_str()).arg(json(&kept));
@@ -108,7 +123,6 @@ async fn write(
     if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
 }
 
-/// Removes a log that nobody reads any more.
 async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), Ended> {
     let keys = &node.keys;
     let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;

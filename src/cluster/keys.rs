@@ -3,11 +3,10 @@
 //!
 //! | key | type | what it is |
 //! |---|---|---|
-//! | `{P}:meta` | hash | `epoch` of the log, `next` epoch while it is prepared, `term` of the election |
+//! | `{P}:meta` | hash | `epoch` of the log, its `base`, `next` epoch while it is prepared, the one `before`, one that is `suspect`, `term` of the election |
 //! | `{P}:leader` | string | who leads; it expires |
-//! | `{P}:nodes` | hash | each node, and when it was heard of |
 //! | `{P}:EPOCH:log` | stream | what was decided, an entry for each group; its id is a number that grows by one |
-//! | `{P}:EPOCH:state` | hash | `seq` of the log, `inbox` as far as it is decided, `dumped` as far as series are kept |
+//! | `{P}:EPOCH:state` | hash | `seq` of the log and its `word`, `inbox` as far as it is decided, `dumped` as far as series are kept, and `dumped_seq` |
 //! | `{P}:EPOCH:inbox` | stream | what was pushed and is to be decided |
 //! | `{P}:EPOCH:seen:NODE` | string | the last group of that node in the inbox |
 //! | `{P}:EPOCH:tenants` | hash | each tenant's newest offset |
@@ -37,8 +36,9 @@ impl Keys {
         format!("{}:leader", self.prefix)
     }
 
-    pub(super) fn nodes(&self) -> String {
-        format!("{}:nodes", self.prefix)
+    /// A key that is never there.
+    pub(super) fn none(&self) -> String {
+        format!("{}:none", self.prefix)
     }
 
     /// `what`: log, state, inbox, tenants.

@@ -6,7 +6,7 @@
 //! written only now and then, it counts again those that came since.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -19,17 +19,20 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     connection::Connection,
     founding,
-    node::{Node, Seen},
+    node::{Followed, Node, Seen},
     scripts,
     stream::{self, Item},
     wire::{Answered, Entry, Head, Pushed, WireChunk, WireKept, Written, json},
 };
-use crate::core::{
-    decider::{Decided, Decider},
-    log::{Chunk, Log, place},
-    position::Epoch,
-    reading::{Origin, Reading},
-    sample::Dump,
+use crate::{
+    core::{
+        decider::{Decided, Decider},
+        log::{Chunk, Log, place},
+        position::Epoch,
+        reading::{Origin, Reading},
+        sample::Dump,
+    },
+    shutdown::random,
 };
 
 /// How long Redis waits for a group before it answers that there is none.
@@ -46,6 +49,9 @@ const GROUPS: usize = 64;
 
 /// How often series and the cached snapshots are written.
 const KEEP: Duration = Duration::from_secs(5);
+
+/// Groups after which they are written sooner: the inbox is bounded, and lets go of them only then.
+const KEEP_AFTER: usize = 2_000;
 
 /// How long a cached snapshot lives.
 const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
@@ -76,6 +82,15 @@ pub(super) async fn run(node: Arc<Node>) {
         node.leads.send_replace(false);
         match ended {
             Ok(()) => tracing::info!(node = node.id, "leads no more"),
+            Err(error @ (Ended::Kept(_) | Ended::Behind)) => {
+                // Another node may be able to, such as a newer one.
+                node.figures.failures.inc();
+                tracing::error!(node = node.id, %error, "can't lead: another one may");
+                node.stands.send_replace(false);
+                node.hurry.notify_one();
+                sleep(node.config.lease).await;
+                node.stands.send_replace(!*node.leaving.borrow());
+            }
             Err(error) => {
                 node.figures.failures.inc();
                 tracing::debug!(node = node.id, %error, "can't lead");
@@ -89,6 +104,7 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
     let mut connection = node.link.connect(WAIT).await?;
     let epoch = founding::found(node, &mut connection).await?;
     let mut term = Term::begin(node, connection, epoch).await?;
+    founding::clean_up(node, &mut term.connection).await?;
     node.figures.elections.inc();
     node.leads.send_replace(true);
     tracing::info!(node = node.id, epoch = %term.epoch, "leads");
@@ -106,8 +122,11 @@ struct Term<'a> {
     node: &'a Arc<Node>,
     connection: Connection,
     epoch: Epoch,
-    /// The newest entry of the log.
+    /// The newest entry of the log, and its word.
     seq: u64,
+    word: String,
+    /// Groups that were decided since series were last kept. As long as the inbox holds them there is less room in it.
+    since_kept: usize,
     /// The last group of the inbox that is decided.
     inbox: String,
     deciding: HashMap<Arc<str>, Deciding>,
@@ -128,23 +147,25 @@ struct Deciding {
     cached: u64,
 }
 
+/// Readings that were refused: of which node, of which of its groups, which batch of that, and which reading of it.
+type Refused = HashSet<(String, u64, usize, usize)>;
+
 /// A batch that is to be decided: of which answer, the how-manieth of it, and what is in it.
 type Waiting = (usize, usize, Origin, Vec<Reading>);
 
 impl<'a> Term<'a> {
     async fn begin(node: &'a Arc<Node>, mut connection: Connection, epoch: Epoch) -> Result<Self, Ended> {
         let mut state = cmd("HMGET");
-        state.arg(node.keys.of(&epoch, "state")).arg(&["seq", "inbox", "dumped"]);
-        let (seq, inbox, dumped): (Option<u64>, Option<String>, Option<String>) =
-            state.query_async(&mut connection).await?;
-        let (seq, inbox) = (seq.unwrap_or(0), inbox.unwrap_or_else(|| "0-0".into()));
+        state.arg(node.keys.of(&epoch, "state")).arg(&["seq", "word", "inbox", "dumped", "dumped_seq"]);
+        let state: [Option<String>; 5] = state.query_async(&mut connection).await?;
+        let [seq, word, inbox, dumped, dumped_seq] = state;
+        let seq = seq.and_then(|seq| seq.parse().ok()).unwrap_or(0);
+        let (word, inbox) = (word.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
         let mut followed = node.followed.subscribe();
-        let read = followed.wait_for(|followed| matches!(followed, Some((of, at)) if *of == epoch && *at >= seq));
-        match timeout(CATCH_UP, read).await {
-            Ok(Ok(followed)) if followed.as_ref().is_some_and(|(_, at)| *at > seq) => {
-                return Err(Ended::Lost("entries of the log are gone".into()));
-            }
-            Ok(Ok(_)) => {}
+        let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == epoch && of.seq >= seq);
+        match timeout(CATCH_UP, followed.wait_for(reached)).await {
+            Ok(Ok(followed)) if followed.as_ref().is_some_and(|of| of.seq == seq && of.word == word) => {}
+            Ok(Ok(_)) => return Err(Ended::Lost("entries of the log are gone".into())),
             _ => return Err(Ended::Behind),
         }
         let tenants: Vec<String> =
@@ -154,6 +175,8 @@ impl<'a> Term<'a> {
             connection,
             epoch,
             seq,
+            word,
+            since_kept: 0,
             inbox,
             deciding: HashMap::new(),
             sizes: VecDeque::new(),
@@ -164,7 +187,8 @@ impl<'a> Term<'a> {
         for tenant in tenants {
             term.take_up(&tenant).await?;
         }
-        term.count_again(&dumped.unwrap_or_else(|| "0-0".into())).await?;
+        let refused = term.refused_since(dumped_seq.as_deref().unwrap_or("0")).await?;
+        term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), &refused).await?;
         Ok(term)
     }
 
@@ -182,8 +206,27 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// Counts the samples that were decided after the series were last written.
-    async fn count_again(&mut self, dumped: &str) -> Result<(), Ended> {
+    /// Readings that were refused by the entries after `seq`.
+    async fn refused_since(&mut self, seq: &str) -> Result<Refused, Ended> {
+        let key = self.node.keys.of(&self.epoch, "log");
+        let (mut from, to) = (format!("({seq}-0"), format!("{}-0", self.seq));
+        let mut refused = Refused::new();
+        loop {
+            let items = stream::range(&mut self.connection, &key, &from, &to, GROUPS).await?;
+            let Some(last) = items.last() else { return Ok(refused) };
+            from = format!("({}", last.id);
+            for item in &items {
+                let entry: Entry = serde_json::from_slice(&item.get::<Vec<u8>>("e").unwrap_or_default())?;
+                for Answered { node, seq, refused: readings } in entry.replies {
+                    let readings = readings.into_iter().map(|(batch, reading, _)| (node.clone(), seq, batch, reading));
+                    refused.extend(readings);
+                }
+            }
+        }
+    }
+
+    /// Counts the samples that were accepted after the series were last written.
+    async fn count_again(&mut self, dumped: &str, refused: &Refused) -> Result<(), Ended> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut from = format!("({dumped}");
         loop {
@@ -191,10 +234,16 @@ impl<'a> Term<'a> {
             let Some(last) = items.last() else { return Ok(()) };
             from = format!("({}", last.id);
             for item in &items {
-                for batch in pushed(item)? {
-                    if let Some(of) = self.deciding.get_mut(&*batch.tenant) {
-                        of.decider.count_again(batch.readings.into_owned());
-                    }
+                let (Some(node), Some(seq), Ok(batches)) = (item.get::<String>("n"), item.get("s"), pushed(item))
+                else {
+                    // It was passed over when it was decided, too.
+                    continue;
+                };
+                for (number, batch) in batches.into_iter().enumerate() {
+                    let Some(of) = self.deciding.get_mut(&*batch.tenant) else { continue };
+                    let readings = batch.readings.into_owned().into_iter().enumerate();
+                    let accepted = readings.filter(|(at, _)| !refused.contains(&(node.clone(), seq, number, *at)));
+                    of.decider.count_again(accepted.map(|(_, reading)| reading).collect());
                 }
             }
         }
@@ -257,7 +306,8 @@ impl<'a> Term<'a> {
                 by_tenant.entry(Arc::clone(tenant)).or_default();
             }
         }
-        let keeps = now >= self.keep_at;
+        self.since_kept += items.len();
+        let keeps = now >= self.keep_at || self.since_kept >= KEEP_AFTER;
         let at = self.node.clock.now();
         let (mut written, mut kept) = (Vec::new(), Vec::new());
         for (tenant, waiting) in by_tenant {
@@ -287,12 +337,19 @@ impl<'a> Term<'a> {
         if is_empty && !keeps && items.is_empty() {
             return Ok(());
         }
-        let entry = if is_empty { String::new() } else { json(&Entry { at, tenants: written, replies }) };
+        let word = format!("{:016x}", random());
+        let entry = if is_empty {
+            String::new()
+        } else {
+            let (word, before) = (word.clone(), self.word.clone());
+            json(&Entry { word, before, at, tenants: written, replies })
+        };
         if let Some(last) = items.last() {
             self.inbox.clone_from(&last.id);
         }
-        self.append(&entry, &kept, at, keeps).await?;
+        self.append(&entry, word, &kept, at, keeps).await?;
         if keeps {
+            self.since_kept = 0;
             self.keep_at = Instant::now() + KEEP;
             self.cache_snapshots().await?;
         }
@@ -302,6 +359,7 @@ impl<'a> Term<'a> {
     async fn append(
         &mut self,
         entry: &str,
+        word: String,
         kept: &[(Arc<str>, Vec<Chunk>)],
         at: Timestamp,
         keeps: bool,
@@ -314,7 +372,7 @@ impl<'a> Term<'a> {
         for what in ["log", "state", "tenants", "inbox"] {
             append.key(keys.of(&self.epoch, what));
         }
-        append.arg(id).arg(self.epoch.to_string()).arg(self.seq).arg(entry).arg(&self.inbox);
+        append.arg(id).arg(self.epoch.to_string()).arg(self.seq).arg(&self.word).arg(entry).arg(&word).arg(&self.inbox);
         append.arg(if keeps { &*self.inbox } else { "" }).arg(oldest);
         for (tenant, chunks) in kept {
             for what in ["states", "events", "series"] {
@@ -329,7 +387,9 @@ impl<'a> Term<'a> {
             return Err(Ended::Lost(answer));
         }
         self.node.figures.appended.inc();
-        self.seq = seq;
+        if !entry.is_empty() {
+            (self.seq, self.word) = (seq, word);
+        }
         Ok(())
     }
 
@@ -346,16 +406,20 @@ impl<'a> Term<'a> {
     }
 
     async fn cache_snapshots(&mut self) -> Result<(), Ended> {
+        let mut all = redis::pipe();
         for (tenant, of) in &mut self.deciding {
             let version = of.log.snapshot_offset();
             if std::mem::replace(&mut of.cached, version) != version {
                 let key = self.node.keys.tenant(tenant, "snapshot");
-                let mut set = cmd("SET");
-                set.arg(key).arg(&of.log.snapshot().data[..]).arg("EX").arg(SNAPSHOT_LIVES.as_secs());
-                set.query_async::<()>(&mut self.connection).await?;
+                all.cmd("SET")
+                    .arg(key)
+                    .arg(&of.log.snapshot().data[..])
+                    .arg("EX")
+                    .arg(SNAPSHOT_LIVES.as_secs())
+                    .ignore();
             }
         }
-        Ok(())
+        if all.is_empty() { Ok(()) } else { Ok(all.query_async(&mut self.connection).await?) }
     }
 }
 

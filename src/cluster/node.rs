@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Instant,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ pub(super) struct Node {
     /// What Redis said last.
     pub(super) seen: watch::Sender<Seen>,
     /// As far as the log is read: its epoch, and its newest entry.
-    pub(super) followed: watch::Sender<Option<(Epoch, u64)>>,
+    pub(super) followed: watch::Sender<Option<Followed>>,
     /// Whether this node publishes what is the same for all.
     pub(super) leads: watch::Sender<bool>,
     /// Whether Redis answers.
@@ -57,10 +57,27 @@ pub(super) struct Node {
     pending: Mutex<Pending>,
     /// A group was answered.
     answered: Notify,
+    /// The last group that Redis took.
+    pub(super) handed_in: AtomicU64,
+    /// Redis lost groups that it had taken.
+    pub(super) hand_in_again: Notify,
+    /// When Redis could be reached again after it could not.
+    recovered: Mutex<Option<Instant>>,
 }
 
 /// Series that somebody else can go on with, by name.
 pub(super) type Dumps = Vec<(String, String)>;
+
+/// As far as the log is read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Followed {
+    /// Of which epoch.
+    pub(super) epoch: Epoch,
+    /// The newest entry that was read.
+    pub(super) seq: u64,
+    /// Its word.
+    pub(super) word: String,
+}
 
 /// What Redis said last.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,6 +147,9 @@ impl Node {
             replicas: Mutex::default(),
             pending: Mutex::default(),
             answered: Notify::new(),
+            handed_in: AtomicU64::new(0),
+            hand_in_again: Notify::new(),
+            recovered: Mutex::default(),
         }
     }
 
@@ -148,9 +168,9 @@ impl Node {
         logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
     }
 
-    /// Takes over what was loaded of the log of `epoch`, read up to its entry `seq`. Tenants of whom nothing is kept begin
-    /// anew.
-    pub(super) fn take_over(&self, epoch: &Epoch, base: u64, seq: u64, loaded: HashMap<Arc<str>, Contents>) {
+    /// Takes over what was loaded of a log, whose offsets begin at `base`. Tenants of whom nothing is kept begin anew.
+    pub(super) fn take_over(&self, followed: Followed, base: u64, loaded: HashMap<Arc<str>, Contents>) {
+        let epoch = &followed.epoch;
         let mut replicas = self.replicas.lock();
         let is_new = replicas.epoch.as_ref() != Some(epoch);
         replicas.epoch = Some(epoch.clone());
@@ -169,12 +189,12 @@ impl Node {
             }
         }
         drop(replicas);
-        self.followed.send_replace(Some((epoch.clone(), seq)));
+        self.followed.send_replace(Some(followed));
     }
 
     /// Applies the entry `seq` of the log of `epoch`, and answers those who wait for it.
     pub(super) fn apply(&self, epoch: &Epoch, seq: u64, entry: Entry) {
-        let Entry { at, tenants, replies } = entry;
+        let Entry { word, at, tenants, replies, .. } = entry;
         let mut replicas = self.replicas.lock();
         for written in tenants {
             let writer = replicas.writer(&written.tenant, self.log);
@@ -191,7 +211,7 @@ impl Node {
         }
         drop(replicas);
         self.figures.applied.inc();
-        self.followed.send_replace(Some((epoch.clone(), seq)));
+        self.followed.send_replace(Some(Followed { epoch: epoch.clone(), seq, word }));
     }
 
     fn answer(&self, epoch: &Epoch, answer: Answered, replicas: &mut Replicas) {
@@ -250,16 +270,34 @@ impl Node {
         self.pending.lock().last + 1
     }
 
+    /// Says of a log that it lost entries which this node had read: whoever leads has to begin another one, or offsets would
+    /// be given twice.
+    ///
+    /// # Errors
+    /// Redis can't be reached.
+    pub(super) async fn suspect(&self, epoch: &Epoch) -> redis::RedisResult<()> {
+        let mut mark = redis::cmd("HSET");
+        mark.arg(self.keys.meta()).arg("suspect").arg(epoch.to_string());
+        self.link.ask(async |connection| mark.query_async(connection).await).await
+    }
+
     /// Stands for election no more: another one may lead at once.
     pub(super) fn resign(&self) {
         self.stands.send_replace(false);
         self.hurry.notify_one();
     }
 
+    /// Whether Redis could not be reached a moment ago, so that others may not have been able to say that they live.
+    pub(super) fn has_just_recovered(&self, moment: Duration) -> bool {
+        self.recovered.lock().is_some_and(|recovered| recovered.elapsed() < moment)
+    }
+
     /// Redis answered.
     pub(super) fn heard(&self, seen: Seen) {
         self.figures.heard(Instant::now());
-        self.available.send_if_modified(|available| !std::mem::replace(available, true));
+        if self.available.send_if_modified(|available| !std::mem::replace(available, true)) {
+            *self.recovered.lock() = Some(Instant::now());
+        }
         self.seen.send_if_modified(|before| {
             let changed = *before != seen;
             *before = seen;

@@ -1,6 +1,10 @@
 //! Hands in what this node's clients and sources push: in order, and once, however often Redis has to be asked.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
@@ -36,6 +40,8 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
     'log: loop {
         let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else { return };
         let Some(epoch) = epoch else { continue };
+        // Redis has taken nothing yet of what belongs to this log, as far as is known here.
+        node.handed_in.store(0, Ordering::Release);
         // What the log before this one did not answer went with it.
         for (number, payload) in node.unanswered() {
             if !hand_in(&node, &epoch, number, &payload).await {
@@ -45,6 +51,8 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
         loop {
             tokio::select! {
                 _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue 'log,
+                // A replica that took over did not have them. Those that it has are not taken twice.
+                () = node.hand_in_again.notified() => continue 'log,
                 count = async {
                     node.has_room().await;
                     batches.recv_many(&mut taken, BATCHES).await
@@ -54,11 +62,12 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
             }
             // What is taken is carried out, sooner or later: nothing is, while Redis is known to be away.
             node.link.ready().await;
-            for group in grouped(taken.drain(..).filter(Batch::take)) {
-                let payload = Arc::clone(&group.payload);
-                let number = node.expect(group);
+            // All are noted before the first is handed in, so that none is forgotten when the log is another one.
+            let groups = grouped(taken.drain(..).filter(Batch::take)).into_iter();
+            let noted: Vec<_> = groups.map(|group| (Arc::clone(&group.payload), node.expect(group))).collect();
+            for (payload, number) in noted {
                 if !hand_in(&node, &epoch, number, &payload).await {
-                    // All that is not answered is handed in to the new one, in order; this group among it.
+                    // All that is not answered is handed in to the new one, in order.
                     continue 'log;
                 }
             }
@@ -106,6 +115,7 @@ async fn hand_in(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> bool
         match answer.as_deref() {
             Ok("done") => {
                 node.figures.enqueued.inc();
+                node.handed_in.fetch_max(number, Ordering::AcqRel);
                 return true;
             }
             Ok("epoch") => {

@@ -1,7 +1,7 @@
 //! What nodes say to each other, as JSON.
 //!
 //! ```json
-//! {"at": "2024-07-15T14:00:05.12Z",
+//! {"word": "9f2c41d0", "before": "03be77a1", "at": "2024-07-15T14:00:05.12Z",
 //!  "tenants": [{"tenant": "acme", "head": 12, "same": ["metrics.api"],
 //!               "chunks": [{"changes": [[11, "metrics.checkout", null, {"latency": 12.5}]], "snapshot": 12}]}],
 //!  "replies": [{"node": "a/5f3e", "seq": 7, "refused": [[0, 2, {"built_in": "metrics.api"}]]}]}
@@ -31,6 +31,9 @@ pub(super) struct Pushed<'a> {
 /// An entry of the log: what was decided about a group of batches.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Entry {
+    /// A random word, and that of the entry before it: so that two entries of one number are told apart.
+    pub(super) word: String,
+    pub(super) before: String,
     /// When; the time of all its changes.
     pub(super) at: Timestamp,
     pub(super) tenants: Vec<Written>,
@@ -182,6 +185,8 @@ mod tests {
         let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
         let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
         let entry = Entry {
+            word: "b".into(),
+            before: "a".into(),
             at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
             tenants: vec![Written { tenant: "a".into(), head: 10, same: vec![], chunks: wire }],
             replies: vec![Answered { node: "n".into(), seq: 3, refused: vec![(0, 2, refusal.clone())] }],

@@ -125,9 +125,16 @@ pub enum PublishError {
 #[error("the aggregator has stopped")]
 pub struct Stopped;
 
-impl From<PublishError> for Stopped {
-    fn from(_: PublishError) -> Self {
-        Self
+impl PublishError {
+    /// For what this program itself hands in: that it is not known what became of it is no reason to end.
+    ///
+    /// # Errors
+    /// [`Stopped`] when nothing can be handed in any more.
+    pub fn unless_stopped(self) -> Result<(), Stopped> {
+        match self {
+            Self::Stopped => Err(Stopped),
+            Self::Unavailable | Self::Unknown => Ok(()),
+        }
     }
 }
 
@@ -187,6 +194,17 @@ impl AggregatorHandle {
         }
     }
 
+    /// Hands in what this program itself reads or decides, and waits until it is in the log.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the server is going away.
+    pub async fn publish_own(&self, readings: Vec<Reading>) -> Result<(), Stopped> {
+        match self.publish(Origin::Internal, readings, 0).await {
+            Ok(_) => Ok(()),
+            Err(error) => error.unless_stopped(),
+        }
+    }
+
     async fn hand_in(
         &self,
         origin: Origin,
@@ -200,7 +218,9 @@ impl AggregatorHandle {
         let tenant = Arc::clone(&self.tenant);
         let batch = Batch { tenant, readings, origin, claim, reply, _room: room };
         self.batches.send(batch).await.map_err(|_| PublishError::Stopped)?;
-        outcome.await.map_err(|_| PublishError::Stopped)
+        // Whoever took it may have lost sight of it, but only where somebody else decides.
+        let lost = if self.is_clustered() { PublishError::Unknown } else { PublishError::Stopped };
+        outcome.await.map_err(|_| lost)
     }
 
     /// Whether other processes have a part in the log.
@@ -215,14 +235,13 @@ impl AggregatorHandle {
     /// [`Stopped`]: nobody will be told.
     pub async fn tell(&self, events: Vec<Reading>) -> Result<(), Stopped> {
         if !self.is_clustered() {
-            self.publish(Origin::Internal, events, 0).await?;
-            return Ok(());
+            return self.publish_own(events).await;
         }
         let handle = self.clone();
         // It owns what is told, so that giving up the wait is not giving up the telling.
-        let told = tokio::spawn(async move { handle.publish(Origin::Internal, events, 0).await.map(drop) });
+        let told = tokio::spawn(async move { handle.publish_own(events).await });
         match timeout(A_MOMENT, told).await {
-            Ok(told) => Ok(told.map_err(|_| Stopped)??),
+            Ok(told) => told.map_err(|_| Stopped)?,
             Err(_) => Ok(()),
         }
     }

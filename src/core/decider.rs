@@ -126,7 +126,7 @@ impl Decider {
         decider
     }
 
-    /// Counts the samples among `readings` that another decider had accepted and whose series it did not dump since.
+    /// Counts the samples among `readings`, which another decider had accepted and whose series it did not dump since.
     pub fn count_again(&mut self, readings: Vec<Reading>) {
         self.series.advance(self.moment());
         for reading in readings {

@@ -13,7 +13,7 @@ use crate::{
         channel::{Channel, EventName},
         clock::Clock,
         log::Log,
-        reading::{Origin, Reading},
+        reading::Reading,
     },
     presence::Presence,
 };
@@ -118,8 +118,7 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
         let data = if let Value::Object(data) = value { data } else { Map::new() };
         Some(Reading::value(channel, data))
     };
-    aggregator.publish(Origin::Internal, values.into_iter().filter_map(reading).collect(), 0).await?;
-    Ok(())
+    aggregator.publish_own(values.into_iter().filter_map(reading).collect()).await
 }
 
 /// Publishes an event of the channel `system`.
@@ -129,8 +128,7 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
 pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
     let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
     let data = if let Value::Object(data) = details { data } else { Map::new() };
-    aggregator.publish(Origin::Internal, vec![Reading::Event { channel, event, data }], 0).await?;
-    Ok(())
+    aggregator.publish_own(vec![Reading::Event { channel, event, data }]).await
 }
 
 /// The value of `metrics.users_online`.

@@ -1,24 +1,24 @@
 -- Writes what was decided: the entry that nodes follow, and what a node reads that comes later. All of it or nothing.
 -- KEYS: meta, leader, log, state, tenants, inbox; then of each tenant: states, events, series
--- ARGV: node, epoch, the newest entry as the writer knows it, the entry (may be empty), the inbox's last group that it
---       decides, that up to which series are kept (may be empty), the oldest entry to keep;
+-- ARGV: node, epoch, the newest entry as the writer knows it, its word, the new entry (may be empty), its word, the inbox's
+--       last group that it decides, that up to which series are kept (may be empty), the oldest entry to keep;
 --       then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
 --       oldest event to keep, number of series, NAME VALUE...
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[2] and redis.call('HGET', KEYS[1], 'next') ~= ARGV[2] then return 'epoch' end
 local seq = tonumber(redis.call('HGET', KEYS[4], 'seq') or '0')
-if seq ~= tonumber(ARGV[3]) then return 'moved' end
-if ARGV[4] ~= '' then
+if seq ~= tonumber(ARGV[3]) or (redis.call('HGET', KEYS[4], 'word') or '') ~= ARGV[4] then return 'moved' end
+if ARGV[5] ~= '' then
   seq = seq + 1
-  redis.call('XADD', KEYS[3], 'MINID', '~', ARGV[7] .. '-0', seq .. '-0', 'e', ARGV[4])
-  redis.call('HSET', KEYS[4], 'seq', seq)
+  redis.call('XADD', KEYS[3], 'MINID', '~', ARGV[9] .. '-0', seq .. '-0', 'e', ARGV[5])
+  redis.call('HSET', KEYS[4], 'seq', seq, 'word', ARGV[6])
 end
-redis.call('HSET', KEYS[4], 'inbox', ARGV[5])
-if ARGV[6] ~= '' then
-  redis.call('HSET', KEYS[4], 'dumped', ARGV[6])
-  redis.call('XTRIM', KEYS[6], 'MINID', ARGV[6])
+redis.call('HSET', KEYS[4], 'inbox', ARGV[7])
+if ARGV[8] ~= '' then
+  redis.call('HSET', KEYS[4], 'dumped', ARGV[8], 'dumped_seq', seq)
+  redis.call('XTRIM', KEYS[6], 'MINID', ARGV[8])
 end
-local key, at = 7, 8
+local key, at = 7, 10
 local function pairs_of(call)
   local count = tonumber(ARGV[at])
   for i = at + 1, at + 2 * count, 2 do call(ARGV[i], ARGV[i + 1]) end

@@ -1,4 +1,4 @@
--- Begins a log: first it is prepared, unseen, then it is the one that counts.
+-- Begins a log: first it is prepared, unseen, then it is the one that counts, and the one before it is to be removed.
 -- KEYS: meta, leader
 -- ARGV: node, the epoch that counts as the writer knows it, the new one, where its offsets begin, whether it is prepared
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
@@ -6,7 +6,7 @@ if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[2] then return 'epoch' e
 if ARGV[5] == '1' then
   if redis.call('HGET', KEYS[1], 'next') ~= ARGV[3] then return 'epoch' end
   redis.call('HDEL', KEYS[1], 'next')
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'base', ARGV[4])
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'base', ARGV[4], 'before', ARGV[2])
 else
   redis.call('HSET', KEYS[1], 'next', ARGV[3])
 end

@@ -409,3 +409,46 @@ proptest::proptest! {
         proptest::prop_assert_eq!(value_of(batches), whole);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_no_end_where_somebody_else_decides() {
+    let (handle, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(60)), watch::channel(true).1);
+    let reading = || vec![value("metrics.a", json!({"x": 1}))];
+    let forgetful = tokio::spawn(async move {
+        for _ in 0..3 {
+            let batch: Batch = batches.recv().await.unwrap();
+            assert!(batch.take());
+        }
+    });
+    assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Unknown);
+    assert_eq!(handle.publish_own(reading()).await, Ok(()));
+    assert_eq!(handle.tell(reading()).await, Ok(()));
+    forgetful.await.unwrap();
+    assert_eq!(handle.publish_own(reading()).await, Err(Stopped), "nobody takes anything any more");
+    assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_nobody_takes_is_refused_and_one_that_is_taken_is_waited_for() {
+    let (handle, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::channel(true).1);
+    let reading = || vec![value("metrics.a", json!({"x": 1}))];
+    assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Unavailable);
+    let refused = batches.recv().await.unwrap();
+    assert!(!refused.take(), "its sender was told that it is not carried out");
+    let late = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.publish(Origin::Pushed, reading(), 0).await }
+    });
+    let taken = batches.recv().await.unwrap();
+    assert!(taken.take());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let (readings, reply) = taken.into_parts();
+    reply.send(vec![Ok(()); readings.len()], Position::new(crate::core::position::Epoch::random(), 7));
+    assert_eq!(late.await.unwrap().unwrap().position.offset, 7);
+    // What this program itself hands in waits as long as it takes.
+    let own = tokio::spawn(async move { handle.publish_own(vec![value("metrics.a", json!({}))]).await });
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let (readings, reply) = batches.recv().await.unwrap().into_parts();
+    reply.send(vec![Ok(()); readings.len()], Position::new(crate::core::position::Epoch::random(), 8));
+    assert_eq!(own.await.unwrap(), Ok(()));
+}
