@@ -285,7 +285,7 @@ async fn redis_killed_under_load_loses_nothing_and_makes_nothing_twice() {
     for node in &nodes {
         reads_up_to(node, &cursor).await;
         assert_eq!(numbers(node, "checked").await, accepted);
-        assert_eq!(node.get("/readyz").await.status(), 200);
+        until("a node to be ready", || async { (node.get("/readyz").await.status() == 200).then_some(()) }).await;
         assert!(!node.get("/api/metrics").await.headers().contains_key("warning"));
     }
 }
