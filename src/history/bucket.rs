@@ -1,6 +1,6 @@
 //! What is known of the points of one series in a span of time, and how finer spans make a coarser one. Pure.
 
-use super::{Calendar, Level};
+use super::{Calendar, Level, calendar::Span};
 
 /// The points of one series in a span of time, summed up. There is at least one: a span without points has no bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,13 +45,18 @@ impl Bucket {
 /// The buckets of `level` that `rows` of finer levels make. The rows are in the order of their times, and none lies in
 /// two buckets.
 pub fn fold(rows: impl IntoIterator<Item = Bucket>, level: Level, calendar: &Calendar) -> Vec<Bucket> {
+    fold_by(rows, |at| calendar.bucket(level, at))
+}
+
+/// The same, where `span` says which bucket holds a time.
+pub(super) fn fold_by(rows: impl IntoIterator<Item = Bucket>, mut span: impl FnMut(i64) -> Span) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut end = i64::MIN;
     for row in rows {
         match buckets.last_mut() {
             Some(bucket) if row.at < end => bucket.add(&row),
             _ => {
-                let span = calendar.bucket(level, row.at);
+                let span = span(row.at);
                 end = span.end;
                 buckets.push(Bucket { at: span.start, ..row });
             }

@@ -5,7 +5,7 @@
 //!   {"period":"2024-07-15T14:00:00.000Z","count":60,"total":3090,"average":51.5,"min":50,"max":53,"last":53}]}}
 //! ```
 
-use std::fmt::Write;
+use std::{collections::HashMap, io::Write};
 
 use jiff::Timestamp;
 
@@ -37,109 +37,125 @@ impl Chapter {
 
     /// The whole answer. With `field`, the buckets of that field alone, as `buckets` beside its name.
     pub fn to_json(&self, field: Option<&str>) -> String {
-        let mut out = String::with_capacity(200 + self.buckets() * 150);
+        let mut out = Vec::with_capacity(200 + self.buckets() * 150);
+        // Writing to a vector can't fail: the results are dropped.
         let _ = write!(out, r#"{{"channel":"{}","#, self.channel);
         match field {
             Some(field) => {
                 let _ = write!(out, r#""field":{},"#, quoted(field));
                 self.write_head(&mut out);
-                out.push_str(r#""buckets":"#);
+                out.extend_from_slice(br#""buckets":"#);
                 let found = self.fields.iter().find(|(name, _)| **name == *field);
-                write_buckets(&mut out, found.map_or(&[], |(_, buckets)| buckets));
+                write_buckets(&mut out, found.map_or(&[], |(_, buckets)| buckets), &mut Times::default());
             }
             None => self.write_all(&mut out),
         }
-        out.push('}');
-        out
+        out.push(b'}');
+        text(out)
     }
 
     /// The same without the channel's name, for messages that say it elsewhere.
     pub fn data(&self) -> String {
-        let mut out = String::with_capacity(200 + self.buckets() * 150);
-        out.push('{');
+        let mut out = Vec::with_capacity(200 + self.buckets() * 150);
+        out.push(b'{');
         self.write_all(&mut out);
-        out.push('}');
-        out
+        out.push(b'}');
+        text(out)
     }
 
-    // Writing to a String can't fail: the results are dropped.
-
-    fn write_head(&self, out: &mut String) {
+    fn write_head(&self, out: &mut Vec<u8>) {
         let (from, to) = (time(self.from), time(self.to));
         let _ = write!(out, r#""interval":"{}","from":"{from}","to":"{to}","#, self.level.as_str());
     }
 
-    fn write_all(&self, out: &mut String) {
+    fn write_all(&self, out: &mut Vec<u8>) {
+        let mut times = Times::default();
         self.write_head(out);
-        out.push_str(r#""fields":{"#);
+        out.extend_from_slice(br#""fields":{"#);
         for (i, (field, buckets)) in self.fields.iter().enumerate() {
             let _ = write!(out, "{}{}:", if i > 0 { "," } else { "" }, quoted(field));
-            write_buckets(out, buckets);
+            write_buckets(out, buckets, &mut times);
         }
-        out.push('}');
+        out.push(b'}');
     }
 }
 
-fn write_buckets(out: &mut String, buckets: &[Bucket]) {
-    out.push('[');
-    let mut numbers = Numbers::default();
+/// JSON is text.
+fn text(json: Vec<u8>) -> String {
+    String::from_utf8(json).unwrap_or_default()
+}
+
+fn write_buckets(out: &mut Vec<u8>, buckets: &[Bucket], times: &mut Times) {
+    out.push(b'[');
     for (i, bucket) in buckets.iter().enumerate() {
         if i > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        out.push_str(r#"{"period":""#);
-        numbers.time(out, bucket.at);
-        let _ = write!(out, r#"","count":{}"#, bucket.count);
-        let values = [
-            (r#","total":"#, bucket.total),
-            (r#","average":"#, bucket.average()),
-            (r#","min":"#, bucket.min),
-            (r#","max":"#, bucket.max),
-            (r#","last":"#, bucket.last),
+        out.extend_from_slice(br#"{"period":""#);
+        times.write(out, bucket.at);
+        out.extend_from_slice(br#"","count":"#);
+        to_json(out, &bucket.count);
+        let values: [(&[u8], f64); 5] = [
+            (br#","total":"#, bucket.total),
+            (br#","average":"#, bucket.average()),
+            (br#","min":"#, bucket.min),
+            (br#","max":"#, bucket.max),
+            (br#","last":"#, bucket.last),
         ];
         for (name, value) in values {
-            out.push_str(name);
-            numbers.number(out, value);
+            out.extend_from_slice(name);
+            write_number(out, value);
         }
-        out.push('}');
+        out.push(b'}');
     }
-    out.push(']');
+    out.push(b']');
 }
 
-/// Writes many times and numbers. Of times that follow one another most of the text is the same.
+/// Writes times. Fields have their buckets at the same ones, so each is made once.
 #[derive(Default)]
-struct Numbers {
-    minute: Option<i64>,
-    text: String,
+struct Times {
+    /// By minutes since 1970: `2024-07-15T14:00:`.
+    minutes: HashMap<i64, Box<str>>,
 }
 
-impl Numbers {
+/// Texts that are kept; a raw answer of a long time has each minute once.
+const MOST_MINUTES: usize = 10_000;
+
+impl Times {
     /// As every transport writes it.
-    fn time(&mut self, out: &mut String, at: i64) {
+    fn write(&mut self, out: &mut Vec<u8>, at: i64) {
         let minute = at.div_euclid(60_000);
-        if self.minute != Some(minute) {
-            self.text = time(minute * 60_000);
-            self.minute = Some(minute);
+        if self.minutes.len() >= MOST_MINUTES {
+            self.minutes.clear();
         }
-        // "2024-07-15T14:00:" and the rest of the minute.
-        out.push_str(self.text.get(..17).unwrap_or_default());
+        let text = self.minutes.entry(minute).or_insert_with(|| {
+            let text = time(minute.saturating_mul(60_000));
+            text.get(..17).unwrap_or_default().into()
+        });
+        out.extend_from_slice(text.as_bytes());
         let rest = at.rem_euclid(60_000);
         if rest == 0 {
-            out.push_str("00.000Z");
+            out.extend_from_slice(b"00.000Z");
         } else {
+            // Writing to a vector can't fail.
             let _ = write!(out, "{:02}.{:03}Z", rest / 1_000, rest % 1_000);
         }
     }
+}
 
-    /// Whole numbers without a fraction, as the values they come from are mostly written.
-    fn number(&self, out: &mut String, value: f64) {
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        if value.fract() == 0.0 && value.abs() < EXACT {
-            let _ = write!(out, "{}", value as i64);
-        } else {
-            let _ = write!(out, "{}", serde_json::Number::from_f64(value).unwrap_or_else(|| 0.into()));
-        }
+/// Whole numbers without a fraction, as the values they come from are mostly written.
+fn write_number(out: &mut Vec<u8>, value: f64) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT {
+        to_json(out, &(value as i64));
+    } else {
+        to_json(out, &if value.is_finite() { value } else { 0.0 });
     }
+}
+
+fn to_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    // Writing to a vector can't fail.
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn time(at: i64) -> String {

@@ -8,8 +8,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     Bucket, Calendar, Chapter, HistoryConfig, HistoryError, HistoryStore, Level, Query, Question, Track,
+    bucket::fold_by,
     config::ms,
-    fold,
     query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
     recorder,
     tail::Tail,
@@ -33,6 +33,9 @@ const AT_ONCE: usize = 8;
 
 /// A bucket that ended less than this ago may still get a point that was on its way.
 const SETTLING: Duration = Duration::from_secs(60);
+
+/// Fields that are read in two parts.
+const MANY_FIELDS: usize = 32;
 
 /// Rows beyond which folding is not for a worker.
 const MANY: usize = 5_000;
@@ -177,10 +180,17 @@ impl History {
         let levels = question.levels(&shared.calendar)?;
         // Nobody closes it.
         let _permit = shared.asked.acquire().await.map_err(|_| HistoryError::Unavailable)?;
-        let fields = match &question.fields {
-            Some(fields) => fields.len(),
-            None => self.fields_of(channel).await?,
+        let (fields, question) = match &question.fields {
+            Some(fields) => (fields.len(), question.clone()),
+            None => {
+                let fields = self.fields_of(channel).await?;
+                let count = fields.len();
+                // By name, so that a long answer can be read in parts.
+                let named = (count >= MANY_FIELDS).then_some(fields);
+                (count, Question { fields: named, ..question.clone() })
+            }
         };
+        let channel = &question.channel;
         if fields > MAX_FIELDS {
             return Err(HistoryError::Invalid(format!("field: {channel} has {fields}, name at most {MAX_FIELDS}")));
         }
@@ -204,14 +214,16 @@ impl History {
         Err(HistoryError::Invalid(format!("that would be more than {MAX_BUCKETS} buckets: ask for less")))
     }
 
-    /// How many fields of `channel` are known.
-    async fn fields_of(&self, channel: &Channel) -> Result<usize, HistoryError> {
+    /// The fields of `channel` that are known.
+    async fn fields_of(&self, channel: &Channel) -> Result<Vec<Box<str>>, HistoryError> {
         let recorded = self.shared.tail.lock().of_channel(channel, i64::MAX);
         let query =
             Query { channel: channel.clone(), fields: None, level: Level::Raw, from: 0, ends: [0; 4], limit: 0 };
         let stored = self.shared.store.read(&self.shared.tenant, query).await?;
-        let new = recorded.keys().filter(|field| stored.iter().all(|track| track.field != **field)).count();
-        Ok(stored.len() + new)
+        let mut fields: Vec<_> = stored.into_iter().map(|track| track.field).chain(recorded.into_keys()).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        Ok(fields)
     }
 
     /// The answer by one level; `None` if there is too much of it.
@@ -228,7 +240,7 @@ impl History {
         let ends = Level::ALL.map(|level| if level == Level::Raw { to } else { calendar.start(level, to) });
         let channel = question.channel.clone();
         let query = Query { channel, fields: question.fields.clone(), level, from, ends, limit };
-        let tracks = store.read(tenant, query).await?;
+        let tracks = read_by_parts(&**store, tenant, query).await?;
         if tracks.iter().any(|track| track.cut) {
             return Ok(None);
         }
@@ -248,6 +260,18 @@ impl History {
     }
 }
 
+/// Reads tracks; of many fields in two parts, at the same time, for most of it is work of the one who reads. A series is
+/// whole by itself, so the parts need not be of one moment.
+async fn read_by_parts(store: &dyn HistoryStore, tenant: &str, query: Query) -> Result<Vec<Track>, HistoryError> {
+    let Some(fields) = query.fields.as_ref().filter(|fields| fields.len() >= MANY_FIELDS) else {
+        return store.read(tenant, query).await;
+    };
+    let (one, other) = fields.split_at(fields.len() / 2);
+    let part = |fields: &[Box<str>]| Query { fields: Some(fields.to_vec()), ..query.clone() };
+    let (one, other) = tokio::try_join!(store.read(tenant, part(one)), store.read(tenant, part(other)))?;
+    Ok(one.into_iter().chain(other).collect())
+}
+
 /// The buckets of each field, by name, from what is stored and what is not yet.
 fn merge(
     tracks: Vec<Track>,
@@ -257,18 +281,24 @@ fn merge(
     calendar: &Calendar,
 ) -> Vec<(Box<str>, Vec<Bucket>)> {
     let mut fields: Vec<(Box<str>, Vec<Bucket>)> = Vec::with_capacity(tracks.len());
+    // Rolled rows of all fields stand at the same times, and where an hour or a day begins takes a look at the zone.
+    let mut spans = HashMap::new();
+    let mut span = |at: i64| match level {
+        Level::Raw | Level::Minute => calendar.bucket(level, at),
+        Level::Hour | Level::Day => *spans.entry(at).or_insert_with(|| calendar.bucket(level, at)),
+    };
     for Track { field, mut rows, points_from, .. } in tracks {
         if let Some(points) = recorded.remove(&field) {
             // Before that time they are in rolled rows by now.
             rows.extend(points.into_iter().filter(|point| point.at >= points_from));
             in_order(&mut rows);
         }
-        fields.push((field, fold(rows, level, calendar)));
+        fields.push((field, fold_by(rows, &mut span)));
     }
     for (field, mut points) in recorded {
         points.retain(|point| point.at >= from);
         in_order(&mut points);
-        fields.push((field, fold(points, level, calendar)));
+        fields.push((field, fold_by(points, &mut span)));
     }
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     fields
