@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `sender` | hands in what this node's clients and sources push, in order and once |
 //! | `election` | says that this node lives, hears who leads, notices a log that was lost |
-//! | `leader`, `founding` | decides about what is in the inbox and writes the log; begins a log |
+//! | `leader`, `founding` | decides about what is in the inbox and writes the log (`succession`: goes on where another one ended); begins a log |
 //! | `follower` | reads the log, or loads it where too much was missed |
 //! | `census` | what each node measured, and who is online |
 //! | `scripts`, `keys`, `wire`, `stream` | what is said to Redis |
