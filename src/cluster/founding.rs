@@ -9,7 +9,7 @@ use redis::cmd;
 
 use super::{
     connection::Connection,
-    leader::Ended,
+    ended::Ended,
     node::Node,
     scripts,
     wire::{Head, WireKept, json},

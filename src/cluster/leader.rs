@@ -13,11 +13,12 @@ use std::{
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use redis::{RedisError, ScriptInvocation};
+use redis::ScriptInvocation;
 use tokio::time::{Instant, sleep};
 
 use super::{
     connection::Connection,
+    ended::Ended,
     founding,
     node::{Node, Seen},
     scripts,
@@ -59,20 +60,6 @@ const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
 
 /// Entries of the log that are kept, and their bytes. A node that was away for longer loads everything.
 const ENTRIES: (usize, usize) = (10_000, 32 << 20);
-
-/// Why a term ends.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
-    #[error("what is kept can't be read: {0}")]
-    Kept(#[from] serde_json::Error),
-    /// Another node leads, another log counts, or somebody else wrote it.
-    #[error("this node does not lead any more ({0})")]
-    Lost(String),
-    #[error("what was decided before could not be read in time")]
-    Behind,
-}
 
 /// Leads whenever this node is elected, until the task is ended.
 pub(super) async fn run(node: Arc<Node>) {

@@ -34,6 +34,7 @@ mod census;
 mod config;
 mod connection;
 mod election;
+mod ended;
 mod figures;
 mod follower;
 mod founding;

@@ -9,10 +9,11 @@ use std::{
 use redis::cmd;
 use tokio::time::{Instant, timeout};
 
-use super::{CATCH_UP, Deciding, Ended, GROUPS, KEEP, Term, pushed};
+use super::{CATCH_UP, Deciding, GROUPS, KEEP, Term, pushed};
 use crate::{
     cluster::{
         connection::Connection,
+        ended::Ended,
         node::{Followed, Node},
         stream,
         wire::{Answered, Entry, Head},

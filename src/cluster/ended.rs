@@ -1,0 +1,17 @@
+//! Why a node does not lead any more.
+
+use redis::RedisError;
+
+/// Why a term ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("Redis: {0}")]
+    Redis(#[from] RedisError),
+    #[error("what is kept can't be read: {0}")]
+    Kept(#[from] serde_json::Error),
+    /// Another node leads, another log counts, or somebody else wrote it.
+    #[error("this node does not lead any more ({0})")]
+    Lost(String),
+    #[error("what was decided before could not be read in time")]
+    Behind,
+}
