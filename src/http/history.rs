@@ -78,7 +78,9 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     };
     let personal = state.access.verifier.is_some();
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
-    let (past, closed) = look_back(&caller, question, field.as_deref(), state.tenants.cluster()).await?;
+    // What a node keeps for itself is not what another one would answer.
+    let cluster = state.tenants.cluster().filter(|_| state.store.is_shared());
+    let (past, closed) = look_back(&caller, question, field.as_deref(), cluster).await?;
     let cache = match (closed, personal) {
         (true, true) => format!("private, max-age={KEEP}"),
         (true, false) => format!("max-age={KEEP}"),

@@ -51,6 +51,11 @@ pub enum Store {
 }
 
 impl Store {
+    /// Whether other nodes read and write it, too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// The embedded store in `directory`, which is made if it is not there.
     ///
     /// # Errors

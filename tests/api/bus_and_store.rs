@@ -127,3 +127,33 @@ async fn history_is_written_once_and_goes_on_when_the_node_that_writes_it_ends()
     .await;
     assert_eq!(points(&left).await, all);
 }
+
+#[tokio::test]
+async fn what_a_node_answered_about_closed_times_is_kept_for_all() {
+    let redis = Redis::start();
+    let nodes = two(&redis);
+    nodes[0].push_value("metrics.steps", json!({"n": 1})).await;
+    let question =
+        "/api/history?channel=metrics.steps&field=n&from=2024-01-01T00:00:00Z&to=2024-01-02T00:00:00Z&interval=hour";
+    let one = until("an answer", || async {
+        let answer = nodes[0].get(question).await;
+        (answer.status() == 200).then_some(answer)
+    })
+    .await;
+    assert!(one.headers()["cache-control"].to_str().unwrap().contains("max-age=3600"));
+    let (tag, text) = (one.headers()["etag"].clone(), one.text().await.unwrap());
+    let kept = redis.cli(&["--raw", "keys", "{tricast}:t:default:history:*"]);
+    assert_eq!(kept.lines().count(), 1, "{kept}");
+    assert_eq!(redis.cli(&["--raw", "get", &kept]), text);
+    let lives: u64 = redis.cli(&["ttl", &kept]).parse().unwrap();
+    assert!((1..=3_600).contains(&lives));
+    // The other one gives what was kept, and not its own.
+    redis.cli(&["set", &kept, &text.replace("\"n\"", "\"kept\""), "ex", "60"]);
+    let other = nodes[1].get(question).await;
+    assert_ne!(other.headers()["etag"], tag);
+    assert!(other.text().await.unwrap().contains("\"kept\""));
+    // What will change is asked anew.
+    let open = nodes[1].get("/api/history?channel=metrics.steps&field=n&from=-1h").await;
+    assert_eq!(open.status(), 200);
+    assert_eq!(redis.cli(&["--raw", "keys", "{tricast}:t:default:history:*"]), kept);
+}
