@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, thread, time::Duration};
 use crate::process;
 
 /// How much is measured, and on which cores.
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// The program under test.
     pub(crate) program: PathBuf,
