@@ -201,17 +201,17 @@ impl AlertService {
     }
 
     async fn submit<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, AlertError> {
-        in_time(async {
-            // Who asks a server that has just begun waits until the rules are read.
-            self.shared.ready.subscribe().wait_for(|ready| *ready).await.map_err(|_| AlertError::Stopped)?;
-            let (reply, answer) = oneshot::channel();
-            self.commands.try_send(command(reply)).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => AlertError::Unavailable,
-                mpsc::error::TrySendError::Closed(_) => AlertError::Stopped,
-            })?;
-            answer.await.map_err(|_| AlertError::Stopped)?
-        })
-        .await
+        let mut ready = self.shared.ready.subscribe();
+        // A server that has just begun reads the rules first.
+        let begun = async { ready.wait_for(|ready| *ready).await.map(drop).map_err(|_| AlertError::Stopped) };
+        in_time(begun).await?;
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(command(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AlertError::Unavailable,
+            mpsc::error::TrySendError::Closed(_) => AlertError::Stopped,
+        })?;
+        // From here on the store may make it, whatever becomes of this call.
+        confirmed(async { answer.await.map_err(|_| AlertError::Unknown)? }).await
     }
 }
 
@@ -225,6 +225,11 @@ impl Shared {
         let now = self.clock.now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
+}
+
+/// What the store answers to a change, if it does in time.
+pub(super) async fn confirmed<T>(answer: impl Future<Output = Result<T, AlertError>>) -> Result<T, AlertError> {
+    timeout(PATIENCE, answer).await.unwrap_or(Err(AlertError::Unknown))
 }
 
 /// What the store answers, if it does in time.

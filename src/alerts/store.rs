@@ -13,15 +13,15 @@ pub type Answer<T> = BoxFuture<'static, Result<T, AlertError>>;
 ///
 /// A change is handed in by the call itself, not by the first poll of its answer, and changes of one tenant are made in the
 /// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
-/// except that [`AlertError::Unavailable`] leaves open whether it was made. Times are whole milliseconds. Rules are checked
+/// except that [`AlertError::Unknown`] leaves open whether it was made. Times are whole milliseconds. Rules are checked
 /// by the caller.
 ///
 /// Several processes may use one store: of two that raise an alert of one rule, or resolve the same alert, one does it and
 /// the other is told; a delivery is given to one at a time.
 ///
 /// # Errors
-/// Every method: [`AlertError::Unavailable`] when too much waits for the store or it does not work, [`AlertError::Full`]
-/// when it has no room.
+/// Every method: [`AlertError::Unavailable`] when too much waits for the store or it does not work; those that change
+/// something also [`AlertError::Full`] when it has no room, [`AlertError::ReadOnly`], and [`AlertError::Unknown`].
 pub trait AlertStore: Send + Sync {
     /// The tenants that have a rule, an open alert or an untold one, by name: those that are begun at start.
     fn tenants(&self) -> Answer<Vec<String>>;

@@ -21,7 +21,7 @@ use super::{
     Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule, Sample, Sent,
     engine::{Decision, Engine},
     field,
-    service::{Command, Shared, in_time},
+    service::{Command, Shared, confirmed, in_time},
 };
 use crate::{
     core::{
@@ -307,7 +307,7 @@ impl Watcher {
                     Box::pin(async move { resolved.await.map(|resolved| Kept::Resolved(resolved.map(Box::new))) })
                 }
             };
-            answers.push(async move { (decision, in_time(answer).await) });
+            answers.push(async move { (decision, confirmed(answer).await) });
         }
         let mut failure = None;
         for (decision, answer) in join_all(answers).await {
@@ -424,7 +424,7 @@ impl Watcher {
         let now = self.shared.now();
         let rule = new.build(now)?;
         let max = self.shared.alerting.config.max_rules;
-        let kept = in_time(self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
+        let kept = confirmed(self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
         self.doubt(&kept);
         kept?;
         self.watch(rule.clone(), now);
@@ -441,7 +441,7 @@ impl Watcher {
             }
             let anew = (!rule.watches_the_same(&before)).then(|| self.anew(id, now));
             let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), anew);
-            let written = in_time(written).await;
+            let written = confirmed(written).await;
             self.doubt(&written);
             match written {
                 // Somebody was faster; look again.
@@ -464,7 +464,8 @@ impl Watcher {
                 return Err(AlertError::Moved);
             }
             let anew = self.anew(id, self.shared.now());
-            let deleted = in_time(self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew)).await;
+            let deleted =
+                confirmed(self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew)).await;
             self.doubt(&deleted);
             match deleted {
                 Err(AlertError::Moved) => {}
@@ -481,7 +482,7 @@ impl Watcher {
 
     async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Alert, AlertError> {
         let now = self.shared.now();
-        let acknowledged = in_time(self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
+        let acknowledged = confirmed(self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
         let alert = acknowledged.alert;
         if acknowledged.first {
             if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
@@ -500,7 +501,7 @@ impl Watcher {
 
     /// A change that failed may have been made all the same.
     fn doubt<T>(&mut self, result: &Result<T, AlertError>) {
-        self.doubtful |= matches!(result, Err(AlertError::Unavailable));
+        self.doubtful |= matches!(result, Err(AlertError::Unavailable | AlertError::Unknown));
     }
 
     fn anew(&self, rule: &str, now: Timestamp) -> Anew {

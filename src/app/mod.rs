@@ -167,6 +167,7 @@ impl Application {
             history_store: store.history(),
             history: history(config),
             clock: clock.clone(),
+            store_clock: store.clock(&clock),
             zone,
             currency: config.currency.clone(),
             counters: Arc::clone(&counters),

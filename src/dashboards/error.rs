@@ -24,9 +24,15 @@ pub enum DashboardError {
     /// The store has no more room.
     #[error("the store is full")]
     Full,
-    /// The store does not answer in time, or too much waits for it. A change may have been made all the same.
+    /// The store can be read and not written. Nothing was changed.
+    #[error("the store is read-only at the moment: nothing was changed")]
+    ReadOnly,
+    /// The store does not answer, or too much waits for it. Nothing was changed.
     #[error("the store is not available at the moment")]
     Unavailable,
+    /// The store took the change and did not say what became of it.
+    #[error("the store did not confirm the change, which may have been made: read the dashboard before trying again")]
+    Unknown,
     /// The server is going away.
     #[error("the server is going away")]
     Stopped,

@@ -126,7 +126,8 @@ impl DashboardService {
     ///
     /// # Errors
     /// [`DashboardError::Invalid`], [`DashboardError::Taken`], [`DashboardError::TooMany`], [`DashboardError::Full`],
-    /// [`DashboardError::Unavailable`], [`DashboardError::Stopped`].
+    /// [`DashboardError::ReadOnly`], [`DashboardError::Unavailable`], [`DashboardError::Unknown`],
+    /// [`DashboardError::Stopped`].
     pub async fn create(&self, new: NewBoard, by: &str) -> Result<Edited, DashboardError> {
         self.submit(What::Create(new), by).await
     }
@@ -136,7 +137,8 @@ impl DashboardService {
     ///
     /// # Errors
     /// [`DashboardError::NotFound`], [`DashboardError::Moved`] when `if_match` does not hold, what [`Edit::apply`] says,
-    /// [`DashboardError::Full`], [`DashboardError::Unavailable`], [`DashboardError::Stopped`].
+    /// [`DashboardError::Full`], [`DashboardError::ReadOnly`], [`DashboardError::Unavailable`],
+    /// [`DashboardError::Unknown`], [`DashboardError::Stopped`].
     pub async fn edit(
         &self,
         id: &str,
@@ -157,7 +159,11 @@ impl DashboardService {
             mpsc::error::TrySendError::Full(_) => DashboardError::Unavailable,
             mpsc::error::TrySendError::Closed(_) => DashboardError::Stopped,
         })?;
-        in_time(async { answer.await.map_err(|_| DashboardError::Stopped)? }).await
+        // From here on the store may make it, whatever becomes of this call.
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(DashboardError::Unknown),
+        }
     }
 }
 

@@ -13,8 +13,9 @@ pub type Answer<T> = BoxFuture<'static, Result<T, DashboardError>>;
 /// A change that was answered survives the end of the process. Boards are checked by the caller.
 ///
 /// # Errors
-/// Every method: [`DashboardError::Unavailable`] when too much waits for the store or it does not work,
-/// [`DashboardError::Full`] when it has no room.
+/// Every method: [`DashboardError::Unavailable`] when too much waits for the store or it does not work; those that change
+/// something also [`DashboardError::Full`] when it has no room, [`DashboardError::ReadOnly`], and
+/// [`DashboardError::Unknown`], which alone leaves open whether the change was made.
 pub trait DashboardStore: Send + Sync {
     /// Gives a tenant its first board, unless it was given one before, deleted or not.
     fn seed(&self, tenant: &str, board: Board) -> Answer<()>;

@@ -35,6 +35,8 @@ impl From<OrderError> for Problem {
             OrderError::NotFound => Self::not_found(detail),
             OrderError::Moved => Self::new(StatusCode::PRECONDITION_FAILED, Code::InvalidMessage, detail),
             OrderError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
+            OrderError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
+            OrderError::Unknown => Self::unknown(detail),
             OrderError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
             OrderError::Full => Self::unavailable(detail, Duration::from_secs(60)),
         }

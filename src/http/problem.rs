@@ -118,6 +118,11 @@ impl Problem {
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
     }
 
+    /// 504: what was asked for may have been done or not.
+    pub fn unknown(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, Code::ServerError, detail)
+    }
+
     /// 500. `reason` goes to the log only.
     pub fn internal(reason: &str) -> Self {
         tracing::error!(reason, "internal error");

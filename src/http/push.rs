@@ -16,7 +16,7 @@ use crate::{
         sample::Sample,
     },
     counters::Limit,
-    protocol::{RESERVED_EVENTS, error::Code},
+    protocol::RESERVED_EVENTS,
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
@@ -90,7 +90,7 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     let outcome = outcome.map_err(|error| match error {
         PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
         PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
-        PublishError::Unknown => Problem::new(StatusCode::GATEWAY_TIMEOUT, Code::ServerError, error.to_string()),
+        PublishError::Unknown => Problem::unknown(error.to_string()),
     })?;
     outcome.verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).for_each(|refusal| count(&state, refusal));
     let mut verdicts = outcome.verdicts.into_iter();

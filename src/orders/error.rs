@@ -18,10 +18,18 @@ pub enum OrderError {
     /// The store has no more room.
     #[error("the store is full")]
     Full,
-    /// The store does not answer in time, or too much waits for it. A change may have been made all the same: ask with
-    /// the same idempotency key, or read.
+    /// The store can be read and not written. Nothing was changed.
+    #[error("the store is read-only at the moment: nothing was changed")]
+    ReadOnly,
+    /// The store does not answer, or too much waits for it. Nothing was changed.
     #[error("the store is not available at the moment")]
     Unavailable,
+    /// The store took the change and did not say what became of it.
+    #[error(
+        "the store did not confirm the change, which may have been made: repeat it with the same Idempotency-Key, or \
+         read it back"
+    )]
+    Unknown,
     /// The server is going away.
     #[error("the server is going away")]
     Stopped,

@@ -79,8 +79,8 @@ impl OrderService {
     /// known, answers what the first request was answered, and nothing is made.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::Full`], [`OrderError::Unavailable`],
-    /// [`OrderError::Stopped`].
+    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::Full`], [`OrderError::ReadOnly`],
+    /// [`OrderError::Unavailable`], [`OrderError::Unknown`], [`OrderError::Stopped`].
     pub async fn create(&self, new: NewOrder, key: Option<IdempotencyKey>) -> Result<Order, OrderError> {
         new.check()?;
         let draft = Draft { new, key, at: self.now() };
@@ -99,7 +99,8 @@ impl OrderService {
     ///
     /// # Errors
     /// [`OrderError::NotFound`], [`OrderError::Moved`] when `if_match` does not hold, [`OrderError::Invalid`] when
-    /// nothing is to change, [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
+    /// nothing is to change, [`OrderError::Full`], [`OrderError::ReadOnly`], [`OrderError::Unavailable`],
+    /// [`OrderError::Unknown`], [`OrderError::Stopped`].
     pub async fn change(
         &self,
         id: &str,
@@ -153,7 +154,8 @@ impl OrderService {
     /// Notes a customer; one without an id, or with one that was never seen, is new today.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
+    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::ReadOnly`], [`OrderError::Unavailable`],
+    /// [`OrderError::Unknown`], [`OrderError::Stopped`].
     pub async fn customer(&self, customer: NewCustomer) -> Result<Customer, OrderError> {
         customer.check()?;
         let at = self.now();
@@ -167,7 +169,8 @@ impl OrderService {
     /// Counts visits; answers how many.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::Unavailable`], [`OrderError::Stopped`].
+    /// [`OrderError::Invalid`], [`OrderError::Full`], [`OrderError::ReadOnly`], [`OrderError::Unavailable`],
+    /// [`OrderError::Unknown`], [`OrderError::Stopped`].
     pub async fn visit(&self, visits: NewVisits) -> Result<u32, OrderError> {
         visits.check()?;
         let (at, count) = (self.now(), visits.count);
@@ -225,7 +228,11 @@ impl OrderService {
             mpsc::error::TrySendError::Full(_) => OrderError::Unavailable,
             mpsc::error::TrySendError::Closed(_) => OrderError::Stopped,
         })?;
-        in_time(async { answer.await.map_err(|_| OrderError::Stopped)? }).await
+        // From here on the store may make it, whatever becomes of this call.
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(OrderError::Unknown),
+        }
     }
 }
 

@@ -16,12 +16,12 @@ pub type Answer<T> = BoxFuture<'static, Result<T, OrderError>>;
 ///
 /// A change is handed in by the call itself, not by the first poll of its answer: changes are made, and answered, in the
 /// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
-/// except that [`OrderError::Unavailable`] leaves open whether it was made. Changes of the numbers ([`Tally`]) are kept
+/// except that [`OrderError::Unknown`] leaves open whether it was made. Changes of the numbers ([`Tally`]) are kept
 /// together with what made them, or not at all.
 ///
 /// # Errors
-/// Every method: [`OrderError::Unavailable`] when too much waits for the store or it does not work, [`OrderError::Full`]
-/// when it has no room.
+/// Every method: [`OrderError::Unavailable`] when too much waits for the store or it does not work; those that change
+/// something also [`OrderError::Full`] when it has no room, [`OrderError::ReadOnly`], and [`OrderError::Unknown`].
 pub trait OrderStore: Send + Sync {
     /// Takes an order, or with a key that is known answers the order that the key made.
     ///

@@ -10,9 +10,12 @@
 
 use std::{path::Path, sync::Arc};
 
+use jiff::SignedDuration;
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::{alerts::AlertStore, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore};
+use crate::{
+    alerts::AlertStore, core::clock::Clock, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore,
+};
 
 pub use activity::{Activity, Gauges};
 use postgres::{PostgresConfig, PostgresStore};
@@ -112,6 +115,23 @@ impl Store {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
             Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The clock that the shop's data go by: that of the database, which all nodes share, or else `clock`, that of this host.
+    pub fn clock(&self, clock: &Clock) -> Clock {
+        match self {
+            Self::Sqlite(..) => clock.clone(),
+            Self::Postgres(store) => store.clock(clock),
+        }
+    }
+
+    /// By how much the clock of the database is ahead of `clock`; `None` where there is none, or it is not known yet. Costs
+    /// no question: it was asked a second ago at most while the database answers.
+    pub fn clock_offset(&self, clock: &Clock) -> Option<SignedDuration> {
+        match self {
+            Self::Sqlite(..) => None,
+            Self::Postgres(store) => store.clock_offset(clock),
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Blueprint {
     pub history: HistoryConfig,
     /// Wall-clock time.
     pub clock: Clock,
+    /// The time that orders and dashboards go by: that of the store, which other nodes may share.
+    pub store_clock: Clock,
     /// Where midnight is.
     pub zone: TimeZone,
     /// Of revenue.
@@ -240,12 +242,16 @@ impl Blueprint {
             name.as_str(),
             Arc::clone(&self.orders),
             handle.clone(),
-            self.clock.clone(),
+            self.store_clock.clone(),
             self.zone.clone(),
             self.currency.clone(),
         );
-        let dashboards =
-            DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), handle.clone(), self.clock.clone());
+        let dashboards = DashboardService::new(
+            name.as_str(),
+            Arc::clone(&self.dashboards),
+            handle.clone(),
+            self.store_clock.clone(),
+        );
         let alerts = AlertService::new(name.as_str(), self.alerting.clone(), Arc::clone(&log), self.clock.clone());
         let history = History::new(
             name.as_str(),

@@ -10,13 +10,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tricast::config::Config;
+use tricast::{config::Config, core::clock::Clock};
 
 use crate::{
     cluster::Cluster,
-    helpers::{TestApp, Visitor, WebSocket, soon, spawn_app_with, until},
+    helpers::{TestApp, Visitor, WebSocket, soon, spawn_app_at, spawn_app_with, until},
 };
 
 fn in_database(url: &str) -> impl FnOnce(&mut Config) {
@@ -48,6 +49,13 @@ async fn is_ready(app: &TestApp) -> bool {
 
 async fn ready(app: &TestApp, expected: bool) {
     until("readiness to change", || async { (is_ready(app).await == expected).then_some(()) }).await;
+}
+
+/// Nothing was changed, or that is not known.
+async fn assert_not_confirmed(answer: Response) {
+    if answer.status() != StatusCode::GATEWAY_TIMEOUT {
+        assert_unavailable(answer).await;
+    }
 }
 
 async fn assert_unavailable(answer: Response) {
@@ -126,7 +134,7 @@ async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_noth
                         assert_eq!(acknowledged.insert(id, name), None);
                         break;
                     }
-                    assert_unavailable(answer).await;
+                    assert_not_confirmed(answer).await;
                     refused += 1;
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -270,6 +278,76 @@ async fn a_board_that_moved_on_another_node_is_not_written_over() {
     codes.sort_unstable();
     assert_eq!(codes, [200, 412], "one of two who saw the same is late");
     assert_eq!(nodes[0].get_json(path).await, nodes[1].get_json(path).await);
+}
+
+#[tokio::test]
+async fn a_database_that_is_read_only_refuses_every_change_alike_and_makes_none() {
+    let cluster = Cluster::start(&["fsync=off"]);
+    let app = spawn_app_with(in_database(&cluster.database()));
+    assert_eq!(create(&app, &order("Ada"), "a").await.status(), 201);
+    until("the first board", || async { (app.get("/api/dashboards/default").await.status() == 200).then_some(()) })
+        .await;
+    let set = |value: &str| {
+        cluster.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+        cluster.sql("SELECT pg_reload_conf()");
+    };
+    set("on");
+    let visits = json!({"count": 1});
+    until("it to be read-only", || async {
+        (send(&app, Method::POST, "/api/visits", &[], &visits).await.status() == 503).then_some(())
+    })
+    .await;
+    let rule =
+        json!({"name": "r", "channel": "metrics.x", "field": "f", "severity": "info", "condition": {"above": 1}});
+    let board = json!({"name": "n", "tiles": []});
+    for (method, path, body) in [
+        (Method::POST, "/api/orders", order("Bob")),
+        (Method::PATCH, "/api/orders/ord-00000001", json!({"status": "SHIPPED"})),
+        (Method::POST, "/api/customers", json!({"customerId": "c"})),
+        (Method::POST, "/api/visits", visits.clone()),
+        (Method::POST, "/api/dashboards", board.clone()),
+        (Method::PUT, "/api/dashboards/default", board.clone()),
+        (Method::DELETE, "/api/dashboards/default", Value::Null),
+        (Method::POST, "/api/alerts/rules", rule.clone()),
+    ] {
+        let answer = send(&app, method, path, &[], &body).await;
+        assert_eq!(answer.status(), 503, "{path}");
+        assert!(answer.headers().contains_key("retry-after"), "{path}");
+        let problem: Value = answer.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains("read-only"), "{path}: {problem}");
+    }
+    assert_eq!(app.get_json("/api/orders/ord-00000001").await["status"], "PENDING", "reads go on");
+    set("off");
+    until("it to be writable", || async { (create(&app, &order("Bob"), "b").await.status() == 201).then_some(()) })
+        .await;
+    assert_eq!(all_orders(&app).await.len(), 2);
+    orders_today(&app, 2).await;
+    for (path, body) in [("/api/dashboards", board), ("/api/alerts/rules", rule)] {
+        assert_eq!(send(&app, Method::POST, path, &[], &body).await.status(), 201, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nodes_whose_clocks_are_off_count_the_day_of_the_database() {
+    let url = Cluster::shared().database();
+    let at = |seconds: i64| {
+        let clock = Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(seconds));
+        spawn_app_at(clock, in_database(&url))
+    };
+    // Beyond midnight, wherever it is.
+    let nodes = [at(0), at(3_600), at(-3_600), at(100_000)];
+    for (number, node) in (0..12).zip(nodes.iter().cycle()) {
+        let name = format!("c{number}");
+        let made: Value = create(node, &order(&name), &name).await.json().await.unwrap();
+        let made: Timestamp = made["createdAt"].as_str().unwrap().parse().unwrap();
+        let apart = made.duration_since(Timestamp::now()).abs();
+        assert!(apart < SignedDuration::from_mins(5), "{apart:#}");
+    }
+    for node in &nodes {
+        orders_today(node, 12).await;
+        assert_eq!(node.get_json("/api/metrics/metrics.orders").await["data"]["ordersLastHour"], 12);
+        assert_eq!(node.get_json("/api/stats").await["revenue"], 30.0);
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::Facts;
 use crate::http::problem::PROBLEM_JSON;
 
 /// Errors that have one answer wherever they happen: status, name below `components`, when.
-const ERRORS: [(&str, &str, &str); 11] = [
+const ERRORS: [(&str, &str, &str); 12] = [
     (
         "400",
         "BadRequest",
@@ -36,7 +36,15 @@ const ERRORS: [(&str, &str, &str); 11] = [
         "Unavailable",
         "The server is going away, or has as much to do as it can: `Retry-After` says when to try again.",
     ),
+    (
+        "504",
+        "Unconfirmed",
+        "The store did not confirm the change, which may have been made: read it back before a repetition.",
+    ),
 ];
+
+/// Paths of what the store keeps.
+const KEPT: [&str; 5] = ["/api/orders", "/api/customers", "/api/visits", "/api/dashboards", "/api/alerts"];
 
 /// Adds it all.
 pub struct Common(pub Facts);
@@ -139,6 +147,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation, used: &mut BTre
     add("429", protected);
     add("500", true);
     add("503", protected && writes);
+    add("504", writes && KEPT.iter().any(|kept| path.starts_with(kept)));
     if conditional {
         let reference = RefOr::Ref(Ref::from_response_name("NotModified"));
         responses.entry("304".into()).or_insert(reference);

@@ -3,12 +3,12 @@
 //! Whatever looks first and changes then does so under the lock of the tenant's row, so that of two nodes one raises an
 //! alert and the other is told which.
 
-use deadpool_postgres::{Client, GenericClient, Transaction};
+use deadpool_postgres::{Client, GenericClient};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::{IsolationLevel, Row, types::ToSql};
 
-use super::{Failure, PostgresStore, lock_tenant, orders::time_of, outbox, tenant, tenant_or_new};
+use super::{Failure, PostgresStore, orders::time_of, outbox, tenant};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -57,21 +57,13 @@ impl AlertStore for PostgresStore {
     }
 
     fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> Answer<()> {
-        self.change_alerts(tenant, move |client, tenant| {
-            Box::pin(async move {
-                tenant_or_new(client, &tenant).await?;
-                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Unavailable)?;
-                insert_rule(&transaction, tenant, rule, max).await?;
-                Ok(transaction.commit().await?)
-            })
-        })
+        self.transact("alerts", tenant, move |client, tenant| Box::pin(insert_rule(client, tenant, rule, max)))
     }
 
     fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
-        self.change_alerts(tenant, move |client, tenant| {
+        self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Moved)?;
-                let update = transaction
+                let update = client
                     .prepare_cached(
                         "UPDATE tricast_alert_rules SET rule = $5, version = $6 \
                          WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
@@ -79,39 +71,33 @@ impl AlertStore for PostgresStore {
                     .await?;
                 let (number, made, version) = (seen.number as i64, seen.made.as_millisecond(), rule.version as i64);
                 let text = json_of(&rule)?;
-                let changed =
-                    transaction.execute(&update, &[&tenant, &rule.id, &number, &made, &text, &version]).await?;
+                let changed = client.execute(&update, &[&tenant, &rule.id, &number, &made, &text, &version]).await?;
                 if changed == 0 {
                     return Err(AlertError::Moved);
                 }
-                let resolved = match anew {
-                    Some(anew) => begin_anew(&transaction, tenant, &rule.id, anew).await?,
-                    None => None,
-                };
-                transaction.commit().await?;
-                Ok(resolved)
+                match anew {
+                    Some(anew) => begin_anew(client, tenant, &rule.id, anew).await,
+                    None => Ok(None),
+                }
             })
         })
     }
 
     fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>> {
         let id = id.to_owned();
-        self.change_alerts(tenant, move |client, tenant| {
+        self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::Moved)?;
-                let delete = transaction
+                let delete = client
                     .prepare_cached(
                         "DELETE FROM tricast_alert_rules \
                          WHERE tenant = $1 AND id = $2 AND version = $3 AND created_ms = $4",
                     )
                     .await?;
                 let (number, made) = (seen.number as i64, seen.made.as_millisecond());
-                if transaction.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
+                if client.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
                     return Err(AlertError::Moved);
                 }
-                let resolved = begin_anew(&transaction, tenant, &id, anew).await?;
-                transaction.commit().await?;
-                Ok(resolved)
+                begin_anew(client, tenant, &id, anew).await
             })
         })
     }
@@ -122,31 +108,18 @@ impl AlertStore for PostgresStore {
     }
 
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
-        self.change_alerts(tenant, move |client, tenant| {
-            Box::pin(async move {
-                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::NoRule)?;
-                let raised = raise(&transaction, tenant, alert, outgoing).await?;
-                transaction.commit().await?;
-                Ok(raised)
-            })
-        })
+        self.transact("alerts", tenant, move |client, tenant| Box::pin(raise(client, tenant, alert, outgoing)))
     }
 
     fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
-        self.change_alerts(tenant, move |client, tenant| {
-            Box::pin(async move {
-                let Some((transaction, tenant)) = begin(client, &tenant).await? else { return Ok(None) };
-                let resolved = resolve(&transaction, tenant, &resolution).await?;
-                transaction.commit().await?;
-                Ok(resolved)
-            })
+        self.transact("alerts", tenant, move |client, tenant| {
+            Box::pin(async move { resolve(client, tenant, &resolution).await })
         })
     }
 
     fn told(&self, tenant: &str, news: Vec<(String, News)>) -> Answer<()> {
-        self.change_alerts(tenant, move |client, tenant| {
+        self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
                 let update = client
                     .prepare_cached(
                         "UPDATE tricast_alerts AS a SET told = a.told | n.told FROM (SELECT id, bit_or(told) AS told \
@@ -177,25 +150,23 @@ impl AlertStore for PostgresStore {
 
     fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
         let (id, by) = (id.to_owned(), by.to_owned());
-        self.change_alerts(tenant, move |client, tenant| {
+        self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let (transaction, tenant) = begin(client, &tenant).await?.ok_or(AlertError::NotFound)?;
-                let update = transaction
+                let update = client
                     .prepare_cached(
                         "UPDATE tricast_alerts SET acknowledged_by = $3, acknowledged_ms = $4 \
                          WHERE tenant = $1 AND id = $2 AND acknowledged_by IS NULL",
                     )
                     .await?;
-                let first = transaction.execute(&update, &[&tenant, &id, &by, &at.as_millisecond()]).await? > 0;
-                let alert = alert(&transaction, tenant, &id).await?.ok_or(AlertError::NotFound)?;
-                transaction.commit().await?;
+                let first = client.execute(&update, &[&tenant, &id, &by, &at.as_millisecond()]).await? > 0;
+                let alert = alert(client, tenant, &id).await?.ok_or(AlertError::NotFound)?;
                 Ok(Acknowledged { alert, first })
             })
         })
     }
 
     fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> Answer<()> {
-        self.change_alerts(tenant, move |client, tenant| Box::pin(keep_samples(client, tenant, samples, forget)))
+        self.transact("alerts", tenant, move |client, tenant| Box::pin(keep_samples(client, tenant, samples, forget)))
     }
 
     fn samples(&self, tenant: &str) -> Answer<Vec<Sample>> {
@@ -216,9 +187,8 @@ impl AlertStore for PostgresStore {
     }
 
     fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64> {
-        self.change_alerts(tenant, move |client, tenant| {
+        self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(0) };
                 let old = client
                     .prepare_cached("DELETE FROM tricast_alerts WHERE tenant = $1 AND resolved_ms < $2 AND told = 3")
                     .await?;
@@ -270,23 +240,6 @@ impl PostgresStore {
             })
         })
     }
-
-    fn change_alerts<T: Send + 'static>(
-        &self,
-        tenant: &str,
-        work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, AlertError>> + Send + 'static,
-    ) -> Answer<T> {
-        let name = tenant.to_owned();
-        self.change("alerts", tenant, move |client| work(client, name))
-    }
-}
-
-/// Begins a transaction under the tenant's lock; `None` for a tenant that never wrote.
-async fn begin<'a>(client: &'a mut Client, name: &str) -> Result<Option<(Transaction<'a>, i64)>, AlertError> {
-    let Some(tenant) = tenant(client, name).await? else { return Ok(None) };
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    lock_tenant(&transaction, tenant).await?;
-    Ok(Some((transaction, tenant)))
 }
 
 fn bit(news: News) -> i32 {
@@ -296,7 +249,7 @@ fn bit(news: News) -> i32 {
     }
 }
 
-async fn insert_rule(client: &Transaction<'_>, tenant: i64, rule: Rule, max: usize) -> Result<(), AlertError> {
+async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Result<(), AlertError> {
     let count = client
         .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_alert_rules WHERE tenant = $1")
         .await?;
@@ -318,12 +271,7 @@ async fn insert_rule(client: &Transaction<'_>, tenant: i64, rule: Rule, max: usi
     Ok(())
 }
 
-async fn begin_anew(
-    client: &Transaction<'_>,
-    tenant: i64,
-    rule: &str,
-    anew: Anew,
-) -> Result<Option<Resolved>, AlertError> {
+async fn begin_anew(client: &Client, tenant: i64, rule: &str, anew: Anew) -> Result<Option<Resolved>, AlertError> {
     let delete = client.prepare_cached("DELETE FROM tricast_alert_samples WHERE tenant = $1 AND rule = $2").await?;
     client.execute(&delete, &[&tenant, &rule]).await?;
     match anew.0 {
@@ -332,7 +280,7 @@ async fn begin_anew(
     }
 }
 
-async fn raise(client: &Transaction<'_>, tenant: i64, alert: Alert, outgoing: Outgoing) -> Result<Raised, AlertError> {
+async fn raise(client: &Client, tenant: i64, alert: Alert, outgoing: Outgoing) -> Result<Raised, AlertError> {
     let there = client.prepare_cached("SELECT FROM tricast_alert_rules WHERE tenant = $1 AND id = $2").await?;
     if client.query_opt(&there, &[&tenant, &alert.rule_id]).await?.is_none() {
         return Err(AlertError::NoRule);
@@ -346,11 +294,7 @@ async fn raise(client: &Transaction<'_>, tenant: i64, alert: Alert, outgoing: Ou
     Ok(Raised::New { deliveries: outbox::add(client, tenant, &outgoing).await? })
 }
 
-async fn resolve(
-    client: &Transaction<'_>,
-    tenant: i64,
-    resolution: &Resolution,
-) -> Result<Option<Resolved>, AlertError> {
+async fn resolve(client: &Client, tenant: i64, resolution: &Resolution) -> Result<Option<Resolved>, AlertError> {
     let sql = format!(
         "UPDATE tricast_alerts SET resolved_ms = $3 WHERE tenant = $1 AND id = $2 AND resolved_ms IS NULL \
          RETURNING {ALERT}"
@@ -433,18 +377,15 @@ async fn page(client: &Client, tenant: i64, query: Query) -> Result<Vec<Alert>, 
 }
 
 async fn keep_samples(
-    client: &mut Client,
-    tenant: String,
+    client: &Client,
+    tenant: i64,
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
 ) -> Result<(), AlertError> {
-    let tenant = tenant_or_new(client, &tenant).await?;
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    lock_tenant(&transaction, tenant).await?;
     // One statement may not touch a row twice; the later of two stays.
     let samples: std::collections::BTreeMap<(String, i64), f64> =
         samples.into_iter().map(|Sample { rule, at, value }| ((rule, at.as_millisecond()), value)).collect();
-    let insert = transaction
+    let insert = client
         .prepare_cached(
             "INSERT INTO tricast_alert_samples (tenant, rule, at_ms, value) \
              SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::double precision[]) \
@@ -454,8 +395,8 @@ async fn keep_samples(
     let rules: Vec<&str> = samples.keys().map(|(rule, _)| rule.as_str()).collect();
     let times: Vec<i64> = samples.keys().map(|(_, at)| *at).collect();
     let values: Vec<f64> = samples.values().copied().collect();
-    transaction.execute(&insert, &[&tenant, &rules, &times, &values]).await?;
-    let delete = transaction
+    client.execute(&insert, &[&tenant, &rules, &times, &values]).await?;
+    let delete = client
         .prepare_cached(
             "DELETE FROM tricast_alert_samples AS s USING unnest($2::text[], $3::bigint[]) AS old (rule, before) \
              WHERE s.tenant = $1 AND s.rule = old.rule AND s.at_ms < old.before",
@@ -463,11 +404,11 @@ async fn keep_samples(
         .await?;
     let (rules, before): (Vec<String>, Vec<i64>) =
         forget.into_iter().map(|(rule, before)| (rule, before.as_millisecond())).unzip();
-    transaction.execute(&delete, &[&tenant, &rules, &before]).await?;
-    Ok(transaction.commit().await?)
+    client.execute(&delete, &[&tenant, &rules, &before]).await?;
+    Ok(())
 }
 
-async fn insert(client: &Transaction<'_>, tenant: i64, alert: &Alert) -> Result<(), AlertError> {
+async fn insert(client: &Client, tenant: i64, alert: &Alert) -> Result<(), AlertError> {
     let insert = client
         .prepare_cached(
             "INSERT INTO tricast_alerts (tenant, id, rule, severity, metric, message, value, threshold, raised_ms, \

@@ -1,9 +1,9 @@
 //! Dashboards in PostgreSQL: a row each, the tiles as JSON.
 
 use deadpool_postgres::Client;
-use tokio_postgres::{IsolationLevel, Row};
+use tokio_postgres::Row;
 
-use super::{Failure, PostgresStore, lock_tenant, orders::time_of, tenant, tenant_or_new};
+use super::{Failure, PostgresStore, orders::time_of, tenant};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
@@ -12,29 +12,18 @@ use crate::{
 
 const COLUMNS: &str = "id, name, tiles, version, created_ms";
 
-/// Of `$1` tenant, `$2` to `$6` the columns.
-const INSERT: &str = "INSERT INTO tricast_dashboards (tenant, id, name, tiles, version, created_ms) \
-                      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING";
-
 impl DashboardStore for PostgresStore {
     fn seed(&self, tenant: &str, board: Board) -> Answer<()> {
-        let tenant = tenant.to_owned();
-        self.ask(Kind::Write, move |client| {
+        self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
-                let tenant = tenant_or_new(client, &tenant).await?;
-                let transaction =
-                    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
                 // Of several nodes that begin together, one finds it so.
-                let first = transaction
+                let first = client
                     .prepare_cached("UPDATE tricast_tenants SET has_boards = true WHERE id = $1 AND NOT has_boards")
                     .await?;
-                if transaction.execute(&first, &[&tenant]).await? > 0 {
-                    let insert = transaction.prepare_cached(INSERT).await?;
-                    let (version, made) = (board.version as i64, board.made.as_millisecond());
-                    let tiles = tiles_of(&board)?;
-                    transaction.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
+                if client.execute(&first, &[&tenant]).await? > 0 {
+                    insert(client, tenant, &board).await?;
                 }
-                Ok(transaction.commit().await?)
+                Ok(())
             })
         })
     }
@@ -66,15 +55,29 @@ impl DashboardStore for PostgresStore {
     }
 
     fn insert(&self, tenant: &str, board: Board, max: usize) -> Answer<()> {
-        let tenant = tenant.to_owned();
-        self.ask(Kind::Write, move |client| Box::pin(insert(client, tenant, board, max)))
+        self.transact("dashboards", tenant, move |client, tenant| {
+            Box::pin(async move {
+                let count = client
+                    .prepare_cached(
+                        "SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_dashboards WHERE tenant = $1",
+                    )
+                    .await?;
+                let row = client.query_one(&count, &[&tenant, &board.id]).await?;
+                let (boards, same): (i64, i64) = (row.get(0), row.get(1));
+                if same > 0 {
+                    return Err(DashboardError::Taken(board.id));
+                }
+                if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
+                    return Err(DashboardError::TooMany(max));
+                }
+                insert(client, tenant, &board).await
+            })
+        })
     }
 
     fn replace(&self, tenant: &str, board: Board, seen: Version) -> Answer<()> {
-        let tenant = tenant.to_owned();
-        self.ask(Kind::Write, move |client| {
+        self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
-                let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::Moved)?;
                 let update = client
                     .prepare_cached(
                         "UPDATE tricast_dashboards SET name = $5, tiles = $6, version = $7 \
@@ -92,10 +95,9 @@ impl DashboardStore for PostgresStore {
     }
 
     fn delete(&self, tenant: &str, id: &str, seen: Version) -> Answer<()> {
-        let (tenant, id) = (tenant.to_owned(), id.to_owned());
-        self.ask(Kind::Write, move |client| {
+        let id = id.to_owned();
+        self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
-                let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::Moved)?;
                 let delete = client
                     .prepare_cached(
                         "DELETE FROM tricast_dashboards \
@@ -110,27 +112,14 @@ impl DashboardStore for PostgresStore {
     }
 }
 
-/// Under the tenant's lock, or two at once would both be the last that there is room for.
-async fn insert(client: &mut Client, tenant: String, board: Board, max: usize) -> Result<(), DashboardError> {
-    let tenant = tenant_or_new(client, &tenant).await?;
-    let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    lock_tenant(&transaction, tenant).await?;
-    let count = transaction
-        .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_dashboards WHERE tenant = $1")
-        .await?;
-    let row = transaction.query_one(&count, &[&tenant, &board.id]).await?;
-    let (boards, same): (i64, i64) = (row.get(0), row.get(1));
-    if same > 0 {
-        return Err(DashboardError::Taken(board.id));
-    }
-    if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
-        return Err(DashboardError::TooMany(max));
-    }
-    let insert = transaction.prepare_cached(INSERT).await?;
+async fn insert(client: &Client, tenant: i64, board: &Board) -> Result<(), DashboardError> {
+    let sql = "INSERT INTO tricast_dashboards (tenant, id, name, tiles, version, created_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING";
+    let insert = client.prepare_cached(sql).await?;
     let (version, made) = (board.version as i64, board.made.as_millisecond());
-    let tiles = tiles_of(&board)?;
-    transaction.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
-    Ok(transaction.commit().await?)
+    let tiles = tiles_of(board)?;
+    client.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
+    Ok(())
 }
 
 fn tiles_of(board: &Board) -> Result<String, Failure> {

@@ -22,6 +22,9 @@ pub(in crate::store) enum Failure {
     /// It did not answer in time.
     #[error("PostgreSQL did not answer in time")]
     TimedOut,
+    /// The connection broke during the commit, and PostgreSQL can't be asked whether it was made.
+    #[error("it is not known whether the transaction was committed")]
+    Unconfirmed,
     /// There was no connection to be had.
     #[error("no connection: {0}")]
     NoConnection(String),
@@ -63,10 +66,17 @@ impl Failure {
         }
     }
 
+    /// Whether it is PostgreSQL's word that the transaction it ended was not committed. One that an administrator or a
+    /// time-out interrupts while it waits for a replica is committed all the same.
+    pub(super) fn undoes(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "25" | "40" | "53")))
+    }
+
     /// Whether it may be over by itself: nobody has to change a setting, a right or a certificate.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::QueueFull | Self::Closed | Self::Down | Self::TimedOut => true,
+            Self::QueueFull | Self::Closed | Self::Down | Self::TimedOut | Self::Unconfirmed => true,
             Self::NoConnection(_) | Self::Row(_) => false,
             Self::Sql(error) => match error.code() {
                 None => error.is_closed() || is_io(error) || is_timeout(error),
@@ -79,22 +89,36 @@ impl Failure {
         }
     }
 
-    /// Whether there is no more room, which does not pass by itself. Everything else may.
-    fn is_full(&self) -> bool {
+    /// What the caller is told. Does not log: a whole group has one failure.
+    pub(super) fn refusal(&self) -> Refusal {
         match self {
-            Self::QueueFull | Self::Closed | Self::Down => return false,
-            failure => tracing::error!(%failure, "the store failed"),
+            Self::Unconfirmed => Refusal::Unknown,
+            Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL) => Refusal::Full,
+            Self::Sql(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Refusal::ReadOnly,
+            _ => Refusal::Unavailable,
         }
-        matches!(self, Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL))
     }
 
-    /// As those who made a change are told. Does not log: a whole group has one failure.
-    pub(super) fn to_order_error(&self) -> OrderError {
-        match self {
-            Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL) => OrderError::Full,
-            _ => OrderError::Unavailable,
+    /// The same, and a line in the log about what is not known there already.
+    fn logged(self) -> Refusal {
+        if !matches!(self, Self::QueueFull | Self::Closed | Self::Down) {
+            tracing::error!(failure = %self, "the store failed");
         }
+        self.refusal()
     }
+}
+
+/// A failure as every caller is told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is no more room, which does not pass by itself. All others may.
+    Full,
+    /// Reads work, changes do not.
+    ReadOnly,
+    /// Nothing was changed.
+    Unavailable,
+    /// Whether it was changed is not known.
+    Unknown,
 }
 
 impl From<PoolError> for Failure {
@@ -112,9 +136,20 @@ impl From<PoolError> for Failure {
     }
 }
 
+impl From<Refusal> for OrderError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::ReadOnly => Self::ReadOnly,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<Failure> for OrderError {
     fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
+        failure.logged().into()
     }
 }
 
@@ -124,9 +159,20 @@ impl From<Error> for OrderError {
     }
 }
 
+impl From<Refusal> for DashboardError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::ReadOnly => Self::ReadOnly,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<Failure> for DashboardError {
     fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
+        failure.logged().into()
     }
 }
 
@@ -138,7 +184,7 @@ impl From<Error> for DashboardError {
 
 impl From<Failure> for HistoryError {
     fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
+        if failure.logged() == Refusal::Full { Self::Full } else { Self::Unavailable }
     }
 }
 
@@ -148,9 +194,20 @@ impl From<Error> for HistoryError {
     }
 }
 
+impl From<Refusal> for AlertError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full => Self::Full,
+            Refusal::ReadOnly => Self::ReadOnly,
+            Refusal::Unavailable => Self::Unavailable,
+            Refusal::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl From<Failure> for AlertError {
     fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
+        failure.logged().into()
     }
 }
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::{
     Failure,
     orders::{COLUMNS, order_of, time_of},
+    transaction::{BEGIN, TransactionId},
     writer::{Work, Write},
 };
 use crate::orders::{
@@ -31,6 +32,12 @@ pub(super) struct Revisions {
     pub(super) newest: i64,
     /// Another node, or a commit that was in doubt, has made some of them.
     pub(super) foreign: bool,
+}
+
+/// A group that was made but for the commit.
+pub(super) struct Applied {
+    pub(super) id: TransactionId,
+    pub(super) revisions: Noted,
 }
 
 /// What a group has made of the revisions. To be noted once it is committed.
@@ -90,8 +97,8 @@ pub(super) async fn apply(
     client: &mut Client,
     group: &mut [Write],
     seen: &HashMap<String, Revisions>,
-) -> Result<Noted, Failure> {
-    let mut memory = lock(client, group, seen).await?;
+) -> Result<Applied, Failure> {
+    let (mut memory, id) = lock(client, group, seen).await?;
     memory.read(client, group).await?;
     for write in &mut *group {
         memory.make(write);
@@ -104,13 +111,16 @@ pub(super) async fn apply(
         let newest = tenant.revision + i64::from(tenant.counted);
         (name, Revisions { newest, foreign })
     });
-    Ok(Noted(noted.collect()))
+    Ok(Applied { id, revisions: Noted(noted.collect()) })
 }
 
 /// Begins the transaction and locks the tenants. Their rows are made where something is to be put into them.
-async fn lock(client: &Client, group: &[Write], seen: &HashMap<String, Revisions>) -> Result<Memory, Failure> {
-    // Whatever the database's defaults are: after the lock, a statement has to see what others have committed.
-    client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await?;
+async fn lock(
+    client: &Client,
+    group: &[Write],
+    seen: &HashMap<String, Revisions>,
+) -> Result<(Memory, TransactionId), Failure> {
+    client.batch_execute(BEGIN).await?;
     let makes = |write: &&Write| !matches!(write.work, Work::Change(..));
     let new: BTreeSet<&str> = group
         .iter()
@@ -131,11 +141,13 @@ async fn lock(client: &Client, group: &[Write], seen: &HashMap<String, Revisions
     let names: BTreeSet<&str> = group.iter().map(|write| write.tenant.as_str()).collect();
     let lock = client
         .prepare_cached(
-            "SELECT name, id, last_order, last_customer, revision FROM tricast_tenants WHERE name = ANY($1::text[]) \
-             ORDER BY id FOR NO KEY UPDATE",
+            "SELECT name, id, last_order, last_customer, revision, txid_current() FROM tricast_tenants \
+             WHERE name = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE",
         )
         .await?;
     let rows = client.query(&lock, &[&names.into_iter().collect::<Vec<_>>()]).await?;
+    // Without a row nothing will be changed.
+    let id = TransactionId(rows.first().map_or(0, |row| row.get(5)));
     let tenants = rows.into_iter().map(|row| {
         let tenant = Tenant {
             id: row.get(1),
@@ -148,7 +160,7 @@ async fn lock(client: &Client, group: &[Write], seen: &HashMap<String, Revisions
         };
         (row.get(0), tenant)
     });
-    Ok(Memory { tenants: tenants.collect(), ..Memory::default() })
+    Ok((Memory { tenants: tenants.collect(), ..Memory::default() }, id))
 }
 
 impl Memory {

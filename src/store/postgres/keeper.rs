@@ -75,6 +75,7 @@ impl Keeper {
                 return Err(Failure::TimedOut.into());
             }
         }
+        self.link.time.read(&client).await?;
         self.client = Some(client);
         self.link.available.send_replace(true);
         Ok(())
@@ -83,12 +84,12 @@ impl Keeper {
     /// Asks, and keeps everybody out if there is no answer. A connection that was cut by itself is replaced first.
     async fn check(&mut self) {
         let Some(client) = self.client.take() else { return };
-        let problem = match timeout(self.link.patience, client.simple_query("SELECT 1")).await {
-            Ok(Ok(_)) => {
+        let problem = match timeout(self.link.patience, self.link.time.read(&client)).await {
+            Ok(Ok(())) => {
                 self.client = Some(client);
                 return;
             }
-            Ok(Err(error)) => Failure::from(error),
+            Ok(Err(failure)) => failure,
             Err(_) => {
                 drop(deadpool_postgres::Object::take(client));
                 Failure::TimedOut

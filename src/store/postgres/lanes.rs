@@ -1,4 +1,4 @@
-//! Changes of history and alerts: those of one tenant one after the other, in the order of the calls.
+//! Changes of history, alerts and boards: those of one tenant one after the other, in the order of the calls.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -6,7 +6,6 @@ use std::{
     time::Instant,
 };
 
-use deadpool_postgres::Client;
 use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Handle,
@@ -56,7 +55,7 @@ impl Lanes {
         &self,
         what: &'static str,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+        work: impl FnOnce(Arc<Link>) -> BoxFuture<'static, Result<T, E>> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, E>>, Failure>
     where
         T: Send + 'static,
@@ -66,8 +65,8 @@ impl Lanes {
         let begun = Instant::now();
         let job: Job = Box::new(move |link| {
             Box::pin(async move {
-                let result =
-                    if *link.available.borrow() { link.with_client(work).await } else { Err(Failure::Down.into()) };
+                let available = *link.available.borrow();
+                let result = if available { work(Arc::clone(&link)).await } else { Err(Failure::Down.into()) };
                 link.activity.note(Kind::Write, begun);
                 // A caller that went away does not want it.
                 drop(reply.send(result));

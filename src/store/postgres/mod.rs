@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all that waits in one transaction   (group commit)
-//! history, alerts           ─▶ lanes: those of a tenant one after the other ─▶ pool of connections
-//! dashboards, reads         ─▶ bounded number of tasks ─▶ pool of connections
+//! history, alerts, boards   ─▶ lanes: those of a tenant one after the other ─▶ pool of connections
+//! reads                     ─▶ bounded number of tasks ─▶ pool of connections
 //! keeper                    ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
 //! ```
 //!
@@ -24,10 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{
-    Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction,
-};
+use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::{BoxFuture, join_all};
+use jiff::SignedDuration;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     runtime::Handle,
@@ -38,6 +37,7 @@ use tokio::{
 use tokio_postgres::NoTls;
 
 use super::activity::{Activity, Gauges, Kind};
+use crate::core::clock::Clock;
 
 mod alerts;
 mod config;
@@ -51,12 +51,15 @@ mod orders;
 mod outbox;
 mod schema;
 mod statistics;
+mod time;
 mod tls;
+mod transaction;
 mod writer;
 
 pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
 pub(super) use failure::Failure;
 use lanes::Lanes;
+use time::DatabaseTime;
 
 /// Changes that wait for the writer, of all tenants together; more are refused.
 const WRITE_QUEUE: usize = 4_096;
@@ -157,6 +160,7 @@ struct Link {
     /// Longest time of a statement, as seen from here.
     patience: Duration,
     activity: Activity,
+    time: DatabaseTime,
 }
 
 impl PostgresStore {
@@ -174,6 +178,7 @@ impl PostgresStore {
             doubt: Notify::new(),
             patience: config.statement_timeout + GRACE,
             activity: Activity::default(),
+            time: DatabaseTime::default(),
         });
         let keeper = keeper::Keeper::new(Arc::clone(&link), place);
         // Connections belong to the runtime they are made on.
@@ -197,6 +202,17 @@ impl PostgresStore {
     /// Whether PostgreSQL answers, as it was when somebody last looked, which is a second ago at most.
     pub fn available(&self) -> watch::Receiver<bool> {
         self.inner.link.available.subscribe()
+    }
+
+    /// The clock of the database; `clock` until it was read for the first time.
+    pub fn clock(&self, clock: &Clock) -> Clock {
+        let (link, clock) = (Arc::clone(&self.inner.link), clock.clone());
+        Clock::from_fn(move || link.time.now().unwrap_or_else(|| clock.now()))
+    }
+
+    /// By how much that clock is ahead of `clock`; `None` until it was read for the first time.
+    pub fn clock_offset(&self, clock: &Clock) -> Option<SignedDuration> {
+        Some(self.inner.link.time.now()?.duration_since(clock.now()))
     }
 
     /// What it has done.
@@ -247,11 +263,27 @@ impl PostgresStore {
         };
         Box::pin(async move {
             sent?;
-            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+            answer.await.unwrap_or_else(|_| Err(Failure::Unconfirmed.into()))
         })
     }
 
-    /// Hands in a change that is part of `what`, behind those of this tenant that came before.
+    /// Hands in a change that is part of `what`, behind those of this tenant that came before: one transaction under the
+    /// lock of the tenant's row, whose number `work` is given.
+    fn transact<T, E>(
+        &self,
+        what: &'static str,
+        tenant: &str,
+        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        let name = tenant.to_owned();
+        self.hand_in(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
+    }
+
+    /// The same for work that sees to its transactions itself.
     fn change<T, E>(
         &self,
         what: &'static str,
@@ -262,11 +294,24 @@ impl PostgresStore {
         T: Send + 'static,
         E: From<Failure> + Send + 'static,
     {
+        self.hand_in(what, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
+    }
+
+    fn hand_in<T, E>(
+        &self,
+        what: &'static str,
+        tenant: &str,
+        work: impl FnOnce(Arc<Link>) -> BoxFuture<'static, Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
         let sent = match &*self.inner.queues.read() {
             Some(Queues { lanes, .. }) => lanes.hand_in(what, tenant, work),
             None => Err(Failure::Closed),
         };
-        Box::pin(async move { sent?.await.unwrap_or_else(|_| Err(Failure::Closed.into())) })
+        Box::pin(async move { sent?.await.unwrap_or_else(|_| Err(Failure::Unconfirmed.into())) })
     }
 
     /// Has `work` done on a connection of the pool. It is done whether or not somebody waits for the answer.
@@ -390,7 +435,10 @@ async fn tenant_or_new(client: &Client, name: &str) -> Result<i64, tokio_postgre
 }
 
 /// Keeps others from changing what belongs to a tenant until the end of the transaction.
-async fn lock_tenant(transaction: &Transaction<'_>, tenant: i64) -> Result<(), tokio_postgres::Error> {
+async fn lock_tenant(
+    transaction: &deadpool_postgres::Transaction<'_>,
+    tenant: i64,
+) -> Result<(), tokio_postgres::Error> {
     let lock = transaction.prepare_cached("SELECT FROM tricast_tenants WHERE id = $1 FOR NO KEY UPDATE").await?;
     transaction.query(&lock, &[&tenant]).await.map(drop)
 }

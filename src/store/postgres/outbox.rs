@@ -1,13 +1,13 @@
 //! What is to be sent of alerts, in PostgreSQL.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Client;
 use jiff::Timestamp;
 
 use super::{Failure, orders::time_of};
 use crate::alerts::{AlertError, Delivery, Outgoing, Settlement, Target, Waiting};
 
 /// Adds deliveries as far as there is room for them, under the tenant's lock; answers how many.
-pub(super) async fn add(client: &Transaction<'_>, tenant: i64, outgoing: &Outgoing) -> Result<usize, AlertError> {
+pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Result<usize, AlertError> {
     if outgoing.deliveries.is_empty() {
         return Ok(0);
     }

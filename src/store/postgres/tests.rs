@@ -20,6 +20,8 @@ mod cluster;
 
 use cluster::Cluster;
 
+mod unconfirmed;
+
 mod every_store {
     use super::*;
     use crate::store::{

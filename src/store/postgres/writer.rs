@@ -14,6 +14,7 @@ use super::{
     failure::Remedy,
     group::{self, Revisions},
     orders::read_rollup,
+    transaction::CommitError,
 };
 use crate::{
     orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, Tally},
@@ -113,7 +114,7 @@ impl Writer {
             return;
         }
         let mut result = self.attempt(&mut group).await;
-        if let Err(Attempt { failure, in_doubt: false }) = &result {
+        if let Err(CommitError::Failed(failure)) = &result {
             match failure.remedy() {
                 Remedy::Reconnect => {
                     // Whatever cut this one has most often cut the idle ones, too.
@@ -135,57 +136,41 @@ impl Writer {
         self.tell(group, result);
     }
 
-    fn tell(&self, group: Vec<Write>, result: Result<(), Attempt>) {
-        let failure = result.err().map(|Attempt { failure, in_doubt }| {
-            let changes = group.len();
-            match failure {
-                // The keeper has said so.
-                Failure::Down | Failure::Closed => {}
-                _ => tracing::error!(%failure, in_doubt, changes, "a group of changes was not written"),
-            }
-            failure.to_order_error()
-        });
-        for write in group {
-            self.link.activity.note(Kind::Write, write.begun);
-            write.tell(failure.as_ref());
+    fn tell(&self, group: Vec<Write>, result: Result<(), CommitError>) {
+        let link = Arc::clone(&self.link);
+        match result {
+            Ok(()) => tell(&link, group, None),
+            Err(CommitError::Failed(failure)) => tell(&link, group, Some(&failure)),
+            // The next group does not wait for this: it reads what this one made, if it did.
+            Err(CommitError::Unconfirmed(id)) => drop(tokio::spawn(async move {
+                let failure = match link.was_committed(id).await {
+                    Some(true) => None,
+                    Some(false) => Some(Failure::TimedOut),
+                    None => Some(Failure::Unconfirmed),
+                };
+                tell(&link, group, failure.as_ref());
+            })),
         }
     }
 
     /// One transaction.
-    async fn attempt(&mut self, group: &mut [Write]) -> Result<(), Attempt> {
-        let undone = |failure| Attempt { failure, in_doubt: false };
-        let mut client = self.client().await.map_err(undone)?;
+    async fn attempt(&mut self, group: &mut [Write]) -> Result<(), CommitError> {
+        let mut client = self.client().await.map_err(CommitError::Failed)?;
         let seen = &mut self.revisions;
         match timeout(self.link.patience, group::apply(&mut client, group, seen)).await {
-            Ok(Ok(revisions)) => {
-                match timeout(self.link.patience, client.batch_execute("COMMIT")).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        // PostgreSQL says that it did not; a broken connection says nothing.
-                        let in_doubt = error.code().is_none();
-                        self.link.give_up(client);
-                        return Err(Attempt { failure: error.into(), in_doubt });
-                    }
-                    Err(_) => {
-                        self.link.give_up(client);
-                        return Err(Attempt { failure: Failure::TimedOut, in_doubt: true });
-                    }
-                }
-                self.client = Some(client);
-                revisions.note(&mut self.revisions);
+            Ok(Ok(applied)) => {
+                self.client = Some(self.link.commit(client, applied.id).await?);
+                applied.revisions.note(&mut self.revisions);
                 Ok(())
             }
             Ok(Err(failure)) => {
-                // Where that can't be said, the transaction ends with the connection.
-                match timeout(self.link.patience, client.batch_execute("ROLLBACK")).await {
-                    Ok(Ok(())) => self.client = Some(client),
-                    _ => self.link.give_up(client),
-                }
-                Err(undone(failure))
+                self.client = self.link.roll_back(client).await;
+                Err(CommitError::Failed(failure))
             }
+            // Without a COMMIT it ends with the connection.
             Err(_) => {
                 self.link.give_up(client);
-                Err(undone(Failure::TimedOut))
+                Err(CommitError::Failed(Failure::TimedOut))
             }
         }
     }
@@ -241,9 +226,18 @@ impl Writer {
     }
 }
 
-/// Why a transaction was not made.
-struct Attempt {
-    failure: Failure,
-    /// It may have been, all the same.
-    in_doubt: bool,
+/// Tells all callers of a group how it ended.
+fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
+    if let Some(failure) = failure {
+        match failure {
+            // The keeper has said so.
+            Failure::Down | Failure::Closed => {}
+            _ => tracing::error!(%failure, changes = group.len(), "a group of changes was not written"),
+        }
+    }
+    let error = failure.map(|failure| failure.refusal().into());
+    for write in group {
+        link.activity.note(Kind::Write, write.begun);
+        write.tell(error.as_ref());
+    }
 }
