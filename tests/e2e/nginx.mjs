@@ -118,7 +118,7 @@ export async function run(t, { directory, port, securePort, flags }) {
 }
 
 /** The change that turns the cache of polls on. */
-export const POLL_CACHE = { 'snippets/polling.conf': [['# include snippets/poll-cache.conf;', 'include snippets/poll-cache.conf;']] };
+export const POLL_CACHE = { 'snippets/poll.conf': [['# include snippets/poll-cache.conf;', 'include snippets/poll-cache.conf;']] };
 
 /** A server that believes nginx about addresses, and nginx in front of it. */
 export async function startBoth(t, { env = {}, ...how } = {}) {
