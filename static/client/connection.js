@@ -54,6 +54,7 @@ const SHORTEST_GOOD_MS = 5_000;
 const BETTER_MS = 30_000;
 const LONGEST_BETTER_MS = 600_000;
 const WATCH_MS = 1_000;
+const SLEPT_MS = 10_000;
 const REMEMBERED_MS = 86_400_000;
 
 export class Connection {
@@ -75,6 +76,10 @@ export class Connection {
   #betterTries = 0;
   #stale = false;
   #ended = false;
+  /** How far the computer's clock is ahead of the monotonic one. */
+  #ahead = 0;
+  /** When the last link that worked was lost, by the monotonic clock. */
+  #lostAt = 0;
   /** @type {any} */
   #watcher = 0;
   /** @type {any} */
@@ -116,13 +121,15 @@ export class Connection {
       state,
       transport: attempt?.name ?? null,
       latency: attempt?.latency ?? null,
-      life: this.#active?.life?.last,
+      // For other tabs and for people, who have no other clock in common.
+      life: this.#active?.life ? Date.now() - performance.now() + this.#active.life.last : undefined,
     };
   }
 
   /** Begins, also after `stop`; what has ended stays so. */
   start() {
     clearInterval(this.#watcher);
+    this.#ahead = Date.now() - performance.now();
     this.#watcher = setInterval(() => this.#watch(), WATCH_MS);
     this.#next = this.#first();
     if (!this.#ended) this.retry();
@@ -218,7 +225,7 @@ export class Connection {
     else if (type === 'latency') attempt.latency = message.ms;
     else if (type === 'open') this.#opened(attempt, message);
     else if (type === 'alive') {
-      attempt.life?.beat(Date.now());
+      attempt.life?.beat(performance.now());
       if (this.#stale) this.#watch();
     } else if (type === 'expiring') setTimeout(() => attempt === this.#active && this.#renew(), message.seconds * 500);
     else if (isActive || type === 'start') {
@@ -234,7 +241,7 @@ export class Connection {
    */
   #opened(attempt, pace) {
     clearTimeout(attempt.timer);
-    attempt.life = new Liveness(pace, Date.now());
+    attempt.life = new Liveness(pace, performance.now());
     this.#opening = null;
     this.#drop(this.#active);
     this.#active = attempt;
@@ -272,12 +279,13 @@ export class Connection {
     }
     const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
     if (worked) this.#failures = 0;
+    if (!this.#failures) this.#lostAt = performance.now();
     const once = life !== null && this.#failures === 0; // anything may break once
     const told = retryAfter !== undefined && retryAfter >= 0;
     if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
     this.#next = worked || once || !auto ? name : this.#first();
     this.#failures += 1;
-    const wait = told ? retryAfter + backoff(1) : backoff(this.#failures);
+    const wait = told ? retryAfter + backoff(1, 0) : backoff(this.#failures, performance.now() - this.#lostAt);
     this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
     this.#report({ reason, nextTryAt: Date.now() + wait });
   }
@@ -298,9 +306,14 @@ export class Connection {
   }
 
   #watch() {
+    // The monotonic clock stands still while a computer sleeps, and links rarely outlive that. Or its clock was set.
+    const ahead = Date.now() - performance.now();
+    const slept = ahead - this.#ahead > SLEPT_MS;
+    this.#ahead = ahead;
+    if (slept) this.check();
     const life = this.#active?.life;
     if (!life || !this.#active) return;
-    const now = Date.now();
+    const now = performance.now();
     if (life.isDead(now)) return this.#down(this.#active, { reason: 'went silent' });
     if (life.isStale(now) === this.#stale) return;
     this.#stale = !this.#stale;

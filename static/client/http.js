@@ -23,7 +23,12 @@ export class Http {
    * @param {import('./token.js').Token} token
    */
   constructor(url, options, token) {
-    this.base = new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
+    const page = globalThis.document?.baseURI ?? globalThis.location?.href;
+    try {
+      this.base = new URL(url, page);
+    } catch {
+      throw new TypeError(`not an address: ${url}${page ? '' : ' (outside a page it has to be a whole one: https://…)'}`);
+    }
     this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
     this.token = token;
   }

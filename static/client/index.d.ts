@@ -158,7 +158,8 @@ export interface Tricast extends EventTarget {
    *
    * @param channel a name, or `metrics.*` for all below `metrics.`
    * @returns ends this subscription
-   * @throws TypeError for a name or an interval that can't be one
+   * @throws TypeError for a name, an interval or a backfill that can't be one
+   * @throws TricastError `ENDED` after `close()`
    */
   subscribe(channel: string, handler: (value: any, meta: Meta) => void, options?: SubscribeOptions): () => void;
   /** The newest value that came for a state channel that is subscribed. */
@@ -172,7 +173,12 @@ export interface Tricast extends EventTarget {
    * @throws TricastError
    */
   request<A extends keyof Actions>(action: A, params?: Actions[A], options?: RequestOptions): Promise<any>;
-  request(action: string, params?: Json, options?: RequestOptions): Promise<any>;
+  /** The same for an action that this version of the library does not know. */
+  request<A extends string>(
+    action: A extends keyof Actions ? never : A,
+    params?: Json,
+    options?: RequestOptions,
+  ): Promise<any>;
   /** Goes over to a transport, or to the best that works, without losing or repeating an event. */
   use(transport: TransportName | 'auto'): void;
   /** Tries at once, also after `ended`. Does nothing while connected. */
@@ -185,5 +191,6 @@ export interface Tricast extends EventTarget {
  * Connects to a tricast server.
  *
  * @param url where the server is, relative to the page: `'/'`, `'/live/'` behind a proxy, `'https://live.example/'`
+ * @throws TypeError for an address that can't be one, such as a relative one outside a page
  */
 export function connect(url?: string | URL, options?: Options): Tricast;

@@ -83,6 +83,7 @@ class Tricast extends EventTarget {
    * @param {import('./index.js').SubscribeOptions} [options]
    */
   subscribe(channel, handler, options = {}) {
+    if (this.#closed) throw new TricastError('ENDED', 'the connection was closed');
     const subscription = new Subscription(channel, handler, options, this.#position.cursor);
     this.#subscriptions.add(subscription);
     // What came already, for the server gives each connection its values once.

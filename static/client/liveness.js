@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * How long a link has been silent, and what that means. By the wall clock: the monotonic one stands still while a laptop
- * sleeps, and the link is dead after that.
+ * How long a link has been silent, and what that means. By the monotonic clock, for that of the computer may be set.
  */
 export class Liveness {
   #quiet;
@@ -26,17 +25,11 @@ export class Liveness {
 
   /** @param {number} now */
   isStale(now) {
-    return this.#age(now) > this.#quiet;
+    return now - this.last > this.#quiet;
   }
 
   /** @param {number} now */
   isDead(now) {
-    return this.#age(now) > this.#dead;
-  }
-
-  /** @param {number} now */
-  #age(now) {
-    if (now < this.last) this.last = now; // the clock was set back
-    return now - this.last;
+    return now - this.last > this.#dead;
   }
 }

@@ -1,3 +1,4 @@
+'use client';
 // @ts-check
 /** Hooks for React 18 and later; what they promise is said in react.d.ts. */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';

@@ -39,9 +39,15 @@ export class Subscription {
    * @param {string | null} from events up to there were before it
    */
   constructor(channel, handler, options, from) {
-    if (!/^[\w.:-]{1,128}$/.test(channel.replace(/\.\*$/, ''))) throw new TypeError(`not a channel: ${channel}`);
-    const [, number, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(options.interval ?? 0)) ?? [];
-    if (!number) throw new TypeError(`not an interval: ${options.interval}`);
+    /** @param {boolean} fits @param {string} what @param {any} value */
+    const check = (fits, what, value) => {
+      if (!fits) throw new TypeError(`not a${what}: ${value}`);
+    };
+    check(/^[\w.:-]{1,128}$/.test(`${channel}`.replace(/\.\*$/, '')) && typeof channel === 'string', ' channel', channel);
+    const { backfill, interval } = options;
+    const [, number, unit] = /^(\d+)(ms|s|m|h)?$/.exec(`${interval ?? 0}`) ?? [];
+    check(!!number, 'n interval', interval);
+    check(!backfill || /^0*[1-9]\d*(ms|s|m|h|d)$/.test(backfill), ' backfill', backfill);
     this.channel = channel;
     this.handler = handler;
     this.options = options;
@@ -66,7 +72,7 @@ export class Subscription {
     if (this.#held) return void this.#held.push([value, meta]);
     const last = this.#given.get(meta.channel);
     if (this.#ended || (!last && this.#isPast(meta))) return;
-    const wait = last ? last.at + this.interval - Date.now() : 0;
+    const wait = last ? last.at + this.interval - performance.now() : 0;
     if (last && wait > SLACK_MS) {
       Object.assign(last, { value, meta });
       last.timer ??= setTimeout(() => {
@@ -76,7 +82,7 @@ export class Subscription {
       return;
     }
     clearTimeout(last?.timer);
-    this.#given.set(meta.channel, { at: Date.now(), value, meta });
+    this.#given.set(meta.channel, { at: performance.now(), value, meta });
     outside(() => this.handler(value, meta));
   }
 

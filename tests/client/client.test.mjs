@@ -20,6 +20,21 @@ describe('subscriptions', () => {
     for (const interval of ['5', '1m', 250, '500ms', '2h']) client.subscribe('a', () => {}, { interval })();
     for (const interval of ['', 'soon', '1d', -1, NaN, '1.5s'])
       assert.throws(() => client.subscribe('a', () => {}, { interval }), TypeError, `${interval}`);
+    for (const name of [null, undefined, 5, ['a']])
+      assert.throws(() => client.subscribe(name, () => {}), { name: 'TypeError', message: `not a channel: ${name}` });
+    for (const backfill of ['15m', '1d', '90s']) client.subscribe('a', () => {}, { backfill })();
+    for (const backfill of ['soon', '0s', '15', 15, '-5m'])
+      assert.throws(() => client.subscribe('a', () => {}, { backfill }), /not a backfill/, `${backfill}`);
+  });
+
+  test('after close there are none', (t) => {
+    const { client } = begin(t);
+    client.close();
+    assert.throws(() => client.subscribe('a', () => {}), { name: 'TricastError', code: 'ENDED' });
+  });
+
+  test('outside a page an address has to be a whole one, and the error says so', () => {
+    assert.throws(() => connect('/'), { name: 'TypeError', message: /not an address: \/ \(outside a page/ });
   });
 
   test('those made right behind connect are in the first message, with the shortest interval of each channel', async (t) => {

@@ -4,6 +4,8 @@ import { mock } from 'node:test';
 import { connect } from '../../static/client/index.js';
 import { FakeServer } from './fake-server.mjs';
 
+const START_MS = 1_700_000_000_000;
+
 /** Lets everything happen that needs no time. */
 export async function settle() {
   for (let n = 0; n < 20; n += 1) await new Promise((resolve) => setImmediate(resolve));
@@ -32,9 +34,17 @@ export function fakeStorage() {
 /** A client on a server of its own; time stands still. `got` fills with what the channel `deploys` brings. */
 export function begin(t, options = {}, server = new FakeServer()) {
   if (!begin.on.has(t)) {
-    mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: 1_700_000_000_000 });
+    mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'], now: START_MS });
+    const steady = Date.now;
+    const clock = mock.method(Date, 'now', () => steady() + begin.set);
+    const monotonic = mock.method(performance, 'now', () => steady() - START_MS );
     begin.on.add(t);
-    t.after(() => mock.timers.reset());
+    t.after(() => {
+      clock.mock.restore();
+      monotonic.mock.restore();
+      mock.timers.reset();
+      begin.set = 0;
+    });
   }
   const storage = fakeStorage();
   const { WebSocket, fetch } = server;
@@ -46,3 +56,8 @@ export function begin(t, options = {}, server = new FakeServer()) {
   return { server, client, storage, got, states };
 }
 begin.on = new WeakSet();
+/** How far the computer's clock was set, ms. */
+begin.set = 0;
+
+/** Sets the computer's clock, as a sleep does, too; time goes on as before. */
+export const setClock = (by) => (begin.set += by);

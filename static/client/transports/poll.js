@@ -42,13 +42,13 @@ export function openPoll({ http, options, name, wants, since }, say) {
       ...(tag && { 'If-None-Match': tag }),
       ...(hold && { Prefer: `wait=${hold / 1000}` }),
     };
-    const askedAt = Date.now();
+    const askedAt = performance.now();
     try {
       const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
       if (response.status !== 304 && !response.ok) throw await refusal(response);
       const body = response.status === 304 ? null : await response.json();
       say({ type: 'alive' });
-      if (!hold) say({ type: 'latency', ms: Date.now() - askedAt });
+      if (!hold) say({ type: 'latency', ms: performance.now() - askedAt });
       return { body, tag: response.headers.get('ETag') ?? '' };
     } finally {
       clearTimeout(late);

@@ -50,14 +50,14 @@ export function openSse({ http, wants, since }, say) {
 
   const run = async () => {
     const query = { channels: [...wanted.keys()].join(), since: from, interval: shortest || null, strict: 1 };
-    const askedAt = Date.now();
+    const askedAt = performance.now();
     const response = await http.ask(http.address('events', query), {
       headers: { Accept: 'text/event-stream' },
       signal: stop.signal,
     });
     if (response.status === 204) throw { reason: 'not wanted', final: true };
     if (!response.ok) throw await refusal(response);
-    say({ type: 'latency', ms: Date.now() - askedAt });
+    say({ type: 'latency', ms: performance.now() - askedAt });
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     const decoder = new TextDecoder();
     let rest = '';

@@ -37,7 +37,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   const fail = (down) => say({ type: 'down', ...down });
 
   const ping = () => {
-    pingedAt = Date.now();
+    pingedAt = performance.now();
     send({ type: 'ping', requestId: `p${++pings}` });
   };
 
@@ -88,7 +88,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
         say({ ...line, type: 'denied' });
       }
     } else if (type === 'pong')
-      message.requestId === `p${pings}` && say({ type: 'latency', ms: Date.now() - pingedAt });
+      message.requestId === `p${pings}` && say({ type: 'latency', ms: performance.now() - pingedAt });
     else if (type === 'auth_expiring') say({ type: 'expiring', seconds: message.expiresIn });
     else if (type === 'disconnecting') farewell = { reason: message.reason, retryAfter: message.reconnectAfter * 1000 };
     else if (type === 'error' && /^(first|more)$/.test(message.requestId))
