@@ -102,6 +102,10 @@ pub struct ChannelInfo {
     pub version: u64,
     /// When that was.
     pub changed: Option<Timestamp>,
+    /// When the value of a state was last written, also the same one again.
+    pub written: Option<Timestamp>,
+    /// Usual time between two writes of a state, in milliseconds; `None` before the second.
+    pub pace_ms: Option<u64>,
 }
 
 /// A piece of the ring.
@@ -377,6 +381,8 @@ impl Log {
             kind: ChannelKind::State,
             version: self.snapshot_offset(),
             changed: (self.snapshot_offset() > 0).then_some(inner.snapshot_time),
+            written: None,
+            pace_ms: None,
         });
         let listed = inner.names.iter().filter_map(|channel| {
             Some(match inner.channels.get(channel)? {
@@ -385,12 +391,16 @@ impl Log {
                     kind: ChannelKind::State,
                     version: publication.offset,
                     changed: Some(publication.timestamp),
+                    written: Some(publication.last_written()),
+                    pace_ms: publication.pace_ms(),
                 },
                 Entry::Events { last, last_time, .. } => ChannelInfo {
                     channel: channel.clone(),
                     kind: ChannelKind::Event,
                     version: *last,
                     changed: *last_time,
+                    written: None,
+                    pace_ms: None,
                 },
             })
         });
@@ -441,8 +451,10 @@ impl Inner {
         match publication.kind() {
             ChannelKind::State => {
                 self.by_offset.insert(publication.offset, channel.clone());
+                let state = Arc::clone(&publication);
                 if let Some(Entry::State(before)) = self.channels.insert(channel, Entry::State(publication)) {
                     self.by_offset.remove(&before.offset);
+                    state.follow(&before);
                 }
             }
             ChannelKind::Event => {

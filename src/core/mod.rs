@@ -18,6 +18,7 @@ pub mod decider;
 pub mod hub;
 pub mod interval;
 pub mod log;
+pub mod pace;
 pub mod position;
 pub mod publication;
 pub mod reader;

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::{
     channel::{Channel, ChannelKind, EventName},
     clock,
+    pace::Pace,
     position::{Epoch, Position},
 };
 
@@ -43,6 +44,8 @@ pub struct Publication {
     pub made: std::time::Instant,
     /// When the same value was last written again, in milliseconds since 1970; moved by the log.
     confirmed_ms: AtomicI64,
+    /// How often the channel is written.
+    pace: Pace,
     encodings: [OnceLock<Bytes>; ENCODINGS],
     attachment: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -67,6 +70,7 @@ impl Publication {
             data,
             made: std::time::Instant::now(),
             confirmed_ms: AtomicI64::new(i64::MIN),
+            pace: Pace::new(timestamp.as_millisecond()),
             encodings: Default::default(),
             attachment: OnceLock::new(),
         }
@@ -80,6 +84,17 @@ impl Publication {
     /// Notes that the same value was written again.
     pub(super) fn confirm(&self, at: Timestamp) {
         self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
+        self.pace.beat(at.as_millisecond());
+    }
+
+    /// Continues the pace of the value that this one replaces.
+    pub(super) fn follow(&self, before: &Self) {
+        self.pace.follow(&before.pace);
+    }
+
+    /// Usual time between two writes of the channel, in milliseconds; `None` before the second.
+    pub fn pace_ms(&self) -> Option<u64> {
+        self.pace.gap_ms()
     }
 
     /// When this value was last written: a value that stays the same makes no new version, but it did come.
