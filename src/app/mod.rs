@@ -4,7 +4,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    sync::{Arc, OnceLock, mpsc},
+    sync::{Arc, OnceLock, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -113,7 +113,6 @@ pub struct Application {
     keeping: Option<Thread>,
     store: Store,
     drain_timeout: Duration,
-    demo: bool,
     supervisor: Option<Supervisor>,
 }
 
@@ -203,6 +202,7 @@ impl Application {
             crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
             probe: format!("{:016x}{:016x}", random(), random()).into(),
             addresses: Arc::new(OnceLock::new()),
+            demo: Arc::default(),
             base_path: config.base_path(),
         };
         if let Some(verifier) = verifier {
@@ -226,14 +226,13 @@ impl Application {
             keeping,
             store,
             drain_timeout: config.drain_timeout.0,
-            demo: false,
             supervisor: None,
         })
     }
 
     /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
-    pub fn with_demo(mut self, demo: bool) -> Self {
-        self.demo = demo;
+    pub fn with_demo(self, demo: bool) -> Self {
+        self.shared.demo.store(demo, Ordering::Relaxed);
         self
     }
 
@@ -254,7 +253,7 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, demo, supervisor } = self;
+        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, supervisor } = self;
         if let Some(cluster) = shared.tenants.cluster()
             && !cluster.is_loaded(UNTIL_LOADED).await
         {
@@ -266,7 +265,7 @@ impl Application {
         if let Some(supervisor) = supervisor {
             supervisor.ready().await;
         }
-        let shop = addresses.first().filter(|_| demo).map(|address| {
+        let shop = addresses.first().filter(|_| shared.demo.load(Ordering::Relaxed)).map(|address| {
             let door = Door { address: *address, base_path: shared.base_path.to_string() };
             tokio::spawn(sources::demo::run(door))
         });

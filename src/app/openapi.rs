@@ -18,7 +18,7 @@ use crate::{
         },
         orders, pages, push,
         route::{self, Registered},
-        sessions, stats,
+        sessions, sign_in, stats,
     },
     transport::{poll, sse, websocket},
 };
@@ -38,9 +38,9 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
 #[openapi(
     info(
         description = "Live metrics from one aggregator over WebSocket, Server-Sent Events and polling. A value leaves \
-            through all of them at the same version, and a `cursor` of one can be gone on from in any other.\n\n\
-            Errors are `application/problem+json` (RFC 9457). A path that is asked with a method it does not have \
-            answers 405 with `Allow`. Every answer has an `X-Request-Id`.",
+            through all of them at the same version, and a `cursor` from one transport can be resumed on any other.\n\n\
+            Errors are `application/problem+json` (RFC 9457). Unsupported methods \
+            return 405 with `Allow`. Every answer has an `X-Request-Id`.",
         license(name = "MIT", identifier = "MIT")
     ),
     tags(
@@ -63,7 +63,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,
         alerts::list, alerts::get, alerts::acknowledge,
         alerts::rules, alerts::create_rule, alerts::rule, alerts::replace_rule, alerts::delete_rule,
-        me::get, me::ticket,
+        me::get, sign_in::create, sign_in::delete, me::ticket,
         health::live, health::ready, metrics_page::get, routes::protocol, parts::get, doctor::get, doctor::echo,
         assets::index, pages::basic, assets::docs, assets::doctor, assets::get,
     ),

@@ -12,7 +12,7 @@ use crate::{
         problem::Problem,
         push,
         route::{self, get_or_head},
-        stats,
+        sign_in, stats,
     },
     protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
@@ -93,6 +93,9 @@ impl Routes {
             resource.app_data(web::Data::new(document.clone())).route(get_or_head().to(openapi::get))
         });
         route::add(services, "/api/doctor/echo", "POST", |resource| resource.route(web::post().to(doctor::echo)));
+        route::add(services, "/api/session", "POST, DELETE", |resource| {
+            resource.route(web::post().to(sign_in::create)).route(web::delete().to(sign_in::delete))
+        });
         route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
         route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {

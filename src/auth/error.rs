@@ -7,7 +7,7 @@ use std::{io, path::PathBuf};
 pub enum TokenError {
     /// No JSON Web Token: three parts of base64url, the first two of JSON, at most 8 KiB, nothing critical that is not
     /// understood.
-    #[error("is no JSON Web Token")]
+    #[error("is not a valid JSON Web Token")]
     Malformed,
     /// No key is known by this `kid`, or for this algorithm.
     #[error("was signed with a key that is not known here")]

@@ -18,6 +18,9 @@ use crate::{
     core::channel::Selector,
 };
 
+/// Name of the cookie of the server's own pages, where `auth.cookie` names none.
+pub const SESSION_COOKIE: &str = "tricast_session";
+
 /// Who may come in.
 #[derive(Default)]
 pub struct AccessConfig {
@@ -151,7 +154,9 @@ pub async fn identify_stream(state: &State, request: &HttpRequest) -> Result<Cal
 fn known(caller: Option<Caller>) -> Result<Caller, Problem> {
     match caller {
         Some(caller) => Ok(caller),
-        None => Err(Problem::unauthorized(None, "a token is needed here: send it as \"Authorization: Bearer\"")),
+        None => {
+            Err(Problem::unauthorized(None, "authentication is required: send an \"Authorization: Bearer\" header"))
+        }
     }
 }
 
@@ -262,10 +267,13 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
             _ => {}
         }
     }
-    let Some(name) = &access.cookie else { return Ok(None) };
+    // A page of another origin may have its own token, and not the one that a reader of this server's pages has.
+    let session = access.cookie.is_none() && matches!(origin(access, request), Origin::Own | Origin::Absent);
+    let Some(name) = access.cookie.as_deref().or(session.then_some(SESSION_COOKIE)) else { return Ok(None) };
     let fields = request.headers().get_all(header::COOKIE).filter_map(|field| field.to_str().ok());
     let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let token = pairs.into_iter().find(|(known, _)| known == name).map(|(_, token)| token.trim_matches('"').to_owned());
+    let token =
+        pairs.into_iter().find(|(known, _)| *known == name).map(|(_, token)| token.trim_matches('"').to_owned());
     Ok(token.filter(|token| !token.is_empty()).map(Credential::Token))
 }
 

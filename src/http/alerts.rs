@@ -153,7 +153,7 @@ pub async fn acknowledge(request: HttpRequest, id: web::Path<String>) -> Result<
     operation_id = "getAlertRules",
     summary = "All rules",
     responses(
-        (status = 200, description = "They, by id", body = shapes::RuleList),
+        (status = 200, description = "All rules, by id", body = shapes::RuleList),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
@@ -245,7 +245,7 @@ pub async fn replace_rule(
     path = "/api/alerts/rules/{id}",
     tag = "Alerts",
     operation_id = "deleteAlertRule",
-    summary = "Away with a rule",
+    summary = "Delete a rule",
     description = "Needs `admin`. Its open alert is resolved.",
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
     responses((status = 204, description = "It is gone"))

@@ -1,18 +1,22 @@
 //! Channels in queries, and `GET /api/channels`: what there is to subscribe to.
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     access::{self, Caller},
-    openapi::shapes,
+    openapi::{params, shapes},
     problem::Problem,
     state::State,
 };
 use crate::{
     auth::{self, Identity},
-    core::channel::{Channel, Selector},
+    core::{
+        channel::{Channel, Selector},
+        reading::BUILT_IN,
+    },
+    sources::iso_duration,
 };
 
 /// What a stream or a poll with `since` carries when it names no channels.
@@ -62,31 +66,51 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
     path = "/api/channels",
     tag = "Polling",
     operation_id = "getChannels",
-    summary = "What there is to subscribe to",
+    summary = "List channels",
+    params(params::Channels),
     responses((status = 200, description = "The channels that the caller may read", body = shapes::ChannelList))
 )]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;
+    let query = web::Query::<Asked>::from_query(request.query_string())
+        .map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
+    let wanted = query.channels.as_deref().map(parse_list).transpose()?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(list(state.clock.now(), &caller)))
+    Ok(response.json(list(state.clock.now(), &caller, wanted.as_deref())))
 }
 
-/// The channels that `caller` may read, each with kind, version (the offset of its newest publication) and age
-/// (ISO 8601; `null` before the first).
-pub fn list(now: Timestamp, caller: &Caller) -> Value {
+#[derive(serde::Deserialize)]
+struct Asked {
+    channels: Option<String>,
+}
+
+/// The channels that `caller` may read, or those of them that `wanted` names.
+///
+/// Each with kind, version (the offset of its newest publication) and age (ISO 8601; `null` before the first). A channel
+/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes.
+pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
+    let since = |time: Timestamp| iso_duration(now.duration_since(time).as_secs().max(0) as u64);
     let channels: Vec<Value> = caller
         .tenant
         .log
         .channels()
         .into_iter()
+        .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
         .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
         .map(|info| {
-            let age = info
-                .changed
-                .map(|changed| crate::sources::iso_duration(now.duration_since(changed).as_secs().max(0) as u64));
-            json!({"channel": info.channel, "kind": info.kind, "version": info.version, "age": age})
+            // The server keeps its own numbers true; they are never late.
+            let written = info.written.filter(|_| !BUILT_IN.contains(&info.channel.as_str()));
+            let pace = written.and(info.pace_ms).map(|ms| iso_duration(ms.div_ceil(1_000)));
+            json!({
+                "channel": info.channel,
+                "kind": info.kind,
+                "version": info.version,
+                "age": info.changed.map(since),
+                "idle": written.map(since),
+                "pace": pace,
+            })
         })
         .collect();
     json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})

@@ -57,7 +57,7 @@ impl From<DashboardError> for Problem {
     operation_id = "getDashboards",
     summary = "All dashboards",
     responses(
-        (status = 200, description = "They, by id", body = business::DashboardList),
+        (status = 200, description = "All dashboards, by id", body = business::DashboardList),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
@@ -142,7 +142,7 @@ pub async fn replace(
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "deleteDashboard",
-    summary = "Away with a dashboard",
+    summary = "Delete a dashboard",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
     responses((status = 204, description = "It is gone"))
 )]
@@ -158,7 +158,7 @@ pub async fn delete(request: HttpRequest, id: web::Path<String>) -> Result<HttpR
     path = "/api/dashboards/{id}/tiles",
     tag = "Dashboards",
     operation_id = "addTile",
-    summary = "One more tile",
+    summary = "Add a tile",
     description = "The tag is the dashboard's, here and below.",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
     request_body = business::NewTile,
@@ -190,7 +190,7 @@ pub async fn add_tile(
     path = "/api/dashboards/{id}/tiles/{tile}",
     tag = "Dashboards",
     operation_id = "changeTile",
-    summary = "Another look of a tile",
+    summary = "Update a tile",
     params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
     request_body = business::TileChanges,
     responses(
@@ -216,7 +216,7 @@ pub async fn change_tile(
     path = "/api/dashboards/{id}/tiles/{tile}",
     tag = "Dashboards",
     operation_id = "removeTile",
-    summary = "Away with a tile",
+    summary = "Delete a tile",
     params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
     responses((status = 204, description = "It is gone", headers(("ETag" = String, description = "For `If-Match`"))))
 )]

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
     tag = "Operation",
     operation_id = "getHealth",
     summary = "The process lives",
-    responses((status = 200, description = "It does", body = shapes::Live)),
+    responses((status = 200, description = "The process is alive", body = shapes::Live)),
     security(())
 )]
 pub async fn live() -> HttpResponse {
@@ -46,8 +46,8 @@ pub async fn live() -> HttpResponse {
     summary = "The server can serve",
     description = "The writer, the store and, where there is one, the bus answer, and a WebSocket can be opened from this server to itself.",
     responses(
-        (status = 200, description = "It can", body = shapes::Ready),
-        (status = 503, description = "It can't, or it is going away", body = shapes::Ready),
+        (status = 200, description = "Ready to serve", body = shapes::Ready),
+        (status = 503, description = "Not ready, or shutting down", body = shapes::Ready),
     ),
     security(())
 )]

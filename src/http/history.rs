@@ -54,7 +54,7 @@ impl From<HistoryError> for Problem {
     path = "/api/history",
     tag = "Polling",
     operation_id = "getHistory",
-    summary = "What the numbers of a channel were",
+    summary = "Query history",
     description = "Points, or buckets by minute, hour or day of the server's time zone. A span in which nothing was \
         recorded has no bucket: missing is not zero. At most 300 fields and 300,000 buckets in one answer.",
     params(params::History, params::Conditional),

@@ -1,6 +1,6 @@
-//! `GET /api/me`: who the server takes you for. `POST /api/tickets`: a token that may stand in a URL.
+//! `GET /api/me`: the current user. `POST /api/tickets`: a token that may stand in a URL.
 
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
@@ -8,13 +8,13 @@ use serde_json::json;
 use super::{access, openapi::shapes, problem::Problem, state::State};
 use crate::{auth, core::clock::rfc3339, counters::Limit};
 
-/// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt}`.
+/// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(
     get,
     path = "/api/me",
     tag = "Callers",
     operation_id = "getMe",
-    summary = "Who the server takes you for",
+    summary = "Current user",
     responses((status = 200, description = "User, tenant, permissions and expiry", body = shapes::Me))
 )]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -27,6 +27,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
         "capabilities": auth::capabilities(&identity),
         "anonymous": identity.is_anonymous(),
         "expiresAt": identity.expires_at.map(rfc3339),
+        "demo": state.demo.load(Ordering::Relaxed),
     })))
 }
 

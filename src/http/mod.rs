@@ -27,6 +27,7 @@ pub mod problem;
 pub mod push;
 pub mod route;
 pub mod sessions;
+pub mod sign_in;
 pub mod state;
 pub mod stats;
 pub mod telemetry;

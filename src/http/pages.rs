@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
 use serde_json::Value;
 
 use super::{access, assets, problem::Problem, state::State};
@@ -28,7 +31,11 @@ const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_onl
 )]
 pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let caller = access::identify(&state, &request).await?;
+    let caller = match access::identify(&state, &request).await {
+        Ok(caller) => caller,
+        Err(problem) if problem.status == StatusCode::UNAUTHORIZED && prefers_html(&request) => return Ok(signed_out()),
+        Err(problem) => return Err(problem),
+    };
     caller.needs(Permission::ReadMetrics)?;
     let log = &caller.tenant.log;
     let mut tables = String::new();
@@ -49,14 +56,36 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
             table(&mut tables, name.trim_start_matches(SNAPSHOT).trim_start_matches('.'), &values);
         }
     }
-    let time = rfc3339(state.clock.now());
+    let now = state.clock.now();
+    let (time, clock) = (rfc3339(now), now.strftime("%H:%M:%S UTC").to_string());
+    let intro = format!("Updated <time datetime=\"{time}\">{clock}</time>. Refreshes every {REFRESH} seconds.");
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::REFRESH, REFRESH));
+    Ok(page(&mut response, &intro, &tables))
+}
+
+/// Whether a person looks at the answer.
+fn prefers_html(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// 401 for a person: where to sign in.
+fn signed_out() -> HttpResponse {
+    let main = "<p>Sign in on the <a href=\"./\">live dashboard</a> to see the numbers here, too.</p>\n";
+    let mut response = HttpResponse::Unauthorized();
+    response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"tricast\""));
+    page(&mut response, "You are not signed in.", main)
+}
+
+fn page(response: &mut HttpResponseBuilder, intro: &str, main: &str) -> HttpResponse {
     let page = format!(
         r#"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>tricast: the numbers</title>
+<title>tricast: text-only view</title>
 <meta name="description" content="The live numbers as a plain page that refreshes itself, without scripts.">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="static/favicon.svg" type="image/svg+xml">
@@ -66,21 +95,19 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
 <body>
 <header>
 <h1>tricast</h1>
-<p>As of <time datetime="{time}">{time}</time>; this page asks again every {REFRESH} seconds. <a href="./">Live dashboard</a></p>
+<p>{intro} <a href="./">Live dashboard</a></p>
 </header>
 <main>
-{tables}</main>
+{main}</main>
 </body>
 </html>
 "#
     );
-    let mut response = HttpResponse::Ok();
-    assets::harden(&mut response);
-    Ok(response
+    assets::harden(response);
+    response
         .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::REFRESH, REFRESH))
-        .body(page))
+        .body(page)
 }
 
 fn table(out: &mut String, name: &str, values: &Value) {
@@ -96,11 +123,14 @@ fn table(out: &mut String, name: &str, values: &Value) {
                     Value::String(text) => text.clone(),
                     other => other.to_string(),
                 };
-                let field = escape(&field.replace('_', " "));
+                let field = match field.as_str() {
+                    "" => "(no name)".into(), // a header without text is none to a screen reader
+                    name => escape(&name.replace('_', " ")),
+                };
                 let _ = writeln!(out, "<tr><th scope=\"row\">{field}</th><td>{}</td></tr>", escape(&text));
             }
         }
-        None => out.push_str("<tr><th scope=\"row\">nothing yet</th><td>\u{2014}</td></tr>\n"),
+        None => out.push_str("<tr><th scope=\"row\">No data yet</th><td>\u{2014}</td></tr>\n"),
     }
     out.push_str("</tbody>\n</table>\n</section>\n");
 }

@@ -56,7 +56,7 @@ type Line = Result<Reading, Problem>;
         (status = 202, description = "All of it is in the log", body = shapes::Accepted),
         (status = 207, description = "Some lines were refused", body = shapes::Mixed),
         (status = 409, description = "The channel is of the other kind, or the series of another type"),
-        (status = 504, description = "It is on its way to the node that decides, which can't be reached: it may be accepted yet"),
+        (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
     )
 )]
 pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {

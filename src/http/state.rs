@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -66,6 +66,8 @@ pub struct Shared {
     pub base_path: BasePath,
     /// Where the server listens, for the check that it performs against itself.
     pub addresses: Arc<std::sync::OnceLock<Vec<std::net::SocketAddr>>>,
+    /// Whether the simulated shop is open.
+    pub demo: Arc<AtomicBool>,
 }
 
 /// What the handlers of one worker share. Belongs to the worker's thread.

@@ -16,7 +16,7 @@ pub enum Code {
     RateLimited,
     /// As many subscriptions as a connection may have.
     SubscriptionLimit,
-    /// Our fault. The id beside it is in the log.
+    /// Internal error. The id beside it is in the log.
     ServerError,
 }
 

@@ -35,7 +35,7 @@ pub struct Door {
 
 /// Sends shop traffic to the server behind `door` until the server goes away.
 pub async fn run(door: Door) {
-    tracing::info!("the demo shop is open: its orders, visits and deploys are made up");
+    tracing::info!("demo mode: simulated orders, visits and deploys");
     let mut open = Vec::new();
     let mut load = 50.0;
     for step in 0u64.. {

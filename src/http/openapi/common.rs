@@ -30,7 +30,7 @@ const ERRORS: [(&str, &str, &str); 12] = [
     ("413", "TooLarge", "The body is larger than `limits.max_body`. The connection is closed."),
     ("415", "UnsupportedMediaType", "The body is compressed. The connection is closed."),
     ("429", "TooMany", "Too often or too much: `Retry-After` says when to try again."),
-    ("500", "Internal", "Our fault. The log knows more under the request's id."),
+    ("500", "Internal", "Internal error. Look up the request id in the server log."),
     (
         "503",
         "Unavailable",

@@ -141,7 +141,7 @@ pub struct Orders {
     /// Only those that stand here.
     #[param(nullable = false)]
     status: Option<super::business::Status>,
-    /// Orders on a page, 1 to 200; 50 if not said. What is outside is taken as the nearest.
+    /// Orders on a page, 1 to 200. Default 50; out-of-range values are clamped.
     #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
     limit: Option<u64>,
     /// Go on behind this order: `next` of the page before.
@@ -160,13 +160,13 @@ pub struct Alerts {
     /// Only those that are open, or only those that are resolved.
     #[param(nullable = false)]
     status: Option<super::alerts::AlertStatus>,
-    /// Only those this bad.
+    /// Filter by severity.
     #[param(nullable = false)]
     severity: Option<super::alerts::Severity>,
     /// Only those of this rule.
     #[param(nullable = false, example = "slow")]
     rule: Option<String>,
-    /// Alerts on a page, 1 to 200; 50 if not said. What is outside is taken as the nearest.
+    /// Alerts on a page, 1 to 200. Default 50; out-of-range values are clamped.
     #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
     limit: Option<u64>,
     /// Go on behind this alert: `next` of the page before.

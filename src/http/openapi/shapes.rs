@@ -241,6 +241,14 @@ pub struct ChannelLine {
     /// How long ago that was (ISO 8601); `null` before the first.
     #[schema(required = true, example = "PT30S")]
     age: Option<String>,
+    /// Time since its value was last written, also the same one again (ISO 8601); `null` for events, and for what the server
+    /// itself measures.
+    #[schema(required = true, example = "PT2S")]
+    idle: Option<String>,
+    /// Usual time between two writes (ISO 8601); `null` before the second. A source that is silent for many times as long
+    /// has probably stopped.
+    #[schema(required = true, example = "PT1S")]
+    pace: Option<String>,
 }
 
 /// A value, an event or a sample.
@@ -406,7 +414,7 @@ pub struct Verdict {
     detail: Option<String>,
 }
 
-/// Who the server takes the caller for.
+/// The current user.
 #[derive(ToSchema)]
 #[schema(example = json!({"user": "ada", "tenant": "shop", "permissions": ["read:metrics"], "capabilities": ["metrics",
     "system"], "anonymous": false, "expiresAt": "2024-07-15T15:00:00Z"}))]
@@ -419,6 +427,15 @@ pub struct Me {
     anonymous: bool,
     #[schema(rename = "expiresAt", required = true)]
     expires_at: Option<Time>,
+    /// Whether the server runs the simulated shop (`--demo`): its data are made up.
+    demo: bool,
+}
+
+/// A token to sign in with.
+#[derive(ToSchema)]
+pub struct SignIn {
+    /// A JSON Web Token that this server accepts.
+    token: String,
 }
 
 /// Good for one stream, within `expiresIn` seconds.
@@ -623,7 +640,7 @@ pub struct Bucket {
     last: f64,
 }
 
-/// What the numbers of a channel were. Where nothing was recorded there is no bucket.
+/// History of the fields of a channel. Where nothing was recorded there is no bucket.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "metrics.api", "field": "requests_per_second", "interval": "minute",
     "from": "2024-07-15T14:00:00.000Z", "to": "2024-07-15T14:01:00.000Z", "buckets": [{"period": "2024-07-15T14:00:00.000Z",

@@ -77,7 +77,7 @@ pub(super) async fn carry_out(
 ) -> Result<Value, Failure> {
     match action.as_str() {
         "get_snapshot" => snapshot(&caller, &params),
-        "list_channels" => Ok(channels::list(state.clock.now(), &caller)),
+        "list_channels" => Ok(channels::list(state.clock.now(), &caller, None)),
         "get_history" => past(state, &caller, read(params)?).await,
         "get_order_details" => {
             needs(&caller, Permission::ReadOrders)?;

@@ -1,0 +1,97 @@
+//! `POST` and `DELETE /api/session`: the cookie of the server's own pages.
+//!
+//! A page that keeps its token in script has to ask for it again in each tab, and links to other pages don't carry it. The
+//! cookie holds the same token: it is `HttpOnly`, is not sent from other sites (`SameSite=Lax`), and ends with the token.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+
+use super::{
+    access::{self, Origin, SESSION_COOKIE},
+    body,
+    openapi::shapes,
+    problem::Problem,
+    state::State,
+};
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    token: String,
+}
+
+/// `POST /api/session`: 204 with the cookie.
+#[utoipa::path(
+    post,
+    path = "/api/session",
+    tag = "Callers",
+    operation_id = "createSession",
+    summary = "Sign in a browser",
+    description = "Sets a cookie that holds the token and ends with it, so that every page of this server in this browser \
+        is signed in. For the server's own pages: a cookie of another origin is not accepted.",
+    request_body = shapes::SignIn,
+    responses(
+        (status = 204, description = "Signed in", headers(("Set-Cookie" = String, description = "`HttpOnly`, `SameSite=Lax`"))),
+        (status = 401, description = "The token is not valid"),
+    ),
+    security(())
+)]
+pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    check_own_page(&state, &request)?;
+    let SignIn { token } = body::json(&state, &request, payload).await?;
+    let token = token.trim();
+    if state.access.verifier.is_none() {
+        return Ok(HttpResponse::NoContent().finish()); // everyone is let in as they are
+    }
+    let identity = access::verify(&state, token).await.map_err(access::token_problem)?;
+    let left = identity.expires_at.map(|ends| ends.duration_since(state.clock.now()).as_secs().max(0));
+    Ok(answer(&cookie(&state, &request, token, left)))
+}
+
+/// `DELETE /api/session`: 204, and the cookie is gone.
+#[utoipa::path(
+    delete,
+    path = "/api/session",
+    tag = "Callers",
+    operation_id = "deleteSession",
+    summary = "Sign out a browser",
+    responses((status = 204, description = "Signed out")),
+    security(())
+)]
+pub async fn delete(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    check_own_page(&state, &request)?;
+    Ok(answer(&cookie(&state, &request, "", Some(0))))
+}
+
+/// Refuses pages of other origins, also allowed ones: they would sign the reader in as somebody else.
+fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
+    match access::origin(&state.access, request) {
+        Origin::Own | Origin::Absent => Ok(()),
+        Origin::Allowed | Origin::Foreign => {
+            Err(Problem::forbidden("only this server's own pages may sign a browser in or out"))
+        }
+    }
+}
+
+/// The field `Set-Cookie` (RFC 6265, section 4.1). A verified token has none of the characters that would need quoting.
+fn cookie(state: &State, request: &HttpRequest, token: &str, seconds: Option<i64>) -> String {
+    let name = state.access.cookie.as_deref().unwrap_or(SESSION_COOKIE);
+    let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let secure = origin.or(state.access.public_origin.as_deref()).is_some_and(|origin| origin.starts_with("https:"));
+    let mut field = format!("{name}={token}; Path={}/; HttpOnly; SameSite=Lax", state.base_path);
+    if let Some(seconds) = seconds {
+        field.push_str(&format!("; Max-Age={seconds}"));
+    }
+    if secure {
+        field.push_str("; Secure");
+    }
+    field
+}
+
+fn answer(cookie: &str) -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::SET_COOKIE, cookie))
+        .finish()
+}
