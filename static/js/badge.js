@@ -71,8 +71,10 @@ export class Badge {
 function detail(status, now) {
   if (status.state === 'stale' && status.aliveAt !== null) return `${span((now - status.aliveAt) / 1000)} ago`;
   if (status.state !== 'offline' && status.state !== 'ended') return '';
-  const wait = status.nextTryAt === null ? '' : `next try in ${span(Math.ceil((status.nextTryAt - now) / 1000))}`;
-  return [status.reason, wait].filter(Boolean).join(', ');
+  if (status.reason === 'hidden') return 'Paused while the page is hidden';
+  const reason = /^closed \(\d+\)$/.test(status.reason ?? '') ? 'Connection lost' : (status.reason ?? '');
+  const wait = status.nextTryAt === null ? '' : `Retrying in ${span(Math.ceil((status.nextTryAt - now) / 1000))}`;
+  return [reason, wait].filter(Boolean).join('. ');
 }
 
 /** @param {number} ms */

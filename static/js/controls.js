@@ -1,7 +1,8 @@
 // @ts-check
-/** The page's own switches: range of time, pause, edit mode, wall display. */
+/** The page's own switches: range of time, pause, edit mode. */
 
 import { byId, setText } from './dom.js';
+import { now } from './time.js';
 
 /**
  * @typedef {object} Parts
@@ -9,10 +10,11 @@ import { byId, setText } from './dom.js';
  * @property {import('./board/editor.js').Editor} editor
  * @property {() => import('./board/sync.js').BoardSync | null} sync
  * @property {import('./announcer.js').Announcer} announcer
+ * @property {() => void} create asks for a new board
  */
 
 /** @param {Parts} parts */
-export function startControls({ range, editor, sync, announcer }) {
+export function startControls({ range, editor, sync, announcer, create }) {
   const lengths = /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('#range input')]);
   const pause = byId('pause');
   const edit = byId('edit');
@@ -31,19 +33,19 @@ export function startControls({ range, editor, sync, announcer }) {
     });
   }
   pause.addEventListener('click', () => {
-    range.pause(range.paused ? null : Date.now());
-    announcer.say(range.paused ? 'Charts paused.' : 'Charts go on.');
+    range.pause(range.paused ? null : now());
+    announcer.say(range.paused ? 'Charts paused.' : 'Charts resumed.');
   });
   range.onChange(showRange);
   showRange();
 
-  const turn = (/** @type {boolean} */ on) => {
-    editor.turn(on);
+  editor.onTurn = (on) => {
     bar.hidden = !on;
     edit.setAttribute('aria-pressed', String(on));
     setText(edit, on ? 'Done' : 'Edit');
   };
-  edit.addEventListener('click', () => turn(!editor.on));
+  edit.addEventListener('click', () => editor.turn(!editor.on));
+  byId('create').addEventListener('click', create);
   byId('edit-add').addEventListener('click', () => editor.add());
   undo.addEventListener('click', () => sync()?.undo());
   addEventListener('keydown', (event) => {
@@ -54,39 +56,4 @@ export function startControls({ range, editor, sync, announcer }) {
     }
   });
   editor.onChange = () => (undo.disabled = !(sync()?.canUndo ?? false));
-
-  const wall = new URLSearchParams(location.search).get('view') === 'wall';
-  document.documentElement.dataset.view = wall ? 'wall' : 'desk';
-  if (wall) {
-    keepAwake();
-    fill(byId('board'));
-  }
-}
-
-/**
- * On a wall the rows are as high as makes the board fill the screen, for nobody scrolls there.
- * @param {HTMLElement} board
- */
-function fill(board) {
-  const LEAST_PX = 40;
-  const fit = () => {
-    board.style.removeProperty('--row');
-    const style = getComputedStyle(board);
-    const rows = style.gridTemplateRows.split(' ').length;
-    const gap = Number.parseFloat(style.rowGap) || 0;
-    const below = Number.parseFloat(getComputedStyle(byId('main')).paddingBottom) || 0;
-    const height = (innerHeight - (board.getBoundingClientRect().top + scrollY) - below + gap) / rows - gap;
-    if (height >= LEAST_PX) board.style.setProperty('--row', `${Math.floor(height)}px`);
-  };
-  new MutationObserver(fit).observe(board, { childList: true });
-  addEventListener('resize', fit);
-}
-
-/** A wall display shall not go dark; browsers that can't hold it are left alone. */
-function keepAwake() {
-  const hold = () => {
-    if (!document.hidden) navigator.wakeLock?.request('screen').catch(() => {});
-  };
-  document.addEventListener('visibilitychange', hold);
-  hold();
 }

@@ -4,7 +4,7 @@
  * name is all there is to go by, and a tile may say a unit of its own.
  */
 
-import { amount, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio } from './format.js';
+import { amount, bytes, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio, seconds } from './format.js';
 
 /** @typedef {import('./format.js').Kind} Kind */
 
@@ -62,6 +62,11 @@ export function kindOf(field, unit) {
   const last = field.slice(field.lastIndexOf('.') + 1);
   if (Object.hasOwn(KNOWN, last)) return KNOWN[last];
   if (/(^|_)(ms|latency|duration|response_time)(_|$)/i.test(field)) return milliseconds;
+  if (/(^|_)bytes$/i.test(last)) return bytes;
+  if (/(^|_)seconds$/i.test(last)) return seconds;
+  if (/(^|_)(percent|pct)$/i.test(last)) return percent;
+  if (/(^|_)ratio$/i.test(last)) return ratio;
+  if (/(^|_)celsius$|^temp_c$/i.test(last)) return plain('°C');
   return plain('');
 }
 
@@ -78,7 +83,8 @@ export const isMoney = (field) => kindOf(field) === amount;
 export function nameOf(field) {
   const last = field.slice(field.lastIndexOf('.') + 1);
   if (Object.hasOwn(KNOWN, last)) field = last;
-  return Object.hasOwn(NAMES, field) ? NAMES[/** @type {keyof typeof NAMES} */ (field)] : humanName(field);
+  if (Object.hasOwn(NAMES, field)) return NAMES[/** @type {keyof typeof NAMES} */ (field)];
+  return humanName(field) || '(no name)'; // a header without text is none to a screen reader
 }
 
 /**
@@ -111,6 +117,19 @@ export function fieldsOf(data, prefix = '', depth = 0) {
   });
   return [...new Set(all)]; // `a.b` may be a name and a way
 }
+
+/**
+ * Whether a value is a list of objects, which a table shows with a row for each.
+ * @param {any} value
+ * @returns {value is Record<string, any>[]}
+ */
+export const isList = (value) => Array.isArray(value) && value.length > 0 && value.every((one) => one !== null && typeof one === 'object' && !Array.isArray(one));
+
+/**
+ * Names of the fields at the top that are such lists.
+ * @param {any} data
+ */
+export const listFields = (data) => Object.keys(data ?? {}).filter((key) => isList(data[key]));
 
 /**
  * Those of them that can be drawn: numbers, and durations.

@@ -11,6 +11,7 @@ export const NOTHING = '—';
 
 /**
  * @typedef {object} Kind
+ * @property {string} scale values of kinds with the same one can be drawn on one axis
  * @property {(value: any, setting: Setting) => Reading} read what the server sent
  * @property {(value: any) => number} number what is drawn of it; NaN for nothing
  * @property {(number: number, setting: Setting) => Reading} drawn what such a number reads
@@ -49,28 +50,30 @@ function scaled(value, step, units) {
 }
 
 /**
+ * @param {string} scale
  * @param {(value: number, setting: Setting) => Reading} read
  * @returns {Kind}
  */
-function numeric(read) {
+function numeric(scale, read) {
   const number = (/** @type {any} */ value) => (typeof value === 'number' && Number.isFinite(value) ? value : NaN);
   const readAny = (/** @type {any} */ value, /** @type {Setting} */ setting) =>
     Number.isNaN(number(value)) ? { text: NOTHING, unit: '' } : read(value, setting);
-  return { number, read: readAny, drawn: readAny };
+  return { scale, number, read: readAny, drawn: readAny };
 }
 
 /**
  * A plain number with a fixed unit.
  * @param {string} unit
  */
-export const plain = (unit) => numeric((value) => ({ text: short(value), unit }));
+export const plain = (unit) => numeric(unit, (value) => ({ text: short(value), unit }));
 
-export const count = numeric((value) => ({ text: whole.format(value), unit: '' }));
-export const percent = numeric((value) => ({ text: value.toFixed(1), unit: '%' }));
-export const ratio = numeric((value) => ({ text: (value * 100).toFixed(value !== 0 && Math.abs(value) < 0.1 ? 2 : 1), unit: '%' }));
-export const amount = numeric((value, { currency }) => ({ text: money.format(value), unit: currency }));
-export const bytesPerSecond = numeric((value) => scaled(value, 1000, ['B/s', 'kB/s', 'MB/s', 'GB/s', 'TB/s']));
-export const milliseconds = numeric((value) =>
+export const count = numeric('', (value) => ({ text: whole.format(value), unit: '' }));
+export const percent = numeric('%', (value) => ({ text: value.toFixed(1), unit: '%' }));
+export const ratio = numeric('ratio', (value) => ({ text: (value * 100).toFixed(value !== 0 && Math.abs(value) < 0.1 ? 2 : 1), unit: '%' }));
+export const amount = numeric('money', (value, { currency }) => ({ text: money.format(value), unit: currency }));
+export const bytesPerSecond = numeric('B/s', (value) => scaled(value, 1000, ['B/s', 'kB/s', 'MB/s', 'GB/s', 'TB/s']));
+export const bytes = numeric('B', (value) => scaled(value, 1000, ['B', 'kB', 'MB', 'GB', 'TB']));
+export const milliseconds = numeric('ms', (value) =>
   value < 10_000 ? { text: short(value), unit: 'ms' } : { text: short(value / 1000), unit: 's' },
 );
 
@@ -100,12 +103,22 @@ export function span(seconds) {
     .join(' ');
 }
 
+/**
+ * The same with the largest unit alone, for what is only roughly of interest: `8 m`.
+ * @param {number} seconds
+ */
+export const about = (seconds) => span(seconds).split(' ').slice(0, 2).join(' ');
+
 /** @type {Kind} */
 export const duration = {
+  scale: 'duration',
   number: durationSeconds,
   read: (value) => duration.drawn(durationSeconds(value), { currency: '' }),
   drawn: (seconds) => ({ text: Number.isNaN(seconds) ? NOTHING : span(seconds), unit: '' }),
 };
+
+/** A number of seconds. */
+export const seconds = numeric('s', (value) => (value < 60 ? { text: short(value), unit: 's' } : { text: span(value), unit: '' }));
 
 /**
  * A field or channel name for a person: `latency_p95` and `latencyP95` become `Latency p95`.
@@ -121,3 +134,9 @@ export function humanName(name) {
  * @param {number} time
  */
 export const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
+
+/**
+ * What a server says, as a sentence.
+ * @param {string} text
+ */
+export const sentence = (text) => (text === '' ? '' : `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/([^.!?])$/, '$1.')}`);

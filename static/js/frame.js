@@ -5,6 +5,8 @@
  * again, and then once.
  */
 
+import { now } from './time.js';
+
 const NEWS_EVERY_MS = 100;
 
 export class Frame {
@@ -13,7 +15,7 @@ export class Frame {
   #timer = 0;
   #drawnAt = 0;
 
-  /** @param {(now: number) => void} draw gets the wall clock in ms */
+  /** @param {(now: number) => void} draw gets the page's clock in ms */
   constructor(draw) {
     this.#draw = draw;
   }
@@ -26,6 +28,11 @@ export class Frame {
     else this.#timer = setTimeout(() => this.hurry(), wait);
   }
 
+  /** At once: there may be no next frame. */
+  now() {
+    this.#draw(now());
+  }
+
   /** For what the reader does: with the next frame. */
   hurry() {
     clearTimeout(this.#timer);
@@ -35,7 +42,7 @@ export class Frame {
     requestAnimationFrame(() => {
       this.#asked = false;
       this.#drawnAt = performance.now();
-      this.#draw(Date.now());
+      this.#draw(now());
     });
   }
 }

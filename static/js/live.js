@@ -5,9 +5,10 @@
  */
 
 import { connect } from '../client/index.min.js';
+import { now } from './time.js';
 
 /** @typedef {Record<string, any>} Json */
-/** @typedef {import('../client/index.js').Status & {aliveAt: number | null}} Status */
+/** @typedef {import('../client/index.js').Status & {aliveAt: number | null}} Status times are those of the page's clock */
 /** @typedef {import('../client/index.js').TransportName | 'auto'} Choice */
 
 /**
@@ -26,9 +27,9 @@ import { connect } from '../client/index.min.js';
 
 export class Live {
   #connection;
-  /** When the server last told something, in ms. */
-  #heardAt = 0;
-  /** @type {(channel: string, data: Json) => void} */
+  /** @type {Status} */
+  #status;
+  /** @type {(channel: string, data: Json, timestamp: string | null) => void} */
   #onNews = () => {};
 
   /**
@@ -38,6 +39,7 @@ export class Live {
   constructor(transport, token) {
     // Who asks for a transport of their own wants to see that one, and not what another tab uses.
     this.#connection = connect(new URL('.', document.baseURI), { transport, token, share: transport === 'auto' });
+    this.#status = { ...this.#connection.status, aliveAt: null };
   }
 
   /**
@@ -46,9 +48,9 @@ export class Live {
    * @returns {() => void} ends it
    */
   subscribe(channel, follower) {
-    const take = (/** @type {Json} */ data, /** @type {import('../client/index.js').Meta} */ { event, timestamp }) => {
-      this.#heardAt = Date.now();
-      if (event === undefined) this.#onNews(channel, data);
+    const take = (/** @type {Json} */ data, /** @type {import('../client/index.js').Meta} */ meta) => {
+      const { event, timestamp } = meta;
+      if (event === undefined) this.#onNews(meta.channel, data, timestamp);
       follower.take({ event: event ?? null, data, timestamp });
     };
     return this.#connection.subscribe(channel, take, { onGap: () => follower.gap?.() });
@@ -56,19 +58,25 @@ export class Live {
 
   /** @param {(status: Status) => void} watch called with every change */
   onStatus(watch) {
-    this.#connection.onStatus(() => watch(this.status));
+    this.#connection.onStatus((status) => {
+      const before = this.#status;
+      // The library's times are the computer's, which may be set while they are shown.
+      const ahead = now() - Date.now();
+      const { state, nextTryAt } = status;
+      const lost = state === 'stale' ? status.since + ahead : before.state === 'live' && state !== 'live' ? now() : before.aliveAt;
+      this.#status = { ...status, nextTryAt: nextTryAt === null ? null : nextTryAt + ahead, aliveAt: lost };
+      watch(this.#status);
+    });
   }
 
-  /** @param {(channel: string, data: Json) => void} watch called with every value of a state, before those who follow it */
+  /** @param {(channel: string, data: Json, timestamp: string | null) => void} watch called with every value of a state, before those who follow it */
   onNews(watch) {
     this.#onNews = watch;
   }
 
-  /** @returns {Status} with the time up to which values are confirmed, null before there were any */
+  /** With the time up to which values were confirmed before the connection was last lost; null if it never was. */
   get status() {
-    const { status } = this.#connection;
-    const aliveAt = status.state === 'stale' ? status.since : this.#heardAt || null;
-    return { ...status, aliveAt };
+    return { ...this.#status, cursor: this.#connection.status.cursor, latency: this.#connection.status.latency };
   }
 
   /** @param {Choice} transport */
@@ -78,5 +86,10 @@ export class Live {
 
   retry() {
     this.#connection.retry();
+  }
+
+  /** The server answered something else: it is there, so waiting for the next try is for nothing. */
+  answered() {
+    if (this.#status.state === 'offline') this.#connection.retry();
   }
 }

@@ -3,6 +3,7 @@
 
 import { BoardSync } from './board/sync.js';
 import { byId, setText } from './dom.js';
+import { sentence } from './format.js';
 import { Refusal } from './rest.js';
 import { toast } from './toast.js';
 
@@ -14,9 +15,12 @@ export class Page {
   #editor;
   #announcer;
   #ready;
+  #mayEdit;
   /** @type {BoardSync | null} */
   #sync = null;
   #opening = 0;
+  /** Takes away what was last said to be wrong. */
+  #problem = () => {};
   #name = byId('board-name');
   #note = byId('board-note');
 
@@ -27,8 +31,10 @@ export class Page {
    * @param {import('./board/editor.js').Editor} editor
    * @param {import('./announcer.js').Announcer} announcer
    * @param {Promise<void>} ready when a board may be drawn; until then it may be read
+   * @param {boolean} mayEdit whether the reader may change boards
    */
-  constructor(rest, live, grid, editor, announcer, ready) {
+  constructor(rest, live, grid, editor, announcer, ready, mayEdit) {
+    this.#mayEdit = mayEdit;
     this.#rest = rest;
     this.#grid = grid;
     this.#editor = editor;
@@ -52,6 +58,11 @@ export class Page {
 
   get sync() {
     return this.#sync;
+  }
+
+  /** The last problem is over: a step was saved, or the connection is back. */
+  settle() {
+    this.#problem();
   }
 
   /**
@@ -78,13 +89,14 @@ export class Page {
   async #show(id, any = false) {
     const mine = ++this.#opening;
     this.#sync?.close();
-    this.#sync = null;
-    this.#editor.edits(null);
+    this.#hold(null);
     try {
       const sync = await BoardSync.open(this.#rest, id, {
         show: (board) => mine === this.#opening && this.#draw(board),
+        saved: () => this.settle(),
         tell: (text, bad) => {
-          toast(text, bad);
+          const close = toast(text, bad);
+          if (bad) this.#problem = close;
           if (bad) this.#announcer.warn(text);
           else this.#announcer.say(text);
         },
@@ -92,15 +104,15 @@ export class Page {
       });
       await this.#ready;
       if (mine !== this.#opening) return;
-      this.#sync = sync;
-      this.#editor.edits(sync);
+      this.#hold(sync);
       this.#grid.clear();
       this.#draw(sync.board);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (mine !== this.#opening) return;
       if (error.status === 404 && any) return this.#first(mine);
-      this.#empty(error.status === 404 ? 'There is no such board. Choose another from the menu above.' : error.message);
+      const missing = error.status === 404;
+      this.#empty(missing ? 'There is no such board. Choose another one from the menu above.' : sentence(error.message), missing);
       if (error.status === 0 || error.status >= 500) setTimeout(() => mine === this.#opening && this.#show(id, any), RETRY_MS);
     }
   }
@@ -114,7 +126,7 @@ export class Page {
     if (mine !== this.#opening) return;
     const [first] = answer?.data?.dashboards ?? [];
     if (first !== undefined) void this.#show(first.id);
-    else this.#empty('There is no board yet. Make one from the menu above.');
+    else this.#empty('There are no boards yet. Create one from the menu above.');
   }
 
   /** @param {import('./board/model.js').Board} board */
@@ -122,24 +134,35 @@ export class Page {
     setText(this.#name, board.name);
     document.title = `${board.name} · tricast`;
     this.#note.hidden = board.tiles.length > 0;
+    byId('create').hidden = true;
     if (board.tiles.length === 0) setText(this.#note, 'This board is empty. Choose Edit, then Add tile.');
     this.#grid.show(board);
     this.#editor.refresh();
   }
 
-  #gone() {
-    const name = this.#name.textContent;
-    this.#sync = null;
-    this.#editor.edits(null);
-    this.#empty(`The board “${name}” was deleted. Choose another from the menu above.`);
+  /** @param {BoardSync | null} sync the board that is shown */
+  #hold(sync) {
+    this.#sync = sync;
+    this.#editor.edits(sync);
+    byId('edit').hidden = sync === null || !this.#mayEdit;
   }
 
-  /** @param {string} text */
-  #empty(text) {
+  #gone() {
+    const name = this.#name.textContent;
+    this.#hold(null);
+    this.#empty(`The board “${name}” was deleted. Choose another one from the menu above.`);
+  }
+
+  /**
+   * @param {string} text
+   * @param {boolean} [createable] whether a new board would help
+   */
+  #empty(text, createable = true) {
     this.#grid.clear();
     setText(this.#name, 'Boards');
     setText(this.#note, text);
     this.#note.hidden = false;
+    byId('create').hidden = !this.#mayEdit || !createable;
     this.#announcer.say(text);
   }
 }

@@ -5,6 +5,7 @@
  */
 
 import { address } from './address.js';
+import { now } from './time.js';
 
 /** A server that does not answer within this time counts as away. */
 const PATIENCE_MS = 12_000;
@@ -43,6 +44,8 @@ export class Rest {
   token = null;
   /** Called after a 401, once the answer is read. */
   onUnauthorized = () => {};
+  /** Called with every answer, whatever it says: the server is there. */
+  onAnswer = () => {};
 
   /**
    * @param {string} path relative to the page, e.g. `api/orders`
@@ -63,7 +66,8 @@ export class Rest {
       signal: AbortSignal.timeout(PATIENCE_MS),
       cache: 'no-store',
     }).catch(() => null);
-    if (response === null) throw new Refusal(0, '', 'The server does not answer.');
+    if (response === null) throw new Refusal(0, '', 'The server isn’t responding.');
+    if (response.status < 500) this.onAnswer(); // else it may be a proxy's word
     this.#compare(response.headers.get('Date'));
     const data = await response.json().catch(() => null);
     if (response.ok) return { data, etag: response.headers.get('ETag'), status: response.status };
@@ -73,7 +77,7 @@ export class Rest {
 
   /** @param {string | null} date of an answer that came just now, in whole seconds */
   #compare(date) {
-    const ahead = Date.parse(date ?? '') + 500 - Date.now();
+    const ahead = Date.parse(date ?? '') + 500 - now();
     if (!Number.isNaN(ahead)) this.skew = Math.abs(ahead) < NO_SKEW_MS ? 0 : ahead;
   }
 }

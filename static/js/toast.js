@@ -1,5 +1,5 @@
 // @ts-check
-/** A word to the reader at the foot of the page, that goes by itself; a bad one stays until it is put away. */
+/** A message to the reader at the foot of the page that goes by itself; a bad one stays until it is closed, or no longer true. */
 
 import { byId, element } from './dom.js';
 
@@ -8,6 +8,7 @@ const STAYS_MS = 6_000;
 /**
  * @param {string} text
  * @param {boolean} [bad]
+ * @returns {() => void} takes it away
  */
 export function toast(text, bad = false) {
   const close = element('button', 'tool', '✕');
@@ -17,4 +18,5 @@ export function toast(text, bad = false) {
   close.addEventListener('click', () => node.remove());
   byId('toasts').replaceChildren(node);
   if (!bad) setTimeout(() => node.remove(), STAYS_MS);
+  return () => node.remove();
 }

@@ -82,7 +82,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     const dialog = ada.getByRole('dialog');
     await dialog.getByLabel('Kind').selectOption('chart');
     await dialog.getByLabel('Channel').selectOption('metrics.shop');
-    await dialog.getByRole('checkbox', { name: 'b', exact: true }).check();
+    for (const name of ['a', 'b']) await dialog.getByRole('checkbox', { name, exact: true }).check();
     await dialog.getByLabel('Title').fill('Both');
     await dialog.getByRole('button', { name: 'Add' }).click();
     await shows(bob, ['A', 'B', 'C', 'Both']);
@@ -187,7 +187,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.keyboard.press('Shift+ArrowRight');
     await server.send('DELETE', 'api/dashboards/default/tiles/a');
     go();
-    await page.locator('.toast', { hasText: 'removed this tile meanwhile' }).waitFor();
+    await page.locator('.toast', { hasText: 'someone else removed this tile' }).waitFor();
     await shows(page, ['B', 'C']);
   });
 
@@ -283,7 +283,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await server.push({ channel: 'metrics.shop', data: { a: 5 } });
     await server.send('POST', 'api/alerts/rules', rule);
     const [ada, bob] = [await open(t, server), await open(t, server)];
-    await tile(ada, 'Alerts').getByText('All is well').waitFor();
+    await tile(ada, 'Alerts').getByText('No active alerts.').waitFor();
     await server.push({ channel: 'metrics.shop', data: { a: 0 } });
     await ada.locator('#alarm', { hasText: 'Critical alert: Sales have stopped' }).waitFor({ state: 'attached' });
     await tile(bob, 'Alerts').getByText('Sales have stopped').waitFor();

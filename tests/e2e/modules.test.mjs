@@ -50,9 +50,10 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
         const ring = new Ring(1, capacity, 0);
         ring.push(100, [1]);
         ring.push(200, [2]);
-        ring.precede([50, 90, 100, 150], [[5, 9, 10, 15]]);
-        const { times, values } = ring.view(null);
-        return [...times].map((time, i) => [time, values[0][i]]);
+        const values = [[5, 9, 10, 15]];
+        ring.precede({ times: [50, 90, 100, 150], values, lows: values, highs: values });
+        const view = ring.view(null);
+        return [...view.times].map((time, i) => [time, view.values[0][i]]);
       }),
     );
     assert.deepEqual(all, [[50, 5], [90, 9], [100, 1], [200, 2]]);
@@ -62,7 +63,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
   test('history holds a value until the next, and has a gap where the server was away', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };
-    const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), last }));
+    const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), average: last, last }));
     const [away, past] = await within(
       t,
       'charts/history.js',
@@ -75,6 +76,85 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(away, [{ from: 1_010_000, to: 1_060_000 }]);
     const rows = past.times.map((time, i) => [(time - 1_000_000) / 1_000, past.values[0][i]]);
     assert.deepEqual(rows, [[0, 1], [3.999, 1], [4, 2], [10, 2], [10, NaN], [62, 3]]);
+  });
+
+  test('a ring loses no pulse, however many values a row stands for', async (t) => {
+    const [rows, newest] = await within(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 100, 1_000);
+      for (let i = 0; i < 100; i += 1) ring.push(i * 100, [i % 10 === 7 ? 5_000 : 100]);
+      const { times, values, lows, highs } = ring.view(20_000);
+      const rows = [...times].map((time, i) => [time, values[0][i], lows[0][i], highs[0][i]]);
+      return [rows.slice(1, -1), rows.at(-1)];
+    });
+    assert.ok(rows.length > 5 && rows.every(([, , low, high]) => low === 100 && high === 5_000), JSON.stringify(rows));
+    assert.ok(rows.every(([, average]) => average > 500 && average < 650), JSON.stringify(rows));
+    assert.deepEqual(newest, [20_000, 100, 100, 100]); // what holds is the newest value, not an average
+  });
+
+  test('a ring merges a past that is more than fits, and keeps its extremes', async (t) => {
+    const [count, high, last] = await within(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(1, 50, 100);
+      ring.push(5_000, [1]);
+      const times = Array.from({ length: 500 }, (_, i) => i * 10);
+      const values = [times.map((time) => (time === 1_230 ? 99 : 1))];
+      ring.precede({ times, values, lows: values, highs: values });
+      ring.push(5_200, [2]);
+      const view = ring.view(null);
+      return [view.times.length, Math.max(...view.highs[0]), view.values[0].at(-1)];
+    });
+    assert.ok(count >= 48 && count <= 51, `${count}`);
+    assert.deepEqual([high, last], [99, 2]);
+  });
+
+  test('minutes are drawn by their average in their middle, with how far the value went', async (t) => {
+    const at = (minutes) => new Date(minutes * 60_000).toISOString();
+    const buckets = [
+      { period: at(10), average: 88, min: 5, max: 100, last: 10 },
+      { period: at(11), average: 90, min: 80, max: 95, last: 91 },
+      { period: at(20), average: 50, min: 50, max: 50, last: 50 }, // the one before held for eight minutes
+    ];
+    const past = await within(t, 'charts/history.js', ({ rows }, buckets) => rows([buckets], [], 60_000), buckets);
+    const rows = past.times.map((time, i) => [time / 60_000, past.values[0][i], past.lows[0][i], past.highs[0][i]]);
+    assert.deepEqual(rows.map(([time, ...rest]) => [Math.round(time * 10) / 10, ...rest]), [
+      [10.5, 88, 5, 100],
+      [11.5, 90, 10, 95], // it began with 10
+      [12, 91, 91, 91],
+      [20, 91, 91, 91],
+      [20.5, 50, 50, 91],
+    ]);
+    assert.deepEqual(past.last, [50]);
+  });
+
+  test('a gap is drawn for what was recorded within the last second of a server that went away, and at the end', async (t) => {
+    const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
+    const bucket = ([seconds, last]) => ({ period: at(seconds), average: last, last });
+    const past = await within(
+      t,
+      'charts/history.js',
+      ({ rows }, { buckets, away }) => rows([buckets], away, 0),
+      { buckets: [[0, 1], [9.9, 2], [40, 3], [60, 4]].map(bucket), away: [{ from: 1_009_300, to: 1_035_000 }, { from: 1_061_000, to: 1_090_000 }] },
+    );
+    const rows = past.times.map((time, i) => [(time - 1_000_000) / 1_000, past.values[0][i]]);
+    assert.deepEqual(rows, [[0, 1], [9.899, 1], [9.9, 2], [9.9, NaN], [40, 3], [59.999, 3], [60, 4], [61, 4], [61, NaN]]);
+  });
+
+  test('a number says how it moved from the beginning of the range on, or nothing where that is not known', async (t) => {
+    const said = await within(t, 'tiles/number.js', ({ movement }) => {
+      const of = (times, values, lows = values, highs = values) =>
+        movement(
+          { times: Float64Array.from(times), values: [Float64Array.from(values)], lows: [Float64Array.from(lows)], highs: [Float64Array.from(highs)] },
+          1_000, 2_000, '5m', String,
+        );
+      return [
+        of([900, 1_500, 2_000], [10, 11, 15]),
+        of([1_400, 1_500, 2_000], [10, 11, 15]), // what was before is not known
+        of([900, 2_000], [7, 7]),
+        of([900, 1_500, 2_000], [7, 8, 7], [7, 3, 7], [7, 9, 7]),
+        of([900, 950, 1_500, 2_000], [7, NaN, 7, 9]),
+        of([], []),
+      ];
+    });
+    assert.deepEqual(said, ['↑ 50 % over 5m', '', '→ steady over 5m', 'between 3 and 9 over 5m', '', '']);
   });
 
   test('each step of an edit can be taken back', async (t) => {

@@ -22,6 +22,7 @@ export class Boards {
   #menu;
   #list = element('ul', 'menu-list');
   #tools = element('div', 'menu-tools');
+  #problem = element('p', 'menu-note', 'The server isn’t responding.');
 
   /**
    * @param {HTMLDetailsElement} menu
@@ -34,11 +35,12 @@ export class Boards {
     this.#wishes = wishes;
     const wall = element('a', 'menu-item', 'Wall display');
     wall.href = '?';
-    const make = button('New board …', () => this.#make());
+    const make = button('New board …', () => this.make());
     const rename = button('Rename …', () => this.#rename());
     const remove = button('Delete …', () => this.#delete());
     this.#tools.append(make, rename, remove);
-    menu.querySelector('.menu-body')?.append(this.#list, this.#tools, wall);
+    menu.querySelector('.menu-body')?.append(this.#problem, this.#list, this.#tools, wall);
+    this.#problem.hidden = true;
     menu.addEventListener('toggle', () => {
       if (!menu.open) return;
       const current = wishes.current();
@@ -73,10 +75,12 @@ export class Boards {
       return element('li', '', link);
     }));
     const [, rename, remove] = this.#tools.children;
-    for (const node of [rename, remove]) if (node instanceof HTMLButtonElement) node.disabled = current === null;
+    for (const node of [rename, remove]) if (node instanceof HTMLElement) node.hidden = current === null;
+    this.#problem.hidden = answer !== null;
   }
 
-  async #make() {
+  /** Asks for a name and makes a board. */
+  async make() {
     this.#menu.open = false;
     const name = await askForName('New board', 'Name', '', 'Create');
     if (name === null) return;
@@ -100,7 +104,7 @@ export class Boards {
     this.#menu.open = false;
     const current = this.#wishes.current();
     if (current === null) return;
-    const sure = await confirmed(`Delete “${current.name}”?`, 'It goes away for everybody, with all its tiles. This can’t be undone.', 'Delete');
+    const sure = await confirmed(`Delete “${current.name}”?`, 'This deletes the board and its tiles for everyone. It can’t be undone.', 'Delete');
     if (!sure) return;
     try {
       await this.#rest.ask(`api/dashboards/${current.id}`, { method: 'DELETE' });

@@ -28,6 +28,8 @@ export class Card {
     this.#kindOfChannel = kindOfChannel;
     this.tile = tile;
     this.#title.id = `card-${tile.id}`;
+    // A group and not a landmark: there are many, and some have the same title.
+    this.element.setAttribute('role', 'group');
     this.element.setAttribute('aria-labelledby', this.#title.id);
     this.element.dataset.tile = tile.id;
     this.update(tile);
@@ -52,7 +54,7 @@ export class Card {
     this.#face?.close();
     this.#body.replaceChildren();
     this.#body.className = `card-body tile-${type}`;
-    this.#face = this.#guard(() => mountFor(tile, this.#kindOfChannel)(tile, this.#body, this.#context)) ?? null;
+    this.#face = this.#guard(() => mountFor(tile, this.#kindOfChannel, this.#context.denied)(tile, this.#body, this.#context)) ?? null;
     this.#context.redraw();
   }
 
@@ -71,7 +73,10 @@ export class Card {
    * @param {string} age how old the values are; empty while they are confirmed
    */
   draw(view, age) {
-    setText(this.#corner, age);
+    const { text, since } = age === '' ? this.#context.age(this.tile) : { text: age, since: null };
+    setText(this.#corner, text);
+    this.element.dataset.silent = String(since !== null);
+    if (age === '') this.#face?.silence?.(since);
     this.#guard(() => this.#face?.draw(view));
   }
 
@@ -85,8 +90,14 @@ export class Card {
     this.#face?.regain?.(now);
   }
 
-  rescale() {
-    this.#face?.rescale?.();
+  /** @param {boolean} length */
+  rescale(length) {
+    this.#face?.rescale?.(length);
+  }
+
+  /** @param {boolean} on */
+  print(on) {
+    this.#face?.print?.(on);
   }
 
   close() {

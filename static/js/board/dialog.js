@@ -1,9 +1,11 @@
 // @ts-check
 /** The form of a tile: its kind, title, channel and fields. Channels and fields are those that the server has right now. */
 
+import { axesFor } from '../charts/plot.js';
 import { element, setText } from '../dom.js';
-import { fieldsOf, nameOf, numericFields } from '../fields.js';
-import { humanName } from '../format.js';
+import { fieldsOf, kindOf, listFields, nameOf, numericFields } from '../fields.js';
+import { humanName, sentence } from '../format.js';
+import { Refusal } from '../rest.js';
 import { COLUMNS, KINDS } from '../tiles/index.js';
 
 /** @typedef {import('../tiles/contract.js').Tile} Tile */
@@ -25,6 +27,8 @@ export class TileDialog {
   #channel = element('select', 'select');
   #fields = element('fieldset', 'field-list');
   #unit = element('input', 'input');
+  #quiet = element('input', 'input');
+  #problem = element('p', 'tile-problem');
   #text = element('textarea', 'input');
   #width = number(2, COLUMNS);
   #height = number(1, 12);
@@ -48,7 +52,11 @@ export class TileDialog {
     this.#name.required = true;
     this.#name.maxLength = 100;
     this.#unit.maxLength = 12;
-    this.#unit.placeholder = 'by the name of the field';
+    this.#unit.placeholder = 'automatic';
+    this.#unit.addEventListener('input', () => this.#limit());
+    this.#quiet.placeholder = 'automatic';
+    this.#quiet.pattern = '[1-9][0-9]{0,5}[smhd]';
+    this.#quiet.title = 'A time such as 30s, 5m, 2h or 1d';
     this.#text.rows = 5;
     this.#text.maxLength = 900;
     this.#save.type = 'submit';
@@ -57,9 +65,10 @@ export class TileDialog {
     this.#form.append(
       this.#title,
       element('div', 'dialog-row', labelled('Kind', this.#type), labelled('Title', this.#name)),
+      this.#problem,
       labelled('Channel', this.#channel),
       this.#fields,
-      labelled('Unit', this.#unit),
+      element('div', 'dialog-row', labelled('Unit', this.#unit), labelled('“No data” after', this.#quiet)),
       labelled('Text', this.#text),
       sizes,
       element('div', 'dialog-buttons', this.#cancel, this.#save),
@@ -70,7 +79,10 @@ export class TileDialog {
       this.#arrange();
     });
     this.#channel.addEventListener('change', () => this.#listFields());
-    this.#fields.addEventListener('change', () => this.#suggest());
+    this.#fields.addEventListener('change', () => {
+      this.#limit();
+      this.#suggest();
+    });
     this.#name.addEventListener('input', () => (this.#named = this.#name.value !== ''));
     this.#cancel.addEventListener('click', () => this.#dialog.close());
     document.body.append(this.#dialog);
@@ -88,10 +100,12 @@ export class TileDialog {
     this.#type.value = tile?.type ?? 'number';
     this.#name.value = tile?.title ?? '';
     this.#unit.value = typeof tile?.options?.unit === 'string' ? tile.options.unit : '';
+    this.#quiet.value = typeof tile?.options?.noDataAfter === 'string' ? tile.options.noDataAfter : '';
     this.#text.value = typeof tile?.options?.text === 'string' ? tile.options.text : '';
     this.#width.value = tile?.width === undefined ? '' : String(tile.width);
     this.#height.value = tile?.height === undefined ? '' : String(tile.height);
     this.#channels = [];
+    setText(this.#problem, '');
     this.#arrange();
     this.#dialog.showModal();
     (tile === null ? this.#type : this.#name).focus();
@@ -110,10 +124,26 @@ export class TileDialog {
 
   async #listChannels() {
     const mine = ++this.#asked;
-    const answer = await this.#rest.ask('api/channels').catch(() => null);
+    const data = await this.#answer('api/channels');
     if (mine !== this.#asked) return;
-    this.#channels = answer?.data?.channels ?? [];
+    this.#channels = data?.channels ?? [];
     this.#arrange();
+  }
+
+  /**
+   * What the server has at a path; where it has no answer the form says why.
+   * @param {string} path
+   */
+  async #answer(path) {
+    try {
+      const { data } = await this.#rest.ask(path);
+      setText(this.#problem, '');
+      return data;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      setText(this.#problem, sentence(error.message));
+      return null;
+    }
   }
 
   /** Shows what this kind of tile asks for. */
@@ -130,6 +160,7 @@ export class TileDialog {
     row(this.#channel).hidden = kinds.length === 0;
     this.#channel.required = kinds.length > 0;
     row(this.#unit).hidden = type !== 'number' && type !== 'chart';
+    row(this.#quiet).hidden = kinds.length === 0;
     row(this.#text).hidden = type !== 'text';
     this.#text.required = type === 'text';
     this.#width.placeholder = String(KINDS[type].width);
@@ -146,9 +177,9 @@ export class TileDialog {
     this.#suggest();
     if (this.#fields.hidden) return;
     const mine = ++this.#asked;
-    const answer = await this.#rest.ask(`api/metrics/${channel}`).catch(() => null);
+    const data = (await this.#answer(`api/metrics/${channel}`))?.data;
     if (mine !== this.#asked) return;
-    const all = type === 'table' ? fieldsOf(answer?.data?.data) : numericFields(answer?.data?.data);
+    const all = type === 'table' ? [...fieldsOf(data), ...listFields(data)] : numericFields(data);
     const before = this.#before?.channel === channel ? (this.#before.fields ?? [this.#before.field ?? '']) : [];
     for (const field of before) if (field !== '' && !all.includes(field)) all.unshift(field);
     const chosen = before.filter((field) => field !== '');
@@ -158,11 +189,29 @@ export class TileDialog {
       input.type = type === 'number' ? 'radio' : 'checkbox';
       input.name = 'field';
       input.value = field;
-      input.checked = chosen.length > 0 ? chosen.includes(field) : type !== 'table' && index === 0;
+      input.checked = chosen.length > 0 ? chosen.includes(field) : type === 'number' && index === 0;
       return element('label', 'field-choice', input, element('span', '', field));
     }));
-    if (all.length === 0) this.#fields.append(element('p', 'tile-empty', 'Nothing to show has come in on this channel yet.'));
+    this.#limit();
+    if (all.length === 0 && data !== undefined) this.#fields.append(element('p', 'tile-empty', 'This channel has nothing to show yet.'));
     this.#suggest();
+  }
+
+  /** Takes away what can't be chosen as well: a seventh field, or one of a third unit. */
+  #limit() {
+    const type = /** @type {keyof typeof MOST_FIELDS} */ (this.#type.value);
+    const chosen = this.#chosen();
+    const full = type !== 'number' && chosen.length >= MOST_FIELDS[type];
+    const unit = this.#unit.value.trim();
+    let units = false;
+    for (const input of this.#fields.querySelectorAll('input')) {
+      const other = type === 'chart' && !input.checked && tooManyUnits([...chosen, input.value], unit);
+      input.disabled = !input.checked && (full || other);
+      units ||= other;
+    }
+    this.#fields.querySelector('.field-note')?.remove();
+    const note = full ? `No more than ${MOST_FIELDS[type]} fields.` : units ? 'A chart has room for two units.' : '';
+    if (note !== '') this.#fields.append(element('p', 'field-note', note));
   }
 
   /** A title by what is chosen, until the reader writes one. */
@@ -186,7 +235,11 @@ export class TileDialog {
     const fields = this.#chosen();
     const most = MOST_FIELDS[/** @type {keyof typeof MOST_FIELDS} */ (type)] ?? 0;
     const first = this.#fields.querySelector('input');
-    const wrong = (type === 'number' || type === 'chart') && fields.length === 0 ? 'Choose a field.' : fields.length > most ? `At most ${most} fields.` : '';
+    const wrong =
+      (type === 'number' || type === 'chart') && fields.length === 0 ? 'Choose a field.'
+      : fields.length > most ? `At most ${most} fields.`
+      : type === 'chart' && tooManyUnits(fields, this.#unit.value.trim()) ? 'A chart has room for two units.'
+      : '';
     first?.setCustomValidity(wrong);
     if (wrong !== '' && first === null) this.#channel.setCustomValidity('This channel has no numbers yet.');
     else this.#channel.setCustomValidity('');
@@ -207,12 +260,20 @@ export class TileDialog {
     const options = { ...this.#before?.options };
     delete options.unit;
     delete options.text;
+    delete options.noDataAfter;
+    if (!row(this.#quiet).hidden && this.#quiet.value.trim() !== '') options.noDataAfter = this.#quiet.value.trim();
     if (!row(this.#unit).hidden && this.#unit.value.trim() !== '') options.unit = this.#unit.value.trim();
     if (type === 'text') options.text = this.#text.value;
     if (Object.keys(options).length > 0) tile.options = options;
     return tile;
   }
 }
+
+/**
+ * @param {readonly string[]} fields
+ * @param {string} unit that the tile says
+ */
+const tooManyUnits = (fields, unit) => axesFor(fields.map((field) => kindOf(field, unit))).includes(-1);
 
 /**
  * @param {string} value

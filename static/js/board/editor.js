@@ -35,9 +35,10 @@ export class Editor {
     grid.onCard = (card) => this.#equip(card);
   }
 
-  /** @param {import('./sync.js').BoardSync | null} sync */
+  /** @param {import('./sync.js').BoardSync | null} sync null: there is no board, and so nothing to edit */
   edits(sync) {
     this.#sync = sync;
+    if (sync === null && this.#on) this.turn(false);
     this.onChange();
   }
 
@@ -49,6 +50,9 @@ export class Editor {
   /** Called when what can be undone may have changed. */
   onChange = () => {};
 
+  /** Called when edit mode begins or ends. @param {boolean} on */
+  onTurn = (on) => void on;
+
   get on() {
     return this.#on;
   }
@@ -58,6 +62,7 @@ export class Editor {
     this.#on = on;
     this.#grid.element.dataset.editing = String(on);
     for (const card of this.#grid.cards) this.#equip(card);
+    this.onTurn(on);
   }
 
   /** Asks for a new tile and adds it. */

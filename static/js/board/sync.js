@@ -19,6 +19,7 @@ const MOST_UNDO = 50;
  * @typedef {object} Watcher
  * @property {(board: Board) => void} show the board as it is to be seen, after every change
  * @property {(text: string, bad: boolean) => void} tell something the reader should know
+ * @property {() => void} saved a step was saved: what was said of an earlier one is no longer so
  * @property {() => void} gone the board was deleted
  */
 
@@ -120,6 +121,7 @@ export class BoardSync {
       try {
         await this.#carryOut(step);
         this.#steps.shift();
+        this.#watcher.saved();
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
         // The steps behind it may rest on it.
@@ -143,7 +145,7 @@ export class BoardSync {
     let theirs = null;
     for (let tries = 0; ; tries += 1) {
       const next = apply(this.#board, step);
-      if (next === null) throw new Refusal(409, '', 'somebody else has removed this tile meanwhile.');
+      if (next === null) throw new Refusal(409, '', 'someone else removed this tile.');
       const { path, ...ask } = question(this.#board, step);
       try {
         const { etag } = await this.#rest.ask(path, { ...ask, ifMatch: this.#etag });
@@ -151,7 +153,7 @@ export class BoardSync {
         this.#board = { ...next, version };
         this.#etag = etag;
         if (theirs !== null && overwrites(seen, theirs, step)) {
-          this.#watcher.tell('Somebody else changed the same thing at the same time; yours came last and stands.', false);
+          this.#watcher.tell('Someone else edited this at the same time. Your change was kept.', false);
         }
         return;
       } catch (error) {

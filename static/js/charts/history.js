@@ -5,21 +5,29 @@
  *     {"interval": "raw", "fields": {"ordersToday": [
  *       {"period": "2024-07-15T14:00:00.000Z", "count": 1, "total": 51, "average": 51, "min": 51, "max": 51, "last": 51}, ...]}}
  *
- * A value that does not change is not recorded again, so an empty stretch means that it held; unless the server was away,
- * which shows in what changes every second: this host's own numbers. Those stretches become gaps.
+ * Up to an hour these are the points themselves, beyond it minutes: the average in the middle of each, with its lowest and
+ * highest value. A value that does not change is not recorded again, so an empty stretch means that it held; unless the
+ * server was away, which shows in what changes every second: this host's own numbers. Those stretches become gaps.
  */
 
 import { Refusal } from '../rest.js';
+import { now } from '../time.js';
 
-/** What the server records all the time, as long as it is there. */
-const PULSE = { channel: 'metrics.infrastructure', field: ['cpu_usage', 'memory_usage', 'network_in', 'network_out'] };
+/** What the server records all the time, as long as it is there: the first field alone, unless that seems to stand still. */
+const PULSE = { channel: 'metrics.infrastructure', field: 'cpu_usage', others: ['memory_usage', 'network_in', 'network_out'] };
 /** Longer silence than this, and than this many buckets, is no pause of the pulse. */
 const SILENCE_MS = 10_000;
 const SILENCE_BUCKETS = 1.5;
+/** What was recorded within the pulse's last beat is not behind it. */
+const BEAT_MS = 2_000;
 /** Values that are closer are joined by a line, those farther apart by a step: the first one held. */
 const HOLD_MS = 2_500;
 /** Length of a bucket in ms; points have none. */
 const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, hour: 3_600_000, day: 86_400_000 });
+/** Ranges up to this one are drawn from points, of which the server keeps one a second. */
+const LONGEST_RAW_MS = 3_600_000;
+/** As much more than the range is asked for, so that the value at its beginning is known. */
+const LEAD = 0.1;
 /** Tiles that load at the same time share one answer about the pulse. */
 const SHARED_MS = 2_000;
 
@@ -29,51 +37,82 @@ const SHARED_MS = 2_000;
  */
 export const FIRST_VALUE_MS = 500;
 
-/** @typedef {{times: number[], values: number[][]}} Past one list of values per field; NaN for none */
 /** @typedef {{from: number, to: number}} Span ms */
 
+/**
+ * `lows` and `highs` are those of the time that a row stands for; NaN for none. `last`: the newest values. `away`: when the
+ * server last came back, NaN if it was there all the time.
+ * @typedef {{times: number[], values: number[][], lows: number[][], highs: number[][], last: number[], away: number}} Past
+ */
+
+/** @typedef {{interval: string, fields: Record<string, Bucket[]>}} Answer */
+/** @typedef {{period: string, average: number, min: number, max: number, last: number}} Bucket */
+
 /** @type {{at: number, length: number, away: Promise<Span[]>}} */
-let pulse = { at: 0, length: 0, away: Promise.resolve([]) };
+let pulse = { at: -Infinity, length: 0, away: Promise.resolve([]) };
 
 /**
  * @param {import('../rest.js').Rest} rest
  * @param {string} channel
  * @param {readonly string[]} fields
- * @param {Span} span
+ * @param {number} length of the range that ends now, ms
+ * @param {number} until when the first value that is known already came, ms; NaN for none
  * @returns {Promise<Past>} empty where the server keeps no history
  */
-export async function loadHistory(rest, channel, fields, span) {
-  if (span.from - pulse.at > SHARED_MS || pulse.length !== span.to - span.from) {
-    const away = ask(rest, PULSE.channel, PULSE.field, span).then((answer) => silences(answer, { from: span.from + rest.skew, to: span.to + rest.skew }));
-    pulse = { at: span.from, length: span.to - span.from, away };
+export async function loadHistory(rest, channel, fields, length, until) {
+  const to = now() + rest.skew;
+  const span = { from: to - length * (1 + LEAD), to };
+  const intervals = length > LONGEST_RAW_MS ? ['minute'] : ['raw', 'minute'];
+  if (span.to - pulse.at > SHARED_MS || pulse.length !== length) {
+    pulse = { at: span.to, length, away: serverAway(rest, intervals, span) };
   }
-  const [answer, away] = await Promise.all([ask(rest, channel, fields, span), pulse.away]);
-  const past = rows(fields.map((field) => answer?.fields[field] ?? []), away, STEPS[answer?.interval ?? 'raw'] ?? 0);
-  return { ...past, times: past.times.map((time) => time - rest.skew) };
+  const [answer, away] = await Promise.all([ask(rest, channel, fields, intervals, span), pulse.away]);
+  const past = rows(fields.map((field) => answer?.fields[field] ?? []), away, STEPS[answer?.interval ?? 'raw'] ?? 0, Math.min(until + rest.skew || to, to));
+  const behind = away.filter(({ from }) => from > span.from).map((gap) => gap.to);
+  return { ...past, times: past.times.map((time) => time - rest.skew), away: (behind.at(-1) ?? NaN) - rest.skew };
+}
+
+/**
+ * When the server was away.
+ * @param {import('../rest.js').Rest} rest
+ * @param {readonly string[]} intervals
+ * @param {Span} span
+ */
+async function serverAway(rest, intervals, span) {
+  const { channel, field, others } = PULSE;
+  const answer = await ask(rest, channel, [field], intervals, span);
+  const quiet = silences(answer, span);
+  if (answer === null || quiet.length === 0) return quiet;
+  // On a machine that does nothing a figure may stand still for a while; not all of them do.
+  const asked = { from: quiet[0].from - BEAT_MS, to: quiet[quiet.length - 1].to + BEAT_MS };
+  const more = await ask(rest, channel, others, [answer.interval], asked);
+  return silences({ ...answer, fields: { ...answer.fields, ...more?.fields } }, span);
 }
 
 /**
  * @param {import('../rest.js').Rest} rest
  * @param {string} channel
  * @param {readonly string[]} fields
- * @param {Span} span
- * @returns {Promise<{interval: string, fields: Record<string, any[]>} | null>} null where there is none
+ * @param {readonly string[]} intervals the first of them that the server has a mind to answer
+ * @param {Span} span on the server's clock
+ * @returns {Promise<Answer | null>} null where there is none
  */
-async function ask(rest, channel, fields, { from, to }) {
-  const query = { channel, from: new Date(from + rest.skew).toISOString(), to: new Date(to + rest.skew).toISOString(), interval: 'auto', field: fields };
+async function ask(rest, channel, fields, [interval, ...others], { from, to }) {
+  const query = { channel, from: new Date(from).toISOString(), to: new Date(to).toISOString(), interval, field: fields };
   try {
     const { data } = await rest.ask('api/history', { query });
     // Of one field the server answers its buckets alone.
     return { interval: data.interval, fields: data.fields ?? { [fields[0]]: data.buckets } };
   } catch (error) {
-    if (error instanceof Refusal) return null; // no history, or not for this reader: the line begins now
-    throw error;
+    if (!(error instanceof Refusal)) throw error;
+    if (error.status === 400 && others.length > 0) return ask(rest, channel, fields, others, { from, to }); // too many points
+    return null; // no history, or not for this reader: the line begins now
   }
 }
 
 /**
  * Where the pulse was silent for too long.
- * @param {{interval: string, fields: Record<string, any[]>} | null} answer
+ * @param {{interval: string, fields: Record<string, {period: string}[]>} | null} answer
  * @param {Span} span
  * @returns {Span[]}
  */
@@ -94,45 +133,62 @@ export function silences(answer, span) {
 
 /**
  * Buckets of several fields as one time line: a value holds until the next, but not while the server was away.
- * @param {{period: string, last: number}[][]} lists one list of buckets per field
+ * @param {Bucket[][]} lists one list of buckets per field
  * @param {Span[]} away
  * @param {number} step length of a bucket, ms
- * @returns {Past}
+ * @param {number} [until] what comes from then on is known already: a bucket that it cuts stands for its first part
+ * @returns {Omit<Past, 'away'>}
  */
-export function rows(lists, away, step) {
-  /** @type {Map<number, number[]>} */
+export function rows(lists, away, step, until = Infinity) {
+  /** @type {Map<number, (Bucket | undefined)[]>} */
   const byTime = new Map();
   lists.forEach((buckets, field) => {
-    for (const { period, last } of buckets) {
-      const time = Date.parse(period);
-      const row = byTime.get(time) ?? lists.map(() => NaN);
-      row[field] = last;
+    for (const bucket of buckets) {
+      const time = Date.parse(bucket.period);
+      const row = byTime.get(time) ?? lists.map(() => undefined);
+      row[field] = bucket;
       byTime.set(time, row);
     }
   });
-  /** @type {number[]} */
-  const times = [];
-  /** @type {number[][]} */
-  const values = lists.map(() => []);
-  const add = (/** @type {number} */ time, /** @type {readonly number[]} */ row) => {
-    times.push(time);
-    row.forEach((value, field) => values[field].push(value));
+  const past = { times: /** @type {number[]} */ ([]), values: lists.map(() => []), lows: lists.map(() => []), highs: lists.map(() => []) };
+  const add = (/** @type {number} */ time, /** @type {number[]} */ values, lows = values, highs = values) => {
+    past.times.push(time);
+    for (const [place, row] of /** @type {[number[][], number[]][]} */ ([[past.values, values], [past.lows, lows], [past.highs, highs]])) {
+      row.forEach((value, field) => place[field].push(value));
+    }
   };
   const nothing = lists.map(() => NaN);
   let held = nothing;
   let heldSince = -Infinity;
+  /** Ends what is held where the server went away between it and `time`. */
+  const interrupt = (/** @type {number} */ time) => {
+    const gap = away.find(({ from, to }) => from + BEAT_MS < time && to > heldSince && from + BEAT_MS >= heldSince);
+    if (gap === undefined || past.times.length === 0) return false;
+    const from = Math.max(gap.from, heldSince);
+    if (from > heldSince) add(from, held);
+    add(from, nothing);
+    held = nothing;
+    return true;
+  };
   for (const [time, row] of [...byTime].sort(([a], [b]) => a - b)) {
-    const gap = away.find(({ from, to }) => from < time && to > heldSince && from >= heldSince - step);
-    if (gap !== undefined && times.length > 0) {
-      if (gap.from > heldSince) add(gap.from, held);
-      add(gap.from, nothing);
-      held = nothing;
-    } else if (times.length > 0 && time - heldSince > HOLD_MS + SILENCE_BUCKETS * step) {
+    if (!interrupt(time) && past.times.length > 0 && time - heldSince > HOLD_MS + (SILENCE_BUCKETS - 1) * step) {
+      if (step > 0) add(heldSince, held); // a bucket stands in its middle, and its last value holds from its end
       add(time - 1, held);
     }
-    held = held.map((value, field) => (Number.isNaN(row[field]) ? value : row[field]));
-    heldSince = time;
-    add(time, held);
+    const before = held;
+    const pick = (/** @type {(bucket: Bucket, held: number) => number} */ of) =>
+      row.map((bucket, field) => (bucket === undefined ? before[field] : of(bucket, before[field])));
+    // The value from before a bucket held in it, too, until the first new one.
+    const known = (/** @type {number} */ value, /** @type {number} */ otherwise) => (step === 0 || Number.isNaN(value) ? otherwise : value);
+    add(
+      Math.min(time + step / 2, time < until ? (time + until) / 2 : Infinity),
+      pick(({ average }) => average),
+      pick(({ average, min = average }, value) => Math.min(min, known(value, min))),
+      pick(({ average, max = average }, value) => Math.max(max, known(value, max))),
+    );
+    held = pick(({ last }) => last);
+    heldSince = time + step;
   }
-  return { times, values };
+  if (byTime.size > 0) interrupt(Infinity);
+  return { ...past, last: held };
 }

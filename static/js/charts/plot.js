@@ -7,6 +7,7 @@
 
 import { element } from '../dom.js';
 import { percent, ratio } from '../format.js';
+import { BAND, fillBand } from './sparkline.js';
 
 /** @type {any} the library of `vendor/uplot`, a classic script that is loaded before the modules */
 const uPlot = /** @type {any} */ (globalThis).uPlot;
@@ -19,13 +20,34 @@ const SMALLEST_RANGE = 0.05;
 
 /** @typedef {import('./ink.js').Ink} Ink */
 
-/** @typedef {{times: Float64Array, values: Float64Array[]}} Rows */
+/**
+ * `lows` and `highs`: how far each line went in the time of each row.
+ * @typedef {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} Rows
+ */
+
+/** The axes: values of one kind on the left, of another on the right. */
+const AXES = ['y', 'y2'];
+
+/**
+ * Which axis each line belongs to: lines of one scale share one. -1 for what there is no axis left for.
+ * @param {readonly import('../format.js').Kind[]} kinds
+ */
+export function axesFor(kinds) {
+  const scales = [...new Set(kinds.map(({ scale }) => scale))];
+  return kinds.map(({ scale }) => (scales.indexOf(scale) < AXES.length ? scales.indexOf(scale) : -1));
+}
 
 export class Plot {
   #host;
   #kinds;
   #names;
   #onHover;
+  /** The axis of each line. */
+  #axes;
+  /** @type {Rows | null} */
+  #rows = null;
+  /** From when to when is drawn, ms. */
+  #span = [0, 0];
   /** @type {any} */
   #plot = null;
   /** @type {Ink | null} */
@@ -45,6 +67,7 @@ export class Plot {
     this.#names = names;
     this.#kinds = kinds;
     this.#onHover = onHover;
+    this.#axes = axesFor(kinds);
   }
 
   /** Width of the whole in CSS pixels, 0 before it is known. */
@@ -66,10 +89,12 @@ export class Plot {
    * @param {Rows} rows
    * @param {{from: number, to: number, live: boolean, ink: Ink, currency: string}} view
    */
-  draw({ times, values }, { from, to, live, ink, currency }) {
+  draw(rows, { from, to, live, ink, currency }) {
     const [width, height] = [this.#width, this.#height];
     if (width < 40 || height < 40) return;
-    const data = [times, ...values];
+    this.#rows = rows;
+    this.#span = [from, to];
+    const data = [rows.times, ...rows.values];
     if (this.#plot === null || this.#ink !== ink) {
       this.#plot?.destroy();
       this.#ink = ink;
@@ -119,10 +144,33 @@ export class Plot {
   #options(ink, width, height, currency) {
     const axis = { stroke: () => ink.text, font: ink.font, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
     const size = Number.parseInt(ink.font, 10);
-    const label = (/** @type {number} */ value) => {
-      const { text, unit } = this.#kinds[0].drawn(value, { currency: currency() });
-      return unit === '' || unit.length > 4 ? text.replace(/\.00$/, '') : `${text.replace(/\.0+$/, '')} ${unit}`;
-    };
+    const used = AXES.filter((_, index) => this.#axes.includes(index));
+    const upright = used.map((scale, index) => {
+      const kind = this.#kinds[this.#axes.indexOf(index)];
+      const label = (/** @type {number} */ value) => {
+        const { text, unit } = kind.drawn(value, { currency: currency() });
+        return unit === '' || unit.length > 4 ? text.replace(/\.00$/, '') : `${text.replace(/\.0+$/, '')} ${unit}`;
+      };
+      return {
+        ...axis,
+        scale,
+        side: index === 0 ? 3 : 1,
+        grid: index === 0 ? axis.grid : { show: false },
+        space: 3 * size,
+        gap: 6,
+        size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {
+          const longest = (labels ?? []).reduce((most, text) => Math.max(most, text.length), 2);
+          return Math.ceil(longest * size * 0.58) + 12;
+        },
+        values: (/** @type {any} */ u, /** @type {number[]} */ splits) => splits.map(label),
+      };
+    });
+    const scales = used.map((scale, index) => {
+      const kinds = this.#kinds.filter((_, line) => this.#axes[line] === index);
+      const parts = kinds.every((kind) => kind === percent || kind === ratio);
+      const range = parts ? partRange(kinds[0] === ratio ? 1 : 100) : yRange;
+      return [scale, { range: () => range(...this.#extremes(index)) }];
+    });
     return {
       width,
       height,
@@ -137,25 +185,18 @@ export class Plot {
         y: false,
         hover: { prox: 2 * size }, // farther from the next value the cursor is over nothing
       },
-      hooks: { setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)] },
-      scales: { x: { time: true, auto: false }, y: { range: this.#kinds.every((kind) => kind === percent || kind === ratio) ? partRange(this.#kinds[0] === ratio ? 1 : 100) : yRange } },
-      axes: [
-        { ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels(size) },
-        {
-          ...axis,
-          space: 3 * size,
-          gap: 6,
-          size: (/** @type {any} */ u, /** @type {string[] | null} */ labels) => {
-            const longest = (labels ?? []).reduce((most, text) => Math.max(most, text.length), 2);
-            return Math.ceil(longest * size * 0.58) + 12;
-          },
-          values: (/** @type {any} */ u, /** @type {number[]} */ splits) => splits.map(label),
-        },
-      ],
+      hooks: {
+        setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)],
+        drawSeries: [(/** @type {any} */ u, /** @type {number} */ series) => this.#drawBand(u, series - 1, ink)],
+      },
+      scales: { x: { time: true, auto: false }, ...Object.fromEntries(scales) },
+      axes: [{ ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels(size) }, ...upright],
       series: [
         {},
         ...this.#names.map((name, index) => ({
           label: name,
+          scale: AXES[this.#axes[index]] ?? AXES[0],
+          show: this.#axes[index] >= 0,
           width: 1.75 * ink.scale,
           dash: DASHES[index % DASHES.length],
           stroke: () => (this.#live ? ink.series[index % ink.series.length] : ink.stale),
@@ -165,6 +206,51 @@ export class Plot {
         })),
       ],
     };
+  }
+
+  /**
+   * The lowest and highest value of what is seen on an axis, null for none.
+   * @param {number} axis
+   * @returns {[number | null, number | null]}
+   */
+  #extremes(axis) {
+    const { times, lows, highs } = this.#rows ?? { times: [], lows: [], highs: [] };
+    const [from, to] = this.#span;
+    let low = Infinity;
+    let high = -Infinity;
+    for (let i = 0; i < times.length; i += 1) {
+      // The last one to the left of the edge and the first to the right belong to lines that are seen.
+      if (times[i + 1] < from || times[i - 1] > to) continue;
+      for (let line = 0; line < lows.length; line += 1) {
+        if (this.#axes[line] !== axis) continue;
+        if (lows[line][i] < low) low = lows[line][i];
+        if (highs[line][i] > high) high = highs[line][i];
+      }
+    }
+    return low > high ? [null, null] : [low, high];
+  }
+
+  /**
+   * Shows how far a line went in the time of each of its points.
+   * @param {any} u
+   * @param {number} line
+   * @param {Ink} ink
+   */
+  #drawBand(u, line, ink) {
+    const rows = this.#rows;
+    const scale = AXES[this.#axes[line]];
+    if (rows === null || line < 0 || scale === undefined) return;
+    const { ctx, bbox } = u;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    ctx.globalAlpha = BAND;
+    ctx.fillStyle = this.#live ? ink.series[line % ink.series.length] : ink.stale;
+    const x = (/** @type {number} */ time) => u.valToPos(time, 'x', true);
+    const y = (/** @type {number} */ value) => u.valToPos(value, scale, true);
+    fillBand(ctx, { times: rows.times, lows: rows.lows[line], highs: rows.highs[line] }, 0, x, y);
+    ctx.restore();
   }
 }
 
@@ -193,12 +279,11 @@ function gaps(u, series, first, last) {
 }
 
 /**
- * @param {any} u
  * @param {number | null} low
  * @param {number | null} high
  * @returns {[number, number]}
  */
-function yRange(u, low, high) {
+function yRange(low, high) {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   const middle = (low + high) / 2;
   const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
@@ -212,8 +297,8 @@ function yRange(u, low, high) {
  * @param {number} whole
  */
 function partRange(whole) {
-  return (/** @type {any} */ u, /** @type {number | null} */ low, /** @type {number | null} */ high) => {
-    const [bottom, top] = yRange(u, low, high);
+  return (/** @type {number | null} */ low, /** @type {number | null} */ high) => {
+    const [bottom, top] = yRange(low, high);
     return (high ?? 0) > whole || (low ?? 0) < 0 ? [bottom, top] : [0, Math.min(whole, Math.max(top, whole / 1000))];
   };
 }

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * The values of some fields over time: flat arrays, made once, that are read as one piece without copying. NaN in all
- * fields marks a gap, across which no line is drawn.
+ * The values of some fields over time: flat arrays, made once, that are read as one piece without copying. A row holds the
+ * average of what came in its short time, with the lowest and the highest, so that no pulse is lost however many values a
+ * row stands for. NaN in all fields marks a gap, across which no line is drawn.
  *
  * The arrays are twice as long as what is kept. New rows are written at the end; when it is reached, the newest half is
  * moved to the front. So a view is always a `subarray`, and a row costs the same on average however many there are.
@@ -10,14 +11,34 @@
 /** After a longer pause the old value held until now: a value that does not change is not sent again. */
 const HOLD_AFTER_MS = 2_500;
 
+/**
+ * Rows in the order of time; one list per field.
+ * @typedef {object} Rows
+ * @property {number[] | Float64Array} times ms
+ * @property {(number[] | Float64Array)[]} values averages; NaN for none
+ * @property {(number[] | Float64Array)[]} lows
+ * @property {(number[] | Float64Array)[]} highs
+ */
+
 export class Ring {
+  #fields;
   #capacity;
   #times;
   /** @type {Float64Array[]} */
   #values;
+  /** @type {Float64Array[]} */
+  #lows;
+  /** @type {Float64Array[]} */
+  #highs;
   #start = 0;
   #end = 0;
-  /** Rows closer than this replace each other; no screen shows more. In ms. */
+  /** How many values the newest row stands for. */
+  #count = 0;
+  /** When the newest value came, which may be later than its row. */
+  #heardAt = NaN;
+  /** The newest values themselves. @type {number[]} */
+  #last = [];
+  /** Rows closer than this are merged; no screen shows more. In ms. */
   spacing;
 
   /**
@@ -26,11 +47,15 @@ export class Ring {
    * @param {number} spacing ms
    */
   constructor(fields, capacity, spacing) {
+    this.#fields = fields;
     this.#capacity = capacity;
     this.spacing = spacing;
     // One more than twice: the view's last row, `until`, is written behind the newest.
-    this.#times = new Float64Array(2 * capacity + 1);
-    this.#values = Array.from({ length: fields }, () => new Float64Array(2 * capacity + 1));
+    const list = () => new Float64Array(2 * capacity + 1);
+    this.#times = list();
+    this.#values = Array.from({ length: fields }, list);
+    this.#lows = Array.from({ length: fields }, list);
+    this.#highs = Array.from({ length: fields }, list);
   }
 
   get length() {
@@ -53,22 +78,23 @@ export class Ring {
    */
   push(time, row) {
     if (this.length === 0) {
-      if (row.some((value) => !Number.isNaN(value))) this.#append(time, row);
+      if (row.some((value) => !Number.isNaN(value))) this.#begin(time, row);
       return;
     }
     const last = this.#end - 1;
-    time = Math.max(time, this.#times[last]);
-    const pause = time - this.#times[last];
+    time = Math.max(time, this.#times[last], this.#heardAt || 0);
     if (this.#isGap(last)) {
-      this.#append(time, row);
-    } else if (pause < this.spacing && this.length > 1 && !this.#isGap(last - 1)) {
+      this.#begin(time, row);
+    } else if (time - this.#times[last] < this.spacing && this.length > 1 && !this.#isGap(last - 1)) {
       // The place in time stays that of the first, or a fast channel would never get a second row.
-      row.forEach((value, field) => (this.#values[field][last] = value));
+      this.#merge(last, row);
+      this.#heardAt = time;
+      this.#last = [...row];
     } else {
-      if (pause > HOLD_AFTER_MS && !row.every((value, field) => Object.is(value, this.#values[field][last]))) {
-        this.#append(time - 1, this.#values.map((values) => values[last]));
+      if (time - this.#heardAt > HOLD_AFTER_MS && !row.every((value, field) => Object.is(value, this.#values[field][last]))) {
+        this.#append(time - 1, this.#last);
       }
-      this.#append(time, row);
+      this.#begin(time, row);
     }
   }
 
@@ -78,30 +104,53 @@ export class Ring {
    */
   end(time) {
     if (this.length === 0 || this.#isGap(this.#end - 1)) return;
-    const held = this.#values.map((values) => values[this.#end - 1]);
     const from = this.newest;
-    if (time > from) this.#append(time, held);
-    this.#append(Math.max(time, from), held.map(() => NaN));
+    if (time > from) this.#append(time, this.#last);
+    this.#append(Math.max(time, from), this.#last.map(() => NaN));
   }
 
   /**
-   * Puts what was known before the oldest row in front of it, or replaces all when nothing is there yet.
-   * @param {readonly number[]} times ms, growing
-   * @param {readonly (readonly number[])[]} values one list per field
+   * Puts what was known before the oldest row in front of it, or replaces all when nothing is there yet. Where that is more
+   * than fits, rows that are closer than `spacing` are merged.
+   * @param {Rows & {last?: number[]}} past `last`: the newest values, where the last row has an average of several
    */
-  precede(times, values) {
+  precede(past) {
     const first = this.oldest;
     const kept = this.length;
-    const own = [this.#times.slice(this.#start, this.#end), ...this.#values.map((list) => list.slice(this.#start, this.#end))];
-    let use = times.length;
-    while (use > 0 && times[use - 1] >= first) use -= 1;
-    const skip = Math.max(0, use + kept - this.#capacity);
+    const count = this.#count;
+    const room = this.#capacity - kept;
+    const own = this.#lists().map((list) => list.slice(this.#start, this.#end));
+    let use = past.times.length;
+    while (use > 0 && past.times[use - 1] >= first) use -= 1;
     this.#start = 0;
     this.#end = 0;
-    for (let i = Math.min(skip, use); i < use; i += 1) {
-      this.#append(times[i], values.map((list) => list[i]));
+    const at = (/** @type {(number[] | Float64Array)[]} */ lists, /** @type {number} */ i) => lists.map((list) => list[i]);
+    const merge = use > room;
+    for (let i = 0; i < use; i += 1) {
+      const last = this.#end - 1;
+      const row = at(past.values, i);
+      const gap = row.every(Number.isNaN);
+      if (merge && last >= this.#start && !gap && !this.#isGap(last) && past.times[i] - this.#times[last] < this.spacing) {
+        this.#merge(last, row, at(past.lows, i), at(past.highs, i));
+      } else {
+        this.#append(past.times[i], row, at(past.lows, i), at(past.highs, i));
+      }
     }
-    for (let i = 0; i < kept; i += 1) this.#append(own[0][i], own.slice(1).map((list) => list[i]));
+    const from = Math.max(this.#start, this.#end - room);
+    for (const list of this.#lists()) list.copyWithin(0, from, this.#end);
+    this.#end -= from;
+    this.#start = 0;
+    if (kept === 0) {
+      this.#last = past.last ?? (use > 0 ? at(past.values, use - 1) : []);
+      this.#heardAt = this.newest;
+      return;
+    }
+    const lists = this.#lists();
+    for (let i = 0; i < kept; i += 1) {
+      lists.forEach((list, n) => (list[this.#end] = own[n][i]));
+      this.#end += 1;
+    }
+    this.#count = count;
   }
 
   /**
@@ -112,25 +161,41 @@ export class Ring {
     while (this.#start < this.#end && this.#times[this.#start] < time) this.#start += 1;
   }
 
+  /**
+   * What is known of the time before `time` is forgotten; the value that held then holds from `time` on.
+   * @param {number} time ms
+   */
+  beginAt(time) {
+    while (this.length > 1 && this.#times[this.#start + 1] <= time) this.#start += 1;
+    if (this.length > 0 && this.#times[this.#start] < time) this.#times[this.#start] = time;
+  }
+
   /** Forgets everything. */
   clear() {
     this.#start = 0;
     this.#end = 0;
+    this.#last = [];
+    this.#heardAt = NaN;
   }
 
   /**
    * What there is, oldest first, without a copy: valid until the next change.
    * @param {number | null} until the newest values hold until then, in ms; null when nothing is known after them
-   * @returns {{times: Float64Array, values: Float64Array[]}}
+   * @returns {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}}
    */
   view(until) {
     let end = this.#end;
     if (until !== null && this.length > 0 && until > this.newest && !this.#isGap(end - 1)) {
       this.#times[end] = until;
-      for (const values of this.#values) values[end] = values[end - 1];
+      for (const lists of [this.#values, this.#lows, this.#highs]) lists.forEach((list, field) => (list[end] = this.#last[field]));
       end += 1;
     }
-    return { times: this.#times.subarray(this.#start, end), values: this.#values.map((values) => values.subarray(this.#start, end)) };
+    const cut = (/** @type {Float64Array} */ list) => list.subarray(this.#start, end);
+    return { times: cut(this.#times), values: this.#values.map(cut), lows: this.#lows.map(cut), highs: this.#highs.map(cut) };
+  }
+
+  #lists() {
+    return [this.#times, ...this.#values, ...this.#lows, ...this.#highs];
   }
 
   /** @param {number} index */
@@ -139,18 +204,57 @@ export class Ring {
   }
 
   /**
+   * A row of values that came just now.
    * @param {number} time
    * @param {readonly number[]} row
    */
-  #append(time, row) {
+  #begin(time, row) {
+    this.#append(time, row);
+    this.#heardAt = time;
+    this.#last = [...row];
+  }
+
+  /**
+   * @param {number} index
+   * @param {readonly number[]} row
+   * @param {readonly number[]} [lows]
+   * @param {readonly number[]} [highs]
+   */
+  #merge(index, row, lows = row, highs = row) {
+    this.#count += 1;
+    for (let field = 0; field < this.#fields; field += 1) {
+      if (Number.isNaN(row[field])) continue;
+      const [values, low, high] = [this.#values[field], this.#lows[field], this.#highs[field]];
+      if (Number.isNaN(values[index])) {
+        [values[index], low[index], high[index]] = [row[field], lows[field], highs[field]];
+        continue;
+      }
+      values[index] += (row[field] - values[index]) / this.#count;
+      low[index] = Math.min(low[index], lows[field]);
+      high[index] = Math.max(high[index], highs[field]);
+    }
+  }
+
+  /**
+   * @param {number} time
+   * @param {readonly number[]} row
+   * @param {readonly number[]} [lows]
+   * @param {readonly number[]} [highs]
+   */
+  #append(time, row, lows = row, highs = row) {
     if (this.#end === 2 * this.#capacity) {
       const from = this.#end - this.#capacity + 1;
-      for (const list of [this.#times, ...this.#values]) list.copyWithin(0, from, this.#end);
+      for (const list of this.#lists()) list.copyWithin(0, from, this.#end);
       this.#start = 0;
       this.#end = this.#capacity - 1;
     }
     this.#times[this.#end] = time;
-    row.forEach((value, field) => (this.#values[field][this.#end] = value));
+    for (let field = 0; field < this.#fields; field += 1) {
+      this.#values[field][this.#end] = row[field];
+      this.#lows[field][this.#end] = lows[field];
+      this.#highs[field][this.#end] = highs[field];
+    }
+    this.#count = 1;
     this.#end += 1;
     if (this.length > this.#capacity) this.#start += 1;
   }

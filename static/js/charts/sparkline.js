@@ -3,14 +3,17 @@
 
 /** A range smaller than this part of the value is noise and is not blown up to the full height. */
 const SMALLEST_RANGE = 0.04;
+/** How much of the line's colour the band behind it has. */
+export const BAND = 0.25;
 const PAD = 4; // room for the dot at the end
 
 /**
  * @param {HTMLCanvasElement} canvas
- * @param {{times: Float64Array, values: Float64Array[]}} data the first field is drawn
+ * @param {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} data the first field is
+ *   drawn: its average, and behind it how far it went
  * @param {{from: number, to: number, live: boolean, ink: import('./ink.js').Ink}} view
  */
-export function drawSparkline(canvas, { times, values: [values] }, { from, to, live, ink }) {
+export function drawSparkline(canvas, { times, values: [values], lows: [lows], highs: [highs] }, { from, to, live, ink }) {
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;
@@ -29,8 +32,8 @@ export function drawSparkline(canvas, { times, values: [values] }, { from, to, l
   let high = -Infinity;
   for (let i = first; i < times.length; i += 1) {
     if (Number.isNaN(values[i])) continue;
-    low = Math.min(low, values[i]);
-    high = Math.max(high, values[i]);
+    low = Math.min(low, lows[i]);
+    high = Math.max(high, highs[i]);
   }
   if (low > high) return;
   const middle = (low + high) / 2;
@@ -38,6 +41,11 @@ export function drawSparkline(canvas, { times, values: [values] }, { from, to, l
   const base = low < 0 ? middle - range / 2 : Math.max(0, low === 0 ? 0 : middle - range / 2);
   const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
   const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
+
+  context.fillStyle = live ? ink.line : ink.stale;
+  context.globalAlpha = BAND;
+  fillBand(context, { times, lows, highs }, first, x, y);
+  context.globalAlpha = 1;
 
   context.lineWidth = 1.5 * ink.scale;
   context.lineJoin = 'round';
@@ -63,5 +71,29 @@ export function drawSparkline(canvas, { times, values: [values] }, { from, to, l
       context.fillStyle = ink.line;
       context.fill();
     }
+  }
+}
+
+/**
+ * Fills how far a line went in the time of each of its points, where it is more than one value.
+ * @param {CanvasRenderingContext2D} context
+ * @param {{times: Float64Array, lows: Float64Array, highs: Float64Array}} rows
+ * @param {number} first the row to begin with
+ * @param {(time: number) => number} x
+ * @param {(value: number) => number} y
+ */
+export function fillBand(context, { times, lows, highs }, first, x, y) {
+  for (let i = first; i < times.length; i += 1) {
+    const start = i;
+    let wide = false;
+    while (i < times.length && !Number.isNaN(highs[i])) {
+      wide ||= highs[i] > lows[i];
+      i += 1;
+    }
+    if (!wide) continue;
+    context.beginPath();
+    for (let n = start; n < i; n += 1) context.lineTo(x(times[n]), y(highs[n]));
+    for (let n = i - 1; n >= start; n -= 1) context.lineTo(x(times[n]), y(lows[n]));
+    context.fill();
   }
 }

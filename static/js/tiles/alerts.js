@@ -5,9 +5,12 @@
  */
 
 import { element, setText } from '../dom.js';
-import { clock, humanName, span } from '../format.js';
+import { about, clock, humanName } from '../format.js';
 import { Refusal } from '../rest.js';
+import { Problem, lowered } from './problem.js';
 
+/** When the list is asked for again that the server could not give. */
+const RETRY_MS = 3_000;
 const MOST_ROWS = 40;
 const MOST_RESOLVED = 10;
 const WEIGHT = { critical: 0, warning: 1, info: 2 };
@@ -27,23 +30,24 @@ const WEIGHT = { critical: 0, warning: 1, info: 2 };
 export function mountAlerts(tile, body, context) {
   const list = element('ul', 'alerts');
   const note = element('p', 'tile-empty', 'Loading …');
-  const problem = element('p', 'tile-problem');
-  problem.setAttribute('role', 'alert');
+  const problem = new Problem();
   const scroll = element('div', 'tile-scroll', note, list);
   scroll.tabIndex = 0;
   scroll.setAttribute('role', 'group');
   scroll.setAttribute('aria-label', tile.title);
-  body.append(problem, scroll);
+  body.append(problem.element, scroll);
 
   /** @type {Map<string, Alert>} */
   const alerts = new Map();
   /** @type {(() => void)[]} what came while the list was being read, to be told once more after it */
   let early = [];
   let loading = false;
+  let retry = 0;
   let closed = false;
   let dirty = true;
 
   const load = async () => {
+    clearTimeout(retry);
     loading = true;
     early = [];
     try {
@@ -55,10 +59,11 @@ export function mountAlerts(tile, body, context) {
       alerts.clear();
       for (const alert of [...(open.data?.alerts ?? []), ...(over.data?.alerts ?? [])]) alerts.set(alert.id, alert);
       for (const again of early) again();
-      setText(note, 'All is well: no alert stands.');
+      setText(note, 'No active alerts.');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      setText(note, error.status === 403 ? 'You may not see alerts.' : error.message);
+      setText(note, error.status === 403 ? 'You don’t have permission to view alerts.' : error.message);
+      if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
     }
     loading = false;
     dirty = true;
@@ -67,7 +72,7 @@ export function mountAlerts(tile, body, context) {
 
   /** @param {Alert} alert */
   const acknowledge = async (alert) => {
-    setText(problem, '');
+    problem.clear();
     try {
       const { data } = await context.rest.ask(`api/alerts/${encodeURIComponent(alert.id)}/acknowledge`, { method: 'POST' });
       const known = alerts.get(alert.id);
@@ -75,7 +80,7 @@ export function mountAlerts(tile, body, context) {
       context.announcer.say('Acknowledged.');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      setText(problem, `Not acknowledged: ${error.message}`);
+      problem.show(`Couldn’t acknowledge the alert: ${lowered(error.message)}`);
     }
     dirty = true;
     context.redraw();
@@ -101,14 +106,16 @@ export function mountAlerts(tile, body, context) {
       const sorted = [...alerts.values()].sort(byWeight).slice(0, MOST_ROWS);
       note.hidden = sorted.length > 0;
       if (dirty) {
-        list.replaceChildren(...sorted.map((alert) => item(alert, context.mayAcknowledge() ? acknowledge : null)));
+        list.replaceChildren(...sorted.map((alert) => item(alert, context.rest.skew, context.mayAcknowledge() ? acknowledge : null)));
         if (focused !== undefined) focusAgain(list, focused);
       }
       dirty = false;
-      list.querySelectorAll('time').forEach((time) => setText(time, `${span((now - Date.parse(time.dateTime)) / 1000).split(' ').slice(0, 2).join(' ')} ago`));
+      list.querySelectorAll('time').forEach((time) => setText(time, `${about((now + context.rest.skew - Date.parse(time.dateTime)) / 1000)} ago`));
     },
+    regain: () => problem.clear(),
     close: () => {
       closed = true;
+      clearTimeout(retry);
       end();
     },
   };
@@ -126,13 +133,14 @@ function byWeight(a, b) {
 
 /**
  * @param {Alert} alert
+ * @param {number} skew how far the server's clock is ahead, ms
  * @param {((alert: Alert) => void) | null} acknowledge null for those who may not
  */
-function item(alert, acknowledge) {
+function item(alert, skew, acknowledge) {
   const standing = !alert.resolvedAt;
   const when = element('time', 'alert-time');
   when.dateTime = alert.raisedAt;
-  when.title = clock(Date.parse(alert.raisedAt));
+  when.title = clock(Date.parse(alert.raisedAt) - skew);
   const severity = element('span', 'alert-severity', standing ? humanName(alert.type ?? 'warning') : 'Resolved');
   const words = element('div', 'alert-words', element('p', 'alert-head', severity, when), element('p', 'alert-message', alert.message ?? alert.metric ?? ''));
   const node = element('li', 'alert', words);

@@ -7,18 +7,15 @@
  * rests, and a table of at most 25 rows stands behind `aria-details`.
  */
 
-import { FIRST_VALUE_MS, loadHistory } from '../charts/history.js';
-import { Plot, plotHost } from '../charts/plot.js';
-import { Ring } from '../charts/ring.js';
+import { Plot, axesFor, plotHost } from '../charts/plot.js';
+import { Track } from '../charts/track.js';
 import { element, setText } from '../dom.js';
-import { isMoney, kindOf, nameOf, valueAt } from '../fields.js';
+import { isMoney, kindOf, nameOf } from '../fields.js';
 import { NOTHING, clock } from '../format.js';
-import { empty } from './empty.js';
+import { NO_DATA, empty } from './empty.js';
 
 const MOST_LINES = 6;
 const CAPACITY = 2_000;
-/** A value that did not come by then after a reconnect has not changed. */
-const HOLDS_AFTER_MS = 1_500;
 const TABLE_ROWS = 25;
 /** No display shows more than this, whatever the width: a chart is looked at, not read off, while it moves. */
 const FASTEST_MS = 150;
@@ -34,7 +31,7 @@ export function mountChart(tile, body, context) {
   if (channel === undefined || fields.length === 0) return empty(body, 'This tile has no channel yet. Edit it to choose one.');
   const kinds = fields.map((field) => kindOf(field, tile.options?.unit));
   const { range } = context;
-  const ring = new Ring(fields.length, CAPACITY, range.length / CAPACITY);
+  const track = new Track(context, channel, fields, tile.options?.unit, CAPACITY);
   charts += 1;
 
   const figures = fields.map(() => element('span', 'legend-value', NOTHING));
@@ -54,23 +51,18 @@ export function mountChart(tile, body, context) {
   table.id = `chart-rows-${charts}`;
   host.setAttribute('aria-details', table.id);
   const note = element('p', 'chart-note');
-  body.append(legend, element('div', 'chart-frame', host, note), table);
+  const problem = element('p', 'tile-problem');
+  body.append(problem, legend, element('div', 'chart-frame', host, note), table);
 
-  /** @type {any} */
-  let data = null;
   /** @type {import('../charts/plot.js').Rows} */
-  let drawn = { times: new Float64Array(0), values: fields.map(() => new Float64Array(0)) };
+  let drawn = track.view(0, false);
   /** @type {number | null} */
   let hovered = null;
   let drawnAt = 0;
   let drawnLive = true;
-  let stale = true; // something other than time asks for a new drawing
-  let loads = 0;
-  let holding = 0;
-  /** When the value last changed, on our clock. */
-  let changedAt = NaN;
   let visible = true;
-  let frozen = false; // paused: drawn from a copy, for the ring goes on
+  let printing = false;
+  let frozen = false; // paused: drawn from a copy, for the track goes on
   /** @type {import('../charts/ink.js').Ink | null} */
   let drawnInk = null;
 
@@ -79,48 +71,18 @@ export function mountChart(tile, body, context) {
     hovered = index;
     context.hurry();
   });
-  const row = () => fields.map((field, index) => kinds[index].number(valueAt(data, field)));
-  const said = (/** @type {number} */ value, /** @type {number} */ index) => {
-    const reading = kinds[index].drawn(value, { currency: context.currency() });
-    return reading.unit === '' ? reading.text : `${reading.text} ${reading.unit}`;
+  const reading = (/** @type {number} */ value, /** @type {number} */ index) => {
+    const { text, unit } = kinds[index].drawn(value, { currency: context.currency() });
+    return unit === '' ? text : `${text} ${unit}`;
   };
-
-  /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
-  const load = async (since = 0) => {
-    clearTimeout(beginning);
-    const mine = ++loads;
-    const now = Date.now();
-    const past = await loadHistory(context.rest, channel, fields, { from: now - range.length, to: now });
-    if (mine !== loads) return;
-    if (past.times.length > 0) ring.forgetBefore(since);
-    ring.precede(past.times, past.values);
-    stale = true;
-    context.redraw();
+  /** What a row of the chart says: the average, and how far the line went if that is more than one value. */
+  const said = (/** @type {number} */ at, /** @type {number} */ index) => {
+    const [value, low, high] = [drawn.values, drawn.lows, drawn.highs].map((lists) => lists[index][at]);
+    return high > low ? `${reading(value, index)} (${reading(low, index)} to ${reading(high, index)})` : reading(value, index);
   };
-  const remember = (/** @type {number} */ now) => ring.push(now, row());
-  /** The first value of a line has held since it last changed. */
-  const begin = () => {
-    const now = Date.now();
-    remember(Number.isNaN(changedAt) ? now : Math.min(now, Math.max(changedAt, now - range.length)));
-  };
-  const ends = [
-    context.live.subscribe(channel, {
-      take: (news) => {
-        if (news.event !== null) return;
-        const first = data === null;
-        data = news.data;
-        changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
-        clearTimeout(holding);
-        if (first) {
-          begin();
-          void load(ring.newest);
-        } else remember(Date.now());
-        context.redraw();
-      },
-    }),
-  ];
-  if (fields.some(isMoney) && channel !== 'metrics.revenue') ends.push(context.live.subscribe('metrics.revenue', { take: () => {} }));
-  const beginning = setTimeout(load, FIRST_VALUE_MS);
+  const money = fields.some(isMoney) ? context.followCurrency() : () => {};
+  const left = fields.filter((_, index) => axesFor(kinds)[index] < 0).map(nameOf);
+  setText(problem, left.length === 0 ? '' : `Not drawn: ${left.join(', ')}. A chart has room for two units.`);
 
   const seen = new IntersectionObserver((entries) => {
     visible = entries[entries.length - 1].isIntersecting;
@@ -129,7 +91,7 @@ export function mountChart(tile, body, context) {
   const sized = new ResizeObserver((entries) => {
     const { width, height } = entries[entries.length - 1].contentRect;
     plot.size(width, height);
-    stale = true;
+    track.changed = true;
     context.redraw();
   });
   seen.observe(host);
@@ -143,64 +105,54 @@ export function mountChart(tile, body, context) {
     plot.step(by);
     if (hovered === null || hovered >= drawn.times.length) return;
     const at = hovered;
-    context.announcer.say(`${clock(drawn.times[at])}: ${fields.map((field, i) => `${fields.length > 1 ? `${nameOf(field)} ` : ''}${said(drawn.values[i][at], i)}`).join(', ')}`);
+    context.announcer.say(`${clock(drawn.times[at])}: ${fields.map((field, i) => `${fields.length > 1 ? `${nameOf(field)} ` : ''}${said(at, i)}`).join(', ')}`);
   });
-  host.addEventListener('focus', () => fillTable(table, tile.title, fields, drawn, said));
+  host.addEventListener('focus', () => fillTable(table, tile.title, fields, drawn.times, said));
   host.addEventListener('blur', () => plot.leave());
 
   return {
     draw: ({ now, live, ink, calm }) => {
-      if (!visible) return;
+      if (!visible && !printing) return;
       const to = range.end(now);
       // The newest pixel differs when time has moved on by one, or the value would by then.
       const pixel = Math.max(calm ? CALM_MS : FASTEST_MS, range.length / Math.max(200, plot.width));
-      const due = range.paused ? stale : now - drawnAt >= pixel;
-      if (stale || due || live !== drawnLive || ink !== drawnInk) {
-        // What is under the cursor is told by its place in what was drawn, so the two change together.
+      const due = range.paused ? track.changed : now - drawnAt >= pixel || now < drawnAt;
+      if (track.changed || due || live !== drawnLive || ink !== drawnInk) {
+        // What is under the cursor is found by its place in what was drawn, so the two change together.
         if (!range.paused || !frozen) {
-          const { times, values } = ring.view(live ? to : null);
-          frozen = range.paused && times.length > 0;
-          drawn = frozen ? { times: times.slice(), values: values.map((list) => list.slice()) } : { times, values };
+          const view = track.view(to, live);
+          frozen = range.paused && view.times.length > 0;
+          drawn = frozen ? copyOf(view) : view;
         }
         plot.draw(drawn, { from: to - range.length, to, live, ink, currency: context.currency() });
         drawnAt = now;
         drawnLive = live;
         drawnInk = ink;
-        stale = false;
+        track.changed = false;
       }
       const at = hovered !== null && hovered < drawn.times.length ? hovered : null;
-      figures.forEach((figure, index) => {
-        const value = at === null ? (data === null ? NaN : row()[index]) : drawn.values[index][at];
-        setText(figure, said(value, index));
-      });
+      const newest = track.row();
+      figures.forEach((figure, index) => setText(figure, at === null ? reading(newest[index], index) : said(at, index)));
       setText(when, at === null ? '' : clock(drawn.times[at]));
-      setText(note, data === null && drawn.times.length === 0 ? 'Nothing has come in on this channel yet.' : '');
+      setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
-    lose: (time) => {
-      ring.end(time);
-      stale = true;
-    },
-    regain: (now) => {
-      // What changed meanwhile comes now; what doesn't come holds.
-      clearTimeout(holding);
-      holding = setTimeout(() => data !== null && remember(now), HOLDS_AFTER_MS);
-      void load(now);
-    },
-    rescale: () => {
-      stale = true;
+    lose: (time) => track.lose(time),
+    regain: (time) => track.regain(time),
+    silence: (since) => track.silence(since),
+    rescale: (length) => {
+      track.changed = true;
       frozen = false;
-      if (range.paused) return;
-      if (ring.spacing === range.length / CAPACITY) return;
-      ring.spacing = range.length / CAPACITY;
-      ring.clear();
-      if (data !== null) begin();
-      void load();
+      if (length) track.restart();
+    },
+    print: (on) => {
+      printing = on;
+      track.changed = true;
+      const { width, height } = host.getBoundingClientRect();
+      plot.size(width, height);
     },
     close: () => {
-      loads += 1;
-      clearTimeout(beginning);
-      clearTimeout(holding);
-      ends.forEach((end) => end());
+      track.close();
+      money();
       seen.disconnect();
       sized.disconnect();
       plot.close();
@@ -209,13 +161,22 @@ export function mountChart(tile, body, context) {
 }
 
 /**
+ * @param {import('../charts/plot.js').Rows} rows
+ * @returns {import('../charts/plot.js').Rows}
+ */
+function copyOf({ times, values, lows, highs }) {
+  const copies = (/** @type {Float64Array[]} */ lists) => lists.map((list) => list.slice());
+  return { times: times.slice(), values: copies(values), lows: copies(lows), highs: copies(highs) };
+}
+
+/**
  * @param {HTMLElement} place
  * @param {string} title
  * @param {readonly string[]} fields
- * @param {import('../charts/plot.js').Rows} rows
- * @param {(value: number, index: number) => string} said
+ * @param {Float64Array} times
+ * @param {(at: number, index: number) => string} said what a row says of a field
  */
-function fillTable(place, title, fields, { times, values }, said) {
+function fillTable(place, title, fields, times, said) {
   const head = element('tr', '', ...['Time', ...fields.map(nameOf)].map((name) => {
     const cell = element('th', '', name);
     cell.scope = 'col';
@@ -226,7 +187,7 @@ function fillTable(place, title, fields, { times, values }, said) {
   for (let i = times.length - 1; i >= 0 && lines.length < TABLE_ROWS; i -= step) {
     const time = element('th', '', clock(times[i]));
     time.scope = 'row';
-    lines.push(element('tr', '', time, ...values.map((list, index) => element('td', '', said(list[i], index)))));
+    lines.push(element('tr', '', time, ...fields.map((_, index) => element('td', '', said(i, index)))));
   }
   place.replaceChildren(element('table', '', element('caption', '', title), element('thead', '', head), element('tbody', '', ...lines)));
 }

@@ -15,7 +15,7 @@
  * @property {string[]} [fields]
  * @property {number} [width] cells of the grid, 1 to 12
  * @property {number} [height] cells of the grid, 1 to 12
- * @property {Record<string, any>} [options] `unit`, `text`
+ * @property {Record<string, any>} [options] `unit`, `text`, `noDataAfter`
  */
 
 /**
@@ -26,8 +26,11 @@
  * @property {import('../charts/range.js').Range} range the time that charts show
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
+ * @property {() => () => void} followCurrency has it known; returns what ends that
  * @property {() => boolean} mayWriteOrders
  * @property {() => boolean} mayAcknowledge
+ * @property {(channel: string, fields?: readonly string[]) => string} denied why the reader may not see this; empty if they may
+ * @property {(tile: Tile) => import('../freshness.js').Age} age of what a tile shows
  * @property {() => void} redraw asks for a frame soon, for news
  * @property {() => void} hurry asks for the next frame, for what the reader does
  */
@@ -35,7 +38,7 @@
 /**
  * What a redraw needs to know.
  * @typedef {object} View
- * @property {number} now wall clock, ms
+ * @property {number} now the page's clock, ms
  * @property {boolean} live false greys everything
  * @property {boolean} lines whether sparklines move on in this frame
  * @property {boolean} calm the reader asked for less motion
@@ -47,7 +50,9 @@
  * @property {(view: View) => void} draw
  * @property {(time: number) => void} [lose] the link is gone or silent since `time`: lines break there
  * @property {(now: number) => void} [regain] the link works again: what did not change holds from here on
- * @property {() => void} [rescale] the range of time was changed
+ * @property {(since: number | null) => void} [silence] when the source stopped; null when it has not, or is back
+ * @property {(length: boolean) => void} [rescale] the range of time was changed; `length`: what it covers, too
+ * @property {(on: boolean) => void} [print] the page has the size of paper now, or no longer
  * @property {() => void} close ends every subscription
  */
 

@@ -3,6 +3,8 @@
 
 import { element } from '../dom.js';
 
+export const NO_DATA = 'No data received on this channel yet.';
+
 /**
  * @param {HTMLElement} body
  * @param {string} text

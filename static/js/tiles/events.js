@@ -4,6 +4,7 @@
 import { describe } from '../describe.js';
 import { element } from '../dom.js';
 import { clock } from '../format.js';
+import { now } from '../time.js';
 
 const MOST_LINES = 60;
 
@@ -23,6 +24,7 @@ export function mountEvents(tile, body, context) {
   let waiting = [];
   let closed = false;
 
+  const timeOf = (/** @type {string | null | undefined} */ timestamp) => Date.parse(timestamp ?? '') - context.rest.skew || now();
   const wait = (/** @type {Line} */ line) => {
     waiting.push(line);
     if (waiting.length > MOST_LINES) waiting.shift();
@@ -34,11 +36,11 @@ export function mountEvents(tile, body, context) {
     list.replaceChildren();
     waiting = [];
     for (const { event, data, timestamp } of answer.data.events.slice(-MOST_LINES)) {
-      wait({ event, data: data ?? {}, time: Date.parse(timestamp ?? '') || Date.now() });
+      wait({ event, data: data ?? {}, time: timeOf(timestamp) });
     }
   };
   const end = context.live.subscribe(channel, {
-    take: ({ event, data, timestamp }) => event !== null && wait({ event, data, time: Date.parse(timestamp ?? '') || Date.now() }),
+    take: ({ event, data, timestamp }) => event !== null && wait({ event, data, time: timeOf(timestamp) }),
     gap: () => void load(),
   });
   void load();

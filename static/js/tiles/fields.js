@@ -1,10 +1,13 @@
 // @ts-check
-/** The fields of a state channel as a table of names and values: those that the tile names, or all there are. */
+/**
+ * The fields of a state channel as a table of names and values: those that the tile names, or all there are. A field that is
+ * a list of objects (`nodes` of `metrics.infrastructure`) is a table of its own, with a row for each.
+ */
 
 import { element, setText } from '../dom.js';
-import { fieldsOf, isMoney, kindOf, nameOf, valueAt } from '../fields.js';
+import { fieldsOf, isList, isMoney, kindOf, nameOf, valueAt } from '../fields.js';
 import { NOTHING } from '../format.js';
-import { empty } from './empty.js';
+import { NO_DATA, empty } from './empty.js';
 
 const MOST_FIELDS = 60;
 
@@ -13,8 +16,9 @@ export function mountFields(tile, body, context) {
   const { channel } = tile;
   if (channel === undefined) return empty(body, 'This tile has no channel yet. Edit it to choose one.');
   const rows = element('tbody');
-  const table = element('table', 'table table-fields', element('caption', 'visually-hidden', tile.title), rows);
-  const note = element('p', 'tile-empty', 'Nothing has come in on this channel yet.');
+  const head = element('thead');
+  const table = element('table', 'table table-fields', element('caption', 'visually-hidden', tile.title), head, rows);
+  const note = element('p', 'tile-empty', NO_DATA);
   const scroll = element('div', 'tile-scroll', note, table);
   scroll.tabIndex = 0;
   scroll.setAttribute('role', 'group');
@@ -25,6 +29,9 @@ export function mountFields(tile, body, context) {
   /** @type {any} */
   let data = null;
   let dirty = true;
+  /** Ends following the currency, once an amount was seen. @type {(() => void) | null} */
+  let money = null;
+  let columns = '';
 
   const ends = [
     context.live.subscribe(channel, {
@@ -37,12 +44,38 @@ export function mountFields(tile, body, context) {
     }),
   ];
   const named = tile.fields ?? (tile.field === undefined ? undefined : [tile.field]);
-  if (named?.some(isMoney) && channel !== 'metrics.revenue') ends.push(context.live.subscribe('metrics.revenue', { take: () => {} }));
+  let currency = '';
+
+  /** @param {Record<string, any>[]} list */
+  const drawList = (list) => {
+    const keys = [...new Set(list.flatMap(Object.keys))].filter((key) => !Array.isArray(list[0]?.[key]));
+    if (columns !== keys.join()) {
+      columns = keys.join();
+      head.replaceChildren(element('tr', '', ...keys.map((key) => {
+        const cell = element('th', typeof list[0]?.[key] === 'number' ? 'table-number' : '', nameOf(key));
+        cell.scope = 'col';
+        return cell;
+      })));
+    }
+    rows.replaceChildren(...list.slice(0, MOST_FIELDS).map((line) => element('tr', '', ...keys.map((key, index) => {
+      const cell = element(index === 0 ? 'th' : 'td', typeof line[key] === 'number' ? 'table-number' : '', read(line[key], key, undefined, currency));
+      if (index === 0) cell.setAttribute('scope', 'row');
+      return cell;
+    }))));
+  };
 
   return {
     draw: () => {
-      if (!dirty) return;
+      if (!dirty && currency === context.currency()) return;
       dirty = false;
+      currency = context.currency();
+      money ??= (named ?? fieldsOf(data)).some(isMoney) ? context.followCurrency() : null;
+      const list = named?.length === 1 ? valueAt(data, named[0]) : undefined;
+      if (isList(list)) {
+        note.hidden = true;
+        table.hidden = false;
+        return drawList(list);
+      }
       const fields = (named ?? fieldsOf(data)).slice(0, MOST_FIELDS);
       for (const [field, { row }] of shown) {
         if (fields.includes(field)) continue;
@@ -59,12 +92,15 @@ export function mountFields(tile, body, context) {
           shown.set(field, line);
           rows.insertBefore(line.row, rows.children[index] ?? null);
         }
-        setText(line.value, read(valueAt(data, field), field, tile.options?.unit, context.currency()));
+        setText(line.value, read(valueAt(data, field), field, tile.options?.unit, currency));
       });
-      note.hidden = data !== null || named !== undefined;
+      note.hidden = data !== null;
       table.hidden = !note.hidden;
     },
-    close: () => ends.forEach((end) => end()),
+    close: () => {
+      ends.forEach((end) => end());
+      money?.();
+    },
   };
 }
 

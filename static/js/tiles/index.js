@@ -3,6 +3,7 @@
 
 import { mountAlerts } from './alerts.js';
 import { mountChart } from './chart.js';
+import { empty } from './empty.js';
 import { mountEvents } from './events.js';
 import { mountFields } from './fields.js';
 import { mountNumber } from './number.js';
@@ -35,9 +36,12 @@ export function sizeOf(tile) {
  * How a tile is mounted: a table shows orders, the events of another channel, or the fields of a state.
  * @param {Tile} tile
  * @param {(channel: string) => string | undefined} kindOfChannel `state`, `event`, or undefined while unknown
+ * @param {import('./contract.js').Context['denied']} denied
  * @returns {import('./contract.js').Mount}
  */
-export function mountFor(tile, kindOfChannel) {
+export function mountFor(tile, kindOfChannel, denied) {
+  const problem = tile.channel === undefined ? '' : denied(tile.channel, tile.fields ?? (tile.field === undefined ? [] : [tile.field]));
+  if (problem !== '') return (tile, body) => empty(body, problem);
   switch (tile.type) {
     case 'number':
       return mountNumber;

@@ -1,17 +1,16 @@
 // @ts-check
 /** One value, large: its unit, how it has moved over the range of time, and the line of it. */
 
-import { FIRST_VALUE_MS, loadHistory } from '../charts/history.js';
-import { Ring } from '../charts/ring.js';
 import { drawSparkline } from '../charts/sparkline.js';
+import { Track } from '../charts/track.js';
 import { element, setText } from '../dom.js';
 import { isMoney, kindOf, valueAt } from '../fields.js';
 import { NOTHING } from '../format.js';
 import { empty } from './empty.js';
 
 const CAPACITY = 1_200;
-/** A value that did not come by then after a reconnect has not changed. */
-const HOLDS_AFTER_MS = 1_500;
+/** The value at the beginning of the range is known if there is one within this part of its length. */
+const NEAR = 0.02;
 
 /** Channels whose value brings its own comparison, and the field that it is about. */
 const OWN_TREND = { 'metrics.orders': { field: 'ordersToday', trend: 'trend', than: 'than yesterday by now' } };
@@ -30,85 +29,37 @@ export function mountNumber(tile, body, context) {
   body.append(element('p', 'number-figure', value, unit), trend, canvas);
 
   const { range } = context;
-  const ring = new Ring(1, CAPACITY, range.length / CAPACITY);
-  /** @type {any} */
-  let data = null;
-  let loads = 0;
-  let holding = 0;
-  let fresh = false; // the past has come, which need not wait for the lines' next turn
-  /** When the value last changed, on our clock. */
-  let changedAt = NaN;
-
-  /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
-  const load = async (since = 0) => {
-    clearTimeout(beginning);
-    const mine = ++loads;
-    const now = Date.now();
-    const past = await loadHistory(context.rest, channel, [field], { from: now - range.length, to: now });
-    if (mine !== loads) return;
-    if (past.times.length > 0) ring.forgetBefore(since);
-    ring.precede(past.times, past.values);
-    fresh = true;
-    context.redraw();
-  };
-  const remember = (/** @type {number} */ now) => ring.push(now, [kind.number(valueAt(data, field))]);
-  /** The first value of a line has held since it last changed. */
-  const begin = () => {
-    const now = Date.now();
-    remember(Number.isNaN(changedAt) ? now : Math.min(now, Math.max(changedAt, now - range.length)));
-  };
-  const ends = [
-    context.live.subscribe(channel, {
-      take: (news) => {
-        if (news.event !== null) return;
-        const first = data === null;
-        data = news.data;
-        changedAt = Date.parse(news.timestamp ?? '') - context.rest.skew;
-        clearTimeout(holding);
-        if (first) {
-          begin();
-          void load(ring.newest);
-        } else remember(Date.now());
-        context.redraw();
-      },
-    }),
-  ];
-  if (isMoney(field) && channel !== 'metrics.revenue') ends.push(context.live.subscribe('metrics.revenue', { take: () => {} }));
-  const beginning = setTimeout(load, FIRST_VALUE_MS);
+  const track = new Track(context, channel, [field], tile.options?.unit, CAPACITY);
+  const money = isMoney(field) ? context.followCurrency() : () => {};
 
   return {
     draw: ({ now, live, lines, ink }) => {
-      const reading = kind.read(valueAt(data, field), { currency: context.currency() });
+      const { data } = track;
+      const setting = { currency: context.currency() };
+      const reading = kind.read(valueAt(data, field), setting);
       setText(value, reading.text);
-      setText(unit, reading.unit);
-      if (!lines && !fresh) return;
-      fresh = false;
+      setText(unit, reading.unit === '' ? '' : ` ${reading.unit}`);
+      if (!lines && !track.changed) return;
+      track.changed = false;
       const to = range.end(now);
       const from = to - range.length;
-      const view = ring.view(live ? now : null);
+      const view = track.view(now, live);
       drawSparkline(canvas, view, { from: Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10)), to, live, ink });
       const said = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
-      setText(trend, said || movement(view, from, to, range.name));
+      const say = (/** @type {number} */ number) => kind.drawn(number, setting).text;
+      setText(trend, said || movement(view, from, to, range.name, say));
     },
-    lose: (time) => ring.end(time),
-    regain: (now) => {
-      // What changed meanwhile comes now; what doesn't come holds.
-      clearTimeout(holding);
-      holding = setTimeout(() => data !== null && remember(now), HOLDS_AFTER_MS);
-      void load(now);
+    lose: (time) => track.lose(time),
+    regain: (time) => track.regain(time),
+    silence: (since) => track.silence(since),
+    rescale: (length) => {
+      track.changed = true;
+      if (length) track.restart();
     },
-    rescale: () => {
-      if (range.paused) return;
-      ring.spacing = range.length / CAPACITY;
-      ring.clear();
-      if (data !== null) begin();
-      void load();
-    },
+    print: () => (track.changed = true),
     close: () => {
-      loads += 1;
-      clearTimeout(beginning);
-      clearTimeout(holding);
-      ends.forEach((end) => end());
+      track.close();
+      money();
     },
   };
 }
@@ -125,21 +76,26 @@ function ownTrend(trend, than) {
 }
 
 /**
- * How far the value moved over the range.
- * @param {{times: Float64Array, values: Float64Array[]}} view
+ * How far the value moved over the range; nothing where what is known does not reach back to its beginning.
+ * @param {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} view
  * @param {number} from
  * @param {number} to
  * @param {string} name of the range's length
+ * @param {(value: number) => string} say
  */
-function movement({ times, values: [values] }, from, to, name) {
-  let first = 0;
-  while (first < times.length && (times[first] < from || Number.isNaN(values[first]))) first += 1;
+export function movement({ times, values: [values], lows: [lows], highs: [highs] }, from, to, name, say) {
+  let first = -1;
+  while (first + 1 < times.length && times[first + 1] <= from + NEAR * (to - from)) first += 1;
   let last = times.length - 1;
   while (last > first && (times[last] > to || Number.isNaN(values[last]))) last -= 1;
-  if (last <= first || times[last] - times[first] < 5_000) return '';
+  if (first < 0 || last <= first || Number.isNaN(values[first])) return '';
   const before = values[first];
   const after = values[last];
-  if (before === after) return `→ steady over ${name}`;
+  if (before === after) {
+    const low = lows.subarray(first, last + 1).reduce((least, value) => (value < least ? value : least), Infinity);
+    const high = highs.subarray(first, last + 1).reduce((most, value) => (value > most ? value : most), -Infinity);
+    return low === high ? `→ steady over ${name}` : `between ${say(low)} and ${say(high)} over ${name}`;
+  }
   const arrow = after > before ? '↑' : '↓';
   if (before === 0) return `${arrow} from 0 over ${name}`;
   const part = Math.abs((after - before) / before) * 100;

@@ -7,7 +7,10 @@
 import { element, setText } from '../dom.js';
 import { amount, clock, humanName } from '../format.js';
 import { Refusal } from '../rest.js';
+import { Problem, lowered } from './problem.js';
 
+/** When the list is asked for again that the server could not give. */
+const RETRY_MS = 3_000;
 const MOST_ROWS = 50;
 const PRIORITIES = ['low', 'normal', 'high', 'urgent'];
 
@@ -27,23 +30,24 @@ export function mountOrders(tile, body, context) {
   }));
   const table = element('table', 'table table-orders', element('caption', 'visually-hidden', tile.title), element('thead', '', head), rows);
   const note = element('p', 'tile-empty', 'Loading …');
-  const problem = element('p', 'tile-problem');
-  problem.setAttribute('role', 'alert');
+  const problem = new Problem();
   const scroll = element('div', 'tile-scroll', note, table);
   scroll.tabIndex = 0;
   scroll.setAttribute('role', 'group');
   scroll.setAttribute('aria-label', tile.title);
-  body.append(problem, scroll);
+  body.append(problem.element, scroll);
 
   /** @type {Map<string, Line>} */
   const lines = new Map();
   /** @type {(() => void)[]} what came while the list was being read, to be told once more after it */
   let early = [];
   let loading = false;
+  let retry = 0;
   let closed = false;
   let dirty = true;
 
   const load = async () => {
+    clearTimeout(retry);
     loading = true;
     early = [];
     try {
@@ -53,10 +57,11 @@ export function mountOrders(tile, body, context) {
       lines.clear();
       for (const order of [...(data?.orders ?? [])].reverse()) add(order);
       for (const again of early) again();
-      setText(note, 'No orders yet. Each one appears here as it is made.');
+      setText(note, 'No orders yet. New orders will appear here.');
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      setText(note, error.status === 403 ? 'You may not see orders.' : error.message);
+      setText(note, error.status === 403 ? 'You don’t have permission to view orders.' : error.message);
+      if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
     }
     loading = false;
     dirty = true;
@@ -69,7 +74,7 @@ export function mountOrders(tile, body, context) {
     if (known !== undefined) return update(order.orderId, order);
     const name = element('th', 'order-id', order.orderId);
     name.scope = 'row';
-    name.title = `made ${clock(Date.parse(order.createdAt))}`;
+    name.title = `Created ${clock(Date.parse(order.createdAt) - context.rest.skew)}`;
     const status = element('span', 'order-status');
     const priority = element('td', 'order-priority');
     const select = context.mayWriteOrders() ? prioritySelect(order, change) : null;
@@ -105,7 +110,7 @@ export function mountOrders(tile, body, context) {
   const change = async (order, select) => {
     const { orderId } = order;
     const priority = select.value;
-    setText(problem, '');
+    problem.clear();
     select.setAttribute('aria-busy', 'true');
     try {
       const { data } = await context.rest.ask(`api/orders/${orderId}`, { method: 'PATCH', body: { priority } });
@@ -113,7 +118,7 @@ export function mountOrders(tile, body, context) {
       context.announcer.say(`${orderId}: priority ${priority}.`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      setText(problem, `${orderId} keeps its priority: ${error.message}`);
+      problem.show(`Couldn’t change the priority of ${orderId}: ${lowered(error.message)}`);
     } finally {
       select.removeAttribute('aria-busy');
       const line = lines.get(orderId);
@@ -134,19 +139,23 @@ export function mountOrders(tile, body, context) {
     },
     gap: () => void load(),
   });
-  const money = context.live.subscribe('metrics.revenue', { take: () => (dirty = true) });
+  const money = context.followCurrency();
+  let currency = '';
   void load();
 
   return {
     draw: () => {
-      if (!dirty) return;
+      if (!dirty && currency === context.currency()) return;
       dirty = false;
-      setText(unit, context.currency());
+      currency = context.currency();
+      setText(unit, currency);
       note.hidden = lines.size > 0;
       table.hidden = lines.size === 0;
     },
+    regain: () => problem.clear(),
     close: () => {
       closed = true;
+      clearTimeout(retry);
       end();
       money();
     },
