@@ -12,7 +12,7 @@ const ASK_MS = 5_000;
 /** Tiles that appear together are asked about together. */
 const SOON_MS = 300;
 /** A channel is not asked about as long as it was heard within this time. */
-const HEARD_MS = 10_000;
+const HEARD_MS = 4_000;
 /** A source counts as stopped after so many times its usual pace, and not before this time. */
 const PACES = 5;
 const SHORTEST_MS = 15_000;
@@ -20,7 +20,10 @@ const SHORTEST_MS = 15_000;
 const YOUNG_MS = 60_000;
 
 /** @typedef {import('./tiles/contract.js').Tile} Tile */
-/** @typedef {{writtenAt: number, pace: number | null} | 'own'} Known `own`: the server itself keeps it true */
+/**
+ * `own`: the server itself keeps it true.
+ * @typedef {{writtenAt: number, askedAt: number, pace: number | null} | 'own'} Known
+ */
 /** @typedef {{text: string, since: number | null}} Age `since`: when the source stopped; null while it has not */
 
 const FRESH = /** @type {Age} */ ({ text: '', since: null });
@@ -74,7 +77,7 @@ export class Freshness {
     for (const { channel, kind, idle, pace } of answer?.data?.channels ?? []) {
       const seconds = durationSeconds(idle);
       if (kind !== 'state' || Number.isNaN(seconds)) this.#known.set(channel, 'own');
-      else this.#known.set(channel, { writtenAt: now() - seconds * 1000, pace: pace === null ? null : durationSeconds(pace) * 1000 });
+      else this.#known.set(channel, { writtenAt: now() - seconds * 1000, askedAt: now(), pace: pace === null ? null : durationSeconds(pace) * 1000 });
     }
     this.#changed();
   }
@@ -108,7 +111,9 @@ export class Freshness {
       const idle = now() - known.writtenAt;
       const said = limitOf(tile);
       const usual = known.pace === null ? Infinity : Math.max(SHORTEST_MS, PACES * known.pace);
-      if (idle > (Number.isNaN(said) ? usual : said)) return { text: `No data for ${about(idle / 1000)}`, since: known.writtenAt };
+      // As of the last answer: what is written again unchanged is not heard in between.
+      const stopped = known.askedAt - known.writtenAt > (Number.isNaN(said) ? usual : said);
+      if (stopped) return { text: `No data for ${about(idle / 1000)}`, since: known.writtenAt };
       return idle > YOUNG_MS ? { text: `${about(idle / 1000)} ago`, since: null } : FRESH;
     }
     return FRESH;

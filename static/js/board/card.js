@@ -66,6 +66,7 @@ export class Card {
   resize(width, height) {
     this.element.style.setProperty('--w', String(width));
     this.element.style.setProperty('--h', String(height));
+    this.element.dataset.low = String(height === 1);
   }
 
   /**

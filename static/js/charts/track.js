@@ -22,7 +22,7 @@ export class Track {
   #loads = 0;
   #beginning = 0;
   #holding = 0;
-  /** When the value last changed, on our clock. */
+  /** When the value last changed, on the server's clock. */
   #changedAt = NaN;
   /** When the source was last heard, while it counts as stopped. @type {number | null} */
   #silentSince = null;
@@ -107,7 +107,7 @@ export class Track {
     if (event !== null) return;
     const first = this.data === null;
     this.data = data;
-    this.#changedAt = Date.parse(timestamp ?? '') - this.#context.rest.skew;
+    this.#changedAt = Date.parse(timestamp ?? '');
     clearTimeout(this.#holding);
     if (first) {
       this.#begin();
@@ -123,9 +123,10 @@ export class Track {
 
   /** The first value of a line has held since it last changed. */
   #begin() {
-    const { range } = this.#context;
+    const { range, rest } = this.#context;
     const time = now();
-    this.#remember(Number.isNaN(this.#changedAt) ? time : Math.min(time, Math.max(this.#changedAt, time - range.length)));
+    const changed = this.#changedAt - rest.skew;
+    this.#remember(Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - range.length)));
   }
 
   /** @param {number} [since] what is known from before then is replaced, if the server knows it better */

@@ -1,0 +1,393 @@
+// What the dashboard shows is so: lines, ages, gaps, errors. In a real Chromium.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { startBadProxy } from './bad-proxy.mjs';
+import { badge, reads, tile, useBrowser } from './browser.mjs';
+import { TOGETHER, runTricast, startServer, until } from './helpers.mjs';
+
+const button = (page, name) => page.getByRole('button', { name, exact: true });
+const SECRET = 'a secret of at least thirty-two bytes';
+const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: SECRET };
+
+/** A board with these tiles. */
+const board = (server, tiles, name = 'Shop') => server.send('PUT', 'api/dashboards/default', { name, tiles });
+const chart = (id, field, more = {}) => ({ id, type: 'chart', title: id.toUpperCase(), channel: 'metrics.shop', field, ...more });
+const number = (id, field, more = {}) => ({ id, type: 'number', title: id.toUpperCase(), channel: 'metrics.shop', field, ...more });
+
+/** What the table behind the chart called `title` says, newest first. */
+async function tableOf(page, title) {
+  const plot = tile(page, title).getByRole('application');
+  await plot.blur();
+  await plot.focus(); // the table is made when the chart gets the focus
+  return page.locator(`#${await plot.getAttribute('aria-details')} td`).allTextContents();
+}
+
+/** Lets the test set the page's idea of the computer's clock: `setClock(ms)`. */
+function movableClock(by = 0) {
+  const real = Date.now.bind(Date);
+  let set = by;
+  Date.now = () => real() + set;
+  globalThis.setClock = (ms) => (set += ms);
+}
+
+describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
+  const openPage = useBrowser();
+
+  async function open(t, server, { range = '5m', query = '', clock, ...options } = {}) {
+    const page = await openPage(t, options);
+    await page.addInitScript((range) => localStorage.setItem('tricast.range', range), range);
+    if (clock !== undefined) await page.addInitScript(movableClock, clock);
+    await page.goto(server.url + query);
+    await badge(page, 'live');
+    return page;
+  }
+
+  for (const range of ['1h', '24h']) {
+    test(`a pulse is in the line of ${range}, live and after a reload`, async (t) => {
+      const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
+      await server.push({ channel: 'metrics.shop', data: { a: 100 } });
+      await board(server, [chart('a', 'a')]);
+      const page = await open(t, server, { range });
+      const legend = tile(page, 'A').locator('.legend-value');
+      for (const a of [5_000, 100]) {
+        await server.push({ channel: 'metrics.shop', data: { a } });
+        await legend.filter({ hasText: new RegExp(`^${a.toLocaleString('en')}$`) }).waitFor();
+      }
+      let seen;
+      const pulse = async () => (seen = await tableOf(page, 'A')).some((value) => value.includes('5,000'));
+      await until(pulse, 'the pulse', () => `${seen}`);
+      await page.reload();
+      await until(pulse, 'the pulse after a reload', () => `${seen}`);
+      assert.deepEqual(page.complaints, []);
+    });
+  }
+
+  test('a source that stopped is seen to have, and one that repeats itself has not', async (t) => {
+    const server = await startServer(t);
+    await server.push([
+      { channel: 'metrics.shop', data: { a: 1 } },
+      { channel: 'metrics.steady', data: { a: 1 } },
+    ]);
+    const options = { noDataAfter: '3s' };
+    await board(server, [number('a', 'a', { options }), number('b', 'a', { channel: 'metrics.steady', options }), number('c', 'a')]);
+    const steady = setInterval(() => server.push({ channel: 'metrics.steady', data: { a: 1 } }).catch(() => {}), 500);
+    t.after(() => clearInterval(steady));
+    const page = await open(t, server);
+    await tile(page, 'A').locator('.card-corner', { hasText: /^No data for \d+ s$/ }).waitFor();
+    assert.equal(await tile(page, 'A').getAttribute('data-silent'), 'true');
+    for (const title of ['B', 'C']) assert.equal(await tile(page, title).getAttribute('data-silent'), 'false', title);
+    await server.push({ channel: 'metrics.shop', data: { a: 2 } });
+    await page.locator('.card[data-tile=a][data-silent=false]').waitFor();
+    assert.equal(await tile(page, 'A').locator('.card-corner').textContent(), '');
+    assert.deepEqual(page.complaints, []);
+  });
+
+  for (const minutes of [-20, 20]) {
+    test(`a clock that is set by ${minutes} minutes freezes nothing`, async (t) => {
+      const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
+      await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+      await board(server, [number('a', 'a'), chart('b', 'a')]);
+      const page = await open(t, server, { clock: 0 });
+      await reads(page, 'A', /^1$/);
+      await page.evaluate((ms) => globalThis.setClock(ms), minutes * 60_000);
+      for (const a of [2, 3]) {
+        await server.push({ channel: 'metrics.shop', data: { a } });
+        await reads(page, 'A', new RegExp(`^${a}$`));
+      }
+      let seen;
+      const all = async () => {
+        seen = await tableOf(page, 'B');
+        return ['1', '2', '3'].every((value) => seen.includes(value));
+      };
+      await until(all, 'all values', () => `${seen}`);
+      assert.equal(await page.locator('#badge').getAttribute('data-state'), 'live');
+      assert.equal(await tile(page, 'A').locator('.card-corner').textContent(), '');
+      assert.deepEqual(page.complaints, []);
+    });
+  }
+
+  for (const hours of [-1, 1]) {
+    test(`the time since an alert is right on a computer whose clock is ${hours} h off`, async (t) => {
+      const server = await startServer(t);
+      await server.push({ channel: 'metrics.shop', data: { a: 5 } });
+      const rule = { id: 'r', name: 'Sales', channel: 'metrics.shop', field: 'a', condition: { below: 1 }, severity: 'critical', message: 'Sales have stopped' };
+      await server.send('POST', 'api/alerts/rules', rule);
+      await board(server, [{ id: 'al', type: 'alerts', title: 'Alerts', channel: 'alerts' }]);
+      const page = await open(t, server, { clock: hours * 3_600_000 });
+      await server.push({ channel: 'metrics.shop', data: { a: 0 } });
+      await tile(page, 'Alerts').locator('time', { hasText: /^([1-9]|[1-5]\d) s ago$/ }).waitFor();
+      assert.deepEqual(page.complaints, []);
+    });
+  }
+
+  test('ages go on when an edit is refused while the connection is away', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await board(server, [number('a', 'a'), number('b', 'a')]);
+    const page = await open(t, server, { expected: /./ });
+    await reads(page, 'A', /^1$/);
+    await button(page, 'Edit').click();
+    await page.context().setOffline(true);
+    await tile(page, 'A').locator('.card-corner', { hasText: /^([4-9]|\d\d) s ago$/ }).waitFor();
+    await button(page, 'Remove B').click();
+    await page.locator('.toast', { hasText: 'Not saved' }).waitFor();
+    await tile(page, 'B').waitFor();
+    assert.match(await tile(page, 'A').locator('.card-corner').textContent(), /^([4-9]|\d\d) s ago$/);
+    // What was said of it is over with the connection back.
+    await page.context().setOffline(false);
+    await badge(page, 'live');
+    await page.locator('.toast').waitFor({ state: 'detached' });
+  });
+
+  test('any answer of the server ends the wait for the next try', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await board(server, [number('a', 'a')]);
+    const proxy = await startBadProxy(t, server.port);
+    const page = await openPage(t, { expected: /./ });
+    // Each wait is as long as it may be, and then longer: nothing but the answer can end it.
+    await page.addInitScript(() => {
+      Math.random = () => 1_000;
+    });
+    await page.goto(`${proxy.url}?transport=ws`);
+    await badge(page, 'live');
+    proxy.mode.websocket = 'refuse';
+    proxy.cut();
+    await page.locator('#badge[data-state=offline] #badge-brief', { hasText: /Retrying in \d+ m/ }).waitFor();
+    proxy.mode.websocket = 'pass';
+    await page.locator('#boards > summary').click(); // reads the list of boards
+    await badge(page, 'live');
+  });
+
+  test('without a board there is nothing to edit, and one can be made', async (t) => {
+    const server = await startServer(t);
+    const page = await openPage(t, { expected: /api\/dashboards\// });
+    await page.goto(`${server.url}?board=nope`);
+    await page.locator('#board-note', { hasText: 'There is no such board' }).waitFor();
+    assert.equal(await page.locator('#edit').isVisible(), false);
+    await page.locator('#boards > summary').click();
+    await page.getByRole('link', { name: 'Overview' }).waitFor();
+    assert.equal(await button(page, 'Rename …').count(), 0);
+    await page.keyboard.press('Escape');
+    await page.locator('#create').click();
+    await page.getByRole('dialog').getByLabel('Name').fill('Night shift');
+    await button(page, 'Create').click();
+    await page.locator('#board-name', { hasText: 'Night shift' }).waitFor();
+    await button(page, 'Edit').waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test('on paper all charts are drawn at its width, without controls, and it says what and when', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await board(server, [...'abcdefgh'].map((id) => chart(id, 'a', { width: 12, height: 6 })));
+    const page = await open(t, server, { viewport: { width: 1_600, height: 700 }, colorScheme: 'dark' });
+    await tile(page, 'A').locator('canvas').waitFor();
+    const printed = await page.evaluate(() => {
+      dispatchEvent(new Event('beforeprint'));
+      const canvases = [...document.querySelectorAll('.chart-plot canvas')];
+      const widest = Math.max(...canvases.map((canvas) => canvas.getBoundingClientRect().right));
+      const drawn = canvases.filter((canvas) => {
+        const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        return data.some((value) => value > 0);
+      });
+      const hidden = ['.controls', '#badge', '.foot'].every((name) => document.querySelector(name).getClientRects().length === 0);
+      const { backgroundColor } = getComputedStyle(document.querySelector('.card'));
+      const title = document.querySelector('.print-head').textContent;
+      dispatchEvent(new Event('afterprint'));
+      return { canvases: canvases.length, drawn: drawn.length, widest, width: (185 / 25.4) * 96, hidden, backgroundColor, title };
+    });
+    assert.deepEqual([printed.canvases, printed.drawn], [8, 8]);
+    assert.ok(printed.widest <= printed.width + 1, `${printed.widest} of ${printed.width}`);
+    assert.ok(printed.hidden);
+    assert.equal(printed.backgroundColor, 'rgb(255, 255, 255)');
+    assert.match(printed.title, /Shop · 5m\s+\d+ \w+ \d{4}/);
+    assert.equal(await page.locator('.controls').isVisible(), true);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  const FILLS = { 'a full HD screen': { width: 1920, height: 1080 }, 'a 4K screen': { width: 3840, height: 2160 } };
+  for (const [name, viewport] of Object.entries(FILLS)) {
+    test(`on a wall nothing is cut and nothing is below the edge, on ${name}`, async (t) => {
+      const server = await startServer(t);
+      await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+      const tiles = [...'abcdefghijklABCDEFGHIJKL'].map((id, n) => number(id, 'a', { title: `${n}`, height: n < 12 ? 2 : 1, width: 4 }));
+      await board(server, [...tiles, ...[...'mnopqr'].map((id) => chart(id, 'a', { width: 6, height: 4 }))]);
+      const page = await open(t, server, { viewport, query: '?view=wall' });
+      await page.locator('.number-value', { hasText: /^1$/ }).first().waitFor();
+      let seen;
+      const fits = async () => {
+        seen = await page.evaluate(() => {
+          const cards = [...document.querySelectorAll('.card')].filter((card) => card.getClientRects().length > 0);
+          const bottom = Math.max(...cards.map((card) => card.getBoundingClientRect().bottom));
+          const cut = cards.filter((card) => {
+            const inner = card.querySelector('.number-value, .legend');
+            return inner !== null && inner.getBoundingClientRect().bottom > card.getBoundingClientRect().bottom;
+          });
+          const small = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
+          return { cards: cards.length, below: bottom - innerHeight, cut: cut.length, small };
+        });
+        return seen.below <= 0 && seen.cut === 0 && seen.cards > 0;
+      };
+      await until(fits, 'everything within the screen', () => JSON.stringify(seen));
+      assert.ok(seen.small >= 0.7 * (viewport.width / 120), JSON.stringify(seen));
+      assert.equal(await button(page, 'Edit').count(), 0);
+      // What is not shown now is in another part.
+      const shown = new Set();
+      const collect = async () => {
+        for (const title of await page.locator('.card:visible .card-title').allTextContents()) shown.add(title);
+        await page.keyboard.press('ArrowRight');
+        return shown.size === 30;
+      };
+      await until(collect, 'all tiles, part by part', () => [...shown].join());
+      assert.deepEqual(page.complaints, []);
+    });
+  }
+
+  test('who signs in once is signed in everywhere, and signs out everywhere', async (t) => {
+    const server = await startServer(t, { env: TOKENS });
+    const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics,read:orders'], TOKENS);
+    const page = await openPage(t, { expected: /api\// });
+    await page.goto(server.url);
+    await page.getByLabel('Token').fill('two words');
+    await button(page, 'Sign in').click();
+    await page.locator('#signin-problem', { hasText: 'That doesn’t look like a token' }).waitFor();
+    await page.getByLabel('Token').fill(token);
+    await button(page, 'Sign in').click();
+    await badge(page, 'live');
+    assert.equal(await page.evaluate(() => document.cookie), '', 'scripts can’t read it');
+    assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+
+    const other = await page.context().newPage();
+    await other.goto(server.url);
+    await badge(other, 'live');
+    await other.locator('#user-name', { hasText: 'ada' }).waitFor();
+    const plain = await page.context().newPage();
+    await plain.goto(`${server.url}basic`);
+    await plain.getByRole('heading', { name: 'infrastructure' }).waitFor();
+    await plain.goto(`${server.url}doctor`);
+    await plain.locator('#check-polling.check-ok').waitFor();
+
+    await button(other, 'Sign out').click();
+    for (const one of [other, page]) await one.getByLabel('Token').waitFor();
+    await plain.goto(`${server.url}basic`);
+    await plain.getByText('You are not signed in.').waitFor();
+  });
+
+  test('a session that ended says when, and who was signed in is no longer shown', async (t) => {
+    const server = await startServer(t, { env: { ...TOKENS, TRICAST_AUTH__LEEWAY: '0s' } });
+    const page = await openPage(t, { expected: /./ });
+    await page.goto(server.url);
+    const token = await runTricast(['token', '--user', 'bob', '--permissions', 'read:metrics', '--expires', '8s'], TOKENS);
+    await page.getByLabel('Token').fill(token);
+    await button(page, 'Sign in').click();
+    await badge(page, 'live');
+    await page.locator('#signin-problem', { hasText: /^Your session ended at \d\d:\d\d\. Sign in again\.$/ }).waitFor();
+    assert.equal(await page.locator('#user').isVisible(), false);
+  });
+
+  test('a tile that the reader may not see says why', async (t) => {
+    const server = await startServer(t, { env: TOKENS });
+    const token = await runTricast(['token', '--user', 'eve', '--permissions', 'read:metrics'], TOKENS);
+    const page = await openPage(t, { expected: /api\// });
+    await page.goto(server.url);
+    await page.getByLabel('Token').fill(token);
+    await button(page, 'Sign in').click();
+    await badge(page, 'live');
+    for (const title of ['Orders today', 'Newest orders']) await tile(page, title).getByText('You don’t have permission to view orders.').waitFor();
+    await tile(page, 'Alerts').getByText('You don’t have permission to view alerts.').waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test('amounts have their currency, and a list of objects is a table', async (t) => {
+    const server = await startServer(t);
+    const nodes = [
+      { node: 'a', cpu_usage: 12.5, up: true },
+      { node: 'b', cpu_usage: 30, up: false },
+    ];
+    await server.push({ channel: 'metrics.cluster', data: { nodes } });
+    await server.order('Ada');
+    await board(server, [
+      { id: 'b', type: 'table', title: 'Business', channel: 'metrics.business' },
+      { id: 'n', type: 'table', title: 'Nodes', channel: 'metrics.cluster', fields: ['nodes'] },
+    ]);
+    const page = await open(t, server);
+    await tile(page, 'Business').locator('td', { hasText: /^19\.90 EUR$/ }).waitFor();
+    assert.deepEqual(await tile(page, 'Nodes').locator('tbody tr').allTextContents(), ['12.5 %atrue', '30.0 %bfalse']);
+    await button(page, 'Edit').click();
+    await button(page, 'Edit Nodes').click();
+    assert.equal(await page.getByRole('checkbox', { name: 'nodes', exact: true }).isChecked(), true);
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test('fields of two units have two axes, and a third is refused', async (t) => {
+    const server = await startServer(t);
+    const data = { orders: 3, latency_ms: 120, body_bytes: 5_000, error_ratio: 0.1, a: 1, b: 2, c: 3, d: 4, e: 5 };
+    await server.push({ channel: 'metrics.shop', data });
+    await board(server, [
+      chart('two', undefined, { fields: ['orders', 'latency_ms'] }),
+      chart('three', undefined, { fields: ['orders', 'latency_ms', 'body_bytes'] }),
+    ]);
+    const page = await open(t, server);
+    await tile(page, 'TWO').locator('.u-over').waitFor();
+    const rooms = await page.locator('.card[data-tile=two] .uplot').evaluate((node) => {
+      const over = node.querySelector('.u-over').getBoundingClientRect();
+      const wrap = node.querySelector('.u-wrap').getBoundingClientRect();
+      return [over.left - wrap.left, wrap.right - over.right];
+    });
+    assert.ok(rooms.every((room) => room > 20), `room for an axis on both sides: ${rooms}`);
+    await tile(page, 'THREE').getByText('Not drawn: Body bytes. A chart has room for two units.').waitFor();
+
+    await button(page, 'Edit').click();
+    await button(page, 'Add tile').click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Kind').selectOption('chart');
+    await dialog.getByLabel('Channel').selectOption('metrics.shop');
+    const field = (name) => dialog.getByRole('checkbox', { name, exact: true });
+    for (const name of ['orders', 'latency_ms']) await field(name).check();
+    assert.equal(await field('body_bytes').isDisabled(), true);
+    await dialog.getByText('A chart has room for two units.').waitFor();
+    for (const name of ['a', 'b', 'c', 'd']) await field(name).check();
+    assert.equal(await field('e').isDisabled(), true, 'six are the most');
+    await dialog.getByLabel('Title').fill('Many');
+    await dialog.getByRole('button', { name: 'Add' }).click();
+    await tile(page, 'Many').locator('.u-over').waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
+  test('the form of a tile says that the server isn’t responding', async (t) => {
+    const server = await startServer(t);
+    const page = await open(t, server, { expected: /./ });
+    await button(page, 'Edit').click();
+    await page.context().setOffline(true);
+    await button(page, 'Add tile').click();
+    await page.getByRole('dialog').getByText('The server isn’t responding.').waitFor();
+  });
+
+  test('a change that failed is said until the connection is back, or until it is closed', async (t) => {
+    const server = await startServer(t);
+    const { orderId } = await server.order('Ada');
+    const page = await open(t, server, { expected: /./ });
+    const problem = tile(page, 'Newest orders').locator('.tile-problem');
+    await page.context().setOffline(true);
+    await page.locator('#main[data-fresh=false]').waitFor();
+    await page.getByLabel(`Priority of ${orderId}`).selectOption('urgent');
+    await problem.getByText(`Couldn’t change the priority of ${orderId}: the server isn’t responding.`).waitFor();
+    await problem.getByRole('button').click();
+    await problem.waitFor({ state: 'hidden' });
+    await page.getByLabel(`Priority of ${orderId}`).selectOption('urgent');
+    await problem.waitFor();
+    await page.context().setOffline(false);
+    await badge(page, 'live');
+    await problem.waitFor({ state: 'hidden' });
+  });
+
+  test('made-up data are said to be', async (t) => {
+    const [demo, plain] = [await startServer(t, { flags: ['--demo'] }), await startServer(t)];
+    const page = await open(t, demo);
+    await page.getByText('Demo data: the orders, visits and deploys on this server are made up.').waitFor();
+    const other = await open(t, plain);
+    assert.equal(await other.locator('#demo').isVisible(), false);
+  });
+});
