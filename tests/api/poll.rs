@@ -189,6 +189,39 @@ async fn channels_are_listed() {
 }
 
 #[tokio::test]
+async fn a_list_of_channels_says_how_long_a_source_is_silent_and_how_often_it_writes() {
+    let app = spawn_app();
+    let one = |list: &Value, name: &str| {
+        list["channels"].as_array().unwrap().iter().find(|line| line["channel"] == name).unwrap().clone()
+    };
+    app.push_value("metrics.a", json!({"n": 1})).await;
+    app.push_value("metrics.b", json!({"n": 1})).await;
+    let list = app.get_json("/api/channels").await;
+    assert!(one(&list, "metrics.a")["idle"].as_str().unwrap().starts_with("PT"));
+    assert_eq!(one(&list, "metrics.a")["pace"], Value::Null, "written once");
+    for own in ["metrics", "alerts", "metrics.infrastructure"] {
+        until("the server's own channels", || async {
+            let list = app.get_json("/api/channels").await;
+            let listed = list["channels"].as_array()?.iter().any(|line| line["channel"] == own);
+            listed.then_some(())
+        })
+        .await;
+        assert_eq!(one(&app.get_json("/api/channels").await, own)["idle"], Value::Null, "{own}");
+    }
+    // The same value again is no new version, but it was written.
+    let version = one(&list, "metrics.a")["version"].clone();
+    until("a pace of a second or more", || async {
+        app.push_value("metrics.a", json!({"n": 1})).await;
+        one(&app.get_json("/api/channels").await, "metrics.a")["pace"].as_str().map(str::to_owned)
+    })
+    .await;
+    let list = app.get_json("/api/channels?channels=metrics.a,metrics.x,metrics.b.*").await;
+    assert_eq!(list["channels"].as_array().unwrap().len(), 1, "those that are named, if they exist");
+    assert_eq!(one(&list, "metrics.a")["version"], version);
+    assert_eq!(app.get("/api/channels?channels=a%20b").await.status(), 400);
+}
+
+#[tokio::test]
 async fn users_are_counted_on_any_transport() {
     let app = spawn_app();
     let _socket = app.websocket().await;

@@ -287,3 +287,66 @@ async fn neither_tokens_nor_tickets_are_written_back() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_browser_is_signed_in_by_a_cookie_that_ends_with_the_token() {
+    let app = app();
+    let token = token("ada", "acme", &READER);
+    let body = json!({"token": token}).to_string();
+    let answer = app.post("/api/session", &body).await;
+    assert_eq!(answer.status(), 204);
+    let field = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let parts: Vec<&str> = field.split("; ").collect();
+    assert_eq!(parts[0], format!("tricast_session={token}"));
+    for part in ["Path=/", "HttpOnly", "SameSite=Lax"] {
+        assert!(parts.contains(&part), "{field}");
+    }
+    assert!(parts.iter().any(|part| part.strip_prefix("Max-Age=").is_some_and(|age| age.parse::<u32>().unwrap() > 0)));
+    assert!(!parts.contains(&"Secure"), "the page came without TLS: {field}");
+
+    let ask = |origin: Option<String>, path: &str| {
+        let request = app.request(Method::GET, path).header("cookie", parts[0]);
+        let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
+        async { request.send().await.unwrap().status() }
+    };
+    for path in ["/api/me", "/basic", "/api/metrics"] {
+        assert_eq!(ask(None, path).await, 200, "{path}");
+    }
+    assert_eq!(ask(Some(format!("http://{}", app.address)), "/api/me").await, 200);
+    assert_eq!(ask(Some("http://evil.example".into()), "/api/me").await, 401, "another page has no part in it");
+
+    let gone = app.request(Method::DELETE, "/api/session").send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    assert!(gone.headers()["set-cookie"].to_str().unwrap().starts_with("tricast_session=; "));
+    assert!(gone.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+}
+
+#[tokio::test]
+async fn a_browser_is_signed_in_by_own_pages_and_good_tokens_alone() {
+    let app = spawn_app_with_tokens(|config| {
+        config.public_url = Some("https://live.example/numbers".into());
+        config.allowed_origins = vec!["https://shop.example".into()];
+    });
+    let body = json!({"token": token("ada", "acme", &READER)}).to_string();
+    let post = |origin: &str| app.request(Method::POST, "/api/session").header("origin", origin).body(body.clone());
+    for origin in ["https://shop.example", "http://evil.example", "null"] {
+        assert_eq!(post(origin).send().await.unwrap().status(), 403, "{origin}");
+    }
+    let answer = post("https://live.example").send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert!(answer.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
+    for (bad, status) in [(json!({"token": "x"}), 401), (json!({}), 400), (json!({"token": 1}), 400)] {
+        let answer = app.post("/api/session", &bad.to_string()).await;
+        assert_eq!(answer.status(), status, "{bad}");
+        assert!(!answer.headers().contains_key("set-cookie"));
+    }
+}
+
+#[tokio::test]
+async fn a_person_without_a_token_is_told_where_to_sign_in() {
+    let app = app();
+    let answer = app.request(Method::GET, "/basic").header("accept", "text/html,*/*").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(answer.text().await.unwrap().contains("Sign in on the <a href=\"./\">"));
+}
