@@ -95,7 +95,10 @@ pub const SETTINGS: &[Setting] = &[
         "auth.audience",
         "What a token's `aud` has to name; without it any is accepted, also tokens made for other programs.",
     ),
-    s("auth.cookie", "Name of a cookie that may hold the token, besides header and address."),
+    s(
+        "auth.cookie",
+        "Name of a cookie that may hold the token, besides header and address. Default: `tricast_session`, which the dashboard sets, and which is accepted from the server's own pages only.",
+    ),
     s("auth.leeway", "How far the clock of who makes tokens may differ: `exp` and `nbf` are moved apart by it."),
     s(
         "database.ca_file",

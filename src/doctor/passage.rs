@@ -56,7 +56,12 @@ fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
                     .detail("All clients behind it count as one, and share one address's limits.")
                     .remedy(Remedy::Forwarded);
             }
-            check(Verdict::Ok, &address.map_or("that of the connection".into(), |address| format!("seen as {address}")))
+            check(
+                Verdict::Ok,
+                &address.map_or("taken from the connection; no trusted proxy".into(), |address| {
+                    format!("seen as {address}")
+                }),
+            )
         }
     }
 }

@@ -58,7 +58,7 @@ fn refused(answer: &Answer) -> Check {
         (400, Some(detail)) => fail("the handshake arrives damaged".into())
             .detail(format!("The server says: {detail}."))
             .remedy(Remedy::Upgrade),
-        (403, Some(_)) => fail("refused: the server takes its own page for a foreign one".into())
+        (403, Some(_)) => fail("rejected: the server treats this page as cross-origin; check public_url".into())
             .detail("Host is changed on its way and no longer fits the page's Origin.")
             .remedy(Remedy::Host),
         (401, Some(detail)) => {

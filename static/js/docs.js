@@ -1,5 +1,5 @@
 // @ts-check
-/** The interface, to read: everything on the page comes from the OpenAPI document of this very server. */
+/** The API, to read: everything on the page comes from the OpenAPI document of this very server. */
 
 import { address } from './address.js';
 import { byId, element, setText } from './dom.js';
@@ -55,20 +55,28 @@ function groups(document) {
   });
 }
 
-/** @param {Json} document */
+/**
+ * @param {Json} document
+ * @returns {{part: HTMLElement, words: string}[]}
+ */
 function shapes(document) {
   const section = byId('shapes');
-  for (const [name, schema] of Object.entries(document.components?.schemas ?? {})) {
+  const all = Object.entries(document.components?.schemas ?? {}).map(([name, schema]) => {
     const part = element('details', 'operation shape', element('summary', '', element('code', 'path', name)));
     part.id = `shape-${name}`;
     part.append(element('div', 'operation-body', ...fieldsOf(schema)));
     section.append(part);
-  }
+    return { part, words: name.toLowerCase() };
+  });
   section.hidden = false;
+  return all;
 }
 
-/** @param {Group[]} all */
-function filter(all) {
+/**
+ * @param {Group[]} all
+ * @param {{part: HTMLElement, words: string}[]} named
+ */
+function filter(all, named) {
   const input = /** @type {HTMLInputElement} */ (byId('filter'));
   const apply = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter((word) => word !== '');
@@ -85,11 +93,25 @@ function filter(all) {
       section.hidden = !some;
       group.hidden = !some;
     }
-    setText(byId('count'), count === 1 ? '1 operation' : `${count} operations`);
+    let schemas = 0;
+    for (const { part, words: known } of named) {
+      part.hidden = !words.every((word) => known.includes(word));
+      schemas += Number(!part.hidden);
+    }
+    byId('shapes').hidden = schemas === 0;
+    const counted = [counting(count, 'operation')];
+    if (schemas > 0) counted.push(counting(schemas, 'schema'));
+    setText(byId('count'), counted.join(', '));
   };
   input.addEventListener('input', apply);
   apply();
 }
+
+/**
+ * @param {number} count
+ * @param {string} what
+ */
+const counting = (count, what) => `${count} ${what}${count === 1 ? '' : 's'}`;
 
 /** Opens what the address names, so that a link leads to something that can be read. */
 function openNamed() {
@@ -97,6 +119,7 @@ function openNamed() {
   if (!(part instanceof HTMLDetailsElement)) return;
   part.open = true;
   part.hidden = false;
+  if (part.parentElement !== null) part.parentElement.hidden = false;
   part.scrollIntoView();
   part.querySelector('summary')?.focus({ preventScroll: true });
 }
@@ -107,8 +130,7 @@ async function show() {
   const described = await response.json();
   byId('about').append(element('p', 'soft', `Version ${described.info.version}`), ...paragraphs(described.info.description));
   const all = groups(described);
-  shapes(described);
-  filter(all);
+  filter(all, shapes(described));
   openNamed();
   addEventListener('hashchange', openNamed);
   // A link to where the address is already changes no address.

@@ -77,8 +77,29 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     await page.getByLabel('Filter').fill('post metrics');
     await page.locator('#count', { hasText: /^2 operations$/ }).waitFor();
     assert.deepEqual(await page.locator('#operations details:visible').evaluateAll((all) => all.map(({ id }) => id)), ['push', 'pushUpdate']);
+    await page.getByLabel('Filter').fill('order');
+    await page.locator('#count', { hasText: /^\d+ operations, \d+ schemas$/ }).waitFor();
+    const named = await page.locator('#shapes details:visible').evaluateAll((all) => all.map(({ id }) => id));
+    assert.ok(named.length > 0 && named.every((id) => /order/i.test(id)), `${named}`);
     await page.getByLabel('Filter').fill('no such thing');
     await page.locator('#count', { hasText: /^0 operations$/ }).waitFor();
+    assert.deepEqual(complaints, []);
+  });
+
+  test('what a person may write is said in words, examples are such as the server answers, and the button covers nothing', async (t) => {
+    const { page, complaints } = await openDocs(t, { hash: '#getHistory' });
+    const from = page.locator('#getHistory .field', { has: page.getByText('from', { exact: true }) });
+    await from.getByText('RFC 3339').waitFor();
+    assert.doesNotMatch(await from.textContent(), /matches/);
+    await page.locator('#push > summary').click();
+    const answer = page.locator('#push pre[aria-label="Answer 202 as application/json"]');
+    assert.equal(JSON.parse(await answer.textContent()).accepted, 1);
+    const mixed = JSON.parse(await page.locator('#push pre[aria-label="Answer 207 as application/json"]').textContent());
+    assert.ok(mixed.results.every(({ status, code }) => (code === undefined) === (status < 300)), JSON.stringify(mixed));
+    const apart = await page.locator('#push .block').evaluateAll((all) =>
+      all.every((block) => block.querySelector('pre').getBoundingClientRect().right <= block.querySelector('button').getBoundingClientRect().left),
+    );
+    assert.ok(apart);
     assert.deepEqual(complaints, []);
   });
 

@@ -208,10 +208,10 @@ pub struct History {
     /// A numeric field by its path (`latency.p95`), or several with commas; it may be there several times. Without it all.
     #[param(nullable = false, pattern = "^[^,{}\"]{1,250}$", example = "requests_per_second")]
     field: Option<String>,
-    /// From then on: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. The last hour if not said.
+    /// From then on: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. Default: an hour ago.
     #[param(nullable = false, pattern = "^-[0-9]{1,4}[smhd]$", example = "-1h")]
     from: Option<String>,
-    /// Up to but not including then, written likewise. Now if not said.
+    /// Up to but not including then: RFC 3339, relative to now, or `now`. Default: now.
     #[param(nullable = false, pattern = "^now$", example = "now")]
     to: Option<String>,
     /// `auto`, the finest that makes at most 600 buckets of each field, if not said.

@@ -389,6 +389,7 @@ impl ToSchema for Labels {}
 
 /// All of it is in the log. A reader at `cursor` has seen it.
 #[derive(ToSchema)]
+#[schema(example = json!({"accepted": 1, "cursor": "k3f9x2ab:10482"}))]
 pub struct Accepted {
     accepted: u64,
     cursor: Cursor,
@@ -396,6 +397,8 @@ pub struct Accepted {
 
 /// Some of it is in the log: the verdict on each line.
 #[derive(ToSchema)]
+#[schema(example = json!({"accepted": 1, "cursor": "k3f9x2ab:10482", "results": [{"index": 0, "status": 202},
+    {"index": 1, "status": 403, "code": "FORBIDDEN", "detail": "metrics.api is a channel of the server's own"}]}))]
 pub struct Mixed {
     accepted: u64,
     cursor: Cursor,
@@ -404,6 +407,7 @@ pub struct Mixed {
 
 /// The verdict on a line, counted from 0.
 #[derive(ToSchema)]
+#[schema(example = json!({"index": 1, "status": 403, "code": "FORBIDDEN", "detail": "metrics.api is a channel of the server's own"}))]
 pub struct Verdict {
     index: u64,
     #[schema(minimum = 200, maximum = 599)]
@@ -417,7 +421,7 @@ pub struct Verdict {
 /// The current user.
 #[derive(ToSchema)]
 #[schema(example = json!({"user": "ada", "tenant": "shop", "permissions": ["read:metrics"], "capabilities": ["metrics",
-    "system"], "anonymous": false, "expiresAt": "2024-07-15T15:00:00Z"}))]
+    "system"], "anonymous": false, "expiresAt": "2024-07-15T15:00:00Z", "demo": false}))]
 pub struct Me {
     user: String,
     tenant: String,

@@ -48,7 +48,7 @@ export function operationPart(document, { path, method, operation, head }, { bas
   const endless = Object.values(operation.responses).some((each) => each.content?.['text/event-stream'] !== undefined);
   const line = curlLine({ base, path, method, parameters, token: !open, body: sent, endless });
   body.append(block(line, `curl for ${operation.summary}`, announce));
-  body.append(title('Answers'), answerList(document, operation, announce));
+  body.append(title('Responses'), answerList(document, operation, announce));
   part.append(body);
   return part;
 }
@@ -67,7 +67,8 @@ function parameterList(parameters) {
   const list = element('dl', 'fields');
   for (const { name, in: place, required, description, schema = {}, example } of parameters) {
     const term = element('dt', '', element('code', '', name), ' ', element('span', 'tag', required ? place : `${place}, optional`));
-    const bounds = boundsOf(schema);
+    // Patterns are for programs; what a person may write is said in words and by the example.
+    const bounds = boundsOf({ ...schema, pattern: undefined });
     const detail = element('dd', '', element('p', '', ...inline(description ?? '')));
     const type = element('p', 'soft', ...typeOf(schema));
     if (bounds.length > 0) type.append(', ', ...bounds);

@@ -1,8 +1,9 @@
 // @ts-check
-/** The path doctor as a page: begins by itself, shows each check as it ends, and says it all in a sentence. */
+/** The connection test as a page: begins by itself, shows each check as it ends, and sums up in a sentence. */
 
 import { address } from '../address.js';
 import { byId, element, setText } from '../dom.js';
+import { kept } from '../token.js';
 import { examine } from './examine.js';
 import { VERDICTS, WORDS, asText, remediesOf, summary, worst } from './report.js';
 
@@ -73,8 +74,9 @@ function draw() {
 async function run(idle) {
   if (state.busy) return;
   Object.assign(state, { checks: [], busy: true });
-  const token = /** @type {HTMLInputElement} */ (byId('token')).value.trim();
-  setText(byId('summary'), idle > 0 ? 'Being examined; connections are held for 65 s without a word.' : 'Being examined.');
+  // A cookie goes by itself; without one the tab may have a token from the dashboard.
+  const token = /** @type {HTMLInputElement} */ (byId('token')).value.trim() || (kept() ?? '');
+  setText(byId('summary'), idle > 0 ? 'Testing; idle connections are held for 65 s.' : 'Testing.');
   draw();
   try {
     state.table = await examine({ token, idle }, (check) => {

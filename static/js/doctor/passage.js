@@ -50,7 +50,7 @@ export function checkAddress(seen, proxy) {
   if (proxy !== null || (seen.range === 'loopback' && !local)) {
     return { ...at, verdict: 'warn', headline: 'not passed on by the proxy', detail: shared, remedies: ['forwarded'] };
   }
-  return { ...at, verdict: 'ok', headline: is || 'that of the connection' };
+  return { ...at, verdict: 'ok', headline: is || 'taken from the connection; no trusted proxy' };
 }
 
 /**
@@ -83,7 +83,7 @@ export async function checkPush(seen) {
     if (answer.status === 200) return { ...at, verdict: 'fail', headline: 'bodies are changed on their way' };
     if (answer.status === 403 && answer.problem !== null) {
       const detail = "Host is changed on its way and no longer fits the page's Origin.";
-      return { ...at, verdict: 'fail', headline: 'refused: the server takes its own page for a foreign one', detail, remedies: ['host'] };
+      return { ...at, verdict: 'fail', headline: 'rejected: the server treats this page as cross-origin; check public_url', detail, remedies: ['host'] };
     }
     if (answer.problem !== null) return { ...at, verdict: 'skipped', headline: 'not tried', detail: `The server answers ${described(answer)}.` };
     let passes = 'not even the smallest';

@@ -56,7 +56,7 @@ function refusal(answer, token) {
   if (status === 200) return null;
   if ([401, 403].includes(status) && problem !== null) {
     return token === ''
-      ? { verdict: 'skipped', headline: 'not tried: a token is needed', detail: 'Write one into the field above.' }
+      ? { verdict: 'skipped', headline: 'not tested: a token is needed', detail: 'Enter a token above.' }
       : { verdict: 'skipped', headline: 'not tried: the token does not do', detail: `The server answers ${described(answer)}.` };
   }
   if (status === 404 && problem === null) return { verdict: 'fail', headline: '404: the path is not passed on', remedies: ['passed'] };

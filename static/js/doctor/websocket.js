@@ -139,7 +139,7 @@ async function refused(token, host) {
   if (status === 404 && problem === null) return fail('404: the path is not passed on', { remedies: ['passed'] });
   if (problem === null) return fail(`refused by a proxy (${status})`);
   if (status === 403 || (host !== undefined && host !== location.host)) {
-    return fail('refused: the server takes its own page for a foreign one', {
+    return fail('rejected: the server treats this page as cross-origin; check public_url', {
       detail: "Host is changed on its way and no longer fits the page's Origin.",
       remedies: ['host'],
     });
