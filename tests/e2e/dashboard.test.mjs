@@ -434,6 +434,30 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
+  test('axe finds nothing on a board with tiles of one title, a field without a name, old values and a message', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { '': 1, a: 2, list: [{ node: 'x', up: true }] } });
+    const { orderId } = await server.order('Ada');
+    const options = { noDataAfter: '1s' };
+    const tiles = [
+      { type: 'number', title: 'Same', channel: 'metrics.shop', field: 'a', options },
+      { type: 'number', title: 'Same', channel: 'metrics.shop', field: 'a', height: 1 },
+      { type: 'table', title: 'Same', channel: 'metrics.shop' },
+      { type: 'table', title: 'List', channel: 'metrics.shop', fields: ['list'] },
+      { type: 'table', title: 'Orders', channel: 'orders' },
+      { type: 'chart', title: 'Chart', channel: 'metrics.shop', field: 'a' },
+    ];
+    await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
+    const page = await open(t, server, { expected: /api\/orders/ });
+    await page.locator('.card[data-silent=true]').first().waitFor();
+    await page.route('**/api/orders/*', (route) => route.fulfill({ status: 503, contentType: 'application/problem+json', json: { detail: 'Asleep.' } }));
+    await page.getByLabel(`Priority of ${orderId}`).selectOption('urgent');
+    await tile(page, 'Orders').getByText('asleep.').waitFor();
+    await page.evaluate(`${AXE};0`);
+    const { violations } = await page.evaluate((rules) => globalThis.axe.run(document, { runOnly: rules }), RULES);
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes.map(({ target }) => target).join(' ')}`), []);
+  });
+
   test('dark mode is dark, and charts follow a change of it', async (t) => {
     const server = await startServer(t);
     const page = await open(t, server, { colorScheme: 'dark' });

@@ -179,7 +179,8 @@ export class TileDialog {
     const mine = ++this.#asked;
     const data = (await this.#answer(`api/metrics/${channel}`))?.data;
     if (mine !== this.#asked) return;
-    const all = type === 'table' ? [...fieldsOf(data), ...listFields(data)] : numericFields(data);
+    const every = type === 'table' ? [...fieldsOf(data), ...listFields(data)] : numericFields(data);
+    const all = every.filter((field) => field !== ''); // a tile can't name it
     const before = this.#before?.channel === channel ? (this.#before.fields ?? [this.#before.field ?? '']) : [];
     for (const field of before) if (field !== '' && !all.includes(field)) all.unshift(field);
     const chosen = before.filter((field) => field !== '');
