@@ -98,7 +98,7 @@
       if (good) lastGood = new Date();
       wait = good ? EVERY_MS : Math.min(LONGEST_MS, wait * 2);
       root.setAttribute('data-legacy', good ? 'live' : 'stale');
-      if (good) say('As of ' + time(lastGood) + '; asked again every ' + EVERY_MS / 1000 + ' seconds.');
+      if (good) say('Updated ' + time(lastGood) + '. Refreshes every ' + EVERY_MS / 1000 + ' seconds.');
       else say((lastGood === null ? 'The server does not answer.' : 'The server does not answer. Values of ' + time(lastGood) + '.') + ' Trying again.');
       setTimeout(ask, wait);
     };

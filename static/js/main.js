@@ -96,7 +96,7 @@ const frame = new Frame((now) => {
  */
 function denied(channel, fields = []) {
   const orders = /^(orders|metrics\.(orders|revenue|business))$/.test(channel);
-  if (orders || (channel === 'metrics' && fields.length > 0 && fields.every((field) => field.startsWith('business.')))) {
+  if (orders || (channel === 'metrics' && fields.length > 0 && fields.every((field) => /^business(\.|$)/.test(field)))) {
     return session.may('read:orders') ? '' : 'You don’t have permission to view orders.';
   }
   if (channel === 'alerts') return session.may('read:alerts') ? '' : 'You don’t have permission to view alerts.';
@@ -162,6 +162,7 @@ range.onChange(() => {
 onClockSet(async () => {
   // Times on our clock before and after can't be compared: its difference to the server's is measured anew, by any answer.
   await rest.ask('api/me').catch(() => null);
+  if (range.paused) range.pause(null); // at a time of the clock before
   for (const card of grid.cards) card.rescale(true);
   freshness.forget();
   frame.hurry();

@@ -297,6 +297,18 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await badge(page, 'live');
     for (const title of ['Orders today', 'Newest orders']) await tile(page, title).getByText('You don’t have permission to view orders.').waitFor();
     await tile(page, 'Alerts').getByText('You don’t have permission to view alerts.').waitFor();
+    // Nor in what has it among other things.
+    const admin = await runTricast(['token', '--user', 'root', '--admin'], TOKENS);
+    const tiles = [
+      { id: 'n', type: 'number', title: 'Revenue', channel: 'metrics', field: 'business.revenue_today' },
+      { id: 'c', type: 'chart', title: 'Both', channel: 'metrics', fields: ['business.orders_today', 'api.active_users'] },
+      { id: 't', type: 'table', title: 'All', channel: 'metrics' },
+    ];
+    const headers = { Authorization: `Bearer ${admin}`, 'Content-Type': 'application/json' };
+    const answer = await fetch(`${server.url}api/dashboards/default`, { method: 'PUT', headers, body: JSON.stringify({ name: 'Shop', tiles }) });
+    assert.equal(answer.status, 200);
+    for (const title of ['Revenue', 'Both']) await tile(page, title).getByText('You don’t have permission to view orders.').waitFor();
+    await tile(page, 'All').getByText('No permission').first().waitFor();
     assert.deepEqual(page.complaints, []);
   });
 

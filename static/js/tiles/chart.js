@@ -82,7 +82,8 @@ export function mountChart(tile, body, context) {
   };
   const money = fields.some(isMoney) ? context.followCurrency() : () => {};
   const left = fields.filter((_, index) => axesFor(kinds)[index] < 0).map(nameOf);
-  setText(problem, left.length === 0 ? '' : `Not drawn: ${left.join(', ')}. A chart has room for two units.`);
+  const denied = fields.map((field) => context.denied(channel, [field])).find((text) => text !== '');
+  setText(problem, denied ?? (left.length === 0 ? '' : `Not drawn: ${left.join(', ')}. A chart has room for two units.`));
 
   const seen = new IntersectionObserver((entries) => {
     visible = entries[entries.length - 1].isIntersecting;

@@ -92,7 +92,8 @@ export function mountFields(tile, body, context) {
           shown.set(field, line);
           rows.insertBefore(line.row, rows.children[index] ?? null);
         }
-        setText(line.value, read(valueAt(data, field), field, tile.options?.unit, currency));
+        const hidden = context.denied(channel, [field]) !== '';
+        setText(line.value, hidden ? 'No permission' : read(valueAt(data, field), field, tile.options?.unit, currency));
       });
       note.hidden = data !== null;
       table.hidden = !note.hidden;
