@@ -8,15 +8,15 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
+use actix_web::dev::Server;
 use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::{sync::watch, time::Instant};
-use tracing_actix_web::TracingLogger;
 
 mod listen;
 pub mod openapi;
 mod routes;
+mod server;
 mod supervisor;
 mod thread;
 
@@ -35,13 +35,10 @@ use crate::{
         admission::{Admission, AdmissionConfig},
         body::BodyConfig,
         client::{ForwardedBy, ProxyConfig},
-        connection, doctor,
+        doctor,
         metrics_page::Routes,
-        middleware,
-        openapi::Document,
         sessions::Sessions,
-        state::{Shared, State},
-        telemetry::RequestSpan,
+        state::Shared,
     },
     shutdown::{Shutdown, random},
     sources::{self, demo::Door},
@@ -49,15 +46,8 @@ use crate::{
     tenants::{Blueprint, Tenants},
 };
 
-/// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
-/// client that was slow gets the newest one.
-const WRITE_BUFFER: usize = 2_048;
-
 /// How long a server that goes waits for the last requests of connections that are kept.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// How long an idle connection is kept for the next poll.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// By so much a client may be ahead of a node: it was at another one, which had read more of the log.
 const AHEAD: u64 = 1_000_000;
@@ -214,7 +204,7 @@ impl Application {
         if let Some(cluster) = cluster {
             readers.runtime.spawn(notice_of(cluster.available(), shared.tenants.clone()));
         }
-        let (server, addresses) = serve(config, &shared)?;
+        let (server, addresses) = server::start(config, &shared)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
         Ok(Self {
@@ -432,55 +422,6 @@ async fn linger(shared: &Shared, deadline: Instant) {
     while shared.counters.sockets.get() > 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-fn serve(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), StartError> {
-    let routes = routes::Routes::of(config);
-    let document = Document::new(&openapi::document(config));
-    let factory = {
-        let shared = shared.clone();
-        move || {
-            let state = State::start(shared.clone());
-            App::new()
-                .app_data(state)
-                .wrap(from_fn(middleware::around))
-                .configure(|services| routes.streams_and_polls(services))
-                .service(
-                    web::scope("")
-                        .wrap(TracingLogger::<RequestSpan>::new())
-                        .configure(|services| routes.plain(&document, services)),
-                )
-        }
-    };
-    let mut server = HttpServer::new(factory)
-        .disable_signals()
-        .on_connect(connection::watch(Arc::clone(&shared.counters), config.limits.header_timeout.0))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(config.limits.header_timeout.0)
-        // Or TCP stays open after a WebSocket's closing handshake.
-        .client_disconnect_timeout(Duration::ZERO)
-        // Or an event stream whose client went away is not noticed until the next write.
-        .h1_allow_half_closed(false)
-        .h1_write_buffer_size(WRITE_BUFFER)
-        .tcp_nodelay(true)
-        .max_connections(1_000_000)
-        .shutdown_timeout(config.drain_timeout.0.as_secs().max(1));
-    if config.workers > 0 {
-        server = server.workers(config.workers);
-    }
-    let mut addresses = Vec::new();
-    for place in config.listen_places() {
-        let error = |source| StartError::Listen { place: format!("{place:?}"), source };
-        server = match &place {
-            Listen::Tcp(address) => {
-                let listener = listen::tcp(*address, config.limits.stall_timeout.0).map_err(error)?;
-                addresses.push(listener.local_addr().map_err(error)?);
-                server.listen(listener).map_err(error)?
-            }
-            Listen::Unix(path) => server.listen_uds(listen::unix(path).map_err(error)?).map_err(error)?,
-        };
-    }
-    Ok((server.run(), addresses))
 }
 
 fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {

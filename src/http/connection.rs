@@ -1,51 +1,105 @@
-//! One TCP connection, as far as the server has to know it.
+//! One connection, as far as the server has to know it.
 
 use std::{
-    any::Any,
     cell::Cell,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpRequest, dev::Extensions};
+use actix_web::HttpRequest;
 
 use crate::counters::{Counters, Limit};
 
 /// By how much actix's time-outs may be early.
 const CLOCK_STEP: Duration = Duration::from_millis(500);
 
-/// Watches whether a connection ever asks for something. One that does not, for as long as a request's head may take,
-/// is counted: it was cut by the time-out, and nothing else hears of it.
-struct Connection {
-    counters: Arc<Counters>,
-    header_timeout: Duration,
-    opened: Instant,
-    asked: Cell<bool>,
+/// What every connection is given.
+#[derive(Clone)]
+pub struct ConnectionConfig {
+    /// Where connections are counted.
+    pub counters: Arc<Counters>,
+    /// Longest time for the first request's head.
+    pub header_timeout: Duration,
 }
 
-/// What to do with a new connection.
-pub fn watch(counters: Arc<Counters>, header_timeout: Duration) -> impl Fn(&dyn Any, &mut Extensions) + Clone {
-    move |_, extensions| {
-        let counters = Arc::clone(&counters);
-        counters.sockets.add(1);
-        extensions.insert(Connection { counters, header_timeout, opened: Instant::now(), asked: Cell::new(false) });
+/// What is known about a connection, by its stream ([`super::watched::Watched`]) and by the requests that come over it.
+///
+/// One that never asks for anything, for as long as a request's head may take, is counted: it was cut by the time-out.
+pub struct Connection {
+    config: ConnectionConfig,
+    opened: Instant,
+    asked: Cell<bool>,
+    unparsed: Cell<usize>,
+    upgraded: Cell<bool>,
+    last: Cell<bool>,
+}
+
+impl Connection {
+    /// A connection that was just opened.
+    pub fn open(config: &ConnectionConfig) -> Rc<Self> {
+        config.counters.sockets.add(1);
+        Rc::new(Self {
+            config: config.clone(),
+            opened: Instant::now(),
+            asked: Cell::new(false),
+            unparsed: Cell::new(0),
+            upgraded: Cell::new(false),
+            last: Cell::new(false),
+        })
+    }
+
+    /// Counts bytes that came in; returns how many had come before, since the last request was complete.
+    pub(super) fn received(&self, bytes: usize) -> usize {
+        self.unparsed.replace(self.unparsed.get().saturating_add(bytes))
+    }
+
+    /// Bytes that came in since the last request was complete.
+    pub(super) fn unparsed(&self) -> usize {
+        self.unparsed.get()
+    }
+
+    /// Whether the connection is a WebSocket: what goes over it is no HTTP.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.upgraded.get()
+    }
+
+    /// Whether the answer that closes the connection was given.
+    pub(super) fn is_closing(&self) -> bool {
+        self.last.get()
+    }
+
+    /// Longest time for the first request's head.
+    pub(super) fn header_timeout(&self) -> Duration {
+        self.config.header_timeout
     }
 }
 
-/// A request came in whole.
+/// Notes that the head of a request was parsed.
 pub(super) fn asked(request: &HttpRequest) {
-    if let Some(connection) = request.conn_data::<Connection>() {
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
         connection.asked.set(true);
+        connection.unparsed.set(0);
+    }
+}
+
+/// Notes that the request has its answer; `closes` where that is the last one.
+pub(super) fn answered(request: &HttpRequest, upgrades: bool, closes: bool) {
+    if let Some(connection) = request.conn_data::<Rc<Connection>>() {
+        connection.unparsed.set(0);
+        connection.upgraded.set(upgrades);
+        connection.last.set(closes);
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.counters.sockets.add(-1);
+        let Self { config, opened, asked, .. } = self;
+        config.counters.sockets.add(-1);
         // actix's clock goes in steps of half a second, so a time-out may come so much early.
-        let timed_out = self.opened.elapsed() + CLOCK_STEP >= self.header_timeout;
-        if !self.asked.get() && timed_out {
-            self.counters.limit(Limit::HeaderTimeout).inc();
+        let timed_out = opened.elapsed() + CLOCK_STEP >= config.header_timeout;
+        if !asked.get() && timed_out {
+            config.counters.limit(Limit::HeaderTimeout).inc();
         }
     }
 }

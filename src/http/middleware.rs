@@ -114,6 +114,8 @@ pub async fn around(
     if state.shutdown.is_draining() || state.is_crowded() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
+    let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
+    connection::answered(response.request(), status == StatusCode::SWITCHING_PROTOCOLS, closes);
     Ok(response)
 }
 

@@ -1,6 +1,11 @@
 //! A server for one test, and a client for each way in.
 
-use std::{net::SocketAddr, pin::Pin, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    thread,
+    time::{Duration, Instant},
+};
 
 use futures_util::{SinkExt, Stream, StreamExt};
 use reqwest::{Method, RequestBuilder, Response};
@@ -29,6 +34,16 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("in vain: waited for {what}"),
     }
+}
+
+/// How long one client is read from in all, by however many calls. A test that waits for a message which never comes would
+/// otherwise go on for ever, since others keep coming every second.
+const IN_ALL: Duration = Duration::from_secs(180);
+
+/// Waits for the next `what` of a client that was opened at `opened`.
+async fn next_within<T>(what: &str, opened: Instant, future: impl Future<Output = T>) -> T {
+    assert!(opened.elapsed() < IN_ALL, "in vain: read for {IN_ALL:?}, and other messages keep coming");
+    soon(what, future).await
 }
 
 /// Asks again until `check` is content.
@@ -213,7 +228,7 @@ impl Visitor {
             Err(tungstenite::Error::Http(response)) => return Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         };
-        let mut socket = WebSocket { stream, connected: Value::Null };
+        let mut socket = WebSocket { stream, connected: Value::Null, opened: Instant::now() };
         socket.connected = socket.next().await;
         assert_eq!(socket.connected["type"], "connected");
         Ok(socket)
@@ -231,7 +246,8 @@ impl Visitor {
         let response = soon("the stream", request.send()).await.unwrap();
         assert_eq!(response.status(), 200, "{query}");
         let bytes = response.bytes_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec()).unwrap_or_default());
-        EventStream { bytes: Box::pin(bytes), buffer: String::new(), id: String::new(), retry: None }
+        let bytes = Box::pin(bytes);
+        EventStream { bytes, buffer: String::new(), id: String::new(), retry: None, opened: Instant::now() }
     }
 
     /// Sends bytes on a bare socket and reads until the server closes or `enough` says so.
@@ -282,6 +298,7 @@ impl TestApp {
 pub(crate) struct WebSocket {
     pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub connected: Value,
+    opened: Instant,
 }
 
 impl WebSocket {
@@ -296,7 +313,7 @@ impl WebSocket {
 
     pub(crate) async fn next_text(&mut self) -> String {
         loop {
-            match soon("a message", self.stream.next()).await {
+            match next_within("a message", self.opened, self.stream.next()).await {
                 Some(Ok(Message::Text(text))) => return text.to_string(),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => panic!("no message but {other:?}"),
@@ -306,12 +323,15 @@ impl WebSocket {
 
     /// The next message of this type; others are passed over.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
-        loop {
-            let message = self.next().await;
-            if message["type"] == kind {
-                return message;
+        soon(kind, async {
+            loop {
+                let message = self.next().await;
+                if message["type"] == kind {
+                    return message;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Sends a message and waits for its answer.
@@ -328,7 +348,7 @@ impl WebSocket {
     pub(crate) async fn closed(&mut self) -> (u16, Vec<Value>) {
         let mut before = Vec::new();
         loop {
-            match soon("the close", self.stream.next()).await {
+            match next_within("the close", self.opened, self.stream.next()).await {
                 Some(Ok(Message::Text(text))) => before.push(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => return (frame.map_or(1005, |frame| frame.code.into()), before),
                 Some(Ok(_)) => {}
@@ -358,6 +378,7 @@ pub(crate) struct EventStream {
     buffer: String,
     id: String,
     pub retry: Option<u64>,
+    opened: Instant,
 }
 
 impl EventStream {
@@ -370,7 +391,7 @@ impl EventStream {
                     return Some(event);
                 }
             }
-            let chunk = soon("an event", self.bytes.next()).await?;
+            let chunk = next_within("an event", self.opened, self.bytes.next()).await?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -394,11 +415,14 @@ impl EventStream {
 
     /// The next event of this name; others are passed over.
     pub(crate) async fn next_of(&mut self, name: &str) -> Event {
-        loop {
-            let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
-            if event.name == name {
-                return event;
+        soon(name, async {
+            loop {
+                let event = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
+                if event.name == name {
+                    return event;
+                }
             }
-        }
+        })
+        .await
     }
 }

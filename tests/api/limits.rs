@@ -93,29 +93,45 @@ async fn a_million_handshakes_from_one_address() {
 #[tokio::test]
 async fn message_flood() {
     let app = spawn_app_with(|config| {
-        config.limits.messages_per_second = 5;
+        config.limits.messages_per_second = 1;
         config.limits.message_burst = 10;
     });
     let mut socket = app.websocket().await;
-    for n in 0..14 {
+    // Many more than the burst, so that some are refused however long it takes to send them.
+    for n in 0..25 {
         socket.send(json!({"type": "ping", "requestId": n})).await;
     }
     for n in 0..10 {
         assert_eq!(socket.next_of("pong").await["requestId"], n);
     }
     let refused = socket.next_of("error").await;
-    assert_eq!((&refused["code"], &refused["requestId"]), (&json!("RATE_LIMITED"), &json!(10)));
-    let wait = refused["details"]["retryAfter"].as_u64().unwrap();
-    assert!((1..=201).contains(&wait), "{refused}");
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(socket.ask(json!({"type": "ping", "requestId": "later"}), "pong").await["requestId"], "later");
+    assert_eq!(refused["code"], "RATE_LIMITED");
+    // After the time that it names, one is carried out again.
+    soon("a pong", async {
+        let mut wait = refused["details"]["retryAfter"].as_u64().unwrap();
+        for n in 0.. {
+            assert!((1..=1_001).contains(&wait), "{wait}");
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            let id = format!("later {n}");
+            socket.send(json!({"type": "ping", "requestId": id})).await;
+            let mut answer = socket.next().await;
+            while answer["requestId"] != json!(id) {
+                answer = socket.next().await;
+            }
+            if answer["type"] == "pong" {
+                break;
+            }
+            wait = answer["details"]["retryAfter"].as_u64().unwrap();
+        }
+    })
+    .await;
     // Who goes on is sent away.
     for n in 0..200 {
         socket.send(json!({"type": "ping", "requestId": n})).await;
     }
     let (code, before) = socket.closed().await;
     assert_eq!(code, 4429);
-    assert!(before.iter().filter(|message| message["code"] == "RATE_LIMITED").count() >= 40);
+    assert!(before.iter().filter(|message| message["code"] == "RATE_LIMITED").count() >= 30);
     assert!(app.limit("messages_per_second").await >= 50.0);
     others_are_unharmed(&app).await;
 }

@@ -36,4 +36,5 @@ mod side_channel;
 mod sse;
 mod tenants;
 mod tokens;
+mod unparsable;
 mod websocket;

@@ -13,7 +13,7 @@ async fn still_serves(app: &TestApp) {
     socket.subscribe(&["check"]).await;
     let n = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     app.push_value("check", json!({"n": n})).await;
-    while socket.next().await["data"]["n"] != n {}
+    while socket.next_of("metric").await["data"]["n"] != n {}
 }
 
 #[tokio::test]

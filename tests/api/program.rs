@@ -20,10 +20,15 @@ impl Program {
 
     /// With variables of the environment.
     pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_logging(directory, environment, Stdio::null())
+    }
+
+    /// With somewhere to log to.
+    pub(crate) fn start_logging(directory: &Path, environment: &[(&str, &str)], log: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
         command.env_clear().envs(environment.iter().copied()).current_dir(directory);
         command.args(["--listen", "127.0.0.1:0", "--data-dir", "data"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.contains("dashboard")).unwrap();
         let url = line.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();

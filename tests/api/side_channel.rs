@@ -77,9 +77,10 @@ async fn only_the_sessions_own_user_may_speak_to_it() {
 #[tokio::test]
 async fn a_stream_lives_on_with_a_refreshed_token() {
     let app = spawn_app_with_tokens(|_| {});
-    let short = token_for("ada", "acme", &["read:metrics", "write:metrics"], std::time::Duration::from_secs(3));
+    let short = token_for("ada", "acme", &["read:metrics", "write:metrics"], std::time::Duration::from_secs(5));
     let ada = app.with(short);
     let mut stream = ada.events("?channels=a").await;
+    let mut not_refreshed = ada.events("?channels=a").await;
     let session = session_of(&mut stream).await;
     let (status, problem) =
         tell(&ada, &session, json!({"type": "refresh_token", "token": token("bob", "acme", &["admin"])})).await;
@@ -87,7 +88,7 @@ async fn a_stream_lives_on_with_a_refreshed_token() {
     let newer = token("ada", "acme", &["read:metrics", "write:metrics"]);
     let (status, answer) = tell(&ada, &session, json!({"type": "refresh_token", "token": newer})).await;
     assert_eq!((status, &answer["type"]), (200, &json!("token_refreshed")));
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert_eq!(not_refreshed.next_of("error").await.data()["status"], 401, "the first token is over");
     app.with(newer).push_value("a", json!({"n": 1})).await;
     loop {
         let event = stream.next().await.unwrap();

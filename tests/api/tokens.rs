@@ -128,7 +128,9 @@ async fn a_websocket_is_warned_and_ends_with_its_token() {
 async fn a_refreshed_token_takes_over_without_a_break_and_rechecks_the_subscriptions() {
     let app = app();
     let both = ["read:metrics", "read:orders"];
-    let mut socket = app.with(token_for("ada", "acme", &both, Duration::from_secs(2))).websocket().await;
+    let first = app.with(token_for("ada", "acme", &both, Duration::from_secs(5)));
+    let mut socket = first.websocket().await;
+    let mut not_refreshed = first.websocket().await;
     socket.subscribe(&["metrics.orders", "metrics.checkout", "metrics.*"]).await;
     let narrower = token("ada", "acme", &["read:metrics", "write:metrics"]);
     let refreshed =
@@ -136,8 +138,7 @@ async fn a_refreshed_token_takes_over_without_a_break_and_rechecks_the_subscript
     assert!(refreshed["requestId"] == "r" && refreshed["expiresAt"].is_string());
     let lost = socket.next_of("unsubscribed").await;
     assert_eq!((&lost["channels"], &lost["activeSubscriptions"]), (&json!(["metrics.orders"]), &json!(2)));
-    // Beyond the end of the first token.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(not_refreshed.closed().await.0, 4401, "the first token is over");
     app.with(&*narrower).push_value("metrics.checkout", json!({"x": 1})).await;
     let value = socket.next_of("metric").await;
     assert!(value["channel"] != "metrics.orders", "{value}");

@@ -1,0 +1,108 @@
+//! The HTTP server: the application behind streams that we watch ([`Watched`]), which actix-web's own `HttpServer` has no
+//! place for.
+
+use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
+
+use actix_http::{HttpService, Protocol};
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::{App, Error, dev::AppConfig, middleware::from_fn, web};
+use tokio::net::{TcpStream, UnixStream};
+use tracing_actix_web::TracingLogger;
+
+use super::{StartError, listen, openapi, routes::Routes};
+use crate::{
+    config::{Config, Listen},
+    http::{
+        connection::ConnectionConfig,
+        middleware,
+        openapi::Document,
+        state::{Shared, State},
+        telemetry::RequestSpan,
+        watched::Watched,
+    },
+};
+
+/// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
+/// client that was slow gets the newest one.
+const WRITE_BUFFER: usize = 2_048;
+
+/// How long an idle connection is kept for the next poll.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Binds the sockets and starts the workers. Returns the TCP addresses with the real ports.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), StartError> {
+    let mut builder = Server::build()
+        .disable_signals()
+        .max_concurrent_connections(1_000_000)
+        .shutdown_timeout(config.drain_timeout.0.as_secs().max(1));
+    if config.workers > 0 {
+        builder = builder.workers(config.workers);
+    }
+    let drained = builder.graceful_shutdown_signal();
+    let header_timeout = config.limits.header_timeout.0;
+    let routes = Routes::of(config);
+    let document = Document::new(&openapi::document(config));
+    let of_all = shared.clone();
+    let http = move || {
+        let (shared, document, drained) = (of_all.clone(), document.clone(), drained.clone());
+        let app = App::new()
+            .app_data(State::start(shared))
+            .wrap(from_fn(middleware::around))
+            .configure(|services| routes.streams_and_polls(services))
+            .service(
+                web::scope("")
+                    .wrap(TracingLogger::<RequestSpan>::new())
+                    .configure(|services| routes.plain(&document, services)),
+            );
+        let app = app.into_factory().map_err(|error: Error| error.error_response());
+        HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let drained = drained.clone();
+                async move { drained.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(header_timeout)
+            // Or TCP stays open after a WebSocket's closing handshake.
+            .client_disconnect_timeout(Duration::ZERO)
+            // Or an event stream whose client went away is not noticed until the next write.
+            .h1_allow_half_closed(false)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .on_connect_ext(|io: &Watched, extensions| {
+                extensions.insert(io.connection());
+            })
+            .finish(map_config(app, |()| AppConfig::default()))
+    };
+    let connections = ConnectionConfig { counters: Arc::clone(&shared.counters), header_timeout };
+    let mut addresses = Vec::new();
+    for place in config.listen_places() {
+        let error = |source| StartError::Listen { place: format!("{place:?}"), source };
+        let (http, connections, name) = (http.clone(), connections.clone(), format!("{place:?}"));
+        builder = match &place {
+            Listen::Tcp(address) => {
+                let listener = listen::tcp(*address, config.limits.stall_timeout.0).map_err(error)?;
+                addresses.push(listener.local_addr().map_err(error)?);
+                builder.listen(name, listener, move || {
+                    let connections = connections.clone();
+                    let accept = move |io: TcpStream| {
+                        // Without it answers are a little late, and that is all.
+                        let _ = io.set_nodelay(true);
+                        let peer = io.peer_addr().ok();
+                        ready(Ok((Watched::new(io, &connections), Protocol::Http1, peer)))
+                    };
+                    fn_service(accept).and_then(http())
+                })
+            }
+            Listen::Unix(path) => builder.listen_uds(name, listen::unix(path).map_err(error)?, move || {
+                let connections = connections.clone();
+                let accept = move |io: UnixStream| ready(Ok((Watched::new(io, &connections), Protocol::Http1, None)));
+                fn_service(accept).and_then(http())
+            }),
+        }
+        .map_err(error)?;
+    }
+    Ok((builder.run(), addresses))
+}

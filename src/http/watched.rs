@@ -1,0 +1,172 @@
+//! A connection's stream, as actix-http gets it.
+//!
+//! A request that can't be parsed is answered by actix-http itself, before any handler and with an empty body. Such an
+//! answer is recognised as it is written, and a problem takes its place (RFC 9457), with an id and a line in the log as every
+//! other refusal has.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::http::StatusCode;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::{
+    connection::{Connection, ConnectionConfig},
+    malformed,
+};
+use crate::shutdown::random;
+
+/// Bytes of a head that are kept to find out what is wrong with it.
+const MOST_HEARD: usize = 16 * 1024;
+
+/// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
+const MOST_IGNORED: u64 = 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// What this worker's connections sent last. It belongs to one of them at a time, so idle ones keep nothing.
+    static HEARD: RefCell<Heard> = const { RefCell::new(Heard { from: 0, bytes: Vec::new() }) };
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The beginning of a head.
+struct Heard {
+    /// The number of the connection that it came over.
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+/// Any stream that connections come by.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
+
+/// A stream with what is known about its connection.
+pub struct Watched {
+    /// Gone once it is left to [`say`].
+    io: Option<Box<dyn Stream>>,
+    connection: Rc<Connection>,
+    number: u64,
+    /// What is said instead of actix-http's own answer.
+    answer: Option<String>,
+}
+
+impl Watched {
+    /// The stream of a connection that was just opened.
+    pub fn new(io: impl Stream, config: &ConnectionConfig) -> Self {
+        let number = NUMBER.get() + 1;
+        NUMBER.set(number);
+        Self { io: Some(Box::new(io)), connection: Connection::open(config), number, answer: None }
+    }
+
+    /// What is known about the connection, for its requests.
+    pub fn connection(&self) -> Rc<Connection> {
+        Rc::clone(&self.connection)
+    }
+
+    /// Keeps what came in until it is parsed.
+    fn hear(&self, bytes: &[u8]) {
+        let before = self.connection.received(bytes.len());
+        if bytes.is_empty() || before >= MOST_HEARD || self.connection.is_upgraded() {
+            return;
+        }
+        HEARD.with_borrow_mut(|heard| {
+            if before == 0 {
+                heard.from = self.number;
+                heard.bytes.clear();
+            }
+            if heard.from == self.number && heard.bytes.len() == before {
+                heard.bytes.extend_from_slice(&bytes[..bytes.len().min(MOST_HEARD - before)]);
+            }
+        });
+    }
+
+    /// Decides what is said instead of an answer of actix-http with `status`.
+    fn refuse(&mut self, status: StatusCode) {
+        if self.connection.is_closing() {
+            // Something was answered that closes the connection; nothing may follow (RFC 9112, section 9.6).
+            self.answer = Some(String::new());
+            return;
+        }
+        let unparsed = self.connection.unparsed();
+        let problem = HEARD.with_borrow(|heard| {
+            let whole = heard.from == self.number && heard.bytes.len() == unparsed.min(MOST_HEARD);
+            let head = if whole { heard.bytes.as_slice() } else { &[] };
+            malformed::problem(status, head, self.connection.header_timeout())
+        });
+        let id = format!("{:016x}", random());
+        let (code, detail) = (problem.code.as_str(), problem.detail.as_str());
+        if unparsed == 0 {
+            // Browsers open connections that they then don't need.
+            tracing::debug!(%id, status = status.as_u16(), code, detail, "refused");
+        } else {
+            tracing::info!(%id, status = status.as_u16(), code, detail, "refused");
+        }
+        self.answer = Some(malformed::answer(&problem, &id));
+    }
+}
+
+/// Says why, and waits a little until the client has read it.
+async fn say(mut io: impl AsyncRead + AsyncWrite + Unpin, answer: String) {
+    let saying = async {
+        io.write_all(answer.as_bytes()).await?;
+        io.shutdown().await?;
+        tokio::io::copy(&mut io.take(MOST_IGNORED), &mut tokio::io::sink()).await
+    };
+    // A client that is gone needs no answer.
+    let _ = tokio::time::timeout(LINGER, saying).await;
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let (Some(io), Some(answer)) = (self.io.take(), self.answer.take()) {
+            // actix-http lets go of a connection as soon as it has written its own answer.
+            actix_web::rt::spawn(say(io, answer));
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        let before = buffer.filled().len();
+        let outcome = Pin::new(io).poll_read(cx, buffer);
+        self.hear(&buffer.filled()[before..]);
+        outcome
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let own = if self.connection.is_upgraded() { None } else { malformed::own_answer(bytes) };
+        let before = match own {
+            // Answers to the requests before this one are written first.
+            Some((begin, _)) if begin > 0 => &bytes[..begin],
+            Some((_, status)) => {
+                self.refuse(status);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            None => bytes,
+        };
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        Pin::new(io).poll_write(cx, before)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.as_mut().map_or(Poll::Ready(Ok(())), |io| Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.answer.is_some() {
+            // It is shut down when that is said.
+            return Poll::Ready(Ok(()));
+        }
+        self.io.as_mut().map_or(Poll::Ready(Ok(())), |io| Pin::new(io).poll_shutdown(cx))
+    }
+}
