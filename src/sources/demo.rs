@@ -76,10 +76,12 @@ async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) ->
     }
     *load = (*load + (random() % 1_000) as f64 / 50.0 - 10.0).clamp(5.0, 250.0);
     let latency = (100.0 * (12.0 + *load * 0.9)).round() / 100.0;
-    let checkout = json!({"channel": "metrics.checkout", "data": {
-        "active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": random() % 3,
-    }});
-    send(door, "POST", "/api/metrics", &checkout).await?;
+    let checkout =
+        json!({"active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": random() % 3});
+    let present = send(door, "GET", "/api/metrics/metrics.checkout", &Value::Null).await?;
+    if is_simulated(&present["data"], &checkout) {
+        send(door, "POST", "/api/metrics", &json!({"channel": "metrics.checkout", "data": checkout})).await?;
+    }
     if step.is_multiple_of(60) {
         let service = SERVICES[random() as usize % SERVICES.len()];
         let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, random() % 10)});
@@ -88,11 +90,18 @@ async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) ->
     Ok(())
 }
 
+/// Whether the present value of a channel is simulated, or not there: it has the fields of `simulated` and no others. What
+/// somebody else pushed is left alone, so that they see it.
+fn is_simulated(present: &Value, simulated: &Value) -> bool {
+    let names = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+    present.is_null() || names(present) == names(simulated)
+}
+
 /// One request on a connection of its own. Enough HTTP for a client whose server is this very program.
 async fn send(door: &Door, method: &str, path: &str, body: &Value) -> io::Result<Value> {
     let Door { address, base_path } = door;
     let mut stream = TcpStream::connect(address).await?;
-    let body = body.to_string();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     let request = format!(
         "{method} {base_path}{path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {USER_AGENT}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
@@ -103,4 +112,23 @@ async fn send(door: &Door, method: &str, path: &str, body: &Value) -> io::Result
     let answer = String::from_utf8_lossy(&answer);
     let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
     Ok(serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_somebody_else_pushed_is_not_simulated() {
+        let simulated = json!({"active_carts": 1, "latency_p95": 2});
+        for (present, expected) in [
+            (Value::Null, true),
+            (json!({"latency_p95": 3, "active_carts": 4}), true),
+            (json!({"latency_p95": 180}), false),
+            (json!({"latency_p95": 3, "active_carts": 4, "mine": 5}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_simulated(&present, &simulated), expected, "{present}");
+        }
+    }
 }

@@ -402,4 +402,19 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     const other = await open(t, plain);
     assert.equal(await other.locator('#demo').isVisible(), false);
   });
+
+  test('the demo leaves alone what somebody pushed', async (t) => {
+    const demo = await startServer(t, { flags: ['--demo'] });
+    const value = async (channel) => (await (await fetch(`${demo.url}api/metrics/${channel}`)).json()).data;
+    await until(async () => (await value('metrics.checkout'))?.active_carts !== undefined, 'the simulated value');
+    const orders = async () => (await value('metrics.orders')).ordersToday;
+    // Once it may be overwritten, by a push that the shop was about to make.
+    const stays = async () => {
+      await demo.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
+      const before = await orders();
+      await until(async () => (await orders()) > before, 'the shop to go on');
+      return (await value('metrics.checkout')).latency_p95 === 180;
+    };
+    await until(async () => (await stays()) && (await stays()), 'the pushed value to stay');
+  });
 });
