@@ -200,7 +200,8 @@ export class Plot {
           width: 1.75 * ink.scale,
           dash: DASHES[index % DASHES.length],
           stroke: () => (this.#live ? ink.series[index % ink.series.length] : ink.stale),
-          fill: this.#names.length > 1 ? undefined : () => (this.#live ? ink.fill : 'transparent'),
+          // An area says how much, and so only where it stands on zero.
+          fill: this.#names.length > 1 ? undefined : (/** @type {any} */ u) => (this.#live && u.scales[AXES[0]].min === 0 ? ink.fill : 'transparent'),
           points: { show: false },
           gaps,
         })),
