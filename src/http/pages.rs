@@ -1,6 +1,6 @@
 //! `/basic`: the numbers as plain HTML that refreshes itself, for a browser without scripts.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::atomic::Ordering};
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -58,7 +58,8 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     }
     let now = state.clock.now();
     let (time, clock) = (rfc3339(now), now.strftime("%H:%M:%S UTC").to_string());
-    let intro = format!("Updated <time datetime=\"{time}\">{clock}</time>. Refreshes every {REFRESH} seconds.");
+    let demo = if state.demo.load(Ordering::Relaxed) { "Demo data: the numbers of the shop are made up. " } else { "" };
+    let intro = format!("{demo}Updated <time datetime=\"{time}\">{clock}</time>. Refreshes every {REFRESH} seconds.");
     let mut response = HttpResponse::Ok();
     response.insert_header((header::REFRESH, REFRESH));
     Ok(page(&mut response, &intro, &tables))
