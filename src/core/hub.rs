@@ -141,6 +141,8 @@ impl Hub {
     /// Follows the log for as long as the worker runs; readers hear of `drain` turning true.
     pub async fn run(self: Rc<Self>, mut drain: watch::Receiver<bool>) {
         let mut changed = self.log.watch();
+        // What was published before it runs counts, too.
+        changed.mark_changed();
         loop {
             let timer = self.inner.borrow().timers.first().map(|(at, _)| *at);
             tokio::select! {
@@ -474,3 +476,6 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

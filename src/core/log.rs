@@ -37,14 +37,11 @@ pub struct LogConfig {
     pub events: usize,
     /// Most bytes of events kept. Default 16 MiB.
     pub bytes: usize,
-    /// By so much a cursor may be ahead of the log: of one that several processes read, another one may have read more.
-    /// Default 0.
-    pub ahead: u64,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { events: 10_000, bytes: 16 << 20, ahead: 0 }
+        Self { events: 10_000, bytes: 16 << 20 }
     }
 }
 
@@ -63,16 +60,29 @@ pub struct Log {
     /// Offset of the newest version of the snapshot; the same.
     snapshot_offset: AtomicU64,
     inner: RwLock<Inner>,
-    /// What was told beside the log, newest last: how many there were, and the last of them.
-    notices: Mutex<(u64, VecDeque<Arc<Publication>>)>,
+    /// What was told beside the log.
+    notices: Mutex<Notices>,
+    /// How many notices there were; moved under the lock of `notices`.
+    noticed: AtomicU64,
     /// The assembled snapshot. Locked before `inner`, never after.
     snapshot: Mutex<Option<Arc<Publication>>>,
     /// Wakes the hubs.
     changed: watch::Sender<u64>,
 }
 
+/// What was told beside the log.
+#[derive(Debug, Default)]
+struct Notices {
+    /// The last of them, newest last.
+    last: VecDeque<Arc<Publication>>,
+    /// The newest one still holds: later readers are told of it, too.
+    stands: bool,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
+    /// Epochs of the logs before this one, oldest first; `None` when nothing is known of them.
+    earlier: Option<Vec<Epoch>>,
     channels: HashMap<Channel, Entry>,
     /// Names in order, for the snapshot and the list of channels.
     names: BTreeSet<Channel>,
@@ -120,9 +130,15 @@ pub struct Events {
 }
 
 impl Log {
-    /// An empty log of a new epoch, and the one handle that can write it.
+    /// An empty log of a new random epoch that knows nothing of earlier logs, and the one handle that can write it.
     pub fn create(config: LogConfig) -> (LogWriter, Arc<Log>) {
-        let mut inner = Inner::default();
+        Self::create_as(config, Epoch::random(), None)
+    }
+
+    /// An empty log of `epoch` that follows the logs of the epochs in `earlier`, oldest first; `None` when nothing is known
+    /// of them.
+    pub fn create_as(config: LogConfig, epoch: Epoch, earlier: Option<Vec<Epoch>>) -> (LogWriter, Arc<Log>) {
+        let mut inner = Inner { earlier, ..Inner::default() };
         for name in BUILT_IN_EVENTS {
             if let Ok(channel) = Channel::parse(name) {
                 inner.names.insert(channel.clone());
@@ -130,12 +146,13 @@ impl Log {
             }
         }
         let log = Arc::new(Log {
-            epoch: ArcSwap::from_pointee(Epoch::random()),
+            epoch: ArcSwap::from_pointee(epoch),
             config,
             head: AtomicU64::new(0),
             snapshot_offset: AtomicU64::new(0),
             inner: RwLock::new(inner),
             notices: Mutex::default(),
+            noticed: AtomicU64::new(0),
             snapshot: Mutex::new(None),
             changed: watch::Sender::new(0),
         });
@@ -145,11 +162,6 @@ impl Log {
     /// The log's epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch::clone(&self.epoch.load())
-    }
-
-    /// The largest offset that a cursor of this log can have.
-    pub fn horizon(&self) -> u64 {
-        self.head().saturating_add(self.config.ahead)
     }
 
     /// The newest offset.
@@ -164,33 +176,67 @@ impl Log {
         Position::new(self.epoch(), self.head())
     }
 
-    /// Tells those who are reading of something that has no place in the log: it is true for this process only, or the log
-    /// can't be written. Who comes later is not told.
-    pub fn notice(&self, change: Change, now: Timestamp) {
+    /// The position before the oldest event that is kept.
+    pub fn beginning(&self) -> Position {
+        let inner = self.inner.read();
+        Position::new(self.epoch(), inner.dropped)
+    }
+
+    /// Whether `position` can be judged by what this log knows: it is of this log and not beyond its end, or of an earlier
+    /// log. Of any other position somebody else may know more.
+    pub fn covers(&self, position: &Position) -> bool {
+        let inner = self.inner.read();
+        if position.epoch == **self.epoch.load() {
+            return position.offset <= self.head();
+        }
+        inner.earlier.as_ref().is_some_and(|earlier| earlier.contains(&position.epoch))
+    }
+
+    /// Whether `epoch` is that of an earlier log. A log that knows nothing of earlier ones takes every other epoch for one.
+    pub fn follows(&self, epoch: &Epoch) -> bool {
+        let inner = self.inner.read();
+        *epoch != **self.epoch.load() && inner.earlier.as_ref().is_none_or(|earlier| earlier.contains(epoch))
+    }
+
+    /// Gives readers a notice that has no place in the log, because it is true for this process only or because the log can't
+    /// be written. A notice that `stands` holds until the next one: readers that subscribe to its channel later get it, too.
+    pub fn notice(&self, change: Change, now: Timestamp, stands: bool) {
         let Change { channel, event, data } = change;
         let (epoch, head) = (self.epoch(), self.head());
         let notice = Arc::new(Publication::new(epoch, channel, event, head, now, data));
         {
-            let (count, last) = &mut *self.notices.lock();
-            *count += 1;
-            last.push_back(notice);
-            if last.len() > NOTICES {
-                last.pop_front();
+            let mut notices = self.notices.lock();
+            notices.stands = stands;
+            notices.last.push_back(notice);
+            if notices.last.len() > NOTICES {
+                notices.last.pop_front();
             }
+            self.noticed.fetch_add(1, Ordering::AcqRel);
         }
         self.changed.send_modify(|_| {});
     }
 
     /// How many notices there were.
     pub fn noticed(&self) -> u64 {
-        self.notices.lock().0
+        self.noticed.load(Ordering::Acquire)
+    }
+
+    /// The notice that holds at the moment, if there is one: its channel, and how many there were before it.
+    pub fn standing_notice(&self) -> Option<(Channel, u64)> {
+        if self.noticed() == 0 {
+            return None;
+        }
+        let notices = self.notices.lock();
+        let newest = notices.last.back().filter(|_| notices.stands)?;
+        Some((newest.channel.clone(), self.noticed() - 1))
     }
 
     /// The notices after the first `seen`, as far as they are kept, and how many there were.
     pub fn notices_after(&self, seen: u64) -> (Vec<Arc<Publication>>, u64) {
-        let (count, last) = &*self.notices.lock();
-        let new = usize::try_from(count.saturating_sub(seen)).unwrap_or(usize::MAX).min(last.len());
-        (last.range(last.len() - new..).cloned().collect(), *count)
+        let notices = self.notices.lock();
+        let count = self.noticed();
+        let new = usize::try_from(count.saturating_sub(seen)).unwrap_or(usize::MAX).min(notices.last.len());
+        (notices.last.range(notices.last.len() - new..).cloned().collect(), count)
     }
 
     /// Changes whenever something was published; the value is the newest offset.
@@ -280,25 +326,26 @@ impl Log {
         states
     }
 
-    /// The newest values of the state channels below `prefix` that changed after `offset`, oldest first.
+    /// The newest values of the state channels below `prefix` that changed after `offset`, oldest first, at most about
+    /// `budget` bytes of them but at least one. With them the offset up to which these are all; `u64::MAX` when nothing
+    /// is left out.
     ///
     /// Costs by the channels below the prefix or by those that changed, whichever a first look takes to be fewer.
-    pub fn states_below(&self, prefix: &str, offset: u64) -> Vec<Arc<Publication>> {
-        if offset > 0 {
-            return self.states_after(offset, |channel| channel.as_str().starts_with(prefix));
-        }
+    pub fn states_below(&self, prefix: &str, offset: u64, budget: usize) -> (Vec<Arc<Publication>>, u64) {
         let inner = self.inner.read();
+        let state_of = |channel: &Channel| match inner.channels.get(channel) {
+            Some(Entry::State(publication)) => Some(publication),
+            _ => None,
+        };
+        let within = |channel: &&Channel| channel.as_str().starts_with(prefix);
+        if offset > 0 {
+            let changed = inner.by_offset.range(offset + 1..).map(|(_, channel)| channel);
+            return within_budget(changed.filter(within).filter_map(state_of), budget);
+        }
         let below = inner.names.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        let mut states: Vec<_> = below
-            .take_while(|channel| channel.as_str().starts_with(prefix))
-            .filter_map(|channel| match inner.channels.get(channel) {
-                Some(Entry::State(publication)) => Some(Arc::clone(publication)),
-                _ => None,
-            })
-            .collect();
-        drop(inner);
+        let mut states: Vec<_> = below.take_while(within).filter_map(state_of).collect();
         states.sort_by_key(|state| state.offset);
-        states
+        within_budget(states.into_iter(), budget)
     }
 
     /// The first offset after `offset` at which a state channel that `wanted` names stands.
@@ -436,6 +483,24 @@ impl Log {
         let inner = self.inner.read();
         (inner.ring.len(), inner.ring_bytes, inner.channels.len())
     }
+}
+
+/// Takes states in their order until `budget` bytes are spent, at least one. Answers them and the offset of the last one, or
+/// `u64::MAX` when they are all.
+fn within_budget<'a>(
+    states: impl Iterator<Item = &'a Arc<Publication>>,
+    budget: usize,
+) -> (Vec<Arc<Publication>>, u64) {
+    let (mut taken, mut spent) = (Vec::new(), 0);
+    for state in states {
+        let last = taken.last().map(|last: &Arc<Publication>| last.offset);
+        if let Some(last) = last.filter(|_| spent >= budget) {
+            return (taken, last);
+        }
+        spent += state.weight();
+        taken.push(Arc::clone(state));
+    }
+    (taken, u64::MAX)
 }
 
 impl Inner {

@@ -17,6 +17,7 @@ pub mod cohort;
 pub mod decider;
 pub mod hub;
 pub mod interval;
+pub mod lives;
 pub mod log;
 pub mod pace;
 pub mod position;

@@ -14,7 +14,11 @@ impl Epoch {
     pub fn random() -> Self {
         use std::hash::{BuildHasher, Hasher, RandomState};
         // RandomState draws from the operating system's generator.
-        let mut bits = RandomState::new().build_hasher().finish();
+        Self::of_bits(RandomState::new().build_hasher().finish())
+    }
+
+    /// The epoch of 8 base-36 digits that these bits stand for.
+    pub fn of_bits(mut bits: u64) -> Self {
         let digits: String = (0..8)
             .map(|_| {
                 let digit = (bits % 36) as u32;

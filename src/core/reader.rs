@@ -62,8 +62,8 @@ pub struct Reader {
     /// What `given` comes back to when a subscription that went back is through.
     high: u64,
     order: CatchUp,
-    /// A resume is not through yet: states are owed since this position.
-    owed_since: Option<u64>,
+    /// A resume is not through yet.
+    catching_up: bool,
     /// Channels that may be given; `None` for all.
     filter: Option<Filter>,
     pace: Pace,
@@ -100,6 +100,8 @@ struct Subscription {
     versions: u64,
     /// No state before this: the last one was given an interval earlier.
     not_before: Option<Instant>,
+    /// A write had no room for all states of an interval: those up to here still belong to it. 0 when none is left.
+    through: u64,
     /// Events were given up to here.
     events: u64,
     paused: bool,
@@ -109,10 +111,11 @@ struct Subscription {
 }
 
 impl Subscription {
-    fn held_at(&self, hub: &Hub, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
+    /// The first offset after `after` at which a state of this subscription stands, as far as the hub has looked.
+    fn first_after(&self, after: u64, hub: &Hub, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
         match &self.selector {
-            Selector::Exact(_) => Some(hub.changed(self.topic)).filter(|changed| *changed > self.state),
-            Selector::Below(_) => hub.log().first_state_after(self.state, covered).filter(|at| *at <= hub.seen()),
+            Selector::Exact(_) => Some(hub.changed(self.topic)).filter(|changed| *changed > after),
+            Selector::Below(_) => hub.log().first_state_after(after, covered).filter(|at| *at <= hub.seen()),
         }
     }
 }
@@ -128,7 +131,7 @@ impl Reader {
             given: 0,
             high: 0,
             order,
-            owed_since: None,
+            catching_up: false,
             filter: None,
             pace: Pace::FULL,
             noticed: hub.log().noticed(),
@@ -260,10 +263,16 @@ impl Reader {
             state,
             versions,
             not_before: None,
+            through: 0,
             events,
             paused: false,
             first: None,
         };
+        if let Some((channel, before)) = self.hub.log().standing_notice()
+            && subscription.selector.matches(&channel)
+        {
+            self.noticed = self.noticed.min(before);
+        }
         self.subscriptions[number] = Some(subscription);
         self.hub.mark(member, true, events < self.hub.seen());
         if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.owes_events(self.slot) {
@@ -278,7 +287,7 @@ impl Reader {
                 self.go_back(number);
             }
             if since.offset < self.hub.seen() {
-                self.owed_since = Some(self.owed_since.map_or(since.state, |owed| owed.min(since.state)));
+                self.catching_up = true;
             }
         }
         number
@@ -312,7 +321,8 @@ impl Reader {
         self.set_paused(selector, false)
     }
 
-    /// Gives `sink` what is due, in the order of the log, at most about `budget` bytes of events.
+    /// Gives `sink` what is due, in the order of the log, at most about `budget` bytes of events and as many of states, but at
+    /// least one of each. What is left is due at once, each state with the value that is the newest then.
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
         let mut due = std::mem::take(&mut self.due);
         due.clear();
@@ -332,8 +342,9 @@ impl Reader {
     /// Whether a state of this subscription can't be given by itself: others hold something back, or it is many.
     fn is_involved(&self, number: u32) -> bool {
         let paced = |s: &Subscription| !s.interval.is_zero();
-        self.owed_since.is_some()
+        self.catching_up
             || self.pace != Pace::FULL
+            || self.hub.log().noticed() != self.noticed
             || self.subscriptions.iter().flatten().any(paced)
             || !self
                 .get(number)
@@ -362,28 +373,17 @@ impl Reader {
         });
         self.put_off(due);
         let mut events = self.take_events(due, ceiling, budget, sink, collected);
-        let unfinished = events.through < ceiling;
-        let catching_up = self.owed_since.is_some();
-        // While a resume takes several rounds, the states since its cursor are owed; an interval holds others back.
-        // Each cursor says so, until they are given.
-        let owed = if unfinished { self.owed_since } else { None };
-        events.unfinished = unfinished;
-        if !unfinished && events.events.is_empty() {
+        events.unfinished = events.through < ceiling;
+        if !events.unfinished && events.events.is_empty() {
             self.given = self.given.max(self.high);
         }
-        events.states_until = [owed, self.held(due), self.first()].into_iter().flatten().min();
-        if catching_up && unfinished && self.pace.events && self.order == CatchUp::EventsFirst {
-            // The states wait until the events are through.
-            for due in due.iter().filter(|due| due.state) {
-                self.hub.mark(self.member(due.subscription as usize), true, false);
-            }
-        } else {
-            self.give_states(due, &events, ceiling, catching_up, sink, collected);
-            if catching_up {
-                self.owed_since = None;
-            }
-        }
-        self.give_events(&events, u64::MAX, sink, collected);
+        // What an interval holds back is not given, and a seam's states are followed by newer ones: cursors say so.
+        let held = [self.held(due), self.first()];
+        let wait = self.catching_up && events.unfinished && self.pace.events && self.order == CatchUp::EventsFirst;
+        let states = if wait { self.put_back(due) } else { self.take_states(due, budget, collected) };
+        let held = held.into_iter().chain([states.beyond.map(|beyond| beyond - 1)]).flatten().min();
+        self.give_all(&states, &events, held, sink, collected);
+        self.catching_up &= states.left.is_some();
         self.give_notices(sink, collected);
     }
 
@@ -410,7 +410,8 @@ impl Reader {
         let now = Instant::now();
         for due in due.iter_mut().filter(|due| due.state) {
             let Some(subscription) = self.get(due.subscription) else { continue };
-            if let Some(not_before) = subscription.not_before
+            if subscription.through == 0
+                && let Some(not_before) = subscription.not_before
                 && now + SLACK.min(self.interval_of(subscription) / 2) < not_before
             {
                 self.hub.mark_at(self.member(due.subscription as usize), not_before);
@@ -459,7 +460,8 @@ impl Reader {
             collected.gaps += 1;
             let before_events = events.first().map_or(through, |event| event.offset - 1);
             self.given = self.given.max(before_events);
-            sink.gap(&lost, Position::new(self.hub.log().epoch(), self.given));
+            // It covers no state: whoever is cut right after it has to be given the fresh ones.
+            sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.given, state: 0 });
             // Fresh state follows.
             for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
                 if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
@@ -474,42 +476,47 @@ impl Reader {
         Given { events, through, ..Given::default() }
     }
 
-    fn give_states(
+    /// Gives states and events in the order of the log, or in that of a resume.
+    fn give_all(
         &mut self,
-        due: &[Due],
+        states: &States,
         events: &Given,
-        ceiling: u64,
-        catching_up: bool,
+        held: Option<u64>,
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) {
-        let mut states: Vec<Arc<Publication>> = Vec::new();
-        for due in due.iter().filter(|due| due.state) {
-            self.take_states(due.subscription, &mut states, collected);
+        // No cursor covers a state that is still to come, for the connection may be cut at any place of a write.
+        let covered = |next: Option<u64>| [held, next.map(|next| next - 1)].into_iter().flatten().min();
+        let offset_of = |number: usize| states.taken.get(number).map(|state| state.offset).or(states.left);
+        if self.catching_up && self.order == CatchUp::EventsFirst {
+            self.give_events(events, u64::MAX, covered(offset_of(0)), sink, collected);
         }
-        states.sort_by_key(|state| state.offset);
-        let events_first = catching_up && self.order == CatchUp::EventsFirst;
-        if events_first {
-            self.give_events(events, u64::MAX, sink, collected);
-        }
-        for state in &states {
-            if !catching_up {
-                self.give_events(events, state.offset, sink, collected);
+        for (number, state) in states.taken.iter().enumerate() {
+            if !self.catching_up {
+                self.give_events(events, state.offset, covered(Some(state.offset)), sink, collected);
             }
             // Never past an event that is still to come.
-            let limit = events.peek().map_or(events.through, |event| event.offset - 1).min(ceiling);
+            let limit = events.peek().map_or(events.through, |event| event.offset - 1);
             self.given = self.given.max(state.offset.min(limit));
-            self.give(state, self.given, events.states_until, sink, collected);
+            self.give(state, self.given, covered(offset_of(number + 1)), sink, collected);
         }
+        self.give_events(events, u64::MAX, covered(states.left), sink, collected);
     }
 
-    fn give_events(&mut self, events: &Given, before: u64, sink: &mut impl Sink, collected: &mut Collected) {
+    fn give_events(
+        &mut self,
+        events: &Given,
+        before: u64,
+        states: Option<u64>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
         while let Some(event) = events.peek().filter(|event| event.offset < before) {
             self.given = self.given.max(event.offset);
             if !events.unfinished && events.next.get() + 1 == events.events.len() {
                 self.given = self.given.max(self.high);
             }
-            self.give(event, self.given, events.states_until, sink, collected);
+            self.give(event, self.given, states, sink, collected);
             events.next.set(events.next.get() + 1);
         }
     }
@@ -530,46 +537,125 @@ impl Reader {
         sink.publication(publication, cursor);
     }
 
-    fn take_states(&mut self, number: u32, states: &mut Vec<Arc<Publication>>, collected: &mut Collected) {
-        let first = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut).and_then(|s| s.first.take());
-        let Some(subscription) = self.get(number) else { return };
-        let given_before = states.len();
-        let (latest, versions) = self.hub.latest(subscription.topic);
-        let state = match &subscription.selector {
-            _ if first.is_some() => {
-                let mut first = *first.unwrap_or_default();
-                let newest = first.iter().map(|state| state.offset).max();
-                first.retain(|state| self.deciding(&state.channel).is_some_and(|(decides, _)| decides == number));
-                states.extend(first);
-                // What is newer follows.
-                self.hub.mark(self.member(number as usize), true, false);
-                newest.unwrap_or(subscription.state).max(subscription.state)
-            }
-            Selector::Exact(_) => match latest {
-                Some(latest) if latest.offset > subscription.state => {
-                    let offset = latest.offset;
-                    states.push(latest);
-                    offset
-                }
-                _ => subscription.state,
-            },
-            Selector::Below(prefix) => {
-                let mut found = self.hub.log().states_below(prefix, subscription.state);
-                found.retain(|state| self.deciding(&state.channel).is_some_and(|(decides, _)| decides == number));
-                let newest = found.iter().map(|state| state.offset).max();
-                states.extend(found);
-                newest.unwrap_or(subscription.state).max(subscription.state)
-            }
+    /// Leaves the states that are due for later.
+    fn put_back(&self, due: &[Due]) -> States {
+        let mut left = None;
+        for Due { subscription: number, .. } in due.iter().filter(|due| due.state) {
+            self.hub.mark(self.member(*number as usize), true, false);
+            let Some(subscription) = self.get(*number) else { continue };
+            let first = subscription.first.as_ref().and_then(|first| first.iter().map(|state| state.offset).min());
+            // Fetches what was published before anybody on this worker followed it.
+            self.hub.latest(subscription.topic);
+            let covered = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == *number);
+            let next = subscription.first_after(subscription.state, &self.hub, covered);
+            left = [left, first, next].into_iter().flatten().min();
+        }
+        // The end of a resume is not here yet, even where no state is left.
+        States { taken: Vec::new(), left: left.or(Some(u64::MAX)), beyond: None }
+    }
+
+    /// Takes the states that are due, oldest first, at most about `budget` bytes of them but at least one. What is left is
+    /// marked to be due at once.
+    fn take_states(&mut self, due: &[Due], budget: usize, collected: &mut Collected) -> States {
+        let found: Vec<_> =
+            due.iter().filter(|due| due.state).filter_map(|due| self.find_states(due.subscription, budget)).collect();
+        let mut states: Vec<_> = found.iter().flat_map(|found| found.states.iter().cloned()).collect();
+        states.sort_by_key(|state| state.offset);
+        // Beyond this not all states are known.
+        let through = found.iter().map(|found| found.through).min().unwrap_or(u64::MAX);
+        let mut spent = 0;
+        let fits = |state: &&Arc<Publication>| {
+            let fits = state.offset <= through && (spent == 0 || spent < budget);
+            spent += state.weight();
+            fits
         };
-        let interval = self.interval_of(subscription);
-        if let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) {
-            if matches!(subscription.selector, Selector::Exact(_)) {
-                collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
+        let taken = states.iter().take_while(fits).count();
+        let next = states.get(taken).map(|state| state.offset);
+        let unknown = (through < u64::MAX).then(|| through.saturating_add(1));
+        let beyond = found.iter().filter_map(|found| found.beyond).min();
+        states.truncate(taken);
+        // Up to here all are taken.
+        let cut = [next.map(|next| next - 1), unknown.map(|_| through)].into_iter().flatten().min();
+        for found in found {
+            self.move_on(found, cut.unwrap_or(u64::MAX), collected);
+        }
+        States { taken: states, left: next.into_iter().chain(unknown).min(), beyond }
+    }
+
+    /// The states that are due for a subscription, oldest first.
+    fn find_states(&self, number: u32, budget: usize) -> Option<Found> {
+        let subscription = self.get(number)?;
+        let decides = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == number);
+        let mut found = Found { number, states: Vec::new(), through: u64::MAX, beyond: None, is_seam: false };
+        if let Some(first) = &subscription.first {
+            found.states = first.iter().filter(|state| decides(&state.channel)).cloned().collect();
+            found.states.sort_by_key(|state| state.offset);
+            found.is_seam = true;
+            return Some(found);
+        }
+        match &subscription.selector {
+            Selector::Exact(_) => {
+                let latest = self.hub.latest(subscription.topic).0;
+                found.states.extend(latest.filter(|latest| latest.offset > subscription.state));
             }
-            subscription.state = state;
-            subscription.versions = versions;
-            if !interval.is_zero() && states.len() > given_before {
-                subscription.not_before = Some(Instant::now() + interval);
+            Selector::Below(prefix) => {
+                (found.states, found.through) = self.hub.log().states_below(prefix, subscription.state, budget);
+                let last = if subscription.through > 0 { subscription.through } else { u64::MAX };
+                found.states.retain(|state| state.offset <= last && decides(&state.channel));
+                if found.through >= last {
+                    found.through = u64::MAX;
+                }
+                if last < u64::MAX {
+                    found.beyond = subscription.first_after(last, &self.hub, decides);
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Moves a subscription on after its states up to `cut` were taken.
+    fn move_on(&mut self, found: Found, cut: u64, collected: &mut Collected) {
+        let Found { number, states, through, beyond, is_seam } = found;
+        let member = self.member(number as usize);
+        let head = self.hub.log().head();
+        let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        let interval = subscription.interval.max(self.pace.interval);
+        let versions = self.hub.latest(subscription.topic).1;
+        let taken = states.partition_point(|state| state.offset <= cut);
+        let is_left = taken < states.len() || through < u64::MAX;
+        if let Some(last) = taken.checked_sub(1).and_then(|last| states.get(last)) {
+            subscription.state = subscription.state.max(last.offset);
+        }
+        if is_left {
+            collected.more = true;
+            self.hub.mark(member, true, false);
+            if through <= cut {
+                // Whether or not any of them decides, these were looked at.
+                subscription.state = subscription.state.max(through);
+            }
+            if is_seam {
+                subscription.first = Some(Box::new(states.into_iter().skip(taken).collect()));
+            } else if !interval.is_zero() && subscription.through == 0 {
+                subscription.through = head;
+            }
+            return;
+        }
+        if is_seam {
+            let newest = subscription.first.take().and_then(|first| first.iter().map(|state| state.offset).max());
+            subscription.state = subscription.state.max(newest.unwrap_or(0));
+            // What is newer follows.
+            self.hub.mark(member, true, false);
+        }
+        if matches!(subscription.selector, Selector::Exact(_)) {
+            collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
+        }
+        subscription.versions = versions;
+        let was_cut = std::mem::take(&mut subscription.through) > 0;
+        if !interval.is_zero() && (taken > 0 || was_cut) {
+            let at = Instant::now() + interval;
+            subscription.not_before = Some(at);
+            if beyond.is_some() {
+                self.hub.mark_at(member, at);
             }
         }
     }
@@ -587,7 +673,8 @@ impl Reader {
             .filter_map(|(number, s)| s.as_ref().map(|s| (number, s)))
             .filter(|(number, s)| !self.interval_of(s).is_zero() && !s.paused && waits(*number))
             .filter_map(|(number, s)| {
-                s.held_at(&self.hub, |channel| self.deciding(channel).is_some_and(|(d, _)| d as usize == number))
+                let decides = |channel: &Channel| self.deciding(channel).is_some_and(|(d, _)| d as usize == number);
+                s.first_after(s.state, &self.hub, decides)
             })
             .min()
             .map(|first| first - 1)
@@ -622,6 +709,7 @@ impl Reader {
                 subscription.state = 0;
                 subscription.first = None;
                 subscription.not_before = None;
+                subscription.through = 0;
                 self.hub.mark(member, true, subscription.events < self.hub.seen());
             }
         }
@@ -687,8 +775,27 @@ struct Given {
     through: u64,
     /// The budget ran out before all were read.
     unfinished: bool,
-    /// States were given up to here only; `None` when none is held back.
-    states_until: Option<u64>,
+}
+
+/// States that are handed out, oldest first.
+struct States {
+    taken: Vec<Arc<Publication>>,
+    /// The first offset of those that are left for the next write.
+    left: Option<u64>,
+    /// The first one that waits for the next interval, of a subscription that was cut.
+    beyond: Option<u64>,
+}
+
+/// What is due for one subscription.
+struct Found {
+    number: u32,
+    states: Vec<Arc<Publication>>,
+    /// There may be more after this offset.
+    through: u64,
+    /// The first state that has to wait for the next interval.
+    beyond: Option<u64>,
+    /// They are the values of a seam.
+    is_seam: bool,
 }
 
 impl Given {

@@ -19,11 +19,11 @@ pub enum Resume {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetReason {
-    /// The cursor belongs to a log that was lost. All events of this log are new to its holder.
+    /// The cursor belongs to an earlier log, which was lost. All events of this log are new to its holder.
     EpochChanged,
     /// Some of the events since are no longer kept. Those that are will follow.
     TooOld,
-    /// Not a cursor of this server, or one that it never gave.
+    /// Not a cursor of this log or of an earlier one, or beyond the end of this log.
     UnknownCursor,
 }
 
@@ -40,21 +40,26 @@ impl ResetReason {
 
 /// Judges a cursor for a reader of `selectors`: the verdict, and the position from which events are read.
 ///
-/// After a lost epoch that is the log's beginning (its holder saw none of the new log's events), for one that is too
-/// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now.
+/// After an earlier epoch that is the log's beginning (its holder saw none of this log's events), for a cursor that is too
+/// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now. Where
+/// several processes read one log, ask [`Log::covers`] first: a cursor of a later log or place looks unknown here.
 pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
-    let head = log.head();
-    let epoch = log.epoch();
-    let now = Position::new(epoch.clone(), head);
-    let Ok(position) = cursor.parse::<Position>() else {
-        return (Resume::Reset(ResetReason::UnknownCursor), now);
-    };
-    if position.epoch != epoch {
-        return (Resume::Reset(ResetReason::EpochChanged), Position::new(epoch, 0));
+    match cursor.parse::<Position>() {
+        Ok(position) => judge(log, &position, selectors),
+        Err(_) => (Resume::Reset(ResetReason::UnknownCursor), log.position()),
     }
-    if position.offset > log.horizon() {
+}
+
+/// The same for a cursor that was read.
+pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume, Position) {
+    if log.follows(&position.epoch) {
+        return (Resume::Reset(ResetReason::EpochChanged), log.beginning());
+    }
+    let now = log.position();
+    if position.epoch != now.epoch || position.offset > now.offset {
         return (Resume::Reset(ResetReason::UnknownCursor), now);
     }
+    let position = position.clone();
     let wanted =
         |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
     if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() {

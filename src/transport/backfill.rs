@@ -70,7 +70,7 @@ impl Seam {
         for (selector, span) in wanted {
             let (states, parts) = match selector {
                 Selector::Exact(channel) if channel.as_str() == SNAPSHOT => {
-                    let parts = log.states_below("metrics.", 0);
+                    let parts = log.states_below("metrics.", 0, usize::MAX).0;
                     let parts: Vec<_> = parts.into_iter().filter(|state| place(&state.channel).is_some()).collect();
                     (vec![log.snapshot()], parts)
                 }
@@ -83,7 +83,7 @@ impl Seam {
                     (states.clone(), states)
                 }
                 Selector::Below(prefix) => {
-                    let states = log.states_below(prefix, 0);
+                    let states = log.states_below(prefix, 0, usize::MAX).0;
                     (states.clone(), states)
                 }
             };

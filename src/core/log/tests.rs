@@ -27,7 +27,7 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Change>>> {
 }
 
 fn small() -> LogConfig {
-    LogConfig { events: 5, bytes: usize::MAX, ahead: 0 }
+    LogConfig { events: 5, bytes: usize::MAX }
 }
 
 fn same(one: &Contents, other: &Contents) {
@@ -192,7 +192,7 @@ fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
     let (mut told, mut other) = (reader("system"), reader("orders"));
     let notice =
         Change { channel: channel("system"), event: EventName::parse("degraded").ok(), data: Bytes::from("{}") };
-    log.notice(notice, now);
+    log.notice(notice, now, false);
     hub.follow();
     let mut given = Given::default();
     told.collect(usize::MAX, &mut given);
@@ -203,4 +203,75 @@ fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
         reader.collect(usize::MAX, &mut given);
         assert!(given.offsets.is_empty());
     }
+}
+
+#[test]
+fn a_state_stands_at_its_newest_offset_and_at_no_other() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..10 {
+        writer.append(vec![change((0, n)), change((1, n))], Timestamp::UNIX_EPOCH);
+    }
+    let states = log.states_after(0, |channel| channel.as_str() != SNAPSHOT);
+    let head = log.head();
+    assert_eq!(states.iter().map(|state| state.offset).collect::<Vec<_>>(), [head - 2, head - 1]);
+    assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; nothing is left of earlier versions");
+    assert_eq!(log.first_state_after(0, |_| true), Some(head - 2));
+}
+
+#[test]
+fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_lost_none() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..12 {
+        writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
+    }
+    assert_eq!((log.sizes().0, log.dropped()), (5, 7));
+    let read = |after| log.events_after(after, log.head(), usize::MAX, |_, offset| offset > after);
+    let at_the_edge = read(7);
+    assert_eq!((at_the_edge.events.len(), at_the_edge.lost), (5, vec![]));
+    assert_eq!(log.events_after(7, log.head(), usize::MAX, |_, _| true).lost, [], "the last one dropped was given");
+    assert_eq!(read(6).lost, [channel("deploys")]);
+}
+
+#[test]
+fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
+    let (mut writer, log) = Log::create(small());
+    for name in ["wide.a", "wide.b", "wide.c", "other"] {
+        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    }
+    let read = |after, budget| {
+        let (states, through) = log.states_below("wide.", after, budget);
+        (states.iter().map(|state| state.offset).collect::<Vec<_>>(), through)
+    };
+    assert_eq!(read(0, 0), (vec![1], 1));
+    assert_eq!(read(1, 0), (vec![2], 2));
+    assert_eq!(read(1, usize::MAX), (vec![2, 3], u64::MAX));
+    assert_eq!(read(2, 0), (vec![3], u64::MAX), "nothing is left");
+}
+
+#[test]
+fn the_ring_keeps_as_many_bytes_as_it_may() {
+    let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000 });
+    for n in 0..100 {
+        writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
+        let (events, bytes, _) = log.sizes();
+        assert!(bytes <= 10_000 && (log.dropped() == 0 || bytes + bytes / events > 10_000), "{events}, {bytes}");
+    }
+    assert!(log.dropped() > 0);
+}
+
+#[test]
+fn a_log_knows_its_own_places_and_earlier_logs_and_no_others() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((2, 1))], Timestamp::UNIX_EPOCH);
+    let (before, other) = (log.epoch(), Epoch::random());
+    assert!(log.follows(&other), "nothing is known of before");
+    let at = |epoch: &Epoch, offset| Position::new(epoch.clone(), offset);
+    assert!(log.covers(&at(&before, 1)) && !log.covers(&at(&before, 2)) && !log.covers(&at(&other, 1)));
+    let next = another(&log.contents(), 1_000);
+    writer.set_earlier(vec![before.clone()]);
+    writer.take_over(next);
+    assert!(log.follows(&before) && log.covers(&at(&before, 2)));
+    assert!(!log.follows(&other) && !log.covers(&at(&other, 1)) && !log.follows(&log.epoch()));
+    assert_eq!(log.beginning(), at(&log.epoch(), 1_000));
 }

@@ -114,6 +114,12 @@ impl LogWriter {
         }
     }
 
+    /// Sets the epochs of the logs before this one, oldest first. Call it before [`Self::take_over`] of a log of another
+    /// epoch, with the epoch that ends.
+    pub fn set_earlier(&mut self, epochs: Vec<Epoch>) {
+        self.log.inner.write().earlier = Some(epochs);
+    }
+
     /// Appends `changes` in order, made at `now`, and wakes the readers once. Answers the position after them.
     pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
         let chunks = place(self.log.head(), changes);
@@ -148,7 +154,8 @@ impl LogWriter {
         let Contents { epoch, head, snapshot, states, event_channels, events, dropped } = contents;
         let mut inner = log.inner.write();
         // What is unchanged keeps the encodings that it has.
-        let known = std::mem::take(&mut *inner);
+        let earlier = inner.earlier.clone();
+        let known = std::mem::replace(&mut *inner, Inner { earlier, ..Inner::default() });
         for (channel, last, last_time) in event_channels {
             inner.names.insert(channel.clone());
             inner.channels.insert(channel, Entry::Events { last, last_time, dropped: dropped.min(last) });

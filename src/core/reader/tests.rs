@@ -26,10 +26,14 @@ enum Step {
     Wait(u64),
     /// Collect with this budget.
     Collect(usize),
+    /// The same before the hub has seen what was published last.
+    CollectAtOnce(usize),
     Pause(usize),
     Resume(usize),
-    /// The connection is cut; another one goes on from the last cursor.
-    Cut(CatchUp),
+    /// Subscribe again to what is subscribed.
+    Again(usize),
+    /// The connection is cut after so many deliveries of a write with this budget; another one goes on from the last cursor.
+    Cut(CatchUp, usize, usize),
     /// A state's subscription ends, and its value is kept as the seam of the next one.
     Seam(usize),
     /// It begins again, with that value.
@@ -41,14 +45,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..2usize).prop_map(Step::Event),
         4 => (0..2usize).prop_map(Step::State),
         3 => (0..150u64).prop_map(Step::Wait),
-        6 => prop_oneof![Just(usize::MAX), 0..2_000usize].prop_map(Step::Collect),
+        6 => budget().prop_map(Step::Collect),
+        2 => budget().prop_map(Step::CollectAtOnce),
         1 => (0..4usize).prop_map(Step::Pause),
         2 => (0..4usize).prop_map(Step::Resume),
-        1 => prop_oneof![Just(CatchUp::StatesFirst), Just(CatchUp::EventsFirst)].prop_map(Step::Cut),
+        1 => (0..4usize).prop_map(Step::Again),
+        2 => (order(), 1..6usize, budget()).prop_map(|(order, kept, budget)| Step::Cut(order, kept, budget)),
         1 => (0..2usize).prop_map(Step::Seam),
         3 => (0..2usize).prop_map(Step::Begin),
     ];
     prop::collection::vec(step, 1..120)
+}
+
+fn budget() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0..2_000usize]
+}
+
+fn order() -> impl Strategy<Value = CatchUp> {
+    prop_oneof![Just(CatchUp::StatesFirst), Just(CatchUp::EventsFirst)]
 }
 
 fn channel(name: &str) -> Channel {
@@ -60,8 +74,11 @@ fn selector(number: usize) -> Selector {
 }
 
 /// What the client has been given, over all its connections.
-#[derive(Default)]
 struct Client {
+    /// Deliveries that still arrive before the connection is cut.
+    room: usize,
+    /// Events that it has may come again: the connection was cut in the middle of the replay of a resumed channel.
+    again: bool,
     events: BTreeMap<Channel, Vec<u64>>,
     states: BTreeMap<Channel, (u64, Instant)>,
     intervals: BTreeMap<Channel, Duration>,
@@ -76,13 +93,44 @@ struct Client {
     first: BTreeMap<Channel, u64>,
 }
 
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            room: usize::MAX,
+            again: false,
+            events: BTreeMap::new(),
+            states: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            cursor: None,
+            resumed: false,
+            gap: 0,
+            first: BTreeMap::new(),
+        }
+    }
+}
+
+impl Client {
+    /// Whether the next delivery arrives.
+    fn is_there(&mut self) -> bool {
+        let there = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        there
+    }
+}
+
 impl Sink for Client {
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        if !self.is_there() {
+            return;
+        }
         let channel = publication.channel.clone();
         if publication.event.is_some() {
             let seen = self.events.entry(channel).or_default();
-            assert!(seen.last().is_none_or(|last| *last < publication.offset), "twice or out of order");
-            seen.push(publication.offset);
+            if !(self.again && seen.contains(&publication.offset)) {
+                assert!(seen.last().is_none_or(|last| *last < publication.offset), "twice or out of order");
+                seen.push(publication.offset);
+            }
         } else {
             if let Some(first) = self.first.remove(&channel) {
                 assert_eq!(publication.offset, first, "the value at the seam comes first");
@@ -103,6 +151,9 @@ impl Sink for Client {
 
     fn gap(&mut self, channels: &[Channel], cursor: Position) {
         assert!(!channels.is_empty());
+        if !self.is_there() {
+            return;
+        }
         self.asked.values_mut().for_each(|asked| *asked = true);
         self.gap = self.gap.max(cursor.offset);
         self.cursor = Some(cursor);
@@ -198,7 +249,7 @@ fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Dura
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
-    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX, ahead: 0 });
+    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX });
     let hub = Hub::new(Arc::clone(&log));
     let (_drain, draining) = watch::channel(false);
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
@@ -212,8 +263,10 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
             Step::Event(which) => world.publish(EVENTS[which], true),
             Step::State(which) => world.publish(STATES[which], false),
             Step::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Step::Collect(budget) => {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            Step::Collect(budget) | Step::CollectAtOnce(budget) => {
+                if matches!(step, Step::Collect(_)) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 let collected = reader.collect(budget, &mut world.client);
                 world.settling &= collected.more;
                 world.client.resumed &= collected.more;
@@ -242,14 +295,26 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                     world.client.asked.insert(channel(STATES[which - 2]), true);
                 }
             }
-            Step::Cut(order) => {
+            Step::Again(which) if world.paused[which] || (which >= 2 && world.seams[which - 2].is_some()) => {}
+            Step::Again(which) => {
+                let interval = if which < 2 { Duration::ZERO } else { intervals[which - 2] };
+                if which >= 2 {
+                    world.client.first.remove(&channel(STATES[which - 2]));
+                    world.client.asked.insert(channel(STATES[which - 2]), true);
+                }
+                reader.subscribe(selector(which), interval, None);
+            }
+            Step::Cut(order, kept, budget) => {
+                // What a paused channel did not get is the business of the connection that paused it: its cursor says so
+                // from the first delivery on.
+                world.client.again |= world.settling || world.paused.iter().any(|paused| *paused);
                 (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
-                // What a paused channel did not get is the business of the connection that paused it.
                 world.client.first.clear();
-                (0..4).for_each(|which| assert!(reader.resume(&selector(which))));
+                (0..4).filter(|which| world.paused[*which]).for_each(|which| assert!(reader.resume(&selector(which))));
                 world.client.asked.values_mut().for_each(|asked| *asked = true);
-                world.client.resumed = true;
-                while reader.collect(usize::MAX, &mut world.client).delivered > 0 {}
+                (world.client.resumed, world.client.room) = (true, kept);
+                while world.client.room > 0 && reader.collect(budget, &mut world.client).delivered > 0 {}
+                world.client.room = usize::MAX;
                 drop(reader);
                 reader = open(&mut world, order, &intervals);
             }
@@ -330,4 +395,304 @@ fn an_idle_topic_costs_a_publish_nothing_and_a_reader_leaves_nothing_behind() {
         drop(readers);
         assert_eq!((hub.readers(), hub.topics()), (0, 0));
     });
+}
+
+/// A log, its hub, and a client of it.
+fn world() -> (LogWriter, Rc<Hub>) {
+    let (writer, log) = Log::create(LogConfig::default());
+    (writer, Hub::new(log))
+}
+
+fn publish(writer: &mut LogWriter, name: &str, event: bool, bytes: usize) -> u64 {
+    let data = Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)));
+    let event = event.then(|| EventName::parse("happened").unwrap());
+    let at = writer.append(vec![Change { channel: channel(name), event, data }], Timestamp::UNIX_EPOCH);
+    at.offset
+}
+
+/// Everything in the order in which it was given, with the cursors.
+#[derive(Default)]
+struct Given {
+    offsets: Vec<u64>,
+    cursors: Vec<Position>,
+    gaps: usize,
+    bytes: usize,
+}
+
+impl Sink for Given {
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        self.offsets.push(publication.offset);
+        self.cursors.push(cursor.unwrap_or_else(|| publication.own_cursor()));
+        self.bytes += publication.weight();
+    }
+
+    fn gap(&mut self, _: &[Channel], cursor: Position) {
+        self.gaps += 1;
+        self.cursors.push(cursor);
+    }
+}
+
+fn collect(reader: &mut Reader, budget: usize) -> Given {
+    let mut given = Given::default();
+    reader.collect(budget, &mut given);
+    given
+}
+
+fn reader_of(hub: &Rc<Hub>, names: &[&str]) -> Reader {
+    let mut reader = Reader::open(hub, CatchUp::StatesFirst);
+    names.iter().for_each(|name| reader.subscribe(Selector::parse(name).unwrap(), Duration::ZERO, None));
+    reader
+}
+
+#[test]
+fn a_cursor_in_the_middle_of_a_replay_stops_before_the_first_event_that_is_missed() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "shop.deploys", "orders"]);
+    publish(&mut writer, "shop.load", false, 1);
+    collect(&mut reader, usize::MAX);
+    for name in ["shop.load", "shop.deploys"] {
+        reader.pause(&Selector::parse(name).unwrap());
+    }
+    let missed = publish(&mut writer, "shop.deploys", true, 1);
+    publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    for name in ["shop.load", "shop.deploys"] {
+        reader.resume(&Selector::parse(name).unwrap());
+    }
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets[..2], [1, missed], "the state first");
+    assert!(given.cursors[0].offset < missed, "{}", given.cursors[0]);
+}
+
+#[test]
+fn a_cursor_covers_nothing_that_the_hub_has_not_seen() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "orders"]);
+    collect(&mut reader, usize::MAX);
+    publish(&mut writer, "shop.load", false, 1);
+    hub.follow();
+    let event = publish(&mut writer, "orders", true, 1);
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets, [newest], "read from the log itself");
+    assert!(given.cursors[0].offset < event, "{}", given.cursors[0]);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.contains(&event));
+}
+
+#[test]
+fn a_resume_that_is_cut_among_its_events_is_given_its_states_by_the_next_one() {
+    let (mut writer, hub) = world();
+    let begin = writer.log().position();
+    let state = publish(&mut writer, "shop.load", false, 1);
+    let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
+    let go_on = |from: &Position| {
+        let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
+        for name in ["shop.load", "orders"] {
+            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, from);
+        }
+        reader
+    };
+    let first = collect(&mut go_on(&begin), 1);
+    assert_eq!((&first.offsets[..], first.cursors[0].state), (&events[..1], state - 1));
+    let mut next = go_on(first.cursors.last().unwrap());
+    assert_eq!(collect(&mut next, usize::MAX).offsets, [&events[1..], &[state]].concat());
+}
+
+#[test]
+fn every_state_follows_afresh_after_a_gap_and_its_cursor_says_so() {
+    let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX });
+    let (mut writer, hub) = (writer, Hub::new(log));
+    let mut reader = reader_of(&hub, &["shop.load", "wide.*", "orders"]);
+    let states = ["shop.load", "wide.load"].map(|name| publish(&mut writer, name, false, 1));
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, states);
+    let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
+    hub.follow();
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!((given.gaps, &given.offsets), (1, &[&states[..], &events[3..]].concat()));
+    assert_eq!(given.cursors[0].state, 0, "the gap covers no state");
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+}
+
+#[test]
+fn subscribing_again_keeps_the_events_that_are_due() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["orders"]);
+    collect(&mut reader, usize::MAX);
+    let event = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    reader.subscribe(Selector::parse("orders").unwrap(), Duration::from_secs(1), None);
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [event]);
+}
+
+fn with_paused_time(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, test());
+}
+
+#[test]
+fn the_pace_of_a_slow_client_holds_for_one_that_follows_a_single_channel() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let mut reader = reader_of(&hub, &["shop.load"]);
+        reader.set_pace(Pace { interval: Duration::from_secs(5), events: true });
+        let mut given = Vec::new();
+        for _ in 0..10 {
+            publish(&mut writer, "shop.load", false, 1);
+            hub.follow();
+            given.extend(collect(&mut reader, usize::MAX).offsets);
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        assert_eq!(given, [1, 10], "one at once, and one after 5 s");
+    });
+}
+
+#[test]
+fn a_write_holds_states_up_to_its_budget_and_each_comes_as_it_is_by_then() {
+    const BUDGET: usize = 64 * 1024;
+    for names in [vec!["wide.*"], (0..40).map(|n| ["wide.", &n.to_string()].concat().leak() as &str).collect()] {
+        let (mut writer, hub) = world();
+        for n in 0..40 {
+            publish(&mut writer, &format!("wide.{n}"), false, 10_000);
+        }
+        let mut reader = reader_of(&hub, &names);
+        let (mut given, mut writes) = (Vec::new(), 0);
+        while reader.has_due() {
+            let now = collect(&mut reader, BUDGET);
+            assert!(now.bytes < BUDGET + 11_000, "{} bytes in one write", now.bytes);
+            given.extend(now.offsets);
+            if writes == 0 {
+                // One that was given, and one that was not.
+                for n in [0, 39] {
+                    publish(&mut writer, &format!("wide.{n}"), false, 10_000);
+                }
+                hub.follow();
+            }
+            writes += 1;
+            assert!(writes < 20, "it comes to an end");
+        }
+        assert!(writes > 5);
+        assert_eq!(given, (1..=42).filter(|offset| *offset != 40).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn states_that_may_not_be_given_do_not_hold_up_those_behind_them() {
+    let (mut writer, hub) = world();
+    for n in 0..10 {
+        publish(&mut writer, &format!("wide.{n}"), false, 1_000);
+    }
+    let mut reader = reader_of(&hub, &["wide.*"]);
+    reader.set_filter(Some(Rc::new(|channel: &Channel| channel.as_str() == "wide.9")));
+    let mut given = Vec::new();
+    for _ in 0..20 {
+        given.extend(collect(&mut reader, 1).offsets);
+    }
+    assert_eq!(given, [10]);
+    assert!(!reader.has_due());
+}
+
+/// Many states below one prefix, and writes that hold few of them.
+#[derive(Clone, Debug)]
+enum WideStep {
+    Publish(usize),
+    Wait(u64),
+    Collect(usize),
+    Cut(CatchUp, usize, usize),
+}
+
+async fn play_wide(steps: Vec<WideStep>, interval: Duration) {
+    let (mut writer, hub) = world();
+    let log = Arc::clone(hub.log());
+    let (_drain, draining) = watch::channel(false);
+    tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+    let names: Vec<String> = (0..6).map(|n| format!("wide.{n}")).collect();
+    let all_asked = || names.iter().map(|name| (channel(name), true)).collect::<BTreeMap<_, _>>();
+    let selectors = ["wide.*", "wide.3"].map(|name| Selector::parse(name).unwrap());
+    let intervals = names.iter().map(|name| (channel(name), interval)).collect();
+    let mut client = Client { intervals, cursor: Some(log.position()), ..Client::default() };
+    let open = |client: &mut Client, order| {
+        let mut reader = Reader::open(&hub, order);
+        let cursor = client.cursor.as_ref().unwrap().clone();
+        for selector in selectors.clone() {
+            match order {
+                CatchUp::EventsFirst => reader.go_on(selector, interval, &cursor),
+                CatchUp::StatesFirst => reader.subscribe(selector, interval, Some(&cursor)),
+            }
+        }
+        client.asked = all_asked();
+        // A WebSocket begins with all states, whatever its cursor says.
+        client.resumed = true;
+        reader
+    };
+    let mut reader = open(&mut client, CatchUp::StatesFirst);
+    let bytes = |which: usize| if which == 0 { 5_000 } else { 100 };
+    let end = [WideStep::Wait(400), WideStep::Collect(usize::MAX), WideStep::Wait(400), WideStep::Collect(usize::MAX)];
+    for step in steps.into_iter().chain(end) {
+        match step {
+            WideStep::Publish(which) => {
+                publish(&mut writer, &names[which], false, bytes(which));
+            }
+            WideStep::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            WideStep::Collect(budget) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                reader.collect(budget, &mut client);
+            }
+            WideStep::Cut(order, kept, budget) => {
+                client.room = kept;
+                while client.room > 0 && reader.collect(budget, &mut client).delivered > 0 {}
+                client.room = usize::MAX;
+                drop(reader);
+                reader = open(&mut client, order);
+            }
+        }
+    }
+    for name in &names {
+        if let Some(latest) = log.state(&channel(name)) {
+            assert_eq!(client.states.get(&channel(name)).map(|(offset, _)| *offset), Some(latest.offset), "{name}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_state_below_a_prefix_is_lost_or_comes_too_soon_however_little_a_write_holds(
+        steps in prop::collection::vec(prop_oneof![
+            6 => (0..6usize).prop_map(WideStep::Publish),
+            2 => (0..150u64).prop_map(WideStep::Wait),
+            4 => budget().prop_map(WideStep::Collect),
+            1 => (order(), 1..6usize, budget()).prop_map(|(order, kept, budget)| WideStep::Cut(order, kept, budget)),
+        ], 1..120),
+        interval in prop_oneof![Just(0u64), 50..300u64],
+    ) {
+        with_paused_time(async || play_wide(steps, Duration::from_millis(interval)).await);
+    }
+}
+
+#[test]
+fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
+    let (writer, hub) = world();
+    let notice = |name: &str, stands| {
+        let event = EventName::parse(name).ok();
+        let change = Change { channel: channel("system"), event, data: Bytes::from_static(b"{}") };
+        writer.log().notice(change, Timestamp::UNIX_EPOCH, stands);
+        hub.follow();
+    };
+    let mut before = reader_of(&hub, &["system"]);
+    collect(&mut before, usize::MAX);
+    notice("degraded", true);
+    let mut after = reader_of(&hub, &["orders"]);
+    assert!(collect(&mut after, usize::MAX).offsets.is_empty());
+    after.subscribe(Selector::parse("system").unwrap(), Duration::ZERO, None);
+    for reader in [&mut before, &mut after, &mut reader_of(&hub, &["system"])] {
+        assert_eq!(collect(reader, usize::MAX).offsets.len(), 1);
+        assert!(collect(reader, usize::MAX).offsets.is_empty(), "once");
+    }
+    notice("recovered", false);
+    assert_eq!(collect(&mut after, usize::MAX).offsets.len(), 1);
+    assert!(collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.is_empty());
 }

@@ -1,0 +1,87 @@
+//! The lives of one process: by them its logs know which epochs came before their own.
+//!
+//! A log in memory ends with its process. When the next process can say which cursors are of earlier logs, their holders are
+//! given all of the new one, which they can't have seen; the holder of any other cursor is not.
+
+use super::position::Epoch;
+use crate::shutdown::random;
+
+/// Most lives that are remembered.
+const MOST: usize = 32;
+
+/// The life of this process, and those before it.
+#[derive(Clone, Debug)]
+pub struct Lives {
+    now: u64,
+    /// Oldest first; `None` when nothing is known of them.
+    earlier: Option<Vec<u64>>,
+}
+
+impl Lives {
+    /// A new life that knows nothing of earlier ones.
+    pub fn unknown() -> Self {
+        Self { now: random(), earlier: None }
+    }
+
+    /// A new life after those in `text`, which an earlier one wrote.
+    pub fn after(text: &str) -> Self {
+        let lives = text.lines().filter_map(|line| u64::from_str_radix(line.trim(), 16).ok()).collect();
+        Self { earlier: Some(lives), ..Self::unknown() }
+    }
+
+    /// All of them, a line each, for the next life.
+    pub fn to_text(&self) -> String {
+        let earlier = self.earlier.as_deref().unwrap_or_default();
+        let kept = &earlier[earlier.len().saturating_sub(MOST - 1)..];
+        kept.iter().chain([&self.now]).map(|life| format!("{life:016x}\n")).collect()
+    }
+
+    /// The epoch of a tenant's log in this life, and its epochs in the lives before; `None` when nothing is known of them.
+    pub fn epochs_of(&self, tenant: &str) -> (Epoch, Option<Vec<Epoch>>) {
+        let epoch = |life: &u64| epoch_of(*life, tenant);
+        (epoch(&self.now), self.earlier.as_ref().map(|earlier| earlier.iter().map(epoch).collect()))
+    }
+}
+
+/// FNV-1a, whose bits are mixed once more (the last step of SplitMix64): the same in every version of this program.
+fn epoch_of(life: u64, tenant: &str) -> Epoch {
+    let bytes = life.to_le_bytes().into_iter().chain(tenant.bytes());
+    let mut bits = bytes.fold(0xcbf2_9ce4_8422_2325, |bits: u64, byte| {
+        (bits ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    Epoch::of_bits(bits ^ (bits >> 31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_knows_the_epochs_of_the_lives_before_and_each_tenant_has_its_own() {
+        let first = Lives::unknown();
+        assert_eq!(first.epochs_of("acme").1, None);
+        let second = Lives::after(&first.to_text());
+        let third = Lives::after(&second.to_text());
+        let [one, two, three] = [&first, &second, &third].map(|lives| lives.epochs_of("acme").0);
+        assert_eq!(third.epochs_of("acme"), (three.clone(), Some(vec![one.clone(), two.clone()])));
+        assert!(one != two && two != three && three != third.epochs_of("globex").0);
+    }
+
+    #[test]
+    fn the_list_of_lives_is_bounded_and_a_damaged_one_is_read_as_far_as_possible() {
+        let mut lives = Lives::unknown();
+        for _ in 0..2 * MOST {
+            lives = Lives::after(&lives.to_text());
+        }
+        assert_eq!(lives.to_text().lines().count(), MOST);
+        let read = Lives::after("00000000000000ff\n\0nonsense\n");
+        assert_eq!(read.epochs_of("acme").1, Some(vec![epoch_of(255, "acme")]));
+    }
+
+    #[test]
+    fn the_epoch_of_a_life_is_the_same_in_every_version() {
+        assert_eq!(epoch_of(1, "default").to_string(), "u9hk4688");
+    }
+}
