@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
 mod listen;
+mod lives;
 pub mod openapi;
 mod routes;
 mod server;
@@ -27,7 +28,7 @@ use crate::{
     auth::{KeyError, Tickets, Verifier},
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
-    core::{aggregator::AggregatorConfig, clock::Clock, log::LogConfig},
+    core::{aggregator::AggregatorConfig, clock::Clock, lives::Lives, log::LogConfig},
     counters::Counters,
     history::HistoryConfig,
     http::{
@@ -48,9 +49,6 @@ use crate::{
 
 /// How long a server that goes waits for the last requests of connections that are kept.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// By so much a client may be ahead of a node: it was at another one, which had read more of the log.
-const AHEAD: u64 = 1_000_000;
 
 /// How long a node waits for the log of its cluster before it serves without.
 const UNTIL_LOADED: Duration = Duration::from_secs(10);
@@ -128,8 +126,7 @@ impl Application {
             figures: Arc::default(),
             outgoing: watch::Sender::new(()),
         };
-        let ahead = if config.bus.is_empty() { 0 } else { AHEAD };
-        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0, ahead };
+        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0 };
         let aggregator = AggregatorConfig {
             max_channels: config.limits.max_channels,
             max_value: config.limits.max_body.0,
@@ -148,6 +145,7 @@ impl Application {
         let cluster = cluster.transpose()?;
         let tenants = Tenants::new(Blueprint {
             log,
+            lives: config.data_dir.as_deref().map_or_else(Lives::unknown, lives::begin),
             aggregator,
             cluster: cluster.clone(),
             orders: store.orders(),
@@ -368,13 +366,14 @@ async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
     }
 }
 
-/// Tells this node's readers when the bus goes, and when it is back, once each: beside the log, which can't be written.
+/// Gives this node's readers a notice when the bus goes, and when it is back, once each: beside the log, which can't be
+/// written. Readers that come while it is away are given the first one, too.
 async fn notice_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
     let mut was = true;
     loop {
         let is = *available.borrow_and_update();
         if is != was {
-            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}));
+            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}), !is);
             was = is;
         }
         if available.changed().await.is_err() {

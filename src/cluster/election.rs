@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    node::{Node, Seen},
+    node::{Confirmed, Node, Seen},
     scripts,
 };
 use crate::core::position::Epoch;
@@ -92,7 +92,14 @@ async fn beat(node: &Node, may_found: bool) -> redis::RedisResult<bool> {
     // As it was before the question, so that an answer that is late says nothing wrong.
     let (before, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
     let handed_in = node.handed_in.load(Ordering::Acquire);
+    let asked = Instant::now();
     let answer = ask(node, asked_at.as_ref(), may_found).await?;
+    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
+        // Redis was restored from before the log that this node reads.
+        node.suspect(epoch).await?;
+        node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
+        return Ok(true);
+    }
     let followed = before.filter(|followed| Some(&followed.epoch) == answer.epoch.as_ref());
     let mut rolled_back = false;
     if let Some(followed) = followed {
@@ -107,6 +114,15 @@ async fn beat(node: &Node, may_found: bool) -> redis::RedisResult<bool> {
         node.hand_in_again.notify_one();
     }
     let suspect = rolled_back || (answer.suspect.is_some() && answer.suspect == answer.epoch);
+    match &answer.epoch {
+        Some(epoch) if !suspect && answer.epoch == asked_at => {
+            let confirmed = Confirmed { asked: asked.into_std(), epoch: epoch.clone(), seq: answer.seq };
+            node.confirmed.send_replace(Some(confirmed));
+        }
+        // How far the new log reaches is asked at once.
+        Some(_) if !suspect => node.hurry.notify_one(),
+        _ => {}
+    }
     let elected = answer.leader == node.id;
     if !elected && !answer.leader.is_empty() {
         // What this node knew of series when it led is not the newest any more.

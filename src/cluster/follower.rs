@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::{
     connection::Connection,
+    founding,
     node::{Followed, Node},
     scripts,
     stream::{self, Item},
@@ -106,7 +107,10 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
     let (seq, word): (Option<u64>, Option<String>) = state.query_async(connection).await?;
     let missed_answers = node.next_group();
-    let base: Option<u64> = cmd("HGET").arg(node.keys.meta()).arg("base").query_async(connection).await?;
+    let mut meta = cmd("HMGET");
+    meta.arg(node.keys.meta()).arg(&["base", "earlier"]);
+    let (base, earlier): (Option<u64>, Option<String>) = meta.query_async(connection).await?;
+    let earlier = founding::read_epochs(earlier.as_deref());
     let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut loaded = HashMap::new();
     for tenant in tenants {
@@ -120,7 +124,7 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     // they change is there already.
     let (seq, word) = if before == Some(false) { (0, String::new()) } else { (seq, word) };
     let followed = Followed { epoch: epoch.clone(), seq, word: word.clone() };
-    node.take_over(followed, base.unwrap_or(0), loaded);
+    node.take_over(followed, base.unwrap_or(0), earlier, loaded);
     if before == Some(true) {
         node.forget_answers(missed_answers);
     }

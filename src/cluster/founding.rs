@@ -10,7 +10,7 @@ use redis::cmd;
 use super::{
     connection::Connection,
     ended::Ended,
-    node::Node,
+    node::{Node, united},
     scripts,
     wire::{Head, WireKept, json},
 };
@@ -22,8 +22,9 @@ const JUMP: u64 = 1_000_000;
 /// The epoch of the log that is there, or of the one that is begun.
 pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, Ended> {
     let mut meta = cmd("HMGET");
-    meta.arg(node.keys.meta()).arg(&["epoch", "suspect"]);
-    let (epoch, suspect): (Option<String>, Option<String>) = meta.query_async(connection).await?;
+    meta.arg(node.keys.meta()).arg(&["epoch", "suspect", "earlier"]);
+    let (epoch, suspect, earlier): (Option<String>, Option<String>, Option<String>) =
+        meta.query_async(connection).await?;
     let lost = epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok());
     if let Some(epoch) = &lost
         && Some(epoch.to_string()) != suspect
@@ -36,14 +37,21 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
     let base = (known + JUMP).max(since_1970);
     let new = Epoch::random();
-    step(node, connection, lost.as_ref(), &new, base, false).await?;
+    let earlier = united(read_epochs(earlier.as_deref()), node.epochs().into_iter().chain(lost.clone()));
+    step(node, connection, lost.as_ref(), &new, base, &earlier, false).await?;
     for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
         write(node, connection, &new, tenant, contents, base).await?;
     }
-    step(node, connection, lost.as_ref(), &new, base, true).await?;
+    step(node, connection, lost.as_ref(), &new, base, &earlier, true).await?;
     tracing::warn!(epoch = %new, "a log is begun");
     node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
     Ok(new)
+}
+
+/// The epochs of the logs before the present one, oldest first, as they are kept: so that every node can tell a cursor of an
+/// earlier log from one of a later log that it has not heard of yet.
+pub(super) fn read_epochs(text: Option<&str>) -> Vec<Epoch> {
+    text.unwrap_or_default().split_whitespace().filter_map(|name| Epoch::parse(name).ok()).collect()
 }
 
 /// Removes the log before the present one, which nobody reads any more; also where the one that began this one could not.
@@ -68,12 +76,13 @@ async fn step(
     lost: Option<&Epoch>,
     new: &Epoch,
     base: u64,
+    earlier: &[Epoch],
     prepared: bool,
 ) -> Result<(), Ended> {
     let mut found = scripts::FOUND.prepare_invoke();
     found.key(node.keys.meta()).key(node.keys.leader());
     found.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
-    found.arg(i32::from(prepared));
+    found.arg(i32::from(prepared)).arg(earlier.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     let answer: String = found.invoke_async(connection).await?;
     if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
 }

@@ -3,7 +3,7 @@
 //!
 //! | key | type | what it is |
 //! |---|---|---|
-//! | `{P}:meta` | hash | `epoch` of the log, its `base`, `next` epoch while it is prepared, the one `before`, one that is `suspect`, `term` of the election |
+//! | `{P}:meta` | hash | `epoch` of the log, its `base`, `next` epoch while it is prepared, the one `before`, all `earlier` ones, one that is `suspect`, `term` of the election |
 //! | `{P}:leader` | string | who leads; it expires |
 //! | `{P}:EPOCH:log` | stream | what was decided, an entry for each group; its id is a number that grows by one |
 //! | `{P}:EPOCH:state` | hash | `seq` of the log and its `word`, `inbox` as far as it is decided, `dumped` as far as series are kept, and `dumped_seq` |

@@ -10,6 +10,7 @@
 //! | `sender` | hands in what this node's clients and sources push, in order and once |
 //! | `election` | says that this node lives, hears who leads, notices a log that was lost |
 //! | `leader`, `founding` | decides about what is in the inbox and writes the log (`succession`: goes on where another one ended); begins a log |
+//! | `catch_up` | waits until this node has read as far as a cursor that was given elsewhere |
 //! | `follower` | reads the log, or loads it where too much was missed |
 //! | `census` | what each node measured, and who is online |
 //! | `scripts`, `keys`, `wire`, `stream` | what is said to Redis |
@@ -30,6 +31,7 @@ use crate::core::{
     log::{Log, LogConfig},
 };
 
+mod catch_up;
 mod census;
 mod config;
 mod connection;
@@ -46,6 +48,7 @@ mod sender;
 mod stream;
 mod wire;
 
+pub use catch_up::Behind;
 pub use census::{Census, Gathered};
 pub use config::{ClusterConfig, check_bus_url};
 pub use figures::Figures;

@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub(super) aggregator: AggregatorConfig,
     /// What Redis said last.
     pub(super) seen: watch::Sender<Seen>,
+    /// How far the log reached when Redis was last asked.
+    pub(super) confirmed: watch::Sender<Option<Confirmed>>,
     /// As far as the log is read: its epoch, and its newest entry.
     pub(super) followed: watch::Sender<Option<Followed>>,
     /// Whether this node publishes what is the same for all.
@@ -90,11 +92,26 @@ pub(super) struct Seen {
     pub(super) suspect: bool,
 }
 
+/// How far the log reached: nobody had read more of it, or of a later one, when Redis was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Confirmed {
+    /// When Redis was asked.
+    pub(super) asked: Instant,
+    pub(super) epoch: Epoch,
+    /// The newest entry.
+    pub(super) seq: u64,
+}
+
+/// Most epochs of earlier logs that are remembered.
+const MOST_EARLIER: usize = 32;
+
 /// The logs of all tenants, as this node has them.
 #[derive(Default)]
 struct Replicas {
     /// Once it is known.
     epoch: Option<Epoch>,
+    /// Epochs of the logs before it, oldest first.
+    earlier: Vec<Epoch>,
     /// Where the offsets of this epoch begin.
     base: u64,
     writers: HashMap<Arc<str>, LogWriter>,
@@ -136,6 +153,7 @@ impl Node {
             log,
             aggregator,
             seen: watch::Sender::default(),
+            confirmed: watch::Sender::default(),
             followed: watch::Sender::default(),
             leads: watch::Sender::new(false),
             available: watch::Sender::new(true),
@@ -159,6 +177,17 @@ impl Node {
         Arc::clone(replicas.writer(tenant, self.log).log())
     }
 
+    /// Epochs of the logs before the one that this node reads, and that one, oldest first.
+    pub(super) fn epochs(&self) -> Vec<Epoch> {
+        let replicas = self.replicas.lock();
+        replicas.earlier.iter().cloned().chain(replicas.epoch.clone()).collect()
+    }
+
+    /// Whether `epoch` is that of a log before the one that this node reads.
+    pub(super) fn is_earlier(&self, epoch: &Epoch) -> bool {
+        self.replicas.lock().earlier.contains(epoch)
+    }
+
     /// All that this node has.
     pub(super) fn contents(&self) -> Vec<(Arc<str>, Contents)> {
         let logs: Vec<_> = {
@@ -168,14 +197,26 @@ impl Node {
         logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
     }
 
-    /// Takes over what was loaded of a log, whose offsets begin at `base`. Tenants of whom nothing is kept begin anew.
-    pub(super) fn take_over(&self, followed: Followed, base: u64, loaded: HashMap<Arc<str>, Contents>) {
+    /// Takes over what was loaded of a log, whose offsets begin at `base` and which follows those of the epochs in `earlier`.
+    /// Tenants of whom nothing is kept begin anew.
+    pub(super) fn take_over(
+        &self,
+        followed: Followed,
+        base: u64,
+        mut earlier: Vec<Epoch>,
+        loaded: HashMap<Arc<str>, Contents>,
+    ) {
         let epoch = &followed.epoch;
+        earlier.retain(|earlier| earlier != epoch);
         let mut replicas = self.replicas.lock();
         let is_new = replicas.epoch.as_ref() != Some(epoch);
-        replicas.epoch = Some(epoch.clone());
+        let before = replicas.epoch.replace(epoch.clone()).filter(|before| before != epoch);
         replicas.base = base;
+        let known = std::mem::take(&mut replicas.earlier);
+        replicas.earlier = united(earlier, known.into_iter().chain(before).filter(|earlier| earlier != epoch));
         if is_new {
+            let earlier = replicas.earlier.clone();
+            replicas.writers.values_mut().for_each(|writer| writer.set_earlier(earlier.clone()));
             for (tenant, writer) in &mut replicas.writers {
                 if !loaded.contains_key(tenant) {
                     writer.take_over(empty(epoch, base));
@@ -310,6 +351,8 @@ impl Replicas {
     fn writer(&mut self, tenant: &str, config: LogConfig) -> &mut LogWriter {
         if !self.writers.contains_key(tenant) {
             let (mut writer, _) = Log::create(config);
+            // Until a log is read it is not known what was before it: no cursor is taken for one of an earlier log.
+            writer.set_earlier(self.earlier.clone());
             if let Some(epoch) = &self.epoch {
                 writer.take_over(empty(epoch, self.base));
             }
@@ -317,6 +360,18 @@ impl Replicas {
         }
         self.writers.get_mut(tenant).unwrap_or_else(|| unreachable!("it was put in"))
     }
+}
+
+/// `epochs` with those of `more` that are not in it, the last [`MOST_EARLIER`] of them.
+pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> Vec<Epoch> {
+    let mut all = epochs;
+    for epoch in more {
+        if !all.contains(&epoch) {
+            all.push(epoch);
+        }
+    }
+    all.drain(..all.len().saturating_sub(MOST_EARLIER));
+    all
 }
 
 /// A log in which nothing was published yet.

@@ -46,9 +46,8 @@ impl Lives {
 /// FNV-1a, whose bits are mixed once more (the last step of SplitMix64): the same in every version of this program.
 fn epoch_of(life: u64, tenant: &str) -> Epoch {
     let bytes = life.to_le_bytes().into_iter().chain(tenant.bytes());
-    let mut bits = bytes.fold(0xcbf2_9ce4_8422_2325, |bits: u64, byte| {
-        (bits ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut bits =
+        bytes.fold(0xcbf2_9ce4_8422_2325, |bits: u64, byte| (bits ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     Epoch::of_bits(bits ^ (bits >> 31))

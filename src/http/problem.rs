@@ -14,7 +14,7 @@ use actix_web::{
 use serde::Serialize;
 
 use super::admission::Reached;
-use crate::{core::reading::Refusal, counters::Limit, protocol::error::Code};
+use crate::{cluster::Behind, core::reading::Refusal, counters::Limit, protocol::error::Code};
 
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -194,6 +194,12 @@ impl From<Reached> for Problem {
             Limit::ConnectionsPerUser => Self::too_many("this user has as many streams as they may", retry_after),
             _ => Self::too_many("this address opens streams too quickly", retry_after),
         }
+    }
+}
+
+impl From<Behind> for Problem {
+    fn from(behind: Behind) -> Self {
+        Self::unavailable(behind.to_string(), Duration::from_secs(1))
     }
 }
 

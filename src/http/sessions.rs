@@ -189,6 +189,12 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
     }
     let text = std::str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
     let Message { request_id, command } = command::parse(text).map_err(Problem::from)?;
+    let log = &caller.tenant.log;
+    if let Command::Subscribe { since: Some(cursor), .. } = &command
+        && let Some(ahead) = state.tenants.ahead(log, cursor)
+    {
+        state.tenants.catch_up(log, &ahead).await?;
+    }
     let instruction = match command {
         Command::Subscribe { .. } | Command::Unsubscribe(_) | Command::Pause(_) | Command::Resume(_) => {
             Instruction::Command(command)

@@ -21,6 +21,8 @@ pub enum CloseReason {
     HeartbeatLost,
     /// The client does not keep up.
     TooSlow,
+    /// This node has not read as far as the client's cursor.
+    Behind,
     /// Too many messages.
     RateLimited,
     /// The server has more than it can do.
@@ -47,7 +49,7 @@ pub struct CloseCode {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::GoingAway,
         Self::ProtocolError,
@@ -57,6 +59,7 @@ impl CloseReason {
         Self::TokenExpired,
         Self::HeartbeatLost,
         Self::TooSlow,
+        Self::Behind,
         Self::RateLimited,
         Self::Overloaded,
         Self::TooManyBadMessages,
@@ -76,6 +79,7 @@ impl CloseReason {
             Self::TokenExpired => (4401, "token missing or expired", true),
             Self::HeartbeatLost => (4408, "heartbeat lost", true),
             Self::TooSlow => (4413, "too slow", true),
+            Self::Behind => (4421, "this node is behind", true),
             Self::RateLimited => (4429, "rate limit", true),
             Self::Overloaded => (4453, "overloaded", true),
             Self::TooManyBadMessages => (4500, "too many bad messages", false),

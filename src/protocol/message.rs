@@ -72,6 +72,9 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
         heartbeat_interval: u64,
+        /// Other nodes may have newer values, which this one can't read at the moment.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
     },
     Authenticated {
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,12 +14,14 @@ use tokio::{runtime::Handle, sync::watch, time::sleep};
 use crate::{
     alerts::{AlertService, Alerting},
     auth::TenantName,
-    cluster::Cluster,
+    cluster::{Behind, Cluster},
     core::{
         aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
         channel::{Channel, EventName},
         clock::Clock,
+        lives::Lives,
         log::{Change, Log, LogConfig},
+        position::Position,
     },
     counters::Counters,
     dashboards::{DashboardService, DashboardStore},
@@ -62,6 +64,8 @@ pub struct Tenant {
 pub struct Blueprint {
     /// How far back events are kept, for each.
     pub log: LogConfig,
+    /// By them logs of this process know cursors of earlier ones.
+    pub lives: Lives,
     /// Limits of each one's data.
     pub aggregator: AggregatorConfig,
     /// Where orders are kept.
@@ -105,8 +109,15 @@ pub struct Tenants {
 }
 
 struct Inner {
-    known: RwLock<HashMap<TenantName, Arc<Tenant>>>,
+    known: RwLock<Known>,
     blueprint: Blueprint,
+}
+
+#[derive(Default)]
+struct Known {
+    tenants: HashMap<TenantName, Arc<Tenant>>,
+    /// What holds on this node at the moment: tenants that begin later are told of it, too.
+    standing: Option<Change>,
 }
 
 /// The server has as many tenants as it may.
@@ -125,25 +136,28 @@ impl Tenants {
     /// # Errors
     /// [`TooManyTenants`].
     pub fn open(&self, name: &TenantName) -> Result<Arc<Tenant>, TooManyTenants> {
-        if let Some(known) = self.inner.known.read().get(name) {
+        if let Some(known) = self.inner.known.read().tenants.get(name) {
             return Ok(Arc::clone(known));
         }
         let mut known = self.inner.known.write();
-        if let Some(known) = known.get(name) {
+        if let Some(known) = known.tenants.get(name) {
             return Ok(Arc::clone(known));
         }
         let most = self.inner.blueprint.max_tenants;
-        if most > 0 && known.len() >= most {
+        if most > 0 && known.tenants.len() >= most {
             return Err(TooManyTenants(most));
         }
         let tenant = Arc::new(self.inner.blueprint.begin(name.clone()));
-        known.insert(name.clone(), Arc::clone(&tenant));
+        if let Some(standing) = known.standing.clone() {
+            tenant.log.notice(standing, self.inner.blueprint.clock.now(), true);
+        }
+        known.tenants.insert(name.clone(), Arc::clone(&tenant));
         Ok(tenant)
     }
 
     /// Every tenant there is.
     pub fn all(&self) -> Vec<Arc<Tenant>> {
-        self.inner.known.read().values().cloned().collect()
+        self.inner.known.read().tenants.values().cloned().collect()
     }
 
     /// What the alerts of all tenants share.
@@ -175,14 +189,16 @@ impl Tenants {
         }
     }
 
-    /// Tells the readers of `system` of every tenant on this node alone, beside the log.
-    pub fn notice(&self, event: &str, details: &Value) {
+    /// Gives the readers of `system` of every tenant on this node alone a notice beside the log. One that `stands` holds until
+    /// the next one: readers and tenants that come later are given it, too.
+    pub fn notice(&self, event: &str, details: &Value, stands: bool) {
         let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return };
-        let data = Bytes::from(details.to_string());
-        for tenant in self.all() {
-            let change = Change { channel: channel.clone(), event: Some(event.clone()), data: data.clone() };
-            tenant.log.notice(change, self.inner.blueprint.clock.now());
+        let notice = Change { channel, event: Some(event), data: Bytes::from(details.to_string()) };
+        let mut known = self.inner.known.write();
+        for tenant in known.tenants.values() {
+            tenant.log.notice(notice.clone(), self.inner.blueprint.clock.now(), stands);
         }
+        known.standing = stands.then_some(notice);
     }
 
     /// The other nodes, where there may be some.
@@ -192,7 +208,25 @@ impl Tenants {
 
     /// Whether there may be newer values elsewhere, which this node can't read at the moment.
     pub fn is_stale(&self) -> bool {
-        self.cluster().is_some_and(|cluster| !cluster.is_ready())
+        self.cluster().is_some_and(Cluster::is_stale)
+    }
+
+    /// Waits until `log` covers `cursor`, or has all there is: another node may have read more than this one.
+    ///
+    /// # Errors
+    /// [`Behind`]: this node can't, in time. Whoever holds the cursor must not be given what is here.
+    pub async fn catch_up(&self, log: &Log, cursor: &Position) -> Result<(), Behind> {
+        match self.cluster() {
+            Some(cluster) if !log.covers(cursor) => cluster.catch_up(log, cursor).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The same at once: `cursor` as a position that `log` does not cover, although another node may; `None` for what is no
+    /// cursor.
+    pub fn ahead(&self, log: &Log, cursor: &str) -> Option<Position> {
+        self.cluster()?;
+        cursor.parse().ok().filter(|position| !log.covers(position))
     }
 
     /// Whether this process is the one that tells all tenants what concerns all nodes.
@@ -233,7 +267,8 @@ impl Blueprint {
                 (None, log, handle)
             }
             None => {
-                let (writer, log) = Log::create(self.log);
+                let (epoch, earlier) = self.lives.epochs_of(name.as_str());
+                let (writer, log) = Log::create_as(self.log, epoch, earlier);
                 let (aggregator, handle) = Aggregator::new(writer, self.clock.clone(), self.aggregator.clone());
                 (Some(aggregator), log, handle)
             }

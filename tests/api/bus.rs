@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A node, whose leader is followed quickly: tests need not wait for it longer than they have to.
-fn node_with(url: &str, name: &str, change: impl FnOnce(&mut Config)) -> TestApp {
+pub(crate) fn node_with(url: &str, name: &str, change: impl FnOnce(&mut Config)) -> TestApp {
     spawn_app_with(|config| {
         config.bus = url.into();
         config.node_id = Some(name.into());
@@ -39,7 +39,7 @@ fn three(redis: &Redis) -> [TestApp; 3] {
 }
 
 /// Waits until one of `nodes` leads; answers which.
-async fn leader(nodes: &[TestApp]) -> usize {
+pub(crate) async fn leader(nodes: &[TestApp]) -> usize {
     until("a leader", || async {
         for (at, node) in nodes.iter().enumerate() {
             if node.counter("tricast_bus_leads").await == 1.0 {
@@ -52,7 +52,7 @@ async fn leader(nodes: &[TestApp]) -> usize {
 }
 
 /// Waits until a node has read up to `cursor`.
-async fn reads_up_to(node: &Visitor, cursor: &str) {
+pub(crate) async fn reads_up_to(node: &Visitor, cursor: &str) {
     let (epoch, offset) = cursor.split_once(':').unwrap();
     let offset: u64 = offset.parse().unwrap();
     until("a node to catch up", || async {

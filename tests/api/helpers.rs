@@ -186,6 +186,12 @@ impl Visitor {
         self.get(path).await.json().await.unwrap()
     }
 
+    /// The same, asked by a task of its own.
+    pub(crate) fn get_json_later(&self, path: String) -> tokio::task::JoinHandle<Value> {
+        let visitor = self.clone();
+        tokio::spawn(async move { visitor.get_json(&path).await })
+    }
+
     /// Pushes one line, which has to be accepted; answers the cursor.
     pub(crate) async fn push(&self, line: Value) -> String {
         let response = self.post("/api/metrics", line.to_string()).await;
@@ -323,10 +329,15 @@ impl WebSocket {
 
     /// The next message of this type; others are passed over.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
-        soon(kind, async {
+        self.next_of_any(&[kind]).await
+    }
+
+    /// The next message of one of these types; others are passed over.
+    pub(crate) async fn next_of_any(&mut self, kinds: &[&str]) -> Value {
+        soon(&format!("{kinds:?}"), async {
             loop {
                 let message = self.next().await;
-                if message["type"] == kind {
+                if kinds.iter().any(|kind| message["type"] == *kind) {
                     return message;
                 }
             }

@@ -6,9 +6,11 @@ mod cluster;
 mod helpers;
 mod program;
 mod redis;
+mod stall;
 
 mod alerts;
 mod base_path;
+mod behind;
 mod bus;
 mod bus_and_store;
 mod command_line;

@@ -110,7 +110,10 @@ export class FakeServer {
         } else if (type === 'ping') this.say({ type: 'pong', requestId });
         else if (type === 'request')
           this.say(server.request?.(message) ?? { type: 'response', requestId, data: message.params });
-        else if (type === 'subscribe') {
+        else if (type === 'subscribe' && since && server.mode.websocket === 'behind') {
+          this.say({ type: 'disconnecting', reason: 'BEHIND', message: 'this node is behind', reconnectAfter: 0.5 });
+          queueMicrotask(() => this.cut(4421, 'this node is behind'));
+        } else if (type === 'subscribe') {
           const names = channels.map((wanted) => wanted.name ?? wanted);
           const position = server.resume(since);
           this.position ??= { offset: position.offset, state: 0 };

@@ -202,6 +202,29 @@ describe('transports', () => {
     assert.equal(client.status.state, 'live');
   });
 
+  test('a node that is behind is left for another one, over the same transport and from the same cursor', async (t) => {
+    for (const [transport, behind] of [
+      ['websocket', ({ mode }) => (mode.websocket = 'behind')],
+      ['sse', ({ mode }) => (mode.sse = { status: 503, headers: { 'Retry-After': '1' }, body: { detail: 'behind' } })],
+    ]) {
+      const { server, client } = begin(t, transport === 'sse' ? { transport } : {});
+      const events = [];
+      client.subscribe('deploys', ({ n }) => events.push(n));
+      await pass(200);
+      server.event('deploys', { n: 1 });
+      await pass(6_000);
+      behind(server);
+      server.cut();
+      server.event('deploys', { n: 2 });
+      await pass(6_000);
+      assert.equal(client.status.state === 'live', false, transport);
+      Object.assign(server.mode, { websocket: 'pass', sse: 'pass' });
+      await pass(30_000, 500);
+      assert.deepEqual([client.status.state, client.status.transport], ['live', transport]);
+      assert.deepEqual(events, [1, 2], transport);
+    }
+  });
+
   test('codes that say "do not come back" end it, and a person may try again', async (t) => {
     for (const [transport, end] of [
       ['websocket', (server) => server.cut(4503)],

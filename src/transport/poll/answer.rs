@@ -30,17 +30,18 @@ const BUDGET: usize = 1 << 20;
 /// 404 when a channel is not known, and the asker holds no cursor: one who follows may wait for it to come.
 pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
+    let since = question.since(log);
     match &question.target {
         Target::Snapshot => Ok(log.snapshot().attached(Representation::of_snapshot)),
-        Target::One(channel) => one(channel, question.since.as_ref(), log),
+        Target::One(channel) => one(channel, since.as_ref(), log),
         Target::Several(selectors) => {
             let unknown = |selector: &&Selector| matches!(selector, Selector::Exact(_)) && !log.knows(selector);
-            if question.since.is_none()
+            if since.is_none()
                 && let Some(selector) = selectors.iter().find(unknown)
             {
                 return Err(Problem::not_found(format!("there is no channel \"{selector}\"")));
             }
-            Ok(Arc::new(several(selectors, question.since.as_ref(), caller)))
+            Ok(Arc::new(several(selectors, since.as_ref(), caller)))
         }
     }
 }
@@ -104,11 +105,13 @@ fn look(
 ) -> Found {
     let ceiling = log.head();
     let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel)) && may(channel);
-    let states_from = since.filter(|since| !since.gap).map_or(0, |since| since.position.state);
     let events_from = since.map_or(events_from, |since| since.position.offset);
-    let states = log.states_after(states_from, wanted);
     let read =
         log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
+    // Some may have been lost since the cursor was judged, or with a log that another one replaced.
+    let gap = since.is_some_and(|since| since.gap || !read.lost.is_empty() || since.position.epoch != log.epoch());
+    let states_from = since.filter(|_| !gap).map_or(0, |since| since.position.state);
+    let states = log.states_after(states_from, wanted);
     let only_states = selectors
         .iter()
         .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
@@ -122,7 +125,7 @@ fn look(
         states: states.into_iter().map(|state| (state.channel.clone(), state)).collect(),
         events: read.events,
         cursor,
-        gap: since.is_some_and(|since| since.gap),
+        gap,
         since: since.is_some(),
     }
 }

@@ -72,7 +72,7 @@ const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Pre
                 ("Preference-Applied" = String, description = "What came of `Prefer`"),
             )),
         (status = 404, description = "A channel that is named is not known; or `backfill` on a server without history"),
-        (status = 503, description = "`backfill`: the store is not available at the moment"),
+        (status = 503, description = "This node has not read as far as `since` yet; or `backfill`: the store is not available at the moment. See `Retry-After`"),
     )
 )]
 pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result<HttpResponse, Problem> {
@@ -116,7 +116,13 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     let question = Question::read(request, one, &caller, config)?;
     access::check_reading(&caller.identity, &question.target.selectors()?)?;
     caller.tenant.note_poll(&caller.identity);
-    if let Some(span) = question.backfill {
+    let log = &caller.tenant.log;
+    if let Some(cursor) = &question.cursor {
+        state.tenants.catch_up(log, cursor).await?;
+    }
+    // Whoever goes on from a cursor has had it.
+    let is_new = || question.since(log).is_none_or(|since| since.gap);
+    if let Some(span) = question.backfill.filter(|_| is_new()) {
         return with_past(&state, &caller, request, &question, span).await;
     }
     let mut representation = answer::to(&question, &caller)?;
@@ -180,7 +186,7 @@ async fn with_past(
 /// Whether the asker has all there is, so that a wait makes sense.
 fn is_current(question: &Question, verdict: Verdict, representation: &Representation) -> bool {
     verdict == Verdict::NotModified
-        || (verdict == Verdict::Unconditional && question.since.is_some() && representation.empty)
+        || (verdict == Verdict::Unconditional && question.cursor.is_some() && representation.empty)
 }
 
 /// Waits until the representation is another one, or `deadline`, or the server drains.
@@ -201,8 +207,9 @@ async fn hold(
     let not_before = (Instant::now() + question.interval).min(deadline);
     let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
     reader.set_filter(subscriptions::filter(&caller.identity));
+    let since = question.since(&caller.tenant.log);
     for selector in question.target.selectors()? {
-        reader.subscribe(selector, std::time::Duration::ZERO, question.since.as_ref().map(|since| &since.position));
+        reader.subscribe(selector, std::time::Duration::ZERO, since.as_ref().map(|since| &since.position));
     }
     loop {
         reader.collect(usize::MAX, &mut Nothing);

@@ -9,8 +9,9 @@ use crate::{
     core::{
         channel::{Channel, Selector},
         interval::parse_interval,
-        position::{CursorError, Position},
-        resume::{Resume, resume},
+        log::Log,
+        position::Position,
+        resume::{Resume, judge},
     },
     history::parse_backfill,
     http::{access::Caller, channels, problem::Problem},
@@ -38,7 +39,7 @@ pub(super) enum Target {
     Several(Vec<Selector>),
 }
 
-/// From where on.
+/// What an asker's cursor means at the moment of the answer.
 #[derive(Clone, Debug)]
 pub(super) struct Since {
     /// Where events are read from.
@@ -52,8 +53,8 @@ pub(super) struct Since {
 pub(super) struct Question {
     /// What is asked for.
     pub target: Target,
-    /// From where on, if the asker holds a cursor.
-    pub since: Option<Since>,
+    /// The cursor that the asker holds.
+    pub cursor: Option<Position>,
     /// How long the asker is willing to wait for a change.
     pub wait: Option<Duration>,
     /// The wait was asked for by `Prefer`, and the answer says what came of it.
@@ -77,7 +78,6 @@ impl Question {
         caller: &Caller,
         config: PollConfig,
     ) -> Result<Self, Problem> {
-        let log = &caller.tenant.log;
         let bad = |what: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("{what}: {error}"));
         let query = web::Query::<Query>::from_query(request.query_string());
         let query = query.map_err(|error| bad("the query is not understood", &error))?.into_inner();
@@ -91,14 +91,8 @@ impl Question {
         if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
             return Err(bad("channels", &format_args!("at most {} at once", config.max_subscriptions)));
         }
-        let since = match &query.since {
-            None => None,
-            Some(cursor) => {
-                cursor.parse::<Position>().map_err(|error: CursorError| bad("since", &error))?;
-                let (verdict, position) = resume(log, cursor, &selectors);
-                Some(Since { position, gap: matches!(verdict, Resume::Reset(_)) })
-            }
-        };
+        let cursor = query.since.as_deref().map(str::parse::<Position>).transpose();
+        let cursor = cursor.map_err(|error| bad("since", &error))?;
         let interval = match &query.interval {
             None => Duration::ZERO,
             Some(text) => parse_interval(text).map_err(|error| bad("interval", &error))?,
@@ -116,9 +110,15 @@ impl Question {
             Some(_) => return Err(bad("format", &"json or text")),
         };
         let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
-        // Whoever goes on from a cursor has had it.
-        let backfill = backfill.filter(|_| since.as_ref().is_none_or(|since| since.gap));
-        Ok(Self { target, since, wait, preferred: preferred.is_some(), interval, text, backfill })
+        Ok(Self { target, cursor, wait, preferred: preferred.is_some(), interval, text, backfill })
+    }
+
+    /// How the asker's cursor fits `log` as it is now. Judged anew for each answer: while a poll is held, what it waits for may
+    /// be lost.
+    pub(super) fn since(&self, log: &Log) -> Option<Since> {
+        let selectors = self.target.selectors().unwrap_or_default();
+        let (verdict, position) = judge(log, self.cursor.as_ref()?, &selectors);
+        Some(Since { position, gap: matches!(verdict, Resume::Reset(_)) })
     }
 }
 

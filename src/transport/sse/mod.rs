@@ -101,7 +101,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
             example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
-        (status = 503, description = "The server has as many streams as it may, or is going away: see `Retry-After`"),
+        (status = 503, description = "The server has as many streams as it may, is going away, or has not read as far as the cursor: see `Retry-After`"),
     )
 )]
 pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
@@ -157,11 +157,11 @@ async fn stream(
     let last_event_id = last_event_id.filter(|id| !id.is_empty());
     let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
     state.belongs(&mut slot, &caller)?;
-    let judge = || match (&last_event_id, &query.since) {
-        (Some(id), _) => Some(resume(log, id, &selectors)),
-        (None, Some(since)) => Some(resume(log, since, &selectors)),
-        (None, None) => None,
-    };
+    let cursor = last_event_id.as_deref().or(query.since.as_deref());
+    if let Some(ahead) = cursor.and_then(|cursor| state.tenants.ahead(log, cursor)) {
+        state.tenants.catch_up(log, &ahead).await?;
+    }
+    let judge = || cursor.map(|cursor| resume(log, cursor, &selectors));
     // Whose stream goes on has had it.
     let goes_on = last_event_id.is_some() && matches!(judge(), Some((Resume::Replay(_), _)));
     let mut past = match backfill.filter(|_| !goes_on) {
@@ -176,7 +176,8 @@ async fn stream(
     reader.set_filter(subscriptions::filter(&caller.identity));
     let resumed = judge();
     let session = state.sessions.open(&caller.identity)?;
-    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref(), past.as_ref());
+    let is_stale = state.tenants.is_stale();
+    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref(), past.as_ref(), is_stale);
     for selector in selectors {
         let first = past.as_mut().and_then(|past| past.states.remove(&selector)).unwrap_or_default();
         match &resumed {
@@ -200,6 +201,7 @@ fn greet(
     selectors: &[Selector],
     resumed: Option<&(Resume, Position)>,
     past: Option<&Past>,
+    is_stale: bool,
 ) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
@@ -235,6 +237,9 @@ fn greet(
     });
     if let Some(reason) = reason {
         connected["reason"] = reason.into();
+    }
+    if is_stale {
+        connected["stale"] = true.into();
     }
     event::write_json(&mut out, id, "connected", &connected);
     match past.map(|past| &past.chapters) {

@@ -9,6 +9,8 @@ use super::{
 };
 use crate::{
     auth::{self, Identity, TokenError},
+    cluster::Behind,
+    core::position::Position,
     counters::Limit,
     history::parse_backfill,
     http::{
@@ -21,6 +23,7 @@ use crate::{
         error::Code,
         message::{self, RequestId, ServerMessage},
     },
+    shutdown::reconnect_soon,
     transport::{
         backfill::{Past, Seam},
         subscriptions::{self, Rules},
@@ -31,6 +34,8 @@ use crate::{
 pub(super) enum Done {
     /// The answer to a request.
     Answered(Option<RequestId>, Result<serde_json::Value, Failure>),
+    /// The log was caught up with, or not, for subscriptions that go on from a cursor.
+    CaughtUp(Option<RequestId>, Vec<Wanted>, Option<String>, Result<(), Behind>),
     /// Subscriptions that begin with their past.
     LookedBack(Option<RequestId>, Vec<Wanted>, Option<String>, Past),
     /// A token was looked at.
@@ -66,13 +71,13 @@ impl Session {
     /// What only somebody may ask for.
     fn carry_out_for(&mut self, caller: &Caller, request_id: Option<RequestId>, command: Command) {
         let answer = match command {
-            Command::Subscribe { channels, since } if channels.iter().any(|wanted| wanted.backfill.is_some()) => {
-                return self.look_back(caller, request_id, channels, since);
-            }
             Command::Subscribe { channels, since } => {
-                let counters = &self.state.counters;
-                let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
-                Ok(subscriptions::subscribe(&mut self.reader, &rules, request_id, channels, since, HashMap::new()))
+                let log = &caller.tenant.log;
+                let ahead = since.as_ref().and_then(|cursor| self.state.tenants.ahead(log, cursor));
+                return match ahead {
+                    Some(ahead) => self.catch_up(caller, request_id, channels, ahead),
+                    None => self.subscribe(caller, request_id, channels, since),
+                };
             }
             Command::Unsubscribe(names) => subscriptions::unsubscribe(&mut self.reader, request_id, names),
             Command::Pause(names) => subscriptions::pause(&mut self.reader, request_id, names),
@@ -92,6 +97,34 @@ impl Session {
         }
     }
 
+    fn subscribe(
+        &mut self,
+        caller: &Caller,
+        request_id: Option<RequestId>,
+        channels: Vec<Wanted>,
+        since: Option<String>,
+    ) {
+        if channels.iter().any(|wanted| wanted.backfill.is_some()) {
+            return self.look_back(caller, request_id, channels, since);
+        }
+        let counters = &self.state.counters;
+        let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
+        let first = HashMap::new();
+        let subscribed = subscriptions::subscribe(&mut self.reader, &rules, request_id, channels, since, first);
+        self.say(&subscribed);
+    }
+
+    /// Another node had read more of the log than this one: first this one has to, or the client would be given older values
+    /// than it has. What it sends next waits, for that may be about these subscriptions.
+    fn catch_up(&mut self, caller: &Caller, request_id: Option<RequestId>, channels: Vec<Wanted>, ahead: Position) {
+        let (state, log) = (std::rc::Rc::clone(&self.state), std::sync::Arc::clone(&caller.tenant.log));
+        self.holding = true;
+        self.in_flight.push(async move {
+            let caught_up = state.tenants.catch_up(&log, &ahead).await;
+            Done::CaughtUp(request_id, channels, Some(ahead.to_string()), caught_up)
+        });
+    }
+
     /// A token is shown.
     fn present(&mut self, request_id: Option<RequestId>, Token(token): Token, purpose: Purpose) {
         if self.state.access.verifier.is_none() {
@@ -100,7 +133,7 @@ impl Session {
         }
         let state = std::rc::Rc::clone(&self.state);
         // What the client sends next is meant for whoever it will be then.
-        self.verifying = true;
+        self.holding = true;
         self.in_flight.push(async move { Done::Verified(request_id, purpose, access::verify(&state, &token).await) });
     }
 
@@ -191,8 +224,19 @@ impl Session {
         }
         match done {
             Done::Verified(request_id, purpose, verified) => {
-                self.verifying = false;
+                self.holding = false;
                 self.admit(request_id, purpose, verified);
+            }
+            Done::CaughtUp(request_id, channels, since, caught_up) => {
+                self.holding = false;
+                match (caught_up, self.standing.caller().cloned()) {
+                    (Ok(()), Some(caller)) => self.subscribe(&caller, request_id, channels, since),
+                    (Ok(()), None) => {}
+                    (Err(behind), _) => {
+                        self.say_good_bye("BEHIND", &behind.to_string(), reconnect_soon());
+                        self.close(CloseReason::Behind);
+                    }
+                }
             }
             Done::LookedBack(request_id, channels, since, past) => self.follow(request_id, channels, since, past),
             Done::Answered(request_id, Ok(data)) => {

@@ -91,8 +91,8 @@ pub(super) struct Session {
     bad_messages: Minute,
     /// Requests and tokens that are looked at.
     pub(super) in_flight: InFlight<super::commands::Done>,
-    /// A token is looked at: what comes after it waits.
-    pub(super) verifying: bool,
+    /// A message is carried out that those after it wait for: a token is verified, or the log is caught up with.
+    pub(super) holding: bool,
     ladder: Ladder,
     /// When the connection is old enough to be sent away.
     retire_at: Option<Instant>,
@@ -135,7 +135,7 @@ impl Session {
             flood: Flood::new(config.messages_per_second, config.message_burst, now),
             bad_messages: Minute::new(now),
             in_flight: InFlight::new(),
-            verifying: false,
+            holding: false,
             ladder: Ladder::default(),
             retire_at: state.retire_after().map(|age| now + age),
             closing: None,
@@ -155,6 +155,7 @@ impl Session {
             capabilities: &caller.map(|caller| auth::capabilities(&caller.identity)).unwrap_or_default(),
             cursor: caller.map(|caller| caller.tenant.log.position().to_string()),
             heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
+            stale: session.state.tenants.is_stale(),
         };
         let connected = connected.to_json();
         session.say_json(&connected);
@@ -201,7 +202,7 @@ impl Session {
     /// Reads what the client sent.
     fn hear(&mut self, cx: &mut Context<'_>) {
         let mut handled = 0;
-        while !self.verifying {
+        while !self.holding {
             match self.decoder.next_message() {
                 Ok(Some(incoming)) => {
                     self.heartbeat.seen();
@@ -377,9 +378,14 @@ impl Session {
     }
 
     fn send_away(&mut self, reason: &str, message: &str, after: Duration) {
+        self.say_good_bye(reason, message, after);
+        self.close(CloseReason::GoingAway);
+    }
+
+    /// Says why the connection is about to be closed, and when to come back.
+    pub(super) fn say_good_bye(&mut self, reason: &str, message: &str, after: Duration) {
         let reconnect_after = Some((after.as_secs_f64() * 1e3).round() / 1e3);
         self.say(&ServerMessage::Disconnecting { reason, message, reconnect_after });
-        self.close(CloseReason::GoingAway);
     }
 
     pub(super) fn close(&mut self, reason: CloseReason) {
