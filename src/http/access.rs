@@ -190,7 +190,7 @@ async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Op
             let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.clock.now()));
             good.ok_or_else(|| {
                 state.counters.refused_tokens.inc();
-                Problem::unauthorized(Some("invalid_token"), "this ticket is used, too old, or none of ours")
+                Problem::unauthorized(Some("invalid_token"), "this ticket was already used, has expired, or is unknown")
             })?
         }
         Some(Credential::Token(token)) => verify(state, &token).await.map_err(token_problem)?,

@@ -8,11 +8,17 @@ use actix_web::http::{
 };
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
-use super::problem::{PROBLEM_JSON, Problem};
+use super::{
+    middleware::is_decent_id,
+    problem::{PROBLEM_JSON, Problem},
+};
 use crate::protocol::error::Code;
 
 /// Headers that actix-http takes of one request.
 const MAX_HEADERS: usize = 96;
+
+/// Bytes of a head that are kept to find out what is wrong with it.
+pub(super) const MOST_KEPT: usize = 16 * 1024;
 
 /// Longest answer that actix-http gives by itself.
 const LONGEST: usize = 160;
@@ -46,6 +52,10 @@ pub(super) fn problem(status: StatusCode, head: &[u8], header_timeout: Duration)
             format!("the head of the request did not come within {} s", header_timeout.as_secs_f64())
         }
         status if status.is_server_error() => return Problem::internal("actix-http answered by itself"),
+        StatusCode::BAD_REQUEST if head.len() == MOST_KEPT && !head.contains(&b'\n') => {
+            let detail = "the address is longer than 65,534 characters";
+            return Problem::new(StatusCode::URI_TOO_LONG, Code::InvalidMessage, detail);
+        }
         status => fault(head).unwrap_or_else(|| {
             if status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
                 format!("the head of the request is too large: it may have {MAX_HEADERS} headers and 128 KiB")
@@ -55,6 +65,14 @@ pub(super) fn problem(status: StatusCode, head: &[u8], header_timeout: Duration)
         }),
     };
     Problem::new(status, Code::InvalidMessage, detail)
+}
+
+/// The id that a proxy in front gave the request, so that its log and ours have the same.
+pub(super) fn given_id(head: &[u8]) -> Option<&str> {
+    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let (_, id) =
+        lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("x-request-id"))?;
+    Some(id.trim()).filter(|id| is_decent_id(id))
 }
 
 /// The whole answer, after which the connection is closed.
@@ -216,6 +234,19 @@ mod tests {
             assert!(found.contains(expected), "{head:?}: {found:?} has no {expected:?}");
         }
         assert_eq!(fault(b"GET / HTTP/1.1\r\nHost: a\r\n"), None);
+    }
+
+    #[test]
+    fn the_id_of_a_proxy_is_kept() {
+        assert_eq!(given_id(b"GET /a b HTTP/1.1\r\nX-Request-ID: a-1\r\n\r\n"), Some("a-1"));
+        assert_eq!(given_id(b"GET /a b HTTP/1.1\r\nX-Request-ID: a\"b\r\n\r\n"), None);
+        assert_eq!(given_id(b"\xff\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn an_address_that_is_too_long_is_414() {
+        let head = vec![b'x'; MOST_KEPT];
+        assert_eq!(problem(StatusCode::BAD_REQUEST, &head, Duration::ZERO).status, StatusCode::URI_TOO_LONG);
     }
 
     #[test]

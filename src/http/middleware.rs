@@ -145,13 +145,15 @@ fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: Status
 
 /// The id of a proxy in front, if it is a decent one, or a new one.
 fn request_id(state: &State, headers: &HeaderMap) -> String {
-    let decent = |id: &&str| {
-        !id.is_empty()
-            && id.len() <= MAX_ID
-            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    };
-    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(decent);
+    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_decent_id(id));
     given.map_or_else(|| state.new_id(), str::to_owned)
+}
+
+/// Whether an id is one that may stand in a log as it is.
+pub(super) fn is_decent_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_ID
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Refuses what no handler should see.

@@ -189,9 +189,11 @@ impl Problem {
 impl From<Reached> for Problem {
     fn from(Reached { limit, retry_after }: Reached) -> Self {
         match limit {
-            Limit::Connections => Self::unavailable("the server has as many streams as it may", retry_after),
-            Limit::ConnectionsPerAddress => Self::too_many("this address has as many streams as it may", retry_after),
-            Limit::ConnectionsPerUser => Self::too_many("this user has as many streams as they may", retry_after),
+            Limit::Connections => Self::unavailable("the server has reached its connection limit", retry_after),
+            Limit::ConnectionsPerAddress => {
+                Self::too_many("this address has reached its connection limit", retry_after)
+            }
+            Limit::ConnectionsPerUser => Self::too_many("this user has reached their connection limit", retry_after),
             _ => Self::too_many("this address opens streams too quickly", retry_after),
         }
     }

@@ -18,12 +18,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
     connection::{Connection, ConnectionConfig},
-    malformed,
+    malformed::{self, MOST_KEPT},
 };
 use crate::shutdown::random;
-
-/// Bytes of a head that are kept to find out what is wrong with it.
-const MOST_HEARD: usize = 16 * 1024;
 
 /// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
 const MOST_IGNORED: u64 = 1024 * 1024;
@@ -73,7 +70,7 @@ impl Watched {
     /// Keeps what came in until it is parsed.
     fn hear(&self, bytes: &[u8]) {
         let before = self.connection.received(bytes.len());
-        if bytes.is_empty() || before >= MOST_HEARD || self.connection.is_upgraded() {
+        if bytes.is_empty() || before >= MOST_KEPT || self.connection.is_upgraded() {
             return;
         }
         HEARD.with_borrow_mut(|heard| {
@@ -82,7 +79,7 @@ impl Watched {
                 heard.bytes.clear();
             }
             if heard.from == self.number && heard.bytes.len() == before {
-                heard.bytes.extend_from_slice(&bytes[..bytes.len().min(MOST_HEARD - before)]);
+                heard.bytes.extend_from_slice(&bytes[..bytes.len().min(MOST_KEPT - before)]);
             }
         });
     }
@@ -95,18 +92,19 @@ impl Watched {
             return;
         }
         let unparsed = self.connection.unparsed();
-        let problem = HEARD.with_borrow(|heard| {
-            let whole = heard.from == self.number && heard.bytes.len() == unparsed.min(MOST_HEARD);
+        let (problem, given) = HEARD.with_borrow(|heard| {
+            let whole = heard.from == self.number && heard.bytes.len() == unparsed.min(MOST_KEPT);
             let head = if whole { heard.bytes.as_slice() } else { &[] };
-            malformed::problem(status, head, self.connection.header_timeout())
+            let problem = malformed::problem(status, head, self.connection.header_timeout());
+            (problem, malformed::given_id(head).map(str::to_owned))
         });
-        let id = format!("{:016x}", random());
-        let (code, detail) = (problem.code.as_str(), problem.detail.as_str());
+        let id = given.unwrap_or_else(|| format!("{:016x}", random()));
+        let (status, code, detail) = (problem.status.as_u16(), problem.code.as_str(), problem.detail.as_str());
         if unparsed == 0 {
             // Browsers open connections that they then don't need.
-            tracing::debug!(%id, status = status.as_u16(), code, detail, "refused");
+            tracing::debug!(%id, status, code, detail, "refused");
         } else {
-            tracing::info!(%id, status = status.as_u16(), code, detail, "refused");
+            tracing::info!(%id, status, code, detail, "refused");
         }
         self.answer = Some(malformed::answer(&problem, &id));
     }

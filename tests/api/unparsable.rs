@@ -63,6 +63,7 @@ async fn what_can_not_be_parsed_is_a_problem_and_a_line_in_the_log() {
         (get("POST / HTTP/1.1", "Content-Length: 1\r\nContent-Length: 1\r\n"), 400, "Content-Length is there twice"),
         (get("POST / HTTP/1.1", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400, "both there"),
         (get("POST / HTTP/1.1", "Transfer-Encoding: gzip\r\n"), 400, "has to be chunked"),
+        (get(&format!("GET /?{} HTTP/1.1", "a".repeat(70_000)), ""), 414, "longer than 65,534"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), 400, "method"),
     ] {
         let shown = String::from_utf8_lossy(&request[..request.len().min(90)]).into_owned();
@@ -77,6 +78,13 @@ async fn what_can_not_be_parsed_is_a_problem_and_a_line_in_the_log() {
         let line = line_of(&log, id).await;
         assert!(line.contains(detail) && line.contains("INVALID_MESSAGE"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn the_id_of_a_proxy_in_front_is_kept() {
+    let app = spawn_app();
+    let answer = answers(app.address, b"GET /a b HTTP/1.1\r\nHost: x\r\nX-Request-Id: of-the-proxy\r\n\r\n").await;
+    assert_eq!(problem_of(&answer).2["instance"], "of-the-proxy");
 }
 
 #[tokio::test]

@@ -39,9 +39,9 @@ pub struct SmtpConfig {
     pub tls: MailTls,
     /// User and password, if it wants some.
     pub credentials: Option<(String, String)>,
-    /// Whom mails are from.
+    /// Sender.
     pub from: String,
-    /// Whom they go to.
+    /// Recipients.
     pub to: Vec<String>,
     /// Longest time of one attempt.
     pub timeout: Duration,

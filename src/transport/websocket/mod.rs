@@ -64,7 +64,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
         (status = 101, description = "It is open",
             headers(("Sec-WebSocket-Accept" = String, description = "RFC 6455, section 4.2.2"))),
         (status = 426, description = "Not a handshake: `Upgrade` says what to do"),
-        (status = 503, description = "The server has as many streams as it may, or is going away: see `Retry-After`"),
+        (status = 503, description = "The server has reached its connection limit, or is going away: see `Retry-After`"),
     )
 )]
 pub(crate) async fn open(
