@@ -20,11 +20,11 @@
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`doctor`] | looks at the path to a server from the outside |
-//! | [`counters`], [`presence`], [`shutdown`], [`telemetry`] | leaves that anyone may use |
+//! | [`counters`], [`presence`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that anyone may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> {orders, dashboards, history, alerts} ->
-//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence` and `shutdown`
-//! are leaves.
+//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence`, `shutdown`
+//! and `spelling` are leaves.
 
 pub mod alerts;
 pub mod app;
@@ -43,6 +43,7 @@ pub mod presence;
 pub mod protocol;
 pub mod shutdown;
 pub mod sources;
+pub mod spelling;
 pub mod store;
 pub mod telemetry;
 pub mod tenants;

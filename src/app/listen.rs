@@ -1,6 +1,16 @@
 //! Listening sockets. Options set on a listener are inherited by the sockets it accepts.
 
-use std::{io, net::SocketAddr, os::unix::net::UnixListener, path::Path, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    io,
+    net::SocketAddr,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -32,12 +42,62 @@ pub(super) fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<st
     Ok(socket.into())
 }
 
-/// A Unix listener. A socket file that nobody listens on any more is replaced.
+/// A Unix listener. A socket that nobody listens on any more is replaced; anything else at `path` is left alone.
+///
+/// Connecting takes the right to write: the umask decides about owner and group, and all others have none.
+///
+/// # Errors
+/// `AddrInUse` when another process listens there, `AlreadyExists` for what is no socket, and what the system says.
 pub(super) fn unix(path: &Path) -> io::Result<UnixListener> {
-    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(there) if there.file_type().is_socket() => match UnixStream::connect(path) {
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            // Whether somebody listens is not known.
+            Err(error) => return Err(error),
+        },
+        Ok(_) => {
+            let what = "something that is no socket is there, and it is left as it is: choose another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
     }
     let listener = UnixListener::bind(path)?;
+    let mode = fs::symlink_metadata(path)?.permissions().mode();
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o770))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("notes.txt");
+        fs::write(&file, "keep me").unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let dangling = directory.path().join("dangling");
+        std::os::unix::fs::symlink(directory.path().join("nothing"), &dangling).unwrap();
+        for path in [&file, &link, &dangling, &directory.path().to_owned()] {
+            assert_eq!(unix(path).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "{}", path.display());
+        }
+        assert_eq!(fs::read_to_string(&link).unwrap(), "keep me");
+        assert!(fs::symlink_metadata(&dangling).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tricast.sock");
+        let first = unix(&path).unwrap();
+        assert_eq!(unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let _second = unix(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0, "others can't connect");
+    }
 }

@@ -63,10 +63,10 @@ const HISTORY_IN_MEMORY: [Duration; 4] = {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, not ours, or not allowed.
-    #[error("can't listen on {place}: {source}")]
+    #[error("can't listen on {place}: {}", listening_fault(source))]
     Listen {
-        /// As it was written.
-        place: String,
+        /// Where.
+        place: Listen,
         /// What the system said.
         source: io::Error,
     },
@@ -88,6 +88,17 @@ pub enum StartError {
     /// Alerts can't be sent as it is configured.
     #[error("alerts can't be sent: {0}")]
     Target(#[from] TargetError),
+}
+
+/// What the system said, and what to do.
+fn listening_fault(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there: end it, or choose another place with --listen".into()
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{error}: this machine has no such address"),
+        _ => error.to_string(),
+    }
 }
 
 /// A server that is bound and not yet running.

@@ -9,12 +9,15 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use toml::Value;
 
 use crate::{
     auth::Verifier,
-    config::{self, AuthMode, Config, Faults, Flags, LogFormat},
+    config::{self, AuthMode, Config, Faults, Flags, LogFormat, SETTINGS},
     core::clock::Clock,
 };
 
@@ -41,7 +44,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the server (also what happens without a command)
+    #[command(aliases = ["start", "run"])]
     Serve(ServeFlags),
+    /// Start the server with a simulated shop, as serve --demo does
+    #[command(hide = true)]
+    Demo(ServeFlags),
     /// Check the configuration and name every fault; nothing is started
     CheckConfig(ServeFlags),
     /// Print the configuration in force as TOML, secrets left out
@@ -66,6 +73,9 @@ struct ServeFlags {
     /// Where to listen: ADDRESS:PORT or unix:/PATH; can be said several times [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
+    /// The same as --listen 127.0.0.1:PORT
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<u16>,
     /// Directory of the database [default: none, orders and dashboards end with the process]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -89,6 +99,9 @@ struct ServeFlags {
 impl ServeFlags {
     fn settings(&self) -> Flags {
         let mut settings: Vec<(&'static str, Value)> = Vec::new();
+        if let Some(port) = self.port {
+            settings.push(("listen", Value::Array(vec![Value::String(format!("127.0.0.1:{port}"))])));
+        }
         if !self.listen.is_empty() {
             settings.push(("listen", Value::Array(self.listen.iter().cloned().map(Value::String).collect())));
         }
@@ -124,7 +137,10 @@ fn load(flags: &Flags) -> Result<Config, (Faults, Box<Config>)> {
 /// Reads the files of keys too: a server would not start without them.
 fn check_keys(config: &Config) -> ExitCode {
     match config.auth().map(|auth| Verifier::open(auth, Clock::system())).transpose() {
-        Ok(_) => say("the configuration is fine\n"),
+        Ok(_) => {
+            config.notices.iter().for_each(|notice| complain(notice));
+            say("the configuration is fine\n")
+        }
         Err(error) => {
             complain(&error.to_string());
             ExitCode::from(USAGE)
@@ -132,10 +148,29 @@ fn check_keys(config: &Config) -> ExitCode {
     }
 }
 
+/// Says where a flag that is not there can be said: not every setting has one.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    {
+        let name = flag.trim_start_matches('-').replace(['-', '.'], "_");
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == name) {
+            let variable = setting.key.replace('.', "__").to_uppercase();
+            let hint = format!("{} is a setting: say it in tricast.toml, or as TRICAST_{variable}", setting.key);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+        }
+    }
+    error
+}
+
 /// Runs the program on the process's arguments.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit());
+    let command = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Demo(flags) => Command::Serve(ServeFlags { demo: true, ..flags }),
+        command => command,
+    };
+    match command {
         Command::Serve(flags) => match flags.load() {
             Ok(config) if flags.demo && config.auth.mode == AuthMode::Jwt => {
                 complain("--demo: the simulated shop has no token; leave auth.mode at \"none\" for it");
@@ -144,6 +179,8 @@ pub fn run() -> ExitCode {
             Ok(config) => serve::run(&config, flags.demo),
             Err((faults, _)) => refuse(&faults),
         },
+        // Made one to serve above.
+        Command::Demo(_) => ExitCode::from(USAGE),
         Command::CheckConfig(flags) => match flags.load() {
             Ok(config) => check_keys(&config),
             Err((faults, _)) => refuse(&faults),

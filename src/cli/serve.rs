@@ -25,6 +25,7 @@ pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
         Ok(descriptors) => tracing::info!(descriptors, "may open"),
         Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
     }
+    config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     if config.allow_anonymous && config.auth.mode == AuthMode::None {
         tracing::warn!("allow_anonymous: whoever can reach this server may read and write");
     }

@@ -1,17 +1,21 @@
 //! Putting the layers together: defaults, file, environment, flags.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{Config, SETTINGS};
+use crate::spelling;
 
 /// What all environment names begin with.
 const PREFIX: &str = "TRICAST_";
 
 /// Names an alternative file, like `--config`; the one name in the environment that is no setting.
 const CONFIG_FILE: &str = "TRICAST_CONFIG";
+
+/// Settings that hold secrets.
+const SECRETS: [&str; 6] = ["auth.secret", "database_url", "bus", "smtp.password", "webhook.url", "webhook.secret"];
 
 /// The file that is read when none is named, if it is there.
 const DEFAULT_FILE: &str = "tricast.toml";
@@ -70,50 +74,139 @@ pub fn load(
     let environment: BTreeMap<_, _> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
 
     let named = flags.file.clone().or_else(|| environment.get(CONFIG_FILE).map(PathBuf::from));
-    read_file(named, &mut said, &mut faults);
+    let mut notices = Vec::new();
+    read_file(named, &mut said, &mut faults, &mut notices);
+    let mut links = Vec::new();
     for (name, text) in environment.iter().filter(|(name, _)| *name != CONFIG_FILE) {
         let key = name[PREFIX.len()..].replace("__", ".").to_lowercase();
-        said.insert(key.clone(), (name.clone(), from_text(&key, text)));
+        if !is_setting(&key) && is_service_link(&name[PREFIX.len()..], text) {
+            links.push(name.as_str());
+        } else {
+            said.insert(key.clone(), (name.clone(), from_text(&key, text)));
+        }
+    }
+    if !links.is_empty() {
+        notices.push(format!(
+            "ignored in the environment, because an orchestrator sets them for a service of this name: {}",
+            links.join(", ")
+        ));
     }
     for (key, value) in &flags.settings {
         said.insert((*key).to_owned(), (format!("--{}", key.replace('_', "-")), value.clone()));
     }
 
     let mut whole = Table::new();
-    for (key, (source, value)) in said {
-        match check(&key, &value) {
-            Ok(()) => insert(&mut whole, &key, value),
-            Err(problem) => faults.push(Fault { key, source, problem }),
+    for (key, (source, value)) in &said {
+        match check(key, value, source) {
+            Ok(()) => insert(&mut whole, key, value.clone()),
+            Err(problem) => faults.push(Fault { key: key.clone(), source: source.clone(), problem }),
         }
     }
-    let config = Config::deserialize(whole).unwrap_or_else(|error| {
+    let mut config = Config::deserialize(whole).unwrap_or_else(|error| {
         // Each key was read by itself before.
         faults.push(Fault { key: String::new(), source: "configuration".into(), problem: error.to_string() });
         Config::default()
     });
-    faults.extend(super::validate::faults(&config));
+    config.notices = notices;
+    for mut fault in super::validate::faults(&config) {
+        if let Some((source, value)) = said.get(&fault.key) {
+            fault.source.clone_from(source);
+            fault.problem.push_str(&unit_hint(&fault.key, value));
+        }
+        faults.push(fault);
+    }
     faults.sort_by(|a, b| a.key.cmp(&b.key));
     if faults.is_empty() { Ok(config) } else { Err((Faults(faults), Box::new(config))) }
 }
 
-fn read_file(named: Option<PathBuf>, said: &mut BTreeMap<String, (String, Value)>, faults: &mut Vec<Fault>) {
+/// Whether this is a variable that an orchestrator sets in every container beside a service called `tricast` or
+/// `tricast-...` (Kubernetes' service links, Docker's `--link`), and no misspelt setting. `name` is without the prefix.
+///
+/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT` (`tcp://10.96.0.12:8080`), `PORT_8080_TCP`,
+/// `PORT_8080_TCP_PROTO`, `_PORT` and `_ADDR`; all of them may come after more of the service's name.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let ends_in = |part: &str| name == part || name.ends_with(&format!("_{part}"));
+    let of_a_port = || {
+        let after = name.strip_prefix("PORT_").or_else(|| name.split_once("_PORT_").map(|(_, after)| after));
+        let Some((number, protocol)) = after.and_then(|after| after.split_once('_')) else { return false };
+        let protocol =
+            ["_PROTO", "_PORT", "_ADDR"].iter().find_map(|end| protocol.strip_suffix(end)).unwrap_or(protocol);
+        number.parse::<u16>().is_ok() && ["TCP", "UDP", "SCTP"].contains(&protocol)
+    };
+    ends_in("SERVICE_HOST")
+        || ends_in("SERVICE_PORT")
+        || name.starts_with("SERVICE_PORT_")
+        || name.contains("_SERVICE_PORT_")
+        || (ends_in("PORT") && value.contains("://"))
+        || of_a_port()
+}
+
+fn is_setting(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.key == key)
+}
+
+/// Says what a bare number means where it was not meant: `5` is 5 ms.
+fn unit_hint(key: &str, value: &Value) -> String {
+    let number = match value {
+        Value::Integer(number) => number.to_string(),
+        Value::String(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text.clone(),
+        _ => return String::new(),
+    };
+    match default_of(key) {
+        Some(Value::String(text)) if text.parse::<u64>().is_err() && super::Span::parse(&text).is_some() => {
+            format!("; {number} means {number} ms here: write \"{number}s\" for seconds")
+        }
+        _ => String::new(),
+    }
+}
+
+fn read_file(
+    named: Option<PathBuf>,
+    said: &mut BTreeMap<String, (String, Value)>,
+    faults: &mut Vec<Fault>,
+    notices: &mut Vec<String>,
+) {
     let path = named.clone().unwrap_or_else(|| DEFAULT_FILE.into());
     let source = path.display().to_string();
+    let mut secret = false;
     let mut fault = |problem: String| faults.push(Fault { key: String::new(), source: source.clone(), problem });
     match std::fs::read_to_string(&path) {
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => fault(format!("can't be read: {error}")),
-        Ok(text) => match text.parse::<Table>() {
+        // Some editors begin a file with a byte order mark.
+        Ok(text) => match text.trim_start_matches('\u{feff}').parse::<Table>() {
             // Not the error's own text: it repeats the line, and the line can hold a secret.
             Err(error) => {
-                let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-                fault(format!("line {line}: {}", error.message()));
+                let text = text.trim_start_matches('\u{feff}');
+                let before = error.span().map_or(0, |span| span.start.min(text.len()));
+                let line = text.get(..before).unwrap_or_default().matches('\n').count();
+                let hint = text.lines().nth(line).and_then(quote_hint).unwrap_or_default();
+                fault(format!("line {}: {}{hint}", line + 1, error.message().trim()));
             }
             Ok(table) => flatten(String::new(), table, &mut |key, value| {
+                let value = match (value, default_of(&key)) {
+                    // A list of one may be written as one text.
+                    (Value::String(text), Some(Value::Array(_))) => from_text(&key, &text),
+                    (value, _) => value,
+                };
+                if SECRETS.contains(&key.as_str()) {
+                    secret = true;
+                }
                 said.insert(key, (source.clone(), value));
             }),
         },
     }
+    let readable = |metadata: std::fs::Metadata| metadata.permissions().mode() & 0o004 != 0;
+    if secret && std::fs::metadata(&path).is_ok_and(readable) {
+        notices.push(format!("{source} holds a secret, and every user of this machine can read it: chmod o= {source}"));
+    }
+}
+
+/// What is missing in a line of TOML whose value is a text without quotes. Does not repeat it.
+fn quote_hint(line: &str) -> Option<&'static str> {
+    let value = line.split_once('=')?.1.trim();
+    let bare = value.starts_with(|char: char| !matches!(char, '"' | '\'' | '[' | '{' | '#'));
+    bare.then_some("; a text is written in quotes: key = \"value\"")
 }
 
 fn flatten(prefix: String, table: Table, take: &mut impl FnMut(String, Value)) {
@@ -126,15 +219,27 @@ fn flatten(prefix: String, table: Table, take: &mut impl FnMut(String, Value)) {
     }
 }
 
-/// Checks one key by itself: that there is such a setting, and that the value is of its type.
-fn check(key: &str, value: &Value) -> Result<(), String> {
-    if !SETTINGS.iter().any(|setting| setting.key == key) {
+/// Checks one key by itself: that there is such a setting, and that the value is of its type. `source` is where it was
+/// said, so that a name is suggested as it is written there.
+fn check(key: &str, value: &Value, source: &str) -> Result<(), String> {
+    if !is_setting(key) {
+        let spelled = |key: &str| match source.starts_with(PREFIX) {
+            true => format!("{PREFIX}{}", key.replace('.', "__").to_uppercase()),
+            false => key.to_owned(),
+        };
+        if source == "TRICAST_PORT" {
+            return Err("there is no such setting; did you mean TRICAST_LISTEN, an address with a port?".into());
+        }
         let last = key.rsplit('.').next().unwrap_or(key);
-        let alike = SETTINGS
-            .iter()
-            .find(|setting| setting.key.rsplit('.').next() == Some(last) || distance(setting.key, key) <= 2);
+        let alike =
+            SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == key.replace('.', "_")).or_else(|| {
+                let near = spelling::nearest(key, SETTINGS.iter().map(|setting| setting.key));
+                SETTINGS
+                    .iter()
+                    .find(|setting| setting.key.rsplit('.').next() == Some(last) || near == Some(setting.key))
+            });
         return Err(match alike {
-            Some(setting) => format!("there is no such setting; did you mean {}?", setting.key),
+            Some(setting) => format!("there is no such setting; did you mean {}?", spelled(setting.key)),
             None => "there is no such setting".into(),
         });
     }
@@ -158,12 +263,15 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     }
 }
 
+/// The default of a setting, if it has one.
+fn default_of(key: &str) -> Option<Value> {
+    let table = Table::try_from(Config::default()).ok()?;
+    key.split('.').try_fold(Value::Table(table), |value, part| value.get(part).cloned())
+}
+
 /// A text of the environment as the type that the setting's default has.
 fn from_text(key: &str, text: &str) -> Value {
-    let default = Table::try_from(Config::default())
-        .ok()
-        .and_then(|table| key.split('.').try_fold(Value::Table(table), |value, part| value.get(part).cloned()));
-    match default {
+    match default_of(key) {
         Some(Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::Array(parts.map(|part| Value::String(part.into())).collect())
@@ -172,20 +280,6 @@ fn from_text(key: &str, text: &str) -> Value {
         Some(Value::Boolean(_)) => text.trim().parse().map_or_else(|_| Value::String(text.into()), Value::Boolean),
         _ => Value::String(text.into()),
     }
-}
-
-/// Edit distance, for "did you mean".
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let next = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -234,13 +328,69 @@ mod tests {
             ("heartbeat.timeout", "heartbeat.interval"),
             ("limits.max_bodi", "did you mean limits.max_body?"),
             ("limits.max_message", "64KiB"),
-            ("logg.events", "did you mean log.events?"),
+            ("logg.events", "did you mean TRICAST_LOG__EVENTS?"),
             ("time_zone", "Mars/Olympus"),
             ("workers", "whole number"),
         ];
         assert_eq!(faults.len(), expected.len(), "{faults:#?}");
         for (fault, (key, part)) in faults.iter().zip(expected) {
             assert!(fault.starts_with(&format!("{key}: ")) && fault.contains(part), "{fault}");
+        }
+    }
+
+    #[test]
+    fn service_links_of_an_orchestrator_are_no_settings() {
+        let links = [
+            ("TRICAST_SERVICE_HOST", "10.96.0.12"),
+            ("TRICAST_SERVICE_PORT", "8080"),
+            ("TRICAST_SERVICE_PORT_HTTP", "8080"),
+            ("TRICAST_PORT", "tcp://10.96.0.12:8080"),
+            ("TRICAST_PORT_8080_TCP", "tcp://10.96.0.12:8080"),
+            ("TRICAST_PORT_8080_TCP_PROTO", "tcp"),
+            ("TRICAST_PORT_8080_TCP_PORT", "8080"),
+            ("TRICAST_PORT_8080_TCP_ADDR", "10.96.0.12"),
+            ("TRICAST_DB_SERVICE_HOST", "10.96.0.13"),
+            ("TRICAST_DB_PORT_5432_TCP_ADDR", "10.96.0.13"),
+        ];
+        let config = with("", &links, Vec::new()).unwrap();
+        assert_eq!(config.notices.len(), 1);
+        links.iter().for_each(|(name, _)| assert!(config.notices[0].contains(name), "{name}"));
+        for (name, value, hint) in [
+            ("TRICAST_PORT", "9000", "TRICAST_LISTEN"),
+            ("TRICAST_SMTP_PORT", "25", "TRICAST_SMTP__PORT"),
+            ("TRICAST_AUTH_MODE", "jwt", "TRICAST_AUTH__MODE"),
+            ("TRICAST_LIMTS__MAX_BODY", "1MiB", "TRICAST_LIMITS__MAX_BODY"),
+        ] {
+            let faults = with("", &[(name, value)], Vec::new()).unwrap_err();
+            assert!(faults.len() == 1 && faults[0].contains(hint), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_a_file_are_told_with_what_to_write() {
+        assert_eq!(with("listen = \"127.0.0.1:8081\"", &[], Vec::new()).unwrap().listen, ["127.0.0.1:8081"]);
+        assert_eq!(with("\u{feff}workers = 3", &[], Vec::new()).unwrap().workers, 3);
+        let faults = with("# x\nlisten = 127.0.0.1", &[], Vec::new()).unwrap_err();
+        assert!(faults[0].contains("line 2") && faults[0].contains("in quotes"), "{faults:?}");
+        let faults = with("[auth]\nsecret = hunter2hunter2", &[], Vec::new()).unwrap_err();
+        assert!(faults[0].contains("in quotes") && !faults[0].contains("hunter2"), "{faults:?}");
+        for (file, environment) in
+            [("[limits]\nheader_timeout = 5", vec![]), ("", vec![("TRICAST_LIMITS__HEADER_TIMEOUT", "5")])]
+        {
+            let faults = with(file, &environment, Vec::new()).unwrap_err();
+            assert!(faults[0].contains("5 means 5 ms") && faults[0].contains("\"5s\""), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_secret_that_everybody_can_read_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tricast.toml");
+        std::fs::write(&path, "[webhook]\nurl = \"https://hooks.example/x\"\nsecret = \"s\"\n").unwrap();
+        for (mode, notices) in [(0o644, 1), (0o640, 0)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let flags = Flags { file: Some(path.clone()), ..Flags::default() };
+            assert_eq!(load(&flags, []).unwrap().notices.len(), notices, "{mode:o}");
         }
     }
 

@@ -35,7 +35,7 @@ use crate::{
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Config {
     pub listen: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "values::without_credentials")]
     pub public_url: Option<String>,
     pub base_path: String,
     pub allowed_origins: Vec<String>,
@@ -69,6 +69,9 @@ pub struct Config {
     pub smtp: Smtp,
     pub webhook: Webhook,
     pub history: History,
+    /// What was noticed while the settings were read and is no fault: for the log at the start.
+    #[serde(skip)]
+    pub notices: Vec<String>,
 }
 
 /// Tokens.
@@ -83,7 +86,7 @@ pub struct Auth {
     pub public_key_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "values::without_credentials")]
     pub jwks_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
@@ -235,8 +238,8 @@ pub struct Smtp {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
 pub struct Webhook {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
+    pub url: Secret,
     #[serde(skip_serializing_if = "Secret::is_empty")]
     pub secret: Secret,
     pub timeout: Span,
@@ -290,6 +293,7 @@ impl Default for Config {
             smtp: Smtp::default(),
             webhook: Webhook::default(),
             history: History::default(),
+            notices: Vec::new(),
         }
     }
 }
@@ -414,7 +418,7 @@ impl Default for History {
 
 impl Default for Webhook {
     fn default() -> Self {
-        Self { url: None, secret: Secret::default(), timeout: Span(Duration::from_secs(10)) }
+        Self { url: Secret::default(), secret: Secret::default(), timeout: Span(Duration::from_secs(10)) }
     }
 }
 
@@ -425,6 +429,15 @@ pub enum Listen {
     Tcp(std::net::SocketAddr),
     /// `unix:/run/tricast.sock`.
     Unix(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Config {
@@ -440,7 +453,7 @@ impl Config {
 
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
-        self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).collect()
+        self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).flatten().collect()
     }
 
     /// The bounds of alerts.
@@ -466,7 +479,11 @@ impl Config {
     /// Where alerts are posted to, of a configuration that was checked; `None` if nowhere.
     pub fn webhook(&self) -> Option<WebhookConfig> {
         let Webhook { url, secret, timeout } = self.webhook.clone();
-        Some(WebhookConfig { url: url?, secret: secret.expose().to_owned(), timeout: timeout.0 })
+        (!url.is_empty()).then(|| WebhookConfig {
+            url: url.expose().to_owned(),
+            secret: secret.expose().to_owned(),
+            timeout: timeout.0,
+        })
     }
 
     /// Where PostgreSQL is; `None` where the store is embedded.

@@ -21,10 +21,13 @@ const fn s(key: &'static str, doc: &'static str) -> Setting {
 
 /// Every setting.
 pub const SETTINGS: &[Setting] = &[
-    s("listen", "Where to listen: addresses with port, or `unix:/path`. Flag `--listen`, repeatable."),
+    s(
+        "listen",
+        "Where to listen: addresses or names with port, or `unix:/path`; a list, or one text. Flag `--listen`, repeatable; `--port 9000` is `127.0.0.1:9000`.",
+    ),
     s(
         "public_url",
-        "The URL under which people reach the server, if a proxy changes `Host`. Pages of it are not foreign.",
+        "The URL under which people reach the server, if a proxy ends TLS or changes `Host`. Pages of it are not foreign.",
     ),
     s(
         "base_path",
@@ -32,12 +35,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s(
         "allowed_origins",
-        "Origins of other sites whose pages may use this server, or `*`. WebSockets of any other site are refused.",
+        "Origins of other sites, apps and extensions that may use this server (`https://shop.example`, `capacitor://localhost`, `chrome-extension://ID`, `null` for pages of files), or `*`. WebSockets of any other are refused.",
     ),
     s(
         "trusted_proxies",
         "Networks of proxies in front, such as `127.0.0.1/32` or `10.0.0.0/8`; `unix:` for those that come by a Unix socket. \
-         Only they are believed about a client's address.",
+         Only they are believed about a client's address, and about whether it came by https.",
     ),
     s(
         "forwarded_header",
@@ -175,7 +178,10 @@ pub const SETTINGS: &[Setting] = &[
     s("smtp.from", "Sender of alert mails: `tricast@shop.example` or `Tricast <tricast@shop.example>`."),
     s("smtp.to", "Recipients of alert mails."),
     s("smtp.timeout", "Longest time of one attempt to send a mail."),
-    s("webhook.url", "Where alerts are posted to. Without one nothing is."),
+    s(
+        "webhook.url",
+        "Where alerts are posted to. Without one nothing is. May be a secret in itself, and is never printed.",
+    ),
     s("webhook.secret", "What these requests are signed with. Never printed."),
     s("webhook.timeout", "Longest time of one attempt to post."),
     s("history.enabled", "Record the numbers of state channels, for `/api/history` and `backfill`."),
@@ -241,8 +247,8 @@ mod tests {
             ..Config::default()
         };
         config.auth.secret = "x".into();
-        (config.smtp.password, config.webhook.secret) = ("x".into(), "x".into());
-        for text in [&mut config.smtp.host, &mut config.smtp.username, &mut config.smtp.from, &mut config.webhook.url] {
+        (config.smtp.password, config.webhook.secret, config.webhook.url) = ("x".into(), "x".into(), "x".into());
+        for text in [&mut config.smtp.host, &mut config.smtp.username, &mut config.smtp.from] {
             *text = Some("x".into());
         }
         (config.database_url, config.database.ca_file) = ("x".into(), Some("x".into()));
@@ -281,6 +287,9 @@ mod tests {
         let mut config = Config::default();
         config.auth.secret = "hunter2".into();
         (config.smtp.password, config.webhook.secret) = ("hunter2".into(), "hunter2".into());
+        config.webhook.url = "https://hooks.example/services/hunter2?key=hunter2".into();
+        (config.public_url, config.auth.jwks_url) =
+            (Some("https://a:hunter2@a.example".into()), Some("https://a.example/?key=hunter2".into()));
         config.database_url = "postgres://ada:hunter2@db.example/shop".into();
         let printed = to_toml(&config);
         assert!(!printed.contains("hunter2") && printed.contains("[redacted]"), "{printed}");

@@ -1,7 +1,8 @@
 //! What types can't say: bounds, and settings that don't go together. Collects every fault.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
 
@@ -28,32 +29,39 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     for text in &config.listen {
         match parse_listen(text) {
             Err(problem) => fault("listen", problem),
-            Ok(Listen::Tcp(address))
-                if !address.ip().is_loopback() && config.auth.mode == AuthMode::None && !config.allow_anonymous =>
-            {
-                let problem = format!(
-                    "{address} can be reached from other machines, and auth.mode is \"none\": \
-                     say --allow-anonymous if everybody may read and write"
-                );
-                fault("listen", problem);
+            Ok(places) => {
+                let beyond = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
+                if let Some(address) = places.iter().find(beyond)
+                    && config.auth.mode == AuthMode::None
+                    && !config.allow_anonymous
+                {
+                    let problem = format!(
+                        "{address} can be reached from other machines, and auth.mode is \"none\": set auth.mode = \"jwt\" \
+                         and a key, or say --allow-anonymous if everybody may read and write"
+                    );
+                    fault("listen", problem);
+                }
             }
-            Ok(_) => {}
         }
     }
     auth_faults(&config.auth, &mut fault);
     smtp_faults(&config.smtp, &mut fault);
     webhook_faults(&config.webhook, &mut fault);
-    if let Some(url) = &config.public_url
-        && origin_of(url).is_none()
-    {
-        fault("public_url", format!("{url:?} is no http or https URL"));
+    match config.public_url.as_deref().map(origin_of) {
+        // Not repeated: it may hold a password.
+        Some(None) => fault("public_url", "is no http or https URL".into()),
+        Some(Some(origin)) if origin.contains('@') => {
+            fault("public_url", "names a user: write it as people type it".into());
+        }
+        _ => {}
     }
     for origin in &config.allowed_origins {
-        if origin != "*" && origin_of(origin).as_deref() != Some(origin) {
-            fault(
-                "allowed_origins",
-                format!("{origin:?} is no origin: write \"https://shop.example\", without a path, or \"*\""),
+        if origin != "*" && !is_origin(origin) {
+            let problem = format!(
+                "{origin:?} is no origin: write \"https://shop.example\" or \"capacitor://localhost\", without a path, \
+                 \"null\" for pages of files, or \"*\""
             );
+            fault("allowed_origins", problem);
         }
     }
     if config.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
@@ -69,10 +77,13 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             fault("trusted_proxies", format!("{text:?} is no network: write 10.0.0.0/8, 192.0.2.1 or unix:"));
         }
     }
-    if config.auth.cookie.is_some() && config.allowed_origins.iter().any(|origin| origin == "*") {
-        let problem =
-            "\"*\" together with auth.cookie lets any page use the cookie of whoever looks at it: name the origins";
-        fault("allowed_origins", problem.into());
+    // A page of any site can have a frame whose origin is "null".
+    let anybody = |origin: &&String| matches!(origin.as_str(), "*" | "null");
+    if let Some(origin) = config.allowed_origins.iter().find(anybody).filter(|_| config.auth.cookie.is_some()) {
+        let problem = format!(
+            "{origin:?} together with auth.cookie lets any page use the cookie of whoever looks at it: name the origins"
+        );
+        fault("allowed_origins", problem);
     }
     if let Err(error) = TimeZone::get(&config.time_zone) {
         fault("time_zone", error.to_string());
@@ -271,12 +282,12 @@ fn smtp_faults(smtp: &Smtp, fault: &mut impl FnMut(&str, String)) {
 }
 
 fn webhook_faults(webhook: &Webhook, fault: &mut impl FnMut(&str, String)) {
-    match &webhook.url {
-        None if !webhook.secret.is_empty() => {
+    match webhook.url.expose() {
+        "" if !webhook.secret.is_empty() => {
             fault("webhook.secret", "is set, but webhook.url is not: nothing would ever be posted".into());
         }
-        None => {}
-        Some(url) => {
+        "" => {}
+        url => {
             check_webhook(url).err().into_iter().for_each(|problem| fault("webhook.url", problem));
             if webhook.secret.is_empty() {
                 fault(
@@ -288,23 +299,57 @@ fn webhook_faults(webhook: &Webhook, fault: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Reads one place of `listen`.
-pub(super) fn parse_listen(text: &str) -> Result<Listen, String> {
+/// Reads one place of `listen`. A name (`localhost:8080`) is looked up now: its IPv4 addresses, or where it has none its
+/// IPv6 addresses.
+pub(super) fn parse_listen(text: &str) -> Result<Vec<Listen>, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return if path.starts_with('/') {
-            Ok(Listen::Unix(path.into()))
+            Ok(vec![Listen::Unix(path.into())])
         } else {
             Err(format!("{text:?}: write the whole path, unix:/run/tricast.sock"))
         };
     }
-    text.parse::<SocketAddr>()
-        .map(Listen::Tcp)
-        .map_err(|_| format!("{text:?} is no address: write 127.0.0.1:8080, [::1]:8080 or unix:/run/tricast.sock"))
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(vec![Listen::Tcp(address)]);
+    }
+    let is_name = |host: &str| {
+        host.starts_with(|char: char| char.is_ascii_alphanumeric())
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+            // Or an IPv4 address with a slip in it would be looked up.
+            && host.bytes().any(|byte| byte.is_ascii_alphabetic())
+    };
+    match text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?))) {
+        Some((host, port)) if is_name(host) => {
+            let found =
+                (host, port).to_socket_addrs().map_err(|error| format!("{text:?}: {host} is not known: {error}"));
+            let (v4, v6): (BTreeSet<_>, BTreeSet<_>) = found?.partition(SocketAddr::is_ipv4);
+            let addresses = if v4.is_empty() { v6 } else { v4 };
+            Ok(addresses.into_iter().map(Listen::Tcp).collect())
+        }
+        _ => Err(format!(
+            "{text:?} is no address: write 127.0.0.1:8080, [::1]:8080, localhost:8080 or unix:/run/tricast.sock"
+        )),
+    }
 }
 
 /// Reads one network of `trusted_proxies`; an address alone is a network of one.
 pub(super) fn parse_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Whether `text` is what a browser or an app writes as `Origin`: an http or https origin, one of an app or extension
+/// (`capacitor://localhost`, `chrome-extension://ID`), or that of pages of files (`null`, some apps write `file://`).
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "null" };
+    if matches!(scheme, "http" | "https") {
+        return origin_of(text).as_deref() == Some(text) && !host.contains('@');
+    }
+    // RFC 3986, section 3.1.
+    let is_scheme = scheme.starts_with(|char: char| char.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "0"));
+    let is_host = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    is_scheme && ((is_host && port.parse::<u16>().is_ok()) || text == "file://")
 }
 
 /// The origin of an http or https URL: scheme and authority.
@@ -334,12 +379,41 @@ mod tests {
         assert_eq!(keys(|c| c.listen = vec!["0.0.0.0:8080".into()]), ["listen"]);
         assert!(keys(|c| (c.listen, c.allow_anonymous) = (vec!["0.0.0.0:8080".into()], true)).is_empty());
         assert!(keys(|c| c.listen = vec!["[::1]:1".into(), "unix:/run/t.sock".into()]).is_empty());
-        assert_eq!(keys(|c| c.listen = vec!["localhost".into(), "unix:t.sock".into()]), ["listen", "listen"]);
+        for bad in ["localhost", "8080", ":8080", "127.0.0.1", "127.0.0:8080", "unix:t.sock", "no such host:80"] {
+            assert_eq!(keys(|c| c.listen = vec![bad.into()]), ["listen"], "{bad}");
+        }
+        let local = Listen::Tcp("127.0.0.1:8081".parse().unwrap());
+        assert_eq!(parse_listen("localhost:8081"), Ok(vec![local]));
     }
 
     #[test]
     fn origins_are_origins() {
-        for bad in ["shop.example", "https://shop.example/", "ftp://shop.example", "https://"] {
+        for good in [
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "http://tauri.localhost",
+            "app://obsidian.md",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc",
+            "http://[::1]:8080",
+            "null",
+            "file://",
+        ] {
+            assert!(keys(|c| c.allowed_origins = vec![good.into()]).is_empty(), "{good}");
+        }
+        for bad in [
+            "shop.example",
+            "https://shop.example/",
+            "https://",
+            "https://a@shop.example",
+            "capacitor://",
+            "capacitor://localhost/",
+            "tauri://localhost:x",
+            "NULL",
+            "mailto:a",
+            "",
+        ] {
             assert_eq!(keys(|c| c.allowed_origins = vec![bad.into()]), ["allowed_origins"], "{bad}");
         }
         assert!(keys(|c| c.allowed_origins = vec!["https://shop.example:8443".into(), "*".into()]).is_empty());
@@ -407,13 +481,8 @@ mod tests {
             (smtp.username, smtp.password, smtp.tls) = (Some("u".into()), "p".into(), MailTls::None);
         };
         assert_eq!(smtp(with_password), ["smtp.tls"]);
-        assert!(
-            keys(|c| (c.webhook.url, c.webhook.secret) = (Some("http://hooks.local/x".into()), "s".into())).is_empty()
-        );
-        assert_eq!(
-            keys(|c| c.webhook.url = Some("https://a:b@hooks.local/".into())),
-            ["webhook.url", "webhook.secret"]
-        );
+        assert!(keys(|c| (c.webhook.url, c.webhook.secret) = ("http://hooks.local/x".into(), "s".into())).is_empty());
+        assert_eq!(keys(|c| c.webhook.url = "https://a:b@hooks.local/".into()), ["webhook.url", "webhook.secret"]);
         assert_eq!(keys(|c| c.webhook.secret = "s".into()), ["webhook.secret"]);
         assert_eq!(
             keys(|c| (c.alerts.max_rules, c.alerts.max_outbox) = (0, 0)),
@@ -475,5 +544,10 @@ mod tests {
             c.allowed_origins = vec!["*".into()];
         };
         assert_eq!(keys(both), ["allowed_origins"]);
+        let frames = |c: &mut Config| {
+            both(c);
+            c.allowed_origins = vec!["null".into()];
+        };
+        assert_eq!(keys(frames), ["allowed_origins"]);
     }
 }

@@ -10,6 +10,22 @@ use crate::core::interval::format_interval;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
+impl Span {
+    /// Reads a text such as `25s`; `None` for what is no duration.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(text.trim())?;
+        let unit = match unit {
+            "" | "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.checked_mul(unit).map(|ms| Self(Duration::from_millis(ms)))
+    }
+}
+
 /// A number of bytes: `"64KiB"`, `"1MiB"`, or a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);
@@ -33,22 +49,10 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || D::Error::custom("write a duration as \"500ms\", \"25s\", \"1m\", \"2h\" or \"7d\"");
-        let ms = match Raw::deserialize(deserializer).map_err(|_| wrong())? {
-            Raw::Number(ms) => u64::try_from(ms).map_err(|_| wrong())?,
-            Raw::Text(text) => {
-                let (number, unit) = number_and_unit(text.trim()).ok_or_else(wrong)?;
-                let unit = match unit {
-                    "" | "ms" => 1,
-                    "s" => 1_000,
-                    "m" => 60_000,
-                    "h" => 3_600_000,
-                    "d" => 86_400_000,
-                    _ => return Err(wrong()),
-                };
-                number.checked_mul(unit).ok_or_else(wrong)?
-            }
-        };
-        Ok(Self(Duration::from_millis(ms)))
+        match Raw::deserialize(deserializer).map_err(|_| wrong())? {
+            Raw::Number(ms) => u64::try_from(ms).map(|ms| Self(Duration::from_millis(ms))).map_err(|_| wrong()),
+            Raw::Text(text) => Self::parse(&text).ok_or_else(wrong),
+        }
     }
 }
 
@@ -131,6 +135,27 @@ impl Serialize for Secret {
     }
 }
 
+/// Writes a URL without what may be a secret in it: the user, the password, and the query.
+///
+/// # Errors
+/// Those of `serializer`.
+pub(super) fn without_credentials<S: Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    url.as_deref().map(redact).serialize(serializer)
+}
+
+fn redact(url: &str) -> String {
+    let (start, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+    let (rest, query) = match rest.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?[redacted]"),
+        None => (rest, ""),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{start}[redacted]@{host}{path}{query}"),
+        None => format!("{start}{authority}{path}{query}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +175,18 @@ mod tests {
         let size = |text: &str| serde_json::from_str::<Size>(text).ok().map(|size| size.0);
         assert_eq!((size("\"64KiB\""), size("10"), size("\"1 MiB\"")), (Some(65_536), Some(10), Some(1 << 20)));
         assert_eq!((size("\"64KB\""), size("-1")), (None, None));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        for (url, shown) in [
+            ("https://id.example/keys", "https://id.example/keys"),
+            ("https://ada:pw@id.example:8443/keys?key=k", "https://[redacted]@id.example:8443/keys?[redacted]"),
+            ("ada:pw@id.example", "[redacted]@id.example"),
+            ("https://id.example/a@b", "https://id.example/a@b"),
+        ] {
+            assert_eq!(redact(url), shown);
+        }
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub async fn examine(options: &Options) -> Result<Report, SetupError> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let patient = Patient::new(options)?;
     let (reached, server) = reach::check(&patient).await;
-    let url = patient.url.to_string();
+    // Without a name and password that stand in it: reports are passed on.
+    let mut url = patient.url.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    let url = url.to_string();
     let Some(server) = server else { return Ok(Report::new(url, vec![reached])) };
     let mut checks = vec![reached];
     // One after the other, so that they don't disturb each other's times.

@@ -64,18 +64,22 @@ impl Check {
     /// A check that ended so.
     pub(super) fn new(id: &'static str, name: &'static str, verdict: Verdict, headline: impl Into<String>) -> Self {
         let (detail, figures, remedies) = (String::new(), Map::new(), Vec::new());
-        Self { id, name, verdict, headline: headline.into(), detail, figures, remedies }
+        Self { id, name, verdict, headline: printable(&headline.into()), detail, figures, remedies }
     }
 
     /// With a sentence.
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = detail.into();
+        self.detail = printable(&detail.into());
         self
     }
 
     /// With something that was measured.
     pub(super) fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.figures.insert(name.to_owned(), value.into());
+        let value = match value.into() {
+            Value::String(text) => Value::String(printable(&text)),
+            value => value,
+        };
+        self.figures.insert(name.to_owned(), value);
         self
     }
 
@@ -96,6 +100,24 @@ impl Check {
         out.push('.');
         out
     }
+}
+
+/// Longest text of a check, in characters: parts of it are what the server sent.
+const MAX_TEXT: usize = 400;
+
+/// What may be shown of `text`, some of which the server sent: one line without characters that control a terminal or
+/// turn the direction of writing, and not too long.
+fn printable(text: &str) -> String {
+    let harmless = |char: char| {
+        let format = matches!(char, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+        if char.is_control() || format { '\u{fffd}' } else { char }
+    };
+    let mut shown: String = text.chars().take(MAX_TEXT).map(harmless).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        shown.push('\u{2026}');
+    }
+    shown
 }
 
 /// Checks that the summary always mentions.
@@ -189,6 +211,16 @@ mod tests {
         for part in ["FAILED   Events ", "nginx: proxy_buffering off;", "tricast.toml: trusted_proxies", "skipped "] {
             assert!(text.contains(part), "{part}: {text}");
         }
+    }
+
+    #[test]
+    fn what_a_server_sends_can_not_control_the_terminal() {
+        let evil = format!("\u{1b}[2J\u{9b}31m\r\nok \u{202e}{}", "x".repeat(1_000));
+        let check = Check::new("reach", "Server", Verdict::Fail, evil.clone()).detail(evil.clone()).figure("by", evil);
+        let report = Report::new("http://a/".into(), vec![check]);
+        let text = report.to_text() + &serde_json::to_string(&report).unwrap();
+        assert!(!text.contains(|char: char| char.is_control() && char != '\n') && !text.contains('\u{202e}'), "{text}");
+        assert!(text.lines().count() < 8 && text.len() < 4_000, "{text}");
     }
 
     #[test]

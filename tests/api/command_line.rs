@@ -80,7 +80,7 @@ fn faults_are_all_named_by_key_before_a_socket_opens() {
     command.env("TRICAST_HEARTBEAT__INTERVAL", "2m").env("TRICAST_COLOUR", "red").args(["--listen", "nowhere"]);
     let (code, stdout, stderr) = run(&mut command);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    for part in ["3 faults", "heartbeat.timeout: ", "colour (TRICAST_COLOUR): ", "listen: \"nowhere\""] {
+    for part in ["3 faults", "heartbeat.timeout: ", "colour (TRICAST_COLOUR): ", "listen (--listen): \"nowhere\""] {
         assert!(stderr.contains(part), "{part}: {stderr}");
     }
 }
@@ -128,7 +128,61 @@ fn help_and_version_are_for_people() {
 fn a_taken_address_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, stderr) = run(tricast().args(["--listen", &taken.local_addr().unwrap().to_string()]));
-    assert!(code == 1 && stderr.contains("can't listen on"), "{stderr}");
+    let address = taken.local_addr().unwrap();
+    assert!(code == 1 && stderr.contains(&format!("can't listen on {address}: another program listens")), "{stderr}");
+}
+
+#[test]
+fn a_place_is_written_in_more_than_one_way() {
+    let serve = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = tricast();
+        command.envs(variables.iter().copied()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.find(|line| line.contains("dashboard")).unwrap_or_else(|| panic!("{arguments:?} does not start"))
+    };
+    let links = [("TRICAST_PORT", "tcp://10.96.0.12:8080"), ("TRICAST_PORT_8080_TCP_PROTO", "tcp")];
+    for (arguments, variables) in [
+        (&["--listen", "localhost:0"][..], &[][..]),
+        (&["serve", "--port", "0"], &[]),
+        (&["start", "--port", "0"], &[]),
+        (&["demo", "--port", "0"], &[]),
+        (&["--port", "0"], &links),
+    ] {
+        let line = serve(arguments, variables);
+        assert!(line.contains("http://127.0.0.1:"), "{arguments:?}: {line}");
+    }
+}
+
+#[test]
+fn a_flag_that_is_a_setting_is_told_as_one() {
+    for (flag, variable) in [("--bus", "TRICAST_BUS"), ("--auth-mode", "TRICAST_AUTH__MODE")] {
+        let (code, _, stderr) = run(tricast().args([flag, "x"]));
+        assert!(code == 2 && stderr.contains(variable), "{stderr}");
+    }
+}
+
+#[test]
+fn a_file_where_a_socket_should_be_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("notes.txt");
+    std::fs::write(&file, "keep me").unwrap();
+    let place = format!("unix:{}", file.display());
+    let (code, _, stderr) = run(tricast().args(["--listen", &place]));
+    assert!(code == 1 && stderr.contains(&place) && stderr.contains("no socket"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "keep me");
+}
+
+#[test]
+fn where_alerts_are_posted_to_is_not_printed() {
+    let mut command = tricast();
+    command.env("TRICAST_WEBHOOK__URL", "https://hooks.example/services/hunter2?key=hunter2");
+    let (code, stdout, stderr) = run(command.env("TRICAST_WEBHOOK__SECRET", "hunter2").arg("print-config"));
+    assert!(code == 0 && stdout.contains("[redacted]") && !(stdout + &stderr).contains("hunter2"));
+    let mut wrong = tricast();
+    wrong.env("TRICAST_WEBHOOK__URL", "ftp://hooks.example/hunter2");
+    let (code, _, stderr) = run(wrong.arg("check-config"));
+    assert!(code == 2 && stderr.contains("webhook.url") && !stderr.contains("hunter2"), "{stderr}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ async fn answer(
 }
 
 fn to_webhook(config: &mut Config, address: SocketAddr) {
-    config.webhook.url = Some(format!("http://{address}/hooks?from=tricast"));
+    config.webhook.url = format!("http://{address}/hooks?from=tricast").as_str().into();
     config.webhook.secret = SECRET.into();
     config.webhook.timeout.0 = Duration::from_secs(1);
 }

@@ -74,7 +74,7 @@ const CLOSING: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory is not there and can't be made, or may not be written.
-    #[error("data_dir: {path} can't be used: {source}", path = .path.display())]
+    #[error("data_dir: {path} can't be used: {source}{}", hint_of(source), path = .path.display())]
     Directory {
         /// What was touched.
         path: PathBuf,
@@ -122,6 +122,14 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
+/// What to do about what the system said.
+fn hint_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ": it belongs to another user; start as that one, or name another directory",
+        _ => "",
+    }
+}
+
 /// A store of all tenants in SQLite. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -152,13 +160,19 @@ impl SqliteStore {
         let touch = |path: &Path, source| OpenError::Directory { path: path.to_owned(), source };
         make_private(directory).map_err(|source| touch(directory, source))?;
         let lock = directory.join(LOCK);
-        let locked = File::options().create(true).truncate(false).write(true).open(&lock);
-        let locked = locked.map_err(|source| touch(&lock, source))?;
+        let locked = open_private(&lock).map_err(|source| touch(&lock, source))?;
         locked.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse(directory.to_owned()),
             TryLockError::Error(source) => touch(&lock, source),
         })?;
         let path = directory.join(FILE);
+        open_private(&path).map_err(|source| touch(&path, source))?;
+        for beside in ["-wal", "-shm"].map(|suffix| directory.join(format!("{FILE}{suffix}"))) {
+            // SQLite makes them as the file is; these are from before.
+            if let Ok(file) = File::open(&beside) {
+                close_to_others(&file, &beside);
+            }
+        }
         let mut writer = Connection::open(&path).map_err(|source| failure::of_opening(&path, source))?;
         let prepare = |connection: &Connection| -> rusqlite::Result<()> {
             connection.busy_timeout(BUSY)?;
@@ -329,6 +343,31 @@ impl SqliteStore {
 fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Opens a file for writing that only its owner can read, and makes it if it is not there.
+fn open_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    close_to_others(&file, path);
+    Ok(file)
+}
+
+/// Takes a file away from everybody but its owner if it is open to every user of the machine, as earlier versions made it.
+/// One that is open to its group only is so on purpose.
+fn close_to_others(file: &File, path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(mode) = file.metadata().map(|metadata| metadata.permissions().mode()) else { return };
+    if mode & 0o007 == 0 {
+        return;
+    }
+    let closed = file.set_permissions(fs::Permissions::from_mode(mode & 0o700));
+    match closed {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "every user of this machine could read this file; now only its owner can")
+        }
+        Err(error) => tracing::warn!(path = %path.display(), %error, "every user of this machine can read this file"),
+    }
 }
 
 /// The number by which a tenant's rows are known; `None` for one that never wrote.

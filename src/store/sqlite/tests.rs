@@ -36,6 +36,31 @@ mod on_a_file {
         stores(SqliteStore::open(directory.path()).unwrap(), Some(directory))
     }
 
+    #[tokio::test]
+    async fn only_the_owner_can_read_what_is_kept() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("data");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let files = || fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        let store = SqliteStore::open(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        let made: Vec<_> = files().collect();
+        assert!(made.len() >= 3, "{made:?}");
+        made.iter().for_each(|path| assert_eq!(mode(path), 0o600, "{}", path.display()));
+        store.close().await;
+        // As an earlier version made them.
+        files().for_each(|path| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap());
+        let store = SqliteStore::open(&directory).unwrap();
+        files().for_each(|path| assert_eq!(mode(&path), 0o600, "{}", path.display()));
+        store.close().await;
+        // As somebody chose them.
+        let file = directory.join(FILE);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        SqliteStore::open(&directory).unwrap().close().await;
+        assert_eq!(mode(&file), 0o640);
+    }
+
     suite!(make);
     suite_history!(make);
 }
