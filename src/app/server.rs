@@ -79,7 +79,7 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
     let connections = ConnectionConfig { counters: Arc::clone(&shared.counters), header_timeout };
     let mut addresses = Vec::new();
     for place in config.listen_places() {
-        let error = |source| StartError::Listen { place: format!("{place:?}"), source };
+        let error = |source| StartError::Listen { place: place.clone(), source };
         let (http, connections, name) = (http.clone(), connections.clone(), format!("{place:?}"));
         builder = match &place {
             Listen::Tcp(address) => {

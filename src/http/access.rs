@@ -5,12 +5,12 @@ use std::rc::Rc;
 use actix_web::{
     HttpMessage, HttpRequest,
     http::{Uri, header},
-    web,
 };
 
 use super::{
-    client::ProxyConfig,
+    client::{self, ProxyConfig},
     problem::Problem,
+    query::Params,
     state::{LocalTenant, State},
 };
 use crate::{
@@ -32,10 +32,10 @@ pub struct AccessConfig {
     pub cookie: Option<String>,
     /// Proxies in front of this server.
     pub proxies: ProxyConfig,
-    /// Origins of other sites whose pages may use this server (`https://shop.example`), or `*`. Default none: only
-    /// pages of the server's own host.
+    /// Origins of other sites and apps that may use this server (`https://shop.example`, `capacitor://localhost`), or
+    /// `*`. Default none: only pages of the server's own origin.
     pub allowed_origins: Vec<String>,
-    /// The origin under which the server is reached from outside, if a proxy changes `Host`.
+    /// The origin under which the server is reached from outside, if a proxy changes `Host` or ends TLS.
     pub public_origin: Option<String>,
     /// The server is for this machine only and asks for no token: other names than this machine's are refused.
     pub local_only: bool,
@@ -60,7 +60,12 @@ pub fn check_known_host(config: &AccessConfig, headers: &header::HeaderMap) -> R
     if ours || !config.local_only {
         return Ok(());
     }
-    Err(Problem::forbidden("this server is for its own machine, and this is no name of it; see public_url").and_close())
+    let shown: String = host.chars().take(100).collect();
+    Err(Problem::forbidden(format!(
+        "{shown:?} is no name of this machine, and a server without tokens that only this machine reaches takes no other \
+         (DNS rebinding): set public_url to the address that people type"
+    ))
+    .and_close())
 }
 
 /// What a request's `Origin` means here.
@@ -68,7 +73,7 @@ pub fn check_known_host(config: &AccessConfig, headers: &header::HeaderMap) -> R
 pub enum Origin {
     /// None: not a browser, or a plain navigation.
     Absent,
-    /// A page of this very host.
+    /// A page of this very server: the same scheme, host and port.
     Own,
     /// A page of a site that was allowed.
     Allowed,
@@ -80,14 +85,7 @@ pub enum Origin {
 pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     let Some(origin) = request.headers().get(header::ORIGIN) else { return Origin::Absent };
     let Ok(origin) = origin.to_str() else { return Origin::Foreign };
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let own = origin.parse::<Uri>().ok().is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri
-                .authority()
-                .is_some_and(|authority| host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host)))
-    });
-    if own || config.public_origin.as_deref() == Some(origin) {
+    if is_own(config, request, origin) {
         Origin::Own
     } else if config.allowed_origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
         Origin::Allowed
@@ -96,15 +94,58 @@ pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     }
 }
 
+/// Whether a page of `origin` is one of this server's own.
+///
+/// A page of `http://shop.example` is not one of `https://shop.example`: whoever is between it and its reader can change
+/// it. This server speaks plain HTTP; that TLS ends before it is said by a trusted proxy or by `public_url`.
+fn is_own(config: &AccessConfig, request: &HttpRequest, origin: &str) -> bool {
+    if config.public_origin.as_deref().is_some_and(|public| same_origin(public, origin)) {
+        return true;
+    }
+    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let forwarded = client::scheme(&config.proxies, request);
+    let scheme = forwarded.as_deref().unwrap_or("http");
+    // The one name that is known to be reached with another scheme.
+    let public = config.public_origin.as_deref().filter(|_| forwarded.is_none()).and_then(|url| url.split_once("://"));
+    let other_scheme = public.is_some_and(|(of, name)| of != scheme && name.eq_ignore_ascii_case(host));
+    !other_scheme && same_origin(&format!("{scheme}://{host}"), origin)
+}
+
+/// Whether two http or https origins are the same; the port of the scheme may be left out.
+fn same_origin(ours: &str, theirs: &str) -> bool {
+    let parts = |origin: &str| {
+        let uri = origin.parse::<Uri>().ok()?;
+        let scheme = uri.scheme_str()?.to_owned();
+        let port = match scheme.as_str() {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        Some((scheme, uri.host()?.to_ascii_lowercase(), uri.port_u16().unwrap_or(port)))
+    };
+    let theirs = parts(theirs);
+    theirs.is_some() && parts(ours) == theirs
+}
+
 /// Refuses pages of foreign sites: a WebSocket knows no CORS, and a form can post anywhere.
 ///
 /// # Errors
 /// 403.
 pub fn check_origin(state: &State, request: &HttpRequest) -> Result<(), Problem> {
     match origin(&state.access, request) {
-        Origin::Foreign => Err(Problem::forbidden("pages of this origin may not use this server; see allowed_origins")),
+        Origin::Foreign => Err(foreign_origin(request)),
         _ => Ok(()),
     }
+}
+
+/// What a page of a foreign site is answered.
+pub fn foreign_origin(request: &HttpRequest) -> Problem {
+    let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
+    let shown: String = origin.chars().take(100).collect();
+    Problem::forbidden(format!(
+        "pages of {shown:?} may not use this server: name that origin in allowed_origins, or, if it is this server's own \
+         behind TLS, set public_url or trusted_proxies"
+    ))
 }
 
 /// Who asks, and of which tenant.
@@ -256,16 +297,14 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
         }
         (None, _) => {}
     }
-    if !request.query_string().is_empty() {
-        let query = web::Query::<Credentials>::from_query(request.query_string());
-        let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-        match query.into_inner() {
-            Credentials { ticket: Some(ticket), .. } if accept == Accept::Tickets => {
-                return Ok(Some(Credential::Ticket(ticket)));
-            }
-            Credentials { token: Some(token), .. } => return Ok(Some(Credential::Token(token))),
-            _ => {}
-        }
+    let params = Params::read_any(request)?;
+    if accept == Accept::Tickets
+        && let Some(ticket) = params.one("ticket")?
+    {
+        return Ok(Some(Credential::Ticket(ticket.to_owned())));
+    }
+    if let Some(token) = params.one("token")? {
+        return Ok(Some(Credential::Token(token.to_owned())));
     }
     // A page of another origin may have its own token, and not the one that a reader of this server's pages has.
     let session = access.cookie.is_none() && matches!(origin(access, request), Origin::Own | Origin::Absent);
@@ -275,13 +314,6 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
     let token =
         pairs.into_iter().find(|(known, _)| *known == name).map(|(_, token)| token.trim_matches('"').to_owned());
     Ok(token.filter(|token| !token.is_empty()).map(Credential::Token))
-}
-
-/// The query of any request, as far as it says who asks.
-#[derive(Debug, Default, serde::Deserialize)]
-struct Credentials {
-    token: Option<String>,
-    ticket: Option<String>,
 }
 
 /// Refuses a reader that may not read one of `selectors`.
@@ -310,6 +342,11 @@ mod tests {
         };
         for (host, given, expected) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080", Origin::Own),
+            ("shop.example", "http://shop.example", Origin::Own),
+            ("shop.example", "http://SHOP.example:80", Origin::Own),
+            ("shop.local", "https://shop.local", Origin::Foreign),
+            ("live.example", "http://live.example", Origin::Foreign),
+            ("live.example", "https://live.example:443", Origin::Own),
             ("inner", "https://live.example", Origin::Own),
             ("inner", "https://SHOP.example", Origin::Allowed),
             ("127.0.0.1:8080", "http://127.0.0.1:8081", Origin::Foreign),
@@ -324,5 +361,37 @@ mod tests {
             assert_eq!(origin(&config, &request), expected, "{given} at {host}");
         }
         assert_eq!(origin(&config, &TestRequest::default().to_http_request()), Origin::Absent);
+        let named = AccessConfig {
+            allowed_origins: vec!["null".into(), "capacitor://localhost".into()],
+            ..AccessConfig::default()
+        };
+        for given in ["null", "capacitor://localhost"] {
+            let request = TestRequest::default().insert_header((header::ORIGIN, given)).to_http_request();
+            assert_eq!(origin(&named, &request), Origin::Allowed, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_ends_tls_says_so_and_has_to_be_trusted() {
+        let trusting = AccessConfig {
+            proxies: ProxyConfig { trusted: vec!["127.0.0.1/32".parse().unwrap()], ..ProxyConfig::default() },
+            ..AccessConfig::default()
+        };
+        for (config, name, value, expected) in [
+            (&trusting, "x-forwarded-proto", "https", Origin::Own),
+            (&trusting, "x-forwarded-proto", "https, http", Origin::Own),
+            (&trusting, "x-forwarded-proto", "http", Origin::Foreign),
+            (&trusting, "forwarded", "for=192.0.2.1;Proto=\"https\"", Origin::Own),
+            (&trusting, "x-other", "https", Origin::Foreign),
+            (&AccessConfig::default(), "x-forwarded-proto", "https", Origin::Foreign),
+        ] {
+            let request = TestRequest::default()
+                .peer_addr("127.0.0.1:1000".parse().unwrap())
+                .insert_header((header::HOST, "shop.example"))
+                .insert_header((header::ORIGIN, "https://shop.example"))
+                .insert_header((name, value))
+                .to_http_request();
+            assert_eq!(origin(config, &request), expected, "{name}: {value}");
+        }
     }
 }

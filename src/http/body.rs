@@ -1,4 +1,4 @@
-//! Reading a request's body: bounded in size and in time.
+//! Reading a request's body: bounded in size and in time, inflated if it is compressed (RFC 9110, section 8.4).
 
 use std::time::Duration;
 
@@ -7,7 +7,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use super::{problem::Problem, state::Shared};
+use super::{
+    encoding::{self, Inflating},
+    problem::Problem,
+    state::Shared,
+};
 use crate::{counters::Limit, protocol::error::Code};
 
 /// Bounds of a request's body.
@@ -19,18 +23,76 @@ pub struct BodyConfig {
     pub timeout: Duration,
 }
 
-/// Reads the whole body.
+/// A compressed body above this is inflated away from the worker, which would be busy for more than a millisecond.
+const INFLATE_ELSEWHERE: usize = 16 * 1024;
+
+/// U+FEFF in UTF-8, which some editors and shells write in front of a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The same in UTF-16, little and big endian.
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// Reads the whole body, a JSON text, inflated and without a byte order mark (RFC 8259, section 8.1).
 ///
 /// # Errors
-/// 413 when it is larger than allowed (at once, if its length was announced), 408 when it takes too long, 415 when it
-/// is compressed, 400 when it breaks off. The connection is closed then, for the rest was not read.
+/// 413 when it is larger than allowed (at once, if its length was announced; inflated it may not be larger either), 408
+/// when it takes too long, 415 for a content coding that is not known here, 400 when it breaks off or is not what its
+/// coding says. The connection is closed then, for the rest was not read.
 pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+    let coding = coding(request)?;
     let mut body = BytesMut::new();
     each_chunk(shared, request, payload, |chunk| body.extend_from_slice(chunk)).await?;
-    Ok(body.freeze())
+    let mut body = match coding {
+        None => body.freeze(),
+        Some(coding) => inflate(shared, coding, body.freeze()).await?,
+    };
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body = body.slice(BYTE_ORDER_MARK.len()..);
+    }
+    if UTF_16.iter().any(|mark| body.starts_with(mark)) {
+        return Err(Problem::bad_request("the body begins with the byte order mark of UTF-16: send it in UTF-8"));
+    }
+    Ok(body)
 }
 
-/// The number of bytes of the whole body; none of them is kept.
+/// The content coding of the body, if it has one.
+fn coding(request: &HttpRequest) -> Result<Option<&'static str>, Problem> {
+    let fields = request.headers().get_all(header::CONTENT_ENCODING);
+    let named = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let mut named = named.map(<[u8]>::trim_ascii).filter(|name| !name.eq_ignore_ascii_case(b"identity"));
+    let coding = match (named.next(), named.next()) {
+        (None, _) => return Ok(None),
+        (Some(name), None) => encoding::inflatable(name),
+        (Some(_), Some(_)) => None,
+    };
+    coding.map(Some).ok_or_else(|| {
+        let detail = "a body may be compressed by one of gzip, deflate and br, and by no other coding";
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, detail).and_close();
+        Problem { accept_encoding: Some(encoding::INFLATABLE), ..problem }
+    })
+}
+
+async fn inflate(shared: &Shared, coding: &'static str, body: Bytes) -> Result<Bytes, Problem> {
+    let most = shared.body.max_bytes;
+    let inflated = if body.len() > INFLATE_ELSEWHERE {
+        let inflating = web::block(move || encoding::inflate(coding, &body, most)).await;
+        inflating.map_err(|_| Problem::internal("the inflating thread is gone"))?
+    } else {
+        encoding::inflate(coding, &body, most)
+    };
+    inflated.map_err(|error| match error {
+        Inflating::TooLarge => too_large(shared),
+        Inflating::Broken(error) => Problem::bad_request(format!("the body is not what {coding} makes: {error}")),
+    })
+}
+
+fn too_large(shared: &Shared) -> Problem {
+    shared.counters.limit(Limit::Body).inc();
+    let detail = format!("the body is larger than {} bytes", shared.body.max_bytes);
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
+}
+
+/// The number of bytes of the whole body as it came; none of them is kept.
 ///
 /// # Errors
 /// Those of [`read`].
@@ -46,27 +108,16 @@ async fn each_chunk(
     mut take: impl FnMut(&[u8]),
 ) -> Result<usize, Problem> {
     let config = shared.body;
-    let too_large = || {
-        shared.counters.limit(Limit::Body).inc();
-        let detail = format!("the body is larger than {} bytes", config.max_bytes);
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
-    };
-    if let Some(coding) = request.headers().get(header::CONTENT_ENCODING)
-        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        let detail = "a compressed body is not understood: send it plain";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidMessage, detail).and_close());
-    }
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > config.max_bytes as u64) {
-        return Err(too_large());
+        return Err(too_large(shared));
     }
     let reading = async {
         let mut bytes = 0;
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off").and_close())?;
             if bytes + chunk.len() > config.max_bytes {
-                return Err(too_large());
+                return Err(too_large(shared));
             }
             bytes += chunk.len();
             take(&chunk);

@@ -8,6 +8,7 @@ use super::{
     access::{self, Caller},
     openapi::{params, shapes},
     problem::Problem,
+    query::Params,
     state::State,
 };
 use crate::{
@@ -73,17 +74,11 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;
-    let query = web::Query::<Asked>::from_query(request.query_string())
-        .map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let wanted = query.channels.as_deref().map(parse_list).transpose()?;
+    let params = Params::read(&request, &["channels"])?;
+    let wanted = params.list("channels").as_deref().map(parse_list).transpose()?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
     Ok(response.json(list(state.clock.now(), &caller, wanted.as_deref())))
-}
-
-#[derive(serde::Deserialize)]
-struct Asked {
-    channels: Option<String>,
 }
 
 /// The channels that `caller` may read, or those of them that `wanted` names.

@@ -79,6 +79,34 @@ pub fn address(config: &ProxyConfig, request: &HttpRequest) -> Option<IpAddr> {
     nearest
 }
 
+/// The scheme by which a trusted proxy was asked, `http` or `https`; `None` if none says so. Of several the first, which
+/// the proxy nearest to the client wrote.
+pub fn scheme(config: &ProxyConfig, request: &HttpRequest) -> Option<String> {
+    const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let trusted = |address: &IpAddr| config.trusted.iter().any(|network| network.contains(address));
+    if !peer.as_ref().map_or(config.trust_unix, trusted) {
+        return None;
+    }
+    let first = |name: HeaderName| {
+        let field = request.headers().get(name)?.to_str().ok()?;
+        Some(field.split(',').next().unwrap_or_default().trim().to_owned())
+    };
+    let plain = || first(X_FORWARDED_PROTO);
+    let standard = || {
+        let element = first(header::FORWARDED)?;
+        let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+        let (_, scheme) = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("proto"))?;
+        Some(scheme.trim().trim_matches('"').to_owned())
+    };
+    let scheme = match config.header {
+        ForwardedBy::Either => plain().or_else(standard),
+        ForwardedBy::XForwardedFor => plain(),
+        ForwardedBy::Forwarded => standard(),
+    };
+    scheme.map(|scheme| scheme.to_ascii_lowercase()).filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
+}
+
 /// What an address is counted by: an IPv6 client has a whole network of 64 bits to choose from.
 pub fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

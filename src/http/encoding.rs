@@ -1,6 +1,6 @@
 //! Content codings (RFC 9110, section 8.4.1): which one, and the work. Streams are never compressed.
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
@@ -10,6 +10,46 @@ const MIN_BYTES: usize = 256;
 
 /// The codings offered, the preferred one first.
 const OFFERED: [&str; 2] = ["br", "gzip"];
+
+/// The codings that bodies of requests may have, as `Accept-Encoding` says them (RFC 7694).
+pub const INFLATABLE: &str = "gzip, deflate, br";
+
+/// Why a body can't be inflated.
+#[derive(Debug)]
+pub enum Inflating {
+    /// It would be larger than allowed; what came until then is thrown away.
+    TooLarge,
+    /// It is not of this coding, or not all of it is there.
+    Broken(io::Error),
+}
+
+/// The coding of this name, if bodies may have it.
+pub fn inflatable(name: &[u8]) -> Option<&'static str> {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match () {
+        // RFC 9110, section 8.4.1.3: the two are the same.
+        () if is("gzip") || is("x-gzip") => Some("gzip"),
+        () if is("deflate") => Some("deflate"),
+        () if is("br") => Some("br"),
+        () => None,
+    }
+}
+
+/// `body` as it was before it was compressed by `coding`, at most `most` bytes. No more than that is ever made of it.
+///
+/// # Errors
+/// [`Inflating`].
+pub fn inflate(coding: &str, body: &[u8], most: usize) -> Result<Bytes, Inflating> {
+    let reader: Box<dyn Read> = match coding {
+        "gzip" => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        "deflate" => Box::new(flate2::read::ZlibDecoder::new(body)),
+        _ => Box::new(brotli::Decompressor::new(body, 4_096)),
+    };
+    let mut plain = Vec::new();
+    let bound = (most as u64).saturating_add(1);
+    reader.take(bound).read_to_end(&mut plain).map_err(Inflating::Broken)?;
+    if plain.len() > most { Err(Inflating::TooLarge) } else { Ok(plain.into()) }
+}
 
 /// The coding for a body of `length` bytes: the one with the highest weight, ours to choose among equals; `None` for
 /// the plain body.

@@ -22,6 +22,7 @@ use super::{
     channels, encoding, etag,
     openapi::{params, shapes},
     problem::Problem,
+    query::{self, Params},
     state::State,
 };
 use crate::{
@@ -68,9 +69,8 @@ impl From<HistoryError> for Problem {
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;
-    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-    let pairs = pairs.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let (name, asked) = read(&pairs)?;
+    let params = Params::read(&request, &["channel", "field", "from", "to", "interval"])?;
+    let (name, asked) = read(&params)?;
     let question = question(&state, &caller, name, &asked)?;
     let field = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
@@ -155,27 +155,14 @@ pub fn question(state: &State, caller: &Caller, channel: &str, asked: &Asked<'_>
 }
 
 /// The channel, and the rest of the query.
-fn read(pairs: &[(String, String)]) -> Result<(&str, Asked<'_>), Problem> {
-    let mut asked = Asked::default();
-    let mut channel = None;
-    for (name, value) in pairs {
-        let place = match name.as_str() {
-            "field" => {
-                asked.fields.push(value);
-                continue;
-            }
-            "channel" => &mut channel,
-            "from" => &mut asked.from,
-            "to" => &mut asked.to,
-            "interval" => &mut asked.interval,
-            // A token, or something for somebody else.
-            _ => continue,
-        };
-        if place.replace(value.as_str()).is_some() {
-            return Err(Problem::bad_request(format!("{name}: more than one")));
-        }
-    }
-    let channel = channel.ok_or_else(|| Problem::bad_request("channel: is missing"))?;
+fn read(params: &Params) -> Result<(&str, Asked<'_>), Problem> {
+    let asked = Asked {
+        fields: params.all("field").collect(),
+        from: params.one("from")?,
+        to: params.one("to")?,
+        interval: params.one("interval")?,
+    };
+    let channel = params.one("channel")?.ok_or_else(|| query::bad("channel", &"is missing"))?;
     Ok((channel, asked))
 }
 

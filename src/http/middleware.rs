@@ -111,7 +111,9 @@ pub async fn around(
     if response.request().extensions().contains::<Rc<LocalTenant>>() {
         make_personal(response.headers_mut());
     }
-    if state.shutdown.is_draining() || state.is_crowded() {
+    // The offer of another protocol is passed over; without this the answer would say "Connection: upgrade" to nothing.
+    let passed_over = response.request().head().upgrade() && status != StatusCode::SWITCHING_PROTOCOLS;
+    if passed_over || state.shutdown.is_draining() || state.is_crowded() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
     let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
@@ -164,7 +166,9 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
     }
     check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
     access::check_known_host(access, request.headers())?;
-    let upgrades = request.headers().contains_key(header::UPGRADE) || request.head().upgrade();
+    // To any other protocol nobody is obliged to change (RFC 9110, section 7.8): the request is answered as it is.
+    let fields = request.headers().get_all(header::UPGRADE);
+    let upgrades = fields.into_iter().any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
     let body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if upgrades && (body || request.method() != Method::GET) {
@@ -172,9 +176,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
         return Err(Problem::bad_request("only a GET without a body can be upgraded").and_close());
     }
     if origin == Origin::Foreign && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Err(
-            Problem::forbidden("pages of this origin may not change anything here; see allowed_origins").and_close()
-        );
+        return Err(access::foreign_origin(request.request()).and_close());
     }
     Ok(())
 }
@@ -257,7 +259,7 @@ fn allow_origin(state: &State, origin: Origin, response: &mut ServiceResponse<Bo
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(exposed));
     if preflight {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE";
-        let allowed = "Authorization, Content-Type, If-None-Match, If-Match, Prefer, Last-Event-ID, Idempotency-Key";
+        let allowed = "Authorization, Content-Type, Content-Encoding, If-None-Match, If-Match, Prefer, Last-Event-ID, Idempotency-Key";
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -26,6 +26,7 @@ pub mod pages;
 pub mod precondition;
 pub mod problem;
 pub mod push;
+pub mod query;
 pub mod route;
 pub mod sessions;
 pub mod sign_in;

@@ -15,9 +15,12 @@ pub fn is_fresh(headers: &HeaderMap, version: Version) -> bool {
     headers.contains_key(header::IF_NONE_MATCH) && etag::is_fresh(headers, &tag(version))
 }
 
-/// What `If-Match` asks for; `None` without one.
+/// What `If-Match` asks for; `None` without one. Several lines are one list.
 ///
-/// Tags are compared strongly, so a weak one never matches. Several lines are one list.
+/// A weak tag matches as the strong one does, although RFC 9110, section 13.1.1 asks for the strong comparison. That keeps
+/// a change from being made by bytes that differ; our tags name a version, not bytes: whoever holds one has seen that
+/// version, however a proxy wrote it down. nginx and Cloudflare make a tag weak when they compress what it is on, Apache
+/// puts the coding behind it (`"3-1f-gzip"`), and nothing that was read through them could be changed.
 ///
 /// # Errors
 /// 400 for what is no list of tags: a condition that was not understood must not be passed over.
@@ -38,6 +41,9 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     Ok(Some(IfMatch::OneOf(versions)))
 }
 
+/// What Apache puts behind a tag when it compresses what the tag is on; no version ends so.
+const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
+
 /// Reads a list of tags by its quotes, for a tag may hold a comma; false if it is none.
 fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
     let mut rest = line;
@@ -46,13 +52,11 @@ fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
         if rest.is_empty() {
             return true;
         }
-        let (weak, quoted) = rest.strip_prefix("W/").map_or((false, rest), |rest| (true, rest));
+        let quoted = rest.strip_prefix("W/").unwrap_or(rest);
         let Some((tag, after)) = quoted.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) else {
             return false;
         };
-        if !weak {
-            versions.push(tag.to_owned());
-        }
+        versions.push(CODINGS.iter().find_map(|coding| tag.strip_suffix(coding)).unwrap_or(tag).to_owned());
         rest = after.trim_start();
         if !rest.is_empty() && !rest.starts_with(',') {
             return false;
@@ -83,7 +87,7 @@ mod tests {
         assert_eq!(read(&["\"1-a\""]), one_of(&["1-a"]));
         assert_eq!(read(&["\"1-a\", \"2,b\" ,, \"3\""]), one_of(&["1-a", "2,b", "3"]));
         assert_eq!(read(&["\"1\"", "\"2\""]), one_of(&["1", "2"]));
-        assert_eq!(read(&["W/\"1\""]), one_of(&[]), "a weak tag never matches");
+        assert_eq!(read(&["W/\"1-a\", \"2-b-gzip\""]), one_of(&["1-a", "2-b"]), "as proxies that compress write them");
         assert_eq!(read(&[""]), one_of(&[]));
         for bad in ["1-a", "\"1", "\"1\" \"2\"", "garbage, \"1\"", "w/\"1\"", "\"1\";q=1"] {
             assert_eq!(read(&[bad]), Err(400), "{bad}");

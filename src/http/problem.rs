@@ -34,6 +34,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// The methods that the path has, on a 405.
     pub allow: Option<&'static str>,
+    /// The content codings that a body may have, on a 415 (RFC 7694).
+    pub accept_encoding: Option<&'static str>,
     /// What `WWW-Authenticate` says on a 401 (RFC 6750, section 3).
     pub authenticate: Option<&'static str>,
     /// The same request may succeed later, without anybody changing anything but the token.
@@ -67,6 +69,7 @@ impl Problem {
             detail,
             retry_after: None,
             allow: None,
+            accept_encoding: None,
             authenticate: None,
             may_pass: false,
             upgrade: false,
@@ -169,6 +172,9 @@ impl Problem {
         }
         if let Some(allow) = self.allow {
             response.insert_header((header::ALLOW, allow));
+        }
+        if let Some(codings) = self.accept_encoding {
+            response.insert_header((header::ACCEPT_ENCODING, codings));
         }
         if let Some(authenticate) = self.authenticate {
             response.insert_header((header::WWW_AUTHENTICATE, authenticate));

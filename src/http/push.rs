@@ -39,7 +39,8 @@ type Line = Result<Reading, Problem>;
     operation_id = "push",
     summary = "Values, events and samples from outside",
     description = "One object, an array, or one object a line (NDJSON); needs the permission `write:metrics`. All of it \
-        is accepted, or with 207 each line has a verdict; a single object that is refused is answered with its problem.",
+        is accepted, or with 207 each line has a verdict; a single object that is refused is answered with its problem. \
+        A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); `max_body` is for it and for what it holds.",
     request_body(
         description = "What was measured or what happened",
         content(
@@ -158,6 +159,8 @@ fn parse(bytes: &Bytes, ndjson: bool) -> Result<Batch, Problem> {
     }
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let parse = |line: &[u8]| {
+        // Where files were joined, each may begin with a byte order mark.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         let value = serde_json::from_slice(line).map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?;
         reading(value)
     };

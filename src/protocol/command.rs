@@ -144,6 +144,8 @@ pub fn request_id(text: &str) -> Option<RequestId> {
 }
 
 fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
+    // A byte order mark in front of it may be passed over (RFC 8259, section 8.1).
+    let text = text.trim_start_matches('\u{feff}');
     let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let Value::Object(mut fields) = value else { return Err("a message is one JSON object".into()) };
     match fields.remove("requestId") {
@@ -318,6 +320,11 @@ mod tests {
         }
         let deep = format!(r#"{{"type":"ping","x":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
         assert!(parse(&deep).unwrap_err().message.contains("not JSON"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert!(parse("\u{feff}{\"type\":\"ping\"}").is_ok());
     }
 
     #[test]

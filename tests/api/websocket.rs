@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::helpers::{soon, spawn_app, spawn_app_with};
@@ -145,7 +145,11 @@ async fn ping_is_answered_with_its_id_and_the_latency_that_was_measured() {
     let mut socket = app.websocket().await;
     let id = "ż-✓-\u{1f600}\"\\";
     let pong = socket.ask(json!({"type": "ping", "requestId": id}), "pong").await;
-    assert_eq!((&pong["requestId"], &pong["latency"]), (&json!(id), &Value::Null));
+    assert_eq!(pong["requestId"], id);
+    assert!(
+        pong["latency"].as_f64().is_some_and(|latency| latency >= 0.0),
+        "measured as the connection opened: {pong}"
+    );
     // The server's ping comes, as a message and as a frame; tungstenite answers the frame by itself.
     let ping = socket.next_of("ping").await;
     assert!(["normal", "high", "critical"].contains(&ping["serverLoad"].as_str().unwrap()));

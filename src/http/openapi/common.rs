@@ -178,10 +178,11 @@ fn add_header(response: &mut Response, name: &str, description: &str) {
     response.headers.entry(name.into()).or_insert(header.into());
 }
 
-/// HEAD is GET without the body; streams and WebSockets have none.
+/// HEAD is GET without the body, of a stream too. Nothing is upgraded by it.
 fn add_head(item: &mut PathItem) {
-    let Some(get) = item.get.as_ref().filter(|get| !is_stream(get)) else { return };
+    let Some(get) = &item.get else { return };
     let mut head = get.clone();
+    head.responses.responses.remove("101");
     head.operation_id = head.operation_id.map(|id| format!("head{}", id.trim_start_matches("get")));
     head.summary = head.summary.map(|summary| format!("{summary}, without the body"));
     head.description = None;
@@ -198,14 +199,6 @@ fn add_head(item: &mut PathItem) {
         }
     }
     item.head = Some(head);
-}
-
-/// Whether an answer goes on for as long as the client stays.
-pub fn is_stream(operation: &Operation) -> bool {
-    operation.responses.responses.iter().any(|(status, response)| {
-        let endless = |response: &Response| response.content.contains_key("text/event-stream");
-        status == "101" || matches!(response, RefOr::T(response) if endless(response))
-    })
 }
 
 fn problem() -> utoipa::openapi::Content {

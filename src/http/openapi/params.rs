@@ -62,7 +62,8 @@ pub struct Poll {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Channels {
-    /// Names, separated by commas; `metrics.*` is everything below a prefix.
+    /// Names, separated by commas; `metrics.*` is everything below a prefix. The parameter may be there several times, and
+    /// be called `channels[]`.
     #[param(
         nullable = false,
         pattern = r"^[A-Za-z0-9_.:-]{1,128}(\.\*)?(,[A-Za-z0-9_.:-]{1,128}(\.\*)?)*$",
@@ -86,6 +87,10 @@ pub struct Stream {
     /// Go on from this cursor. One that is not known is answered with the event `gap` and everything there is.
     #[param(nullable = false, example = "k3f9x2ab:10482")]
     since: Option<String>,
+    /// The last event that was seen, for clients that can't send the header `Last-Event-ID`, which wins; wins over `since`.
+    /// `lastEventID`, `last-event-id`, `Last-Event-ID` and `last_event_id` are the same.
+    #[param(nullable = false, rename = "lastEventId", example = "k3f9x2ab:10482")]
+    last_event_id: Option<String>,
     /// `1`: a refusal has its real status. Otherwise one that passes by itself is a stream of 200 that says `error` and
     /// when to come back, for a browser's EventSource never comes back after anything else.
     #[param(nullable = false, example = "1")]

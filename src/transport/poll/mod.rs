@@ -71,7 +71,7 @@ const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Pre
                 ("Last-Modified" = String, description = "For `If-Modified-Since`"),
                 ("Preference-Applied" = String, description = "What came of `Prefer`"),
             )),
-        (status = 404, description = "A channel that is named is not known; or `backfill` on a server without history"),
+        (status = 404, description = "`backfill` on a server without history"),
         (status = 503, description = "This node has not read as far as `since` yet; or `backfill`: the store is not available at the moment. See `Retry-After`"),
     )
 )]

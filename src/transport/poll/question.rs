@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, http::header, web};
+use actix_web::{HttpRequest, http::header};
 
 use super::PollConfig;
 use crate::{
@@ -14,19 +14,16 @@ use crate::{
         resume::{Resume, judge},
     },
     history::parse_backfill,
-    http::{access::Caller, channels, problem::Problem},
+    http::{
+        access::Caller,
+        channels,
+        problem::Problem,
+        query::{Params, bad},
+    },
 };
 
-/// Query of a poll.
-#[derive(Debug, Default, serde::Deserialize)]
-struct Query {
-    channels: Option<String>,
-    since: Option<String>,
-    wait: Option<String>,
-    interval: Option<String>,
-    format: Option<String>,
-    backfill: Option<String>,
-}
+/// Parameters of a poll of several channels; one that is named in the path has all but the first.
+const PARAMETERS: [&str; 6] = ["channels", "since", "wait", "interval", "format", "backfill"];
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -78,38 +75,36 @@ impl Question {
         caller: &Caller,
         config: PollConfig,
     ) -> Result<Self, Problem> {
-        let bad = |what: &str, error: &dyn std::fmt::Display| Problem::bad_request(format!("{what}: {error}"));
-        let query = web::Query::<Query>::from_query(request.query_string());
-        let query = query.map_err(|error| bad("the query is not understood", &error))?.into_inner();
-        let target = match (one, &query.channels) {
+        let params = Params::read(request, if one.is_some() { &PARAMETERS[1..] } else { &PARAMETERS })?;
+        let since = params.one("since")?;
+        let target = match (one, params.list("channels")) {
             (Some(name), _) => Target::One(channels::parse_one(name)?),
-            (None, Some(list)) => Target::Several(channels::parse_list(list)?),
-            (None, None) if query.since.is_some() => Target::Several(channels::default_for(&caller.identity)?),
+            (None, Some(list)) => Target::Several(channels::parse_list(&list)?),
+            (None, None) if since.is_some() => Target::Several(channels::default_for(&caller.identity)?),
             (None, None) => Target::Snapshot,
         };
         let selectors = target.selectors()?;
         if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
             return Err(bad("channels", &format_args!("at most {} at once", config.max_subscriptions)));
         }
-        let cursor = query.since.as_deref().map(str::parse::<Position>).transpose();
-        let cursor = cursor.map_err(|error| bad("since", &error))?;
-        let interval = match &query.interval {
+        let cursor = since.map(str::parse::<Position>).transpose().map_err(|error| bad("since", &error))?;
+        let interval = match params.one("interval")? {
             None => Duration::ZERO,
             Some(text) => parse_interval(text).map_err(|error| bad("interval", &error))?,
         };
-        let asked = match &query.wait {
+        let asked = match params.one("wait")? {
             None => None,
-            Some(text) => Some(text.parse::<u32>().map_err(|_| bad("wait", &"a whole number of seconds"))?),
+            Some(text) => Some(text.parse::<u32>().map_err(|_| bad("wait", &"write a whole number of seconds"))?),
         };
         let preferred = preferred_wait(request);
         let wait = asked.or(preferred).map(|seconds| Duration::from_secs(seconds.into()).min(config.long_poll_max));
-        let text = match query.format.as_deref() {
+        let text = match params.one("format")? {
             None => wants_text(request),
             Some("json") => false,
             Some("text") => true,
             Some(_) => return Err(bad("format", &"json or text")),
         };
-        let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
+        let backfill = params.one("backfill")?.map(parse_backfill).transpose()?;
         Ok(Self { target, cursor, wait, preferred: preferred.is_some(), interval, text, backfill })
     }
 

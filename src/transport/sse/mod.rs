@@ -18,7 +18,7 @@
 //! EventSource never comes back after any status but 200, so what passes by itself is refused with a 200 stream that
 //! says `error` and when to come back; see `refuse`.
 
-use std::{fmt::Display, rc::Rc};
+use std::{borrow::Cow, fmt::Display, rc::Rc};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -45,7 +45,16 @@ use crate::{
     },
     counters::Transport,
     history::parse_backfill,
-    http::{access, channels, middleware::RequestId, openapi::params, problem::Problem, route, sessions, state::State},
+    http::{
+        access::{self, Caller},
+        channels,
+        middleware::RequestId,
+        openapi::params,
+        problem::Problem,
+        query::Params,
+        route, sessions,
+        state::State,
+    },
     shutdown::reconnect_after,
     transport::{
         backfill::{Past, Seam},
@@ -56,32 +65,65 @@ use crate::{
 /// The endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/events", "/api/events"];
 
+/// Parameters of the endpoint.
+const PARAMETERS: [&str; 8] = ["channels", "interval", "since", "backfill", "strict", "probe", "every", "bytes"];
+
+/// Names of a parameter that says what the header `Last-Event-ID` says: libraries that can't set headers write it into
+/// the address when they come back (event-source-polyfill, reconnecting-eventsource, eventsource of Node.js).
+const LAST_EVENT_ID: [&str; 5] = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "last_event_id"];
+
 /// Query of the endpoint.
-#[derive(Debug, Default, serde::Deserialize)]
-pub struct Query {
+#[derive(Debug, Default)]
+pub(crate) struct Query {
     /// Names, separated by commas.
-    pub channels: Option<String>,
+    channels: Option<String>,
     /// Shortest time between two updates of a channel.
-    pub interval: Option<String>,
-    /// Cursor to go on from; `Last-Event-ID` wins.
-    pub since: Option<String>,
+    interval: Option<String>,
+    /// Cursor to go on from; the last event that was seen wins.
+    since: Option<String>,
+    /// Cursor of the last event that was seen, for clients that can't send the header, which wins.
+    last_event_id: Option<String>,
     /// How much of the past comes first.
-    pub backfill: Option<String>,
+    backfill: Option<String>,
     /// `1`: refusals have their real status.
-    pub strict: Option<String>,
+    strict: bool,
     /// A rhythm instead of events, for a path doctor: how many beats.
-    pub probe: Option<u32>,
+    probe: Option<u32>,
     /// Milliseconds between two of them.
-    pub every: Option<u64>,
+    every: Option<u64>,
     /// Padding of each, in bytes.
-    pub bytes: Option<usize>,
+    bytes: Option<usize>,
+}
+
+impl Query {
+    /// Reads the query of `request`.
+    ///
+    /// # Errors
+    /// 400 that names the parameter.
+    fn read(request: &HttpRequest) -> Result<Self, Problem> {
+        let params = Params::read(request, &[&PARAMETERS[..], &LAST_EVENT_ID].concat())?;
+        let text = |name| params.one(name).map(|value| value.map(str::to_owned));
+        // A library that adds it to an address that has it already means the last one.
+        let last_event_id = LAST_EVENT_ID.into_iter().flat_map(|name| params.all(name)).last().map(str::to_owned);
+        Ok(Self {
+            channels: params.list("channels"),
+            interval: text("interval")?,
+            since: text("since")?,
+            last_event_id: last_event_id.filter(|id| !id.is_empty()),
+            backfill: text("backfill")?,
+            strict: params.one("strict")? == Some("1"),
+            probe: params.number("probe")?,
+            every: params.number("every")?,
+            bytes: params.number("bytes")?,
+        })
+    }
 }
 
 /// Adds the endpoint.
 pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
     for path in PATHS {
-        route::add(services, path, "GET", |resource| {
-            resource.app_data(web::Data::new(config)).route(web::get().to(open))
+        route::add(services, path, "GET, HEAD", |resource| {
+            resource.app_data(web::Data::new(config)).route(web::get().to(open)).route(web::head().to(peek))
         });
     }
     route::add(services, "/api/sessions/{id}", "POST", |resource| resource.route(web::post().to(sessions::post)));
@@ -106,9 +148,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
 )]
 pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query =
-        query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?.into_inner();
+    let query = Query::read(&request)?;
     if let Some(count) = query.probe {
         let answer = probe::open(&state, &request, **config, probe::Rhythm::read(count, &query)?);
         return answer.or_else(|problem| refuse(&state, &request, &query, problem));
@@ -120,6 +160,34 @@ pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> 
             Ok(response.body(session))
         }
     }
+}
+
+/// `HEAD /events`: the headers that a GET would be answered with now, at once, and no stream. Monitors ask so.
+async fn peek(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    let query = Query::read(&request)?;
+    // Nothing is kept of it: the place for a stream is given back with the end of this function.
+    let _slot = state.open_stream(Transport::Sse, state.address(&request))?;
+    if query.probe.is_none() {
+        let caller = access::identify(&state, &request).await?;
+        wanted(&query, &caller, **config)?;
+    }
+    // Of unknown length, as that of the stream.
+    Ok(head(StatusCode::OK).streaming(futures_util::stream::empty::<Result<web::Bytes, std::convert::Infallible>>()))
+}
+
+/// The channels that are asked for, checked.
+fn wanted(query: &Query, caller: &Caller, config: SseConfig) -> Result<Vec<Selector>, Problem> {
+    let selectors = match &query.channels {
+        Some(list) => channels::parse_list(list)?,
+        None => channels::default_for(&caller.identity)?,
+    };
+    if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
+        let detail = format!("a stream has at most {} channels", config.max_subscriptions);
+        return Err(Problem::bad_request(detail));
+    }
+    access::check_reading(&caller.identity, &selectors)?;
+    Ok(selectors)
 }
 
 fn head(status: StatusCode) -> actix_web::HttpResponseBuilder {
@@ -140,21 +208,13 @@ async fn stream(
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
     let caller = access::identify_stream(state, request).await?;
     let log = &caller.tenant.log;
-    let selectors = match &query.channels {
-        Some(list) => channels::parse_list(list)?,
-        None => channels::default_for(&caller.identity)?,
-    };
-    if config.max_subscriptions > 0 && selectors.len() > config.max_subscriptions {
-        let detail = format!("a stream has at most {} channels", config.max_subscriptions);
-        return Err(Problem::bad_request(detail));
-    }
-    access::check_reading(&caller.identity, &selectors)?;
+    let selectors = wanted(query, &caller, config)?;
     let interval = match &query.interval {
         None => std::time::Duration::ZERO,
         Some(text) => parse_interval(text).map_err(|error| Problem::bad_request(format!("interval: {error}")))?,
     };
     let last_event_id = request.headers().get("Last-Event-ID").map(|id| String::from_utf8_lossy(id.as_bytes()));
-    let last_event_id = last_event_id.filter(|id| !id.is_empty());
+    let last_event_id = last_event_id.filter(|id| !id.is_empty()).or(query.last_event_id.as_deref().map(Cow::Borrowed));
     let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
     state.belongs(&mut slot, &caller)?;
     let cursor = last_event_id.as_deref().or(query.since.as_deref());
@@ -205,6 +265,10 @@ fn greet(
 ) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
+    // A misspelt name would be silent for ever. Names have no line ends.
+    for selector in selectors.iter().filter(|selector| !log.knows(selector)) {
+        out.push_str(&format!(": there is no channel {selector} yet\n"));
+    }
     let cursor = match resumed {
         Some((Resume::Replay(_), position)) if past.is_none() => position.clone(),
         Some((Resume::Replay(_), position)) => Position { state: 0, ..position.clone() },
@@ -264,7 +328,7 @@ fn greet(
 /// real status.
 fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem) -> Result<HttpResponse, Problem> {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    if !problem.may_pass || query.strict.as_deref() == Some("1") || !accept.contains("text/event-stream") {
+    if !problem.may_pass || query.strict || !accept.contains("text/event-stream") {
         return Err(problem);
     }
     let mut out = String::new();

@@ -31,14 +31,19 @@ impl Heartbeat {
             next_ping: now + interval,
             last_seen: now,
             message_sent: None,
-            frame_sent: None,
+            // The session sends one at once.
+            frame_sent: Some(now),
             latency: None,
         }
     }
 
-    /// The client sent something: it lives.
+    /// The client sent something: it lives. Until a pong comes the first of it is the measure of a round trip, for it was
+    /// sent after our answer to the handshake had come.
     pub(super) fn seen(&mut self) {
         self.last_seen = Instant::now();
+        if self.latency.is_none() {
+            self.latency = self.frame_sent.map(|sent| self.last_seen - sent);
+        }
     }
 
     /// Changes what is asked for, within bounds, and answers what is in force.

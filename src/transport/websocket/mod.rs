@@ -32,7 +32,7 @@ pub use deflate::Compression;
 
 use crate::{
     counters::Transport,
-    http::{access, health::PROBE_HEADER, openapi::params, problem::Problem, route, state::State},
+    http::{access, health::PROBE_HEADER, openapi::params, problem::Problem, query::Params, route, state::State},
     protocol::SUBPROTOCOL,
 };
 
@@ -42,8 +42,8 @@ pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
 /// Adds the endpoint.
 pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     for path in PATHS {
-        route::add(services, path, "GET", |resource| {
-            resource.app_data(web::Data::new(config)).route(web::get().to(open))
+        route::add(services, path, "GET, HEAD", |resource| {
+            resource.app_data(web::Data::new(config)).route(web::get().to(open)).route(web::head().to(peek))
         });
     }
 }
@@ -74,6 +74,7 @@ pub(crate) async fn open(
 ) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
+    Params::read(&request, &[])?;
     let mut response = handshake(&request).await?;
     let compression = match config.compression {
         true => accept_deflate(&request, &mut response),
@@ -92,6 +93,11 @@ pub(crate) async fn open(
     };
     let session = session::Session::open(Rc::clone(&state), **config, caller, payload.into_inner(), compression, slot);
     Ok(response.set_body(session).map_into_boxed_body())
+}
+
+/// `HEAD /ws`: what a GET without a handshake is answered.
+async fn peek() -> Result<HttpResponse, Problem> {
+    Err(Problem::upgrade_required("ask with a handshake", false))
 }
 
 /// Says yes to permessage-deflate in `response` if one of the client's offers fits.

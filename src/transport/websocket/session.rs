@@ -159,6 +159,8 @@ impl Session {
         };
         let connected = connected.to_json();
         session.say_json(&connected);
+        // So that there is a round trip before the first heartbeat.
+        frame::write(&mut session.out, frame::PING, false, PING_PAYLOAD);
         session
     }
 

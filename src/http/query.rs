@@ -1,0 +1,186 @@
+//! Query parameters: known ones only, said once or several times.
+//!
+//! ```text
+//! ?channels=a,b      ?channels=a&channels=b      ?channels[]=a&channels[]=b      ?channels[0]=a&channels[1]=b
+//! ```
+//!
+//! all mean the same. A parameter that a path does not know is refused by its name: passed over, `?channel=a` would be
+//! answered with the default channels, and nobody would see why.
+
+use std::{fmt::Display, str::FromStr};
+
+use actix_web::{HttpRequest, web};
+use serde::de::{DeserializeOwned, IntoDeserializer, value};
+
+use super::problem::Problem;
+use crate::spelling;
+
+/// Parameters that every path knows: who asks. `access` reads them.
+const CREDENTIALS: [&str; 2] = ["token", "ticket"];
+
+/// Parameters that mean nothing to a server: scripts, test tools and links add them so that no cache is asked, or for
+/// statistics of visits. Those that begin with [`CAMPAIGN`] are of the same kind.
+const PASSED_OVER: [&str; 9] = ["_", "t", "ts", "cb", "rnd", "nocache", "cachebuster", "fbclid", "gclid"];
+
+/// What parameters of campaigns begin with.
+const CAMPAIGN: &str = "utm_";
+
+/// The parameters of one request, in their order.
+#[derive(Debug, Default)]
+pub struct Params {
+    pairs: Vec<(String, String)>,
+}
+
+impl Params {
+    /// Reads the query of a path that knows the parameters `known`.
+    ///
+    /// # Errors
+    /// 400 that names a parameter that is not known, and the known ones.
+    pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let params = Self::read_any(request)?;
+        match params.pairs.iter().find(|(name, _)| !is_known(name, known)) {
+            None => Ok(params),
+            Some((name, _)) => Err(unknown(name, known)),
+        }
+    }
+
+    /// The same without a look at the names.
+    ///
+    /// # Errors
+    /// 400 for what is no query.
+    pub fn read_any(request: &HttpRequest) -> Result<Self, Problem> {
+        let query = request.query_string();
+        if query.is_empty() {
+            return Ok(Self::default());
+        }
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query);
+        let mut pairs =
+            pairs.map_err(|_| Problem::bad_request("the query can't be read: write name=value&name=value"))?;
+        pairs.iter_mut().for_each(|(name, _)| name.truncate(bare(name).len()));
+        Ok(Self { pairs: pairs.into_inner() })
+    }
+
+    /// All values of a parameter.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that can be there once.
+    ///
+    /// # Errors
+    /// 400 if it is there several times.
+    pub fn one(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (first, None) => Ok(first),
+            (_, Some(_)) => Err(Problem::bad_request(format!("{name}: it is there more than once"))),
+        }
+    }
+
+    /// The values of a parameter that is a list, separated by commas.
+    pub fn list(&self, name: &str) -> Option<String> {
+        let mut values = self.all(name);
+        let first = values.next()?.to_owned();
+        Some(values.fold(first, |list, value| list + "," + value))
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// 400 that says so.
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let number = self.one(name)?.map(str::parse).transpose();
+        number.map_err(|_| bad(name, &"write a whole number"))
+    }
+
+    /// One of the words that `T` knows.
+    ///
+    /// # Errors
+    /// 400 that lists them.
+    pub fn word<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        let word = T::deserialize(IntoDeserializer::<value::Error>::into_deserializer(text));
+        word.map(Some).map_err(|error| bad(name, &error))
+    }
+}
+
+/// 400 about the value of a parameter.
+pub fn bad(name: &str, error: &dyn Display) -> Problem {
+    Problem::bad_request(format!("{name}: {error}"))
+}
+
+/// `channels` of `channels[]` and `channels[0]`.
+fn bare(name: &str) -> &str {
+    let inner = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    inner.filter(|(_, index)| index.bytes().all(|byte| byte.is_ascii_digit())).map_or(name, |(name, _)| name)
+}
+
+fn is_known(name: &str, known: &[&str]) -> bool {
+    known.contains(&name)
+        || CREDENTIALS.contains(&name)
+        || PASSED_OVER.contains(&name)
+        || name.starts_with(CAMPAIGN)
+        || name.is_empty()
+}
+
+fn unknown(name: &str, known: &[&str]) -> Problem {
+    let shown: String = name.chars().take(60).collect();
+    let nearest = spelling::nearest(name, known.iter().copied().chain(CREDENTIALS));
+    let hint = nearest.map_or_else(String::new, |nearest| format!("did you mean {nearest}? "));
+    let known = match known {
+        [] => "this path has none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    Problem::bad_request(format!("there is no parameter {shown:?} here: {hint}{known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const KNOWN: &[&str] = &["channels", "since", "limit"];
+
+    fn read(query: &str) -> Result<Params, String> {
+        let request = TestRequest::with_uri(&format!("/x{query}")).to_http_request();
+        Params::read(&request, KNOWN).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn a_list_is_written_in_any_of_the_usual_ways() {
+        for query in [
+            "?channels=a,b",
+            "?channels=a&channels=b",
+            "?channels[]=a&channels[]=b",
+            "?channels%5B0%5D=a&channels%5B1%5D=b",
+            "?channels=a%2Cb",
+        ] {
+            assert_eq!(read(query).unwrap().list("channels").as_deref(), Some("a,b"), "{query}");
+        }
+        assert_eq!(read("").unwrap().list("channels"), None);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_its_name() {
+        for (query, parts) in [
+            ("?channel=a", ["\"channel\"", "did you mean channels?", "channels, since, limit"]),
+            ("?Since=a", ["\"Since\"", "did you mean since?", ""]),
+            ("?colour=1", ["\"colour\"", "there are", ""]),
+            ("?channels[x]=1", ["\"channels[x]\"", "", ""]),
+        ] {
+            let detail = read(query).unwrap_err();
+            parts.iter().for_each(|part| assert!(detail.contains(part), "{query}: {detail}"));
+        }
+        for query in ["?_=171", "?t=1", "?utm_source=x", "?token=a&ticket=b", "?&", "?since="] {
+            assert!(read(query).is_ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_said_in_plain_words() {
+        let params = read("?since=a&since=b&limit=abc").unwrap();
+        assert!(params.one("since").unwrap_err().detail.contains("more than once"));
+        assert_eq!(params.number::<usize>("limit").unwrap_err().detail, "limit: write a whole number");
+    }
+}
