@@ -30,6 +30,7 @@ use crate::{
         clock::rfc3339,
         publication::Publication,
         reading::Reading,
+        snapshot::View,
         version::IfMatch,
     },
     shutdown::random,
@@ -240,7 +241,7 @@ impl Watcher {
         let mut parsed = HashMap::<Channel, Option<Value>>::new();
         let mut news = Vec::new();
         for rule in self.engine.rules() {
-            let Some(state) = self.shared.log.state(&rule.channel) else { continue };
+            let Some(state) = self.shared.log.state(&rule.channel, View::Full) else { continue };
             let shown = (state.offset, state.last_written());
             if self.shown.get(&rule.id) != Some(&shown) {
                 let value = parsed.entry(rule.channel.clone()).or_insert_with(|| parse(&state));

@@ -65,7 +65,7 @@ pub use fetch::check_url;
 pub use identity::Identity;
 pub use key::MIN_SECRET;
 pub use permission::{Permission, Permissions};
-pub use reading::{capabilities, may_read, may_read_channel, reading, sees_all};
+pub use reading::{capabilities, may_read, may_read_alert, may_read_channel, may_read_event, reading, sees_all, view};
 pub use tenant::{BadTenant, TenantName};
 pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, ticket_name, unguessable};
 pub use verifier::{AuthConfig, Verifier};

@@ -1,7 +1,16 @@
 //! What reading takes: the permission of each channel.
 
+use serde::Deserialize;
+
 use super::{Identity, Permission};
-use crate::core::channel::{Channel, Selector};
+use crate::core::{
+    channel::{Channel, Selector},
+    publication::Publication,
+    snapshot::View,
+};
+
+/// The states whose readers need `read:orders`: counts and sums of orders.
+const OF_ORDERS: [&str; 3] = ["metrics.business", "metrics.orders", "metrics.revenue"];
 
 /// The permissions that some channel needs to be read.
 const READING: [Permission; 3] = [Permission::ReadMetrics, Permission::ReadOrders, Permission::ReadAlerts];
@@ -10,7 +19,8 @@ const READING: [Permission; 3] = [Permission::ReadMetrics, Permission::ReadOrder
 pub fn reading(channel: &Channel) -> Option<Permission> {
     match channel.as_str() {
         "system" => None,
-        "orders" | "metrics.orders" | "metrics.revenue" => Some(Permission::ReadOrders),
+        "orders" => Some(Permission::ReadOrders),
+        name if OF_ORDERS.contains(&name) => Some(Permission::ReadOrders),
         "alerts" => Some(Permission::ReadAlerts),
         _ => Some(Permission::ReadMetrics),
     }
@@ -31,6 +41,33 @@ pub fn may_read(identity: &Identity, selector: &Selector) -> bool {
 /// Whether `identity` may be given this channel.
 pub fn may_read_channel(identity: &Identity, channel: &Channel) -> bool {
     reading(channel).is_none_or(|permission| identity.may(permission))
+}
+
+/// How much of the snapshot `identity` may be given.
+pub fn view(identity: &Identity) -> View {
+    if sees_all(identity) { View::Full } else { View::of(|channel| may_read_channel(identity, channel)) }
+}
+
+/// Whether `identity` may be told of an alert about `metric` (channel and field, as an alert has it): it holds the value
+/// that was measured. Sections of the snapshot are named as their channels are.
+pub fn may_read_alert(identity: &Identity, metric: &str) -> bool {
+    let of_orders = OF_ORDERS
+        .iter()
+        .any(|channel| metric.strip_prefix(channel).is_some_and(|field| field.is_empty() || field.starts_with('.')));
+    !of_orders || identity.may(Permission::ReadOrders)
+}
+
+/// Whether `identity` may be given this event of a channel that it may read.
+pub fn may_read_event(identity: &Identity, event: &Publication) -> bool {
+    #[derive(Deserialize)]
+    struct Alert {
+        metric: String,
+    }
+    if event.channel.as_str() != "alerts" || identity.may(Permission::ReadOrders) {
+        return true;
+    }
+    // What can't be read is not shown.
+    serde_json::from_slice::<Alert>(&event.data).is_ok_and(|alert| may_read_alert(identity, &alert.metric))
 }
 
 /// Whether nothing has to be left out for `identity`, whatever it asks for.

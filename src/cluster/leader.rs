@@ -31,6 +31,7 @@ use crate::{
         log::{Chunk, Log, place},
         position::Epoch,
         reading::{Origin, Reading},
+        snapshot::View,
     },
     shutdown::random,
 };
@@ -303,7 +304,7 @@ impl<'a> Term<'a> {
                 let key = self.node.keys.tenant(tenant, "snapshot");
                 all.cmd("SET")
                     .arg(key)
-                    .arg(&of.log.snapshot().data[..])
+                    .arg(&of.log.snapshot(View::Full).data[..])
                     .arg("EX")
                     .arg(SNAPSHOT_LIVES.as_secs())
                     .ignore();

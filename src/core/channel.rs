@@ -2,6 +2,8 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
+use super::snapshot::SNAPSHOT;
+
 /// Longest channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 
@@ -152,6 +154,11 @@ impl Selector {
             }
             None => Channel::parse(text).map(Self::Exact),
         }
+    }
+
+    /// Whether it names the snapshot, whose value depends on who reads it.
+    pub fn is_snapshot(&self) -> bool {
+        matches!(self, Self::Exact(channel) if channel.as_str() == SNAPSHOT)
     }
 
     /// Whether `channel` is one of those asked for.

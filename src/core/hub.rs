@@ -23,6 +23,7 @@ use super::{
     cohort::{Cohorts, Member},
     log::Log,
     publication::Publication,
+    snapshot::View,
 };
 
 /// Readers woken before other tasks of the worker get their turn.
@@ -84,8 +85,17 @@ struct Topic {
     changed: u64,
     /// Versions seen; a reader's difference to it is what was conflated.
     versions: u64,
-    latest: Option<Arc<Publication>>,
+    /// For each view of the snapshot; of any other channel all views show the same.
+    latest: [Latest; View::COUNT],
     timer: Option<Instant>,
+}
+
+/// The newest value of a topic, as far as it was fetched.
+#[derive(Debug, Default)]
+struct Latest {
+    value: Option<Arc<Publication>>,
+    /// It was the newest one when the topic's `changed` was this.
+    at: u64,
 }
 
 /// What is due for one subscription.
@@ -329,7 +339,7 @@ impl Hub {
                     cohorts: Cohorts::default(),
                     changed: 0,
                     versions: 0,
-                    latest: None,
+                    latest: Default::default(),
                     timer: None,
                 });
                 inner.by_selector.insert(selector.clone(), id);
@@ -405,22 +415,24 @@ impl Hub {
     }
 
     /// The newest value of a topic's channel, fetched from the log once per worker and version, with the number of
-    /// versions this hub has seen of it.
-    pub(super) fn latest(&self, topic: usize) -> (Option<Arc<Publication>>, u64) {
+    /// versions this hub has seen of it. Of the snapshot it is what `view` shows, which may be older than the newest
+    /// version.
+    pub(super) fn latest(&self, topic: usize, view: View) -> (Option<Arc<Publication>>, u64) {
         let mut inner = self.inner.borrow_mut();
         let Some(topic) = inner.topics.get_mut(topic) else { return (None, 0) };
         let Selector::Exact(channel) = &topic.selector else { return (None, topic.versions) };
-        if topic.latest.is_none() || topic.latest.as_ref().is_some_and(|latest| latest.offset < topic.changed) {
-            topic.latest = self.log.state(channel);
+        let latest = &mut topic.latest[view.index()];
+        if latest.value.is_none() || latest.at < topic.changed {
+            latest.value = self.log.state(channel, view);
+            latest.at = latest.value.as_ref().map_or(0, |value| value.offset).max(topic.changed);
         }
-        (topic.latest.clone(), topic.versions)
+        (latest.value.clone(), topic.versions)
     }
 
     /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none. What was published
     /// before somebody joined counts as soon as it was fetched.
-    pub(super) fn changed(&self, topic: usize) -> u64 {
-        let fetched = |topic: &Topic| topic.latest.as_ref().map_or(0, |latest| latest.offset);
-        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed.max(fetched(topic)))
+    pub(super) fn changed(&self, topic: usize, view: View) -> u64 {
+        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed.max(topic.latest[view.index()].at))
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     position::{Epoch, Position},
     publication::Publication,
     reading::BUILT_IN_EVENTS,
-    snapshot::{self, SNAPSHOT},
+    snapshot::{self, SNAPSHOT, View},
 };
 
 mod writer;
@@ -57,15 +57,15 @@ pub struct Log {
     /// The newest offset. Moved under the lock that makes the change visible, so that no reader is given a cursor
     /// beyond it; read without.
     head: AtomicU64,
-    /// Offset of the newest version of the snapshot; the same.
-    snapshot_offset: AtomicU64,
+    /// Offset of the newest version of each view of the snapshot; the same.
+    snapshot_offsets: [AtomicU64; View::COUNT],
     inner: RwLock<Inner>,
     /// What was told beside the log.
     notices: Mutex<Notices>,
     /// How many notices there were; moved under the lock of `notices`.
     noticed: AtomicU64,
-    /// The assembled snapshot. Locked before `inner`, never after.
-    snapshot: Mutex<Option<Arc<Publication>>>,
+    /// The assembled views of the snapshot. Locked before `inner`, never after.
+    snapshots: Mutex<[Option<Arc<Publication>>; View::COUNT]>,
     /// Wakes the hubs.
     changed: watch::Sender<u64>,
 }
@@ -92,7 +92,8 @@ struct Inner {
     ring_bytes: usize,
     /// Offset of the newest event that the ring had to drop; 0 for none.
     dropped: u64,
-    snapshot_time: Timestamp,
+    /// When the newest version of each view of the snapshot was made.
+    snapshot_times: [Timestamp; View::COUNT],
 }
 
 #[derive(Debug)]
@@ -149,11 +150,11 @@ impl Log {
             epoch: ArcSwap::from_pointee(epoch),
             config,
             head: AtomicU64::new(0),
-            snapshot_offset: AtomicU64::new(0),
+            snapshot_offsets: Default::default(),
             inner: RwLock::new(inner),
             notices: Mutex::default(),
             noticed: AtomicU64::new(0),
-            snapshot: Mutex::new(None),
+            snapshots: Mutex::default(),
             changed: watch::Sender::new(0),
         });
         (LogWriter { log: Arc::clone(&log) }, log)
@@ -251,20 +252,25 @@ impl Log {
 
     /// Offset of the newest version of the snapshot.
     pub fn snapshot_offset(&self) -> u64 {
-        self.snapshot_offset.load(Ordering::Acquire)
+        self.snapshot_offset_of(View::Full)
     }
 
-    /// The newest snapshot, assembled on first use per version.
-    pub fn snapshot(&self) -> Arc<Publication> {
-        let mut cached = self.snapshot.lock();
+    fn snapshot_offset_of(&self, view: View) -> u64 {
+        self.snapshot_offsets[view.index()].load(Ordering::Acquire)
+    }
+
+    /// The newest snapshot as `view` shows it, assembled on first use per version. A view has a new version only when
+    /// something in it changed, so its offset can be below that of the full one.
+    pub fn snapshot(&self, view: View) -> Arc<Publication> {
+        let cached = &mut self.snapshots.lock()[view.index()];
         if let Some(snapshot) = &*cached
-            && snapshot.offset == self.snapshot_offset()
+            && snapshot.offset == self.snapshot_offset_of(view)
             && snapshot.epoch == **self.epoch.load()
         {
             return Arc::clone(snapshot);
         }
         let inner = self.inner.read();
-        let offset = self.snapshot_offset();
+        let offset = self.snapshot_offset_of(view);
         let below = Channel::parse(SNAPSHOT).unwrap_or_else(|_| unreachable!("a valid name"));
         let states =
             inner.names.range(below.clone()..).take_while(|c| c.as_str().starts_with(SNAPSHOT)).filter_map(|channel| {
@@ -273,18 +279,18 @@ impl Log {
                     _ => None,
                 }
             });
-        let data = Bytes::from(snapshot::assemble(states));
-        let (time, epoch) = (inner.snapshot_time, self.epoch());
+        let data = Bytes::from(snapshot::assemble(states, view));
+        let (time, epoch) = (inner.snapshot_times[view.index()], self.epoch());
         drop(inner);
         let snapshot = Arc::new(Publication::new(epoch, below, None, offset, time, data));
         *cached = Some(Arc::clone(&snapshot));
         snapshot
     }
 
-    /// The newest value of a state channel.
-    pub fn state(&self, channel: &Channel) -> Option<Arc<Publication>> {
+    /// The newest value of a state channel; `view` says how much of the snapshot is shown.
+    pub fn state(&self, channel: &Channel, view: View) -> Option<Arc<Publication>> {
         if channel.as_str() == SNAPSHOT {
-            return Some(self.snapshot());
+            return Some(self.snapshot(view));
         }
         match self.inner.read().channels.get(channel) {
             Some(Entry::State(publication)) => Some(Arc::clone(publication)),
@@ -303,8 +309,9 @@ impl Log {
         })
     }
 
-    /// The newest values of the state channels that changed after `offset` and that `wanted` names, oldest first.
-    pub fn states_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Vec<Arc<Publication>> {
+    /// The newest values of the state channels that changed after `offset` and that `wanted` names, oldest first; of the
+    /// snapshot what `view` shows, if that changed.
+    pub fn states_after(&self, offset: u64, view: View, wanted: impl Fn(&Channel) -> bool) -> Vec<Arc<Publication>> {
         let inner = self.inner.read();
         let mut snapshot = false;
         let mut states: Vec<_> = inner
@@ -321,7 +328,7 @@ impl Log {
             .collect();
         drop(inner);
         if snapshot {
-            states.push(self.snapshot());
+            states.extend(Some(self.snapshot(view)).filter(|snapshot| snapshot.offset > offset));
         }
         states
     }
@@ -427,7 +434,7 @@ impl Log {
             channel,
             kind: ChannelKind::State,
             version: self.snapshot_offset(),
-            changed: (self.snapshot_offset() > 0).then_some(inner.snapshot_time),
+            changed: (self.snapshot_offset() > 0).then_some(inner.snapshot_times[View::Full.index()]),
             written: None,
             pace_ms: None,
         });

@@ -15,6 +15,7 @@ use super::{
     log::Events,
     position::Position,
     publication::Publication,
+    snapshot::View,
 };
 
 /// By so much two updates may be closer than their interval, for a worker is never quite on time.
@@ -64,8 +65,10 @@ pub struct Reader {
     order: CatchUp,
     /// A resume is not through yet.
     catching_up: bool,
-    /// Channels that may be given; `None` for all.
-    filter: Option<Filter>,
+    /// What may be given; `None` for everything.
+    filter: Option<Rc<dyn Filter>>,
+    /// How much of the snapshot that leaves.
+    view: View,
     pace: Pace,
     /// Notices that were given.
     noticed: u64,
@@ -86,8 +89,13 @@ impl Pace {
     pub const FULL: Self = Self { interval: Duration::ZERO, events: true };
 }
 
-/// Says of each channel whether this client may be given it.
-pub type Filter = Rc<dyn Fn(&Channel) -> bool>;
+/// What one client may be given.
+pub trait Filter {
+    /// Whether it may be given anything of this channel.
+    fn allows_channel(&self, channel: &Channel) -> bool;
+    /// Whether it may be given this event of a channel that it may be given.
+    fn allows_event(&self, event: &Publication) -> bool;
+}
 
 #[derive(Debug)]
 struct Subscription {
@@ -112,9 +120,9 @@ struct Subscription {
 
 impl Subscription {
     /// The first offset after `after` at which a state of this subscription stands, as far as the hub has looked.
-    fn first_after(&self, after: u64, hub: &Hub, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
+    fn first_after(&self, after: u64, hub: &Hub, view: View, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
         match &self.selector {
-            Selector::Exact(_) => Some(hub.changed(self.topic)).filter(|changed| *changed > after),
+            Selector::Exact(_) => Some(hub.changed(self.topic, view)).filter(|changed| *changed > after),
             Selector::Below(_) => hub.log().first_state_after(after, covered).filter(|at| *at <= hub.seen()),
         }
     }
@@ -133,14 +141,22 @@ impl Reader {
             order,
             catching_up: false,
             filter: None,
+            view: View::Full,
             pace: Pace::FULL,
             noticed: hub.log().noticed(),
             due: Vec::new(),
         }
     }
 
-    /// From now on only channels that `filter` allows are given; a selector of many (`metrics.*`) may match others.
-    pub fn set_filter(&mut self, filter: Option<Filter>) {
+    /// From now on only what `filter` allows is given; a selector of many (`metrics.*`) may match other channels. Of the
+    /// snapshot the sections are left out whose channels it refuses.
+    pub fn set_filter(&mut self, filter: Option<Rc<dyn Filter>>) {
+        let view = filter.as_ref().map_or(View::Full, |filter| View::of(|channel| filter.allows_channel(channel)));
+        if std::mem::replace(&mut self.view, view) != view {
+            // A snapshot that was to come first is of the view before.
+            let subscriptions = self.subscriptions.iter_mut().flatten();
+            subscriptions.filter(|s| s.selector.is_snapshot()).for_each(|subscription| subscription.first = None);
+        }
         self.filter = filter;
     }
 
@@ -254,7 +270,7 @@ impl Reader {
         // Who is given a value now has to wait for the next; who is given none has not.
         let told = self.hub.log().knows_state(&selector);
         let topic = self.hub.join(&selector, member, interval, told);
-        let versions = self.hub.latest(topic).1;
+        let versions = self.hub.latest(topic, self.view).1;
         let kind = self.hub.log().kind_of(&selector);
         let subscription = Subscription {
             selector,
@@ -293,12 +309,13 @@ impl Reader {
         number
     }
 
-    /// Makes the newest states of all subscriptions to many channels due again: others may be among them now.
+    /// Makes the newest states due again of what the filter decides about: of subscriptions to many channels, where others
+    /// may be among them now, and of the snapshot, which may show other sections.
     pub fn give_again(&mut self) {
         for number in 0..self.subscriptions.len() {
             let member = self.member(number);
             if let Some(subscription) = self.subscriptions[number].as_mut()
-                && matches!(subscription.selector, Selector::Below(_))
+                && (matches!(subscription.selector, Selector::Below(_)) || subscription.selector.is_snapshot())
             {
                 subscription.state = 0;
                 self.hub.mark(member, true, false);
@@ -356,11 +373,15 @@ impl Reader {
     fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) {
         let ceiling = self.hub.seen();
         let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
-        let (latest, versions) = self.hub.latest(subscription.topic);
+        let (latest, versions) = self.hub.latest(subscription.topic, self.view);
         let skipped = versions.saturating_sub(subscription.versions).saturating_sub(1);
         subscription.versions = versions;
         collected.conflated += skipped;
-        let Some(latest) = latest.filter(|latest| latest.offset > subscription.state) else { return };
+        let Some(latest) = latest.filter(|latest| latest.offset > subscription.state) else {
+            // What changed, if anything did, is nothing that this reader is shown.
+            subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
+            return;
+        };
         subscription.state = latest.offset;
         self.given = self.given.max(self.high).max(latest.offset.min(ceiling));
         self.give(&latest, self.given, None, sink, collected);
@@ -445,7 +466,10 @@ impl Reader {
         let wanted = |channel: &Channel, offset| {
             self.deciding(channel).is_some_and(|(_, subscription)| !subscription.paused && offset > subscription.events)
         };
-        let Events { events, through, lost } = self.hub.log().events_after(from, ceiling, budget, wanted);
+        let Events { mut events, through, lost } = self.hub.log().events_after(from, ceiling, budget, wanted);
+        if let Some(filter) = &self.filter {
+            events.retain(|event| filter.allows_event(event));
+        }
         for subscription in self.subscriptions.iter_mut().flatten().filter(|s| !s.paused) {
             subscription.events = subscription.events.max(through);
         }
@@ -545,9 +569,9 @@ impl Reader {
             let Some(subscription) = self.get(*number) else { continue };
             let first = subscription.first.as_ref().and_then(|first| first.iter().map(|state| state.offset).min());
             // Fetches what was published before anybody on this worker followed it.
-            self.hub.latest(subscription.topic);
+            self.hub.latest(subscription.topic, self.view);
             let covered = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == *number);
-            let next = subscription.first_after(subscription.state, &self.hub, covered);
+            let next = subscription.first_after(subscription.state, &self.hub, self.view, covered);
             left = [left, first, next].into_iter().flatten().min();
         }
         // The end of a resume is not here yet, even where no state is left.
@@ -595,7 +619,7 @@ impl Reader {
         }
         match &subscription.selector {
             Selector::Exact(_) => {
-                let latest = self.hub.latest(subscription.topic).0;
+                let latest = self.hub.latest(subscription.topic, self.view).0;
                 found.states.extend(latest.filter(|latest| latest.offset > subscription.state));
             }
             Selector::Below(prefix) => {
@@ -606,7 +630,7 @@ impl Reader {
                     found.through = u64::MAX;
                 }
                 if last < u64::MAX {
-                    found.beyond = subscription.first_after(last, &self.hub, decides);
+                    found.beyond = subscription.first_after(last, &self.hub, self.view, decides);
                 }
             }
         }
@@ -620,7 +644,7 @@ impl Reader {
         let head = self.hub.log().head();
         let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
         let interval = subscription.interval.max(self.pace.interval);
-        let versions = self.hub.latest(subscription.topic).1;
+        let versions = self.hub.latest(subscription.topic, self.view).1;
         let taken = states.partition_point(|state| state.offset <= cut);
         let is_left = taken < states.len() || through < u64::MAX;
         if let Some(last) = taken.checked_sub(1).and_then(|last| states.get(last)) {
@@ -648,6 +672,10 @@ impl Reader {
         }
         if matches!(subscription.selector, Selector::Exact(_)) {
             collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
+            if taken == 0 && !is_seam {
+                // What changed, if anything did, is nothing that this reader is shown.
+                subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
+            }
         }
         subscription.versions = versions;
         let was_cut = std::mem::take(&mut subscription.through) > 0;
@@ -674,7 +702,7 @@ impl Reader {
             .filter(|(number, s)| !self.interval_of(s).is_zero() && !s.paused && waits(*number))
             .filter_map(|(number, s)| {
                 let decides = |channel: &Channel| self.deciding(channel).is_some_and(|(d, _)| d as usize == number);
-                s.first_after(s.state, &self.hub, decides)
+                s.first_after(s.state, &self.hub, self.view, decides)
             })
             .min()
             .map(|first| first - 1)
@@ -688,7 +716,7 @@ impl Reader {
 
     /// The subscription that decides about `channel`: the one that names it most closely.
     fn deciding(&self, channel: &Channel) -> Option<(u32, &Subscription)> {
-        if self.filter.as_ref().is_some_and(|filter| !filter(channel)) {
+        if self.filter.as_ref().is_some_and(|filter| !filter.allows_channel(channel)) {
             return None;
         }
         self.subscriptions

@@ -19,6 +19,41 @@ const SECTIONS: [(&str, &str); 4] = [
     ("infrastructure", "metrics.infrastructure"),
 ];
 
+/// The section whose readers need a permission of their own.
+const BUSINESS: &str = "metrics.business";
+
+/// How much of the snapshot a reader may see. Encodings exist once per view, not once per reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// All of it.
+    #[default]
+    Full,
+    /// `business` is `null`: its reader may not see `metrics.business`.
+    WithoutBusiness,
+}
+
+impl View {
+    /// All views, in the order of their indices.
+    pub(super) const ALL: [Self; 2] = [Self::Full, Self::WithoutBusiness];
+    /// Number of views.
+    pub(super) const COUNT: usize = Self::ALL.len();
+
+    /// The view of a reader that is allowed the channels that `allows` says.
+    pub fn of(allows: impl FnOnce(&Channel) -> bool) -> Self {
+        let business = Channel::parse(BUSINESS).unwrap_or_else(|_| unreachable!("a valid name"));
+        if allows(&business) { Self::Full } else { Self::WithoutBusiness }
+    }
+
+    /// Whether the value of `channel` is part of this view of the snapshot.
+    pub(super) fn shows(self, channel: &Channel) -> bool {
+        (self == Self::Full || channel.as_str() != BUSINESS) && place(channel).is_some()
+    }
+
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Where a channel stands in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<'a> {
@@ -40,11 +75,11 @@ pub fn place(channel: &Channel) -> Option<Place<'_>> {
     name.strip_prefix("metrics.").filter(|rest| !rest.is_empty()).map(Place::Custom)
 }
 
-/// The snapshot's canonical JSON, of the newest values `latest`, which come sorted by channel.
-pub fn assemble<'a>(latest: impl Iterator<Item = &'a Publication>) -> String {
+/// The canonical JSON of one view of the snapshot, of the newest values `latest`, which come sorted by channel.
+pub fn assemble<'a>(latest: impl Iterator<Item = &'a Publication>, view: View) -> String {
     let mut sections: [&[u8]; SECTIONS.len()] = [b"null"; SECTIONS.len()];
     let mut custom = String::new();
-    for publication in latest {
+    for publication in latest.filter(|publication| view.shows(&publication.channel)) {
         match place(&publication.channel) {
             Some(Place::Section(section)) => {
                 if let Some(at) = SECTIONS.iter().position(|(name, _)| *name == section) {
@@ -90,7 +125,7 @@ mod tests {
     #[test]
     fn it_has_every_section_and_keys_in_order() {
         assert_eq!(
-            assemble([].into_iter()),
+            assemble([].into_iter(), View::Full),
             r#"{"api":null,"business":null,"custom":{},"database":null,"infrastructure":null}"#
         );
         let all = [
@@ -101,8 +136,18 @@ mod tests {
             state("entity.shop.1", "{}"),
         ];
         assert_eq!(
-            assemble(all.iter()),
+            assemble(all.iter(), View::Full),
             r#"{"api":{"error_rate":0.0},"business":null,"custom":{"a.b":{"x":1},"checkout":{}},"database":null,"infrastructure":null}"#
+        );
+    }
+
+    #[test]
+    fn the_business_section_is_null_in_the_other_view() {
+        let all = [state("metrics.api", "{}"), state("metrics.business", r#"{"revenue_today":5}"#)];
+        assert!(assemble(all.iter(), View::Full).contains("revenue_today"));
+        assert_eq!(
+            assemble(all.iter(), View::WithoutBusiness),
+            r#"{"api":{},"business":null,"custom":{},"database":null,"infrastructure":null}"#
         );
     }
 

@@ -14,7 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{Answer, Forget, HistoryError, Level, Point, RollUp, SeriesId, config::ms, service::Shared};
 use crate::{
-    core::{aggregator::AggregatorHandle, snapshot::SNAPSHOT},
+    core::{
+        aggregator::AggregatorHandle,
+        snapshot::{SNAPSHOT, View},
+    },
     sources,
 };
 
@@ -111,7 +114,7 @@ impl Listener {
 
     fn take(&mut self) {
         let Shared { log, clock, tail, .. } = &*self.shared;
-        let states = log.states_after(self.seen, |channel| channel.as_str() != SNAPSHOT);
+        let states = log.states_after(self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
         self.seen = states.last().map_or(self.seen, |newest| newest.offset);
         // A chunk at a time: somebody may want to look into the tail meanwhile.
         for states in states.chunks(CHUNK) {

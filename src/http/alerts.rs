@@ -16,11 +16,12 @@ use super::{
     openapi::{alerts as shapes, params},
     precondition,
     problem::Problem,
+    query::Params,
     state::State,
 };
 use crate::{
-    alerts::{AlertError, Filter, NewRule, Rule, Severity},
-    auth::Permission,
+    alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity},
+    auth::{self, Permission},
     protocol::error::Code,
 };
 
@@ -58,16 +59,6 @@ impl From<AlertError> for Problem {
     }
 }
 
-/// Query of the list.
-#[derive(Debug, Deserialize)]
-struct ListQuery {
-    status: Option<Status>,
-    severity: Option<Severity>,
-    rule: Option<String>,
-    limit: Option<usize>,
-    after: Option<String>,
-}
-
 /// Which alerts.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,17 +84,21 @@ enum Status {
 )]
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let door = enter(&request, &[READ]).await?;
-    let query = web::Query::<ListQuery>::from_query(request.query_string());
-    let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let ListQuery { status, severity, rule, limit, after } = query.into_inner();
-    let open = match status {
+    let params = Params::read(&request, &["status", "severity", "rule", "limit", "after"])?;
+    let open = match params.word("status")? {
         Some(Status::Open) => Some(true),
         Some(Status::Resolved) => Some(false),
         Some(Status::All) | None => None,
     };
-    let limit = limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let severity = params.word::<Severity>("severity")?;
+    let (rule, after) = (params.one("rule")?.map(str::to_owned), params.one("after")?.map(str::to_owned));
     let page = door.caller.tenant.alerts.list(Filter { open, severity, rule }, limit, after).await?;
-    Ok(no_cache(StatusCode::OK).json(json!({"alerts": page.alerts, "next": page.next})))
+    // The page may be shorter for it; `next` is that of the whole.
+    let identity = &door.caller.identity;
+    let alerts: Vec<_> =
+        page.alerts.into_iter().filter(|alert| auth::may_read_alert(identity, &alert.metric)).collect();
+    Ok(no_cache(StatusCode::OK).json(json!({"alerts": alerts, "next": page.next})))
 }
 
 /// `GET /api/alerts/{id}`: one alert.
@@ -121,7 +116,7 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
 )]
 pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let door = enter(&request, &[READ]).await?;
-    Ok(no_cache(StatusCode::OK).json(door.caller.tenant.alerts.get(&id).await?))
+    Ok(no_cache(StatusCode::OK).json(door.alert(&id).await?))
 }
 
 /// `POST /api/alerts/{id}/acknowledge`: the alert. The first who says so stays.
@@ -141,6 +136,7 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
 )]
 pub async fn acknowledge(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let door = enter(&request, &[READ, ACKNOWLEDGE]).await?;
+    door.alert(&id).await?;
     let Caller { identity, tenant } = &door.caller;
     Ok(no_cache(StatusCode::OK).json(tenant.alerts.acknowledge(&id, &identity.user).await?))
 }
@@ -273,6 +269,17 @@ fn no_cache(status: StatusCode) -> HttpResponseBuilder {
 struct Door {
     state: Rc<State>,
     caller: Caller,
+}
+
+impl Door {
+    /// An alert that the caller may read: not one about numbers of orders without the permission to read them.
+    async fn alert(&self, id: &str) -> Result<Alert, Problem> {
+        let alert = self.caller.tenant.alerts.get(id).await?;
+        if !auth::may_read_alert(&self.caller.identity, &alert.metric) {
+            return Err(AlertError::NotFound.into());
+        }
+        Ok(alert)
+    }
 }
 
 /// Lets a request in that may do all of this.

@@ -1,6 +1,6 @@
 //! Channels in queries, and `GET /api/channels`: what there is to subscribe to.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

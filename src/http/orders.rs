@@ -7,7 +7,6 @@ use actix_web::{
     http::{Method, StatusCode, header},
     web,
 };
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
     openapi::{business, params},
     precondition,
     problem::Problem,
+    query::Params,
     state::State,
 };
 use crate::{
@@ -41,14 +41,6 @@ impl From<OrderError> for Problem {
             OrderError::Full => Self::unavailable(detail, Duration::from_secs(60)),
         }
     }
-}
-
-/// Query of the list.
-#[derive(Debug, Deserialize)]
-struct ListQuery {
-    status: Option<Status>,
-    limit: Option<usize>,
-    after: Option<String>,
 }
 
 /// Most orders on a page.
@@ -103,10 +95,9 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
 )]
 pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let (_, caller) = enter(&request, Permission::ReadOrders).await?;
-    let query = web::Query::<ListQuery>::from_query(request.query_string());
-    let query = query.map_err(|error| Problem::bad_request(format!("the query is not understood: {error}")))?;
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let page = caller.tenant.orders.list(query.status, limit, query.after.as_deref()).await?;
+    let params = Params::read(&request, &["status", "limit", "after"])?;
+    let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = caller.tenant.orders.list(params.word::<Status>("status")?, limit, params.one("after")?).await?;
     Ok(no_cache().json(json!({"orders": page.orders, "next": page.next})))
 }
 
@@ -143,10 +134,11 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
     tag = "Business",
     operation_id = "changeOrder",
     summary = "Another status or priority",
+    description = "Needs `write:orders`. Without `read:orders` the answer has only what can be changed.",
     params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Guarded),
     request_body = business::Changes,
     responses(
-        (status = 200, description = "The order as it is now", body = business::Order, headers(("ETag" = String, description = "For `If-Match`"))),
+        (status = 200, description = "The order as it is now", body = business::ChangedOrder, headers(("ETag" = String, description = "For `If-Match`"))),
         (status = 422, description = "Nothing is to change"),
     )
 )]
@@ -158,7 +150,17 @@ pub async fn change(
     let (state, caller) = enter(&request, Permission::WriteOrders).await?;
     let if_match = precondition::if_match(request.headers())?;
     let changes = body::json::<Changes>(&state, &request, payload).await?;
-    Ok(answer(caller.tenant.orders.change(&id, changes, if_match, &caller.identity.user).await?))
+    let order = caller.tenant.orders.change(&id, changes, if_match, &caller.identity.user).await?;
+    if caller.identity.may(Permission::ReadOrders) {
+        return Ok(answer(order));
+    }
+    // What was changed; the rest is for those who may read orders.
+    let tag = precondition::tag(order.version());
+    let mut order = json!(order);
+    if let Some(fields) = order.as_object_mut() {
+        fields.retain(|name, _| ["orderId", "status", "priority", "updatedAt"].contains(&name.as_str()));
+    }
+    Ok(no_cache().insert_header((header::ETAG, tag)).json(order))
 }
 
 /// `POST /api/customers`: 201 for a customer who was never seen, 200 for one who was.

@@ -11,7 +11,11 @@ use serde_json::Value;
 use super::{access, assets, problem::Problem, state::State};
 use crate::{
     auth::{self, Permission},
-    core::{channel::Channel, clock::rfc3339, snapshot::SNAPSHOT},
+    core::{
+        channel::Channel,
+        clock::rfc3339,
+        snapshot::{SNAPSHOT, View},
+    },
 };
 
 /// How often the page asks for itself again, in seconds.
@@ -39,8 +43,13 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.needs(Permission::ReadMetrics)?;
     let log = &caller.tenant.log;
     let mut tables = String::new();
-    let snapshot: Value = serde_json::from_slice(&log.snapshot().data).unwrap_or(Value::Null);
+    // Sections that the caller may not see are left out, not shown as empty.
+    let view = auth::view(&caller.identity);
+    let snapshot: Value = serde_json::from_slice(&log.snapshot(view).data).unwrap_or(Value::Null);
     for (name, section) in snapshot.as_object().into_iter().flatten() {
+        if name == "business" && view == View::WithoutBusiness {
+            continue;
+        }
         if name == "custom" {
             for (name, values) in section.as_object().into_iter().flatten() {
                 table(&mut tables, name, values);
@@ -51,7 +60,7 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     }
     for name in ALSO {
         let channel = Channel::parse(name).ok().filter(|channel| auth::may_read_channel(&caller.identity, channel));
-        let channel = channel.and_then(|channel| log.state(&channel));
+        let channel = channel.and_then(|channel| log.state(&channel, View::Full));
         if let Some(values) = channel.and_then(|state| serde_json::from_slice(&state.data).ok()) {
             table(&mut tables, name.trim_start_matches(SNAPSHOT).trim_start_matches('.'), &values);
         }

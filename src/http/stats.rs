@@ -7,7 +7,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
-use super::{access, openapi::business, problem::Problem, state::State};
+use super::{access, openapi::business, problem::Problem, query::Params, state::State};
 use crate::{auth::Permission, core::clock::rfc3339};
 
 /// `GET /api/stats`.
@@ -17,6 +17,7 @@ use crate::{auth::Permission, core::clock::rfc3339};
     tag = "Business",
     operation_id = "getStats",
     summary = "Four figures for a page that wants no more",
+    description = "`activeOrders` and `revenue` are `null` without the permission `read:orders`.",
     responses(
         (status = 200, description = "The figures", body = business::Stats),
         (status = 503, description = "The store is not available at the moment"),
@@ -26,11 +27,14 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let caller = access::identify(&state, &request).await?;
     caller.needs(Permission::ReadMetrics)?;
+    Params::read(&request, &[])?;
     let stats = caller.tenant.orders.stats().await?;
+    // Numbers of orders are for those who may read orders, whichever way they are asked for.
+    let of_orders = caller.identity.may(Permission::ReadOrders);
     let answer = json!({
         "activeUsers": caller.tenant.presence.online().current,
-        "activeOrders": stats.active_orders,
-        "revenue": stats.revenue,
+        "activeOrders": of_orders.then_some(stats.active_orders),
+        "revenue": of_orders.then_some(stats.revenue),
         "timestamp": rfc3339(stats.at),
     });
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(answer))

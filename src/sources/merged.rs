@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{EVERY, Sources, host::HostReading, own_http::Traffic, publish, round, users_online};
 use crate::{
-    core::{channel::Channel, log::Log},
+    core::{channel::Channel, log::Log, snapshot::View},
     presence::Sessions,
 };
 
@@ -133,7 +133,7 @@ impl Peak {
 }
 
 fn published_peak(log: &Log, day: Date, zone: &jiff::tz::TimeZone) -> u64 {
-    let state = Channel::parse("metrics.users_online").ok().and_then(|channel| log.state(&channel));
+    let state = Channel::parse("metrics.users_online").ok().and_then(|channel| log.state(&channel, View::Full));
     let state = state.filter(|state| state.last_written().to_zoned(zone.clone()).date() == day);
     let value: Option<Value> = state.and_then(|state| serde_json::from_slice(&state.data).ok());
     value.and_then(|value| value["peakToday"].as_u64()).unwrap_or(0)

@@ -15,7 +15,7 @@ use crate::{
     core::{
         channel::{Channel, ChannelKind, Selector},
         publication::Publication,
-        snapshot::{SNAPSHOT, place},
+        snapshot::{View, place},
     },
     history::{Chapter, HistoryError},
     http::access::Caller,
@@ -29,6 +29,8 @@ const ATTEMPTS: usize = 8;
 
 /// What came of looking back.
 pub(super) struct Past {
+    /// How much of the snapshot the values at the seam show.
+    pub(super) view: View,
     /// The values at the seam, by the selectors that named them.
     pub(super) states: HashMap<Selector, Vec<Arc<Publication>>>,
     /// What was before it, by channel.
@@ -37,6 +39,7 @@ pub(super) struct Past {
 
 /// Where the past ends and the present begins.
 pub(super) struct Seam {
+    view: View,
     states: HashMap<Selector, Vec<Arc<Publication>>>,
     /// Each channel once, with how far to look back and the time at the seam.
     channels: Vec<(Channel, Duration, i64)>,
@@ -66,16 +69,17 @@ impl Seam {
         let mut wanted: Vec<_> = wanted.iter().collect();
         // Of several that name a channel the one that names it most closely decides.
         wanted.sort_by_key(|(selector, _)| std::cmp::Reverse(selector.closeness()));
-        let mut seam = Self { states: HashMap::new(), channels: Vec::new() };
+        let view = auth::view(&caller.identity);
+        let mut seam = Self { view, states: HashMap::new(), channels: Vec::new() };
         for (selector, span) in wanted {
             let (states, parts) = match selector {
-                Selector::Exact(channel) if channel.as_str() == SNAPSHOT => {
+                snapshot if snapshot.is_snapshot() => {
                     let parts = log.states_below("metrics.", 0, usize::MAX).0;
                     let parts: Vec<_> = parts.into_iter().filter(|state| place(&state.channel).is_some()).collect();
-                    (vec![log.snapshot()], parts)
+                    (vec![log.snapshot(view)], parts)
                 }
                 Selector::Exact(channel) => {
-                    let states: Vec<_> = log.state(channel).into_iter().collect();
+                    let states: Vec<_> = log.state(channel, view).into_iter().collect();
                     if states.is_empty() && log.kind(channel) != Some(ChannelKind::Event) && may(channel) {
                         // It has no value yet in this log, but may have had some before.
                         seam.add(channel.clone(), *span, now.as_millisecond().saturating_add(1));
@@ -105,13 +109,13 @@ impl Seam {
     pub(super) fn look_back(self, caller: &Caller) -> impl Future<Output = Past> + use<> {
         let history = caller.tenant.history.clone();
         async move {
-            let Self { states, channels } = self;
+            let Self { view, states, channels } = self;
             let chapters = if channels.len() > MAX_CHANNELS {
                 Err(HistoryError::Invalid(format!("backfill: of at most {MAX_CHANNELS} channels at once")))
             } else {
                 history.backfill(channels).await
             };
-            Past { states, chapters }
+            Past { view, states, chapters }
         }
     }
 }

@@ -31,12 +31,24 @@ pub(super) struct Rules<'a> {
 }
 
 /// What has to be left out of what `identity` asked for; `None` when nothing has.
-pub(super) fn filter(identity: &Identity) -> Option<Filter> {
+pub(super) fn filter(identity: &Identity) -> Option<Rc<dyn Filter>> {
     if auth::sees_all(identity) {
         return None;
     }
-    let identity = identity.clone();
-    Some(Rc::new(move |channel: &Channel| auth::may_read_channel(&identity, channel)))
+    Some(Rc::new(Allowed(identity.clone())))
+}
+
+/// What this identity may read.
+struct Allowed(Identity);
+
+impl Filter for Allowed {
+    fn allows_channel(&self, channel: &Channel) -> bool {
+        auth::may_read_channel(&self.0, channel)
+    }
+
+    fn allows_event(&self, event: &Publication) -> bool {
+        auth::may_read_event(&self.0, event)
+    }
 }
 
 /// Starts or changes subscriptions; each is answered by a line. Those that are in `first` begin with these states.

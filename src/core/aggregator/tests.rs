@@ -8,6 +8,7 @@ use crate::core::{
     log::LogConfig,
     reading::{BUILT_IN, Refusal},
     sample::Sample,
+    snapshot::View,
 };
 
 struct Bench {
@@ -42,7 +43,7 @@ impl Bench {
     }
 
     fn text(&self, channel: &str) -> String {
-        let state = self.log.state(&Channel::parse(channel).unwrap()).unwrap();
+        let state = self.log.state(&Channel::parse(channel).unwrap(), View::Full).unwrap();
         String::from_utf8(state.data.to_vec()).unwrap()
     }
 }
@@ -68,7 +69,7 @@ async fn an_unchanged_value_has_come_all_the_same() {
     tokio::spawn(aggregator.run());
     let bench = Bench { handle, log };
     let written = || {
-        let state = bench.log.state(&Channel::parse("metrics.a").unwrap()).unwrap();
+        let state = bench.log.state(&Channel::parse("metrics.a").unwrap(), View::Full).unwrap();
         (state.timestamp.as_second(), state.last_written().as_second())
     };
     bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
@@ -166,11 +167,11 @@ async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
 async fn the_snapshot_stands_after_what_it_shows() {
     let bench = bench(AggregatorConfig::default());
     let (_, position) = bench.push(value("metrics.checkout", json!({"p95": 180}))).await;
-    let own = bench.log.state(&Channel::parse("metrics.checkout").unwrap()).unwrap();
-    let snapshot = bench.log.snapshot();
+    let own = bench.log.state(&Channel::parse("metrics.checkout").unwrap(), View::Full).unwrap();
+    let snapshot = bench.log.snapshot(View::Full);
     assert_eq!((own.offset, snapshot.offset), (position - 1, position));
     assert!(bench.text("metrics").contains(r#""custom":{"checkout":{"p95":180}}"#));
-    assert!(Arc::ptr_eq(&snapshot, &bench.log.snapshot()), "assembled once");
+    assert!(Arc::ptr_eq(&snapshot, &bench.log.snapshot(View::Full)), "assembled once");
 }
 
 /// A clock that goes with tokio's, from `start` on.
@@ -212,7 +213,7 @@ const NOON: &str = "2026-03-28T11:00:00Z";
 async fn a_sample_is_in_the_log_at_the_position_of_its_answer() {
     let bench = sampling(NOON, AggregatorConfig::default());
     let (_, first) = bench.push(sample("checkout.latency", "timing", 12.5)).await;
-    assert_eq!(bench.log.snapshot().offset, first);
+    assert_eq!(bench.log.snapshot(View::Full).offset, first);
     let expected = json!({"latency": {
         "type": "timing", "count": 1, "avg": 12.5, "p50": 12.5, "p95": 12.5, "p99": 12.5, "max": 12.5,
         "today": {"count": 1, "avg": 12.5, "p50": 12.5, "p95": 12.5, "p99": 12.5, "max": 12.5},

@@ -89,7 +89,7 @@ proptest! {
         other.take_over(log.contents());
         same(&log.contents(), &copy.contents());
         prop_assert_eq!(log.position(), copy.position());
-        prop_assert_eq!(&log.snapshot().data, &copy.snapshot().data);
+        prop_assert_eq!(&log.snapshot(View::Full).data, &copy.snapshot(View::Full).data);
         for changes in after {
             one.append(changes.clone(), now);
             other.append(changes, now);
@@ -170,7 +170,7 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     assert_eq!((cursor.epoch, cursor.offset), (epoch.clone(), 1_002));
     assert_ne!(before.epoch, epoch);
     // What was assembled of the other log is not taken for that of this one.
-    assert_eq!(log.snapshot().epoch, epoch);
+    assert_eq!(log.snapshot(View::Full).epoch, epoch);
     writer.append(vec![change((2, 2))], now);
     hub.follow();
     let mut given = Given::default();

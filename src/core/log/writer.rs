@@ -10,7 +10,7 @@ use crate::core::{
     channel::{Channel, EventName},
     position::{Epoch, Position},
     publication::Publication,
-    snapshot::{self, SNAPSHOT},
+    snapshot::{self, SNAPSHOT, View},
 };
 
 /// How many changes are written under one lock, so that readers never wait long.
@@ -132,6 +132,7 @@ impl LogWriter {
         let epoch = self.log.epoch();
         for chunk in chunks {
             let Some(head) = chunk.head() else { continue };
+            let views = views_of(&chunk);
             let mut inner = self.log.inner.write();
             for (offset, Change { channel, event, data }) in chunk.changes {
                 let publication = Publication::new(epoch.clone(), channel, event, offset, now, data);
@@ -139,7 +140,7 @@ impl LogWriter {
             }
             if let Some(offset) = chunk.snapshot {
                 // Under the same lock, so that no version has two bodies.
-                self.log.show(&mut inner, offset, now);
+                self.log.show(&mut inner, views, offset, now);
             }
             self.log.head.store(head, Ordering::Release);
         }
@@ -172,13 +173,23 @@ impl LogWriter {
         events.into_iter().for_each(|event| inner.insert(event.publication(&epoch), log.config));
         log.epoch.store(Arc::new(epoch));
         match snapshot {
-            Some((offset, at)) => log.show(&mut inner, offset, at),
-            None => log.snapshot_offset.store(0, Ordering::Release),
+            // Which view changed last is not kept: one that did not is given once more.
+            Some((offset, at)) => log.show(&mut inner, &View::ALL, offset, at),
+            None => log.snapshot_offsets.iter().for_each(|known| known.store(0, Ordering::Release)),
         }
         log.head.store(head, Ordering::Release);
         drop(inner);
         log.changed.send_replace(head);
     }
+}
+
+/// The views of the snapshot that have a new version after `chunk`: all, unless only `business` changed.
+fn views_of(chunk: &Chunk) -> &'static [View] {
+    let states =
+        || chunk.changes.iter().filter(|(_, change)| change.event.is_none()).map(|(_, change)| &change.channel);
+    let only_business = !states().any(|channel| View::WithoutBusiness.shows(channel))
+        && states().any(|channel| View::Full.shows(channel));
+    if only_business { &[View::Full] } else { &View::ALL }
 }
 
 impl Kept {
@@ -189,14 +200,16 @@ impl Kept {
 }
 
 impl Log {
-    /// Moves the snapshot's version to `offset`.
-    fn show(&self, inner: &mut Inner, offset: u64, at: Timestamp) {
-        let before = self.snapshot_offset.swap(offset, Ordering::AcqRel);
-        inner.by_offset.remove(&before);
+    /// Moves the version of these views of the snapshot to `offset`; the full one is always among them.
+    fn show(&self, inner: &mut Inner, views: &[View], offset: u64, at: Timestamp) {
+        inner.by_offset.remove(&self.snapshot_offset());
+        for view in views {
+            self.snapshot_offsets[view.index()].store(offset, Ordering::Release);
+            inner.snapshot_times[view.index()] = at;
+        }
         if let Ok(channel) = Channel::parse(SNAPSHOT) {
             inner.by_offset.insert(offset, channel);
         }
-        inner.snapshot_time = at;
     }
 
     /// All that is in it.
@@ -224,7 +237,7 @@ impl Log {
         Contents {
             epoch: self.epoch(),
             head: self.head(),
-            snapshot: (snapshot > 0).then_some((snapshot, inner.snapshot_time)),
+            snapshot: (snapshot > 0).then_some((snapshot, inner.snapshot_times[View::Full.index()])),
             states,
             event_channels,
             events: inner.ring.iter().map(|event| kept(event)).collect(),

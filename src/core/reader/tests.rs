@@ -205,7 +205,7 @@ impl World {
             }
         }
         for name in STATES {
-            let Some(latest) = self.writer.log().state(&channel(name)) else { continue };
+            let Some(latest) = self.writer.log().state(&channel(name), View::Full) else { continue };
             let given = self.client.states.get(&channel(name)).map_or(0, |(offset, _)| *offset);
             assert!(
                 latest.offset > cursor.state || given == latest.offset,
@@ -277,7 +277,7 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                 if world.seams[which].is_none() && !world.paused[which + 2] {
                     assert!(reader.unsubscribe(&selector(which + 2)));
                     world.client.first.remove(&channel(STATES[which]));
-                    world.seams[which] = Some(log.state(&channel(STATES[which])).into_iter().collect());
+                    world.seams[which] = Some(log.state(&channel(STATES[which]), View::Full).into_iter().collect());
                 }
             }
             Step::Begin(which) => begin(&mut world, &mut reader, which, &intervals),
@@ -341,7 +341,7 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
         }
     }
     for name in STATES {
-        if let Some(latest) = log.state(&channel(name)) {
+        if let Some(latest) = log.state(&channel(name), View::Full) {
             let given = world.client.states.get(&channel(name)).map(|(offset, _)| *offset);
             assert_eq!(given, Some(latest.offset), "{name} is not the newest");
         }
@@ -650,7 +650,7 @@ async fn play_wide(steps: Vec<WideStep>, interval: Duration) {
         }
     }
     for name in &names {
-        if let Some(latest) = log.state(&channel(name)) {
+        if let Some(latest) = log.state(&channel(name), View::Full) {
             assert_eq!(client.states.get(&channel(name)).map(|(offset, _)| *offset), Some(latest.offset), "{name}");
         }
     }
@@ -695,4 +695,78 @@ fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
     notice("recovered", false);
     assert_eq!(collect(&mut after, usize::MAX).offsets.len(), 1);
     assert!(collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.is_empty());
+}
+
+/// A filter that looks at channels alone.
+impl<F: Fn(&Channel) -> bool> Filter for F {
+    fn allows_channel(&self, channel: &Channel) -> bool {
+        self(channel)
+    }
+
+    fn allows_event(&self, _: &Publication) -> bool {
+        true
+    }
+}
+
+/// Offsets and values in the order in which they were given.
+#[derive(Default)]
+struct Values(Vec<(u64, String)>);
+
+impl Sink for Values {
+    fn publication(&mut self, publication: &Arc<Publication>, _: Option<Position>) {
+        self.0.push((publication.offset, String::from_utf8_lossy(&publication.data).into_owned()));
+    }
+
+    fn gap(&mut self, _: &[Channel], _: Position) {}
+}
+
+#[test]
+fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_other() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    let (mut writer, log) = Log::create(LogConfig::default());
+    let hub = Hub::new(Arc::clone(&log));
+    let open = |filter: Option<Rc<dyn Filter>>| {
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.set_filter(filter);
+        reader.subscribe(Selector::parse("metrics").unwrap(), Duration::ZERO, None);
+        reader
+    };
+    let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
+    let (mut whole, mut first, mut second) = (open(None), open(Some(Rc::clone(&no_business))), open(Some(no_business)));
+    let given = |reader: &mut Reader| {
+        let mut values = Values::default();
+        reader.collect(usize::MAX, &mut values);
+        values.0
+    };
+    let mut append = |name: &str| {
+        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{\"n\":1}") };
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    };
+    for reader in [&mut whole, &mut first, &mut second] {
+        assert!(given(reader).is_empty());
+    }
+    append("metrics.business");
+    hub.follow();
+    assert!(given(&mut first).is_empty(), "nothing that it is shown has changed");
+    // The hub has not seen this yet; the whole snapshot is fetched all the same.
+    append("metrics.a");
+    assert_eq!(given(&mut whole)[0].0, 4);
+    assert!(given(&mut second).is_empty());
+    hub.follow();
+    for reader in [&mut first, &mut second] {
+        let values = given(reader);
+        assert!(
+            values.len() == 1 && values[0].0 == 4 && values[0].1.contains(r#""business":null,"custom":{"a""#),
+            "{values:?}"
+        );
+    }
+    append("metrics.business");
+    hub.follow();
+    assert!(given(&mut first).is_empty() && given(&mut second).is_empty());
+    assert!(given(&mut whole)[0].1.contains(r#""business":{"n":1}"#));
+    // Another token may show all of it.
+    first.set_filter(None);
+    first.give_again();
+    assert_eq!(given(&mut first)[0].0, 6);
 }

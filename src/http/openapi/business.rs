@@ -56,6 +56,27 @@ pub struct Order {
     updated_at: Time,
 }
 
+/// What is answered of an order to a caller who may change orders and not read them.
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"orderId": "ord-00000001", "status": "SHIPPED", "priority": "normal",
+    "updatedAt": "2024-07-15T14:00:05.120Z"}))]
+pub struct PartOfOrder {
+    #[schema(pattern = "^ord-[0-9]{8,19}$")]
+    order_id: String,
+    status: Status,
+    priority: Priority,
+    updated_at: Time,
+}
+
+/// The order, or without the permission `read:orders` what can be changed of it.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum ChangedOrder {
+    Whole(Order),
+    Part(PartOfOrder),
+}
+
 /// An order to be made.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -161,10 +182,10 @@ pub struct Counted {
     "timestamp": "2024-07-15T14:00:05.120Z"}))]
 pub struct Stats {
     active_users: u64,
-    /// `PROCESSING` ones of the last 24 hours.
-    active_orders: u64,
-    /// Today's.
-    revenue: f64,
+    /// `PROCESSING` ones of the last 24 hours; `null` without the permission `read:orders`.
+    active_orders: Option<u64>,
+    /// Today's; `null` without the permission `read:orders`.
+    revenue: Option<f64>,
     timestamp: Time,
 }
 

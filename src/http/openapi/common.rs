@@ -182,7 +182,10 @@ fn add_header(response: &mut Response, name: &str, description: &str) {
 fn add_head(item: &mut PathItem) {
     let Some(get) = &item.get else { return };
     let mut head = get.clone();
-    head.responses.responses.remove("101");
+    if head.responses.responses.remove("101").is_some() {
+        // Nobody is asked for a token before a handshake.
+        head.security = Some(vec![SecurityRequirement::default()]);
+    }
     head.operation_id = head.operation_id.map(|id| format!("head{}", id.trim_start_matches("get")));
     head.summary = head.summary.map(|summary| format!("{summary}, without the body"));
     head.description = None;

@@ -125,7 +125,9 @@ pub struct Snapshot {
     database: Database,
     api: Api,
     infrastructure: Infrastructure,
-    business: Business,
+    /// `null` without the permission `read:orders`.
+    #[schema(required = true)]
+    business: Option<Business>,
     /// What was pushed, by the name of its channel without `metrics.`.
     custom: BTreeMap<String, BTreeMap<String, Value>>,
     cursor: Cursor,

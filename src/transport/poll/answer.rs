@@ -13,7 +13,6 @@ use crate::{
     core::{
         channel::{Channel, ChannelKind, Selector},
         clock::rfc3339,
-        log::Log,
         position::Position,
         publication::Publication,
     },
@@ -27,31 +26,27 @@ const BUDGET: usize = 1 << 20;
 /// The answer.
 ///
 /// # Errors
-/// 404 when a channel is not known, and the asker holds no cursor: one who follows may wait for it to come.
+/// 404 when the one channel in the path is not known or has no value.
 pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
     let since = question.since(log);
     match &question.target {
-        Target::Snapshot => Ok(log.snapshot().attached(Representation::of_snapshot)),
-        Target::One(channel) => one(channel, since.as_ref(), log),
-        Target::Several(selectors) => {
-            let unknown = |selector: &&Selector| matches!(selector, Selector::Exact(_)) && !log.knows(selector);
-            if since.is_none()
-                && let Some(selector) = selectors.iter().find(unknown)
-            {
-                return Err(Problem::not_found(format!("there is no channel \"{selector}\"")));
-            }
-            Ok(Arc::new(several(selectors, since.as_ref(), caller)))
-        }
+        Target::Snapshot => Ok(log.snapshot(auth::view(&caller.identity)).attached(Representation::of_snapshot)),
+        Target::One(channel) => one(channel, since.as_ref(), caller),
+        // Some of them may not be there yet: their asker follows from the cursor, as on the other transports.
+        Target::Several(selectors) => Ok(Arc::new(several(selectors, since.as_ref(), caller))),
     }
 }
 
-fn one(channel: &Channel, since: Option<&Since>, log: &Log) -> Result<Arc<Representation>, Problem> {
+fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<Representation>, Problem> {
+    let log = &caller.tenant.log;
+    let view = auth::view(&caller.identity);
     match log.kind(channel) {
         None => Err(Problem::not_found(format!("there is no channel \"{channel}\""))),
         Some(ChannelKind::State) => {
-            let state =
-                log.state(channel).ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
+            let state = log
+                .state(channel, view)
+                .ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
             match since {
                 // The asker has this very version.
                 Some(since) if !since.gap && state.offset <= since.position.state => {
@@ -64,9 +59,9 @@ fn one(channel: &Channel, since: Option<&Since>, log: &Log) -> Result<Arc<Repres
         }
         Some(ChannelKind::Event) => {
             let selectors = [Selector::Exact(channel.clone())];
-            let found = look(&selectors, since, 0, log, |_| true);
+            let found = look(&selectors, since, 0, caller);
             let value = format!(r#"{{"channel":"{channel}","kind":"event","events":[{}]"#, found.events_json());
-            Ok(Arc::new(found.finish(value, log)))
+            Ok(Arc::new(found.finish(value, caller)))
         }
     }
 }
@@ -75,16 +70,14 @@ fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Re
     let log = &caller.tenant.log;
     // Without a cursor there is no "since", and the events before now are not asked for.
     let events_from = log.head();
-    let sees_all = auth::sees_all(&caller.identity);
-    let may = |channel: &Channel| sees_all || auth::may_read_channel(&caller.identity, channel);
-    let found = look(selectors, since, events_from, log, may);
+    let found = look(selectors, since, events_from, caller);
     let states: Vec<String> = found
         .states
         .values()
         .map(|state| format!(r#""{}":{}"#, state.channel, String::from_utf8_lossy(&state.data)))
         .collect();
     let value = format!(r#"{{"channels":{{{}}},"events":[{}]"#, states.join(","), found.events_json());
-    found.finish(value, log)
+    found.finish(value, caller)
 }
 
 /// What there is for an asker.
@@ -96,22 +89,21 @@ struct Found {
     since: bool,
 }
 
-fn look(
-    selectors: &[Selector],
-    since: Option<&Since>,
-    events_from: u64,
-    log: &Log,
-    may: impl Fn(&Channel) -> bool,
-) -> Found {
+fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller: &Caller) -> Found {
+    let Caller { identity, tenant } = caller;
+    let log = &tenant.log;
+    let sees_all = auth::sees_all(identity);
+    let may = |channel: &Channel| sees_all || auth::may_read_channel(identity, channel);
     let ceiling = log.head();
     let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel)) && may(channel);
     let events_from = since.map_or(events_from, |since| since.position.offset);
-    let read =
+    let mut read =
         log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
     // Some may have been lost since the cursor was judged, or with a log that another one replaced.
     let gap = since.is_some_and(|since| since.gap || !read.lost.is_empty() || since.position.epoch != log.epoch());
     let states_from = since.filter(|_| !gap).map_or(0, |since| since.position.state);
-    let states = log.states_after(states_from, wanted);
+    let states = log.states_after(states_from, auth::view(identity), wanted);
+    read.events.retain(|event| sees_all || auth::may_read_event(identity, event));
     let only_states = selectors
         .iter()
         .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
@@ -144,9 +136,9 @@ impl Found {
     }
 
     /// Closes the object that `value` began, with cursor and time; the tag is that of `value`.
-    fn finish(self, value: String, log: &Log) -> Representation {
+    fn finish(self, value: String, caller: &Caller) -> Representation {
         let newest = self.states.values().chain(&self.events).map(|publication| publication.timestamp).max();
-        let time = newest.unwrap_or_else(|| log.snapshot().timestamp);
+        let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(auth::view(&caller.identity)).timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = self.cursor;
         // A gap belongs to the tag: a 304 must not hide it.

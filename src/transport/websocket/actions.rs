@@ -209,7 +209,7 @@ fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, Failu
         if !auth::may_read_channel(&caller.identity, &channel) {
             return Err((Code::Forbidden, format!("this token may not read {name:?}")));
         }
-        let Some(publication) = log.state(&channel) else {
+        let Some(publication) = log.state(&channel, auth::view(&caller.identity)) else {
             return Err((Code::ResourceNotFound, format!("there is no state channel {name:?}")));
         };
         let data = serde_json::from_slice(&publication.data).unwrap_or(Value::Null);

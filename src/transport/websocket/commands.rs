@@ -198,7 +198,12 @@ impl Session {
         let counters = &self.state.counters;
         let rules = Rules { identity: &caller.identity, max: self.config.max_subscriptions, counters };
         let id = request_id.clone();
-        let subscribed = subscriptions::subscribe(&mut self.reader, &rules, id, channels, since, past.states);
+        let mut states = past.states;
+        if past.view != auth::view(&caller.identity) {
+            // Another token was shown meanwhile: the snapshot at the seam is not for its holder.
+            states.retain(|selector, _| !selector.is_snapshot());
+        }
+        let subscribed = subscriptions::subscribe(&mut self.reader, &rules, id, channels, since, states);
         self.say(&subscribed);
         match past.chapters {
             Ok(chapters) => {
