@@ -15,6 +15,7 @@ pub mod channel;
 pub mod clock;
 pub mod cohort;
 pub mod decider;
+pub mod depth;
 pub mod hub;
 pub mod interval;
 pub mod lives;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::DashboardError;
-use crate::core::channel::Channel;
+use crate::core::{channel::Channel, depth};
 
 /// Longest title, in bytes.
 const MAX_TITLE: usize = 200;
@@ -148,6 +148,8 @@ impl Tile {
         if let Some(options) = &self.options {
             let length = serde_json::to_vec(options).map_or(usize::MAX, |text| text.len());
             fault(length > MAX_OPTIONS, "options: at most 2 KiB of JSON")?;
+            let too_deep = format!("options: at most {} objects and arrays inside each other", depth::MAX_DEPTH);
+            fault(depth::is_too_deep(options), &too_deep)?;
         }
         Ok(())
     }

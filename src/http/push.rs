@@ -12,6 +12,7 @@ use crate::{
     core::{
         aggregator::PublishError,
         channel::{Channel, EventName},
+        depth,
         reading::{Origin, Reading, Refusal},
         sample::Sample,
     },
@@ -192,6 +193,9 @@ fn reading(value: Value) -> Line {
         Some(_) => return Err(bad("\"merge\" has to be true or false")),
     };
     let data = match fields.remove("data") {
+        Some(Value::Object(data)) if depth::is_too_deep(&data) => {
+            return Err(Problem::bad_request(format!("\"data\" is nested more than {} deep", depth::MAX_DEPTH)));
+        }
         Some(Value::Object(data)) => Some(data),
         Some(_) => return Err(bad("\"data\" has to be an object")),
         None => None,
@@ -271,6 +275,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
+        let one = r#"{"channel":"a","data":{}}"#;
         for (body, part) in [
             ("", "empty"),
             ("{", "not JSON"),
@@ -304,7 +309,14 @@ mod tests {
             let found = lines(body, false);
             assert!(matches!(&found[..], [Err(detail)] if detail.contains(part)), "{body}: {found:?}");
         }
-        let deep = format!(r#"{{"channel":"a","data":{{"x":{}{}}}}}"#, "[".repeat(10_000), "]".repeat(10_000));
+        let value = |levels: usize| {
+            format!(r#"{{"channel":"a","data":{{"x":{}{}}}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        assert_eq!(lines(&value(depth::MAX_DEPTH), false), [Ok(())]);
+        let mixed = lines(&format!("{one}\n{}\n{one}", value(depth::MAX_DEPTH + 1)), true);
+        assert!(mixed[0].is_ok() && mixed[2].is_ok(), "{mixed:?}");
+        assert!(matches!(&mixed[1], Err(detail) if detail.contains("more than 100 deep")), "{mixed:?}");
+        let deep = value(10_000);
         assert!(lines(&deep, false)[0].is_err());
     }
 
