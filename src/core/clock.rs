@@ -1,8 +1,9 @@
 //! Wall-clock time behind a seam, so that tests own midnight.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use arc_swap::ArcSwapOption;
+use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
 
 /// Where "now" comes from. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +20,14 @@ impl Clock {
         Self(Arc::new(now))
     }
 
+    /// This clock, until the other end sets it; from then on it shows the time that it was set to, and runs on by the
+    /// monotonic clock of the process, whatever is done to the clock of the machine.
+    pub fn settable(&self) -> (Self, ClockSetter) {
+        let setter = ClockSetter::default();
+        let (own, set) = (self.clone(), setter.clone());
+        (Self::from_fn(move || set.now().unwrap_or_else(|| own.now())), setter)
+    }
+
     /// The present instant.
     pub fn now(&self) -> Timestamp {
         (self.0)()
@@ -27,6 +36,32 @@ impl Clock {
     /// The present instant as the wall clock of `zone` shows it; its date is "today".
     pub fn now_in(&self, zone: &TimeZone) -> Zoned {
         self.now().to_zoned(zone.clone())
+    }
+}
+
+/// Sets a clock by a better one, such as that of a server that several processes share. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct ClockSetter(Arc<ArcSwapOption<(Instant, Timestamp)>>);
+
+impl ClockSetter {
+    /// Sets the clock: it showed `time` at `instant`.
+    pub fn set(&self, instant: Instant, time: Timestamp) {
+        self.0.store(Some(Arc::new((instant, time))));
+    }
+
+    /// What the clock shows at `instant`; `None` while it was never set.
+    pub fn shown_at(&self, instant: Instant) -> Option<Timestamp> {
+        let set = self.0.load();
+        let (at, time) = **set.as_ref()?;
+        let passed = match instant.checked_duration_since(at) {
+            Some(later) => SignedDuration::try_from(later).ok()?,
+            None => -SignedDuration::try_from(at.duration_since(instant)).ok()?,
+        };
+        time.checked_add(passed).ok()
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.shown_at(Instant::now())
     }
 }
 
@@ -44,6 +79,20 @@ pub fn rfc3339(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_runs_on_from_there_whatever_the_machine_shows() {
+        let hour_ahead = Clock::from_fn(|| Timestamp::from_second(3_600).unwrap());
+        let (clock, setter) = hour_ahead.settable();
+        assert_eq!(clock.now(), Timestamp::from_second(3_600).unwrap());
+        let set = Instant::now();
+        setter.set(set, Timestamp::UNIX_EPOCH);
+        let later = set + std::time::Duration::from_secs(5);
+        assert_eq!(setter.shown_at(later), Some(Timestamp::from_second(5).unwrap()));
+        assert!(clock.now() >= Timestamp::UNIX_EPOCH && clock.now() < Timestamp::from_second(3_600).unwrap());
+        setter.set(later, Timestamp::from_second(100).unwrap());
+        assert_eq!(setter.shown_at(set), Some(Timestamp::from_second(95).unwrap()));
+    }
 
     #[test]
     fn times_have_milliseconds_and_a_z() {
