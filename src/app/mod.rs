@@ -15,6 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 mod listen;
 mod lives;
+mod notices;
 pub mod openapi;
 mod routes;
 mod server;
@@ -122,7 +123,6 @@ impl Application {
     /// [`StartError`].
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
-        let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
         let keeping = config.database().map(|_| Thread::start("store")).transpose().map_err(StartError::Thread)?;
         let store = open_store(config, keeping.as_ref())?;
         let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
@@ -151,9 +151,17 @@ impl Application {
                     "bus without database_url: orders, dashboards, history and alert rules stay on the node that took them"
                 );
             }
-            Cluster::start(bus, clock.clone(), log, aggregator.clone(), &writer.runtime)
+            // Redis sets the time of all nodes.
+            let (shared, setter) = clock.settable();
+            let started =
+                Cluster::start(bus, clock.clone(), (shared.clone(), setter), log, aggregator.clone(), &writer.runtime);
+            started.map(|cluster| (cluster, shared))
         });
-        let cluster = cluster.transpose()?;
+        let (cluster, clock) = match cluster.transpose()? {
+            Some((cluster, shared)) => (Some(cluster), shared),
+            None => (None, clock),
+        };
+        let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
         let tenants = Tenants::new(Blueprint {
             log,
             lives: config.data_dir.as_deref().map_or_else(Lives::unknown, lives::begin),
@@ -211,7 +219,9 @@ impl Application {
             readers.runtime.spawn(tell_of(available, shared.tenants.clone()));
         }
         if let Some(cluster) = cluster {
-            readers.runtime.spawn(notice_of(cluster.available(), shared.tenants.clone()));
+            readers.runtime.spawn(notices::of_bus(cluster.fault(), shared.tenants.clone()));
+            readers.runtime.spawn(notices::of_clock(cluster.clone(), shared.tenants.clone()));
+            readers.runtime.spawn(notices::of_samples(cluster.samples_lost(), shared.tenants.clone()));
         }
         let (server, addresses) = server::start(config, &shared)?;
         // Nobody else sets it.
@@ -369,22 +379,6 @@ async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
             let event = if is { "recovered" } else { "degraded" };
             // The writers may be gone already.
             let _ = tenants.announce(event, &json!({"reason": "store"})).await;
-            was = is;
-        }
-        if available.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Gives this node's readers a notice when the bus goes, and when it is back, once each: beside the log, which can't be
-/// written. Readers that come while it is away are given the first one, too.
-async fn notice_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
-    let mut was = true;
-    loop {
-        let is = *available.borrow_and_update();
-        if is != was {
-            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}), !is);
             was = is;
         }
         if available.changed().await.is_err() {

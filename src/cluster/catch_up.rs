@@ -35,7 +35,7 @@ impl Cluster {
     /// # Errors
     /// [`Behind`]: neither came about in time.
     pub async fn catch_up(&self, log: &Log, position: &Position) -> Result<(), Behind> {
-        let patience = if *self.node.available.borrow() { PATIENCE } else { CUT_OFF };
+        let patience = if self.node.health.fault().borrow().is_none() { PATIENCE } else { CUT_OFF };
         timeout(patience, self.reach(log, position)).await.map_err(|_| Behind)
     }
 

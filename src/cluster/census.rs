@@ -80,7 +80,7 @@ impl Census {
             let mut gather = scripts::GATHER.prepare_invoke();
             gather.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
             // After an outage others may not have come to say anything yet.
-            let silent = if self.node.has_just_recovered(SILENT * 2) { SILENT * 100 } else { SILENT };
+            let silent = if self.node.health.has_just_recovered(SILENT * 2) { SILENT * 100 } else { SILENT };
             gather.arg(silent.as_millis() as u64).arg(keys.tenant(&self.tenant, "users:"));
             gather.invoke_async::<Vec<redis::Value>>(connection).await
         });

@@ -1,14 +1,16 @@
-//! Says that this node lives, hears who leads, and notices when the log is lost.
+//! Says that this node lives, hears who leads, notices when the log is lost, and compares the clocks.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
-    node::{Confirmed, Node, Seen},
+    health::{SILENT, WriteRefusal},
+    node::{Confirmed, Followed, Node, Seen},
     scripts,
 };
 use crate::core::position::Epoch;
@@ -16,11 +18,9 @@ use crate::core::position::Epoch;
 /// After a failure.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// A Redis that was silent for this long can't be reached.
-const SILENT: Duration = Duration::from_secs(2);
-
-/// By so much a node that has no log waits longer than one that has, before it begins one.
-const HESITATION: Duration = Duration::from_millis(250);
+/// By so much a node that has fewer of the newest values waits longer before it begins a log: as long as the others may
+/// take to find that Redis is back.
+const HESITATION: Duration = Duration::from_millis(500);
 
 /// What Redis answers to a beat.
 struct Answer {
@@ -28,31 +28,45 @@ struct Answer {
     epoch: Option<Epoch>,
     suspect: Option<Epoch>,
     seq: u64,
-    word: String,
     /// The last group of this node in the inbox.
     last_group: u64,
+    /// What the clock of Redis shows.
+    time: Option<Timestamp>,
+    /// Why a write was refused; empty when none was.
+    refused: String,
+}
+
+/// How a node takes part in an election.
+#[derive(Clone, Copy)]
+struct Candidacy {
+    /// It may lead.
+    stands: bool,
+    /// It may begin a log where there is none that is good.
+    may_found: bool,
 }
 
 /// Beats until the task is ended.
 pub(super) async fn run(node: Arc<Node>) {
     let lease = node.config.lease;
-    let begun = Instant::now();
     // From when an answer was asked for, not from when it came: that is where Redis counts from.
-    let mut heard = begun;
-    // Since when there is no log.
-    let mut without = None::<Instant>;
+    let mut heard = Instant::now();
+    // Since when there is no log that is good, and since when nobody leads.
+    let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
     loop {
         let asked = Instant::now();
         // Who has the newest values begins a log first, or they would be lost: the one that led, then those that have some.
         let patience = match (node.series.lock().is_empty(), node.followed.borrow().is_some()) {
             (false, _) => Duration::ZERO,
-            (true, true) => lease / 8,
-            (true, false) => lease / 4 + HESITATION,
+            (true, true) => lease / 8 + HESITATION,
+            (true, false) => lease / 4 + 2 * HESITATION,
         };
-        let may_found = without.is_some_and(|since| since.elapsed() >= patience);
+        let candidacy = Candidacy {
+            stands: node.standing.lock().stands(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
+            may_found: without_log.is_some_and(|since| since.elapsed() >= patience),
+        };
         let answer = tokio::select! {
-            answer = timeout(SILENT, beat(&node, may_found)) => answer,
-            // Somebody else may lead by now.
+            answer = timeout(SILENT, beat(&node, candidacy)) => answer,
+            // Another node may lead by now.
             () = sleep_until(heard + lease), if node.seen.borrow().elected => {
                 node.leads.send_replace(false);
                 node.seen.send_modify(|seen| seen.elected = false);
@@ -60,14 +74,15 @@ pub(super) async fn run(node: Arc<Node>) {
             }
         };
         let pause = match answer {
-            Ok(Ok(has_log)) => {
+            Ok(Ok((has_log, has_leader))) => {
                 heard = asked;
-                without = if has_log { None } else { without.or(Some(asked)) };
+                without_log = if has_log { None } else { without_log.or(Some(asked)) };
+                without_leader = if has_leader { None } else { without_leader.or(Some(asked)) };
                 if has_log { lease / 4 } else { lease / 16 }
             }
             Ok(Err(error)) => {
                 node.figures.failures.inc();
-                tracing::debug!(%error, "Redis can't be reached; trying again");
+                tracing::debug!(%error, "Redis does not answer a beat; trying again");
                 RETRY
             }
             Err(_) => {
@@ -76,10 +91,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 RETRY
             }
         };
-        if heard.elapsed() >= SILENT && node.available.send_if_modified(|available| std::mem::replace(available, false))
-        {
-            tracing::error!("Redis can't be reached: clients keep what they have, pushes wait");
-        }
+        node.health.judge();
         tokio::select! {
             () = sleep(pause) => {}
             () = node.hurry.notified() => {}
@@ -87,37 +99,42 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Answers whether there is a log.
-async fn beat(node: &Node, may_found: bool) -> redis::RedisResult<bool> {
+/// Answers whether there is a log that is good, and whether some node leads.
+async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bool)> {
     // As it was before the question, so that an answer that is late says nothing wrong.
-    let (before, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
+    let (followed, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
+    let of = asked_at.clone().or_else(|| followed.as_ref().map(|followed| followed.epoch.clone()));
     let handed_in = node.handed_in.load(Ordering::Acquire);
-    let asked = Instant::now();
-    let answer = ask(node, asked_at.as_ref(), may_found).await?;
+    let asked = std::time::Instant::now();
+    let shown = node.own_clock.now();
+    let read = followed.as_ref().filter(|followed| of.as_ref() == Some(&followed.epoch));
+    let answer = ask(node, of.as_ref(), candidacy, read).await?;
+    if let Some(time) = answer.time {
+        node.time.compare(asked, shown, time);
+    }
+    let probe = (!answer.refused.is_empty()).then(|| {
+        tracing::debug!(refused = answer.refused, "Redis refuses to write");
+        WriteRefusal::read(&answer.refused).unwrap_or(WriteRefusal::Other)
+    });
+    node.health.heard(asked, probe);
     if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
         // Redis was restored from before the log that this node reads.
         node.suspect(epoch).await?;
         node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
-        return Ok(true);
+        return Ok((false, !answer.leader.is_empty()));
     }
-    let followed = before.filter(|followed| Some(&followed.epoch) == answer.epoch.as_ref());
-    let mut rolled_back = false;
-    if let Some(followed) = followed {
-        node.figures.behind.store(answer.seq.saturating_sub(followed.seq) as i64, Ordering::Relaxed);
-        // What comes after it, the follower compares entry by entry.
-        rolled_back = followed.seq > answer.seq || (followed.seq == answer.seq && followed.word != answer.word);
-        if rolled_back {
-            node.suspect(&followed.epoch).await?;
-        }
+    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| Some(*epoch) == of.as_ref()) {
+        let read = node.followed.borrow().as_ref().filter(|followed| followed.epoch == *epoch).map(|now| now.seq);
+        node.figures.behind.store(answer.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
+        node.health.newest(epoch, answer.seq, read);
     }
     if answer.epoch.is_some() && answer.epoch == asked_at && answer.last_group < handed_in {
         node.hand_in_again.notify_one();
     }
-    let suspect = rolled_back || (answer.suspect.is_some() && answer.suspect == answer.epoch);
+    let suspect = answer.suspect.is_some() && answer.suspect == answer.epoch;
     match &answer.epoch {
         Some(epoch) if !suspect && answer.epoch == asked_at => {
-            let confirmed = Confirmed { asked: asked.into_std(), epoch: epoch.clone(), seq: answer.seq };
-            node.confirmed.send_replace(Some(confirmed));
+            node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: answer.seq }));
         }
         // How far the new log reaches is asked at once.
         Some(_) if !suspect => node.hurry.notify_one(),
@@ -128,33 +145,43 @@ async fn beat(node: &Node, may_found: bool) -> redis::RedisResult<bool> {
         // What this node knew of series when it led is not the newest any more.
         node.series.lock().clear();
     }
-    let has_log = answer.epoch.is_some();
+    let has_log = answer.epoch.is_some() && !suspect;
     // A log that was begun meanwhile is the one that counts, whatever this answer says.
     let now = node.seen.borrow().epoch.clone();
     let epoch = if now == asked_at { answer.epoch } else { now };
     node.heard(Seen { epoch, elected, suspect });
-    Ok(has_log)
+    Ok((has_log, !answer.leader.is_empty()))
 }
 
-async fn ask(node: &Node, epoch: Option<&Epoch>, may_found: bool) -> redis::RedisResult<Answer> {
+async fn ask(
+    node: &Node,
+    epoch: Option<&Epoch>,
+    candidacy: Candidacy,
+    read: Option<&Followed>,
+) -> redis::RedisResult<Answer> {
     let keys = &node.keys;
     let (state, seen) = match epoch {
         Some(epoch) => (keys.of(epoch, "state"), keys.seen(epoch, &node.id)),
         // There is nothing in it that has these fields.
         None => (keys.meta(), keys.none()),
     };
-    let answer: [String; 6] = node
+    let answer: [String; 7] = node
         .link
         .ask(async |connection| {
             let mut beat = scripts::BEAT.prepare_invoke();
-            beat.key(keys.meta()).key(keys.leader()).key(state).key(seen);
+            beat.key(keys.meta()).key(keys.leader()).key(state).key(seen).key(keys.beat(&node.id));
             beat.arg(&node.id).arg(node.config.lease.as_millis() as u64);
-            beat.arg(i32::from(*node.stands.borrow())).arg(i32::from(may_found));
+            beat.arg(i32::from(candidacy.stands)).arg(i32::from(candidacy.may_found));
+            match read {
+                Some(Followed { epoch, seq, word }) => beat.arg(epoch.to_string()).arg(*seq).arg(word),
+                None => beat.arg("").arg(0).arg(""),
+            };
             beat.invoke_async(connection).await
         })
         .await?;
-    let [leader, epoch, suspect, seq, word, last_group] = answer;
+    let [leader, epoch, suspect, seq, last_group, time, refused] = answer;
     let (epoch, suspect) = (Epoch::parse(&epoch).ok(), Epoch::parse(&suspect).ok());
     let number = |text: &str| text.parse().unwrap_or(0);
-    Ok(Answer { leader, epoch, suspect, seq: number(&seq), word, last_group: number(&last_group) })
+    let time = time.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    Ok(Answer { leader, epoch, suspect, seq: number(&seq), last_group: number(&last_group), time, refused })
 }

@@ -7,6 +7,8 @@ use redis::RedisError;
 pub(super) enum Ended {
     #[error("Redis: {0}")]
     Redis(#[from] RedisError),
+    #[error("Redis did not answer in time")]
+    Stuck,
     #[error("what is kept can't be read: {0}")]
     Kept(#[from] serde_json::Error),
     /// Another node leads, another log counts, or somebody else wrote it.

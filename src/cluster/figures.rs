@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
+use super::health::SILENT;
 use crate::counters::Count;
 
 /// What a node counts.
@@ -24,7 +25,11 @@ pub struct Figures {
     pub loads: Count,
     /// Times that Redis did not do what it was asked.
     pub failures: Count,
-    /// Entries of the log that are there and were not applied yet.
+    /// Times that this node could not lead and let others.
+    pub surrenders: Count,
+    /// Groups of batches that could not be read, as a whole or in part.
+    pub unreadable: Count,
+    /// Entries of the log that were there and not applied yet at the last beat.
     pub behind: AtomicI64,
     heard: Mutex<Option<Instant>>,
 }
@@ -40,8 +45,9 @@ impl Figures {
         self.heard.lock().map(|heard| heard.elapsed().as_secs_f64())
     }
 
-    /// Entries that are there and were not applied yet.
-    pub fn entries_behind(&self) -> i64 {
-        self.behind.load(Ordering::Relaxed)
+    /// Entries that are there and were not applied yet. `None` while Redis is silent: nobody knows how many there are then.
+    pub fn entries_behind(&self) -> Option<i64> {
+        let heard = self.silent_for()? < SILENT.as_secs_f64();
+        heard.then(|| self.behind.load(Ordering::Relaxed))
     }
 }

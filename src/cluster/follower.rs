@@ -86,7 +86,16 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
                 break;
             }
             let entry: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
-            let entry: Entry = serde_json::from_slice(&entry)?;
+            let entry: Entry = match serde_json::from_slice(&entry) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    // What came of it is kept in another form, and those who wait for its answers are told that it is
+                    // not known.
+                    tracing::error!(seq, %error, "an entry of the log can't be read: all is loaded anew");
+                    (last, word) = load(node, &mut connection, &epoch).await?;
+                    break;
+                }
+            };
             if entry.before != word {
                 // It lost what was read here, and others were written in its place.
                 node.suspect(&epoch).await?;

@@ -10,7 +10,8 @@ use redis::cmd;
 use super::{
     connection::Connection,
     ended::Ended,
-    node::{Node, united},
+    keys::PARTS,
+    node::{Dumps, Node, united},
     scripts,
     wire::{Head, WireKept, json},
 };
@@ -39,10 +40,29 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     let new = Epoch::random();
     let earlier = united(read_epochs(earlier.as_deref()), node.epochs().into_iter().chain(lost.clone()));
     step(node, connection, lost.as_ref(), &new, base, &earlier, false).await?;
+    // Series in full are known to the node that led. Another one takes what the lost log still has of them.
+    let led = !node.series.lock().is_empty();
+    let mut incomplete = 0;
     for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
-        write(node, connection, &new, tenant, contents, base).await?;
+        let series = match &lost {
+            _ if led => node.series.lock().get(tenant).cloned().unwrap_or_default(),
+            Some(lost) => {
+                let kept = node.keys.kept(lost, tenant, "series");
+                cmd("HGETALL").arg(kept).query_async(connection).await?
+            }
+            None => Vec::new(),
+        };
+        incomplete += usize::from(!led);
+        write(node, connection, &new, tenant, contents, base, series).await?;
     }
     step(node, connection, lost.as_ref(), &new, base, &earlier, true).await?;
+    if incomplete > 0 {
+        tracing::error!(
+            tenants = incomplete,
+            "Redis lost samples that only the node which led before knew: numbers of today may be too low"
+        );
+        node.samples_lost.send_modify(|times| *times += 1);
+    }
     tracing::warn!(epoch = %new, "a log is begun");
     node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
     Ok(new)
@@ -95,6 +115,7 @@ async fn write(
     tenant: &Arc<str>,
     contents: &Contents,
     base: u64,
+    series: Dumps,
 ) -> Result<(), Ended> {
     let keys = &node.keys;
     let mut head = Head { head: base, snapshot: None, dropped: base };
@@ -110,16 +131,15 @@ async fn write(
     }
     let channels = contents.event_channels.iter();
     states.extend(channels.map(|(channel, _, at)| (channel, Some(WireKept::events(base, *at)))));
-    let series = node.series.lock().get(tenant).cloned().unwrap_or_default();
     let mut append = scripts::APPEND.prepare_invoke();
     append.key(keys.meta()).key(keys.leader());
-    for what in ["log", "state", "tenants", "inbox"] {
+    for what in PARTS {
         append.key(keys.of(epoch, what));
     }
     for what in ["states", "events", "series"] {
         append.key(keys.kept(epoch, tenant, what));
     }
-    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0);
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0).arg(0);
     append.arg(&**tenant).arg(json(&head)).arg(states.len());
     for (channel, kept) in states {
         append.arg(channel.as_str()).arg(json(&kept));
@@ -136,7 +156,7 @@ async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Resu
     let keys = &node.keys;
     let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut unlink = cmd("UNLINK");
-    for what in ["log", "state", "tenants", "inbox"] {
+    for what in PARTS {
         unlink.arg(keys.of(epoch, what));
     }
     for tenant in &tenants {

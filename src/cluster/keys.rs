@@ -5,9 +5,11 @@
 //! |---|---|---|
 //! | `{P}:meta` | hash | `epoch` of the log, its `base`, `next` epoch while it is prepared, the one `before`, all `earlier` ones, one that is `suspect`, `term` of the election |
 //! | `{P}:leader` | string | who leads; it expires |
+//! | `{P}:beat:NODE` | string | what each beat of a node writes first, to see whether Redis takes it; it expires |
 //! | `{P}:EPOCH:log` | stream | what was decided, an entry for each group; its id is a number that grows by one |
 //! | `{P}:EPOCH:state` | hash | `seq` of the log and its `word`, `inbox` as far as it is decided, `dumped` as far as series are kept, and `dumped_seq` |
 //! | `{P}:EPOCH:inbox` | stream | what was pushed and is to be decided |
+//! | `{P}:EPOCH:decided` | hash | of each node the last of its groups that was decided |
 //! | `{P}:EPOCH:seen:NODE` | string | the last group of that node in the inbox |
 //! | `{P}:EPOCH:tenants` | hash | each tenant's newest offset |
 //! | `{P}:EPOCH:t:TENANT:states`, `:events`, `:series` | hash, stream, hash | newest values, kept events, series of samples |
@@ -16,6 +18,9 @@
 //! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
 
 use crate::core::position::Epoch;
+
+/// What there is once of each log, in the order in which scripts take it.
+pub(super) const PARTS: [&str; 5] = ["log", "state", "tenants", "inbox", "decided"];
 
 /// Names keys.
 #[derive(Clone)]
@@ -36,12 +41,16 @@ impl Keys {
         format!("{}:leader", self.prefix)
     }
 
+    pub(super) fn beat(&self, node: &str) -> String {
+        format!("{}:beat:{node}", self.prefix)
+    }
+
     /// A key that is never there.
     pub(super) fn none(&self) -> String {
         format!("{}:none", self.prefix)
     }
 
-    /// `what`: log, state, inbox, tenants.
+    /// `what`: one of [`PARTS`].
     pub(super) fn of(&self, epoch: &Epoch, what: &str) -> String {
         format!("{}:{epoch}:{what}", self.prefix)
     }

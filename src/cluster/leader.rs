@@ -6,37 +6,47 @@
 //! written only now and then, it counts again those that came since.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant as StdInstant},
 };
 
 use indexmap::IndexMap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use redis::ScriptInvocation;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     connection::Connection,
     ended::Ended,
     founding,
+    health::{PATIENCE, Writer},
+    keys::PARTS,
     node::{Node, Seen},
     scripts,
     stream::{self, Item},
-    wire::{Answered, Entry, Head, Pushed, WireChunk, WireKept, Written, json},
+    wire::{Answered, Entry, Head, Unreadable, WireChunk, WireKept, Written, json},
 };
 use crate::{
     core::{
+        channel::Channel,
         decider::{Decided, Decider},
         log::{Chunk, Log, place},
         position::Epoch,
-        reading::{Origin, Reading},
+        reading::Refusal,
         snapshot::View,
     },
     shutdown::random,
 };
 
+mod inbox;
+mod retention;
+mod retreat;
 mod succession;
+
+use inbox::Handed;
+use retention::{Pace, Retention};
+use retreat::Retreat;
 
 /// How long Redis waits for a group before it answers that there is none.
 const WAIT: Duration = Duration::from_secs(1);
@@ -50,60 +60,85 @@ const CATCH_UP: Duration = Duration::from_secs(10);
 /// Groups that are decided together. A group is a mebibyte at most, or one batch.
 const GROUPS: usize = 64;
 
-/// How often series and the cached snapshots are written.
-const KEEP: Duration = Duration::from_secs(5);
-
-/// Groups after which they are written sooner: the inbox is bounded, and lets go of them only then.
-const KEEP_AFTER: usize = 2_000;
+/// A time that is earlier than that of the entry before by less than this is moved up to it; a clock that was set back by
+/// more is followed.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a cached snapshot lives.
 const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
 
-/// Entries of the log that are kept, and their bytes. A node that was away for longer loads everything.
-const ENTRIES: (usize, usize) = (10_000, 32 << 20);
-
 /// Leads whenever this node is elected, until the task is ended.
 pub(super) async fn run(node: Arc<Node>) {
     let mut seen = node.seen.subscribe();
-    // The sender lives as long as the node.
-    while seen.wait_for(|seen| seen.elected).await.is_ok() {
+    let mut retreat = Retreat::default();
+    loop {
+        if !seen.borrow_and_update().elected {
+            node.health.idle(Writer::Leader);
+            // The sender lives as long as the node.
+            if seen.wait_for(|seen| seen.elected).await.is_err() {
+                return;
+            }
+        }
+        // What Redis refuses to this node it refuses to every other one.
+        node.health.writable().await;
+        if !seen.borrow_and_update().elected {
+            continue;
+        }
+        let begun = Instant::now();
         let ended = lead(&node).await;
         node.leads.send_replace(false);
-        match ended {
-            Ok(()) => tracing::info!(node = node.id, "leads no more"),
-            Err(error @ (Ended::Kept(_) | Ended::Behind)) => {
-                // Another node may be able to, such as a newer one.
-                node.figures.failures.inc();
-                tracing::error!(node = node.id, %error, "can't lead: another one may");
-                node.stands.send_replace(false);
-                node.hurry.notify_one();
-                sleep(node.config.lease).await;
-                node.stands.send_replace(!*node.leaving.borrow());
+        let gives_way = match ended {
+            Ok(()) => {
+                tracing::info!(node = node.id, "leads no more");
+                false
             }
-            Err(error) => {
-                node.figures.failures.inc();
-                tracing::debug!(node = node.id, %error, "can't lead");
-            }
+            // Another node may be able to, such as a newer one.
+            Err(Ended::Kept(_) | Ended::Behind) => true,
+            Err(_) => node.health.failing_for(Writer::Leader) >= PATIENCE,
+        };
+        if gives_way {
+            let span = retreat.after(begun.elapsed());
+            node.figures.surrenders.inc();
+            tracing::error!(node = node.id, ?span, "can't lead: other nodes go first for some time");
+            node.give_way(span);
+            drop(timeout(node.config.lease, seen.wait_for(|seen| !seen.elected)).await);
         }
         sleep(PAUSE).await;
     }
 }
 
 async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
-    let mut connection = node.link.connect(WAIT).await?;
-    let epoch = founding::found(node, &mut connection).await?;
-    let mut term = Term::begin(node, connection, epoch).await?;
-    founding::clean_up(node, &mut term.connection).await?;
+    let begun = StdInstant::now();
+    let begin = async {
+        let mut connection = node.link.connect(WAIT).await?;
+        let epoch = founding::found(node, &mut connection).await?;
+        let mut term = Term::begin(node, connection, epoch).await?;
+        founding::clean_up(node, &mut term.connection).await?;
+        Ok(term)
+    };
+    let mut term = begin.await.inspect_err(|error| note(node, begun, error))?;
     node.figures.elections.inc();
     node.leads.send_replace(true);
     tracing::info!(node = node.id, epoch = %term.epoch, "leads");
     let result = term.run().await;
     if let Err(error) = &result {
-        tracing::warn!(node = node.id, %error, "a term ended");
+        note(node, term.attempt, error);
     }
     *node.series.lock() =
         term.deciding.iter_mut().map(|(name, of)| (Arc::clone(name), of.decider.dump(true))).collect();
     result
+}
+
+/// Notes why a term ended, or could not begin, and whether this node's way to Redis is to blame: what failed was begun
+/// at `begun`.
+fn note(node: &Node, begun: StdInstant, error: &Ended) {
+    node.figures.failures.inc();
+    tracing::warn!(node = node.id, %error, "a term ended");
+    match error {
+        Ended::Redis(error) => _ = node.health.failed(Writer::Leader, begun, Some(error)),
+        Ended::Stuck => _ = node.health.failed(Writer::Leader, begun, None),
+        Ended::Kept(_) | Ended::Lost(_) | Ended::Behind => {}
+    }
 }
 
 /// What the elected node knows.
@@ -114,17 +149,17 @@ struct Term<'a> {
     /// The newest entry of the log, and its word.
     seq: u64,
     word: String,
-    /// Groups that were decided since series were last kept. As long as the inbox holds them there is less room in it.
-    since_kept: usize,
+    /// The time of the newest entry.
+    at: Timestamp,
+    /// When that was begun which is waited for.
+    attempt: StdInstant,
+    pace: Pace,
+    retention: Retention,
     /// The last group of the inbox that is decided.
     inbox: String,
+    /// Of each node the last of its groups that is decided: they come in order, and one that comes again is not decided again.
+    decided: HashMap<String, u64>,
     deciding: HashMap<Arc<str>, Deciding>,
-    /// Newest entries, and how large each is.
-    sizes: VecDeque<usize>,
-    size: usize,
-    /// Entries of this term were let go already.
-    is_full: bool,
-    keep_at: Instant,
 }
 
 /// One tenant.
@@ -136,8 +171,8 @@ struct Deciding {
     cached: u64,
 }
 
-/// A batch that is to be decided: of which answer, the how-manieth of it, and what is in it.
-type Waiting = (usize, usize, Origin, Vec<Reading>);
+/// A batch that is to be decided: of which answer, its number in the group, and what is in it.
+type Waiting = (usize, usize, Handed);
 
 impl<'a> Term<'a> {
     async fn run(&mut self) -> Result<(), Ended> {
@@ -153,14 +188,16 @@ impl<'a> Term<'a> {
             let now = Instant::now();
             let wake = self.deciding.values().filter_map(|of| of.decider.wake()).min();
             let wait = wake.map_or(WAIT, |wake| wake.saturating_duration_since(now)).min(WAIT);
-            let wait = wait.min(self.keep_at.saturating_duration_since(now));
+            let wait = wait.min(self.pace.left());
+            self.attempt = StdInstant::now();
+            let read = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait);
             let items = tokio::select! {
-                items = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait) => items?,
+                items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
                 was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
                     return if was_elected { Err(Ended::Lost("another log counts".into())) } else { Ok(()) };
                 }
                 () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !resigned => {
-                    self.keep_at = Instant::now();
+                    self.pace.hurry();
                     self.step(Vec::new()).await?;
                     self.node.resign();
                     resigned = true;
@@ -174,22 +211,18 @@ impl<'a> Term<'a> {
     /// Decides about `items`, and about what changes by itself, and writes it.
     async fn step(&mut self, items: Vec<Item>) -> Result<(), Ended> {
         let mut replies = Vec::with_capacity(items.len());
+        let mut decided = HashMap::new();
         let mut by_tenant = IndexMap::<Arc<str>, Vec<Waiting>>::new();
         for item in &items {
-            let (Some(node), Some(seq)) = (item.get("n"), item.get("s")) else { continue };
-            let batches = match pushed(item) {
-                Ok(batches) => batches,
-                Err(error) => {
-                    // A newer node may say what this one does not understand. Nobody is told that it was accepted.
-                    tracing::error!(%error, "a group in the inbox can't be read");
-                    continue;
-                }
-            };
-            for (number, batch) in batches.into_iter().enumerate() {
-                let waiting = (replies.len(), number, batch.origin, batch.readings.into_owned());
-                by_tenant.entry(Arc::from(&*batch.tenant)).or_default().push(waiting);
+            let Some((answer, batches)) = self.open(item) else { continue };
+            for (number, batch) in batches {
+                let waiting = (replies.len(), number, batch);
+                by_tenant.entry(Arc::from(&*waiting.2.tenant)).or_default().push(waiting);
             }
-            replies.push(Answered { node, seq, refused: Vec::new() });
+            if !answer.repeated {
+                decided.insert(answer.node.clone(), answer.seq);
+            }
+            replies.push(answer);
         }
         let now = Instant::now();
         for (tenant, of) in &self.deciding {
@@ -197,9 +230,9 @@ impl<'a> Term<'a> {
                 by_tenant.entry(Arc::clone(tenant)).or_default();
             }
         }
-        self.since_kept += items.len();
-        let keeps = now >= self.keep_at || self.since_kept >= KEEP_AFTER;
-        let at = self.node.clock.now();
+        self.pace.decided(items.len());
+        let keeps = self.pace.is_due();
+        let at = self.next_time();
         let (mut written, mut kept) = (Vec::new(), Vec::new());
         for (tenant, waiting) in by_tenant {
             if !self.deciding.contains_key(&tenant) {
@@ -238,33 +271,80 @@ impl<'a> Term<'a> {
         if let Some(last) = items.last() {
             self.inbox.clone_from(&last.id);
         }
-        self.append(&entry, word, &kept, at, keeps).await?;
+        self.append(&entry, word, &decided, &kept, at, keeps).await?;
         if keeps {
-            self.since_kept = 0;
-            self.keep_at = Instant::now() + KEEP;
+            self.pace.written();
             self.cache_snapshots().await?;
         }
         Ok(())
+    }
+
+    /// The time of the next entry: by the clock of the cluster, and not before that of the last entry.
+    fn next_time(&mut self) -> Timestamp {
+        let now = self.node.clock.now();
+        let is_back = now < self.at && self.at.duration_since(now) < SET_BACK;
+        if !is_back {
+            self.at = now;
+        }
+        self.at
+    }
+
+    /// Reads a group, as far as it can be read: the answer to it, which refuses the rest, and its batches by their numbers.
+    /// `None` where nobody is there to be answered.
+    fn open(&mut self, item: &Item) -> Option<(Answered, Vec<(usize, Handed)>)> {
+        let (node, seq) = (item.get::<String>("n"), item.get::<u64>("s"));
+        if let (Some(node), Some(seq)) = (&node, seq) {
+            if self.decided.get(node).is_some_and(|decided| *decided >= seq) {
+                tracing::warn!(from = node, group = seq, "a group was in the inbox again after it was decided");
+                return Some((Answered { repeated: true, ..Answered::to(node, seq) }, Vec::new()));
+            }
+            self.decided.insert(node.clone(), seq);
+        }
+        let (mut refused, mut unreadable, mut readable) = (Vec::new(), Vec::new(), Vec::new());
+        let group = inbox::read(item);
+        let is_group = group.is_some();
+        for (number, batch) in group.into_iter().flatten().enumerate() {
+            let Some(batch) = batch else {
+                unreadable.push(number);
+                continue;
+            };
+            refused.extend(batch.unreadable.iter().map(|reading| (number, *reading, Refusal::Unreadable)));
+            readable.push((number, batch));
+        }
+        let unreadable = match (is_group, unreadable.is_empty()) {
+            (false, _) => Unreadable::All,
+            (true, true) => Unreadable::Nothing,
+            (true, false) => Unreadable::Batches(unreadable),
+        };
+        if !unreadable.is_nothing() || !refused.is_empty() || node.is_none() || seq.is_none() {
+            self.node.figures.unreadable.inc();
+            tracing::error!(from = node, group = seq, "a group in the inbox can't be read; what can't be is refused");
+        }
+        Some((Answered { refused, unreadable, ..Answered::to(&node?, seq?) }, readable))
     }
 
     async fn append(
         &mut self,
         entry: &str,
         word: String,
+        decided: &HashMap<String, u64>,
         kept: &[(Arc<str>, Vec<Chunk>)],
         at: Timestamp,
         keeps: bool,
     ) -> Result<(), Ended> {
         let Node { keys, id, .. } = &**self.node;
         let seq = self.seq + u64::from(!entry.is_empty());
-        let oldest = self.oldest(seq, entry.len());
+        let (oldest, bytes) = if entry.is_empty() { (0, 0) } else { self.retention.add(seq, entry.len()) };
         let mut append = scripts::APPEND.prepare_invoke();
         append.key(keys.meta()).key(keys.leader());
-        for what in ["log", "state", "tenants", "inbox"] {
+        for what in PARTS {
             append.key(keys.of(&self.epoch, what));
         }
         append.arg(id).arg(self.epoch.to_string()).arg(self.seq).arg(&self.word).arg(entry).arg(&word).arg(&self.inbox);
-        append.arg(if keeps { &*self.inbox } else { "" }).arg(oldest);
+        append.arg(if keeps { &*self.inbox } else { "" }).arg(oldest).arg(bytes).arg(decided.len());
+        for (node, group) in decided {
+            append.arg(node).arg(*group);
+        }
         for (tenant, chunks) in kept {
             for what in ["states", "events", "series"] {
                 append.key(keys.kept(&self.epoch, tenant, what));
@@ -273,7 +353,10 @@ impl<'a> Term<'a> {
             let series = if keeps { of.decider.dump(false) } else { Vec::new() };
             keep(&mut append, tenant, of, chunks, at, &series)?;
         }
-        let answer: String = append.invoke_async(&mut self.connection).await?;
+        self.attempt = StdInstant::now();
+        let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
+        let answer = answer.map_err(|_| Ended::Stuck)??;
+        self.node.health.wrote(Writer::Leader);
         if answer != "done" {
             return Err(Ended::Lost(answer));
         }
@@ -282,18 +365,6 @@ impl<'a> Term<'a> {
             (self.seq, self.word) = (seq, word);
         }
         Ok(())
-    }
-
-    /// The oldest entry to keep beside the new one `seq`. Entries of earlier terms go by their number.
-    fn oldest(&mut self, seq: u64, bytes: usize) -> u64 {
-        self.sizes.push_back(bytes);
-        self.size += bytes;
-        while self.sizes.len() > ENTRIES.0 || (self.size > ENTRIES.1 && self.sizes.len() > 1) {
-            self.size -= self.sizes.pop_front().unwrap_or(0);
-            self.is_full = true;
-        }
-        let kept = if self.is_full { self.sizes.len() } else { ENTRIES.0 };
-        (seq + 1).saturating_sub(kept as u64)
     }
 
     async fn cache_snapshots(&mut self) -> Result<(), Ended> {
@@ -316,18 +387,16 @@ impl<'a> Term<'a> {
 
 impl Deciding {
     /// Decides, and notes in `replies` what is refused. Answers what is written again and the same, and what is new.
-    fn decide(
-        &mut self,
-        waiting: Vec<Waiting>,
-        replies: &mut [Answered],
-    ) -> (Vec<crate::core::channel::Channel>, Vec<Chunk>) {
-        let places: Vec<_> = waiting.iter().map(|(reply, number, ..)| (*reply, *number)).collect();
-        let batches = waiting.into_iter().map(|(_, _, origin, readings)| (origin, readings));
+    fn decide(&mut self, waiting: Vec<Waiting>, replies: &mut [Answered]) -> (Vec<Channel>, Vec<Chunk>) {
+        let (mut places, mut batches) = (Vec::new(), Vec::new());
+        for (reply, number, Handed { origin, readings, unreadable, .. }) in waiting {
+            places.push((reply, number, unreadable));
+            batches.push((origin, readings));
+        }
         let Decided { verdicts, changes, same } = self.decider.decide_all(batches);
-        for ((reply, batch), verdicts) in places.into_iter().zip(verdicts) {
-            let refused =
-                verdicts.into_iter().enumerate().filter_map(|(reading, verdict)| Some((reading, verdict.err()?)));
-            let refused = refused.map(|(reading, refusal)| (batch, reading, refusal));
+        for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
+            let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
+            let refused = refused.map(|(index, refusal)| (batch, inbox::place(&unreadable, index), refusal));
             if let Some(reply) = replies.get_mut(reply) {
                 reply.refused.extend(refused);
             }
@@ -385,8 +454,4 @@ fn keep(
         append.arg(name).arg(dump);
     }
     Ok(())
-}
-
-fn pushed(item: &Item) -> Result<Vec<Pushed<'static>>, serde_json::Error> {
-    serde_json::from_slice(&item.get::<Vec<u8>>("p").unwrap_or_default())
 }

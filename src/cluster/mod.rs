@@ -12,6 +12,8 @@
 //! | `leader`, `founding` | decides about what is in the inbox and writes the log (`succession`: goes on where another one ended); begins a log |
 //! | `catch_up` | waits until this node has read as far as a cursor that was given elsewhere |
 //! | `follower` | reads the log, or loads it where too much was missed |
+//! | `health`, `time` | whether this node can read and write; its clock, compared with that of Redis |
+//! | `preflight` | warns of settings of Redis with which it does not keep what it is told |
 //! | `census` | what each node measured, and who is online |
 //! | `scripts`, `keys`, `wire`, `stream` | what is said to Redis |
 //! | `config`, `connection` | where it is: one server, sentinels, a cluster |
@@ -22,12 +24,13 @@
 
 use std::{fs, io, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use redis::cmd;
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::core::{
     aggregator::{AggregatorConfig, AggregatorHandle},
-    clock::Clock,
+    clock::{Clock, ClockSetter},
     log::{Log, LogConfig},
 };
 
@@ -40,19 +43,24 @@ mod ended;
 mod figures;
 mod follower;
 mod founding;
+mod health;
 mod keys;
 mod leader;
 mod node;
+mod preflight;
 mod scripts;
 mod sender;
 mod stream;
+mod time;
 mod wire;
 
 pub use catch_up::Behind;
 pub use census::{Census, Gathered};
 pub use config::{ClusterConfig, check_bus_url};
 pub use figures::Figures;
+pub use health::{Fault, WriteRefusal};
 use node::Node;
+pub use time::TOLERANCE as CLOCK_TOLERANCE;
 
 /// Longest time that a node waits for the end of its term when it goes.
 const RESIGNING: Duration = Duration::from_secs(2);
@@ -81,13 +89,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Takes part in the cluster; all its work is done on `runtime`. Redis need not answer yet.
+    /// Takes part in the cluster; all its work is done on `runtime`. Redis need not answer yet. `own_clock` is that of this
+    /// machine, `clock` the one that is set by Redis.
     ///
     /// # Errors
     /// [`BusError`].
     pub fn start(
         config: ClusterConfig,
-        clock: Clock,
+        own_clock: Clock,
+        clock: (Clock, ClockSetter),
         log: LogConfig,
         aggregator: AggregatorConfig,
         runtime: &Handle,
@@ -95,12 +105,13 @@ impl Cluster {
         let ca = config.ca_file.as_ref().map(fs::read).transpose().map_err(BusError::Authorities)?;
         let target = config::target(&config.url, ca).map_err(BusError::Url)?;
         let push_timeout = config.push_timeout;
-        let node = Arc::new(Node::new(config, connection::Link::new(target), clock, log, aggregator));
+        let node = Arc::new(Node::new(config, connection::Link::new(target), own_clock, clock, log, aggregator));
         let (handle, batches) = AggregatorHandle::new(Some(push_timeout), node.leads.subscribe());
         runtime.spawn(election::run(Arc::clone(&node)));
         runtime.spawn(follower::run(Arc::clone(&node)));
         runtime.spawn(leader::run(Arc::clone(&node)));
         runtime.spawn(sender::run(Arc::clone(&node), batches));
+        runtime.spawn(preflight::run(Arc::clone(&node)));
         tracing::info!(node = node.id, "takes part in a cluster");
         Ok(Self { node, handle })
     }
@@ -116,14 +127,29 @@ impl Cluster {
         timeout(patience, followed.wait_for(Option::is_some)).await.is_ok_and(|waited| waited.is_ok())
     }
 
-    /// Whether the log is read, and Redis can be reached.
+    /// Whether the log is read, and this node can do its part.
     pub fn is_ready(&self) -> bool {
-        self.node.followed.borrow().is_some() && *self.node.available.borrow()
+        self.node.followed.borrow().is_some() && self.node.health.fault().borrow().is_none()
     }
 
-    /// Whether Redis can be reached, and when that changes.
-    pub fn available(&self) -> watch::Receiver<bool> {
-        self.node.available.subscribe()
+    /// Why this node can't do its part, and when that changes; `None` while it can.
+    pub fn fault(&self) -> watch::Receiver<Option<Fault>> {
+        self.node.health.fault()
+    }
+
+    /// By how many seconds this node's clock is ahead of that of Redis. `None` while that is not known.
+    pub fn clock_ahead(&self) -> Option<f64> {
+        self.node.time.ahead()
+    }
+
+    /// By how much this node's clock is ahead while it is off by more than [`CLOCK_TOLERANCE`], and when that changes.
+    pub fn clock_off(&self) -> watch::Receiver<Option<SignedDuration>> {
+        self.node.time.off()
+    }
+
+    /// How often this node began a log without all samples of the one before, and when that changes.
+    pub fn samples_lost(&self) -> watch::Receiver<u64> {
+        self.node.samples_lost.subscribe()
     }
 
     /// Whether this node is the one that publishes what is the same for all, and when that changes.

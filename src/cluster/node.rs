@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,17 +16,19 @@ use super::{
     config::ClusterConfig,
     connection::Link,
     figures::Figures,
+    health::Health,
     keys::Keys,
+    time::Timekeeper,
     wire::{Answered, Entry, WireChunk},
 };
 use crate::core::{
     aggregator::{AggregatorConfig, Reply},
     channel::Channel,
-    clock::Clock,
+    clock::{Clock, ClockSetter},
     decider::Verdicts,
     log::{Contents, Log, LogConfig, LogWriter},
     position::{Epoch, Position},
-    reading::BUILT_IN_EVENTS,
+    reading::{BUILT_IN_EVENTS, Refusal},
 };
 
 /// A node of the cluster: this process.
@@ -33,7 +38,11 @@ pub(super) struct Node {
     pub(super) config: ClusterConfig,
     pub(super) link: Link,
     pub(super) keys: Keys,
+    /// What the clock of this machine shows.
+    pub(super) own_clock: Clock,
+    /// The time of the cluster, set by `time`.
     pub(super) clock: Clock,
+    pub(super) time: Timekeeper,
     pub(super) log: LogConfig,
     pub(super) aggregator: AggregatorConfig,
     /// What Redis said last.
@@ -44,31 +53,55 @@ pub(super) struct Node {
     pub(super) followed: watch::Sender<Option<Followed>>,
     /// Whether this node publishes what is the same for all.
     pub(super) leads: watch::Sender<bool>,
-    /// Whether Redis answers.
-    pub(super) available: watch::Sender<bool>,
+    /// Whether this node can do its part.
+    pub(super) health: Health,
     /// The node is going away.
     pub(super) leaving: watch::Sender<bool>,
-    /// It stands for election.
-    pub(super) stands: watch::Sender<bool>,
+    pub(super) standing: Mutex<Standing>,
     /// Beat now.
     pub(super) hurry: Notify,
     pub(super) figures: Figures,
     /// Series as they were when this node's last term ended, by tenant.
     pub(super) series: Mutex<HashMap<Arc<str>, Dumps>>,
+    /// How often this node began a log without all samples of the one before.
+    pub(super) samples_lost: watch::Sender<u64>,
     replicas: Mutex<Replicas>,
     pending: Mutex<Pending>,
     /// A group was answered.
     answered: Notify,
     /// The last group that Redis took.
     pub(super) handed_in: AtomicU64,
+    /// The time of the newest entry that was read, in microseconds since 1970.
+    pub(super) last_at: AtomicI64,
     /// Redis lost groups that it had taken.
     pub(super) hand_in_again: Notify,
-    /// When Redis could be reached again after it could not.
-    recovered: Mutex<Option<Instant>>,
 }
 
 /// Series that somebody else can go on with, by name.
 pub(super) type Dumps = Vec<(String, String)>;
+
+/// Whether this node stands for election.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// It does.
+    Stands,
+    /// It could not lead, and lets others lead until then.
+    GivesWay(Instant),
+    /// It is going away.
+    Leaves,
+}
+
+impl Standing {
+    /// Whether it stands when there was no leader for some time: a node that gives way leads all the same when no other
+    /// one does for as long as a lease.
+    pub(super) fn stands(self, without_leader: Duration, lease: Duration) -> bool {
+        match self {
+            Self::Stands => true,
+            Self::GivesWay(until) => Instant::now() >= until || without_leader >= lease,
+            Self::Leaves => false,
+        }
+    }
+}
 
 /// As far as the log is read.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +172,8 @@ impl Node {
     pub(super) fn new(
         config: ClusterConfig,
         link: Link,
-        clock: Clock,
+        own_clock: Clock,
+        (clock, setter): (Clock, ClockSetter),
         log: LogConfig,
         aggregator: AggregatorConfig,
     ) -> Self {
@@ -149,25 +183,28 @@ impl Node {
             link,
             keys: Keys::new(&config.key_prefix),
             config,
+            own_clock,
             clock,
+            time: Timekeeper::new(setter),
             log,
             aggregator,
             seen: watch::Sender::default(),
             confirmed: watch::Sender::default(),
             followed: watch::Sender::default(),
             leads: watch::Sender::new(false),
-            available: watch::Sender::new(true),
+            health: Health::new(),
             leaving: watch::Sender::new(false),
-            stands: watch::Sender::new(true),
+            standing: Mutex::new(Standing::Stands),
             hurry: Notify::new(),
             figures: Figures::default(),
             series: Mutex::default(),
+            samples_lost: watch::Sender::default(),
             replicas: Mutex::default(),
             pending: Mutex::default(),
             answered: Notify::new(),
             handed_in: AtomicU64::new(0),
+            last_at: AtomicI64::new(0),
             hand_in_again: Notify::new(),
-            recovered: Mutex::default(),
         }
     }
 
@@ -210,6 +247,11 @@ impl Node {
         earlier.retain(|earlier| earlier != epoch);
         let mut replicas = self.replicas.lock();
         let is_new = replicas.epoch.as_ref() != Some(epoch);
+        let newest =
+            loaded.values().flat_map(|contents| contents.states.iter().chain(&contents.events)).map(|kept| kept.at);
+        if let Some(newest) = newest.max() {
+            self.last_at.store(newest.as_microsecond(), Ordering::Release);
+        }
         let before = replicas.epoch.replace(epoch.clone()).filter(|before| before != epoch);
         replicas.base = base;
         let known = std::mem::take(&mut replicas.earlier);
@@ -251,6 +293,7 @@ impl Node {
             self.answer(epoch, answer, &mut replicas);
         }
         drop(replicas);
+        self.last_at.store(at.as_microsecond(), Ordering::Release);
         self.figures.applied.inc();
         self.followed.send_replace(Some(Followed { epoch: epoch.clone(), seq, word }));
     }
@@ -258,7 +301,13 @@ impl Node {
     fn answer(&self, epoch: &Epoch, answer: Answered, replicas: &mut Replicas) {
         let Some(group) = self.pending.lock().groups.remove(&answer.seq) else { return };
         self.answered.notify_one();
-        let mut verdicts: Vec<Verdicts> = group.batches.iter().map(|(_, count, _)| vec![Ok(()); *count]).collect();
+        if answer.repeated {
+            // What was said of it before is not known here. Who waits is told so.
+            return;
+        }
+        let verdict = |batch| if answer.unreadable.has(batch) { Err(Refusal::Unreadable) } else { Ok(()) };
+        let counts = group.batches.iter().map(|(_, count, _)| *count).enumerate();
+        let mut verdicts: Vec<Verdicts> = counts.map(|(batch, count)| vec![verdict(batch); count]).collect();
         for (batch, reading, refusal) in answer.refused {
             if let Some(verdict) = verdicts.get_mut(batch).and_then(|verdicts| verdicts.get_mut(reading)) {
                 *verdict = Err(refusal);
@@ -277,6 +326,13 @@ impl Node {
         let seq = pending.last;
         pending.groups.insert(seq, group);
         seq
+    }
+
+    /// Takes back a group that Redis did not take.
+    pub(super) fn withdraw(&self, seq: u64) -> Option<Group> {
+        let group = self.pending.lock().groups.remove(&seq);
+        self.answered.notify_one();
+        group
     }
 
     /// Groups that were not answered yet, in order.
@@ -311,8 +367,8 @@ impl Node {
         self.pending.lock().last + 1
     }
 
-    /// Says of a log that it lost entries which this node had read: whoever leads has to begin another one, or offsets would
-    /// be given twice.
+    /// Says of a log that it lost entries which this node had read: the leader has to begin another one, or offsets would be
+    /// given twice.
     ///
     /// # Errors
     /// Redis can't be reached.
@@ -324,21 +380,27 @@ impl Node {
 
     /// Stands for election no more: another one may lead at once.
     pub(super) fn resign(&self) {
-        self.stands.send_replace(false);
+        *self.standing.lock() = Standing::Leaves;
         self.hurry.notify_one();
     }
 
-    /// Whether Redis could not be reached a moment ago, so that others may not have been able to say that they live.
-    pub(super) fn has_just_recovered(&self, moment: Duration) -> bool {
-        self.recovered.lock().is_some_and(|recovered| recovered.elapsed() < moment)
+    /// Hands the lead to another node, if there is one, and does not stand for election for `span`.
+    pub(super) fn give_way(&self, span: Duration) {
+        let until = Instant::now() + span;
+        {
+            let standing = &mut *self.standing.lock();
+            if matches!(standing, Standing::Leaves) {
+                return;
+            }
+            *standing = Standing::GivesWay(until);
+        }
+        self.health.unfit(until);
+        self.hurry.notify_one();
     }
 
     /// Redis answered.
     pub(super) fn heard(&self, seen: Seen) {
         self.figures.heard(Instant::now());
-        if self.available.send_if_modified(|available| !std::mem::replace(available, true)) {
-            *self.recovered.lock() = Some(Instant::now());
-        }
         self.seen.send_if_modified(|before| {
             let changed = *before != seen;
             *before = seen;

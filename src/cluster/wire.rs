@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::core::{
@@ -59,8 +59,56 @@ pub(super) struct Answered {
     pub(super) node: String,
     pub(super) seq: u64,
     /// Which batch of the group, which reading of it, and why it was refused. All others were accepted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "refusals")]
     pub(super) refused: Vec<(usize, usize, Refusal)>,
+    /// What the leader could not read, and so refused.
+    #[serde(default, skip_serializing_if = "Unreadable::is_nothing")]
+    pub(super) unreadable: Unreadable,
+    /// It was in the inbox again after it was decided: the true answer is that of before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) repeated: bool,
+}
+
+impl Answered {
+    /// That all of a group was accepted.
+    pub(super) fn to(node: &str, seq: u64) -> Self {
+        Self { node: node.to_owned(), seq, refused: Vec::new(), unreadable: Unreadable::Nothing, repeated: false }
+    }
+}
+
+/// What of a group could not be read, besides single readings.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unreadable {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These batches.
+    Batches(Vec<usize>),
+    /// All of it.
+    All,
+}
+
+impl Unreadable {
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+
+    pub(super) fn has(&self, batch: usize) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Batches(batches) => batches.contains(&batch),
+            Self::All => true,
+        }
+    }
+}
+
+/// Refusals, of which those of a newer version are read as one that this version knows: it still is a refusal.
+fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Refusal)>, D::Error> {
+    let refused = Vec::<(usize, usize, serde_json::Value)>::deserialize(from)?;
+    let read =
+        |(batch, reading, refusal)| (batch, reading, serde_json::from_value(refusal).unwrap_or(Refusal::Unreadable));
+    Ok(refused.into_iter().map(read).collect())
 }
 
 /// [`Chunk`].
@@ -189,11 +237,21 @@ mod tests {
             before: "a".into(),
             at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
             tenants: vec![Written { tenant: "a".into(), head: 10, same: vec![], chunks: wire }],
-            replies: vec![Answered { node: "n".into(), seq: 3, refused: vec![(0, 2, refusal.clone())] }],
+            replies: vec![Answered {
+                node: "n".into(),
+                seq: 3,
+                refused: vec![(0, 2, refusal.clone())],
+                unreadable: Unreadable::Batches(vec![4]),
+                repeated: false,
+            }],
         };
-        let read: Entry = serde_json::from_str(&json(&entry)).unwrap();
+        let text = json(&entry);
+        let read: Entry = serde_json::from_str(&text).unwrap();
         assert_eq!(read.at, entry.at);
         assert_eq!(read.replies[0].refused, [(0, 2, refusal)]);
+        assert_eq!([0, 4].map(|batch| read.replies[0].unreadable.has(batch)), [false, true]);
+        let newer: Entry = serde_json::from_str(&text.replace("built_in", "a_newer_reason")).unwrap();
+        assert_eq!(newer.replies[0].refused, [(0, 2, Refusal::Unreadable)], "a newer node's refusal is one, too");
         let written = read.tenants.into_iter().next().unwrap();
         assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
     }

@@ -76,12 +76,13 @@ impl Batch {
 
     /// Splits off what is answered later.
     pub fn into_parts(self) -> (Vec<Reading>, Reply) {
-        (self.readings, Reply { reply: self.reply, _room: self._room })
+        (self.readings, Reply { claim: self.claim, reply: self.reply, _room: self._room })
     }
 }
 
 /// Answers the sender of a batch.
 pub struct Reply {
+    claim: Arc<Claim>,
     reply: oneshot::Sender<Outcome>,
     _room: OwnedSemaphorePermit,
 }
@@ -91,18 +92,29 @@ impl Reply {
     pub fn send(self, verdicts: Verdicts, position: Position) {
         drop(self.reply.send(Outcome { verdicts, position }));
     }
+
+    /// Gives a batch that was taken back: it is not carried out for now, and its sender may be told so.
+    pub fn release(&self) {
+        self.claim.0.store(FREE, Ordering::Release);
+    }
+
+    /// Takes a batch again after [`Reply::release`]; false when its sender was told meanwhile that it is not carried out.
+    pub fn retake(&self) -> bool {
+        self.claim.settle(TAKEN)
+    }
 }
 
 /// Who was first: whoever carries a batch out, or the sender who has waited long enough.
 #[derive(Default)]
 struct Claim(AtomicU8);
 
+const FREE: u8 = 0;
 const TAKEN: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Claim {
     fn settle(&self, as_what: u8) -> bool {
-        self.0.compare_exchange(0, as_what, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.0.compare_exchange(FREE, as_what, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 

@@ -93,6 +93,9 @@ pub enum Refusal {
     /// The snapshot, which every reader of it is sent whole, holds no more.
     #[error("the pushed metrics are {0} bytes together, which is the limit of the snapshot")]
     SnapshotFull(usize),
+    /// It reached the process that decides in a form that this one can't read, as between two versions.
+    #[error("the node that decides can't read this; nothing of it was accepted")]
+    Unreadable,
     /// The value is larger than a client would be sent.
     #[error("the value of {channel:?} could be {bytes} bytes, the limit is {limit}")]
     TooLarge {

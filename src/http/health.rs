@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{openapi::shapes, problem::Problem, state::State};
-use crate::protocol::SERVER_VERSION;
+use crate::{cluster::Cluster, protocol::SERVER_VERSION};
 
 /// Marks the server's own check of itself.
 pub const PROBE_HEADER: &str = "x-tricast-probe";
@@ -58,8 +58,9 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
         tokio::join!(in_time(state.tenants.respond()), in_time(state.store.responds()), async {
             !draining && upgrades(&state).await
         },);
-    let bus = state.tenants.cluster().map(crate::cluster::Cluster::is_ready);
-    let ready = !draining && aggregator && store && websocket && bus != Some(false);
+    let bus = state.tenants.cluster().map(Cluster::is_ready);
+    let orders = state.tenants.orders_loaded();
+    let ready = !draining && aggregator && store && orders && websocket && bus != Some(false);
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut body = json!({
@@ -67,11 +68,17 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
         "checks": {
             "aggregator": word(aggregator),
             "store": word(store),
+            "orders": word(orders),
             "websocket": if draining { "not tried" } else { word(websocket) },
         },
     });
-    if let Some(bus) = bus {
-        body["checks"]["bus"] = json!(word(bus));
+    if let Some(cluster) = state.tenants.cluster() {
+        body["checks"]["bus"] = json!(word(bus != Some(false)));
+        // Named and no reason to leave the node: it goes by the clock of the bus.
+        body["checks"]["clock"] = json!(word(cluster.clock_off().borrow().is_none()));
+        if let Some(fault) = *cluster.fault().borrow() {
+            body["reasons"] = json!({"bus": fault.to_string()});
+        }
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
 }

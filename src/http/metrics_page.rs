@@ -206,20 +206,25 @@ fn write(shared: &Shared) -> String {
 
 fn write_bus(cluster: &Cluster, page: &mut Page) {
     let figures = cluster.figures();
-    page.gauge("bus_available", "1 while the bus can be reached", u8::from(*cluster.available().borrow()));
+    let fine = cluster.fault().borrow().is_none();
+    page.gauge("bus_available", "1 while the bus can be read and written", u8::from(fine));
     page.gauge("bus_leads", "1 while this node decides for all", u8::from(*cluster.leads().borrow()));
     let silent = figures.silent_for().unwrap_or(f64::NAN);
     page.gauge("bus_silent_seconds", "How long ago the bus answered last", silent);
-    page.gauge(
-        "bus_entries_behind",
-        "Entries of the log that were not read at the last look",
-        figures.entries_behind(),
-    );
+    let behind = figures.entries_behind().map_or(f64::NAN, |behind| behind as f64);
+    let help = "Entries of the log that were not read at the last look; NaN while the bus is silent";
+    page.gauge("bus_entries_behind", help, behind);
     page.gauge("bus_pending_groups", "Groups of batches that wait for an answer", cluster.pending());
     page.counter("bus_groups_total", "Groups of batches that were handed in", figures.enqueued.get());
     page.counter("bus_entries_read_total", "Entries of the log that were read", figures.applied.get());
     page.counter("bus_entries_written_total", "Entries that this node wrote while it led", figures.appended.get());
     page.counter("bus_elections_total", "Times that this node was elected", figures.elections.get());
+    let surrenders = "Times that this node could not write the log and let other nodes lead";
+    page.counter("bus_surrenders_total", surrenders, figures.surrenders.get());
+    let unreadable = "Groups of batches that could not be read, as a whole or in part, and were refused";
+    page.counter("bus_unreadable_groups_total", unreadable, figures.unreadable.get());
+    let ahead = "By how much the clock of this node is ahead of that of the bus; NaN while that is not known";
+    page.gauge("clock_offset_seconds", ahead, cluster.clock_ahead().unwrap_or(f64::NAN));
     page.counter("bus_loads_total", "Times that the log was loaded as a whole", figures.loads.get());
     page.counter("bus_failures_total", "Times that the bus did not do what it was asked", figures.failures.get());
 }

@@ -222,6 +222,8 @@ impl From<&Refusal> for Problem {
             Refusal::TooManyChannels(_) | Refusal::TooManySeries(_) | Refusal::SnapshotFull(_) => {
                 Self::too_many(detail, Duration::from_secs(60))
             }
+            // The next node that decides may be another one.
+            Refusal::Unreadable => Self::unavailable(detail, Duration::from_secs(60)),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
         }
     }

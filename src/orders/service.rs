@@ -181,6 +181,11 @@ impl OrderService {
         counted.await.map(|_| count)
     }
 
+    /// Whether the numbers were read, so that orders are taken.
+    pub fn is_loaded(&self) -> bool {
+        *self.shared.loading.borrow() == Loading::Done
+    }
+
     /// What is active, and the revenue of today.
     ///
     /// # Errors

@@ -3,7 +3,14 @@
 //! A tenant begins when somebody with a token of it comes for the first time. Whoever holds a [`Tenant`] can reach the
 //! data of this one alone, so code that is given a tenant can't ask for another's.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -110,6 +117,8 @@ pub struct Tenants {
 
 struct Inner {
     known: RwLock<Known>,
+    /// The orders of all tenants could be served once.
+    loaded: AtomicBool,
     blueprint: Blueprint,
 }
 
@@ -128,7 +137,7 @@ pub struct TooManyTenants(pub usize);
 impl Tenants {
     /// No tenants yet.
     pub fn new(blueprint: Blueprint) -> Self {
-        Self { inner: Arc::new(Inner { known: RwLock::default(), blueprint }) }
+        Self { inner: Arc::new(Inner { known: RwLock::default(), loaded: AtomicBool::new(false), blueprint }) }
     }
 
     /// The tenant of that name, begun if nobody was here before.
@@ -244,18 +253,33 @@ impl Tenants {
         futures_util::future::join_all(self.all().iter().map(|tenant| tenant.history.finish())).await;
     }
 
+    /// Publishes an event of the channel `system` that is about this node to every tenant, whichever node leads.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the server is going away.
+    pub async fn announce_here(&self, event: &str, details: &Value) -> Result<(), Stopped> {
+        for tenant in self.all() {
+            sources::announce(&tenant.aggregator, event, details.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the orders of all tenants with which the server began can be served.
+    pub fn orders_loaded(&self) -> bool {
+        let loaded = &self.inner.loaded;
+        // A tenant that comes later makes a server no less ready.
+        if !loaded.load(Ordering::Relaxed) && self.all().iter().all(|tenant| tenant.orders.is_loaded()) {
+            loaded.store(true, Ordering::Relaxed);
+        }
+        loaded.load(Ordering::Relaxed)
+    }
+
     /// Publishes an event of the channel `system` to every tenant. In a cluster the node that leads does, or nobody.
     ///
     /// # Errors
     /// [`Stopped`] when the server is going away.
     pub async fn announce(&self, event: &str, details: &Value) -> Result<(), Stopped> {
-        if !self.leads() {
-            return Ok(());
-        }
-        for tenant in self.all() {
-            sources::announce(&tenant.aggregator, event, details.clone()).await?;
-        }
-        Ok(())
+        if self.leads() { self.announce_here(event, details).await } else { Ok(()) }
     }
 }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod helpers;
 mod program;
+mod proxy;
 mod redis;
 mod stall;
 

@@ -1,9 +1,10 @@
 //! The program on its own, for tests that kill it.
 
 use std::{
+    fs::{self, File},
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -11,6 +12,7 @@ use std::{
 pub(crate) struct Program {
     child: Child,
     pub url: String,
+    log: PathBuf,
 }
 
 impl Program {
@@ -20,7 +22,8 @@ impl Program {
 
     /// With variables of the environment.
     pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
-        Self::start_logging(directory, environment, Stdio::null())
+        let log = File::create(directory.join("log")).unwrap();
+        Self::start_logging(directory, environment, log.into())
     }
 
     /// With somewhere to log to.
@@ -32,7 +35,12 @@ impl Program {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.contains("dashboard")).unwrap();
         let url = line.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();
-        Self { child, url }
+        Self { child, url, log: directory.join("log") }
+    }
+
+    /// What it has logged so far, unless it was given somewhere else to log to.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -21,8 +21,7 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// One that is spoken to by a Unix socket, and writes everything to its file at once, as one that is to be relied on has
-    /// to.
+    /// One that is spoken to by a Unix socket.
     pub(crate) fn start() -> Self {
         let place = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
         let socket = place.path().join("redis.sock").display().to_string();
@@ -67,7 +66,18 @@ impl Redis {
 
     /// Its URL, of one with a Unix socket.
     pub(crate) fn url(&self) -> String {
-        format!("unix://{}", self.place.path().join("redis.sock").display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Its Unix socket, of one with such.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.place.path().join("redis.sock")
+    }
+
+    /// Sends a signal: `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Where its files are.
@@ -104,7 +114,8 @@ fn run(place: &Path, arguments: &[String]) -> Child {
     let (file, rest): (Vec<_>, Vec<_>) = arguments.iter().partition(|text| text.ends_with(".conf"));
     command.args(file).current_dir(place);
     if !rest.iter().any(|text| *text == "--sentinel") {
-        command.args(["--save", "", "--appendonly", "yes"]);
+        // What it answered is in its file and on the disk, as of one that is to be relied on.
+        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
     }
     command.args(rest).stdout(Stdio::null()).spawn().unwrap()
 }

@@ -65,7 +65,7 @@ async function measure(what, seconds, work) {
 }
 
 try {
-  start('redis-server', ['--port', '0', '--unixsocket', socket, '--save', '', '--appendonly', 'yes']);
+  start('redis-server', ['--port', '0', '--unixsocket', socket, '--save', '', '--appendonly', 'yes', '--appendfsync', process.env.APPENDFSYNC ?? 'always']);
   await pause(1);
   const nodes = [];
   for (let at = 0; at < count; at += 1) nodes.push(await node(`n${at}`));

@@ -36,7 +36,7 @@ export async function startRedis(t) {
   const redis = { port, url: `redis://127.0.0.1:${port}` };
   const flags = [
     ...['--port', String(port), '--bind', '127.0.0.1', '--dir', directory],
-    ...['--appendonly', 'yes', '--save', '', '--maxmemory-policy', 'noeviction'],
+    ...['--appendonly', 'yes', '--appendfsync', 'always', '--save', '', '--maxmemory-policy', 'noeviction'],
   ];
   redis.start = async () => {
     redis.child = start(t, 'redis-server', flags, { lastWord: 'SIGTERM' });

@@ -2,14 +2,16 @@
 //! kept, and the samples that came since.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
+use jiff::Timestamp;
 use redis::cmd;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::{CATCH_UP, Deciding, GROUPS, KEEP, Term, pushed};
+use super::{CATCH_UP, Deciding, GROUPS, Pace, Retention, Term, inbox};
 use crate::{
     cluster::{
         connection::Connection,
@@ -21,17 +23,51 @@ use crate::{
     core::{decider::Decider, position::Epoch, sample::Dump},
 };
 
-/// Readings that were refused: of which node, of which of its groups, which batch of that, and which reading of it.
-type Refused = HashSet<(String, u64, usize, usize)>;
+/// What was not counted when it was decided.
+#[derive(Default)]
+struct Uncounted {
+    /// Readings that were refused: of which node, which of its groups, which batch of that, and which reading of it.
+    refused: HashSet<(String, u64, usize, usize)>,
+    /// Groups that were in the inbox again after they were decided, and how often.
+    repeated: HashMap<(String, u64), usize>,
+    /// Groups that were decided.
+    decided: HashSet<(String, u64)>,
+}
+
+impl Uncounted {
+    /// Whether a group that comes next in the inbox was passed over there.
+    fn is_passed_over(&mut self, group: &(String, u64)) -> bool {
+        if self.decided.remove(group) {
+            return false;
+        }
+        let times = self.repeated.get_mut(group).filter(|times| **times > 0);
+        times.is_some_and(|times| {
+            *times -= 1;
+            true
+        })
+    }
+}
+
+/// Nodes of which it is known what was decided, before those that are gone for a day are forgotten.
+const MANY_NODES: usize = 100;
 
 impl<'a> Term<'a> {
     /// Takes up the work of the leader before this one, once this node has read all that it wrote.
     pub(super) async fn begin(node: &'a Arc<Node>, mut connection: Connection, epoch: Epoch) -> Result<Self, Ended> {
         let mut state = cmd("HMGET");
-        state.arg(node.keys.of(&epoch, "state")).arg(&["seq", "word", "inbox", "dumped", "dumped_seq"]);
-        let state: [Option<String>; 5] = state.query_async(&mut connection).await?;
-        let [seq, word, inbox, dumped, dumped_seq] = state;
-        let seq = seq.and_then(|seq| seq.parse().ok()).unwrap_or(0);
+        state.arg(node.keys.of(&epoch, "state")).arg(&[
+            "seq",
+            "word",
+            "inbox",
+            "dumped",
+            "dumped_seq",
+            "oldest",
+            "bytes",
+        ]);
+        let state: [Option<String>; 7] = state.query_async(&mut connection).await?;
+        let [seq, word, inbox, dumped, dumped_seq, oldest, bytes] = state;
+        let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let (seq, oldest, bytes) = (number(seq), number(oldest), number(bytes));
         let (word, inbox) = (word.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
         let mut followed = node.followed.subscribe();
         let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == epoch && of.seq >= seq);
@@ -48,19 +84,20 @@ impl<'a> Term<'a> {
             epoch,
             seq,
             word,
-            since_kept: 0,
+            at: Timestamp::from_microsecond(node.last_at.load(Ordering::Acquire)).unwrap_or_default(),
+            attempt: Instant::now(),
+            pace: Pace::new(),
+            retention: Retention::of(oldest.max(1), seq, usize::try_from(bytes).unwrap_or(usize::MAX)),
             inbox,
+            decided: HashMap::new(),
             deciding: HashMap::new(),
-            sizes: VecDeque::new(),
-            size: 0,
-            is_full: false,
-            keep_at: Instant::now() + KEEP,
         };
+        term.read_decided().await?;
         for tenant in tenants {
             term.take_up(&tenant).await?;
         }
-        let refused = term.refused_since(dumped_seq.as_deref().unwrap_or("0")).await?;
-        term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), &refused).await?;
+        let uncounted = term.uncounted_since(dumped_seq.as_deref().unwrap_or("0")).await?;
+        term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
         Ok(term)
     }
 
@@ -78,27 +115,52 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// Readings that were refused by the entries after `seq`.
-    async fn refused_since(&mut self, seq: &str) -> Result<Refused, Ended> {
+    /// Reads which groups were decided.
+    async fn read_decided(&mut self) -> Result<(), Ended> {
+        let Node { keys, .. } = &**self.node;
+        let key = keys.of(&self.epoch, "decided");
+        self.decided = cmd("HGETALL").arg(&key).query_async(&mut self.connection).await?;
+        if self.decided.len() <= MANY_NODES {
+            return Ok(());
+        }
+        let nodes: Vec<_> = self.decided.keys().cloned().collect();
+        for node in nodes {
+            let lives: bool =
+                cmd("EXISTS").arg(keys.seen(&self.epoch, &node)).query_async(&mut self.connection).await?;
+            if !lives {
+                cmd("HDEL").arg(&key).arg(&node).query_async::<()>(&mut self.connection).await?;
+                self.decided.remove(&node);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not counted by the entries after `seq`.
+    async fn uncounted_since(&mut self, seq: &str) -> Result<Uncounted, Ended> {
         let key = self.node.keys.of(&self.epoch, "log");
         let (mut from, to) = (format!("({seq}-0"), format!("{}-0", self.seq));
-        let mut refused = Refused::new();
+        let mut uncounted = Uncounted::default();
         loop {
             let items = stream::range(&mut self.connection, &key, &from, &to, GROUPS).await?;
-            let Some(last) = items.last() else { return Ok(refused) };
+            let Some(last) = items.last() else { return Ok(uncounted) };
             from = format!("({}", last.id);
             for item in &items {
                 let entry: Entry = serde_json::from_slice(&item.get::<Vec<u8>>("e").unwrap_or_default())?;
-                for Answered { node, seq, refused: readings } in entry.replies {
+                for Answered { node, seq, refused: readings, repeated, .. } in entry.replies {
+                    if repeated {
+                        *uncounted.repeated.entry((node, seq)).or_default() += 1;
+                        continue;
+                    }
+                    uncounted.decided.insert((node.clone(), seq));
                     let readings = readings.into_iter().map(|(batch, reading, _)| (node.clone(), seq, batch, reading));
-                    refused.extend(readings);
+                    uncounted.refused.extend(readings);
                 }
             }
         }
     }
 
     /// Counts the samples that were accepted after the series were last written.
-    async fn count_again(&mut self, dumped: &str, refused: &Refused) -> Result<(), Ended> {
+    async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), Ended> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut from = format!("({dumped}");
         loop {
@@ -106,18 +168,41 @@ impl<'a> Term<'a> {
             let Some(last) = items.last() else { return Ok(()) };
             from = format!("({}", last.id);
             for item in &items {
-                let (Some(node), Some(seq), Ok(batches)) = (item.get::<String>("n"), item.get("s"), pushed(item))
+                // What can't be read was refused when it was decided.
+                let (Some(node), Some(seq), Some(batches)) =
+                    (item.get::<String>("n"), item.get("s"), inbox::read(item))
                 else {
-                    // It was passed over when it was decided, too.
                     continue;
                 };
+                if uncounted.is_passed_over(&(node.clone(), seq)) {
+                    continue;
+                }
                 for (number, batch) in batches.into_iter().enumerate() {
+                    let Some(mut batch) = batch else { continue };
                     let Some(of) = self.deciding.get_mut(&*batch.tenant) else { continue };
-                    let readings = batch.readings.into_owned().into_iter().enumerate();
-                    let accepted = readings.filter(|(at, _)| !refused.contains(&(node.clone(), seq, number, *at)));
+                    let readings = std::mem::take(&mut batch.readings).into_iter().enumerate();
+                    let accepted = readings
+                        .filter(|(at, _)| !uncounted.refused.contains(&(node.clone(), seq, number, batch.place(*at))));
                     of.decider.count_again(accepted.map(|(_, reading)| reading).collect());
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_was_in_the_inbox_twice_is_counted_once() {
+        let group = |seq| ("a/1".to_owned(), seq);
+        // The first was decided before the series were written; the second was, too, and again after that.
+        let mut uncounted = Uncounted::default();
+        uncounted.repeated.extend([(group(1), 1), (group(2), 1)]);
+        uncounted.decided.extend([group(2), group(3)]);
+        let inbox = [group(1), group(2), group(2), group(3), group(4)];
+        let passed_over: Vec<_> = inbox.iter().map(|group| uncounted.is_passed_over(group)).collect();
+        assert_eq!(passed_over, [true, false, true, false, false]);
     }
 }

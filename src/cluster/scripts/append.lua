@@ -1,8 +1,8 @@
 -- Writes what was decided: the entry that nodes follow, and what a node reads that comes later. All of it or nothing.
--- KEYS: meta, leader, log, state, tenants, inbox; then of each tenant: states, events, series
+-- KEYS: meta, leader, log, state, tenants, inbox, decided; then of each tenant: states, events, series
 -- ARGV: node, epoch, the newest entry as the writer knows it, its word, the new entry (may be empty), its word, the inbox's
---       last group that it decides, that up to which series are kept (may be empty), the oldest entry to keep;
---       then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
+--       last group that it decides, that up to which series are kept (may be empty), the oldest entry to keep and the bytes of all that are kept;
+--       number of nodes, NODE GROUP... with the last group of each that it decides; then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
 --       oldest event to keep, number of series, NAME VALUE...
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[2] and redis.call('HGET', KEYS[1], 'next') ~= ARGV[2] then return 'epoch' end
@@ -11,19 +11,20 @@ if seq ~= tonumber(ARGV[3]) or (redis.call('HGET', KEYS[4], 'word') or '') ~= AR
 if ARGV[5] ~= '' then
   seq = seq + 1
   redis.call('XADD', KEYS[3], 'MINID', '~', ARGV[9] .. '-0', seq .. '-0', 'e', ARGV[5])
-  redis.call('HSET', KEYS[4], 'seq', seq, 'word', ARGV[6])
+  redis.call('HSET', KEYS[4], 'seq', seq, 'word', ARGV[6], 'oldest', ARGV[9], 'bytes', ARGV[10])
 end
 redis.call('HSET', KEYS[4], 'inbox', ARGV[7])
 if ARGV[8] ~= '' then
   redis.call('HSET', KEYS[4], 'dumped', ARGV[8], 'dumped_seq', seq)
   redis.call('XTRIM', KEYS[6], 'MINID', ARGV[8])
 end
-local key, at = 7, 10
+local key, at = 8, 11
 local function pairs_of(call)
   local count = tonumber(ARGV[at])
   for i = at + 1, at + 2 * count, 2 do call(ARGV[i], ARGV[i + 1]) end
   at = at + 2 * count + 1
 end
+pairs_of(function(node, group) redis.call('HSET', KEYS[7], node, group) end)
 while KEYS[key] do
   redis.call('HSET', KEYS[5], ARGV[at], ARGV[at + 1])
   at = at + 2

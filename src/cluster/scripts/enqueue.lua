@@ -1,8 +1,12 @@
--- Puts a group of batches into the inbox, once, however often it is asked to.
--- KEYS: meta, inbox, seen of the node      ARGV: epoch, number of the group, node, payload, most groups in the inbox
+-- Puts a group of batches into the inbox, once, however often it is asked to, and none before those that came before it.
+-- KEYS: meta, inbox, seen of the node
+-- ARGV: epoch, number of the group, node, payload, most groups in the inbox, the last group that the node was told is here
 local number = tonumber(ARGV[2])
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 'epoch' end
-if number <= tonumber(redis.call('GET', KEYS[3]) or '0') then return 'done' end
+local seen = tonumber(redis.call('GET', KEYS[3]) or '0')
+if number <= seen then return 'done' end
+-- A replica that took over has not all that the one before it had.
+if seen < tonumber(ARGV[6]) then return 'lost' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[5]) then return 'full' end
 redis.call('XADD', KEYS[2], '*', 'n', ARGV[3], 's', ARGV[2], 'p', ARGV[4])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', 86400)

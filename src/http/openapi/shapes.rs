@@ -525,10 +525,13 @@ pub struct Counted {
 
 /// Whether the server can serve, and what says so.
 #[derive(ToSchema)]
-#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "websocket": "ok"}}))]
+#[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "orders": "ok", "websocket": "ok"}}))]
 pub struct Ready {
     status: String,
     checks: BTreeMap<String, String>,
+    /// For people: why a check failed, as far as the server can say.
+    #[schema(required = false)]
+    reasons: Option<BTreeMap<String, String>>,
 }
 
 /// A message for an event stream, as a WebSocket is sent it.

@@ -1,0 +1,81 @@
+//! Tells readers of `system` what a node of a cluster finds out about the bus.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::json;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    cluster::{Cluster, Fault},
+    sources::{self, round},
+    tenants::Tenants,
+};
+
+/// How often it is looked whether there is another tenant.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Gives this node's readers a notice when the bus goes, and when it is back, once each: beside the log, which can't be
+/// written. Readers that come while it is away are given the first one, too.
+pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: Tenants) {
+    let mut was = true;
+    loop {
+        let is = fault.borrow_and_update().is_none();
+        if is != was {
+            tenants.notice(if is { "recovered" } else { "degraded" }, &json!({"reason": "bus"}), !is);
+            was = is;
+        }
+        if fault.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the readers of every tenant when this node's clock is off, also those of tenants that begin meanwhile, and when it
+/// is right again.
+pub(super) async fn of_clock(cluster: Cluster, tenants: Tenants) {
+    let mut off = cluster.clock_off();
+    let mut told = HashMap::new();
+    let mut was = false;
+    loop {
+        let ahead = off.borrow_and_update().map(|ahead| round(ahead.as_secs_f64(), 3));
+        if ahead.is_some() != was {
+            was = ahead.is_some();
+            match ahead {
+                Some(seconds_ahead) => {
+                    tracing::error!(
+                        seconds_ahead,
+                        "the clock of this node differs from that of Redis, which counts: set both by NTP"
+                    );
+                }
+                None => tracing::info!("the clock of this node is right again"),
+            }
+        }
+        let node = cluster.name();
+        if let Some(ahead) = ahead {
+            let details = json!({"reason": "clock", "node": node, "secondsAhead": ahead});
+            for tenant in tenants.all() {
+                if !told.contains_key(&tenant.name) {
+                    told.insert(tenant.name.clone(), tenant.aggregator.clone());
+                    // The writers may be gone already.
+                    let _ = sources::announce(&tenant.aggregator, "degraded", details.clone()).await;
+                }
+            }
+        } else {
+            for (_, aggregator) in told.drain() {
+                let _ = sources::announce(&aggregator, "recovered", json!({"reason": "clock", "node": node})).await;
+            }
+        }
+        let changed = if was { timeout(LOOK, off.changed()).await } else { Ok(off.changed().await) };
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
+    }
+}
+
+/// Tells all readers when Redis lost samples that nobody knows any more. That is final: nothing tells of a recovery.
+pub(super) async fn of_samples(mut lost: watch::Receiver<u64>, tenants: Tenants) {
+    while lost.changed().await.is_ok() {
+        // The writers may be gone already.
+        let _ = tenants.announce_here("degraded", &json!({"reason": "samples"})).await;
+    }
+}
