@@ -116,5 +116,6 @@ async fn a_body_that_can_not_be_parsed_has_one_answer() {
         let (status, head, problem) = problem_of(&answer);
         assert!((400..500).contains(&status) && head.contains("connection: close"), "{answer}");
         assert!(problem["instance"].is_string() && problem["code"].is_string(), "{answer}");
+        assert!(status == 404 || problem["detail"].as_str().unwrap().contains("chunks"), "{answer}");
     }
 }
