@@ -345,9 +345,12 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.goto(proxy.url);
     await history;
     const values = [1, 2, 3, 4, 5];
+    const points = `${server.url}api/history?channel=metrics.shop&field=a&interval=raw`;
+    const pointsOfA = async () => (await (await fetch(points)).json()).buckets.length;
     for (const a of values.slice(1)) {
       await server.push({ channel: 'metrics.shop', data: { a } });
-      await new Promise((resolve) => setTimeout(resolve, 200)); // a reader is given the newest of what comes together
+      // A reader is given the newest of what comes together, the recorder of history as well.
+      await until(async () => (await pointsOfA()) === a, 'the point');
     }
     assert.equal(await page.locator('#badge').getAttribute('data-state'), 'connecting');
     await badge(page, 'live');
