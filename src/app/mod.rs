@@ -444,6 +444,8 @@ fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {
         },
         allowed_origins: config.allowed_origins.clone(),
         public_origin: config.public_url.as_deref().and_then(crate::config::origin_of),
+        pages_path: (config.public_url.as_deref().and_then(crate::config::path_of))
+            .unwrap_or_else(|| format!("{}/", config.base_path())),
         local_only: config.auth.mode == AuthMode::None
             && config.trusted_proxies.is_empty()
             && config.listen_places().iter().all(|place| match place {

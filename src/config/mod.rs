@@ -14,7 +14,7 @@ mod values;
 
 pub use layers::{Fault, Faults, Flags, load};
 pub use reference::{SETTINGS, markdown, to_toml};
-pub use validate::origin_of;
+pub use validate::{origin_of, path_of};
 pub use values::{Secret, Size, Span};
 
 use std::time::Duration;

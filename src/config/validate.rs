@@ -359,6 +359,13 @@ pub fn origin_of(url: &str) -> Option<String> {
     Some(format!("{scheme}://{}", uri.authority()?))
 }
 
+/// The path of an http or https URL, with a slash at its end; `None` where a cookie can't name it.
+pub fn path_of(url: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    let path = uri.path().trim_end_matches('/');
+    (!path.contains([';', ','])).then(|| format!("{path}/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,8 @@ pub struct AccessConfig {
     pub allowed_origins: Vec<String>,
     /// The origin under which the server is reached from outside, if a proxy changes `Host` or ends TLS.
     pub public_origin: Option<String>,
+    /// Path of the server's own pages as browsers see it, with a slash at its end: where the cookie of a session goes.
+    pub pages_path: String,
     /// The server is for this machine only and asks for no token: other names than this machine's are refused.
     pub local_only: bool,
 }

@@ -79,7 +79,7 @@ fn cookie(state: &State, request: &HttpRequest, token: &str, seconds: Option<i64
     let name = state.access.cookie.as_deref().unwrap_or(SESSION_COOKIE);
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let secure = origin.or(state.access.public_origin.as_deref()).is_some_and(|origin| origin.starts_with("https:"));
-    let mut field = format!("{name}={token}; Path={}/; HttpOnly; SameSite=Lax", state.base_path);
+    let mut field = format!("{name}={token}; Path={}; HttpOnly; SameSite=Lax", state.access.pages_path);
     if let Some(seconds) = seconds {
         field.push_str(&format!("; Max-Age={seconds}"));
     }

@@ -335,7 +335,8 @@ async fn a_browser_is_signed_in_by_own_pages_and_good_tokens_alone() {
     }
     let answer = post("https://live.example").send().await.unwrap();
     assert_eq!(answer.status(), 204);
-    assert!(answer.headers()["set-cookie"].to_str().unwrap().ends_with("; Secure"));
+    let field = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(field.ends_with("; Secure") && field.contains("; Path=/numbers/; "), "{field}");
     for (bad, status) in [(json!({"token": "x"}), 401), (json!({}), 400), (json!({"token": 1}), 400)] {
         let answer = app.post("/api/session", &bad.to_string()).await;
         assert_eq!(answer.status(), status, "{bad}");
