@@ -137,14 +137,13 @@ export class Session {
       await this.#rest.ask('api/session', { method: 'POST', body: { token } });
       const { data } = await this.#rest.ask('api/me');
       noteSignedIn(`${data.user} ${now()}`);
+      return '';
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      if (error.code === 'UNAUTHORIZED' && !(await this.#bears(token))) return sentence(error.message);
-      if (error.code !== 'UNAUTHORIZED') return sentence(error.message);
+      return (await this.#bears(token)) ? '' : sentence(error.message);
     } finally {
       this.me = me;
     }
-    return '';
   }
 
   /**

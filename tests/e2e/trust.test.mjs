@@ -275,6 +275,21 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await plain.getByText('You are not signed in.').waitFor();
   });
 
+  test('a browser that gets no cookie keeps the token in the tab', async (t) => {
+    const server = await startServer(t, { env: TOKENS });
+    const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics'], TOKENS);
+    const page = await openPage(t, { expected: /api\// });
+    await page.route('**/api/session', (route) => route.fulfill({ status: 403, contentType: 'application/problem+json', json: { code: 'FORBIDDEN' } }));
+    await page.goto(server.url);
+    await page.getByLabel('Token').fill(token);
+    await button(page, 'Sign in').click();
+    await badge(page, 'live');
+    await page.reload();
+    await badge(page, 'live');
+    await page.goto(`${server.url}doctor`); // the same tab
+    await page.locator('#check-polling.check-ok').waitFor();
+  });
+
   test('a session that ended says when, and who was signed in is no longer shown', async (t) => {
     const server = await startServer(t, { env: { ...TOKENS, TRICAST_AUTH__LEEWAY: '0s' } });
     const page = await openPage(t, { expected: /./ });
