@@ -16,13 +16,16 @@ const HEARD_MS = 4_000;
 /** A source counts as stopped after so many times its usual pace, and not before this time. */
 const PACES = 5;
 const SHORTEST_MS = 15_000;
+/** Times that are this close are one: ages are told in whole seconds. */
+const WRITTEN_MS = 2_000;
 /** Younger values need no word about their age. */
 const YOUNG_MS = 60_000;
 
 /** @typedef {import('./tiles/contract.js').Tile} Tile */
 /**
  * `own`: the server itself keeps it true.
- * @typedef {{writtenAt: number, askedAt: number, pace: number | null} | 'own'} Known
+ * `restored`: the value is from before the server's last start.
+ * @typedef {{writtenAt: number, askedAt: number, pace: number | null, restored: boolean} | 'own'} Known
  */
 /** @typedef {{text: string, since: number | null}} Age `since`: when the source stopped; null while it has not */
 
@@ -60,6 +63,7 @@ export class Freshness {
     const known = this.#known.get(channel);
     if (known === undefined || known === 'own') return;
     const at = Date.parse(timestamp ?? '') - this.#rest.skew;
+    if (at > known.writtenAt + WRITTEN_MS) known.restored = false;
     known.writtenAt = Math.max(known.writtenAt, Math.min(at || now(), now()));
   }
 
@@ -74,10 +78,10 @@ export class Freshness {
     this.#asking = true;
     const answer = await this.#rest.ask('api/channels', { query: { channels: silent.join() } }).catch(() => null);
     this.#asking = false;
-    for (const { channel, kind, idle, pace } of answer?.data?.channels ?? []) {
+    for (const { channel, kind, idle, pace, restored = false } of answer?.data?.channels ?? []) {
       const seconds = durationSeconds(idle);
       if (kind !== 'state' || Number.isNaN(seconds)) this.#known.set(channel, 'own');
-      else this.#known.set(channel, { writtenAt: now() - seconds * 1000, askedAt: now(), pace: pace === null ? null : durationSeconds(pace) * 1000 });
+      else this.#known.set(channel, { writtenAt: now() - seconds * 1000, askedAt: now(), pace: pace === null ? null : durationSeconds(pace) * 1000, restored });
     }
     this.#changed();
   }
@@ -111,6 +115,7 @@ export class Freshness {
       const idle = now() - known.writtenAt;
       const said = limitOf(tile);
       const usual = known.pace === null ? Infinity : Math.max(SHORTEST_MS, PACES * known.pace);
+      if (known.restored) return { text: `${about(idle / 1000)} ago, before a restart`, since: known.writtenAt };
       // As of the last answer: what is written again unchanged is not heard in between.
       const stopped = known.askedAt - known.writtenAt > (Number.isNaN(said) ? usual : said);
       if (stopped) return { text: `No data for ${about(idle / 1000)}`, since: known.writtenAt };

@@ -83,6 +83,27 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
+  test('a value from before a restart says so, until it is written again', async (t) => {
+    const server = await startServer(t);
+    await server.push({ channel: 'metrics.shop', data: { a: 1 } });
+    await board(server, [number('a', 'a')]);
+    const page = await openPage(t);
+    let old = true;
+    await page.route('**/api/channels?channels=*', async (route) => {
+      const response = await route.fetch();
+      const json = await response.json();
+      for (const line of json.channels) if (old) Object.assign(line, { age: 'PT3H', idle: 'PT3H', pace: null, restored: true });
+      await route.fulfill({ response, json });
+    });
+    await page.goto(server.url);
+    await tile(page, 'A').locator('.card-corner', { hasText: /^3 h ago, before a restart$/ }).waitFor();
+    assert.equal(await tile(page, 'A').getAttribute('data-silent'), 'true');
+    old = false;
+    await server.push({ channel: 'metrics.shop', data: { a: 2 } });
+    await page.locator('.card[data-tile=a][data-silent=false]').waitFor();
+    assert.deepEqual(page.complaints, []);
+  });
+
   for (const minutes of [-20, 20]) {
     test(`a clock that is set by ${minutes} minutes freezes nothing`, async (t) => {
       const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
