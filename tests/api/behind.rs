@@ -201,7 +201,10 @@ async fn a_node_that_has_not_heard_of_a_new_log_repeats_nothing_to_a_reader_that
     for node in [&first, &second] {
         one_gap_and_what_is_new(node, &old).await;
     }
-    // A log that was never here is no reason to give anything again.
+    // Neither a place that was never reached nor a log that was never here is a reason to wait, or to give anything again.
+    let beyond = format!("/api/metrics?channels=metrics.x,deploys&since={}:{}", epoch(&new), u64::MAX / 2);
+    let beyond = second.get_json(&beyond).await;
+    assert_eq!((&beyond["gap"], &beyond["events"]), (&json!(true), &json!([])));
     let stranger = second.get_json("/api/metrics?channels=metrics.x,deploys&since=otherlog:5").await;
     assert_eq!((&stranger["gap"], &stranger["events"]), (&json!(true), &json!([])));
     assert_eq!(stranger["channels"]["metrics.x"], json!({"n": 2}));
