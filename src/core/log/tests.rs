@@ -211,7 +211,7 @@ fn a_state_stands_at_its_newest_offset_and_at_no_other() {
     for n in 0..10 {
         writer.append(vec![change((0, n)), change((1, n))], Timestamp::UNIX_EPOCH);
     }
-    let states = log.states_after(0, |channel| channel.as_str() != SNAPSHOT);
+    let states = log.states_after(0, View::Full, |channel| channel.as_str() != SNAPSHOT);
     let head = log.head();
     assert_eq!(states.iter().map(|state| state.offset).collect::<Vec<_>>(), [head - 2, head - 1]);
     assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; nothing is left of earlier versions");
