@@ -178,3 +178,56 @@ impl Verifier {
         self.inner.keyring.current().generation
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::auth::{
+        Permissions, TenantName,
+        mint::{Claims, SigningKey, mint},
+    };
+
+    /// Keys are taken away between the look at a token and the note that it was good.
+    #[test]
+    fn a_token_is_remembered_with_the_keys_that_verified_it_only() {
+        const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests only";
+        let keyring = Arc::new(OnceLock::<Arc<Keyring>>::new());
+        let armed = Arc::new(AtomicBool::new(false));
+        let clock = {
+            let (keyring, armed) = (Arc::clone(&keyring), Arc::clone(&armed));
+            let looks = std::sync::atomic::AtomicU32::new(0);
+            Clock::from_fn(move || {
+                // The second look of a verification is after the signature and before the note.
+                if armed.load(Ordering::SeqCst) && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                    let other = Key::of_secret(b"another secret of more than 32 bytes, for tests").unwrap();
+                    keyring.get().unwrap().replace(Source::Secret, vec![other]).unwrap();
+                }
+                Timestamp::from_second(1_800_000_000).unwrap()
+            })
+        };
+        let config = AuthConfig { secret: Some(SECRET.to_vec()), ..AuthConfig::default() };
+        let verifier = Verifier::open(config, clock).unwrap();
+        assert!(keyring.set(Arc::clone(&verifier.inner.keyring)).is_ok());
+        let claims = Claims {
+            user: "ada".into(),
+            tenant: TenantName::default_name(),
+            permissions: Permissions::ALL,
+            now: Timestamp::from_second(1_800_000_000).unwrap(),
+            expires: Duration::from_secs(100),
+            not_before: None,
+            issuer: None,
+            audience: None,
+        };
+        let token = mint(&claims, &SigningKey::of_secret(SECRET).unwrap()).unwrap();
+        armed.store(true, Ordering::SeqCst);
+        assert!(verifier.verify(&token).is_ok(), "when it was asked, the keys were there");
+        assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::BadSignature);
+    }
+}

@@ -295,6 +295,52 @@ mod tests {
     }
 
     #[test]
+    fn the_last_hour_has_sixty_minutes() {
+        let mut numbers = Numbers::default();
+        let now = at("2026-06-01T12:00:30[UTC]");
+        for (time, count) in
+            [("2026-06-01T11:00:59[UTC]", 0), ("2026-06-01T11:01[UTC]", 1), ("2026-06-01T12:00[UTC]", 2)]
+        {
+            numbers.count(Tally::order(at(time).timestamp(), Status::Completed, money(5)));
+            let [_, (_, orders), (_, revenue)] = numbers.read(&now, "EUR");
+            assert_eq!(
+                (&orders["ordersLastHour"], &revenue["revenueLastHour"]),
+                (&json!(count), &json!(count as f64 * 0.05))
+            );
+        }
+    }
+
+    #[test]
+    fn more_orders_than_visits_are_a_rate_of_one() {
+        let mut numbers = Numbers::default();
+        let now = at("2026-06-01T12:00[UTC]");
+        let mut rate = |tally| {
+            numbers.count(tally);
+            numbers.read(&now, "EUR")[0].1["conversion_rate"].clone()
+        };
+        let order = || Tally::order(now.timestamp(), Status::Completed, money(1));
+        assert_eq!(rate(order()), json!(0.0), "nobody visited");
+        assert_eq!(rate(Tally::visits(now.timestamp(), 1)), json!(1.0));
+        assert_eq!(rate(order()), json!(1.0));
+        assert_eq!(rate(Tally::visits(now.timestamp(), 3)), json!(0.5));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_over_midnight_finds_the_day_before() {
+        let mut numbers = Numbers::default();
+        numbers.count(Tally::order(at("2026-06-01T00:00[UTC]").timestamp(), Status::Completed, money(1)));
+        for day in 2..=3 {
+            let time = at(&format!("2026-06-{day:02}T08:00[UTC]")).timestamp();
+            (0..2).for_each(|_| numbers.count(Tally::order(time, Status::Completed, money(1))));
+        }
+        let mut trend = |now| numbers.read(&at(now), "EUR")[1].1["trend"].clone();
+        trend("2026-06-03T00:01[UTC]");
+        assert_eq!(trend("2026-06-02T23:59[UTC]"), "+100%", "two orders, and one the day before");
+        trend("2026-06-04T00:00[UTC]");
+        assert_eq!(trend("2026-06-02T23:59[UTC]"), "n/a", "a clock that is set back by more is not provided for");
+    }
+
+    #[test]
     fn what_is_not_known_is_null() {
         let [(_, business), (_, orders), (_, revenue)] = Numbers::unknown("CHF");
         assert_eq!(

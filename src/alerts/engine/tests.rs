@@ -340,6 +340,80 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
     assert_eq!(bench.log(), [('-', 4)]);
 }
 
+/// However long it has held when the other process ends, it is raised at the next look and not after another `for`.
+#[test]
+fn what_was_deferred_does_not_wait_again() {
+    for end in 10..=32 {
+        let mut bench = Bench::new(&json!({"above": 90}), "10s");
+        for second in 0..=end {
+            aside(&mut bench.engine, second, 100.0);
+        }
+        bench.tick(end + 1);
+        assert_eq!(bench.log(), [('+', end + 1)]);
+    }
+}
+
+#[test]
+fn what_another_process_found_leaves_a_decision_on_its_way_alone() {
+    let mut engine = Engine::new(vec![]);
+    engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
+    engine.observe("r", true, Some(2.0), at(1));
+    engine.look(at(1));
+    let raise = engine.unsettled();
+    let Decision::Raise(alert) = raise[0].clone() else { panic!("{raise:?}") };
+    engine.adopt("r", None);
+    assert_eq!(engine.unsettled(), raise, "it looked before the store had it");
+    engine.stands("r", Some(alert.clone()));
+    engine.observe("r", true, Some(0.0), at(2));
+    engine.look(at(2));
+    let resolve = engine.unsettled();
+    assert_eq!(resolve, [Decision::Resolve(alert.clone(), at(2))]);
+    engine.adopt("r", None);
+    assert_eq!(engine.unsettled(), resolve);
+    engine.stands("r", None);
+    engine.adopt("r", Some(alert.clone()));
+    assert_eq!(engine.alert("r"), Some(&alert), "what is settled follows the store");
+}
+
+#[test]
+fn between_two_alerts_without_for_is_a_second() {
+    let ms = |ms: i64| Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap();
+    let mut engine = Engine::new(vec![]);
+    engine.watch(rule(&json!({"above": 1}), "0s"), ms(0));
+    let mut raised = Vec::new();
+    for step in 0..=450 {
+        let now = ms(step * 10);
+        // Good and bad by turns, every ten milliseconds.
+        engine.observe("r", true, Some(if step % 2 == 0 { 2.0 } else { 0.0 }), now);
+        engine.look(now);
+        for decision in engine.unsettled() {
+            match decision {
+                Decision::Raise(alert) => {
+                    raised.push(step * 10);
+                    engine.stands("r", Some(alert));
+                }
+                Decision::Resolve(..) => engine.stands("r", None),
+            }
+        }
+    }
+    assert_eq!(raised, [0, 1_000, 2_000, 3_000, 4_000]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_hold_alerts_up() {
+    let mut bench = Bench::new(&json!({"above": 1}), "0s");
+    bench.value(3_600, 2.0);
+    bench.value(3_601, 0.0);
+    bench.value(10, 2.0);
+    bench.value(11, 0.0);
+    assert_eq!(bench.log(), [('+', 3_600), ('-', 3_601), ('+', 10), ('-', 11)]);
+    let mut bench = Bench::new(&json!({"above": 1}), "5s");
+    bench.value(3_600, 2.0);
+    bench.tick(10);
+    bench.tick(15);
+    assert_eq!(bench.log(), [('+', 15)], "it has held since");
+}
+
 #[test]
 fn what_came_and_went_while_another_one_decided_is_not_raised_later() {
     let mut bench = Bench::new(&json!({"above": 90}), "0s");

@@ -224,7 +224,7 @@ fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_
     for n in 0..12 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
     }
-    assert_eq!((log.sizes().0, log.dropped()), (5, 7));
+    assert_eq!((log.sizes().events, log.dropped()), (5, 7));
     let read = |after| log.events_after(after, log.head(), usize::MAX, |_, offset| offset > after);
     let at_the_edge = read(7);
     assert_eq!((at_the_edge.events.len(), at_the_edge.lost), (5, vec![]));
@@ -254,7 +254,7 @@ fn the_ring_keeps_as_many_bytes_as_it_may() {
     let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000 });
     for n in 0..100 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
-        let (events, bytes, _) = log.sizes();
+        let Sizes { events, event_bytes: bytes, .. } = log.sizes();
         assert!(bytes <= 10_000 && (log.dropped() == 0 || bytes + bytes / events > 10_000), "{events}, {bytes}");
     }
     assert!(log.dropped() > 0);

@@ -39,6 +39,17 @@ fn a_fragmented_message_with_a_ping_inside_is_put_together() {
 }
 
 #[test]
+fn empty_fragments_of_one_message_are_bounded() {
+    let of = |empty: usize, times: usize| {
+        let message = [frame(false, 0, TEXT, b"x"), frame(false, 0, 0, b"").repeat(empty), frame(true, 0, 0, b"y")];
+        all(&message.concat().repeat(times), 1_000, false)
+    };
+    let most = MAX_EMPTY as usize;
+    assert_eq!(of(most - 1, 3), Ok(vec![Incoming::Text("xy".into()); 3]), "counted for each message");
+    assert_eq!(of(most + 1, 1), Err(FrameError::Protocol("too many empty fragments")));
+}
+
+#[test]
 fn text_may_be_cut_inside_a_character_but_not_end_there() {
     let [first, rest] = [&"€".as_bytes()[..1], &"€".as_bytes()[1..]];
     let whole = [frame(false, 0, TEXT, first), frame(true, 0, 0, rest)].concat();
