@@ -15,6 +15,9 @@ pub enum HistoryError {
     /// The store has no more room.
     #[error("the store is full")]
     Full,
+    /// Something in it is what the store does not take, however often it is tried.
+    #[error("the store does not take it")]
+    Refused,
     /// The store does not answer in time, or too much waits for it.
     #[error("the store is not available at the moment")]
     Unavailable,

@@ -214,9 +214,21 @@ impl Keeper {
     async fn write(&mut self, cohort: &[super::tail::Waiting]) -> Result<(), HistoryError> {
         let shared = Arc::clone(&self.shared);
         let nameless = shared.tail.lock().nameless(cohort);
-        for names in nameless.chunks(BATCH) {
+        let mut parts: Vec<_> = nameless.chunks(BATCH).collect();
+        while let Some(names) = parts.pop() {
             let asked = names.iter().map(|(_, name)| name.clone()).collect();
-            let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await?;
+            let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await;
+            let ids = match ids {
+                Err(HistoryError::Refused) if names.len() > 1 => {
+                    parts.extend(halves(names));
+                    continue;
+                }
+                Err(HistoryError::Refused) => {
+                    tracing::warn!(tenant = &*shared.tenant, name = ?names[0].1, "the store does not take a series");
+                    vec![None]
+                }
+                ids => ids?,
+            };
             let mut tail = shared.tail.lock();
             names.iter().zip(ids).for_each(|((series, _), id)| tail.name(*series, id));
         }
@@ -232,9 +244,21 @@ impl Keeper {
         };
         // Of a series side by side; the sort is stable, so of two of one time the later stays the later.
         points.sort_by_key(|point| (point.series, point.at));
-        for batch in points.chunks(BATCH) {
+        let mut parts: Vec<_> = points.chunks(BATCH).collect();
+        while let Some(batch) = parts.pop() {
             let begun = Instant::now();
-            self.patiently(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await?;
+            match self.patiently(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await {
+                Err(HistoryError::Refused) if batch.len() > 1 => {
+                    parts.extend(halves(batch));
+                    continue;
+                }
+                Err(HistoryError::Refused) => {
+                    tracing::warn!(tenant = &*shared.tenant, point = ?batch[0], "the store does not take a point");
+                    shared.counters.history.refused_by_store.inc();
+                    continue;
+                }
+                result => result?,
+            }
             shared.counters.history.write_latency.observe(begun.elapsed(), 1);
             shared.counters.history.written.add(batch.len() as u64);
         }
@@ -314,4 +338,10 @@ impl Keeper {
             let _ = sources::announce(&self.aggregator, "recovered", details).await;
         }
     }
+}
+
+/// The two halves of what a store refused as a whole: so that of many only the ones that it does not take are lost.
+fn halves<T>(all: &[T]) -> [&[T]; 2] {
+    let (left, right) = all.split_at(all.len() / 2);
+    [right, left]
 }

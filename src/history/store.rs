@@ -26,7 +26,8 @@ pub type Answer<T> = BoxFuture<'static, Result<T, HistoryError>>;
 ///
 /// # Errors
 /// Every method: [`HistoryError::Unavailable`] when too much waits for the store or it does not work,
-/// [`HistoryError::Full`] when it has no room.
+/// [`HistoryError::Full`] when it has no room; [`HistoryError::Refused`] when it does not take something of what it was
+/// given: nothing of that is changed then, and repeating it is of no use.
 pub trait HistoryStore: Send + Sync {
     /// The ids of series, in the order of `names`; those that are not known are made, as long as the tenant has less than
     /// `max` (0: no limit), and are `None` beyond that. An id stays until [`HistoryStore::forget`] says that one went.

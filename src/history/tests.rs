@@ -59,11 +59,17 @@ struct Shared(Arc<Fake>);
 
 impl HistoryStore for Shared {
     fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> Answer<Vec<Option<SeriesId>>> {
+        if names.iter().any(|name| name.field.contains("odd")) {
+            return async { Err(HistoryError::Refused) }.boxed();
+        }
         // One series is enough.
         self.0.answer(move |_| names.iter().map(|_| Some(SeriesId(1))).collect())
     }
 
     fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> Answer<()> {
+        if points.iter().any(|point| point.value < 0.0) {
+            return async { Err(HistoryError::Refused) }.boxed();
+        }
         self.0.answer(move |fake| {
             fake.points.lock().extend(points.into_iter().map(|point| ((point.series, point.at), point.value)));
         })
@@ -189,4 +195,20 @@ async fn what_is_not_in_the_store_yet_is_told_all_the_same() {
         assert_eq!(told, numbers(1..=n), "each once, wherever it is");
     }
     assert!(!bench.fake.values().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_take_is_lost_alone() {
+    let bench = bench(1_000);
+    for n in 1..=30 {
+        // A series whose name is refused, and now and then a point that is.
+        let number = if n % 10 == 0 { -1.0 } else { f64::from(n) };
+        let data = Map::from_iter([("n".to_owned(), json!(number)), (format!("odd{n}"), json!(n))]);
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    bench.history.finish().await;
+    let kept: Vec<_> = numbers(1..=30).into_iter().filter(|n| n % 10.0 != 0.0).collect();
+    assert_eq!(bench.fake.values(), kept);
+    assert_eq!((bench.history.waiting(), bench.told()), (0, vec![]), "the store works");
 }

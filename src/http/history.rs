@@ -41,7 +41,7 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         let detail = error.to_string();
         match error {
-            HistoryError::Invalid(_) => Self::bad_request(detail),
+            HistoryError::Invalid(_) | HistoryError::Refused => Self::bad_request(detail),
             HistoryError::NotFound(_) | HistoryError::Disabled => Self::not_found(detail),
             HistoryError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
             HistoryError::Full => Self::unavailable(detail, Duration::from_secs(60)),

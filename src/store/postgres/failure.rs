@@ -184,7 +184,12 @@ impl From<Error> for DashboardError {
 
 impl From<Failure> for HistoryError {
     fn from(failure: Failure) -> Self {
-        if failure.logged() == Refusal::Full { Self::Full } else { Self::Unavailable }
+        let remedy = failure.remedy();
+        match (failure.logged(), remedy) {
+            (Refusal::Full, _) => Self::Full,
+            (_, Remedy::OneByOne) => Self::Refused,
+            (_, Remedy::Reconnect | Remedy::Again | Remedy::None) => Self::Unavailable,
+        }
     }
 }
 

@@ -166,6 +166,15 @@ async fn what_postgres_does_not_take_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_series_that_postgres_does_not_take_is_refused_and_not_tried_for_ever() {
+    let store = open(&Cluster::shared().database()).await;
+    let name = |field: &str| SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: field.into() };
+    let refused = store.series("shop", vec![name("x"), name("a\0b")], 0).await;
+    assert_eq!(refused, Err(history::HistoryError::Refused));
+    assert!(store.series("shop", vec![name("x")], 0).await.unwrap()[0].is_some());
+}
+
+#[tokio::test]
 async fn a_connection_that_is_cut_is_replaced_and_nobody_notices() {
     let url = Cluster::shared().database();
     let store = open(&url).await;
