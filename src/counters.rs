@@ -116,9 +116,12 @@ pub enum Limit {
     BadMessages,
     Requests,
     Body,
+    Lines,
     BodyTimeout,
     HeaderTimeout,
     Channels,
+    State,
+    StateTotal,
     Snapshot,
     Series,
     Tenants,
@@ -128,7 +131,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
@@ -140,9 +143,12 @@ impl Limit {
         Self::BadMessages,
         Self::Requests,
         Self::Body,
+        Self::Lines,
         Self::BodyTimeout,
         Self::HeaderTimeout,
         Self::Channels,
+        Self::State,
+        Self::StateTotal,
         Self::Snapshot,
         Self::Series,
         Self::Tenants,
@@ -164,9 +170,12 @@ impl Limit {
             Self::BadMessages => "max_bad_messages",
             Self::Requests => "max_requests",
             Self::Body => "max_body",
+            Self::Lines => "max_lines",
             Self::BodyTimeout => "body_timeout",
             Self::HeaderTimeout => "header_timeout",
             Self::Channels => "max_channels",
+            Self::State => "max_state",
+            Self::StateTotal => "max_state_total",
             Self::Snapshot => "max_snapshot",
             Self::Series => "max_series",
             Self::Tenants => "max_tenants",
@@ -234,6 +243,8 @@ pub struct HistoryCounters {
     pub dropped: Count,
     /// Points of fields beyond the limit of series.
     pub refused: Count,
+    /// Points that the store does not take.
+    pub refused_by_store: Count,
 }
 
 /// All counters of one server.

@@ -16,6 +16,7 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::yield_now,
     time::{sleep, sleep_until, timeout},
 };
 
@@ -27,16 +28,24 @@ use super::{
     reading::{Origin, Reading},
 };
 
-pub use super::decider::AggregatorConfig;
+pub use super::decider::{AggregatorConfig, StateBudget};
 
 /// Batches that wait for the writer; a sender waits for room after that.
 const QUEUE: usize = 1_024;
 
-/// Kibibytes of pushed bodies that wait for the writer, all batches together; a sender waits for room after that.
-const QUEUE_KIB: usize = 64 * 1024;
+/// Kibibytes of pushed bodies of one tenant that are not answered yet; its senders wait for room after that, and those of
+/// other tenants do not.
+const QUEUE_KIB: usize = 16 * 1024;
+
+/// A small batch counts as so many kibibytes, so that one tenant alone does not fill the queue that all share in a cluster.
+const SMALLEST_KIB: usize = 32;
 
 /// Batches that are written together: one wake-up of the readers for all of them.
 const GROUP: usize = 64;
+
+/// Bytes of pushed bodies that are written together, or one batch. After each group the writers of other tenants have
+/// their turn.
+const GROUP_BYTES: usize = 1 << 20;
 
 /// How long somebody waits for the answer to a batch that is on its way to another process.
 const UNTIL_UNKNOWN: Duration = Duration::from_secs(20);
@@ -61,9 +70,11 @@ pub struct Batch {
     pub readings: Vec<Reading>,
     /// By whom.
     pub origin: Origin,
+    /// As large as the body that it came in, in bytes.
+    bytes: usize,
     claim: Arc<Claim>,
     reply: oneshot::Sender<Outcome>,
-    /// Its part of the queue's bytes, given back when it is answered.
+    /// Its part of its tenant's bytes, given back when it is answered.
     _room: OwnedSemaphorePermit,
 }
 
@@ -173,9 +184,9 @@ impl AggregatorHandle {
         (Self { tenant: Arc::from(""), batches: sender, room, patience, leads }, batches)
     }
 
-    /// The same queue, for the log of another tenant.
+    /// The same queue for the log of another tenant, who has a part of it.
     pub fn of_tenant(&self, tenant: &str) -> Self {
-        Self { tenant: tenant.into(), ..self.clone() }
+        Self { tenant: tenant.into(), room: Arc::new(Semaphore::new(QUEUE_KIB)), ..self.clone() }
     }
 
     /// Whether this process publishes what is the same for all nodes: always, where there is only one.
@@ -225,10 +236,10 @@ impl AggregatorHandle {
         claim: Arc<Claim>,
     ) -> Result<Outcome, PublishError> {
         let (reply, outcome) = oneshot::channel();
-        let kib = u32::try_from((bytes / 1024 + 1).min(QUEUE_KIB)).unwrap_or(u32::MAX);
+        let kib = u32::try_from((bytes / 1024 + 1).clamp(SMALLEST_KIB, QUEUE_KIB)).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| PublishError::Stopped)?;
         let tenant = Arc::clone(&self.tenant);
-        let batch = Batch { tenant, readings, origin, claim, reply, _room: room };
+        let batch = Batch { tenant, readings, origin, bytes, claim, reply, _room: room };
         self.batches.send(batch).await.map_err(|_| PublishError::Stopped)?;
         // Whoever took it may have lost sight of it, but only where somebody else decides.
         let lost = if self.is_clustered() { PublishError::Unknown } else { PublishError::Stopped };
@@ -293,29 +304,49 @@ impl Aggregator {
         loop {
             let wake = self.decider.wake();
             tokio::select! {
-                count = self.batches.recv_many(&mut group, GROUP) => if count == 0 { return },
+                batch = self.batches.recv() => match batch {
+                    Some(batch) => group.push(batch),
+                    None => return,
+                },
                 () = async { if let Some(wake) = wake { sleep_until(wake).await } }, if wake.is_some() => {}
             }
-            let mut replies = Vec::with_capacity(group.len());
-            let mut readings = Vec::with_capacity(group.len());
-            for batch in group.drain(..).filter(Batch::take) {
-                let origin = batch.origin;
-                let (of_batch, reply) = batch.into_parts();
-                readings.push((origin, of_batch));
-                replies.push(reply);
-            }
-            let Decided { verdicts, changes, same } = self.decider.decide_all(readings);
-            if !same.is_empty() {
-                self.writer.confirm(&same, self.clock.now());
-            }
-            let position = if changes.is_empty() {
-                self.writer.log().position()
-            } else {
-                self.writer.append(changes, self.clock.now())
-            };
-            for (reply, verdicts) in replies.into_iter().zip(verdicts) {
-                reply.send(verdicts, position.clone());
-            }
+            self.gather(&mut group);
+            self.write(group.drain(..));
+            // The writers of all tenants share a thread.
+            yield_now().await;
+        }
+    }
+
+    /// Adds what waits behind the first of the group.
+    fn gather(&mut self, group: &mut Vec<Batch>) {
+        let mut bytes = group.iter().map(|batch| batch.bytes).sum::<usize>();
+        while group.len() < GROUP && bytes < GROUP_BYTES {
+            let Ok(batch) = self.batches.try_recv() else { return };
+            bytes += batch.bytes;
+            group.push(batch);
+        }
+    }
+
+    fn write(&mut self, group: impl Iterator<Item = Batch>) {
+        let mut replies = Vec::new();
+        let mut readings = Vec::new();
+        for batch in group.filter(Batch::take) {
+            let origin = batch.origin;
+            let (of_batch, reply) = batch.into_parts();
+            readings.push((origin, of_batch));
+            replies.push(reply);
+        }
+        let Decided { verdicts, changes, same } = self.decider.decide_all(readings);
+        if !same.is_empty() {
+            self.writer.confirm(&same, self.clock.now());
+        }
+        let position = if changes.is_empty() {
+            self.writer.log().position()
+        } else {
+            self.writer.append(changes, self.clock.now())
+        };
+        for (reply, verdicts) in replies.into_iter().zip(verdicts) {
+            reply.send(verdicts, position.clone());
         }
     }
 }

@@ -19,9 +19,13 @@ use super::{
     snapshot::{Place, place},
 };
 
+mod budget;
+mod fields;
 mod staged;
 
-use staged::{Staged, canonical, canonical_len};
+pub use budget::StateBudget;
+use fields::FieldIndex;
+use staged::{Staged, State, canonical, canonical_len};
 
 /// Limits of one tenant's data, and its day.
 #[derive(Clone, Debug)]
@@ -33,6 +37,10 @@ pub struct AggregatorConfig {
     /// Most bytes of pushed values in the snapshot, for every reader of it is sent all of them. Default 4 MiB; 0 means
     /// no limit.
     pub max_snapshot: usize,
+    /// Most bytes of pushed values of state channels, all channels together. Default 256 MiB; 0 means no limit.
+    pub max_state: usize,
+    /// The same of all tenants together.
+    pub all_states: StateBudget,
     /// Most series of samples. Default 10,000; 0 means no limit.
     pub max_series: usize,
     /// Whose midnight begins "today" of samples. Default UTC.
@@ -41,8 +49,15 @@ pub struct AggregatorConfig {
 
 impl Default for AggregatorConfig {
     fn default() -> Self {
-        let (max_channels, max_value, max_snapshot, max_series) = (10_000, 1 << 20, 4 << 20, 10_000);
-        Self { max_channels, max_value, max_snapshot, max_series, zone: TimeZone::UTC }
+        Self {
+            max_channels: 10_000,
+            max_value: 1 << 20,
+            max_snapshot: 4 << 20,
+            max_state: 256 << 20,
+            all_states: StateBudget::default(),
+            max_series: 10_000,
+            zone: TimeZone::UTC,
+        }
     }
 }
 
@@ -70,16 +85,60 @@ pub struct Decider {
     /// What each channel is, and a state's current bytes (shared with the log).
     known: HashMap<Channel, Known>,
     pushed_channels: usize,
-    /// Bytes of the pushed values in the snapshot.
-    snapshot_bytes: usize,
+    taken: Taken,
     series: SeriesTable,
     /// When it began, and what the clock of the windows showed then.
     begun: (Instant, Duration),
 }
 
+/// Bytes of pushed values, each counted as large as it can get by its series.
+#[derive(Default)]
+struct Taken {
+    /// Of those in the snapshot.
+    snapshot: usize,
+    /// Of all.
+    states: usize,
+}
+
 enum Known {
-    State(Bytes),
+    State(Present),
     Events,
+}
+
+/// The present value of a state channel.
+#[derive(Default)]
+struct Present {
+    /// Canonical JSON, shared with the log. Empty before the first value.
+    data: Bytes,
+    /// Of its fields, once something was merged into it.
+    index: Option<FieldIndex>,
+}
+
+impl Present {
+    fn new(data: Bytes) -> Self {
+        Self { data, index: None }
+    }
+
+    /// Takes over a value; answers its text, or `None` when it is the present one.
+    fn set(&mut self, state: State) -> Option<Bytes> {
+        let State { fields, keeps_others, .. } = state;
+        if keeps_others && self.index.is_none() {
+            self.index = FieldIndex::of(&self.data);
+        }
+        let data = match self.index.as_mut().filter(|_| keeps_others) {
+            Some(index) => index.merge(&self.data, &fields)?,
+            None => {
+                let data = canonical(fields);
+                if data == self.data {
+                    return None;
+                }
+                self.index = None;
+                data
+            }
+        };
+        self.data = data.clone();
+        Some(data)
+    }
 }
 
 impl Decider {
@@ -92,7 +151,7 @@ impl Decider {
             .collect();
         let series = SeriesTable::new(config.max_series);
         let begun = (Instant::now(), Duration::ZERO);
-        Self { clock, config, known, pushed_channels: 0, snapshot_bytes: 0, series, begun }
+        Self { clock, config, known, pushed_channels: 0, taken: Taken::default(), series, begun }
     }
 
     /// A decider that goes on where another one ended: with the values of `log`, and the series that it dumped.
@@ -103,7 +162,7 @@ impl Decider {
         let since_1970 = decider.clock.now().as_millisecond().try_into().unwrap_or_default();
         decider.begun = (Instant::now(), Duration::from_millis(since_1970));
         for state in log.contents().states {
-            decider.known.insert(state.change.channel, Known::State(state.change.data));
+            decider.known.insert(state.change.channel, Known::State(Present::new(state.change.data)));
         }
         for info in log.channels().into_iter().filter(|info| info.kind == ChannelKind::Event) {
             decider.known.insert(info.channel, Known::Events);
@@ -117,12 +176,13 @@ impl Decider {
             let present = value.as_ref().and_then(|value| value.get(&*dump.field));
             decider.series.restore(dump, present, moment);
         }
-        let custom = decider.known.iter().filter(|(channel, _)| matches!(place(channel), Some(Place::Custom(_))));
-        let bounds = custom.map(|(channel, known)| match known {
-            Known::State(data) => decider.series.bound(channel, data.len()),
-            Known::Events => 0,
+        let states = decider.known.iter().filter_map(|(channel, known)| match known {
+            Known::State(present) => Some((channel.clone(), decider.series.bound(channel, present.data.len()))),
+            Known::Events => None,
         });
-        decider.snapshot_bytes = bounds.sum();
+        for (channel, bound) in states.collect::<Vec<_>>() {
+            decider.take_room(&channel, 0, bound);
+        }
         decider
     }
 
@@ -133,7 +193,7 @@ impl Decider {
             if let Reading::Sample(sample) = reading
                 && let Ok(need) = self.series.need(&sample)
             {
-                self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Bytes::new()));
+                self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Present::default()));
                 self.series.add(*sample, need);
             }
         }
@@ -227,22 +287,18 @@ impl Decider {
         let bound = canonical_len(&data) + if merge { before } else { self.series.room(&channel) };
         self.check_value(&channel, bound)?;
         if origin == Origin::Pushed {
-            self.check_snapshot(&channel, before, bound)?;
+            self.check_room(&channel, before, bound)?;
         }
+        self.take_room(&channel, before, bound);
         self.series.overwritten(&channel, merge.then_some(&data));
-        match staged.states.get_mut(&channel) {
-            Some(state) if merge => state.fields.extend(data),
-            Some(state) => state.fields = data,
-            None if merge => {
-                let fields = &mut staged.state(&channel, self.current(&channel), bound).fields;
-                fields.extend(data);
-            }
-            None => staged.replace(&channel, data, bound),
-        }
-        if let Some(state) = staged.states.get_mut(&channel) {
+        if merge {
+            let state = staged.state(&channel, bound);
+            state.fields.extend(data);
             state.bound = bound;
+        } else {
+            staged.replace(&channel, data, bound);
         }
-        self.known.entry(channel).or_insert_with(|| Known::State(Bytes::new()));
+        self.known.entry(channel).or_insert_with(|| Known::State(Present::default()));
         Ok(())
     }
 
@@ -253,11 +309,12 @@ impl Decider {
         if need.room > 0 {
             let before = self.bound(&sample.channel, staged);
             self.check_value(&sample.channel, before + need.room)?;
-            self.check_snapshot(&sample.channel, before, before + need.room)?;
+            self.check_room(&sample.channel, before, before + need.room)?;
+            self.take_room(&sample.channel, before, before + need.room);
             if let Some(state) = staged.states.get_mut(&sample.channel) {
                 state.bound += need.room;
             }
-            self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Bytes::new()));
+            self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Present::default()));
         }
         self.series.add(sample, need);
         Ok(())
@@ -267,7 +324,7 @@ impl Decider {
     fn stage_series(&mut self, staged: &mut Staged) {
         for mut update in self.series.read_due() {
             let bound = self.bound(&update.channel, staged);
-            let state = staged.state(&update.channel, self.current(&update.channel), bound);
+            let state = staged.state(&update.channel, bound);
             state.fields.insert(update.field.as_ref().to_owned(), update.value.take());
             self.series.written(&update);
         }
@@ -276,7 +333,7 @@ impl Decider {
     /// The present value of a state channel; empty when there is none.
     fn current(&self, channel: &Channel) -> &[u8] {
         match self.known.get(channel) {
-            Some(Known::State(current)) => current,
+            Some(Known::State(present)) => &present.data,
             _ => &[],
         }
     }
@@ -295,16 +352,33 @@ impl Decider {
         Ok(())
     }
 
-    /// Takes room in the snapshot for a value that was at most `before` bytes large and will be at most `bound`.
-    fn check_snapshot(&mut self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
-        if matches!(place(channel), Some(Place::Custom(_))) {
-            let whole = self.snapshot_bytes.saturating_sub(before) + bound;
-            if self.config.max_snapshot > 0 && whole > self.config.max_snapshot {
-                return Err(Refusal::SnapshotFull(self.config.max_snapshot));
-            }
-            self.snapshot_bytes = whole;
+    /// Whether there is room for a value that was at most `before` bytes large and will be at most `bound`.
+    fn check_room(&self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
+        let more = bound.saturating_sub(before);
+        let is_beyond = |limit: usize, taken: usize| limit > 0 && more > 0 && taken + more > limit;
+        let AggregatorConfig { max_snapshot, max_state, all_states, .. } = &self.config;
+        if is_custom(channel) && is_beyond(*max_snapshot, self.taken.snapshot) {
+            return Err(Refusal::SnapshotFull(*max_snapshot));
+        }
+        if is_beyond(*max_state, self.taken.states) {
+            return Err(Refusal::StatesFull(*max_state));
+        }
+        if is_beyond(all_states.limit(), all_states.used()) {
+            return Err(Refusal::ServerFull(all_states.limit()));
         }
         Ok(())
+    }
+
+    /// Counts a value of at most `bound` bytes in place of one of at most `before`.
+    fn take_room(&mut self, channel: &Channel, before: usize, bound: usize) {
+        if is_custom(channel) {
+            self.taken.snapshot = (self.taken.snapshot + bound).saturating_sub(before);
+        }
+        if !BUILT_IN.contains(&channel.as_str()) {
+            let states = (self.taken.states + bound).saturating_sub(before);
+            self.config.all_states.replace(self.taken.states, states);
+            self.taken.states = states;
+        }
     }
 
     /// The changes of a group: events in order, then the states that are not what they were; and those that are.
@@ -312,16 +386,29 @@ impl Decider {
         let mut changes = staged.events;
         let mut same = Vec::new();
         for (channel, state) in staged.states {
-            let data = canonical(state.fields);
-            if matches!(place(&channel), Some(Place::Custom(_))) {
-                let exact = self.series.bound(&channel, data.len());
-                self.snapshot_bytes = (self.snapshot_bytes + exact).saturating_sub(state.bound);
-            }
-            match self.known.insert(channel.clone(), Known::State(data.clone())) {
-                Some(Known::State(before)) if before == data => same.push(channel),
-                _ => changes.push(Change { channel, event: None, data }),
+            let bound = state.bound;
+            let present = self.known.entry(channel.clone()).or_insert_with(|| Known::State(Present::default()));
+            // It was checked that it is none for events.
+            let Known::State(present) = present else { continue };
+            let data = present.set(state);
+            let exact = self.series.bound(&channel, present.data.len());
+            self.take_room(&channel, bound, exact);
+            match data {
+                Some(data) => changes.push(Change { channel, event: None, data }),
+                None => same.push(channel),
             }
         }
         (changes, same)
     }
+}
+
+impl Drop for Decider {
+    fn drop(&mut self) {
+        self.config.all_states.replace(self.taken.states, 0);
+    }
+}
+
+/// Whether it is in the part of the snapshot that is pushed.
+fn is_custom(channel: &Channel) -> bool {
+    matches!(place(channel), Some(Place::Custom(_)))
 }

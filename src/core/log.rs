@@ -22,7 +22,7 @@ use super::{
     channel::{Channel, ChannelKind, Selector},
     position::{Epoch, Position},
     publication::Publication,
-    reading::BUILT_IN_EVENTS,
+    reading::{BUILT_IN, BUILT_IN_EVENTS},
     snapshot::{self, SNAPSHOT, View},
 };
 
@@ -88,6 +88,8 @@ struct Inner {
     names: BTreeSet<Channel>,
     /// The newest offset of each state channel, `metrics` included: answers "which states changed after x?".
     by_offset: BTreeMap<u64, Channel>,
+    /// Bytes of the newest values.
+    state_bytes: usize,
     ring: VecDeque<Arc<Publication>>,
     ring_bytes: usize,
     /// Offset of the newest event that the ring had to drop; 0 for none.
@@ -117,6 +119,19 @@ pub struct ChannelInfo {
     pub written: Option<Timestamp>,
     /// Usual time between two writes of a state, in milliseconds; `None` before the second.
     pub pace_ms: Option<u64>,
+}
+
+/// How much a log holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Events in the ring.
+    pub events: usize,
+    /// Their bytes.
+    pub event_bytes: usize,
+    /// Bytes of the newest values of all state channels.
+    pub state_bytes: usize,
+    /// Channels.
+    pub channels: usize,
 }
 
 /// A piece of the ring.
@@ -485,10 +500,18 @@ impl Log {
         }
     }
 
-    /// Events in the ring, their bytes, and the number of channels: for the metrics page.
-    pub fn sizes(&self) -> (usize, usize, usize) {
+    /// Whether it has nothing but what a server publishes by itself for every tenant.
+    pub fn is_unused(&self) -> bool {
         let inner = self.inner.read();
-        (inner.ring.len(), inner.ring_bytes, inner.channels.len())
+        inner.channels.keys().all(|channel| BUILT_IN.contains(&channel.as_str()))
+            && inner.ring.iter().all(|event| event.channel.as_str() == "system")
+    }
+
+    /// How much it holds: for the metrics page.
+    pub fn sizes(&self) -> Sizes {
+        let inner = self.inner.read();
+        let (events, event_bytes, state_bytes) = (inner.ring.len(), inner.ring_bytes, inner.state_bytes);
+        Sizes { events, event_bytes, state_bytes, channels: inner.channels.len() }
     }
 }
 
@@ -524,8 +547,10 @@ impl Inner {
             ChannelKind::State => {
                 self.by_offset.insert(publication.offset, channel.clone());
                 let state = Arc::clone(&publication);
+                self.state_bytes += publication.data.len();
                 if let Some(Entry::State(before)) = self.channels.insert(channel, Entry::State(publication)) {
                     self.by_offset.remove(&before.offset);
+                    self.state_bytes -= before.data.len();
                     state.follow(&before);
                 }
             }

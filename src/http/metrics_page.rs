@@ -129,12 +129,16 @@ fn write(shared: &Shared) -> String {
     page.histograms("publish_latency_seconds", publish, [(None, &counters.publish_latency)]);
 
     let tenants = shared.tenants.all();
-    let sizes = tenants.iter().map(|tenant| tenant.log.sizes());
-    let (events, bytes, channels) = sizes.fold((0, 0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1, sum.2 + of.2));
-    page.gauge("log_events", "Events kept in the logs", events);
-    page.gauge("log_bytes", "Bytes of the events kept in the logs", bytes);
+    let sizes: Vec<_> = tenants.iter().map(|tenant| tenant.log.sizes()).collect();
+    page.gauge("log_events", "Events kept in the logs", sizes.iter().map(|of| of.events).sum::<usize>());
+    page.gauge(
+        "log_bytes",
+        "Bytes of the events kept in the logs",
+        sizes.iter().map(|of| of.event_bytes).sum::<usize>(),
+    );
+    page.gauge("state_bytes", "Bytes of the newest values", sizes.iter().map(|of| of.state_bytes).sum::<usize>());
     page.gauge("log_offset", "The newest offsets, added up", tenants.iter().map(|t| t.log.head()).sum::<u64>());
-    page.gauge("channels", "Known channels", channels);
+    page.gauge("channels", "Known channels", sizes.iter().map(|of| of.channels).sum::<usize>());
     let waiting: usize = tenants.iter().map(|tenant| tenant.aggregator.waiting()).sum();
     page.gauge("queue_batches", "Batches that wait for the aggregators", waiting);
     page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());
@@ -158,7 +162,8 @@ fn write(shared: &Shared) -> String {
     page.gauge("store_connections_in_use", "Those of them that are in use", store.in_use);
     let available = shared.store.available().is_none_or(|available| *available.borrow());
     page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
-    page.gauge("tenants", "Tenants with data", tenants.len());
+    page.gauge("tenants", "Tenants in memory", tenants.len());
+    page.counter("tenants_released_total", "Tenants released that had nothing and nobody", shared.tenants.released());
     let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
     page.gauge("users_online", "Users on any transport, of all tenants", users);
     page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));
@@ -174,6 +179,7 @@ fn write(shared: &Shared) -> String {
     let lost = [
         (&[("reason", "buffer_full")][..], history.dropped.get()),
         (&[("reason", "max_series")][..], history.refused.get()),
+        (&[("reason", "store")][..], history.refused_by_store.get()),
     ];
     page.counters("history_points_lost_total", "Points that were not recorded", lost);
     let waiting: usize = tenants.iter().map(|tenant| tenant.history.waiting()).sum();

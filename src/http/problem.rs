@@ -219,9 +219,11 @@ impl From<&Refusal> for Problem {
             Refusal::OtherKind { .. } | Refusal::OtherType { .. } => {
                 Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail)
             }
-            Refusal::TooManyChannels(_) | Refusal::TooManySeries(_) | Refusal::SnapshotFull(_) => {
-                Self::too_many(detail, Duration::from_secs(60))
-            }
+            Refusal::TooManyChannels(_)
+            | Refusal::TooManySeries(_)
+            | Refusal::SnapshotFull(_)
+            | Refusal::StatesFull(_)
+            | Refusal::ServerFull(_) => Self::too_many(detail, Duration::from_secs(60)),
             // The next node that decides may be another one.
             Refusal::Unreadable => Self::unavailable(detail, Duration::from_secs(60)),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),

@@ -139,10 +139,7 @@ async fn many_merges_of_a_wide_value_are_written_once() {
     let bench = bench(AggregatorConfig::default());
     let wide: Map<String, Value> = (0..20_000).map(|n| (format!("f{n}"), json!(n))).collect();
     bench.push(Reading::value(Channel::parse("wide").unwrap(), wide)).await.0.unwrap();
-    let merge = |n: u64| {
-        let Reading::Value { channel, data, .. } = value("wide", json!({"f7": n})) else { panic!() };
-        Reading::Value { channel, data, merge: true }
-    };
+    let merge = |n: u64| merge("wide", json!({"f7": n}));
     let before = bench.log.head();
     let outcome = bench.handle.publish(Origin::Pushed, (0..5_000).map(merge).collect(), 100_000).await.unwrap();
     assert!(outcome.verdicts.iter().all(Result::is_ok));
@@ -161,6 +158,168 @@ async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
         bench.push(value("metrics.a", text(n))).await.0.unwrap();
     }
     bench.push(value("metrics.b", text(50))).await.0.unwrap();
+}
+
+fn merge(channel: &str, data: Value) -> Reading {
+    let Reading::Value { channel, data, .. } = value(channel, data) else { panic!("a value") };
+    Reading::Value { channel, data, merge: true }
+}
+
+/// A merge is first counted as if nothing of the value went: whatever that is too much is given back.
+#[tokio::test]
+async fn room_is_given_back_when_a_value_turns_out_smaller() {
+    for (channel, config) in [
+        ("metrics.a", AggregatorConfig { max_snapshot: 200, ..AggregatorConfig::default() }),
+        ("a", AggregatorConfig { max_state: 200, ..AggregatorConfig::default() }),
+        ("a", AggregatorConfig { all_states: StateBudget::new(200), ..AggregatorConfig::default() }),
+    ] {
+        let budget = config.all_states.clone();
+        let bench = bench(config);
+        for n in 0..100 {
+            bench.push(merge(channel, json!({"n": n}))).await.0.unwrap();
+        }
+        bench.push(value(channel, json!({"x": "y".repeat(150)}))).await.0.unwrap();
+        assert_eq!(budget.used(), bench.text(channel).len());
+        bench.push(value(channel, json!({}))).await.0.unwrap();
+        assert_eq!(budget.used(), 2);
+    }
+}
+
+#[tokio::test]
+async fn all_values_of_a_tenant_are_bounded_and_smaller_ones_make_room() {
+    let bench = bench(AggregatorConfig { max_state: 1_000, ..AggregatorConfig::default() });
+    let text = |n: usize| json!({"x": "y".repeat(n)});
+    for n in 0..3 {
+        bench.push(value(&format!("foo.{n}"), text(300))).await.0.unwrap();
+    }
+    let refused = Err(Refusal::StatesFull(1_000));
+    assert_eq!(bench.push(value("foo.3", text(300))).await.0, refused);
+    assert_eq!(bench.push(merge("foo.0", json!({"z": "y".repeat(100)}))).await.0, refused);
+    assert_eq!(bench.push(sample("shop.load", "gauge", 1)).await.0, refused, "a series takes its room");
+    assert_eq!(bench.push(value("foo.0", text(310))).await.0, Ok(()), "what there is can change");
+    let internal = bench.handle.publish(Origin::Internal, vec![value("metrics.api", text(5_000))], 0).await.unwrap();
+    assert_eq!(internal.verdicts, [Ok(())], "the server's own values are not counted");
+    bench.push(event("deploys", "released")).await.0.unwrap();
+    bench.push(value("foo.1", json!({}))).await.0.unwrap();
+    bench.push(value("foo.3", text(300))).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn the_values_of_all_tenants_are_bounded_together() {
+    let config = AggregatorConfig { all_states: StateBudget::new(1_000), ..AggregatorConfig::default() };
+    let (one, other) = (bench(config.clone()), bench(config.clone()));
+    let text = |n: usize| json!({"x": "y".repeat(n)});
+    one.push(value("a", text(600))).await.0.unwrap();
+    assert_eq!(other.push(value("a", text(600))).await.0, Err(Refusal::ServerFull(1_000)));
+    other.push(value("a", text(300))).await.0.unwrap();
+    drop(one.handle);
+    // Its aggregator ends with its handle, and gives back what it took.
+    while config.all_states.used() > 400 {
+        tokio::task::yield_now().await;
+    }
+    other.push(value("a", text(900))).await.0.unwrap();
+}
+
+/// The next leader of a cluster begins with what the one before it knew.
+#[tokio::test]
+async fn a_decider_that_takes_over_knows_how_full_everything_is() {
+    let config = AggregatorConfig { max_snapshot: 100, max_state: 200, max_channels: 3, ..AggregatorConfig::default() };
+    let bench = bench(config.clone());
+    let text = |n: usize| json!({"x": "y".repeat(n)});
+    bench.push(value("metrics.a", text(60))).await.0.unwrap();
+    bench.push(value("b", text(80))).await.0.unwrap();
+    let budget = StateBudget::new(0);
+    let config = AggregatorConfig { all_states: budget.clone(), ..config };
+    let mut decider = Decider::take_over(Clock::system(), config, &bench.log, [].into_iter());
+    assert_eq!(budget.used(), bench.text("metrics.a").len() + bench.text("b").len());
+    let mut decide = |reading| decider.decide_all([(Origin::Pushed, vec![reading])]).verdicts[0][0].clone();
+    assert_eq!(decide(value("metrics.c", text(60))), Err(Refusal::SnapshotFull(100)));
+    assert_eq!(decide(value("c", text(60))), Err(Refusal::StatesFull(200)));
+    assert_eq!(decide(value("b", text(70))), Ok(()));
+    assert_eq!(decide(value("metrics.c", json!({}))), Ok(()));
+    assert_eq!(decide(value("d", json!({}))), Err(Refusal::TooManyChannels(3)));
+    drop(decider);
+    assert_eq!(budget.used(), 0);
+}
+
+/// A merge of one field into a value of many does not cost what the value costs: counted, not timed. The text is written anew
+/// once a group, by copying.
+#[tokio::test]
+async fn a_merge_keeps_every_other_byte() {
+    let bench = bench(AggregatorConfig::default());
+    let wide: Map<String, Value> = (0..1_000).map(|n| (format!("f{n:04}"), json!({"n": n, "text": "\"},{"}))).collect();
+    bench.push(Reading::value(Channel::parse("wide").unwrap(), wide.clone())).await.0.unwrap();
+    let mut expected = wide;
+    for n in [0, 500, 999, 1_000, 500] {
+        let (name, number) = (format!("f{n:04}"), json!(n * 7));
+        bench.push(merge("wide", json!({ (&name): number }))).await.0.unwrap();
+        expected.insert(name, number);
+        assert_eq!(bench.text("wide"), Value::Object(expected.clone()).to_string());
+    }
+    let head = bench.log.head();
+    bench.push(merge("wide", json!({"f0500": 3_500, "f0000": 0}))).await.0.unwrap();
+    assert_eq!(bench.log.head(), head, "nothing changes");
+    bench.push(value("wide", json!({"a": 1}))).await.0.unwrap();
+    bench.push(merge("wide", json!({"b": 2}))).await.0.unwrap();
+    assert_eq!(bench.text("wide"), r#"{"a":1,"b":2}"#, "an index of the value before is not used");
+    bench.push(merge("new", json!({}))).await.0.unwrap();
+    assert_eq!(bench.text("new"), "{}");
+}
+
+/// Tenants share a thread: one that has a thousand pushes waiting lets the others in between.
+#[tokio::test]
+async fn a_tenant_that_floods_waits_for_itself() {
+    let (busy, quiet) = (bench(AggregatorConfig::default()), bench(AggregatorConfig::default()));
+    let large = |n: usize| value("large", json!({"x": "y".repeat(1_000), "n": n}));
+    let flood: Vec<_> = (0..400)
+        .map(|n| {
+            let handle = busy.handle.clone();
+            tokio::spawn(async move { handle.publish(Origin::Pushed, vec![large(n)], 600_000).await })
+        })
+        .collect();
+    while busy.handle.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    quiet.push(value("a", json!({"x": 1}))).await.0.unwrap();
+    let answered = flood.iter().filter(|push| push.is_finished()).count();
+    assert!(answered < 100, "{answered} of the flood came first");
+    for push in flood {
+        push.await.unwrap().unwrap();
+    }
+}
+
+/// In a cluster all tenants hand in through one queue: each may have a part of it only.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_takes_up_its_own_part_of_a_shared_queue_only() {
+    let (root, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::channel(true).1);
+    let (busy, quiet) = (root.of_tenant("busy"), root.of_tenant("quiet"));
+    let publish = |handle: &AggregatorHandle, bytes| {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.publish(Origin::Pushed, vec![value("a", json!({}))], bytes).await })
+    };
+    let flood: Vec<_> =
+        (0..100).map(|_| publish(&busy, 1 << 20)).chain((0..2_000).map(|_| publish(&busy, 10))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let quick = publish(&quiet, 10);
+    tokio::task::yield_now().await;
+    let mut before = 0;
+    loop {
+        let batch = batches.recv().await.unwrap();
+        let (readings, reply) = {
+            let is_quiet = &*batch.tenant == "quiet";
+            let (readings, reply) = batch.into_parts();
+            if is_quiet {
+                reply.send(vec![Ok(()); readings.len()], Position::new(crate::core::position::Epoch::random(), 1));
+                break;
+            }
+            (readings, reply)
+        };
+        before += 1;
+        reply.send(vec![Ok(()); readings.len()], Position::new(crate::core::position::Epoch::random(), 1));
+    }
+    assert!(before <= 20, "{before} batches of the other tenant were in front");
+    quick.await.unwrap().unwrap();
+    flood.into_iter().for_each(|push| push.abort());
 }
 
 #[tokio::test]

@@ -16,26 +16,24 @@ pub(super) struct Staged {
 
 /// A value that is being put together.
 pub(super) struct State {
+    /// The fields that are new, or all of them.
     pub(super) fields: Map<String, Value>,
+    /// The fields of the present value that are not named stay.
+    pub(super) keeps_others: bool,
     /// The value is at most this large, whatever its series do; exact again once it is written.
     pub(super) bound: usize,
 }
 
 impl Staged {
-    /// The staged value of `channel`, which begins as `current` with at most `bound` bytes.
-    pub(super) fn state(&mut self, channel: &Channel, current: &[u8], bound: usize) -> &mut State {
-        self.states.entry(channel.clone()).or_insert_with(|| {
-            let fields = match serde_json::from_slice(current) {
-                Ok(Value::Object(kept)) => kept,
-                _ => Map::new(),
-            };
-            State { fields, bound }
-        })
+    /// The staged value of `channel`, which begins as the present one with at most `bound` bytes.
+    pub(super) fn state(&mut self, channel: &Channel, bound: usize) -> &mut State {
+        let present = || State { fields: Map::new(), keeps_others: true, bound };
+        self.states.entry(channel.clone()).or_insert_with(present)
     }
 
     /// Stages a whole value.
     pub(super) fn replace(&mut self, channel: &Channel, fields: Map<String, Value>, bound: usize) {
-        self.states.insert(channel.clone(), State { fields, bound });
+        self.states.insert(channel.clone(), State { fields, keeps_others: false, bound });
     }
 }
 
