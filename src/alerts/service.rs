@@ -195,6 +195,13 @@ impl AlertService {
         Ok(Page { alerts, next })
     }
 
+    /// Whether it is known that there are no rules and no open alerts, and nothing waits to be changed.
+    pub fn is_unused(&self) -> bool {
+        *self.shared.ready.borrow()
+            && self.sizes() == (0, 0)
+            && self.commands.capacity() == self.commands.max_capacity()
+    }
+
     /// Rules that are watched, and open alerts.
     pub fn sizes(&self) -> (i64, i64) {
         (self.shared.rules.get(), self.shared.open.get())

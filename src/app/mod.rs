@@ -29,7 +29,12 @@ use crate::{
     auth::{KeyError, Tickets, Verifier},
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
-    core::{aggregator::AggregatorConfig, clock::Clock, lives::Lives, log::LogConfig},
+    core::{
+        aggregator::{AggregatorConfig, StateBudget},
+        clock::Clock,
+        lives::Lives,
+        log::LogConfig,
+    },
     counters::Counters,
     history::HistoryConfig,
     http::{
@@ -142,6 +147,8 @@ impl Application {
             max_channels: config.limits.max_channels,
             max_value: config.limits.max_body.0,
             max_snapshot: config.limits.max_snapshot.0,
+            max_state: config.limits.max_state.0,
+            all_states: StateBudget::new(config.limits.max_state_total.0),
             max_series: config.limits.max_series,
             zone: zone.clone(),
         };
@@ -182,11 +189,13 @@ impl Application {
             runtime: writer.runtime.clone(),
             readers: readers.runtime.clone(),
             max_tenants: config.limits.max_tenants,
+            tenant_idle: config.limits.tenant_idle.0,
         });
         let outbox = Outbox::new(alerting, smtp.as_ref(), webhook.as_ref(), &announce(&tenants), &clock)?;
         readers.runtime.spawn(outbox.run());
         if verifier.is_some() {
             let tenants = tenants.clone();
+            readers.runtime.spawn(tenants.clone().tend());
             readers.runtime.spawn(async move { tenants.resume().await });
         }
         let shared = Shared {
@@ -204,7 +213,11 @@ impl Application {
                 config.limits.max_message.0,
             )),
             doctors: doctor::places(),
-            body: BodyConfig { max_bytes: config.limits.max_body.0, timeout: config.limits.body_timeout.0 },
+            body: BodyConfig {
+                max_bytes: config.limits.max_body.0,
+                timeout: config.limits.body_timeout.0,
+                max_lines: config.limits.max_lines,
+            },
             max_connection_age: config.max_connection_age.0,
             crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
             probe: format!("{:016x}{:016x}", random(), random()).into(),

@@ -146,9 +146,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("limits.max_requests", "Requests of one WebSocket that may wait for their answers; 0 means no limit."),
     s("limits.max_body", "Largest request body."),
+    s("limits.max_lines", "Lines of one push, or members of its array; 0 means no limit."),
     s("limits.max_channels", "Pushed channels of one tenant; 0 means no limit."),
+    s("limits.max_state", "Bytes of pushed values of one tenant, all channels together; 0 means no limit."),
+    s("limits.max_state_total", "The same of all tenants together; 0 means no limit."),
     s("limits.max_snapshot", "Bytes of pushed metrics in the snapshot, all together; 0 means no limit."),
     s("limits.max_tenants", "Tenants of one server; 0 means no limit."),
+    s(
+        "limits.tenant_idle",
+        "A tenant without pushed data, alert rules, users today and connections is released after this time, and at the limit before \
+         another tenant is refused; 0 means only at the limit.",
+    ),
     s("limits.max_series", "Series of samples of one tenant, one per field and set of labels; 0 means no limit."),
     s("limits.header_timeout", "Longest time for a request's headers."),
     s("limits.body_timeout", "Longest time for a request's body."),

@@ -45,6 +45,8 @@ struct Shared {
     clock: Clock,
     /// Whether the tenant has its first board; an error while the store does not answer, so that nobody waits for it.
     ready: watch::Sender<Option<Result<(), DashboardError>>>,
+    /// A change is being made.
+    busy: watch::Sender<bool>,
     /// Taken by the task when it begins.
     queue: Mutex<Option<mpsc::Receiver<Command>>>,
 }
@@ -69,6 +71,7 @@ impl DashboardService {
             store,
             clock,
             ready: watch::Sender::new(None),
+            busy: watch::Sender::new(false),
             queue: Mutex::new(Some(queue)),
         };
         Self { commands, aggregator, shared: Arc::new(shared) }
@@ -86,6 +89,7 @@ impl DashboardService {
         };
         shared.seed().await;
         while let Some(Command { what, by, reply }) = queue.recv().await {
+            shared.busy.send_replace(true);
             let result = match what {
                 What::Create(new) => shared.create(new).await,
                 What::Edit { id, edit, if_match } => shared.edit(&id, &edit, if_match.as_ref()).await,
@@ -95,7 +99,13 @@ impl DashboardService {
             }
             // A caller that went away does not want the answer.
             drop(reply.send(result));
+            shared.busy.send_replace(false);
         }
+    }
+
+    /// Whether no change waits or is being made.
+    pub fn is_idle(&self) -> bool {
+        self.commands.capacity() == self.commands.max_capacity() && !*self.shared.busy.borrow()
     }
 
     /// All boards, by id.

@@ -12,7 +12,10 @@ use super::{
     problem::Problem,
     state::Shared,
 };
-use crate::{counters::Limit, protocol::error::Code};
+use crate::{
+    counters::Limit,
+    protocol::{error::Code, nul},
+};
 
 /// Bounds of a request's body.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,8 @@ pub struct BodyConfig {
     pub max_bytes: usize,
     /// Longest time from its first byte to its last. Default 15 s.
     pub timeout: Duration,
+    /// Most lines of a push. Default 10,000; 0 means no limit.
+    pub max_lines: usize,
 }
 
 /// A compressed body above this is inflated away from the worker, which would be busy for more than a millisecond.
@@ -177,5 +182,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json);
     let value = value.map_err(|error| bad(&error.path().to_string(), error.inner()))?;
     json.end().map_err(|error| bad(".", &error))?;
+    if nul::may_be_in(bytes)
+        && let Some(fault) = serde_json::from_slice(bytes).ok().as_ref().and_then(nul::fault)
+    {
+        return Err(Problem::bad_request(fault));
+    }
     Ok(value)
 }

@@ -166,6 +166,9 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
     }
     check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
     access::check_known_host(access, request.headers())?;
+    if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
+        return Err(Problem::bad_request("the address has %00: U+0000 is in no name and no value here").and_close());
+    }
     // To any other protocol nobody is obliged to change (RFC 9110, section 7.8): the request is answered as it is.
     let fields = request.headers().get_all(header::UPGRADE);
     let upgrades = fields.into_iter().any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));

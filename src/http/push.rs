@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use bytes::Bytes;
+use serde::{
+    Deserializer as _,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value, json};
 
 use super::{access, body, openapi::shapes, problem::Problem, state::State};
@@ -17,7 +21,7 @@ use crate::{
         sample::Sample,
     },
     counters::Limit,
-    protocol::RESERVED_EVENTS,
+    protocol::{RESERVED_EVENTS, error::Code, nul},
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
@@ -26,12 +30,15 @@ const PARSE_ELSEWHERE: usize = 64 * 1024;
 /// When a push is worth another try while the log can't be written.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// Refused lines that are listed with their reasons; more are counted.
+const LISTED: usize = 100;
+
 /// A pushed line: a reading, or why it is none.
 type Line = Result<Reading, Problem>;
 
 /// `POST /api/metrics` and its alias: one object, an array, or NDJSON.
 ///
-/// 202 when all is in the log, 207 with each line's verdict when some were refused; a single refused object is answered
+/// 202 when all is in the log, 207 with the lines' verdicts when some were refused; a single refused object is answered
 /// with its problem.
 #[utoipa::path(
     post,
@@ -39,9 +46,10 @@ type Line = Result<Reading, Problem>;
     tag = "Push",
     operation_id = "push",
     summary = "Values, events and samples from outside",
-    description = "One object, an array, or one object a line (NDJSON); needs the permission `write:metrics`. All of it \
-        is accepted, or with 207 each line has a verdict; a single object that is refused is answered with its problem. \
-        A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); `max_body` is for it and for what it holds.",
+    description = "One object, an array, or one object a line (NDJSON), at most `limits.max_lines` of them; needs the \
+        permission `write:metrics`. All of it is accepted, or with 207 each line has a verdict; a single object that is \
+        refused is answered with its problem. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); \
+        `max_body` is for it and for what it holds.",
     request_body(
         description = "What was measured or what happened",
         content(
@@ -58,6 +66,7 @@ type Line = Result<Reading, Problem>;
         (status = 202, description = "All of it is in the log", body = shapes::Accepted),
         (status = 207, description = "Some lines were refused", body = shapes::Mixed),
         (status = 409, description = "The channel is of the other kind, or the series of another type"),
+        (status = 413, description = "The body is too large, or has too many lines"),
         (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
     )
 )]
@@ -68,58 +77,76 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
     let caller = access::identify(&state, &request).await?;
     caller.needs(Permission::WriteMetrics)?;
     let body = body::read(&state, &request, &mut payload.into_inner()).await?;
-    let (ndjson, weight) = (is_ndjson(&request), body.len());
-    let batch = if weight > PARSE_ELSEWHERE {
-        let parsed = web::block(move || parse(&body, ndjson)).await;
-        parsed.map_err(|_| Problem::internal("the parsing thread is gone"))??
+    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.body.max_lines);
+    let parsed = if weight > PARSE_ELSEWHERE {
+        let parsed = web::block(move || parse(&body, ndjson, most)).await;
+        parsed.map_err(|_| Problem::internal("the parsing thread is gone"))?
     } else {
-        parse(&body, ndjson)?
+        parse(&body, ndjson, most)
     };
-    let Batch { lines, single } = batch;
+    let Batch { lines, places, readings, mut refused, single } =
+        parsed.map_err(|fault| fault.into_problem(&state, most))?;
 
-    let mut problems = Vec::with_capacity(lines.len());
-    let mut readings = Vec::with_capacity(lines.len());
-    for line in lines {
-        match line {
-            Ok(reading) => {
-                readings.push(reading);
-                problems.push(None);
-            }
-            Err(problem) => problems.push(Some(problem)),
-        }
-    }
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome = outcome.map_err(|error| match error {
         PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
         PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
         PublishError::Unknown => Problem::unknown(error.to_string()),
     })?;
-    outcome.verdicts.iter().filter_map(|verdict| verdict.as_ref().err()).for_each(|refusal| count(&state, refusal));
-    let mut verdicts = outcome.verdicts.into_iter();
-    for problem in problems.iter_mut().filter(|problem| problem.is_none()) {
-        *problem = verdicts.next().and_then(Result::err).as_ref().map(Problem::from);
+    let mut accepted = Vec::new();
+    for (place, verdict) in places.into_iter().zip(outcome.verdicts) {
+        match verdict {
+            Ok(()) => accepted.push(place),
+            Err(refusal) => {
+                count(&state, &refusal);
+                refused.add(place, || Problem::from(&refusal));
+            }
+        }
     }
-    let refused = problems.iter().flatten().count();
-    let accepted = problems.len() - refused;
-    state.counters.accepted.add(accepted as u64);
-    state.counters.refused.add(refused as u64);
+    state.counters.accepted.add(accepted.len() as u64);
+    state.counters.refused.add(refused.count as u64);
     state.counters.publish_latency.observe(arrived.elapsed(), 1);
 
-    if single && let Some(Some(problem)) = problems.pop_if(|problem| problem.is_some()) {
+    if single && let Some((_, problem)) = refused.listed.pop() {
         return Err(problem);
     }
-    let mut answer = json!({"accepted": accepted, "cursor": outcome.position.to_string()});
-    let status = if refused == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-    if refused > 0 {
-        let verdict = |(index, problem): (usize, &Option<Problem>)| match problem {
-            None => json!({"index": index, "status": 202}),
-            Some(p) => {
-                json!({"index": index, "status": p.status.as_u16(), "code": p.code.as_str(), "detail": p.detail})
-            }
-        };
-        answer["results"] = problems.iter().enumerate().map(verdict).collect();
+    let status = if refused.count == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+    let mut answer = json!({"accepted": accepted.len(), "cursor": outcome.position.to_string()});
+    if refused.count > 0 {
+        debug_assert_eq!(accepted.len() + refused.count, lines);
+        answer["refused"] = refused.count.into();
+        answer["results"] = refused.results(accepted).into();
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// The lines that were refused, counted from 0: the first [`LISTED`] of those that were found, and how many there are.
+#[derive(Default)]
+struct Refused {
+    count: usize,
+    listed: Vec<(usize, Problem)>,
+}
+
+impl Refused {
+    fn add(&mut self, place: usize, problem: impl FnOnce() -> Problem) {
+        self.count += 1;
+        if self.listed.len() < LISTED {
+            self.listed.push((place, problem()));
+        }
+    }
+
+    /// The verdicts in the order of the lines. What is not among them was refused.
+    fn results(self, accepted: Vec<usize>) -> Vec<Value> {
+        let accepted = accepted.into_iter().map(|place| (place, json!({"index": place, "status": 202})));
+        let refused = self.listed.into_iter().map(|(place, problem)| {
+            let Problem { status, code, detail, .. } = problem;
+            let verdict = json!({"index": place, "status": status.as_u16(), "code": code.as_str(), "detail": detail});
+            (place, verdict)
+        });
+        let mut results: Vec<_> = accepted.chain(refused).collect();
+        results.sort_by_key(|(place, _)| *place);
+        results.into_iter().map(|(_, verdict)| verdict).collect()
+    }
 }
 
 fn count(state: &State, refusal: &Refusal) {
@@ -127,7 +154,15 @@ fn count(state: &State, refusal: &Refusal) {
         Refusal::TooManyChannels(_) => Limit::Channels,
         Refusal::SnapshotFull(_) => Limit::Snapshot,
         Refusal::TooManySeries(_) => Limit::Series,
-        _ => return,
+        Refusal::StatesFull(_) => Limit::State,
+        Refusal::ServerFull(_) => Limit::StateTotal,
+        Refusal::BuiltIn(_)
+        | Refusal::OtherKind { .. }
+        | Refusal::OtherType { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::Unreadable => {
+            return;
+        }
     };
     state.counters.limit(limit).inc();
 }
@@ -137,35 +172,122 @@ fn is_ndjson(request: &HttpRequest) -> bool {
     kind.contains("ndjson") || kind.contains("jsonl") || kind.contains("json-seq") || kind.contains("jsonlines")
 }
 
+/// A body that was read.
+#[derive(Default)]
 struct Batch {
-    lines: Vec<Line>,
+    /// How many there are.
+    lines: usize,
+    /// Of each reading the line that it stands in.
+    places: Vec<usize>,
+    readings: Vec<Reading>,
+    refused: Refused,
     /// One object by itself: its refusal is the answer.
     single: bool,
 }
 
-/// Reads a body. What is several lines of JSON is NDJSON, whatever it is called.
-fn parse(bytes: &Bytes, ndjson: bool) -> Result<Batch, Problem> {
-    if bytes.trim_ascii().is_empty() {
-        return Err(Problem::bad_request("the body is empty: send an object, an array, or one object a line"));
-    }
-    if !ndjson {
-        match serde_json::from_slice::<Value>(bytes) {
-            Ok(Value::Array(list)) => {
-                return Ok(Batch { lines: list.into_iter().map(reading).collect(), single: false });
+impl Batch {
+    /// Adds a line, unless there are `most` (0: no limit) already.
+    fn add(&mut self, most: usize, line: impl FnOnce() -> Line) -> Result<(), Fault> {
+        if most > 0 && self.lines >= most {
+            return Err(Fault::TooManyLines);
+        }
+        match line() {
+            Ok(reading) => {
+                self.places.push(self.lines);
+                self.readings.push(reading);
             }
-            Ok(value) => return Ok(Batch { lines: vec![reading(value)], single: true }),
-            Err(error) if is_lines(bytes, &error) => {}
-            Err(error) => return Err(Problem::bad_request(format!("the body is not JSON: {error}"))),
+            Err(problem) => self.refused.add(self.lines, || problem),
+        }
+        self.lines += 1;
+        Ok(())
+    }
+}
+
+/// Why nothing of a body is taken.
+#[derive(Debug)]
+enum Fault {
+    /// What is wrong with it.
+    Bad(String),
+    TooManyLines,
+}
+
+impl Fault {
+    fn into_problem(self, state: &State, most: usize) -> Problem {
+        match self {
+            Self::Bad(detail) => Problem::bad_request(detail),
+            Self::TooManyLines => {
+                state.counters.limit(Limit::Lines).inc();
+                let detail = format!("the body has more than {most} lines, which is the limit; nothing was accepted");
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail)
+            }
         }
     }
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    let parse = |line: &[u8]| {
-        // Where files were joined, each may begin with a byte order mark.
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        let value = serde_json::from_slice(line).map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?;
-        reading(value)
-    };
-    Ok(Batch { lines: lines.map(parse).collect(), single: false })
+}
+
+/// Reads a body of at most `most` lines. What is several lines of JSON is NDJSON, whatever it is called.
+fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, Fault> {
+    let text = bytes.trim_ascii();
+    if text.is_empty() {
+        return Err(Fault::Bad("the body is empty: send an object, an array, or one object a line".into()));
+    }
+    let nul = nul::may_be_in(bytes);
+    if !ndjson {
+        let parsed = match text.first() {
+            Some(b'[') => list(text, most, nul),
+            _ => serde_json::from_slice(text).map(|value| {
+                let mut batch = Batch { single: true, ..Batch::default() };
+                batch.add(0, || reading(value, nul))?;
+                Ok(batch)
+            }),
+        };
+        match parsed {
+            Ok(batch) => return batch,
+            Err(error) if is_lines(bytes, &error) => {}
+            Err(error) => return Err(Fault::Bad(format!("the body is not JSON: {error}"))),
+        }
+    }
+    let mut batch = Batch::default();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        batch.add(most, || {
+            // Where files were joined, each may begin with a byte order mark.
+            let value = serde_json::from_slice(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
+            reading(value.map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?, nul)
+        })?;
+    }
+    Ok(batch)
+}
+
+/// Reads an array, one member after the other, so that only one of them is in memory twice.
+fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch, Fault>> {
+    struct List {
+        most: usize,
+        nul: bool,
+    }
+
+    impl<'de> Visitor<'de> for List {
+        type Value = Result<Batch, Fault>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut batch = Batch::default();
+            while let Some(value) = list.next_element()? {
+                if let Err(fault) = batch.add(self.most, || reading(value, self.nul)) {
+                    // The rest is read for its end only.
+                    while list.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(Err(fault));
+                }
+            }
+            Ok(Ok(batch))
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let batch = json.deserialize_seq(List { most, nul })?;
+    json.end()?;
+    Ok(batch)
 }
 
 /// Whether the first line is a value by itself and more follows.
@@ -174,8 +296,12 @@ fn is_lines(bytes: &[u8], error: &serde_json::Error) -> bool {
     error.is_syntax() && error.line() > 1 && serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok()
 }
 
-fn reading(value: Value) -> Line {
+/// Reads a line. `nul` says that U+0000 may be in it.
+fn reading(value: Value, nul: bool) -> Line {
     let bad = |detail: &str| Problem::bad_request(detail);
+    if nul && let Some(fault) = nul::fault(&value) {
+        return Err(Problem::bad_request(fault));
+    }
     let Value::Object(mut fields) = value else { return Err(bad("each line has to be an object")) };
     if let Some(metric) = fields.remove("metric") {
         return sample(metric, fields);
@@ -255,9 +381,15 @@ mod tests {
     use super::*;
 
     fn lines(body: &str, ndjson: bool) -> Vec<Result<(), String>> {
-        match parse(&Bytes::copy_from_slice(body.as_bytes()), ndjson) {
-            Ok(batch) => batch.lines.into_iter().map(|line| line.map(drop).map_err(|problem| problem.detail)).collect(),
-            Err(problem) => vec![Err(problem.detail)],
+        match parse(&Bytes::copy_from_slice(body.as_bytes()), ndjson, 0) {
+            Ok(batch) => {
+                let mut lines = vec![Ok(()); batch.lines];
+                batch.refused.listed.into_iter().for_each(|(place, problem)| lines[place] = Err(problem.detail));
+                assert_eq!(lines.iter().filter(|line| line.is_ok()).count(), batch.readings.len());
+                lines
+            }
+            Err(Fault::Bad(detail)) => vec![Err(detail)],
+            Err(Fault::TooManyLines) => panic!("there is no limit"),
         }
     }
 
@@ -291,6 +423,10 @@ mod tests {
             (r#"{"channel":"a","data":{},"event":"gap"}"#, "itself uses"),
             (r#"{"channel":"a","event":"x","merge":true}"#, "can't be merged"),
             (r#"{"channel":"a","data":{},"colour":1}"#, "no field \"colour\""),
+            (r#"{"channel":"a","data":{"x\u0000":1}}"#, "data: the name \"x\\0\" has U+0000"),
+            (r#"{"channel":"a","event":"b","data":{"x":[{"y":"\u0000"}]}}"#, "data.x[0].y: U+0000"),
+            (r#"{"metric":"a.b","type":"set","value":"\u0000"}"#, "value: U+0000"),
+            (r#"{"metric":"a.b","type":"gauge","value":1,"labels":{"x":"\u0000"}}"#, "labels.x: U+0000"),
             (r#"{"metric":5,"type":"gauge","value":1}"#, "\"metric\" has to be a string"),
             (r#"{"metric":"a.b","value":1}"#, "\"type\" is missing"),
             (r#"{"metric":"a.b","type":1,"value":1}"#, "\"type\" has to be a string"),
@@ -320,10 +456,36 @@ mod tests {
         assert!(lines(&deep, false)[0].is_err());
     }
 
+    #[test]
+    fn lines_are_bounded_in_every_form() {
+        let (one, many) = (r#"{"channel":"a","data":{}}"#, [r#"{"channel":"a","data":{}}"#; 4]);
+        let lines = |body: String, ndjson| parse(&Bytes::from(body), ndjson, 3).map(|batch| batch.lines);
+        for (body, ndjson) in [
+            (format!("[{}]", many.join(",")), false),
+            (many.join("\n"), false),
+            (many.join("\n"), true),
+            ("x\n".repeat(4), true),
+            ("[1,1,1,1]".into(), false),
+        ] {
+            assert!(matches!(lines(body.clone(), ndjson), Err(Fault::TooManyLines)), "{body}");
+        }
+        assert!(matches!(lines(many[..3].join("\n\n"), true), Ok(3)));
+        assert!(matches!(lines(format!("[{}]", many[..3].join(",")), false), Ok(3)));
+        assert!(matches!(lines("[1,1,1,1".into(), false), Err(Fault::Bad(_))));
+        assert!(matches!(lines(one.into(), false), Ok(1)));
+    }
+
+    #[test]
+    fn refusals_are_listed_up_to_a_number_and_then_counted() {
+        let batch = parse(&Bytes::from("x\n".repeat(5_000)), true, 0).unwrap();
+        assert_eq!((batch.refused.count, batch.refused.listed.len()), (5_000, LISTED));
+        assert_eq!(batch.refused.results(vec![5_000]).len(), LISTED + 1);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body: Vec<u8>, ndjson: bool) {
-            let _ = parse(&Bytes::from(body), ndjson);
+            let _ = parse(&Bytes::from(body), ndjson, 10);
         }
     }
 }

@@ -4,13 +4,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     net::IpAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::HttpRequest;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
 
 use super::{
     access::{AccessConfig, Caller},
@@ -30,6 +30,10 @@ use crate::{
     store::Store,
     tenants::{Tenant, Tenants},
 };
+
+/// A worker forgets a tenant that nobody asked it for within this time, and that nobody is connected to. To know it again
+/// costs little.
+const FORGET: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -91,6 +95,16 @@ pub struct LocalTenant {
     /// The worker's hub on the tenant's log.
     pub hub: Rc<Hub>,
     pollers: RefCell<RecentPollers>,
+    /// When somebody last asked for it.
+    used: Cell<Instant>,
+    /// Drives the hub.
+    driver: JoinHandle<()>,
+}
+
+impl Drop for LocalTenant {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl std::ops::Deref for State {
@@ -112,8 +126,13 @@ impl std::ops::Deref for LocalTenant {
 impl LocalTenant {
     /// Call it on the worker's thread.
     fn start(tenant: Arc<Tenant>, shutdown: &Shutdown) -> Rc<Self> {
-        let hub = start_hub(&tenant.log, shutdown);
-        Rc::new(Self { tenant, hub, pollers: RefCell::default() })
+        let (hub, driver) = start_hub(&tenant.log, shutdown);
+        Rc::new(Self { tenant, hub, pollers: RefCell::default(), used: Cell::new(Instant::now()), driver })
+    }
+
+    /// Whether nobody on this worker needs it, of whom `local` is the only reference.
+    fn is_unused(local: &Rc<Self>) -> bool {
+        Rc::strong_count(local) == 1 && local.hub.readers() == 0 && local.used.get().elapsed() >= FORGET
     }
 
     /// Notes that somebody polled.
@@ -124,10 +143,10 @@ impl LocalTenant {
     }
 }
 
-fn start_hub(log: &Arc<Log>, shutdown: &Shutdown) -> Rc<Hub> {
+fn start_hub(log: &Arc<Log>, shutdown: &Shutdown) -> (Rc<Hub>, JoinHandle<()>) {
     let hub = Hub::new(Arc::clone(log));
-    actix_web::rt::spawn(Rc::clone(&hub).run(shutdown.watch()));
-    hub
+    let driver = actix_web::rt::spawn(Rc::clone(&hub).run(shutdown.watch()));
+    (hub, driver)
 }
 
 impl State {
@@ -143,15 +162,17 @@ impl State {
         };
         // Its writer is dropped: nothing is ever published.
         let (_, empty) = Log::create(crate::core::log::LogConfig::default());
-        Rc::new(Self {
+        let state = Rc::new(Self {
             home: home.map(|tenant| LocalTenant::start(tenant, &shared.shutdown)),
-            lobby: start_hub(&empty, &shared.shutdown),
+            lobby: start_hub(&empty, &shared.shutdown).0,
             tenants: RefCell::default(),
             shared,
             worker_routes,
             id_prefix,
             ids: Cell::new(0),
-        })
+        });
+        actix_web::rt::spawn(forget_tenants(Rc::downgrade(&state)));
+        state
     }
 
     /// The state that serves `request`.
@@ -178,6 +199,7 @@ impl State {
     /// 429 when its tenant would be one too many.
     pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
         if let Some(tenant) = self.tenants.borrow().get(&identity.tenant) {
+            tenant.used.set(Instant::now());
             return Ok(Caller { tenant: Rc::clone(tenant), identity });
         }
         let tenant = self.shared.tenants.open(&identity.tenant).map_err(|error| {
@@ -318,5 +340,14 @@ async fn watch_lag(counters: Arc<Counters>) {
         let late = due.elapsed().as_millis() as i64;
         // The level falls by half each time, so that the worst of the workers shows for a moment.
         counters.lag_ms.set(late.max(counters.lag_ms.get() / 2));
+    }
+}
+
+/// Lets go of tenants that nobody on this worker asks for, so that they can be released everywhere.
+async fn forget_tenants(state: Weak<State>) {
+    loop {
+        sleep(FORGET / 2).await;
+        let Some(state) = state.upgrade() else { return };
+        state.tenants.borrow_mut().retain(|_, tenant| !LocalTenant::is_unused(tenant));
     }
 }

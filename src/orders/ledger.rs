@@ -4,7 +4,13 @@
 //! write them together, and come back in that order: readers are told of two changes of one order as they were made.
 //! A caller that goes away in the middle leaves its change with the ledger, which tells of it all the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use jiff::{ToSpan, tz::TimeZone};
@@ -70,6 +76,8 @@ pub(super) struct Shared {
     pub(super) numbers: Mutex<Option<Numbers>>,
     /// Whether the numbers are there.
     pub(super) loading: watch::Sender<Loading>,
+    /// Changes that the store has and did not answer yet.
+    pub(super) in_flight: AtomicUsize,
     /// Taken by the ledger when it begins.
     pub(super) commands: Mutex<Option<mpsc::Receiver<Command>>>,
 }
@@ -120,6 +128,7 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let mut recount_due = Instant::now();
     loop {
         on_their_way.count = in_flight.len();
+        shared.in_flight.store(in_flight.len(), Ordering::Release);
         tokio::select! {
             count = commands.recv_many(&mut waiting, GROUP), if in_flight.len() < IN_FLIGHT => {
                 if count == 0 {

@@ -1,6 +1,13 @@
 //! The face of one tenant's orders.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use jiff::{Timestamp, tz::TimeZone};
@@ -61,6 +68,7 @@ impl OrderService {
             currency,
             numbers: Mutex::new(None),
             loading: watch::Sender::new(Loading::Begun),
+            in_flight: AtomicUsize::new(0),
             commands: Mutex::new(Some(queue)),
         };
         Self { commands, aggregator, shared: Arc::new(shared) }
@@ -73,6 +81,11 @@ impl OrderService {
         // Or the ledger would wait for itself.
         drop(commands);
         ledger::run(shared, aggregator).await;
+    }
+
+    /// Whether no change waits or is being made.
+    pub fn is_idle(&self) -> bool {
+        self.commands.capacity() == self.commands.max_capacity() && self.shared.in_flight.load(Ordering::Acquire) == 0
     }
 
     /// Takes an order: it is in the store, and the event `order_created` is out, when this answers. With a key that is

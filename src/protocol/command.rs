@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{error::Code, message::RequestId};
+use super::{error::Code, message::RequestId, nul};
 use crate::core::{
     channel::{NameError, Selector},
     interval::{IntervalError, parse_interval},
@@ -147,12 +147,16 @@ fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
     // A byte order mark in front of it may be passed over (RFC 8259, section 8.1).
     let text = text.trim_start_matches('\u{feff}');
     let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let fault = if nul::may_be_in(text.as_bytes()) { nul::fault(&value) } else { None };
     let Value::Object(mut fields) = value else { return Err("a message is one JSON object".into()) };
     match fields.remove("requestId") {
         None | Some(Value::Null) => {}
         Some(Value::String(text)) if text.len() <= MAX_REQUEST_ID => *id = Some(Value::String(text)),
         Some(Value::Number(number)) => *id = Some(Value::Number(number)),
         Some(_) => return Err(format!("\"requestId\" is a string of at most {MAX_REQUEST_ID} bytes, or a number")),
+    }
+    if let Some(fault) = fault {
+        return Err(fault);
     }
     let kind = match fields.get("type") {
         Some(Value::String(kind)) => kind.clone(),
@@ -313,6 +317,7 @@ mod tests {
             (r#"{"type":"request","action":"x"}"#, "needs a \"requestId\""),
             (r#"{"type":"ping","requestId":{}}"#, "\"requestId\" is a string"),
             (r#"{"type":"ping","requestId":"\ud800"}"#, "not JSON"),
+            (r#"{"type":"request","requestId":1,"params":{"orderId":"\u0000"}}"#, "params.orderId: U+0000"),
         ] {
             let rejection = parse(text).unwrap_err();
             assert!(rejection.message.contains(part), "{text}: {}", rejection.message);

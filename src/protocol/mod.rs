@@ -4,6 +4,7 @@ pub mod close;
 pub mod command;
 pub mod error;
 pub mod message;
+pub mod nul;
 
 /// The WebSocket subprotocol, accepted when a client offers it.
 pub const SUBPROTOCOL: &str = "tricast.v1";

@@ -14,9 +14,13 @@ use std::{
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
-use tokio::{runtime::Handle, sync::watch, time::sleep};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use crate::{
     alerts::{AlertService, Alerting},
@@ -30,7 +34,7 @@ use crate::{
         log::{Change, Log, LogConfig},
         position::Position,
     },
-    counters::Counters,
+    counters::{Count, Counters},
     dashboards::{DashboardService, DashboardStore},
     history::{History, HistoryConfig, HistoryStore},
     orders::{OrderService, OrderStore},
@@ -39,8 +43,10 @@ use crate::{
 };
 
 mod peers;
+mod release;
 
 use peers::Others;
+use release::Place;
 
 /// How long after a failure the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -65,6 +71,8 @@ pub struct Tenant {
     pub presence: Presence,
     /// Its HTTP traffic.
     pub own_http: Arc<OwnHttp>,
+    /// Ends its sources when it is dropped; everything else ends with the last handle.
+    _alive: watch::Sender<()>,
 }
 
 /// What every tenant is made from.
@@ -107,6 +115,8 @@ pub struct Blueprint {
     pub readers: Handle,
     /// Most tenants; 0 means no limit.
     pub max_tenants: usize,
+    /// A tenant that has nothing and nobody is released after this time; zero: only where another one needs its place.
+    pub tenant_idle: Duration,
 }
 
 /// All tenants of this server. Cheap to clone.
@@ -120,11 +130,14 @@ struct Inner {
     /// The orders of all tenants could be served once.
     loaded: AtomicBool,
     blueprint: Blueprint,
+    released: Count,
+    /// When it was last looked whether a tenant can give up its place to another one.
+    pressed: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Known {
-    tenants: HashMap<TenantName, Arc<Tenant>>,
+    tenants: HashMap<TenantName, Place>,
     /// What holds on this node at the moment: tenants that begin later are told of it, too.
     standing: Option<Change>,
 }
@@ -137,7 +150,9 @@ pub struct TooManyTenants(pub usize);
 impl Tenants {
     /// No tenants yet.
     pub fn new(blueprint: Blueprint) -> Self {
-        Self { inner: Arc::new(Inner { known: RwLock::default(), loaded: AtomicBool::new(false), blueprint }) }
+        let (known, released, pressed) = Default::default();
+        let loaded = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { known, loaded, blueprint, released, pressed }) }
     }
 
     /// The tenant of that name, begun if nobody was here before.
@@ -146,27 +161,27 @@ impl Tenants {
     /// [`TooManyTenants`].
     pub fn open(&self, name: &TenantName) -> Result<Arc<Tenant>, TooManyTenants> {
         if let Some(known) = self.inner.known.read().tenants.get(name) {
-            return Ok(Arc::clone(known));
+            return Ok(Arc::clone(&known.tenant));
         }
         let mut known = self.inner.known.write();
         if let Some(known) = known.tenants.get(name) {
-            return Ok(Arc::clone(known));
+            return Ok(Arc::clone(&known.tenant));
         }
         let most = self.inner.blueprint.max_tenants;
-        if most > 0 && known.tenants.len() >= most {
+        if most > 0 && known.tenants.len() >= most && !self.inner.make_room(&mut known.tenants) {
             return Err(TooManyTenants(most));
         }
         let tenant = Arc::new(self.inner.blueprint.begin(name.clone()));
         if let Some(standing) = known.standing.clone() {
             tenant.log.notice(standing, self.inner.blueprint.clock.now(), true);
         }
-        known.tenants.insert(name.clone(), Arc::clone(&tenant));
+        known.tenants.insert(name.clone(), Place::new(Arc::clone(&tenant)));
         Ok(tenant)
     }
 
     /// Every tenant there is.
     pub fn all(&self) -> Vec<Arc<Tenant>> {
-        self.inner.known.read().tenants.values().cloned().collect()
+        self.inner.known.read().tenants.values().map(|known| Arc::clone(&known.tenant)).collect()
     }
 
     /// What the alerts of all tenants share.
@@ -204,8 +219,8 @@ impl Tenants {
         let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return };
         let notice = Change { channel, event: Some(event), data: Bytes::from(details.to_string()) };
         let mut known = self.inner.known.write();
-        for tenant in known.tenants.values() {
-            tenant.log.notice(notice.clone(), self.inner.blueprint.clock.now(), stands);
+        for place in known.tenants.values() {
+            place.tenant.log.notice(notice.clone(), self.inner.blueprint.clock.now(), stands);
         }
         known.standing = stands.then_some(notice);
     }
@@ -331,6 +346,7 @@ impl Blueprint {
             alerts: alerts.clone(),
             presence: Presence::default(),
             own_http: Arc::default(),
+            _alive: watch::Sender::new(()),
         };
         self.readers.spawn(alerts.run(handle.clone()));
         let sources = Sources {
@@ -344,11 +360,18 @@ impl Blueprint {
             log,
             peers: self.cluster.as_ref().map(|cluster| Box::new(Others(cluster.census(tenant.name.as_str()))) as _),
         };
+        let mut gone = tenant._alive.subscribe();
         // They end with the runtime, whose owner waits for it.
         if let Some(aggregator) = aggregator {
             self.runtime.spawn(aggregator.run());
         }
-        self.runtime.spawn(sources.run());
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = sources.run() => {}
+                // Nothing is ever sent: the sender is gone.
+                _ = gone.changed() => {}
+            }
+        });
         self.runtime.spawn(orders.run());
         self.runtime.spawn(dashboards.run());
         self.readers.spawn(history.record(handle));

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use crate::helpers::{TestApp, soon, spawn_app_with, spawn_app_with_tokens, token, until};
+use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, until};
 
 /// Another client is served as ever.
 async fn others_are_unharmed(app: &TestApp) {
@@ -181,12 +181,67 @@ async fn a_hundred_thousand_channels() {
             (0..10_000).map(|n| format!("{{\"channel\":\"c{batch}.{n}\",\"data\":{{}}}}\n")).collect::<String>();
         let answer: serde_json::Value = app.post("/api/metrics", lines).await.json().await.unwrap();
         assert_eq!(answer["accepted"], if batch == 0 { 1_000 } else { 0 });
-        assert_eq!(answer["results"][9_999]["status"], 429);
+        assert_eq!(answer["refused"], if batch == 0 { 9_000 } else { 10_000 });
+        let listed = answer["results"].as_array().unwrap();
+        assert_eq!(
+            (listed.len(), &listed[listed.len() - 1]["status"]),
+            (if batch == 0 { 1_100 } else { 100 }, &json!(429))
+        );
     }
     assert_eq!(app.limit("max_channels").await, 99_000.0);
     let one = app.post("/api/metrics", r#"{"channel":"another","data":{}}"#).await;
     assert_eq!((one.status().as_u16(), one.headers().contains_key("retry-after")), (429, true));
     app.push_value("c0.5", json!({"x": 1})).await;
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn a_body_of_bad_lines_is_not_answered_with_many_times_its_size() {
+    let app = spawn_app();
+    let full = app.post("/api/metrics", "{}\n".repeat(9_000)).await;
+    assert_eq!(full.status(), 207);
+    let text = full.text().await.unwrap();
+    assert!(text.len() < 27_000, "{} bytes", text.len());
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(0), &json!(9_000)));
+    assert_eq!(answer["results"].as_array().unwrap().len(), 100);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn a_push_of_too_many_lines_is_refused_whole() {
+    let app = spawn_app_with(|config| config.limits.max_lines = 3);
+    let line = r#"{"channel":"a","data":{"x":1}}"#;
+    for body in [[line; 4].join("\n"), format!("[{}]", [line; 4].join(","))] {
+        let refused = app.post("/api/metrics", body).await;
+        assert_eq!(refused.status(), 413);
+        let problem: serde_json::Value = refused.json().await.unwrap();
+        assert_eq!(problem["code"], "INVALID_MESSAGE");
+        assert!(problem["detail"].as_str().unwrap().contains("more than 3 lines"), "{problem}");
+    }
+    assert_eq!(app.get("/api/metrics/a").await.status(), 404);
+    assert_eq!(app.limit("max_lines").await, 2.0);
+    assert_eq!(app.post("/api/metrics", [line; 3].join("\n")).await.status(), 202);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
+async fn values_of_channels_outside_the_snapshot_are_bounded_together() {
+    let app = spawn_app_with(|config| {
+        config.limits.max_state.0 = 3_000;
+        config.limits.max_state_total.0 = 0;
+    });
+    let value = |n: usize| json!({"x": "y".repeat(n)});
+    app.push_value("foo.1", value(1_000)).await;
+    app.push_value("foo.2", value(1_000)).await;
+    let full = app.post("/api/metrics", json!({"channel": "foo.3", "data": value(1_000)}).to_string()).await;
+    assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (429, true));
+    let problem: serde_json::Value = full.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("3000 bytes together"), "{problem}");
+    assert_eq!(app.limit("max_state").await, 1.0);
+    assert!(app.counter("tricast_state_bytes").await > 2_000.0);
+    app.push_value("foo.1", value(10)).await;
+    app.push_value("foo.3", value(1_000)).await;
     others_are_unharmed(&app).await;
 }
 

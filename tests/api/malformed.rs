@@ -157,3 +157,57 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
     }
     still_serves(&app).await;
 }
+
+/// PostgreSQL can't keep U+0000, so no door lets it in, whatever the store is.
+#[tokio::test]
+async fn u0000_is_refused_on_every_door_and_named() {
+    let app = spawn_app();
+    let rule = r#"{"id":"r","name":"R","channel":"metrics.a","field":"x","condition":{"above":1},"severity":"info"}"#;
+    assert_eq!(app.post("/api/alerts/rules", rule).await.status(), 201);
+    assert_eq!(app.post("/api/dashboards", r#"{"id":"b","name":"B","tiles":[]}"#).await.status(), 201);
+    for (method, path, body, place) in [
+        ("POST", "/api/metrics", r#"{"channel":"metrics.a","data":{"a\u0000b":1}}"#, "data: the name"),
+        ("POST", "/api/metrics", r#"{"channel":"a","data":{"x":["\u0000"]}}"#, "data.x[0]"),
+        ("POST", "/api/metrics", r#"{"channel":"e","event":"x","data":{"x":"a\u0000"}}"#, "data.x"),
+        ("POST", "/api/metrics", r#"{"channel":"a\u0000","data":{}}"#, "channel"),
+        ("POST", "/api/metrics", r#"{"metric":"a.b","type":"gauge","value":1,"labels":{"x":"\u0000"}}"#, "labels.x"),
+        ("POST", "/api/orders", r#"{"items":1,"total":1,"customerName":"a\u0000"}"#, "customerName"),
+        ("POST", "/api/customers", r#"{"customerId":"a\u0000"}"#, "customerId"),
+        ("POST", "/api/dashboards", r#"{"name":"a\u0000","tiles":[]}"#, "name"),
+        ("PUT", "/api/dashboards/b", r#"{"name":"B","tiles":[{"type":"text","title":"\u0000"}]}"#, "tiles[0].title"),
+        (
+            "POST",
+            "/api/dashboards/b/tiles",
+            r#"{"type":"text","title":"T","options":{"\u0000":1}}"#,
+            "options: the name",
+        ),
+        ("PUT", "/api/alerts/rules/r", &rule.replace("\"R\"", "\"R\\u0000\""), "name"),
+        ("GET", "/api/orders/ord%00", "", "%00"),
+        ("GET", "/api/history?channel=metrics.a&field=x%00", "", "%00"),
+        ("POST", "/api/alerts/a%00/acknowledge", "", "%00"),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let refused = app.request(method, path).body(body.to_owned()).send().await.unwrap();
+        assert_eq!(refused.status(), 400, "{path} {body}");
+        let problem: Value = refused.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(problem["code"], "INVALID_MESSAGE", "{path} {body}");
+        assert!(detail.contains(place), "{path} {body}: {detail}");
+    }
+    let lines = "{\"channel\":\"a\",\"data\":{\"x\":1}}\n{\"channel\":\"a\",\"data\":{\"x\":\"\\u0000\"}}";
+    let mixed: Value = app.post("/api/metrics", lines).await.json().await.unwrap();
+    assert_eq!(
+        (&mixed["accepted"], &mixed["refused"]),
+        (&json!(1), &json!(1)),
+        "a bad line leaves its neighbours alone"
+    );
+    let mut socket = app.websocket().await;
+    let params = json!({"orderId": "\0", "priority": "high"});
+    let asked = json!({"type": "request", "requestId": 1, "action": "mark_order_priority", "params": params});
+    let refused = socket.ask(asked, "error").await;
+    assert_eq!((&refused["code"], &refused["requestId"]), (&json!("INVALID_MESSAGE"), &json!(1)));
+    assert_eq!(app.get("/api/metrics/metrics.a").await.status(), 404, "nothing of it was accepted");
+    // An escaped backslash before such letters is none.
+    app.push(json!({"channel": "a", "data": {"x": "\\u0000"}})).await;
+    still_serves(&app).await;
+}

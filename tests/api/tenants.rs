@@ -143,3 +143,39 @@ async fn the_number_of_tenants_is_bounded_and_the_others_go_on() {
     assert_eq!(one.get("/api/metrics").await.status(), 200);
     assert_eq!(one.get("/metrics").await.status(), 403, "its numbers are of all tenants");
 }
+
+#[tokio::test]
+async fn tenants_with_nothing_and_nobody_make_room_for_others() {
+    let app = spawn_app_with_tokens(|config| config.limits.max_tenants = 4);
+    let (kept, busy, ruled) = (of(&app, "kept"), of(&app, "busy"), of(&app, "ruled"));
+    kept.push_value("metrics.a", json!({"x": 1})).await;
+    let mut socket = busy.websocket().await;
+    let rule = r#"{"id":"r","name":"R","channel":"metrics.a","field":"x","condition":{"above":1},"severity":"info"}"#;
+    assert_eq!(ruled.post("/api/alerts/rules", rule).await.status(), 201);
+    for n in 0..3 {
+        let idle = of(&app, &format!("idle{n}"));
+        until("a place", || async { (idle.get("/api/me").await.status() == 200).then_some(()) }).await;
+    }
+    assert_eq!(kept.get_json("/api/metrics/metrics.a").await["data"], json!({"x": 1}), "what has data stays");
+    socket.send(json!({"type": "ping", "requestId": 7})).await;
+    assert_eq!(socket.next_of("pong").await["requestId"], 7, "and who is connected");
+    assert_eq!(ruled.get_json("/api/alerts/rules").await["rules"].as_array().unwrap().len(), 1);
+    let admin = of(&app, "default");
+    until("a place", || async { (admin.get("/metrics").await.status() == 200).then_some(()) }).await;
+    assert_eq!(admin.counter("tricast_tenants").await, 4.0);
+    assert!(admin.counter("tricast_tenants_released_total").await >= 3.0);
+}
+
+#[tokio::test]
+async fn a_tenant_that_did_nothing_for_long_is_released_and_comes_back() {
+    let app = spawn_app_with_tokens(|config| config.limits.tenant_idle.0 = std::time::Duration::from_millis(100));
+    let idle = of(&app, "idle");
+    assert_eq!(idle.get("/api/me").await.status(), 200);
+    let admin = of(&app, "default");
+    until("its release", || async { (admin.counter("tricast_tenants_released_total").await >= 1.0).then_some(()) })
+        .await;
+    idle.push_value("metrics.a", json!({"x": 1})).await;
+    assert_eq!(idle.get_json("/api/metrics/metrics.a").await["data"], json!({"x": 1}));
+    let made = idle.post("/api/orders", r#"{"items":1,"total":1,"customerName":"Ada"}"#).await;
+    assert_eq!(made.status(), 201, "its parts are all there");
+}

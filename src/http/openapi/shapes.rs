@@ -397,13 +397,15 @@ pub struct Accepted {
     cursor: Cursor,
 }
 
-/// Some of it is in the log: the verdict on each line.
+/// Some of it is in the log.
 #[derive(ToSchema)]
 #[schema(example = json!({"accepted": 1, "cursor": "k3f9x2ab:10482", "results": [{"index": 0, "status": 202},
     {"index": 1, "status": 403, "code": "FORBIDDEN", "detail": "metrics.api is a channel of the server's own"}]}))]
 pub struct Mixed {
     accepted: u64,
+    refused: u64,
     cursor: Cursor,
+    /// The verdict on each accepted line and on 100 refused ones at most; a line that is not here was refused.
     results: Vec<Verdict>,
 }
 

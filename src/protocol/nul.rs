@@ -1,0 +1,71 @@
+//! U+0000 in what a client sends. PostgreSQL can keep it neither in a text nor in JSON, so it is refused for every store: what is
+//! accepted does not depend on where it is kept.
+
+use serde_json::Value;
+
+/// Most bytes of a name that are shown.
+const SHOWN: usize = 60;
+
+/// Whether `json`, a JSON text, may hold U+0000. It can only be written as an escape sequence, so that a text without one needs
+/// no closer look.
+pub fn may_be_in(json: &[u8]) -> bool {
+    memchr::memmem::find(json, br"\u0000").is_some()
+}
+
+/// What is wrong with a value that holds U+0000, and where; `None` when it does not.
+///
+/// ```text
+/// data.tags[2]: U+0000 can't be stored
+/// data: the name "a\0b" has U+0000, which can't be stored
+/// ```
+pub fn fault(value: &Value) -> Option<String> {
+    fault_below(value, &mut String::new())
+}
+
+fn fault_below(value: &Value, path: &mut String) -> Option<String> {
+    let place = |path: &str| if path.is_empty() { String::new() } else { format!("{path}: ") };
+    match value {
+        Value::String(text) if text.contains('\0') => Some(format!("{}U+0000 can't be stored", place(path))),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .find_map(|(at, value)| below(path, &format!("[{at}]"), |path| fault_below(value, path))),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                let shown: String = name.chars().take(SHOWN).collect();
+                return Some(format!("{}the name {shown:?} has U+0000, which can't be stored", place(path)));
+            }
+            let dot = if path.is_empty() { "" } else { "." };
+            below(path, &format!("{dot}{name}"), |path| fault_below(value, path))
+        }),
+        _ => None,
+    }
+}
+
+fn below<T>(path: &mut String, part: &str, look: impl FnOnce(&mut String) -> T) -> T {
+    let length = path.len();
+    path.push_str(part);
+    let found = look(path);
+    path.truncate(length);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_named() {
+        for (text, fault) in [
+            (r#"{"data":{"a\u0000b":1}}"#, Some(r#"data: the name "a\0b" has U+0000, which can't be stored"#)),
+            (r#"{"data":{"tags":["x","\u0000"]}}"#, Some("data.tags[1]: U+0000 can't be stored")),
+            (r#""\u0000""#, Some("U+0000 can't be stored")),
+            (r#"{"\u0000":1}"#, Some(r#"the name "\0" has U+0000, which can't be stored"#)),
+            (r#"{"a":"\\u0000"}"#, None),
+        ] {
+            assert!(may_be_in(text.as_bytes()), "{text}");
+            assert_eq!(super::fault(&serde_json::from_str(text).unwrap()).as_deref(), fault, "{text}");
+        }
+        assert!(!may_be_in(br#"{"a":"\u0001"}"#));
+    }
+}
