@@ -250,7 +250,7 @@ async fn a_parameter_that_is_not_known_is_named_and_not_passed_over() {
         ("/api/history?channel=metrics.api&fields=x", ["\"fields\"", "did you mean field?"]),
         ("/api/orders?state=PENDING", ["\"state\"", "status, limit, after"]),
         ("/api/alerts?open=1", ["\"open\"", "severity"]),
-        ("/api/channels?prefix=metrics", ["\"prefix\"", "this path has none"]),
+        ("/api/channels?prefix=metrics", ["\"prefix\"", "there are channels"]),
         ("/api/orders?limit=abc", ["limit", "write a whole number"]),
         ("/api/orders?status=OPEN", ["status", "`PENDING`"]),
         ("/api/orders?limit=1&limit=2", ["limit", "more than once"]),
