@@ -41,6 +41,7 @@ pub mod http;
 pub mod orders;
 pub mod presence;
 pub mod protocol;
+pub mod relay;
 pub mod shutdown;
 pub mod sources;
 pub mod spelling;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{Severity, Target};
-use crate::{core::clock::rfc3339, shutdown::random};
+use crate::{core::clock::rfc3339, relay::NewEvent, shutdown::random};
 
 /// One alert, as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,6 +50,13 @@ fn maybe_time<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<
     time.map(rfc3339).serialize(serializer)
 }
 
+impl Alert {
+    /// The event that tells of it.
+    pub fn event(&self, news: News) -> NewEvent {
+        NewEvent::new("alerts", news.event(), self)
+    }
+}
+
 /// What readers are told of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum News {
@@ -57,6 +64,8 @@ pub enum News {
     Raised,
     /// It is over.
     Resolved,
+    /// Somebody looks after it.
+    Acknowledged,
 }
 
 impl News {
@@ -65,6 +74,7 @@ impl News {
         match self {
             Self::Raised => "alert_raised",
             Self::Resolved => "alert_resolved",
+            Self::Acknowledged => "alert_acknowledged",
         }
     }
 }

@@ -62,15 +62,6 @@ pub(super) enum Decision {
     Resolve(Alert, Timestamp),
 }
 
-impl Decision {
-    /// Which alert.
-    pub(super) fn alert(&self) -> &Alert {
-        match self {
-            Self::Raise(alert) | Self::Resolve(alert, _) => alert,
-        }
-    }
-}
-
 impl Engine {
     /// Without rules. Alerts go to `targets`, as far as rules want it.
     pub(super) fn new(targets: Vec<Target>) -> Self {

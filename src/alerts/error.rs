@@ -35,6 +35,9 @@ pub enum AlertError {
         "the store did not confirm the change, which may have been made: read the alert or rule before trying again"
     )]
     Unknown,
+    /// Another process raises and resolves alerts.
+    #[error("another node decides about alerts")]
+    NotDeciding,
     /// The server is going away.
     #[error("the server is going away")]
     Stopped,

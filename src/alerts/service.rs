@@ -10,11 +10,13 @@ use tokio::{
 };
 
 use super::{
-    Alert, AlertConfig, AlertError, AlertStore, Figures, NewRule, Query, Rule, Severity, Target, is_alert_id, watcher,
+    Acknowledged, Alert, AlertConfig, AlertError, AlertStore, Figures, NewRule, Query, Rule, Severity, Target,
+    is_alert_id, watcher,
 };
 use crate::{
     core::{aggregator::AggregatorHandle, clock::Clock, log::Log, version::IfMatch},
     counters::Level,
+    relay::Relay,
 };
 
 /// Changes that wait; more are refused. People make them, one at a time.
@@ -49,6 +51,7 @@ pub(super) struct Shared {
     pub(super) tenant: Arc<str>,
     pub(super) alerting: Alerting,
     pub(super) log: Arc<Log>,
+    pub(super) relay: Relay,
     pub(super) clock: Clock,
     /// True once the task knows the rules.
     pub(super) ready: watch::Sender<bool>,
@@ -63,7 +66,7 @@ pub(super) enum Command {
     Create(NewRule, Reply<Rule>),
     Replace { id: String, new: NewRule, if_match: Option<IfMatch>, reply: Reply<Rule> },
     Delete { id: String, if_match: Option<IfMatch>, reply: Reply<()> },
-    Acknowledge { id: String, by: String, reply: Reply<Alert> },
+    Acknowledge { id: String, by: String, reply: Reply<Acknowledged> },
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, AlertError>>;
@@ -89,13 +92,15 @@ pub struct Filter {
 }
 
 impl AlertService {
-    /// The alerts of `tenant`, whose log is `log`. Somebody has to drive [`AlertService::run`].
-    pub fn new(tenant: &str, alerting: Alerting, log: Arc<Log>, clock: Clock) -> Self {
+    /// The alerts of `tenant`, whose log is `log`, and whose events `relay` publishes. Somebody has to drive
+    /// [`AlertService::run`].
+    pub fn new(tenant: &str, alerting: Alerting, log: Arc<Log>, relay: Relay, clock: Clock) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let shared = Shared {
             tenant: tenant.into(),
             alerting,
             log,
+            relay,
             clock,
             ready: watch::Sender::new(false),
             rules: Level::default(),
@@ -105,8 +110,8 @@ impl AlertService {
         Self { commands, shared: Arc::new(shared) }
     }
 
-    /// Watches the log, makes the changes, and tells of alerts by `aggregator`, until it or the last other handle is gone.
-    /// It reads the log as any client does: nothing waits for it.
+    /// Watches the log, makes the changes, and decides about alerts while `aggregator` says that this node does, until the last
+    /// other handle is gone. It reads the log as any client does: nothing waits for it.
     pub async fn run(self, aggregator: AggregatorHandle) {
         let Self { commands, shared } = self;
         // Or it would wait for itself.
@@ -161,12 +166,18 @@ impl AlertService {
         self.submit(|reply| Command::Delete { id: id.to_owned(), if_match, reply }).await
     }
 
-    /// Notes that `by` looks after an alert, unless somebody does already. Answers it as it is then.
+    /// Notes that `by` looks after an alert, unless somebody does already. Answers it as it is then; the event
+    /// `alert_acknowledged` is out, or follows while nobody can write the log.
     ///
     /// # Errors
     /// [`AlertError::NotFound`], [`AlertError::Unavailable`], [`AlertError::Stopped`].
     pub async fn acknowledge(&self, id: &str, by: &str) -> Result<Alert, AlertError> {
-        self.submit(|reply| Command::Acknowledge { id: id.to_owned(), by: by.to_owned(), reply }).await
+        let acknowledge = |reply| Command::Acknowledge { id: id.to_owned(), by: by.to_owned(), reply };
+        let Acknowledged { alert, event } = self.submit(acknowledge).await?;
+        if let Some(seq) = event {
+            self.shared.relay.published(seq).await;
+        }
+        Ok(alert)
     }
 
     /// One alert.

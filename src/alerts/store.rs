@@ -1,15 +1,18 @@
 //! What alerts need of a store. Implementations are elsewhere.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Alert, AlertError, News, Rule, Severity, Target};
+use super::{Alert, AlertError, Rule, Severity, Target};
 use crate::core::version::Version;
 
 /// A store's answer; dropping it does not undo a change.
 pub type Answer<T> = BoxFuture<'static, Result<T, AlertError>>;
 
-/// Keeps the rules and alerts of many tenants, and what is to be sent of them. One tenant's calls never see another's.
+/// Keeps the rules and alerts of many tenants, and what is to be sent of them. One tenant's calls never see another's. What
+/// happens to an alert is kept together with the event that tells of it ([`EventStore`](crate::relay::EventStore)).
 ///
 /// A change is handed in by the call itself, not by the first poll of its answer, and changes of one tenant are made in the
 /// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
@@ -23,7 +26,7 @@ pub type Answer<T> = BoxFuture<'static, Result<T, AlertError>>;
 /// Every method: [`AlertError::Unavailable`] when too much waits for the store or it does not work; those that change
 /// something also [`AlertError::Full`] when it has no room, [`AlertError::ReadOnly`], and [`AlertError::Unknown`].
 pub trait AlertStore: Send + Sync {
-    /// The tenants that have a rule, an open alert or an untold one, by name: those that are begun at start.
+    /// The tenants that have a rule or an open alert, by name: those that are begun at start.
     fn tenants(&self) -> Answer<Vec<String>>;
 
     /// All rules, by id.
@@ -58,18 +61,25 @@ pub trait AlertStore: Send + Sync {
     /// What an engine begins with.
     fn standing(&self, tenant: &str) -> Answer<Standing>;
 
-    /// Keeps a new alert together with what is to be sent of it, unless its rule has an open one already. Nobody has been
-    /// told of it yet.
+    /// Keeps a new alert together with what is to be sent of it, unless its rule has an open one already.
     ///
     /// # Errors
-    /// [`AlertError::NoRule`] if the rule is gone.
+    /// [`AlertError::NoRule`] if the rule is gone, [`AlertError::NotDeciding`] if another process decides.
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised>;
 
-    /// Ends an alert together with what is to be sent of that; `None` if it is not open. Nobody has been told of it yet.
+    /// Ends an alert together with what is to be sent of that; `None` if it is not open.
+    ///
+    /// # Errors
+    /// [`AlertError::NotDeciding`] if another process decides.
     fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>>;
 
-    /// Notes that readers of the log were told. Ids that are not known are passed over.
-    fn told(&self, tenant: &str, news: Vec<(String, News)>) -> Answer<()>;
+    /// Claims for this process, for as long as `lease`, that it alone raises and resolves the alerts of a tenant; or says
+    /// so again. False while another process has claimed it: so of two that both believe to be elected, each with values
+    /// of its own, one decides. A zero `lease` gives the claim up.
+    fn claim(&self, tenant: &str, lease: Duration) -> Answer<bool> {
+        let _ = (tenant, lease);
+        Box::pin(std::future::ready(Ok(true)))
+    }
 
     /// Alerts, the newest (that with the greatest id) first.
     fn alerts(&self, tenant: &str, query: Query) -> Answer<Vec<Alert>>;
@@ -93,7 +103,7 @@ pub trait AlertStore: Send + Sync {
     /// All samples, by rule and time.
     fn samples(&self, tenant: &str) -> Answer<Vec<Sample>>;
 
-    /// Deletes alerts that were resolved before a time and told, and of the resolved and told ones all but the newest `most`.
+    /// Deletes alerts that were resolved before a time, and of the resolved ones all but the newest `most`.
     /// Answers how many went.
     fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64>;
 
@@ -121,8 +131,6 @@ pub struct Standing {
     pub rules: Vec<Rule>,
     /// The alerts that are not resolved, by id; at most one of each rule, and of rules that are gone, too.
     pub open: Vec<Alert>,
-    /// What nobody was told yet, by id; of one alert the beginning before the end.
-    pub untold: Vec<(Alert, News)>,
 }
 
 /// What is to be sent of a change.
@@ -233,8 +241,8 @@ pub struct Query {
 pub struct Acknowledged {
     /// It, as it is now.
     pub alert: Alert,
-    /// Whether this call did it; false if somebody had before.
-    pub first: bool,
+    /// The place of the event that tells of it; `None` if somebody looked after it before.
+    pub event: Option<u64>,
 }
 
 /// What a value was at a time, for rules that compare with it later.

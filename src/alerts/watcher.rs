@@ -1,36 +1,29 @@
-//! The one task of a tenant's alerts: reads the log, asks the engine, keeps what it decided, and tells of it.
+//! The one task of a tenant's alerts: reads the log, asks the engine, and keeps what it decided.
 //!
-//! What was decided is first kept, then told on the channel `alerts`, then noted as told. A process that ends in between
-//! tells of it when it comes back; readers of a log that outlives processes may then be told twice, never not at all.
+//! The store keeps the event of the channel `alerts` with each decision, and the relay publishes it. In a cluster the node
+//! that leads decides, once it has claimed that in the store, too: two halves of a cluster whose bus is split each have a
+//! leader and values of their own, but one store.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
-    Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule, Sample, Sent,
+    Acknowledged, Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule,
+    Sample, Sent,
     engine::{Decision, Engine},
     field,
     service::{Command, Shared, confirmed, in_time},
 };
 use crate::{
     core::{
-        aggregator::AggregatorHandle,
-        channel::{Channel, EventName},
-        clock::rfc3339,
-        publication::Publication,
-        reading::Reading,
-        snapshot::View,
+        aggregator::AggregatorHandle, channel::Channel, clock::rfc3339, publication::Publication, snapshot::View,
         version::IfMatch,
     },
     shutdown::random,
@@ -48,9 +41,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often a change is made anew because somebody else, on another node, was faster.
 const ATTEMPTS: usize = 5;
 
-/// Events that are published together.
-const GROUP: usize = 256;
-
 /// How often samples are written.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -63,8 +53,8 @@ const RELOAD: Duration = Duration::from_secs(15);
 /// The same where the node that decides is elected: it should know of rules that were made elsewhere.
 const RELOAD_OFTEN: Duration = Duration::from_secs(3);
 
-/// What another process did not tell of for this long it will not tell of any more; where one is elected, this one.
-const ABANDONED: [SignedDuration; 2] = [SignedDuration::from_secs(30), SignedDuration::from_secs(5)];
+/// For how long a node claims that it decides, and how often it says so again.
+const CLAIM: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
 
 /// Carries out changes and watches the log until the aggregator stops or nobody can hand in a change any more.
 pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Command>, aggregator: AggregatorHandle) {
@@ -98,15 +88,14 @@ struct Watcher {
     engine: Engine,
     /// What each rule was last shown: the version of its channel, and when that was written.
     shown: HashMap<String, (u64, Timestamp)>,
-    /// Kept and to be told, in order.
-    untold: VecDeque<(Alert, News)>,
-    /// Told and to be noted.
-    told: Vec<(String, News)>,
     /// Samples that were not written yet, and of each rule what can go.
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
     /// This process decides, and no other one.
-    leads: bool,
+    decides: bool,
+    claim_at: Instant,
+    /// Alerts are open whose rules are gone.
+    orphans: bool,
     /// The store failed: what it knows has to be read anew.
     doubtful: bool,
     /// The store failed: not before this again.
@@ -120,17 +109,17 @@ impl Watcher {
     fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
         let engine = Engine::new(shared.alerting.targets.clone());
         let now = Instant::now();
-        let is_clustered = aggregator.is_clustered();
+        let decides = !aggregator.is_clustered() || !shared.store().is_shared();
         Self {
             shared,
             aggregator,
             engine,
             shown: HashMap::new(),
-            untold: VecDeque::new(),
-            told: Vec::new(),
             samples: Vec::new(),
             forget: Vec::new(),
-            leads: !is_clustered,
+            decides,
+            claim_at: now,
+            orphans: false,
             doubtful: false,
             retry_at: now,
             flush_at: now + FLUSH,
@@ -141,11 +130,7 @@ impl Watcher {
 
     /// Whether nothing happens unless somebody makes a rule.
     fn is_idle(&self) -> bool {
-        self.engine.len() == 0
-            && self.untold.is_empty()
-            && self.told.is_empty()
-            && !self.doubtful
-            && !self.shared.store().is_shared()
+        self.engine.len() == 0 && !self.doubtful && !self.shared.store().is_shared()
     }
 
     /// Reads the rules and how they stand, however long it takes.
@@ -160,7 +145,7 @@ impl Watcher {
         }
     }
 
-    /// Reads the rules and how they stand; `first`: and all that an earlier process left.
+    /// Reads the rules and how they stand; `first`: and the samples of an earlier process.
     async fn load(&mut self, first: bool) -> Result<(), AlertError> {
         let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
         let standing = in_time(store.standing(tenant)).await?;
@@ -179,25 +164,14 @@ impl Watcher {
             self.engine.adopt(&rule.id, open.cloned());
         }
         samples.iter().for_each(|sample| self.engine.remember(sample));
+        let decides = self.decides;
         let is_orphan = |alert: &Alert| standing.rules.iter().all(|rule| rule.id != alert.rule_id);
-        for alert in standing.open.iter().filter(|alert| is_orphan(alert)) {
+        self.orphans = standing.open.iter().any(is_orphan);
+        for alert in standing.open.iter().filter(|alert| decides && is_orphan(alert)) {
             // Its rule was deleted while another process raised it.
             let resolution = self.resolution(alert, now);
-            if let Some(resolved) = in_time(self.shared.store().resolve(&self.shared.tenant, resolution)).await? {
+            if let Some(resolved) = confirmed(self.shared.store().resolve(&self.shared.tenant, resolution)).await? {
                 self.ended(resolved);
-            }
-        }
-        let alone = !self.shared.store().is_shared();
-        let abandoned = ABANDONED[usize::from(self.aggregator.is_clustered())];
-        let may_tell = |at: Timestamp| alone || (self.aggregator.leads() && now.duration_since(at) > abandoned);
-        let unsettled = self.engine.unsettled();
-        for (alert, news) in standing.untold {
-            let at = alert.resolved_at.filter(|_| news == News::Resolved).unwrap_or(alert.raised_at);
-            let known = self.told.iter().any(|(id, known)| (id, *known) == (&alert.id, news))
-                || self.untold.iter().any(|(other, known)| (&other.id, *known) == (&alert.id, news))
-                || unsettled.iter().any(|decision| decision.alert().id == alert.id);
-            if !known && may_tell(at) {
-                self.untold.push_back((alert, news));
             }
         }
         self.doubtful = false;
@@ -255,26 +229,19 @@ impl Watcher {
         }
     }
 
-    /// Hands the store what it does not have, and tells of what it has.
+    /// Hands the store what it does not have.
     async fn settle(&mut self) -> Result<(), AlertError> {
         if self.doubtful || (self.shared.store().is_shared() && Instant::now() >= self.reload_at) {
             self.load(false).await?;
         }
-        let leads = !self.shared.store().is_shared() || self.aggregator.leads();
-        if leads && !std::mem::replace(&mut self.leads, leads) {
-            // What the one that led before did last.
-            self.load(false).await?;
-        }
-        self.leads = leads;
-        if !leads {
+        if !self.may_decide().await? {
             self.engine.defer();
-            return self.tell().await;
+            return Ok(());
         }
         let decisions = self.engine.unsettled();
         if !decisions.is_empty() {
             self.keep(decisions).await?;
         }
-        self.tell().await?;
         if Instant::now() >= self.flush_at && !self.samples.is_empty() {
             let (samples, forget) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.forget));
             self.flush_at = Instant::now() + FLUSH;
@@ -289,6 +256,37 @@ impl Watcher {
             in_time(self.shared.store().prune(&self.shared.tenant, before, config.max_kept)).await?;
         }
         Ok(())
+    }
+
+    /// Whether this process raises and resolves alerts.
+    async fn may_decide(&mut self) -> Result<bool, AlertError> {
+        if !self.shared.store().is_shared() || !self.aggregator.is_clustered() {
+            return Ok(true);
+        }
+        let (store, tenant) = (Arc::clone(&self.shared.alerting.store), Arc::clone(&self.shared.tenant));
+        let (lease, again) = CLAIM;
+        if !self.aggregator.leads() {
+            self.claim_at = Instant::now();
+            if std::mem::take(&mut self.decides) {
+                // So that the next leader need not wait for its end.
+                in_time(store.claim(&tenant, Duration::ZERO)).await?;
+            }
+            return Ok(false);
+        }
+        if Instant::now() < self.claim_at || (self.engine.len() == 0 && !self.orphans) {
+            return Ok(self.decides);
+        }
+        self.claim_at = Instant::now() + again;
+        let decides = in_time(store.claim(&tenant, lease)).await?;
+        if decides && !std::mem::replace(&mut self.decides, decides) {
+            // What the one that decided before did last, which this engine has to know before it decides anything.
+            self.engine.defer();
+            self.doubtful = true;
+            self.load(false).await?;
+            self.engine.look(self.shared.now());
+        }
+        self.decides = decides;
+        Ok(decides)
     }
 
     async fn keep(&mut self, decisions: Vec<Decision>) -> Result<(), AlertError> {
@@ -333,6 +331,11 @@ impl Watcher {
                     self.engine.stands(&alert.rule_id, Some(*open));
                 }
             }
+            // Another process has claimed it meanwhile.
+            (_, Err(AlertError::NotDeciding)) => {
+                self.decides = false;
+                self.engine.defer();
+            }
             // The rule was deleted elsewhere.
             (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
             (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(*resolved),
@@ -360,7 +363,7 @@ impl Watcher {
         self.shared.alerting.figures.raised.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "raised");
         self.sent(&alert, deliveries);
-        self.untold.push_back((alert, News::Raised));
+        self.shared.relay.wake();
     }
 
     fn ended(&mut self, resolved: Resolved) {
@@ -371,7 +374,7 @@ impl Watcher {
         self.shared.alerting.figures.resolved.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "resolved");
         self.sent(&alert, deliveries);
-        self.untold.push_back((alert, News::Resolved));
+        self.shared.relay.wake();
     }
 
     fn sent(&self, alert: &Alert, deliveries: usize) {
@@ -384,25 +387,6 @@ impl Watcher {
         if deliveries > 0 {
             alerting.outgoing.send_replace(());
         }
-    }
-
-    /// Publishes what is kept, and notes that.
-    async fn tell(&mut self) -> Result<(), AlertError> {
-        while !self.untold.is_empty() {
-            let group: Vec<_> = self.untold.iter().take(GROUP).cloned().collect();
-            let events = group.iter().filter_map(|(alert, news)| event(news.event(), alert)).collect();
-            if self.aggregator.tell(events).await.is_err() {
-                // The server is going away; the next one tells.
-                return Ok(());
-            }
-            self.untold.drain(..group.len());
-            self.told.extend(group.into_iter().map(|(alert, news)| (alert.id, news)));
-        }
-        if !self.told.is_empty() {
-            in_time(self.shared.store().told(&self.shared.tenant, self.told.clone())).await?;
-            self.told.clear();
-        }
-        Ok(())
     }
 
     async fn carry_out(&mut self, command: Command) {
@@ -481,23 +465,17 @@ impl Watcher {
         Err(AlertError::Unavailable)
     }
 
-    async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Alert, AlertError> {
+    async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Acknowledged, AlertError> {
         let now = self.shared.now();
         let acknowledged = confirmed(self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
-        let alert = acknowledged.alert;
-        if acknowledged.first {
+        if let Some(seq) = acknowledged.event {
+            let alert = &acknowledged.alert;
             if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
                 self.engine.stands(&alert.rule_id, Some(alert.clone()));
             }
-            // Nobody is told of what happens to an alert that they were not told of.
-            // What could not be noted is noted later.
-            drop(self.tell().await);
-            let events = event("alert_acknowledged", &alert).into_iter().collect();
-            if self.aggregator.tell(events).await.is_err() {
-                tracing::warn!(tenant = &*self.shared.tenant, "an alert is acknowledged, but its event came too late");
-            }
+            self.shared.relay.stored(seq);
         }
-        Ok(alert)
+        Ok(acknowledged)
     }
 
     /// A change that failed may have been made all the same.
@@ -540,10 +518,4 @@ enum Kept {
 
 fn parse(state: &Publication) -> Option<Value> {
     serde_json::from_slice(&state.data).ok()
-}
-
-fn event(name: &str, alert: &Alert) -> Option<Reading> {
-    let (Ok(channel), Ok(event)) = (Channel::parse("alerts"), EventName::parse(name)) else { return None };
-    let data = if let Ok(Value::Object(data)) = serde_json::to_value(alert) { data } else { Map::new() };
-    Some(Reading::Event { channel, event, data })
 }

@@ -175,6 +175,8 @@ impl Application {
             aggregator,
             cluster: cluster.clone(),
             orders: store.orders(),
+            events: store.events(),
+            shares_events: store.is_shared(),
             dashboards: store.dashboards(),
             alerting: alerting.clone(),
             history_store: store.history(),
@@ -198,6 +200,8 @@ impl Application {
             readers.runtime.spawn(tenants.clone().tend());
             readers.runtime.spawn(async move { tenants.resume().await });
         }
+        let left_behind = tenants.clone();
+        readers.runtime.spawn(async move { left_behind.publish_left_behind().await });
         let shared = Shared {
             tenants,
             store: store.clone(),

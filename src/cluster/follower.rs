@@ -150,7 +150,9 @@ async fn load_tenant(
     let mut load = scripts::LOAD.prepare_invoke();
     load.key(node.keys.of(epoch, "tenants")).key(kept("states")).arg(tenant);
     let (head, states): (String, HashMap<String, Vec<u8>>) = load.invoke_async(connection).await?;
-    let Head { head, snapshot, dropped } = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
+    let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
+    let Head { head, snapshot, dropped, published } = head;
+    node.note_published(tenant, &published);
     let mut contents = Contents {
         epoch: epoch.clone(),
         head,

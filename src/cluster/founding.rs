@@ -118,7 +118,7 @@ async fn write(
     series: Dumps,
 ) -> Result<(), Ended> {
     let keys = &node.keys;
-    let mut head = Head { head: base, snapshot: None, dropped: base };
+    let mut head = Head { head: base, snapshot: None, dropped: base, published: node.published(tenant) };
     let mut states = Vec::new();
     for state in &contents.states {
         head.head += 1;

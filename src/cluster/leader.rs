@@ -33,6 +33,7 @@ use crate::{
         decider::{Decided, Decider},
         log::{Chunk, Log, place},
         position::Epoch,
+        published::Published,
         reading::Refusal,
         snapshot::View,
     },
@@ -244,7 +245,9 @@ impl<'a> Term<'a> {
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
             let wire = wire.ok_or_else(|| Ended::Lost("a value is no JSON".into()))?;
             if !wire.is_empty() || !same.is_empty() {
-                written.push(Written { tenant: (*tenant).to_owned(), head: of.head.head, same, chunks: wire });
+                let published = of.head.publish(of.decider.published());
+                let (tenant, head) = ((*tenant).to_owned(), of.head.head);
+                written.push(Written { tenant, head, published, same, chunks: wire });
             }
             if !chunks.is_empty() {
                 kept.push((tenant, chunks));
@@ -406,6 +409,15 @@ impl Deciding {
 }
 
 impl Head {
+    /// Notes what is published; answers it where that is news.
+    fn publish(&mut self, published: &Published) -> Published {
+        if self.published == *published {
+            return Published::default();
+        }
+        self.published = published.clone();
+        published.clone()
+    }
+
     fn advance(&mut self, chunks: &[Chunk], at: Timestamp) {
         for chunk in chunks {
             self.head = chunk.head().unwrap_or(self.head);

@@ -28,6 +28,7 @@ use crate::core::{
     decider::Verdicts,
     log::{Contents, Log, LogConfig, LogWriter},
     position::{Epoch, Position},
+    published::Published,
     reading::{BUILT_IN_EVENTS, Refusal},
 };
 
@@ -66,6 +67,8 @@ pub(super) struct Node {
     /// How often this node began a log without all samples of the one before.
     pub(super) samples_lost: watch::Sender<u64>,
     replicas: Mutex<Replicas>,
+    /// Events of stores that are published, by tenant: in whatever epoch.
+    published: Mutex<HashMap<Arc<str>, Published>>,
     pending: Mutex<Pending>,
     /// A group was answered.
     answered: Notify,
@@ -200,6 +203,7 @@ impl Node {
             series: Mutex::default(),
             samples_lost: watch::Sender::default(),
             replicas: Mutex::default(),
+            published: Mutex::default(),
             pending: Mutex::default(),
             answered: Notify::new(),
             handed_in: AtomicU64::new(0),
@@ -232,6 +236,18 @@ impl Node {
             replicas.writers.iter().map(|(tenant, writer)| (Arc::clone(tenant), Arc::clone(writer.log()))).collect()
         };
         logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
+    }
+
+    /// Events of a tenant's stores that are published, as far as this node has read.
+    pub(super) fn published(&self, tenant: &str) -> Published {
+        self.published.lock().get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// Notes that they are.
+    pub(super) fn note_published(&self, tenant: &str, published: &Published) {
+        if !published.is_empty() {
+            self.published.lock().entry(tenant.into()).or_default().merge(published);
+        }
     }
 
     /// Takes over what was loaded of a log, whose offsets begin at `base` and which follows those of the epochs in `earlier`.
@@ -280,6 +296,7 @@ impl Node {
         let Entry { word, at, tenants, replies, .. } = entry;
         let mut replicas = self.replicas.lock();
         for written in tenants {
+            self.note_published(&written.tenant, &written.published);
             let writer = replicas.writer(&written.tenant, self.log);
             // What was loaded may be newer already.
             if written.head > writer.log().head() {

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use crate::core::{
     channel::{Channel, EventName},
     log::{Change, Chunk, Kept},
+    published::Published,
     reading::{Origin, Reading, Refusal},
 };
 
@@ -46,6 +47,9 @@ pub(super) struct Written {
     pub(super) tenant: String,
     /// The newest offset with it.
     pub(super) head: u64,
+    /// Events of stores that are published with it.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub(super) published: Published,
     /// State channels whose value was written again and is the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) same: Vec<Channel>,
@@ -146,6 +150,9 @@ pub(super) struct Head {
     pub(super) snapshot: Option<(u64, Timestamp)>,
     /// Events up to here may be gone.
     pub(super) dropped: u64,
+    /// Events of stores that are published.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub(super) published: Published,
 }
 
 /// What is kept of a channel, or of an event.
@@ -236,7 +243,13 @@ mod tests {
             word: "b".into(),
             before: "a".into(),
             at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
-            tenants: vec![Written { tenant: "a".into(), head: 10, same: vec![], chunks: wire }],
+            tenants: vec![Written {
+                tenant: "a".into(),
+                head: 10,
+                published: Published::default(),
+                same: vec![],
+                chunks: wire,
+            }],
             replies: vec![Answered {
                 node: "n".into(),
                 seq: 3,

@@ -502,6 +502,7 @@ impl Config {
             ca_file,
             connections,
             connect_timeout: connect_timeout.0,
+            shares_log: !self.bus.is_empty(),
             statement_timeout: statement_timeout.0,
         })
     }

@@ -50,9 +50,6 @@ const GROUP_BYTES: usize = 1 << 20;
 /// How long somebody waits for the answer to a batch that is on its way to another process.
 const UNTIL_UNKNOWN: Duration = Duration::from_secs(20);
 
-/// How long somebody waits for the telling of what is done already.
-const A_MOMENT: Duration = Duration::from_secs(2);
-
 /// The answer to a batch.
 #[derive(Debug)]
 pub struct Outcome {
@@ -249,24 +246,6 @@ impl AggregatorHandle {
     /// Whether other processes have a part in the log.
     pub fn is_clustered(&self) -> bool {
         self.patience.is_some()
-    }
-
-    /// Tells of what is done already, by events. Where the log can't be written for longer than a moment, they wait, and
-    /// whoever asked does not.
-    ///
-    /// # Errors
-    /// [`Stopped`]: nobody will be told.
-    pub async fn tell(&self, events: Vec<Reading>) -> Result<(), Stopped> {
-        if !self.is_clustered() {
-            return self.publish_own(events).await;
-        }
-        let handle = self.clone();
-        // It owns what is told, so that giving up the wait is not giving up the telling.
-        let told = tokio::spawn(async move { handle.publish_own(events).await });
-        match timeout(A_MOMENT, told).await {
-            Ok(told) => told.map_err(|_| Stopped)?,
-            Err(_) => Ok(()),
-        }
     }
 
     /// Batches that wait at the moment.

@@ -14,7 +14,8 @@ use super::{
     channel::{Channel, ChannelKind},
     clock::Clock,
     log::{Change, Log},
-    reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal},
+    published::Published,
+    reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal, StoredEvent},
     sample::{Dump, Moment, Sample, SeriesTable},
     snapshot::{Place, place},
 };
@@ -87,6 +88,7 @@ pub struct Decider {
     pushed_channels: usize,
     taken: Taken,
     series: SeriesTable,
+    published: Published,
     /// When it began, and what the clock of the windows showed then.
     begun: (Instant, Duration),
 }
@@ -151,7 +153,8 @@ impl Decider {
             .collect();
         let series = SeriesTable::new(config.max_series);
         let begun = (Instant::now(), Duration::ZERO);
-        Self { clock, config, known, pushed_channels: 0, taken: Taken::default(), series, begun }
+        let (taken, published) = (Taken::default(), Published::default());
+        Self { clock, config, known, pushed_channels: 0, taken, series, published, begun }
     }
 
     /// A decider that goes on where another one ended: with the values of `log`, and the series that it dumped.
@@ -184,6 +187,16 @@ impl Decider {
             decider.take_room(&channel, 0, bound);
         }
         decider
+    }
+
+    /// How far the events of stores are published.
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Goes on where another decider ended, which had published these events of stores.
+    pub fn follow(&mut self, published: &Published) {
+        self.published.merge(published);
     }
 
     /// Counts the samples among `readings`, which another decider had accepted and whose series it did not dump since.
@@ -247,7 +260,7 @@ impl Decider {
         }
         let kind = match &reading {
             Reading::Value { .. } | Reading::Sample(_) => ChannelKind::State,
-            Reading::Event { .. } => ChannelKind::Event,
+            Reading::Event { .. } | Reading::Stored(_) => ChannelKind::Event,
         };
         let is_new = match (self.known.get(&channel), kind) {
             (None, _) => true,
@@ -266,6 +279,13 @@ impl Decider {
                 self.check_value(&channel, data.len())?;
                 staged.events.push(Change { channel: channel.clone(), event: Some(event), data });
                 self.known.entry(channel).or_insert(Known::Events);
+            }
+            Reading::Stored(stored) => {
+                let StoredEvent { source, seq, event, data, .. } = *stored;
+                if self.published.note(&source, seq) {
+                    staged.events.push(Change { channel: channel.clone(), event: Some(event), data: canonical(data) });
+                    self.known.entry(channel).or_insert(Known::Events);
+                }
             }
             Reading::Value { data, merge, .. } => self.stage(channel, data, merge, origin, staged)?,
             Reading::Sample(sample) => self.sample(*sample, staged)?,

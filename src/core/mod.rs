@@ -23,6 +23,7 @@ pub mod log;
 pub mod pace;
 pub mod position;
 pub mod publication;
+pub mod published;
 pub mod reader;
 pub mod reading;
 pub mod resume;

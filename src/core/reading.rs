@@ -32,6 +32,24 @@ pub enum Reading {
     },
     /// A measurement that its series gathers.
     Sample(Box<Sample>),
+    /// An event that a store keeps until it is published.
+    Stored(Box<StoredEvent>),
+}
+
+/// An event that a store made together with the change it is about. It is published once, however often it is handed in;
+/// events of one source have to be handed in in their order.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StoredEvent {
+    /// The store that made it.
+    pub source: String,
+    /// Its place among the events of the source.
+    pub seq: u64,
+    /// The channel it is appended to.
+    pub channel: Channel,
+    /// What happened.
+    pub event: EventName,
+    /// Its details: an object.
+    pub data: Map<String, Value>,
 }
 
 impl Reading {
@@ -45,6 +63,7 @@ impl Reading {
         match self {
             Self::Value { channel, .. } | Self::Event { channel, .. } => channel,
             Self::Sample(sample) => &sample.channel,
+            Self::Stored(stored) => &stored.channel,
         }
     }
 }

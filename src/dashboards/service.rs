@@ -4,19 +4,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
 use super::{Action, Board, DashboardError, DashboardStore, Edit, Edited, NewBoard, board::MAX_BOARDS};
-use crate::core::{
-    aggregator::AggregatorHandle,
-    channel::{Channel, EventName},
-    clock::Clock,
-    reading::Reading,
-    version::IfMatch,
+use crate::{
+    core::{clock::Clock, version::IfMatch},
+    relay::{NewEvent, Relay},
 };
 
 /// Changes that wait; more are refused. People make them, one at a time.
@@ -35,13 +32,13 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone)]
 pub struct DashboardService {
     commands: mpsc::Sender<Command>,
-    aggregator: AggregatorHandle,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     tenant: Arc<str>,
     store: Arc<dyn DashboardStore>,
+    relay: Relay,
     clock: Clock,
     /// Whether the tenant has its first board; an error while the store does not answer, so that nobody waits for it.
     ready: watch::Sender<Option<Result<(), DashboardError>>>,
@@ -54,8 +51,11 @@ struct Shared {
 struct Command {
     what: What,
     by: String,
-    reply: oneshot::Sender<Result<Edited, DashboardError>>,
+    reply: oneshot::Sender<Result<Written, DashboardError>>,
 }
+
+/// A change, and the place of its event, if it has one.
+type Written = (Edited, Option<u64>);
 
 enum What {
     Create(NewBoard),
@@ -63,24 +63,25 @@ enum What {
 }
 
 impl DashboardService {
-    /// The dashboards of `tenant` in `store`. Somebody has to drive [`DashboardService::run`].
-    pub fn new(tenant: &str, store: Arc<dyn DashboardStore>, aggregator: AggregatorHandle, clock: Clock) -> Self {
+    /// The dashboards of `tenant` in `store`, whose events `relay` publishes. Somebody has to drive [`DashboardService::run`].
+    pub fn new(tenant: &str, store: Arc<dyn DashboardStore>, relay: Relay, clock: Clock) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let shared = Shared {
             tenant: tenant.into(),
             store,
+            relay,
             clock,
             ready: watch::Sender::new(None),
             busy: watch::Sender::new(false),
             queue: Mutex::new(Some(queue)),
         };
-        Self { commands, aggregator, shared: Arc::new(shared) }
+        Self { commands, shared: Arc::new(shared) }
     }
 
     /// Sees to it that the tenant has its first board, then makes the changes, one after the other, until the last other
     /// handle is dropped.
     pub async fn run(self) {
-        let Self { commands, aggregator, shared } = self;
+        let Self { commands, shared } = self;
         // Or it would wait for itself.
         drop(commands);
         let Some(mut queue) = shared.queue.lock().take() else {
@@ -91,11 +92,11 @@ impl DashboardService {
         while let Some(Command { what, by, reply }) = queue.recv().await {
             shared.busy.send_replace(true);
             let result = match what {
-                What::Create(new) => shared.create(new).await,
-                What::Edit { id, edit, if_match } => shared.edit(&id, &edit, if_match.as_ref()).await,
+                What::Create(new) => shared.create(new, &by).await,
+                What::Edit { id, edit, if_match } => shared.edit(&id, &edit, if_match.as_ref(), &by).await,
             };
-            if let Ok(edited) = &result {
-                shared.tell(edited, &by, &aggregator).await;
+            if let Ok((_, Some(seq))) = &result {
+                shared.relay.stored(*seq);
             }
             // A caller that went away does not want the answer.
             drop(reply.send(result));
@@ -132,7 +133,8 @@ impl DashboardService {
         .await
     }
 
-    /// A new board. It is in the store, and the event `dashboard_updated` is out, when this answers.
+    /// A new board. It is in the store, and the event `dashboard_updated` is out, when this answers; while nobody can write
+    /// the log, the event follows.
     ///
     /// # Errors
     /// [`DashboardError::Invalid`], [`DashboardError::Taken`], [`DashboardError::TooMany`], [`DashboardError::Full`],
@@ -142,8 +144,8 @@ impl DashboardService {
         self.submit(What::Create(new), by).await
     }
 
-    /// Changes or deletes a board. It is in the store, and the event `dashboard_updated` is out, when this answers; an edit
-    /// that changes nothing makes neither.
+    /// Changes or deletes a board. It is in the store, and the event `dashboard_updated` is out, when this answers, or
+    /// follows as that of [`DashboardService::create`]; an edit that changes nothing makes neither.
     ///
     /// # Errors
     /// [`DashboardError::NotFound`], [`DashboardError::Moved`] when `if_match` does not hold, what [`Edit::apply`] says,
@@ -170,10 +172,14 @@ impl DashboardService {
             mpsc::error::TrySendError::Closed(_) => DashboardError::Stopped,
         })?;
         // From here on the store may make it, whatever becomes of this call.
-        match timeout(PATIENCE, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) | Err(_) => Err(DashboardError::Unknown),
+        let (edited, event) = match timeout(PATIENCE, answer).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) | Err(_) => return Err(DashboardError::Unknown),
+        };
+        if let Some(seq) = event {
+            self.shared.relay.published(seq).await;
         }
+        Ok(edited)
     }
 }
 
@@ -197,13 +203,20 @@ impl Shared {
         ready.clone().unwrap_or(Err(DashboardError::Stopped))
     }
 
-    async fn create(&self, new: NewBoard) -> Result<Edited, DashboardError> {
-        let board = new.build(self.now())?;
-        self.store.insert(&self.tenant, board.clone(), MAX_BOARDS).await?;
-        Ok(Edited { board, action: Some(Action::Created), tile: None })
+    async fn create(&self, new: NewBoard, by: &str) -> Result<Written, DashboardError> {
+        let edited = Edited { board: new.build(self.now())?, action: Some(Action::Created), tile: None };
+        let event = event(&edited, by);
+        let seq = self.store.insert(&self.tenant, edited.board.clone(), MAX_BOARDS, event).await?;
+        Ok((edited, Some(seq)))
     }
 
-    async fn edit(&self, id: &str, edit: &Edit, if_match: Option<&IfMatch>) -> Result<Edited, DashboardError> {
+    async fn edit(
+        &self,
+        id: &str,
+        edit: &Edit,
+        if_match: Option<&IfMatch>,
+        by: &str,
+    ) -> Result<Written, DashboardError> {
         for _ in 0..ATTEMPTS {
             let board = self.store.board(&self.tenant, id).await?;
             let seen = board.version();
@@ -216,35 +229,17 @@ impl Shared {
             }
             let edited = edited?;
             let written = match edited.action {
-                None => return Ok(edited),
-                Some(Action::Deleted) => self.store.delete(&self.tenant, id, seen).await,
-                Some(_) => self.store.replace(&self.tenant, edited.board.clone(), seen).await,
+                None => return Ok((edited, None)),
+                Some(Action::Deleted) => self.store.delete(&self.tenant, id, seen, event(&edited, by)).await,
+                Some(_) => self.store.replace(&self.tenant, edited.board.clone(), seen, event(&edited, by)).await,
             };
             match written {
                 // Somebody was faster; look again.
                 Err(DashboardError::Moved) => {}
-                result => return result.map(|()| edited),
+                result => return result.map(|seq| (edited, Some(seq))),
             }
         }
         Err(DashboardError::Unavailable)
-    }
-
-    async fn tell(&self, edited: &Edited, by: &str, aggregator: &AggregatorHandle) {
-        let Some(action) = edited.action else { return };
-        let board = &edited.board;
-        let mut data = json!({"dashboardId": board.id, "action": action, "version": board.version, "updatedBy": by});
-        if let Some(tile) = &edited.tile {
-            data["tile"] = json!(tile);
-        }
-        let data = if let Value::Object(data) = data { data } else { Map::new() };
-        let (Ok(channel), Ok(event)) = (Channel::parse("dashboards"), EventName::parse("dashboard_updated")) else {
-            return;
-        };
-        let readings = vec![Reading::Event { channel, event, data }];
-        if aggregator.tell(readings).await.is_err() {
-            // The log ends with this process: every reader is told of a gap after the restart, and reads afresh.
-            tracing::warn!(tenant = &*self.tenant, "a change of a dashboard is stored, but its event came too late");
-        }
     }
 
     /// Now, in the whole milliseconds that stores keep.
@@ -252,6 +247,16 @@ impl Shared {
         let now = self.clock.now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
+}
+
+/// What tells of a change that the user `by` makes.
+fn event(edited: &Edited, by: &str) -> NewEvent {
+    let Edited { board, action, tile } = edited;
+    let mut data = json!({"dashboardId": board.id, "action": action, "version": board.version, "updatedBy": by});
+    if let Some(tile) = tile {
+        data["tile"] = json!(tile);
+    }
+    NewEvent::new("dashboards", "dashboard_updated", &data)
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, DashboardError>>) -> Result<T, DashboardError> {

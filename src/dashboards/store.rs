@@ -3,14 +3,15 @@
 use futures_util::future::BoxFuture;
 
 use super::{Board, DashboardError};
-use crate::core::version::Version;
+use crate::{core::version::Version, relay::NewEvent};
 
 /// A store's answer; dropping it does not undo a change.
 pub type Answer<T> = BoxFuture<'static, Result<T, DashboardError>>;
 
 /// Keeps the boards of many tenants. One tenant's calls never see another's.
 ///
-/// A change that was answered survives the end of the process. Boards are checked by the caller.
+/// A change that was answered survives the end of the process. It is kept together with the event about it, whose place is
+/// the answer ([`EventStore`](crate::relay::EventStore)). Boards are checked by the caller.
 ///
 /// # Errors
 /// Every method: [`DashboardError::Unavailable`] when too much waits for the store or it does not work; those that change
@@ -33,17 +34,17 @@ pub trait DashboardStore: Send + Sync {
     ///
     /// # Errors
     /// [`DashboardError::Taken`], [`DashboardError::TooMany`].
-    fn insert(&self, tenant: &str, board: Board, max: usize) -> Answer<()>;
+    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64>;
 
     /// Puts `board` in the place of the one of its id, if that one is still at `seen`.
     ///
     /// # Errors
     /// [`DashboardError::Moved`], also when it is gone.
-    fn replace(&self, tenant: &str, board: Board, seen: Version) -> Answer<()>;
+    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64>;
 
     /// Deletes a board, if it is still at `seen`.
     ///
     /// # Errors
     /// [`DashboardError::Moved`], also when it is gone.
-    fn delete(&self, tenant: &str, id: &str, seen: Version) -> Answer<()>;
+    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64>;
 }

@@ -52,6 +52,7 @@ impl From<AlertError> for Problem {
             AlertError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
             AlertError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
             AlertError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
+            AlertError::NotDeciding => Self::unavailable(detail, Duration::from_secs(2)),
             AlertError::Unknown => Self::unknown(detail),
             AlertError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
             AlertError::Full => Self::unavailable(detail, Duration::from_secs(60)),

@@ -1,8 +1,8 @@
-//! The one task that makes the changes of a tenant's orders, publishes their events, and the numbers.
+//! The one task that makes the changes of a tenant's orders, and publishes the numbers.
 //!
 //! Changes wait in a bounded queue. They are handed to the store in that order, many at a time, so that the store can
-//! write them together, and come back in that order: readers are told of two changes of one order as they were made.
-//! A caller that goes away in the middle leaves its change with the ledger, which tells of it all the same.
+//! write them together, and come back in that order. A caller that goes away in the middle leaves its change with the
+//! ledger, which counts it all the same. Nothing here waits for the log: the relay publishes the events that the store made.
 
 use std::{
     sync::{
@@ -12,10 +12,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesOrdered,
+};
 use jiff::{ToSpan, tz::TimeZone};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -25,10 +28,9 @@ use super::{Numbers, OrderError, OrderStore, Rollup, Tally};
 use crate::{
     core::{
         aggregator::{AggregatorHandle, Stopped},
-        channel::{Channel, EventName},
         clock::Clock,
-        reading::Reading,
     },
+    relay::Relay,
     sources,
 };
 
@@ -38,7 +40,7 @@ pub(super) const QUEUE: usize = 1_024;
 /// Changes that the store has and did not answer yet.
 const IN_FLIGHT: usize = 1_024;
 
-/// Changes that are told together.
+/// Changes that are taken together.
 const GROUP: usize = 256;
 
 /// The numbers of the last hour and of the day move without an order, too.
@@ -50,7 +52,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// How long after a failure the numbers are asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A change: hands it to the store, and says afterwards what is to be told.
+/// A change: hands it to the store, and says afterwards what came of it.
 pub(super) type Command = Box<dyn FnOnce(&dyn OrderStore) -> BoxFuture<'static, Done> + Send>;
 
 /// A change that the store has answered.
@@ -59,16 +61,20 @@ pub(super) struct Done {
     pub(super) tally: Option<Tally>,
     /// The numbers as they are with everything before it, where the store has others who write.
     pub(super) rollup: Option<Rollup>,
-    /// The event that readers of `orders` are given.
-    pub(super) event: Option<(&'static str, Value)>,
-    /// Answers the caller. It is called once the event is out.
+    /// The place of the event that was stored with it.
+    pub(super) event: Option<u64>,
+    /// Answers the caller. It is called once the change is counted.
     pub(super) reply: Box<dyn FnOnce() + Send>,
 }
+
+/// Numbers on their way to the log.
+type Publishing = BoxFuture<'static, Result<(), Stopped>>;
 
 /// What the ledger and the callers share.
 pub(super) struct Shared {
     pub(super) tenant: Arc<str>,
     pub(super) store: Arc<dyn OrderStore>,
+    pub(super) relay: Relay,
     pub(super) clock: Clock,
     pub(super) zone: TimeZone,
     pub(super) currency: String,
@@ -93,21 +99,6 @@ pub(super) enum Loading {
     Done,
 }
 
-/// Says at its end how many changes were on their way then: the store makes them all the same, but nobody tells of them.
-/// No reader is left believing otherwise, for the log ends as well.
-struct OnTheirWay {
-    tenant: Arc<str>,
-    count: usize,
-}
-
-impl Drop for OnTheirWay {
-    fn drop(&mut self) {
-        if self.count > 0 {
-            tracing::warn!(tenant = &*self.tenant, count = self.count, "changes of orders ended without an event");
-        }
-    }
-}
-
 /// Makes the changes until the aggregator stops or nobody can hand in one any more.
 pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let Some(mut commands) = shared.commands.lock().take() else {
@@ -115,27 +106,33 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
         return;
     };
     // So that the channels are there from the start. Where another node leads, they are.
-    if aggregator.leads() && sources::publish(&aggregator, Numbers::unknown(&shared.currency)).await.is_err() {
-        return;
-    }
+    let mut publishing = Some(shared.publish_unknown(&aggregator));
     // First: a change that was made before it would be counted twice.
-    shared.load().await;
+    let loaded = shared.load();
+    tokio::pin!(loaded);
+    tokio::select! {
+        () = &mut loaded => {}
+        published = OptionFuture::from(publishing.as_mut()) => {
+            publishing = None;
+            if published.is_some_and(|published| published.is_err()) {
+                return;
+            }
+            loaded.await;
+        }
+    }
     let mut in_flight = FuturesOrdered::new();
-    let mut on_their_way = OnTheirWay { tenant: Arc::clone(&shared.tenant), count: 0 };
     let mut waiting = Vec::with_capacity(GROUP);
     let mut due = Instant::now();
     let recount_every = shared.store.recount_every();
     let mut recount_due = Instant::now();
     loop {
-        on_their_way.count = in_flight.len();
         shared.in_flight.store(in_flight.len(), Ordering::Release);
         tokio::select! {
             count = commands.recv_many(&mut waiting, GROUP), if in_flight.len() < IN_FLIGHT => {
                 if count == 0 {
                     // The handles are gone; what they began is ended.
                     while let Some(done) = in_flight.next().await {
-                        shared.tell(vec![done], &aggregator).await;
-                        on_their_way.count = in_flight.len();
+                        shared.count(vec![done]);
                     }
                     return;
                 }
@@ -149,16 +146,21 @@ pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
                 if done.iter().any(|done| done.tally.is_some() || done.rollup.is_some()) {
                     due = due.min(Instant::now() + SETTLE);
                 }
-                shared.tell(done, &aggregator).await;
+                shared.count(done);
             }
             () = sleep_until(recount_due), if recount_every.is_some() && in_flight.len() < IN_FLIGHT => {
                 in_flight.push_back(shared.recount());
                 recount_due = Instant::now() + recount_every.unwrap_or(REFRESH);
             }
-            () = sleep_until(due) => {
-                if shared.publish_numbers(&aggregator).await.is_err() {
+            // The log may not be writable for a while: changes go on meanwhile.
+            published = OptionFuture::from(publishing.as_mut()), if publishing.is_some() => {
+                publishing = None;
+                if published.is_some_and(|published| published.is_err()) {
                     return;
                 }
+            }
+            () = sleep_until(due), if publishing.is_none() => {
+                publishing = Some(shared.publish_numbers(&aggregator));
                 due = Instant::now() + shared.until_midnight().min(REFRESH);
             }
         }
@@ -203,9 +205,8 @@ impl Shared {
             .boxed()
     }
 
-    /// Counts what was done, publishes the events, answers the callers.
-    async fn tell(&self, done: Vec<Done>, aggregator: &AggregatorHandle) {
-        let mut events = Vec::with_capacity(done.len());
+    /// Counts what was done, has its events published, answers the callers.
+    fn count(&self, done: Vec<Done>) {
         let mut replies = Vec::with_capacity(done.len());
         {
             let mut numbers = self.numbers.lock();
@@ -216,32 +217,30 @@ impl Shared {
                 if let (Some(numbers), Some(tally)) = (numbers.as_mut(), tally) {
                     numbers.count(tally);
                 }
-                events.extend(event.and_then(|(name, data)| reading(name, data)));
+                if let Some(seq) = event {
+                    self.relay.stored(seq);
+                }
                 replies.push(reply);
             }
-        }
-        let count = events.len();
-        if count > 0 && aggregator.tell(events).await.is_err() {
-            // The store has them, so the callers are told the truth. The log ends with this process: every reader
-            // finds a new epoch after the restart, is told of a gap, and reads afresh.
-            tracing::warn!(
-                tenant = &*self.tenant,
-                count,
-                "changes of orders are stored, but their events came too late"
-            );
         }
         replies.into_iter().for_each(|reply| reply());
     }
 
-    async fn publish_numbers(&self, aggregator: &AggregatorHandle) -> Result<(), Stopped> {
-        if !aggregator.leads() {
-            return Ok(());
-        }
+    fn publish_unknown(&self, aggregator: &AggregatorHandle) -> Publishing {
+        let (aggregator, values) = (aggregator.clone(), Numbers::unknown(&self.currency));
+        Box::pin(async move { if aggregator.leads() { sources::publish(&aggregator, values).await } else { Ok(()) } })
+    }
+
+    fn publish_numbers(&self, aggregator: &AggregatorHandle) -> Publishing {
         let now = self.clock.now_in(&self.zone);
-        let Some(values) = self.numbers.lock().as_mut().map(|numbers| numbers.read(&now, &self.currency)) else {
-            return Ok(());
-        };
-        sources::publish(aggregator, values).await
+        let values = self.numbers.lock().as_mut().map(|numbers| numbers.read(&now, &self.currency));
+        let aggregator = aggregator.clone();
+        Box::pin(async move {
+            match values.filter(|_| aggregator.leads()) {
+                Some(values) => sources::publish(&aggregator, values).await,
+                None => Ok(()),
+            }
+        })
     }
 
     /// Until today is over, as the clock goes now.
@@ -252,10 +251,4 @@ impl Shared {
         // A moment later it is surely another day.
         rest.map_or(REFRESH, |rest| rest + Duration::from_millis(5))
     }
-}
-
-fn reading(event: &str, details: Value) -> Option<Reading> {
-    let (Ok(channel), Ok(event)) = (Channel::parse("orders"), EventName::parse(event)) else { return None };
-    let data = if let Value::Object(data) = details { data } else { Map::new() };
-    Some(Reading::Event { channel, event, data })
 }

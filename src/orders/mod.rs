@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! caller ─▶ OrderService ─▶ ledger ─▶ OrderStore      the ledger is one task: it hands changes to the store in the order
-//!    ◀──────────────────────── │ ◀──── accepted       they came, and publishes their events in that order, so that what
-//!                              └─▶ aggregator         readers see last is what is in the store
+//!    ◀──────────────────────── │ ◀──── accepted       they came, and counts them
+//!                              └─▶ Relay              publishes the events that the store made with them
 //! ```
 
 mod error;

@@ -4,9 +4,16 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::json;
 
 use super::{Money, OrderError};
-use crate::core::{clock::rfc3339, version::Version};
+use crate::{
+    core::{clock::rfc3339, version::Version},
+    relay::NewEvent,
+};
+
+/// The channel of the events about orders.
+const CHANNEL: &str = "orders";
 
 /// Longest text of an order, in bytes.
 const MAX_TEXT: usize = 200;
@@ -164,6 +171,11 @@ impl Order {
         Version { number: self.version, made: self.created_at }
     }
 
+    /// The event that tells of a new one.
+    pub fn created(&self) -> NewEvent {
+        NewEvent::new(CHANNEL, "order_created", self)
+    }
+
     /// Applies `changes`; answers those that say something new. Without any, the order is what it was, version included.
     pub fn apply(&mut self, changes: Changes, at: Timestamp) -> Changes {
         let real = Changes {
@@ -215,6 +227,11 @@ impl Changes {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.status.is_none() && self.priority.is_none()
+    }
+
+    /// The event that tells of them, made to the order `id` by the user `by`.
+    pub fn event(&self, id: OrderId, by: &str) -> NewEvent {
+        NewEvent::new(CHANNEL, "order_updated", &json!({"orderId": id, "changes": self, "updatedBy": by}))
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 use futures_util::FutureExt;
 use jiff::{Timestamp, tz::TimeZone};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -20,7 +19,10 @@ use super::{
     OrderId, OrderStore, Query, Stats, Status, Tally,
     ledger::{self, Command, Done, Loading},
 };
-use crate::core::{aggregator::AggregatorHandle, clock::Clock, version::IfMatch};
+use crate::{
+    core::{aggregator::AggregatorHandle, clock::Clock, version::IfMatch},
+    relay::Relay,
+};
 
 /// Longest time a caller waits for the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,14 +48,16 @@ pub struct Page {
 #[derive(Default)]
 struct News {
     tally: Option<Tally>,
-    event: Option<(&'static str, Value)>,
+    /// The place of the event that was stored with it.
+    event: Option<u64>,
 }
 
 impl OrderService {
-    /// The orders of `tenant` in `store`. Somebody has to drive [`OrderService::run`].
+    /// The orders of `tenant` in `store`, whose events `relay` publishes. Somebody has to drive [`OrderService::run`].
     pub fn new(
         tenant: &str,
         store: Arc<dyn OrderStore>,
+        relay: Relay,
         aggregator: AggregatorHandle,
         clock: Clock,
         zone: TimeZone,
@@ -63,6 +67,7 @@ impl OrderService {
         let shared = ledger::Shared {
             tenant: tenant.into(),
             store,
+            relay,
             clock,
             zone,
             currency,
@@ -74,8 +79,8 @@ impl OrderService {
         Self { commands, aggregator, shared: Arc::new(shared) }
     }
 
-    /// Reads the numbers from the store, then makes the changes and publishes events and numbers, until the aggregator
-    /// stops or the last other handle is dropped.
+    /// Reads the numbers from the store, then makes the changes and publishes the numbers, until the aggregator stops or the
+    /// last other handle is dropped.
     pub async fn run(self) {
         let Self { commands, aggregator, shared } = self;
         // Or the ledger would wait for itself.
@@ -88,8 +93,9 @@ impl OrderService {
         self.commands.capacity() == self.commands.max_capacity() && self.shared.in_flight.load(Ordering::Acquire) == 0
     }
 
-    /// Takes an order: it is in the store, and the event `order_created` is out, when this answers. With a key that is
-    /// known, answers what the first request was answered, and nothing is made.
+    /// Takes an order: it is in the store, and the event `order_created` is out, when this answers; while nobody can write
+    /// the log, the event follows. With a key that is known, answers what the first request was answered, and nothing is
+    /// made.
     ///
     /// # Errors
     /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::Full`], [`OrderError::ReadOnly`],
@@ -99,12 +105,11 @@ impl OrderService {
         let draft = Draft { new, key, at: self.now() };
         let created = self.submit(
             move |store, tenant| store.create(tenant, draft),
-            |created| News {
-                tally: created.tally,
-                event: created.tally.map(|_| ("order_created", json!(created.order))),
-            },
+            |created| News { tally: created.tally, event: created.event },
         );
-        Ok(created.await?.order)
+        let created = created.await?;
+        self.is_out(created.event).await;
+        Ok(created.order)
     }
 
     /// Changes an order's status or priority, and says so as the event `order_updated`. A change to what is already so
@@ -125,17 +130,14 @@ impl OrderService {
             return Err(OrderError::Invalid("status or priority: one of them has to be there"));
         }
         let id = OrderId::parse(id).ok_or(OrderError::NotFound)?;
-        let change = Change { id, changes, if_match, at: self.now() };
-        let by = by.to_owned();
+        let change = Change { id, changes, if_match, by: by.to_owned(), at: self.now() };
         let changed = self.submit(
             move |store, tenant| store.change(tenant, change),
-            move |changed| News {
-                tally: changed.tally,
-                event: (!changed.changes.is_empty())
-                    .then(|| ("order_updated", json!({"orderId": id, "changes": changed.changes, "updatedBy": by}))),
-            },
+            |changed| News { tally: changed.tally, event: changed.event },
         );
-        Ok(changed.await?.order)
+        let changed = changed.await?;
+        self.is_out(changed.event).await;
+        Ok(changed.order)
     }
 
     /// One order.
@@ -213,6 +215,13 @@ impl OrderService {
         let now = self.shared.clock.now_in(&self.shared.zone);
         let numbers = self.shared.numbers.lock();
         numbers.as_ref().map(|numbers| numbers.stats(&now)).ok_or(OrderError::Unavailable)
+    }
+
+    /// Waits for the event of a change, if it has one and somebody can publish it.
+    async fn is_out(&self, event: Option<u64>) {
+        if let Some(seq) = event {
+            self.shared.relay.published(seq).await;
+        }
     }
 
     /// Now, in the whole milliseconds that stores keep and clients see.

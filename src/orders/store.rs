@@ -17,7 +17,7 @@ pub type Answer<T> = BoxFuture<'static, Result<T, OrderError>>;
 /// A change is handed in by the call itself, not by the first poll of its answer: changes are made, and answered, in the
 /// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
 /// except that [`OrderError::Unknown`] leaves open whether it was made. Changes of the numbers ([`Tally`]) are kept
-/// together with what made them, or not at all.
+/// together with what made them, or not at all, and so are the events about orders ([`Order::created`], [`Changes::event`]).
 ///
 /// # Errors
 /// Every method: [`OrderError::Unavailable`] when too much waits for the store or it does not work; those that change
@@ -85,6 +85,8 @@ pub struct Created {
     pub order: Order,
     /// What it adds to the numbers; `None` if the key was known, and nothing new was made.
     pub tally: Option<Tally>,
+    /// The place of its event, as [`EventStore`](crate::relay::EventStore) has it; `None` likewise.
+    pub event: Option<u64>,
 }
 
 /// A change to make.
@@ -96,6 +98,8 @@ pub struct Change {
     pub changes: Changes,
     /// Only if it holds.
     pub if_match: Option<IfMatch>,
+    /// Who changes it.
+    pub by: String,
     /// Now, in whole milliseconds.
     pub at: Timestamp,
 }
@@ -109,6 +113,8 @@ pub struct Changed {
     pub changes: Changes,
     /// What that makes of the numbers.
     pub tally: Option<Tally>,
+    /// The place of its event; `None` if nothing changed.
+    pub event: Option<u64>,
 }
 
 /// A customer who is known.

@@ -1,12 +1,12 @@
 //! Where data is kept: implementations of what the domain asks for ([`OrderStore`], [`DashboardStore`],
-//! [`HistoryStore`], [`AlertStore`]). SQL is in here and nowhere else.
+//! [`HistoryStore`], [`AlertStore`], [`EventStore`]). SQL is in here and nowhere else.
 //!
 //! | implementation | keeps |
 //! |---|---|
 //! | [`sqlite`] | all tenants in one file, or in memory |
 //! | [`postgres`] | all tenants in one database, which several nodes may share |
 //!
-//! `suite`, `suite_history` and `suite_alerts` hold the behaviour that every implementation has to show; each runs them.
+//! `suite`, `suite_history`, `suite_alerts` and `suite_events` hold the behaviour that every implementation has to show; each runs them.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     alerts::AlertStore, core::clock::Clock, dashboards::DashboardStore, history::HistoryStore, orders::OrderStore,
+    relay::EventStore,
 };
 
 pub use activity::{Activity, Gauges};
@@ -29,6 +30,8 @@ mod statistics;
 mod suite;
 #[cfg(test)]
 mod suite_alerts;
+#[cfg(test)]
+mod suite_events;
 #[cfg(test)]
 mod suite_history;
 
@@ -132,6 +135,14 @@ impl Store {
         match self {
             Self::Sqlite(..) => None,
             Self::Postgres(store) => store.clock_offset(clock),
+        }
+    }
+
+    /// What keeps events until they are published.
+    pub fn events(&self) -> Arc<dyn EventStore> {
+        match self {
+            Self::Sqlite(store, _) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
         }
     }
 

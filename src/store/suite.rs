@@ -14,6 +14,7 @@ use crate::{
         Change, Changes, Draft, IdempotencyKey, Minute, Money, NewCustomer, NewOrder, OrderError, OrderId, OrderStore,
         Priority, Query, Rollup, Status, Tally, minute_of,
     },
+    relay::{EventStore, NewEvent},
 };
 
 /// A store under test.
@@ -22,6 +23,7 @@ pub(super) struct Stores {
     pub(super) dashboards: Arc<dyn DashboardStore>,
     pub(super) history: Arc<dyn HistoryStore>,
     pub(super) alerts: Arc<dyn AlertStore>,
+    pub(super) events: Arc<dyn EventStore>,
     /// Holds what has to live as long.
     pub(super) _guard: Box<dyn std::any::Any + Send>,
 }
@@ -60,10 +62,18 @@ macro_rules! suite {
             alerts_are_listed_newest_first,
             the_first_who_acknowledges_stays,
             samples_are_kept_and_forgotten_by_rule,
-            old_alerts_go_once_they_were_told,
+            old_alerts_go,
+            what_happens_to_an_alert_is_an_event,
             deliveries_are_kept_with_what_they_are_about,
             a_delivery_is_given_to_one_at_a_time,
             alerts_of_tenants_are_their_own,
+        );
+        $crate::store::suite::suite!(
+            in suite_events;
+            $make;
+            a_change_is_stored_with_its_event_and_none_without,
+            events_are_pending_in_their_order_until_they_are_removed,
+            events_of_tenants_are_their_own,
         );
     };
     (in $suite:ident; $make:expr; $($test:ident),* $(,)?) => {
@@ -75,9 +85,9 @@ macro_rules! suite {
 }
 pub(super) use suite;
 
-const SHOP: &str = "shop";
+pub(super) const SHOP: &str = "shop";
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-06-01T12:00:30.250Z".parse().unwrap()
 }
 
@@ -92,17 +102,17 @@ fn new_order(cents: i64, status: Status) -> NewOrder {
     }
 }
 
-fn draft(cents: i64, status: Status) -> Draft {
+pub(super) fn draft(cents: i64, status: Status) -> Draft {
     Draft { new: new_order(cents, status), key: None, at: now() }
 }
 
-fn keyed(key: &str, cents: i64, at: Timestamp) -> Draft {
+pub(super) fn keyed(key: &str, cents: i64, at: Timestamp) -> Draft {
     Draft { new: new_order(cents, Status::Pending), key: Some(IdempotencyKey::parse(key).unwrap()), at }
 }
 
-fn to(id: OrderId, status: Status) -> Change {
+pub(super) fn to(id: OrderId, status: Status) -> Change {
     let changes = Changes { status: Some(status), priority: None };
-    Change { id, changes, if_match: None, at: now() + 1.minute() }
+    Change { id, changes, if_match: None, by: "ada".into(), at: now() + 1.minute() }
 }
 
 fn open(rollup: &Rollup) -> (i64, Minute) {
@@ -156,10 +166,7 @@ pub(super) async fn a_change_makes_one_version_and_none_when_it_changes_nothing(
     let store = stores.orders;
     let order = store.create(SHOP, draft(500, Status::Pending)).await.unwrap().order;
     let changes = Changes { status: Some(Status::Shipped), priority: Some(Priority::High) };
-    let changed = store
-        .change(SHOP, Change { id: order.order_id, changes, if_match: None, at: now() + 1.minute() })
-        .await
-        .unwrap();
+    let changed = store.change(SHOP, Change { changes, ..to(order.order_id, Status::Shipped) }).await.unwrap();
     assert_eq!(changed.changes, Changes { status: Some(Status::Shipped), priority: None }, "only what was another");
     assert_eq!((changed.order.version, changed.order.updated_at), (2, now() + 1.minute()));
     assert_eq!(store.order(SHOP, order.order_id).await.unwrap(), changed.order);
@@ -299,7 +306,7 @@ pub(super) async fn tenants_see_nothing_of_each_other(stores: Stores) {
     let (store, boards) = (stores.orders, stores.dashboards);
     let order = store.create(SHOP, keyed("k", 500, now())).await.unwrap().order;
     store.visits(SHOP, 3, now()).await.unwrap();
-    boards.insert(SHOP, board("mine"), 9).await.unwrap();
+    boards.insert(SHOP, board("mine"), 9, board_event("x")).await.unwrap();
     for other in ["other", "", "SHOP", "shop ", "shop' OR '1'='1", "%"] {
         assert_eq!(store.order(other, order.order_id).await, Err(OrderError::NotFound), "{other}");
         assert_eq!(store.change(other, to(order.order_id, Status::Shipped)).await.unwrap_err(), OrderError::NotFound);
@@ -308,15 +315,15 @@ pub(super) async fn tenants_see_nothing_of_each_other(stores: Stores) {
         assert_eq!(boards.board(other, "mine").await, Err(DashboardError::NotFound));
         assert_eq!(boards.boards(other).await.unwrap(), []);
         let seen = board("mine").version();
-        assert_eq!(boards.delete(other, "mine", seen).await, Err(DashboardError::Moved));
-        assert_eq!(boards.replace(other, board("mine"), seen).await, Err(DashboardError::Moved));
+        assert_eq!(boards.delete(other, "mine", seen, board_event("x")).await, Err(DashboardError::Moved));
+        assert_eq!(boards.replace(other, board("mine"), seen, board_event("x")).await, Err(DashboardError::Moved));
     }
     let theirs = store.create("other", keyed("k", 999, now())).await.unwrap();
     assert_eq!(theirs.order.order_id, OrderId::new(1), "numbers and keys are each tenant's own");
     let customer = NewCustomer { customer_id: Some("a".into()), name: None };
     assert!(store.customer(SHOP, customer.clone(), now()).await.unwrap().tally.is_some());
     assert!(store.customer("other", customer, now()).await.unwrap().tally.is_some());
-    boards.insert("other", board("mine"), 1).await.unwrap();
+    boards.insert("other", board("mine"), 1, board_event("x")).await.unwrap();
     assert_eq!(store.order(SHOP, order.order_id).await.unwrap(), order);
     assert_eq!(
         open(&store.rollup(SHOP, 0).await.unwrap()).1,
@@ -358,7 +365,7 @@ pub(super) async fn a_dropped_answer_does_not_undo(stores: Stores) {
     assert_eq!(store.order(SHOP, OrderId::new(1)).await.unwrap().total.cents, 5);
 }
 
-fn board(id: &str) -> Board {
+pub(super) fn board(id: &str) -> Board {
     let new = serde_json::json!({"id": id, "name": "Läden", "tiles": [
         {"id": "a", "type": "number", "title": "A", "channel": "metrics.a", "field": "x", "width": 2},
         {"id": "b", "type": "chart", "title": "B", "fields": ["x", "y"], "options": {"unit": "%", "n": [1, null]}},
@@ -366,11 +373,15 @@ fn board(id: &str) -> Board {
     serde_json::from_value::<NewBoard>(new).unwrap().build(now()).unwrap()
 }
 
+pub(super) fn board_event(id: &str) -> NewEvent {
+    NewEvent::new("dashboards", "dashboard_updated", &serde_json::json!({"dashboardId": id}))
+}
+
 pub(super) async fn boards_come_change_and_go(stores: Stores) {
     let store = stores.dashboards;
     let first = board("b");
-    store.insert(SHOP, first.clone(), 9).await.unwrap();
-    store.insert(SHOP, board("a"), 9).await.unwrap();
+    store.insert(SHOP, first.clone(), 9, board_event("x")).await.unwrap();
+    store.insert(SHOP, board("a"), 9, board_event("x")).await.unwrap();
     assert_eq!(store.board(SHOP, "b").await.unwrap(), first);
     assert_eq!(store.boards(SHOP).await.unwrap(), [board("a"), first.clone()]);
     let mut second = first.clone();
@@ -379,29 +390,29 @@ pub(super) async fn boards_come_change_and_go(stores: Stores) {
     // Both saw the first version; which of them is first is not said.
     let rival = Board { version: 2, ..board("b") };
     let both = tokio::join!(
-        store.replace(SHOP, second.clone(), first.version()),
-        store.replace(SHOP, rival.clone(), first.version()),
+        store.replace(SHOP, second.clone(), first.version(), board_event("x")),
+        store.replace(SHOP, rival.clone(), first.version(), board_event("x")),
     );
     let second = match both {
-        (Ok(()), Err(DashboardError::Moved)) => second,
-        (Err(DashboardError::Moved), Ok(())) => rival,
+        (Ok(_), Err(DashboardError::Moved)) => second,
+        (Err(DashboardError::Moved), Ok(_)) => rival,
         both => panic!("one of them is made: {both:?}"),
     };
     assert_eq!(store.board(SHOP, "b").await.unwrap(), second);
-    assert_eq!(store.delete(SHOP, "b", first.version()).await, Err(DashboardError::Moved));
-    store.delete(SHOP, "b", second.version()).await.unwrap();
+    assert_eq!(store.delete(SHOP, "b", first.version(), board_event("x")).await, Err(DashboardError::Moved));
+    store.delete(SHOP, "b", second.version(), board_event("x")).await.unwrap();
     assert_eq!(store.board(SHOP, "b").await, Err(DashboardError::NotFound));
-    assert_eq!(store.delete(SHOP, "b", second.version()).await, Err(DashboardError::Moved));
+    assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
     // One that took the place of another is not taken for it.
-    store.insert(SHOP, Board { made: now() + 1.hour(), ..second.clone() }, 9).await.unwrap();
-    assert_eq!(store.delete(SHOP, "b", second.version()).await, Err(DashboardError::Moved));
+    store.insert(SHOP, Board { made: now() + 1.hour(), ..second.clone() }, 9, board_event("x")).await.unwrap();
+    assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
 }
 
 pub(super) async fn a_tenant_is_given_its_first_board_once(stores: Stores) {
     let store = stores.dashboards;
     store.seed(SHOP, board("default")).await.unwrap();
     store.seed(SHOP, board("default")).await.unwrap();
-    store.delete(SHOP, "default", board("default").version()).await.unwrap();
+    store.delete(SHOP, "default", board("default").version(), board_event("x")).await.unwrap();
     store.seed(SHOP, board("default")).await.unwrap();
     assert_eq!(store.boards(SHOP).await.unwrap(), [], "what was deleted stays so");
     store.seed("other", board("default")).await.unwrap();
@@ -410,8 +421,12 @@ pub(super) async fn a_tenant_is_given_its_first_board_once(stores: Stores) {
 
 pub(super) async fn boards_are_bounded_and_their_ids_taken_once(stores: Stores) {
     let store = stores.dashboards;
-    store.insert(SHOP, board("a"), 2).await.unwrap();
-    assert_eq!(store.insert(SHOP, board("a"), 2).await, Err(DashboardError::Taken("a".into())));
-    let (one, other) = tokio::join!(store.insert(SHOP, board("b"), 2), store.insert(SHOP, board("c"), 2));
-    assert_eq!((one, other), (Ok(()), Err(DashboardError::TooMany(2))));
+    store.insert(SHOP, board("a"), 2, board_event("x")).await.unwrap();
+    assert_eq!(store.insert(SHOP, board("a"), 2, board_event("x")).await, Err(DashboardError::Taken("a".into())));
+    let (one, other) = tokio::join!(
+        store.insert(SHOP, board("b"), 2, board_event("x")),
+        store.insert(SHOP, board("c"), 2, board_event("x"))
+    );
+    assert!(one.is_ok());
+    assert_eq!(other, Err(DashboardError::TooMany(2)));
 }

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::suite::Stores;
 use crate::{
     alerts::{
-        Acknowledged, Alert, AlertError, AlertStore, Anew, NewDelivery, NewRule, News, Outgoing, Query, Raised,
-        Resolution, Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
+        Acknowledged, Alert, AlertError, AlertStore, Anew, NewDelivery, NewRule, Outgoing, Query, Raised, Resolution,
+        Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
     },
     core::version::Version,
 };
@@ -133,25 +133,13 @@ pub(super) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
 
 pub(super) async fn an_engine_begins_where_another_ended(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
-    let standing =
-        |open: Vec<Alert>, untold: Vec<(Alert, News)>| Ok(Standing { rules: vec![rule("a"), rule("b")], open, untold });
-    assert_eq!(store.standing(SHOP).await, standing(vec![], vec![]));
+    let standing = |open: Vec<Alert>| Ok(Standing { rules: vec![rule("a"), rule("b")], open });
+    assert_eq!(store.standing(SHOP).await, standing(vec![]));
     store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
     store.raise(SHOP, alert(2, "b"), none()).await.unwrap();
-    let (one, two) = (alert(1, "a"), alert(2, "b"));
-    assert_eq!(
-        store.standing(SHOP).await,
-        standing(vec![one.clone(), two.clone()], vec![(one, News::Raised), (two.clone(), News::Raised)])
-    );
+    assert_eq!(store.standing(SHOP).await, standing(vec![alert(1, "a"), alert(2, "b")]));
     store.resolve(SHOP, end(1, 60)).await.unwrap();
-    store.told(SHOP, vec![(id(2), News::Raised), (id(99), News::Raised)]).await.unwrap();
-    let one = resolved(1, "a", 60);
-    let untold = vec![(one.clone(), News::Raised), (one.clone(), News::Resolved)];
-    assert_eq!(store.standing(SHOP).await, standing(vec![two.clone()], untold));
-    store.told(SHOP, vec![(id(1), News::Raised)]).await.unwrap();
-    assert_eq!(store.standing(SHOP).await, standing(vec![two.clone()], vec![(one, News::Resolved)]));
-    store.told(SHOP, vec![(id(1), News::Resolved)]).await.unwrap();
-    assert_eq!(store.standing(SHOP).await, standing(vec![two.clone()], vec![]));
+    assert_eq!(store.standing(SHOP).await, standing(vec![alert(2, "b")]));
     assert_eq!(store.standing("other").await, Ok(Standing::default()));
 }
 
@@ -219,17 +207,18 @@ pub(super) async fn the_first_who_acknowledges_stays(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
     let by_ada = Alert { acknowledged_by: Some("ada".into()), acknowledged_at: Some(at(5)), ..alert(1, "a") };
-    let done = |first| Ok(Acknowledged { alert: by_ada.clone(), first });
-    assert_eq!(store.acknowledge(SHOP, &id(1), "ada", at(5)).await, done(true));
-    assert_eq!(store.acknowledge(SHOP, &id(1), "ada", at(6)).await, done(false));
-    assert_eq!(store.acknowledge(SHOP, &id(1), "eve", at(7)).await, done(false));
+    let Acknowledged { alert: first, event } = store.acknowledge(SHOP, &id(1), "ada", at(5)).await.unwrap();
+    assert!(first == by_ada && event.is_some());
+    let late = Ok(Acknowledged { alert: by_ada.clone(), event: None });
+    assert_eq!(store.acknowledge(SHOP, &id(1), "ada", at(6)).await, late);
+    assert_eq!(store.acknowledge(SHOP, &id(1), "eve", at(7)).await, late);
     assert_eq!(store.acknowledge(SHOP, &id(2), "ada", at(5)).await, Err(AlertError::NotFound));
     store.resolve(SHOP, end(1, 60)).await.unwrap();
     let ended = Alert { resolved_at: Some(at(60)), ..by_ada.clone() };
     assert_eq!(store.alert(SHOP, &id(1)).await, Ok(ended));
     store.raise(SHOP, alert(3, "a"), none()).await.unwrap();
     store.resolve(SHOP, end(3, 61)).await.unwrap();
-    assert!(store.acknowledge(SHOP, &id(3), "eve", at(62)).await.unwrap().first, "also when it is over");
+    assert!(store.acknowledge(SHOP, &id(3), "eve", at(62)).await.unwrap().event.is_some(), "also when it is over");
 }
 
 pub(super) async fn samples_are_kept_and_forgotten_by_rule(stores: Stores) {
@@ -244,7 +233,7 @@ pub(super) async fn samples_are_kept_and_forgotten_by_rule(stores: Stores) {
     assert_eq!(store.samples("other").await, Ok(vec![]));
 }
 
-pub(super) async fn old_alerts_go_once_they_were_told(stores: Stores) {
+pub(super) async fn old_alerts_go(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     for n in 1..=5 {
         store.raise(SHOP, alert(n, "a"), none()).await.unwrap();
@@ -252,15 +241,35 @@ pub(super) async fn old_alerts_go_once_they_were_told(stores: Stores) {
     }
     store.raise(SHOP, alert(6, "a"), none()).await.unwrap();
     store.raise(SHOP, alert(7, "b"), none()).await.unwrap();
-    let told = |n: u64| [(id(n), News::Raised), (id(n), News::Resolved)];
-    store.told(SHOP, [2, 3, 4, 5].into_iter().flat_map(told).collect()).await.unwrap();
-    store.told(SHOP, vec![(id(1), News::Raised), (id(6), News::Raised)]).await.unwrap();
-    assert_eq!(store.prune(SHOP, at(3), 100).await, Ok(1));
+    assert_eq!(store.prune(SHOP, at(3), 100).await, Ok(2));
     let ids = |of: &[u64]| of.iter().map(|n| id(*n)).collect::<Vec<_>>();
-    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4, 3, 1]), "1 was not told, 3 ended at that time");
+    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4, 3]), "3 ended at that time");
     assert_eq!(store.prune(SHOP, at(0), 2).await, Ok(1));
-    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4, 1]));
+    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4]), "those that are open count for nothing");
     assert_eq!(store.prune("other", at(9), 0).await, Ok(0));
+}
+
+/// What happens to an alert makes an event with it, and what changes nothing makes none.
+pub(super) async fn what_happens_to_an_alert_is_an_event(stores: Stores) {
+    let events = stores.events.clone();
+    let (store, _guard) = with_rules(stores).await;
+    store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
+    store.raise(SHOP, alert(2, "a"), none()).await.unwrap();
+    let seq = store.acknowledge(SHOP, &id(1), "ada", at(5)).await.unwrap().event;
+    assert_eq!(store.acknowledge(SHOP, &id(1), "eve", at(6)).await.unwrap().event, None);
+    store.resolve(SHOP, end(1, 60)).await.unwrap();
+    store.resolve(SHOP, end(1, 61)).await.unwrap();
+    store.raise(SHOP, alert(3, "b"), none()).await.unwrap();
+    store.delete_rule(SHOP, "b", rule("b").version(), Anew(Some(end(3, 70)))).await.unwrap();
+    let pending = events.pending(SHOP, 0, 99).await.unwrap().events;
+    let told: Vec<_> = pending.iter().map(|event| (&*event.channel, &*event.event)).collect();
+    let [raised, acknowledged, resolved] =
+        ["alert_raised", "alert_acknowledged", "alert_resolved"].map(|name| ("alerts", name));
+    assert_eq!(told, [raised, acknowledged, resolved, raised, resolved]);
+    assert_eq!(Some(pending[1].seq), seq);
+    let data = |index: usize| serde_json::from_str::<serde_json::Value>(&pending[index].data).unwrap();
+    assert_eq!(data(0), json!(alert(1, "a")));
+    assert_eq!(data(2), json!(store.alert(SHOP, &id(1)).await.unwrap()), "with who looked after it");
 }
 
 pub(super) async fn deliveries_are_kept_with_what_they_are_about(stores: Stores) {
@@ -322,8 +331,6 @@ pub(super) async fn alerts_of_tenants_are_their_own(stores: Stores) {
     assert_eq!(store.alert("other", &id(1)).await, Err(AlertError::NotFound));
     assert_eq!(store.acknowledge("other", &id(1), "eve", at(1)).await.unwrap_err(), AlertError::NotFound);
     assert_eq!(store.resolve("other", end(1, 1)).await, Ok(None));
-    store.told("other", vec![(id(1), News::Raised)]).await.unwrap();
-    assert_eq!(store.standing(SHOP).await.unwrap().untold.len(), 1);
     assert_eq!(all(&store, Query::default()).await, [id(1)]);
     assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]));
     for (tenant, rule) in [(SHOP, rule("a")), (SHOP, rule("b")), ("other", rule("a"))] {
@@ -332,8 +339,5 @@ pub(super) async fn alerts_of_tenants_are_their_own(stores: Stores) {
     assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]), "each has an open alert of a rule gone");
     assert_eq!(store.standing(SHOP).await.unwrap().open, [alert(1, "a")]);
     store.resolve(SHOP, end(1, 9)).await.unwrap();
-    store.told(SHOP, vec![(id(1), News::Raised)]).await.unwrap();
-    assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]), "its end was not told");
-    store.told(SHOP, vec![(id(1), News::Resolved)]).await.unwrap();
     assert_eq!(store.tenants().await, Ok(vec!["other".into()]));
 }

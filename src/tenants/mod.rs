@@ -39,6 +39,7 @@ use crate::{
     history::{History, HistoryConfig, HistoryStore},
     orders::{OrderService, OrderStore},
     presence::Presence,
+    relay::{EventStore, Relay},
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
 };
 
@@ -50,6 +51,9 @@ use release::Place;
 
 /// How long after a failure the store is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// After this time an event that was stored and not published is left behind; how often that is looked for.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// Everything that belongs to one tenant.
 pub struct Tenant {
@@ -65,6 +69,8 @@ pub struct Tenant {
     pub dashboards: DashboardService,
     /// Its alerts.
     pub alerts: AlertService,
+    /// What publishes the events that were stored with its orders, boards and alerts.
+    pub relay: Relay,
     /// What its numbers were.
     pub history: History,
     /// Its users.
@@ -85,6 +91,10 @@ pub struct Blueprint {
     pub aggregator: AggregatorConfig,
     /// Where orders are kept.
     pub orders: Arc<dyn OrderStore>,
+    /// Where events are kept until they are published.
+    pub events: Arc<dyn EventStore>,
+    /// Whether other processes publish events of that store, too.
+    pub shares_events: bool,
     /// Where boards are kept.
     pub dashboards: Arc<dyn DashboardStore>,
     /// What the alerts of all share.
@@ -213,6 +223,29 @@ impl Tenants {
         }
     }
 
+    /// Has events published that nobody has published in the moments after they were stored, because the process that stored
+    /// them has ended or can't. Where several nodes share a store and a log, the one that leads does.
+    pub async fn publish_left_behind(&self) {
+        loop {
+            let blueprint = &self.inner.blueprint;
+            if !blueprint.shares_events || self.leads() {
+                match blueprint.events.left_behind(LEFT_BEHIND).await {
+                    Ok(names) => names.iter().for_each(|name| self.publish_events_of(name)),
+                    Err(error) => tracing::debug!(%error, "the store does not say which events are pending"),
+                }
+            }
+            sleep(LEFT_BEHIND).await;
+        }
+    }
+
+    fn publish_events_of(&self, name: &str) {
+        let opened = TenantName::parse(name).map_err(|error| error.to_string());
+        match opened.and_then(|name| self.open(&name).map_err(|error| error.to_string())) {
+            Ok(tenant) => tenant.relay.wake(),
+            Err(error) => tracing::debug!(tenant = name, error, "its events wait until somebody comes"),
+        }
+    }
+
     /// Gives the readers of `system` of every tenant on this node alone a notice beside the log. One that `stands` holds until
     /// the next one: readers and tenants that come later are given it, too.
     pub fn notice(&self, event: &str, details: &Value, stands: bool) {
@@ -312,21 +345,25 @@ impl Blueprint {
                 (Some(aggregator), log, handle)
             }
         };
+        let relay = Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone());
         let orders = OrderService::new(
             name.as_str(),
             Arc::clone(&self.orders),
+            relay.clone(),
             handle.clone(),
             self.store_clock.clone(),
             self.zone.clone(),
             self.currency.clone(),
         );
-        let dashboards = DashboardService::new(
+        let dashboards =
+            DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), relay.clone(), self.store_clock.clone());
+        let alerts = AlertService::new(
             name.as_str(),
-            Arc::clone(&self.dashboards),
-            handle.clone(),
-            self.store_clock.clone(),
+            self.alerting.clone(),
+            Arc::clone(&log),
+            relay.clone(),
+            self.clock.clone(),
         );
-        let alerts = AlertService::new(name.as_str(), self.alerting.clone(), Arc::clone(&log), self.clock.clone());
         let history = History::new(
             name.as_str(),
             self.history,
@@ -344,6 +381,7 @@ impl Blueprint {
             orders: orders.clone(),
             dashboards: dashboards.clone(),
             alerts: alerts.clone(),
+            relay: relay.clone(),
             presence: Presence::default(),
             own_http: Arc::default(),
             _alive: watch::Sender::new(()),
@@ -365,6 +403,13 @@ impl Blueprint {
         if let Some(aggregator) = aggregator {
             self.runtime.spawn(aggregator.run());
         }
+        let mut relay_gone = gone.clone();
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = relay.run() => {}
+                _ = relay_gone.changed() => {}
+            }
+        });
         self.runtime.spawn(async move {
             tokio::select! {
                 () = sources.run() => {}

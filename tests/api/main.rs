@@ -33,6 +33,7 @@ mod parity;
 mod poll;
 mod postgres;
 mod push;
+mod relay;
 mod resume;
 mod revenue;
 mod rfc6455;

@@ -16,6 +16,7 @@ use tricast::{
         snapshot::View,
     },
     orders::{NewOrder, NewVisits, OrderError, OrderService},
+    relay::Relay,
     store::sqlite::SqliteStore,
 };
 
@@ -415,7 +416,9 @@ fn bench(tenants: &[&str]) -> Vec<Bench> {
         let (writer, log) = Log::create(LogConfig::default());
         let (aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
         let kept = Arc::new(store.clone());
-        let service = OrderService::new(tenant, kept, handle, Clock::system(), TimeZone::UTC, "EUR".into());
+        let relay = Relay::new(tenant, Arc::new(store.clone()), handle.clone());
+        tokio::spawn(relay.clone().run());
+        let service = OrderService::new(tenant, kept, relay, handle, Clock::system(), TimeZone::UTC, "EUR".into());
         tokio::spawn(aggregator.run());
         tokio::spawn(service.clone().run());
         Bench { service, log, store: store.clone() }

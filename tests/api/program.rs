@@ -28,9 +28,19 @@ impl Program {
 
     /// With somewhere to log to.
     pub(crate) fn start_logging(directory: &Path, environment: &[(&str, &str)], log: Stdio) -> Self {
+        Self::run(directory, environment, &["--data-dir", "data"], log)
+    }
+
+    /// With its data in memory, or where a variable says.
+    pub(crate) fn start_without_directory(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let log = File::create(directory.join("log")).unwrap();
+        Self::run(directory, environment, &[], log.into())
+    }
+
+    fn run(directory: &Path, environment: &[(&str, &str)], arguments: &[&str], log: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
         command.env_clear().envs(environment.iter().copied()).current_dir(directory);
-        command.args(["--listen", "127.0.0.1:0", "--data-dir", "data"]);
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.contains("dashboard")).unwrap();

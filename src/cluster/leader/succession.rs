@@ -108,9 +108,12 @@ impl<'a> Term<'a> {
         let dumps: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
         let dumps = dumps.iter().map(|dump| serde_json::from_str::<Dump>(dump)).collect::<Result<Vec<_>, _>>()?;
         let log = self.node.replica(tenant);
-        let decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, dumps.into_iter());
+        let mut decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, dumps.into_iter());
+        // This node has read all that is written, and with it what is published.
+        let published = self.node.published(tenant);
+        decider.follow(&published);
         let contents = log.contents();
-        let head = Head { head: contents.head, snapshot: contents.snapshot, dropped: contents.dropped };
+        let head = Head { head: contents.head, snapshot: contents.snapshot, dropped: contents.dropped, published };
         self.deciding.insert(tenant.into(), Deciding { decider, log, head, cached: 0 });
         Ok(())
     }

@@ -3,12 +3,14 @@
 //! Whatever looks first and changes then does so under the lock of the tenant's row, so that of two nodes one raises an
 //! alert and the other is told which.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Client, GenericClient};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::{IsolationLevel, Row, types::ToSql};
 
-use super::{Failure, PostgresStore, orders::time_of, outbox, tenant};
+use super::{Failure, PostgresStore, events, orders::time_of, outbox, tenant};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -30,7 +32,8 @@ impl AlertStore for PostgresStore {
                     .prepare_cached(
                         "SELECT name FROM tricast_tenants AS t \
                          WHERE EXISTS (SELECT FROM tricast_alert_rules AS r WHERE r.tenant = t.id) \
-                         OR EXISTS (SELECT FROM tricast_alerts AS a WHERE a.tenant = t.id AND told < 3) ORDER BY name",
+                         OR EXISTS (SELECT FROM tricast_alerts AS a WHERE a.tenant = t.id AND resolved_ms IS NULL) \
+                         ORDER BY name",
                     )
                     .await?;
                 Ok(client.query(&select, &[]).await?.iter().map(|row| row.get(0)).collect())
@@ -61,6 +64,7 @@ impl AlertStore for PostgresStore {
     }
 
     fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
+        let stream = self.stream();
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
                 let update = client
@@ -76,7 +80,7 @@ impl AlertStore for PostgresStore {
                     return Err(AlertError::Moved);
                 }
                 match anew {
-                    Some(anew) => begin_anew(client, tenant, &rule.id, anew).await,
+                    Some(anew) => begin_anew(client, tenant, &stream, &rule.id, anew).await,
                     None => Ok(None),
                 }
             })
@@ -84,7 +88,7 @@ impl AlertStore for PostgresStore {
     }
 
     fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>> {
-        let id = id.to_owned();
+        let (id, stream) = (id.to_owned(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
                 let delete = client
@@ -97,7 +101,7 @@ impl AlertStore for PostgresStore {
                 if client.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
                     return Err(AlertError::Moved);
                 }
-                begin_anew(client, tenant, &id, anew).await
+                begin_anew(client, tenant, &stream, &id, anew).await
             })
         })
     }
@@ -108,28 +112,38 @@ impl AlertStore for PostgresStore {
     }
 
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
-        self.transact("alerts", tenant, move |client, tenant| Box::pin(raise(client, tenant, alert, outgoing)))
-    }
-
-    fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+        let (by, stream) = (self.inner.link.id.clone(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
-            Box::pin(async move { resolve(client, tenant, &resolution).await })
+            Box::pin(async move {
+                decides(client, tenant, &by).await?;
+                raise(client, tenant, &stream, alert, outgoing).await
+            })
         })
     }
 
-    fn told(&self, tenant: &str, news: Vec<(String, News)>) -> Answer<()> {
+    fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+        let (by, stream) = (self.inner.link.id.clone(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let update = client
+                decides(client, tenant, &by).await?;
+                resolve(client, tenant, &stream, &resolution).await
+            })
+        })
+    }
+
+    fn claim(&self, tenant: &str, lease: Duration) -> Answer<bool> {
+        let (node, lease) = (self.inner.link.id.clone(), lease.as_millis() as i64);
+        self.transact("alerts", tenant, move |client, tenant| {
+            Box::pin(async move {
+                let claim = client
                     .prepare_cached(
-                        "UPDATE tricast_alerts AS a SET told = a.told | n.told FROM (SELECT id, bit_or(told) AS told \
-                         FROM unnest($2::text[], $3::integer[]) AS news (id, told) GROUP BY id) AS n \
-                         WHERE a.tenant = $1 AND a.id = n.id",
+                        "UPDATE tricast_tenants SET alerts_by = $2, \
+                         alerts_until_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $3 \
+                         WHERE id = $1 AND (alerts_by = $2 OR alerts_by IS NULL \
+                             OR alerts_until_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint)",
                     )
                     .await?;
-                let (ids, bits): (Vec<String>, Vec<i32>) = news.into_iter().map(|(id, news)| (id, bit(news))).unzip();
-                client.execute(&update, &[&tenant, &ids, &bits]).await?;
-                Ok(())
+                Ok(client.execute(&claim, &[&tenant, &node, &lease]).await? > 0)
             })
         })
     }
@@ -149,7 +163,7 @@ impl AlertStore for PostgresStore {
     }
 
     fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
-        let (id, by) = (id.to_owned(), by.to_owned());
+        let (id, by, stream) = (id.to_owned(), by.to_owned(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
                 let update = client
@@ -160,7 +174,11 @@ impl AlertStore for PostgresStore {
                     .await?;
                 let first = client.execute(&update, &[&tenant, &id, &by, &at.as_millisecond()]).await? > 0;
                 let alert = alert(client, tenant, &id).await?.ok_or(AlertError::NotFound)?;
-                Ok(Acknowledged { alert, first })
+                if !first {
+                    return Ok(Acknowledged { alert, event: None });
+                }
+                let event = events::add(client, tenant, &stream, &alert.event(News::Acknowledged)).await?;
+                Ok(Acknowledged { alert, event: Some(event) })
             })
         })
     }
@@ -189,13 +207,12 @@ impl AlertStore for PostgresStore {
     fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64> {
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
-                let old = client
-                    .prepare_cached("DELETE FROM tricast_alerts WHERE tenant = $1 AND resolved_ms < $2 AND told = 3")
-                    .await?;
+                let old =
+                    client.prepare_cached("DELETE FROM tricast_alerts WHERE tenant = $1 AND resolved_ms < $2").await?;
                 let many = client
                     .prepare_cached(
                         "DELETE FROM tricast_alerts WHERE tenant = $1 AND id IN (SELECT id FROM tricast_alerts \
-                         WHERE tenant = $1 AND resolved_ms IS NOT NULL AND told = 3 ORDER BY id DESC OFFSET $2)",
+                         WHERE tenant = $1 AND resolved_ms IS NOT NULL ORDER BY id DESC OFFSET $2)",
                     )
                     .await?;
                 let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -242,11 +259,15 @@ impl PostgresStore {
     }
 }
 
-fn bit(news: News) -> i32 {
-    match news {
-        News::Raised => 1,
-        News::Resolved => 2,
-    }
+/// Refuses to decide in the place of the process that has claimed to.
+async fn decides(client: &Client, tenant: i64, node: &str) -> Result<(), AlertError> {
+    let find = client
+        .prepare_cached(
+            "SELECT FROM tricast_tenants WHERE id = $1 AND alerts_by <> $2 \
+             AND alerts_until_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        )
+        .await?;
+    if client.query_opt(&find, &[&tenant, &node]).await?.is_some() { Err(AlertError::NotDeciding) } else { Ok(()) }
 }
 
 async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Result<(), AlertError> {
@@ -271,16 +292,28 @@ async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Re
     Ok(())
 }
 
-async fn begin_anew(client: &Client, tenant: i64, rule: &str, anew: Anew) -> Result<Option<Resolved>, AlertError> {
+async fn begin_anew(
+    client: &Client,
+    tenant: i64,
+    stream: &str,
+    rule: &str,
+    anew: Anew,
+) -> Result<Option<Resolved>, AlertError> {
     let delete = client.prepare_cached("DELETE FROM tricast_alert_samples WHERE tenant = $1 AND rule = $2").await?;
     client.execute(&delete, &[&tenant, &rule]).await?;
     match anew.0 {
-        Some(resolution) => resolve(client, tenant, &resolution).await,
+        Some(resolution) => resolve(client, tenant, stream, &resolution).await,
         None => Ok(None),
     }
 }
 
-async fn raise(client: &Client, tenant: i64, alert: Alert, outgoing: Outgoing) -> Result<Raised, AlertError> {
+async fn raise(
+    client: &Client,
+    tenant: i64,
+    stream: &str,
+    alert: Alert,
+    outgoing: Outgoing,
+) -> Result<Raised, AlertError> {
     let there = client.prepare_cached("SELECT FROM tricast_alert_rules WHERE tenant = $1 AND id = $2").await?;
     if client.query_opt(&there, &[&tenant, &alert.rule_id]).await?.is_none() {
         return Err(AlertError::NoRule);
@@ -291,10 +324,16 @@ async fn raise(client: &Client, tenant: i64, alert: Alert, outgoing: Outgoing) -
         return Ok(Raised::Open(Box::new(alert_of(&open)?)));
     }
     insert(client, tenant, &alert).await?;
+    events::add(client, tenant, stream, &alert.event(News::Raised)).await?;
     Ok(Raised::New { deliveries: outbox::add(client, tenant, &outgoing).await? })
 }
 
-async fn resolve(client: &Client, tenant: i64, resolution: &Resolution) -> Result<Option<Resolved>, AlertError> {
+async fn resolve(
+    client: &Client,
+    tenant: i64,
+    stream: &str,
+    resolution: &Resolution,
+) -> Result<Option<Resolved>, AlertError> {
     let sql = format!(
         "UPDATE tricast_alerts SET resolved_ms = $3 WHERE tenant = $1 AND id = $2 AND resolved_ms IS NULL \
          RETURNING {ALERT}"
@@ -302,34 +341,23 @@ async fn resolve(client: &Client, tenant: i64, resolution: &Resolution) -> Resul
     let update = client.prepare_cached(&sql).await?;
     let ended = client.query_opt(&update, &[&tenant, &resolution.alert, &resolution.at.as_millisecond()]).await?;
     let Some(ended) = ended else { return Ok(None) };
+    let alert = alert_of(&ended)?;
+    events::add(client, tenant, stream, &alert.event(News::Resolved)).await?;
     let deliveries = outbox::add(client, tenant, &resolution.outgoing).await?;
-    Ok(Some(Resolved { alert: alert_of(&ended)?, deliveries }))
+    Ok(Some(Resolved { alert, deliveries }))
 }
 
 async fn standing(client: &mut Client, name: String) -> Result<Standing, AlertError> {
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Standing::default()) };
-    // One moment for all three.
+    // One moment for both.
     let snapshot =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    let sql = format!(
-        "SELECT {ALERT}, told FROM tricast_alerts WHERE tenant = $1 AND (resolved_ms IS NULL OR told < 3) ORDER BY id"
-    );
+    let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND resolved_ms IS NULL ORDER BY id");
     let select = snapshot.prepare_cached(&sql).await?;
-    let (mut open, mut untold) = (Vec::new(), Vec::new());
-    for row in snapshot.query(&select, &[&tenant]).await? {
-        let (alert, told): (_, i32) = (alert_of(&row)?, row.get(12));
-        if told & bit(News::Raised) == 0 {
-            untold.push((alert.clone(), News::Raised));
-        }
-        if alert.resolved_at.is_none() {
-            open.push(alert);
-        } else if told & bit(News::Resolved) == 0 {
-            untold.push((alert, News::Resolved));
-        }
-    }
+    let open = snapshot.query(&select, &[&tenant]).await?.iter().map(alert_of).collect::<Result<_, _>>()?;
     let rules = rules(&snapshot, tenant).await?;
     snapshot.commit().await?;
-    Ok(Standing { rules, open, untold })
+    Ok(Standing { rules, open })
 }
 
 async fn rules(client: &impl GenericClient, tenant: i64) -> Result<Vec<Rule>, AlertError> {

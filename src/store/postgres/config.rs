@@ -15,6 +15,9 @@ pub struct PostgresConfig {
     pub connections: usize,
     /// Longest time to get a connection, a new one or one of the pool.
     pub connect_timeout: Duration,
+    /// The processes on this database have one log, by a bus. Without it each has a log of its own, and publishes the events of
+    /// the changes that it makes.
+    pub shares_log: bool,
     /// Longest time of one statement; the server is told it, and a second later the connection is given up.
     pub statement_timeout: Duration,
 }
@@ -29,6 +32,7 @@ impl Default for PostgresConfig {
             ca_file: None,
             connections: 8,
             connect_timeout: Duration::from_secs(5),
+            shares_log: false,
             statement_timeout: Duration::from_secs(5),
         }
     }

@@ -3,10 +3,11 @@
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-use super::{Failure, PostgresStore, orders::time_of, tenant};
+use super::{Failure, PostgresStore, events, orders::time_of, tenant};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
+    relay::NewEvent,
     store::activity::Kind,
 };
 
@@ -54,7 +55,8 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn insert(&self, tenant: &str, board: Board, max: usize) -> Answer<()> {
+    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64> {
+        let stream = self.stream();
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
                 let count = client
@@ -70,12 +72,14 @@ impl DashboardStore for PostgresStore {
                 if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
                     return Err(DashboardError::TooMany(max));
                 }
-                insert(client, tenant, &board).await
+                insert(client, tenant, &board).await?;
+                Ok(events::add(client, tenant, &stream, &event).await?)
             })
         })
     }
 
-    fn replace(&self, tenant: &str, board: Board, seen: Version) -> Answer<()> {
+    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64> {
+        let stream = self.stream();
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
                 let update = client
@@ -89,13 +93,16 @@ impl DashboardStore for PostgresStore {
                 let changed = client
                     .execute(&update, &[&tenant, &board.id, &number, &made, &board.name, &tiles, &version])
                     .await?;
-                if changed > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+                if changed == 0 {
+                    return Err(DashboardError::Moved);
+                }
+                Ok(events::add(client, tenant, &stream, &event).await?)
             })
         })
     }
 
-    fn delete(&self, tenant: &str, id: &str, seen: Version) -> Answer<()> {
-        let id = id.to_owned();
+    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64> {
+        let (id, stream) = (id.to_owned(), self.stream());
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
                 let delete = client
@@ -106,7 +113,10 @@ impl DashboardStore for PostgresStore {
                     .await?;
                 let (number, made) = (seen.number as i64, seen.made.as_millisecond());
                 let deleted = client.execute(&delete, &[&tenant, &id, &number, &made]).await?;
-                if deleted > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+                if deleted == 0 {
+                    return Err(DashboardError::Moved);
+                }
+                Ok(events::add(client, tenant, &stream, &event).await?)
             })
         })
     }

@@ -14,12 +14,17 @@ use jiff::Timestamp;
 
 use super::{
     Failure,
+    events::next_place,
     orders::{COLUMNS, order_of, time_of},
     transaction::{BEGIN, TransactionId},
     writer::{Work, Write},
 };
-use crate::orders::{
-    Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, NewCustomer, Order, OrderError, OrderId, Tally,
+use crate::{
+    orders::{
+        Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, NewCustomer, Order, OrderError, OrderId,
+        Tally,
+    },
+    relay::NewEvent,
 };
 
 /// Keys that are forgotten with each new one: more than one, so that old ones go faster than new ones come.
@@ -56,6 +61,8 @@ struct Tenant {
     open: i64,
     revision: i64,
     counted: bool,
+    last_event: i64,
+    has_events: bool,
     /// Ids for customers who come without one, the next first.
     free_ids: Vec<(i64, String)>,
 }
@@ -90,20 +97,26 @@ struct Memory {
     orders: HashMap<(i64, i64), (Order, Fate)>,
     customers: HashMap<(i64, String), Known>,
     minutes: BTreeMap<(i64, i64), Minute>,
+    /// Each with its tenant and its place.
+    events: Vec<(i64, i64, NewEvent)>,
+    /// The clock of the database, in microseconds since 1970.
+    now: i64,
 }
 
-/// Makes all changes but for the commit, and says in each one's slot what became of it. `seen` is not changed.
+/// Makes all changes but for the commit, and says in each one's slot what became of it. Their events go into `stream`.
+/// `seen` is not changed.
 pub(super) async fn apply(
     client: &mut Client,
     group: &mut [Write],
     seen: &HashMap<String, Revisions>,
+    stream: &str,
 ) -> Result<Applied, Failure> {
     let (mut memory, id) = lock(client, group, seen).await?;
     memory.read(client, group).await?;
     for write in &mut *group {
         memory.make(write);
     }
-    memory.write(client).await?;
+    memory.write(client, stream).await?;
     let noted = memory.tenants.into_iter().map(|(name, tenant)| {
         // Only what nobody else touched in between is surely all our own.
         let before = seen.get(&name);
@@ -141,13 +154,15 @@ async fn lock(
     let names: BTreeSet<&str> = group.iter().map(|write| write.tenant.as_str()).collect();
     let lock = client
         .prepare_cached(
-            "SELECT name, id, last_order, last_customer, revision, txid_current() FROM tricast_tenants \
+            "SELECT name, id, last_order, last_customer, revision, txid_current(), last_event, \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM tricast_tenants \
              WHERE name = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE",
         )
         .await?;
     let rows = client.query(&lock, &[&names.into_iter().collect::<Vec<_>>()]).await?;
     // Without a row nothing will be changed.
     let id = TransactionId(rows.first().map_or(0, |row| row.get(5)));
+    let now = rows.first().map_or(0, |row| row.get(7));
     let tenants = rows.into_iter().map(|row| {
         let tenant = Tenant {
             id: row.get(1),
@@ -156,11 +171,13 @@ async fn lock(
             open: 0,
             revision: row.get(4),
             counted: false,
+            last_event: row.get(6),
+            has_events: false,
             free_ids: Vec::new(),
         };
         (row.get(0), tenant)
     });
-    Ok((Memory { tenants: tenants.collect(), ..Memory::default() }, id))
+    Ok((Memory { tenants: tenants.collect(), now, ..Memory::default() }, id))
 }
 
 impl Memory {
@@ -230,7 +247,7 @@ impl Memory {
             }
             // The answer of the first request, whatever happened to the order since: all that can change came with it.
             let order = Order::begin(OrderId::new(known.number as u64), new, known.created);
-            return Ok(Created { order, tally: None });
+            return Ok(Created { order, tally: None, event: None });
         }
         let row = self.tenant(tenant)?;
         row.last_order += 1;
@@ -248,7 +265,8 @@ impl Memory {
             tally = tally.and_customer();
         }
         self.count(tenant, tally)?;
-        Ok(Created { order, tally: Some(tally) })
+        let event = self.event(tenant, order.created())?;
+        Ok(Created { order, tally: Some(tally), event: Some(event) })
     }
 
     fn change(&mut self, tenant: &str, change: &Change) -> Result<Changed, OrderError> {
@@ -261,7 +279,7 @@ impl Memory {
         let before = order.status;
         let changes = order.apply(change.changes, change.at);
         if changes.is_empty() {
-            return Ok(Changed { order: order.clone(), changes, tally: None });
+            return Ok(Changed { order: order.clone(), changes, tally: None, event: None });
         }
         if *fate == Fate::Stays {
             *fate = Fate::Updated;
@@ -272,7 +290,8 @@ impl Memory {
         if let Some(tally) = tally {
             self.count(tenant, tally)?;
         }
-        Ok(Changed { order, changes, tally })
+        let event = self.event(tenant, changes.event(change.id, &change.by))?;
+        Ok(Changed { order, changes, tally, event: Some(event) })
     }
 
     fn customer(&mut self, tenant: &str, customer: &NewCustomer, at: Timestamp) -> Result<Customer, OrderError> {
@@ -329,13 +348,24 @@ impl Memory {
         Ok(())
     }
 
+    /// Notes an event of a change; answers its place.
+    fn event(&mut self, tenant: &str, event: NewEvent) -> Result<u64, OrderError> {
+        let now = self.now;
+        let row = self.tenant(tenant)?;
+        row.last_event = next_place(row.last_event, now);
+        row.has_events = true;
+        let (id, seq) = (row.id, row.last_event);
+        self.events.push((id, seq, event));
+        Ok(seq as u64)
+    }
+
     fn tenant(&mut self, name: &str) -> Result<&mut Tenant, OrderError> {
         // Its row was there, or was just made: somebody has deleted it by hand.
         self.tenants.get_mut(name).ok_or(OrderError::Unavailable)
     }
 
     /// Writes what came of it. The statements go out together; PostgreSQL makes them one after the other.
-    async fn write(&self, client: &Client) -> Result<(), Failure> {
+    async fn write(&self, client: &Client, stream: &str) -> Result<(), Failure> {
         try_join!(
             self.write_tenants(client),
             self.write_orders(client),
@@ -343,29 +373,60 @@ impl Memory {
             self.write_keys(client),
             self.write_customers(client),
             self.write_minutes(client),
+            self.write_events(client, stream),
         )?;
         Ok(())
     }
 
     async fn write_tenants(&self, client: &Client) -> Result<(), Failure> {
         let sql = "UPDATE tricast_tenants AS t SET last_order = n.last_order, last_customer = n.last_customer, \
-                   open_orders = t.open_orders + n.open, revision = t.revision + n.revision \
-                   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) \
-                   AS n (id, last_order, last_customer, open, revision) WHERE t.id = n.id";
-        let (mut ids, mut last_orders, mut last_customers, mut open, mut revisions) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for tenant in self.tenants.values().filter(|tenant| tenant.counted) {
+                   open_orders = t.open_orders + n.open, revision = t.revision + n.revision, last_event = n.last_event \
+                   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+                   AS n (id, last_order, last_customer, open, revision, last_event) WHERE t.id = n.id";
+        let (mut ids, mut last_orders, mut last_customers, mut open, mut revisions, mut last_events) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for tenant in self.tenants.values().filter(|tenant| tenant.counted || tenant.has_events) {
             ids.push(tenant.id);
             last_orders.push(tenant.last_order);
             last_customers.push(tenant.last_customer);
             open.push(tenant.open);
-            revisions.push(1_i64);
+            revisions.push(i64::from(tenant.counted));
+            last_events.push(tenant.last_event);
         }
         if ids.is_empty() {
             return Ok(());
         }
         let statement = client.prepare_cached(sql).await?;
-        client.execute(&statement, &[&ids, &last_orders, &last_customers, &open, &revisions]).await?;
+        client.execute(&statement, &[&ids, &last_orders, &last_customers, &open, &revisions, &last_events]).await?;
+        Ok(())
+    }
+
+    async fn write_events(&self, client: &Client, stream: &str) -> Result<(), Failure> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let sql = "INSERT INTO tricast_pending_events (tenant, stream, seq, channel, event, data, created_ms) \
+                   SELECT n.tenant, $1, n.seq, n.channel, n.event, n.data, $2 \
+                   FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[]) \
+                   AS n (tenant, seq, channel, event, data)";
+        let tenants: Vec<i64> = self.events.iter().map(|(tenant, ..)| *tenant).collect();
+        let places: Vec<i64> = self.events.iter().map(|(_, seq, _)| *seq).collect();
+        let texts = |read: fn(&NewEvent) -> &str| self.events.iter().map(|(.., event)| read(event)).collect::<Vec<_>>();
+        let statement = client.prepare_cached(sql).await?;
+        client
+            .execute(
+                &statement,
+                &[
+                    &stream,
+                    &(self.now / 1_000),
+                    &tenants,
+                    &places,
+                    &texts(|event| event.channel),
+                    &texts(|event| event.event),
+                    &texts(|event| &event.data),
+                ],
+            )
+            .await?;
         Ok(())
     }
 

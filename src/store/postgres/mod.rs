@@ -37,11 +37,12 @@ use tokio::{
 use tokio_postgres::NoTls;
 
 use super::activity::{Activity, Gauges, Kind};
-use crate::core::clock::Clock;
+use crate::{core::clock::Clock, shutdown::random};
 
 mod alerts;
 mod config;
 mod dashboards;
+mod events;
 mod failure;
 mod group;
 mod history;
@@ -161,6 +162,10 @@ struct Link {
     patience: Duration,
     activity: Activity,
     time: DatabaseTime,
+    /// The stream of the events that this process makes.
+    stream: Arc<str>,
+    /// Who this process is, among those that share the database.
+    id: String,
 }
 
 impl PostgresStore {
@@ -172,6 +177,7 @@ impl PostgresStore {
     pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
         let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
         let place = target.place();
+        let id = format!("{:016x}", random());
         let link = Arc::new(Link {
             pool: pool(&config, target)?,
             available: watch::Sender::new(false),
@@ -179,6 +185,8 @@ impl PostgresStore {
             patience: config.statement_timeout + GRACE,
             activity: Activity::default(),
             time: DatabaseTime::default(),
+            stream: if config.shares_log { "".into() } else { id.clone().into() },
+            id,
         });
         let keeper = keeper::Keeper::new(Arc::clone(&link), place);
         // Connections belong to the runtime they are made on.

@@ -36,6 +36,7 @@ mod every_store {
             dashboards: store.clone(),
             history: store.clone(),
             alerts: store.clone(),
+            events: store.clone(),
             _guard: Box::new(store),
         }
     }

@@ -157,7 +157,7 @@ impl Writer {
     async fn attempt(&mut self, group: &mut [Write]) -> Result<(), CommitError> {
         let mut client = self.client().await.map_err(CommitError::Failed)?;
         let seen = &mut self.revisions;
-        match timeout(self.link.patience, group::apply(&mut client, group, seen)).await {
+        match timeout(self.link.patience, group::apply(&mut client, group, seen, &self.link.stream)).await {
             Ok(Ok(applied)) => {
                 self.client = Some(self.link.commit(client, applied.id).await?);
                 applied.revisions.note(&mut self.revisions);

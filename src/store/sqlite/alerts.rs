@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
 
-use super::{SqliteStore, outbox, tenant, tenant_or_new};
+use super::{SqliteStore, events, outbox, tenant, tenant_or_new};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -22,7 +22,7 @@ impl AlertStore for SqliteStore {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT name FROM tenants WHERE EXISTS (SELECT 1 FROM alert_rules WHERE tenant = tenants.id) \
-                 OR EXISTS (SELECT 1 FROM alerts WHERE tenant = tenants.id AND told < 3) ORDER BY name",
+                 OR EXISTS (SELECT 1 FROM alerts WHERE tenant = tenants.id AND resolved_ms IS NULL) ORDER BY name",
             )?;
             Ok(select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
@@ -99,20 +99,7 @@ impl AlertStore for SqliteStore {
     fn standing(&self, tenant: &str) -> Answer<Standing> {
         self.of(tenant, |connection, tenant| {
             let open = select(connection, "resolved_ms IS NULL ORDER BY id", tenant)?;
-            let mut untold = Vec::new();
-            let mut select = connection.prepare_cached(&format!(
-                "SELECT {ALERT}, told FROM alerts WHERE tenant = ?1 AND told < 3 ORDER BY id"
-            ))?;
-            for row in select.query_map([tenant], |row| Ok((alert_of(row)?, row.get::<_, i64>(12)?)))? {
-                let (alert, told) = row?;
-                if told & bit(News::Raised) == 0 {
-                    untold.push((alert.clone(), News::Raised));
-                }
-                if told & bit(News::Resolved) == 0 && alert.resolved_at.is_some() {
-                    untold.push((alert, News::Resolved));
-                }
-            }
-            Ok(Standing { rules: rules(connection, tenant)?, open, untold })
+            Ok(Standing { rules: rules(connection, tenant)?, open })
         })
     }
 
@@ -131,6 +118,7 @@ impl AlertStore for SqliteStore {
                 return Ok(Raised::Open(Box::new(open)));
             }
             insert(connection, tenant, &alert)?;
+            events::add(connection, tenant, &alert.event(News::Raised))?;
             Ok(Raised::New { deliveries: outbox::add(connection, tenant, &outgoing)? })
         })
     }
@@ -140,19 +128,6 @@ impl AlertStore for SqliteStore {
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(None) };
             resolve(connection, tenant, &resolution)
-        })
-    }
-
-    fn told(&self, tenant: &str, news: Vec<(String, News)>) -> Answer<()> {
-        let tenant = tenant.to_owned();
-        self.write(move |connection| {
-            let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(()) };
-            let mut update =
-                connection.prepare_cached("UPDATE alerts SET told = told | ?3 WHERE tenant = ?1 AND id = ?2")?;
-            for (id, news) in news {
-                update.execute((tenant, id, bit(news)))?;
-            }
-            Ok(())
         })
     }
 
@@ -204,7 +179,8 @@ impl AlertStore for SqliteStore {
             )?;
             let first = update.execute((tenant, &id, by, at.as_millisecond()))? > 0;
             let alert = alert(connection, tenant, &id)?.ok_or(AlertError::NotFound)?;
-            Ok(Acknowledged { alert, first })
+            let event = first.then(|| events::add(connection, tenant, &alert.event(News::Acknowledged)));
+            Ok(Acknowledged { alert, event: event.transpose()? })
         })
     }
 
@@ -242,11 +218,10 @@ impl AlertStore for SqliteStore {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(0) };
-            let mut old =
-                connection.prepare_cached("DELETE FROM alerts WHERE tenant = ?1 AND resolved_ms < ?2 AND told = 3")?;
+            let mut old = connection.prepare_cached("DELETE FROM alerts WHERE tenant = ?1 AND resolved_ms < ?2")?;
             let mut many = connection.prepare_cached(
                 "DELETE FROM alerts WHERE tenant = ?1 AND id IN (SELECT id FROM alerts WHERE tenant = ?1 AND \
-                 resolved_ms IS NOT NULL AND told = 3 ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+                 resolved_ms IS NOT NULL ORDER BY id DESC LIMIT -1 OFFSET ?2)",
             )?;
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             Ok((old.execute((tenant, before.as_millisecond()))? + many.execute((tenant, most))?) as u64)
@@ -282,13 +257,6 @@ impl SqliteStore {
     }
 }
 
-fn bit(news: News) -> i64 {
-    match news {
-        News::Raised => 1,
-        News::Resolved => 2,
-    }
-}
-
 fn begin_anew(connection: &Connection, tenant: i64, rule: &str, anew: Anew) -> Result<Option<Resolved>, AlertError> {
     connection.prepare_cached("DELETE FROM alert_samples WHERE tenant = ?1 AND rule = ?2")?.execute((tenant, rule))?;
     anew.0.map_or(Ok(None), |resolution| resolve(connection, tenant, &resolution))
@@ -301,8 +269,9 @@ fn resolve(connection: &Connection, tenant: i64, resolution: &Resolution) -> Res
         return Ok(None);
     }
     let deliveries = outbox::add(connection, tenant, &resolution.outgoing)?;
-    let alert = alert(connection, tenant, &resolution.alert)?;
-    Ok(alert.map(|alert| Resolved { alert, deliveries }))
+    let Some(alert) = alert(connection, tenant, &resolution.alert)? else { return Ok(None) };
+    events::add(connection, tenant, &alert.event(News::Resolved))?;
+    Ok(Some(Resolved { alert, deliveries }))
 }
 
 fn rules(connection: &Connection, tenant: i64) -> rusqlite::Result<Vec<Rule>> {

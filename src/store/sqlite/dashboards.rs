@@ -4,10 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 
 use jiff::Timestamp;
 
-use super::{SqliteStore, tenant, tenant_or_new};
+use super::{SqliteStore, events, tenant, tenant_or_new};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
+    relay::NewEvent,
 };
 
 impl DashboardStore for SqliteStore {
@@ -46,7 +47,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn insert(&self, tenant: &str, board: Board, max: usize) -> Answer<()> {
+    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = tenant_or_new(connection, &tenant)?;
@@ -60,11 +61,12 @@ impl DashboardStore for SqliteStore {
             if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
                 return Err(DashboardError::TooMany(max));
             }
-            Ok(self::insert(connection, tenant, &board)?)
+            self::insert(connection, tenant, &board)?;
+            Ok(events::add(connection, tenant, &event)?)
         })
     }
 
-    fn replace(&self, tenant: &str, board: Board, seen: Version) -> Answer<()> {
+    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(DashboardError::Moved)?;
@@ -82,11 +84,11 @@ impl DashboardStore for SqliteStore {
                 tiles_of(&board)?,
                 board.version as i64,
             ))?;
-            if changed > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+            if changed > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved) }
         })
     }
 
-    fn delete(&self, tenant: &str, id: &str, seen: Version) -> Answer<()> {
+    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(DashboardError::Moved)?;
@@ -94,7 +96,7 @@ impl DashboardStore for SqliteStore {
                 "DELETE FROM dashboards WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND created_ms = ?4",
             )?;
             let deleted = delete.execute((tenant, id, seen.number as i64, seen.made.as_millisecond()))?;
-            if deleted > 0 { Ok(()) } else { Err(DashboardError::Moved) }
+            if deleted > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved) }
         })
     }
 }

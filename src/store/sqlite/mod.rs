@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 mod alerts;
 mod dashboards;
+mod events;
 mod failure;
 mod history;
 mod orders;
@@ -299,10 +300,34 @@ impl SqliteStore {
         T: Send + 'static,
         E: From<Failure> + Send + 'static,
     {
+        self.hand_in(true, work)
+    }
+
+    /// The same for a change that need not survive a power cut: by itself it does not make anybody wait for the disk.
+    fn write_unsynced<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
+        self.hand_in(false, work)
+    }
+
+    fn hand_in<T, E>(
+        &self,
+        synced: bool,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, E>>
+    where
+        T: Send + 'static,
+        E: From<Failure> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let note = Note::begin(&self.inner.activity, Kind::Write);
         let sent = match &*self.inner.queues.read() {
-            Some(queues) => queues.write.try_send(threads::write(work, reply, note)).map_err(Failure::from),
+            Some(queues) => queues.write.try_send(threads::write(work, reply, note, synced)).map_err(Failure::from),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -328,7 +353,7 @@ impl SqliteStore {
                 read.try_send(threads::read(work, reply, note)).map_err(Failure::from)
             }
             Some(Queues { write, read: None }) => {
-                write.try_send(threads::write(work, reply, note)).map_err(Failure::from)
+                write.try_send(threads::write(work, reply, note, false)).map_err(Failure::from)
             }
             None => Err(Failure::Closed),
         };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 
-use super::{SqliteStore, tenant, tenant_or_new};
+use super::{SqliteStore, events, tenant, tenant_or_new};
 use crate::orders::{
     Answer, Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, Money, NewCustomer, Order, OrderError,
     OrderId, OrderStore, Priority, Query, Rollup, Status, Tally,
@@ -113,7 +113,7 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
         // The answer of the first request, whatever happened to the order since: all that can change came with it.
         let now = find(connection, tenant, OrderId::new(known.number as u64))?;
         let order = Order::begin(now.order_id, new, now.created_at);
-        return Ok(Created { order, tally: None });
+        return Ok(Created { order, tally: None, event: None });
     }
     let mut next = connection
         .prepare_cached("UPDATE tenants SET last_order = last_order + 1 WHERE id = ?1 RETURNING last_order")?;
@@ -153,7 +153,8 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
         tally = tally.and_customer();
     }
     count(connection, tenant, tally)?;
-    Ok(Created { order, tally: Some(tally) })
+    let event = events::add(connection, tenant, &order.created())?;
+    Ok(Created { order, tally: Some(tally), event: Some(event) })
 }
 
 struct KnownKey {
@@ -188,7 +189,7 @@ fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Chang
     let before = order.status;
     let changes = order.apply(change.changes, change.at);
     if changes.is_empty() {
-        return Ok(Changed { order, changes, tally: None });
+        return Ok(Changed { order, changes, tally: None, event: None });
     }
     let mut update = connection.prepare_cached(
         "UPDATE orders SET version = ?3, status = ?4, priority = ?5, updated_ms = ?6 WHERE tenant = ?1 AND number = ?2",
@@ -206,7 +207,8 @@ fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Chang
     if let Some(tally) = tally {
         count(connection, tenant, tally)?;
     }
-    Ok(Changed { order, changes, tally })
+    let event = events::add(connection, tenant, &changes.event(change.id, &change.by))?;
+    Ok(Changed { order, changes, tally, event: Some(event) })
 }
 
 fn customer(

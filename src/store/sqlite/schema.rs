@@ -14,14 +14,15 @@ use super::{OpenError, failure::of_opening};
 const APPLICATION: i64 = 0x7472_6963;
 
 /// All migrations, in order; the first makes schema 1.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
     ("alerts", include_str!("schema/3_alerts.sql")),
+    ("pending events", include_str!("schema/4_pending_events.sql")),
 ];
 
 /// The tables that every tenant needs.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "tenants",
     "orders",
     "minutes",
@@ -35,6 +36,8 @@ const TABLES: [&str; 13] = [
     "alerts",
     "alert_samples",
     "outbox",
+    "pending_events",
+    "identity",
 ];
 
 /// Looks whether the file is new or ours, and not of a later version. Changes nothing.

@@ -23,7 +23,8 @@ fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
         orders: Arc::<SqliteStore>::clone(&store),
         dashboards: Arc::<SqliteStore>::clone(&store),
         history: Arc::<SqliteStore>::clone(&store),
-        alerts: store,
+        alerts: Arc::<SqliteStore>::clone(&store),
+        events: store,
         _guard: Box::new(guard),
     }
 }

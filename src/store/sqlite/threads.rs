@@ -12,9 +12,13 @@ use crate::store::activity::Note;
 /// Changes that are written together. A group is one flush of the disk; more would make the first wait for the last.
 const GROUP: usize = 512;
 
-/// A change to make inside a group's transaction. Answers how to tell the caller, once it is known whether the group was
-/// committed.
-pub(super) type Write = Box<dyn FnOnce(&Connection) -> Reply + Send>;
+/// A change to make inside a group's transaction.
+pub(super) struct Write {
+    /// Answers how to tell the caller, once it is known whether the group was committed.
+    work: Box<dyn FnOnce(&Connection) -> Reply + Send>,
+    /// It has to be on the disk when the caller is told.
+    synced: bool,
+}
 
 /// Tells the caller; false: nothing was committed.
 pub(super) type Reply = Box<dyn FnOnce(bool) + Send>;
@@ -27,12 +31,13 @@ pub(super) fn write<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
     note: Note,
+    synced: bool,
 ) -> Write
 where
     T: Send + 'static,
     E: From<Failure> + Send + 'static,
 {
-    Box::new(move |connection| {
+    let work = Box::new(move |connection: &Connection| -> Reply {
         let result = in_savepoint(connection, work);
         Box::new(move |committed| {
             note.done();
@@ -40,7 +45,8 @@ where
             // A caller that went away does not want it.
             drop(reply.send(answer));
         })
-    })
+    });
+    Write { work, synced }
 }
 
 /// `work` as a read.
@@ -91,7 +97,14 @@ pub(super) fn start_writer(
         while writes.blocking_recv_many(&mut group, GROUP) > 0 {
             let begun = Instant::now();
             let changes = group.len();
+            let unsynced = group.iter().all(|write| !write.synced);
+            if unsynced {
+                synchronous(&connection, "NORMAL");
+            }
             commit(&connection, group.drain(..));
+            if unsynced {
+                synchronous(&connection, "FULL");
+            }
             tracing::trace!(changes, micros = begun.elapsed().as_micros() as u64, "a group was written");
         }
         if let Err(error) = close(connection) {
@@ -128,10 +141,17 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) {
                 continue;
             }
         }
-        replies.push(change(connection));
+        replies.push((change.work)(connection));
     }
     let committed = !connection.is_autocommit() && end(connection);
     replies.into_iter().for_each(|reply| reply(committed));
+}
+
+/// Whether commits wait for the disk: FULL, or NORMAL, with which they survive the end of the process all the same.
+fn synchronous(connection: &Connection, mode: &str) {
+    if let Err(error) = connection.pragma_update(None, "synchronous", mode) {
+        tracing::error!(%error, mode, "the store can't change how it waits for the disk");
+    }
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {

@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     dashboards::{Board, DashboardError, DashboardStore, NewBoard},
     orders::Query,
+    relay::NewEvent,
 };
 
 /// What the proxy does.
@@ -102,6 +103,10 @@ fn board(id: &str) -> Board {
     new.build("2026-06-01T12:00:00Z".parse().unwrap()).unwrap()
 }
 
+fn event() -> NewEvent {
+    NewEvent::new("dashboards", "dashboard_updated", &json!({}))
+}
+
 async fn orders(store: &PostgresStore) -> usize {
     store.orders("shop", Query { limit: 99, ..Query::default() }).await.unwrap().len()
 }
@@ -119,9 +124,9 @@ async fn a_commit_that_is_not_confirmed_is_looked_up() {
     assert_eq!(store.create("shop", draft("Eve")).await.unwrap().order.order_id, OrderId::new(3));
 
     proxy.will(Does::CutsAfterCommit);
-    store.insert("shop", board("a"), 9).await.unwrap();
+    store.insert("shop", board("a"), 9, event()).await.unwrap();
     proxy.will(Does::CutsBeforeCommit);
-    assert_eq!(store.insert("shop", board("b"), 9).await.unwrap_err(), DashboardError::Unavailable);
+    assert_eq!(store.insert("shop", board("b"), 9, event()).await.unwrap_err(), DashboardError::Unavailable);
     assert_eq!(store.boards("shop").await.unwrap(), [board("a")]);
 }
 
@@ -134,5 +139,5 @@ async fn a_commit_that_can_not_be_looked_up_is_no_refusal() {
     store.available().wait_for(|available| *available).await.unwrap();
     assert_eq!(orders(&store).await, 1, "it was made");
     proxy.will(Does::CutsForGood);
-    assert_eq!(store.insert("shop", board("a"), 9).await.unwrap_err(), DashboardError::Unknown);
+    assert_eq!(store.insert("shop", board("a"), 9, event()).await.unwrap_err(), DashboardError::Unknown);
 }
