@@ -250,3 +250,78 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known of a node that began and is well, some time ago.
+    fn known(ago: Duration) -> Known {
+        let begun = Instant::now().checked_sub(ago).unwrap();
+        let heard = (Instant::now(), begun);
+        Known { heard, begun, probe: None, refused: None, failing: [None; 2], unfit_until: None, owed: None }
+    }
+
+    fn ago(span: Duration) -> Instant {
+        Instant::now().checked_sub(span).unwrap()
+    }
+
+    #[test]
+    fn each_fault_is_known_by_what_it_stops() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(known(minute).fault(), None);
+        assert_eq!(Known { heard: (ago(SILENT), ago(minute)), ..known(minute) }.fault(), Some(Fault::Unreachable));
+        let full = Some(WriteRefusal::Full);
+        assert_eq!(Known { probe: full, ..known(minute) }.fault(), Some(Fault::Refused(WriteRefusal::Full)));
+        let refused = |span| Known { refused: Some((ago(span), WriteRefusal::ReadOnly)), ..known(minute) }.fault();
+        assert_eq!(refused(Duration::ZERO), Some(Fault::Refused(WriteRefusal::ReadOnly)));
+        assert_eq!(refused(SILENT), None, "it is tried again");
+        let owed = |span| Known { owed: Some((Epoch::random(), 7, ago(span))), ..known(minute) }.fault();
+        assert_eq!([owed(Duration::ZERO), owed(PATIENCE)], [None, Some(Fault::Behind)]);
+    }
+
+    #[test]
+    fn writes_that_fail_are_this_nodes_fault_only_while_redis_answers_all_the_while() {
+        let minute = Duration::from_secs(60);
+        for writer in [Writer::Leader, Writer::Sender] {
+            let mut failing = known(minute);
+            failing.failing[writer as usize] = Some(ago(PATIENCE));
+            assert_eq!(failing.fault(), Some(Fault::CannotWrite));
+            // Redis was silent for all until a moment ago.
+            failing.heard.1 = ago(Duration::from_secs(1));
+            assert_eq!(failing.fault(), None);
+        }
+    }
+
+    #[test]
+    fn a_new_entry_does_not_excuse_one_that_is_owed() {
+        let (health, epoch) = (Health::new(), Epoch::random());
+        let owed = || health.known.lock().owed.as_ref().map(|(_, seq, since)| (*seq, *since));
+        health.newest(&epoch, 5, Some(5));
+        assert_eq!(owed(), None);
+        health.newest(&epoch, 6, Some(5));
+        let first = owed();
+        assert_eq!(first.unwrap().0, 6);
+        health.newest(&epoch, 9, Some(5));
+        assert_eq!(owed(), first);
+        health.newest(&epoch, 9, Some(6));
+        assert_eq!(owed().unwrap().0, 9, "what was owed is there, and more is");
+        health.newest(&Epoch::random(), 1, None);
+        assert_eq!(owed().unwrap().0, 1, "a log that was not read at all");
+    }
+
+    #[test]
+    fn refusals_are_read_in_the_words_of_redis() {
+        for (text, refusal) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", WriteRefusal::Full),
+            ("ERR Error running script: @user_script: 1: -OOM command not allowed", WriteRefusal::Full),
+            ("READONLY You can't write against a read only replica.", WriteRefusal::ReadOnly),
+            ("MISCONF Redis is configured to save RDB snapshots", WriteRefusal::ReadOnly),
+            ("NOREPLICAS Not enough good replicas to write.", WriteRefusal::Other),
+        ] {
+            assert_eq!(WriteRefusal::read(text), Some(refusal), "{text}");
+        }
+        assert_eq!(WriteRefusal::read("ERR wrong number of arguments"), None);
+        assert_eq!(WriteRefusal::read("a ROOM"), None);
+    }
+}

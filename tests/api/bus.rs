@@ -486,13 +486,16 @@ async fn a_node_that_was_away_for_longer_than_the_log_reaches_back_catches_up() 
     redis.cli(&["xtrim", &format!("{{tricast}}:{epoch}:log"), "maxlen", "2"]);
     away.signal("CONT");
     let mut seen = Vec::new();
-    while seen.len() < 199 {
-        let event = stream.next().await.unwrap();
-        assert_ne!(event.name, "gap", "the events are kept, though the entries are not");
-        if event.name == "happened" {
-            seen.push(event.data()["data"]["n"].as_u64().unwrap());
+    soon("the events", async {
+        while seen.len() < 199 {
+            let event = stream.next().await.unwrap();
+            assert_ne!(event.name, "gap", "the events are kept, though the entries are not");
+            if event.name == "happened" {
+                seen.push(event.data()["data"]["n"].as_u64().unwrap());
+            }
         }
-    }
+    })
+    .await;
     assert_eq!(seen, (1..200).collect::<Vec<_>>());
     assert!(at_away.counter("tricast_bus_loads_total").await >= 2.0);
     let numbers = numbers(&at_away, "checked").await;
