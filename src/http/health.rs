@@ -37,14 +37,15 @@ pub async fn live() -> HttpResponse {
         .json(json!({"status": "ok", "version": SERVER_VERSION}))
 }
 
-/// `GET` and `HEAD /readyz`: the writer, the store and the bus answer, and a WebSocket can be opened from this very server to itself.
+/// `GET` and `HEAD /readyz`: the writer and the store answer, the bus can be read and written, and a WebSocket can be opened from
+/// this very server to itself.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "Operation",
     operation_id = "getReadiness",
     summary = "The server can serve",
-    description = "The writer, the store and, where there is one, the bus answer, and a WebSocket can be opened from this server to itself.",
+    description = "The writer and the store answer, orders can be taken, the bus, where there is one, can be read and written, and a WebSocket can be opened from this server to itself. `clock` says whether this node's clock agrees with that of the bus; it does not count.",
     responses(
         (status = 200, description = "Ready to serve", body = shapes::Ready),
         (status = 503, description = "Not ready, or shutting down", body = shapes::Ready),
