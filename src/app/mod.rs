@@ -42,6 +42,7 @@ use crate::{
         admission::{Admission, AdmissionConfig},
         body::BodyConfig,
         client::{ForwardedBy, ProxyConfig},
+        clocks::Clocks,
         doctor,
         metrics_page::Routes,
         sessions::Sessions,
@@ -164,6 +165,7 @@ impl Application {
                 Cluster::start(bus, clock.clone(), (shared.clone(), setter), log, aggregator.clone(), &writer.runtime);
             started.map(|cluster| (cluster, shared))
         });
+        let own_clock = clock.clone();
         let (cluster, clock) = match cluster.transpose()? {
             Some((cluster, shared)) => (Some(cluster), shared),
             None => (None, clock),
@@ -208,6 +210,12 @@ impl Application {
             counters,
             shutdown: Shutdown::default(),
             clock,
+            clocks: Clocks {
+                own: own_clock,
+                node: cluster.as_ref().map_or_else(|| config.node_name(), |cluster| cluster.name().to_owned()),
+                cluster: cluster.clone(),
+                store: store.clone(),
+            },
             routes: Arc::new(Routes::default()),
             access: Arc::new(access(config, verifier.clone())),
             admission: Arc::new(Admission::new(admission(config))),
@@ -235,9 +243,11 @@ impl Application {
         if let Some(available) = store.available() {
             readers.runtime.spawn(tell_of(available, shared.tenants.clone()));
         }
+        if config.database().is_some() || cluster.is_some() {
+            readers.runtime.spawn(notices::of_clock(shared.clocks.clone(), shared.tenants.clone()));
+        }
         if let Some(cluster) = cluster {
             readers.runtime.spawn(notices::of_bus(cluster.fault(), shared.tenants.clone()));
-            readers.runtime.spawn(notices::of_clock(cluster.clone(), shared.tenants.clone()));
             readers.runtime.spawn(notices::of_samples(cluster.samples_lost(), shared.tenants.clone()));
         }
         let (server, addresses) = server::start(config, &shared)?;

@@ -3,15 +3,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use serde_json::json;
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    cluster::{Cluster, Fault},
+    cluster::Fault,
+    http::clocks::Clocks,
     sources::{self, round},
     tenants::Tenants,
 };
 
-/// How often it is looked whether there is another tenant.
+/// How often the clocks are looked at, and whether there is another tenant.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Gives this node's readers a notice when the bus goes, and when it is back, once each: beside the log, which can't be
@@ -32,25 +33,24 @@ pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: T
 
 /// Tells the readers of every tenant when this node's clock is off, also those of tenants that begin meanwhile, and when it
 /// is right again.
-pub(super) async fn of_clock(cluster: Cluster, tenants: Tenants) {
-    let mut off = cluster.clock_off();
+pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
     let mut told = HashMap::new();
     let mut was = false;
     loop {
-        let ahead = off.borrow_and_update().map(|ahead| round(ahead.as_secs_f64(), 3));
-        if ahead.is_some() != was {
-            was = ahead.is_some();
-            match ahead {
-                Some(seconds_ahead) => {
-                    tracing::error!(
-                        seconds_ahead,
-                        "the clock of this node differs from that of Redis, which counts: set both by NTP"
-                    );
-                }
-                None => tracing::info!("the clock of this node is right again"),
+        sleep(LOOK).await;
+        let ahead = clocks.off().map(|ahead| round(ahead.as_secs_f64(), 3));
+        match ahead {
+            Some(seconds_ahead) if !was => {
+                tracing::error!(
+                    seconds_ahead,
+                    "the clock of this node differs from that of Redis or the database, which counts: set both by NTP"
+                );
             }
+            None if was => tracing::info!("the clock of this node is right again"),
+            _ => {}
         }
-        let node = cluster.name();
+        was = ahead.is_some();
+        let node = &clocks.node;
         if let Some(ahead) = ahead {
             let details = json!({"reason": "clock", "node": node, "secondsAhead": ahead});
             for tenant in tenants.all() {
@@ -64,10 +64,6 @@ pub(super) async fn of_clock(cluster: Cluster, tenants: Tenants) {
             for (_, aggregator) in told.drain() {
                 let _ = sources::announce(&aggregator, "recovered", json!({"reason": "clock", "node": node})).await;
             }
-        }
-        let changed = if was { timeout(LOOK, off.changed()).await } else { Ok(off.changed().await) };
-        if matches!(changed, Ok(Err(_))) {
-            return;
         }
     }
 }

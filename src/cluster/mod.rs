@@ -137,8 +137,8 @@ impl Cluster {
         self.node.health.fault()
     }
 
-    /// By how many seconds this node's clock is ahead of that of Redis. `None` while that is not known.
-    pub fn clock_ahead(&self) -> Option<f64> {
+    /// By how much this node's clock is ahead of that of Redis. `None` while that is not known.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
         self.node.time.ahead()
     }
 

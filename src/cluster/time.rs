@@ -93,10 +93,10 @@ impl Timekeeper {
         });
     }
 
-    /// By how much this node's clock is ahead of that of Redis, in seconds. `None` while that is not known.
-    pub(super) fn ahead(&self) -> Option<f64> {
+    /// By how much this node's clock is ahead of that of Redis. `None` while that is not known.
+    pub(super) fn ahead(&self) -> Option<SignedDuration> {
         let recent = self.recent.lock();
-        recent.iter().min_by_key(|comparison| comparison.error).map(|best| best.ahead.as_secs_f64())
+        recent.iter().min_by_key(|comparison| comparison.error).map(|best| best.ahead)
     }
 
     /// By how much this node's clock is ahead while it is off, and when that changes.
@@ -122,7 +122,7 @@ mod tests {
         let keeper = Timekeeper::new(setter.clone());
         let asked = Instant::now();
         keeper.compare_over(asked, MS, second(3_600), second(0));
-        assert!((keeper.ahead().unwrap() - 3_600.0).abs() < 0.01);
+        assert!((keeper.ahead().unwrap().as_secs_f64() - 3_600.0).abs() < 0.01);
         assert_eq!(keeper.off.borrow().unwrap().as_secs(), 3_600);
         assert_eq!(setter.shown_at(asked + MS / 2), Some(second(0)));
         assert!(clock.now() < second(3_600));
@@ -140,7 +140,7 @@ mod tests {
         keeper.compare_over(begun, 6_000 * MS, second(0), second(6));
         keeper.compare_over(begun, 6_000 * MS, second(0), second(0));
         assert_eq!(*keeper.off.borrow(), None);
-        assert!(keeper.ahead().unwrap().abs() < 0.01, "the best comparison counts");
+        assert!(keeper.ahead().unwrap().as_secs_f64().abs() < 0.01, "the best comparison counts");
         assert_eq!(
             keeper.setter.shown_at(begun),
             Some(second(0).checked_sub(SignedDuration::from_micros(500)).unwrap())

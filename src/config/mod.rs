@@ -514,10 +514,15 @@ impl Config {
             url: self.bus.expose().to_owned(),
             key_prefix,
             ca_file,
-            node: self.node_id.clone().unwrap_or_else(some_name),
+            node: self.node_name(),
             lease: lease.0,
             push_timeout: push_timeout.0,
         })
+    }
+
+    /// The name of this process among several, for people; another one at each call where none is set.
+    pub fn node_name(&self) -> String {
+        self.node_id.clone().unwrap_or_else(some_name)
     }
 
     /// What tokens are verified with; `None` where none are asked for.

@@ -45,7 +45,7 @@ pub async fn live() -> HttpResponse {
     tag = "Operation",
     operation_id = "getReadiness",
     summary = "The server can serve",
-    description = "The writer and the store answer, orders can be taken, the bus, where there is one, can be read and written, and a WebSocket can be opened from this server to itself. `clock` says whether this node's clock agrees with that of the bus; it does not count.",
+    description = "The writer and the store answer, orders can be taken, the bus, where there is one, can be read and written, and a WebSocket can be opened from this server to itself. `clock` says whether this node's clock agrees with those of the bus and of the database; it does not count.",
     responses(
         (status = 200, description = "Ready to serve", body = shapes::Ready),
         (status = 503, description = "Not ready, or shutting down", body = shapes::Ready),
@@ -75,11 +75,13 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     });
     if let Some(cluster) = state.tenants.cluster() {
         body["checks"]["bus"] = json!(word(bus != Some(false)));
-        // Named and no reason to leave the node: it goes by the clock of the bus.
-        body["checks"]["clock"] = json!(word(cluster.clock_off().borrow().is_none()));
         if let Some(fault) = *cluster.fault().borrow() {
             body["reasons"] = json!({"bus": fault.to_string()});
         }
+    }
+    if let Some(is_right) = state.clock_is_right() {
+        // Named, and no reason to leave the node: it goes by the clock that it is compared with.
+        body["checks"]["clock"] = json!(word(is_right));
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
 }

@@ -173,6 +173,11 @@ fn write(shared: &Shared) -> String {
     if let Some(cluster) = shared.tenants.cluster() {
         write_bus(cluster, &mut page);
     }
+    if shared.clocks.are_compared() {
+        let ahead = "By how much the clock of this node is ahead of that of the bus or the database; NaN while that is not known";
+        let seconds = shared.clocks.ahead().map_or(f64::NAN, |ahead| ahead.as_secs_f64());
+        page.gauge("clock_offset_seconds", ahead, seconds);
+    }
     write_alerts(shared, &mut page);
     let history = &counters.history;
     page.counter("history_points_total", "Points written into the store", history.written.get());
@@ -229,8 +234,6 @@ fn write_bus(cluster: &Cluster, page: &mut Page) {
     page.counter("bus_surrenders_total", surrenders, figures.surrenders.get());
     let unreadable = "Groups of batches that could not be read, as a whole or in part, and were refused";
     page.counter("bus_unreadable_groups_total", unreadable, figures.unreadable.get());
-    let ahead = "By how much the clock of this node is ahead of that of the bus; NaN while that is not known";
-    page.gauge("clock_offset_seconds", ahead, cluster.clock_ahead().unwrap_or(f64::NAN));
     page.counter("bus_loads_total", "Times that the log was loaded as a whole", figures.loads.get());
     page.counter("bus_failures_total", "Times that the bus did not do what it was asked", figures.failures.get());
 }

@@ -8,6 +8,7 @@ pub mod base_path;
 pub mod body;
 pub mod channels;
 pub mod client;
+pub mod clocks;
 pub mod connection;
 pub mod dashboards;
 pub mod doctor;

@@ -48,6 +48,8 @@ pub struct Shared {
     pub shutdown: Shutdown,
     /// Wall-clock time.
     pub clock: Clock,
+    /// How this machine's own clock compares with others.
+    pub clocks: super::clocks::Clocks,
     /// Requests by route.
     pub routes: Arc<super::metrics_page::Routes>,
     /// Who may come in.

@@ -1,0 +1,53 @@
+//! This node's own clock, compared with those of the bus and of the database.
+
+use jiff::SignedDuration;
+
+use super::state::Shared;
+use crate::{
+    cluster::{CLOCK_TOLERANCE, Cluster},
+    core::clock::Clock,
+    store::Store,
+};
+
+/// What this node's clock can be compared with. Cheap to clone.
+#[derive(Clone)]
+pub struct Clocks {
+    /// That of this machine.
+    pub own: Clock,
+    /// The node's name, for people.
+    pub node: String,
+    /// Whose clock all nodes go by.
+    pub cluster: Option<Cluster>,
+    /// Whose clock orders and alerts go by, where it has one.
+    pub store: Store,
+}
+
+impl Clocks {
+    /// Whether there is another clock.
+    pub fn are_compared(&self) -> bool {
+        self.cluster.is_some() || self.by_database().is_some()
+    }
+
+    /// By how much this node's clock is ahead of the one that differs most. `None` while no other one is known.
+    pub fn ahead(&self) -> Option<SignedDuration> {
+        let bus = self.cluster.as_ref().and_then(Cluster::clock_ahead);
+        [bus, self.by_database()].into_iter().flatten().max_by_key(|ahead| ahead.unsigned_abs())
+    }
+
+    /// By how much this node's clock is ahead, where it is off.
+    pub fn off(&self) -> Option<SignedDuration> {
+        let bus = self.cluster.as_ref().and_then(|cluster| *cluster.clock_off().borrow());
+        bus.or_else(|| self.by_database().filter(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE))
+    }
+
+    fn by_database(&self) -> Option<SignedDuration> {
+        self.store.clock_offset(&self.own).map(|ahead| -ahead)
+    }
+}
+
+impl Shared {
+    /// What is said of the clock in `/readyz`; `None` where there is no other one.
+    pub(super) fn clock_is_right(&self) -> Option<bool> {
+        self.clocks.are_compared().then(|| self.clocks.off().is_none())
+    }
+}
