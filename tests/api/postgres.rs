@@ -366,3 +366,26 @@ async fn it_is_measured() {
     assert!(app.counter("tricast_store_latency_seconds_count{operation=\"write\"}").await >= 1.0);
     assert!(app.counter("tricast_store_connections").await >= 2.0);
 }
+
+#[tokio::test]
+async fn a_clock_that_differs_from_that_of_the_database_is_named() {
+    let database = Cluster::shared().database();
+    let hour = SignedDuration::from_hours(1);
+    let app = spawn_app_at(Clock::from_fn(move || Timestamp::now() - hour), |config| {
+        config.database_url = database.as_str().into();
+        config.node_id = Some("late".into());
+    });
+    until("the clock to be named", || async {
+        (app.get_json("/readyz").await["checks"]["clock"] == "failed").then_some(())
+    })
+    .await;
+    assert!((app.counter("tricast_clock_offset_seconds").await + 3_600.0).abs() < 5.0);
+    until("all to be told", || async {
+        let cursor = app.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
+        let since = format!("{}:0", cursor.split(':').next().unwrap());
+        let page = app.get_json(&format!("/api/metrics?channels=system&since={since}")).await;
+        let mut events = page["events"].as_array()?.iter();
+        events.any(|event| event["data"]["reason"] == "clock" && event["data"]["node"] == "late").then_some(())
+    })
+    .await;
+}
