@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, dev::Payload, error::PayloadError, http::StatusCode, http::header, web};
+use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,9 @@ use crate::{
     counters::Limit,
     protocol::{error::Code, nul},
 };
+
+/// actix-http tells both by the same error.
+const BROKEN: &str = "the body broke off, or its chunks are not well-formed (RFC 9112, section 7.1)";
 
 /// Bounds of a request's body.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +123,7 @@ async fn each_chunk(
     let reading = async {
         let mut bytes = 0;
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| Problem::bad_request(broken(&error)).and_close())?;
+            let chunk = chunk.map_err(|_| Problem::bad_request(BROKEN).and_close())?;
             if bytes + chunk.len() > config.max_bytes {
                 return Err(too_large(shared));
             }
@@ -134,14 +137,6 @@ async fn each_chunk(
         let detail = format!("the body took longer than {} s", config.timeout.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
     })
-}
-
-/// Why a body could not be read to its end.
-fn broken(error: &PayloadError) -> &'static str {
-    match error {
-        PayloadError::EncodingCorrupted => "the chunks of the body are not well-formed (RFC 9112, section 7.1)",
-        _ => "the body broke off",
-    }
 }
 
 /// Reads the whole body as JSON of that shape.
