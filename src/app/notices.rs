@@ -1,6 +1,6 @@
 //! Tells readers of `system` what a node of a cluster finds out about the bus.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
@@ -34,7 +34,8 @@ pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: T
 /// Tells the readers of every tenant when this node's clock is off, also those of tenants that begin meanwhile, and when it
 /// is right again.
 pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
-    let mut told = HashMap::new();
+    // By name: to keep more would keep tenants that are to be released.
+    let mut told = HashSet::new();
     let mut was = false;
     loop {
         sleep(LOOK).await;
@@ -54,15 +55,16 @@ pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
         if let Some(ahead) = ahead {
             let details = json!({"reason": "clock", "node": node, "secondsAhead": ahead});
             for tenant in tenants.all() {
-                if !told.contains_key(&tenant.name) {
-                    told.insert(tenant.name.clone(), tenant.aggregator.clone());
+                if told.insert(tenant.name.clone()) {
                     // The writers may be gone already.
                     let _ = sources::announce(&tenant.aggregator, "degraded", details.clone()).await;
                 }
             }
         } else {
-            for (_, aggregator) in told.drain() {
-                let _ = sources::announce(&aggregator, "recovered", json!({"reason": "clock", "node": node})).await;
+            let told = std::mem::take(&mut told);
+            for tenant in tenants.all().into_iter().filter(|tenant| told.contains(&tenant.name)) {
+                let details = json!({"reason": "clock", "node": node});
+                let _ = sources::announce(&tenant.aggregator, "recovered", details).await;
             }
         }
     }
