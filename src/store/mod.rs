@@ -164,19 +164,28 @@ impl Store {
         }
     }
 
-    /// Whether it can be read and written.
+    /// Whether it can be read and written. History in memory is not asked: its recorder reports when it can't write.
     pub async fn responds(&self) -> bool {
         match self {
-            Self::Sqlite(store, history) => store.responds().await && history.responds().await,
+            Self::Sqlite(store, _) => store.responds().await,
             Self::Postgres(store) => *store.available().borrow(),
         }
     }
 
-    /// True while it can be read and written; `None` for a store that does not come and go.
-    pub fn available(&self) -> Option<watch::Receiver<bool>> {
+    /// True while it can be read and written.
+    pub fn available(&self) -> watch::Receiver<bool> {
         match self {
-            Self::Sqlite(..) => None,
-            Self::Postgres(store) => Some(store.available()),
+            Self::Sqlite(store, _) => store.available(),
+            Self::Postgres(store) => store.available(),
+        }
+    }
+
+    /// Keeps [`Store::available`] true to what the store does, by writing to it. Runs until the store is closed.
+    pub async fn watch(self) {
+        match self {
+            Self::Sqlite(store, _) => store.watch().await,
+            // Has a task of its own, which also looks after the connection.
+            Self::Postgres(_) => {}
         }
     }
 

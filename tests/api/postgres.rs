@@ -204,6 +204,30 @@ async fn one_that_hangs_is_given_up_in_time_and_taken_again() {
 }
 
 #[tokio::test]
+async fn one_that_is_read_only_is_not_ready_and_can_be_read() {
+    let cluster = Arc::new(Cluster::start(&["fsync=off"]));
+    let app = spawn_app_with(in_database(&cluster.database()));
+    ready(&app, true).await;
+    let mut socket = app.websocket().await;
+    socket.subscribe(&["system"]).await;
+    assert_eq!(create(&app, &order("Ada"), "one").await.status(), 201);
+
+    cluster.sql("ALTER SYSTEM SET default_transaction_read_only = on");
+    cluster.sql("SELECT pg_reload_conf()");
+    ready(&app, false).await;
+    assert_eq!(told_of_the_store(&mut socket).await, "degraded");
+    let metrics = app.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("tricast_store_available 0"), "{metrics}");
+    assert_eq!(all_orders(&app).await.len(), 1, "what is there can be read");
+
+    cluster.sql("ALTER SYSTEM SET default_transaction_read_only = off");
+    cluster.sql("SELECT pg_reload_conf()");
+    ready(&app, true).await;
+    assert_eq!(told_of_the_store(&mut socket).await, "recovered");
+    assert_eq!(create(&app, &order("Bob"), "two").await.status(), 201);
+}
+
+#[tokio::test]
 async fn the_server_starts_without_it_and_takes_it_when_it_comes() {
     let cluster = Cluster::start(&["fsync=off"]);
     let url = cluster.database();

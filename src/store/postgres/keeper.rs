@@ -1,14 +1,33 @@
-//! Looks whether PostgreSQL answers, and says so.
+//! Looks whether PostgreSQL answers and takes changes.
+//!
+//! A server that became a standby, that was set read-only or whose disk is full answers reads as ever. So the setting is
+//! read each second, a change of no effect is committed every few seconds, and when PostgreSQL refused a change, or is known to
+//! take none, a larger one is tried and rolled back: it needs room that a small one may find by chance.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use deadpool_postgres::Client;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
 use super::{Failure, Link, OpenError, schema};
 
 /// How often it is asked.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often a change is committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+/// A change of no effect.
+const TOUCH: &str =
+    "UPDATE tricast_migrations SET name = name WHERE version = (SELECT max(version) FROM tricast_migrations)";
+
+/// A change of 64 KiB, to be rolled back.
+const FIND_ROOM: &str = "INSERT INTO tricast_migrations (version, name) \
+     SELECT -1 - (random() * 1e15)::bigint, string_agg(md5(random()::text), '') FROM generate_series(1, 2048)";
 
 /// Shortest and longest wait between two attempts to come back.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -20,11 +39,15 @@ pub(super) struct Keeper {
     place: String,
     /// `None` while PostgreSQL is away.
     client: Option<Client>,
+    /// When a change is committed next.
+    commit_at: Instant,
+    /// The log has it that no changes are taken.
+    told: bool,
 }
 
 impl Keeper {
     pub(super) fn new(link: Arc<Link>, place: String) -> Self {
-        Self { link, place, client: None }
+        Self { link, place, client: None, commit_at: Instant::now(), told: false }
     }
 
     /// The first attempt.
@@ -76,16 +99,34 @@ impl Keeper {
             }
         }
         self.link.time.read(&client).await?;
-        self.client = Some(client);
         self.link.available.send_replace(true);
+        let verdict = self.try_changes(&mut client, true).await;
+        self.client = Some(client);
+        self.judge(verdict);
         Ok(())
     }
 
     /// Asks, and keeps everybody out if there is no answer. A connection that was cut by itself is replaced first.
     async fn check(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        let problem = match timeout(self.link.patience, self.link.time.read(&client)).await {
-            Ok(Ok(())) => {
+        let Some(mut client) = self.client.take() else { return };
+        let problem = match timeout(self.link.patience, self.is_read_only(&client)).await {
+            Ok(Ok(true)) => {
+                // With several hosts in the URL the one that takes changes may be another by now.
+                drop(client);
+                self.link.pool.retain(|_, _| false);
+                match self.connect().await {
+                    Ok(()) => return,
+                    Err(OpenError::Unavailable(problem)) => Failure::NoConnection(problem),
+                    Err(error) => Failure::NoConnection(error.to_string()),
+                }
+            }
+            Ok(Ok(false)) => {
+                let refused = self.link.refused.swap(false, Ordering::Relaxed);
+                let doubted = refused || !*self.link.writable.borrow();
+                if doubted || Instant::now() >= self.commit_at {
+                    let verdict = self.try_changes(&mut client, doubted).await;
+                    self.judge(verdict);
+                }
                 self.client = Some(client);
                 return;
             }
@@ -95,12 +136,59 @@ impl Keeper {
                 Failure::TimedOut
             }
         };
-        if !matches!(problem, Failure::TimedOut) && self.connect().await.is_ok() {
+        if matches!(problem, Failure::Sql(_)) && self.connect().await.is_ok() {
             return;
         }
         tracing::error!(place = self.place, %problem, "PostgreSQL does not answer; trying again");
         self.link.available.send_replace(false);
+        self.link.writable.send_replace(false);
         // Connections that only look alive would each cost somebody the whole patience afterwards.
         self.link.pool.retain(|_, _| false);
+    }
+
+    /// Whether changes are refused by a setting. Reads the clock of the database on the way.
+    async fn is_read_only(&self, client: &Client) -> Result<bool, Failure> {
+        self.link.time.read(client).await?;
+        let answer = client.simple_query("SHOW transaction_read_only").await?;
+        Ok(answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"))))
+    }
+
+    /// Makes a change: one that needs room if there is a `doubt`.
+    async fn try_changes(&mut self, client: &mut Client, doubt: bool) -> Result<(), Failure> {
+        self.commit_at = Instant::now() + COMMIT_EVERY;
+        let tried = timeout(self.link.patience, async {
+            if doubt {
+                let change = client.transaction().await?;
+                change.batch_execute(FIND_ROOM).await?;
+                change.rollback().await?;
+            }
+            client.batch_execute(TOUCH).await
+        });
+        match tried.await {
+            Ok(Ok(())) => Ok(()),
+            // Another node is at it.
+            Ok(Err(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
+
+    /// Lets changes in, or keeps them out.
+    fn judge(&mut self, verdict: Result<(), Failure>) {
+        let place = &self.place;
+        match verdict {
+            Ok(()) => {
+                self.link.writable.send_replace(true);
+                if std::mem::take(&mut self.told) {
+                    tracing::info!(place, "PostgreSQL takes changes");
+                }
+            }
+            Err(problem) => {
+                self.link.writable.send_replace(false);
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::error!(place, %problem, "PostgreSQL answers, and takes no changes; trying again");
+                }
+            }
+        }
     }
 }

@@ -20,7 +20,10 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -154,10 +157,14 @@ struct Queues {
 /// The way to PostgreSQL, shared by everybody who goes it.
 struct Link {
     pool: Pool,
-    /// Whether PostgreSQL answers. Written by the keeper.
+    /// Whether PostgreSQL answers: it is asked while it does. Written by the keeper.
     available: watch::Sender<bool>,
-    /// Wakes the keeper: a connection broke.
+    /// Whether it answers and takes changes. Written by the keeper.
+    writable: watch::Sender<bool>,
+    /// Wakes the keeper: a connection broke, or a change was refused.
     doubt: Notify,
+    /// PostgreSQL refused a change: the keeper has to look whether it takes any.
+    refused: AtomicBool,
     /// Longest time of a statement, as seen from here.
     patience: Duration,
     activity: Activity,
@@ -181,7 +188,9 @@ impl PostgresStore {
         let link = Arc::new(Link {
             pool: pool(&config, target)?,
             available: watch::Sender::new(false),
+            writable: watch::Sender::new(false),
             doubt: Notify::new(),
+            refused: AtomicBool::new(false),
             patience: config.statement_timeout + GRACE,
             activity: Activity::default(),
             time: DatabaseTime::default(),
@@ -207,9 +216,10 @@ impl PostgresStore {
         })
     }
 
-    /// Whether PostgreSQL answers, as it was when somebody last looked, which is a second ago at most.
+    /// Whether PostgreSQL answers and takes changes, as of the last look: a second ago at most whether it answers and is not
+    /// read-only, five whether a change is committed.
     pub fn available(&self) -> watch::Receiver<bool> {
-        self.inner.link.available.subscribe()
+        self.inner.link.writable.subscribe()
     }
 
     /// The clock of the database; `clock` until it was read for the first time.
@@ -251,6 +261,7 @@ impl PostgresStore {
         }
         keeper.abort();
         self.inner.link.available.send_replace(false);
+        self.inner.link.writable.send_replace(false);
         self.inner.link.pool.close();
     }
 
@@ -383,6 +394,12 @@ impl Link {
             self.doubt.notify_one();
             error.into()
         })
+    }
+
+    /// PostgreSQL refused a change: the keeper looks whether it takes any.
+    fn doubt_changes(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+        self.doubt.notify_one();
     }
 
     /// Closes a connection that may still be busy, or in the middle of a transaction.

@@ -58,9 +58,12 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
             if taken { OpenError::Foreign(super::failure::describe(&error)) } else { Failure::from(error).into() }
         })?;
         transaction.execute("INSERT INTO tricast_migrations (version, name) VALUES ($1, $2)", &[&number, name]).await?;
-        tracing::info!(schema = number, name, "the database was brought up to date");
     }
     transaction.commit().await?;
+    let known = MIGRATIONS.len() as i64;
+    if found < known {
+        tracing::info!(from = found, to = known, "the schema of the database was brought up to date");
+    }
     Ok(())
 }
 

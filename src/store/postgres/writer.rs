@@ -232,7 +232,10 @@ fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
         match failure {
             // The keeper has said so.
             Failure::Down | Failure::Closed => {}
-            _ => tracing::error!(%failure, changes = group.len(), "a group of changes was not written"),
+            _ => {
+                tracing::error!(%failure, changes = group.len(), "a group of changes was not written");
+                link.doubt_changes();
+            }
         }
     }
     let error = failure.map(|failure| failure.refusal().into());

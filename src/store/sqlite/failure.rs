@@ -1,12 +1,21 @@
 //! What SQLite says, in the words of those who asked. The log gets the whole of it, clients none.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use rusqlite::{Error, ErrorCode};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::OpenError;
 use crate::{alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError};
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Number of times that SQLite refused something on this thread.
+pub(super) fn count() -> u64 {
+    COUNT.get()
+}
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,7 @@ impl Failure {
         match self {
             Self::Sql(error) => {
                 tracing::error!(%error, "the store failed");
+                COUNT.set(COUNT.get() + 1);
                 error.sqlite_error_code() == Some(ErrorCode::DiskFull)
             }
             _ => false,

@@ -31,6 +31,7 @@ mod alerts;
 mod dashboards;
 mod events;
 mod failure;
+mod health;
 mod history;
 mod orders;
 mod outbox;
@@ -39,6 +40,7 @@ mod threads;
 
 use super::activity::{Activity, Gauges, Kind, Note};
 pub(super) use failure::Failure;
+use health::Health;
 use threads::{Read, Write};
 
 /// The database in the directory of the data.
@@ -144,6 +146,7 @@ struct Inner {
     /// One for each thread.
     connections: usize,
     activity: Arc<Activity>,
+    health: Arc<Health>,
 }
 
 struct Queues {
@@ -220,7 +223,7 @@ impl SqliteStore {
     }
 
     pub(super) fn in_memory_of(bytes: u32, activity: Arc<Activity>) -> Result<Self, OpenError> {
-        let path = Path::new(":memory:");
+        let path = Path::new(schema::MEMORY);
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_in_memory()?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -240,7 +243,9 @@ impl SqliteStore {
         activity: Arc<Activity>,
     ) -> Result<Self, OpenError> {
         let (write, writes) = mpsc::channel(WRITE_QUEUE);
-        let mut threads = vec![threads::start_writer(writer, writes, lock).map_err(OpenError::Thread)?];
+        let health = Arc::<Health>::default();
+        let writing = threads::start_writer(writer, writes, lock, Arc::clone(&health));
+        let mut threads = vec![writing.map_err(OpenError::Thread)?];
         let mut read = None;
         if !readers.is_empty() {
             let (sender, reads) = mpsc::channel(READ_QUEUE);
@@ -252,12 +257,12 @@ impl SqliteStore {
         }
         let queues = RwLock::new(Some(Queues { write, read }));
         let connections = threads.len();
-        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity }) })
+        Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity, health }) })
     }
 
-    /// Whether it answers: a thread takes its turn.
+    /// Whether it answers reads, and took the last write.
     pub async fn responds(&self) -> bool {
-        self.read(|_| Ok::<_, Failure>(())).await.is_ok()
+        *self.available().borrow() && self.read(|_| Ok::<_, Failure>(())).await.is_ok()
     }
 
     /// What it has done.

@@ -197,6 +197,28 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
     assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
 }
 
+#[tokio::test]
+async fn a_store_that_can_be_read_but_not_written_is_unavailable_until_it_takes_changes() {
+    let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
+    let mut available = store.available();
+    let watching = tokio::spawn(store.clone().watch());
+    let run = |sql: &'static str| store.write(move |connection| Ok::<_, Failure>(connection.execute_batch(sql)?));
+    run("CREATE TABLE filler (bytes BLOB)").await.unwrap();
+    while run("INSERT INTO filler VALUES (zeroblob(20000))").await.is_ok() {}
+    while store.create("shop", draft(&"x".repeat(200))).await.is_ok() {}
+    assert!(!*available.wait_for(|available| !available).await.unwrap());
+    assert!(store.rollup("shop", 0).await.is_ok() && !store.responds().await, "reading says nothing");
+
+    run("DROP TABLE filler").await.unwrap();
+    available.wait_for(|available| *available).await.unwrap();
+    assert!(store.responds().await);
+
+    assert!(store.order("shop", OrderId::new(9_999)).await.is_err());
+    assert!(*available.borrow(), "what the domain refuses is no fault of the store");
+    store.close().await;
+    watching.await.unwrap();
+}
+
 /// Stops the writing thread in the middle of a group until the answer is dropped.
 fn hold(store: &SqliteStore) -> SyncSender<()> {
     let (hold, begins) = hold_later(store);

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Failure;
+use super::{Failure, failure, health::Health};
 use crate::store::activity::Note;
 
 /// Changes that are written together. A group is one flush of the disk; more would make the first wait for the last.
@@ -91,6 +91,7 @@ pub(super) fn start_writer(
     connection: Connection,
     mut writes: mpsc::Receiver<Write>,
     lock: Option<File>,
+    health: Arc<Health>,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("store-writer".into()).spawn(move || {
         let mut group = Vec::with_capacity(GROUP);
@@ -101,9 +102,12 @@ pub(super) fn start_writer(
             if unsynced {
                 synchronous(&connection, "NORMAL");
             }
-            commit(&connection, group.drain(..));
+            let fine = commit(&connection, group.drain(..));
             if unsynced {
                 synchronous(&connection, "FULL");
+            }
+            if !fine {
+                health.doubt();
             }
             tracing::trace!(changes, micros = begun.elapsed().as_micros() as u64, "a group was written");
         }
@@ -128,15 +132,19 @@ pub(super) fn start_reader(
     })
 }
 
-/// Makes all changes of a group in one transaction, and tells all callers how it ended.
-fn commit(connection: &Connection, group: impl Iterator<Item = Write>) {
+/// Makes all changes of a group in one transaction, and tells all callers how it ended. Returns whether it was committed,
+/// and SQLite refused no part of it.
+fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
     let mut replies: Vec<Reply> = Vec::new();
+    let failures = failure::count();
+    let mut began = true;
     for change in group {
         if connection.is_autocommit() {
             // The first one, or SQLite has rolled back what came before.
             replies.drain(..).for_each(|reply| reply(false));
             if let Err(error) = begin(connection) {
                 tracing::error!(%error, "the store can't write");
+                began = false;
                 // The change is dropped, by which its caller knows.
                 continue;
             }
@@ -145,6 +153,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) {
     }
     let committed = !connection.is_autocommit() && end(connection);
     replies.into_iter().for_each(|reply| reply(committed));
+    began && committed && failure::count() == failures
 }
 
 /// Whether commits wait for the disk: FULL, or NORMAL, with which they survive the end of the process all the same.
