@@ -10,6 +10,8 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::pause;
+
 /// How long a poller counts after its last poll.
 pub const POLLER_STAYS: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,8 @@ impl User {
     fn gone_at(&self, now: Instant) -> Option<Instant> {
         match (self.streams, self.last_poll) {
             (0, None) => Some(now),
-            (0, Some(poll)) => (now.duration_since(poll) >= POLLER_STAYS).then_some(poll),
+            // While this process stood still nobody could poll.
+            (0, Some(poll)) => (now.duration_since(pause::awake_since(poll)) >= POLLER_STAYS).then_some(poll),
             _ => None,
         }
     }

@@ -172,6 +172,21 @@ impl Engine {
         }
     }
 
+    /// This process stood still for `length`, up to `now`: nobody was absent meanwhile, and nothing held. Alerts that are open
+    /// stay so until something says otherwise.
+    pub(super) fn stood_still(&mut self, length: SignedDuration, now: Timestamp) {
+        let later = |time: Timestamp| time.saturating_add(length).unwrap_or(now).min(now);
+        for watch in self.watches.values_mut() {
+            match &mut watch.state {
+                State::Quiet => {}
+                State::Pending { since } => *since = later(*since),
+                State::Raising(_) | State::Raised(_) | State::Resolving { .. } => continue,
+            }
+            watch.since = later(watch.since);
+            watch.written = watch.written.map(later);
+        }
+    }
+
     /// Looks at every rule.
     pub(super) fn look(&mut self, now: Timestamp) {
         for watch in self.watches.values_mut() {

@@ -91,6 +91,8 @@ struct Watcher {
     /// Samples that were not written yet, and of each rule what can go.
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
+    /// Pauses of this process that were seen.
+    paused: Duration,
     /// This process decides, and no other one.
     decides: bool,
     claim_at: Instant,
@@ -117,6 +119,7 @@ impl Watcher {
             shown: HashMap::new(),
             samples: Vec::new(),
             forget: Vec::new(),
+            paused: pause::total(),
             decides,
             claim_at: now,
             orphans: false,
@@ -196,6 +199,12 @@ impl Watcher {
     /// One round: what is new in the log, what follows from it, and what is still to be done.
     async fn look(&mut self) {
         let now = self.shared.now();
+        let paused = pause::total();
+        if paused > self.paused {
+            let length = SignedDuration::try_from(paused - self.paused).unwrap_or(SignedDuration::MAX);
+            self.engine.stood_still(length, now);
+            self.paused = paused;
+        }
         self.read_log();
         let (samples, forget) = self.engine.sample(now);
         self.samples.extend(samples);

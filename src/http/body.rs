@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     counters::Limit,
+    pause,
     protocol::{error::Code, nul},
 };
 
@@ -132,11 +133,19 @@ async fn each_chunk(
         }
         Ok(bytes)
     };
-    tokio::time::timeout(config.timeout, reading).await.unwrap_or_else(|_| {
-        shared.counters.limit(Limit::BodyTimeout).inc();
-        let detail = format!("the body took longer than {} s", config.timeout.as_secs());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close())
-    })
+    tokio::pin!(reading);
+    loop {
+        let pauses = pause::count();
+        if let Ok(read) = tokio::time::timeout(config.timeout, &mut reading).await {
+            return read;
+        }
+        // A client can't help it that this process stood still.
+        if pause::count() == pauses {
+            shared.counters.limit(Limit::BodyTimeout).inc();
+            let detail = format!("the body took longer than {} s", config.timeout.as_secs());
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidMessage, detail).and_close());
+        }
+    }
 }
 
 /// Reads the whole body as JSON of that shape.

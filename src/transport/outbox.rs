@@ -15,6 +15,7 @@ use crate::{
         reader::{Reader, Sink},
     },
     counters::TransportCounters,
+    pause,
 };
 
 /// How a transport writes what a reader finds.
@@ -53,7 +54,9 @@ pub(super) fn tell(
     if collected.gaps > 0 {
         counters.gaps.add(collected.gaps as u64);
     }
-    let waited = collected.waiting_since.map(|since| now.saturating_duration_since(since.into_std()));
+    // While this process stood still nobody could take anything.
+    let since = collected.waiting_since.map(|since| pause::awake_since(since.into_std()));
+    let waited = since.map(|since| now.saturating_duration_since(since));
     Told { bytes: outbox.finish(), more: collected.more, waited: waited.unwrap_or_default() }
 }
 

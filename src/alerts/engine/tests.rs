@@ -74,6 +74,31 @@ fn an_alert_says_what_was_measured() {
 }
 
 #[test]
+fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
+    let still = SignedDuration::from_secs;
+    let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
+    bench.value(10, 1.0);
+    bench.engine.stood_still(still(440), at(480));
+    bench.tick(480);
+    bench.tick(509);
+    assert_eq!(bench.log(), [], "absent for 59 s");
+    bench.tick(510);
+    assert_eq!(bench.log(), [('+', 510)]);
+    bench.engine.stood_still(still(1_000_000), at(900));
+    bench.tick(900);
+    bench.value(901, 1.0);
+    assert_eq!(bench.log(), [('-', 901)]);
+
+    let mut bench = Bench::new(&json!({"above": 1}), "60s");
+    bench.value(10, 2.0);
+    bench.engine.stood_still(still(100), at(120));
+    bench.tick(169);
+    assert_eq!(bench.log(), [], "it held for 59 s");
+    bench.tick(170);
+    assert_eq!(bench.log(), [('+', 170)]);
+}
+
+#[test]
 fn between_limit_and_clear_nothing_begins_and_nothing_ends() {
     let mut bench = Bench::new(&json!({"above": 90, "clear": 80}), "0s");
     for (second, value) in [(1, 85.0), (2, 91.0), (3, 89.0), (4, 81.0), (5, 80.0), (6, 89.0), (7, 91.0)] {

@@ -46,6 +46,13 @@ impl Heartbeat {
         }
     }
 
+    /// Begins anew at `now`: a ping is due, and the client has the whole time-out to show that it lives.
+    pub(super) fn renew(&mut self, now: Instant) {
+        (self.last_seen, self.next_ping) = (now, now);
+        // The round trip of a ping that waited for us is no latency.
+        (self.message_sent, self.frame_sent) = (None, None);
+    }
+
     /// Changes what is asked for, within bounds, and answers what is in force.
     pub(super) fn configure(&mut self, interval: Option<Duration>, timeout: Option<Duration>) -> Settings {
         let interval = interval.unwrap_or(self.interval).clamp(HEARTBEAT_INTERVAL.0, HEARTBEAT_INTERVAL.1);
@@ -100,5 +107,26 @@ impl Heartbeat {
     /// When it has something to do next.
     pub(super) fn deadline(&self) -> Instant {
         self.next_ping.min(self.last_seen + self.timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_pause_of_the_server_a_client_is_pinged_and_given_the_whole_time_out() {
+        let seconds = Duration::from_secs;
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(seconds(1), seconds(4), start);
+        assert!(heartbeat.ping(start + seconds(1), || "one".into()).is_some());
+        let resumed = start + seconds(60);
+        assert!(heartbeat.is_lost(resumed));
+        heartbeat.renew(resumed);
+        assert!(!heartbeat.is_lost(resumed) && heartbeat.deadline() <= resumed);
+        assert!(heartbeat.ping(resumed, || "two".into()).is_some());
+        heartbeat.pong_message(Some(&"one".into()));
+        assert_eq!(heartbeat.latency_ms(), None, "the wait was ours");
+        assert!(!heartbeat.is_lost(resumed + seconds(3)) && heartbeat.is_lost(resumed + seconds(4)));
     }
 }

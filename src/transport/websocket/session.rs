@@ -43,6 +43,7 @@ use crate::{
         access::Caller,
         state::{State, StreamSlot},
     },
+    pause,
     protocol::{
         SERVER_VERSION,
         close::CloseReason,
@@ -87,6 +88,8 @@ pub(super) struct Session {
     out: Vec<u8>,
     compress: bool,
     pub(super) heartbeat: Heartbeat,
+    /// Pauses of this process that were seen.
+    pauses: u64,
     flood: Flood,
     bad_messages: Minute,
     /// Requests and tokens that are looked at.
@@ -132,6 +135,7 @@ impl Session {
             out: Vec::new(),
             compress: compression == Compression::Both,
             heartbeat: Heartbeat::new(config.heartbeat_interval, config.heartbeat_timeout, now),
+            pauses: pause::count(),
             flood: Flood::new(config.messages_per_second, config.message_burst, now),
             bad_messages: Minute::new(now),
             in_flight: InFlight::new(),
@@ -315,6 +319,13 @@ impl Session {
             }
             Some(_) => return,
             None => {}
+        }
+        let pauses = pause::count();
+        if self.pauses != pauses {
+            // What the client sent meanwhile may not be here yet.
+            self.pauses = pauses;
+            self.heartbeat.renew(now);
+            self.standing.renew(now, self.config.auth_timeout);
         }
         if self.heartbeat.is_lost(now) {
             return self.close(CloseReason::HeartbeatLost);

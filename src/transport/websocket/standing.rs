@@ -52,6 +52,13 @@ impl Standing {
         }
     }
 
+    /// Gives whoever has not said who they are the whole `timeout` again.
+    pub(super) fn renew(&mut self, now: Instant, timeout: Duration) {
+        if let Self::Unknown(Some(until)) = self {
+            *until = now + timeout;
+        }
+    }
+
     /// Who it is.
     pub(super) fn caller(&self) -> Option<&Caller> {
         match self {

@@ -1,0 +1,152 @@
+//! Times when this process itself stood still: stopped by a signal, frozen with its container, or moved to another host
+//! with its virtual machine.
+//!
+//! What clients sent meanwhile waits in their sockets, and every deadline of theirs has passed when the process goes on. So
+//! whoever calls a client dead, absent or slow asks here first, and begins anew when there was a pause since.
+//!
+//! A thread looks at the clock all the time. When nobody in the process did for [`LIMIT`], that was a pause. Whoever asks
+//! looks, too, so that it does not matter who is scheduled first afterwards.
+
+use std::{
+    io,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How often the thread looks.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// A time without a look that is a pause. Shorter ones are within the patience of every deadline.
+const LIMIT: Duration = Duration::from_secs(1);
+
+static PULSE: Pulse = Pulse::new();
+
+/// The state of one process; times are milliseconds since `begun`.
+struct Pulse {
+    /// Set by [`watch`]; before that there are no pauses.
+    begun: OnceLock<Instant>,
+    last_look: AtomicU64,
+    count: AtomicU64,
+    ended: AtomicU64,
+    length: AtomicU64,
+    total: AtomicU64,
+}
+
+/// A pause that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When the process went on.
+    pub ended: Instant,
+    /// How long it stood still.
+    pub length: Duration,
+}
+
+/// Starts to look, once per process.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn watch() -> io::Result<()> {
+    if PULSE.begun.set(Instant::now()).is_err() {
+        return Ok(());
+    }
+    thread::Builder::new().name("pulse".into()).spawn(look_for_ever).map(drop)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a thread of its own")]
+fn look_for_ever() {
+    loop {
+        thread::sleep(EVERY);
+        PULSE.look(Instant::now());
+    }
+}
+
+/// Number of pauses so far. Another number than before means that the process stood still in between.
+pub fn count() -> u64 {
+    PULSE.look(Instant::now());
+    PULSE.count.load(Ordering::Acquire)
+}
+
+/// The last pause.
+pub fn last() -> Option<Pause> {
+    PULSE.look(Instant::now());
+    PULSE.last()
+}
+
+/// `since`, or the end of the last pause if that was later: a client was not kept waiting by itself before that.
+pub fn awake_since(since: Instant) -> Instant {
+    last().map_or(since, |pause| since.max(pause.ended))
+}
+
+/// The time of all pauses together.
+pub fn total() -> Duration {
+    PULSE.look(Instant::now());
+    Duration::from_millis(PULSE.total.load(Ordering::Acquire))
+}
+
+impl Pulse {
+    const fn new() -> Self {
+        Self {
+            begun: OnceLock::new(),
+            last_look: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            length: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        }
+    }
+
+    fn look(&self, now: Instant) {
+        let Some(begun) = self.begun.get() else { return };
+        let now = now.saturating_duration_since(*begun).as_millis() as u64;
+        let before = self.last_look.load(Ordering::Acquire);
+        let still = now.saturating_sub(before);
+        if u128::from(still) < LIMIT.as_millis() {
+            self.last_look.fetch_max(now, Ordering::AcqRel);
+            return;
+        }
+        // Before the look is noted: whoever finds it noted finds the pause counted. Two who look at once count it twice,
+        // which only begins some deadlines anew once more.
+        self.length.store(still, Ordering::Release);
+        self.ended.store(now, Ordering::Release);
+        self.total.fetch_add(still, Ordering::AcqRel);
+        self.count.fetch_add(1, Ordering::AcqRel);
+        if self.last_look.fetch_max(now, Ordering::AcqRel) == before {
+            tracing::warn!(milliseconds = still, "this process stood still; deadlines of clients begin anew");
+        }
+    }
+
+    fn last(&self) -> Option<Pause> {
+        let begun = *self.begun.get()?;
+        let of = |value: &AtomicU64| Duration::from_millis(value.load(Ordering::Acquire));
+        (self.count.load(Ordering::Acquire) > 0)
+            .then(|| Pause { ended: begun + of(&self.ended), length: of(&self.length) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_look_is_one_pause() {
+        let pulse = Pulse::new();
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        pulse.look(at(9_000));
+        assert_eq!(pulse.last(), None, "nobody watches yet");
+        pulse.begun.set(begun).unwrap();
+        for ms in [200, 400, 1_399, 1_300] {
+            pulse.look(at(ms));
+        }
+        assert_eq!((pulse.last(), pulse.count.load(Ordering::Relaxed)), (None, 0));
+        pulse.look(at(9_399));
+        pulse.look(at(9_400));
+        let pause = Pause { ended: at(9_399), length: Duration::from_millis(8_000) };
+        assert_eq!((pulse.last(), pulse.count.load(Ordering::Relaxed)), (Some(pause), 1));
+        assert_eq!(pulse.total.load(Ordering::Relaxed), 8_000);
+    }
+}
