@@ -151,6 +151,11 @@ impl Fetcher {
         }
     }
 
+    /// Fetches at once, or again as soon as the fetch that is under way is over.
+    pub(super) fn refresh_now(&self) {
+        self.wanted.notify_one();
+    }
+
     /// Whether there is a fetch to wait for.
     fn ask(&self) -> bool {
         let mut state = self.state.lock();

@@ -173,6 +173,13 @@ impl Verifier {
         }
     }
 
+    /// Has the URL asked for its keys now. Files are looked at every two seconds anyway.
+    pub fn refresh(&self) {
+        if let Some(fetcher) = &self.inner.fetcher {
+            fetcher.refresh_now();
+        }
+    }
+
     /// Grows when the keys change: a stream that notes it can have its token verified anew.
     pub fn generation(&self) -> u64 {
         self.inner.keyring.current().generation

@@ -176,7 +176,7 @@ pub fn run() -> ExitCode {
                 complain("--demo: the simulated shop has no token; leave auth.mode at \"none\" for it");
                 ExitCode::from(USAGE)
             }
-            Ok(config) => serve::run(&config, flags.demo),
+            Ok(config) => serve::run(&flags, &config),
             Err((faults, _)) => refuse(&faults),
         },
         // Made one to serve above.

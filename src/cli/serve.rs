@@ -3,70 +3,86 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 use actix_web::rt::System;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::complain;
+use super::ServeFlags;
 use crate::{
-    app::{Application, Supervisor},
+    app::{Application, Reload, Supervisor},
     config::{AuthMode, Config},
     core::clock::Clock,
     protocol::SERVER_VERSION,
     telemetry,
 };
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) fn run(config: &Config, demo: bool) -> ExitCode {
-    telemetry::start(config);
+/// How long the greeting waits for the log lines before it.
+const BEFORE_THE_GREETING: Duration = Duration::from_millis(200);
+
+/// Serves until SIGTERM or SIGINT. SIGHUP reads the settings of `flags` again.
+pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
+    let log = telemetry::start(config);
     // Each client takes a descriptor; many systems give a program 1,024 unless it asks for more.
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(descriptors) => tracing::info!(descriptors, "may open"),
-        Err(error) => tracing::warn!(%error, "the limit of descriptors stays as it is"),
+        Ok(descriptors) => tracing::info!("file descriptor limit: {descriptors}"),
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors stays as it is"),
     }
     config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     if config.allow_anonymous && config.auth.mode == AuthMode::None {
-        tracing::warn!("allow_anonymous: whoever can reach this server may read and write");
+        tracing::warn!("allow_anonymous: anybody who can reach this server may read and write");
     }
-    System::new().block_on(async {
-        let application = match Application::build(config, Clock::system()) {
-            Ok(application) => application.with_demo(demo).with_supervisor(Supervisor::from_environment()),
-            Err(error) => {
-                complain(&error.to_string());
-                return ExitCode::FAILURE;
-            }
-        };
+    let ended = System::new().block_on(async {
+        let application = Application::build(config, Clock::system()).map_err(|error| error.to_string())?;
+        let application = application.with_demo(flags.demo).with_supervisor(Supervisor::from_environment());
         // Before anybody can know that the server is there.
         let stop = stop_signal();
-        if let Err(error) = greet(config, &application) {
-            tracing::debug!(%error, "nobody to greet");
+        actix_web::rt::spawn(hear_reload(flags.clone(), config.clone(), application.reload()));
+        let greeting = greeting(config, &application);
+        let application = application.with_greeting(move || greet(greeting));
+        application.run_until(stop).await.map_err(|error| error.to_string())
+    });
+    let code = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            telemetry::say(&format!("tricast: {problem}"));
+            ExitCode::FAILURE
         }
-        match application.run_until(stop).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error.to_string());
-                ExitCode::FAILURE
-            }
-        }
-    })
+    };
+    drop(log);
+    code
 }
 
-/// Says where to look.
-fn greet(config: &Config, application: &Application) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "tricast {SERVER_VERSION}")?;
+/// Where to look.
+fn greeting(config: &Config, application: &Application) -> String {
+    let mut out = format!("tricast {SERVER_VERSION}\n");
     let base = config.base_path();
     for address in application.addresses() {
-        writeln!(out, "  dashboard   http://{address}{base}/")?;
-        writeln!(out, "  websocket   ws://{address}{base}/ws")?;
-        writeln!(out, "  events      http://{address}{base}/events")?;
-        writeln!(out, "  polling     http://{address}{base}/api/metrics")?;
+        out.push_str(&format!("  dashboard   http://{address}{base}/\n"));
+        out.push_str(&format!("  websocket   ws://{address}{base}/ws\n"));
+        out.push_str(&format!("  events      http://{address}{base}/events\n"));
+        out.push_str(&format!("  polling     http://{address}{base}/api/metrics\n"));
     }
     for place in config.listen.iter().filter(|place| place.starts_with("unix:")) {
-        writeln!(out, "  listening   {place}")?;
+        out.push_str(&format!("  listening   {place}\n"));
     }
-    out.flush()
+    out
+}
+
+/// Prints the greeting behind the log lines so far, on a thread of its own: standard output may take for ever, too.
+fn greet(greeting: String) {
+    let print = move || {
+        telemetry::flush(BEFORE_THE_GREETING);
+        let mut out = io::stdout().lock();
+        if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
+            tracing::debug!(%error, "standard output takes no greeting");
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("greeting".into()).spawn(print) {
+        tracing::debug!(%error, "no thread for the greeting");
+    }
 }
 
 /// Listens for SIGTERM and SIGINT from now on; completes at the first of them.
@@ -83,6 +99,37 @@ fn stop_signal() -> impl Future<Output = ()> {
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "signals can't be heard: the server runs until it is killed");
                 std::future::pending().await
+            }
+        }
+    }
+}
+
+/// Reads the settings again at each SIGHUP, and puts into force what a running server can change.
+async fn hear_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return tracing::error!(%error, "SIGHUP can't be heard"),
+    };
+    while hangup.recv().await.is_some() {
+        match flags.load() {
+            Ok(config) => {
+                if let Err(error) = telemetry::reload(&config) {
+                    tracing::error!(%error, "log_filter stays as it was");
+                }
+                reload.keys();
+                before.log_filter.clone_from(&config.log_filter);
+                let restart = before.differences(&config).join(", ");
+                if restart.is_empty() {
+                    tracing::info!("reloaded: log_filter and the keys of tokens");
+                } else {
+                    tracing::warn!(
+                        restart,
+                        "reloaded: log_filter and the keys of tokens; other changes need a restart"
+                    );
+                }
+            }
+            Err((faults, _)) => {
+                tracing::error!(%faults, "not reloaded: the settings have faults; those of before stay")
             }
         }
     }

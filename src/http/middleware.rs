@@ -23,6 +23,7 @@ use super::{
     connection,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
+    telemetry,
     unread::Chunked,
 };
 use crate::protocol::error::Code;
@@ -74,9 +75,9 @@ pub async fn around(
 
     let chunked = Chunked::hold(&mut request);
     let mut response = match guard(&state.access, &request, origin) {
-        Err(problem) => refused(request, &problem, &id),
+        Err(problem) => refused(request, problem),
         Ok(()) if place == Place::Outside => {
-            refused(request, &Problem::not_found(format!("this server is below {}/", state.base_path)), &id)
+            refused(request, Problem::not_found(format!("this server is below {}/", state.base_path)))
         }
         Ok(()) if place == Place::Edge => to_the_slash(request),
         Ok(()) if is_preflight(&request) => {
@@ -87,8 +88,9 @@ pub async fn around(
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
     };
 
+    let mut problem = None;
     if response.status().as_u16() >= 400 {
-        response = into_problem(response, &id);
+        (response, problem) = into_problem(response, &id);
     }
     if let Some(chunked) = chunked {
         response = chunked.release(response);
@@ -98,8 +100,7 @@ pub async fn around(
     count(&state, response.request(), started.elapsed().saturating_sub(held), status);
     state.worker_routes.count(response.request(), status);
     if status.as_u16() >= 400 {
-        let request = response.request();
-        tracing::info!(%id, method = %request.method(), path = request.path(), status = status.as_u16(), "refused");
+        log_refusal(&id, response.request(), status, problem.as_ref(), origin);
     }
     let headers = response.headers_mut();
     state.base_path.leave(headers);
@@ -206,10 +207,33 @@ fn is_preflight(request: &ServiceRequest) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn refused(request: ServiceRequest, problem: &Problem, id: &str) -> ServiceResponse<BoxBody> {
+fn refused(request: ServiceRequest, problem: Problem) -> ServiceResponse<BoxBody> {
     // The payload is dropped with the service request.
     let (request, _) = request.into_parts();
-    ServiceResponse::new(request, problem.to_response(Some(id)))
+    ServiceResponse::new(request, HttpResponse::from_error(problem))
+}
+
+/// Longest text of a client that is repeated in the log, in bytes.
+const MAX_REPEATED: usize = 300;
+
+/// Writes the one line that a refusal has in the log. Texts are written quoted, so none can begin a line of its own.
+fn log_refusal(id: &str, request: &HttpRequest, status: StatusCode, problem: Option<&Problem>, origin: Origin) {
+    let (method, path, status) = (request.method(), beginning(request.path()), status.as_u16());
+    let code = problem.map(|problem| problem.code.as_str());
+    let detail = problem.map(|problem| beginning(&problem.detail));
+    let origin = (origin == Origin::Foreign)
+        .then(|| request.headers().get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes())))
+        .flatten();
+    let origin = origin.as_deref().map(beginning);
+    if problem.is_none() && telemetry::is_routine(request.path()) {
+        tracing::debug!(id, %method, path, status, "refused");
+    } else {
+        tracing::info!(id, %method, path, status, code, detail, origin, "refused");
+    }
+}
+
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_REPEATED)]
 }
 
 /// Pages name what they need relative to a path that ends with a slash.
@@ -223,16 +247,17 @@ fn to_the_slash(request: ServiceRequest) -> ServiceResponse<BoxBody> {
     ServiceResponse::new(request, response)
 }
 
-/// Every error has the same shape, wherever it came from, and carries the request's id.
-fn into_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<BoxBody> {
+/// Every error has the same shape, wherever it came from, and carries the request's id. Returns the problem, too, unless a
+/// handler made an error page on purpose.
+fn into_problem(response: ServiceResponse<BoxBody>, id: &str) -> (ServiceResponse<BoxBody>, Option<Problem>) {
     let (request, response) = response.into_parts();
     let known = response.error().and_then(|error| error.as_error::<Problem>()).cloned();
     let problem = known.or_else(|| from_response(&response));
-    let response = match problem {
-        Some(problem) => problem.to_response(Some(id)),
+    let response = match &problem {
+        Some(problem) => problem.clone().to_response(Some(id)),
         None => response,
     };
-    ServiceResponse::new(request, response)
+    (ServiceResponse::new(request, response), problem)
 }
 
 /// A problem for what actix itself refused; `None` for an error page that a handler made on purpose.

@@ -6,7 +6,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::header,
 };
-use tracing::{Span, field::Empty};
+use tracing::{Level, Span, field::Empty};
 use tracing_actix_web::RootSpanBuilder;
 
 use super::middleware::RequestId;
@@ -20,8 +20,9 @@ impl RootSpanBuilder for RequestSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
         let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         let (method, path) = (request.method(), request.path());
-        if request.headers().get(header::USER_AGENT).is_some_and(|agent| agent == demo::USER_AGENT) {
-            // The simulated shop would fill the screen.
+        let is_demo = || request.headers().get(header::USER_AGENT).is_some_and(|agent| agent == demo::USER_AGENT);
+        if is_routine(path) || is_demo() {
+            // Health checks, scrapes, files of a page and the simulated shop would fill the screen.
             return tracing::debug_span!("request", %id, %method, path, status = Empty);
         }
         tracing::info_span!("request", %id, %method, path, status = Empty)
@@ -33,8 +34,17 @@ impl RootSpanBuilder for RequestSpan {
             Err(error) => error.as_response_error().status_code(),
         };
         span.record("status", status.as_u16());
-        if !span.is_disabled() {
-            tracing::info!(parent: &span, "answered");
+        // A refusal has a line of its own, which says why.
+        if status.as_u16() < 400 && !span.is_disabled() {
+            match span.metadata().map(|metadata| *metadata.level()) {
+                Some(Level::DEBUG) => tracing::debug!(parent: &span, "answered"),
+                _ => tracing::info!(parent: &span, "answered"),
+            }
         }
     }
+}
+
+/// Whether requests of `path` come all the time, so that a line for each says nothing.
+pub(super) fn is_routine(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/static/")
 }

@@ -1,20 +1,81 @@
-//! Where log lines go. Used by the command line only.
+//! Log lines: to standard error, through a queue, so that no worker ever waits for whoever reads them.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use std::{backtrace::Backtrace, panic, sync::OnceLock, time::Duration};
+
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::config::{Config, LogFormat};
 
-/// Starts logging to standard error as `config` says. A second call changes nothing.
-pub fn start(config: &Config) {
-    let filter = config.log_filter.parse().unwrap_or_else(|_| EnvFilter::new("info"));
+mod lines;
+
+pub use lines::dropped;
+
+/// How long the end of the program waits for the last lines to be written.
+const AT_THE_END: Duration = Duration::from_secs(1);
+
+/// The filter in force, to be replaced by another.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Writes what is left when it is dropped; gives up when standard error takes nothing.
+#[derive(Debug)]
+#[must_use = "lines that are still on their way are lost without it"]
+pub struct Started(());
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        flush(AT_THE_END);
+    }
+}
+
+/// Starts logging as `config` says. A second call changes nothing. Panics are logged, too: their usual way to standard error
+/// would block.
+pub fn start(config: &Config) -> Started {
+    let (filter, handle) = reload::Layer::new(parse(config));
     let registry = tracing_subscriber::registry().with(filter);
+    lines::start();
     let started = match config.log_format {
-        LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => registry.with(fmt::layer().json().with_writer(lines::Lines)).try_init(),
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
+            registry.with(fmt::layer().with_ansi(colours).with_writer(lines::Lines)).try_init()
         }
     };
     // Already started: by a test that runs the command line in its own process.
-    drop(started);
+    if started.is_ok() {
+        drop(FILTER.set(handle));
+        panic::set_hook(Box::new(log_panic));
+    }
+    Started(())
+}
+
+/// Puts the filter of `config` into force.
+///
+/// # Errors
+/// Logging was not started by this program.
+pub fn reload(config: &Config) -> Result<(), reload::Error> {
+    FILTER.get().map_or(Ok(()), |filter| filter.reload(parse(config)))
+}
+
+/// Writes a line of plain text to standard error, behind the log lines so far.
+pub fn say(text: &str) {
+    lines::push(format!("{text}\n").into_bytes());
+}
+
+/// Waits until the lines so far are written, at most for `patience`.
+pub fn flush(patience: Duration) {
+    lines::flush(patience);
+}
+
+fn parse(config: &Config) -> EnvFilter {
+    config.log_filter.parse().unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn log_panic(panic: &panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let message = panic.payload_as_str().unwrap_or("no message");
+    // As `RUST_BACKTRACE` says.
+    let backtrace = Backtrace::capture();
+    tracing::error!(thread, place, message, %backtrace, "panicked");
 }

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod helpers;
+mod process;
 mod program;
 mod proxy;
 mod redis;

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 /// The program on its own, as people start it. Killed when the test is over, whatever happens.
@@ -57,7 +57,17 @@ impl Program {
         self.url.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// Sends a signal: `STOP`, `CONT`.
+    /// What it logs, line by line, if it was started with [`Stdio::piped`].
+    pub(crate) fn log(&mut self) -> impl Iterator<Item = String> + use<> {
+        BufReader::new(self.child.stderr.take().unwrap()).lines().map_while(Result::ok)
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Sends a signal: `STOP`, `CONT`, `HUP`, `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(sent.success());

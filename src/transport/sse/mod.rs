@@ -335,5 +335,7 @@ fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem)
     event::write_retry(&mut out, reconnect_after());
     let id = request.extensions().get::<RequestId>().map_or_else(|| state.new_id(), |id| id.0.clone());
     event::write_block(&mut out, None, "error", &problem.to_json(Some(&id)));
+    let (code, detail) = (problem.code.as_str(), problem.detail.as_str());
+    tracing::info!(id, method = %request.method(), path = request.path(), status = 200, code, detail, "refused");
     Ok(head(StatusCode::OK).force_close().body(out))
 }

@@ -1,0 +1,135 @@
+//! The queue of log lines, and the one thread that writes them.
+//!
+//! A pipe that nobody reads, a terminal after Ctrl-S, a log driver that is stuck: a write to standard error may take for
+//! ever. Lines that find no room are dropped and counted, and the log says how many once it is read again.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that may wait.
+const LINES: usize = 8_192;
+
+/// Bytes that may wait, for lines can be long.
+const BYTES: usize = 4 << 20;
+
+/// Between two tries to put a request for a flush into a full queue.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+static QUEUE: OnceLock<SyncSender<Item>> = OnceLock::new();
+static BYTES_WAITING: AtomicUsize = AtomicUsize::new(0);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+enum Item {
+    Line(Vec<u8>),
+    /// Everything before this is written.
+    Flush(SyncSender<()>),
+}
+
+/// Number of lines that were dropped because standard error was not read in time.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// Starts the thread that writes. A second call changes nothing.
+pub(super) fn start() {
+    // Of its own: the lock of the shared handle would be held for as long as a write takes.
+    let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned().map(File::from) else { return };
+    let (sender, items) = sync_channel(LINES);
+    if QUEUE.set(sender).is_err() {
+        return;
+    }
+    let write = move || run(&items, stderr, || tracing::warn!(total = dropped(), "log lines were dropped"));
+    if let Err(error) = thread::Builder::new().name("log-writer".into()).spawn(write) {
+        // Nothing is logged then.
+        drop(writeln!(io::stderr(), "tricast: can't start a thread for the log: {error}"));
+    }
+}
+
+/// Writes until nobody can send any more. `tell` logs that lines were dropped, once there is room again.
+fn run(items: &Receiver<Item>, mut out: impl Write, tell: impl Fn()) {
+    let mut told = 0;
+    while let Ok(item) = items.recv() {
+        match item {
+            Item::Line(line) => {
+                // A reader that is gone is no reason to end.
+                drop(out.write_all(&line));
+                let waiting = BYTES_WAITING.fetch_sub(line.len(), Ordering::AcqRel) - line.len();
+                let dropped = dropped();
+                if dropped > told && waiting == 0 {
+                    told = dropped;
+                    tell();
+                }
+            }
+            Item::Flush(done) => drop(done.try_send(())),
+        }
+    }
+}
+
+/// Puts a line into the queue, or drops it. Never waits.
+pub(super) fn push(line: Vec<u8>) {
+    let Some(queue) = QUEUE.get() else {
+        // Nobody was started: a command that is not a server.
+        return drop(io::stderr().write_all(&line));
+    };
+    let length = line.len();
+    let waiting = BYTES_WAITING.fetch_add(length, Ordering::AcqRel);
+    if waiting + length > BYTES || queue.try_send(Item::Line(line)).is_err() {
+        BYTES_WAITING.fetch_sub(length, Ordering::AcqRel);
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Waits until what was pushed before is written, at most for `patience`. Blocks the thread: not for workers.
+#[expect(clippy::disallowed_methods, reason = "at the end of the program, and on the thread of the greeting")]
+pub(super) fn flush(patience: Duration) {
+    let Some(queue) = QUEUE.get() else { return };
+    let until = Instant::now() + patience;
+    let (done, written) = sync_channel(1);
+    let mut item = Item::Flush(done);
+    while let Err(TrySendError::Full(unsent)) = queue.try_send(item) {
+        if Instant::now() >= until {
+            return;
+        }
+        item = unsent;
+        thread::sleep(A_MOMENT);
+    }
+    // Too late is as good as never.
+    let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
+}
+
+/// Makes a writer for each line.
+pub(super) struct Lines;
+
+/// Takes a whole line at a time, as the subscriber hands them over.
+pub(super) struct OneLine;
+
+impl MakeWriter<'_> for Lines {
+    type Writer = OneLine;
+
+    fn make_writer(&self) -> OneLine {
+        OneLine
+    }
+}
+
+impl Write for OneLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The program as a process: its log, its signals, and times when it stands still.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::{
+    helpers::{Visitor, soon, spawn_app, until},
+    program::Program,
+};
+
+/// Requests that are refused, each with a line in the log: more than wait for a reader.
+const REFUSED: usize = 12_000;
+
+/// Has so many requests refused, each with a line in the log.
+async fn refuse(visitor: &Visitor, requests: usize) {
+    const TOGETHER: usize = 100;
+    let request = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", visitor.address).repeat(TOGETHER);
+    for _ in 0..requests / TOGETHER {
+        let refused = |answers: &[u8]| answers.windows(13).filter(|bytes| bytes == b"HTTP/1.1 404 ").count();
+        let answers = visitor.raw(request.as_bytes(), |answers| refused(answers) == TOGETHER).await;
+        assert_eq!(refused(&answers), TOGETHER);
+    }
+}
+
+/// A visitor of the program. The application is there for its client alone.
+fn visitor(program: &Program) -> Visitor {
+    spawn_app().at(program.address())
+}
+
+/// The first line of a log that holds all of `parts`.
+async fn line(mut log: impl Iterator<Item = String> + Send + 'static, parts: &'static [&'static str]) -> String {
+    let find = move || log.find(|line| parts.iter().all(|part| line.contains(part)));
+    soon(&format!("a line with {parts:?}"), spawn_blocking(find)).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nothing_and_says_what_was_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
+    let visitor = visitor(&program);
+    refuse(&visitor, REFUSED).await;
+    assert_eq!(visitor.get("/healthz").await.status(), 200);
+    assert!(visitor.counter("tricast_log_lines_dropped_total").await > 0.0);
+
+    line(program.log(), &["log lines were dropped", "total="]).await;
+    program.signal("TERM");
+    assert!(spawn_blocking(move || program.ended()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_stuck_log_does_not_keep_the_server_from_leaving() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
+    let visitor = visitor(&program);
+    refuse(&visitor, 2_000).await;
+    program.signal("TERM");
+    let ended = spawn_blocking(move || program.ended());
+    assert!(soon("the end", ended).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_line_with_its_reason_and_routine_requests_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
+    let visitor = visitor(&program);
+    assert_eq!(visitor.get("/healthz").await.status(), 200);
+    assert_eq!(visitor.get("/api/orders/ord-1").await.status(), 404);
+    let upgrade = visitor.request(Method::GET, "/ws").header("origin", "https://evil.example");
+    let upgrade = upgrade.header("connection", "upgrade").header("upgrade", "websocket");
+    let upgrade = upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(upgrade.send().await.unwrap().status(), 403);
+    program.signal("TERM");
+    let log = program.log();
+    let lines: Vec<String> = soon("the end of the log", spawn_blocking(move || log.collect())).await.unwrap();
+    let of = |part: &str| lines.iter().filter(|line| line.contains(part)).collect::<Vec<_>>();
+    assert!(of("/healthz").is_empty(), "{lines:#?}");
+    let refused = of("/api/orders/ord-1");
+    assert_eq!(refused.len(), 1, "{lines:#?}");
+    assert!(refused[0].contains("RESOURCE_NOT_FOUND") && refused[0].contains("detail="), "{}", refused[0]);
+    let foreign = of("https://evil.example");
+    assert_eq!(foreign.len(), 1, "{lines:#?}");
+    assert!(foreign[0].contains("FORBIDDEN") && foreign[0].contains("allowed_origins"), "{}", foreign[0]);
+}
+
+#[tokio::test]
+async fn sighup_reads_the_settings_again_and_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("tricast.toml");
+    fs::write(&settings, "log_filter = \"info\"\n").unwrap();
+    let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
+    let visitor = visitor(&program);
+    let mut socket = visitor.websocket().await;
+    fs::write(&settings, "log_filter = \"debug\"\n[limits]\nmax_subscriptions = 7\n").unwrap();
+    program.signal("HUP");
+    let mut log = program.log();
+    let (reloaded, log) =
+        spawn_blocking(move || (log.find(|line| line.contains("reloaded")).unwrap(), log)).await.unwrap();
+    assert!(reloaded.contains("limits.max_subscriptions") && !reloaded.contains("restart=\"log_filter"), "{reloaded}");
+    assert_eq!(visitor.get("/healthz").await.status(), 200);
+    line(log, &["DEBUG", "/healthz"]).await;
+    socket.ask(json!({"type": "ping"}), "pong").await;
+}
+
+#[tokio::test]
+async fn after_a_pause_of_the_server_no_client_is_called_dead() {
+    let directory = tempfile::tempdir().unwrap();
+    let beat = [("TRICAST_HEARTBEAT__INTERVAL", "1s"), ("TRICAST_HEARTBEAT__TIMEOUT", "2s")];
+    let program = Program::start_with(directory.path(), &beat);
+    let visitor = visitor(&program);
+    let mut socket = visitor.websocket().await;
+    socket.ask(json!({"type": "ping"}), "pong").await;
+    program.signal("STOP");
+    // Longer than the time-out: that is the pause.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    program.signal("CONT");
+    until("the pause to be noticed", || async { (visitor.counter("tricast_pauses_total").await >= 1.0).then_some(()) })
+        .await;
+    socket.ask(json!({"type": "ping"}), "pong").await;
+}
