@@ -26,6 +26,7 @@ use crate::{
         aggregator::AggregatorHandle, channel::Channel, clock::rfc3339, publication::Publication, snapshot::View,
         version::IfMatch,
     },
+    pause,
     shutdown::random,
 };
 
@@ -229,7 +230,9 @@ impl Watcher {
             if self.shown.get(&rule.id) != Some(&shown) {
                 let value = parsed.entry(rule.channel.clone()).or_insert_with(|| parse(&state));
                 let found = value.as_ref().and_then(|value| field::find(value, &rule.field));
-                news.push((rule.id.clone(), shown, found.is_some(), found.and_then(Value::as_f64)));
+                // That a value was restored is no sign of life.
+                let there = found.is_some() && !state.is_restored();
+                news.push((rule.id.clone(), shown, there, found.and_then(Value::as_f64)));
             }
         }
         for (id, shown, there, value) in news {

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::yield_now,
@@ -21,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    channel::Channel,
     clock::Clock,
     decider::{Decided, Decider, Verdicts},
     log::{Log, LogWriter},
@@ -275,6 +278,21 @@ impl Aggregator {
     /// The log it writes.
     pub fn log(&self) -> &Arc<Log> {
         self.writer.log()
+    }
+
+    /// Gives channels the last values of an earlier life, each with the time that it had then: before [`Aggregator::run`], so
+    /// that whatever is handed in comes after. Values that are beyond a limit are left out.
+    pub fn restore(&mut self, values: Vec<(Channel, Map<String, Value>, Timestamp)>) {
+        let mut accepted = Vec::with_capacity(values.len());
+        for (channel, data, at) in values {
+            // As a client's, for no built-in channel begins with old numbers.
+            let Decided { changes, .. } =
+                self.decider.decide_all([(Origin::Pushed, vec![Reading::value(channel, data)])]);
+            accepted.extend(changes.into_iter().map(|change| (change, at)));
+        }
+        if !accepted.is_empty() {
+            self.writer.restore(accepted);
+        }
     }
 
     /// Writes until every handle is gone; what was handed in before is written first.

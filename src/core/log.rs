@@ -119,6 +119,8 @@ pub struct ChannelInfo {
     pub written: Option<Timestamp>,
     /// Usual time between two writes of a state, in milliseconds; `None` before the second.
     pub pace_ms: Option<u64>,
+    /// Its value was restored from history, and not written since.
+    pub restored: bool,
 }
 
 /// How much a log holds.
@@ -452,6 +454,7 @@ impl Log {
             changed: (self.snapshot_offset() > 0).then_some(inner.snapshot_times[View::Full.index()]),
             written: None,
             pace_ms: None,
+            restored: false,
         });
         let listed = inner.names.iter().filter_map(|channel| {
             Some(match inner.channels.get(channel)? {
@@ -462,6 +465,7 @@ impl Log {
                     changed: Some(publication.timestamp),
                     written: Some(publication.last_written()),
                     pace_ms: publication.pace_ms(),
+                    restored: publication.is_restored(),
                 },
                 Entry::Events { last, last_time, .. } => ChannelInfo {
                     channel: channel.clone(),
@@ -470,6 +474,7 @@ impl Log {
                     changed: *last_time,
                     written: None,
                     pace_ms: None,
+                    restored: false,
                 },
             })
         });

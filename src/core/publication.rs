@@ -21,6 +21,9 @@ use super::{
 /// Number of encodings a publication has room for; see [`Publication::encoded`].
 pub const ENCODINGS: usize = 4;
 
+/// In the place of a time: the value was restored from history, and nobody has written it since.
+const RESTORED: i64 = i64::MIN + 1;
+
 /// One accepted change: immutable, shared by every reader of every transport.
 ///
 /// Written by the aggregator only. `data` is the canonical JSON text (compact, keys sorted), so that the same value
@@ -42,7 +45,7 @@ pub struct Publication {
     pub data: Bytes,
     /// When the aggregator made it, for the delivery latency.
     pub made: std::time::Instant,
-    /// When the same value was last written again, in milliseconds since 1970; moved by the log.
+    /// When the same value was last written again, in milliseconds since 1970, or [`RESTORED`]; moved by the log.
     confirmed_ms: AtomicI64,
     /// How often the channel is written.
     pace: Pace,
@@ -76,6 +79,17 @@ impl Publication {
         }
     }
 
+    /// The last value of an earlier life, as far as history has it.
+    pub(super) fn restored(self) -> Self {
+        self.confirmed_ms.store(RESTORED, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether it was restored from history, and not written since.
+    pub fn is_restored(&self) -> bool {
+        self.confirmed_ms.load(Ordering::Relaxed) == RESTORED
+    }
+
     /// Whether it is a state or an event.
     pub fn kind(&self) -> ChannelKind {
         if self.event.is_some() { ChannelKind::Event } else { ChannelKind::State }
@@ -83,13 +97,20 @@ impl Publication {
 
     /// Notes that the same value was written again.
     pub(super) fn confirm(&self, at: Timestamp) {
-        self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
-        self.pace.beat(at.as_millisecond());
+        let before = self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
+        if before == RESTORED {
+            // The time until then is that of a restart, and no pace.
+            self.pace.begin(at.as_millisecond());
+        } else {
+            self.pace.beat(at.as_millisecond());
+        }
     }
 
     /// Continues the pace of the value that this one replaces.
     pub(super) fn follow(&self, before: &Self) {
-        self.pace.follow(&before.pace);
+        if !before.is_restored() {
+            self.pace.follow(&before.pace);
+        }
     }
 
     /// Usual time between two writes of the channel, in milliseconds; `None` before the second.

@@ -15,9 +15,11 @@ mod chapter;
 mod config;
 mod error;
 mod level;
+mod pressure;
 mod query;
 mod reading;
 mod recorder;
+mod restored;
 mod service;
 mod store;
 mod tail;
@@ -29,8 +31,9 @@ pub use config::HistoryConfig;
 pub use error::HistoryError;
 pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
+pub use restored::Restored;
 pub use service::History;
-pub use store::{Answer, Forget, HistoryStore, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
+pub use store::{Answer, Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,14 @@
 //! The face of one tenant's history: questions, answered from the store and from what is not in it yet.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -12,6 +20,7 @@ use super::{
     config::ms,
     query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
     recorder,
+    restored::{self, Restored},
     tail::Tail,
 };
 use crate::{
@@ -24,6 +33,9 @@ use crate::{
     },
     counters::Counters,
 };
+
+/// Longest time that the beginning of a tenant waits for its last values.
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Longest time somebody waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +77,10 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<bool>,
     /// Milliseconds by which the roll-up by minute is behind.
     pub(super) lag_ms: std::sync::atomic::AtomicI64,
+    /// Bytes of the store at the last look.
+    pub(super) bytes: AtomicU64,
+    /// Seconds for which points are kept; 0 means for ever.
+    pub(super) raw_kept_s: AtomicU64,
     asked: Semaphore,
 }
 
@@ -92,6 +108,8 @@ impl History {
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(!config.enabled),
             lag_ms: 0.into(),
+            bytes: 0.into(),
+            raw_kept_s: config.keep[0].as_secs().into(),
             asked: Semaphore::new(AT_ONCE),
         };
         Self { shared: Arc::new(shared) }
@@ -147,9 +165,40 @@ impl History {
         .await
     }
 
+    /// The last value of each channel that history knows, oldest first: its numeric fields. Nothing where nothing is
+    /// recorded, or the store does not answer in a moment.
+    pub async fn last_values(&self) -> Vec<Restored> {
+        let Shared { config, store, tenant, .. } = &*self.shared;
+        if !config.enabled {
+            return Vec::new();
+        }
+        let most = if config.max_series == 0 { usize::MAX } else { config.max_series };
+        match tokio::time::timeout(A_MOMENT, store.newest(tenant, most)).await {
+            Ok(Ok(newest)) => restored::values(newest),
+            Ok(Err(error)) => {
+                tracing::warn!(tenant = &**tenant, %error, "the last values can't be read: channels begin empty");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(tenant = &**tenant, "the last values did not come in time: channels begin empty");
+                Vec::new()
+            }
+        }
+    }
+
     /// Points that wait for the store.
     pub fn waiting(&self) -> usize {
         self.shared.tail.lock().len()
+    }
+
+    /// Bytes of the store, of all tenants, at the last look.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How long points are kept at the moment; zero means for ever.
+    pub fn points_kept(&self) -> Duration {
+        Duration::from_secs(self.shared.raw_kept_s.load(Ordering::Relaxed))
     }
 
     /// Series that were recorded in this process.

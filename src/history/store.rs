@@ -48,6 +48,15 @@ pub trait HistoryStore: Send + Sync {
     /// Reads what is known of a channel, all of it as it is at one moment.
     fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>>;
 
+    /// The newest point of each series, of `max` series at most; of one whose points are gone, its last minute.
+    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>>;
+
+    /// About how many bytes the store takes, for all tenants, without the room that is free for what comes; `None` when that is
+    /// not known.
+    fn bytes(&self) -> Answer<Option<u64>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// One step of a roll-up.
     fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress>;
 
@@ -74,6 +83,17 @@ pub struct Point {
     /// Whose it is.
     pub series: SeriesId,
     /// When it was accepted.
+    pub at: i64,
+    /// A finite number.
+    pub value: f64,
+}
+
+/// The newest reading of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest {
+    /// What the series is called.
+    pub name: SeriesName,
+    /// When it was accepted, or the beginning of the minute.
     pub at: i64,
     /// A finite number.
     pub value: f64,

@@ -84,7 +84,8 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
 /// The channels that `caller` may read, or those of them that `wanted` names.
 ///
 /// Each with kind, version (the offset of its newest publication) and age (ISO 8601; `null` before the first). A channel
-/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes.
+/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes. A
+/// value that was restored from history, and not written since, says so.
 pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
     let since = |time: Timestamp| iso_duration(now.duration_since(time).as_secs().max(0) as u64);
     let channels: Vec<Value> = caller
@@ -98,14 +99,18 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
             // The server keeps its own numbers true; they are never late.
             let written = info.written.filter(|_| !BUILT_IN.contains(&info.channel.as_str()));
             let pace = written.and(info.pace_ms).map(|ms| iso_duration(ms.div_ceil(1_000)));
-            json!({
+            let mut line = json!({
                 "channel": info.channel,
                 "kind": info.kind,
                 "version": info.version,
                 "age": info.changed.map(since),
                 "idle": written.map(since),
                 "pace": pace,
-            })
+            });
+            if info.restored {
+                line["restored"] = true.into();
+            }
+            line
         })
         .collect();
     json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})

@@ -7,8 +7,8 @@ use super::suite::Stores;
 use crate::{
     core::channel::Channel,
     history::{
-        Bucket, Calendar, Forget, HistoryStore, Level, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track,
-        fold,
+        Bucket, Calendar, Forget, HistoryStore, Level, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName,
+        Track, fold,
     },
 };
 
@@ -29,6 +29,7 @@ macro_rules! suite_history {
             a_series_that_stopped_is_rolled_up_and_goes,
             a_series_without_anything_goes,
             a_track_is_cut_at_the_limit,
+            the_newest_reading_of_each_series_is_known,
             tenants_share_no_history,
         );
     };
@@ -363,4 +364,40 @@ pub(super) async fn tenants_share_no_history(stores: Stores) {
     );
     forget(store, [i64::MAX; 4], 100).await;
     assert_eq!(store.read("other", query(Level::Raw, begin, begin + 1)).await.unwrap().len(), 1);
+}
+
+pub(super) async fn the_newest_reading_of_each_series_is_known(stores: Stores) {
+    let store = stores.history;
+    assert_eq!(store.newest(SHOP, 9).await.unwrap(), []);
+    let (from, calendar) = (begin(), berlin());
+    let one = series(&*store, SHOP, "metrics.a", &["x", "y"]).await;
+    let other = series(&*store, "other", "metrics.a", &["x"]).await[0];
+    store.write(SHOP, points(one[0], from, from + 5 * MINUTE, 1_000), &calendar).await.unwrap();
+    store.write(SHOP, points(one[1], from, from + 2 * HOUR, 1_000), &calendar).await.unwrap();
+    store.write("other", points(other, from, from + HOUR, 1_000), &calendar).await.unwrap();
+    let newest = |field: &str, at: i64| {
+        let name = SeriesName { channel: channel("metrics.a"), field: field.into() };
+        let value = points(SeriesId(1), at, at + 1, 1_000)[0].value;
+        Newest { name, at, value }
+    };
+    let sorted = |mut found: Vec<Newest>| {
+        found.sort_by(|a, b| a.name.field.cmp(&b.name.field));
+        found
+    };
+    let (x, y) = (newest("x", from + 5 * MINUTE - 1_000), newest("y", from + 2 * HOUR - 1_000));
+    assert_eq!(sorted(store.newest(SHOP, 9).await.unwrap()), [x.clone(), y.clone()]);
+    assert_eq!(store.newest(SHOP, 1).await.unwrap().len(), 1);
+
+    let roll_up = RollUp {
+        level: Level::Minute,
+        through: from + 2 * HOUR,
+        calendar,
+        after: SeriesId::default(),
+        rows: usize::MAX / 4,
+    };
+    assert_eq!(store.roll_up(SHOP, roll_up).await.unwrap().next, None);
+    let before = [from + HOUR, i64::MIN, i64::MIN, i64::MIN];
+    store.forget(SHOP, Forget { before, after: SeriesId::default(), rows: usize::MAX / 4 }).await.unwrap();
+    let minute = Newest { at: from + 4 * MINUTE, ..x };
+    assert_eq!(sorted(store.newest(SHOP, 9).await.unwrap()), [minute, y], "its last minute stands for its points");
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::{
@@ -36,7 +36,7 @@ use crate::{
     },
     counters::{Count, Counters},
     dashboards::{DashboardService, DashboardStore},
-    history::{History, HistoryConfig, HistoryStore},
+    history::{History, HistoryConfig, HistoryStore, Restored},
     orders::{OrderService, OrderStore},
     presence::Presence,
     relay::{EventStore, Relay},
@@ -400,8 +400,15 @@ impl Blueprint {
         };
         let mut gone = tenant._alive.subscribe();
         // They end with the runtime, whose owner waits for it.
-        if let Some(aggregator) = aggregator {
-            self.runtime.spawn(aggregator.run());
+        if let Some(mut aggregator) = aggregator {
+            let history = history.clone();
+            self.runtime.spawn(async move {
+                let values = history.last_values().await.into_iter().filter_map(|Restored { channel, at, data }| {
+                    Some((channel, data, Timestamp::from_millisecond(at).ok()?))
+                });
+                aggregator.restore(values.collect());
+                aggregator.run().await;
+            });
         }
         let mut relay_gone = gone.clone();
         self.runtime.spawn(async move {
@@ -420,7 +427,7 @@ impl Blueprint {
         self.runtime.spawn(orders.run());
         self.runtime.spawn(dashboards.run());
         self.readers.spawn(history.record(handle));
-        tracing::info!(tenant = %tenant.name, "begun");
+        tracing::info!(tenant = %tenant.name, "tenant ready");
         tenant
     }
 }

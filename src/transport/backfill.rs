@@ -92,7 +92,9 @@ impl Seam {
                 }
             };
             for part in parts.iter().filter(|part| may(&part.channel)) {
-                seam.add(part.channel.clone(), *span, part.timestamp.as_millisecond());
+                // A restored value is the last point of the past, and only its numbers: the past has it, too.
+                let to = part.timestamp.as_millisecond() + i64::from(part.is_restored());
+                seam.add(part.channel.clone(), *span, to);
             }
             seam.states.insert(selector.clone(), states);
         }

@@ -289,12 +289,53 @@ async fn a_stopping_server_writes_what_it_has_and_the_next_one_tells_it() {
     let told: Vec<_> = days["buckets"].as_array().unwrap().iter().map(|day| (&day["period"], &day["total"])).collect();
     let expected = [(json!("2026-10-23T22:00:00.000Z"), json!(1)), (json!("2026-10-24T22:00:00.000Z"), json!(5))];
     assert_eq!(told, expected.iter().map(|(period, total)| (period, total)).collect::<Vec<_>>());
-    // The channel has no value in this log, and a past all the same.
     let mut socket = app.websocket().await;
     let entry = json!({"name": "metrics.shop", "backfill": "7d"});
     socket.send(json!({"type": "subscribe", "channels": [entry]})).await;
     let past = socket.next_of("history").await;
     assert_eq!(past["data"]["fields"]["n"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let (clock, set) = clock("2026-10-24T10:00:00Z");
+    let keep = |config: &mut Config| {
+        config.data_dir = Some(directory.path().into());
+        every_version(config);
+    };
+    let mut app = spawn_app_at(clock.clone(), keep);
+    push_and_record(&app, "metrics.shop", 1).await;
+    app.push_value("metrics.shop", json!({"n": 2, "in": {"depth": 0.5}, "text": "x"})).await;
+    app.push_value("metrics.words", json!({"text": "x"})).await;
+    let before = app.get_json("/api/metrics/metrics.shop").await;
+    app.begin_stop();
+    app.stopped().await;
+
+    set("2026-10-24T11:30:00Z");
+    let app = spawn_app_at(clock, keep);
+    let value = until("the last value", || async {
+        let answer = app.get("/api/metrics/metrics.shop").await;
+        if answer.status() == 200 { Some(answer.json::<Value>().await.unwrap()) } else { None }
+    })
+    .await;
+    assert_eq!(value["data"], json!({"in": {"depth": 0.5}, "n": 2}), "of the last version, without its text");
+    assert_eq!(value["timestamp"], before["timestamp"], "it is as old as it is");
+    assert_eq!(app.get("/api/metrics/metrics.words").await.status(), 404, "history has no texts");
+    let line = async || {
+        let list = app.get_json("/api/channels").await;
+        list["channels"].as_array().unwrap().iter().find(|line| line["channel"] == "metrics.shop").unwrap().clone()
+    };
+    let restored = line().await;
+    assert!(restored["age"].as_str().unwrap().starts_with("PT1H30M") && restored["restored"] == true, "{restored}");
+    assert_eq!(app.get_json("/api/metrics").await["custom"]["shop"]["n"], 2);
+
+    app.push_value("metrics.shop", json!({"n": 2, "in": {"depth": 0.5}})).await;
+    assert_eq!(line().await["restored"], Value::Null, "written again, though unchanged");
+    push_and_record(&app, "metrics.shop", 3).await;
+    let all = history(&app, "channel=metrics.shop&field=n&from=-1d&interval=raw").await;
+    let values: Vec<_> = all["buckets"].as_array().unwrap().iter().map(|bucket| bucket["last"].clone()).collect();
+    assert_eq!(values, [json!(1), json!(2), json!(3)], "what was restored is no new point");
 }
 
 #[tokio::test]

@@ -611,3 +611,25 @@ async fn a_push_that_nobody_takes_is_refused_and_one_that_is_taken_is_waited_for
     reply.send(vec![Ok(()); readings.len()], Position::new(crate::core::position::Epoch::random(), 8));
     assert_eq!(own.await.unwrap(), Ok(()));
 }
+
+#[tokio::test]
+async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_built_in_channel() {
+    let (writer, log) = Log::create(LogConfig::default());
+    let (mut aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
+    let old = |channel: &str, second: i64| {
+        let Reading::Value { channel, data, .. } = value(channel, json!({"x": 1})) else { panic!() };
+        (channel, data, Timestamp::from_second(second).unwrap())
+    };
+    aggregator.restore(vec![old("metrics.a", 20), old("metrics.api", 30), old("metrics.b", 10)]);
+    tokio::spawn(aggregator.run());
+    let bench = Bench { handle, log };
+    let state = |name: &str| bench.log.state(&Channel::parse(name).unwrap(), View::Full).unwrap();
+    assert_eq!((state("metrics.a").timestamp.as_second(), state("metrics.b").timestamp.as_second()), (20, 10));
+    assert!(state("metrics.a").is_restored() && bench.log.snapshot(View::Full).timestamp.as_second() == 20);
+    assert!(bench.log.state(&Channel::parse("metrics.api").unwrap(), View::Full).is_none());
+
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    assert!(!state("metrics.a").is_restored() && state("metrics.a").timestamp.as_second() == 20);
+    bench.push(value("metrics.b", json!({"x": 2}))).await.0.unwrap();
+    assert!(!state("metrics.b").is_restored() && state("metrics.b").timestamp.as_second() > 20);
+}

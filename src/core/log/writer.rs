@@ -147,6 +147,29 @@ impl LogWriter {
         self.log.changed.send_replace(self.log.head());
     }
 
+    /// Writes the last values of an earlier life, each with the time that it had, and wakes the readers once.
+    pub fn restore(&mut self, values: Vec<(Change, Timestamp)>) {
+        let epoch = self.log.epoch();
+        let (changes, times): (Vec<_>, Vec<_>) = values.into_iter().unzip();
+        let mut times = times.into_iter();
+        for chunk in place(self.log.head(), changes) {
+            let Some(head) = chunk.head() else { continue };
+            let views = views_of(&chunk);
+            let mut inner = self.log.inner.write();
+            let mut newest = inner.snapshot_times.iter().copied().max().unwrap_or_default();
+            for ((offset, Change { channel, event, data }), at) in chunk.changes.into_iter().zip(&mut times) {
+                newest = newest.max(at);
+                let publication = Publication::new(epoch.clone(), channel, event, offset, at, data).restored();
+                inner.insert(publication, self.log.config);
+            }
+            if let Some(offset) = chunk.snapshot {
+                self.log.show(&mut inner, views, offset, newest);
+            }
+            self.log.head.store(head, Ordering::Release);
+        }
+        self.log.changed.send_replace(self.log.head());
+    }
+
     /// Takes over a log that is kept elsewhere, in place of all that is here. Its head has to be at or above the head here:
     /// then readers go on, each from where it stands; events that are not kept any more are told as a gap, and so is,
     /// of a log of another epoch, all that was before it.

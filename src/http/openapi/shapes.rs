@@ -251,6 +251,8 @@ pub struct ChannelLine {
     /// has probably stopped.
     #[schema(required = true, example = "PT1S")]
     pace: Option<String>,
+    /// `true` while the value is the one that history had when the server started; not there otherwise.
+    restored: Option<bool>,
 }
 
 /// A value, an event or a sample.

@@ -11,9 +11,10 @@ use tokio_postgres::{IsolationLevel, Row};
 
 use super::{PostgresStore, lock_tenant, tenant, tenant_or_new};
 use crate::{
+    core::channel::Channel,
     history::{
-        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Point, Progress, Query, RollUp, SeriesId,
-        SeriesName, Track, fold,
+        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Newest, Point, Progress, Query, RollUp,
+        SeriesId, SeriesName, Track, fold,
     },
     store::activity::Kind,
 };
@@ -43,6 +44,15 @@ impl HistoryStore for PostgresStore {
         self.ask(Kind::Read, move |client| Box::pin(read(client, tenant, query)))
     }
 
+    fn bytes(&self) -> Answer<Option<u64>> {
+        self.ask(Kind::Read, |client| Box::pin(bytes(client)))
+    }
+
+    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
+        let tenant = tenant.to_owned();
+        self.ask(Kind::Read, move |client| Box::pin(newest(client, tenant, max)))
+    }
+
     fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {
         self.change_history(tenant, move |client, tenant| Box::pin(roll_up(client, tenant, step)))
     }
@@ -50,6 +60,43 @@ impl HistoryStore for PostgresStore {
     fn forget(&self, tenant: &str, step: Forget) -> Answer<Progress> {
         self.change_history(tenant, move |client, tenant| Box::pin(forget(client, tenant, step)))
     }
+}
+
+/// By the rows that live: tables do not shrink when rows go, but their room is used again.
+async fn bytes(client: &mut Client) -> Result<Option<u64>, HistoryError> {
+    let select = client
+        .prepare_cached(
+            "SELECT sum(CASE relname WHEN 'tricast_history_points' THEN 90 ELSE 150 END * n_live_tup)::bigint \
+             FROM pg_stat_user_tables WHERE relid IN (to_regclass('tricast_history_points'), \
+             to_regclass('tricast_history_rollups'))",
+        )
+        .await?;
+    let bytes: Option<i64> = client.query_one(&select, &[]).await?.get(0);
+    Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()))
+}
+
+async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<Newest>, HistoryError> {
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
+    let select = client
+        .prepare_cached(
+            "SELECT channel, field, coalesce(point.at, minute.at), coalesce(point.value, minute.last) \
+             FROM tricast_history_series series \
+             LEFT JOIN LATERAL (SELECT at, value FROM tricast_history_points WHERE series = series.id \
+                                ORDER BY at DESC LIMIT 1) point ON true \
+             LEFT JOIN LATERAL (SELECT at, last FROM tricast_history_rollups WHERE level = 1 AND series = series.id \
+                                AND point.at IS NULL ORDER BY at DESC LIMIT 1) minute ON true \
+             WHERE tenant = $1 AND coalesce(point.at, minute.at) IS NOT NULL LIMIT $2",
+        )
+        .await?;
+    let rows = client.query(&select, &[&tenant, &i64::try_from(max).unwrap_or(i64::MAX)]).await?;
+    let of_row = |row: &Row| {
+        let channel: &str = row.get(0);
+        let field: &str = row.get(1);
+        // A name that an older version took, and this one does not, is left out.
+        let name = SeriesName { channel: Channel::parse(channel).ok()?, field: field.into() };
+        Some(Newest { name, at: row.get(2), value: row.get(3) })
+    };
+    Ok(rows.iter().filter_map(of_row).collect())
 }
 
 impl PostgresStore {

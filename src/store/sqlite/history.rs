@@ -3,9 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{SqliteStore, tenant, tenant_or_new};
-use crate::history::{
-    Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Point, Progress, Query, RollUp, SeriesId,
-    SeriesName, Track, fold,
+use crate::{
+    core::channel::Channel,
+    history::{
+        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Newest, Point, Progress, Query, RollUp,
+        SeriesId, SeriesName, Track, fold,
+    },
 };
 
 /// Series that one step looks at, at most: also looking takes time.
@@ -31,6 +34,19 @@ impl HistoryStore for SqliteStore {
             drop(snapshot);
             Ok(tracks)
         })
+    }
+
+    fn bytes(&self) -> Answer<Option<u64>> {
+        self.read(|connection| {
+            let ask = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            let pages = ask("PRAGMA page_count")? - ask("PRAGMA freelist_count")?;
+            Ok(u64::try_from(pages * ask("PRAGMA page_size")?).ok())
+        })
+    }
+
+    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
+        let tenant = tenant.to_owned();
+        self.read(move |connection| newest(connection, &tenant, max))
     }
 
     fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {
@@ -138,6 +154,28 @@ fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Trac
         }
     }
     Ok(tracks)
+}
+
+fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newest>, HistoryError> {
+    let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(Vec::new()) };
+    let mut select = connection.prepare_cached(
+        "SELECT channel, field, at, value FROM history_series JOIN history_points ON series = id \
+         WHERE tenant = ?1 AND at = (SELECT max(at) FROM history_points WHERE series = id) \
+         UNION ALL \
+         SELECT channel, field, at, last FROM history_series JOIN history_rollups ON series = id AND level = 1 \
+         WHERE tenant = ?1 AND NOT EXISTS (SELECT 1 FROM history_points WHERE series = id) \
+         AND at = (SELECT max(at) FROM history_rollups WHERE level = 1 AND series = id) \
+         LIMIT ?2",
+    )?;
+    let mut rows = select.query((tenant, i64::try_from(max).unwrap_or(i64::MAX)))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let channel: String = row.get(0)?;
+        // A name that an older version took, and this one does not.
+        let Ok(channel) = Channel::parse(&channel) else { continue };
+        found.push(Newest { name: SeriesName { channel, field: row.get(1)? }, at: row.get(2)?, value: row.get(3)? });
+    }
+    Ok(found)
 }
 
 fn track(connection: &Connection, field: Box<str>, rolled: &Rolled, query: &Query) -> Result<Track, HistoryError> {

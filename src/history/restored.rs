@@ -1,0 +1,110 @@
+//! The last values of channels, as far as history has them: what a log that begins anew is given. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::store::Newest;
+use crate::core::channel::Channel;
+
+/// The last value of a channel: its numeric fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restored {
+    /// The channel.
+    pub channel: Channel,
+    /// When it was written, in milliseconds since 1970; of one whose points are gone, the minute.
+    pub at: i64,
+    /// The value.
+    pub data: Map<String, Value>,
+}
+
+/// Puts the newest point of each series together, oldest channel first. A version has all its fields at one time, so a field
+/// that is older than another one of its channel was not in the last version any more.
+pub(super) fn values(newest: Vec<Newest>) -> Vec<Restored> {
+    let mut channels = BTreeMap::<Channel, Restored>::new();
+    for Newest { name, at, value } in newest {
+        let Some(value) = serde_json::Number::from_f64(value).map(shortest) else { continue };
+        let restored = channels.entry(name.channel.clone()).or_insert_with(|| Restored {
+            channel: name.channel.clone(),
+            at,
+            data: Map::new(),
+        });
+        if restored.at < at {
+            (restored.at, restored.data) = (at, Map::new());
+        }
+        if restored.at == at {
+            insert(&mut restored.data, &name.field, Value::Number(value));
+        }
+    }
+    let mut values: Vec<_> = channels.into_values().collect();
+    values.sort_by_key(|restored| restored.at);
+    values
+}
+
+/// A whole number is written as one, as it most often was.
+fn shortest(number: serde_json::Number) -> serde_json::Number {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        Some(whole) if whole.fract() == 0.0 && whole.abs() < EXACT => (whole as i64).into(),
+        _ => number,
+    }
+}
+
+/// Sets the field at `path`; each part but the last is an object. A field whose parents are numbers is left out.
+fn insert(data: &mut Map<String, Value>, path: &str, value: Value) {
+    match split(path) {
+        (name, None) => drop(data.insert(name.into(), value)),
+        (name, Some(rest)) => {
+            let inner = data.entry(name).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// The first part of a path and the rest. A dot in the labels of a series, `latency{region="eu.west"}`, parts nothing.
+fn split(path: &str) -> (&str, Option<&str>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (place, byte) in path.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'.' if !quoted => return (&path[..place], Some(&path[place + 1..])),
+            _ => {}
+        }
+    }
+    (path, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::history::SeriesName;
+
+    fn point(channel: &str, field: &str, at: i64, value: f64) -> Newest {
+        let name = SeriesName { channel: Channel::parse(channel).unwrap(), field: field.into() };
+        Newest { name, at, value }
+    }
+
+    #[test]
+    fn a_value_is_made_of_the_fields_of_its_last_version() {
+        let values = values(vec![
+            point("metrics.b", "gone", 10, 1.0),
+            point("metrics.b", "x", 20, 2.5),
+            point("metrics.b", "y.z", 20, -3.0),
+            point("metrics.b", "older", 19, 1.0),
+            point("metrics.a", "rate{host=\"a.b\\\"c\"}.p95", 15, 7.0),
+        ]);
+        let told: Vec<_> =
+            values.into_iter().map(|value| (value.channel.to_string(), value.at, Value::Object(value.data))).collect();
+        let labelled = json!({"rate{host=\"a.b\\\"c\"}": {"p95": 7}});
+        assert_eq!(
+            told,
+            [("metrics.a".to_owned(), 15, labelled), ("metrics.b".to_owned(), 20, json!({"x": 2.5, "y": {"z": -3}})),]
+        );
+    }
+}
