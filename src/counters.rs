@@ -245,6 +245,8 @@ pub struct HistoryCounters {
     pub refused: Count,
     /// Points that the store does not take.
     pub refused_by_store: Count,
+    /// Points beyond the limit of points a second.
+    pub beyond: Count,
 }
 
 /// All counters of one server.

@@ -20,10 +20,10 @@
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`doctor`] | looks at the path to a server from the outside |
-//! | [`counters`], [`presence`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that anyone may use |
+//! | [`counters`], [`pause`], [`presence`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that anyone may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> {orders, dashboards, history, alerts} ->
-//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `presence`, `shutdown`
+//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `pause`, `presence`, `shutdown`
 //! and `spelling` are leaves.
 
 pub mod alerts;
@@ -39,6 +39,7 @@ pub mod doctor;
 pub mod history;
 pub mod http;
 pub mod orders;
+pub mod pause;
 pub mod presence;
 pub mod protocol;
 pub mod relay;

@@ -48,6 +48,7 @@ use crate::{
         sessions::Sessions,
         state::Shared,
     },
+    pause,
     shutdown::{Shutdown, random},
     sources::{self, demo::Door},
     store::{OpenError, Store},
@@ -120,6 +121,21 @@ pub struct Application {
     store: Store,
     drain_timeout: Duration,
     supervisor: Option<Supervisor>,
+    greeting: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Changes what a running server can change.
+pub struct Reload {
+    verifier: Option<Verifier>,
+}
+
+impl Reload {
+    /// Has the keys of tokens read again.
+    pub fn keys(&self) {
+        if let Some(verifier) = &self.verifier {
+            verifier.refresh();
+        }
+    }
 }
 
 impl Application {
@@ -133,6 +149,7 @@ impl Application {
         let store = open_store(config, keeping.as_ref())?;
         let writer = Thread::start("aggregator").map_err(StartError::Thread)?;
         let readers = Thread::start("inner-readers").map_err(StartError::Thread)?;
+        pause::watch().map_err(StartError::Thread)?;
         let counters = Arc::<Counters>::default();
         let (smtp, webhook) = (config.smtp(), config.webhook());
         let targets = [smtp.as_ref().map(|_| Target::Email), webhook.as_ref().map(|_| Target::Webhook)];
@@ -240,9 +257,8 @@ impl Application {
         if let Some(verifier) = verifier {
             writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
         }
-        if let Some(available) = store.available() {
-            readers.runtime.spawn(tell_of(available, shared.tenants.clone()));
-        }
+        readers.runtime.spawn(store.clone().watch());
+        readers.runtime.spawn(tell_of(store.available(), shared.tenants.clone()));
         if config.database().is_some() || cluster.is_some() {
             readers.runtime.spawn(notices::of_clock(shared.clocks.clone(), shared.tenants.clone()));
         }
@@ -263,6 +279,7 @@ impl Application {
             store,
             drain_timeout: config.drain_timeout.0,
             supervisor: None,
+            greeting: None,
         })
     }
 
@@ -278,6 +295,17 @@ impl Application {
         self
     }
 
+    /// Calls `greeting` once it serves.
+    pub fn with_greeting(mut self, greeting: impl FnOnce() + Send + 'static) -> Self {
+        self.greeting = Some(Box::new(greeting));
+        self
+    }
+
+    /// What can be changed while it serves.
+    pub fn reload(&self) -> Reload {
+        Reload { verifier: self.shared.access.verifier.clone() }
+    }
+
     /// The TCP addresses it is bound to, with the real ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -289,7 +317,8 @@ impl Application {
     /// # Errors
     /// What the server's accept loop failed with.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, supervisor } = self;
+        let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, .. } = self;
+        let (supervisor, greeting) = (self.supervisor, self.greeting);
         if let Some(cluster) = shared.tenants.cluster()
             && !cluster.is_loaded(UNTIL_LOADED).await
         {
@@ -300,6 +329,10 @@ impl Application {
         let alive = supervisor.map(|supervisor| tokio::spawn(supervisor.keep_alive(shared.tenants.clone())));
         if let Some(supervisor) = supervisor {
             supervisor.ready().await;
+        }
+        if let Some(greeting) = greeting {
+            wait_for_a_worker(&shared).await;
+            greeting();
         }
         let shop = addresses.first().filter(|_| shared.demo.load(Ordering::Relaxed)).map(|address| {
             let door = Door { address: *address, base_path: shared.base_path.to_string() };
@@ -352,11 +385,18 @@ impl Application {
     }
 }
 
+/// Bytes of history in memory: less than the store holds, so that it is never full.
+fn most_in_memory(most: u64) -> u64 {
+    const MOST: u64 = 200 << 20;
+    if most == 0 { MOST } else { most.min(MOST) }
+}
+
 /// What is recorded, and how long it is kept; without a directory or a database in memory, where it is kept less long.
 fn history(config: &Config) -> HistoryConfig {
     let Config { history, data_dir, database_url, .. } = config;
     let mut keep = [history.raw.0, history.minute.0, history.hour.0, history.day.0];
-    if data_dir.is_none() && database_url.is_empty() {
+    let in_memory = data_dir.is_none() && database_url.is_empty();
+    if in_memory {
         for (keep, most) in keep.iter_mut().zip(HISTORY_IN_MEMORY) {
             *keep = if keep.is_zero() { most } else { most.min(*keep) };
         }
@@ -366,6 +406,8 @@ fn history(config: &Config) -> HistoryConfig {
         resolution: history.resolution.0,
         buffer: history.buffer,
         max_series: history.max_series,
+        max_points_per_second: history.max_points_per_second,
+        max_bytes: if in_memory { most_in_memory(history.max_bytes.0 as u64) } else { history.max_bytes.0 as u64 },
         keep,
     }
 }
@@ -424,6 +466,16 @@ fn announce(tenants: &Tenants) -> Announce {
             let _ = tenants.announce(event, &details).await;
         })
     })
+}
+
+/// Waits a moment until a worker has started: what it logs comes before the greeting.
+async fn wait_for_a_worker(shared: &Shared) {
+    for _ in 0..100 {
+        if shared.routes.workers() > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Tells every stream to go and waits until they are gone or the time is up.

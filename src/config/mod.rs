@@ -258,6 +258,8 @@ pub struct History {
     pub resolution: Span,
     pub buffer: usize,
     pub max_series: usize,
+    pub max_points_per_second: usize,
+    pub max_bytes: Size,
     pub raw: Span,
     pub minute: Span,
     pub hour: Span,
@@ -409,13 +411,16 @@ impl Default for Smtp {
 
 impl Default for History {
     fn default() -> Self {
-        let HistoryConfig { enabled, resolution, buffer, max_series, keep: [raw, minute, hour, day] } =
+        let HistoryConfig { enabled, resolution, buffer, max_series, max_points_per_second, max_bytes, keep } =
             HistoryConfig::default();
+        let [raw, minute, hour, day] = keep;
         Self {
             enabled,
             resolution: Span(resolution),
             buffer,
             max_series,
+            max_points_per_second,
+            max_bytes: Size(usize::try_from(max_bytes).unwrap_or(usize::MAX)),
             raw: Span(raw),
             minute: Span(minute),
             hour: Span(hour),
@@ -462,6 +467,11 @@ impl Config {
     /// The places of `listen`, of a configuration that was checked.
     pub fn listen_places(&self) -> Vec<Listen> {
         self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).flatten().collect()
+    }
+
+    /// The keys whose values differ in `other`, such as `limits.max_body`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        reference::differences(self, other)
     }
 
     /// The bounds of alerts.

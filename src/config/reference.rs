@@ -203,6 +203,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("history.max_series", "Recorded series of one tenant, one per numeric field; 0 means no limit."),
     s(
+        "history.max_points_per_second",
+        "Points of one tenant that are recorded per second, on average over ten seconds; those beyond it are dropped, counted and reported on `system` (`history_limit`). A point takes about 20 bytes in SQLite. 0 means no limit.",
+    ),
+    s(
+        "history.max_bytes",
+        "Size of the SQLite file, or of the history tables in PostgreSQL, beyond which history is kept for less time: points go first, then roll-ups by minute, by hour and by day, the oldest first. Checked every ten minutes, and every minute while it is exceeded. 0 means no limit.",
+    ),
+    s(
         "history.raw",
         "How long points are kept; 0 means for ever. Without `data_dir` at most 1 h, minutes 1 d, hours 31 d, days 366 d.",
     ),
@@ -243,9 +251,50 @@ pub fn to_toml(config: &Config) -> String {
     toml::to_string(config).unwrap_or_else(|error| format!("# {error}\n"))
 }
 
+/// The keys whose values differ. A secret shows as itself only in whether it is there.
+pub(super) fn differences(before: &Config, after: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let (left, right) = (toml::Table::try_from(before), toml::Table::try_from(after));
+    if let (Ok(left), Ok(right)) = (left, right) {
+        compare("", &left, &right, &mut found);
+    }
+    if found.is_empty() && before != after {
+        found.push("a secret".into());
+    }
+    found
+}
+
+fn compare(prefix: &str, left: &toml::Table, right: &toml::Table, found: &mut Vec<String>) {
+    let keys: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    for key in keys {
+        match (left.get(key), right.get(key)) {
+            (Some(toml::Value::Table(left)), Some(toml::Value::Table(right))) => {
+                compare(&format!("{prefix}{key}."), left, right, found);
+            }
+            (left, right) if left != right => found.push(format!("{prefix}{key}")),
+            _ => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn differences_are_named_by_their_keys() {
+        let before = Config::default();
+        assert_eq!(differences(&before, &before), [""; 0]);
+        let mut after = Config { data_dir: Some("/data".into()), ..before.clone() };
+        after.limits.max_subscriptions = 1;
+        assert_eq!(differences(&before, &after), ["data_dir", "limits.max_subscriptions"]);
+        let with = |secret: &str| {
+            let mut config = Config::default();
+            config.auth.secret = secret.into();
+            config
+        };
+        assert_eq!(differences(&with("one"), &with("two")), ["a secret"]);
+    }
 
     #[test]
     fn every_key_is_documented_and_every_documented_key_is_there() {

@@ -17,6 +17,12 @@ pub struct HistoryConfig {
     pub buffer: usize,
     /// Most series of one tenant; fields beyond it are not recorded. Default 10,000; 0 means no limit.
     pub max_series: usize,
+    /// Most points of one tenant a second, on average over ten seconds; those beyond are not recorded. Default 5,000; 0 means
+    /// no limit.
+    pub max_points_per_second: usize,
+    /// Bytes of the store from which on points, then roll-ups, go before their time, the oldest first. Default 8 GiB; 0 means
+    /// no limit.
+    pub max_bytes: u64,
     /// How long each level is kept, by its place in [`Level::ALL`]. Defaults 2 days, 30 days, 2 years, for ever; zero
     /// means for ever.
     pub keep: [Duration; 4],
@@ -27,16 +33,24 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 impl Default for HistoryConfig {
     fn default() -> Self {
         let keep = [DAY * 2, DAY * 30, DAY * 730, Duration::ZERO];
-        Self { enabled: true, resolution: Duration::from_secs(1), buffer: 200_000, max_series: 10_000, keep }
+        Self {
+            enabled: true,
+            resolution: Duration::from_secs(1),
+            buffer: 200_000,
+            max_series: 10_000,
+            max_points_per_second: 5_000,
+            max_bytes: 8 << 30,
+            keep,
+        }
     }
 }
 
 impl HistoryConfig {
-    /// For each level, what is before this time may go. Buckets that are made of it stay whole: points go by hours,
-    /// everything else by days.
-    pub(super) fn forget_before(&self, now: i64, calendar: &Calendar) -> [i64; 4] {
+    /// For each level, what is before this time may go, when each is kept for `keep`, zero meaning for ever. Buckets that are
+    /// made of it stay whole: points go by hours, everything else by days.
+    pub(super) fn forget_before(keep: &[Duration; 4], now: i64, calendar: &Calendar) -> [i64; 4] {
         Level::ALL.map(|level| {
-            let keep = self.keep[level as usize];
+            let keep = keep[level as usize];
             if keep.is_zero() {
                 return i64::MIN;
             }

@@ -12,10 +12,14 @@ use std::{
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Forget, HistoryError, Level, Point, RollUp, SeriesId, config::ms, service::Shared};
+use super::{
+    Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, config::ms, pressure::Pressure,
+    service::Shared, tail::Lost,
+};
 use crate::{
     core::{
         aggregator::AggregatorHandle,
+        publication::Publication,
         snapshot::{SNAPSHOT, View},
     },
     sources,
@@ -43,6 +47,12 @@ const ROLL_UP: Duration = Duration::from_secs(5);
 /// How often there may be something to forget.
 const FORGET: Duration = Duration::from_secs(600);
 
+/// The same while the store is larger than it may be.
+const FORGET_UNDER_PRESSURE: Duration = Duration::from_secs(60);
+
+/// Time without a point beyond the rate after which readers are told that it is over.
+const CALM: Duration = Duration::from_secs(60);
+
 /// A minute that ended less than this ago may still get a point.
 const SETTLING: Duration = Duration::from_secs(2);
 
@@ -58,8 +68,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Reads and writes until the server goes away.
 pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
     let mut ending = shared.ending.subscribe();
-    let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: (0, 0) };
-    let mut keeper = Keeper { shared: Arc::clone(&shared), aggregator, trouble: false, lost_before: 0, wrote: true };
+    let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: Lost::default() };
+    let mut keeper = Keeper::new(Arc::clone(&shared), aggregator);
     tokio::select! {
         () = listener.run() => {}
         () = keeper.run() => {}
@@ -86,7 +96,7 @@ struct Listener {
     /// Up to here it is taken.
     seen: u64,
     /// Points that are counted as lost.
-    lost: (u64, u64),
+    lost: Lost,
 }
 
 impl Listener {
@@ -119,16 +129,19 @@ impl Listener {
         // A chunk at a time: somebody may want to look into the tail meanwhile.
         for states in states.chunks(CHUNK) {
             let mut tail = tail.lock();
-            let states = states.iter().filter(|state| state.timestamp.as_millisecond() >= 0);
+            // What was restored is in the store.
+            let new = |state: &&Arc<Publication>| state.timestamp.as_millisecond() >= 0 && !state.is_restored();
+            let states = states.iter().filter(new);
             states.for_each(|state| tail.take(Arc::clone(state)));
         }
         let now = clock.now().as_millisecond();
         while tail.lock().settle(now, CHUNK) {}
-        let (dropped, refused) = tail.lock().lost();
+        let lost = tail.lock().lost();
         let counters = &self.shared.counters.history;
-        counters.dropped.add(dropped - self.lost.0);
-        counters.refused.add(refused - self.lost.1);
-        self.lost = (dropped, refused);
+        counters.dropped.add(lost.dropped - self.lost.dropped);
+        counters.refused.add(lost.refused - self.lost.refused);
+        counters.beyond.add(lost.beyond - self.lost.beyond);
+        self.lost = lost;
     }
 }
 
@@ -140,11 +153,22 @@ struct Keeper {
     trouble: bool,
     /// Points that were lost when they were told last.
     lost_before: u64,
+    /// How long each level is kept.
+    pressure: Pressure,
+    /// Points beyond the rate at the last look.
+    beyond: u64,
+    /// Readers were told that points are beyond the rate: how many had been before, and until when that is so.
+    limited: Option<(u64, Instant)>,
     /// It was this process that wrote, when it was last looked.
     wrote: bool,
 }
 
 impl Keeper {
+    fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
+        let pressure = Pressure::new(shared.config.keep);
+        Self { shared, aggregator, trouble: false, lost_before: 0, pressure, beyond: 0, limited: None, wrote: true }
+    }
+
     async fn run(&mut self) {
         let (mut roll_up, mut forget) = (Instant::now(), Instant::now());
         let mut rolled = [i64::MIN; 3];
@@ -154,6 +178,7 @@ impl Keeper {
                 () = sleep(GATHER.min(ROLL_UP)) => {}
                 () = pressed.pressed.notified() => {}
             }
+            self.watch_the_rate().await;
             if !self.writes() {
                 // Another node writes the same points. Should it end, this one has those that it had not written.
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));
@@ -173,8 +198,9 @@ impl Keeper {
                 roll_up = now + ROLL_UP;
             }
             if now >= forget {
+                self.watch_the_size().await;
                 drop(self.forget().await);
-                forget = now + FORGET;
+                forget = now + if self.pressure.is_on() { FORGET_UNDER_PRESSURE } else { FORGET };
             }
         }
     }
@@ -232,7 +258,7 @@ impl Keeper {
             let mut tail = shared.tail.lock();
             names.iter().zip(ids).for_each(|((series, _), id)| tail.name(*series, id));
         }
-        let oldest = shared.config.forget_before(shared.clock.now().as_millisecond(), &shared.calendar)[0];
+        let oldest = self.forget_before()[0];
         let mut points: Vec<Point> = {
             let tail = shared.tail.lock();
             let kept = cohort.iter().filter(|waiting| waiting.at >= oldest);
@@ -306,7 +332,7 @@ impl Keeper {
 
     async fn forget(&mut self) -> Result<(), HistoryError> {
         let shared = Arc::clone(&self.shared);
-        let before = shared.config.forget_before(shared.clock.now().as_millisecond(), &shared.calendar);
+        let before = self.forget_before();
         let mut after = SeriesId::default();
         loop {
             let step = Forget { before, after, rows: STEP };
@@ -321,9 +347,66 @@ impl Keeper {
         }
     }
 
+    fn forget_before(&self) -> [i64; 4] {
+        let now = self.shared.clock.now().as_millisecond();
+        HistoryConfig::forget_before(self.pressure.keep(), now, &self.shared.calendar)
+    }
+
+    /// Keeps the store within its size: a step at each look.
+    async fn watch_the_size(&mut self) {
+        let shared = &self.shared;
+        // What is not known now is known at the next look.
+        let Ok(Some(bytes)) = shared.store.bytes().await else { return };
+        shared.bytes.store(bytes, Ordering::Relaxed);
+        let was_on = self.pressure.is_on();
+        self.pressure.adapt(bytes, shared.config.max_bytes);
+        let kept = self.pressure.keep()[Level::Raw as usize];
+        shared.raw_kept_s.store(kept.as_secs(), Ordering::Relaxed);
+        if self.pressure.is_on() && !was_on {
+            let (tenant, max_bytes) = (&*shared.tenant, shared.config.max_bytes);
+            tracing::warn!(
+                tenant,
+                bytes,
+                max_bytes,
+                "history.max_bytes is reached: the oldest points go before their time"
+            );
+        } else if was_on && !self.pressure.is_on() {
+            tracing::info!(tenant = &*shared.tenant, bytes, "history is kept for its whole time again");
+        }
+    }
+
+    /// Tells readers that points are not recorded because there are too many a second, and when that is over.
+    async fn watch_the_rate(&mut self) {
+        let beyond = self.shared.tail.lock().lost().beyond;
+        let before = std::mem::replace(&mut self.beyond, beyond);
+        let (now, tenant) = (Instant::now(), &*self.shared.tenant);
+        match self.limited {
+            None if beyond > before => {
+                tracing::warn!(tenant, "history.max_points_per_second is reached: some points are not recorded");
+                self.limited = Some((before, now + CALM));
+                let details = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
+                // The server may be going away.
+                let _ = sources::announce(&self.aggregator, "degraded", details).await;
+            }
+            Some((first, _)) if beyond > before => self.limited = Some((first, now + CALM)),
+            Some((first, until)) if now >= until => {
+                let dropped = beyond - first;
+                tracing::info!(tenant, dropped, "all points are recorded again");
+                self.limited = None;
+                let _ = sources::announce(
+                    &self.aggregator,
+                    "recovered",
+                    json!({"reason": "history_limit", "dropped": dropped}),
+                )
+                .await;
+            }
+            _ => {}
+        }
+    }
+
     async fn degraded(&mut self) {
         if !std::mem::replace(&mut self.trouble, true) {
-            self.lost_before = self.shared.tail.lock().lost().0;
+            self.lost_before = self.shared.tail.lock().lost().dropped;
             tracing::error!(tenant = &*self.shared.tenant, "the store does not take points: they wait in memory");
             // The server may be going away.
             let _ = sources::announce(&self.aggregator, "degraded", json!({"reason": "history"})).await;
@@ -332,7 +415,7 @@ impl Keeper {
 
     async fn recovered(&mut self) {
         if std::mem::take(&mut self.trouble) {
-            let dropped = self.shared.tail.lock().lost().0 - self.lost_before;
+            let dropped = self.shared.tail.lock().lost().dropped - self.lost_before;
             tracing::info!(tenant = &*self.shared.tenant, dropped, "the store takes points again");
             let details = json!({"reason": "history", "dropped": dropped});
             let _ = sources::announce(&self.aggregator, "recovered", details).await;

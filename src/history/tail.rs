@@ -29,6 +29,51 @@ pub(super) struct Tail {
     dropped: u64,
     /// Points of fields that would have been a series too many.
     refused: u64,
+    rate: Rate,
+}
+
+/// Bounds the points of a second, on average over a window.
+#[derive(Debug)]
+struct Rate {
+    /// Points of a window; zero means any number.
+    most: usize,
+    /// The window that is counted.
+    window: i64,
+    points: usize,
+    /// Points that were beyond it.
+    beyond: u64,
+}
+
+/// Milliseconds over which the rate is averaged.
+const WINDOW: i64 = 10_000;
+
+impl Rate {
+    fn new(per_second: usize) -> Self {
+        Self { most: per_second.saturating_mul(WINDOW as usize / 1_000), window: 0, points: 0, beyond: 0 }
+    }
+
+    /// Whether a point of the time `at` is within it.
+    fn takes(&mut self, at: i64) -> bool {
+        let window = at.div_euclid(WINDOW);
+        if window != self.window {
+            (self.window, self.points) = (window, 0);
+        }
+        self.points += 1;
+        let takes = self.most == 0 || self.points <= self.most;
+        self.beyond += u64::from(!takes);
+        takes
+    }
+}
+
+/// Points that were not recorded, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// The store did not take them in time.
+    pub(super) dropped: u64,
+    /// Of fields beyond the limit of series.
+    pub(super) refused: u64,
+    /// Beyond the limit of points a second.
+    pub(super) beyond: u64,
 }
 
 #[derive(Debug)]
@@ -62,6 +107,7 @@ impl Tail {
             writing: 0,
             dropped: 0,
             refused: 0,
+            rate: Rate::new(config.max_points_per_second),
         }
     }
 
@@ -107,6 +153,9 @@ impl Tail {
                 self.refused += 1;
                 continue;
             };
+            if !self.rate.takes(at) {
+                continue;
+            }
             if self.points.len() >= self.buffer.max(self.writing + 1) {
                 // The oldest that is not on its way.
                 self.points.remove(self.writing);
@@ -222,9 +271,9 @@ impl Tail {
         self.series.len()
     }
 
-    /// Points that were dropped because they did not fit, and those of fields beyond the limit of series.
-    pub(super) fn lost(&self) -> (u64, u64) {
-        (self.dropped, self.refused)
+    /// Points that were not recorded.
+    pub(super) fn lost(&self) -> Lost {
+        Lost { dropped: self.dropped, refused: self.refused, beyond: self.rate.beyond }
     }
 }
 
@@ -282,7 +331,7 @@ mod tests {
         assert_eq!(cohort.iter().map(|point| point.at).collect::<Vec<_>>(), [0, 1]);
         tail.take(version("a", 4, r#"{"n":4}"#));
         tail.settle_all();
-        assert_eq!(tail.lost(), (1, 0));
+        assert_eq!(tail.lost(), Lost { dropped: 1, ..Lost::default() });
         let kept = |tail: &Tail| told(tail, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
         assert_eq!(kept(&tail), [0, 1, 3, 4]);
         tail.end_writing(false);
@@ -293,11 +342,25 @@ mod tests {
     }
 
     #[test]
+    fn points_of_a_second_are_bounded_on_average() {
+        let config = HistoryConfig { resolution: Duration::ZERO, max_points_per_second: 2, ..HistoryConfig::default() };
+        let mut tail = Tail::new(&config);
+        for at in (0..10_000).step_by(100) {
+            tail.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
+        }
+        tail.settle_all();
+        assert_eq!((tail.len(), tail.lost().beyond), (20, 80));
+        tail.take(version("a", 10_000, r#"{"n":1}"#));
+        tail.settle_all();
+        assert_eq!((tail.len(), tail.lost().beyond), (21, 80), "with the next window there is room again");
+    }
+
+    #[test]
     fn series_are_bounded() {
         let mut tail = tail(0, 10, 2);
         tail.take(version("a", 1, r#"{"x":1,"y":2,"z":3}"#));
         tail.settle_all();
-        assert_eq!((tail.series(), tail.len(), tail.lost()), (2, 2, (0, 1)));
+        assert_eq!((tail.series(), tail.len(), tail.lost()), (2, 2, Lost { refused: 1, ..Lost::default() }));
         let points = tail.begin_writing(9);
         let names = tail.nameless(&points);
         assert_eq!(names.len(), 2);

@@ -105,6 +105,10 @@ struct Bench {
 }
 
 fn bench(buffer: usize) -> Bench {
+    bench_with(HistoryConfig { buffer, ..HistoryConfig::default() })
+}
+
+fn bench_with(config: HistoryConfig) -> Bench {
     let begun = Instant::now();
     let clock = Clock::from_fn(move || {
         Timestamp::from_millisecond(1_790_000_000_000 + begun.elapsed().as_millis() as i64).unwrap()
@@ -113,7 +117,6 @@ fn bench(buffer: usize) -> Bench {
     let (aggregator, handle) = Aggregator::new(writer, clock.clone(), AggregatorConfig::default());
     let fake = Arc::<Fake>::default();
     let store = Arc::new(Shared(Arc::clone(&fake)));
-    let config = HistoryConfig { buffer, ..HistoryConfig::default() };
     let history =
         History::new("shop", config, store, Arc::clone(&log), clock, TimeZone::UTC, Arc::<Counters>::default());
     tokio::spawn(aggregator.run());
@@ -187,6 +190,23 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
     assert_eq!(told.len(), 2, "{told:?}");
     // What was lost before anybody noticed the trouble would have fitted.
     assert_eq!(told[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed_without() {
+    let bench = bench_with(HistoryConfig { max_points_per_second: 1, ..HistoryConfig::default() });
+    for n in 0..30 {
+        let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    let limited = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
+    assert_eq!(bench.told(), [("degraded".into(), limited)], "once");
+    bench.push(1..=80).await;
+    let told = bench.told();
+    let (event, data) = &told[1];
+    let dropped = data["dropped"].as_u64().unwrap();
+    assert!(told.len() == 2 && event == "recovered" && (50..=70).contains(&dropped), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

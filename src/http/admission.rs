@@ -18,12 +18,12 @@ use parking_lot::Mutex;
 use super::client::counted;
 use crate::{auth::TenantName, counters::Limit};
 
-/// How many streams and held polls there may be. 0 means no limit.
+/// How many connections, streams and held polls there may be. 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionConfig {
     /// In all. Default 0: what the descriptor limit allows.
     pub max_connections: usize,
-    /// From one address. Default 1,000.
+    /// Streams and held polls of one address, and as many other connections. Default 1,000.
     pub max_connections_per_address: usize,
     /// Of one user with a token. Default 50.
     pub max_connections_per_user: usize,
@@ -34,12 +34,17 @@ pub struct AdmissionConfig {
 /// Forgets addresses after this many handshakes, so that the table follows those that come.
 const SWEEP: u64 = 4_096;
 
+/// Fewest connections beyond the limit of an address that are answered before they are closed.
+const BEYOND: usize = 8;
+
 /// Counts the streams of this server. Shared by all workers.
 pub struct Admission {
     config: AdmissionConfig,
     handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
     seen: AtomicU64,
     by_address: Arc<Table<IpAddr>>,
+    connections: Arc<Table<IpAddr>>,
+    beyond: Arc<Table<IpAddr>>,
     by_user: Arc<Table<(TenantName, Arc<str>)>>,
 }
 
@@ -74,6 +79,8 @@ impl Admission {
             handshakes: quota.map(RateLimiter::keyed),
             seen: AtomicU64::new(0),
             by_address: Arc::new(Table(Mutex::default())),
+            connections: Arc::new(Table(Mutex::default())),
+            beyond: Arc::new(Table(Mutex::default())),
             by_user: Arc::new(Table(Mutex::default())),
         }
     }
@@ -111,6 +118,17 @@ impl Admission {
             limit: Limit::ConnectionsPerAddress,
             retry_after: crate::shutdown::reconnect_after(),
         })
+    }
+
+    /// Takes a place for a connection from `address` that carries no stream; `None` when the address has as many as it may.
+    pub fn connect(&self, address: Option<IpAddr>) -> Option<AddressPlace> {
+        Place::take(&self.connections, address.map(counted), self.config.max_connections_per_address)
+    }
+
+    /// Takes a place for one connection too many, so that it can be told so; `None` when there are many such already.
+    pub fn connect_beyond(&self, address: Option<IpAddr>) -> Option<AddressPlace> {
+        let most = (self.config.max_connections_per_address / 10).max(BEYOND);
+        Place::take(&self.beyond, address.map(counted), most)
     }
 
     /// Takes a place for a stream of a user.
@@ -180,6 +198,19 @@ mod tests {
         assert!((0..10).all(|_| admission.enter(None).is_ok()), "who has no address is not counted by it");
         drop(second);
         assert!(admission.by_address.0.lock().is_empty(), "nothing is kept of those who left");
+    }
+
+    #[test]
+    fn connections_are_counted_beside_streams_and_some_beyond_are_told() {
+        let admission = admission(2, 0, 0);
+        let one = Some("192.0.2.1".parse().unwrap());
+        let _stream = admission.enter(one).ok().unwrap();
+        let connections: Vec<_> = (0..3).map_while(|_| admission.connect(one)).collect();
+        assert_eq!(connections.len(), 2);
+        let beyond: Vec<_> = (0..99).map_while(|_| admission.connect_beyond(one)).collect();
+        assert_eq!(beyond.len(), BEYOND);
+        drop((connections, beyond));
+        assert!(admission.connections.0.lock().is_empty() && admission.beyond.0.lock().is_empty());
     }
 
     #[test]

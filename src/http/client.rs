@@ -36,6 +36,13 @@ pub struct ProxyConfig {
     pub header: ForwardedBy,
 }
 
+impl ProxyConfig {
+    /// Whether a trusted proxy is there.
+    pub fn trusts(&self, address: &IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(address))
+    }
+}
+
 /// What became of what proxies wrote about a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,7 +58,7 @@ pub enum Forwarded {
 /// The same as [`address`], and what it was made of.
 pub fn forwarded(config: &ProxyConfig, request: &HttpRequest) -> (Forwarded, Option<IpAddr>) {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    let trusted = |address: &IpAddr| config.trusted.iter().any(|network| network.contains(address));
+    let trusted = |address: &IpAddr| config.trusts(address);
     let source = match peer.as_ref().map_or(config.trust_unix, trusted) {
         _ if hops(config.header, request).is_empty() => Forwarded::Absent,
         true => Forwarded::Believed,
@@ -63,7 +70,7 @@ pub fn forwarded(config: &ProxyConfig, request: &HttpRequest) -> (Forwarded, Opt
 /// The address of the client; `None` for a Unix socket whose peer is not trusted or says nothing.
 pub fn address(config: &ProxyConfig, request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
-    let trusted = |address: &IpAddr| config.trusted.iter().any(|network| network.contains(address));
+    let trusted = |address: &IpAddr| config.trusts(address);
     if !peer.as_ref().map_or(config.trust_unix, trusted) {
         return peer;
     }

@@ -19,7 +19,9 @@ use crate::{
     auth::{Permission, TenantName},
     cluster::Cluster,
     counters::{Limit, Step, Transport, TransportCounters},
+    pause,
     protocol::SERVER_VERSION,
+    telemetry,
 };
 
 type Counts = BTreeMap<(Cow<'static, str>, &'static str, u16), u64>;
@@ -42,6 +44,11 @@ impl Routes {
         let worker = Arc::<WorkerRoutes>::default();
         self.workers.lock().push(Arc::clone(&worker));
         worker
+    }
+
+    /// Workers that have started.
+    pub fn workers(&self) -> usize {
+        self.workers.lock().len()
     }
 
     fn sum(&self) -> Counts {
@@ -160,13 +167,16 @@ fn write(shared: &Shared) -> String {
     page.gauge("store_queue", "Reads and changes that wait for the store", store.waiting);
     page.gauge("store_connections", "Connections of the store that are open", store.connections);
     page.gauge("store_connections_in_use", "Those of them that are in use", store.in_use);
-    let available = shared.store.available().is_none_or(|available| *available.borrow());
+    let available = *shared.store.available().borrow();
     page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
     page.gauge("tenants", "Tenants in memory", tenants.len());
     page.counter("tenants_released_total", "Tenants released that had nothing and nobody", shared.tenants.released());
     let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
     page.gauge("users_online", "Users on any transport, of all tenants", users);
     page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));
+    let dropped = "Log lines that were dropped because standard error was not read in time";
+    page.counter("log_lines_dropped_total", dropped, telemetry::dropped());
+    page.counter("pauses_total", "Times that the process stood still for a second or more", pause::count());
     let lag = counters.lag_ms.get() as f64 / 1e3;
     page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
 
@@ -185,10 +195,15 @@ fn write(shared: &Shared) -> String {
         (&[("reason", "buffer_full")][..], history.dropped.get()),
         (&[("reason", "max_series")][..], history.refused.get()),
         (&[("reason", "store")][..], history.refused_by_store.get()),
+        (&[("reason", "max_points_per_second")][..], history.beyond.get()),
     ];
     page.counters("history_points_lost_total", "Points that were not recorded", lost);
     let waiting: usize = tenants.iter().map(|tenant| tenant.history.waiting()).sum();
     page.gauge("history_buffer_points", "Points that wait for the store", waiting);
+    let bytes = tenants.iter().map(|tenant| tenant.history.bytes()).max().unwrap_or_default();
+    page.gauge("history_store_bytes", "Bytes of the store that history is in, at the last look", bytes);
+    let kept = tenants.iter().map(|tenant| tenant.history.points_kept().as_secs()).min().unwrap_or_default();
+    page.gauge("history_points_kept_seconds", "How long points are kept at the moment, 0 for ever", kept);
     let series: usize = tenants.iter().map(|tenant| tenant.history.series()).sum();
     page.gauge("history_series", "Series that were recorded in this process", series);
     let lag = tenants.iter().map(|tenant| tenant.history.lag()).max().unwrap_or_default();

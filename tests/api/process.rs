@@ -45,7 +45,7 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_says_what_was_dropped() {
     assert_eq!(visitor.get("/healthz").await.status(), 200);
     assert!(visitor.counter("tricast_log_lines_dropped_total").await > 0.0);
 
-    line(program.log(), &["log lines were dropped", "total="]).await;
+    line(program.log_lines(), &["log lines were dropped", "total="]).await;
     program.signal("TERM");
     assert!(spawn_blocking(move || program.ended()).await.unwrap().success());
 }
@@ -73,7 +73,7 @@ async fn a_refusal_is_one_line_with_its_reason_and_routine_requests_are_none() {
     let upgrade = upgrade.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(upgrade.send().await.unwrap().status(), 403);
     program.signal("TERM");
-    let log = program.log();
+    let log = program.log_lines();
     let lines: Vec<String> = soon("the end of the log", spawn_blocking(move || log.collect())).await.unwrap();
     let of = |part: &str| lines.iter().filter(|line| line.contains(part)).collect::<Vec<_>>();
     assert!(of("/healthz").is_empty(), "{lines:#?}");
@@ -95,7 +95,7 @@ async fn sighup_reads_the_settings_again_and_ends_nothing() {
     let mut socket = visitor.websocket().await;
     fs::write(&settings, "log_filter = \"debug\"\n[limits]\nmax_subscriptions = 7\n").unwrap();
     program.signal("HUP");
-    let mut log = program.log();
+    let mut log = program.log_lines();
     let (reloaded, log) =
         spawn_blocking(move || (log.find(|line| line.contains("reloaded")).unwrap(), log)).await.unwrap();
     assert!(reloaded.contains("limits.max_subscriptions") && !reloaded.contains("restart=\"log_filter"), "{reloaded}");

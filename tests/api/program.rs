@@ -58,7 +58,7 @@ impl Program {
     }
 
     /// What it logs, line by line, if it was started with [`Stdio::piped`].
-    pub(crate) fn log(&mut self) -> impl Iterator<Item = String> + use<> {
+    pub(crate) fn log_lines(&mut self) -> impl Iterator<Item = String> + use<> {
         BufReader::new(self.child.stderr.take().unwrap()).lines().map_while(Result::ok)
     }
 
