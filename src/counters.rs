@@ -109,6 +109,7 @@ pub enum Limit {
     ConnectionsPerAddress,
     ConnectionsPerUser,
     Handshakes,
+    Changes,
     AuthTimeout,
     Subscriptions,
     Messages,
@@ -131,11 +132,12 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
         Self::Handshakes,
+        Self::Changes,
         Self::AuthTimeout,
         Self::Subscriptions,
         Self::Messages,
@@ -163,6 +165,7 @@ impl Limit {
             Self::ConnectionsPerAddress => "max_connections_per_address",
             Self::ConnectionsPerUser => "max_connections_per_user",
             Self::Handshakes => "handshakes_per_second_per_address",
+            Self::Changes => "changes_per_second_per_user",
             Self::AuthTimeout => "auth_timeout",
             Self::Subscriptions => "max_subscriptions",
             Self::Messages => "messages_per_second",

@@ -550,5 +550,6 @@ fn admission(config: &Config) -> AdmissionConfig {
         max_connections_per_address: limits.max_connections_per_address,
         max_connections_per_user: limits.max_connections_per_user,
         handshakes_per_second_per_address: limits.handshakes_per_second_per_address,
+        changes_per_second_per_user: limits.changes_per_second_per_user,
     }
 }

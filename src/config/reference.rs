@@ -128,12 +128,16 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.max_connections", "Streams and held polls at once; 0 means as many as the descriptor limit allows."),
     s(
         "limits.max_connections_per_address",
-        "The same from one address (an IPv6 network of 64 bits); 0 means no limit.",
+        "The same from one address (an IPv6 network of 64 bits), and as many other connections; trusted proxies are not counted. 0 means no limit.",
     ),
     s("limits.max_connections_per_user", "The same of one user with a token; 0 means no limit."),
     s(
         "limits.handshakes_per_second_per_address",
         "New streams from one address; as many may come at once; 0 means no limit.",
+    ),
+    s(
+        "limits.changes_per_second_per_user",
+        "Changes of orders, customers, visits, dashboards and alert rules that one user makes (without tokens: one address); ten times as many may come at once. More are refused with 429. 0 means no limit.",
     ),
     s("limits.auth_timeout", "A WebSocket that shows no token within this is closed (4401); 0 means never."),
     s("limits.max_subscriptions", "Subscriptions of one connection; 0 means no limit."),

@@ -29,7 +29,12 @@ pub struct AdmissionConfig {
     pub max_connections_per_user: usize,
     /// New streams from one address. Default 50; as many may come at once.
     pub handshakes_per_second_per_address: u32,
+    /// Changes of orders, dashboards and rules by one user. Default 500; ten times as many may come at once.
+    pub changes_per_second_per_user: u32,
 }
+
+/// Seconds' worth of changes that may come at once.
+const BURST: u32 = 10;
 
 /// Forgets addresses after this many handshakes, so that the table follows those that come.
 const SWEEP: u64 = 4_096;
@@ -42,6 +47,8 @@ pub struct Admission {
     config: AdmissionConfig,
     handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
     seen: AtomicU64,
+    changes: Option<DefaultKeyedRateLimiter<(TenantName, String)>>,
+    changes_seen: AtomicU64,
     by_address: Arc<Table<IpAddr>>,
     connections: Arc<Table<IpAddr>>,
     beyond: Arc<Table<IpAddr>>,
@@ -74,10 +81,15 @@ impl Admission {
     /// Nobody is there yet.
     pub fn new(config: AdmissionConfig) -> Self {
         let quota = NonZeroU32::new(config.handshakes_per_second_per_address).map(Quota::per_second);
+        let changes = NonZeroU32::new(config.changes_per_second_per_user);
+        let burst = |rate: NonZeroU32| rate.saturating_mul(NonZeroU32::MIN.saturating_add(BURST - 1));
+        let changes = changes.map(|rate| Quota::per_second(rate).allow_burst(burst(rate)));
         Self {
             config,
             handshakes: quota.map(RateLimiter::keyed),
             seen: AtomicU64::new(0),
+            changes: changes.map(RateLimiter::keyed),
+            changes_seen: AtomicU64::new(0),
             by_address: Arc::new(Table(Mutex::default())),
             connections: Arc::new(Table(Mutex::default())),
             beyond: Arc::new(Table(Mutex::default())),
@@ -91,20 +103,22 @@ impl Admission {
     /// The limit of handshakes, or of connections.
     pub fn knock(&self, address: Option<IpAddr>, open: i64) -> Result<(), Reached> {
         if let (Some(limiter), Some(address)) = (&self.handshakes, address) {
-            if self.seen.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
-                limiter.retain_recent();
-                limiter.shrink_to_fit();
-            }
-            limiter.check_key(&counted(address)).map_err(|until| Reached {
-                limit: Limit::Handshakes,
-                retry_after: until.wait_time_from(governor::clock::DefaultClock::default().now()),
-            })?;
+            check(limiter, &self.seen, &counted(address), Limit::Handshakes)?;
         }
         let most = self.config.max_connections;
         if most > 0 && open >= most as i64 {
             return Err(Reached { limit: Limit::Connections, retry_after: crate::shutdown::reconnect_after() });
         }
         Ok(())
+    }
+
+    /// `user` of `tenant` changes something that the store keeps.
+    ///
+    /// # Errors
+    /// The user makes changes too quickly.
+    pub fn change(&self, tenant: &TenantName, user: String) -> Result<(), Reached> {
+        let Some(limiter) = &self.changes else { return Ok(()) };
+        check(limiter, &self.changes_seen, &(tenant.clone(), user), Limit::Changes)
     }
 
     /// Takes a place for a stream from `address`.
@@ -142,6 +156,23 @@ impl Admission {
             retry_after: crate::shutdown::reconnect_after(),
         })
     }
+}
+
+/// Counts one of `key`. Keys that stayed away are forgotten from time to time.
+fn check<K: Hash + Eq + Clone>(
+    limiter: &DefaultKeyedRateLimiter<K>,
+    seen: &AtomicU64,
+    key: &K,
+    limit: Limit,
+) -> Result<(), Reached> {
+    if seen.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+        limiter.retain_recent();
+        limiter.shrink_to_fit();
+    }
+    limiter.check_key(key).map_err(|until| Reached {
+        limit,
+        retry_after: until.wait_time_from(governor::clock::DefaultClock::default().now()),
+    })
 }
 
 impl<K: Hash + Eq + Clone> Place<K> {
@@ -182,6 +213,7 @@ mod tests {
             max_connections_per_address: per_address,
             max_connections_per_user: per_user,
             handshakes_per_second_per_address: handshakes,
+            changes_per_second_per_user: 1,
         })
     }
 
@@ -221,6 +253,18 @@ mod tests {
         let _one = admission.enter_as(&acme, &user).ok().unwrap();
         assert!(admission.enter_as(&acme, &user).is_err());
         assert!(admission.enter_as(&other, &user).is_ok());
+    }
+
+    #[test]
+    fn changes_are_bounded_by_user_and_wait_a_second() {
+        let admission = admission(0, 0, 0);
+        let acme = TenantName::parse("acme").unwrap();
+        let made = (0..99).take_while(|_| admission.change(&acme, "ada".into()).is_ok()).count();
+        assert_eq!(made, BURST as usize);
+        let reached = admission.change(&acme, "ada".into()).unwrap_err();
+        assert!(reached.limit == Limit::Changes && reached.retry_after <= Duration::from_secs(1), "{reached:?}");
+        assert!(admission.change(&acme, "bob".into()).is_ok());
+        assert!(admission.change(&TenantName::default_name(), "ada".into()).is_ok());
     }
 
     #[test]

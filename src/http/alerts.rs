@@ -291,5 +291,8 @@ async fn enter(request: &HttpRequest, permissions: &[Permission]) -> Result<Door
     }
     let caller = access::identify(&state, request).await?;
     permissions.iter().try_for_each(|permission| caller.needs(*permission))?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        state.change(&caller)?;
+    }
     Ok(Door { state, caller })
 }

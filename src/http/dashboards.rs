@@ -289,5 +289,8 @@ async fn enter(request: &HttpRequest, permission: Permission) -> Result<Door, Pr
     }
     let caller = access::identify(&state, request).await?;
     caller.needs(permission)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        state.change(&caller)?;
+    }
     Ok(Door { state, caller })
 }

@@ -234,5 +234,8 @@ async fn enter(request: &HttpRequest, permission: Permission) -> Result<(Rc<Stat
     }
     let caller = access::identify(&state, request).await?;
     caller.needs(permission)?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        state.change(&caller)?;
+    }
     Ok((state, caller))
 }

@@ -200,6 +200,7 @@ impl From<Reached> for Problem {
                 Self::too_many("this address has reached its connection limit", retry_after)
             }
             Limit::ConnectionsPerUser => Self::too_many("this user has reached their connection limit", retry_after),
+            Limit::Changes => Self::too_many("this user makes changes too quickly: wait a moment", retry_after),
             _ => Self::too_many("this address opens streams too quickly", retry_after),
         }
     }

@@ -260,6 +260,15 @@ impl State {
         self.admission.knock(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
+    /// Somebody changes something that the store keeps. Look at permissions before this.
+    ///
+    /// # Errors
+    /// 429 when the user makes changes too quickly.
+    pub fn change(&self, caller: &Caller) -> Result<(), Problem> {
+        let Identity { tenant, .. } = &caller.identity;
+        self.admission.change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
+    }
+
     fn count(&self, reached: Reached) -> Problem {
         self.counters.limit(reached.limit).inc();
         reached.into()
