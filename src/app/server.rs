@@ -1,9 +1,9 @@
 //! The HTTP server: the application behind streams that we watch ([`Watched`]), which actix-web's own `HttpServer` has no
 //! place for.
 
-use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_http::{HttpService, Protocol};
+use actix_http::{HttpService, Protocol, error::DispatchError};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, Error, dev::AppConfig, middleware::from_fn, web};
@@ -73,10 +73,16 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
             .h1_write_buffer_size(WRITE_BUFFER)
             .on_connect_ext(|io: &Watched, extensions| {
                 extensions.insert(io.connection());
+                extensions.insert(io.counted());
             })
             .finish(map_config(app, |()| AppConfig::default()))
     };
-    let connections = ConnectionConfig { counters: Arc::clone(&shared.counters), header_timeout };
+    let connections = ConnectionConfig {
+        counters: Arc::clone(&shared.counters),
+        header_timeout,
+        admission: Arc::clone(&shared.admission),
+        access: Arc::clone(&shared.access),
+    };
     let mut addresses = Vec::new();
     for place in config.listen_places() {
         let error = |source| StartError::Listen { place: place.clone(), source };
@@ -91,18 +97,27 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
                         // Without it answers are a little late, and that is all.
                         let _ = io.set_nodelay(true);
                         let peer = io.peer_addr().ok();
-                        ready(Ok((Watched::new(io, &connections), Protocol::Http1, peer)))
+                        let watched = Watched::new(io, &connections, peer.map(|peer| peer.ip()));
+                        ready(watched.map(|watched| (watched, Protocol::Http1, peer)).ok_or_else(too_many))
                     };
                     fn_service(accept).and_then(http())
                 })
             }
             Listen::Unix(path) => builder.listen_uds(name, listen::unix(path).map_err(error)?, move || {
                 let connections = connections.clone();
-                let accept = move |io: UnixStream| ready(Ok((Watched::new(io, &connections), Protocol::Http1, None)));
+                let accept = move |io: UnixStream| {
+                    let watched = Watched::new(io, &connections, None);
+                    ready(watched.map(|watched| (watched, Protocol::Http1, None)).ok_or_else(too_many))
+                };
                 fn_service(accept).and_then(http())
             }),
         }
         .map_err(error)?;
     }
     Ok((builder.run(), addresses))
+}
+
+/// The connection is closed unanswered.
+fn too_many() -> DispatchError {
+    DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
 }

@@ -9,6 +9,7 @@ use std::{
 
 use actix_web::HttpRequest;
 
+use super::{access::AccessConfig, admission::Admission};
 use crate::counters::{Counters, Limit};
 
 /// By how much actix's time-outs may be early.
@@ -21,6 +22,10 @@ pub struct ConnectionConfig {
     pub counters: Arc<Counters>,
     /// Longest time for the first request's head.
     pub header_timeout: Duration,
+    /// Who may open one more.
+    pub admission: Arc<Admission>,
+    /// Which proxies are trusted.
+    pub access: Arc<AccessConfig>,
 }
 
 /// What is known about a connection, by its stream ([`super::watched::Watched`]) and by the requests that come over it.

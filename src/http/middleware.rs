@@ -20,7 +20,7 @@ use actix_web::{
 use super::{
     access::{self, AccessConfig, Origin},
     base_path::Place,
-    connection,
+    connection, connection_limit,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
     telemetry,
@@ -68,13 +68,14 @@ pub async fn around(
     let started = Instant::now();
     let state = State::of(request.request())?;
     connection::asked(request.request());
+    let admitted = connection_limit::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     let origin = access::origin(&state.access, request.request());
     let place = state.base_path.enter(&mut request);
 
     let chunked = Chunked::hold(&mut request);
-    let mut response = match guard(&state.access, &request, origin) {
+    let mut response = match admitted.and_then(|()| guard(&state.access, &request, origin)) {
         Err(problem) => refused(request, problem),
         Ok(()) if place == Place::Outside => {
             refused(request, Problem::not_found(format!("this server is below {}/", state.base_path)))
@@ -117,6 +118,8 @@ pub async fn around(
     if passed_over || state.shutdown.is_draining() || state.is_crowded() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
+    let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    connection_limit::answered(response.request(), status, content_type);
     let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
     connection::answered(response.request(), status == StatusCode::SWITCHING_PROTOCOLS, closes);
     Ok(response)

@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -18,9 +19,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
     connection::{Connection, ConnectionConfig},
+    connection_limit::Counted,
+    framing::{Framing, MAX_NAME},
     malformed::{self, MOST_KEPT},
+    problem::Problem,
 };
-use crate::shutdown::random;
+use crate::{protocol::error::Code, shutdown::random};
 
 /// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
 const MOST_IGNORED: u64 = 1024 * 1024;
@@ -49,17 +53,33 @@ pub struct Watched {
     /// Gone once it is left to [`say`].
     io: Option<Box<dyn Stream>>,
     connection: Rc<Connection>,
+    counted: Rc<Counted>,
+    framing: Framing,
     number: u64,
     /// What is said instead of actix-http's own answer.
     answer: Option<String>,
 }
 
 impl Watched {
-    /// The stream of a connection that was just opened.
-    pub fn new(io: impl Stream, config: &ConnectionConfig) -> Self {
+    /// The stream of a connection from `peer` that was just opened. `None`: the peer has so many that this one is to be closed
+    /// at once.
+    pub fn new(io: impl Stream, config: &ConnectionConfig, peer: Option<IpAddr>) -> Option<Self> {
+        let counted = Counted::open(&config.admission, &config.access.proxies, &config.counters, peer)?;
         let number = NUMBER.get() + 1;
         NUMBER.set(number);
-        Self { io: Some(Box::new(io)), connection: Connection::open(config), number, answer: None }
+        Some(Self {
+            io: Some(Box::new(io)),
+            connection: Connection::open(config),
+            counted,
+            framing: Framing::default(),
+            number,
+            answer: None,
+        })
+    }
+
+    /// How the connection is counted, for its requests.
+    pub fn counted(&self) -> Rc<Counted> {
+        Rc::clone(&self.counted)
     }
 
     /// What is known about the connection, for its requests.
@@ -86,6 +106,9 @@ impl Watched {
 
     /// Decides what is said instead of an answer of actix-http with `status`.
     fn refuse(&mut self, status: StatusCode) {
+        if self.answer.is_some() {
+            return;
+        }
         if self.connection.is_closing() {
             // Something was answered that closes the connection; nothing may follow (RFC 9112, section 9.6).
             self.answer = Some(String::new());
@@ -98,16 +121,34 @@ impl Watched {
             let problem = malformed::problem(status, head, self.connection.header_timeout());
             (problem, malformed::given_id(head).map(str::to_owned))
         });
-        let id = given.unwrap_or_else(|| format!("{:016x}", random()));
-        let (status, code, detail) = (problem.status.as_u16(), problem.code.as_str(), problem.detail.as_str());
-        if unparsed == 0 {
-            // Browsers open connections that they then don't need.
-            tracing::debug!(%id, status, code, detail, "refused");
-        } else {
-            tracing::info!(%id, status, code, detail, "refused");
-        }
-        self.answer = Some(malformed::answer(&problem, &id));
+        let id = given.unwrap_or_else(new_id);
+        // Browsers open connections that they then don't need.
+        self.say_instead(&problem, &id, unparsed > 0);
     }
+
+    /// A header's name is longer than the parser can bear.
+    fn refuse_name(&mut self) {
+        if self.answer.is_none() {
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            let detail = format!("the name of a header has more than {MAX_NAME} bytes");
+            self.say_instead(&Problem::new(status, Code::InvalidMessage, detail), &new_id(), true);
+        }
+    }
+
+    /// Answers with `problem` once actix-http lets go of the connection.
+    fn say_instead(&mut self, problem: &Problem, id: &str, worth_a_line: bool) {
+        let (status, code, detail) = (problem.status.as_u16(), problem.code.as_str(), problem.detail.as_str());
+        if worth_a_line {
+            tracing::info!(id, status, code, detail, "refused");
+        } else {
+            tracing::debug!(id, status, code, detail, "refused");
+        }
+        self.answer = Some(malformed::answer(problem, id));
+    }
+}
+
+fn new_id() -> String {
+    format!("{:016x}", random())
 }
 
 /// Says why, and waits a little until the client has read it.
@@ -135,7 +176,14 @@ impl AsyncRead for Watched {
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let before = buffer.filled().len();
         let outcome = Pin::new(io).poll_read(cx, buffer);
-        self.hear(&buffer.filled()[before..]);
+        let came = &buffer.filled()[before..];
+        if !self.connection.is_upgraded() && self.framing.take(came).is_err() {
+            // To actix-http this is the end of what the client sends.
+            buffer.set_filled(before);
+            self.refuse_name();
+            return Poll::Ready(Ok(()));
+        }
+        self.hear(came);
         outcome
     }
 }

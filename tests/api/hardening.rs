@@ -61,6 +61,20 @@ async fn cross_site_request_forgery() {
 }
 
 #[tokio::test]
+async fn a_header_name_of_64_kib() {
+    let app = spawn_app();
+    let name = "a".repeat(66_000);
+    let bad = format!("GET / HTTP/1.1\r\nHost: {}\r\n{name}: 1\r\n\r\n", app.address);
+    let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
+    for (before, request) in [(0, bad.clone()), (1, format!("{good}{bad}"))] {
+        let answer = app.raw(request.as_bytes(), |_| false).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.contains("HTTP/1.1 431") && text.contains("the name of a header"), "{before}: {text}");
+    }
+    assert_eq!(app.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test]
 async fn header_trickling() {
     let app = spawn_app_with(|config| config.limits.header_timeout.0 = Duration::from_secs(1));
     let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();

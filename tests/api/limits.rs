@@ -49,6 +49,33 @@ async fn connections_per_address() {
 }
 
 #[tokio::test]
+async fn connections_without_a_stream_per_address() {
+    let app = spawn_app_with(|config| {
+        config.limits.max_connections_per_address = 4;
+        config.limits.header_timeout.0 = Duration::from_secs(60);
+    });
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(tokio::net::TcpStream::connect(app.address).await.unwrap());
+    }
+    let get = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", app.address);
+    let status = async || app.raw(get.as_bytes(), |_| false).await.get(9..12).map(<[u8]>::to_vec);
+    until("the limit", || async { (status().await.as_deref() == Some(b"429")).then_some(()) }).await;
+    let (stream, _socket) = (app.events("").await, app.websocket().await);
+    drop(stream);
+
+    // Many more are closed unanswered, so that they take no descriptors.
+    for _ in 0..30 {
+        idle.push(tokio::net::TcpStream::connect(app.address).await.unwrap());
+    }
+    until("a connection that is closed unanswered", || async { status().await.is_none().then_some(()) }).await;
+    drop(idle);
+    until("room", || async { (status().await.as_deref() == Some(b"200")).then_some(()) }).await;
+    assert!(app.limit("max_connections_per_address").await >= 2.0);
+    others_are_unharmed(&app).await;
+}
+
+#[tokio::test]
 async fn a_forged_address_without_a_trusted_proxy() {
     let app = spawn_app_with(|config| config.limits.max_connections_per_address = 1);
     let _open = app.websocket().await;
