@@ -32,6 +32,16 @@ pub struct ClusterConfig {
     pub push_timeout: Duration,
 }
 
+impl ClusterConfig {
+    /// The URL without a login and what is behind a question mark, for the log.
+    pub(super) fn place(&self) -> String {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let place = place.split_once('?').map_or(place, |(place, _)| place);
+        format!("{scheme}://{place}")
+    }
+}
+
 /// Longest time to get a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -192,6 +202,26 @@ mod tests {
             ("redis+cluster://a b", "is none"),
         ] {
             assert!(kind(bad).contains(part), "{bad}: {}", kind(bad));
+        }
+    }
+
+    #[test]
+    fn the_place_has_no_login() {
+        for (url, place) in [
+            ("redis://user:p@ss@redis.example:6380/3?protocol=resp3", "redis://redis.example:6380/3"),
+            ("redis+sentinel://:secret@a,b:26380/mymaster", "redis+sentinel://a,b:26380/mymaster"),
+            ("unix:///run/redis.sock?pass=secret", "unix:///run/redis.sock"),
+            ("redis://127.0.0.1", "redis://127.0.0.1"),
+        ] {
+            let config = ClusterConfig {
+                url: url.into(),
+                key_prefix: String::new(),
+                ca_file: None,
+                node: String::new(),
+                lease: CONNECT,
+                push_timeout: CONNECT,
+            };
+            assert_eq!(config.place(), place);
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) async fn run(node: Arc<Node>) {
     let mut heard = Instant::now();
     // Since when there is no log that is good, and since when nobody leads.
     let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
+    // The log has it that Redis does not answer.
+    let mut silent = false;
     loop {
         let asked = Instant::now();
         // Who has the newest values begins a log first, or they would be lost: the one that led, then those that have some.
@@ -76,17 +78,26 @@ pub(super) async fn run(node: Arc<Node>) {
         let pause = match answer {
             Ok(Ok((has_log, has_leader))) => {
                 heard = asked;
+                silent = false;
                 without_log = if has_log { None } else { without_log.or(Some(asked)) };
                 without_leader = if has_leader { None } else { without_leader.or(Some(asked)) };
                 if has_log { lease / 4 } else { lease / 16 }
             }
             Ok(Err(error)) => {
                 node.figures.failures.inc();
-                tracing::debug!(%error, "Redis does not answer a beat; trying again");
+                if std::mem::replace(&mut silent, true) {
+                    tracing::debug!(%error, "Redis does not answer a beat; trying again");
+                } else {
+                    tracing::warn!(bus = node.config.place(), %error, "Redis does not answer; trying again");
+                }
                 RETRY
             }
             Err(_) => {
                 node.figures.failures.inc();
+                if !std::mem::replace(&mut silent, true) {
+                    let bus = node.config.place();
+                    tracing::warn!(bus, "Redis does not answer in time; trying again");
+                }
                 node.link.give_up();
                 RETRY
             }
