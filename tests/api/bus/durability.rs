@@ -194,8 +194,8 @@ async fn samples_that_only_a_dead_leader_knew_are_told_as_lost() {
         let cursor = second.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
         let since = format!("{}:0", cursor.split(':').next().unwrap());
         let page = second.get_json(&format!("/api/metrics?channels=system&since={since}")).await;
-        let events = page["events"].as_array()?.iter();
-        events.filter(|event| event["event"] == "degraded" && event["data"]["reason"] == "samples").next().map(drop)
+        let mut events = page["events"].as_array()?.iter();
+        events.find(|event| event["event"] == "degraded" && event["data"]["reason"] == "samples").map(drop)
     })
     .await;
 }
