@@ -124,6 +124,8 @@ pub(crate) struct Peer {
     /// The head of the answer, in lower case.
     pub head: String,
     read: Vec<u8>,
+    /// The ping that measures the first round trip was passed over.
+    pinged: bool,
 }
 
 impl Peer {
@@ -140,7 +142,7 @@ impl Peer {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut peer = Self { stream, head: String::new(), read: Vec::new() };
+        let mut peer = Self { stream, head: String::new(), read: Vec::new(), pinged: false };
         soon("the head", async {
             loop {
                 if let Some(end) = peer.read.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -160,12 +162,16 @@ impl Peer {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The next frame; `None` when the server has ended the connection.
+    /// The next frame but for the ping behind the greeting; `None` when the server has ended the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         soon("a frame", async {
             loop {
                 if let Some((frame, length)) = parse(&self.read) {
                     self.read.drain(..length);
+                    if !self.pinged && frame == Frame::whole(PING, "tricast") {
+                        self.pinged = true;
+                        continue;
+                    }
                     return Some(frame);
                 }
                 if !self.more().await {
@@ -212,6 +218,9 @@ impl Peer {
             rest = &rest[length..];
         }
         assert!(rest.is_empty(), "half a frame of {} bytes after {frames:?}", rest.len());
+        if let Some(ping) = frames.iter().position(|frame| !self.pinged && *frame == Frame::whole(PING, "tricast")) {
+            frames.remove(ping);
+        }
         frames
     }
 
