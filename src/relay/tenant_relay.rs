@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Shared {
     aggregator: AggregatorHandle,
     /// The newest event that this process is known to have stored.
     stored: AtomicU64,
+    /// The store has events for longer than it should, perhaps such as were removed already.
+    left_behind: AtomicBool,
     wake: Notify,
     progress: watch::Sender<Progress>,
 }
@@ -71,6 +73,7 @@ impl Relay {
             store,
             aggregator,
             stored: AtomicU64::new(0),
+            left_behind: AtomicBool::new(false),
             wake: Notify::new(),
             progress: watch::Sender::default(),
         };
@@ -80,6 +83,13 @@ impl Relay {
     /// Publishes what is pending.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
+    }
+
+    /// Publishes what is pending for longer than it should be, and removes what is published: a database that lost its last
+    /// moments has again what was removed then.
+    pub fn left_behind(&self) {
+        self.shared.left_behind.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// Publishes what is pending, of which the event at the place `seq` is a part.
@@ -137,6 +147,9 @@ impl Shared {
     async fn group(&self, position: &mut Position) -> Result<bool, Stopped> {
         // Before the store is asked: what was stored by then is in its answer, or somebody else has published it.
         let stored = self.stored.load(Ordering::Acquire);
+        if self.left_behind.swap(false, Ordering::AcqRel) {
+            position.removed = 0;
+        }
         let Pending { source, events } = self.pending(position.published).await;
         let more = events.len() == GROUP;
         if let Some(last) = events.last().map(|event| event.seq) {

@@ -241,7 +241,7 @@ impl Tenants {
     fn publish_events_of(&self, name: &str) {
         let opened = TenantName::parse(name).map_err(|error| error.to_string());
         match opened.and_then(|name| self.open(&name).map_err(|error| error.to_string())) {
-            Ok(tenant) => tenant.relay.wake(),
+            Ok(tenant) => tenant.relay.left_behind(),
             Err(error) => tracing::debug!(tenant = name, error, "its events wait until somebody comes"),
         }
     }

@@ -186,6 +186,22 @@ async fn a_store_that_comes_back_is_asked_again_and_nothing_is_published_twice()
     assert_eq!(places(&log), [1, 2, 3]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_into_the_store_is_removed_and_not_published() {
+    let (log, handle) = aggregator();
+    let events = Events::with([1, 2]);
+    let relay = start(&events, &handle);
+    relay.stored(2);
+    relay.published(2).await;
+    tokio::time::sleep(RETRY).await;
+    assert_eq!(events.left(), 0);
+    events.add(1);
+    events.add(2);
+    relay.left_behind();
+    tokio::time::sleep(RETRY).await;
+    assert_eq!((places(&log), events.left()), (vec![1, 2], 0));
+}
+
 #[tokio::test]
 async fn a_relay_that_has_ended_keeps_nobody_waiting() {
     let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
