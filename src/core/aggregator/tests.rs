@@ -1,3 +1,4 @@
+use futures_util::FutureExt;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -266,25 +267,27 @@ async fn a_merge_keeps_every_other_byte() {
     assert_eq!(bench.text("new"), "{}");
 }
 
-/// Tenants share a thread: one that has a thousand pushes waiting lets the others in between.
+/// Tenants share a thread: whatever waits for one writer, its turn ends after so many pushes or so many bytes.
 #[tokio::test]
 async fn a_tenant_that_floods_waits_for_itself() {
-    let (busy, quiet) = (bench(AggregatorConfig::default()), bench(AggregatorConfig::default()));
-    let large = |n: usize| value("large", json!({"x": "y".repeat(1_000), "n": n}));
-    let flood: Vec<_> = (0..400)
-        .map(|n| {
-            let handle = busy.handle.clone();
-            tokio::spawn(async move { handle.publish(Origin::Pushed, vec![large(n)], 600_000).await })
+    for (bytes, pushes, in_a_turn) in [(10, 3 * GROUP, GROUP), (GROUP_BYTES / 4, 40, 4), (2 * GROUP_BYTES, 5, 1)] {
+        let (writer, _log) = Log::create(LogConfig::default());
+        let (aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
+        let mut waiting: Vec<_> = (0..pushes)
+            .map(|n| Box::pin(handle.publish(Origin::Pushed, vec![value("a", json!({"n": n}))], bytes)))
+            .collect();
+        // All of it in one poll of this test, so that nothing but the writer itself ends a turn.
+        tokio::task::coop::unconstrained(async {
+            assert!(waiting.iter_mut().all(|push| push.now_or_never().is_none()), "handed in");
+            let mut writer = Box::pin(aggregator.run());
+            while !waiting.is_empty() {
+                assert_eq!((&mut writer).now_or_never(), None, "the writer gives its turn away");
+                let before = waiting.len();
+                waiting.retain_mut(|push| push.now_or_never().is_none());
+                assert_eq!(before - waiting.len(), in_a_turn, "pushes of {bytes} bytes");
+            }
         })
-        .collect();
-    while busy.handle.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
-    quiet.push(value("a", json!({"x": 1}))).await.0.unwrap();
-    let answered = flood.iter().filter(|push| push.is_finished()).count();
-    assert!(answered < 100, "{answered} of the flood came first");
-    for push in flood {
-        push.await.unwrap().unwrap();
+        .await;
     }
 }
 
@@ -533,6 +536,58 @@ async fn series_take_their_room_beforehand_and_are_never_refused_later() {
         Err(Refusal::SnapshotFull(3_000))
     );
     bench.push(value("metrics.b", json!({"x": "y".repeat(900)}))).await.0.unwrap();
+}
+
+/// Durations of every magnitude make sketches as large as they get, one for each second and one for the day.
+#[tokio::test(start_paused = true)]
+async fn what_series_keep_is_bounded_in_bytes_and_time_makes_room() {
+    let budget = StateBudget::new(0);
+    let bench =
+        sampling(NOON, AggregatorConfig { max_state: 150_000, all_states: budget.clone(), ..Default::default() });
+    bench.push(sample("a.load", "gauge", 1)).await.0.unwrap();
+    let every_magnitude = || (-9..=20).map(|exponent| sample("a.time", "timing", 10f64.powi(exponent))).collect();
+    let mut seconds = 0;
+    let refused = loop {
+        let outcome = bench.handle.publish(Origin::Pushed, every_magnitude(), 0).await.unwrap();
+        if let Some(refused) = outcome.verdicts.into_iter().find_map(Result::err) {
+            break refused;
+        }
+        seconds += 1;
+        bench.pass(1_000).await;
+    };
+    assert_eq!(refused, Refusal::StatesFull(150_000));
+    assert!((5..11).contains(&seconds), "{seconds} seconds of 16 KiB each");
+    let most = 150_000 + 2 * 16_384;
+    assert!((150_000..most).contains(&budget.used()), "{} bytes", budget.used());
+    assert_eq!(bench.push(sample("a.names", "set", "x")).await.0, Err(Refusal::StatesFull(150_000)));
+    assert_eq!(bench.push(value("b", json!({"x": "y"}))).await.0, Err(Refusal::StatesFull(150_000)));
+    assert_eq!(bench.push(sample("a.load", "gauge", 2)).await.0, Ok(()), "it grows no further");
+    // The seconds leave the window, and at midnight the day does.
+    bench.pass(12_000).await;
+    assert!((16_384..40_000).contains(&budget.used()), "{} bytes", budget.used());
+    bench.push(sample("a.time", "timing", 1)).await.0.unwrap();
+    bench.pass(24 * 3_600_000).await;
+    assert!(budget.used() < 8_000, "{} bytes", budget.used());
+    drop(bench.handle);
+    while budget.used() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Another tenant's series count in what all tenants may keep.
+#[tokio::test(start_paused = true)]
+async fn series_of_all_tenants_are_bounded_together() {
+    let budget = StateBudget::new(60_000);
+    let config = AggregatorConfig { all_states: budget.clone(), ..AggregatorConfig::default() };
+    let (one, other) = (sampling(NOON, config.clone()), sampling(NOON, config));
+    let every_magnitude = |name: &str| (-9..=20).map(|n| sample(name, "timing", 10f64.powi(n))).collect();
+    for n in 0..2 {
+        let outcome = one.handle.publish(Origin::Pushed, every_magnitude(&format!("a.t{n}")), 0).await.unwrap();
+        assert_eq!(outcome.verdicts.iter().all(Result::is_ok), n == 0);
+    }
+    assert_eq!(other.push(sample("a.time", "timing", 1)).await.0, Err(Refusal::ServerFull(60_000)));
+    one.pass(12_000).await;
+    other.push(sample("a.time", "timing", 1)).await.0.unwrap();
 }
 
 proptest::proptest! {
