@@ -152,7 +152,10 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.max_body", "Largest request body."),
     s("limits.max_lines", "Lines of one push, or members of its array; 0 means no limit."),
     s("limits.max_channels", "Pushed channels of one tenant; 0 means no limit."),
-    s("limits.max_state", "Bytes of pushed values of one tenant, all channels together; 0 means no limit."),
+    s(
+        "limits.max_state",
+        "Bytes of pushed values of one tenant, all channels together, and of what its series of samples keep; 0 means no limit.",
+    ),
     s("limits.max_state_total", "The same of all tenants together; 0 means no limit."),
     s("limits.max_snapshot", "Bytes of pushed metrics in the snapshot, all together; 0 means no limit."),
     s("limits.max_tenants", "Tenants of one server; 0 means no limit."),

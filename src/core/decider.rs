@@ -38,7 +38,8 @@ pub struct AggregatorConfig {
     /// Most bytes of pushed values in the snapshot, for every reader of it is sent all of them. Default 4 MiB; 0 means
     /// no limit.
     pub max_snapshot: usize,
-    /// Most bytes of pushed values of state channels, all channels together. Default 256 MiB; 0 means no limit.
+    /// Most bytes of pushed values of state channels and of what series of samples keep, all channels together. Default
+    /// 256 MiB; 0 means no limit.
     pub max_state: usize,
     /// The same of all tenants together.
     pub all_states: StateBudget,
@@ -100,6 +101,8 @@ struct Taken {
     snapshot: usize,
     /// Of all.
     states: usize,
+    /// What the series keep beside the values: sketches and members, as of when it was counted last.
+    series: usize,
 }
 
 enum Known {
@@ -186,6 +189,7 @@ impl Decider {
         for (channel, bound) in states.collect::<Vec<_>>() {
             decider.take_room(&channel, 0, bound);
         }
+        decider.weigh_series();
         decider
     }
 
@@ -210,6 +214,7 @@ impl Decider {
                 self.series.add(*sample, need);
             }
         }
+        self.weigh_series();
     }
 
     /// The series that changed since this was last asked, or with `all` each of them: a name, and the JSON of a [`Dump`].
@@ -220,6 +225,7 @@ impl Decider {
     /// Decides about a group of batches, in order. Also to be called at [`Decider::wake`], with none.
     pub fn decide_all(&mut self, batches: impl IntoIterator<Item = (Origin, Vec<Reading>)>) -> Decided {
         self.series.advance(self.moment());
+        self.weigh_series();
         let mut staged = Staged::default();
         let verdicts = batches
             .into_iter()
@@ -325,6 +331,10 @@ impl Decider {
     /// Counts a sample. Its series are written once for all samples of the group, by [`Aggregator::stage_series`].
     fn sample(&mut self, sample: Sample, staged: &mut Staged) -> Result<(), Refusal> {
         let need = self.series.need(&sample)?;
+        if sample.kind.can_grow() {
+            // Without a look at by how much: a sketch goes beyond the limit by its own size at most.
+            self.check_states(1)?;
+        }
         // Room is taken for as much as a series can ever need: later samples and the passing of time are not refused.
         if need.room > 0 {
             let before = self.bound(&sample.channel, staged);
@@ -337,7 +347,15 @@ impl Decider {
             self.known.entry(sample.channel.clone()).or_insert_with(|| Known::State(Present::default()));
         }
         self.series.add(sample, need);
+        self.weigh_series();
         Ok(())
+    }
+
+    /// Counts what the series keep now.
+    fn weigh_series(&mut self) {
+        let bytes = self.series.bytes();
+        self.config.all_states.replace(self.taken.series, bytes);
+        self.taken.series = bytes;
     }
 
     /// Stages the numbers of the series that got a sample or changed with time, each once, like a merge of its field.
@@ -375,15 +393,20 @@ impl Decider {
     /// Whether there is room for a value that was at most `before` bytes large and will be at most `bound`.
     fn check_room(&self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
         let more = bound.saturating_sub(before);
-        let is_beyond = |limit: usize, taken: usize| limit > 0 && more > 0 && taken + more > limit;
-        let AggregatorConfig { max_snapshot, max_state, all_states, .. } = &self.config;
-        if is_custom(channel) && is_beyond(*max_snapshot, self.taken.snapshot) {
-            return Err(Refusal::SnapshotFull(*max_snapshot));
+        let limit = self.config.max_snapshot;
+        if is_custom(channel) && is_beyond(limit, self.taken.snapshot, more) {
+            return Err(Refusal::SnapshotFull(limit));
         }
-        if is_beyond(*max_state, self.taken.states) {
+        self.check_states(more)
+    }
+
+    /// Whether there is room for `more` bytes of values or series.
+    fn check_states(&self, more: usize) -> Result<(), Refusal> {
+        let AggregatorConfig { max_state, all_states, .. } = &self.config;
+        if is_beyond(*max_state, self.taken.states + self.taken.series, more) {
             return Err(Refusal::StatesFull(*max_state));
         }
-        if is_beyond(all_states.limit(), all_states.used()) {
+        if is_beyond(all_states.limit(), all_states.used(), more) {
             return Err(Refusal::ServerFull(all_states.limit()));
         }
         Ok(())
@@ -424,8 +447,13 @@ impl Decider {
 
 impl Drop for Decider {
     fn drop(&mut self) {
-        self.config.all_states.replace(self.taken.states, 0);
+        self.config.all_states.replace(self.taken.states + self.taken.series, 0);
     }
+}
+
+/// Whether `more` bytes beside those that are taken are beyond `limit`, 0 meaning none. What takes no more is never refused.
+fn is_beyond(limit: usize, taken: usize, more: usize) -> bool {
+    limit > 0 && more > 0 && taken + more > limit
 }
 
 /// Whether it is in the part of the snapshot that is pushed.

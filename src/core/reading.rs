@@ -115,13 +115,14 @@ pub enum Refusal {
     /// It reached the process that decides in a form that this one can't read, as between two versions.
     #[error("the node that decides can't read this; nothing of it was accepted")]
     Unreadable,
-    /// The tenant's values hold as many bytes as they may.
+    /// The tenant's values, and what its series of samples keep, hold as many bytes as they may.
     #[error(
-        "the values of this tenant's channels are {0} bytes together, which is the limit; smaller values make room"
+        "the values and series of this tenant are {0} bytes together, which is the limit; smaller values make room, and so \
+         does time: series keep distributions for some ten seconds and for the day"
     )]
     StatesFull(usize),
-    /// The values of all tenants hold as many bytes as they may.
-    #[error("the values of all tenants are {0} bytes together, which is the limit of this server")]
+    /// The values and series of all tenants hold as many bytes as they may.
+    #[error("the values and series of all tenants are {0} bytes together, which is the limit of this server")]
     ServerFull(usize),
     /// The value is larger than a client would be sent.
     #[error("the value of {channel:?} could be {bytes} bytes, the limit is {limit}")]

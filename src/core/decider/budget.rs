@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Bytes of the pushed values of all tenants of this process. Clones share one count.
+/// Bytes of the pushed values of all tenants of this process, and of what their series of samples keep. Clones share one count.
 ///
 /// The deciders of a process are driven by one thread, so nobody takes room between a look and a change.
 #[derive(Clone, Debug, Default)]

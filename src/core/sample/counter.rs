@@ -47,6 +47,11 @@ impl Counter {
         self.today.add(increment);
     }
 
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.window.heap_bytes(|_| 0)
+    }
+
     pub(super) fn read(&self, moment: Moment) -> Value {
         let mut window = Sum::default();
         for (age, sum) in self.window.at(moment.second()) {

@@ -42,6 +42,11 @@ impl Set {
         self.today.add(member);
     }
 
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.window.heap_bytes(Distinct::heap_bytes) + self.today.heap_bytes()
+    }
+
     pub(super) fn read(&self, moment: Moment) -> Value {
         let mut window = Distinct::default();
         self.window.at(moment.second()).for_each(|(_, distinct)| window.merge(distinct));
@@ -112,6 +117,14 @@ impl Distinct {
                     registers.iter_mut().zip(others.iter()).for_each(|(mine, other)| *mine = (*mine).max(*other));
                 }
             }
+        }
+    }
+
+    /// Bytes on the heap.
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Exact(members) => members.capacity() * size_of::<u64>(),
+            Self::Sketch(_) => REGISTERS,
         }
     }
 

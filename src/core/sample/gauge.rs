@@ -68,6 +68,11 @@ impl Gauge {
         self.today.add(value);
     }
 
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.window.heap_bytes(|_| 0)
+    }
+
     pub(super) fn read(&self, moment: Moment) -> Value {
         let mut window = Span::default();
         self.window.at(moment.second()).for_each(|(_, span)| window.merge(span));

@@ -92,6 +92,16 @@ impl Measure {
         }
     }
 
+    /// Bytes that it keeps at the moment.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Gauge(gauge) => gauge.bytes(),
+            Self::Counter(counter) => counter.bytes(),
+            Self::Timing(timing) => timing.bytes(),
+            Self::Set(set) => set.bytes(),
+        }
+    }
+
     /// A day begins: nothing of today has happened yet.
     pub(super) fn begin_day(&mut self) {
         match self {

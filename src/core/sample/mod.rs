@@ -12,7 +12,8 @@
 //! | timing | a duration in any unit | count, avg, p50, p95, p99, max |
 //! | set | somebody's name or number | how many different ones |
 //!
-//! Everything in here is pure: time comes in as a [`Moment`]. Memory is bounded by the number of series, not by samples.
+//! Everything in here is pure: time comes in as a [`Moment`]. Memory is bounded by the number of series and by
+//! the bytes that they keep ([`SeriesTable::bytes`]), not by samples.
 
 use std::fmt;
 
@@ -55,6 +56,14 @@ pub enum SampleKind {
 impl SampleKind {
     /// All of them, in the contract's order.
     pub const ALL: [Self; 4] = [Self::Gauge, Self::Counter, Self::Timing, Self::Set];
+
+    /// Whether a series of it keeps more with each sample, up to its bound: a sketch or members, and not just sums.
+    pub fn can_grow(self) -> bool {
+        match self {
+            Self::Timing | Self::Set => true,
+            Self::Gauge | Self::Counter => false,
+        }
+    }
 
     /// As it is written on the wire.
     pub fn as_str(self) -> &'static str {

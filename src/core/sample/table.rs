@@ -11,13 +11,15 @@ use crate::core::{channel::Channel, reading::Refusal};
 
 /// Every series, by channel and field. Written by the aggregator alone.
 ///
-/// Series stay as long as the process: their number is bounded, and so is what one of them keeps.
+/// Series stay as long as the process: their number is bounded, and [`SeriesTable::bytes`] says what they keep.
 #[derive(Debug)]
 pub struct SeriesTable {
     /// Most series; 0 means no limit.
     limit: usize,
     channels: HashMap<Channel, Fields>,
     series: Vec<Series>,
+    /// What the measures of all series keep, in bytes.
+    bytes: usize,
     /// Those with something in the window.
     live: Vec<usize>,
     /// Those that are to be read, in order; some may have been called off since.
@@ -42,6 +44,8 @@ struct Series {
     channel: Channel,
     field: Arc<str>,
     measure: Measure,
+    /// What the measure keeps, as counted in [`SeriesTable::bytes`].
+    bytes: usize,
     /// What was read last.
     text: Box<str>,
     /// The bytes that it takes in the channel's value; 0 when a plain value replaced it.
@@ -112,7 +116,7 @@ impl SeriesTable {
     /// No series yet, and at most `limit` of them; 0 means no limit.
     pub fn new(limit: usize) -> Self {
         let (channels, series, live, due) = (HashMap::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { limit, channels, series, live, due, now: None, day_has_samples: false }
+        Self { limit, channels, series, bytes: 0, live, due, now: None, day_has_samples: false }
     }
 
     /// How many there are.
@@ -123,6 +127,11 @@ impl SeriesTable {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
+    }
+
+    /// Bytes that the numbers of all series keep. They shrink as seconds leave the windows and when the day ends.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// When, since the aggregator began, the numbers change by themselves: at the next second while something is in a
@@ -140,10 +149,11 @@ impl SeriesTable {
     pub fn advance(&mut self, moment: Moment) {
         let Some(before) = self.now.replace(moment) else { return };
         if before.second() != moment.second() {
-            let (series, due) = (&mut self.series, &mut self.due);
+            let (series, due, bytes) = (&mut self.series, &mut self.due, &mut self.bytes);
             self.live.retain(|&at| {
                 let one = &mut series[at];
                 one.is_live = one.measure.forget(moment);
+                one.weigh(bytes);
                 one.make_due(Due::IfChanged, at, due);
                 one.is_live
             });
@@ -152,6 +162,7 @@ impl SeriesTable {
             self.day_has_samples = false;
             for (at, one) in self.series.iter_mut().enumerate() {
                 one.measure.begin_day();
+                one.weigh(&mut self.bytes);
                 one.make_due(Due::IfChanged, at, &mut self.due);
             }
         }
@@ -201,6 +212,7 @@ impl SeriesTable {
         for at in [Some(whole), labelled].into_iter().flatten() {
             let one = &mut self.series[at];
             one.measure.add(measured, now);
+            one.weigh(&mut self.bytes);
             one.is_new = true;
             if !one.is_live {
                 one.is_live = true;
@@ -220,6 +232,7 @@ impl SeriesTable {
             channel: channel.clone(),
             field,
             measure: Measure::new(kind),
+            bytes: 0,
             text: Box::default(),
             written: 0,
             is_live: false,
@@ -264,6 +277,7 @@ impl SeriesTable {
         let one = &mut self.series[at];
         one.is_live = measure.is_live();
         one.measure = measure;
+        one.weigh(&mut self.bytes);
         if one.is_live {
             self.live.push(at);
         }
@@ -340,6 +354,13 @@ impl SeriesTable {
 }
 
 impl Series {
+    /// Counts in `total` what its measure keeps now in place of what it kept before.
+    fn weigh(&mut self, total: &mut usize) {
+        let bytes = self.measure.bytes();
+        *total = *total + bytes - self.bytes;
+        self.bytes = bytes;
+    }
+
     fn make_due(&mut self, how: Due, at: usize, due: &mut Vec<usize>) {
         match (self.due, how) {
             (Due::No, _) => {

@@ -75,6 +75,11 @@ impl Durations {
         drop(self.0.merge(&other.0));
     }
 
+    /// Bytes of its bins. The vector that holds them may have reserved up to twice as much.
+    fn heap_bytes(&self) -> usize {
+        self.0.length() * size_of::<u64>()
+    }
+
     /// The value that as many of all are below as `quantile` says, of the sorted list the one at
     /// `quantile * (count - 1)`, rounded down.
     fn percentile(&self, quantile: f64) -> Option<f64> {
@@ -109,6 +114,11 @@ impl Timing {
     pub(super) fn add(&mut self, value: f64, moment: Moment) {
         self.window.add(moment.second(), |durations| durations.add(value));
         self.today.add(value);
+    }
+
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.window.heap_bytes(Durations::heap_bytes) + self.today.heap_bytes()
     }
 
     pub(super) fn read(&self, moment: Moment) -> Value {

@@ -73,6 +73,12 @@ impl<T: Default> Window<T> {
         self.seconds.is_empty()
     }
 
+    /// Bytes on the heap, when `of` gives those that one second keeps there.
+    pub(super) fn heap_bytes(&self, of: impl Fn(&T) -> usize) -> usize {
+        let inner: usize = self.seconds.iter().map(|(_, gathered)| of(gathered)).sum();
+        self.seconds.capacity() * size_of::<(u64, T)>() + inner
+    }
+
     /// What counts at `second`, oldest first, each with its age in seconds.
     pub(super) fn at(&self, second: u64) -> impl Iterator<Item = (u64, &T)> {
         let aged = self.seconds.iter().map(move |(of, gathered)| (second.saturating_sub(*of), gathered));
