@@ -426,7 +426,7 @@ fn open_store(config: &Config, keeping: Option<&Thread>) -> Result<Store, StartE
     }
     match &config.data_dir {
         Some(directory) => {
-            let store = Store::in_directory(directory)?;
+            let store = Store::in_directory(directory, config.limits.max_store.0)?;
             tracing::info!(data_dir = %directory.display(), "orders, dashboards, history and alerts are kept");
             Ok(store)
         }

@@ -165,6 +165,10 @@ pub const SETTINGS: &[Setting] = &[
          another tenant is refused; 0 means only at the limit.",
     ),
     s("limits.max_series", "Series of samples of one tenant, one per field and set of labels; 0 means no limit."),
+    s(
+        "limits.max_store",
+        "Largest file of the database in `data_dir`; beyond it changes are answered 503. 0 means no limit.",
+    ),
     s("limits.header_timeout", "Longest time for a request's headers."),
     s("limits.body_timeout", "Longest time for a request's body."),
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),

@@ -62,12 +62,13 @@ impl Store {
         matches!(self, Self::Postgres(_))
     }
 
-    /// The embedded store in `directory`, which is made if it is not there.
+    /// The embedded store in `directory`, which is made if it is not there, in a file of at most `max_bytes`; 0 means no
+    /// limit.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn in_directory(directory: &Path) -> Result<Self, OpenError> {
-        let store = SqliteStore::open(directory)?;
+    pub fn in_directory(directory: &Path, max_bytes: usize) -> Result<Self, OpenError> {
+        let store = SqliteStore::open_within(directory, max_bytes)?;
         Ok(Self::Sqlite(store.clone(), store))
     }
 

@@ -408,7 +408,7 @@ async fn what_was_kept_and_not_told_is_told_by_the_next_process() {
     let at = Timestamp::from_second(1_800_000_000).unwrap();
     {
         // As if a process had ended between the two.
-        let store = Store::in_directory(directory.path()).unwrap();
+        let store = Store::in_directory(directory.path(), 0).unwrap();
         let new: NewRule = serde_json::from_value(rule("load", json!({"above": 90}))).unwrap();
         store.alerts().insert_rule("default", new.build(at).unwrap(), 9).await.unwrap();
         let alert = Alert {

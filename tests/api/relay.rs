@@ -225,7 +225,7 @@ async fn leave_an_order(store: &Store, name: &str) {
 #[tokio::test]
 async fn an_order_whose_process_ended_before_its_event_is_told_by_the_next_one_once() {
     let directory = tempfile::tempdir().unwrap();
-    leave_an_order(&Store::in_directory(directory.path()).unwrap(), "Ada").await;
+    leave_an_order(&Store::in_directory(directory.path(), 0).unwrap(), "Ada").await;
     let start = || spawn_app_with(|config| config.data_dir = Some(directory.path().to_owned()));
     let app = start();
     until("the event", || async { (told(&app).await == ["Ada"]).then_some(()) }).await;

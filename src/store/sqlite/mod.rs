@@ -156,11 +156,20 @@ struct Queues {
 }
 
 impl SqliteStore {
-    /// The store in `directory`, which is made if it is not there.
+    /// The store in `directory`, which is made if it is not there; the file may grow without a limit.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        Self::open_within(directory, 0)
+    }
+
+    /// The same with a file of at most `max_bytes`, beyond which the store is full; 0 means no limit. A file that is larger
+    /// already grows no further. The journal beside it is not counted.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_within(directory: &Path, max_bytes: usize) -> Result<Self, OpenError> {
         let touch = |path: &Path, source| OpenError::Directory { path: path.to_owned(), source };
         make_private(directory).map_err(|source| touch(directory, source))?;
         let lock = directory.join(LOCK);
@@ -188,6 +197,7 @@ impl SqliteStore {
         schema::check(&writer, &path)?;
         schema::wal(&writer).map_err(|source| failure::of_opening(&path, source))?;
         schema::migrate(&mut writer, &path)?;
+        bound(&writer, max_bytes).map_err(|source| failure::of_opening(&path, source))?;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -414,6 +424,17 @@ fn tenant_or_new(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     }
     connection.prepare_cached("INSERT INTO tenants (name) VALUES (?1)")?.execute([name])?;
     Ok(connection.last_insert_rowid())
+}
+
+/// Sets the largest size of the file; 0 means no limit.
+fn bound(writer: &Connection, max_bytes: usize) -> rusqlite::Result<()> {
+    if max_bytes == 0 {
+        return Ok(());
+    }
+    let page: i64 = writer.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // More pages than SQLite can count are as good as no limit.
+    let pages = (i64::try_from(max_bytes).unwrap_or(i64::MAX) / page.max(1)).clamp(1, 4_294_967_294);
+    writer.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
 }
 
 #[cfg(test)]

@@ -197,6 +197,40 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
     assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
 }
 
+/// In a file, too: there is room again once rows go, without a restart.
+#[tokio::test]
+async fn a_file_grows_to_its_limit_and_has_room_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open_within(directory.path(), 1 << 20).unwrap();
+    let run = |sql: &'static str| store.write(move |connection| Ok::<_, Failure>(connection.execute_batch(sql)?));
+    run("CREATE TABLE filler (bytes BLOB)").await.unwrap();
+    let mut filled = 0;
+    while filled < 100 && run("INSERT INTO filler VALUES (zeroblob(20000))").await.is_ok() {
+        filled += 1;
+    }
+    assert!((30..53).contains(&filled), "{filled} times 20 kB in 1 MiB");
+    let mut refused = None;
+    for _ in 0..200 {
+        refused = refused.or(store.create("shop", draft(&"x".repeat(200))).await.err());
+    }
+    assert_eq!(refused, Some(OrderError::Full));
+    run("DELETE FROM filler").await.unwrap();
+    store.create("shop", draft("Ada")).await.unwrap();
+    store.close().await;
+    assert!(directory.path().join(FILE).metadata().unwrap().len() <= 1 << 20);
+    // With a smaller limit it grows no further, and without one it does.
+    let store = SqliteStore::open_within(directory.path(), 1).unwrap();
+    store.create("shop", draft("Ada")).await.unwrap();
+    store.close().await;
+    let store = SqliteStore::open(directory.path()).unwrap();
+    let filled = store.write(|connection| {
+        connection.execute_batch("INSERT INTO filler VALUES (zeroblob(2000000))")?;
+        Ok::<_, Failure>(())
+    });
+    filled.await.unwrap();
+    store.close().await;
+}
+
 #[tokio::test]
 async fn a_store_that_can_be_read_but_not_written_is_unavailable_until_it_takes_changes() {
     let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
