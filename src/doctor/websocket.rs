@@ -59,7 +59,7 @@ fn refused(answer: &Answer) -> Check {
             .detail(format!("The server says: {detail}."))
             .remedy(Remedy::Upgrade),
         (403, Some(_)) => fail("rejected: the server treats this page as cross-origin; check public_url".into())
-            .detail("Host is changed on its way and no longer fits the page's Origin.")
+            .detail("Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.")
             .remedy(Remedy::Host),
         (401, Some(detail)) => {
             check_of(Verdict::Skipped, "not tried: the token does not do").detail(format!("The server says: {detail}."))

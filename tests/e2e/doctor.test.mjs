@@ -71,7 +71,7 @@ async function startSwallowing(t, port, from) {
 }
 
 /** TLS with a certificate that nobody trusts, in front of `port`. */
-async function startTls(t, port) {
+async function startTls(t, port, at = 0) {
   const key = (name) => readFileSync(new URL(`../keys/${name}`, import.meta.url));
   const sockets = new Set();
   const proxy = tls.createServer({ key: key('rsa.pem'), cert: key('self-signed.pem') }, (near) => {
@@ -83,7 +83,7 @@ async function startTls(t, port) {
       socket.pipe(other);
     }
   });
-  proxy.listen(0, '127.0.0.1');
+  proxy.listen(at, '127.0.0.1');
   await once(proxy, 'listening');
   atEnd(t, () => {
     for (const socket of sockets) socket.destroy();
@@ -218,13 +218,18 @@ describe('doctor on the command line', FEW, () => {
   }
 
   test('a certificate that nobody trusts is named, and taken if one insists', async (t) => {
-    const server = await startServer(t);
-    const url = await startTls(t, server.port);
+    const port = await freePort();
+    // A proxy that says nothing of TLS: the server has to be given its address.
+    const server = await startServer(t, { env: { TRICAST_PUBLIC_URL: `https://127.0.0.1:${port}/` } });
+    const url = await startTls(t, server.port, port);
     const { code, checks } = await examine(url);
     assert.equal(code, 1);
     assert.match(checks.reach.detail, /certificate is not trusted \(TLS\)/);
     const insecure = await examine(url, ['--quick', '--insecure']);
     assert.deepEqual([insecure.code, insecure.report.verdict], [0, 'ok'], JSON.stringify(insecure.report, null, 1));
+    const unaware = await startServer(t);
+    const { report } = await examine(await startTls(t, unaware.port), ['--quick', '--insecure']);
+    assert.match(report.summary, /X-Forwarded-Proto \$scheme/, 'pages over TLS are foreign to a server that does not know of it');
   });
 
   test('a server that is not there, and one that is something else', async (t) => {

@@ -84,8 +84,9 @@ impl Remedy {
             ),
             Self::Host => (
                 "host",
-                "proxy_set_header Host $http_host;",
-                "Pass Host on as the client wrote it, port included; or say the outer address in public_url.",
+                "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;",
+                "Pass Host on as the client wrote it, port included, and the scheme, from an address in trusted_proxies; or \
+                 set public_url to the outer address.",
             ),
             Self::Buffering => {
                 ("buffering", "proxy_buffering off;", "Give each piece of an event stream on as it comes.")

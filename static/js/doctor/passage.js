@@ -82,7 +82,7 @@ export async function checkPush(seen) {
     if (answer.json?.bytes === most) return { ...at, verdict: 'ok', headline: `${size(most)} pass, in ${spoken(answer.took)}` };
     if (answer.status === 200) return { ...at, verdict: 'fail', headline: 'bodies are changed on their way' };
     if (answer.status === 403 && answer.problem !== null) {
-      const detail = "Host is changed on its way and no longer fits the page's Origin.";
+      const detail = 'Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.';
       return { ...at, verdict: 'fail', headline: 'rejected: the server treats this page as cross-origin; check public_url', detail, remedies: ['host'] };
     }
     if (answer.problem !== null) return { ...at, verdict: 'skipped', headline: 'not tried', detail: `The server answers ${described(answer)}.` };

@@ -140,7 +140,7 @@ async function refused(token, host) {
   if (problem === null) return fail(`refused by a proxy (${status})`);
   if (status === 403 || (host !== undefined && host !== location.host)) {
     return fail('rejected: the server treats this page as cross-origin; check public_url', {
-      detail: "Host is changed on its way and no longer fits the page's Origin.",
+      detail: 'Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.',
       remedies: ['host'],
     });
   }
