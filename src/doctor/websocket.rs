@@ -59,7 +59,9 @@ fn refused(answer: &Answer) -> Check {
             .detail(format!("The server says: {detail}."))
             .remedy(Remedy::Upgrade),
         (403, Some(_)) => fail("rejected: the server treats this page as cross-origin; check public_url".into())
-            .detail("Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.")
+            .detail(
+                "Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.",
+            )
             .remedy(Remedy::Host),
         (401, Some(detail)) => {
             check_of(Verdict::Skipped, "not tried: the token does not do").detail(format!("The server says: {detail}."))
