@@ -129,8 +129,8 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     });
     node.health.heard(asked, probe);
     if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
-        // Redis was restored from before the log that this node reads.
-        node.suspect(epoch).await?;
+        // Redis was restored from before the log that this node reads. The script has marked it.
+        tracing::debug!(%epoch, "Redis has an earlier log");
         node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
         return Ok((false, !answer.leader.is_empty()));
     }
@@ -187,6 +187,7 @@ async fn ask(
                 Some(Followed { epoch, seq, word }) => beat.arg(epoch.to_string()).arg(*seq).arg(word),
                 None => beat.arg("").arg(0).arg(""),
             };
+            beat.arg(node.earlier().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
             beat.invoke_async(connection).await
         })
         .await?;

@@ -29,6 +29,7 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     let lost = epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok());
     if let Some(epoch) = &lost
         && Some(epoch.to_string()) != suspect
+        && !node.is_earlier(epoch)
     {
         return Ok(epoch.clone());
     }

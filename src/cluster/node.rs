@@ -224,6 +224,11 @@ impl Node {
         replicas.earlier.iter().cloned().chain(replicas.epoch.clone()).collect()
     }
 
+    /// The epochs of the logs before the one that this node reads, the oldest first.
+    pub(super) fn earlier(&self) -> Vec<Epoch> {
+        self.replicas.lock().earlier.clone()
+    }
+
     /// Whether `epoch` is that of a log before the one that this node reads.
     pub(super) fn is_earlier(&self, epoch: &Epoch) -> bool {
         self.replicas.lock().earlier.contains(epoch)

@@ -244,6 +244,11 @@ async fn a_redis_that_was_restored_from_before_the_present_log_gets_another_one(
     for node in &nodes {
         until("a new log", || async { (of(node).await != epoch(&before)).then_some(()) }).await;
     }
+    // Samples, too, go on where they were: the node that led begins the next log.
+    let sample = json!({"metric": "shop.sold", "type": "counter", "value": 2});
+    for n in 0..20 {
+        nodes[n % 2].push(sample.clone()).await;
+    }
     let cursor = nodes[0].push_value("metrics.x", json!({"n": 2})).await;
     reads_up_to(&nodes[1], &cursor).await;
     redis.cli(&["hset", "{tricast}:meta", "epoch", &epoch(&before)]);
@@ -255,6 +260,12 @@ async fn a_redis_that_was_restored_from_before_the_present_log_gets_another_one(
             (now != epoch(&cursor)).then_some(())
         })
         .await;
+    }
+    let last = nodes[0].push(sample).await;
+    reads_up_to(&nodes[1], &last).await;
+    for node in &nodes {
+        let sold = &node.get_json("/api/metrics/metrics.shop").await["data"]["sold"]["today"]["total"];
+        assert_eq!(*sold, 42);
     }
 }
 

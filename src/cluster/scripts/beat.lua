@@ -3,7 +3,7 @@
 -- rest of the answer is true all the same.
 -- KEYS: meta, leader, state of the log, seen of the node, beat of the node
 -- ARGV: node, lease in ms, whether it stands for election, whether it may begin a log where there is none or a bad one;
---       what it has read of the log: epoch, newest entry, its word
+--       what it has read of the log: epoch, newest entry, its word; the epochs of the logs before it, with blanks between
 -- Answers: who leads, the epoch, the epoch of which it is known that it lost entries, the newest entry of the log,
 -- the last group of the node in the inbox, the time in microseconds, why a write was refused.
 local refused = ''
@@ -21,6 +21,8 @@ local state = redis.call('HMGET', KEYS[3], 'seq', 'word')
 local seq, word = tonumber(state[1] or '0'), state[2] or ''
 local leader = redis.call('GET', KEYS[2])
 local lost = epoch and epoch == ARGV[5] and (tonumber(ARGV[6]) > seq or (tonumber(ARGV[6]) == seq and ARGV[7] ~= word))
+-- A log that the one which the node reads has replaced: Redis was restored from before.
+lost = lost or (epoch and string.find(' ' .. ARGV[8] .. ' ', ' ' .. epoch .. ' ', 1, true))
 if lost then
   -- The node has read what is not there any more.
   write('HSET', KEYS[1], 'suspect', epoch)
