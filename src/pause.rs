@@ -1,11 +1,12 @@
 //! Times when this process itself stood still: stopped by a signal, frozen with its container, or moved to another host
 //! with its virtual machine.
 //!
-//! What clients sent meanwhile waits in their sockets, and every deadline of theirs has passed when the process goes on. So
-//! whoever calls a client dead, absent or slow asks here first, and begins anew when there was a pause since.
+//! The bytes that clients sent meanwhile wait in their sockets, and all their deadlines have passed when the process runs
+//! again. So code that is about to call a client dead, absent or slow checks here first, and restarts its deadline when there
+//! was a pause.
 //!
-//! A thread looks at the clock all the time. When nobody in the process did for [`LIMIT`], that was a pause. Whoever asks
-//! looks, too, so that it does not matter who is scheduled first afterwards.
+//! A thread reads the clock several times a second. A second without a reading is a pause. Each check reads the clock, too,
+//! so that the result does not depend on which thread is scheduled first afterwards.
 
 use std::{
     io,
