@@ -1,4 +1,4 @@
-//! Rules: what is watched, and when it is bad (contract, section 9).
+//! Alert rules: the watched field and the condition (docs/protocol.md, section 9).
 //!
 //! ```json
 //! {"id": "slow", "name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One thing that a token can allow (contract, section 10).
+/// Right that a token can grant (docs/protocol.md, section 10.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
     /// Metrics, dashboards, entities and pushed channels.
@@ -22,7 +22,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them, in the contract's order.
+    /// All permissions, in the order of docs/protocol.md, section 10.2.
     pub const ALL: [Self; 7] = [
         Self::ReadMetrics,
         Self::ReadOrders,
@@ -79,12 +79,12 @@ impl Permissions {
         self.0 & (1 << permission as u8) != 0
     }
 
-    /// Those in the set, in the contract's order.
+    /// Returns the permissions of the set, in the order of [`Permission::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.into_iter().filter(move |permission| self.contains(*permission))
     }
 
-    /// Their names, in the contract's order.
+    /// Returns the names of the permissions of the set, in the order of [`Permission::ALL`].
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.iter().map(Permission::name)
     }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_in_any_order_and_told_in_the_contracts() {
+    fn names_are_parsed_in_any_order_and_listed_in_a_fixed_one() {
         let set = Permissions::parse(["admin", "write:orders", "openid", "read:metrics", "READ:ORDERS", "admin"]);
         assert_eq!(set.names().collect::<Vec<_>>(), ["read:metrics", "write:orders", "admin"]);
         assert_eq!(Permissions::ALL.iter().collect::<Vec<_>>(), Permission::ALL);

@@ -30,7 +30,7 @@ pub enum Edit {
 /// What happened to a board, in the words of the event `dashboard_updated`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the words of the contract, section 5")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.3")]
 pub enum Action {
     Created,
     Updated,

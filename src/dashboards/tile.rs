@@ -24,7 +24,7 @@ const MAX_OPTIONS: usize = 2_048;
 /// How a tile shows what it shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of the contract, section 6")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.3")]
 pub enum TileKind {
     Number,
     Chart,

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_json_is_that_of_the_contract() {
+    fn the_json_has_the_documented_form() {
         let buckets = vec![
             Bucket { at: 1_721_052_000_000, count: 3, total: 4.5, min: -1.0, max: 3.25, last: 2.25 },
             Bucket::of_point(1_721_052_005_120, 1e300),

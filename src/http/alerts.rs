@@ -1,4 +1,4 @@
-//! Alerts and their rules (contract, sections 6 and 9).
+//! Alerts and their rules (docs/protocol.md, section 9).
 
 use std::{rc::Rc, time::Duration};
 

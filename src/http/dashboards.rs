@@ -1,4 +1,4 @@
-//! Dashboards and their tiles (contract, section 6).
+//! Dashboards and their tiles (docs/protocol.md, section 6.3).
 
 use std::{rc::Rc, time::Duration};
 

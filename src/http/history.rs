@@ -1,4 +1,4 @@
-//! `GET /api/history`: what the numbers of a channel were (contract, section 6).
+//! `GET /api/history`: history of a channel's numbers (docs/history.md).
 //!
 //! ```text
 //! > GET /api/history?channel=metrics.orders&field=ordersToday&from=-1h&interval=minute

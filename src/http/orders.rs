@@ -1,4 +1,4 @@
-//! Orders, customers and visits (contract, section 6).
+//! Orders, customers and visits (docs/protocol.md, section 6.2).
 
 use std::{rc::Rc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `POST /api/metrics`: values, events and samples from outside (contract, section 7).
+//! `POST /api/metrics`: values, events and samples from outside (docs/protocol.md, section 7).
 
 use std::time::{Duration, Instant};
 

@@ -27,7 +27,7 @@ const MAX_VISITS: u32 = 10_000;
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "the words of the contract, section 6")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub enum Status {
     #[default]
     Pending,
@@ -41,7 +41,7 @@ impl Status {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Shipped, Self::Completed, Self::Cancelled];
 
-    /// The word of the contract.
+    /// Returns the value as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -61,7 +61,7 @@ impl Status {
 /// How urgent an order is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of the contract, section 2")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub enum Priority {
     Low,
     #[default]
@@ -74,7 +74,7 @@ impl Priority {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
 
-    /// The word of the contract.
+    /// Returns the value as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Low => "low",
@@ -129,7 +129,7 @@ impl Serialize for OrderId {
 /// An order, as clients see it. Its times are whole milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct Order {
     pub order_id: OrderId,
     pub status: Status,
@@ -200,7 +200,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
 /// A new order.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct NewOrder {
     pub items: u32,
     pub total: Money,
@@ -215,7 +215,7 @@ pub struct NewOrder {
 /// What changes of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
 pub struct Changes {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,

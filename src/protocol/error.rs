@@ -1,4 +1,4 @@
-//! The stable error codes of every door (contract, sections 2 and 8).
+//! Stable error codes, shared by all transports (docs/protocol.md, section 8.1).
 
 /// What was wrong, as a program reads it. The text beside it is for people and may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]

@@ -58,10 +58,10 @@ pub fn history(request_id: Option<&RequestId>, channel: &str, data: &str, cursor
     format!(r#"{{"type":"history",{id}"channel":"{channel}","data":{data},"cursor":"{cursor}"}}"#)
 }
 
-/// What the server says besides publications. Field names are those of the contract, section 2.
+/// Server message other than a publication (docs/protocol.md, section 2.3).
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
 pub enum ServerMessage<'a> {
     Connected {
         connection_id: &'a str,
@@ -177,7 +177,7 @@ pub type RequestId = serde_json::Value;
 
 /// One line of `subscribed`.
 #[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
 pub struct SubscribedChannel {
     pub name: String,
     pub status: &'static str,
@@ -192,7 +192,7 @@ pub struct SubscribedChannel {
 /// The heartbeat in force on one connection, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the contract documents each field by its name")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
 pub struct Settings {
     pub heartbeat_interval: u64,
     pub heartbeat_timeout: u64,

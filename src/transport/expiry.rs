@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::auth::Identity;
 
-/// How long before the end a client is told (contract, section 2).
+/// Time before a token's expiry at which its client is warned (docs/protocol.md, section 2.1).
 const WARNING: Duration = Duration::from_secs(300);
 
 /// What follows from the time.

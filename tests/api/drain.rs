@@ -1,4 +1,4 @@
-//! Going away (contract, section 11).
+//! Draining (docs/protocol.md, section 11).
 
 use std::collections::HashSet;
 

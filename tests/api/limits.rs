@@ -1,4 +1,4 @@
-//! The limits of the contract, section 10: what a client sees, that others are unharmed, that the counter moves.
+//! Limits (docs/protocol.md, section 10.3): the refusal, unaffected other clients, the counter.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Polling (contract, section 4).
+//! Polling (docs/protocol.md, section 4).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Pushes (contract, section 7), and the business side.
+//! Pushes (docs/protocol.md, section 7), orders, customers and visits.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Numbers of orders are for those with `read:orders`, whichever way they are asked for (contract, section 1).
+//! Numbers of orders require `read:orders` on every transport (docs/protocol.md, section 10.2).
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Typed samples (contract, section 7).
+//! Typed samples (docs/samples.md).
 
 use serde_json::{Value, json};
 

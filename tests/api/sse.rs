@@ -1,4 +1,4 @@
-//! Event streams (contract, section 3).
+//! Event streams (docs/protocol.md, section 3).
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ async fn a_stream_begins_with_retry_and_connected_on_both_paths() {
 }
 
 #[tokio::test]
-async fn events_have_the_names_of_the_contract() {
+async fn events_have_the_documented_names() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"x": 1})).await;
     let mut stream = app.events("?channels=metrics.a,orders,deploys").await;

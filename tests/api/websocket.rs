@@ -1,4 +1,4 @@
-//! The WebSocket protocol (contract, section 2).
+//! The WebSocket protocol (docs/protocol.md, section 2).
 
 use std::time::{Duration, Instant};
 

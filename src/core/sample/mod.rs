@@ -54,7 +54,7 @@ pub enum SampleKind {
 }
 
 impl SampleKind {
-    /// All of them, in the contract's order.
+    /// All kinds, in the order of docs/samples.md.
     pub const ALL: [Self; 4] = [Self::Gauge, Self::Counter, Self::Timing, Self::Set];
 
     /// Whether a series of it keeps more with each sample, up to its bound: a sketch or members, and not just sums.

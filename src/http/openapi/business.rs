@@ -1,6 +1,6 @@
 //! The shapes of orders and dashboards, as the document has them.
 
-#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; the contract documents the fields")]
+#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; docs/protocol.md documents the fields")]
 
 use std::collections::BTreeMap;
 

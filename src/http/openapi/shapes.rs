@@ -1,7 +1,7 @@
 //! Shapes that the code writes or reads by hand, as the document has them. Those that are types of their own are
 //! described where they are.
 
-#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; the contract documents the fields")]
+#![expect(dead_code, missing_docs, reason = "read by the derive macro alone; docs/protocol.md documents the fields")]
 
 use std::collections::BTreeMap;
 

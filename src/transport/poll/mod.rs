@@ -1,4 +1,4 @@
-//! Polling: one question, one answer; a long poll waits first (contract, section 4; RFC 9110, RFC 7240).
+//! Polling: one question, one answer; a long poll waits first (docs/protocol.md, section 4; RFC 9110, RFC 7240).
 //!
 //! ```text
 //! > GET /api/metrics    If-None-Match: W/"1596-2871..."    Prefer: wait=20

@@ -1,4 +1,4 @@
-//! Server-Sent Events: named events over plain HTTP, for EventSource behind restrictive proxies (contract, section 3;
+//! Server-Sent Events: named events over plain HTTP, for EventSource behind restrictive proxies (docs/protocol.md, section 3;
 //! WHATWG HTML, section 9.2).
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! WebSocket: low latency, both directions (contract, section 2; RFC 6455, RFC 7692).
+//! WebSocket: low latency, both directions (docs/protocol.md, section 2; RFC 6455, RFC 7692).
 //!
 //! ```text
 //! > GET /ws   Upgrade: websocket   Sec-WebSocket-Protocol: tricast.v1

@@ -5,7 +5,7 @@
  */
 
 /**
- * A tile as the server keeps it (docs/protocol.md, "Orders and dashboards").
+ * A tile as the server keeps it (docs/protocol.md, section 6.3).
  * @typedef {object} Tile
  * @property {string} id
  * @property {'number' | 'chart' | 'table' | 'alerts' | 'text'} type
