@@ -6,7 +6,8 @@
 //! 4. **closed**: it is sent away (4413, `bye`) and resumes by its cursor.
 //!
 //! Slow is who takes what is due later than `slow_after` after it should have come. A step up takes [`LadderConfig::step`] since the
-//! last one, a step down [`CALM`] steps without a slow moment. A client that takes nothing at all can't be told
+//! last one, a step down [`CALM`] steps without a slow moment, and the time in which none is possible, since states come so
+//! rarely. A client that takes nothing at all can't be told
 //! anything either: the kernel cuts it (`limits.stall_timeout`). Pure: time is an argument.
 
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl Ladder {
     pub(super) fn taken(&mut self, config: LadderConfig, waited: Duration, now: Instant) -> Option<Move> {
         // On a higher step it is not owed so soon.
         let late = waited.saturating_sub(self.pace(config).interval);
+        let calm = self.calm(config);
         let slow = !config.slow_after.is_zero() && late >= config.slow_after;
         let Some(climb) = &mut self.on else {
             if slow {
@@ -78,7 +80,7 @@ impl Ladder {
             };
             return Some(Move::Up(climb.step));
         }
-        if now.duration_since(climb.last_slow) < config.step * CALM {
+        if now.duration_since(climb.last_slow) < calm {
             return None;
         }
         // The next step down takes as long again.
@@ -114,7 +116,13 @@ impl Ladder {
 
     /// Whether the client has to be looked at again although nothing is due, and when.
     pub(super) fn deadline(&self, config: LadderConfig) -> Option<Instant> {
-        self.on.as_ref().map(|climb| climb.last_slow + config.step * CALM)
+        self.on.as_ref().map(|climb| climb.last_slow + self.calm(config))
+    }
+
+    /// Time without a slow moment after which a client is taken one step down. Until the next state comes there is nothing
+    /// that the client could take too late.
+    fn calm(&self, config: LadderConfig) -> Duration {
+        config.step * CALM + self.pace(config).interval
     }
 }
 
@@ -169,10 +177,26 @@ mod tests {
         assert_eq!(ladder.pace(CONFIG).interval, CONFIG.slow_after);
         assert_eq!(ladder.taken(CONFIG, s(1), start + s(9)), None, "values are not owed so soon now");
         assert_eq!(ladder.taken(CONFIG, s(0), start + s(10)), None, "too early");
-        assert_eq!(ladder.taken(CONFIG, s(0), start + s(16)), Some(Move::Down(Some(Step::Conflated))));
+        assert_eq!(ladder.taken(CONFIG, s(0), start + s(16)), None, "a value may not have been due");
+        assert_eq!(ladder.taken(CONFIG, s(0), start + s(17)), Some(Move::Down(Some(Step::Conflated))));
         assert_eq!(ladder.pace(CONFIG), Pace::FULL);
-        assert_eq!(ladder.taken(CONFIG, s(0), start + s(26)), Some(Move::Down(None)));
+        assert_eq!(ladder.taken(CONFIG, s(0), start + s(27)), Some(Move::Down(None)));
         assert_eq!(ladder.deadline(CONFIG), None);
+    }
+
+    #[test]
+    fn a_client_is_not_taken_down_before_the_next_value_is_due() {
+        // Values come every 5 s on the third step, and two steps of the ladder are 2 s.
+        let config = LadderConfig { step: s(1), ..CONFIG };
+        let start = Instant::now();
+        let mut ladder = Ladder::default();
+        for second in [0, 1, 2] {
+            assert!(matches!(ladder.taken(config, s(60), start + s(second)), Some(Move::Up(_))));
+        }
+        assert_eq!(ladder.pace(config).interval, s(5));
+        assert_eq!(ladder.deadline(config), Some(start + s(2 + 5 + 2)));
+        assert_eq!(ladder.taken(config, s(0), start + s(6)), None);
+        assert_eq!(ladder.taken(config, s(6), start + s(8)), Some(Move::Up(Step::Closed)));
     }
 
     #[test]

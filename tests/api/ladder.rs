@@ -1,15 +1,19 @@
 //! The slow-client ladder, over real sockets: a client that reads too slowly is told each step and in the end sent away.
+//!
+//! The client and what is pushed take turns in one task: with each piece that the client reads there is a newer value. So what
+//! it takes has always waited for as long as it takes to read a value, however busy the machine is.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
 
-use crate::helpers::{PATIENCE, TestApp, spawn_app_with};
+use crate::helpers::{TestApp, soon, spawn_app_with};
 
 fn app() -> TestApp {
     spawn_app_with(|config| {
@@ -18,43 +22,74 @@ fn app() -> TestApp {
     })
 }
 
-/// A connection with a small receive buffer that has sent `head`.
-fn connect(app: &TestApp, head: &str) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
-    socket.set_recv_buffer_size(4 * 1024).unwrap();
-    socket.connect(&app.address.into()).unwrap();
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    stream
+/// A client with a small receive buffer.
+struct SlowClient {
+    stream: TcpStream,
+    seen: Vec<u8>,
+    pushes: u64,
 }
 
-/// Reads in small pieces with pauses until `ended` or the end of the stream.
-fn read_slowly(mut stream: TcpStream, ended: impl Fn(&[u8]) -> bool) -> Vec<u8> {
-    let mut seen = Vec::new();
-    let mut piece = vec![0; 16 * 1024];
-    while !ended(&seen) {
-        match stream.read(&mut piece) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => seen.extend_from_slice(&piece[..n]),
-        }
-        #[expect(clippy::disallowed_methods, reason = "the slow client is what is tested")]
-        std::thread::sleep(Duration::from_millis(60));
+impl SlowClient {
+    /// Connects and sends `head`.
+    async fn connect(app: &TestApp, head: &str) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        socket.connect(&app.address.into()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(socket.into()).unwrap();
+        let mut client = Self { stream, seen: Vec::new(), pushes: 0 };
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        client
     }
-    seen
+
+    /// Pushes a large value, reads a small piece, waits a little; until `ended` or the end of the stream.
+    async fn read_slowly(&mut self, app: &TestApp, ended: impl Fn(&[u8]) -> bool) {
+        while !ended(&self.seen) {
+            self.pushes += 1;
+            let n = self.pushes;
+            app.push_value("big", json!({"n": n, "padding": "x".repeat(60_000)})).await;
+            if n.is_multiple_of(10) {
+                app.push_event("deploys", n).await;
+            }
+            // So that a value takes longer than the third step lets pass between two of them.
+            if !self.read(2 * 1024).await {
+                return;
+            }
+            sleep(Duration::from_millis(60)).await;
+        }
+    }
+
+    /// Reads a piece of at most `most` bytes; false at the end of the stream.
+    async fn read(&mut self, most: usize) -> bool {
+        let mut piece = vec![0; most];
+        match soon("a piece of the stream", self.stream.read(&mut piece)).await {
+            Ok(0) | Err(_) => false,
+            Ok(n) => {
+                self.seen.extend_from_slice(&piece[..n]);
+                true
+            }
+        }
+    }
+
+    /// Reads as fast as it can until `text` has come.
+    async fn read_until(&mut self, text: &str) {
+        while !self.has(text) {
+            assert!(self.read(64 * 1024).await, "the stream ended before {text}: {:?}", steps(&self.text()));
+        }
+    }
+
+    fn has(&self, text: &str) -> bool {
+        contains(&self.seen, text)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
 }
 
-/// Pushes large values until the reader is through.
-async fn push_until<T: Send + 'static>(app: &TestApp, reader: std::thread::JoinHandle<T>) -> T {
-    let mut n = 0;
-    while !reader.is_finished() {
-        n += 1;
-        app.push_value("big", json!({"n": n, "padding": "x".repeat(60_000)})).await;
-        if n % 10 == 0 {
-            app.push_event("deploys", n).await;
-        }
-    }
-    reader.join().unwrap()
+/// Whether the end of what was seen, which is more than one value, has `text` in it.
+fn contains(seen: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(&seen[seen.len().saturating_sub(100_000)..]).contains(text)
 }
 
 fn steps(text: &str) -> Vec<String> {
@@ -72,18 +107,17 @@ async fn a_slow_websocket_climbs_step_by_step_and_is_closed_with_4413() {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         app.address
     );
-    let mut stream = connect(&app, &head);
+    let mut client = SlowClient::connect(&app, &head).await;
     let message = json!({"type": "subscribe", "channels": ["big", "deploys"]}).to_string();
     // Masked with zeros, which changes nothing.
     let mut frame = vec![0x81, 0x80 | message.len() as u8, 0, 0, 0, 0];
     frame.extend_from_slice(message.as_bytes());
-    stream.write_all(&frame).unwrap();
-    let reader = std::thread::spawn(move || read_slowly(stream, |_| false));
-    let seen = push_until(&app, reader).await;
-    let text = String::from_utf8_lossy(&seen);
+    client.stream.write_all(&frame).await.unwrap();
+    client.read_slowly(&app, |_| false).await;
+    let text = client.text();
     assert_eq!(steps(&text), LADDER, "told step by step");
     let close = [0x11, 0x3d]; // 4413
-    assert!(seen.windows(2).rev().take(64).any(|pair| pair == close), "closed with 4413");
+    assert!(client.seen.windows(2).rev().take(64).any(|pair| pair == close), "closed with 4413");
     assert!(text.contains(r#""type":"event","channel":"system","event":"degraded""#));
     for step in LADDER {
         assert!(app.counter(&format!("tricast_slow_clients_total{{step=\"{step}\"}}")).await >= 1.0, "{step}");
@@ -98,11 +132,10 @@ async fn a_slow_websocket_climbs_step_by_step_and_is_closed_with_4413() {
 async fn a_slow_event_stream_is_told_and_sent_away_with_a_cursor_that_loses_nothing() {
     let app = app();
     let head = format!("GET /events?channels=big,deploys HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
-    let stream = connect(&app, &head);
+    let mut client = SlowClient::connect(&app, &head).await;
     // The connection could carry another request after the last chunk.
-    let reader = std::thread::spawn(move || read_slowly(stream, |seen| seen.ends_with(b"\r\n0\r\n\r\n")));
-    let seen = push_until(&app, reader).await;
-    let text = String::from_utf8_lossy(&seen).into_owned();
+    client.read_slowly(&app, |seen| seen.ends_with(b"\r\n0\r\n\r\n")).await;
+    let text = client.text();
     assert_eq!(steps(&text), LADDER);
     assert!(text.contains("event: bye") && text.contains("TOO_SLOW"));
     // What it was not given while it was slow is given when it comes back with its cursor.
@@ -130,22 +163,12 @@ async fn a_slow_event_stream_is_told_and_sent_away_with_a_cursor_that_loses_noth
 async fn a_client_that_recovers_is_told_and_given_everything_again() {
     let app = app();
     let head = format!("GET /events?channels=big,deploys HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
-    let stream = connect(&app, &head);
-    let mut fast = stream.try_clone().unwrap();
-    let reader = std::thread::spawn(move || {
-        // Slow until the first step is told, then as fast as it can.
-        let mut seen = read_slowly(stream, |seen| String::from_utf8_lossy(seen).contains("conflated"));
-        let mut piece = vec![0; 1 << 20];
-        while !String::from_utf8_lossy(&seen[seen.len().saturating_sub(2 << 20)..]).contains("\"recovered\"") {
-            match fast.read(&mut piece) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => seen.extend_from_slice(&piece[..n]),
-            }
-        }
-        seen
-    });
-    let seen = push_until(&app, reader).await;
-    let text = String::from_utf8_lossy(&seen);
-    assert!(text.contains("\"event\":\"recovered\""), "{:?}", steps(&text));
-    assert!(!text.contains("TOO_SLOW"));
+    let mut client = SlowClient::connect(&app, &head).await;
+    client.read_slowly(&app, |seen| contains(seen, "conflated")).await;
+    client.read_until("\"event\":\"recovered\"").await;
+    app.push_event("deploys", 999_999).await;
+    client.read_until("999999").await;
+    app.push_value("big", json!({"n": "the last"})).await;
+    client.read_until("the last").await;
+    assert!(!client.text().contains("TOO_SLOW"));
 }
