@@ -1,17 +1,17 @@
 #!/usr/bin/env node
-// What an idle connection costs on this machine: opens many, and looks at what the kernel and the processes hold then.
+// Measures the cost of an idle connection on this machine: opens many, and reads the memory of the kernel and of the processes.
 //
 // usage: node deploy/connections.mjs URL COUNT [PID...]      e.g. http://127.0.0.1:8080/ws 10000 $(pgrep -x tricast)
 //
-// URL is a WebSocket's or an event stream's path; PIDs are those of the server and of nginx's workers, just started, for
-// memory that was used once is used again. Both ends of each connection are on this machine: the kernel's figure is per
+// URL is that of a WebSocket or an event stream; PIDs are those of the server and of nginx's workers, freshly started, because
+// memory that was freed is reused. Both ends of each connection are on this machine: the kernel's figure is per
 // socket, not per connection. This program needs its descriptors (`ulimit -n`), and the server has to allow one address so
 // many connections (limits.max_connections_per_address and limits.handshakes_per_second_per_address at 0).
 
 import { readFileSync } from 'node:fs';
 import net from 'node:net';
 
-/** How many handshakes are on their way at once. */
+/** Most handshakes in flight at once. */
 const AT_ONCE = 50;
 
 const [address, count, ...pids] = process.argv.slice(2);
@@ -44,7 +44,7 @@ function open() {
     const read = (piece) => {
       text += piece.toString('latin1');
       if (/^HTTP\/1\.1 (?!101|200)/.test(text)) return reject(new Error(text.split('\r\n\r\n')[0]));
-      // The greeting has come: what is done once for a connection is done.
+      // The greeting has arrived: the one-time work for this connection is done.
       if (!text.includes('connected')) return;
       socket.off('data', read).resume();
       resolve(socket);
@@ -54,7 +54,7 @@ function open() {
   });
 }
 
-await open(); // the first one brings what is there once for all
+await open(); // the first one causes one-time allocations
 const before = look();
 const sockets = [];
 while (sockets.length < Number(count)) {
