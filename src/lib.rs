@@ -10,6 +10,7 @@
 //! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
 //! | [`cluster`] | several nodes with one log |
 //! | [`auth`] | who asks, and what they may do |
+//! | [`relay`] | the transactional outbox: publishes events that are stored with their change |
 //! | [`orders`] | the business side: orders and the numbers made of them |
 //! | [`dashboards`] | boards of tiles |
 //! | [`history`] | what the numbers were: points, rolled up by minute, hour and day |
@@ -20,11 +21,11 @@
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`doctor`] | looks at the path to a server from the outside |
-//! | [`counters`], [`pause`], [`presence`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that anyone may use |
+//! | [`counters`], [`pause`], [`presence`], [`service`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that any module may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> {orders, dashboards, history, alerts} ->
-//! store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `pause`, `presence`, `shutdown`
-//! and `spelling` are leaves.
+//! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> relay -> {orders, dashboards, history,
+//! alerts} -> store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `pause`, `presence`, `service`,
+//! `shutdown` and `spelling` are leaves.
 
 pub mod alerts;
 pub mod app;
@@ -43,6 +44,7 @@ pub mod pause;
 pub mod presence;
 pub mod protocol;
 pub mod relay;
+pub mod service;
 pub mod shutdown;
 pub mod sources;
 pub mod spelling;

@@ -1,50 +1,41 @@
-//! Why something about an alert or a rule can't be done.
+//! Errors of the alert service.
 
-/// Each is something that the caller can act on.
+use crate::service::{ServiceError, StoreError};
+
+/// Reason why an operation on a rule or an alert failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlertError {
     /// A field is out of bounds.
     #[error("{0}")]
     Invalid(String),
-    /// No alert of that id.
+    /// No alert has this id.
     #[error("there is no such alert")]
     NotFound,
-    /// No rule of that id.
+    /// No rule has this id.
     #[error("there is no such rule")]
     NoRule,
-    /// There is a rule of that id already.
+    /// Another rule has this id already.
     #[error("{0:?} exists already")]
     Taken(String),
-    /// As many rules as a tenant may have.
+    /// The tenant has as many rules as it may have.
     #[error("there are {0} rules, which is the limit")]
     TooMany(usize),
-    /// It is not the version that the caller saw.
+    /// The rule is not at the version that `If-Match` requires.
     #[error("the rule has changed since: read it again")]
     Moved,
-    /// The store has no more room.
-    #[error("the store is full")]
-    Full,
-    /// The store can be read and not written. Nothing was changed.
-    #[error("the store is read-only at the moment: nothing was changed")]
-    ReadOnly,
-    /// The store does not answer, or too much waits for it. Nothing was changed.
-    #[error("the store is not available at the moment")]
-    Unavailable,
-    /// The store took the change and did not say what became of it.
-    #[error(
-        "the store did not confirm the change, which may have been made: read the alert or rule before trying again"
-    )]
-    Unknown,
-    /// Another process raises and resolves alerts.
+    /// Another process raises and resolves the tenant's alerts.
     #[error("another node decides about alerts")]
     NotDeciding,
-    /// The server is going away.
-    #[error("the server is going away")]
-    Stopped,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The service did not accept the call, or did not get its result in time.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
 }
 
 impl AlertError {
-    /// A field is out of bounds.
+    /// Creates the error for a field that is out of bounds; `detail` names the field.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::Invalid(detail.into())
     }

@@ -1,6 +1,8 @@
 //! Alerts: rules over any field of any state channel, raised once and resolved once.
 
 mod alert;
+mod alerting;
+mod command;
 mod condition;
 mod config;
 mod engine;
@@ -17,6 +19,7 @@ mod watcher;
 mod window;
 
 pub use alert::{Alert, News, is_alert_id};
+pub use alerting::Alerting;
 pub use condition::Condition;
 pub use config::AlertConfig;
 pub use error::AlertError;
@@ -25,8 +28,9 @@ pub use notifier::{MailTls, SmtpConfig, TargetError, WebhookConfig, check_mailbo
 pub use outbox::{Announce, Outbox};
 pub use period::Period;
 pub use rule::{NewRule, Rule, Severity, Target};
-pub use service::{AlertService, Alerting, Filter, Page};
+pub use service::{AlertService, Filter, Page};
 pub use store::{
     Acknowledged, AlertStore, Anew, Answer, Delivery, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
     Sample, Settlement, Standing, Waiting,
 };
+pub use watcher::Watcher;

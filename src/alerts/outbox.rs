@@ -15,10 +15,10 @@ use tokio::{
 
 use super::{
     Alerting, Delivery, Sent, Settlement, SmtpConfig, Target, TargetError, WebhookConfig,
+    command::DEADLINE,
     notifier::{Failure, Mailer, Notifier, Webhook},
-    service::in_time,
 };
-use crate::{core::clock::Clock, shutdown::random};
+use crate::{core::clock::Clock, service::in_time, shutdown::random};
 
 /// Deliveries to one target that are on their way at once.
 const AT_ONCE: usize = 8;
@@ -95,7 +95,7 @@ impl Outbox {
         let Self { lanes, alerting } = self;
         let counting = async {
             loop {
-                if let Ok(waiting) = in_time(alerting.store.waiting()).await {
+                if let Ok(waiting) = in_time(DEADLINE, alerting.store.waiting()).await {
                     alerting.figures.set_waiting(waiting);
                 }
                 tokio::time::sleep(COUNT).await;
@@ -123,9 +123,9 @@ impl Lane {
     }
 
     async fn take(&self) -> Vec<Delivery> {
-        let now = self.now();
+        let now = self.clock.now_ms();
         let until = after(now, self.timeout + MARGIN);
-        in_time(self.alerting.store.take(self.target, now, until, AT_ONCE)).await.unwrap_or_default()
+        in_time(DEADLINE, self.alerting.store.take(self.target, now, until, AT_ONCE)).await.unwrap_or_default()
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Result<(), Failure> {
@@ -153,7 +153,7 @@ impl Lane {
                     ?pause,
                     "an alert could not be sent"
                 );
-                Settlement::Again(after(self.now(), pause))
+                Settlement::Again(after(self.clock.now_ms(), pause))
             }
             Err(Failure { reason, .. }) => {
                 self.count(Sent::GivenUp);
@@ -170,7 +170,7 @@ impl Lane {
             }
         };
         // What can't be noted is sent again: twice is better than never.
-        if let Err(error) = in_time(self.alerting.store.settle(id, attempt, settlement)).await {
+        if let Err(error) = in_time(DEADLINE, self.alerting.store.settle(id, attempt, settlement)).await {
             tracing::warn!(target_name = target, delivery = id, %error, "what came of a delivery could not be noted");
         }
         match result {
@@ -196,12 +196,7 @@ impl Lane {
 
     fn is_late(&self, delivery: &Delivery) -> bool {
         let patience = SignedDuration::try_from(self.alerting.config.give_up_after).unwrap_or(SignedDuration::MAX);
-        self.now().duration_since(delivery.at) >= patience
-    }
-
-    fn now(&self) -> Timestamp {
-        let now = self.clock.now();
-        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+        self.clock.now_ms().duration_since(delivery.at) >= patience
     }
 }
 

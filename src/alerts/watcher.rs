@@ -11,15 +11,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
     Acknowledged, Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule,
     Sample, Sent,
+    command::{Command, DEADLINE, Shared},
     engine::{Decision, Engine},
     field,
-    service::{Command, Shared, confirmed, in_time},
 };
 use crate::{
     core::{
@@ -27,6 +27,7 @@ use crate::{
         version::IfMatch,
     },
     pause,
+    service::{Retry, ServiceError, StoreError, confirmed, in_time},
     shutdown::random,
 };
 
@@ -36,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Shortest time between two looks at a log that changes all the time. Whoever reads states is given the newest.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// How long after a failure the store is tried again.
+/// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How often a change is made anew because somebody else, on another node, was faster.
@@ -57,33 +58,48 @@ const RELOAD_OFTEN: Duration = Duration::from_secs(3);
 /// For how long a node claims that it decides, and how often it says so again.
 const CLAIM: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
 
-/// Carries out changes and watches the log until the aggregator stops or nobody can hand in a change any more.
-pub(super) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Command>, aggregator: AggregatorHandle) {
-    let mut changed = shared.log.watch();
-    let mut watcher = Watcher::new(Arc::clone(&shared), aggregator);
-    watcher.begin().await;
-    watcher.look().await;
-    shared.ready.send_replace(true);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut settled = Instant::now();
-    loop {
-        let idle = watcher.is_idle();
-        tokio::select! {
-            command = queue.recv() => match command {
-                Some(command) => watcher.carry_out(command).await,
-                None => return,
-            },
-            _ = ticks.tick(), if !idle => {}
-            // The log lives as long as this task: there is always another change to wait for.
-            _ = async { sleep_until(settled).await; changed.changed().await }, if !idle => {}
+/// Task of one tenant's alerts: applies changes, watches the log, and raises and resolves alerts.
+pub struct Watcher {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Watcher {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+        Self { shared, commands }
+    }
+
+    /// Loads the rules, then applies changes and watches the log until the last handle is dropped. Decides about alerts
+    /// only while `aggregator` leads. Reads the log as clients do, so nothing waits for it.
+    pub async fn run(self, aggregator: AggregatorHandle) {
+        let Self { shared, mut commands } = self;
+        let mut changed = shared.log.watch();
+        let mut watch = Watch::new(Arc::clone(&shared), aggregator);
+        watch.load_all().await;
+        watch.look().await;
+        shared.ready.send_replace(true);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut settled = Instant::now();
+        loop {
+            let idle = watch.is_idle();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => watch.carry_out(command).await,
+                    None => return,
+                },
+                _ = ticks.tick(), if !idle => {}
+                // The log lives as long as this task, so there is always another change to wait for.
+                _ = async { sleep_until(settled).await; changed.changed().await }, if !idle => {}
+            }
+            watch.look().await;
+            settled = Instant::now() + SETTLE;
         }
-        watcher.look().await;
-        settled = Instant::now() + SETTLE;
     }
 }
 
-struct Watcher {
+/// State of a running [`Watcher`].
+struct Watch {
     shared: Arc<Shared>,
     aggregator: AggregatorHandle,
     engine: Engine,
@@ -108,7 +124,7 @@ struct Watcher {
     reload_at: Instant,
 }
 
-impl Watcher {
+impl Watch {
     fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
         let engine = Engine::new(shared.alerting.targets.clone());
         let now = Instant::now();
@@ -137,27 +153,24 @@ impl Watcher {
         self.engine.len() == 0 && !self.doubtful && !self.shared.store().is_shared()
     }
 
-    /// Reads the rules and how they stand, however long it takes.
-    async fn begin(&mut self) {
-        let mut failures = 0;
+    /// Loads the rules and open alerts, however long it takes.
+    async fn load_all(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut retry = Retry::loading("the alert rules", &*shared.tenant);
         while let Err(error) = self.load(true).await {
-            if failures == 0 {
-                tracing::error!(tenant = &*self.shared.tenant, %error, "the alert rules can't be read; trying again");
-            }
-            failures += 1;
-            sleep(RETRY).await;
+            retry.after(&error).await;
         }
     }
 
     /// Reads the rules and how they stand; `first`: and the samples of an earlier process.
     async fn load(&mut self, first: bool) -> Result<(), AlertError> {
         let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
-        let standing = in_time(store.standing(tenant)).await?;
+        let standing = in_time(DEADLINE, store.standing(tenant)).await?;
         let samples = match standing.rules.iter().any(|rule| rule.condition.looks_back().is_some()) {
-            true if first => in_time(store.samples(tenant)).await?,
+            true if first => in_time(DEADLINE, store.samples(tenant)).await?,
             _ => Vec::new(),
         };
-        let now = self.shared.now();
+        let now = self.shared.clock.now_ms();
         let gone: Vec<_> = self.engine.rules().map(|rule| rule.id.clone()).collect();
         for id in gone.iter().filter(|id| standing.rules.iter().all(|rule| rule.id != **id)) {
             self.forget(id);
@@ -174,7 +187,9 @@ impl Watcher {
         for alert in standing.open.iter().filter(|alert| decides && is_orphan(alert)) {
             // Its rule was deleted while another process raised it.
             let resolution = self.resolution(alert, now);
-            if let Some(resolved) = confirmed(self.shared.store().resolve(&self.shared.tenant, resolution)).await? {
+            if let Some(resolved) =
+                confirmed(DEADLINE, self.shared.store().resolve(&self.shared.tenant, resolution)).await?
+            {
                 self.ended(resolved);
             }
         }
@@ -199,7 +214,7 @@ impl Watcher {
 
     /// One round: what is new in the log, what follows from it, and what is still to be done.
     async fn look(&mut self) {
-        let now = self.shared.now();
+        let now = self.shared.clock.now_ms();
         let paused = pause::total();
         if paused > self.paused {
             let length = SignedDuration::try_from(paused - self.paused).unwrap_or(SignedDuration::MAX);
@@ -258,14 +273,14 @@ impl Watcher {
             let (samples, forget) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.forget));
             self.flush_at = Instant::now() + FLUSH;
             // Not tried again: the next ones are as good.
-            in_time(self.shared.store().keep_samples(&self.shared.tenant, samples, forget)).await?;
+            in_time(DEADLINE, self.shared.store().keep_samples(&self.shared.tenant, samples, forget)).await?;
         }
         if Instant::now() >= self.prune_at {
             self.prune_at = Instant::now() + PRUNE;
             let config = &self.shared.alerting.config;
             let retention = SignedDuration::try_from(config.retention).unwrap_or(SignedDuration::MAX);
-            let before = self.shared.now().saturating_sub(retention).unwrap_or(Timestamp::MIN);
-            in_time(self.shared.store().prune(&self.shared.tenant, before, config.max_kept)).await?;
+            let before = self.shared.clock.now_ms().saturating_sub(retention).unwrap_or(Timestamp::MIN);
+            in_time(DEADLINE, self.shared.store().prune(&self.shared.tenant, before, config.max_kept)).await?;
         }
         Ok(())
     }
@@ -281,7 +296,7 @@ impl Watcher {
             self.claim_at = Instant::now();
             if std::mem::take(&mut self.decides) {
                 // So that the next leader need not wait for its end.
-                in_time(store.claim(&tenant, Duration::ZERO)).await?;
+                in_time(DEADLINE, store.claim(&tenant, Duration::ZERO)).await?;
             }
             return Ok(false);
         }
@@ -289,13 +304,13 @@ impl Watcher {
             return Ok(self.decides);
         }
         self.claim_at = Instant::now() + again;
-        let decides = in_time(store.claim(&tenant, lease)).await?;
+        let decides = in_time(DEADLINE, store.claim(&tenant, lease)).await?;
         if decides && !std::mem::replace(&mut self.decides, decides) {
             // What the one that decided before did last, which this engine has to know before it decides anything.
             self.engine.defer();
             self.doubtful = true;
             self.load(false).await?;
-            self.engine.look(self.shared.now());
+            self.engine.look(self.shared.clock.now_ms());
         }
         self.decides = decides;
         Ok(decides)
@@ -318,7 +333,7 @@ impl Watcher {
                     Box::pin(async move { resolved.await.map(|resolved| Kept::Resolved(resolved.map(Box::new))) })
                 }
             };
-            answers.push(async move { (decision, confirmed(answer).await) });
+            answers.push(async move { (decision, confirmed(DEADLINE, answer).await) });
         }
         let mut failure = None;
         for (decision, answer) in join_all(answers).await {
@@ -352,7 +367,7 @@ impl Watcher {
             (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
             (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(*resolved),
             (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
-                match in_time(self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
+                match in_time(DEADLINE, self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
                     // An attempt of before, whose answer came too late.
                     Ok(kept) if kept.resolved_at == Some(at) => {
                         let deliveries = kept.targets.len();
@@ -418,10 +433,10 @@ impl Watcher {
     }
 
     async fn create(&mut self, new: NewRule) -> Result<Rule, AlertError> {
-        let now = self.shared.now();
+        let now = self.shared.clock.now_ms();
         let rule = new.build(now)?;
         let max = self.shared.alerting.config.max_rules;
-        let kept = confirmed(self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
+        let kept = confirmed(DEADLINE, self.shared.store().insert_rule(&self.shared.tenant, rule.clone(), max)).await;
         self.doubt(&kept);
         kept?;
         self.watch(rule.clone(), now);
@@ -430,15 +445,15 @@ impl Watcher {
 
     async fn replace(&mut self, id: &str, new: NewRule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
         for _ in 0..ATTEMPTS {
-            let now = self.shared.now();
-            let before = in_time(self.shared.store().rule(&self.shared.tenant, id)).await?;
+            let now = self.shared.clock.now_ms();
+            let before = in_time(DEADLINE, self.shared.store().rule(&self.shared.tenant, id)).await?;
             let rule = new.clone().replace(&before, if_match)?;
             if rule.version == before.version {
                 return Ok(rule);
             }
             let anew = (!rule.watches_the_same(&before)).then(|| self.anew(id, now));
             let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), anew);
-            let written = confirmed(written).await;
+            let written = confirmed(DEADLINE, written).await;
             self.doubt(&written);
             match written {
                 // Somebody was faster; look again.
@@ -451,18 +466,19 @@ impl Watcher {
                 }
             }
         }
-        Err(AlertError::Unavailable)
+        Err(ServiceError::Busy.into())
     }
 
     async fn delete(&mut self, id: &str, if_match: Option<&IfMatch>) -> Result<(), AlertError> {
         for _ in 0..ATTEMPTS {
-            let rule = in_time(self.shared.store().rule(&self.shared.tenant, id)).await?;
+            let rule = in_time(DEADLINE, self.shared.store().rule(&self.shared.tenant, id)).await?;
             if if_match.is_some_and(|if_match| !if_match.holds(rule.version())) {
                 return Err(AlertError::Moved);
             }
-            let anew = self.anew(id, self.shared.now());
+            let anew = self.anew(id, self.shared.clock.now_ms());
             let deleted =
-                confirmed(self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew)).await;
+                confirmed(DEADLINE, self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew))
+                    .await;
             self.doubt(&deleted);
             match deleted {
                 Err(AlertError::Moved) => {}
@@ -474,12 +490,13 @@ impl Watcher {
                 }
             }
         }
-        Err(AlertError::Unavailable)
+        Err(ServiceError::Busy.into())
     }
 
     async fn acknowledge(&mut self, id: &str, by: &str) -> Result<Acknowledged, AlertError> {
-        let now = self.shared.now();
-        let acknowledged = confirmed(self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
+        let now = self.shared.clock.now_ms();
+        let acknowledged =
+            confirmed(DEADLINE, self.shared.store().acknowledge(&self.shared.tenant, id, by, now)).await?;
         if let Some(seq) = acknowledged.event {
             let alert = &acknowledged.alert;
             if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
@@ -492,7 +509,11 @@ impl Watcher {
 
     /// A change that failed may have been made all the same.
     fn doubt<T>(&mut self, result: &Result<T, AlertError>) {
-        self.doubtful |= matches!(result, Err(AlertError::Unavailable | AlertError::Unknown));
+        self.doubtful |= match result {
+            Err(AlertError::Store(error)) => !matches!(error, StoreError::Full | StoreError::ReadOnly),
+            Err(AlertError::Service(_)) => true,
+            _ => false,
+        };
     }
 
     fn anew(&self, rule: &str, now: Timestamp) -> Anew {

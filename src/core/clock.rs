@@ -33,6 +33,12 @@ impl Clock {
         (self.0)()
     }
 
+    /// Returns the current time without the part below a millisecond, as stores keep it.
+    pub fn now_ms(&self) -> Timestamp {
+        let now = self.now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+
     /// The present instant as the wall clock of `zone` shows it; its date is "today".
     pub fn now_in(&self, zone: &TimeZone) -> Zoned {
         self.now().to_zoned(zone.clone())

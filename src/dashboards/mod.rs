@@ -1,8 +1,9 @@
-//! Boards of tiles: what people look at, kept for everybody of a tenant.
+//! Dashboards: boards of tiles, which all users of a tenant share.
 //!
-//! [`DashboardService`] is the face of one tenant's boards. A change is an [`Edit`]: a pure function from one board to the
-//! next. The service makes them one after the other, keeps the result in a [`DashboardStore`] if the board has not moved in
-//! between, and publishes the event `dashboard_updated`.
+//! [`DashboardService`] is the handle, [`DashboardWriter`] the task that applies all changes one after the other. An
+//! [`Edit`] is a pure function from one version of a board to the next. The writer stores its result in a
+//! [`DashboardStore`], provided that the stored version is still the one the edit was applied to, together with the event
+//! `dashboard_updated`.
 
 mod board;
 mod edit;
@@ -10,6 +11,7 @@ mod error;
 mod service;
 mod store;
 mod tile;
+mod writer;
 
 pub use board::{Board, NewBoard};
 pub use edit::{Action, Edit, Edited};
@@ -17,3 +19,4 @@ pub use error::DashboardError;
 pub use service::DashboardService;
 pub use store::{Answer, DashboardStore};
 pub use tile::{NewTile, Tile, TileKind};
+pub use writer::DashboardWriter;

@@ -21,6 +21,7 @@ mod reading;
 mod recorder;
 mod restored;
 mod service;
+mod shared;
 mod store;
 mod tail;
 
@@ -31,6 +32,7 @@ pub use config::HistoryConfig;
 pub use error::HistoryError;
 pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
+pub use recorder::Recorder;
 pub use restored::Restored;
 pub use service::History;
 pub use store::{Answer, Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, config::ms, pressure::Pressure,
-    service::Shared, tail::Lost,
+    shared::Shared, tail::Lost,
 };
 use crate::{
     core::{
@@ -22,6 +22,7 @@ use crate::{
         publication::Publication,
         snapshot::{SNAPSHOT, View},
     },
+    service::StoreError,
     sources,
 };
 
@@ -65,29 +66,45 @@ const OVERLAP: Duration = Duration::from_secs(60);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Reads and writes until the server goes away.
-pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
-    let mut ending = shared.ending.subscribe();
-    let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: Lost::default() };
-    let mut keeper = Keeper::new(Arc::clone(&shared), aggregator);
-    tokio::select! {
-        () = listener.run() => {}
-        () = keeper.run() => {}
-        _ = ending.wait_for(|ending| *ending) => {}
+/// Task that records one tenant's history.
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
-    // What was half done is done again: it comes to the same.
-    shared.tail.lock().end_writing(false);
-    listener.take();
-    shared.tail.lock().settle_all();
-    if !keeper.wrote {
-        shared.tail.lock().let_go(i64::MAX);
-    }
-    while shared.tail.lock().len() > 0 {
-        if keeper.write_some().await.is_err() {
-            sleep(RETRY).await;
+
+    /// Reads the log and writes the store until [`History::finish`](super::History::finish) is called. Returns at once if
+    /// history is disabled.
+    pub async fn run(self, aggregator: AggregatorHandle) {
+        let Self { shared } = self;
+        if !shared.config.enabled {
+            return;
         }
+        let mut ending = shared.ending.subscribe();
+        let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: Lost::default() };
+        let mut keeper = Keeper::new(Arc::clone(&shared), aggregator);
+        tokio::select! {
+            () = listener.run() => {}
+            () = keeper.run() => {}
+            _ = ending.wait_for(|ending| *ending) => {}
+        }
+        // A write that was interrupted is repeated: the result is the same.
+        shared.tail.lock().end_writing(false);
+        listener.take();
+        shared.tail.lock().settle_all();
+        if !keeper.wrote {
+            shared.tail.lock().let_go(i64::MAX);
+        }
+        while shared.tail.lock().len() > 0 {
+            if keeper.write_some().await.is_err() {
+                sleep(RETRY).await;
+            }
+        }
+        shared.ended.send_replace(true);
     }
-    shared.ended.send_replace(true);
 }
 
 /// Takes what is new in the log.
@@ -245,11 +262,11 @@ impl Keeper {
             let asked = names.iter().map(|(_, name)| name.clone()).collect();
             let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await;
             let ids = match ids {
-                Err(HistoryError::Refused) if names.len() > 1 => {
+                Err(HistoryError::Store(StoreError::Refused)) if names.len() > 1 => {
                     parts.extend(halves(names));
                     continue;
                 }
-                Err(HistoryError::Refused) => {
+                Err(HistoryError::Store(StoreError::Refused)) => {
                     tracing::warn!(tenant = &*shared.tenant, name = ?names[0].1, "the store does not take a series");
                     vec![None]
                 }
@@ -274,11 +291,11 @@ impl Keeper {
         while let Some(batch) = parts.pop() {
             let begun = Instant::now();
             match self.patiently(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await {
-                Err(HistoryError::Refused) if batch.len() > 1 => {
+                Err(HistoryError::Store(StoreError::Refused)) if batch.len() > 1 => {
                     parts.extend(halves(batch));
                     continue;
                 }
-                Err(HistoryError::Refused) => {
+                Err(HistoryError::Store(StoreError::Refused)) => {
                     tracing::warn!(tenant = &*shared.tenant, point = ?batch[0], "the store does not take a point");
                     shared.counters.history.refused_by_store.inc();
                     continue;

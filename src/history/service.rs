@@ -2,11 +2,7 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -19,26 +15,27 @@ use super::{
     bucket::fold_by,
     config::ms,
     query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
-    recorder,
+    recorder::Recorder,
     restored::{self, Restored},
+    shared::Shared,
     tail::Tail,
 };
 use crate::{
     core::{
-        aggregator::AggregatorHandle,
         channel::{Channel, ChannelKind},
         clock::Clock,
         log::Log,
         snapshot::SNAPSHOT,
     },
     counters::Counters,
+    service::{ServiceError, in_time},
 };
 
 /// Longest time that the beginning of a tenant waits for its last values.
 const A_MOMENT: Duration = Duration::from_secs(2);
 
-/// Longest time somebody waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest time that a query, or the end of the recorder, may take.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Questions of one tenant that are looked at together; more wait.
 const AT_ONCE: usize = 8;
@@ -55,37 +52,12 @@ const MANY: usize = 5_000;
 /// What is recorded of one tenant, and what was. Cheap to clone.
 #[derive(Clone)]
 pub struct History {
-    pub(super) shared: Arc<Shared>,
-}
-
-/// What the recorder and those who ask share.
-pub(super) struct Shared {
-    pub(super) tenant: Box<str>,
-    pub(super) config: HistoryConfig,
-    pub(super) store: Arc<dyn HistoryStore>,
-    pub(super) log: Arc<Log>,
-    pub(super) clock: Clock,
-    pub(super) calendar: Calendar,
-    pub(super) counters: Arc<Counters>,
-    /// Held for a moment, never across an await.
-    pub(super) tail: Mutex<Tail>,
-    /// There is a lot to write.
-    pub(super) pressed: Notify,
-    /// True: the server is going away.
-    pub(super) ending: watch::Sender<bool>,
-    /// True: all that could be written is.
-    pub(super) ended: watch::Sender<bool>,
-    /// Milliseconds by which the roll-up by minute is behind.
-    pub(super) lag_ms: std::sync::atomic::AtomicI64,
-    /// Bytes of the store at the last look.
-    pub(super) bytes: AtomicU64,
-    /// Seconds for which points are kept; 0 means for ever.
-    pub(super) raw_kept_s: AtomicU64,
-    asked: Semaphore,
+    shared: Arc<Shared>,
 }
 
 impl History {
-    /// The history of `tenant` in `store`. Somebody has to drive [`History::record`].
+    /// Creates the history that `store` has of `tenant`. Nothing is recorded until the caller runs the returned
+    /// [`Recorder`].
     pub fn new(
         tenant: &str,
         config: HistoryConfig,
@@ -94,8 +66,8 @@ impl History {
         clock: Clock,
         zone: TimeZone,
         counters: Arc<Counters>,
-    ) -> Self {
-        let shared = Shared {
+    ) -> (Self, Recorder) {
+        let shared = Arc::new(Shared {
             tenant: tenant.into(),
             tail: Mutex::new(Tail::new(&config)),
             config,
@@ -110,23 +82,16 @@ impl History {
             lag_ms: 0.into(),
             bytes: 0.into(),
             raw_kept_s: config.keep[0].as_secs().into(),
-            asked: Semaphore::new(AT_ONCE),
-        };
-        Self { shared: Arc::new(shared) }
-    }
-
-    /// Reads the log and writes the store, until [`History::finish`]. Run it where it makes nobody wait.
-    pub async fn record(self, aggregator: AggregatorHandle) {
-        if self.shared.config.enabled {
-            recorder::run(self.shared, aggregator).await;
-        }
+            queries: Semaphore::new(AT_ONCE),
+        });
+        (Self { shared: Arc::clone(&shared) }, Recorder::new(shared))
     }
 
     /// Records what is in the log, writes what is recorded, and ends the recorder; gives up after some seconds.
     pub async fn finish(&self) {
         let mut ended = self.shared.ended.subscribe();
         self.shared.ending.send_replace(true);
-        if tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended)).await.is_err() {
+        if tokio::time::timeout(DEADLINE, ended.wait_for(|ended| *ended)).await.is_err() {
             let points = self.shared.tail.lock().len();
             tracing::error!(tenant = &*self.shared.tenant, points, "the store did not take the last points in time");
         }
@@ -138,7 +103,7 @@ impl History {
     /// [`HistoryError::Invalid`], [`HistoryError::NotFound`], [`HistoryError::Disabled`], and
     /// [`HistoryError::Unavailable`] when the store does not answer in time.
     pub async fn ask(&self, question: Question) -> Result<Chapter, HistoryError> {
-        in_time(self.answer(question)).await
+        in_time(DEADLINE, self.answer(question)).await
     }
 
     /// The past of several channels: of each so much time, up to but not including the time where its live values begin. One
@@ -148,7 +113,7 @@ impl History {
     /// As [`History::ask`].
     pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<Chapter>, HistoryError> {
         let now = self.shared.clock.now().as_millisecond();
-        in_time(async {
+        in_time(DEADLINE, async {
             let mut chapters = Vec::with_capacity(channels.len());
             for (channel, span, to) in channels {
                 // A value that is older than that has no past to be told.
@@ -208,7 +173,7 @@ impl History {
 
     /// By how much the roll-up by minute is behind; some seconds are as it should be.
     pub fn lag(&self) -> Duration {
-        let ms = self.shared.lag_ms.load(std::sync::atomic::Ordering::Relaxed);
+        let ms = self.shared.lag_ms.load(Ordering::Relaxed);
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
     }
 
@@ -228,7 +193,7 @@ impl History {
         }
         let levels = question.levels(&shared.calendar)?;
         // Nobody closes it.
-        let _permit = shared.asked.acquire().await.map_err(|_| HistoryError::Unavailable)?;
+        let _permit = shared.queries.acquire().await.map_err(|_| ServiceError::Stopped)?;
         let (fields, question) = match &question.fields {
             Some(fields) => (fields.len(), question.clone()),
             None => {
@@ -299,7 +264,7 @@ impl History {
         let rules = calendar.clone();
         let merge = move || merge(tracks, recorded, from, level, &rules);
         let fields = if rows > MANY {
-            tokio::task::spawn_blocking(merge).await.map_err(|_| HistoryError::Unavailable)?
+            tokio::task::spawn_blocking(merge).await.map_err(|_| ServiceError::Stopped)?
         } else {
             merge()
         };
@@ -363,8 +328,4 @@ fn in_order(rows: &mut Vec<Bucket>) {
         }
         same
     });
-}
-
-async fn in_time<T>(answer: impl Future<Output = Result<T, HistoryError>>) -> Result<T, HistoryError> {
-    tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(HistoryError::Unavailable))
 }

@@ -28,6 +28,7 @@ use crate::{
         reading::{Origin, Reading},
     },
     counters::Counters,
+    service::{ServiceError, StoreError},
 };
 
 /// Keeps points in a map, as long as nobody stops it.
@@ -45,7 +46,7 @@ impl Fake {
         async move {
             let mut stands = this.stands.subscribe();
             drop(stands.wait_for(|stands| !*stands).await);
-            if this.fails.load(Ordering::SeqCst) { Err(HistoryError::Unavailable) } else { Ok(work(&this)) }
+            if this.fails.load(Ordering::SeqCst) { Err(StoreError::Unavailable.into()) } else { Ok(work(&this)) }
         }
         .boxed()
     }
@@ -60,7 +61,7 @@ struct Shared(Arc<Fake>);
 impl HistoryStore for Shared {
     fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> Answer<Vec<Option<SeriesId>>> {
         if names.iter().any(|name| name.field.contains("odd")) {
-            return async { Err(HistoryError::Refused) }.boxed();
+            return async { Err(StoreError::Refused.into()) }.boxed();
         }
         // One series is enough.
         self.0.answer(move |_| names.iter().map(|_| Some(SeriesId(1))).collect())
@@ -68,7 +69,7 @@ impl HistoryStore for Shared {
 
     fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> Answer<()> {
         if points.iter().any(|point| point.value < 0.0) {
-            return async { Err(HistoryError::Refused) }.boxed();
+            return async { Err(StoreError::Refused.into()) }.boxed();
         }
         self.0.answer(move |fake| {
             fake.points.lock().extend(points.into_iter().map(|point| ((point.series, point.at), point.value)));
@@ -117,10 +118,10 @@ fn bench_with(config: HistoryConfig) -> Bench {
     let (aggregator, handle) = Aggregator::new(writer, clock.clone(), AggregatorConfig::default());
     let fake = Arc::<Fake>::default();
     let store = Arc::new(Shared(Arc::clone(&fake)));
-    let history =
+    let (history, recorder) =
         History::new("shop", config, store, Arc::clone(&log), clock, TimeZone::UTC, Arc::<Counters>::default());
     tokio::spawn(aggregator.run());
-    tokio::spawn(history.clone().record(handle.clone()));
+    tokio::spawn(recorder.run(handle.clone()));
     Bench { fake, history, handle, log }
 }
 
@@ -167,7 +168,7 @@ async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
     bench.push(6..=70).await;
     assert_eq!(bench.told(), [("degraded".into(), json!({"reason": "history"}))], "once");
     let before = Instant::now();
-    assert_eq!(bench.ask().await, Err(HistoryError::Unavailable));
+    assert_eq!(bench.ask().await, Err(ServiceError::TimedOut.into()));
     assert!(before.elapsed() <= Duration::from_secs(6), "a question is not kept waiting");
     bench.fake.stands.send_replace(false);
     bench.push(71..=90).await;

@@ -50,12 +50,9 @@ impl From<AlertError> for Problem {
             AlertError::Taken(_) => invalid(StatusCode::CONFLICT),
             AlertError::Moved => invalid(StatusCode::PRECONDITION_FAILED),
             AlertError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
-            AlertError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
-            AlertError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
+            AlertError::Store(error) => error.into(),
+            AlertError::Service(error) => error.into(),
             AlertError::NotDeciding => Self::unavailable(detail, Duration::from_secs(2)),
-            AlertError::Unknown => Self::unknown(detail),
-            AlertError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
-            AlertError::Full => Self::unavailable(detail, Duration::from_secs(60)),
         }
     }
 }

@@ -40,11 +40,8 @@ impl From<DashboardError> for Problem {
             DashboardError::Taken(_) => invalid(StatusCode::CONFLICT),
             DashboardError::Moved => invalid(StatusCode::PRECONDITION_FAILED),
             DashboardError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
-            DashboardError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
-            DashboardError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
-            DashboardError::Unknown => Self::unknown(detail),
-            DashboardError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
-            DashboardError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+            DashboardError::Store(error) => error.into(),
+            DashboardError::Service(error) => error.into(),
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     auth,
     cluster::Cluster,
     history::{Asked, Chapter, HistoryError, Question},
+    service::StoreError,
 };
 
 /// Buckets of an answer that is put into the cache of a cluster; a larger one is asked of the store.
@@ -41,10 +42,10 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         let detail = error.to_string();
         match error {
-            HistoryError::Invalid(_) | HistoryError::Refused => Self::bad_request(detail),
+            HistoryError::Invalid(_) | HistoryError::Store(StoreError::Refused) => Self::bad_request(detail),
             HistoryError::NotFound(_) | HistoryError::Disabled => Self::not_found(detail),
-            HistoryError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
-            HistoryError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+            HistoryError::Store(error) => error.into(),
+            HistoryError::Service(error) => error.into(),
         }
     }
 }

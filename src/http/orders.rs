@@ -1,6 +1,6 @@
 //! Orders, customers and visits (docs/protocol.md, section 6.2).
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -34,11 +34,12 @@ impl From<OrderError> for Problem {
             }
             OrderError::NotFound => Self::not_found(detail),
             OrderError::Moved => Self::new(StatusCode::PRECONDITION_FAILED, Code::InvalidMessage, detail),
-            OrderError::Unavailable => Self::unavailable(detail, Duration::from_secs(2)),
-            OrderError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
-            OrderError::Unknown => Self::unknown(detail),
-            OrderError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
-            OrderError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+            _ if error.is_unknown() => Self::unknown(
+                "the store did not confirm the change, which may have been made: repeat it with the same \
+                 Idempotency-Key, or read it back",
+            ),
+            OrderError::Store(error) => error.into(),
+            OrderError::Service(error) => error.into(),
         }
     }
 }

@@ -14,7 +14,13 @@ use actix_web::{
 use serde::Serialize;
 
 use super::admission::Reached;
-use crate::{cluster::Behind, core::reading::Refusal, counters::Limit, protocol::error::Code};
+use crate::{
+    cluster::Behind,
+    core::reading::Refusal,
+    counters::Limit,
+    protocol::error::Code,
+    service::{ServiceError, StoreError},
+};
 
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -228,6 +234,29 @@ impl From<&Refusal> for Problem {
             // The next node that decides may be another one.
             Refusal::Unreadable => Self::unavailable(detail, Duration::from_secs(60)),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::Full => Self::unavailable(detail, Duration::from_secs(60)),
+            StoreError::ReadOnly => Self::unavailable(detail, Duration::from_secs(10)),
+            StoreError::Unavailable | StoreError::Refused => Self::unavailable(detail, Duration::from_secs(2)),
+            StoreError::Unknown => Self::unknown(detail),
+        }
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Busy | ServiceError::TimedOut => Self::unavailable(detail, Duration::from_secs(2)),
+            ServiceError::Unknown => Self::unknown(detail),
+            ServiceError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
         }
     }
 }

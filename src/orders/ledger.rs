@@ -1,8 +1,8 @@
-//! The one task that makes the changes of a tenant's orders, and publishes the numbers.
+//! Task that applies the changes of a tenant's orders and publishes the figures.
 //!
-//! Changes wait in a bounded queue. They are handed to the store in that order, many at a time, so that the store can
-//! write them together, and come back in that order. A caller that goes away in the middle leaves its change with the
-//! ledger, which counts it all the same. Nothing here waits for the log: the relay publishes the events that the store made.
+//! Changes wait in a bounded queue. The ledger passes them to the store in order, many at a time so that the store can
+//! write them together, and receives the results in the same order. A change whose caller stopped waiting is counted
+//! nevertheless. The ledger never waits for the log: the relay publishes the events that the store keeps.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use jiff::{ToSpan, tz::TimeZone};
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{Numbers, OrderError, OrderStore, Rollup, Tally};
@@ -31,46 +31,44 @@ use crate::{
         clock::Clock,
     },
     relay::Relay,
+    service::Retry,
     sources,
 };
 
-/// Changes that wait for the ledger; more are refused.
+/// Largest number of changes that wait for the ledger; more are refused.
 pub(super) const QUEUE: usize = 1_024;
 
-/// Changes that the store has and did not answer yet.
+/// Largest number of changes that the store has and did not answer yet.
 const IN_FLIGHT: usize = 1_024;
 
-/// Changes that are taken together.
+/// Largest number of changes that are taken from the queue at once.
 const GROUP: usize = 256;
 
-/// The numbers of the last hour and of the day move without an order, too.
+/// Interval at which the figures are published without an order: those of the last hour and of the day move with time.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Many orders in a moment make one new version of the numbers.
+/// Time for which orders are gathered before the figures are published.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// How long after a failure the numbers are asked for again.
-const RETRY: Duration = Duration::from_secs(1);
+/// Change of orders: calls the store and returns what follows from the result.
+pub(super) type Command = Box<dyn FnOnce(&dyn OrderStore) -> BoxFuture<'static, Completed> + Send>;
 
-/// A change: hands it to the store, and says afterwards what came of it.
-pub(super) type Command = Box<dyn FnOnce(&dyn OrderStore) -> BoxFuture<'static, Done> + Send>;
-
-/// A change that the store has answered.
-pub(super) struct Done {
-    /// What it makes of the numbers.
+/// Change that the store has answered.
+pub(super) struct Completed {
+    /// Change of the figures.
     pub(super) tally: Option<Tally>,
-    /// The numbers as they are with everything before it, where the store has others who write.
+    /// Figures that include everything before this change, where other nodes change the store as well.
     pub(super) rollup: Option<Rollup>,
-    /// The place of the event that was stored with it.
+    /// Sequence number of the event that was stored with the change.
     pub(super) event: Option<u64>,
-    /// Answers the caller. It is called once the change is counted.
+    /// Sends the result to the caller. Called after the change is counted.
     pub(super) reply: Box<dyn FnOnce() + Send>,
 }
 
-/// Numbers on their way to the log.
+/// Publication of the figures that is under way.
 type Publishing = BoxFuture<'static, Result<(), Stopped>>;
 
-/// What the ledger and the callers share.
+/// State that the ledger and the handles share.
 pub(super) struct Shared {
     pub(super) tenant: Arc<str>,
     pub(super) store: Arc<dyn OrderStore>,
@@ -78,125 +76,130 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) zone: TimeZone,
     pub(super) currency: String,
-    /// `None` until the store has said them.
+    /// Figures; `None` until they are loaded.
     pub(super) numbers: Mutex<Option<Numbers>>,
-    /// Whether the numbers are there.
+    /// Progress of loading the figures.
     pub(super) loading: watch::Sender<Loading>,
-    /// Changes that the store has and did not answer yet.
+    /// Number of changes that the store has and did not answer yet.
     pub(super) in_flight: AtomicUsize,
-    /// Taken by the ledger when it begins.
-    pub(super) commands: Mutex<Option<mpsc::Receiver<Command>>>,
 }
 
-/// How far the ledger is with reading the numbers at its beginning.
+/// Progress of loading the figures when the ledger starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loading {
-    /// It will be there in a moment.
-    Begun,
-    /// The store does not answer, so nobody needs to wait for it; it is tried again and again.
+    /// The first attempt has not ended.
+    Pending,
+    /// The store does not work; the ledger keeps trying and callers are refused at once.
     Failing,
-    /// They are there.
-    Done,
+    /// The figures are loaded.
+    Loaded,
 }
 
-/// Makes the changes until the aggregator stops or nobody can hand in one any more.
-pub(super) async fn run(shared: Arc<Shared>, aggregator: AggregatorHandle) {
-    let Some(mut commands) = shared.commands.lock().take() else {
-        tracing::error!(tenant = &*shared.tenant, "the ledger runs already");
-        return;
-    };
-    // So that the channels are there from the start. Where another node leads, they are.
-    let mut publishing = Some(shared.publish_unknown(&aggregator));
-    // First: a change that was made before it would be counted twice.
-    let loaded = shared.load();
-    tokio::pin!(loaded);
-    tokio::select! {
-        () = &mut loaded => {}
-        published = OptionFuture::from(publishing.as_mut()) => {
-            publishing = None;
-            if published.is_some_and(|published| published.is_err()) {
-                return;
-            }
-            loaded.await;
-        }
+/// Task that applies the changes of one tenant's orders.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Ledger {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+        Self { shared, commands }
     }
-    let mut in_flight = FuturesOrdered::new();
-    let mut waiting = Vec::with_capacity(GROUP);
-    let mut due = Instant::now();
-    let recount_every = shared.store.recount_every();
-    let mut recount_due = Instant::now();
-    loop {
-        shared.in_flight.store(in_flight.len(), Ordering::Release);
+
+    /// Loads the figures, then applies changes and publishes the figures until the aggregator stops or the last handle is
+    /// dropped.
+    pub async fn run(self, aggregator: AggregatorHandle) {
+        let Self { shared, mut commands } = self;
+        // So that the channels exist from the start. On a node that does not lead, the leader does this.
+        let mut publishing = Some(shared.publish_unknown(&aggregator));
+        // Before any change: a change that was made earlier would be counted twice.
+        let loaded = shared.load();
+        tokio::pin!(loaded);
         tokio::select! {
-            count = commands.recv_many(&mut waiting, GROUP), if in_flight.len() < IN_FLIGHT => {
-                if count == 0 {
-                    // The handles are gone; what they began is ended.
-                    while let Some(done) = in_flight.next().await {
-                        shared.count(vec![done]);
-                    }
-                    return;
-                }
-                in_flight.extend(waiting.drain(..).map(|command| command(&*shared.store)));
-            }
-            Some(first) = in_flight.next() => {
-                let mut done = vec![first];
-                while done.len() < GROUP && let Some(Some(next)) = in_flight.next().now_or_never() {
-                    done.push(next);
-                }
-                if done.iter().any(|done| done.tally.is_some() || done.rollup.is_some()) {
-                    due = due.min(Instant::now() + SETTLE);
-                }
-                shared.count(done);
-            }
-            () = sleep_until(recount_due), if recount_every.is_some() && in_flight.len() < IN_FLIGHT => {
-                in_flight.push_back(shared.recount());
-                recount_due = Instant::now() + recount_every.unwrap_or(REFRESH);
-            }
-            // The log may not be writable for a while: changes go on meanwhile.
-            published = OptionFuture::from(publishing.as_mut()), if publishing.is_some() => {
+            () = &mut loaded => {}
+            published = OptionFuture::from(publishing.as_mut()) => {
                 publishing = None;
                 if published.is_some_and(|published| published.is_err()) {
                     return;
                 }
+                loaded.await;
             }
-            () = sleep_until(due), if publishing.is_none() => {
-                publishing = Some(shared.publish_numbers(&aggregator));
-                due = Instant::now() + shared.until_midnight().min(REFRESH);
+        }
+        let mut in_flight = FuturesOrdered::new();
+        let mut queued = Vec::with_capacity(GROUP);
+        let mut due = Instant::now();
+        let recount_every = shared.store.recount_every();
+        let mut recount_due = Instant::now();
+        loop {
+            shared.in_flight.store(in_flight.len(), Ordering::Release);
+            tokio::select! {
+                count = commands.recv_many(&mut queued, GROUP), if in_flight.len() < IN_FLIGHT => {
+                    if count == 0 {
+                        // All handles are gone; changes that the store already has are completed.
+                        while let Some(completed) = in_flight.next().await {
+                            shared.count(vec![completed]);
+                        }
+                        return;
+                    }
+                    in_flight.extend(queued.drain(..).map(|command| command(&*shared.store)));
+                }
+                Some(first) = in_flight.next() => {
+                    let mut completed = vec![first];
+                    while completed.len() < GROUP && let Some(Some(next)) = in_flight.next().now_or_never() {
+                        completed.push(next);
+                    }
+                    if completed.iter().any(|completed| completed.tally.is_some() || completed.rollup.is_some()) {
+                        due = due.min(Instant::now() + SETTLE);
+                    }
+                    shared.count(completed);
+                }
+                () = sleep_until(recount_due), if recount_every.is_some() && in_flight.len() < IN_FLIGHT => {
+                    in_flight.push_back(shared.recount());
+                    recount_due = Instant::now() + recount_every.unwrap_or(REFRESH);
+                }
+                // Changes are applied even while the log can't be written.
+                published = OptionFuture::from(publishing.as_mut()), if publishing.is_some() => {
+                    publishing = None;
+                    if published.is_some_and(|published| published.is_err()) {
+                        return;
+                    }
+                }
+                () = sleep_until(due), if publishing.is_none() => {
+                    publishing = Some(shared.publish_numbers(&aggregator));
+                    due = Instant::now() + shared.until_midnight().min(REFRESH);
+                }
             }
         }
     }
 }
 
 impl Shared {
-    /// Reads the numbers from the store, however long it takes.
+    /// Loads the figures from the store, however long it takes.
     async fn load(&self) {
-        let mut failures = 0;
+        let mut retry = Retry::loading("the order figures", &*self.tenant);
         loop {
             let since = Numbers::horizon(&self.clock.now_in(&self.zone));
             match self.store.rollup(&self.tenant, since).await {
                 Ok(rollup) => {
                     *self.numbers.lock() = Some(rollup.into());
-                    self.loading.send_replace(Loading::Done);
+                    self.loading.send_replace(Loading::Loaded);
                     return;
                 }
-                Err(error) if failures == 0 => {
-                    tracing::error!(tenant = &*self.tenant, %error, "the order numbers can't be read; trying again");
+                Err(error) => {
+                    self.loading.send_replace(Loading::Failing);
+                    retry.after(&error).await;
                 }
-                Err(_) => {}
             }
-            failures += 1;
-            self.loading.send_replace(Loading::Failing);
-            sleep(RETRY).await;
         }
     }
 
-    /// Asks the store for the numbers, in their place among the changes.
-    fn recount(&self) -> BoxFuture<'static, Done> {
+    /// Asks the store for the figures, in order with the changes.
+    fn recount(&self) -> BoxFuture<'static, Completed> {
         let since = Numbers::horizon(&self.clock.now_in(&self.zone));
-        let asked = self.store.recount(&self.tenant, since);
-        asked
-            // What could not be read is tried again in its time.
-            .map(|rollup: Result<_, OrderError>| Done {
+        let recount = self.store.recount(&self.tenant, since);
+        recount
+            // After a failure the next recount is soon enough.
+            .map(|rollup: Result<_, OrderError>| Completed {
                 tally: None,
                 rollup: rollup.ok().flatten(),
                 event: None,
@@ -205,12 +208,12 @@ impl Shared {
             .boxed()
     }
 
-    /// Counts what was done, has its events published, answers the callers.
-    fn count(&self, done: Vec<Done>) {
-        let mut replies = Vec::with_capacity(done.len());
+    /// Counts completed changes, has their events published, and sends the results to the callers.
+    fn count(&self, completed: Vec<Completed>) {
+        let mut replies = Vec::with_capacity(completed.len());
         {
             let mut numbers = self.numbers.lock();
-            for Done { tally, rollup, event, reply } in done {
+            for Completed { tally, rollup, event, reply } in completed {
                 if let Some(rollup) = rollup {
                     *numbers = Some(rollup.into());
                 }
@@ -243,12 +246,12 @@ impl Shared {
         })
     }
 
-    /// Until today is over, as the clock goes now.
+    /// Returns the time until the end of the day in the configured zone.
     fn until_midnight(&self) -> Duration {
         let now = self.clock.now_in(&self.zone);
         let next = now.checked_add(1.day()).and_then(|tomorrow| tomorrow.start_of_day());
         let rest = next.ok().and_then(|next| Duration::try_from(next.timestamp() - now.timestamp()).ok());
-        // A moment later it is surely another day.
+        // A few milliseconds later, so that the day has surely changed.
         rest.map_or(REFRESH, |rest| rest + Duration::from_millis(5))
     }
 }

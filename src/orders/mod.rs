@@ -1,12 +1,12 @@
-//! The business side: orders, customers, visits, and the numbers made of them.
+//! Orders, customers and visits of a tenant, and the figures computed from them.
 //!
-//! [`OrderService`] is the face of one tenant's orders. It keeps them in an [`OrderStore`], which this module only
-//! describes; nothing here knows SQL. A change goes this way:
+//! [`OrderService`] is the handle, [`Ledger`] the task that applies all changes. They keep the data in an [`OrderStore`],
+//! of which this module has only the interface. The path of a change:
 //!
 //! ```text
-//! caller ─▶ OrderService ─▶ ledger ─▶ OrderStore      the ledger is one task: it hands changes to the store in the order
-//!    ◀──────────────────────── │ ◀──── accepted       they came, and counts them
-//!                              └─▶ Relay              publishes the events that the store made with them
+//! caller ─▶ OrderService ─▶ Ledger ─▶ OrderStore      the ledger passes changes on in order, and counts the results
+//!    ◀──────────────────────── │ ◀──── result
+//!                              └─▶ Relay              publishes the events that were stored with the changes
 //! ```
 
 mod error;
@@ -20,6 +20,7 @@ mod store;
 
 pub use error::OrderError;
 pub use idempotency::IdempotencyKey;
+pub use ledger::Ledger;
 pub use money::Money;
 pub use numbers::{Minute, Numbers, Stats, Tally, minute_of};
 pub use order::{Changes, NewCustomer, NewOrder, NewVisits, Order, OrderId, Priority, Status};

@@ -21,17 +21,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
+use crate::service::StoreError;
+
 mod tenant_relay;
 
-pub use tenant_relay::Relay;
+pub use tenant_relay::{Relay, RelayTask};
 
-/// A store's answer.
-pub type Answer<T> = BoxFuture<'static, Result<T, Unavailable>>;
-
-/// The store does not answer, or does not do it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is not available at the moment")]
-pub struct Unavailable;
+/// Result of a call to a store.
+pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
 /// An event to be stored with the change that makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

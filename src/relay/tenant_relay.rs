@@ -66,9 +66,10 @@ struct Position {
 }
 
 impl Relay {
-    /// A relay of the events that `store` has of `tenant`. Somebody has to drive [`Relay::run`].
-    pub fn new(tenant: &str, store: Arc<dyn EventStore>, aggregator: AggregatorHandle) -> Self {
-        let shared = Shared {
+    /// Creates the relay for the events that `store` has of `tenant`. Nothing is published until the caller runs the
+    /// returned [`RelayTask`].
+    pub fn new(tenant: &str, store: Arc<dyn EventStore>, aggregator: AggregatorHandle) -> (Self, RelayTask) {
+        let shared = Arc::new(Shared {
             tenant: tenant.into(),
             store,
             aggregator,
@@ -76,8 +77,8 @@ impl Relay {
             left_behind: AtomicBool::new(false),
             wake: Notify::new(),
             progress: watch::Sender::default(),
-        };
-        Self { shared: Arc::new(shared) }
+        });
+        (Self { shared: Arc::clone(&shared) }, RelayTask { shared })
     }
 
     /// Publishes what is pending.
@@ -105,8 +106,15 @@ impl Relay {
         // The sender is part of this relay.
         drop(progress.wait_for(|progress| progress.through >= seq || progress.stuck).await);
     }
+}
 
-    /// Publishes whenever there is something, until the aggregator stops.
+/// Task that publishes the stored events of one tenant.
+pub struct RelayTask {
+    shared: Arc<Shared>,
+}
+
+impl RelayTask {
+    /// Publishes stored events whenever the handle announces some, until the aggregator stops.
     pub async fn run(self) {
         let shared = self.shared;
         let _stuck = StuckAtEnd(Arc::clone(&shared));

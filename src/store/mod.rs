@@ -22,6 +22,7 @@ pub use activity::{Activity, Gauges};
 use postgres::{PostgresConfig, PostgresStore};
 use sqlite::SqliteStore;
 
+mod abort;
 mod activity;
 pub mod postgres;
 pub mod sqlite;

@@ -40,6 +40,7 @@ use crate::{
     orders::{OrderService, OrderStore},
     presence::Presence,
     relay::{EventStore, Relay},
+    service::Retry,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
 };
 
@@ -48,9 +49,6 @@ mod release;
 
 use peers::Others;
 use release::Place;
-
-/// How long after a failure the store is asked again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// After this time an event that was stored and not published is left behind; how often that is looked for.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
@@ -203,17 +201,12 @@ impl Tenants {
     /// be that somebody does not come. One beyond the limit waits for its first visitor.
     pub async fn resume(&self) {
         let store = Arc::clone(&self.alerting().store);
-        let mut failures = 0;
+        let mut retry = Retry::loading("the tenants with alert rules", None);
         let names = loop {
             match store.tenants().await {
                 Ok(names) => break names,
-                Err(error) if failures == 0 => {
-                    tracing::error!(%error, "tenants with alerts can't be read; trying again")
-                }
-                Err(_) => {}
+                Err(error) => retry.after(&error).await,
             }
-            failures += 1;
-            sleep(RETRY).await;
         };
         for name in names {
             let opened = TenantName::parse(&name).map_err(|error| error.to_string());
@@ -345,26 +338,25 @@ impl Blueprint {
                 (Some(aggregator), log, handle)
             }
         };
-        let relay = Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone());
-        let orders = OrderService::new(
+        let (relay, relay_task) = Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone());
+        let (orders, ledger) = OrderService::new(
             name.as_str(),
             Arc::clone(&self.orders),
             relay.clone(),
-            handle.clone(),
             self.store_clock.clone(),
             self.zone.clone(),
             self.currency.clone(),
         );
-        let dashboards =
+        let (dashboards, dashboard_writer) =
             DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), relay.clone(), self.store_clock.clone());
-        let alerts = AlertService::new(
+        let (alerts, watcher) = AlertService::new(
             name.as_str(),
             self.alerting.clone(),
             Arc::clone(&log),
             relay.clone(),
             self.clock.clone(),
         );
-        let history = History::new(
+        let (history, recorder) = History::new(
             name.as_str(),
             self.history,
             Arc::clone(&self.history_store),
@@ -378,15 +370,15 @@ impl Blueprint {
             log: Arc::clone(&log),
             history: history.clone(),
             aggregator: handle.clone(),
-            orders: orders.clone(),
-            dashboards: dashboards.clone(),
-            alerts: alerts.clone(),
-            relay: relay.clone(),
+            orders,
+            dashboards,
+            alerts,
+            relay,
             presence: Presence::default(),
             own_http: Arc::default(),
             _alive: watch::Sender::new(()),
         };
-        self.readers.spawn(alerts.run(handle.clone()));
+        self.readers.spawn(watcher.run(handle.clone()));
         let sources = Sources {
             aggregator: handle.clone(),
             own_http: Arc::clone(&tenant.own_http),
@@ -413,7 +405,7 @@ impl Blueprint {
         let mut relay_gone = gone.clone();
         self.runtime.spawn(async move {
             tokio::select! {
-                () = relay.run() => {}
+                () = relay_task.run() => {}
                 _ = relay_gone.changed() => {}
             }
         });
@@ -424,9 +416,9 @@ impl Blueprint {
                 _ = gone.changed() => {}
             }
         });
-        self.runtime.spawn(orders.run());
-        self.runtime.spawn(dashboards.run());
-        self.readers.spawn(history.record(handle));
+        self.runtime.spawn(ledger.run(handle.clone()));
+        self.runtime.spawn(dashboard_writer.run());
+        self.readers.spawn(recorder.run(handle));
         tracing::info!(tenant = %tenant.name, "tenant ready");
         tenant
     }

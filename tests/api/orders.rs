@@ -17,6 +17,7 @@ use tricast::{
     },
     orders::{NewOrder, NewVisits, OrderError, OrderService},
     relay::Relay,
+    service::StoreError,
     store::sqlite::SqliteStore,
 };
 
@@ -416,11 +417,11 @@ fn bench(tenants: &[&str]) -> Vec<Bench> {
         let (writer, log) = Log::create(LogConfig::default());
         let (aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
         let kept = Arc::new(store.clone());
-        let relay = Relay::new(tenant, Arc::new(store.clone()), handle.clone());
-        tokio::spawn(relay.clone().run());
-        let service = OrderService::new(tenant, kept, relay, handle, Clock::system(), TimeZone::UTC, "EUR".into());
+        let (relay, publisher) = Relay::new(tenant, Arc::new(store.clone()), handle.clone());
+        tokio::spawn(publisher.run());
+        let (service, ledger) = OrderService::new(tenant, kept, relay, Clock::system(), TimeZone::UTC, "EUR".into());
         tokio::spawn(aggregator.run());
-        tokio::spawn(service.clone().run());
+        tokio::spawn(ledger.run(handle));
         Bench { service, log, store: store.clone() }
     };
     tenants.iter().map(bench).collect()
@@ -474,10 +475,13 @@ async fn a_store_that_is_gone_is_unavailable_and_not_waited_for() {
     bench.service.create(new_order(), None).await.unwrap();
     bench.store.close().await;
     let visits: NewVisits = serde_json::from_str("{}").unwrap();
-    assert_eq!(soon("create", bench.service.create(new_order(), None)).await.unwrap_err(), OrderError::Unavailable);
-    assert_eq!(soon("get", bench.service.get("ord-00000001")).await.unwrap_err(), OrderError::Unavailable);
-    assert_eq!(soon("visit", bench.service.visit(visits)).await.unwrap_err(), OrderError::Unavailable);
+    assert_eq!(
+        soon("create", bench.service.create(new_order(), None)).await.unwrap_err(),
+        StoreError::Unavailable.into()
+    );
+    assert_eq!(soon("get", bench.service.get("ord-00000001")).await.unwrap_err(), StoreError::Unavailable.into());
+    assert_eq!(soon("visit", bench.service.visit(visits)).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(bench.service.stats().await.unwrap().revenue.cents, 250, "what is known is known");
-    let problem = tricast::http::problem::Problem::from(OrderError::Unavailable);
+    let problem = tricast::http::problem::Problem::from(StoreError::Unavailable);
     assert_eq!((problem.status.as_u16(), problem.retry_after.is_some()), (503, true));
 }

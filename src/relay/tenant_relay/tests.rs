@@ -11,7 +11,8 @@ use crate::{
         log::{Log, LogConfig},
         position::{Epoch, Position as LogPosition},
     },
-    relay::{Answer, Unavailable},
+    relay::Answer,
+    service::StoreError,
 };
 
 /// Events by their places; `None` while it does not answer.
@@ -34,7 +35,7 @@ impl Events {
 
 impl EventStore for Events {
     fn pending(&self, _tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
-        let Some(events) = self.0.lock().clone() else { return Box::pin(async { Err(Unavailable) }) };
+        let Some(events) = self.0.lock().clone() else { return Box::pin(async { Err(StoreError::Unavailable) }) };
         let event = |seq| PendingEvent {
             seq,
             channel: "orders".into(),
@@ -53,7 +54,7 @@ impl EventStore for Events {
         let store = self.clone();
         Box::pin(async move {
             tokio::task::yield_now().await;
-            store.0.lock().as_mut().ok_or(Unavailable)?.retain(|seq| *seq > through);
+            store.0.lock().as_mut().ok_or(StoreError::Unavailable)?.retain(|seq| *seq > through);
             Ok(())
         })
     }
@@ -71,8 +72,8 @@ fn aggregator() -> (Arc<Log>, AggregatorHandle) {
 }
 
 fn start(events: &Events, handle: &AggregatorHandle) -> Relay {
-    let relay = Relay::new("shop", Arc::new(events.clone()), handle.clone());
-    tokio::spawn(relay.clone().run());
+    let (relay, task) = Relay::new("shop", Arc::new(events.clone()), handle.clone());
+    tokio::spawn(task.run());
     relay
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::{IsolationLevel, Row, types::ToSql};
 
-use super::{Failure, PostgresStore, events, orders::time_of, outbox, tenant};
+use super::{Abort, Failure, PostgresStore, events, orders::time_of, outbox, tenant};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -77,7 +77,7 @@ impl AlertStore for PostgresStore {
                 let text = json_of(&rule)?;
                 let changed = client.execute(&update, &[&tenant, &rule.id, &number, &made, &text, &version]).await?;
                 if changed == 0 {
-                    return Err(AlertError::Moved);
+                    return Err(AlertError::Moved.into());
                 }
                 match anew {
                     Some(anew) => begin_anew(client, tenant, &stream, &rule.id, anew).await,
@@ -99,7 +99,7 @@ impl AlertStore for PostgresStore {
                     .await?;
                 let (number, made) = (seen.number as i64, seen.made.as_millisecond());
                 if client.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
-                    return Err(AlertError::Moved);
+                    return Err(AlertError::Moved.into());
                 }
                 begin_anew(client, tenant, &stream, &id, anew).await
             })
@@ -157,7 +157,7 @@ impl AlertStore for PostgresStore {
         self.ask(Kind::Read, move |client| {
             Box::pin(async move {
                 let tenant = self::tenant(client, &tenant).await?.ok_or(AlertError::NotFound)?;
-                alert(client, tenant, &id).await?.ok_or(AlertError::NotFound)
+                alert(client, tenant, &id).await?.ok_or(AlertError::NotFound.into())
             })
         })
     }
@@ -245,7 +245,7 @@ impl PostgresStore {
     fn of<T: Default + Send + 'static>(
         &self,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, AlertError>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<AlertError>>> + Send + 'static,
     ) -> Answer<T> {
         let tenant = tenant.to_owned();
         self.ask(Kind::Read, move |client| {
@@ -260,27 +260,31 @@ impl PostgresStore {
 }
 
 /// Refuses to decide in the place of the process that has claimed to.
-async fn decides(client: &Client, tenant: i64, node: &str) -> Result<(), AlertError> {
+async fn decides(client: &Client, tenant: i64, node: &str) -> Result<(), Abort<AlertError>> {
     let find = client
         .prepare_cached(
             "SELECT FROM tricast_tenants WHERE id = $1 AND alerts_by <> $2 \
              AND alerts_until_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         )
         .await?;
-    if client.query_opt(&find, &[&tenant, &node]).await?.is_some() { Err(AlertError::NotDeciding) } else { Ok(()) }
+    if client.query_opt(&find, &[&tenant, &node]).await?.is_some() {
+        Err(AlertError::NotDeciding.into())
+    } else {
+        Ok(())
+    }
 }
 
-async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Result<(), AlertError> {
+async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Result<(), Abort<AlertError>> {
     let count = client
         .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = $2) FROM tricast_alert_rules WHERE tenant = $1")
         .await?;
     let row = client.query_one(&count, &[&tenant, &rule.id]).await?;
     let (rules, same): (i64, i64) = (row.get(0), row.get(1));
     if same > 0 {
-        return Err(AlertError::Taken(rule.id));
+        return Err(AlertError::Taken(rule.id).into());
     }
     if rules >= i64::try_from(max).unwrap_or(i64::MAX) {
-        return Err(AlertError::TooMany(max));
+        return Err(AlertError::TooMany(max).into());
     }
     let insert = client
         .prepare_cached(
@@ -298,7 +302,7 @@ async fn begin_anew(
     stream: &str,
     rule: &str,
     anew: Anew,
-) -> Result<Option<Resolved>, AlertError> {
+) -> Result<Option<Resolved>, Abort<AlertError>> {
     let delete = client.prepare_cached("DELETE FROM tricast_alert_samples WHERE tenant = $1 AND rule = $2").await?;
     client.execute(&delete, &[&tenant, &rule]).await?;
     match anew.0 {
@@ -313,10 +317,10 @@ async fn raise(
     stream: &str,
     alert: Alert,
     outgoing: Outgoing,
-) -> Result<Raised, AlertError> {
+) -> Result<Raised, Abort<AlertError>> {
     let there = client.prepare_cached("SELECT FROM tricast_alert_rules WHERE tenant = $1 AND id = $2").await?;
     if client.query_opt(&there, &[&tenant, &alert.rule_id]).await?.is_none() {
-        return Err(AlertError::NoRule);
+        return Err(AlertError::NoRule.into());
     }
     let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND rule = $2 AND resolved_ms IS NULL");
     let open = client.prepare_cached(&sql).await?;
@@ -333,7 +337,7 @@ async fn resolve(
     tenant: i64,
     stream: &str,
     resolution: &Resolution,
-) -> Result<Option<Resolved>, AlertError> {
+) -> Result<Option<Resolved>, Abort<AlertError>> {
     let sql = format!(
         "UPDATE tricast_alerts SET resolved_ms = $3 WHERE tenant = $1 AND id = $2 AND resolved_ms IS NULL \
          RETURNING {ALERT}"
@@ -347,7 +351,7 @@ async fn resolve(
     Ok(Some(Resolved { alert, deliveries }))
 }
 
-async fn standing(client: &mut Client, name: String) -> Result<Standing, AlertError> {
+async fn standing(client: &mut Client, name: String) -> Result<Standing, Abort<AlertError>> {
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Standing::default()) };
     // One moment for both.
     let snapshot =
@@ -360,21 +364,21 @@ async fn standing(client: &mut Client, name: String) -> Result<Standing, AlertEr
     Ok(Standing { rules, open })
 }
 
-async fn rules(client: &impl GenericClient, tenant: i64) -> Result<Vec<Rule>, AlertError> {
+async fn rules(client: &impl GenericClient, tenant: i64) -> Result<Vec<Rule>, Abort<AlertError>> {
     let select =
         client.prepare_cached("SELECT rule, created_ms FROM tricast_alert_rules WHERE tenant = $1 ORDER BY id").await?;
     let rows = client.query(&select, &[&tenant]).await?;
     Ok(rows.iter().map(rule_of).collect::<Result<_, _>>()?)
 }
 
-async fn alert(client: &impl GenericClient, tenant: i64, id: &str) -> Result<Option<Alert>, AlertError> {
+async fn alert(client: &impl GenericClient, tenant: i64, id: &str) -> Result<Option<Alert>, Abort<AlertError>> {
     let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND id = $2");
     let select = client.prepare_cached(&sql).await?;
     let row = client.query_opt(&select, &[&tenant, &id]).await?;
     Ok(row.as_ref().map(alert_of).transpose()?)
 }
 
-async fn page(client: &Client, tenant: i64, query: Query) -> Result<Vec<Alert>, AlertError> {
+async fn page(client: &Client, tenant: i64, query: Query) -> Result<Vec<Alert>, Abort<AlertError>> {
     let (mut filter, mut values) = (String::new(), Vec::<&(dyn ToSql + Sync)>::new());
     let severity = query.severity.map(Severity::as_str);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
@@ -409,7 +413,7 @@ async fn keep_samples(
     tenant: i64,
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
-) -> Result<(), AlertError> {
+) -> Result<(), Abort<AlertError>> {
     // One statement may not touch a row twice; the later of two stays.
     let samples: std::collections::BTreeMap<(String, i64), f64> =
         samples.into_iter().map(|Sample { rule, at, value }| ((rule, at.as_millisecond()), value)).collect();
@@ -436,7 +440,7 @@ async fn keep_samples(
     Ok(())
 }
 
-async fn insert(client: &Client, tenant: i64, alert: &Alert) -> Result<(), AlertError> {
+async fn insert(client: &Client, tenant: i64, alert: &Alert) -> Result<(), Abort<AlertError>> {
     let insert = client
         .prepare_cached(
             "INSERT INTO tricast_alerts (tenant, id, rule, severity, metric, message, value, threshold, raised_ms, \

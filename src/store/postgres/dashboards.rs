@@ -3,7 +3,7 @@
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-use super::{Failure, PostgresStore, events, orders::time_of, tenant};
+use super::{Abort, Failure, PostgresStore, events, orders::time_of, tenant};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
@@ -67,10 +67,10 @@ impl DashboardStore for PostgresStore {
                 let row = client.query_one(&count, &[&tenant, &board.id]).await?;
                 let (boards, same): (i64, i64) = (row.get(0), row.get(1));
                 if same > 0 {
-                    return Err(DashboardError::Taken(board.id));
+                    return Err(DashboardError::Taken(board.id).into());
                 }
                 if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
-                    return Err(DashboardError::TooMany(max));
+                    return Err(DashboardError::TooMany(max).into());
                 }
                 insert(client, tenant, &board).await?;
                 Ok(events::add(client, tenant, &stream, &event).await?)
@@ -94,7 +94,7 @@ impl DashboardStore for PostgresStore {
                     .execute(&update, &[&tenant, &board.id, &number, &made, &board.name, &tiles, &version])
                     .await?;
                 if changed == 0 {
-                    return Err(DashboardError::Moved);
+                    return Err(DashboardError::Moved.into());
                 }
                 Ok(events::add(client, tenant, &stream, &event).await?)
             })
@@ -114,7 +114,7 @@ impl DashboardStore for PostgresStore {
                 let (number, made) = (seen.number as i64, seen.made.as_millisecond());
                 let deleted = client.execute(&delete, &[&tenant, &id, &number, &made]).await?;
                 if deleted == 0 {
-                    return Err(DashboardError::Moved);
+                    return Err(DashboardError::Moved.into());
                 }
                 Ok(events::add(client, tenant, &stream, &event).await?)
             })
@@ -122,7 +122,7 @@ impl DashboardStore for PostgresStore {
     }
 }
 
-async fn insert(client: &Client, tenant: i64, board: &Board) -> Result<(), DashboardError> {
+async fn insert(client: &Client, tenant: i64, board: &Board) -> Result<(), Abort<DashboardError>> {
     let sql = "INSERT INTO tricast_dashboards (tenant, id, name, tiles, version, created_ms) \
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING";
     let insert = client.prepare_cached(sql).await?;

@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-use super::{Failure, PostgresStore};
+use super::PostgresStore;
 use crate::{
-    relay::{Answer, EventStore, NewEvent, Pending, PendingEvent, Unavailable},
+    relay::{Answer, EventStore, NewEvent, Pending, PendingEvent},
+    service::StoreError,
     store::activity::Kind,
 };
 
@@ -51,7 +52,7 @@ impl PostgresStore {
     }
 
     /// Takes over what other streams of a tenant were left with, behind what is in this one.
-    async fn adopt(&self, tenant: &str) -> Result<(), Unavailable> {
+    async fn adopt(&self, tenant: &str) -> Result<(), StoreError> {
         let (stream, left) = (self.stream(), LEFT.as_millis() as i64);
         let adopted: Answer<u64> = self.transact("events", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -154,18 +155,5 @@ impl PostgresStore {
                 Ok(client.query(&select, &[&&*stream, &age]).await?.iter().map(|row| row.get(0)).collect())
             })
         })
-    }
-}
-
-impl From<Failure> for Unavailable {
-    fn from(failure: Failure) -> Self {
-        tracing::debug!(%failure, "pending events can't be read or removed");
-        Self
-    }
-}
-
-impl From<tokio_postgres::Error> for Unavailable {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Failure::from(error).into()
     }
 }

@@ -1,11 +1,17 @@
-//! What PostgreSQL says, in the words of those who asked. The log gets the whole of it, clients none.
+//! Failures of PostgreSQL, and the errors that callers get for them. Details go to the log only.
 
 use std::{error::Error as _, io};
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::{Error, error::SqlState};
 
-use crate::{alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError};
+use crate::{
+    service::StoreError,
+    store::abort::{self, DomainError, FromFailure},
+};
+
+/// Reason why work on a connection to PostgreSQL ended early.
+pub(super) type Abort<E> = abort::Abort<Failure, E>;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -89,36 +95,16 @@ impl Failure {
         }
     }
 
-    /// What the caller is told. Does not log: a whole group has one failure.
-    pub(super) fn refusal(&self) -> Refusal {
+    /// Returns what a caller may know of the failure. Does not log: one failure may concern a whole group of callers.
+    pub(super) fn kind(&self) -> StoreError {
         match self {
-            Self::Unconfirmed => Refusal::Unknown,
-            Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL) => Refusal::Full,
-            Self::Sql(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Refusal::ReadOnly,
-            _ => Refusal::Unavailable,
+            Self::Unconfirmed => StoreError::Unknown,
+            Self::Sql(error) if error.code() == Some(&SqlState::DISK_FULL) => StoreError::Full,
+            Self::Sql(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => StoreError::ReadOnly,
+            _ if self.remedy() == Remedy::OneByOne => StoreError::Refused,
+            _ => StoreError::Unavailable,
         }
     }
-
-    /// The same, and a line in the log about what is not known there already.
-    fn logged(self) -> Refusal {
-        if !matches!(self, Self::QueueFull | Self::Closed | Self::Down) {
-            tracing::error!(failure = %self, "the store failed");
-        }
-        self.refusal()
-    }
-}
-
-/// A failure as every caller is told it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// There is no more room, which does not pass by itself. All others may.
-    Full,
-    /// Reads work, changes do not.
-    ReadOnly,
-    /// Nothing was changed.
-    Unavailable,
-    /// Whether it was changed is not known.
-    Unknown,
 }
 
 impl From<PoolError> for Failure {
@@ -136,89 +122,26 @@ impl From<PoolError> for Failure {
     }
 }
 
-impl From<Refusal> for OrderError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full => Self::Full,
-            Refusal::ReadOnly => Self::ReadOnly,
-            Refusal::Unavailable => Self::Unavailable,
-            Refusal::Unknown => Self::Unknown,
+impl<E: DomainError> FromFailure<Failure> for E {
+    fn from_failure(failure: Failure) -> Self {
+        if E::RETRIED {
+            tracing::debug!(%failure, "the store failed; trying again");
+        } else if !matches!(failure, Failure::QueueFull | Failure::Closed | Failure::Down) {
+            tracing::error!(%failure, "the store failed");
         }
+        failure.kind().into()
     }
 }
 
-impl From<Failure> for OrderError {
+impl<E> From<Failure> for Abort<E> {
     fn from(failure: Failure) -> Self {
-        failure.logged().into()
+        Self::Failed(failure)
     }
 }
 
-impl From<Error> for OrderError {
+impl<E> From<Error> for Abort<E> {
     fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-impl From<Refusal> for DashboardError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full => Self::Full,
-            Refusal::ReadOnly => Self::ReadOnly,
-            Refusal::Unavailable => Self::Unavailable,
-            Refusal::Unknown => Self::Unknown,
-        }
-    }
-}
-
-impl From<Failure> for DashboardError {
-    fn from(failure: Failure) -> Self {
-        failure.logged().into()
-    }
-}
-
-impl From<Error> for DashboardError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-impl From<Failure> for HistoryError {
-    fn from(failure: Failure) -> Self {
-        let remedy = failure.remedy();
-        match (failure.logged(), remedy) {
-            (Refusal::Full, _) => Self::Full,
-            (_, Remedy::OneByOne) => Self::Refused,
-            (_, Remedy::Reconnect | Remedy::Again | Remedy::None) => Self::Unavailable,
-        }
-    }
-}
-
-impl From<Error> for HistoryError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-impl From<Refusal> for AlertError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full => Self::Full,
-            Refusal::ReadOnly => Self::ReadOnly,
-            Refusal::Unavailable => Self::Unavailable,
-            Refusal::Unknown => Self::Unknown,
-        }
-    }
-}
-
-impl From<Failure> for AlertError {
-    fn from(failure: Failure) -> Self {
-        failure.logged().into()
-    }
-}
-
-impl From<Error> for AlertError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
+        Self::Failed(error.into())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
         Tally,
     },
     relay::NewEvent,
+    service::StoreError,
 };
 
 /// Keys that are forgotten with each new one: more than one, so that old ones go faster than new ones come.
@@ -230,7 +231,7 @@ impl Memory {
                 slot.result = Some(self.count(tenant, tally).map(|()| tally));
             }
             // Not part of a group.
-            Work::Recount(_, slot) => slot.result = Some(Err(OrderError::Unavailable)),
+            Work::Recount(_, slot) => slot.result = Some(Err(StoreError::Unavailable.into())),
         }
     }
 
@@ -302,7 +303,7 @@ impl Memory {
             None => loop {
                 let row = self.tenant(tenant)?;
                 if row.free_ids.is_empty() {
-                    return Err(OrderError::Unavailable);
+                    return Err(StoreError::Unavailable.into());
                 }
                 let (number, free) = row.free_ids.remove(0);
                 row.last_customer = number;
@@ -361,7 +362,7 @@ impl Memory {
 
     fn tenant(&mut self, name: &str) -> Result<&mut Tenant, OrderError> {
         // Its row was there, or was just made: somebody has deleted it by hand.
-        self.tenants.get_mut(name).ok_or(OrderError::Unavailable)
+        self.tenants.get_mut(name).ok_or(StoreError::Unavailable.into())
     }
 
     /// Writes what came of it. The statements go out together; PostgreSQL makes them one after the other.

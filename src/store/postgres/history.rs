@@ -9,7 +9,7 @@ use deadpool_postgres::{Client, Transaction};
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::{IsolationLevel, Row};
 
-use super::{PostgresStore, lock_tenant, tenant, tenant_or_new};
+use super::{Abort, PostgresStore, lock_tenant, tenant, tenant_or_new};
 use crate::{
     core::channel::Channel,
     history::{
@@ -63,7 +63,7 @@ impl HistoryStore for PostgresStore {
 }
 
 /// By the rows that live: tables do not shrink when rows go, but their room is used again.
-async fn bytes(client: &mut Client) -> Result<Option<u64>, HistoryError> {
+async fn bytes(client: &mut Client) -> Result<Option<u64>, Abort<HistoryError>> {
     let select = client
         .prepare_cached(
             "SELECT sum(CASE relname WHEN 'tricast_history_points' THEN 90 ELSE 150 END * n_live_tup)::bigint \
@@ -75,7 +75,7 @@ async fn bytes(client: &mut Client) -> Result<Option<u64>, HistoryError> {
     Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()))
 }
 
-async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<Newest>, HistoryError> {
+async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<Newest>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
     let select = client
         .prepare_cached(
@@ -103,7 +103,7 @@ impl PostgresStore {
     fn change_history<T: Send + 'static>(
         &self,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, HistoryError>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, Abort<HistoryError>>> + Send + 'static,
     ) -> Answer<T> {
         let name = tenant.to_owned();
         self.change("history", tenant, move |client| work(client, name))
@@ -119,7 +119,7 @@ async fn series(
     tenant: String,
     names: Vec<SeriesName>,
     max: usize,
-) -> Result<Vec<Option<SeriesId>>, HistoryError> {
+) -> Result<Vec<Option<SeriesId>>, Abort<HistoryError>> {
     let tenant = tenant_or_new(client, &tenant).await?;
     let channels: Vec<&str> = names.iter().map(|name| name.channel.as_str()).collect();
     let fields: Vec<&str> = names.iter().map(|name| &*name.field).collect();
@@ -199,7 +199,7 @@ async fn write(
     tenant: String,
     points: Vec<Point>,
     calendar: Calendar,
-) -> Result<(), HistoryError> {
+) -> Result<(), Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
     // Of two of one time the later stays: one statement may not touch a row twice.
     let points: BTreeMap<(i64, i64), f64> =
@@ -264,7 +264,7 @@ async fn write(
     Ok(transaction.commit().await?)
 }
 
-async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<Track>, HistoryError> {
+async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<Track>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
     // One moment for all statements, whatever is written meanwhile.
     let snapshot =
@@ -292,7 +292,7 @@ async fn track(
     field: Box<str>,
     rolled: Rolled,
     query: &Query,
-) -> Result<Track, HistoryError> {
+) -> Result<Track, Abort<HistoryError>> {
     let mut rows = Vec::new();
     let mut from = query.from;
     // One more than the limit says whether there are more.
@@ -367,7 +367,7 @@ async fn some(
     Ok((found, last))
 }
 
-async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Progress, HistoryError> {
+async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Progress, Abort<HistoryError>> {
     let mut progress = Progress::default();
     let Some(finer) = step.level.finer() else { return Ok(progress) };
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
@@ -494,7 +494,7 @@ async fn whole_buckets(
     Ok(Whole { rows, through: unfinished.end, more: true })
 }
 
-async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Progress, HistoryError> {
+async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Progress, Abort<HistoryError>> {
     let mut progress = Progress::default();
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
     let transaction = begin(client).await?;

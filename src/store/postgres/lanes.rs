@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{Failure, Link};
-use crate::store::activity::Kind;
+use crate::store::{abort::FromFailure, activity::Kind};
 
 /// How many there are. Tenants that share one wait for each other.
 const LANES: usize = 4;
@@ -59,14 +59,15 @@ impl Lanes {
     ) -> Result<oneshot::Receiver<Result<T, E>>, Failure>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let begun = Instant::now();
         let job: Job = Box::new(move |link| {
             Box::pin(async move {
                 let available = *link.available.borrow();
-                let result = if available { work(Arc::clone(&link)).await } else { Err(Failure::Down.into()) };
+                let result =
+                    if available { work(Arc::clone(&link)).await } else { Err(E::from_failure(Failure::Down)) };
                 link.activity.note(Kind::Write, begun);
                 // A caller that went away does not want it.
                 drop(reply.send(result));

@@ -39,8 +39,15 @@ use tokio::{
 };
 use tokio_postgres::NoTls;
 
-use super::activity::{Activity, Gauges, Kind};
-use crate::{core::clock::Clock, shutdown::random};
+use super::{
+    abort::FromFailure,
+    activity::{Activity, Gauges, Kind},
+};
+use crate::{
+    core::clock::Clock,
+    orders::{self as domain, OrderError},
+    shutdown::random,
+};
 
 mod alerts;
 mod config;
@@ -61,7 +68,7 @@ mod transaction;
 mod writer;
 
 pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
-pub(super) use failure::Failure;
+use failure::{Abort, Failure};
 use lanes::Lanes;
 use time::DatabaseTime;
 
@@ -270,7 +277,7 @@ impl PostgresStore {
         &self,
         tenant: &str,
         work: impl FnOnce(writer::Slot<T>) -> writer::Work,
-    ) -> crate::orders::Answer<T> {
+    ) -> domain::Answer<T> {
         let (slot, answer) = writer::Slot::new();
         let write = writer::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
         let sent = match &*self.inner.queues.read() {
@@ -281,8 +288,8 @@ impl PostgresStore {
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
-            sent?;
-            answer.await.unwrap_or_else(|_| Err(Failure::Unconfirmed.into()))
+            sent.map_err(OrderError::from_failure)?;
+            answer.await.unwrap_or_else(|_| Err(OrderError::from_failure(Failure::Unconfirmed)))
         })
     }
 
@@ -292,11 +299,11 @@ impl PostgresStore {
         &self,
         what: &'static str,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let name = tenant.to_owned();
         self.hand_in(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
@@ -307,11 +314,11 @@ impl PostgresStore {
         &self,
         what: &'static str,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         self.hand_in(what, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
     }
@@ -324,24 +331,27 @@ impl PostgresStore {
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let sent = match &*self.inner.queues.read() {
             Some(Queues { lanes, .. }) => lanes.hand_in(what, tenant, work),
             None => Err(Failure::Closed),
         };
-        Box::pin(async move { sent?.await.unwrap_or_else(|_| Err(Failure::Unconfirmed.into())) })
+        Box::pin(async move {
+            let answer = sent.map_err(E::from_failure)?;
+            answer.await.unwrap_or_else(|_| Err(E::from_failure(Failure::Unconfirmed)))
+        })
     }
 
     /// Has `work` done on a connection of the pool. It is done whether or not somebody waits for the answer.
     fn ask<T, E>(
         &self,
         kind: Kind,
-        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>> + Send + 'static,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let permit = Arc::clone(&self.inner.in_flight).try_acquire_owned();
         let permit = permit.map_err(|_| if self.is_closed() { Failure::Closed } else { Failure::QueueFull });
@@ -359,7 +369,10 @@ impl PostgresStore {
                 result
             }))
         });
-        Box::pin(async move { asked?.await.unwrap_or_else(|_| Err(Failure::Closed.into())) })
+        Box::pin(async move {
+            let answer = asked.map_err(E::from_failure)?;
+            answer.await.unwrap_or_else(|_| Err(E::from_failure(Failure::Closed)))
+        })
     }
 
     fn is_closed(&self) -> bool {
@@ -369,21 +382,21 @@ impl PostgresStore {
 
 impl Link {
     /// Has `work` done on a connection, within the time of a statement for all of it.
-    async fn with_client<T, E: From<Failure>>(
+    async fn with_client<T, E: FromFailure<Failure>>(
         &self,
-        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, E>>,
+        work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>>,
     ) -> Result<T, E> {
-        let mut client = self.client().await?;
+        let mut client = self.client().await.map_err(E::from_failure)?;
         match timeout(self.patience, work(&mut client)).await {
             Ok(result) => {
                 if client.is_closed() {
                     self.doubt.notify_one();
                 }
-                result
+                result.map_err(Abort::report)
             }
             Err(_) => {
                 self.give_up(client);
-                Err(Failure::TimedOut.into())
+                Err(E::from_failure(Failure::TimedOut))
             }
         }
     }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Failure, PostgresStore, tenant, writer::Work};
+use super::{Abort, Failure, PostgresStore, tenant, writer::Work};
 use crate::{
     orders::{
         Answer, Change, Changed, Created, Customer, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
@@ -77,7 +77,7 @@ impl OrderStore for PostgresStore {
     }
 }
 
-async fn page(client: &Client, name: String, query: Query) -> Result<Vec<Order>, OrderError> {
+async fn page(client: &Client, name: String, query: Query) -> Result<Vec<Order>, Abort<OrderError>> {
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Vec::new()) };
     let before = query.before.map_or(i64::MAX, |id| id.number() as i64);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);

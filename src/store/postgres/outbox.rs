@@ -3,11 +3,11 @@
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 
-use super::{Failure, orders::time_of};
+use super::{Abort, Failure, orders::time_of};
 use crate::alerts::{AlertError, Delivery, Outgoing, Settlement, Target, Waiting};
 
 /// Adds deliveries as far as there is room for them, under the tenant's lock; answers how many.
-pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Result<usize, AlertError> {
+pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Result<usize, Abort<AlertError>> {
     if outgoing.deliveries.is_empty() {
         return Ok(0);
     }
@@ -34,7 +34,7 @@ pub(super) async fn take(
     now: Timestamp,
     until: Timestamp,
     limit: usize,
-) -> Result<Vec<Delivery>, AlertError> {
+) -> Result<Vec<Delivery>, Abort<AlertError>> {
     let take = client
         .prepare_cached(
             "WITH due AS (SELECT number, due_ms FROM tricast_outbox AS o WHERE target = $1 AND due_ms <= $2 \
@@ -70,7 +70,7 @@ pub(super) async fn settle(
     id: String,
     attempt: u32,
     settlement: Settlement,
-) -> Result<bool, AlertError> {
+) -> Result<bool, Abort<AlertError>> {
     let attempt = i64::from(attempt);
     let changed = match settlement {
         Settlement::Over => {
@@ -87,7 +87,7 @@ pub(super) async fn settle(
 }
 
 /// What waits for each target.
-pub(super) async fn waiting(client: &Client) -> Result<Vec<Waiting>, AlertError> {
+pub(super) async fn waiting(client: &Client) -> Result<Vec<Waiting>, Abort<AlertError>> {
     let select =
         client.prepare_cached("SELECT target, count(*), min(created_ms) FROM tricast_outbox GROUP BY target").await?;
     let rows = client.query(&select, &[]).await?;

@@ -28,7 +28,7 @@ impl PostgresStore {
             if !*link.available.borrow() {
                 return None;
             }
-            let read = link.with_client(move |client| Box::pin(async move { store.read_totals(client).await }));
+            let read = link.with_client(move |client| Box::pin(async move { Ok(store.read_totals(client).await?) }));
             let read: Result<StoreTotals, Failure> = read.await;
             read.inspect_err(|error| tracing::debug!(%error, "no statistics of PostgreSQL")).ok()
         });

@@ -12,6 +12,7 @@ use crate::{
     core::channel::Channel,
     history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Status},
+    service::StoreError,
     sources::store::Slow,
 };
 
@@ -81,8 +82,8 @@ async fn what_was_written_is_there_for_the_next_one() {
         assert_eq!(created.order.order_id, OrderId::new(number));
         assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
         store.close().await;
-        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(OrderError::Unavailable), "closed is closed");
-        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), OrderError::Unavailable);
+        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(StoreError::Unavailable.into()), "closed is closed");
+        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unavailable.into());
     }
 }
 
@@ -162,7 +163,7 @@ async fn what_postgres_does_not_take_fails_alone() {
     let asked = ["Ada", "B\0b", "Eve"].map(|name| store.create("shop", draft(name)));
     let [ada, bob, eve] = asked;
     assert_eq!(ada.await.unwrap().order.order_id, OrderId::new(1));
-    assert_eq!(bob.await.unwrap_err(), OrderError::Unavailable);
+    assert_eq!(bob.await.unwrap_err(), StoreError::Refused.into());
     assert_eq!(eve.await.unwrap().order.order_id, OrderId::new(2), "no number was lost");
 }
 
@@ -171,7 +172,7 @@ async fn a_series_that_postgres_does_not_take_is_refused_and_not_tried_for_ever(
     let store = open(&Cluster::shared().database()).await;
     let name = |field: &str| SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: field.into() };
     let refused = store.series("shop", vec![name("x"), name("a\0b")], 0).await;
-    assert_eq!(refused, Err(history::HistoryError::Refused));
+    assert_eq!(refused, Err(StoreError::Refused.into()));
     assert!(store.series("shop", vec![name("x")], 0).await.unwrap()[0].is_some());
 }
 

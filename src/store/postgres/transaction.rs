@@ -9,7 +9,8 @@ use deadpool_postgres::Client;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, Link};
+use super::{Abort, Failure, Link};
+use crate::store::abort::FromFailure;
 
 /// Begins a transaction. Whatever the database's defaults are, a statement has to see what others have committed before
 /// the lock was given. Whether it may write is left to them: an administrator who makes a database read-only means it.
@@ -36,35 +37,35 @@ impl Link {
     ///
     /// # Errors
     /// Those of `work`, and [`Failure`]. Nothing was changed, unless it is [`Failure::Unconfirmed`].
-    pub(super) async fn transact<T, E: From<Failure>>(
+    pub(super) async fn transact<T, E: FromFailure<Failure>>(
         &self,
         tenant: &str,
-        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, E>>,
+        work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<E>>>,
     ) -> Result<T, E> {
-        let client = self.client().await?;
+        let client = self.client().await.map_err(E::from_failure)?;
         let made = timeout(self.patience, async {
             client.batch_execute(BEGIN).await.map_err(Failure::from)?;
             let (tenant, id) = lock(&client, tenant).await.map_err(Failure::from)?;
-            Ok::<_, E>((work(&client, tenant).await?, id))
+            Ok::<_, Abort<E>>((work(&client, tenant).await?, id))
         });
         match made.await {
             Ok(Ok((value, id))) => match self.commit(client, id).await {
                 Ok(_) => Ok(value),
-                Err(CommitError::Failed(failure)) => Err(failure.into()),
+                Err(CommitError::Failed(failure)) => Err(E::from_failure(failure)),
                 Err(CommitError::Unconfirmed(id)) => match self.was_committed(id).await {
                     Some(true) => Ok(value),
-                    Some(false) => Err(Failure::TimedOut.into()),
-                    None => Err(Failure::Unconfirmed.into()),
+                    Some(false) => Err(E::from_failure(Failure::TimedOut)),
+                    None => Err(E::from_failure(Failure::Unconfirmed)),
                 },
             },
             Ok(Err(error)) => {
                 self.roll_back(client).await;
-                Err(error)
+                Err(error.report())
             }
             // Without a COMMIT it ends with the connection.
             Err(_) => {
                 self.give_up(client);
-                Err(Failure::TimedOut.into())
+                Err(E::from_failure(Failure::TimedOut))
             }
         }
     }

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, Tally},
-    store::activity::Kind,
+    service::StoreError,
+    store::{abort::FromFailure, activity::Kind},
 };
 
 /// Changes that are written together. A group is one commit, whatever its size; more would make the first wait for the last.
@@ -40,7 +41,7 @@ impl<T> Slot<T> {
     fn tell(self, failure: Option<&OrderError>) {
         let result = match failure {
             Some(failure) => Err(failure.clone()),
-            None => self.result.unwrap_or(Err(OrderError::Unavailable)),
+            None => self.result.unwrap_or(Err(StoreError::Unavailable.into())),
         };
         // A caller that went away does not want it.
         drop(self.reply.send(result));
@@ -179,7 +180,7 @@ impl Writer {
     async fn recount(&mut self, mut write: Write, since: i64) {
         let result = self.read_numbers(&write.tenant, since).await;
         let Work::Recount(_, slot) = &mut write.work else { return };
-        slot.result = Some(result.map_err(OrderError::from));
+        slot.result = Some(result.map_err(OrderError::from_failure));
         write.tell(None);
     }
 
@@ -238,7 +239,7 @@ fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
             }
         }
     }
-    let error = failure.map(|failure| failure.refusal().into());
+    let error = failure.map(|failure| failure.kind().into());
     for write in group {
         link.activity.note(Kind::Write, write.begun);
         write.tell(error.as_ref());

@@ -1,10 +1,9 @@
 //! Rules and alerts in SQLite: a row each, the rule as JSON.
 
-use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
 
-use super::{SqliteStore, events, outbox, tenant, tenant_or_new};
+use super::{Abort, SqliteStore, events, outbox, tenant, tenant_or_new};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -38,7 +37,7 @@ impl AlertStore for SqliteStore {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NoRule)?;
             let mut select =
                 connection.prepare_cached("SELECT rule, created_ms FROM alert_rules WHERE tenant = ?1 AND id = ?2")?;
-            select.query_row((tenant, id), rule_of).optional()?.ok_or(AlertError::NoRule)
+            select.query_row((tenant, id), rule_of).optional()?.ok_or(AlertError::NoRule.into())
         })
     }
 
@@ -52,10 +51,10 @@ impl AlertStore for SqliteStore {
             let (rules, same): (i64, i64) =
                 count.query_row((tenant, &rule.id), |row| Ok((row.get(0)?, row.get(1)?)))?;
             if same > 0 {
-                return Err(AlertError::Taken(rule.id));
+                return Err(AlertError::Taken(rule.id).into());
             }
             if rules >= i64::try_from(max).unwrap_or(i64::MAX) {
-                return Err(AlertError::TooMany(max));
+                return Err(AlertError::TooMany(max).into());
             }
             let mut insert = connection.prepare_cached(
                 "INSERT INTO alert_rules (tenant, id, rule, version, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -76,7 +75,7 @@ impl AlertStore for SqliteStore {
             )?;
             let (number, made) = (seen.number as i64, seen.made.as_millisecond());
             if update.execute((tenant, &rule.id, number, made, json_of(&rule)?, rule.version as i64))? == 0 {
-                return Err(AlertError::Moved);
+                return Err(AlertError::Moved.into());
             }
             anew.map_or(Ok(None), |anew| begin_anew(connection, tenant, &rule.id, anew))
         })
@@ -90,7 +89,7 @@ impl AlertStore for SqliteStore {
                 "DELETE FROM alert_rules WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND created_ms = ?4",
             )?;
             if delete.execute((tenant, &id, seen.number as i64, seen.made.as_millisecond()))? == 0 {
-                return Err(AlertError::Moved);
+                return Err(AlertError::Moved.into());
             }
             begin_anew(connection, tenant, &id, anew)
         })
@@ -109,7 +108,7 @@ impl AlertStore for SqliteStore {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NoRule)?;
             let mut there = connection.prepare_cached("SELECT 1 FROM alert_rules WHERE tenant = ?1 AND id = ?2")?;
             if !there.exists((tenant, &alert.rule_id))? {
-                return Err(AlertError::NoRule);
+                return Err(AlertError::NoRule.into());
             }
             let mut open = connection.prepare_cached(&format!(
                 "SELECT {ALERT} FROM alerts WHERE tenant = ?1 AND rule = ?2 AND resolved_ms IS NULL"
@@ -165,7 +164,7 @@ impl AlertStore for SqliteStore {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NotFound)?;
-            alert(connection, tenant, &id)?.ok_or(AlertError::NotFound)
+            alert(connection, tenant, &id)?.ok_or(AlertError::NotFound.into())
         })
     }
 
@@ -247,8 +246,8 @@ impl SqliteStore {
     fn of<T: Default + Send + 'static>(
         &self,
         tenant: &str,
-        work: impl FnOnce(&Connection, i64) -> Result<T, AlertError> + Send + 'static,
-    ) -> BoxFuture<'static, Result<T, AlertError>> {
+        work: impl FnOnce(&Connection, i64) -> Result<T, Abort<AlertError>> + Send + 'static,
+    ) -> Answer<T> {
         let tenant = tenant.to_owned();
         self.read(move |connection| match self::tenant(connection, &tenant)? {
             Some(tenant) => work(connection, tenant),
@@ -257,12 +256,21 @@ impl SqliteStore {
     }
 }
 
-fn begin_anew(connection: &Connection, tenant: i64, rule: &str, anew: Anew) -> Result<Option<Resolved>, AlertError> {
+fn begin_anew(
+    connection: &Connection,
+    tenant: i64,
+    rule: &str,
+    anew: Anew,
+) -> Result<Option<Resolved>, Abort<AlertError>> {
     connection.prepare_cached("DELETE FROM alert_samples WHERE tenant = ?1 AND rule = ?2")?.execute((tenant, rule))?;
     anew.0.map_or(Ok(None), |resolution| resolve(connection, tenant, &resolution))
 }
 
-fn resolve(connection: &Connection, tenant: i64, resolution: &Resolution) -> Result<Option<Resolved>, AlertError> {
+fn resolve(
+    connection: &Connection,
+    tenant: i64,
+    resolution: &Resolution,
+) -> Result<Option<Resolved>, Abort<AlertError>> {
     let mut update = connection
         .prepare_cached("UPDATE alerts SET resolved_ms = ?3 WHERE tenant = ?1 AND id = ?2 AND resolved_ms IS NULL")?;
     if update.execute((tenant, &resolution.alert, resolution.at.as_millisecond()))? == 0 {

@@ -43,7 +43,7 @@ impl DashboardStore for SqliteStore {
             let mut select = connection.prepare_cached(
                 "SELECT id, name, tiles, version, created_ms FROM dashboards WHERE tenant = ?1 AND id = ?2",
             )?;
-            select.query_row((tenant, id), board_of).optional()?.ok_or(DashboardError::NotFound)
+            select.query_row((tenant, id), board_of).optional()?.ok_or(DashboardError::NotFound.into())
         })
     }
 
@@ -56,10 +56,10 @@ impl DashboardStore for SqliteStore {
             let (boards, same): (i64, i64) =
                 count.query_row((tenant, &board.id), |row| Ok((row.get(0)?, row.get(1)?)))?;
             if same > 0 {
-                return Err(DashboardError::Taken(board.id));
+                return Err(DashboardError::Taken(board.id).into());
             }
             if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
-                return Err(DashboardError::TooMany(max));
+                return Err(DashboardError::TooMany(max).into());
             }
             self::insert(connection, tenant, &board)?;
             Ok(events::add(connection, tenant, &event)?)
@@ -84,7 +84,7 @@ impl DashboardStore for SqliteStore {
                 tiles_of(&board)?,
                 board.version as i64,
             ))?;
-            if changed > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved) }
+            if changed > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved.into()) }
         })
     }
 
@@ -96,7 +96,7 @@ impl DashboardStore for SqliteStore {
                 "DELETE FROM dashboards WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND created_ms = ?4",
             )?;
             let deleted = delete.execute((tenant, id, seen.number as i64, seen.made.as_millisecond()))?;
-            if deleted > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved) }
+            if deleted > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved.into()) }
         })
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::{Failure, SqliteStore, tenant};
-use crate::relay::{Answer, EventStore, NewEvent, Pending, PendingEvent, Unavailable};
+use super::{SqliteStore, tenant};
+use crate::relay::{Answer, EventStore, NewEvent, Pending, PendingEvent};
 
 /// Stores an event in the transaction of the change that makes it; answers its place.
 pub(super) fn add(connection: &Connection, tenant: i64, event: &NewEvent) -> rusqlite::Result<u64> {
@@ -61,18 +61,5 @@ impl EventStore for SqliteStore {
             )?;
             Ok(select.query_map([before], |row| row.get(0))?.collect::<Result<_, _>>()?)
         })
-    }
-}
-
-impl From<Failure> for Unavailable {
-    fn from(failure: Failure) -> Self {
-        tracing::debug!(%failure, "pending events can't be read or removed");
-        Self
-    }
-}
-
-impl From<rusqlite::Error> for Unavailable {
-    fn from(error: rusqlite::Error) -> Self {
-        Failure::from(error).into()
     }
 }

@@ -1,4 +1,4 @@
-//! What SQLite says, in the words of those who asked. The log gets the whole of it, clients none.
+//! Failures of SQLite, and the errors that callers get for them. Details go to the log only.
 
 use std::{cell::Cell, path::Path};
 
@@ -6,30 +6,36 @@ use rusqlite::{Error, ErrorCode};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::OpenError;
-use crate::{alerts::AlertError, dashboards::DashboardError, history::HistoryError, orders::OrderError};
+use crate::{
+    service::StoreError,
+    store::abort::{self, DomainError, FromFailure},
+};
+
+/// Reason why work on a connection to SQLite ended early.
+pub(super) type Abort<E> = abort::Abort<Failure, E>;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Number of times that SQLite refused something on this thread.
+/// Returns how many operations of callers have failed on this thread.
 pub(super) fn count() -> u64 {
     COUNT.get()
 }
 
-/// Why the store did not do it.
+/// Reason why SQLite did not carry out an operation.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::store) enum Failure {
-    /// Too much waits already.
+    /// The queue is full.
     #[error("the store's queue is full")]
     QueueFull,
-    /// The store is closed, or could not begin.
+    /// The store is closed, or the transaction could not be started.
     #[error("the store is closed")]
     Closed,
-    /// The group that it was part of was rolled back.
+    /// The transaction of the whole group was rolled back.
     #[error("the group was not committed")]
     NotCommitted,
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error(transparent)]
     Sql(#[from] Error),
 }
@@ -44,68 +50,41 @@ impl<T> From<TrySendError<T>> for Failure {
 }
 
 impl Failure {
-    /// Whether there is no more room, which does not pass by itself. Everything else may.
-    fn is_full(&self) -> bool {
-        match self {
-            Self::Sql(error) => {
-                tracing::error!(%error, "the store failed");
-                COUNT.set(COUNT.get() + 1);
-                error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-            }
-            _ => false,
+    /// Writes the failure to the log and returns what the caller may know of it.
+    fn report(&self, retried: bool) -> StoreError {
+        let Self::Sql(error) = self else { return StoreError::Unavailable };
+        if retried {
+            tracing::debug!(%error, "the store failed; trying again");
+        } else {
+            tracing::error!(%error, "the store failed");
+            COUNT.set(COUNT.get() + 1);
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::Full,
+            _ => StoreError::Unavailable,
         }
     }
 }
 
-impl From<Failure> for OrderError {
+impl<E: DomainError> FromFailure<Failure> for E {
+    fn from_failure(failure: Failure) -> Self {
+        failure.report(E::RETRIED).into()
+    }
+}
+
+impl<E> From<Failure> for Abort<E> {
     fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
+        Self::Failed(failure)
     }
 }
 
-impl From<Error> for OrderError {
+impl<E> From<Error> for Abort<E> {
     fn from(error: Error) -> Self {
-        Failure::from(error).into()
+        Self::Failed(error.into())
     }
 }
 
-impl From<Failure> for DashboardError {
-    fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
-    }
-}
-
-impl From<Error> for DashboardError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-impl From<Failure> for HistoryError {
-    fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
-    }
-}
-
-impl From<Error> for HistoryError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-impl From<Failure> for AlertError {
-    fn from(failure: Failure) -> Self {
-        if failure.is_full() { Self::Full } else { Self::Unavailable }
-    }
-}
-
-impl From<Error> for AlertError {
-    fn from(error: Error) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-/// Why the file `path` can't be opened.
+/// Returns the error for a file at `path` that can't be opened.
 pub(super) fn of_opening(path: &Path, source: Error) -> OpenError {
     let path = path.to_owned();
     match source.sqlite_error_code() {

@@ -90,7 +90,7 @@ impl SqliteStore {
 
     /// Commits the smallest change there is: a number in the header of the file, which has no other use.
     async fn touch(&self) -> Result<(), Failure> {
-        let change = |connection: &Connection| -> Result<(), Failure> {
+        let change = |connection: &Connection| {
             let number: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             Ok(connection.pragma_update(None, "user_version", number ^ 1)?)
         };
@@ -99,7 +99,7 @@ impl SqliteStore {
 
     /// Commits a table that needs new pages, then drops it.
     async fn find_room(&self) -> Result<(), Failure> {
-        let run = |sql: String| self.write(move |connection| Ok::<_, Failure>(connection.execute_batch(&sql)?));
+        let run = |sql: String| self.write::<_, Failure>(move |connection| Ok(connection.execute_batch(&sql)?));
         run("DROP TABLE IF EXISTS room".into()).await?;
         run(format!("CREATE TABLE room (filler BLOB) STRICT; INSERT INTO room VALUES (zeroblob({ROOM}))")).await?;
         run("DROP TABLE room".into()).await

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{SqliteStore, tenant, tenant_or_new};
+use super::{Abort, SqliteStore, tenant, tenant_or_new};
 use crate::{
     core::channel::Channel,
     history::{
@@ -65,7 +65,7 @@ fn series(
     tenant: &str,
     names: &[SeriesName],
     max: usize,
-) -> Result<Vec<Option<SeriesId>>, HistoryError> {
+) -> Result<Vec<Option<SeriesId>>, Abort<HistoryError>> {
     let tenant = tenant_or_new(connection, tenant)?;
     let mut find =
         connection.prepare_cached("SELECT id FROM history_series WHERE tenant = ?1 AND channel = ?2 AND field = ?3")?;
@@ -115,7 +115,7 @@ fn write(
     tenant: &str,
     mut points: Vec<Point>,
     calendar: &Calendar,
-) -> Result<(), HistoryError> {
+) -> Result<(), Abort<HistoryError>> {
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(()) };
     // Neighbours in the file one after the other; of two of one time the later stays the later.
     points.sort_by_key(|point| (point.series, point.at));
@@ -139,7 +139,7 @@ fn write(
     Ok(())
 }
 
-fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Track>, HistoryError> {
+fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Track>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(Vec::new()) };
     let mut find = connection.prepare_cached(
         "SELECT id, minutes_to, hours_to, days_to, field FROM history_series \
@@ -156,7 +156,7 @@ fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Trac
     Ok(tracks)
 }
 
-fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newest>, HistoryError> {
+fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newest>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(Vec::new()) };
     let mut select = connection.prepare_cached(
         "SELECT channel, field, at, value FROM history_series JOIN history_points ON series = id \
@@ -178,7 +178,12 @@ fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newes
     Ok(found)
 }
 
-fn track(connection: &Connection, field: Box<str>, rolled: &Rolled, query: &Query) -> Result<Track, HistoryError> {
+fn track(
+    connection: &Connection,
+    field: Box<str>,
+    rolled: &Rolled,
+    query: &Query,
+) -> Result<Track, Abort<HistoryError>> {
     let mut rows = Vec::new();
     let mut from = query.from;
     // One more than the limit says whether there are more.
@@ -244,7 +249,7 @@ fn some(connection: &Connection, tenant: i64, after: SeriesId) -> rusqlite::Resu
     found.collect()
 }
 
-fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progress, HistoryError> {
+fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progress, Abort<HistoryError>> {
     let mut progress = Progress::default();
     let (Some(tenant), Some(finer)) = (self::tenant(connection, tenant)?, step.level.finer()) else {
         return Ok(progress);
@@ -326,7 +331,7 @@ fn whole_buckets(
     Ok(Whole { rows, through: unfinished.end, more: true })
 }
 
-fn forget(connection: &Connection, tenant: &str, step: Forget) -> Result<Progress, HistoryError> {
+fn forget(connection: &Connection, tenant: &str, step: Forget) -> Result<Progress, Abort<HistoryError>> {
     let mut progress = Progress::default();
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(progress) };
     let mut points = connection.prepare_cached(

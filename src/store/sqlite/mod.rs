@@ -38,8 +38,11 @@ mod outbox;
 mod schema;
 mod threads;
 
-use super::activity::{Activity, Gauges, Kind, Note};
-pub(super) use failure::Failure;
+use super::{
+    abort::FromFailure,
+    activity::{Activity, Gauges, Kind, Note},
+};
+use failure::{Abort, Failure};
 use health::Health;
 use threads::{Read, Write};
 
@@ -272,7 +275,7 @@ impl SqliteStore {
 
     /// Whether it answers reads, and took the last write.
     pub async fn responds(&self) -> bool {
-        *self.available().borrow() && self.read(|_| Ok::<_, Failure>(())).await.is_ok()
+        *self.available().borrow() && self.read::<_, Failure>(|_| Ok(())).await.is_ok()
     }
 
     /// What it has done.
@@ -309,11 +312,11 @@ impl SqliteStore {
     /// Hands in a change, in the order of the calls.
     fn write<T, E>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         self.hand_in(true, work)
     }
@@ -321,11 +324,11 @@ impl SqliteStore {
     /// The same for a change that need not survive a power cut: by itself it does not make anybody wait for the disk.
     fn write_unsynced<T, E>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         self.hand_in(false, work)
     }
@@ -333,11 +336,11 @@ impl SqliteStore {
     fn hand_in<T, E>(
         &self,
         synced: bool,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let note = Note::begin(&self.inner.activity, Kind::Write);
@@ -346,20 +349,20 @@ impl SqliteStore {
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
-            sent?;
+            sent.map_err(E::from_failure)?;
             // Dropped without an answer when the store could not even begin.
-            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+            answer.await.unwrap_or_else(|_| Err(E::from_failure(Failure::Closed)))
         })
     }
 
     /// Hands in a read.
     fn read<T, E>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
     where
         T: Send + 'static,
-        E: From<Failure> + Send + 'static,
+        E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let note = Note::begin(&self.inner.activity, Kind::Read);
@@ -373,8 +376,8 @@ impl SqliteStore {
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
-            sent?;
-            answer.await.unwrap_or_else(|_| Err(Failure::Closed.into()))
+            sent.map_err(E::from_failure)?;
+            answer.await.unwrap_or_else(|_| Err(E::from_failure(Failure::Closed)))
         })
     }
 }

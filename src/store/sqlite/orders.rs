@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 
-use super::{SqliteStore, events, tenant, tenant_or_new};
+use super::{Abort, SqliteStore, events, tenant, tenant_or_new};
 use crate::orders::{
     Answer, Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, Money, NewCustomer, Order, OrderError,
     OrderId, OrderStore, Priority, Query, Rollup, Status, Tally,
@@ -100,7 +100,7 @@ impl OrderStore for SqliteStore {
     }
 }
 
-fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created, OrderError> {
+fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created, Abort<OrderError>> {
     let Draft { new, key, at } = draft;
     let tenant = tenant_or_new(connection, tenant)?;
     let digest = new.digest();
@@ -108,7 +108,7 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
         && let Some(known) = known_key(connection, tenant, key, at)?
     {
         if known.digest != digest {
-            return Err(OrderError::KeyReused);
+            return Err(OrderError::KeyReused.into());
         }
         // The answer of the first request, whatever happened to the order since: all that can change came with it.
         let now = find(connection, tenant, OrderId::new(known.number as u64))?;
@@ -180,11 +180,11 @@ fn oldest(at: Timestamp) -> i64 {
     at.as_millisecond() - IdempotencyKey::KEPT.as_millis() as i64
 }
 
-fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Changed, OrderError> {
+fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Changed, Abort<OrderError>> {
     let tenant = self::tenant(connection, tenant)?.ok_or(OrderError::NotFound)?;
     let mut order = find(connection, tenant, change.id)?;
     if change.if_match.is_some_and(|if_match| !if_match.holds(order.version())) {
-        return Err(OrderError::Moved);
+        return Err(OrderError::Moved.into());
     }
     let before = order.status;
     let changes = order.apply(change.changes, change.at);
@@ -216,7 +216,7 @@ fn customer(
     tenant: &str,
     customer: NewCustomer,
     at: Timestamp,
-) -> Result<Customer, OrderError> {
+) -> Result<Customer, Abort<OrderError>> {
     let NewCustomer { customer_id, name } = customer;
     let tenant = tenant_or_new(connection, tenant)?;
     let (id, is_new) = match customer_id {
@@ -303,10 +303,10 @@ fn count(connection: &Connection, tenant: i64, tally: Tally) -> rusqlite::Result
     Ok(())
 }
 
-fn find(connection: &Connection, tenant: i64, id: OrderId) -> Result<Order, OrderError> {
+fn find(connection: &Connection, tenant: i64, id: OrderId) -> Result<Order, Abort<OrderError>> {
     let sql = format!("SELECT {COLUMNS} FROM orders WHERE tenant = ?1 AND number = ?2");
     let mut select = connection.prepare_cached(&sql)?;
-    select.query_row((tenant, id.number() as i64), order_of).optional()?.ok_or(OrderError::NotFound)
+    select.query_row((tenant, id.number() as i64), order_of).optional()?.ok_or(OrderError::NotFound.into())
 }
 
 fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
+    service::StoreError,
     store::{
         suite::{Stores, suite},
         suite_history::suite_history,
@@ -106,8 +107,8 @@ async fn what_was_written_is_there_after_a_restart() {
         assert_eq!(created.order.order_id, OrderId::new(number));
         assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
         store.close().await;
-        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(OrderError::Unavailable), "closed is closed");
-        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), OrderError::Unavailable);
+        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(StoreError::Unavailable.into()), "closed is closed");
+        assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unavailable.into());
     }
 }
 
@@ -191,7 +192,7 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
             break error;
         }
     };
-    assert_eq!(error, OrderError::Full);
+    assert_eq!(error, StoreError::Full.into());
     assert_eq!(store.rollup("shop", 0).await.unwrap().open, kept);
     let page = store.orders("shop", Query { limit: 1, ..Query::default() }).await.unwrap();
     assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
@@ -202,7 +203,8 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
 async fn a_file_grows_to_its_limit_and_has_room_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open_within(directory.path(), 1 << 20).unwrap();
-    let run = |sql: &'static str| store.write(move |connection| Ok::<_, Failure>(connection.execute_batch(sql)?));
+    let run =
+        |sql: &'static str| store.write(move |connection| Ok::<_, Abort<Failure>>(connection.execute_batch(sql)?));
     run("CREATE TABLE filler (bytes BLOB)").await.unwrap();
     let mut filled = 0;
     while filled < 100 && run("INSERT INTO filler VALUES (zeroblob(20000))").await.is_ok() {
@@ -213,7 +215,7 @@ async fn a_file_grows_to_its_limit_and_has_room_again() {
     for _ in 0..200 {
         refused = refused.or(store.create("shop", draft(&"x".repeat(200))).await.err());
     }
-    assert_eq!(refused, Some(OrderError::Full));
+    assert_eq!(refused, Some(StoreError::Full.into()));
     run("DELETE FROM filler").await.unwrap();
     store.create("shop", draft("Ada")).await.unwrap();
     store.close().await;
@@ -225,7 +227,7 @@ async fn a_file_grows_to_its_limit_and_has_room_again() {
     let store = SqliteStore::open(directory.path()).unwrap();
     let filled = store.write(|connection| {
         connection.execute_batch("INSERT INTO filler VALUES (zeroblob(2000000))")?;
-        Ok::<_, Failure>(())
+        Ok::<_, Abort<Failure>>(())
     });
     filled.await.unwrap();
     store.close().await;
@@ -236,7 +238,8 @@ async fn a_store_that_can_be_read_but_not_written_is_unavailable_until_it_takes_
     let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
     let mut available = store.available();
     let watching = tokio::spawn(store.clone().watch());
-    let run = |sql: &'static str| store.write(move |connection| Ok::<_, Failure>(connection.execute_batch(sql)?));
+    let run =
+        |sql: &'static str| store.write(move |connection| Ok::<_, Abort<Failure>>(connection.execute_batch(sql)?));
     run("CREATE TABLE filler (bytes BLOB)").await.unwrap();
     while run("INSERT INTO filler VALUES (zeroblob(20000))").await.is_ok() {}
     while store.create("shop", draft(&"x".repeat(200))).await.is_ok() {}
@@ -283,7 +286,7 @@ async fn more_than_fits_the_queue_is_refused_at_once() {
     for answer in asked {
         match answer.await {
             Ok(_) => kept += 1,
-            Err(OrderError::Unavailable) => refused += 1,
+            Err(OrderError::Store(StoreError::Unavailable)) => refused += 1,
             Err(error) => panic!("{error}"),
         }
     }
@@ -317,7 +320,7 @@ async fn a_group_that_could_not_be_committed_was_not_answered() {
     // SQLite rolls back by itself in the middle of a group, as it does when the disk fails.
     let broken = store.write::<(), OrderError>(|connection| {
         connection.execute_batch("ROLLBACK")?;
-        Err(OrderError::Unavailable)
+        Err(OrderError::NotFound.into())
     });
     broken.await.unwrap_err();
     let asked = (store.create("shop", draft("Bob")), store.order("shop", kept.order.order_id));
@@ -328,11 +331,11 @@ async fn a_group_that_could_not_be_committed_was_not_answered() {
     let before = store.create("shop", draft("before"));
     let broken = store.write::<(), OrderError>(|connection| {
         connection.execute_batch("ROLLBACK")?;
-        Err(OrderError::Unavailable)
+        Err(OrderError::NotFound.into())
     });
     let after = store.create("shop", draft("after"));
     drop(hold);
-    assert_eq!(before.await.unwrap_err(), OrderError::Unavailable);
+    assert_eq!(before.await.unwrap_err(), StoreError::Unavailable.into());
     broken.await.unwrap_err();
     let after = after.await.unwrap().order;
     assert_eq!((after.order_id, after.customer_name.as_str()), (OrderId::new(3), "after"));

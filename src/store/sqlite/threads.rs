@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, failure, health::Health};
-use crate::store::activity::Note;
+use super::{Abort, Failure, failure, health::Health};
+use crate::store::{abort::FromFailure, activity::Note};
 
 /// Changes that are written together. A group is one flush of the disk; more would make the first wait for the last.
 const GROUP: usize = 512;
@@ -28,20 +28,21 @@ pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 /// `work` as a change: it is made whole or not at all.
 pub(super) fn write<T, E>(
-    work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
     note: Note,
     synced: bool,
 ) -> Write
 where
     T: Send + 'static,
-    E: From<Failure> + Send + 'static,
+    E: FromFailure<Failure> + Send + 'static,
 {
     let work = Box::new(move |connection: &Connection| -> Reply {
-        let result = in_savepoint(connection, work);
+        let result = in_savepoint(connection, work).map_err(Abort::report);
         Box::new(move |committed| {
             note.done();
-            let answer = if committed { result } else { result.and_then(|_| Err(Failure::NotCommitted.into())) };
+            let answer =
+                if committed { result } else { result.and_then(|_| Err(E::from_failure(Failure::NotCommitted))) };
             // A caller that went away does not want it.
             drop(reply.send(answer));
         })
@@ -51,28 +52,28 @@ where
 
 /// `work` as a read.
 pub(super) fn read<T, E>(
-    work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
     note: Note,
 ) -> Read
 where
     T: Send + 'static,
-    E: Send + 'static,
+    E: FromFailure<Failure> + Send + 'static,
 {
     Box::new(move |connection| {
         // Nobody waits any more: not worth the work.
         if !reply.is_closed() {
-            let answer = work(connection);
+            let answer = work(connection).map_err(Abort::report);
             note.done();
             drop(reply.send(answer));
         }
     })
 }
 
-fn in_savepoint<T, E: From<Failure>>(
+fn in_savepoint<T, E>(
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, E>,
-) -> Result<T, E> {
+    work: impl FnOnce(&Connection) -> Result<T, Abort<E>>,
+) -> Result<T, Abort<E>> {
     let say = |text: &str| -> Result<(), Failure> { Ok(connection.prepare_cached(text)?.execute([]).map(drop)?) };
     say("SAVEPOINT change")?;
     let result = work(connection);

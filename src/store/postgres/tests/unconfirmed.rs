@@ -12,7 +12,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    dashboards::{Board, DashboardError, DashboardStore, NewBoard},
+    dashboards::{Board, DashboardStore, NewBoard},
     orders::Query,
     relay::NewEvent,
 };
@@ -119,14 +119,14 @@ async fn a_commit_that_is_not_confirmed_is_looked_up() {
     let made = store.create("shop", draft("Bob")).await.unwrap();
     assert_eq!((made.order.order_id, orders(&store).await), (OrderId::new(2), 2), "it was made");
     proxy.will(Does::CutsBeforeCommit);
-    assert_eq!(store.create("shop", draft("Eve")).await.unwrap_err(), OrderError::Unavailable);
+    assert_eq!(store.create("shop", draft("Eve")).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(orders(&store).await, 2, "it was not made");
     assert_eq!(store.create("shop", draft("Eve")).await.unwrap().order.order_id, OrderId::new(3));
 
     proxy.will(Does::CutsAfterCommit);
     store.insert("shop", board("a"), 9, event()).await.unwrap();
     proxy.will(Does::CutsBeforeCommit);
-    assert_eq!(store.insert("shop", board("b"), 9, event()).await.unwrap_err(), DashboardError::Unavailable);
+    assert_eq!(store.insert("shop", board("b"), 9, event()).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(store.boards("shop").await.unwrap(), [board("a")]);
 }
 
@@ -134,10 +134,10 @@ async fn a_commit_that_is_not_confirmed_is_looked_up() {
 async fn a_commit_that_can_not_be_looked_up_is_no_refusal() {
     let (store, proxy) = behind_a_proxy().await;
     proxy.will(Does::CutsForGood);
-    assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), OrderError::Unknown);
+    assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unknown.into());
     proxy.will(Does::Passes);
     store.available().wait_for(|available| *available).await.unwrap();
     assert_eq!(orders(&store).await, 1, "it was made");
     proxy.will(Does::CutsForGood);
-    assert_eq!(store.insert("shop", board("a"), 9, event()).await.unwrap_err(), DashboardError::Unknown);
+    assert_eq!(store.insert("shop", board("a"), 9, event()).await.unwrap_err(), StoreError::Unknown.into());
 }

@@ -1,0 +1,22 @@
+//! Parts that the alerts of all tenants share.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{AlertConfig, AlertStore, Figures, Target};
+
+/// Store, settings and counters that the alerts of all tenants share. Cheap to clone.
+#[derive(Clone)]
+pub struct Alerting {
+    /// Store of rules, alerts and deliveries.
+    pub store: Arc<dyn AlertStore>,
+    /// Limits and retention.
+    pub config: AlertConfig,
+    /// Targets that are configured.
+    pub targets: Vec<Target>,
+    /// Counters for the metrics page.
+    pub figures: Arc<Figures>,
+    /// Notifies the outbox of new deliveries.
+    pub outgoing: watch::Sender<()>,
+}

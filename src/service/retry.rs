@@ -1,0 +1,31 @@
+//! Repeating what has to succeed before a service can start.
+
+use std::{fmt::Display, time::Duration};
+
+use tokio::time::sleep;
+
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Attempts at the same thing, of which only the first failure is logged.
+#[derive(Debug)]
+pub struct Retry<'a> {
+    tenant: Option<&'a str>,
+    what: &'static str,
+    failed: bool,
+}
+
+impl<'a> Retry<'a> {
+    /// Counts attempts to load `what`, a plural noun; of one tenant, or of all if `tenant` is `None`.
+    pub fn loading(what: &'static str, tenant: impl Into<Option<&'a str>>) -> Self {
+        Self { tenant: tenant.into(), what, failed: false }
+    }
+
+    /// Logs the first failure, then waits until the next attempt is due.
+    pub async fn after(&mut self, error: &impl Display) {
+        if !std::mem::replace(&mut self.failed, true) {
+            tracing::error!(tenant = self.tenant, %error, "{} can't be loaded; trying again", self.what);
+        }
+        sleep(PAUSE).await;
+    }
+}
