@@ -188,21 +188,21 @@ impl Limit {
     }
 }
 
-/// How far a client that does not keep up has been taken back, as `/metrics` labels it.
+/// Backpressure level of a slow client, as `/metrics` labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
-    /// It is given the newest values only.
+pub enum BackpressureLevel {
+    /// The client receives the newest values only.
     Conflated,
-    /// It is given them less often.
+    /// It receives them less often.
     Stretched,
-    /// It is given states only, and rarely; events wait.
+    /// It receives states only, and rarely; events wait.
     SnapshotOnly,
-    /// It is sent away.
+    /// Its stream is ended.
     Closed,
 }
 
-impl Step {
-    /// Every step.
+impl BackpressureLevel {
+    /// Every level.
     pub const ALL: [Self; 4] = [Self::Conflated, Self::Stretched, Self::SnapshotOnly, Self::Closed];
 
     /// The label, and the reason that the client is told.
@@ -269,7 +269,7 @@ pub struct Counters {
     /// Polls answered 304.
     pub not_modified: Count,
     limits: [Count; Limit::ALL.len()],
-    steps: [Count; Step::ALL.len()],
+    backpressure: [Count; BackpressureLevel::ALL.len()],
     /// Connections of any kind that are open.
     pub sockets: Level,
     /// Tokens refused, for whatever reason.
@@ -291,9 +291,9 @@ impl Counters {
         &self.limits[limit as usize]
     }
 
-    /// How often a client was taken to a step for being slow.
-    pub fn step(&self, step: Step) -> &Count {
-        &self.steps[step as usize]
+    /// Number of times that a slow client reached a level.
+    pub fn backpressure(&self, level: BackpressureLevel) -> &Count {
+        &self.backpressure[level as usize]
     }
 
     /// Open streams: WebSockets, event streams and held polls.
@@ -330,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_and_step_has_its_own_place() {
+    fn every_limit_and_level_has_its_own_place() {
         assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
-        assert!(Step::ALL.iter().enumerate().all(|(place, step)| *step as usize == place));
+        assert!(BackpressureLevel::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
     }
 
     #[test]

@@ -45,7 +45,6 @@ use crate::{
         clocks::Clocks,
         doctor,
         metrics_page::Routes,
-        sessions::Sessions,
         state::Shared,
     },
     pause,
@@ -236,11 +235,6 @@ impl Application {
             routes: Arc::new(Routes::default()),
             access: Arc::new(access(config, verifier.clone())),
             admission: Arc::new(Admission::new(admission(config))),
-            sessions: Arc::new(Sessions::new(
-                config.limits.messages_per_second,
-                config.limits.message_burst,
-                config.limits.max_message.0,
-            )),
             doctors: doctor::places(),
             body: BodyConfig {
                 max_bytes: config.limits.max_body.0,

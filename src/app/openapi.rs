@@ -18,7 +18,7 @@ use crate::{
         },
         orders, pages, push,
         route::{self, Registered},
-        sessions, sign_in, stats,
+        sign_in, stats,
     },
     transport::{poll, sse, websocket},
 };
@@ -56,7 +56,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
     ),
     paths(
         poll::poll, poll::poll_channel, channels::get, history::get,
-        websocket::open, sse::open, sessions::post,
+        websocket::open, sse::open, sse::control::post,
         push::post,
         orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,

@@ -16,18 +16,20 @@ use crate::{
     },
     protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
-        LadderConfig,
+        SlowClientConfig,
         poll::{self, PollConfig},
-        sse::{self, SseConfig},
+        sse::{self, SessionRegistry, SseConfig},
         websocket::{self, WebSocketConfig},
     },
 };
 
 /// The paths, with the settings of those that have some.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Routes {
     websocket: WebSocketConfig,
     sse: SseConfig,
+    /// The event streams of all workers.
+    sse_sessions: web::Data<SessionRegistry>,
     poll: PollConfig,
 }
 
@@ -35,7 +37,7 @@ impl Routes {
     /// The routes of a server so configured.
     pub(super) fn of(config: &Config) -> Self {
         let max_subscriptions = config.limits.max_subscriptions;
-        let ladder = LadderConfig { slow_after: config.limits.slow_after.0, step: config.limits.slow_step.0 };
+        let slow_client = SlowClientConfig { slow_after: config.limits.slow_after.0, step: config.limits.slow_step.0 };
         Self {
             websocket: WebSocketConfig {
                 heartbeat_interval: config.heartbeat.interval.0,
@@ -46,17 +48,22 @@ impl Routes {
                 message_burst: config.limits.message_burst,
                 max_requests: config.limits.max_requests,
                 auth_timeout: config.limits.auth_timeout.0,
-                ladder,
+                slow_client,
                 max_bad_messages: config.limits.max_bad_messages,
                 compression: config.compression,
             },
-            sse: SseConfig::new(max_subscriptions, ladder),
+            sse: SseConfig::new(max_subscriptions, slow_client),
+            sse_sessions: web::Data::new(SessionRegistry::new(
+                config.limits.messages_per_second,
+                config.limits.message_burst,
+                config.limits.max_message.0,
+            )),
             poll: PollConfig { long_poll_max: config.long_poll_max.0, max_subscriptions },
         }
     }
 
     /// The paths of the transports. They come first, and have no span per request.
-    pub(super) fn streams_and_polls(self, services: &mut web::ServiceConfig) {
+    pub(super) fn streams_and_polls(&self, services: &mut web::ServiceConfig) {
         route::add(services, "/api/metrics", "GET, HEAD, POST", |resource| {
             resource
                 .app_data(web::Data::new(self.poll))
@@ -67,11 +74,11 @@ impl Routes {
             resource.app_data(web::Data::new(self.poll)).route(get_or_head().to(poll::poll_channel))
         });
         websocket::configure(services, self.websocket);
-        sse::configure(services, self.sse);
+        sse::configure(services, self.sse, &self.sse_sessions);
     }
 
     /// All others.
-    pub(super) fn plain(self, document: &Document, services: &mut web::ServiceConfig) {
+    pub(super) fn plain(&self, document: &Document, services: &mut web::ServiceConfig) {
         let mut read = |path: &str, with: fn() -> actix_web::Route| {
             route::add(services, path, "GET, HEAD", |resource| resource.route(with()));
         };

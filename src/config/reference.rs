@@ -174,10 +174,10 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),
     s(
         "limits.slow_after",
-        "A client that takes longer than this to take what is due is slow, and climbs the ladder: told; values at most this \
-         often; values at most every five times this, and events wait; closed (4413). 0 means that nobody is slow.",
+        "A client that takes due data later than this is slow. Its backpressure level rises: notified; values at most this \
+         often; values at most every five times this, and events wait; closed (4413). 0 means that no client is slow.",
     ),
-    s("limits.slow_step", "Shortest time between two steps of the ladder."),
+    s("limits.slow_step", "Shortest time between two rises of a slow client's backpressure level."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
     s("alerts.max_rules", "Alert rules of one tenant."),

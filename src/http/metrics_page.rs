@@ -18,7 +18,7 @@ use crate::{
     alerts::{Sent, Target},
     auth::{Permission, TenantName},
     cluster::Cluster,
-    counters::{Limit, Step, Transport, TransportCounters},
+    counters::{BackpressureLevel, Limit, Transport, TransportCounters},
     pause,
     protocol::SERVER_VERSION,
     telemetry,
@@ -157,9 +157,9 @@ fn write(shared: &Shared) -> String {
     let limits = Limit::ALL.map(|limit| (limit, [("limit", limit.as_str())]));
     let refused = limits.iter().map(|(limit, label)| (&label[..], counters.limit(*limit).get()));
     page.counters("limit_reached_total", "Times a limit refused something, by its setting", refused);
-    let steps = Step::ALL.map(|step| (step, [("step", step.as_str())]));
-    let slowed = steps.iter().map(|(step, label)| (&label[..], counters.step(*step).get()));
-    page.counters("slow_clients_total", "Times a slow client was taken to a step of the ladder", slowed);
+    let levels = BackpressureLevel::ALL.map(|level| (level, [("step", level.as_str())]));
+    let slowed = levels.iter().map(|(level, label)| (&label[..], counters.backpressure(*level).get()));
+    page.counters("slow_clients_total", "Times a slow client reached a backpressure level", slowed);
     let (activity, store) = (shared.store.activity(), shared.store.gauges());
     let work = [(Some(("operation", "read")), &activity.reads), (Some(("operation", "write")), &activity.writes)];
     page.histograms("store_latency_seconds", "From the hand-in of a read or a change until its answer", work);

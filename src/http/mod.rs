@@ -31,7 +31,6 @@ pub mod problem;
 pub mod push;
 pub mod query;
 pub mod route;
-pub mod sessions;
 pub mod sign_in;
 pub mod state;
 pub mod stats;

@@ -18,7 +18,7 @@ use crate::{
     cluster::Behind,
     core::reading::Refusal,
     counters::Limit,
-    protocol::error::Code,
+    protocol::{command::Rejection, error::Code},
     service::{ServiceError, StoreError},
 };
 
@@ -257,6 +257,21 @@ impl From<ServiceError> for Problem {
             ServiceError::Busy | ServiceError::TimedOut => Self::unavailable(detail, Duration::from_secs(2)),
             ServiceError::Unknown => Self::unknown(detail),
             ServiceError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
+        }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(Rejection { code, message, .. }: Rejection) -> Self {
+        match code {
+            Code::ResourceNotFound => Self::not_found(message),
+            Code::Forbidden => Self::forbidden(message),
+            Code::Unauthorized => Self::unauthorized(None, message),
+            Code::RateLimited | Code::SubscriptionLimit => {
+                Self { code, ..Self::too_many(message, Duration::from_secs(1)) }
+            }
+            Code::InvalidMessage => Self::bad_request(message),
+            Code::ServerError => Self { code, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message) },
         }
     }
 }

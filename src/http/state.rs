@@ -19,7 +19,6 @@ use super::{
     body::BodyConfig,
     client,
     problem::Problem,
-    sessions::Sessions,
 };
 use crate::{
     auth::{Identity, TenantName},
@@ -56,8 +55,6 @@ pub struct Shared {
     pub access: Arc<AccessConfig>,
     /// Who may open one more stream.
     pub admission: Arc<Admission>,
-    /// Event streams that can be spoken to.
-    pub sessions: Arc<Sessions>,
     /// Bodies of requests.
     pub body: BodyConfig,
     /// Places for streams that keep a doctor's rhythm.

@@ -1,6 +1,9 @@
 //! JSON messages: what the server says on a WebSocket, and the parts that other transports share.
 
-use std::fmt::{Display, Write};
+use std::{
+    fmt::{Display, Write},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -198,7 +201,13 @@ pub struct Settings {
     pub heartbeat_timeout: u64,
 }
 
-impl ServerMessage<'_> {
+impl<'a> ServerMessage<'a> {
+    /// Returns the message that announces the end of a connection, and when to reconnect.
+    pub fn disconnecting(reason: &'a str, message: &'a str, after: Option<Duration>) -> Self {
+        let reconnect_after = after.map(|after| (after.as_secs_f64() * 1e3).round() / 1e3);
+        Self::Disconnecting { reason, message, reconnect_after }
+    }
+
     /// The message as text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| {

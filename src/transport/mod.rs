@@ -1,12 +1,10 @@
-//! The ways out: each is a way to hold a position in the log and to ask what is newer.
+//! The ways out of the server. Each holds positions in the log for its clients and sends what is newer.
+//!
+//! The streaming transports share the engine in [`stream`]; polling compares representations and needs none.
 
-mod backfill;
-mod expiry;
-mod ladder;
-mod outbox;
 pub mod poll;
 pub mod sse;
-mod subscriptions;
+mod stream;
 pub mod websocket;
 
-pub use ladder::LadderConfig;
+pub use stream::slow_client::SlowClientConfig;

@@ -43,8 +43,8 @@ use crate::{
         problem::Problem,
         state::State,
     },
-    transport::{
-        backfill::{self, Seam},
+    transport::stream::{
+        cutover::{self, Cutover},
         expiry::Expiry,
         subscriptions,
     },
@@ -166,17 +166,17 @@ async fn with_past(
     let wanted: Vec<_> = question.target.selectors()?.into_iter().map(|selector| (selector, span)).collect();
     let log = &caller.tenant.log;
     let mut attempts = 8;
-    let (now, seam) = loop {
+    let (now, cutover) = loop {
         let head = log.head();
-        let pair = (answer::to(question, caller)?, Seam::set(caller, &wanted, state.clock.now()));
+        let pair = (answer::to(question, caller)?, Cutover::set(caller, &wanted, state.clock.now()));
         attempts -= 1;
-        // Of one moment; or nearly, where somebody publishes all the time.
+        // Both show one moment; or nearly, where publications do not pause.
         if log.head() == head || attempts == 0 {
             break pair;
         }
     };
-    let chapters = seam.look_back(caller).await.chapters?;
-    let representation = Arc::new(now.with("history", &backfill::by_channel(&chapters)));
+    let chapters = cutover.query(caller).await.chapters?;
+    let representation = Arc::new(now.with("history", &cutover::by_channel(&chapters)));
     let verdict = etag::judge(request.headers(), &representation.tag, None);
     state.counters.of(Transport::Poll).deliveries.inc();
     let personal = state.access.verifier.is_some();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::transport::LadderConfig;
+use crate::transport::SlowClientConfig;
 
 /// Settings of the event streams; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -15,19 +15,19 @@ pub struct SseConfig {
     pub ping_interval: Duration,
     /// Most channels of one stream. Default 100; 0 means no limit.
     pub max_subscriptions: usize,
-    /// When a client is too slow.
-    pub ladder: LadderConfig,
+    /// When a client counts as slow.
+    pub slow_client: SlowClientConfig,
 }
 
 impl SseConfig {
     /// The defaults, with these limits.
-    pub fn new(max_subscriptions: usize, ladder: LadderConfig) -> Self {
+    pub fn new(max_subscriptions: usize, slow_client: SlowClientConfig) -> Self {
         Self {
             retry: Duration::from_secs(2),
             comment_interval: Duration::from_secs(15),
             ping_interval: Duration::from_secs(25),
             max_subscriptions,
-            ladder,
+            slow_client,
         }
     }
 }

@@ -18,7 +18,7 @@
 //! EventSource never comes back after any status but 200, so what passes by itself is refused with a 200 stream that
 //! says `error` and when to come back; see `refuse`.
 
-use std::{borrow::Cow, fmt::Display, rc::Rc};
+use std::{borrow::Cow, fmt::Display, rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpMessage, HttpRequest, HttpResponse,
@@ -28,21 +28,16 @@ use actix_web::{
 use serde_json::json;
 
 mod config;
+pub(crate) mod control;
 mod event;
 mod probe;
 mod session;
 
 pub use config::SseConfig;
+pub use control::SessionRegistry;
 
 use crate::{
-    core::{
-        channel::{ChannelKind, Selector},
-        interval::parse_interval,
-        log::Log,
-        position::Position,
-        reader::{CatchUp, Reader},
-        resume::{ResetReason, Resume, resume},
-    },
+    core::{channel::Selector, interval::parse_interval, log::Log, position::Position, resume::ResetReason},
     counters::Transport,
     history::parse_backfill,
     http::{
@@ -52,13 +47,14 @@ use crate::{
         openapi::params,
         problem::Problem,
         query::Params,
-        route, sessions,
+        route,
         state::State,
     },
     shutdown::reconnect_after,
-    transport::{
-        backfill::{Past, Seam},
-        subscriptions,
+    transport::stream::{
+        Session, Stream,
+        cutover::{Backfill, Cutover},
+        resume::Verdict,
     },
 };
 
@@ -120,13 +116,19 @@ impl Query {
 }
 
 /// Adds the endpoint.
-pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
+pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry: &web::Data<SessionRegistry>) {
     for path in PATHS {
         route::add(services, path, "GET, HEAD", |resource| {
-            resource.app_data(web::Data::new(config)).route(web::get().to(open)).route(web::head().to(peek))
+            resource
+                .app_data(web::Data::new(config))
+                .app_data(registry.clone())
+                .route(web::get().to(open))
+                .route(web::head().to(peek))
         });
     }
-    route::add(services, "/api/sessions/{id}", "POST", |resource| resource.route(web::post().to(sessions::post)));
+    route::add(services, "/api/sessions/{id}", "POST", |resource| {
+        resource.app_data(registry.clone()).route(web::post().to(control::post))
+    });
 }
 
 /// `GET /events`.
@@ -146,14 +148,18 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig) {
         (status = 503, description = "The server has as many streams as it may, is going away, or has not read as far as the cursor: see `Retry-After`"),
     )
 )]
-pub(crate) async fn open(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn open(
+    request: HttpRequest,
+    config: web::Data<SseConfig>,
+    registry: web::Data<SessionRegistry>,
+) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let query = Query::read(&request)?;
     if let Some(count) = query.probe {
         let answer = probe::open(&state, &request, **config, probe::Rhythm::read(count, &query)?);
         return answer.or_else(|problem| refuse(&state, &request, &query, problem));
     }
-    match stream(&state, **config, &request, &query).await {
+    match stream(&state, **config, registry.into_inner(), &request, &query).await {
         Err(problem) => refuse(&state, &request, &query, problem),
         Ok(session) => {
             let mut response = head(StatusCode::OK);
@@ -202,9 +208,10 @@ fn head(status: StatusCode) -> actix_web::HttpResponseBuilder {
 async fn stream(
     state: &Rc<State>,
     config: SseConfig,
+    registry: Arc<SessionRegistry>,
     request: &HttpRequest,
     query: &Query,
-) -> Result<session::Session, Problem> {
+) -> Result<Session<session::EventStream>, Problem> {
     let mut slot = state.open_stream(Transport::Sse, state.address(request))?;
     let caller = access::identify_stream(state, request).await?;
     let log = &caller.tenant.log;
@@ -221,92 +228,84 @@ async fn stream(
     if let Some(ahead) = cursor.and_then(|cursor| state.tenants.ahead(log, cursor)) {
         state.tenants.catch_up(log, &ahead).await?;
     }
-    let judge = || cursor.map(|cursor| resume(log, cursor, &selectors));
-    // Whose stream goes on has had it.
-    let goes_on = last_event_id.is_some() && matches!(judge(), Some((Resume::Replay(_), _)));
-    let mut past = match backfill.filter(|_| !goes_on) {
+    let judge = || cursor.map(|cursor| Verdict::of(log, cursor, &selectors));
+    // A client that resumes its stream has the history.
+    let continues = last_event_id.is_some() && judge().is_some_and(|verdict| verdict.is_whole());
+    let mut backfill = match backfill.filter(|_| !continues) {
         None => None,
         Some(span) => {
             let wanted: Vec<_> = selectors.iter().map(|selector| (selector.clone(), span)).collect();
-            Some(Seam::set(&caller, &wanted, state.clock.now()).look_back(&caller).await)
+            Some(Cutover::set(&caller, &wanted, state.clock.now()).query(&caller).await)
         }
     };
 
-    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
-    reader.set_filter(subscriptions::filter(&caller.identity));
-    let resumed = judge();
-    let session = state.sessions.open(&caller.identity)?;
+    let timeout = std::time::Duration::ZERO;
+    let stream_config = session::stream_config(&config);
+    let mut stream = Stream::open(Rc::clone(state), stream_config, Some(caller.clone()), timeout, Some(slot));
+    let verdict = judge();
+    let registration = registry.register(&caller.identity)?;
     let is_stale = state.tenants.is_stale();
-    let greeting = greet(&session.id, log, config, &selectors, resumed.as_ref(), past.as_ref(), is_stale);
+    let resumed = verdict.as_ref();
+    let greeting = greet(&registration.id, log, config, &selectors, resumed, backfill.as_ref(), is_stale);
     for selector in selectors {
-        let first = past.as_mut().and_then(|past| past.states.remove(&selector)).unwrap_or_default();
-        match &resumed {
-            // The same stream goes on, so its holder has the states up to the cursor.
-            Some((Resume::Replay(_), position)) if last_event_id.is_some() => {
-                reader.go_on(selector, interval, position);
+        let first = backfill.as_mut().and_then(|backfill| backfill.states.remove(&selector)).unwrap_or_default();
+        match &verdict {
+            // The client of a resumed stream has the states up to the cursor.
+            Some(verdict) if verdict.is_whole() && last_event_id.is_some() => {
+                stream.reader.go_on(selector, interval, &verdict.position);
             }
-            Some((_, position)) => reader.subscribe_with(selector, interval, Some(position), first),
-            None => reader.subscribe_with(selector, interval, None, first),
+            Some(verdict) => stream.reader.subscribe_with(selector, interval, Some(&verdict.position), first),
+            None => stream.reader.subscribe_with(selector, interval, None, first),
         }
     }
-    Ok(session::Session::open(Rc::clone(state), config, caller, reader, greeting, session, slot))
+    Ok(session::open(stream, &config, greeting, registration))
 }
 
-/// `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts can't see headers, so the stream
+/// Returns `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts cannot see headers, so the stream
 /// itself says whether the resume was whole.
 fn greet(
     session: &str,
     log: &Log,
     config: SseConfig,
     selectors: &[Selector],
-    resumed: Option<&(Resume, Position)>,
-    past: Option<&Past>,
+    verdict: Option<&Verdict>,
+    backfill: Option<&Backfill>,
     is_stale: bool,
 ) -> String {
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
-    // A misspelt name would be silent for ever. Names have no line ends.
+    // A misspelt name would never deliver anything. Names have no line ends.
     for selector in selectors.iter().filter(|selector| !log.knows(selector)) {
         out.push_str(&format!(": there is no channel {selector} yet\n"));
     }
-    let cursor = match resumed {
-        Some((Resume::Replay(_), position)) if past.is_none() => position.clone(),
-        Some((Resume::Replay(_), position)) => Position { state: 0, ..position.clone() },
-        // No state was given yet: whoever is cut right after this has to be given them.
-        Some((Resume::Reset(_), position)) => Position { state: 0, ..position.clone() },
+    let cursor = match verdict {
+        Some(verdict) if verdict.is_whole() && backfill.is_none() => verdict.position.clone(),
+        // No state was sent yet: a client that is cut right after this has to receive them.
+        Some(verdict) => Position { state: 0, ..verdict.position.clone() },
         None => Position { state: 0, ..log.position() },
     };
     let id: Option<&dyn Display> = Some(&cursor);
-    let (outcome, reason) = match resumed {
-        None => (None, None),
-        Some((Resume::Replay(_), _)) => {
-            let states = |s: &Selector| matches!(s, Selector::Exact(c) if log.kind(c) == Some(ChannelKind::State));
-            (Some(if selectors.iter().all(states) { "snapshot" } else { "replayed" }), None)
-        }
-        Some((Resume::Reset(reason), _)) => {
-            // For one that is too old the reader itself tells the gap, with the channels that lost something.
-            if *reason != ResetReason::TooOld {
-                let channels: Vec<String> = selectors.iter().map(Selector::to_string).collect();
-                let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": reason.as_str()});
-                event::write_json(&mut out, id, "gap", &gap);
-            }
-            (Some("reset"), Some(reason.as_str()))
-        }
-    };
+    let reason = verdict.and_then(Verdict::reason);
+    // For a cursor that is too old the reader itself sends the gap, with the channels that lost events.
+    if let Some(reason) = reason.filter(|reason| *reason != ResetReason::TooOld) {
+        let channels: Vec<String> = selectors.iter().map(Selector::to_string).collect();
+        let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": reason.as_str()});
+        event::write_json(&mut out, id, "gap", &gap);
+    }
     let mut connected = json!({
         "session": session,
         "cursor": cursor.to_string(),
-        "resume": outcome,
+        "resume": verdict.map(|verdict| verdict.outcome(log, selectors)),
         "heartbeatInterval": config.ping_interval.as_millis() as u64,
     });
     if let Some(reason) = reason {
-        connected["reason"] = reason.into();
+        connected["reason"] = reason.as_str().into();
     }
     if is_stale {
         connected["stale"] = true.into();
     }
     event::write_json(&mut out, id, "connected", &connected);
-    match past.map(|past| &past.chapters) {
+    match backfill.map(|backfill| &backfill.chapters) {
         None => {}
         Some(Ok(chapters)) => {
             for chapter in chapters {

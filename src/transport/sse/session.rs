@@ -1,247 +1,172 @@
-//! One event stream: the response body.
+//! One event stream: its control messages and heartbeat on the stream engine.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    fmt::Display,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt::Display, rc::Rc, task::Context, time::Duration};
 
-use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{config::SseConfig, event};
+use super::{
+    config::SseConfig,
+    control::{Control, ControlMessage, Registration},
+    event,
+};
 use crate::{
-    core::{channel::Channel, clock::rfc3339, position::Position, publication::Publication, reader::Reader},
-    counters::{Limit, Step, Transport},
-    http::{
-        access::Caller,
-        problem::Problem,
-        sessions::{self, Instruction, Letter},
-        state::{State, StreamSlot},
-    },
+    core::{channel::Channel, clock::rfc3339, position::Position, publication::Publication, reader::CatchUp},
+    counters::Transport,
+    http::{access::Caller, problem::Problem, state::State},
     protocol::{
         command::{Command, Rejection},
         error::Code,
         message::ServerMessage,
     },
-    shutdown::{reconnect_after, reconnect_soon},
-    transport::{
-        expiry::{Expiring, Expiry},
-        ladder::{self, Ladder, Move},
-        outbox::{Format, Told, tell},
-        subscriptions::{self, Rules},
-    },
+    shutdown::reconnect_after,
+    transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
 };
 
-/// Events written at a time; more follow in the next write.
+/// Bytes of events per write.
 const BUDGET: usize = 256 * 1024;
 
-/// One event stream.
-pub(super) struct Session {
-    state: Rc<State>,
-    config: SseConfig,
-    caller: Caller,
-    expiry: Expiry,
-    reader: Reader,
-    /// Blocks that wait: the greeting, pings.
-    out: String,
+/// One event stream, apart from what it delivers.
+pub(super) struct EventStream {
+    comment_interval: Duration,
+    ping_interval: Duration,
     next_comment: Instant,
     next_ping: Instant,
-    retire_at: Option<Instant>,
-    ladder: Ladder,
-    /// Events are left for the next write.
-    more: bool,
-    /// The end has come, and what was due is told.
-    told_last: bool,
-    ended: bool,
-    session: sessions::Session,
-    _slot: StreamSlot,
+    output: Blocks,
+    registration: Registration,
 }
 
-impl Session {
-    /// A stream that begins with `greeting` and goes on with what `reader` is due.
-    pub(super) fn open(
-        state: Rc<State>,
-        config: SseConfig,
-        caller: Caller,
-        reader: Reader,
-        greeting: String,
-        session: sessions::Session,
-        slot: StreamSlot,
-    ) -> Self {
-        let now = Instant::now();
-        Self {
-            expiry: Expiry::of(&caller.identity, state.clock.now()),
-            reader,
-            out: greeting,
-            next_comment: now + config.comment_interval,
-            next_ping: now + config.ping_interval,
-            retire_at: state.retire_after().map(|age| now + age),
-            ladder: Ladder::default(),
-            more: false,
-            told_last: false,
-            ended: false,
-            config,
-            caller,
-            state,
-            session,
-            _slot: slot,
+/// Returns the engine's settings for an event stream.
+pub(super) fn stream_config(config: &SseConfig) -> StreamConfig {
+    StreamConfig {
+        transport: Transport::Sse,
+        order: CatchUp::EventsFirst,
+        budget: BUDGET,
+        max_subscriptions: config.max_subscriptions,
+        slow_client: config.slow_client,
+    }
+}
+
+/// Returns the session of a stream that begins with `greeting`.
+pub(super) fn open(
+    stream: Stream,
+    config: &SseConfig,
+    greeting: String,
+    registration: Registration,
+) -> Session<EventStream> {
+    let now = Instant::now();
+    let protocol = EventStream {
+        comment_interval: config.comment_interval,
+        ping_interval: config.ping_interval,
+        next_comment: now + config.comment_interval,
+        next_ping: now + config.ping_interval,
+        output: Blocks { state: Rc::clone(&stream.state), pending: greeting.into_bytes(), is_ended: false },
+        registration,
+    };
+    Session::new(stream, protocol)
+}
+
+impl Protocol for EventStream {
+    type Output = Blocks;
+
+    fn output(&mut self) -> &mut Blocks {
+        &mut self.output
+    }
+
+    fn receive(&mut self, stream: &mut Stream, cx: &mut Context<'_>) {
+        while self.output.is_open()
+            && let std::task::Poll::Ready(message) = self.registration.inbox.poll(cx.waker())
+        {
+            let ControlMessage { request_id, control, reply } = message;
+            let result = carry_out(stream, request_id, control);
+            // The client that asked may be gone.
+            drop(reply.send(result.map(|message| message.to_json())));
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.ended {
-            let last = std::mem::take(&mut self.out);
-            return Poll::Ready((!last.is_empty()).then(|| last.into()));
+    fn keep_alive(&mut self, stream: &mut Stream, now: Instant) {
+        if !self.output.is_open() {
+            return;
         }
-        self.reader.set_waker(cx.waker());
-        while let Poll::Ready(letter) = self.session.mailbox.poll(cx.waker()) {
-            self.obey(letter);
-        }
-        let now = Instant::now();
-        self.keep_alive(now);
-        self.watch_token(now);
-        let draining = self.reader.hub().is_draining();
-        let last = draining || self.retire_at.is_some_and(|at| now >= at);
-        if !self.ended {
-            // What was accepted before the end is still told, for nobody could ask for it later: one last time.
-            let told = if self.told_last || !self.reader.has_due() { None } else { self.tell() };
-            self.told_last = last && !self.more;
-            if let Some(bytes) = told {
-                return Poll::Ready(Some(bytes));
-            }
-            if draining {
-                self.say_bye("SERVER_MAINTENANCE", reconnect_after());
-            } else if last {
-                self.say_bye("CONNECTION_AGE", reconnect_soon());
-            }
-        }
-        if !self.out.is_empty() {
-            return Poll::Ready(Some(std::mem::take(&mut self.out).into()));
-        }
-        let deadlines = [self.retire_at, self.expiry.deadline(), self.ladder.deadline(self.config.ladder)];
-        let next = self.next_comment.min(self.next_ping);
-        self.reader.set_deadline(deadlines.into_iter().flatten().fold(next, Instant::min));
-        Poll::Pending
-    }
-
-    /// Does what was posted to the session.
-    fn obey(&mut self, Letter { request_id, instruction, reply }: Letter) {
-        let reader = &mut self.reader;
-        let answer = match instruction {
-            Instruction::Command(Command::Subscribe { channels, .. })
-                if channels.iter().any(|wanted| wanted.backfill.is_some()) =>
-            {
-                let message = "backfill: open a stream with ?backfill=, or ask GET /api/history";
-                Err(Rejection::new(request_id, Code::InvalidMessage, message))
-            }
-            Instruction::Command(Command::Subscribe { channels, since }) => {
-                let counters = &self.state.counters;
-                let rules = Rules { identity: &self.caller.identity, max: self.config.max_subscriptions, counters };
-                Ok(subscriptions::subscribe(reader, &rules, request_id, channels, since, HashMap::new()))
-            }
-            Instruction::Command(Command::Unsubscribe(names)) => subscriptions::unsubscribe(reader, request_id, names),
-            Instruction::Command(Command::Pause(names)) => subscriptions::pause(reader, request_id, names),
-            Instruction::Command(Command::Resume(names)) => subscriptions::resume_paused(reader, request_id, names),
-            Instruction::Command(_) => {
-                Err(Rejection::new(request_id, Code::InvalidMessage, "an event stream does not understand this"))
-            }
-            Instruction::Refreshed(identity) => {
-                self.caller.identity = identity.with_address(self.caller.identity.address());
-                self.expiry = Expiry::of(&self.caller.identity, self.state.clock.now());
-                let unsubscribed = subscriptions::recheck(reader, &self.caller.identity);
-                let expires_at = self.caller.identity.expires_at.map(rfc3339);
-                Ok(ServerMessage::TokenRefreshed { request_id, expires_at, unsubscribed })
-            }
-        };
-        // Whoever asked may be gone.
-        drop(reply.send(answer.map(|message| message.to_json())));
-    }
-
-    fn keep_alive(&mut self, now: Instant) {
         if now >= self.next_comment {
-            self.next_comment = now + self.config.comment_interval;
-            self.out.push_str(event::COMMENT);
+            self.next_comment = now + self.comment_interval;
+            self.output.pending.extend_from_slice(event::COMMENT.as_bytes());
         }
         if now >= self.next_ping {
-            self.next_ping = now + self.config.ping_interval;
-            let timestamp = rfc3339(self.state.clock.now());
-            let ping = json!({"timestamp": timestamp, "serverLoad": self.state.counters.load()});
-            event::write_json(&mut self.out, None, "ping", &ping);
-        }
-        // While something waits for the client, that says how slow it is.
-        if self.ladder.deadline(self.config.ladder).is_some_and(|at| now >= at) && !self.reader.has_due() {
-            self.climb(Duration::ZERO, now);
+            self.next_ping = now + self.ping_interval;
+            let ping = json!({"timestamp": stream.timestamp(), "serverLoad": stream.state.counters.load()});
+            self.output.write(|out| event::write_json(out, None, "ping", &ping));
         }
     }
 
-    /// Warns of a token that runs out, and ends a stream whose token did.
-    fn watch_token(&mut self, now: Instant) {
-        match self.expiry.due(now) {
-            Some(Expiring::Soon(expires_in)) => {
-                let message = "your token runs out: post refresh_token with a new one to this session";
-                let expiring = json!({"expiresIn": expires_in, "message": message});
-                event::write_json(&mut self.out, None, "auth_expiring", &expiring);
-            }
-            Some(Expiring::Over) => {
-                let problem = Problem::unauthorized(Some("invalid_token"), "the token has run out");
-                event::write_retry(&mut self.out, reconnect_after());
-                event::write_block(&mut self.out, None, "error", &problem.to_json(Some(&self.state.new_id())));
-                self.ended = true;
-            }
-            None => {}
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.next_comment.min(self.next_ping))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.output.is_ended
+    }
+}
+
+/// Carries out a control message and returns its reply.
+fn carry_out<'a>(
+    stream: &mut Stream,
+    request_id: Option<serde_json::Value>,
+    control: Control,
+) -> Result<ServerMessage<'a>, Rejection> {
+    let reader = &mut stream.reader;
+    match control {
+        Control::Command(Command::Subscribe { channels, .. })
+            if channels.iter().any(|wanted| wanted.backfill.is_some()) =>
+        {
+            let message = "backfill: open a stream with ?backfill=, or ask GET /api/history";
+            Err(Rejection::new(request_id, Code::InvalidMessage, message))
         }
+        Control::Command(Command::Subscribe { channels, since }) => {
+            let Some(Caller { identity, .. }) = stream.caller().cloned() else {
+                return Err(Rejection::new(request_id, Code::Unauthorized, "this stream has no user"));
+            };
+            Ok(stream.subscribe(&identity, request_id, channels, since, HashMap::new()))
+        }
+        Control::Command(Command::Unsubscribe(names)) => subscriptions::unsubscribe(reader, request_id, names),
+        Control::Command(Command::Pause(names)) => subscriptions::pause(reader, request_id, names),
+        Control::Command(Command::Resume(names)) => subscriptions::resume_paused(reader, request_id, names),
+        Control::Command(_) => {
+            Err(Rejection::new(request_id, Code::InvalidMessage, "an event stream does not understand this"))
+        }
+        Control::Refreshed(identity) => {
+            let expires_at = identity.expires_at.map(rfc3339);
+            let unsubscribed = stream.refresh(identity);
+            Ok(ServerMessage::TokenRefreshed { request_id, expires_at, unsubscribed })
+        }
+    }
+}
+
+/// Blocks to the client.
+pub(super) struct Blocks {
+    state: Rc<State>,
+    pending: Vec<u8>,
+    is_ended: bool,
+}
+
+impl Blocks {
+    fn write(&mut self, write: impl FnOnce(&mut String)) {
+        let mut out = String::new();
+        write(&mut out);
+        self.pending.extend_from_slice(out.as_bytes());
     }
 
     fn say_bye(&mut self, reason: &str, after: Duration) {
-        event::write_retry(&mut self.out, after);
         let bye = json!({"reason": reason, "reconnectAfter": (after.as_secs_f64() * 1e3).round() / 1e3});
-        event::write_json(&mut self.out, None, "bye", &bye);
-        self.ended = true;
-    }
-
-    fn tell(&mut self) -> Option<Bytes> {
-        let counters = self.state.counters.of(Transport::Sse);
-        let waiting = std::mem::take(&mut self.out).into_bytes();
-        let Told { bytes, more, waited } = tell(&mut self.reader, BUDGET, waiting, counters, &Blocks);
-        self.more = more;
-        self.climb(waited, Instant::now());
-        bytes
-    }
-
-    /// Takes a client that does not keep up a step back, or one that does a step forth, and tells it.
-    fn climb(&mut self, waited: Duration, now: Instant) {
-        if self.state.is_late(self.config.ladder.slow_after) {
-            // It is us who are slow.
-            return self.ladder.put_off(now);
-        }
-        let Some(moved) = self.ladder.taken(self.config.ladder, waited, now) else { return };
-        let pace = self.ladder.pace(self.config.ladder);
-        self.reader.set_pace(pace);
-        let (name, data) = ladder::event(moved, pace);
-        let timestamp = rfc3339(self.state.clock.now());
-        let event = json!({"channel": "system", "event": name, "timestamp": timestamp, "data": data});
-        event::write_json(&mut self.out, None, "system", &event);
-        if let Move::Up(step) = moved {
-            self.state.counters.step(step).inc();
-            if step == Step::Closed {
-                self.state.counters.limit(Limit::SlowClients).inc();
-                self.say_bye("TOO_SLOW", reconnect_after());
-            }
-        }
+        self.write(|out| {
+            event::write_retry(out, after);
+            event::write_json(out, None, "bye", &bye);
+        });
     }
 }
 
-/// Blocks of the stream.
-struct Blocks;
-
-impl Format for Blocks {
+impl Encoder for Blocks {
     fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes {
         event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display))
     }
@@ -254,14 +179,43 @@ impl Format for Blocks {
     }
 }
 
-impl MessageBody for Session {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
+impl Output for Blocks {
+    fn pending(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
     }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.poll(cx).map(|bytes| bytes.map(Ok))
+    fn notify(&mut self, notice: Notice) {
+        match notice {
+            Notice::TokenExpiring(expires_in) => {
+                let message = "your token runs out: post refresh_token with a new one to this session";
+                let expiring = json!({"expiresIn": expires_in, "message": message});
+                self.write(|out| event::write_json(out, None, "auth_expiring", &expiring));
+            }
+            Notice::SlowClient { event: name, data, timestamp } => {
+                let event = json!({"channel": "system", "event": name, "timestamp": timestamp, "data": data});
+                self.write(|out| event::write_json(out, None, "system", &event));
+            }
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        match end {
+            End::Draining(after) => self.say_bye("SERVER_MAINTENANCE", after),
+            End::Retired(after) => self.say_bye("CONNECTION_AGE", after),
+            End::TooSlow(after) => self.say_bye("TOO_SLOW", after),
+            End::TokenExpired | End::AuthTimeout => {
+                let problem = Problem::unauthorized(Some("invalid_token"), "the token has run out");
+                let problem = problem.to_json(Some(&self.state.new_id()));
+                self.write(|out| {
+                    event::write_retry(out, reconnect_after());
+                    event::write_block(out, None, "error", &problem);
+                });
+            }
+        }
+        self.is_ended = true;
+    }
+
+    fn is_open(&self) -> bool {
+        !self.is_ended
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::transport::LadderConfig;
+use crate::transport::SlowClientConfig;
 
 /// Settings of the WebSocket endpoint; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,8 @@ pub struct WebSocketConfig {
     pub max_requests: usize,
     /// How long a client may take to show a token, where one is needed. Default 10 s; zero means for ever.
     pub auth_timeout: Duration,
-    /// When a client is too slow.
-    pub ladder: LadderConfig,
+    /// When a client counts as slow.
+    pub slow_client: SlowClientConfig,
     /// Bad messages within a minute that close the connection (4500). Default 20; 0 means no limit.
     pub max_bad_messages: usize,
     /// Whether permessage-deflate is accepted when it is offered. Default off.

@@ -13,19 +13,14 @@
 //! written once and shared, and because a client's announced length has to be judged before it is kept. A client that
 //! does not read is given the newest values when it reads again; one that is silent is closed (4408).
 
-use std::rc::Rc;
-
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, http::header, web};
 
-mod actions;
-mod commands;
 mod config;
 mod deflate;
-mod flood;
 pub mod frame;
 mod heartbeat;
+mod output;
 mod session;
-mod standing;
 
 pub use config::WebSocketConfig;
 pub use deflate::Compression;
@@ -34,6 +29,7 @@ use crate::{
     counters::Transport,
     http::{access, health::PROBE_HEADER, openapi::params, problem::Problem, query::Params, route, state::State},
     protocol::SUBPROTOCOL,
+    transport::stream::Stream,
 };
 
 /// The endpoint and its alias.
@@ -91,7 +87,8 @@ pub(crate) async fn open(
         }
         (slot, caller)
     };
-    let session = session::Session::open(Rc::clone(&state), **config, caller, payload.into_inner(), compression, slot);
+    let stream = Stream::open(state, session::stream_config(&config), caller, config.auth_timeout, Some(slot));
+    let session = session::open(stream, &config, payload.into_inner(), compression);
     Ok(response.set_body(session).map_into_boxed_body())
 }
 

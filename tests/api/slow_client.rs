@@ -1,4 +1,4 @@
-//! The slow-client ladder, over real sockets: a client that reads too slowly is told each step and in the end sent away.
+//! Slow clients, over real sockets: a client that reads too slowly is notified of each backpressure level and in the end closed.
 //!
 //! The client and what is pushed take turns in one task: with each piece that the client reads there is a newer value. So what
 //! it takes has always waited for as long as it takes to read a value, however busy the machine is.

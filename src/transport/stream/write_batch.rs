@@ -1,4 +1,4 @@
-//! One write per wake-up: everything that is due for one client, gathered behind what waits already.
+//! One write per wake-up: all data that is due for one client, appended to the bytes that already wait.
 
 use std::{
     sync::Arc,
@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::Encoder;
 use crate::{
     core::{
         channel::Channel,
@@ -18,35 +19,28 @@ use crate::{
     pause,
 };
 
-/// How a transport writes what a reader finds.
-pub(super) trait Format {
-    /// A state or event; `cursor` is `None` when the shared bytes fit.
-    fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes;
-    /// A gap.
-    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes;
-}
-
-/// What is to be written, and whether more is due already.
-pub(super) struct Told {
-    /// One buffer; `None` when there is nothing.
+/// Bytes to write, and whether more data is due.
+pub(super) struct Batch {
+    /// One buffer; `None` if there is nothing to write.
     pub(super) bytes: Option<Bytes>,
-    /// The budget ran out.
+    /// The budget was used up before all due data was read.
     pub(super) more: bool,
-    /// How long it has waited for the client.
+    /// Time that the data waited for the client.
     pub(super) waited: Duration,
 }
 
-/// Reads what is due for `reader`, at most about `budget` bytes of events, and counts it.
-pub(super) fn tell(
+/// Reads the data that is due for `reader`, at most about `budget` bytes of events, behind the bytes in `waiting`, and
+/// counts it.
+pub(super) fn drain(
     reader: &mut Reader,
     budget: usize,
     waiting: Vec<u8>,
     counters: &TransportCounters,
-    format: &impl Format,
-) -> Told {
+    encoder: &impl Encoder,
+) -> Batch {
     let now = Instant::now();
-    let mut outbox = Outbox { only: None, out: waiting, now, counters, format };
-    let collected = reader.collect(budget, &mut outbox);
+    let mut writer = Writer { only: None, out: waiting, now, counters, encoder };
+    let collected = reader.collect(budget, &mut writer);
     counters.deliveries.add(collected.delivered as u64);
     if collected.conflated > 0 {
         counters.conflations.add(collected.conflated);
@@ -54,23 +48,27 @@ pub(super) fn tell(
     if collected.gaps > 0 {
         counters.gaps.add(collected.gaps as u64);
     }
-    // While this process stood still nobody could take anything.
+    // While this process was paused no client could take anything.
     let since = collected.waiting_since.map(|since| pause::awake_since(since.into_std()));
     let waited = since.map(|since| now.saturating_duration_since(since));
-    Told { bytes: outbox.finish(), more: collected.more, waited: waited.unwrap_or_default() }
+    Batch { bytes: writer.finish(), more: collected.more, waited: waited.unwrap_or_default() }
 }
 
-struct Outbox<'a, F> {
-    /// The one thing to write so far: shared bytes are passed on without a copy.
+struct Writer<'a, E> {
+    /// The only message so far: shared bytes are passed on without a copy.
     only: Option<Bytes>,
     out: Vec<u8>,
     now: Instant,
     counters: &'a TransportCounters,
-    format: &'a F,
+    encoder: &'a E,
 }
 
-impl<F> Outbox<'_, F> {
+impl<E: Encoder> Writer<'_, E> {
     fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            // This transport has no message for it.
+            return;
+        }
         if self.only.is_none() && self.out.is_empty() {
             self.only = Some(bytes);
             return;
@@ -78,6 +76,7 @@ impl<F> Outbox<'_, F> {
         if let Some(only) = self.only.take() {
             self.out.extend_from_slice(&only);
         }
+        self.out.extend_from_slice(E::SEPARATOR);
         self.out.extend_from_slice(&bytes);
     }
 
@@ -90,13 +89,13 @@ impl<F> Outbox<'_, F> {
     }
 }
 
-impl<F: Format> Sink for Outbox<'_, F> {
+impl<E: Encoder> Sink for Writer<'_, E> {
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
         self.counters.delivery_latency.observe(self.now.saturating_duration_since(publication.made), 1);
-        self.push(self.format.publication(publication, cursor));
+        self.push(self.encoder.publication(publication, cursor));
     }
 
     fn gap(&mut self, channels: &[Channel], cursor: Position) {
-        self.push(self.format.gap(channels, &cursor));
+        self.push(self.encoder.gap(channels, &cursor));
     }
 }

@@ -1,4 +1,4 @@
-//! When the token of a stream runs out: the warning, and the end.
+//! Expiry of the token of a stream: the warning, and the end.
 
 use std::time::Duration;
 
@@ -7,35 +7,35 @@ use tokio::time::Instant;
 
 use crate::auth::Identity;
 
-/// Time before a token's expiry at which its client is warned (docs/protocol.md, section 2.1).
+/// Time before the expiry at which the client is warned (docs/protocol.md, section 2.1).
 const WARNING: Duration = Duration::from_secs(300);
 
-/// What follows from the time.
+/// Action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expiring {
-    /// The token is good for so many seconds more; told once.
+pub(in crate::transport) enum Expiring {
+    /// Warn the client, once: the token expires in so many seconds.
     Soon(u64),
-    /// It ran out.
+    /// End the stream: the token has expired.
     Over,
 }
 
-/// The end of one token.
+/// Expiry of one token.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Expiry {
+pub(in crate::transport) struct Expiry {
     at: Option<Instant>,
     warned: bool,
 }
 
 impl Expiry {
-    /// The end of the token of `identity`, seen at `now`.
-    pub(super) fn of(identity: &Identity, now: Timestamp) -> Self {
+    /// Returns the expiry of the token of `identity`, computed at `now`.
+    pub(in crate::transport) fn of(identity: &Identity, now: Timestamp) -> Self {
         let left = identity.expires_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        // A token that outlives the clock does not end.
+        // A time beyond the range of the clock is never reached.
         Self { at: left.and_then(|left| Instant::now().checked_add(left)), warned: false }
     }
 
-    /// What is to be told at `now`.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Expiring> {
+    /// Returns the action that is due at `now`.
+    pub(in crate::transport) fn due(&mut self, now: Instant) -> Option<Expiring> {
         let left = self.at?.saturating_duration_since(now);
         if left.is_zero() {
             return Some(Expiring::Over);
@@ -47,14 +47,14 @@ impl Expiry {
         Some(Expiring::Soon(left.as_secs()))
     }
 
-    /// When there is something to tell next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// Returns the time of the next action.
+    pub(in crate::transport) fn deadline(&self) -> Option<Instant> {
         let at = self.at?;
         if self.warned { Some(at) } else { Some(at.checked_sub(WARNING).unwrap_or(at)) }
     }
 
-    /// When the token runs out.
-    pub(super) fn at(&self) -> Option<Instant> {
+    /// Returns the time at which the token expires.
+    pub(in crate::transport) fn at(&self) -> Option<Instant> {
         self.at
     }
 }

@@ -1,4 +1,4 @@
-//! The actions of `request`: questions with an id, answered on the same connection, each as soon as it is known.
+//! Remote procedure calls of a client: the actions of `request`, each answered as soon as its result is there.
 
 use std::{
     future::Future,
@@ -22,18 +22,18 @@ use crate::{
 /// Most channels of one `get_snapshot`.
 const MAX_NAMES: usize = 1_000;
 
-/// Most buckets of one `get_history`: a message holds up those behind it.
+/// Most buckets of one `get_history`: a long message delays those behind it.
 const MAX_BUCKETS: usize = 10_000;
 
 /// Most orders of one `list_orders`.
 const MAX_ORDERS: usize = 200;
 
-/// Why an action failed.
-pub(super) type Failure = (Code, String);
+/// Error of an action: its code, and a message for people.
+pub(in crate::transport) type RpcError = (Code, String);
 
 type Futures<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T>>>>;
 
-/// Things that a connection waits for. Costs a word while there are none.
+/// Futures that a connection waits for. It takes one word while there are none.
 pub(super) struct InFlight<T> {
     futures: Option<Box<Futures<T>>>,
 }
@@ -51,8 +51,8 @@ impl<T> InFlight<T> {
         self.futures.get_or_insert_default().push(Box::pin(future));
     }
 
-    /// The next that is done, in whatever order; `None` while nothing is.
-    pub(super) fn next_done(&mut self, cx: &mut Context<'_>) -> Option<T> {
+    /// Returns the next result, in the order of completion; `None` while there is none.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<T> {
         let futures = self.futures.as_mut()?;
         match Pin::new(&mut **futures).poll_next(cx) {
             Poll::Ready(Some(done)) => Some(done),
@@ -65,20 +65,20 @@ impl<T> InFlight<T> {
     }
 }
 
-/// Carries out one action.
+/// Carries out one action and returns its result.
 ///
 /// # Errors
-/// [`Failure`]: what was wrong with it.
-pub(super) async fn carry_out(
+/// [`RpcError`].
+pub(super) async fn call(
     state: &State,
     caller: Caller,
     action: String,
     params: Map<String, Value>,
-) -> Result<Value, Failure> {
+) -> Result<Value, RpcError> {
     match action.as_str() {
         "get_snapshot" => snapshot(&caller, &params),
         "list_channels" => Ok(channels::list(state.clock.now(), &caller, None)),
-        "get_history" => past(state, &caller, read(params)?).await,
+        "get_history" => history_of(state, &caller, read(params)?).await,
         "get_order_details" => {
             needs(&caller, Permission::ReadOrders)?;
             let OrderId { order_id } = read(params)?;
@@ -146,7 +146,7 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-async fn past(state: &State, caller: &Caller, params: Past) -> Result<Value, Failure> {
+async fn history_of(state: &State, caller: &Caller, params: Past) -> Result<Value, RpcError> {
     let Past { channel, field, from, to, interval } = &params;
     let fields = match field {
         None => Vec::new(),
@@ -167,7 +167,7 @@ async fn past(state: &State, caller: &Caller, params: Past) -> Result<Value, Fai
     Ok(serde_json::from_str(&chapter.to_json(one.as_deref())).unwrap_or(Value::Null))
 }
 
-fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, Failure> {
+fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, RpcError> {
     serde_path_to_error::deserialize(Value::Object(params)).map_err(|error| {
         let path = error.path().to_string();
         let place = if path == "." { String::new() } else { format!("{path}: ") };
@@ -175,17 +175,17 @@ fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, Failure> {
     })
 }
 
-fn needs(caller: &Caller, permission: Permission) -> Result<(), Failure> {
+fn needs(caller: &Caller, permission: Permission) -> Result<(), RpcError> {
     caller.needs(permission).map_err(|problem| (problem.code, problem.detail))
 }
 
-/// An error of the orders, as HTTP would tell it.
-fn failure(error: impl Into<Problem>) -> Failure {
+/// Converts an error to the code and text that HTTP has for it.
+fn failure(error: impl Into<Problem>) -> RpcError {
     let Problem { code, detail, .. } = error.into();
     (code, detail)
 }
 
-fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, Failure> {
+fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, RpcError> {
     let invalid = |message: String| (Code::InvalidMessage, message);
     let names: Vec<&str> = match params.get("channels") {
         None | Some(Value::Null) => vec!["metrics"],

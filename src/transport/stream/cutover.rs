@@ -1,12 +1,12 @@
 //! Backfill-then-follow: the past of a channel, then its live values, without a gap and without an overlap.
 //!
 //! ```text
-//!   history, up to but not including     the value at the seam     what is newer
+//!   history, up to but not including     the cutover's value       newer values
 //!   ────────────────────────────────────▶│◀──── live ─────────────────────────▶
 //! ```
 //!
-//! The seam is set when the question is asked: the values of that moment are kept, history is asked for up to them, and
-//! when it is there they are the first that the reader is given. What was published meanwhile is newer, and follows.
+//! The cutover is the moment of the request: the values of that moment are kept, history is queried up to them, and the
+//! reader begins with them when the result is there. Values published in the meantime are newer, and follow.
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
@@ -21,45 +21,45 @@ use crate::{
     http::access::Caller,
 };
 
-/// Most channels whose past is told at once.
+/// Most channels of one backfill.
 const MAX_CHANNELS: usize = 100;
 
-/// Times that the seam is set anew because something was published meanwhile.
+/// Attempts to read the values of all channels without a publication in between.
 const ATTEMPTS: usize = 8;
 
-/// What came of looking back.
-pub(super) struct Past {
-    /// How much of the snapshot the values at the seam show.
-    pub(super) view: View,
-    /// The values at the seam, by the selectors that named them.
-    pub(super) states: HashMap<Selector, Vec<Arc<Publication>>>,
-    /// What was before it, by channel.
-    pub(super) chapters: Result<Vec<Chapter>, HistoryError>,
+/// History before a cutover, and the values of the cutover.
+pub(in crate::transport) struct Backfill {
+    /// Sections of the snapshot that the values show.
+    pub(in crate::transport) view: View,
+    /// Values at the cutover, by the selectors that named them.
+    pub(in crate::transport) states: HashMap<Selector, Vec<Arc<Publication>>>,
+    /// History before the cutover, by channel.
+    pub(in crate::transport) chapters: Result<Vec<Chapter>, HistoryError>,
 }
 
-/// Where the past ends and the present begins.
-pub(super) struct Seam {
+/// Point between the backfill and the live values.
+pub(in crate::transport) struct Cutover {
     view: View,
     states: HashMap<Selector, Vec<Arc<Publication>>>,
-    /// Each channel once, with how far to look back and the time at the seam.
+    /// Each channel once, with the span of its history and the time of the cutover.
     channels: Vec<(Channel, Duration, i64)>,
 }
 
-impl Seam {
-    /// Sets the seam for what `caller` may read of `wanted`.
-    pub(super) fn set(caller: &Caller, wanted: &[(Selector, Duration)], now: jiff::Timestamp) -> Self {
+impl Cutover {
+    /// Sets the cutover for the channels of `wanted` that `caller` may read.
+    pub(in crate::transport) fn set(caller: &Caller, wanted: &[(Selector, Duration)], now: jiff::Timestamp) -> Self {
         let log = &caller.tenant.log;
         let at_one_moment = || {
             let head = log.head();
-            let seam = Self::try_set(caller, wanted, now);
-            (log.head() == head, seam)
+            let cutover = Self::try_set(caller, wanted, now);
+            (log.head() == head, cutover)
         };
         for _ in 1..ATTEMPTS {
-            if let (true, seam) = at_one_moment() {
-                return seam;
+            if let (true, cutover) = at_one_moment() {
+                return cutover;
             }
         }
-        // Somebody publishes all the time: a version may be told twice, in the snapshot and before it.
+        // Publications do not pause: one version may be sent twice, in the snapshot and in the history.
         at_one_moment().1
     }
 
@@ -67,10 +67,10 @@ impl Seam {
         let log = &caller.tenant.log;
         let may = |channel: &Channel| auth::may_read_channel(&caller.identity, channel);
         let mut wanted: Vec<_> = wanted.iter().collect();
-        // Of several that name a channel the one that names it most closely decides.
+        // The most specific selector that matches a channel decides.
         wanted.sort_by_key(|(selector, _)| std::cmp::Reverse(selector.closeness()));
         let view = auth::view(&caller.identity);
-        let mut seam = Self { view, states: HashMap::new(), channels: Vec::new() };
+        let mut cutover = Self { view, states: HashMap::new(), channels: Vec::new() };
         for (selector, span) in wanted {
             let (states, parts) = match selector {
                 snapshot if snapshot.is_snapshot() => {
@@ -81,8 +81,8 @@ impl Seam {
                 Selector::Exact(channel) => {
                     let states: Vec<_> = log.state(channel, view).into_iter().collect();
                     if states.is_empty() && log.kind(channel) != Some(ChannelKind::Event) && may(channel) {
-                        // It has no value yet in this log, but may have had some before.
-                        seam.add(channel.clone(), *span, now.as_millisecond().saturating_add(1));
+                        // Without a value in this log, it may have values in the history.
+                        cutover.add(channel.clone(), *span, now.as_millisecond().saturating_add(1));
                     }
                     (states.clone(), states)
                 }
@@ -92,13 +92,13 @@ impl Seam {
                 }
             };
             for part in parts.iter().filter(|part| may(&part.channel)) {
-                // A restored value is the last point of the past, and only its numbers: the past has it, too.
+                // A restored value holds only numbers, and the history ends with the same point.
                 let to = part.timestamp.as_millisecond() + i64::from(part.is_restored());
-                seam.add(part.channel.clone(), *span, to);
+                cutover.add(part.channel.clone(), *span, to);
             }
-            seam.states.insert(selector.clone(), states);
+            cutover.states.insert(selector.clone(), states);
         }
-        seam
+        cutover
     }
 
     fn add(&mut self, channel: Channel, span: Duration, to: i64) {
@@ -107,8 +107,8 @@ impl Seam {
         }
     }
 
-    /// Asks for what is before it. What fails is no reason not to go on from here.
-    pub(super) fn look_back(self, caller: &Caller) -> impl Future<Output = Past> + use<> {
+    /// Queries the history before the cutover. A failure does not prevent the live values.
+    pub(in crate::transport) fn query(self, caller: &Caller) -> impl Future<Output = Backfill> + use<> {
         let history = caller.tenant.history.clone();
         async move {
             let Self { view, states, channels } = self;
@@ -117,13 +117,13 @@ impl Seam {
             } else {
                 history.backfill(channels).await
             };
-            Past { view, states, chapters }
+            Backfill { view, states, chapters }
         }
     }
 }
 
-/// The chapters as a JSON object, by channel.
-pub(super) fn by_channel(chapters: &[Chapter]) -> String {
+/// Returns the chapters as a JSON object, by channel.
+pub(in crate::transport) fn by_channel(chapters: &[Chapter]) -> String {
     let chapters: Vec<String> = chapters.iter().map(|c| format!(r#""{}":{}"#, c.channel, c.data())).collect();
     format!("{{{}}}", chapters.join(","))
 }

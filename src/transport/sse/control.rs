@@ -1,8 +1,8 @@
-//! Speaking to an event stream: `POST /api/sessions/{id}`.
+//! Control of an event stream: `POST /api/sessions/{id}`.
 //!
-//! An EventSource can't send. The stream's first event, `connected`, names its session; a message posted to that name
-//! (`subscribe`, `unsubscribe`, `pause`, `resume`, `refresh_token`, the same as on a WebSocket) changes the stream without
-//! a reconnect. The stream may live on another worker, so messages go through a small [`Mailbox`].
+//! An EventSource cannot send. The first event of a stream, `connected`, names its session; a message posted to that name
+//! (`subscribe`, `unsubscribe`, `pause`, `resume`, `refresh_token`, as on a WebSocket) changes the stream without a
+//! reconnect. The stream may live on another worker, so messages pass through a bounded [`Inbox`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,10 +17,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::{access, body, openapi::shapes, problem::Problem, state::State};
 use crate::{
     auth::{self, Identity},
     counters::Limit,
+    http::{access, body, openapi::shapes, problem::Problem, state::State},
     protocol::{
         command::{self, Command, Message, Rejection},
         error::Code,
@@ -31,43 +31,43 @@ use crate::{
 /// Messages that may wait for one stream.
 const MAX_WAITING: usize = 16;
 
-/// How long a stream may take to answer. One whose client does not read takes for ever.
+/// Time that a stream has to reply. One whose client does not read does not reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a stream is told.
-pub enum Instruction {
-    /// One of the messages about subscriptions.
+/// Change of a stream.
+pub(super) enum Control {
+    /// A command about subscriptions.
     Command(Command),
-    /// A newer token was verified, and is of the same user.
+    /// A newer token of the same user was verified.
     Refreshed(Identity),
 }
 
 /// One message for a stream.
-pub struct Letter {
-    /// Given back in the answer.
-    pub request_id: Option<RequestId>,
-    /// What to do.
-    pub instruction: Instruction,
-    /// Gets the answer as JSON.
-    pub reply: oneshot::Sender<Result<String, Rejection>>,
+pub(super) struct ControlMessage {
+    /// Returned in the reply.
+    pub(super) request_id: Option<RequestId>,
+    /// What to change.
+    pub(super) control: Control,
+    /// Receives the reply as JSON.
+    pub(super) reply: oneshot::Sender<Result<String, Rejection>>,
 }
 
-/// The messages that wait for one stream. Empty it costs a few words: there may be a million of them.
+/// Messages that wait for one stream. An empty inbox takes a few words, because there may be a million of them.
 #[derive(Default)]
-pub struct Mailbox(Mutex<Waiting>);
+pub(super) struct Inbox(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    letters: VecDeque<Letter>,
+    messages: VecDeque<ControlMessage>,
     waker: Option<Waker>,
 }
 
-impl Mailbox {
-    /// The next message, or the promise to wake `waker` when there is one.
-    pub fn poll(&self, waker: &Waker) -> Poll<Letter> {
+impl Inbox {
+    /// Returns the next message, or registers `waker` for it.
+    pub(super) fn poll(&self, waker: &Waker) -> Poll<ControlMessage> {
         let mut waiting = self.0.lock();
-        match waiting.letters.pop_front() {
-            Some(letter) => Poll::Ready(letter),
+        match waiting.messages.pop_front() {
+            Some(message) => Poll::Ready(message),
             None => {
                 match &mut waiting.waker {
                     Some(known) => known.clone_from(waker),
@@ -78,12 +78,12 @@ impl Mailbox {
         }
     }
 
-    fn put(&self, letter: Letter) -> Result<(), Full> {
+    fn put(&self, message: ControlMessage) -> Result<(), Full> {
         let mut waiting = self.0.lock();
-        if waiting.letters.len() >= MAX_WAITING {
+        if waiting.messages.len() >= MAX_WAITING {
             return Err(Full);
         }
-        waiting.letters.push_back(letter);
+        waiting.messages.push_back(message);
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }
@@ -93,54 +93,54 @@ impl Mailbox {
 
 struct Full;
 
-/// The event streams of this server by session. Shared by all workers.
-pub struct Sessions {
+/// The open event streams of this server by session. Shared by all workers.
+pub struct SessionRegistry {
     quota: Option<Quota>,
-    /// Largest message, in bytes.
+    /// Largest message, in bytes; 0 means no limit.
     max_message: usize,
     open: Mutex<HashMap<Arc<str>, Entry>>,
 }
 
 struct Entry {
     identity: Identity,
-    mailbox: Arc<Mailbox>,
-    /// Made at the first message: most sessions are never spoken to.
+    inbox: Arc<Inbox>,
+    /// Created at the first message: most sessions receive none.
     limiter: Option<Box<DefaultDirectRateLimiter>>,
 }
 
-/// A session that is open; it ends when this is dropped.
-pub struct Session {
-    /// Its name, which nobody can guess.
-    pub id: Arc<str>,
-    /// What it is told.
-    pub mailbox: Arc<Mailbox>,
-    sessions: Arc<Sessions>,
+/// Registration of an open session; it ends when this is dropped.
+pub(super) struct Registration {
+    /// Random name of the session, which is also the right to control it.
+    pub(super) id: Arc<str>,
+    /// Messages for the session.
+    pub(super) inbox: Arc<Inbox>,
+    registry: Arc<SessionRegistry>,
 }
 
-impl Sessions {
-    /// None is open. A session takes as many messages, and as large ones, as a WebSocket; 0 means no limit.
+impl SessionRegistry {
+    /// Returns an empty registry. A session takes as many messages, of the same size, as a WebSocket; 0 means no limit.
     pub fn new(messages_per_second: u32, message_burst: u32, max_message: usize) -> Self {
         let quota = NonZeroU32::new(messages_per_second)
             .map(|rate| Quota::per_second(rate).allow_burst(NonZeroU32::new(message_burst).unwrap_or(rate)));
         Self { quota, max_message, open: Mutex::default() }
     }
 
-    /// Opens a session of `identity`.
+    /// Registers a session of `identity`.
     ///
     /// # Errors
-    /// 503 when the system has no random bytes: a name that can be guessed is worse than none.
-    pub fn open(self: &Arc<Self>, identity: &Identity) -> Result<Session, Problem> {
+    /// 503 when the system has no random bytes: a predictable name is worse than none.
+    pub(super) fn register(self: Arc<Self>, identity: &Identity) -> Result<Registration, Problem> {
         let id = auth::unguessable();
         let id: Arc<str> = id.ok_or_else(|| Problem::unavailable("there are no random bytes", PATIENCE))?.into();
-        let mailbox = Arc::<Mailbox>::default();
-        let entry = Entry { identity: identity.clone(), mailbox: Arc::clone(&mailbox), limiter: None };
+        let inbox = Arc::<Inbox>::default();
+        let entry = Entry { identity: identity.clone(), inbox: Arc::clone(&inbox), limiter: None };
         self.open.lock().insert(Arc::clone(&id), entry);
-        Ok(Session { id, mailbox, sessions: Arc::clone(self) })
+        Ok(Registration { id, inbox, registry: self })
     }
 
-    /// The mailbox of a session of the same user; somebody else's is as unknown as none. With it, how long to wait if
-    /// it was sent too many messages.
-    fn find(&self, id: &str, identity: &Identity) -> Option<(Arc<Mailbox>, Option<Duration>)> {
+    /// Returns the inbox of a session of the same user, and the time to wait if it received too many messages. A session of
+    /// another user is as unknown as none.
+    fn find(&self, id: &str, identity: &Identity) -> Option<(Arc<Inbox>, Option<Duration>)> {
         let mut open = self.open.lock();
         let entry = open.get_mut(id).filter(|entry| entry.identity.is_same_user(identity))?;
         let wait = self.quota.and_then(|quota| {
@@ -148,17 +148,17 @@ impl Sessions {
             let until = limiter.check().err()?;
             Some(until.wait_time_from(governor::clock::DefaultClock::default().now()))
         });
-        Some((Arc::clone(&entry.mailbox), wait))
+        Some((Arc::clone(&entry.inbox), wait))
     }
 }
 
-impl Drop for Session {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.open.lock().remove(&self.id);
+        self.registry.open.lock().remove(&self.id);
     }
 }
 
-/// `POST /api/sessions/{id}`: 200 with the message that a WebSocket would be sent.
+/// `POST /api/sessions/{id}`: 200 with the message that a WebSocket would receive.
 #[utoipa::path(
     post,
     path = "/api/sessions/{id}",
@@ -171,20 +171,25 @@ impl Drop for Session {
     request_body = shapes::SessionMessage,
     responses((status = 200, description = "What a WebSocket would be answered", body = shapes::Anything))
 )]
-pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub(crate) async fn post(
+    request: HttpRequest,
+    id: web::Path<String>,
+    registry: web::Data<SessionRegistry>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     access::check_origin(&state, &request)?;
     let caller = access::identify(&state, &request).await?;
     let gone = || Problem::not_found("there is no such session of yours");
-    let (mailbox, wait) = state.sessions.find(&id, &caller.identity).ok_or_else(gone)?;
+    let (inbox, wait) = registry.find(&id, &caller.identity).ok_or_else(gone)?;
     if let Some(wait) = wait {
         state.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("too many messages: wait a moment", wait).and_close());
     }
     let body = body::read(&state, &request, &mut payload.into_inner()).await?;
-    if state.sessions.max_message > 0 && body.len() > state.sessions.max_message {
+    if registry.max_message > 0 && body.len() > registry.max_message {
         state.counters.limit(Limit::Message).inc();
-        let detail = format!("a message has at most {} bytes", state.sessions.max_message);
+        let detail = format!("a message has at most {} bytes", registry.max_message);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail));
     }
     let text = std::str::from_utf8(&body).map_err(|_| Problem::bad_request("the body is not UTF-8"))?;
@@ -195,9 +200,9 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
     {
         state.tenants.catch_up(log, &ahead).await?;
     }
-    let instruction = match command {
+    let control = match command {
         Command::Subscribe { .. } | Command::Unsubscribe(_) | Command::Pause(_) | Command::Resume(_) => {
-            Instruction::Command(command)
+            Control::Command(command)
         }
         Command::RefreshToken(token) => {
             let identity = access::verify(&state, &token.0).await;
@@ -205,7 +210,7 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
             if !identity.is_same_user(&caller.identity) {
                 return Err(Problem::forbidden("this token is of another user"));
             }
-            Instruction::Refreshed(identity)
+            Control::Refreshed(identity)
         }
         _ => {
             return Err(Problem::bad_request(
@@ -214,8 +219,7 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
         }
     };
     let (reply, answer) = oneshot::channel();
-    let letter = Letter { request_id, instruction, reply };
-    if mailbox.put(letter).is_err() {
+    if inbox.put(ControlMessage { request_id, control, reply }).is_err() {
         state.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("this session has messages enough that wait", Duration::from_secs(1)));
     }
@@ -230,20 +234,5 @@ pub async fn post(request: HttpRequest, id: web::Path<String>, payload: web::Pay
             "the stream does not take anything: its client does not read. The message is carried out when it does",
             PATIENCE,
         )),
-    }
-}
-
-impl From<Rejection> for Problem {
-    fn from(Rejection { code, message, .. }: Rejection) -> Self {
-        match code {
-            Code::ResourceNotFound => Self::not_found(message),
-            Code::Forbidden => Self::forbidden(message),
-            Code::Unauthorized => Self::unauthorized(None, message),
-            Code::RateLimited | Code::SubscriptionLimit => {
-                Self { code, ..Self::too_many(message, Duration::from_secs(1)) }
-            }
-            Code::InvalidMessage => Self::bad_request(message),
-            Code::ServerError => Self { code, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message) },
-        }
     }
 }

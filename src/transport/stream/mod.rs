@@ -1,0 +1,370 @@
+//! The stream engine: the life-cycle that the streaming transports share.
+//!
+//! A [`Stream`] is one client's stream out of the log: it attaches a reader, delivers what is due, reduces the pace of a slow
+//! client, warns of the expiry of its token, and ends when the token expires, when the connection has reached its age or when
+//! the server drains. A transport adds an [`Output`] (its encoding, and what it sends at the end) and, where a connection
+//! carries one stream, a [`Protocol`] (its input, its heartbeat). [`Session`] joins the two.
+//!
+//! | file | content |
+//! |---|---|
+//! | `auth_state` | the client's identity, and the expiry of its token |
+//! | `resume` | resume verdict: how a cursor fits the log |
+//! | `subscriptions` | subscribe, unsubscribe, pause, resume |
+//! | `commands`, `rpc` | the client's commands, and the requests that need an answer |
+//! | `cutover` | backfill, and the point where live values follow it |
+//! | `write_batch` | everything that is due as one write |
+//! | `slow_client` | backpressure levels |
+//! | `rate_limit` | messages per connection |
+//!
+//! Nothing here knows a socket: [`Session::poll_write`] returns the next bytes, whether the caller is a response body or a
+//! task that owns the socket.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+pub(super) mod auth_state;
+pub(super) mod commands;
+pub(super) mod cutover;
+pub(super) mod expiry;
+pub(super) mod rate_limit;
+pub(super) mod resume;
+mod rpc;
+pub(super) mod slow_client;
+pub(super) mod subscriptions;
+mod write_batch;
+
+use auth_state::{AuthEvent, AuthState};
+use slow_client::{LevelChange, SlowClient, SlowClientConfig};
+use write_batch::Batch;
+
+use crate::{
+    auth::Identity,
+    core::{
+        channel::Channel,
+        clock::rfc3339,
+        position::Position,
+        publication::Publication,
+        reader::{CatchUp, Reader},
+    },
+    counters::{BackpressureLevel, Limit, Transport},
+    http::{
+        access::Caller,
+        problem::Problem,
+        state::{State, StreamSlot},
+    },
+    shutdown::{reconnect_after, reconnect_soon},
+};
+
+/// Settings of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamConfig {
+    /// Transport that its counters belong to.
+    pub(super) transport: Transport,
+    /// Order in which a resumed stream receives missed events and newest states.
+    pub(super) order: CatchUp,
+    /// Bytes of events per write; more follow in the next write.
+    pub(super) budget: usize,
+    /// Most subscriptions; 0 means no limit.
+    pub(super) max_subscriptions: usize,
+    /// When the client is too slow.
+    pub(super) slow_client: SlowClientConfig,
+}
+
+/// One client's stream out of the log.
+pub(super) struct Stream {
+    pub(super) state: Rc<State>,
+    pub(super) reader: Reader,
+    pub(super) auth: AuthState,
+    config: StreamConfig,
+    slow_client: SlowClient,
+    /// When the connection reaches its age.
+    retire_at: Option<Instant>,
+    /// Due data is left for the next write.
+    more: bool,
+    /// The end has come, and all due data is written.
+    is_last_written: bool,
+    /// The connection's permit, where the connection is this one stream.
+    slot: Option<StreamSlot>,
+}
+
+/// Encoding of publications on a transport.
+pub(super) trait Encoder {
+    /// Bytes between two messages of one write.
+    const SEPARATOR: &'static [u8] = b"";
+
+    /// Returns a state or event; `cursor` is `None` when the shared bytes fit. Empty bytes are not sent.
+    fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes;
+
+    /// Returns the notice of a gap.
+    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes;
+}
+
+/// What a transport sends besides publications.
+pub(super) trait Output: Encoder {
+    /// Bytes that wait to be written before the next publication.
+    fn pending(&mut self) -> &mut Vec<u8>;
+
+    /// Sends a notice to the client.
+    fn notify(&mut self, notice: Notice);
+
+    /// Sends the reason for the end to the client; the output is not open afterwards.
+    fn end(&mut self, end: End);
+
+    /// Whether the stream still delivers.
+    fn is_open(&self) -> bool;
+}
+
+/// Notice about the stream itself.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// The token expires in so many seconds.
+    TokenExpiring(u64),
+    /// The client's backpressure level changed: an event of the channel `system`.
+    SlowClient {
+        /// Name of the event.
+        event: &'static str,
+        /// Its data.
+        data: serde_json::Value,
+        /// Its time.
+        timestamp: String,
+    },
+}
+
+/// Why the engine ends a stream, and after which time the client should reconnect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The server drains.
+    Draining(Duration),
+    /// The connection has reached its age.
+    Retired(Duration),
+    /// The client did not show a token in time.
+    AuthTimeout,
+    /// The token has expired.
+    TokenExpired,
+    /// The client takes data too slowly.
+    TooSlow(Duration),
+}
+
+/// The other half of a session on a connection that carries one stream: its input and its heartbeat.
+pub(super) trait Protocol {
+    /// What it sends to.
+    type Output: Output;
+
+    /// Returns the output.
+    fn output(&mut self) -> &mut Self::Output;
+
+    /// Reads and carries out what the client sent.
+    fn receive(&mut self, stream: &mut Stream, cx: &mut Context<'_>);
+
+    /// Sends heartbeats, and ends a connection that is silent.
+    fn keep_alive(&mut self, stream: &mut Stream, now: Instant);
+
+    /// Returns the time at which [`Protocol::keep_alive`] has something to do next.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Whether the connection ends once the pending bytes are written.
+    fn is_finished(&self) -> bool;
+}
+
+impl Stream {
+    /// Opens a stream at the present, unauthenticated if there is no `caller`; then a token has to come within
+    /// `auth_timeout`.
+    pub(super) fn open(
+        state: Rc<State>,
+        config: StreamConfig,
+        caller: Option<Caller>,
+        auth_timeout: Duration,
+        slot: Option<StreamSlot>,
+    ) -> Self {
+        let hub = caller.as_ref().map_or(state.lobby(), |caller| &caller.tenant.hub);
+        let mut reader = Reader::open(hub, config.order);
+        reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
+        Self {
+            reader,
+            auth: AuthState::new(caller, auth_timeout, state.clock.now()),
+            slow_client: SlowClient::default(),
+            retire_at: state.retire_after().map(|age| Instant::now() + age),
+            more: false,
+            is_last_written: false,
+            config,
+            state,
+            slot,
+        }
+    }
+
+    /// Returns the client's identity and tenant, if it is authenticated.
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        self.auth.caller()
+    }
+
+    /// Authenticates the stream of a client that had no identity yet: it starts anew on the log of its tenant.
+    ///
+    /// # Errors
+    /// 429 for a connection or tenant too many.
+    pub(super) fn authenticate(&mut self, identity: Identity) -> Result<(), Problem> {
+        let address = self.slot.as_ref().and_then(StreamSlot::client);
+        let caller = self.state.caller(identity.with_address(address))?;
+        if let Some(slot) = &mut self.slot {
+            self.state.belongs(slot, &caller)?;
+        }
+        self.reader = Reader::open(&caller.tenant.hub, self.config.order);
+        self.reader.set_filter(subscriptions::filter(&caller.identity));
+        self.auth = AuthState::new(Some(caller), Duration::ZERO, self.state.clock.now());
+        Ok(())
+    }
+
+    /// Replaces the token of the same user; returns the names of the subscriptions that the new one does not allow.
+    pub(super) fn refresh(&mut self, identity: Identity) -> Vec<String> {
+        match self.auth.refresh(identity, self.state.clock.now()) {
+            Some(caller) => subscriptions::recheck(&mut self.reader, &caller.identity),
+            None => Vec::new(),
+        }
+    }
+
+    /// Returns the time as messages carry it.
+    pub(super) fn timestamp(&self) -> String {
+        rfc3339(self.state.clock.now())
+    }
+
+    /// Advances the life-cycle to `now` and returns the next write of publications, if any is due.
+    pub(super) fn advance(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
+        self.check_token(now, output);
+        // While data waits for the client, that tells how slow it is.
+        if self.slow_client.deadline(self.config.slow_client).is_some_and(|at| now >= at) && !self.reader.has_due() {
+            self.record_pace(Duration::ZERO, now, output);
+        }
+        if !output.is_open() {
+            return None;
+        }
+        let is_draining = self.reader.hub().is_draining();
+        let is_last = is_draining || self.retire_at.is_some_and(|at| now >= at);
+        // Data that was due before the end is delivered one last time: the client may not be able to ask for it later.
+        let written = if self.is_last_written || !self.reader.has_due() { None } else { self.write(output) };
+        self.is_last_written = is_last && !self.more;
+        if written.is_none() && is_last && output.is_open() {
+            output.end(match is_draining {
+                true => End::Draining(reconnect_after()),
+                false => End::Retired(reconnect_soon()),
+            });
+        }
+        written
+    }
+
+    /// Returns the time at which [`Stream::advance`] has something to do although no data is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let deadlines = [self.retire_at, self.auth.deadline(), self.slow_client.deadline(self.config.slow_client)];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn check_token(&mut self, now: Instant, output: &mut impl Output) {
+        if !output.is_open() {
+            return;
+        }
+        match self.auth.due(now) {
+            None => {}
+            Some(AuthEvent::Expiring(seconds)) => output.notify(Notice::TokenExpiring(seconds)),
+            Some(AuthEvent::Expired) => output.end(End::TokenExpired),
+            Some(AuthEvent::TimedOut) => {
+                self.state.counters.limit(Limit::AuthTimeout).inc();
+                output.end(End::AuthTimeout);
+            }
+        }
+    }
+
+    /// Writes all due data in one piece, behind the pending bytes.
+    fn write(&mut self, output: &mut impl Output) -> Option<Bytes> {
+        let counters = self.state.counters.of(self.config.transport);
+        let pending = std::mem::take(output.pending());
+        let Batch { bytes, more, waited } =
+            write_batch::drain(&mut self.reader, self.config.budget, pending, counters, output);
+        self.more = more;
+        self.record_pace(waited, Instant::now(), output);
+        bytes
+    }
+
+    /// Records that the client took data that was due for `waited`, and changes its backpressure level if that follows.
+    fn record_pace(&mut self, waited: Duration, now: Instant, output: &mut impl Output) {
+        if !output.is_open() {
+            return;
+        }
+        let config = self.config.slow_client;
+        if self.state.is_late(config.slow_after) {
+            // This server is slow itself.
+            return self.slow_client.postpone(now);
+        }
+        let Some(change) = self.slow_client.record(config, waited, now) else { return };
+        let pace = self.slow_client.pace(config);
+        self.reader.set_pace(pace);
+        let (event, data) = slow_client::event(change, pace);
+        output.notify(Notice::SlowClient { event, data, timestamp: self.timestamp() });
+        if let LevelChange::Raised(level) = change {
+            self.state.counters.backpressure(level).inc();
+            if level == BackpressureLevel::Closed {
+                self.state.counters.limit(Limit::SlowClients).inc();
+                output.end(End::TooSlow(reconnect_after()));
+            }
+        }
+    }
+}
+
+/// A connection that carries one stream.
+pub(super) struct Session<P> {
+    stream: Stream,
+    protocol: P,
+}
+
+impl<P: Protocol> Session<P> {
+    pub(super) fn new(stream: Stream, protocol: P) -> Self {
+        Self { stream, protocol }
+    }
+
+    /// Returns the next bytes to write; `None` at the end. Call it when the socket can take data: what is due is read from
+    /// the log at that moment.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Self { stream, protocol } = self;
+        protocol.receive(stream, cx);
+        // After the input, because a token may have replaced the reader.
+        stream.reader.set_waker(cx.waker());
+        let now = Instant::now();
+        protocol.keep_alive(stream, now);
+        if let Some(bytes) = stream.advance(now, protocol.output()) {
+            return Poll::Ready(Some(bytes));
+        }
+        let pending = protocol.output().pending();
+        if !pending.is_empty() {
+            return Poll::Ready(Some(std::mem::take(pending).into()));
+        }
+        if protocol.is_finished() {
+            return Poll::Ready(None);
+        }
+        let deadline = match protocol.output().is_open() {
+            true => stream.deadline().into_iter().chain(protocol.deadline()).min(),
+            false => protocol.deadline(),
+        };
+        if let Some(deadline) = deadline {
+            stream.reader.set_deadline(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl<P: Protocol + Unpin> MessageBody for Session<P> {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        self.poll_write(cx).map(|bytes| bytes.map(Ok))
+    }
+}

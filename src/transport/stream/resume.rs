@@ -1,0 +1,49 @@
+//! Resume verdict: how a cursor that a client brings fits the log, in the words that all transports use.
+
+use crate::core::{
+    channel::{ChannelKind, Selector},
+    log::Log,
+    position::Position,
+    resume::{self, ResetReason, Resume},
+};
+
+/// How a cursor fits the log.
+pub(in crate::transport) struct Verdict {
+    resume: Resume,
+    /// Position from which events are read.
+    pub(in crate::transport) position: Position,
+}
+
+impl Verdict {
+    /// Compares `cursor` with `log` for a reader of `selectors`.
+    pub(in crate::transport) fn of(log: &Log, cursor: &str, selectors: &[Selector]) -> Self {
+        let (resume, position) = resume::resume(log, cursor, selectors);
+        Self { resume, position }
+    }
+
+    /// Whether nothing is missing.
+    pub(in crate::transport) fn is_whole(&self) -> bool {
+        matches!(self.resume, Resume::Replay(_))
+    }
+
+    /// Why something is missing, or may be.
+    pub(in crate::transport) fn reason(&self) -> Option<ResetReason> {
+        match &self.resume {
+            Resume::Replay(_) => None,
+            Resume::Reset(reason) => Some(*reason),
+        }
+    }
+
+    /// Returns `replayed`, `snapshot` (only states were asked for) or `reset`.
+    pub(in crate::transport) fn outcome(&self, log: &Log, selectors: &[Selector]) -> &'static str {
+        let is_state = |selector: &Selector| match selector {
+            Selector::Exact(channel) => log.kind(channel) == Some(ChannelKind::State),
+            Selector::Below(_) => false,
+        };
+        match self.resume {
+            Resume::Reset(_) => "reset",
+            Resume::Replay(_) if selectors.iter().all(is_state) => "snapshot",
+            Resume::Replay(_) => "replayed",
+        }
+    }
+}
