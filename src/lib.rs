@@ -21,11 +21,11 @@
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`doctor`] | looks at the path to a server from the outside |
-//! | [`counters`], [`pause`], [`presence`], [`service`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that any module may use |
+//! | [`counters`], [`ids`], [`pause`], [`presence`], [`service`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that any module may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> relay -> {orders, dashboards, history,
-//! alerts} -> store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `pause`, `presence`, `service`,
-//! `shutdown` and `spelling` are leaves.
+//! alerts} -> store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `ids`, `pause`, `presence`,
+//! `service`, `shutdown` and `spelling` are leaves.
 
 pub mod alerts;
 pub mod app;
@@ -39,6 +39,7 @@ pub mod dashboards;
 pub mod doctor;
 pub mod history;
 pub mod http;
+pub mod ids;
 pub mod orders;
 pub mod pause;
 pub mod presence;

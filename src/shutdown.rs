@@ -39,16 +39,10 @@ pub const RECONNECT_WINDOW: Duration = Duration::from_secs(10);
 /// When one client should come back: differs per client, so that they don't come back at once. At least 1 s.
 pub fn reconnect_after() -> Duration {
     let window_ms = RECONNECT_WINDOW.as_millis() as u64;
-    Duration::from_millis(1_000 + random() % (window_ms - 1_000))
+    Duration::from_millis(fastrand::u64(1_000..window_ms))
 }
 
 /// When a client should come back whose connection ended at a time of its own, as by age: soon, for the others did not.
 pub fn reconnect_soon() -> Duration {
-    Duration::from_millis(100 + random() % 900)
-}
-
-/// 64 random bits, for spreading and for names; not for secrets.
-pub fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
+    Duration::from_millis(fastrand::u64(100..1_000))
 }

@@ -1,26 +1,17 @@
-//! "Did you mean": the known name that is nearest to one that is not known.
+//! "Did you mean": the known name that is closest to an unknown one.
 
-/// The one of `known` that `name` is most likely a misspelling of; `None` if none is near.
+use strsim::levenshtein;
+
+/// Characters of an unknown name that are compared; the rest is ignored.
+const LONGEST: usize = 100;
+
+/// Returns the name in `known` that `name` is most likely a misspelling of, ignoring case, or `None` if none is close.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name: Vec<char> = name.chars().take(100).collect();
-    // Of a short name most letters have to be right.
-    let near = 2.min(name.len() / 2);
-    let distances = known.into_iter().map(|known| (distance(&name, &known.chars().collect::<Vec<_>>()), known));
-    distances.filter(|(distance, _)| *distance <= near).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
-}
-
-/// The edit distance, capitals and small letters being the same.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (diagonal + usize::from(!x.eq_ignore_ascii_case(y))).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], next);
-        }
-    }
-    row[b.len()]
+    let name: String = name.chars().take(LONGEST).collect::<String>().to_ascii_lowercase();
+    // Most letters of a short name have to match.
+    let limit = 2.min(name.chars().count() / 2);
+    let distances = known.into_iter().map(|known| (levenshtein(&name, &known.to_ascii_lowercase()), known));
+    distances.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -28,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_found_and_none_that_is_far() {
+    fn returns_the_closest_name_within_two_edits() {
         let known = ["channels", "since", "wait", "interval"];
         for (name, expected) in [
             ("channel", Some("channels")),

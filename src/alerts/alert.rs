@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{Severity, Target};
-use crate::{core::clock::rfc3339, relay::NewEvent, shutdown::random};
+use crate::{core::clock::rfc3339, ids::random_u64, relay::NewEvent};
 
 /// One alert, as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +81,7 @@ impl News {
 
 /// The id of an alert that is raised at `at`.
 pub(super) fn new_id(at: Timestamp) -> String {
-    format!("alt-{:012x}{:08x}", at.as_millisecond().max(0), random() >> 32)
+    format!("alt-{:012x}{:08x}", at.as_millisecond().max(0), random_u64() >> 32)
 }
 
 /// Whether `text` has the form of an alert's id.

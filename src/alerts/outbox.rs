@@ -18,7 +18,7 @@ use super::{
     command::DEADLINE,
     notifier::{Failure, Mailer, Notifier, Webhook},
 };
-use crate::{core::clock::Clock, service::in_time, shutdown::random};
+use crate::{core::clock::Clock, service::in_time};
 
 /// Deliveries to one target that are on their way at once.
 const AT_ONCE: usize = 8;
@@ -210,7 +210,7 @@ fn after(now: Timestamp, pause: Duration) -> Timestamp {
 fn pause(attempt: u32) -> Duration {
     let (first, longest) = BACKOFF;
     let pause = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
-    pause.mul_f64(0.5 + (random() % 1_000) as f64 / 2_000.0)
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
         reading::BUILT_IN_EVENTS,
         version::{IfMatch, Version},
     },
-    shutdown::random,
+    ids::random_u64,
 };
 
 /// Longest name, in bytes.
@@ -158,7 +158,7 @@ impl NewRule {
     /// # Errors
     /// [`AlertError::Invalid`] that names the field.
     pub fn build(self, made: Timestamp) -> Result<Rule, AlertError> {
-        let id = self.id.clone().unwrap_or_else(|| format!("rule-{:012x}", random() >> 16));
+        let id = self.id.clone().unwrap_or_else(|| format!("rule-{:012x}", random_u64() >> 16));
         self.build_at(id, 1, made)
     }
 

@@ -26,9 +26,9 @@ use crate::{
         aggregator::AggregatorHandle, channel::Channel, clock::rfc3339, publication::Publication, snapshot::View,
         version::IfMatch,
     },
+    ids::random_u64,
     pause,
     service::{Retry, ServiceError, StoreError, confirmed, in_time},
-    shutdown::random,
 };
 
 /// `for`, absences and comparisons move with the clock, which is looked at this often.
@@ -529,7 +529,7 @@ impl Watch {
     fn outgoing(&self, alert: &Alert, news: News, at: Timestamp) -> Outgoing {
         let rule = self.engine.rules().find(|rule| rule.id == alert.rule_id).map_or("", |rule| &rule.name);
         let deliveries = alert.targets.iter().map(|target| {
-            let id = format!("dlv-{:016x}{:016x}", random(), random());
+            let id = format!("dlv-{:016x}{:016x}", random_u64(), random_u64());
             let body = json!({
                 "id": id,
                 "event": news.event(),

@@ -26,7 +26,7 @@ pub use self::supervisor::Supervisor;
 use self::thread::Thread;
 use crate::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
-    auth::{KeyError, Tickets, Verifier},
+    auth::{KeyError, Tickets, Verifier, unguessable},
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{
@@ -48,7 +48,7 @@ use crate::{
         state::Shared,
     },
     pause,
-    shutdown::{Shutdown, random},
+    shutdown::Shutdown,
     sources::{self, demo::Door},
     store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
@@ -95,6 +95,9 @@ pub enum StartError {
     /// Alerts can't be sent as it is configured.
     #[error("alerts can't be sent: {0}")]
     Target(#[from] TargetError),
+    /// The system's random generator cannot be read, so that no secret can be made.
+    #[error("the operating system's random generator cannot be read")]
+    NoRandomBytes,
 }
 
 /// What the system said, and what to do.
@@ -243,7 +246,7 @@ impl Application {
             },
             max_connection_age: config.max_connection_age.0,
             crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
-            probe: format!("{:016x}{:016x}", random(), random()).into(),
+            probe: unguessable().ok_or(StartError::NoRandomBytes)?.into(),
             addresses: Arc::new(OnceLock::new()),
             demo: Arc::default(),
             base_path: config.base_path(),

@@ -5,11 +5,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -119,19 +119,14 @@ impl Out {
 
 /// What a ticket is known by where all nodes of a cluster can find it: who reads that can't redeem it.
 pub fn ticket_name(ticket: &str) -> String {
-    fingerprint(ticket)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&fingerprint(ticket)[..16])
 }
 
 /// 48 characters of `[0-9a-f]` that nobody can guess; `None` when the system has no random bytes.
 pub fn unguessable() -> Option<String> {
     let mut bytes = [0; BYTES];
     SystemRandom::new().fill(&mut bytes).ok()?;
-    let mut text = String::with_capacity(2 * BYTES);
-    for byte in bytes {
-        // Writing to a String can't fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Some(text)
+    Some(HEXLOWER.encode(&bytes))
 }
 
 fn owner(identity: &Identity) -> (TenantName, String) {

@@ -1,6 +1,6 @@
 //! The outside of a token: three parts, and a header that says which key.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -96,10 +96,10 @@ pub(super) fn is_object(json: &[u8]) -> bool {
 
 /// Strict: no padding, no line breaks, no bits left over, so that a token can be written in one way only.
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+    BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Malformed)
 }
 
 /// A part of a token as it is sent.
 pub(super) fn encode(json: &str) -> String {
-    URL_SAFE_NO_PAD.encode(json)
+    BASE64URL_NOPAD.encode(json.as_bytes())
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 use super::{node::Node, scripts};
@@ -95,7 +96,7 @@ impl Census {
 
 /// What a user is counted as: whoever reads Redis does not learn names and addresses.
 fn name(user: &str) -> String {
-    digest(&SHA256, user.as_bytes()).as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&digest(&SHA256, user.as_bytes()).as_ref()[..12])
 }
 
 /// A node's name without the word that makes it its own.

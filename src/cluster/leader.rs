@@ -37,7 +37,7 @@ use crate::{
         reading::Refusal,
         snapshot::View,
     },
-    shutdown::random,
+    ids::random_u64,
 };
 
 mod inbox;
@@ -264,7 +264,7 @@ impl<'a> Term<'a> {
         if is_empty && !keeps && items.is_empty() {
             return Ok(());
         }
-        let word = format!("{:016x}", random());
+        let word = format!("{:016x}", random_u64());
         let entry = if is_empty {
             String::new()
         } else {

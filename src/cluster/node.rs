@@ -180,7 +180,7 @@ impl Node {
         log: LogConfig,
         aggregator: AggregatorConfig,
     ) -> Self {
-        let id = format!("{}/{:08x}", config.node, crate::shutdown::random() >> 32);
+        let id = format!("{}/{:08x}", config.node, crate::ids::random_u64() >> 32);
         Self {
             id,
             link,

@@ -25,7 +25,7 @@ use crate::{
     cluster::ClusterConfig,
     history::HistoryConfig,
     http::base_path::BasePath,
-    shutdown::random,
+    ids::random_u64,
     store::postgres::PostgresConfig,
 };
 
@@ -559,5 +559,5 @@ impl Config {
 /// A name for a node that was given none: the host's, and a few letters, for there may be several on it.
 fn some_name() -> String {
     let host = sysinfo::System::host_name().unwrap_or_else(|_| "node".into());
-    format!("{host}-{:04x}", random() >> 48)
+    format!("{host}-{:04x}", random_u64() >> 48)
 }

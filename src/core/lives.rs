@@ -4,7 +4,7 @@
 //! given all of the new one, which they can't have seen; the holder of any other cursor is not.
 
 use super::position::Epoch;
-use crate::shutdown::random;
+use crate::ids::random_u64;
 
 /// Most lives that are remembered.
 const MOST: usize = 32;
@@ -20,7 +20,7 @@ pub struct Lives {
 impl Lives {
     /// A new life that knows nothing of earlier ones.
     pub fn unknown() -> Self {
-        Self { now: random(), earlier: None }
+        Self { now: random_u64(), earlier: None }
     }
 
     /// A new life after those in `text`, which an earlier one wrote.

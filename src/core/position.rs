@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use crate::ids::random_u64;
+
 /// Short random name of one life of a log. Offsets of different epochs have nothing to do with each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch(Arc<str>);
@@ -12,9 +14,7 @@ const MAX_EPOCH_BYTES: usize = 32;
 impl Epoch {
     /// A new random epoch of 8 base-36 digits (41 bits: two logs that live after one another never meet).
     pub fn random() -> Self {
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        // RandomState draws from the operating system's generator.
-        Self::of_bits(RandomState::new().build_hasher().finish())
+        Self::of_bits(random_u64())
     }
 
     /// The epoch of 8 base-36 digits that these bits stand for.

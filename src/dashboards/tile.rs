@@ -80,7 +80,7 @@ pub(super) fn is_text(text: &str, max: usize) -> bool {
 
 /// A name that nothing else has, for what came without one.
 pub(super) fn new_id(what: &str) -> String {
-    format!("{what}-{:016x}", crate::shutdown::random())
+    format!("{what}-{:016x}", crate::ids::random_u64())
 }
 
 impl NewTile {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Method, Upgraded, header};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 use super::patient::{Answer, PATIENCE, Patient, explain, read};
-use crate::{protocol::SUBPROTOCOL, shutdown::random};
+use crate::{ids::random_u64, protocol::SUBPROTOCOL};
 
 /// An open one.
 pub(super) struct Socket {
@@ -49,8 +49,8 @@ pub(super) enum Heard {
 /// Opens one, with the `Origin` of the server's own page.
 pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
     let began = Instant::now();
-    let nonce = (u128::from(random()) << 64 | u128::from(random())).to_be_bytes();
-    let key = STANDARD.encode(nonce);
+    let nonce = [random_u64(), random_u64()].map(u64::to_be_bytes);
+    let key = BASE64.encode(nonce.as_flattened());
     let request = patient
         .request(Method::GET, "ws")
         .header(header::CONNECTION, "Upgrade")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::{Calendar, HistoryError, Level, config::ms, reading::MAX_FIELD};
 use crate::core::channel::Channel;
@@ -76,6 +77,15 @@ impl Question {
         let fixed = |text: Option<&str>| text.is_some_and(|text| !text.starts_with('-') && text != "now");
         let fixed = fixed(asked.from) && fixed(asked.to);
         Ok(Self { channel, fields: parse_fields(&asked.fields)?, from, to, level, fixed })
+    }
+
+    /// Returns the question as text, the same for the same question in every version of this program: the key of its answer in
+    /// a cache that several nodes share. A change of what an answer looks like needs a new number at its beginning.
+    pub fn canonical(&self) -> String {
+        let Self { channel, fields, from, to, level, fixed: _ } = self;
+        let level = level.map_or("auto", Level::as_str);
+        // As JSON, since a field may hold any character.
+        format!("1 {channel} {from} {to} {level} {}", json!(fields))
     }
 
     /// The levels to try, the finest first: that which was named, or those that `auto` may take.
@@ -231,6 +241,17 @@ mod tests {
             );
         }
         assert!(read(Asked { from: Some("now"), to: Some("-1h"), ..Asked::default() }).is_err(), "the wrong way round");
+    }
+
+    #[test]
+    fn the_canonical_text_of_a_question_is_the_same_in_every_version() {
+        let asked = |from, field| {
+            let asked = Asked { from: Some(from), to: Some("2026-06-01T00:00:00Z"), ..Asked::default() };
+            read(Asked { fields: field, ..asked }).unwrap().canonical()
+        };
+        let text = asked("2026-05-31T00:00:00Z", vec![r#"b,a{x="1"}"#]);
+        assert_eq!(text, r#"1 metrics.a 1780185600000 1780272000000 auto ["b","a{x=\"1\"}"]"#);
+        assert_eq!(asked("2026-05-31T00:00:00Z", vec![]), "1 metrics.a 1780185600000 1780272000000 auto null");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 use super::{
@@ -124,7 +124,7 @@ async fn look_back(
         let closed = chapter.closed;
         return Ok((Past::Asked(Box::new(chapter)), closed));
     };
-    let (tenant, key) = (caller.tenant.name.as_str(), format!("history:{}", name_of(&question)));
+    let (tenant, key) = (caller.tenant.name.as_str(), cache_key(&question));
     if let Some(told) = cluster.cached(tenant, &key).await {
         return Ok((Past::Told(told), true));
     }
@@ -137,10 +137,10 @@ async fn look_back(
     Ok((Past::Asked(Box::new(chapter)), closed))
 }
 
-/// What an answer is known by in the cache.
-fn name_of(question: &Question) -> String {
-    let digest = digest(&SHA256, format!("{question:?}").as_bytes());
-    digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+/// Returns the key of an answer in the cache that nodes share: a hash of bounded length, since fields are the client's text.
+fn cache_key(question: &Question) -> String {
+    let digest = digest(&SHA256, question.canonical().as_bytes());
+    format!("history:{}", HEXLOWER.encode(&digest.as_ref()[..16]))
 }
 
 /// A question that `caller` may ask.

@@ -24,8 +24,9 @@ use crate::{
     auth::{Identity, TenantName},
     core::{clock::Clock, hub::Hub, log::Log},
     counters::{Counters, Limit, Transport},
+    ids::random_u64,
     presence::{RecentPollers, StreamGuard},
-    shutdown::{Shutdown, random, reconnect_after},
+    shutdown::{Shutdown, reconnect_after},
     store::Store,
     tenants::{Tenant, Tenants},
 };
@@ -152,7 +153,7 @@ impl State {
     /// The state of a new worker; starts its hubs. Call it on the worker's thread.
     pub fn start(shared: Shared) -> Rc<Self> {
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
-        let id_prefix = format!("{:010x}", random() >> 24);
+        let id_prefix = format!("{:010x}", random_u64() >> 24);
         let worker_routes = shared.routes.worker();
         let home = match shared.access.verifier {
             Some(_) => None,
@@ -311,7 +312,7 @@ impl State {
     /// How long a connection may live: `max_connection_age` with a tenth of jitter, if there is one.
     pub fn retire_after(&self) -> Option<Duration> {
         let age = self.max_connection_age;
-        (!age.is_zero()).then(|| age.mul_f64(0.9 + (random() % 1_000) as f64 / 5_000.0))
+        (!age.is_zero()).then(|| age.mul_f64(0.9 + fastrand::f64() / 5.0))
     }
 }
 

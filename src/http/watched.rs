@@ -24,7 +24,7 @@ use super::{
     malformed::{self, MOST_KEPT},
     problem::Problem,
 };
-use crate::{protocol::error::Code, shutdown::random};
+use crate::{ids::random_u64, protocol::error::Code};
 
 /// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
 const MOST_IGNORED: u64 = 1024 * 1024;
@@ -148,7 +148,7 @@ impl Watched {
 }
 
 fn new_id() -> String {
-    format!("{:016x}", random())
+    format!("{:016x}", random_u64())
 }
 
 /// Says why, and waits a little until the client has read it.

@@ -8,8 +8,6 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::shutdown::random;
-
 /// So that its requests can be told from those of people.
 pub const USER_AGENT: &str = "tricast-demo";
 
@@ -23,6 +21,8 @@ const NAMES: [&str; 8] = [
     "Rosa Luxemburg",
     "Émilie du Châtelet",
 ];
+/// Next statuses of an order; an order is completed twice as often as anything else.
+const STATUSES: [&str; 5] = ["PROCESSING", "SHIPPED", "COMPLETED", "COMPLETED", "CANCELLED"];
 const SERVICES: [&str; 3] = ["web", "checkout", "search"];
 
 /// Where the server is that the shop talks to: this very program.
@@ -43,23 +43,23 @@ pub async fn run(door: Door) {
             tracing::debug!(%error, "the demo shop closes");
             return;
         }
-        tokio::time::sleep(Duration::from_millis(250 + random() % 500)).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(250..750))).await;
     }
 }
 
 async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) -> io::Result<()> {
-    for _ in 0..1 + random() % 4 {
+    for _ in 0..fastrand::u32(1..=4) {
         send(door, "POST", "/api/visits", &json!({})).await?;
     }
-    if random().is_multiple_of(4) {
+    if fastrand::u8(..4) == 0 {
         send(door, "POST", "/api/customers", &json!({})).await?;
     }
-    if random().is_multiple_of(2) {
+    if fastrand::bool() {
         let order = json!({
-            "items": 1 + random() % 5,
-            "total": (500 + random() % 20_000) as f64 / 100.0,
-            "customerName": NAMES[random() as usize % NAMES.len()],
-            "priority": (["normal", "normal", "normal", "high", "urgent"])[random() as usize % 5],
+            "items": fastrand::u32(1..=5),
+            "total": f64::from(fastrand::u32(500..20_500)) / 100.0,
+            "customerName": fastrand::choice(NAMES),
+            "priority": fastrand::choice(["normal", "normal", "normal", "high", "urgent"]),
         });
         let created = send(door, "POST", "/api/orders", &order).await?;
         if let Some(id) = created["orderId"].as_str() {
@@ -67,24 +67,24 @@ async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) ->
         }
     }
     if open.len() > 12 {
-        let id = open.remove(random() as usize % open.len());
-        let status = (["PROCESSING", "SHIPPED", "COMPLETED", "COMPLETED", "CANCELLED"])[random() as usize % 5];
+        let id = open.swap_remove(fastrand::usize(..open.len()));
+        let status = fastrand::choice(STATUSES).unwrap_or(STATUSES[0]);
         if status == "PROCESSING" {
             open.push(id.clone());
         }
         send(door, "PATCH", &format!("/api/orders/{id}"), &json!({"status": status})).await?;
     }
-    *load = (*load + (random() % 1_000) as f64 / 50.0 - 10.0).clamp(5.0, 250.0);
+    *load = (*load + 20.0 * fastrand::f64() - 10.0).clamp(5.0, 250.0);
     let latency = (100.0 * (12.0 + *load * 0.9)).round() / 100.0;
     let checkout =
-        json!({"active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": random() % 3});
+        json!({"active_carts": (*load / 4.0) as u64, "latency_p95": latency, "payment_failures": fastrand::u32(..3)});
     let present = send(door, "GET", "/api/metrics/metrics.checkout", &Value::Null).await?;
     if is_simulated(&present["data"], &checkout) {
         send(door, "POST", "/api/metrics", &json!({"channel": "metrics.checkout", "data": checkout})).await?;
     }
     if step.is_multiple_of(60) {
-        let service = SERVICES[random() as usize % SERVICES.len()];
-        let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, random() % 10)});
+        let service = fastrand::choice(SERVICES);
+        let data = json!({"service": service, "version": format!("1.{}.{}", step / 60, fastrand::u32(..10))});
         send(door, "POST", "/api/metrics", &json!({"channel": "deploys", "event": "released", "data": data})).await?;
     }
     Ok(())

@@ -160,9 +160,8 @@ async fn take_mail(stream: TcpStream, sender: &mpsc::Sender<Mail>, password: Opt
         let answer = match command.split_once([' ', ':']).map_or(command, |(verb, _)| verb) {
             "EHLO" => "250-sink.example\r\n250-8BITMIME\r\n250 AUTH PLAIN".into(),
             "AUTH" => {
-                use base64::Engine;
                 let text = command.rsplit(' ').next().unwrap();
-                let text = base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+                let text = data_encoding::BASE64.decode(text.as_bytes()).unwrap();
                 known = String::from_utf8(text).unwrap() == format!("\0tricast\0{}", password.unwrap_or_default());
                 if known { "235 welcome".into() } else { "535 who?".into() }
             }

@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
 use ring::hmac;
@@ -104,8 +105,7 @@ fn sign(key: &hmac::Key, timestamp: i64, body: &str) -> String {
     let mut context = hmac::Context::with_key(key);
     context.update(format!("{timestamp}.").as_bytes());
     context.update(body.as_bytes());
-    let digits: String = context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v1={digits}")
+    format!("v1={}", HEXLOWER.encode(context.sign().as_ref()))
 }
 
 /// What a status means. A server that fails, is in a hurry or in the middle of something may take it later; one that

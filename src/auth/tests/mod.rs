@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jiff::Timestamp;
 use ring::{
     rand::SystemRandom,
@@ -75,7 +72,7 @@ impl Pair {
 
     fn rsa() -> Self {
         let der: String = RSA_PRIVATE.lines().filter(|line| !line.starts_with('-')).collect();
-        let pair = RsaKeyPair::from_pkcs8(&STANDARD.decode(der).unwrap()).unwrap();
+        let pair = RsaKeyPair::from_pkcs8(&BASE64.decode(der.as_bytes()).unwrap()).unwrap();
         let PublicKeyComponents { n, e } = PublicKeyComponents::<Vec<u8>>::from(pair.public());
         Self {
             private: SigningKey::of_pem(RSA_PRIVATE).unwrap(),
@@ -110,11 +107,11 @@ impl Pair {
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64.encode(der))
 }
 
 fn b64(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    BASE64URL_NOPAD.encode(bytes.as_ref())
 }
 
 /// Claims that are fine.

@@ -45,8 +45,8 @@ use super::{
 };
 use crate::{
     core::clock::Clock,
+    ids::random_u64,
     orders::{self as domain, OrderError},
-    shutdown::random,
 };
 
 mod alerts;
@@ -191,7 +191,7 @@ impl PostgresStore {
     pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
         let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
         let place = target.place();
-        let id = format!("{:016x}", random());
+        let id = format!("{:016x}", random_u64());
         let link = Arc::new(Link {
             pool: pool(&config, target)?,
             available: watch::Sender::new(false),
