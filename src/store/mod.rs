@@ -6,7 +6,7 @@
 //! | [`sqlite`] | all tenants in one file, or in memory |
 //! | [`postgres`] | all tenants in one database, which several nodes may share |
 //!
-//! `suite`, `suite_history`, `suite_alerts` and `suite_events` hold the behaviour that every implementation has to show; each runs them.
+//! The contract tests in `tests/` run against every implementation.
 
 use std::{path::Path, sync::Arc};
 
@@ -28,13 +28,7 @@ pub mod postgres;
 pub mod sqlite;
 mod statistics;
 #[cfg(test)]
-mod suite;
-#[cfg(test)]
-mod suite_alerts;
-#[cfg(test)]
-mod suite_events;
-#[cfg(test)]
-mod suite_history;
+mod tests;
 
 /// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all that waits in one transaction   (group commit)
-//! history, alerts, boards   ─▶ lanes: those of a tenant one after the other ─▶ pool of connections
+//! history, alerts, boards   ─▶ tenant queues: one change of a tenant after the other ─▶ pool of connections
 //! reads                     ─▶ bounded number of tasks ─▶ pool of connections
-//! keeper                    ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
+//! monitor                   ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
 //! ```
 //!
 //! Everything runs on one thread that is given to the store, never on a worker. No wait is without an end: to connect, for
@@ -15,7 +15,7 @@
 //! locked in the order of their ids, so that nodes never wait for each other in a circle.
 //!
 //! **When PostgreSQL goes**, whoever asks is told so at once; what was on its way may have been committed, and nobody is told
-//! that it was. The keeper tries to come back, at least every two seconds, and brings the schema up to date before anybody
+//! that it was. The monitor tries to come back, at least every two seconds, and brings the schema up to date before anybody
 //! else is let in.
 
 use std::{
@@ -54,22 +54,23 @@ mod config;
 mod dashboards;
 mod events;
 mod failure;
-mod group;
+mod health;
 mod history;
-mod keeper;
-mod lanes;
+mod order_batch;
+mod order_queue;
+mod order_writer;
 mod orders;
 mod outbox;
 mod schema;
 mod statistics;
+mod tenant_queues;
 mod time;
 mod tls;
 mod transaction;
-mod writer;
 
 pub use config::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
 use failure::{Abort, Failure};
-use lanes::Lanes;
+use tenant_queues::TenantQueues;
 use time::DatabaseTime;
 
 /// Changes that wait for the writer, of all tenants together; more are refused.
@@ -152,25 +153,25 @@ struct Tasks {
     /// End with their queues.
     writing: Vec<JoinHandle<()>>,
     /// Is ended.
-    keeper: JoinHandle<()>,
+    monitor: JoinHandle<()>,
 }
 
 /// Where changes are handed in.
 struct Queues {
-    writes: mpsc::Sender<writer::Write>,
-    lanes: Lanes,
+    writes: mpsc::Sender<order_queue::Write>,
+    by_tenant: TenantQueues,
 }
 
 /// The way to PostgreSQL, shared by everybody who goes it.
 struct Link {
     pool: Pool,
-    /// Whether PostgreSQL answers: it is asked while it does. Written by the keeper.
+    /// Whether PostgreSQL answers: it is asked while it does. Written by the monitor.
     available: watch::Sender<bool>,
-    /// Whether it answers and takes changes. Written by the keeper.
+    /// Whether it answers and takes changes. Written by the monitor.
     writable: watch::Sender<bool>,
-    /// Wakes the keeper: a connection broke, or a change was refused.
+    /// Wakes the monitor: a connection broke, or a change was refused.
     doubt: Notify,
-    /// PostgreSQL refused a change: the keeper has to look whether it takes any.
+    /// PostgreSQL refused a change: the monitor has to look whether it takes any.
     refused: AtomicBool,
     /// Longest time of a statement, as seen from here.
     patience: Duration,
@@ -204,20 +205,20 @@ impl PostgresStore {
             stream: if config.shares_log { "".into() } else { id.clone().into() },
             id,
         });
-        let keeper = keeper::Keeper::new(Arc::clone(&link), place);
+        let monitor = health::Monitor::new(Arc::clone(&link), place);
         // Connections belong to the runtime they are made on.
-        let begun = runtime.spawn(keeper.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
-        let keeper = runtime.spawn(begun?.run());
+        let begun = runtime.spawn(monitor.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let monitor = runtime.spawn(begun?.run());
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
-        let (lanes, mut writing) = Lanes::start(&link, &runtime);
-        writing.push(runtime.spawn(writer::Writer::new(Arc::clone(&link), queue).run()));
+        let (by_tenant, mut writing) = TenantQueues::start(&link, &runtime);
+        writing.push(runtime.spawn(order_writer::OrderWriter::new(Arc::clone(&link), queue).run()));
         Ok(Self {
             inner: Arc::new(Inner {
                 runtime,
                 link,
-                queues: RwLock::new(Some(Queues { writes, lanes })),
+                queues: RwLock::new(Some(Queues { writes, by_tenant })),
                 in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-                tasks: Mutex::new(Some(Tasks { writing, keeper })),
+                tasks: Mutex::new(Some(Tasks { writing, monitor })),
                 has_statements: AtomicBool::new(true),
             }),
         })
@@ -248,7 +249,7 @@ impl PostgresStore {
     /// How it is right now.
     pub fn gauges(&self) -> Gauges {
         let pool = self.inner.link.pool.status();
-        let queued = |queues: &Queues| WRITE_QUEUE - queues.writes.capacity() + queues.lanes.waiting();
+        let queued = |queues: &Queues| WRITE_QUEUE - queues.writes.capacity() + queues.by_tenant.waiting();
         let queued = self.inner.queues.read().as_ref().map_or(0, queued);
         Gauges {
             waiting: queued + IN_FLIGHT.saturating_sub(self.inner.in_flight.available_permits()),
@@ -262,11 +263,11 @@ impl PostgresStore {
         // Those who write end when their queues do.
         drop(self.inner.queues.write().take());
         self.inner.in_flight.close();
-        let Some(Tasks { writing, keeper }) = self.inner.tasks.lock().take() else { return };
+        let Some(Tasks { writing, monitor }) = self.inner.tasks.lock().take() else { return };
         if timeout(CLOSING, join_all(writing)).await.is_err() {
             tracing::error!("the store did not close in time");
         }
-        keeper.abort();
+        monitor.abort();
         self.inner.link.available.send_replace(false);
         self.inner.link.writable.send_replace(false);
         self.inner.link.pool.close();
@@ -276,10 +277,10 @@ impl PostgresStore {
     fn write<T: Send + 'static>(
         &self,
         tenant: &str,
-        work: impl FnOnce(writer::Slot<T>) -> writer::Work,
+        work: impl FnOnce(order_queue::Slot<T>) -> order_queue::Work,
     ) -> domain::Answer<T> {
-        let (slot, answer) = writer::Slot::new();
-        let write = writer::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
+        let (slot, answer) = order_queue::Slot::new();
+        let write = order_queue::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
         let sent = match &*self.inner.queues.read() {
             Some(Queues { writes, .. }) => writes.try_send(write).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => Failure::QueueFull,
@@ -334,7 +335,7 @@ impl PostgresStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let sent = match &*self.inner.queues.read() {
-            Some(Queues { lanes, .. }) => lanes.hand_in(what, tenant, work),
+            Some(Queues { by_tenant, .. }) => by_tenant.hand_in(what, tenant, work),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -409,7 +410,7 @@ impl Link {
         })
     }
 
-    /// PostgreSQL refused a change: the keeper looks whether it takes any.
+    /// PostgreSQL refused a change: the monitor looks whether it takes any.
     fn doubt_changes(&self) {
         self.refused.store(true, Ordering::Relaxed);
         self.doubt.notify_one();

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Abort, Failure, PostgresStore, tenant, writer::Work};
+use super::{Abort, Failure, PostgresStore, order_queue::Work, tenant};
 use crate::{
     orders::{
         Answer, Change, Changed, Created, Customer, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,

@@ -1,4 +1,4 @@
-//! The behaviour of every store, and what is PostgreSQL's own.
+//! The contract on PostgreSQL, and tests of what is special to it.
 
 use std::sync::Arc;
 
@@ -25,10 +25,7 @@ mod unconfirmed;
 
 mod every_store {
     use super::*;
-    use crate::store::{
-        suite::{Stores, suite},
-        suite_history::suite_history,
-    };
+    use crate::store::tests::{Stores, contract};
 
     async fn make() -> Stores {
         let store = Arc::new(open(&Cluster::shared().database()).await);
@@ -42,8 +39,7 @@ mod every_store {
         }
     }
 
-    suite!(make);
-    suite_history!(make);
+    contract!(make);
 }
 
 fn config(url: &str) -> PostgresConfig {
@@ -190,7 +186,7 @@ async fn a_connection_that_is_cut_is_replaced_and_nobody_notices() {
             })
         })
         .await;
-    assert!(cut.unwrap() >= 2, "the writer's and the keeper's");
+    assert!(cut.unwrap() >= 2, "the writer's and the monitor's");
     let order = store.create("shop", draft("Ada")).await.unwrap().order;
     assert_eq!(order.order_id, OrderId::new(2));
     assert!(*store.available().borrow());

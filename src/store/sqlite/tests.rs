@@ -1,4 +1,4 @@
-//! The suite on a file and in memory, and what only SQLite can get wrong.
+//! The contract on a file and in memory, and tests of what is special to SQLite.
 
 use std::{
     path::Path,
@@ -12,10 +12,7 @@ use super::*;
 use crate::{
     orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
     service::StoreError,
-    store::{
-        suite::{Stores, suite},
-        suite_history::suite_history,
-    },
+    store::tests::{Stores, contract},
 };
 
 fn stores(store: SqliteStore, guard: Option<TempDir>) -> Stores {
@@ -63,8 +60,7 @@ mod on_a_file {
         assert_eq!(mode(&file), 0o640);
     }
 
-    suite!(make);
-    suite_history!(make);
+    contract!(make);
 }
 
 mod in_memory {
@@ -74,8 +70,7 @@ mod in_memory {
         stores(SqliteStore::in_memory().unwrap(), None)
     }
 
-    suite!(make);
-    suite_history!(make);
+    contract!(make);
 }
 
 fn draft(name: &str) -> Draft {

@@ -1,9 +1,8 @@
-//! The behaviour that every store of history has to show. A test module of an implementation says
-//! `suite_history!(make)`, where `make().await` is an empty [`Stores`].
+//! Contract of [`HistoryStore`].
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::suite::Stores;
+use super::{SHOP, Stores};
 use crate::{
     core::channel::Channel,
     history::{
@@ -12,31 +11,6 @@ use crate::{
     },
 };
 
-/// Makes a test of each behaviour.
-macro_rules! suite_history {
-    ($make:expr) => {
-        $crate::store::suite::suite!(
-            in suite_history;
-            $make;
-            points_are_read_back_in_order,
-            a_point_may_be_written_again,
-            ids_stay_and_series_are_bounded,
-            an_answer_is_the_same_whatever_is_rolled_up,
-            a_roll_up_goes_on_where_it_stopped,
-            late_points_are_rolled_up_again,
-            only_whole_buckets_before_the_end_are_read,
-            what_is_old_goes_but_not_before_it_is_rolled_up,
-            a_series_that_stopped_is_rolled_up_and_goes,
-            a_series_without_anything_goes,
-            a_track_is_cut_at_the_limit,
-            the_newest_reading_of_each_series_is_known,
-            tenants_share_no_history,
-        );
-    };
-}
-pub(super) use suite_history;
-
-const SHOP: &str = "shop";
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
@@ -127,7 +101,7 @@ fn folded(tracks: &[Track], level: Level) -> Vec<Bucket> {
     fold(track.rows.iter().copied(), level, &berlin())
 }
 
-pub(super) async fn points_are_read_back_in_order(stores: Stores) {
+pub(in crate::store) async fn points_are_read_back_in_order(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["x", "y.z"]).await;
     let begin = begin();
@@ -152,7 +126,7 @@ pub(super) async fn points_are_read_back_in_order(stores: Stores) {
     assert_eq!(store.read(SHOP, other).await.unwrap(), []);
 }
 
-pub(super) async fn a_point_may_be_written_again(stores: Stores) {
+pub(in crate::store) async fn a_point_may_be_written_again(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let begin = begin();
@@ -164,7 +138,7 @@ pub(super) async fn a_point_may_be_written_again(stores: Stores) {
     }
 }
 
-pub(super) async fn ids_stay_and_series_are_bounded(stores: Stores) {
+pub(in crate::store) async fn ids_stay_and_series_are_bounded(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["x", "y"]).await;
     assert!(ids[0] > SeriesId::default() && ids[0] != ids[1]);
@@ -177,7 +151,7 @@ pub(super) async fn ids_stay_and_series_are_bounded(stores: Stores) {
     assert!(store.series("other", names, 1).await.unwrap()[0].is_some(), "each tenant has its own");
 }
 
-pub(super) async fn an_answer_is_the_same_whatever_is_rolled_up(stores: Stores) {
+pub(in crate::store) async fn a_response_is_the_same_whatever_is_rolled_up(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let (begin, end) = (begin(), begin() + 50 * HOUR + 7 * MINUTE + 30_000);
@@ -203,7 +177,7 @@ pub(super) async fn an_answer_is_the_same_whatever_is_rolled_up(stores: Stores) 
     assert!(rows < 3 + 24 + 60 + 3, "{rows} rows");
 }
 
-pub(super) async fn a_roll_up_goes_on_where_it_stopped(stores: Stores) {
+pub(in crate::store) async fn a_roll_up_continues_where_it_stopped(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["a", "b", "c"]).await;
     let (begin, end) = (begin(), begin() + 2 * HOUR);
@@ -222,7 +196,7 @@ pub(super) async fn a_roll_up_goes_on_where_it_stopped(stores: Stores) {
     assert_eq!(roll_up(store, Level::Minute, end, 1_000).await, 1, "nothing is left to do");
 }
 
-pub(super) async fn late_points_are_rolled_up_again(stores: Stores) {
+pub(in crate::store) async fn late_points_are_rolled_up_again(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["x"]).await;
     let (begin, end) = (begin(), begin() + 30 * HOUR);
@@ -244,7 +218,7 @@ pub(super) async fn late_points_are_rolled_up_again(stores: Stores) {
     }
 }
 
-pub(super) async fn only_whole_buckets_before_the_end_are_read(stores: Stores) {
+pub(in crate::store) async fn only_whole_buckets_before_the_end_are_read(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let (begin, end) = (begin(), begin() + 30 * HOUR);
@@ -260,7 +234,7 @@ pub(super) async fn only_whole_buckets_before_the_end_are_read(stores: Stores) {
     }
 }
 
-pub(super) async fn what_is_old_goes_but_not_before_it_is_rolled_up(stores: Stores) {
+pub(in crate::store) async fn old_rows_are_deleted_once_they_are_rolled_up(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let (begin, end) = (begin(), begin() + 60 * HOUR);
@@ -285,7 +259,7 @@ pub(super) async fn what_is_old_goes_but_not_before_it_is_rolled_up(stores: Stor
     assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), told);
 }
 
-pub(super) async fn a_series_that_stopped_is_rolled_up_and_goes(stores: Stores) {
+pub(in crate::store) async fn a_series_that_stopped_is_rolled_up_and_deleted(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let begin = berlin().start(Level::Day, begin());
@@ -300,7 +274,7 @@ pub(super) async fn a_series_that_stopped_is_rolled_up_and_goes(stores: Stores) 
     assert_eq!(forget(store, [end; 4], 100).await.1, 1, "nothing keeps it");
 }
 
-pub(super) async fn a_series_without_anything_goes(stores: Stores) {
+pub(in crate::store) async fn an_empty_series_is_deleted(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["x", "y"]).await;
     let begin = berlin().start(Level::Day, begin());
@@ -320,7 +294,7 @@ pub(super) async fn a_series_without_anything_goes(stores: Stores) {
     assert!(fields == ["y"] || again[1] == ids[0], "{fields:?}");
 }
 
-pub(super) async fn a_track_is_cut_at_the_limit(stores: Stores) {
+pub(in crate::store) async fn a_track_is_cut_at_the_limit(stores: Stores) {
     let store = &*stores.history;
     let ids = series(store, SHOP, "metrics.a", &["few", "many"]).await;
     let begin = begin();
@@ -343,7 +317,7 @@ pub(super) async fn a_track_is_cut_at_the_limit(stores: Stores) {
     }
 }
 
-pub(super) async fn tenants_share_no_history(stores: Stores) {
+pub(in crate::store) async fn tenants_share_no_history(stores: Stores) {
     let store = &*stores.history;
     let ours = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let theirs = series(store, "other", "metrics.a", &["x"]).await[0];
@@ -366,7 +340,7 @@ pub(super) async fn tenants_share_no_history(stores: Stores) {
     assert_eq!(store.read("other", query(Level::Raw, begin, begin + 1)).await.unwrap().len(), 1);
 }
 
-pub(super) async fn the_newest_reading_of_each_series_is_known(stores: Stores) {
+pub(in crate::store) async fn the_newest_point_of_each_series_is_found(stores: Stores) {
     let store = stores.history;
     assert_eq!(store.newest(SHOP, 9).await.unwrap(), []);
     let (from, calendar) = (begin(), berlin());

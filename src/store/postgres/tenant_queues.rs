@@ -17,7 +17,7 @@ use super::{Failure, Link};
 use crate::store::{abort::FromFailure, activity::Kind};
 
 /// How many there are. Tenants that share one wait for each other.
-const LANES: usize = 4;
+const QUEUES: usize = 4;
 
 /// Changes that wait in one lane; more are refused.
 const QUEUE: usize = 256;
@@ -26,13 +26,13 @@ const QUEUE: usize = 256;
 type Job = Box<dyn FnOnce(Arc<Link>) -> BoxFuture<'static, ()> + Send>;
 
 /// Ways in which changes keep their order.
-pub(super) struct Lanes([mpsc::Sender<Job>; LANES]);
+pub(super) struct TenantQueues([mpsc::Sender<Job>; QUEUES]);
 
-impl Lanes {
+impl TenantQueues {
     /// Starts them on `runtime`; they end when nobody can hand in anything more.
     pub(super) fn start(link: &Arc<Link>, runtime: &Handle) -> (Self, Vec<JoinHandle<()>>) {
-        let mut tasks = Vec::with_capacity(LANES);
-        let lanes = std::array::from_fn(|_| {
+        let mut tasks = Vec::with_capacity(QUEUES);
+        let queues = std::array::from_fn(|_| {
             let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
             let link = Arc::clone(link);
             tasks.push(runtime.spawn(async move {
@@ -42,12 +42,12 @@ impl Lanes {
             }));
             jobs
         });
-        (Self(lanes), tasks)
+        (Self(queues), tasks)
     }
 
     /// Changes that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.0.iter().map(|lane| QUEUE - lane.capacity()).sum()
+        self.0.iter().map(|queue| QUEUE - queue.capacity()).sum()
     }
 
     /// Hands in a change of `tenant` that is part of `what`: history does not wait for alerts.
@@ -75,8 +75,8 @@ impl Lanes {
         });
         let mut hasher = DefaultHasher::new();
         (what, tenant).hash(&mut hasher);
-        let lane = &self.0[hasher.finish() as usize % LANES];
-        lane.try_send(job).map_err(|error| match error {
+        let queue = &self.0[hasher.finish() as usize % QUEUES];
+        queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Failure::Closed,
         })?;

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use super::{
     Failure,
     events::next_place,
+    order_queue::{Work, Write},
     orders::{COLUMNS, order_of, time_of},
     transaction::{BEGIN, TransactionId},
-    writer::{Work, Write},
 };
 use crate::{
     orders::{

@@ -1,83 +1,27 @@
 //! The one task that changes orders, customers and visits: all that waits, in one transaction.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use deadpool_postgres::Client;
-use jiff::Timestamp;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     Failure, Link,
     failure::Remedy,
-    group::{self, Revisions},
+    order_batch::{self, Revisions},
+    order_queue::{Work, Write},
     orders::read_rollup,
     transaction::CommitError,
 };
 use crate::{
-    orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, Tally},
-    service::StoreError,
+    orders::{OrderError, Rollup},
     store::{abort::FromFailure, activity::Kind},
 };
 
 /// Changes that are written together. A group is one commit, whatever its size; more would make the first wait for the last.
 const GROUP: usize = 512;
 
-/// What became of a change, and who waits for it.
-pub(super) struct Slot<T> {
-    reply: oneshot::Sender<Result<T, OrderError>>,
-    /// Set anew whenever the group is tried again; told once it is committed.
-    pub(super) result: Option<Result<T, OrderError>>,
-}
-
-impl<T> Slot<T> {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, OrderError>>) {
-        let (reply, answer) = oneshot::channel();
-        (Self { reply, result: None }, answer)
-    }
-
-    fn tell(self, failure: Option<&OrderError>) {
-        let result = match failure {
-            Some(failure) => Err(failure.clone()),
-            None => self.result.unwrap_or(Err(StoreError::Unavailable.into())),
-        };
-        // A caller that went away does not want it.
-        drop(self.reply.send(result));
-    }
-}
-
-/// A change that was handed in.
-pub(super) struct Write {
-    pub(super) tenant: String,
-    pub(super) work: Work,
-    pub(super) begun: Instant,
-}
-
-/// What to do.
-pub(super) enum Work {
-    Create(Draft, Slot<Created>),
-    Change(Change, Slot<Changed>),
-    Customer(NewCustomer, Timestamp, Slot<Customer>),
-    Visits(u32, Timestamp, Slot<Tally>),
-    /// Reads the numbers between two changes; from this minute on.
-    Recount(i64, Slot<Option<Rollup>>),
-}
-
-impl Write {
-    fn tell(self, failure: Option<&OrderError>) {
-        match self.work {
-            Work::Create(_, slot) => slot.tell(failure),
-            Work::Change(_, slot) => slot.tell(failure),
-            Work::Customer(_, _, slot) => slot.tell(failure),
-            Work::Visits(_, _, slot) => slot.tell(failure),
-            Work::Recount(_, slot) => slot.tell(failure),
-        }
-    }
-}
-
-pub(super) struct Writer {
+pub(super) struct OrderWriter {
     link: Arc<Link>,
     queue: mpsc::Receiver<Write>,
     /// Kept from group to group.
@@ -86,7 +30,7 @@ pub(super) struct Writer {
     revisions: HashMap<String, Revisions>,
 }
 
-impl Writer {
+impl OrderWriter {
     pub(super) fn new(link: Arc<Link>, queue: mpsc::Receiver<Write>) -> Self {
         Self { link, queue, client: None, revisions: HashMap::new() }
     }
@@ -158,7 +102,7 @@ impl Writer {
     async fn attempt(&mut self, group: &mut [Write]) -> Result<(), CommitError> {
         let mut client = self.client().await.map_err(CommitError::Failed)?;
         let seen = &mut self.revisions;
-        match timeout(self.link.patience, group::apply(&mut client, group, seen, &self.link.stream)).await {
+        match timeout(self.link.patience, order_batch::apply(&mut client, group, seen, &self.link.stream)).await {
             Ok(Ok(applied)) => {
                 self.client = Some(self.link.commit(client, applied.id).await?);
                 applied.revisions.note(&mut self.revisions);
@@ -181,7 +125,7 @@ impl Writer {
         let result = self.read_numbers(&write.tenant, since).await;
         let Work::Recount(_, slot) = &mut write.work else { return };
         slot.result = Some(result.map_err(OrderError::from_failure));
-        write.tell(None);
+        write.send(None);
     }
 
     async fn read_numbers(&mut self, tenant: &str, since: i64) -> Result<Option<Rollup>, Failure> {
@@ -231,7 +175,7 @@ impl Writer {
 fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
     if let Some(failure) = failure {
         match failure {
-            // The keeper has said so.
+            // The monitor has said so.
             Failure::Down | Failure::Closed => {}
             _ => {
                 tracing::error!(%failure, changes = group.len(), "a group of changes was not written");
@@ -242,6 +186,6 @@ fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
     let error = failure.map(|failure| failure.kind().into());
     for write in group {
         link.activity.note(Kind::Write, write.begun);
-        write.tell(error.as_ref());
+        write.send(error.as_ref());
     }
 }

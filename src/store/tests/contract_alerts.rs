@@ -1,11 +1,11 @@
-//! The behaviour that every store of alerts has to show; part of the suite.
+//! Contract of [`AlertStore`].
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::suite::Stores;
+use super::{SHOP, Stores};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, NewDelivery, NewRule, Outgoing, Query, Raised, Resolution,
@@ -13,8 +13,6 @@ use crate::{
     },
     core::version::Version,
 };
-
-const SHOP: &str = "shop";
 
 /// So many seconds after a beginning.
 fn at(seconds: i64) -> Timestamp {
@@ -84,7 +82,7 @@ async fn all(store: &Arc<dyn AlertStore>, query: Query) -> Vec<String> {
     alerts.into_iter().map(|alert| alert.id).collect()
 }
 
-pub(super) async fn rules_come_change_and_go(stores: Stores) {
+pub(in crate::store) async fn rules_are_created_changed_and_deleted(stores: Stores) {
     let store = stores.alerts;
     assert_eq!(store.rules(SHOP).await, Ok(vec![]));
     assert_eq!(store.rule(SHOP, "a").await, Err(AlertError::NoRule));
@@ -110,7 +108,7 @@ pub(super) async fn rules_come_change_and_go(stores: Stores) {
     assert_eq!(store.rules(SHOP).await, Ok(vec![a]));
 }
 
-pub(super) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
+pub(in crate::store) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     assert_eq!(store.raise(SHOP, alert(1, "a"), none()).await, Ok(Raised::New { deliveries: 0 }));
     let open = Raised::Open(Box::new(alert(1, "a")));
@@ -131,7 +129,7 @@ pub(super) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
     assert_eq!(store.alert(SHOP, &id(6)).await, Ok(absent));
 }
 
-pub(super) async fn an_engine_begins_where_another_ended(stores: Stores) {
+pub(in crate::store) async fn an_engine_begins_where_another_ended(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let standing = |open: Vec<Alert>| Ok(Standing { rules: vec![rule("a"), rule("b")], open });
     assert_eq!(store.standing(SHOP).await, standing(vec![]));
@@ -143,7 +141,7 @@ pub(super) async fn an_engine_begins_where_another_ended(stores: Stores) {
     assert_eq!(store.standing("other").await, Ok(Standing::default()));
 }
 
-pub(super) async fn a_rule_that_begins_anew_ends_its_alert(stores: Stores) {
+pub(in crate::store) async fn a_rule_reset_resolves_its_alert(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let sample = |rule: &str| Sample { rule: rule.into(), at: at(0), value: 1.0 };
     store.keep_samples(SHOP, vec![sample("a"), sample("b")], vec![]).await.unwrap();
@@ -172,7 +170,7 @@ pub(super) async fn a_rule_that_begins_anew_ends_its_alert(stores: Stores) {
     assert_eq!(store.samples(SHOP).await, Ok(vec![]));
 }
 
-pub(super) async fn alerts_are_listed_newest_first(stores: Stores) {
+pub(in crate::store) async fn alerts_are_listed_newest_first(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     for n in 1..=9 {
         let rule = if n % 3 == 0 { "b" } else { "a" };
@@ -203,7 +201,7 @@ pub(super) async fn alerts_are_listed_newest_first(stores: Stores) {
     assert_eq!(all(&store, Query { rule: Some("' OR 1=1 --".into()), ..query() }).await, ids(&[]));
 }
 
-pub(super) async fn the_first_who_acknowledges_stays(stores: Stores) {
+pub(in crate::store) async fn only_the_first_acknowledgement_counts(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
     let by_ada = Alert { acknowledged_by: Some("ada".into()), acknowledged_at: Some(at(5)), ..alert(1, "a") };
@@ -221,7 +219,7 @@ pub(super) async fn the_first_who_acknowledges_stays(stores: Stores) {
     assert!(store.acknowledge(SHOP, &id(3), "eve", at(62)).await.unwrap().event.is_some(), "also when it is over");
 }
 
-pub(super) async fn samples_are_kept_and_forgotten_by_rule(stores: Stores) {
+pub(in crate::store) async fn samples_are_kept_and_deleted_by_rule(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let sample = |rule: &str, seconds, value| Sample { rule: rule.into(), at: at(seconds), value };
     let (a, b) = ([sample("a", 1, 0.1 + 0.2), sample("a", 2, -2.0)], [sample("b", 1, 5e-324)]);
@@ -233,7 +231,7 @@ pub(super) async fn samples_are_kept_and_forgotten_by_rule(stores: Stores) {
     assert_eq!(store.samples("other").await, Ok(vec![]));
 }
 
-pub(super) async fn old_alerts_go(stores: Stores) {
+pub(in crate::store) async fn old_alerts_are_deleted(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     for n in 1..=5 {
         store.raise(SHOP, alert(n, "a"), none()).await.unwrap();
@@ -250,7 +248,7 @@ pub(super) async fn old_alerts_go(stores: Stores) {
 }
 
 /// What happens to an alert makes an event with it, and what changes nothing makes none.
-pub(super) async fn what_happens_to_an_alert_is_an_event(stores: Stores) {
+pub(in crate::store) async fn each_change_of_an_alert_is_an_event(stores: Stores) {
     let events = stores.events.clone();
     let (store, _guard) = with_rules(stores).await;
     store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
@@ -272,7 +270,7 @@ pub(super) async fn what_happens_to_an_alert_is_an_event(stores: Stores) {
     assert_eq!(data(2), json!(store.alert(SHOP, &id(1)).await.unwrap()), "with who looked after it");
 }
 
-pub(super) async fn deliveries_are_kept_with_what_they_are_about(stores: Stores) {
+pub(in crate::store) async fn deliveries_are_stored_with_their_alert(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let both = vec![delivery("e1", Target::Email, 1, 0), delivery("w1", Target::Webhook, 1, 0)];
     assert_eq!(store.raise(SHOP, alert(1, "a"), with(both)).await, Ok(Raised::New { deliveries: 2 }));
@@ -294,7 +292,7 @@ pub(super) async fn deliveries_are_kept_with_what_they_are_about(stores: Stores)
     );
 }
 
-pub(super) async fn a_delivery_is_given_to_one_at_a_time(stores: Stores) {
+pub(in crate::store) async fn a_delivery_is_given_to_one_at_a_time(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let take = |now, until| store.take(Target::Webhook, at(now), at(until), 10);
     let ids = |of: &[crate::alerts::Delivery]| of.iter().map(|of| (of.id.clone(), of.attempt)).collect::<Vec<_>>();
@@ -322,7 +320,7 @@ pub(super) async fn a_delivery_is_given_to_one_at_a_time(stores: Stores) {
     assert_eq!(ids(&store.take(Target::Email, at(99), at(100), 10).await.unwrap()), [("e1".into(), 1)]);
 }
 
-pub(super) async fn alerts_of_tenants_are_their_own(stores: Stores) {
+pub(in crate::store) async fn alerts_of_tenants_are_their_own(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     assert_eq!(store.tenants().await, Ok(vec![SHOP.into()]));
     store.insert_rule("other", rule("a"), 1).await.unwrap();

@@ -33,7 +33,7 @@ const FIND_ROOM: &str = "INSERT INTO tricast_migrations (version, name) \
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// The one who decides whether the store is available.
-pub(super) struct Keeper {
+pub(super) struct Monitor {
     link: Arc<Link>,
     /// For the log.
     place: String,
@@ -45,7 +45,7 @@ pub(super) struct Keeper {
     told: bool,
 }
 
-impl Keeper {
+impl Monitor {
     pub(super) fn new(link: Arc<Link>, place: String) -> Self {
         Self { link, place, client: None, commit_at: Instant::now(), told: false }
     }

@@ -1,10 +1,10 @@
-//! Events that are stored with what makes them: part of the suite.
+//! Contract of [`EventStore`]: events are stored with the changes that cause them.
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::suite::{SHOP, Stores, board, board_event, draft, keyed, now, to};
+use super::{SHOP, Stores, board, board_event, draft, keyed, now, to};
 use crate::{
     core::version::IfMatch,
     dashboards::DashboardError,
@@ -25,7 +25,7 @@ fn names(events: &[(u64, String, Value)]) -> Vec<&str> {
     events.iter().map(|(_, name, _)| &**name).collect()
 }
 
-pub(super) async fn a_change_is_stored_with_its_event_and_none_without(stores: Stores) {
+pub(in crate::store) async fn a_change_is_stored_with_its_event(stores: Stores) {
     let (store, boards, events) = (stores.orders, stores.dashboards, stores.events);
     let made = store.create(SHOP, keyed("k", 500, now())).await.unwrap();
     assert_eq!(store.create(SHOP, keyed("k", 500, now())).await.unwrap().event, None, "it was made before");
@@ -58,7 +58,7 @@ pub(super) async fn a_change_is_stored_with_its_event_and_none_without(stores: S
     assert_eq!(all[3].2, json!({"dashboardId": "a"}));
 }
 
-pub(super) async fn events_are_pending_in_their_order_until_they_are_removed(stores: Stores) {
+pub(in crate::store) async fn events_are_pending_in_order_until_they_are_removed(stores: Stores) {
     let (store, events) = (stores.orders, stores.events);
     assert_eq!(events.pending(SHOP, 0, 9).await.unwrap().events, []);
     let asked: Vec<_> = (0..30).map(|cents| store.create(SHOP, draft(cents, Status::Pending))).collect();
@@ -77,7 +77,7 @@ pub(super) async fn events_are_pending_in_their_order_until_they_are_removed(sto
     assert_eq!(events.pending(SHOP, 0, 9).await.unwrap().source, some.source);
 }
 
-pub(super) async fn events_of_tenants_are_their_own(stores: Stores) {
+pub(in crate::store) async fn events_of_tenants_are_their_own(stores: Stores) {
     let (store, events) = (stores.orders, stores.events);
     let event = store.create(SHOP, draft(5, Status::Pending)).await.unwrap().event.unwrap();
     store.change("other", to(OrderId::new(1), Status::Shipped)).await.unwrap_err();
