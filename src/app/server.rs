@@ -3,7 +3,7 @@
 
 use std::{future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_http::{HttpService, Protocol, error::DispatchError};
+use actix_http::{HttpService, KeepAlive, Protocol, error::DispatchError};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, Error, dev::AppConfig, middleware::from_fn, web};
@@ -27,9 +27,6 @@ use crate::{
 /// client that was slow gets the newest one.
 const WRITE_BUFFER: usize = 2_048;
 
-/// How long an idle connection is kept for the next poll.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
 /// Binds the sockets and starts the workers. Returns the TCP addresses with the real ports.
 ///
 /// # Errors
@@ -43,7 +40,6 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
         builder = builder.workers(config.workers);
     }
     let drained = builder.graceful_shutdown_signal();
-    let header_timeout = config.limits.header_timeout.0;
     let routes = Routes::of(config);
     let document = Document::new(&openapi::document(config));
     let of_all = shared.clone();
@@ -64,8 +60,9 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
                 let drained = drained.clone();
                 async move { drained.notified().await }
             })
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(header_timeout)
+            // Connections are kept, and ended by the deadlines of `http::connection`.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
             // Or TCP stays open after a WebSocket's closing handshake.
             .client_disconnect_timeout(Duration::ZERO)
             // Or an event stream whose client went away is not noticed until the next write.
@@ -77,22 +74,23 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
             })
             .finish(map_config(app, |()| AppConfig::default()))
     };
-    let connections = ConnectionConfig {
+    let connections = Arc::new(ConnectionConfig {
         counters: Arc::clone(&shared.counters),
-        header_timeout,
+        header_timeout: config.limits.header_timeout.0,
+        keep_alive: config.limits.keep_alive.0,
         admission: Arc::clone(&shared.admission),
         access: Arc::clone(&shared.access),
-    };
+    });
     let mut addresses = Vec::new();
     for place in config.listen_places() {
         let error = |source| StartError::Listen { place: place.clone(), source };
-        let (http, connections, name) = (http.clone(), connections.clone(), format!("{place:?}"));
+        let (http, connections, name) = (http.clone(), Arc::clone(&connections), format!("{place:?}"));
         builder = match &place {
             Listen::Tcp(address) => {
                 let listener = listen::tcp(*address, config.limits.stall_timeout.0).map_err(error)?;
                 addresses.push(listener.local_addr().map_err(error)?);
                 builder.listen(name, listener, move || {
-                    let connections = connections.clone();
+                    let connections = Arc::clone(&connections);
                     let accept = move |io: TcpStream| {
                         // Without it answers are a little late, and that is all.
                         let _ = io.set_nodelay(true);
@@ -104,7 +102,7 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
                 })
             }
             Listen::Unix(path) => builder.listen_uds(name, listen::unix(path).map_err(error)?, move || {
-                let connections = connections.clone();
+                let connections = Arc::clone(&connections);
                 let accept = move |io: UnixStream| {
                     let watched = Watched::new(io, &connections, None);
                     ready(watched.map(|watched| (watched, Protocol::Http1, None)).ok_or_else(too_many))

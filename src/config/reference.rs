@@ -169,7 +169,15 @@ pub const SETTINGS: &[Setting] = &[
         "limits.max_store",
         "Largest file of the database in `data_dir`; beyond it changes are answered 503. 0 means no limit.",
     ),
-    s("limits.header_timeout", "Longest time for a request's headers."),
+    s(
+        "limits.header_timeout",
+        "Longest time for a request's headers, also of a connection's first one that never comes.",
+    ),
+    s(
+        "limits.keep_alive",
+        "Longest time that an idle connection is kept for the next request. Longer than a proxy in front keeps it, so that \
+         the proxy never sends a request into a connection that is being closed.",
+    ),
     s("limits.body_timeout", "Longest time for a request's body."),
     s("limits.stall_timeout", "A client that takes nothing from its socket for this long is cut by the kernel."),
     s(

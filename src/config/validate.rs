@@ -108,6 +108,7 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("database.statement_timeout", config.database.statement_timeout.0, Duration::from_millis(100), s(60));
     between("auth.leeway", config.auth.leeway.0, s(0), s(300));
     between("limits.header_timeout", config.limits.header_timeout.0, s(1), s(300));
+    between("limits.keep_alive", config.limits.keep_alive.0, s(1), s(3_600));
     between("limits.body_timeout", config.limits.body_timeout.0, s(1), s(300));
     between("limits.auth_timeout", config.limits.auth_timeout.0, s(0), s(600));
     between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));

@@ -51,6 +51,11 @@ enum Body {
 }
 
 impl Framing {
+    /// Returns whether the head of a request has begun and is not complete.
+    pub(super) fn is_within_head(&self) -> bool {
+        self.phase == Phase::Head && (self.begun || self.length > 0)
+    }
+
     /// Takes what came in.
     ///
     /// # Errors
@@ -184,6 +189,18 @@ mod tests {
         assert_eq!(taken(&request("POST / HTTP/1.1\r\nContent-Length: 100000", &long)), Ok(()));
         let chunked = format!("186a0\r\n{long}\r\n0\r\n\r\n");
         assert_eq!(taken(&request("POST / HTTP/1.1\r\nTransfer-Encoding: chunked", &chunked)), Ok(()));
+    }
+
+    #[test]
+    fn a_head_lasts_from_its_first_byte_to_its_empty_line() {
+        let mut framing = Framing::default();
+        let mut within = |piece: &str| {
+            framing.take(piece.as_bytes()).unwrap();
+            framing.is_within_head()
+        };
+        assert!(!within("") && within("P") && within("OST / HTTP/1.1\r\n") && within("Content-Length: 2\r\n"));
+        assert!(!within("\r\n") && !within("{}"));
+        assert!(within("GET / HTTP/1.1\r\n\r\nG") && !within("ET / HTTP/1.1\r\n\r\n"));
     }
 
     #[test]

@@ -20,7 +20,8 @@ use actix_web::{
 use super::{
     access::{self, AccessConfig, Origin},
     base_path::Place,
-    connection, connection_limit,
+    connection::{self, Answering},
+    connection_limit,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
     telemetry,
@@ -64,10 +65,10 @@ const QUERY: &str = "QUERY";
 pub async fn around(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+) -> Result<ServiceResponse<connection::Body>, Error> {
     let started = Instant::now();
     let state = State::of(request.request())?;
-    connection::asked(request.request());
+    let answering = Answering::begin(request.request());
     let admitted = connection_limit::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -121,8 +122,7 @@ pub async fn around(
     let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     connection_limit::answered(response.request(), status, content_type);
     let closes = response.response().head().connection_type() == actix_http::ConnectionType::Close;
-    connection::answered(response.request(), status == StatusCode::SWITCHING_PROTOCOLS, closes);
-    Ok(response)
+    Ok(connection::answered(response, answering, status == StatusCode::SWITCHING_PROTOCOLS, closes))
 }
 
 /// What somebody with a token is answered is for nobody else: no cache that is shared may keep it.

@@ -35,5 +35,6 @@ pub mod sign_in;
 pub mod state;
 pub mod stats;
 pub mod telemetry;
+mod timer;
 mod unread;
 pub mod watched;

@@ -2,7 +2,7 @@
 //!
 //! A request that can't be parsed is answered by actix-http itself, before any handler and with an empty body. Such an
 //! answer is recognised as it is written, and a problem takes its place (RFC 9457), with an id and a line in the log as every
-//! other refusal has.
+//! other refusal has. A client that is late with a request is refused or left here, too: see [`super::connection`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,21 +10,23 @@ use std::{
     net::IpAddr,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
-    connection::{Connection, ConnectionConfig},
+    connection::{Connection, ConnectionConfig, Late},
     connection_limit::Counted,
     framing::{Framing, MAX_NAME},
     malformed::{self, MOST_KEPT},
     problem::Problem,
+    timer::Timer,
 };
-use crate::{ids::random_u64, protocol::error::Code};
+use crate::{ids::random_u64, pause, protocol::error::Code};
 
 /// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
 const MOST_IGNORED: u64 = 1024 * 1024;
@@ -55,6 +57,7 @@ pub struct Watched {
     connection: Rc<Connection>,
     counted: Rc<Counted>,
     framing: Framing,
+    timer: Timer,
     number: u64,
     /// What is said instead of actix-http's own answer.
     answer: Option<String>,
@@ -63,7 +66,7 @@ pub struct Watched {
 impl Watched {
     /// The stream of a connection from `peer` that was just opened. `None`: the peer has so many that this one is to be closed
     /// at once.
-    pub fn new(io: impl Stream, config: &ConnectionConfig, peer: Option<IpAddr>) -> Option<Self> {
+    pub fn new(io: impl Stream, config: &Arc<ConnectionConfig>, peer: Option<IpAddr>) -> Option<Self> {
         let counted = Counted::open(&config.admission, &config.access.proxies, &config.counters, peer)?;
         let number = NUMBER.get() + 1;
         NUMBER.set(number);
@@ -72,6 +75,7 @@ impl Watched {
             connection: Connection::open(config),
             counted,
             framing: Framing::default(),
+            timer: Timer::default(),
             number,
             answer: None,
         })
@@ -123,7 +127,26 @@ impl Watched {
         });
         let id = given.unwrap_or_else(new_id);
         // Browsers open connections that they then don't need.
-        self.say_instead(&problem, &id, unparsed > 0);
+        self.say_instead(&problem, &id, unparsed > 0 || self.connection.is_within_head());
+    }
+
+    /// Ends the connection if its client is late, once its socket had nothing to read, or took nothing.
+    fn end_if_late(&mut self) -> bool {
+        if !self.timer.has_run_out() {
+            return false;
+        }
+        match self.connection.late(Instant::now(), pause::last()) {
+            None => return false,
+            Some(Late::Head) => self.refuse(StatusCode::REQUEST_TIMEOUT),
+            Some(Late::Idle) => self.io = None,
+        }
+        true
+    }
+
+    /// Sees to it that this is read again when the client is late. To be called at the end of each turn of actix-http.
+    fn set_timer(&mut self, cx: &mut Context<'_>) {
+        let deadline = self.connection.deadline().filter(|_| self.io.is_some() && self.answer.is_none());
+        self.timer.set(deadline, cx);
     }
 
     /// A header's name is longer than the parser can bear.
@@ -184,6 +207,13 @@ impl AsyncRead for Watched {
             return Poll::Ready(Ok(()));
         }
         self.hear(came);
+        if !came.is_empty() {
+            self.connection.set_within_head(self.framing.is_within_head());
+        }
+        if outcome.is_pending() && self.end_if_late() {
+            // To actix-http this is the end of what the client sends, too.
+            return Poll::Ready(Ok(()));
+        }
         outcome
     }
 }
@@ -201,10 +231,20 @@ impl AsyncWrite for Watched {
             None => bytes,
         };
         let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-        Pin::new(io).poll_write(cx, before)
+        let outcome = Pin::new(io).poll_write(cx, before);
+        if outcome.is_ready() {
+            self.connection.wrote();
+        } else if self.end_if_late() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        } else {
+            self.set_timer(cx);
+        }
+        outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // actix-http flushes at the end of each turn, also when nothing was written.
+        self.set_timer(cx);
         self.io.as_mut().map_or(Poll::Ready(Ok(())), |io| Pin::new(io).poll_flush(cx))
     }
 

@@ -1,10 +1,14 @@
 //! The program as a process: its log, its signals, and times when it stands still.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
-use tokio::task::spawn_blocking;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::spawn_blocking,
+};
 
 use crate::{
     helpers::{Visitor, soon, spawn_app, until},
@@ -119,4 +123,91 @@ async fn after_a_pause_of_the_server_no_client_is_called_dead() {
     until("the pause to be noticed", || async { (visitor.counter("tricast_pauses_total").await >= 1.0).then_some(()) })
         .await;
     socket.ask(json!({"type": "ping"}), "pong").await;
+}
+
+/// A connection on which requests come in pieces.
+struct Pieces(TcpStream);
+
+impl Pieces {
+    async fn open(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    async fn send(&mut self, piece: &str) {
+        self.0.write_all(piece.as_bytes()).await.unwrap();
+    }
+
+    /// The first line of the next answer, which has a body of a few bytes.
+    async fn status(&mut self) -> String {
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4_096];
+        while !answer.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            match soon("an answer", self.0.read(&mut buffer)).await {
+                Ok(0) | Err(_) => break,
+                Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            }
+        }
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or("closed").to_owned()
+    }
+}
+
+#[tokio::test]
+async fn what_came_during_a_pause_of_the_server_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let short = [
+        ("TRICAST_LIMITS__HEADER_TIMEOUT", "1s"),
+        ("TRICAST_LIMITS__KEEP_ALIVE", "2s"),
+        ("TRICAST_LIMITS__BODY_TIMEOUT", "1s"),
+        ("TRICAST_WORKERS", "1"),
+    ];
+    let program = Program::start_with(directory.path(), &short);
+    let (visitor, address) = (visitor(&program), program.address());
+    let line = "GET /healthz HTTP/1.1\r\n";
+    let rest = format!("Host: {address}\r\n\r\n");
+    let get = format!("{line}{rest}");
+    let body = r#"{"channel":"metrics.x","data":{"n":1}}"#;
+    let post = format!(
+        "POST /api/metrics HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        let mut half = Pieces::open(address).await;
+        half.send(line).await;
+        let silent = Pieces::open(address).await;
+        let mut kept = Pieces::open(address).await;
+        let mut half_of_second = Pieces::open(address).await;
+        for kept in [&mut kept, &mut half_of_second] {
+            kept.send(&get).await;
+            assert_eq!(kept.status().await, "HTTP/1.1 200 OK");
+        }
+        half_of_second.send(line).await;
+        let mut half_a_body = Pieces::open(address).await;
+        half_a_body.send(&post).await;
+        expected.extend([
+            ("the rest of a head", half, rest.as_str(), "HTTP/1.1 200 OK"),
+            ("a first request", silent, &get, "HTTP/1.1 200 OK"),
+            ("a request on a kept connection", kept, &get, "HTTP/1.1 200 OK"),
+            ("the rest of a second head", half_of_second, &rest, "HTTP/1.1 200 OK"),
+            ("a body", half_a_body, body, "HTTP/1.1 202 Accepted"),
+        ]);
+    }
+    // The one worker has read what was sent before this.
+    assert_eq!(visitor.get("/healthz").await.status(), 200);
+    program.signal("STOP");
+    // Longer than each of the time-outs: that is the pause.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    for (_, connection, piece, _) in &mut expected {
+        connection.send(piece).await;
+    }
+    for _ in 0..5 {
+        let mut new = Pieces::open(address).await;
+        new.send(&get).await;
+        expected.push(("a new connection", new, &get, "HTTP/1.1 200 OK"));
+    }
+    program.signal("CONT");
+    for (what, connection, _, status) in &mut expected {
+        assert_eq!(&connection.status().await, status, "{what}");
+    }
 }

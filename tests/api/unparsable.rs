@@ -97,6 +97,22 @@ async fn a_head_that_does_not_come_in_time_is_one_too() {
 }
 
 #[tokio::test]
+async fn nor_does_a_later_head_have_any_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let settings = [("TRICAST_LIMITS__HEADER_TIMEOUT", "1s")];
+    let program = Program::start_logging(directory.path(), &settings, fs::File::create(&log).unwrap().into());
+    let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", program.address());
+    let answer = answers(program.address(), format!("{good}{good}GET / HTTP/1.1\r\n").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answer}");
+    let (status, head, problem) = problem_of(&answer);
+    assert_eq!((status, problem["code"].as_str()), (408, Some("INVALID_MESSAGE")), "{answer}");
+    let id = problem["instance"].as_str().unwrap();
+    assert!(head.contains(&format!("\r\nx-request-id: {id}\r\n")), "{answer}");
+    assert!(line_of(&log, id).await.contains("within 1 s"));
+}
+
+#[tokio::test]
 async fn requests_before_it_have_their_answers() {
     let app = spawn_app();
     let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
