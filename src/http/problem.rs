@@ -20,6 +20,7 @@ use crate::{
     counters::Limit,
     protocol::{command::Rejection, error::Code},
     service::{ServiceError, StoreError},
+    shutdown::reconnect_soon,
 };
 
 /// Media type of a problem.
@@ -214,7 +215,7 @@ impl From<Reached> for Problem {
 
 impl From<Behind> for Problem {
     fn from(behind: Behind) -> Self {
-        Self::unavailable(behind.to_string(), Duration::from_secs(1))
+        Self { code: Code::Behind, ..Self::unavailable(behind.to_string(), reconnect_soon()) }
     }
 }
 
@@ -271,6 +272,7 @@ impl From<Rejection> for Problem {
                 Self { code, ..Self::too_many(message, Duration::from_secs(1)) }
             }
             Code::InvalidMessage => Self::bad_request(message),
+            Code::Behind => Self { code, ..Self::unavailable(message, Duration::from_secs(1)) },
             Code::ServerError => Self { code, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, message) },
         }
     }

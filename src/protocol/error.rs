@@ -16,7 +16,9 @@ pub enum Code {
     RateLimited,
     /// As many subscriptions as a connection may have.
     SubscriptionLimit,
-    /// Internal error. The id beside it is in the log.
+    /// This node has not read as far as the cursor: come back with the same one, best to another node.
+    Behind,
+    /// Internal error, or something is away for a moment. The id beside it is in the log.
     ServerError,
 }
 
@@ -30,6 +32,7 @@ impl Code {
             Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
             Self::RateLimited => "RATE_LIMITED",
             Self::SubscriptionLimit => "SUBSCRIPTION_LIMIT",
+            Self::Behind => "BEHIND",
             Self::ServerError => "SERVER_ERROR",
         }
     }

@@ -126,7 +126,7 @@ export interface SubscribeOptions {
 export class TricastError extends Error {
   /**
    * The server's code (`UNAUTHORIZED`, `FORBIDDEN`, `RESOURCE_NOT_FOUND`, `RATE_LIMITED`, `INVALID_MESSAGE`,
-   * `SUBSCRIPTION_LIMIT`, `SERVER_ERROR`) or one of the library: `TIMEOUT`, `QUEUE_FULL`, `ENDED`, `ABORTED`.
+   * `SUBSCRIPTION_LIMIT`, `BEHIND`, `SERVER_ERROR`) or one of the library: `TIMEOUT`, `QUEUE_FULL`, `ENDED`, `ABORTED`.
    */
   readonly code: string;
 }

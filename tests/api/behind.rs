@@ -33,6 +33,7 @@ async fn refused_poll(node: &Visitor, path: String) {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let problem: Value = answer.json().await.unwrap();
     assert!(problem["detail"].as_str().unwrap().contains("cursor"), "{problem}");
+    assert_eq!(problem["code"], "BEHIND");
 }
 
 async fn refused_socket(node: &Visitor, channels: Value, cursor: &str) {
@@ -51,12 +52,16 @@ async fn refused_socket(node: &Visitor, channels: Value, cursor: &str) {
 async fn refused_stream(node: &Visitor, channels: &str, cursor: &str) {
     let mut stream = node.events_from(&format!("?channels={channels}"), Some(cursor)).await;
     let event = stream.next().await.unwrap();
-    assert_eq!((event.name.as_str(), &event.data()["status"]), ("error", &json!(503)));
-    assert!(stream.retry.is_some());
+    let problem = event.data();
+    assert_eq!((event.name.as_str(), &problem["status"], &problem["code"]), ("error", &json!(503), &json!("BEHIND")));
+    assert_eq!(problem["retryAfter"], 1);
+    // As soon as a WebSocket: another node may serve it.
+    assert!(stream.retry.is_some_and(|retry| retry <= 1_000), "{:?}", stream.retry);
     assert_eq!(stream.next().await, None);
     let strict = node.get(&format!("/events?channels={channels}&since={cursor}&strict=1")).await;
     assert_eq!(strict.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(strict.headers().contains_key("retry-after"));
+    assert_eq!(strict.headers()["retry-after"], "1");
+    assert_eq!(strict.json::<Value>().await.unwrap()["code"], "BEHIND");
 }
 
 async fn refused_session(node: &Visitor, channel: &str, cursor: &str) {
@@ -65,6 +70,7 @@ async fn refused_session(node: &Visitor, channel: &str, cursor: &str) {
     let message = json!({"type": "subscribe", "channels": [channel], "since": cursor}).to_string();
     let answer = node.post(&format!("/api/sessions/{session}"), message).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "BEHIND");
 }
 
 /// Every way to come with a cursor to a node that is behind it.

@@ -50,7 +50,8 @@ use crate::{
         route,
         state::State,
     },
-    shutdown::reconnect_after,
+    protocol::error::Code,
+    shutdown::{reconnect_after, reconnect_soon},
     transport::stream::{
         Session, Stream,
         cutover::{Backfill, Cutover},
@@ -323,7 +324,7 @@ fn greet(
 }
 
 /// Refuses a stream so that a native EventSource does the right thing: what passes by itself is a 200 stream that says
-/// `error` and when to come back; what does not pass, a strict client, and one that asked for something else get the
+/// `error` and when to come back (soon, if only this node is behind); what does not pass, a strict client, and one that asked for something else get the
 /// real status.
 fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem) -> Result<HttpResponse, Problem> {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
@@ -331,10 +332,14 @@ fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem)
         return Err(problem);
     }
     let mut out = String::new();
-    event::write_retry(&mut out, reconnect_after());
+    event::write_retry(&mut out, if problem.code == Code::Behind { reconnect_soon() } else { reconnect_after() });
     let id = request.extensions().get::<RequestId>().map_or_else(|| state.new_id(), |id| id.0.clone());
     event::write_block(&mut out, None, "error", &problem.to_json(Some(&id)));
     let (code, detail) = (problem.code.as_str(), problem.detail.as_str());
     tracing::info!(id, method = %request.method(), path = request.path(), status = 200, code, detail, "refused");
-    Ok(head(StatusCode::OK).force_close().body(out))
+    let mut response = head(StatusCode::OK);
+    if let Some(after) = problem.retry_after {
+        response.insert_header((header::RETRY_AFTER, after.as_secs().max(1)));
+    }
+    Ok(response.force_close().body(out))
 }

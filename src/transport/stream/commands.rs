@@ -266,7 +266,7 @@ impl Commands {
                 (Ok(()), Some(caller)) => self.subscribe(stream, &caller, request_id, channels, since, replies),
                 (Ok(()), None) => {}
                 (Err(behind), _) => {
-                    let (reason, message) = ("BEHIND", behind.to_string());
+                    let (reason, message) = (Code::Behind.as_str(), behind.to_string());
                     replies.reply(&ServerMessage::disconnecting(reason, &message, Some(reconnect_soon())));
                     replies.close(CloseReason::Behind);
                 }
