@@ -140,6 +140,53 @@ describe('several nodes', TOGETHER, () => {
     }
   });
 
+  test('of which one is behind: its pollers are answered by another, and nothing else leaves it', async (t) => {
+    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
+    const [behind] = nodes;
+    const polls = { POST: 0, GET: 0, HEAD: 0 };
+    behind.on = ({ method, url }, response) => {
+      const isPoll = url.startsWith('/api/metrics');
+      if (isPoll) polls[method] += 1;
+      response.writeHead(isPoll ? 503 : 200, { 'retry-after': 1, 'x-of': 'a' }).end('a');
+    };
+    const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
+    const from = (n, path, ...more) => curl('--interface', `127.0.0.${n}`, ...more, nginx.url + path);
+    const own = async (n) => (await from(n, '')).body;
+    for (let n = 1; n <= 12; n += 1) {
+      const before = await own(n);
+      for (const path of ['api/metrics?since=x:1', 'api/metrics/metrics.a?wait=1']) {
+        const { status, body } = await from(n, path);
+        assert.deepEqual([status, body], [200, 'b'], path);
+        assert.equal((await from(n, path, '--head')).status, 200);
+      }
+      assert.equal(await own(n), before, 'pages and orders stay with their node');
+    }
+    assert.ok(polls.GET >= 4 && polls.HEAD >= 4, 'the node was asked first, and never left alone');
+    // A push is not carried out twice.
+    const pushed = async (n) => (await from(n, 'api/metrics', '--request', 'POST', '--data', '{}')).body;
+    const answers = new Set();
+    for (let n = 1; n <= 12; n += 1) answers.add(await pushed(n));
+    assert.deepEqual([...answers].sort(), ['a', 'b']);
+  });
+
+  test('all behind: a poller is told so by the server, and polls that can be answered are', async (t) => {
+    const refuse = ({ url }, response) => {
+      const status = { '/api/metrics?since=x:1': 503, '/api/metrics?since=x:2': 429, '/api/metrics?since=x:3': 400 }[url] ?? 200;
+      response.writeHead(status, { 'retry-after': 7, 'content-type': 'application/problem+json' }).end(`{"code":"${status}"}`);
+    };
+    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, refuse)));
+    const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
+    // As often as would make nginx think that neither is there.
+    for (let n = 0; n < 12; n += 1) {
+      const { status, headers, body } = await curl(`${nginx.url}api/metrics?since=x:1`);
+      assert.deepEqual([status, headers['retry-after'], body], [503, '7', '{"code":"503"}']);
+    }
+    for (const [since, expected] of [['2', 429], ['3', 400], ['4', 200]]) {
+      const { status, body } = await curl(`${nginx.url}api/metrics?since=x:${since}`);
+      assert.deepEqual([status, body], [expected, `{"code":"${expected}"}`], 'as the server said it');
+    }
+  });
+
   test('polls of an address stay with one', async (t) => {
     const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });

@@ -121,7 +121,8 @@ describe('below a path', TOGETHER, () => {
     await server.push({ channel: 'metrics.a:b', data: { n: 1 } });
     for (const path of ['api/metrics/metrics.a%3Ab', 'api/metrics/metrics.a%2Fb', 'api/metrics?channels=metrics.a%3Ab%2Cx']) {
       const [direct, through] = [await curl(server.url + path), await curl(below(nginx).url + path)];
-      const detail = ({ status, body }) => [status, JSON.parse(body).detail ?? body];
+      // Of what is measured all the time the cursor moves from one request to the next.
+      const detail = ({ status, body }) => [status, JSON.parse(body).detail ?? body.replace(/"(cursor|timestamp)":"[^"]*"/g, '')];
       assert.deepEqual(detail(through), detail(direct), path);
     }
   });
