@@ -17,7 +17,7 @@ use toml::Value;
 
 use crate::{
     auth::Verifier,
-    config::{self, AuthMode, Config, Faults, Flags, LogFormat, SETTINGS},
+    config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKERS, SETTINGS},
     core::clock::Clock,
 };
 
@@ -74,7 +74,7 @@ struct ServeFlags {
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// The same as --listen 127.0.0.1:PORT
-    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen", allow_negative_numbers = true)]
     port: Option<u16>,
     /// Directory of the database [default: none, orders and dashboards end with the process]
     #[arg(long, value_name = "DIR")]
@@ -91,8 +91,13 @@ struct ServeFlags {
     /// How log lines look
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Threads that serve connections [default: one per core]
-    #[arg(long, value_name = "N")]
+    /// Threads that serve connections, 0 to 1024 [default: 0, one per core]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u16).range(0..=i64::from(MOST_WORKERS)),
+    )]
     workers: Option<u16>,
 }
 

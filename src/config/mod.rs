@@ -29,6 +29,9 @@ use crate::{
     store::postgres::PostgresConfig,
 };
 
+/// Most threads that serve connections.
+pub const MOST_WORKERS: u16 = 1_024;
+
 /// All settings. [`SETTINGS`] says what each is.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]

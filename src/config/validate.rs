@@ -10,7 +10,7 @@ use actix_web::http::Uri;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use super::{Auth, AuthMode, Config, Fault, Listen, Smtp, Webhook};
+use super::{Auth, AuthMode, Config, Fault, Listen, MOST_WORKERS, Smtp, Webhook};
 use crate::{
     alerts::{MailTls, check_mailbox, check_webhook},
     auth::{MIN_SECRET, check_url},
@@ -91,8 +91,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     if config.currency.len() != 3 || !config.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
         fault("currency", format!("{:?} is no code of ISO 4217, such as EUR", config.currency));
     }
-    if config.workers > 1_024 {
-        fault("workers", "more than 1024".into());
+    if config.workers > usize::from(MOST_WORKERS) {
+        fault("workers", format!("has to be between 0 (one per core) and {MOST_WORKERS}"));
     }
     let mut between = |key: &str, value: Duration, low: Duration, high: Duration| {
         if value < low || value > high {

@@ -7,6 +7,9 @@ use super::snapshot::SNAPSHOT;
 /// Longest channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 
+/// What the names of the channels begin with that are part of the snapshot.
+const METRICS: &str = "metrics.";
+
 /// A named stream of one tenant: `[A-Za-z0-9_.:-]{1,128}`, where dots make a hierarchy (`metrics.orders`).
 ///
 /// Cheap to clone; equal by name.
@@ -63,6 +66,15 @@ impl Channel {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The channel that people most likely mean who mistake this one: `metrics.shop` for `shop`, and the other way round.
+    /// `None` where that is no channel's name.
+    pub fn with_or_without_metrics(&self) -> Option<Self> {
+        match self.0.strip_prefix(METRICS) {
+            Some(without) => Self::parse(without).ok(),
+            None => Self::parse(&format!("{METRICS}{self}")).ok(),
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub enum Refusal {
     #[error("{0:?} is a built-in channel and can't be pushed over")]
     BuiltIn(Channel),
     /// A value for an event channel, or an event for a state channel.
-    #[error("{channel:?} is {} channel: {}", .is_state.then_some("a state").unwrap_or("an event"), .is_state.then_some("push a value, without \"event\"").unwrap_or("push an event, with \"event\""))]
+    #[error("{}", other_kind(channel, *is_state))]
     OtherKind {
         /// The channel.
         channel: Channel,
@@ -136,6 +136,17 @@ pub enum Refusal {
     },
 }
 
+fn other_kind(channel: &Channel, is_state: bool) -> String {
+    if is_state {
+        return format!("{channel:?} is a state channel: push a value, without \"event\"");
+    }
+    let hint = match channel.with_or_without_metrics() {
+        Some(other) if other.as_str().starts_with("metrics.") => format!(". For a value, did you mean {other:?}?"),
+        _ => String::new(),
+    };
+    format!("{channel:?} is an event channel: push an event, with \"event\"{hint}")
+}
+
 /// The channels that every server has. Nobody but the server writes them.
 pub const BUILT_IN: [&str; 12] = [
     "metrics",
@@ -154,3 +165,19 @@ pub const BUILT_IN: [&str; 12] = [
 
 /// The built-in channels that carry events.
 pub const BUILT_IN_EVENTS: [&str; 4] = ["orders", "alerts", "dashboards", "system"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_for_an_event_channel_is_shown_where_values_go() {
+        let refusal =
+            |name: &str, is_state| Refusal::OtherKind { channel: Channel::parse(name).unwrap(), is_state }.to_string();
+        let hint = "For a value, did you mean \"metrics.shop\"?";
+        assert!(refusal("shop", false).ends_with(hint), "{}", refusal("shop", false));
+        for (name, is_state) in [("shop", true), ("metrics.shop", false), (&"x".repeat(128), false)] {
+            assert!(!refusal(name, is_state).contains("did you mean"), "{name}");
+        }
+    }
+}

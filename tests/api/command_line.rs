@@ -125,6 +125,21 @@ fn help_and_version_are_for_people() {
 }
 
 #[test]
+fn a_number_out_of_range_is_refused_with_the_range() {
+    for (flag, number, range) in
+        [("--workers", "-1", "0..=1024"), ("--workers", "1025", "0..=1024"), ("--port", "-1", "0..=65535")]
+    {
+        let (code, _, stderr) = run(tricast().args([flag, number]));
+        assert!(
+            code == 2 && stderr.contains(flag) && stderr.contains(&format!("{number} is not in {range}")),
+            "{stderr}"
+        );
+    }
+    let (code, _, stderr) = run(tricast().env("TRICAST_WORKERS", "1025").arg("check-config"));
+    assert!(code == 2 && stderr.contains("between 0 (one per core) and 1024"), "{stderr}");
+}
+
+#[test]
 fn a_taken_address_is_told() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, stderr) = run(tricast().args(["--listen", &taken.local_addr().unwrap().to_string()]));

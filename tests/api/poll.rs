@@ -175,6 +175,25 @@ async fn bad_questions_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_channel_that_is_there_with_or_without_its_prefix_is_named() {
+    let app = spawn_app();
+    app.push_value("metrics.shop", json!({"n": 1})).await;
+    app.push_value("carts", json!({"n": 1})).await;
+    app.push_event("deploys", 1).await;
+    let detail = async |path: &str| {
+        let problem = app.get_json(path).await;
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(detail("/api/metrics/shop").await.ends_with("did you mean \"metrics.shop\"?"));
+    assert!(detail("/api/metrics/metrics.carts").await.ends_with("did you mean \"carts\"?"));
+    assert_eq!(detail("/api/metrics/nope").await, "there is no channel \"nope\"");
+    let pushed = app.post("/api/metrics", json!({"channel": "deploys", "data": {"n": 1}}).to_string()).await;
+    assert_eq!(pushed.status(), 409);
+    let problem: Value = pushed.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("did you mean \"metrics.deploys\"?"), "{problem}");
+}
+
+#[tokio::test]
 async fn channels_are_listed() {
     let app = spawn_app();
     let cursor = app.push_value("metrics.a", json!({"n": 1})).await;

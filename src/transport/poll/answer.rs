@@ -42,7 +42,7 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
     let log = &caller.tenant.log;
     let view = auth::view(&caller.identity);
     match log.kind(channel) {
-        None => Err(Problem::not_found(format!("there is no channel \"{channel}\""))),
+        None => Err(unknown(channel, caller)),
         Some(ChannelKind::State) => {
             let state = log
                 .state(channel, view)
@@ -64,6 +64,16 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
             Ok(Arc::new(found.finish(value, caller)))
         }
     }
+}
+
+fn unknown(channel: &Channel, caller: &Caller) -> Problem {
+    let known = |other: &Channel| caller.tenant.log.kind(other).is_some();
+    let other = channel.with_or_without_metrics().filter(known);
+    let hint = match other.filter(|other| auth::may_read_channel(&caller.identity, other)) {
+        Some(other) => format!(": did you mean \"{other}\"?"),
+        None => String::new(),
+    };
+    Problem::not_found(format!("there is no channel \"{channel}\"{hint}"))
 }
 
 fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Representation {
