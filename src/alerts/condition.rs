@@ -253,6 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_a_condition_are_inclusive() {
+        for value in [
+            json!({"above": 90.0, "clear": 90.0}),
+            json!({"below": 10.0, "clear": 10.0}),
+            json!({"dropsBelowRatio": 1.0, "comparedTo": "1s", "clear": 1.0}),
+            json!({"dropsBelowRatio": 0.001, "comparedTo": "7d", "clear": 0.001}),
+            json!({"absentFor": "1s", "clear": "7d"}),
+            json!({"absentFor": "7d", "clear": "0ms"}),
+        ] {
+            assert_eq!(read(&value).map(|condition| json!(condition)), Ok(value));
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (value, part) in [
             (json!({}), "one of above"),
@@ -267,9 +281,12 @@ mod tests {
             (json!({"above": 1, "comparedTo": "1h"}), "go together"),
             (json!({"dropsBelowRatio": 0, "comparedTo": "1h"}), "dropsBelowRatio: above 0"),
             (json!({"dropsBelowRatio": 1.5, "comparedTo": "1h"}), "dropsBelowRatio: above 0"),
-            (json!({"dropsBelowRatio": 0.5, "comparedTo": "8d"}), "comparedTo: 1s"),
+            (json!({"dropsBelowRatio": 0.5, "comparedTo": 604_800_001}), "comparedTo: 1s"),
+            (json!({"dropsBelowRatio": 0.5, "comparedTo": 999}), "comparedTo: 1s"),
             (json!({"dropsBelowRatio": 0.5, "comparedTo": "1h", "clear": 0.4}), "clear: at least"),
             (json!({"absentFor": 999}), "absentFor: 1s"),
+            (json!({"absentFor": 604_800_001}), "absentFor: 1s"),
+            (json!({"absentFor": "5m", "clear": "604800001ms"}), "clear: a span"),
             (json!({"absentFor": "5m", "clear": 5}), "clear: a span"),
             (json!({"over": 1}), "unknown field"),
         ] {

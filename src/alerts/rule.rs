@@ -300,8 +300,11 @@ mod tests {
             ("name", json!("a\r\nBcc: x"), "name: 1 to 200"),
             ("channel", json!("a b"), "channel: "),
             ("channel", json!("alerts"), "channel: \"alerts\" carries events"),
+            ("id", json!("x".repeat(65)), "id: 1 to 64"),
+            ("name", json!("x".repeat(201)), "name: 1 to 200"),
+            ("message", json!("x".repeat(1_001)), "message: 1 to 1000"),
             ("field", json!("x".repeat(257)), "field: 1 to 256"),
-            ("for", json!("25h"), "for: at most 1d"),
+            ("for", json!(86_400_001), "for: at most 1d"),
             ("for", json!("soon"), "write a span of time"),
             ("severity", json!("bad"), "unknown variant `bad`"),
             ("message", json!("\u{7}"), "message: 1 to 1000"),
@@ -311,6 +314,44 @@ mod tests {
         ] {
             let error = build(&with(name, value.clone())).unwrap_err();
             assert!(error.contains(part), "{name} {value}: {error}");
+        }
+    }
+
+    #[test]
+    fn limits_of_a_rule_are_inclusive() {
+        for (name, value) in [
+            ("id", json!("x".repeat(64))),
+            ("name", json!("x".repeat(200))),
+            ("message", json!("x".repeat(1_000))),
+            ("field", json!("x".repeat(256))),
+            ("for", json!("1d")),
+        ] {
+            let rule = build(&with(name, value.clone())).unwrap();
+            assert_eq!(json!(rule)[name], value);
+        }
+    }
+
+    #[test]
+    fn a_rule_is_written_without_what_it_does_not_need() {
+        let rule = build(&with("for", json!("0s"))).unwrap();
+        assert_eq!(json!(rule).get("for"), None);
+        let rule = build(&with("notify", json!(["webhook", "email", "webhook"]))).unwrap();
+        assert_eq!(json!(rule)["notify"], json!(["email", "webhook"]), "each target once, in a fixed order");
+    }
+
+    #[test]
+    fn a_rule_watches_something_else_when_channel_field_or_condition_differ() {
+        let rule = build(&with("name", json!("R"))).unwrap();
+        for (name, value, same) in [
+            ("name", json!("S"), true),
+            ("for", json!("1m"), true),
+            ("severity", json!("critical"), true),
+            ("channel", json!("metrics.b"), false),
+            ("field", json!("y"), false),
+            ("condition", json!({"above": 2}), false),
+        ] {
+            let other = build(&with(name, value)).unwrap();
+            assert_eq!(rule.watches_the_same(&other), same, "{name}");
         }
     }
 

@@ -91,7 +91,19 @@ mod tests {
         assert_eq!(window.earlier(at(63)), None, "nobody saw what it was at 3");
         window.add(at(100), 2.0);
         assert_eq!(window.earlier(at(160)), Some(2.0));
+        assert!(!window.add(at(100), 2.5), "one value at a time");
         assert!(window.add(at(50), 3.0), "a clock that was set back");
         assert_eq!((window.earlier(at(110)), window.earlier(at(160))), (Some(3.0), None));
+    }
+
+    #[test]
+    fn the_oldest_value_that_is_needed_is_kept() {
+        let mut window = Window::new(Period::of_secs(60));
+        window.add(at(0), 1.0);
+        assert_eq!(window.oldest(at(62)), at(0));
+        window.add(at(62), 2.0);
+        assert_eq!((window.earlier(at(62)), window.points.len()), (Some(1.0), 2));
+        window.add(at(63), 3.0);
+        assert_eq!((window.earlier(at(63)), window.points.len()), (None, 2));
     }
 }

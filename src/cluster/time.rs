@@ -148,6 +148,29 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_answer_alone_does_not_tell_that_a_clock_is_off() {
+        let keeper = Timekeeper::new(ClockSetter::default());
+        keeper.compare_over(Instant::now(), 6_000 * MS, second(0), second(5));
+        assert_eq!(keeper.ahead().unwrap().as_secs(), -2, "as far as is known");
+        assert_eq!(*keeper.off.borrow(), None, "it may be right");
+    }
+
+    #[test]
+    fn listeners_are_told_when_a_clock_goes_off_and_when_it_is_right_again() {
+        let keeper = Timekeeper::new(ClockSetter::default());
+        let mut off = keeper.off();
+        let mut told = |ahead: i64| {
+            keeper.compare_over(Instant::now(), Duration::ZERO, second(ahead), second(0));
+            let told = off.has_changed().unwrap();
+            (told, off.borrow_and_update().is_some())
+        };
+        assert_eq!(
+            [0, 0, 9, 9, 0, 0].map(&mut told),
+            [(false, false), (false, false), (true, true), (false, true), (true, false), (false, false)]
+        );
+    }
+
+    #[test]
     fn a_clock_is_off_beyond_the_tolerance_and_right_again_within_half_of_it() {
         let keeper = Timekeeper::new(ClockSetter::default());
         let begun = Instant::now();

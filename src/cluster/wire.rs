@@ -237,6 +237,8 @@ mod tests {
     fn what_is_said_is_understood() {
         let changes = vec![change("deploys", Some("released"), "{}"), change("metrics.a", None, r#"{"x":1.0}"#)];
         let chunks = place(7, changes);
+        let mut published = Published::default();
+        published.note("store", 5);
         let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
         let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
         let entry = Entry {
@@ -246,7 +248,7 @@ mod tests {
             tenants: vec![Written {
                 tenant: "a".into(),
                 head: 10,
-                published: Published::default(),
+                published: published.clone(),
                 same: vec![],
                 chunks: wire,
             }],
@@ -266,7 +268,13 @@ mod tests {
         let newer: Entry = serde_json::from_str(&text.replace("built_in", "a_newer_reason")).unwrap();
         assert_eq!(newer.replies[0].refused, [(0, 2, Refusal::Unreadable)], "a newer node's refusal is one, too");
         let written = read.tenants.into_iter().next().unwrap();
+        assert_eq!(written.published, published, "or the next leader would publish it again");
         assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
+    }
+
+    #[test]
+    fn an_answer_without_refusals_says_no_more_than_whom_it_answers() {
+        assert_eq!(json(&Answered::to("n", 3)), r#"{"node":"n","seq":3}"#);
     }
 
     #[test]

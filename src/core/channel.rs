@@ -266,4 +266,31 @@ mod tests {
         assert_eq!(keys, ["a.b.c", "a.*", "a.b.*"]);
         assert!(Selector::all_matching(&channel).all(|s| s.matches(&channel)));
     }
+
+    #[test]
+    fn of_two_selectors_the_closer_one_decides() {
+        let [all, some, one, other] =
+            ["metrics.*", "metrics.eu.*", "metrics.eu.a", "entity.*"].map(|text| Selector::parse(text).unwrap());
+        assert!(all.closeness() < some.closeness() && some.closeness() < one.closeness());
+        for (wide, narrow) in [(&all, &some), (&all, &one), (&some, &one)] {
+            assert!(wide.covers(narrow) && !narrow.covers(wide), "{wide} {narrow}");
+        }
+        for selector in [&all, &some, &one, &other] {
+            assert!(!selector.covers(selector) && !other.covers(&all), "{selector}");
+        }
+    }
+
+    proptest::proptest! {
+        /// A reader is registered under its selector and found by the channel alone.
+        #[test]
+        fn a_channel_is_found_under_every_selector_that_matches_it(name in "[ab.]{1,7}") {
+            let channel = Channel::parse(&name).unwrap();
+            let found: Vec<_> = Selector::all_matching(&channel).collect();
+            let prefixes = (1..name.len()).map(|end| format!("{}.*", &name[..end]));
+            for selector in prefixes.chain([name.clone()]).filter_map(|text| Selector::parse(&text).ok()) {
+                let count = found.iter().filter(|found| **found == selector).count();
+                proptest::prop_assert_eq!(count, usize::from(selector.matches(&channel)), "{}", selector);
+            }
+        }
+    }
 }

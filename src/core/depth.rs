@@ -40,6 +40,12 @@ mod tests {
             assert!(!is_too_deep(&nested(MAX_DEPTH, open, close)));
             assert!(is_too_deep(&nested(MAX_DEPTH + 1, open, close)));
         }
+        let inside = format!("{{\"y\":1,\"z\":{}1{},\"zz\":1}}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        for outside in ["", "[1,"] {
+            let text =
+                format!("{{\"w\":1,\"x\":{outside}{inside}{},\"y\":1}}", if outside.is_empty() { "" } else { ",1]" });
+            assert!(is_too_deep(&serde_json::from_str(&text).unwrap()), "one field of many is enough");
+        }
         let empty = format!("{{\"x\":{}{}}}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         assert!(is_too_deep(&serde_json::from_str(&empty).unwrap()), "an empty array is a level, too");
     }

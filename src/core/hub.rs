@@ -220,10 +220,11 @@ impl Hub {
     }
 
     /// Takes up what was published, on behalf of a reader that wants to see it now.
+    ///
+    /// Whoever it tells is woken by [`Hub::run`], which hears of the same change.
     pub(super) fn catch_up(&self) {
         if self.log.head() != self.seen.get() {
             self.follow();
-            self.rearm.notify_one();
         }
     }
 

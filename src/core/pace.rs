@@ -70,6 +70,9 @@ mod tests {
         let next = Pace::new(17_000);
         next.follow(&pace);
         assert_eq!(next.gap_ms(), Some(5_000));
+        let sooner = Pace::new(18_000);
+        sooner.follow(&next);
+        assert_eq!(sooner.gap_ms(), Some(4_500), "a longer one is forgotten by a tenth");
     }
 
     #[test]

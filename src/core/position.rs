@@ -143,6 +143,7 @@ mod tests {
             assert_eq!(bad.parse::<Position>(), Err(CursorError), "{bad}");
         }
         assert!("no-such-epoch:999999999".parse::<Position>().is_ok());
+        assert!(Epoch::parse(&"x".repeat(32)).is_ok() && Epoch::parse(&"x".repeat(33)).is_err());
         assert_eq!("a:1.2".parse::<Position>(), "a:1".parse());
     }
 

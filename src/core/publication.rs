@@ -154,3 +154,41 @@ impl std::fmt::Debug for Publication {
         write!(f, "{}@{} {}", self.channel, self.offset, String::from_utf8_lossy(&self.data))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn value(at: i64) -> Publication {
+        let channel = Channel::parse("metrics.a").unwrap();
+        Publication::new(Epoch::random(), channel, None, 1, second(at), Bytes::from_static(b"{}"))
+    }
+
+    #[test]
+    fn a_value_that_is_written_again_unchanged_keeps_its_pace_and_the_next_one_continues_it() {
+        let first = value(100);
+        assert_eq!((first.pace_ms(), first.last_written()), (None, second(100)));
+        first.confirm(second(105));
+        assert_eq!((first.pace_ms(), first.last_written()), (Some(5_000), second(105)));
+        let next = value(112);
+        next.follow(&first);
+        assert_eq!((next.pace_ms(), next.last_written()), (Some(7_000), second(112)));
+    }
+
+    #[test]
+    fn the_time_between_a_restored_value_and_the_first_new_one_is_no_pace() {
+        let restored = value(100).restored();
+        assert!(restored.is_restored());
+        let next = value(5_000);
+        next.follow(&restored);
+        assert_eq!(next.pace_ms(), None);
+        restored.confirm(second(5_000));
+        assert_eq!((restored.is_restored(), restored.pace_ms(), restored.last_written()), (false, None, second(5_000)));
+        restored.confirm(second(5_004));
+        assert_eq!(restored.pace_ms(), Some(4_000));
+    }
+}

@@ -68,3 +68,54 @@ pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume,
         (Resume::Reset(ResetReason::TooOld), position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::core::{
+        channel::EventName,
+        log::{Change, LogConfig},
+        position::Epoch,
+    };
+
+    #[test]
+    fn a_cursor_is_judged_by_what_the_log_still_has_for_these_channels() {
+        let epoch = Epoch::random();
+        let config = LogConfig { events: 2, bytes: usize::MAX };
+        let (mut writer, log) = Log::create_as(config, epoch.clone(), Some(vec![Epoch::parse("before").unwrap()]));
+        for name in ["orders", "orders", "deploys", "deploys"] {
+            let event = EventName::parse("x").ok();
+            let change = Change { channel: Channel::parse(name).unwrap(), event, data: Bytes::from_static(b"{}") };
+            writer.append(vec![change], Timestamp::UNIX_EPOCH);
+        }
+        let judged = |epoch: &str, offset: u64, names: &[&str]| {
+            let selectors: Vec<_> = names.iter().map(|name| Selector::parse(name).unwrap()).collect();
+            let (verdict, from) = resume(&log, &format!("{epoch}:{offset}"), &selectors);
+            let reason = match verdict {
+                Resume::Replay(position) => {
+                    assert_eq!(position, from);
+                    None
+                }
+                Resume::Reset(reason) => Some(reason),
+            };
+            (reason, from.offset)
+        };
+        let own = epoch.to_string();
+        for (offset, names, expected) in [
+            (4, &["orders", "deploys"][..], (None, 4)),
+            (5, &["deploys"], (Some(ResetReason::UnknownCursor), 4)),
+            (2, &["orders", "deploys"], (None, 2)),
+            (1, &["orders", "deploys"], (Some(ResetReason::TooOld), 1)),
+            (1, &["deploys", "orders"], (Some(ResetReason::TooOld), 1)),
+            (1, &["deploys"], (None, 1)),
+            (0, &["*.x"][..0], (None, 0)),
+        ] {
+            assert_eq!(judged(&own, offset, names), expected, "{offset} {names:?}");
+        }
+        assert_eq!(judged("before", 9, &["deploys"]), (Some(ResetReason::EpochChanged), 2), "all that there is");
+        assert_eq!(judged("other", 3, &["deploys"]), (Some(ResetReason::UnknownCursor), 4));
+    }
+}

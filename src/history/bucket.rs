@@ -83,6 +83,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_knows_the_least_the_largest_and_the_last_in_whatever_order_they_come() {
+        for values in [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 3.0, 1.0], [2.0, 1.0, 3.0]] {
+            let mut bucket = Bucket::of_point(0, values[0]);
+            values[1..].iter().for_each(|value| bucket.add(&Bucket::of_point(1, *value)));
+            assert_eq!(bucket, Bucket { at: 0, count: 3, total: 6.0, min: 1.0, max: 3.0, last: values[2] });
+        }
+    }
+
+    #[test]
     fn what_is_told_is_a_number() {
         let mut huge = Bucket::of_point(0, f64::MAX);
         huge.add(&huge.clone());

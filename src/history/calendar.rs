@@ -139,6 +139,8 @@ mod tests {
             // By half an hour: from 02:00 to 02:30, and from 02:00 back to 01:30.
             ("Australia/Lord_Howe", "2026-10-04T02:00:00Z", 24, vec![30]),
             ("Australia/Lord_Howe", "2026-04-05T02:00:00Z", 25, vec![30]),
+            // A minute after midnight, until 2011: from 00:01 to 01:01.
+            ("America/St_Johns", "2010-03-14T15:00:00Z", 24, vec![1, 59]),
             // At midnight: there is no 00:00, or 23:00 comes twice.
             ("America/Havana", "2026-03-08T16:00:00Z", 23, vec![]),
             ("America/Sao_Paulo", "2018-02-17T16:00:00Z", 25, vec![]),

@@ -64,3 +64,20 @@ impl HistoryConfig {
 pub(super) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    #[test]
+    fn points_are_forgotten_by_whole_hours_and_rollups_by_whole_days() {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        let keep = [DAY, DAY * 2, DAY * 3, Duration::ZERO];
+        let calendar = Calendar::new(TimeZone::UTC);
+        let before = HistoryConfig::forget_before(&keep, at("2026-06-10T12:34:56Z"), &calendar);
+        let days = ["2026-06-08T00:00:00Z", "2026-06-07T00:00:00Z"].map(at);
+        assert_eq!(before, [at("2026-06-09T12:00:00Z"), days[0], days[1], i64::MIN]);
+    }
+}

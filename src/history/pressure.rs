@@ -83,14 +83,19 @@ mod tests {
         let mut pressure = Pressure::new(configured);
         pressure.adapt(90, 100);
         assert!(!pressure.is_on());
+        pressure.adapt(100, 100);
+        assert!(!pressure.is_on(), "as large as it may be");
         pressure.adapt(101, 100);
+        assert!(pressure.is_on());
         assert_eq!(pressure.keep(), &[day / 2 * 3, day * 30, day * 730, Duration::ZERO]);
         for _ in 0..100 {
             pressure.adapt(101, 100);
         }
         assert_eq!(pressure.keep(), &LEAST);
-        pressure.adapt(90, 100);
-        assert_eq!(pressure.keep(), &LEAST, "between the two nothing changes");
+        for between in [80, 90, 100] {
+            pressure.adapt(between, 100);
+            assert_eq!(pressure.keep(), &LEAST, "between the two nothing changes");
+        }
         pressure.adapt(79, 100);
         assert_eq!((pressure.keep()[0], pressure.keep()[3]), (LEAST[0], LEAST[3] / 3 * 4));
         for _ in 0..100 {
@@ -99,5 +104,16 @@ mod tests {
         assert!(!pressure.is_on() && pressure.keep() == &configured);
         pressure.adapt(u64::MAX, 0);
         assert!(!pressure.is_on(), "without a limit");
+    }
+
+    #[test]
+    fn one_step_back_takes_back_one_step() {
+        let mut configured = LEAST;
+        configured[3] = Duration::ZERO;
+        let mut pressure = Pressure::new(configured);
+        pressure.adapt(101, 100);
+        assert_eq!(pressure.keep()[3], FOR_EVER / 4 * 3);
+        pressure.adapt(79, 100);
+        assert!(!pressure.is_on());
     }
 }

@@ -241,6 +241,16 @@ mod tests {
             );
         }
         assert!(read(Asked { from: Some("now"), to: Some("-1h"), ..Asked::default() }).is_err(), "the wrong way round");
+        assert!(read(Asked { from: Some("-1h"), to: Some("-1h"), ..Asked::default() }).is_err(), "no time at all");
+        for (from, to) in
+            [("2026-05-31T00:00:00Z", "-1h"), ("2026-05-31T00:00:00Z", "now"), ("-2d", "2026-06-01T00:00:00Z")]
+        {
+            let question = read(Asked { from: Some(from), to: Some(to), ..Asked::default() }).unwrap();
+            assert!(!question.fixed, "{from} to {to} means something else tomorrow");
+        }
+        let century = read(Asked { from: Some("-36525d"), ..Asked::default() }).unwrap();
+        assert_eq!(at(NOW) - century.from, 36_525 * 86_400_000);
+        assert!(read(Asked { from: Some("-3155760001s"), ..Asked::default() }).is_err(), "more than a century");
     }
 
     #[test]
@@ -261,6 +271,10 @@ mod tests {
         assert_eq!(fields(&["a,b", "c,a"]).unwrap(), ["a", "b", "c"].map(Box::<str>::from));
         let labelled = r#"x{a="1,2",b="}\","}.p95,y"#;
         assert_eq!(fields(&[labelled]).unwrap(), [r#"x{a="1,2",b="}\","}.p95"#, "y"].map(Box::<str>::from));
+        assert_eq!(fields(&[&"x".repeat(256)]).unwrap().len(), 1);
+        let many = |count: usize| (0..count).map(|n| format!("f{n}")).collect::<Vec<_>>().join(",");
+        assert_eq!(fields(&[&many(300)]).unwrap().len(), 300);
+        assert!(fields(&[&many(301)]).is_err());
         assert!(fields(&[""]).is_err() && fields(&["a,,b"]).is_err() && fields(&[&"x".repeat(257)]).is_err());
     }
 
@@ -284,9 +298,26 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_exactly_as_many_buckets_as_the_limit() {
+        let utc = Calendar::new(TimeZone::UTC);
+        let levels = |interval: Option<&str>, seconds: i64| {
+            let from = "2026-01-01T00:00:00Z";
+            let to = Timestamp::from_millisecond(at(from) + seconds * 1_000).unwrap().to_string();
+            read(Asked { from: Some(from), to: Some(&to), interval, ..Asked::default() }).unwrap().levels(&utc)
+        };
+        assert_eq!(levels(None, 2_400).unwrap()[0], Level::Raw);
+        assert_eq!(levels(None, 2_401).unwrap()[0], Level::Minute);
+        assert_eq!(levels(None, 600 * 60).unwrap()[0], Level::Minute);
+        assert_eq!(levels(None, 600 * 60 + 1).unwrap()[0], Level::Hour, "a part of a minute is a bucket, too");
+        assert_eq!(levels(Some("minute"), 300_000 * 60), Ok(vec![Level::Minute]));
+        assert!(levels(Some("minute"), 300_000 * 60 + 1).is_err());
+    }
+
+    #[test]
     fn a_backfill_is_bounded() {
+        assert_eq!(parse_backfill("31d"), Ok(MAX_BACKFILL));
         assert_eq!(parse_backfill("15m"), Ok(Duration::from_secs(900)));
-        for bad in ["", "15", "0s", "32d", "-5m", "5 m", "99999999999999999999d"] {
+        for bad in ["", "15", "0s", "2678401s", "-5m", "5 m", "99999999999999999999d"] {
             assert!(parse_backfill(bad).is_err(), "{bad}");
         }
     }

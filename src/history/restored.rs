@@ -98,13 +98,18 @@ mod tests {
             point("metrics.b", "y.z", 20, -3.0),
             point("metrics.b", "older", 19, 1.0),
             point("metrics.a", "rate{host=\"a.b\\\"c\"}.p95", 15, 7.0),
+            point("metrics.c", "x", 5, 1.0),
         ]);
         let told: Vec<_> =
             values.into_iter().map(|value| (value.channel.to_string(), value.at, Value::Object(value.data))).collect();
         let labelled = json!({"rate{host=\"a.b\\\"c\"}": {"p95": 7}});
         assert_eq!(
             told,
-            [("metrics.a".to_owned(), 15, labelled), ("metrics.b".to_owned(), 20, json!({"x": 2.5, "y": {"z": -3}})),]
+            [
+                ("metrics.c".to_owned(), 5, json!({"x": 1})),
+                ("metrics.a".to_owned(), 15, labelled),
+                ("metrics.b".to_owned(), 20, json!({"x": 2.5, "y": {"z": -3}})),
+            ]
         );
     }
 }

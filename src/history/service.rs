@@ -329,3 +329,35 @@ fn in_order(rows: &mut Vec<Bucket>) {
         same
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(points: &[(i64, f64)]) -> Vec<Bucket> {
+        points.iter().map(|(at, value)| Bucket::of_point(*at, *value)).collect()
+    }
+
+    fn merged(tracks: Vec<Track>, recorded: &[(&str, &[(i64, f64)])]) -> Vec<(Box<str>, Vec<Bucket>)> {
+        let recorded = recorded.iter().map(|(field, of)| ((*field).into(), points(of))).collect();
+        merge(tracks, recorded, 100, Level::Raw, &Calendar::new(TimeZone::UTC))
+    }
+
+    fn track(field: &str, of: &[(i64, f64)], points_from: i64) -> Track {
+        Track { field: field.into(), rows: points(of), points_from, cut: false }
+    }
+
+    #[test]
+    fn stored_and_recorded_points_are_told_once_and_in_the_order_of_time() {
+        let stored = track("b", &[(100, 1.0), (110, 2.0), (130, 3.0)], 0);
+        let fields = merged(vec![stored], &[("b", &[(130, 4.0), (120, 5.0)]), ("a", &[(99, 6.0), (100, 7.0)])]);
+        let expected = [("a", points(&[(100, 7.0)])), ("b", points(&[(100, 1.0), (110, 2.0), (120, 5.0), (130, 4.0)]))];
+        assert_eq!(fields, expected.map(|(field, points)| (field.into(), points)), "by name; the later value counts");
+    }
+
+    #[test]
+    fn a_recorded_point_that_is_in_a_rolled_row_is_not_counted_again() {
+        let fields = merged(vec![track("a", &[(100, 1.0)], 120)], &[("a", &[(119, 2.0), (120, 3.0)])]);
+        assert_eq!(fields, [("a".into(), points(&[(100, 1.0), (120, 3.0)]))]);
+    }
+}

@@ -316,6 +316,7 @@ mod tests {
         assert_eq!(tail.len(), 1);
         assert!(tail.settle(2_000, 1), "there may be more");
         assert_eq!(tail.len(), 2);
+        assert_eq!(told(&tail, "n", 1_999), [(900, 2.0)], "up to but not including, also of what is settled");
         assert!(!tail.settle(2_000, 1));
         assert_eq!(told(&tail, "n", 9_999).len(), 2);
     }

@@ -21,10 +21,10 @@ use tokio::{
 use super::*;
 use crate::{
     core::{
-        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle},
+        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Batches},
         channel::Channel,
         clock::Clock,
-        log::{Log, LogConfig},
+        log::{Change, Log, LogConfig, LogWriter},
         reading::{Origin, Reading},
     },
     counters::Counters,
@@ -37,6 +37,13 @@ struct Fake {
     points: Mutex<BTreeMap<(SeriesId, i64), f64>>,
     fails: AtomicBool,
     stands: watch::Sender<bool>,
+    /// Other processes write it, too.
+    is_shared: AtomicBool,
+    bytes: Mutex<Option<u64>>,
+    /// When which level was rolled up, and up to where.
+    rolled: Mutex<Vec<(i64, Level, i64)>>,
+    /// What was to be forgotten.
+    forgotten: Mutex<Vec<[i64; 4]>>,
 }
 
 impl Fake {
@@ -56,9 +63,17 @@ impl Fake {
     }
 }
 
-struct Shared(Arc<Fake>);
+struct Shared(Arc<Fake>, Clock);
 
 impl HistoryStore for Shared {
+    fn is_shared(&self) -> bool {
+        self.0.is_shared.load(Ordering::SeqCst)
+    }
+
+    fn bytes(&self) -> Answer<Option<u64>> {
+        self.0.answer(|fake| *fake.bytes.lock())
+    }
+
     fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> Answer<Vec<Option<SeriesId>>> {
         if names.iter().any(|name| name.field.contains("odd")) {
             return async { Err(StoreError::Refused.into()) }.boxed();
@@ -89,12 +104,19 @@ impl HistoryStore for Shared {
         self.0.answer(|_| Vec::new())
     }
 
-    fn roll_up(&self, _: &str, _: RollUp) -> Answer<Progress> {
-        self.0.answer(|_| Progress::default())
+    fn roll_up(&self, _: &str, step: RollUp) -> Answer<Progress> {
+        let now = self.1.now().as_millisecond();
+        self.0.answer(move |fake| {
+            fake.rolled.lock().push((now, step.level, step.through));
+            Progress::default()
+        })
     }
 
-    fn forget(&self, _: &str, _: Forget) -> Answer<Progress> {
-        self.0.answer(|_| Progress::default())
+    fn forget(&self, _: &str, step: Forget) -> Answer<Progress> {
+        self.0.answer(move |fake| {
+            fake.forgotten.lock().push(step.before);
+            Progress::default()
+        })
     }
 }
 
@@ -103,26 +125,28 @@ struct Bench {
     history: History,
     handle: AggregatorHandle,
     log: Arc<Log>,
+    counters: Arc<Counters>,
 }
 
 fn bench(buffer: usize) -> Bench {
     bench_with(HistoryConfig { buffer, ..HistoryConfig::default() })
 }
 
-fn bench_with(config: HistoryConfig) -> Bench {
+/// When a bench begins, in milliseconds since 1970: 20 s after a full minute.
+const BEGUN: i64 = 1_790_000_000_000;
+
+/// A clock that goes with tokio's.
+fn clock() -> Clock {
     let begun = Instant::now();
-    let clock = Clock::from_fn(move || {
-        Timestamp::from_millisecond(1_790_000_000_000 + begun.elapsed().as_millis() as i64).unwrap()
-    });
+    Clock::from_fn(move || Timestamp::from_millisecond(BEGUN + begun.elapsed().as_millis() as i64).unwrap())
+}
+
+fn bench_with(config: HistoryConfig) -> Bench {
+    let clock = clock();
     let (writer, log) = Log::create(LogConfig::default());
     let (aggregator, handle) = Aggregator::new(writer, clock.clone(), AggregatorConfig::default());
-    let fake = Arc::<Fake>::default();
-    let store = Arc::new(Shared(Arc::clone(&fake)));
-    let (history, recorder) =
-        History::new("shop", config, store, Arc::clone(&log), clock, TimeZone::UTC, Arc::<Counters>::default());
     tokio::spawn(aggregator.run());
-    tokio::spawn(recorder.run(handle.clone()));
-    Bench { fake, history, handle, log }
+    Bench::new(config, Arc::default(), clock, handle, log)
 }
 
 fn channel() -> Channel {
@@ -130,6 +154,15 @@ fn channel() -> Channel {
 }
 
 impl Bench {
+    fn new(config: HistoryConfig, fake: Arc<Fake>, clock: Clock, handle: AggregatorHandle, log: Arc<Log>) -> Self {
+        let store = Arc::new(Shared(Arc::clone(&fake), clock.clone()));
+        let counters = Arc::<Counters>::default();
+        let (history, recorder) =
+            History::new("shop", config, store, Arc::clone(&log), clock, TimeZone::UTC, Arc::clone(&counters));
+        tokio::spawn(recorder.run(handle.clone()));
+        Self { fake, history, handle, log, counters }
+    }
+
     /// A value every second.
     async fn push(&self, numbers: std::ops::RangeInclusive<u32>) {
         for n in numbers {
@@ -191,6 +224,148 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
     assert_eq!(told.len(), 2, "{told:?}");
     // What was lost before anybody noticed the trouble would have fitted.
     assert_eq!(told[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
+    let counted = &bench.counters.history;
+    assert_eq!((counted.written.get(), counted.dropped.get()), (20, 40));
+    bench.fake.fails.store(true, Ordering::SeqCst);
+    bench.push(61..=90).await;
+    bench.fake.fails.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(20)).await;
+    let again = ("recovered".into(), json!({"reason": "history", "dropped": 10}));
+    assert_eq!((bench.told().pop(), counted.dropped.get()), (Some(again), 50), "each outage tells its own losses");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pushed_just_before_the_end_is_stored() {
+    let bench = bench(1_000);
+    let data = Map::from_iter([("n".to_owned(), json!(7))]);
+    bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+    let before = Instant::now();
+    bench.history.finish().await;
+    assert_eq!((bench.fake.values(), before.elapsed()), (vec![7.0], Duration::ZERO), "without waiting for anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_minute_is_rolled_up_once_soon_after_it_is_over() {
+    let bench = bench(1_000);
+    bench.push(1..=200).await;
+    let rolled = bench.fake.rolled.lock().clone();
+    let of = |level| rolled.iter().filter(move |(_, of, _)| *of == level);
+    let minutes: Vec<_> = of(Level::Minute).map(|(_, _, through)| (*through - BEGUN) / 1_000).collect();
+    assert_eq!(minutes, [-20, 40, 100, 160]);
+    for (at, _, through) in of(Level::Minute).skip(1) {
+        let late = (at - through) / 1_000;
+        assert!((2..=12).contains(&late), "{late} s after its end, for late points and the rhythm of the recorder");
+    }
+    assert_eq!((of(Level::Hour).count(), of(Level::Day).count()), (1, 1), "of the time before");
+    let lag = bench.history.lag().as_secs();
+    assert!((2..=72).contains(&lag), "{lag} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_old_is_forgotten_every_ten_minutes() {
+    let bench = bench(1_000);
+    sleep(Duration::from_secs(1_500)).await;
+    let forgotten = bench.fake.forgotten.lock().clone();
+    assert_eq!(forgotten.len(), 3);
+    let hour = 3_600_000;
+    assert_eq!(forgotten[0][0], BEGUN / hour * hour - 48 * hour, "points, after two days");
+    assert_eq!(forgotten[0][3], i64::MIN, "days are kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_too_large_forgets_sooner_until_there_is_room() {
+    let bench = bench_with(HistoryConfig { max_bytes: 100, ..HistoryConfig::default() });
+    let kept = HistoryConfig::default().keep[0];
+    *bench.fake.bytes.lock() = Some(101);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((bench.history.bytes(), bench.history.points_kept()), (101, kept / 4 * 3));
+    sleep(Duration::from_secs(600)).await;
+    let forgotten = bench.fake.forgotten.lock().clone();
+    assert!((9..=11).contains(&forgotten.len()), "every minute: {}", forgotten.len());
+    assert!(forgotten.is_sorted_by_key(|before| before[0]) && bench.history.points_kept() < kept / 2);
+    *bench.fake.bytes.lock() = Some(50);
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(bench.history.points_kept(), kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_beyond_the_limit_of_series_are_counted() {
+    let bench = bench_with(HistoryConfig { max_series: 1, ..HistoryConfig::default() });
+    for n in 1..=3 {
+        let data = Map::from_iter(["n", "x", "y"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((bench.history.series(), bench.counters.history.refused.get()), (1, 6));
+}
+
+/// A node of a cluster, whose log is written by hand.
+struct Member {
+    bench: Bench,
+    writer: LogWriter,
+    clock: Clock,
+    leads: watch::Sender<bool>,
+    // Nobody takes what is handed in.
+    _batches: Batches,
+}
+
+impl Member {
+    fn new(leads: bool) -> Self {
+        let leads = watch::Sender::new(leads);
+        let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), leads.subscribe());
+        let (writer, log) = Log::create(LogConfig::default());
+        let fake = Arc::<Fake>::default();
+        fake.is_shared.store(true, Ordering::SeqCst);
+        let clock = clock();
+        let bench = Bench::new(HistoryConfig::default(), fake, clock.clone(), handle, log);
+        Self { bench, writer, clock, leads, _batches: batches }
+    }
+
+    fn change(n: u32) -> Change {
+        Change { channel: channel(), event: None, data: format!(r#"{{"n":{n}}}"#).into() }
+    }
+
+    /// A value every second.
+    async fn write(&mut self, numbers: std::ops::RangeInclusive<u32>) {
+        for n in numbers {
+            self.writer.append(vec![Self::change(n)], self.clock.now());
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_nodes_the_one_that_leads_writes_and_its_successor_has_what_it_may_have_missed() {
+    let mut member = Member::new(false);
+    member.write(1..=200).await;
+    assert_eq!(member.bench.fake.values(), [] as [f64; 0]);
+    let waiting = member.bench.history.waiting();
+    assert!((60..=66).contains(&waiting), "a minute of {waiting} points");
+    member.leads.send_replace(true);
+    member.write(201..=210).await;
+    member.bench.history.finish().await;
+    let values = member.bench.fake.values();
+    assert_eq!(values, numbers(values[0] as u32..=210));
+    assert!(values[0] <= 145.0, "from {} on", values[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_lead_ends_without_writing() {
+    let mut member = Member::new(false);
+    member.write(1..=20).await;
+    member.bench.history.finish().await;
+    assert_eq!((member.bench.fake.values(), member.bench.history.waiting()), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_were_restored_are_not_recorded_again() {
+    let mut member = Member::new(true);
+    member.writer.restore(vec![(Member::change(1), Timestamp::from_millisecond(BEGUN - 3_600_000).unwrap())]);
+    sleep(Duration::from_secs(10)).await;
+    member.write(2..=3).await;
+    member.bench.history.finish().await;
+    assert_eq!(member.bench.fake.values(), [2.0, 3.0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,11 +378,23 @@ async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed
     }
     let limited = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
     assert_eq!(bench.told(), [("degraded".into(), limited)], "once");
-    bench.push(1..=80).await;
+    bench.push(1..=45).await;
+    assert_eq!(bench.told().len(), 1, "it has been quiet for less than a minute");
+    bench.push(46..=80).await;
     let told = bench.told();
     let (event, data) = &told[1];
     let dropped = data["dropped"].as_u64().unwrap();
     assert!(told.len() == 2 && event == "recovered" && (50..=70).contains(&dropped), "{told:?}");
+    assert_eq!(bench.counters.history.beyond.get(), dropped);
+    for n in 0..10 {
+        let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    bench.push(81..=160).await;
+    let last = bench.told().pop().unwrap();
+    let again = last.1["dropped"].as_u64().unwrap();
+    assert!(last.0 == "recovered" && (10..=30).contains(&again), "only what was dropped since: {last:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -89,6 +89,13 @@ fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
     bench.value(901, 1.0);
     assert_eq!(bench.log(), [('-', 901)]);
 
+    let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
+    bench.engine.stood_still(still(440), at(480));
+    bench.tick(499);
+    assert_eq!(bench.log(), [], "never seen, and watched for 59 s");
+    bench.tick(500);
+    assert_eq!(bench.log(), [('+', 500)]);
+
     let mut bench = Bench::new(&json!({"above": 1}), "60s");
     bench.value(10, 2.0);
     bench.engine.stood_still(still(100), at(120));
@@ -242,6 +249,7 @@ fn a_decision_stands_until_the_store_has_it() {
     let Decision::Raise(alert) = decided[0].clone() else { panic!("{decided:?}") };
     assert_eq!((engine.open(), alert.raised_at), (0, at(1)));
     engine.stands("r", Some(alert.clone()));
+    assert_eq!(engine.open(), 1);
     engine.look(at(3));
     assert_eq!(engine.unsettled(), [Decision::Resolve(alert.clone(), at(3))]);
     engine.observe("r", true, Some(2.0), at(4));
@@ -327,6 +335,24 @@ proptest! {
         }
         prop_assert_eq!(bench.log(), []);
     }
+}
+
+#[test]
+fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_restart() {
+    let drop = json!({"dropsBelowRatio": 0.5, "comparedTo": "1m"});
+    let mut engine = Engine::new(vec![]);
+    engine.watch(rule(&drop, "0s"), at(0));
+    assert_eq!(engine.sample(at(0)), (vec![], vec![]), "there is no value yet");
+    engine.observe("r", true, Some(100.0), at(0));
+    let (samples, forget) = engine.sample(at(0));
+    assert_eq!(samples, [Sample { rule: "r".into(), at: at(0), value: 100.0 }]);
+    assert_eq!(forget, [("r".to_owned(), at(-62))], "two steps more than it looks back");
+    assert_eq!(engine.sample(at(0)), (vec![], vec![]), "one a second is enough");
+
+    let mut bench = Bench::new(&drop, "0s");
+    samples.iter().for_each(|sample| bench.engine.remember(sample));
+    bench.value(60, 49.0);
+    assert_eq!(bench.log(), [('+', 60)]);
 }
 
 /// A look by somebody who leaves the deciding to another process.

@@ -184,6 +184,15 @@ mod tests {
     use crate::alerts::Target;
 
     fn mail(rule: &str, message: &str) -> String {
+        let body = json!({
+            "event": "alert_raised", "rule": {"name": rule},
+            "alert": {"id": "alt-1", "type": "critical", "message": message, "metric": "a.x", "value": 1.5, "threshold": 1.0,
+                "ruleId": "slow", "raisedAt": "2026-01-02T03:04:05Z"},
+        });
+        send(&body)
+    }
+
+    fn send(body: &Value) -> String {
         let mailer = Mailer::new(&SmtpConfig {
             host: "127.0.0.1".into(),
             port: 0,
@@ -194,10 +203,6 @@ mod tests {
             timeout: Duration::from_secs(1),
         })
         .unwrap();
-        let body = json!({
-            "event": "alert_raised", "rule": {"name": rule},
-            "alert": {"id": "alt-1", "type": "critical", "message": message, "metric": "a.x", "value": 1.5, "threshold": 1.0},
-        });
         let delivery = Delivery {
             id: "dlv-1".into(),
             tenant: "shop".into(),
@@ -218,11 +223,32 @@ mod tests {
             "Message-ID: <dlv-1@shop.example>\r\n",
             "Auto-Submitted: auto-generated\r\n",
             "To: ops@shop.example, =?utf-8?b?",
-            "\r\n\r\nToo slow\r\n\r\nseverity:  critical\r\n",
-            "value:     1.5\r\nthreshold: 1\r\n",
         ] {
             assert!(mail.contains(part), "{part:?} in {mail}");
         }
+        let (_, text) = mail.split_once("\r\n\r\n").unwrap();
+        assert_eq!(
+            text.replace("\r\n", "\n"),
+            "Too slow\n\nseverity:  critical\nmetric:    a.x\nvalue:     1.5\nthreshold: 1\n\
+             raised:    2026-01-02T03:04:05Z\ntenant:    shop\nalert:     alt-1\n"
+        );
+    }
+
+    #[test]
+    fn a_mail_about_the_end_of_an_alert_says_so() {
+        let mail = send(&json!({
+            "event": "alert_resolved", "rule": {"name": ""},
+            "alert": {"id": "alt-1", "type": "warning", "message": "Too slow", "metric": "a.x", "value": null, "threshold": 60,
+                "ruleId": "slow", "raisedAt": "2026-01-02T03:04:05Z", "resolvedAt": "2026-01-02T03:09:05Z"},
+        }));
+        assert!(mail.contains("Subject: [resolved] slow\r\n"), "a rule without a name goes by its id: {mail}");
+        assert!(mail.contains("value:     none\r\n") && mail.contains("resolved:  2026-01-02T03:09:05Z\r\n"), "{mail}");
+    }
+
+    #[test]
+    fn a_long_name_makes_a_subject_of_two_hundred_characters() {
+        let body = json!({"event": "alert_raised", "rule": {"name": "ä".repeat(300)}, "alert": {"type": "info"}});
+        assert_eq!(write("shop", &body).0.chars().count(), 200);
     }
 
     #[test]

@@ -158,7 +158,9 @@ mod tests {
         for good in ["https://hooks.example/x?y=1", "http://127.0.0.1:9/x"] {
             assert_eq!(check_webhook(good), Ok(()));
         }
-        for bad in ["", "/x", "ftp://a.example/", "https://a:b@c.example/"] {
+        for bad in
+            ["", "/x", "ftp://a.example/", "https://a:b@c.example/", "https://a@c.example/", "https://:b@c.example/"]
+        {
             assert!(check_webhook(bad).is_err(), "{bad}");
         }
     }

@@ -17,8 +17,7 @@ pub(super) struct Retreat {
 impl Retreat {
     /// For how long, after a term that lasted `term`.
     pub(super) fn after(&mut self, term: Duration) -> Duration {
-        self.last =
-            if self.last.is_zero() || term > self.last.max(FIRST) { FIRST } else { (self.last * 2).min(LONGEST) };
+        self.last = if self.last.is_zero() || term > self.last { FIRST } else { (self.last * 2).min(LONGEST) };
         self.last
     }
 }
@@ -35,5 +34,6 @@ mod tests {
         assert_eq!(spans, [10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(retreat.after(Duration::from_secs(301)), FIRST);
         assert_eq!(retreat.after(short), FIRST * 2);
+        assert_eq!(retreat.after(FIRST * 2), FIRST * 4, "it led no longer than it had stayed away");
     }
 }

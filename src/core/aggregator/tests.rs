@@ -239,8 +239,93 @@ async fn a_decider_that_takes_over_knows_how_full_everything_is() {
     assert_eq!(decide(value("b", text(70))), Ok(()));
     assert_eq!(decide(value("metrics.c", json!({}))), Ok(()));
     assert_eq!(decide(value("d", json!({}))), Err(Refusal::TooManyChannels(3)));
+    assert!(matches!(decide(event("b", "x")), Err(Refusal::OtherKind { is_state: true, .. })));
     drop(decider);
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_decider_that_takes_over_knows_what_carries_events() {
+    let bench = bench(AggregatorConfig::default());
+    bench.push(event("deploys", "released")).await.0.unwrap();
+    let mut decider = Decider::take_over(Clock::system(), AggregatorConfig::default(), &bench.log, [].into_iter());
+    let mut decide = |reading| decider.decide_all([(Origin::Pushed, vec![reading])]).verdicts[0][0].clone();
+    assert!(matches!(decide(value("deploys", json!({}))), Err(Refusal::OtherKind { is_state: false, .. })));
+    assert_eq!(decide(event("deploys", "released")), Ok(()));
+}
+
+/// A new leader has its own monotonic clock, and windows that began with another node's.
+#[tokio::test(start_paused = true)]
+async fn windows_go_on_in_time_when_another_decider_takes_over() {
+    let (_writer, log) = Log::create(LogConfig::default());
+    let clock = clock_from(NOON);
+    let take_over = |dumps: Vec<(String, String)>| {
+        let dumps: Vec<_> = dumps.iter().map(|(_, dump)| serde_json::from_str(dump).unwrap()).collect();
+        Decider::take_over(clock.clone(), AggregatorConfig::default(), &log, dumps.into_iter())
+    };
+    let rate = |decided: &Decided| {
+        let change = decided.changes.iter().find(|change| change.channel.as_str() == "metrics.shop")?;
+        Some(serde_json::from_slice::<Value>(&change.data).unwrap()["sold"]["rate"].clone())
+    };
+    let mut first = take_over(Vec::new());
+    let decided = first.decide_all([(Origin::Pushed, vec![sample("shop.sold", "counter", 30)])]);
+    assert_eq!(rate(&decided), Some(json!(3)));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let mut next = take_over(first.dump(true));
+    assert_eq!(rate(&next.decide_all([])), Some(json!(3)));
+    let wake = next.wake().unwrap() - Instant::now();
+    assert!(wake <= Duration::from_secs(1), "the numbers change with the next second, not in {wake:?}");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert_eq!(rate(&next.decide_all([])), Some(json!(0)), "eleven seconds after the sample");
+}
+
+#[tokio::test]
+async fn readings_of_one_push_are_judged_by_those_before_them() {
+    let bench = bench(AggregatorConfig { max_channels: 2, max_value: 100, ..AggregatorConfig::default() });
+    let push = async |readings| bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap().verdicts;
+    let text = "y".repeat(60);
+    let merges = push(vec![merge("a", json!({"x": text})), merge("a", json!({"y": text}))]).await;
+    assert!(matches!(merges[..], [Ok(()), Err(Refusal::TooLarge { limit: 100, .. })]), "{merges:?}");
+    let twice = push(vec![value("b", json!({})), value("b", json!({"x": 1})), event("b", "x")]).await;
+    assert!(matches!(twice[..], [Ok(()), Ok(()), Err(Refusal::OtherKind { is_state: true, .. })]), "{twice:?}");
+    assert_eq!(push(vec![value("c", json!({}))]).await, [Err(Refusal::TooManyChannels(2))]);
+}
+
+#[tokio::test]
+async fn samples_and_events_of_one_push_do_not_share_a_channel() {
+    let bench = bench(AggregatorConfig::default());
+    let readings = vec![sample("shop.load", "gauge", 1), event("metrics.shop", "x")];
+    let verdicts = bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap().verdicts;
+    assert!(matches!(verdicts[..], [Ok(()), Err(Refusal::OtherKind { is_state: true, .. })]), "{verdicts:?}");
+}
+
+#[tokio::test]
+async fn limits_hold_to_the_byte_and_zero_is_none() {
+    let exact = value("a", json!({"x": "y".repeat(92)}));
+    let larger = value("a", json!({"x": "y".repeat(93)}));
+    for (limit, refusal) in [
+        (
+            AggregatorConfig { max_value: 100, ..Default::default() },
+            Refusal::TooLarge { channel: Channel::parse("a").unwrap(), bytes: 101, limit: 100 },
+        ),
+        (AggregatorConfig { max_state: 100, ..Default::default() }, Refusal::StatesFull(100)),
+        (AggregatorConfig { all_states: StateBudget::new(100), ..Default::default() }, Refusal::ServerFull(100)),
+    ] {
+        let bench = bench(limit);
+        assert_eq!(bench.push(exact.clone()).await.0, Ok(()));
+        assert_eq!(bench.push(larger.clone()).await.0, Err(refusal));
+    }
+    let bench = bench(AggregatorConfig {
+        max_channels: 0,
+        max_value: 0,
+        max_snapshot: 0,
+        max_state: 0,
+        max_series: 0,
+        ..AggregatorConfig::default()
+    });
+    for reading in [value("metrics.b", json!({"x": "y".repeat(5 << 20)})), larger, sample("shop.load", "gauge", 1)] {
+        assert_eq!(bench.push(reading).await.0, Ok(()));
+    }
 }
 
 /// A merge of one field into a value of many does not cost what the value costs: counted, not timed. The text is written anew
@@ -545,6 +630,7 @@ async fn what_series_keep_is_bounded_in_bytes_and_time_makes_room() {
     let bench =
         sampling(NOON, AggregatorConfig { max_state: 150_000, all_states: budget.clone(), ..Default::default() });
     bench.push(sample("a.load", "gauge", 1)).await.0.unwrap();
+    bench.push(value("c", json!({"x": "y"}))).await.0.unwrap();
     let every_magnitude = || (-9..=20).map(|exponent| sample("a.time", "timing", 10f64.powi(exponent))).collect();
     let (mut refused, mut seconds) = (None, 0);
     while refused.is_none() && seconds < 11 {
@@ -560,6 +646,7 @@ async fn what_series_keep_is_bounded_in_bytes_and_time_makes_room() {
     assert_eq!(bench.push(sample("a.names", "set", "x")).await.0, Err(Refusal::StatesFull(150_000)));
     assert_eq!(bench.push(value("b", json!({"x": "y"}))).await.0, Err(Refusal::StatesFull(150_000)));
     assert_eq!(bench.push(sample("a.load", "gauge", 2)).await.0, Ok(()), "it grows no further");
+    assert_eq!(bench.push(value("c", json!({"x": "z"}))).await.0, Ok(()), "it takes no more than before");
     // The seconds leave the window, and at midnight the day does.
     bench.pass(12_000).await;
     assert!((16_384..40_000).contains(&budget.used()), "{} bytes", budget.used());
@@ -673,7 +760,11 @@ async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_buil
         let Reading::Value { channel, data, .. } = value(channel, json!({"x": 1})) else { panic!() };
         (channel, data, Timestamp::from_second(second).unwrap())
     };
+    let mut changed = log.watch();
+    changed.mark_unchanged();
     aggregator.restore(vec![old("metrics.a", 20), old("metrics.api", 30), old("metrics.b", 10)]);
+    assert_eq!((*changed.borrow(), log.head()), (3, 3), "two values and the snapshot");
+    assert!(changed.has_changed().unwrap());
     tokio::spawn(aggregator.run());
     let bench = Bench { handle, log };
     let state = |name: &str| bench.log.state(&Channel::parse(name).unwrap(), View::Full).unwrap();

@@ -24,6 +24,34 @@ impl Wake for Count {
     }
 }
 
+impl Count {
+    fn so_far(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A reader of one channel, and how often it is woken.
+fn reader_of(hub: &Rc<Hub>, name: &str, interval: Duration) -> (Reader, Arc<Count>) {
+    let (mut reader, woken) = (Reader::open(hub, CatchUp::StatesFirst), Arc::<Count>::default());
+    reader.subscribe(Selector::parse(name).unwrap(), interval, None);
+    reader.set_waker(&Arc::clone(&woken).into());
+    (reader, woken)
+}
+
+/// Publishes a value of `metrics.a`.
+fn publish(writer: &mut LogWriter, n: u32) {
+    let data = format!(r#"{{"n":{n}}}"#).into();
+    let change = Change { channel: Channel::parse("metrics.a").unwrap(), event: None, data };
+    writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);
+}
+
+/// Lets the hub do all that it can do at the moment.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn run(test: impl AsyncFnOnce(LogWriter, Rc<Hub>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async {
@@ -87,5 +115,62 @@ fn a_deadline_that_is_sooner_than_all_others_is_kept() {
                 assert_eq!(woken.0.load(Ordering::Relaxed), usize::from(now >= *ms), "{ms} ms, after {now} ms");
             }
         }
+    });
+}
+
+#[test]
+fn readers_of_a_channel_are_woken_by_each_value_also_after_others_have_left_it() {
+    run(async |mut writer, hub| {
+        let [(mut gone, _), (stays, woken), (closed, _)] =
+            [(); 3].map(|()| reader_of(&hub, "metrics.a", Duration::ZERO));
+        assert_eq!((hub.readers(), hub.topics()), (3, 1));
+        gone.unsubscribe(&Selector::parse("metrics.a").unwrap());
+        assert!(!gone.has_due(), "what is not subscribed any more is not due");
+        drop(closed);
+        assert_eq!((hub.readers(), hub.topics()), (2, 1));
+        for n in 1..=3 {
+            publish(&mut writer, n);
+            settle().await;
+            assert_eq!(woken.so_far(), n as usize);
+        }
+        drop((gone, stays));
+        assert_eq!((hub.readers(), hub.topics()), (0, 0), "nothing is left of those who are gone");
+    });
+}
+
+#[test]
+fn what_an_interval_holds_back_comes_when_it_has_passed_though_nothing_else_happens() {
+    run(async |mut writer, hub| {
+        let begun = Instant::now();
+        publish(&mut writer, 0);
+        settle().await;
+        let intervals = [50, 200, 1_000];
+        let readers = intervals.map(|ms| reader_of(&hub, "metrics.a", Duration::from_millis(ms)));
+        publish(&mut writer, 1);
+        settle().await;
+        // A joining reader's time may be put off by a part of its interval, so that it is told with others.
+        for (at, told) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])] {
+            tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
+            settle().await;
+            assert_eq!(readers.each_ref().map(|(_, woken)| woken.so_far()), told, "after {at} ms");
+        }
+    });
+}
+
+#[test]
+fn what_is_due_for_a_slow_reader_is_bounded_and_it_knows_since_when() {
+    run(async |mut writer, hub| {
+        let (reader, _) = reader_of(&hub, "metrics.a", Duration::ZERO);
+        let told = Instant::now();
+        for n in 0..100 {
+            publish(&mut writer, n);
+            settle().await;
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(hub.inner.borrow().slots.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1]);
+        let mut due = Vec::new();
+        assert_eq!(hub.take_due(0, &mut due), Some(told));
+        assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));
+        drop(reader);
     });
 }

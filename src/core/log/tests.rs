@@ -63,6 +63,11 @@ impl Sink for Given {
     }
 }
 
+/// What `GET /api/channels` says of a log.
+fn listed(log: &Log) -> Vec<(Channel, ChannelKind, u64, Option<Timestamp>)> {
+    log.channels().into_iter().map(|info| (info.channel, info.kind, info.version, info.changed)).collect()
+}
+
 proptest! {
     #[test]
     fn whoever_applies_what_was_placed_has_what_the_writer_has(batches in batches()) {
@@ -86,9 +91,20 @@ proptest! {
         for changes in before {
             one.append(changes, now);
         }
+        let mut changed = copy.watch();
+        changed.mark_unchanged();
         other.take_over(log.contents());
+        prop_assert!(changed.has_changed().unwrap());
         same(&log.contents(), &copy.contents());
         prop_assert_eq!(log.position(), copy.position());
+        prop_assert_eq!(listed(&log), listed(&copy));
+        for offset in 0..=log.head() {
+            let wanted = |channel: &Channel, at| channel.as_str() == "orders" && at > offset;
+            let lost = |log: &Log| !log.events_after(offset, log.head(), usize::MAX, wanted).lost.is_empty();
+            // What a channel lost before the log was taken over is known by its newest event alone.
+            let newest = log.contents().event_channels.iter().find(|(channel, ..)| channel.as_str() == "orders").unwrap().1;
+            prop_assert!(lost(&copy) == lost(&log) || (lost(&copy) && newest > offset), "a gap where nothing is lost");
+        }
         prop_assert_eq!(&log.snapshot(View::Full).data, &copy.snapshot(View::Full).data);
         for changes in after {
             one.append(changes.clone(), now);
@@ -127,6 +143,7 @@ proptest! {
         for state in contents.states.iter().filter(|state| state.offset > stood) {
             prop_assert!(given.offsets.contains(&(false, state.offset)));
         }
+        same(&contents, &copy.contents());
     }
 }
 
@@ -171,6 +188,7 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     assert_ne!(before.epoch, epoch);
     // What was assembled of the other log is not taken for that of this one.
     assert_eq!(log.snapshot(View::Full).epoch, epoch);
+    assert_eq!(log.state(&channel("metrics.a"), View::Full).unwrap().epoch, epoch);
     writer.append(vec![change((2, 2))], now);
     hub.follow();
     let mut given = Given::default();
@@ -203,6 +221,39 @@ fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
         reader.collect(usize::MAX, &mut given);
         assert!(given.offsets.is_empty());
     }
+}
+
+#[test]
+fn notices_wake_readers_and_only_the_last_ones_are_kept() {
+    let (_writer, log) = Log::create(small());
+    let mut changed = log.watch();
+    changed.mark_unchanged();
+    for n in 1..=20 {
+        let event = EventName::parse("degraded").ok();
+        let data = Bytes::from(format!(r#"{{"n":{n}}}"#));
+        log.notice(Change { channel: channel("system"), event, data }, Timestamp::UNIX_EPOCH, n == 20);
+        assert!(changed.has_changed().unwrap(), "readers are woken");
+        changed.mark_unchanged();
+    }
+    let (kept, count) = log.notices_after(0);
+    assert_eq!((kept.len(), count), (NOTICES, 20));
+    assert_eq!(&kept[0].data[..], br#"{"n":13}"#);
+    assert_eq!((log.notices_after(18).0.len(), log.notices_after(20).0.len()), (2, 0));
+    assert_eq!(log.standing_notice(), Some((channel("system"), 19)), "as if only the last one were still to be given");
+}
+
+#[test]
+fn channels_of_built_in_events_are_known_before_their_first_event() {
+    let (_writer, log) = Log::create(small());
+    let listed = log.channels();
+    for name in BUILT_IN_EVENTS {
+        let info = listed.iter().find(|info| info.channel.as_str() == name).unwrap();
+        assert_eq!((info.kind, info.version, info.changed), (ChannelKind::Event, 0, None), "{name}");
+        assert_eq!(log.kind(&channel(name)), Some(ChannelKind::Event));
+    }
+    assert_eq!((listed[0].channel.as_str(), listed[0].version, listed[0].changed), (SNAPSHOT, 0, None));
+    assert_eq!(log.kind(&channel(SNAPSHOT)), Some(ChannelKind::State), "it is a state, though it has no value yet");
+    assert_eq!(log.kind(&channel("metrics.a")), None);
 }
 
 #[test]
@@ -274,4 +325,128 @@ fn a_log_knows_its_own_places_and_earlier_logs_and_no_others() {
     assert!(log.follows(&before) && log.covers(&at(&before, 2)));
     assert!(!log.follows(&other) && !log.covers(&at(&other, 1)) && !log.follows(&log.epoch()));
     assert_eq!(log.beginning(), at(&log.epoch(), 1_000));
+}
+
+#[test]
+fn the_list_of_channels_says_when_each_changed_and_how_often_it_is_written() {
+    let second = |second| Timestamp::from_second(second).unwrap();
+    let (mut writer, log) = Log::create(small());
+    for at in [10, 15, 20] {
+        writer.append(vec![change((0, at as u32)), change((2, 1))], second(at));
+    }
+    let listed = log.channels();
+    let of = |name: &str| listed.iter().find(|info| info.channel.as_str() == name).unwrap();
+    assert_eq!((of("metrics.a").changed, of("metrics.a").pace_ms), (Some(second(20)), Some(5_000)));
+    assert_eq!((of("deploys").changed, of("deploys").version), (Some(second(20)), log.head() - 1));
+    assert_eq!((of(SNAPSHOT).changed, of(SNAPSHOT).version), (Some(second(20)), log.head()));
+}
+
+#[test]
+fn what_a_selector_names_is_known_by_what_was_published() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
+    for (selector, kind, is_known, has_state) in [
+        ("metrics.a", Some(ChannelKind::State), true, true),
+        ("metrics.*", None, true, true),
+        ("deploys", Some(ChannelKind::Event), true, false),
+        ("deploys.*", None, false, false),
+        ("metrics.b", None, false, false),
+        ("entity.*", None, false, false),
+    ] {
+        let named = Selector::parse(selector).unwrap();
+        let found = (log.kind_of(&named), log.knows(&named), log.knows_state(&named));
+        assert_eq!(found, (kind, is_known, has_state), "{selector}");
+    }
+}
+
+#[test]
+fn a_log_counts_the_bytes_of_the_newest_values_alone() {
+    let (mut writer, log) = Log::create(small());
+    for data in ["{}", r#"{"n":123456}"#, r#"{"n":1}"#] {
+        let change = |name| Change { channel: channel(name), event: None, data: Bytes::from_static(data.as_bytes()) };
+        writer.append(vec![change("a"), change("b")], Timestamp::UNIX_EPOCH);
+    }
+    assert_eq!(log.sizes().state_bytes, 2 * r#"{"n":1}"#.len());
+}
+
+#[test]
+fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
+    let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX });
+    writer.append([2, 2, 3, 0, 2].map(|place| change((place, 1))).into(), Timestamp::UNIX_EPOCH);
+    let changed = |after| {
+        let (changes, head) = log.changes_after(after);
+        assert_eq!(head, log.head());
+        let told = changes.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
+        told.map(|(channel, offset, _)| (channel.to_string(), *offset)).collect::<Vec<_>>()
+    };
+    let told =
+        |list: &[(&str, u64)]| list.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect::<Vec<_>>();
+    // The ring has dropped the first two: whoever waits for them is to be told.
+    assert_eq!(changed(1), told(&[("metrics.a", 4), ("deploys", 2), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(2), told(&[("metrics.a", 4), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(3), told(&[("metrics.a", 4), ("deploys", 5)]));
+    assert_eq!(changed(5), told(&[]));
+}
+
+#[test]
+fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_again() {
+    let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX });
+    let event =
+        |name: &str| Change { channel: channel(name), event: EventName::parse("x").ok(), data: Bytes::from("{}") };
+    writer.append(["f", "b", "e", "a", "d", "c", "last"].map(event).into(), Timestamp::UNIX_EPOCH);
+    let all = log.events_after(0, log.head(), usize::MAX, |_, _| true);
+    let lost: Vec<_> = all.lost.iter().map(Channel::as_str).filter(|name| name.len() == 1).collect();
+    assert_eq!(lost, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(all.events.len(), 1);
+    assert!(log.events_after(log.head(), log.head(), usize::MAX, |_, _| true).events.is_empty());
+}
+
+#[test]
+fn a_write_takes_as_many_states_as_its_bytes_hold() {
+    let (mut writer, log) = Log::create(small());
+    let change = |name: &str| Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+    writer.append(["wide.a", "wide.b", "wide.c", "wide.d"].map(change).into(), Timestamp::UNIX_EPOCH);
+    let weight = log.state(&channel("wide.a"), View::Full).unwrap().weight();
+    let taken = |budget| log.states_below("wide.", 0, budget).0.len();
+    assert_eq!([1, weight, weight + 1, 3 * weight, 4 * weight].map(taken), [1, 1, 2, 3, 4]);
+}
+
+#[test]
+fn the_ring_holds_as_many_bytes_as_its_limit_and_the_newest_event_whatever_its_size() {
+    let event = |bytes: usize| {
+        let data = Bytes::from(format!(r#"{{"x":"{}"}}"#, "y".repeat(bytes)));
+        Change { channel: channel("deploys"), event: EventName::parse("x").ok(), data }
+    };
+    let kept = |limit: usize, sizes: &[usize]| {
+        let (mut writer, log) = Log::create(LogConfig { events: 100, bytes: limit });
+        writer.append(sizes.iter().map(|bytes| event(*bytes)).collect(), Timestamp::UNIX_EPOCH);
+        (log.sizes().events, log.sizes().event_bytes)
+    };
+    let (_, weight) = kept(usize::MAX, &[10]);
+    assert_eq!(kept(3 * weight, &[10; 5]), (3, 3 * weight));
+    assert_eq!(kept(3 * weight - 1, &[10; 5]), (2, 2 * weight));
+    assert_eq!(kept(weight, &[10, 10, 5_000]).0, 1, "the large one");
+}
+
+#[test]
+fn a_view_of_the_snapshot_has_a_new_version_when_something_in_it_changed() {
+    let (mut writer, log) = Log::create(small());
+    assert_eq!(log.contents().snapshot, None);
+    let state = |name: &str| Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+    let mut moved = |names: &[&str]| {
+        let offsets = || View::ALL.map(|view| log.snapshot(view).offset);
+        let before = offsets();
+        writer.append(names.iter().map(|name| state(name)).collect(), Timestamp::UNIX_EPOCH);
+        let after = offsets();
+        [after[0] > before[0], after[1] > before[1]]
+    };
+    for (names, expected) in [
+        (&["metrics.a"][..], [true, true]),
+        (&["metrics.business"], [true, false]),
+        (&["metrics.a", "metrics.business"], [true, true]),
+        (&["metrics.business", "entity.b"], [true, false]),
+        (&["entity.b"], [false, false]),
+    ] {
+        assert_eq!(moved(names), expected, "the whole, and without business: {names:?}");
+    }
 }

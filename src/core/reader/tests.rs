@@ -770,3 +770,271 @@ fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_o
     first.give_again();
     assert_eq!(given(&mut first)[0].0, 6);
 }
+
+#[test]
+fn a_snapshot_that_was_to_come_first_is_not_given_to_one_who_may_see_less_by_then() {
+    let (mut writer, hub) = world();
+    for name in ["metrics.business", "metrics.a"] {
+        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{\"revenue\":5}") };
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    }
+    hub.follow();
+    let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
+    let given_after = |filter: Option<Rc<dyn Filter>>| {
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        let seam = vec![hub.log().snapshot(View::Full)];
+        reader.subscribe_with(Selector::parse("metrics").unwrap(), Duration::ZERO, None, seam);
+        reader.set_filter(filter);
+        let mut values = Values::default();
+        while reader.has_due() {
+            reader.collect(usize::MAX, &mut values);
+        }
+        values.0
+    };
+    let less = given_after(Some(no_business));
+    assert!(less.len() == 1 && less[0].1.contains("\"business\":null"), "{less:?}");
+    let all = given_after(Some(Rc::new(|_: &Channel| true)));
+    assert!(all.len() == 1 && all[0].1.contains("\"business\":{\"revenue\":5}"), "{all:?}");
+}
+
+#[test]
+fn an_old_value_has_a_cursor_that_leads_back_to_no_event_of_before() {
+    let (mut writer, hub) = world();
+    let state = publish(&mut writer, "shop.load", false, 1);
+    let event = publish(&mut writer, "orders", true, 1);
+    let given = collect(&mut reader_of(&hub, &["shop.load", "orders"]), usize::MAX);
+    assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[state][..], event));
+    let mut single = reader_of(&hub, &["shop.load"]);
+    let mut offset = state;
+    for _ in 0..2 {
+        let given = collect(&mut single, usize::MAX);
+        assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[offset][..], offset), "its own place is enough");
+        offset = publish(&mut writer, "shop.load", false, 2);
+        hub.follow();
+    }
+}
+
+#[test]
+fn events_of_before_a_subscription_are_not_given_though_the_hub_has_not_seen_them_yet() {
+    let (mut writer, hub) = world();
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    publish(&mut writer, "orders", true, 1);
+    reader.subscribe(Selector::parse("orders").unwrap(), Duration::ZERO, None);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+    let next = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [next]);
+}
+
+#[test]
+fn a_channel_that_is_added_with_an_older_cursor_takes_the_cursor_of_the_connection_back() {
+    let (mut writer, hub) = world();
+    let begin = hub.log().position();
+    let missed = publish(&mut writer, "shop.deploys", true, 1);
+    publish(&mut writer, "orders", true, 1);
+    let mut reader = reader_of(&hub, &["orders", "shop.load"]);
+    let newest = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    let state = publish(&mut writer, "shop.load", false, 1);
+    reader.subscribe(Selector::parse("shop.deploys").unwrap(), Duration::ZERO, Some(&begin));
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets, [state, missed], "the state first");
+    assert!(given.cursors[0].offset < missed, "{:?}", given.cursors);
+    assert!(given.cursors[1].offset >= newest, "and then it is where it was: {:?}", given.cursors);
+}
+
+#[test]
+fn a_paused_channel_is_given_nothing_until_it_is_resumed() {
+    let (mut writer, hub) = world();
+    let selector = Selector::parse("shop.load").unwrap();
+    let mut reader = reader_of(&hub, &["shop.load"]);
+    reader.pause(&selector);
+    publish(&mut writer, "shop.load", false, 1);
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+    reader.resume(&selector);
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [newest]);
+}
+
+#[test]
+fn the_value_at_a_seam_comes_before_the_newest_one() {
+    let (mut writer, hub) = world();
+    let seam = publish(&mut writer, "shop.load", false, 1);
+    let value = hub.log().state(&channel("shop.load"), View::Full).unwrap();
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    reader.subscribe_with(Selector::parse("shop.load").unwrap(), Duration::ZERO, None, vec![value]);
+    let mut given = Vec::new();
+    while reader.has_due() {
+        given.extend(collect(&mut reader, usize::MAX).offsets);
+    }
+    assert_eq!(given, [seam, newest]);
+}
+
+#[test]
+fn versions_that_a_slow_client_does_not_see_are_counted() {
+    let (mut writer, hub) = world();
+    for other in [None, Some(Duration::ZERO), Some(Duration::from_secs(1))] {
+        let mut reader = reader_of(&hub, &["shop.load"]);
+        if let Some(interval) = other {
+            reader.subscribe(Selector::parse("shop.other").unwrap(), interval, None);
+        }
+        collect(&mut reader, usize::MAX);
+        for versions in [5, 1, 3] {
+            for _ in 0..versions {
+                publish(&mut writer, "shop.load", false, versions);
+                hub.follow();
+            }
+            let collected = reader.collect(usize::MAX, &mut Given::default());
+            assert_eq!((collected.delivered, collected.conflated), (1, versions as u64 - 1));
+        }
+    }
+}
+
+#[test]
+fn a_notice_has_the_cursor_of_what_was_given() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["orders", "system"]);
+    let event = publish(&mut writer, "orders", true, 1);
+    let notice = Change {
+        channel: channel("system"),
+        event: EventName::parse("degraded").ok(),
+        data: Bytes::from_static(b"{}"),
+    };
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    hub.log().notice(notice, Timestamp::UNIX_EPOCH, false);
+    hub.follow();
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!((given.cursors[0].offset, given.cursors[0].state), (event, 0));
+}
+
+#[test]
+fn a_value_that_comes_too_soon_after_one_that_was_taken_late_follows_by_itself() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let (_drain, draining) = watch::channel(false);
+        tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+        let begun = Instant::now();
+        let at = async |ms| tokio::time::sleep_until(begun + Duration::from_millis(ms)).await;
+        publish(&mut writer, "shop.load", false, 1);
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.subscribe(Selector::parse("shop.load").unwrap(), Duration::from_millis(100), None);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [1]);
+        at(10).await;
+        publish(&mut writer, "shop.load", false, 2);
+        at(180).await;
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2], "the socket took it late");
+        publish(&mut writer, "shop.load", false, 3);
+        at(260).await;
+        assert!(reader.has_due() && collect(&mut reader, usize::MAX).offsets.is_empty(), "too soon for this client");
+        at(279).await;
+        assert!(!reader.has_due());
+        at(290).await;
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [3]);
+    });
+}
+
+#[test]
+fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_order_of_the_log() {
+    for (order, expected) in [(CatchUp::StatesFirst, [2, 1, 3]), (CatchUp::EventsFirst, [1, 3, 2])] {
+        let (mut writer, hub) = world();
+        let begin = hub.log().position();
+        let publish_three = |writer: &mut LogWriter| {
+            [("orders", true), ("shop.load", false), ("orders", true)]
+                .map(|(name, event)| publish(writer, name, event, 1))
+        };
+        publish_three(&mut writer);
+        let mut reader = Reader::open(&hub, order);
+        for name in ["orders", "shop.load"] {
+            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, &begin);
+        }
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, expected, "{order:?}");
+        let later = publish_three(&mut writer);
+        hub.follow();
+        let given = collect(&mut reader, usize::MAX);
+        assert_eq!(given.offsets, later, "{order:?}");
+        assert_eq!(given.cursors.iter().map(|cursor| cursor.offset).collect::<Vec<_>>(), later);
+    }
+}
+
+#[test]
+fn what_one_write_does_not_hold_is_due_at_once_and_gaps_are_counted() {
+    let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX });
+    let (mut writer, hub) = (writer, Hub::new(log));
+    let mut reader = reader_of(&hub, &["orders"]);
+    collect(&mut reader, usize::MAX);
+    for n in 0..5 {
+        publish(&mut writer, "orders", true, n);
+    }
+    hub.follow();
+    for (delivered, gaps, more) in [(1, 1, true), (1, 0, true), (1, 0, false)] {
+        assert!(reader.has_due());
+        let collected = reader.collect(0, &mut Given::default());
+        assert_eq!((collected.delivered, collected.gaps, collected.more), (delivered, gaps, more));
+    }
+    assert!(!reader.has_due());
+}
+
+#[test]
+fn the_values_at_a_seam_come_in_the_order_of_the_log_and_once() {
+    let (mut writer, hub) = world();
+    let states = ["wide.b", "wide.c", "wide.a"].map(|name| publish(&mut writer, name, false, 1));
+    let mut seam: Vec<_> = ["wide.a", "wide.b", "wide.c"]
+        .iter()
+        .map(|name| hub.log().state(&channel(name), View::Full).unwrap())
+        .collect();
+    seam.reverse();
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    reader.subscribe_with(Selector::parse("wide.*").unwrap(), Duration::ZERO, None, seam);
+    let mut given = Vec::new();
+    for _ in 0..10 {
+        given.extend(collect(&mut reader, 1).offsets);
+    }
+    assert_eq!(given, states);
+    assert!(!reader.has_due());
+}
+
+#[test]
+fn of_many_states_only_those_that_changed_are_given_again() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["wide.*"]);
+    for names in [&["wide.a", "wide.b"][..], &["wide.c"], &["wide.a"]] {
+        let offsets: Vec<_> = names.iter().map(|name| publish(&mut writer, name, false, 1)).collect();
+        hub.follow();
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, offsets);
+    }
+}
+
+#[test]
+fn a_wider_subscription_gives_what_a_closer_one_held_back_when_that_ends() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["wide.*", "wide.a"]);
+    let closer = Selector::parse("wide.a").unwrap();
+    reader.pause(&closer);
+    let held = publish(&mut writer, "wide.a", false, 1);
+    let other = publish(&mut writer, "wide.b", false, 1);
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [other]);
+    reader.unsubscribe(&closer);
+    assert!(reader.has_due() && collect(&mut reader, usize::MAX).offsets.contains(&held));
+}
+
+#[test]
+fn a_channel_that_is_resumed_gives_its_newest_value_at_once_whatever_its_interval() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        publish(&mut writer, "shop.load", false, 1);
+        let selector = Selector::parse("shop.load").unwrap();
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.subscribe(selector.clone(), Duration::from_secs(60), None);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [1]);
+        reader.pause(&selector);
+        publish(&mut writer, "shop.load", false, 2);
+        reader.resume(&selector);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2]);
+    });
+}

@@ -238,6 +238,14 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_number_is_taken() {
+        for value in [MAX_NUMBER, -MAX_NUMBER] {
+            let sample = parse("a.b", "gauge", json!(value), json!({})).unwrap();
+            assert_eq!(sample.measured, Measured::Number(value));
+        }
+    }
+
+    #[test]
     fn numbers_are_as_short_as_they_can_be() {
         let text = |value: f64, digits| number(value, digits).to_string();
         assert_eq!(text(0.1 + 0.2, COMPUTED), "0.3");

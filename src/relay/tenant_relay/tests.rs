@@ -211,3 +211,33 @@ async fn a_relay_that_has_ended_keeps_nobody_waiting() {
     relay.stored(1);
     relay.published(1).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_another_node_published_keeps_nobody_waiting() {
+    let (_log, handle) = aggregator();
+    let relay = start(&Events::with([]), &handle);
+    relay.stored(5);
+    timeout(STUCK / 2, relay.published(5)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_can_not_be_written_is_tried_again_after_a_pause() {
+    let (handle, mut batches) =
+        AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
+    let relay = start(&Events::with([1]), &handle);
+    relay.wake();
+    for unreadable in [false, true] {
+        let mut tries = 0;
+        let writer = async {
+            loop {
+                let (_, reply) = batches.recv().await.unwrap().into_parts();
+                if unreadable {
+                    reply.send(vec![Err(Refusal::Unreadable)], LogPosition::new(Epoch::random(), 1));
+                }
+                tries += 1;
+            }
+        };
+        assert!(timeout(RETRY * 20, writer).await.is_err());
+        assert!((10..=21).contains(&tries), "{tries} times in 20 pauses");
+    }
+}

@@ -102,6 +102,15 @@ fn what_a_series_takes_is_known_before() {
     let bytes = Value::Object(fields.clone()).to_string().len();
     assert!(bytes <= need.room + 2);
     assert_eq!(table.bound(&channel, bytes), need.room + 1, "braces, less the comma that the last field has not");
+    for n in 0..5 {
+        let again = sample("a.b", "timing", json!(f64::from(n) / 7.0), json!({"x": "\"\\\n\u{1}é"}));
+        add(&mut table, again).unwrap();
+        let updates = table.read_due();
+        updates.iter().for_each(|update| table.written(update));
+        let fields: Map<_, _> = updates.into_iter().map(|update| (update.field.to_string(), update.value)).collect();
+        let bytes = Value::Object(fields).to_string().len();
+        assert_eq!(table.bound(&channel, bytes), need.room + 1, "however often it is written");
+    }
     table.overwritten(&channel, Some(&fields));
     assert_eq!(table.bound(&channel, 2), need.room + 2);
 }
@@ -160,4 +169,39 @@ fn what_was_dumped_yesterday_is_not_of_today() {
     assert!(table.dump(true).len() == 1 && table.dump(false).is_empty());
     add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
     assert_eq!(table.dump(false).len(), 1, "what changed since");
+}
+
+#[test]
+fn the_day_of_a_series_that_was_taken_over_ends_at_midnight() {
+    let mut table = SeriesTable::new(0);
+    table.advance(moment(0, 1));
+    add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
+    let mut next = handed_over(&mut table, moment(20_000, 1));
+    assert!(next.waits_for_midnight());
+    table.advance(moment(20_000, 1));
+    assert_eq!(next.bytes(), table.bytes());
+    read(&mut next);
+    next.advance(moment(60_000, 2));
+    assert_eq!(read(&mut next)[0].1["today"]["total"], json!(0));
+}
+
+#[test]
+fn a_table_counts_what_its_series_keep() {
+    let keeps = |kind: &str, samples: u32| {
+        let mut table = SeriesTable::new(0);
+        table.advance(moment(0, 1));
+        for n in 0..samples {
+            add(&mut table, sample("a.b", kind, json!(n), json!({}))).unwrap();
+        }
+        table.bytes()
+    };
+    for kind in ["gauge", "counter"] {
+        let bytes = keeps(kind, 1);
+        assert!((64..2_000).contains(&bytes) && keeps(kind, 1_000) == bytes, "{kind}: {bytes}");
+    }
+    // Once for the running second and once for the day.
+    let members = 2 * 8 * 500;
+    assert!((members..2 * members).contains(&keeps("set", 500)), "{}", keeps("set", 500));
+    assert!((8_192..12_000).contains(&keeps("set", 5_000)), "{}", keeps("set", 5_000));
+    assert!(keeps("timing", 1_000) > keeps("timing", 1) + 1_000);
 }
