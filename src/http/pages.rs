@@ -1,4 +1,4 @@
-//! `/basic`: the numbers as plain HTML that refreshes itself, for a browser without scripts.
+//! `/basic`: the metrics as plain HTML that refreshes itself, for browsers without scripts.
 
 use std::{fmt::Write, sync::atomic::Ordering};
 
@@ -67,7 +67,8 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     }
     let now = state.clock.now();
     let (time, clock) = (rfc3339(now), now.strftime("%H:%M:%S UTC").to_string());
-    let demo = if state.demo.load(Ordering::Relaxed) { "Demo data: the numbers of the shop are made up. " } else { "" };
+    let demo =
+        if state.demo.load(Ordering::Relaxed) { "Demo data: the numbers of the shop are simulated. " } else { "" };
     let intro = format!("{demo}Updated <time datetime=\"{time}\">{clock}</time>. Refreshes every {REFRESH} seconds.");
     let mut response = HttpResponse::Ok();
     response.insert_header((header::REFRESH, REFRESH));
@@ -96,7 +97,7 @@ fn page(response: &mut HttpResponseBuilder, intro: &str, main: &str) -> HttpResp
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>tricast: text-only view</title>
-<meta name="description" content="The live numbers as a plain page that refreshes itself, without scripts.">
+<meta name="description" content="Live metrics as a plain page that refreshes itself, without scripts.">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="static/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="static/css/tokens.css">

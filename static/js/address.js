@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Every address the page asks for is made here, relative to the page, so that the dashboard works below any path.
+ * Makes every URL that the page requests, relative to the page, so that it works below any path.
  * @param {string} path relative, e.g. `api/metrics`
- * @param {Record<string, string | readonly string[] | null>} [query] null values are left out, of a list each is said
+ * @param {Record<string, string | readonly string[] | null>} [query] null values are left out; a list repeats the parameter
  */
 export function address(path, query = {}) {
   const url = new URL(path, document.baseURI);
@@ -13,7 +13,7 @@ export function address(path, query = {}) {
 }
 
 /**
- * The same with the WebSocket scheme that belongs to the page's own.
+ * Makes a WebSocket URL with the scheme that matches the page's.
  * @param {string} path
  */
 export function socketAddress(path) {

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * The two live regions of the page. They speak of what changes how the page is to be read: the state of the connection,
- * alerts, the outcome of an edit, the value under a chart's cursor. Never of each value that comes in.
+ * The two live regions of the page. They announce the state of the connection, alerts, the outcome of an edit and the value
+ * under a chart's cursor, but never live values.
  */
 
 import { byId } from './dom.js';
 
-/** What is replaced within this time is not read out, so a retry every few seconds or a moving cursor doesn't chatter. */
+/** Texts that are replaced within this time are not announced, so that a moving cursor does not chatter. */
 const SETTLED_MS = 500;
 
 export class Announcer {
@@ -15,19 +15,19 @@ export class Announcer {
   #timer = 0;
   #count = 0;
 
-  /** @param {string} text said when the reader is at rest */
+  /** @param {string} text announced politely */
   say(text) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#put(this.#polite, text), SETTLED_MS);
   }
 
-  /** @param {string} text said at once */
+  /** @param {string} text announced at once */
   warn(text) {
     this.#put(this.#urgent, text);
   }
 
   /**
-   * The same words twice are a change only if something differs.
+   * Alternates a trailing space, because the same text twice would not count as a change.
    * @param {HTMLElement} region
    * @param {string} text
    */

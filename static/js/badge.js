@@ -1,14 +1,11 @@
 // @ts-check
-/**
- * How the numbers arrive: state, transport, round trip, position. The state is also announced, and only when it has
- * settled, so that a retry every few seconds is not read out each time.
- */
+/** Connection badge: state, transport, round trip and cursor. Changes of the state are also announced. */
 
-import { labelOf } from './chooser.js';
+import { labelOf } from './transport-switch.js';
 import { byId, setText } from './dom.js';
 import { NOTHING, span } from './format.js';
 
-/** @typedef {import('./live.js').Status} Status */
+/** @typedef {import('./subscriptions.js').Status} Status */
 
 const NAMES = { connecting: 'Connecting', live: 'Live', stale: 'Stale', offline: 'Offline', ended: 'Ended' };
 
@@ -49,7 +46,7 @@ export class Badge {
     setText(this.#latency, round);
     setText(this.#cursor, status.cursor ?? NOTHING);
     const idle = status.state === 'offline' || status.state === 'ended';
-    // A button that goes takes the focus with it, and a keyboard would begin anew at the top of the page.
+    // Hiding a focused button would move the focus to the top of the page.
     if (!idle && document.activeElement === this.#retry) this.#root.querySelector('summary')?.focus();
     this.#retry.hidden = !idle;
   }
@@ -85,7 +82,7 @@ function latency(ms) {
 /** @param {Status} status */
 function sentence(status) {
   if (status.state === 'live') return `Live over ${labelOf(status.transport)}.`;
-  if (status.state === 'stale') return 'No news from the server; values may be out of date.';
+  if (status.state === 'stale') return 'No data from the server; values may be out of date.';
   if (status.state === 'ended') return `Not connected: ${status.reason ?? 'ended'}.`;
   return status.nextTryAt === null ? 'Offline.' : 'Offline. Trying to reconnect.';
 }

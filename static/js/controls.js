@@ -1,5 +1,5 @@
 // @ts-check
-/** The page's own switches: range of time, pause, edit mode. */
+/** Controls in the page's header: time range, pause, edit mode. */
 
 import { byId, setText } from './dom.js';
 import { now } from './time.js';
@@ -10,7 +10,7 @@ import { now } from './time.js';
  * @property {import('./board/editor.js').Editor} editor
  * @property {() => import('./board/sync.js').BoardSync | null} sync
  * @property {import('./announcer.js').Announcer} announcer
- * @property {() => void} create asks for a new board
+ * @property {() => void} create creates a dashboard
  */
 
 /** @param {Parts} parts */
@@ -39,12 +39,12 @@ export function startControls({ range, editor, sync, announcer, create }) {
   range.onChange(showRange);
   showRange();
 
-  editor.onTurn = (on) => {
+  editor.onToggle = (on) => {
     bar.hidden = !on;
     edit.setAttribute('aria-pressed', String(on));
     setText(edit, on ? 'Done' : 'Edit');
   };
-  edit.addEventListener('click', () => editor.turn(!editor.on));
+  edit.addEventListener('click', () => editor.setEditing(!editor.on));
   byId('create').addEventListener('click', create);
   byId('edit-add').addEventListener('click', () => editor.add());
   undo.addEventListener('click', () => sync()?.undo());

@@ -1,5 +1,5 @@
 // @ts-check
-/** What an event says to a person, in a title and one line. Unknown events are told by their name and plain fields. */
+/** Describes an event in a title and one line. Unknown events are described by their name and scalar fields. */
 
 import { humanName } from './format.js';
 
@@ -9,7 +9,7 @@ import { humanName } from './format.js';
 const MOST_FIELDS = 5;
 
 /**
- * `name value` of the plain fields, as far as there is room.
+ * Returns `name value` of the scalar fields, at most {@link MOST_FIELDS}.
  * @param {Record<string, any>} data
  * @param {readonly string[]} [skip]
  */
@@ -22,7 +22,7 @@ function fields(data, skip = []) {
 }
 
 /**
- * The parts that are there, set apart.
+ * Joins the non-empty parts.
  * @param {...(string | false | undefined | null)} parts
  */
 const line = (...parts) => parts.filter(Boolean).join(' · ');

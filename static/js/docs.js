@@ -1,5 +1,5 @@
 // @ts-check
-/** The API, to read: everything on the page comes from the OpenAPI document of this very server. */
+/** API reference: the whole page is generated from the OpenAPI document of this server. */
 
 import { address } from './address.js';
 import { byId, element, setText } from './dom.js';
@@ -15,7 +15,7 @@ const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 
 const announce = (/** @type {string} */ text) => {
   const announcer = byId('announcer');
-  // The same words again are news too.
+  // The same text again has to be announced, too.
   announcer.textContent = '';
   requestAnimationFrame(() => setText(announcer, text));
 };
@@ -109,11 +109,11 @@ function filter(all, named) {
 
 /**
  * @param {number} count
- * @param {string} what
+ * @param {string} noun
  */
-const counting = (count, what) => `${count} ${what}${count === 1 ? '' : 's'}`;
+const counting = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** Opens what the address names, so that a link leads to something that can be read. */
+/** Opens the part that the URL names. */
 function openNamed() {
   const part = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!(part instanceof HTMLDetailsElement)) return;
@@ -126,14 +126,14 @@ function openNamed() {
 
 async function show() {
   const response = await fetch(address('api/openapi.json'));
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
   const described = await response.json();
   byId('about').append(element('p', 'soft', `Version ${described.info.version}`), ...paragraphs(described.info.description));
   const all = groups(described);
   filter(all, shapes(described));
   openNamed();
   addEventListener('hashchange', openNamed);
-  // A link to where the address is already changes no address.
+  // A link to the current URL triggers no hashchange.
   document.addEventListener('click', (event) => {
     const link = event.target instanceof Element ? event.target.closest('a[href^="#"]') : null;
     if (link?.getAttribute('href') === location.hash) openNamed();
@@ -142,6 +142,6 @@ async function show() {
 
 show().catch((error) => {
   const trouble = byId('trouble');
-  setText(trouble, `The OpenAPI document could not be read: ${error.message}. Load the page again to try once more.`);
+  setText(trouble, `Failed to load the OpenAPI document: ${error.message}. Reload the page to try again.`);
   trouble.hidden = false;
 });

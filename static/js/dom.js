@@ -1,5 +1,5 @@
 // @ts-check
-/** Building the page without markup strings: whatever the server sends becomes text and nothing else. */
+/** Builds elements without markup strings: data from the server becomes text only. */
 
 /**
  * @template {keyof HTMLElementTagNameMap} Name
@@ -16,7 +16,7 @@ export function element(name, className = '', ...children) {
 }
 
 /**
- * Changes the text only when it differs, so that a frame without news touches nothing.
+ * Sets the text only if it differs, so that a frame without changes touches nothing.
  * @param {Element} node
  * @param {string} text
  */
@@ -25,7 +25,7 @@ export function setText(node, text) {
 }
 
 /**
- * The element of the page with this id; the page and the scripts are one version, so it is there.
+ * Returns the element with this id. It exists, because page and scripts have the same version.
  * @param {string} id
  * @returns {HTMLElement}
  */

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The fields of channels: where their values are and how they read. Those that every server has are known; of others the
- * name is all there is to go by, and a tile may say a unit of its own.
+ * Fields of channels: their values, names and formats. Built-in fields have fixed formats; the format of others follows from
+ * the name, and a tile may set a unit.
  */
 
 import { amount, bytes, bytesPerSecond, count, duration, humanName, milliseconds, percent, plain, ratio, seconds } from './format.js';
@@ -39,7 +39,7 @@ const KNOWN = {
   avg_response_time: milliseconds,
 };
 
-/** What people call the fields that every server has. */
+/** Display names of built-in fields. */
 const NAMES = {
   cpu_usage: 'CPU',
   memory_usage: 'Memory',
@@ -52,9 +52,9 @@ const NAMES = {
 const DEEPEST = 3;
 
 /**
- * How the values of a field read.
+ * Returns the format of a field's values.
  * @param {string} field
- * @param {unknown} [unit] of the tile, if it says one
+ * @param {unknown} [unit] of the tile, if it has one
  * @returns {Kind}
  */
 export function kindOf(field, unit) {
@@ -84,11 +84,11 @@ export function nameOf(field) {
   const last = field.slice(field.lastIndexOf('.') + 1);
   if (Object.hasOwn(KNOWN, last)) field = last;
   if (Object.hasOwn(NAMES, field)) return NAMES[/** @type {keyof typeof NAMES} */ (field)];
-  return humanName(field) || '(no name)'; // a header without text is none to a screen reader
+  return humanName(field) || '(no name)'; // screen readers ignore a header without text
 }
 
 /**
- * The value of a field: the key of that name, or else the way along its dots. Undefined when it is not there.
+ * Returns the value of a field: the key of that name, otherwise the path along its dots. Undefined if it does not exist.
  * @param {any} data
  * @param {string} field
  */
@@ -103,7 +103,7 @@ export function valueAt(data, field) {
 }
 
 /**
- * Names of all fields that hold one value (a number, a text, a truth value, or nothing yet), in reading order.
+ * Returns the names of all fields with a scalar value or null, in reading order.
  * @param {any} data
  * @param {string} [prefix]
  * @param {number} [depth]
@@ -115,24 +115,24 @@ export function fieldsOf(data, prefix = '', depth = 0) {
     const value = data[key];
     return value !== null && typeof value === 'object' ? fieldsOf(value, `${prefix}${key}.`, depth + 1) : [prefix + key];
   });
-  return [...new Set(all)]; // `a.b` may be a name and a way
+  return [...new Set(all)]; // `a.b` may be a key and a path
 }
 
 /**
- * Whether a value is a list of objects, which a table shows with a row for each.
+ * Whether a value is a list of objects, which a table shows as rows.
  * @param {any} value
  * @returns {value is Record<string, any>[]}
  */
 export const isList = (value) => Array.isArray(value) && value.length > 0 && value.every((one) => one !== null && typeof one === 'object' && !Array.isArray(one));
 
 /**
- * Names of the fields at the top that are such lists.
+ * Returns the names of the top-level fields that are such lists.
  * @param {any} data
  */
 export const listFields = (data) => Object.keys(data ?? {}).filter((key) => isList(data[key]));
 
 /**
- * Those of them that can be drawn: numbers, and durations.
+ * Returns the fields that can be drawn: numbers and durations.
  * @param {any} data
  */
 export function numericFields(data) {

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How values read: each kind turns what the server sent into a text, its unit, and the number a sparkline draws. Anything
- * that is not of the kind (null, absent, a wrong type) reads as an em dash, never as 0 or NaN.
+ * Formats of values: each kind turns a value of the server into a text with a unit, and into the number that charts draw. A
+ * value of another type (null, absent) becomes an em dash, never 0 or NaN.
  */
 
 export const NOTHING = '—';
@@ -11,19 +11,19 @@ export const NOTHING = '—';
 
 /**
  * @typedef {object} Kind
- * @property {string} scale values of kinds with the same one can be drawn on one axis
- * @property {(value: any, setting: Setting) => Reading} read what the server sent
- * @property {(value: any) => number} number what is drawn of it; NaN for nothing
- * @property {(number: number, setting: Setting) => Reading} drawn what such a number reads
+ * @property {string} scale kinds with the same scale share an axis
+ * @property {(value: any, setting: Setting) => Reading} read formats a value of the server
+ * @property {(value: any) => number} number returns the number to draw; NaN for none
+ * @property {(number: number, setting: Setting) => Reading} drawn formats such a number
  */
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-/** By number of digits; making one takes longer than using it a hundred times. */
+/** By number of digits. Creating a format is a hundred times slower than using it. */
 const SHORT = [0, 1, 2].map((digits) => new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 const money = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 /**
- * About three significant digits, never fewer whole ones than there are.
+ * Formats about three significant digits, without rounding the integer part.
  * @param {number} value
  */
 function short(value) {
@@ -62,7 +62,7 @@ function numeric(scale, read) {
 }
 
 /**
- * A plain number with a fixed unit.
+ * Returns the kind of a plain number with a fixed unit.
  * @param {string} unit
  */
 export const plain = (unit) => numeric(unit, (value) => ({ text: short(value), unit }));
@@ -78,7 +78,7 @@ export const milliseconds = numeric('ms', (value) =>
 );
 
 /**
- * An ISO 8601 duration of at most days, in seconds; NaN for anything else.
+ * Parses an ISO 8601 duration of days or smaller units. Returns seconds; NaN for anything else.
  * @param {unknown} value
  */
 export function durationSeconds(value) {
@@ -89,7 +89,7 @@ export function durationSeconds(value) {
 }
 
 /**
- * Seconds as the two largest units that matter: `42 s`, `8 m 30 s`, `2 h 5 m`, `3 d 4 h`.
+ * Formats seconds with the two largest units: `42 s`, `8 m 30 s`, `2 h 5 m`, `3 d 4 h`.
  * @param {number} seconds
  */
 export function span(seconds) {
@@ -104,7 +104,7 @@ export function span(seconds) {
 }
 
 /**
- * The same with the largest unit alone, for what is only roughly of interest: `8 m`.
+ * Formats seconds with the largest unit alone: `8 m`.
  * @param {number} seconds
  */
 export const about = (seconds) => span(seconds).split(' ').slice(0, 2).join(' ');
@@ -117,11 +117,11 @@ export const duration = {
   drawn: (seconds) => ({ text: Number.isNaN(seconds) ? NOTHING : span(seconds), unit: '' }),
 };
 
-/** A number of seconds. */
+/** Number of seconds. */
 export const seconds = numeric('s', (value) => (value < 60 ? { text: short(value), unit: 's' } : { text: span(value), unit: '' }));
 
 /**
- * A field or channel name for a person: `latency_p95` and `latencyP95` become `Latency p95`.
+ * Returns a display name of a field or channel: `latency_p95` and `latencyP95` become `Latency p95`.
  * @param {string} name
  */
 export function humanName(name) {
@@ -130,13 +130,13 @@ export function humanName(name) {
 }
 
 /**
- * Time of day on the reader's clock.
+ * Formats a time of day in the reader's time zone.
  * @param {number} time
  */
 export const clock = (time) => new Date(time).toLocaleTimeString('en-GB');
 
 /**
- * What a server says, as a sentence.
+ * Turns a text of the server into a sentence.
  * @param {string} text
  */
 export const sentence = (text) => (text === '' ? '' : `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/([^.!?])$/, '$1.')}`);

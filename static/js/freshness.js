@@ -1,33 +1,32 @@
 // @ts-check
 /**
- * How old the values are: when each channel that others write was last written, and whether its source has stopped. A value
- * that is written again unchanged is no news, so channels that say nothing are asked about every few seconds
- * (`GET api/channels?channels=...`); those that do are not.
+ * Age of values: when each pushed channel was last written, and whether its source has stopped. Writing the same value again
+ * sends nothing to clients, so the page queries silent channels every few seconds (`GET api/channels?channels=...`).
  */
 
 import { about, durationSeconds } from './format.js';
 import { now } from './time.js';
 
 const ASK_MS = 5_000;
-/** Tiles that appear together are asked about together. */
+/** Delay that combines the queries of tiles that appear together. */
 const SOON_MS = 300;
-/** A channel is not asked about as long as it was heard within this time. */
+/** A channel is not queried if it was received within this time. */
 const HEARD_MS = 4_000;
-/** A source counts as stopped after so many times its usual pace, and not before this time. */
+/** A source counts as stopped after this many times its usual pace, and not before `SHORTEST_MS`. */
 const PACES = 5;
 const SHORTEST_MS = 15_000;
-/** Times that are this close are one: ages are told in whole seconds. */
+/** Times that are this close count as equal, because ages have whole seconds. */
 const WRITTEN_MS = 2_000;
-/** Younger values need no word about their age. */
+/** The age of younger values is not shown. */
 const YOUNG_MS = 60_000;
 
 /** @typedef {import('./tiles/contract.js').Tile} Tile */
 /**
- * `own`: the server itself keeps it true.
+ * `own`: the server itself writes the channel.
  * `restored`: the value is from before the server's last start.
  * @typedef {{writtenAt: number, askedAt: number, pace: number | null, restored: boolean} | 'own'} Known
  */
-/** @typedef {{text: string, since: number | null}} Age `since`: when the source stopped; null while it has not */
+/** @typedef {{text: string, since: number | null}} Age `since`: when the source stopped; null if it has not */
 
 const FRESH = /** @type {Age} */ ({ text: '', since: null });
 
@@ -37,29 +36,29 @@ export class Freshness {
   #changed;
   /** @type {Map<string, Known>} */
   #known = new Map();
-  #asking = false;
-  /** Channels that were asked about. @type {Set<string>} */
+  #refreshing = false;
+  /** Channels that were queried. @type {Set<string>} */
   #seen = new Set();
   #soon = 0;
 
   /**
    * @param {import('./rest.js').Rest} rest
-   * @param {() => Iterable<Tile>} tiles those that are shown
-   * @param {() => void} changed called when something may have become old, or is new again
+   * @param {() => Iterable<Tile>} tiles visible tiles
+   * @param {() => void} changed called after each query
    */
   constructor(rest, tiles, changed) {
     this.#rest = rest;
     this.#tiles = tiles;
     this.#changed = changed;
-    setInterval(() => this.ask(), ASK_MS);
+    setInterval(() => this.refresh(), ASK_MS);
   }
 
   /**
-   * A channel's value came.
+   * Records that a value was received.
    * @param {string} channel
    * @param {string | null} timestamp when it changed, RFC 3339
    */
-  hear(channel, timestamp) {
+  record(channel, timestamp) {
     const known = this.#known.get(channel);
     if (known === undefined || known === 'own') return;
     const at = Date.parse(timestamp ?? '') - this.#rest.skew;
@@ -67,17 +66,17 @@ export class Freshness {
     known.writtenAt = Math.max(known.writtenAt, Math.min(at || now(), now()));
   }
 
-  /** Asks about the channels that are shown and were not heard for a while. */
-  async ask() {
-    if (this.#asking || document.hidden) return;
+  /** Queries the visible channels that were not received for a while. */
+  async refresh() {
+    if (this.#refreshing || document.hidden) return;
     const silent = [...new Set([...this.#tiles()].flatMap(sources))].filter((channel) => {
       const known = this.#known.get(channel);
       return known !== 'own' && (known === undefined || now() - known.writtenAt > HEARD_MS);
     });
     if (silent.length === 0) return;
-    this.#asking = true;
-    const answer = await this.#rest.ask('api/channels', { query: { channels: silent.join() } }).catch(() => null);
-    this.#asking = false;
+    this.#refreshing = true;
+    const answer = await this.#rest.request('api/channels', { query: { channels: silent.join() } }).catch(() => null);
+    this.#refreshing = false;
     for (const { channel, kind, idle, pace, restored = false } of answer?.data?.channels ?? []) {
       const seconds = durationSeconds(idle);
       if (kind !== 'state' || Number.isNaN(seconds)) this.#known.set(channel, 'own');
@@ -86,38 +85,38 @@ export class Freshness {
     this.#changed();
   }
 
-  /** @param {string} channel one that is shown for the first time */
-  #askSoon(channel) {
+  /** @param {string} channel shown for the first time */
+  #refreshSoon(channel) {
     if (this.#seen.has(channel)) return;
     this.#seen.add(channel);
     this.#soon ||= setTimeout(() => {
       this.#soon = 0;
-      void this.ask();
+      void this.refresh();
     }, SOON_MS);
   }
 
-  /** Forgets what it knows: the clock was set. */
-  forget() {
+  /** Discards all times, because the clock was set. */
+  reset() {
     this.#known.clear();
-    void this.ask();
+    void this.refresh();
   }
 
   /**
-   * What is to be said about the age of what a tile shows.
+   * Returns the age to show for a tile.
    * @param {Tile} tile
    * @returns {Age}
    */
-  of(tile) {
+  ageOf(tile) {
     for (const channel of sources(tile)) {
       const known = this.#known.get(channel);
-      if (known === undefined) this.#askSoon(channel);
+      if (known === undefined) this.#refreshSoon(channel);
       if (known === undefined || known === 'own') continue;
       const idle = now() - known.writtenAt;
-      const said = limitOf(tile);
+      const limit = limitOf(tile);
       const usual = known.pace === null ? Infinity : Math.max(SHORTEST_MS, PACES * known.pace);
       if (known.restored) return { text: `${about(idle / 1000)} ago, before a restart`, since: known.writtenAt };
-      // As of the last answer: what is written again unchanged is not heard in between.
-      const stopped = known.askedAt - known.writtenAt > (Number.isNaN(said) ? usual : said);
+      // As of the last response, because unchanged writes are not received in between.
+      const stopped = known.askedAt - known.writtenAt > (Number.isNaN(limit) ? usual : limit);
       if (stopped) return { text: `No data for ${about(idle / 1000)}`, since: known.writtenAt };
       return idle > YOUNG_MS ? { text: `${about(idle / 1000)} ago`, since: null } : FRESH;
     }
@@ -126,7 +125,7 @@ export class Freshness {
 }
 
 /**
- * The channels that may write what a tile shows. A field of the snapshot is that of the channel behind it.
+ * Returns the channels whose values a tile shows. For a field of the snapshot, that of the channel behind it.
  * @param {Tile} tile
  * @returns {string[]}
  */
@@ -138,7 +137,7 @@ function sources({ type, channel, field, fields }) {
 }
 
 /**
- * How long the tile's source may be silent, in ms; NaN where the tile does not say.
+ * Returns how long the tile's source may be silent, in ms; NaN if the tile does not set it.
  * @param {Tile} tile
  */
 function limitOf({ options }) {

@@ -1,6 +1,6 @@
 /*
- * The same numbers for browsers without modules: ES5 and XMLHttpRequest. Asks every few seconds with the tag of the last
- * answer, so an unchanged snapshot is a 304 without a body; waits longer when the server does not answer.
+ * The same numbers for browsers without modules: ES5 and XMLHttpRequest. Polls every few seconds with the tag of the last
+ * response, so an unchanged snapshot is a 304 without a body; waits longer while the server does not respond.
  */
 (function () {
   'use strict';
@@ -66,10 +66,10 @@
   }
 
   function askForToken() {
-    say('This server needs a token: ');
+    say('This server requires a token: ');
     var input = add(status, 'input');
     input.setAttribute('aria-label', 'Token');
-    var button = add(status, 'button', 'Go on');
+    var button = add(status, 'button', 'Sign in');
     button.onclick = function () {
       token = input.value.replace(/^\s+|\s+$/g, '');
       ask();
@@ -99,7 +99,7 @@
       wait = good ? EVERY_MS : Math.min(LONGEST_MS, wait * 2);
       root.setAttribute('data-legacy', good ? 'live' : 'stale');
       if (good) say('Updated ' + time(lastGood) + '. Refreshes every ' + EVERY_MS / 1000 + ' seconds.');
-      else say((lastGood === null ? 'The server does not answer.' : 'The server does not answer. Values of ' + time(lastGood) + '.') + ' Trying again.');
+      else say((lastGood === null ? 'The server is not responding.' : 'The server is not responding. Showing values from ' + time(lastGood) + '.') + ' Retrying.');
       setTimeout(ask, wait);
     };
     request.send(null);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Menus are `<details>`: they work without this. Here they close when the reader goes elsewhere, or on Escape. */
+/** Menus are `<details>` and work without this script, which closes them on Escape and on a click or focus elsewhere. */
 
 export function startMenus() {
   const menus = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll('details.menu'));

@@ -1,10 +1,10 @@
 // @ts-check
-/** Which board the page shows: opening one by the address, following it, and what is said when there is none. */
+/** Opens the dashboard that the URL names, follows its changes, and shows a note if there is none. */
 
 import { BoardSync } from './board/sync.js';
 import { byId, setText } from './dom.js';
 import { sentence } from './format.js';
-import { Refusal } from './rest.js';
+import { ApiError } from './rest.js';
 import { toast } from './toast.js';
 
 const RETRY_MS = 3_000;
@@ -19,39 +19,39 @@ export class Page {
   /** @type {BoardSync | null} */
   #sync = null;
   #opening = 0;
-  /** Takes away what was last said to be wrong. */
+  /** Removes the last error message. */
   #problem = () => {};
   #name = byId('board-name');
   #note = byId('board-note');
 
   /**
    * @param {import('./rest.js').Rest} rest
-   * @param {import('./live.js').Live} live
+   * @param {import('./subscriptions.js').Subscriptions} subscriptions
    * @param {import('./board/grid.js').Grid} grid
    * @param {import('./board/editor.js').Editor} editor
    * @param {import('./announcer.js').Announcer} announcer
-   * @param {Promise<void>} ready when a board may be drawn; until then it may be read
-   * @param {boolean} mayEdit whether the reader may change boards
+   * @param {Promise<void>} ready when a dashboard may be drawn; it may be loaded before
+   * @param {boolean} mayEdit whether the reader may change dashboards
    */
-  constructor(rest, live, grid, editor, announcer, ready, mayEdit) {
+  constructor(rest, subscriptions, grid, editor, announcer, ready, mayEdit) {
     this.#mayEdit = mayEdit;
     this.#rest = rest;
     this.#grid = grid;
     this.#editor = editor;
     this.#announcer = announcer;
     this.#ready = ready;
-    live.subscribe('dashboards', { take: ({ event, data }) => event !== null && this.#sync?.hear(data), gap: () => this.#sync?.refresh() });
+    subscriptions.subscribe('dashboards', { onUpdate: ({ event, data }) => event !== null && this.#sync?.handleEvent(data), onGap: () => this.#sync?.refresh() });
     addEventListener('popstate', () => this.#follow());
     this.opened = this.#follow();
   }
 
   /**
-   * When the first board is there, or is known not to be.
+   * Resolves when the first dashboard is loaded, or is known not to exist.
    * @type {Promise<void>}
    */
   opened;
 
-  /** The board that is shown, null while there is none. */
+  /** The open dashboard; null if there is none. */
   get board() {
     return this.#sync?.board ?? null;
   }
@@ -60,13 +60,13 @@ export class Page {
     return this.#sync;
   }
 
-  /** The last problem is over: a step was saved, or the connection is back. */
-  settle() {
+  /** Removes the last error: a change was saved, or the connection is back. */
+  clearProblem() {
     this.#problem();
   }
 
   /**
-   * Goes to a board.
+   * Opens a dashboard.
    * @param {string} id
    */
   open(id) {
@@ -76,7 +76,7 @@ export class Page {
     void this.#show(id);
   }
 
-  /** Shows the board that the address names, if it is not shown already. */
+  /** Opens the dashboard that the URL names, unless it is open already. */
   async #follow() {
     const id = new URLSearchParams(location.search).get('board');
     if (id === null ? this.#sync === null || this.board?.id !== 'default' : id !== this.board?.id) await this.#show(id ?? 'default', id === null);
@@ -84,49 +84,49 @@ export class Page {
 
   /**
    * @param {string} id
-   * @param {boolean} [any] whether another one will do
+   * @param {boolean} [any] whether another one may be opened instead
    */
   async #show(id, any = false) {
     const mine = ++this.#opening;
     this.#sync?.close();
-    this.#hold(null);
+    this.#setBoard(null);
     try {
       const sync = await BoardSync.open(this.#rest, id, {
         show: (board) => mine === this.#opening && this.#draw(board),
-        saved: () => this.settle(),
-        tell: (text, bad) => {
+        saved: () => this.clearProblem(),
+        notify: (text, bad) => {
           const close = toast(text, bad);
           if (bad) this.#problem = close;
           if (bad) this.#announcer.warn(text);
           else this.#announcer.say(text);
         },
-        gone: () => this.#gone(),
+        deleted: () => this.#deleted(),
       });
       await this.#ready;
       if (mine !== this.#opening) return;
-      this.#hold(sync);
+      this.#setBoard(sync);
       this.#grid.clear();
       this.#draw(sync.board);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       if (mine !== this.#opening) return;
-      if (error.status === 404 && any) return this.#first(mine);
+      if (error.status === 404 && any) return this.#showFirst(mine);
       const missing = error.status === 404;
-      this.#empty(missing ? 'There is no such board. Choose another one from the menu above.' : sentence(error.message), missing);
+      this.#showNote(missing ? 'There is no such dashboard. Choose another one from the menu above.' : sentence(error.message), missing);
       if (error.status === 0 || error.status >= 500) setTimeout(() => mine === this.#opening && this.#show(id, any), RETRY_MS);
     }
   }
 
   /**
-   * The default board was deleted: any other.
+   * Opens the first dashboard, because the default one was deleted.
    * @param {number} mine
    */
-  async #first(mine) {
-    const answer = await this.#rest.ask('api/dashboards').catch(() => null);
+  async #showFirst(mine) {
+    const answer = await this.#rest.request('api/dashboards').catch(() => null);
     if (mine !== this.#opening) return;
     const [first] = answer?.data?.dashboards ?? [];
     if (first !== undefined) void this.#show(first.id);
-    else this.#empty('There are no boards yet. Create one from the menu above.');
+    else this.#showNote('There are no dashboards yet. Create one from the menu above.');
   }
 
   /** @param {import('./board/model.js').Board} board */
@@ -135,31 +135,31 @@ export class Page {
     document.title = `${board.name} · tricast`;
     this.#note.hidden = board.tiles.length > 0;
     byId('create').hidden = true;
-    if (board.tiles.length === 0) setText(this.#note, 'This board is empty. Choose Edit, then Add tile.');
+    if (board.tiles.length === 0) setText(this.#note, 'This dashboard is empty. Choose Edit, then Add tile.');
     this.#grid.show(board);
-    this.#editor.refresh();
+    this.#editor.boardChanged();
   }
 
-  /** @param {BoardSync | null} sync the board that is shown */
-  #hold(sync) {
+  /** @param {BoardSync | null} sync of the open dashboard */
+  #setBoard(sync) {
     this.#sync = sync;
-    this.#editor.edits(sync);
+    this.#editor.setBoard(sync);
     byId('edit').hidden = sync === null || !this.#mayEdit;
   }
 
-  #gone() {
+  #deleted() {
     const name = this.#name.textContent;
-    this.#hold(null);
-    this.#empty(`The board “${name}” was deleted. Choose another one from the menu above.`);
+    this.#setBoard(null);
+    this.#showNote(`The dashboard “${name}” was deleted. Choose another one from the menu above.`);
   }
 
   /**
    * @param {string} text
-   * @param {boolean} [createable] whether a new board would help
+   * @param {boolean} [createable] whether to offer a new dashboard
    */
-  #empty(text, createable = true) {
+  #showNote(text, createable = true) {
     this.#grid.clear();
-    setText(this.#name, 'Boards');
+    setText(this.#name, 'Dashboards');
     setText(this.#note, text);
     this.#note.hidden = false;
     byId('create').hidden = !this.#mayEdit || !createable;

@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * The page on paper: laid out at its width before it is printed, with all charts drawn, and a line that says what it shows and
- * when. The rest (no controls, light colours) is in css/print.css.
+ * Printing: lays the page out at the width of the paper, draws all charts, and adds a line with title and time. The
+ * rest (no controls, light colours) is in css/print.css.
  */
 
 import { byId, setText } from './dom.js';
 
 /**
  * @param {object} parts
- * @param {(on: boolean) => void} parts.prepare draws everything, seen or not
+ * @param {(on: boolean) => void} parts.prepare draws all tiles, visible or not
  * @param {() => string} parts.title
- * @param {() => number} parts.end of the range of time, ms
+ * @param {() => number} parts.end of the time range, ms
  */
 export function startPrinting({ prepare, title, end }) {
   const turn = (/** @type {boolean} */ on) => {

@@ -1,59 +1,59 @@
 // @ts-check
 /**
- * Questions and changes over plain HTTP. Refusals are thrown as {@link Refusal} with the words of the server's problem
- * document, so that whoever asked can show them.
+ * HTTP requests to the server. A refusal is thrown as {@link ApiError} with the text of the server's problem document, so
+ * that the caller can show it.
  */
 
 import { address } from './address.js';
 import { now } from './time.js';
 
-/** A server that does not answer within this time counts as away. */
+/** Longest time for a response; after it the server counts as unavailable. */
 const PATIENCE_MS = 12_000;
-/** Clocks that are this close are the same: an answer's date is in seconds, and it was on its way. */
+/** Smaller clock differences are ignored: `Date` has whole seconds, and the response took time. */
 const NO_SKEW_MS = 3_000;
 
-/** A refusal, or no answer at all (`status` 0). */
-export class Refusal extends Error {
+/** Error response, or no response at all (`status` 0). */
+export class ApiError extends Error {
   /**
-   * @param {number} status of the answer; 0 when there was none
-   * @param {string} code of the problem document, e.g. `FORBIDDEN`; empty when unknown
-   * @param {string} detail for a person
+   * @param {number} status of the response; 0 if there was none
+   * @param {string} code of the problem document, e.g. `FORBIDDEN`; empty if unknown
+   * @param {string} detail to show
    */
   constructor(status, code, detail) {
     super(detail);
-    this.name = 'Refusal';
+    this.name = 'ApiError';
     this.status = status;
     this.code = code;
   }
 }
 
 /**
- * @typedef {object} Question
+ * @typedef {object} RequestOptions
  * @property {string} [method] default `GET`
  * @property {unknown} [body] sent as JSON
- * @property {string | null} [ifMatch] the tag that the thing must still have
+ * @property {string | null} [ifMatch] tag that the resource must still have
  * @property {Record<string, string | readonly string[] | null>} [query]
  */
 
-/** @typedef {{data: any, etag: string | null, status: number}} Answer */
+/** @typedef {{data: any, etag: string | null, status: number}} RestResponse */
 
 export class Rest {
-  /** How far the server's clock is ahead of ours, in ms: what it dates is shown on our own. */
+  /** How far the server's clock is ahead of the page's, in ms. */
   skew = 0;
-  /** @type {string | null} sent as bearer when it is there; a cookie goes by itself */
+  /** @type {string | null} sent as bearer token if present; browsers send the cookie automatically */
   token = null;
-  /** Called after a 401, once the answer is read. */
+  /** Called after a 401. */
   onUnauthorized = () => {};
-  /** Called with every answer, whatever it says: the server is there. */
-  onAnswer = () => {};
+  /** Called with every response: the server is reachable. */
+  onResponse = () => {};
 
   /**
    * @param {string} path relative to the page, e.g. `api/orders`
-   * @param {Question} [question]
-   * @returns {Promise<Answer>} `data` is null for an answer without a body
-   * @throws {Refusal}
+   * @param {RequestOptions} [options]
+   * @returns {Promise<RestResponse>} `data` is null for a response without a body
+   * @throws {ApiError}
    */
-  async ask(path, { method = 'GET', body, ifMatch = null, query = {} } = {}) {
+  async request(path, { method = 'GET', body, ifMatch = null, query = {} } = {}) {
     /** @type {Record<string, string>} */
     const headers = { Accept: 'application/json' };
     if (this.token !== null) headers.Authorization = `Bearer ${this.token}`;
@@ -66,16 +66,16 @@ export class Rest {
       signal: AbortSignal.timeout(PATIENCE_MS),
       cache: 'no-store',
     }).catch(() => null);
-    if (response === null) throw new Refusal(0, '', 'The server isn’t responding.');
-    if (response.status < 500) this.onAnswer(); // else it may be a proxy's word
+    if (response === null) throw new ApiError(0, '', 'The server isn’t responding.');
+    if (response.status < 500) this.onResponse(); // a 5xx may come from a proxy
     this.#compare(response.headers.get('Date'));
     const data = await response.json().catch(() => null);
     if (response.ok) return { data, etag: response.headers.get('ETag'), status: response.status };
     if (response.status === 401) this.onUnauthorized();
-    throw new Refusal(response.status, String(data?.code ?? ''), String(data?.detail ?? `The server answered ${response.status}.`));
+    throw new ApiError(response.status, String(data?.code ?? ''), String(data?.detail ?? `The server responded with status ${response.status}.`));
   }
 
-  /** @param {string | null} date of an answer that came just now, in whole seconds */
+  /** @param {string | null} date of a response that just arrived, in whole seconds */
   #compare(date) {
     const ahead = Date.parse(date ?? '') + 500 - now();
     if (!Number.isNaN(ahead)) this.skew = Math.abs(ahead) < NO_SKEW_MS ? 0 : ahead;

@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * Who is looking. Where the server wants a token the page asks for one and has it put into a cookie that scripts can't read,
- * so that all tabs and pages of this server are signed in. Where that is not possible it stays in this tab.
+ * Current user. If the server requires a token, the page asks for one and stores it in a cookie that scripts can't read,
+ * so that all tabs and pages of this server are signed in. If that is not possible the token stays in this tab.
  */
 
 import { byId, setText } from './dom.js';
 import { clock, sentence } from './format.js';
-import { Refusal } from './rest.js';
+import { ApiError } from './rest.js';
 import { now } from './time.js';
-import { isSignedIn, keep, kept, noteSignedIn, onOtherTab } from './token.js';
+import { isSignedIn, noteSignedIn, onOtherTab, storeToken, storedToken } from './token.js';
 
 /** @typedef {{user: string, tenant: string, permissions: string[], anonymous: boolean, expiresAt: string | null, demo?: boolean}} Me */
 
@@ -19,54 +19,54 @@ export class Session {
   #input = /** @type {HTMLTextAreaElement} */ (byId('signin-token'));
   #problem = byId('signin-problem');
   /** @type {Promise<Me> | null} */
-  #asking = null;
+  #starting = null;
   /** @type {Me | null} */
   me = null;
 
   /** @param {import('./rest.js').Rest} rest */
   constructor(rest) {
     this.#rest = rest;
-    rest.token = kept();
+    rest.token = storedToken();
     rest.onUnauthorized = () => {
-      if (this.me !== null) void this.begin(); // it ran out while the page was open
+      if (this.me !== null) void this.start(); // it expired while the page was open
     };
     byId('signout').addEventListener('click', () => this.end());
-    onOtherTab(() => location.reload()); // perhaps somebody else: nothing of the page before may stay
+    onOtherTab(() => location.reload()); // possibly another user: discard the whole page
   }
 
-  /** Whether the server wants to know who is looking. */
-  get needed() {
+  /** Whether the server requires a token. */
+  get required() {
     return this.me !== null && !this.me.anonymous;
   }
 
   /**
-   * Finds out who is looking, and asks for a token as long as one is needed.
+   * Identifies the user, and shows the sign-in panel until a token is accepted.
    * @returns {Promise<Me>}
    */
-  begin() {
-    this.#asking ??= this.#ask().finally(() => (this.#asking = null));
-    return this.#asking;
+  start() {
+    this.#starting ??= this.#identify().finally(() => (this.#starting = null));
+    return this.#starting;
   }
 
   /** @returns {Promise<Me>} */
-  async #ask() {
+  async #identify() {
     for (;;) {
       try {
-        const { data } = await this.#rest.ask('api/me');
+        const { data } = await this.#rest.request('api/me');
         this.me = data;
         this.#show(data);
         return data;
       } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
+        if (!(error instanceof ApiError)) throw error;
         if (error.status === 401) await this.#signIn(this.#reason(error));
-        else await new Promise((resolve) => setTimeout(resolve, 2_000)); // away or busy: the page waits with it
+        else await new Promise((resolve) => setTimeout(resolve, 2_000)); // unavailable: retry
       }
     }
   }
 
   /**
-   * Why the reader has to sign in; empty for one who comes for the first time.
-   * @param {Refusal} error
+   * Returns why the user has to sign in; empty at the first visit.
+   * @param {ApiError} error
    */
   #reason(error) {
     const { me } = this;
@@ -83,26 +83,26 @@ export class Session {
   }
 
   /**
-   * A token for the connection; null where the cookie says it all.
-   * @param {boolean} refused whether the last one was no longer taken, so that a new one is needed
+   * Returns a token for the connection; null if the cookie suffices.
+   * @param {boolean} refused whether the last token was refused, so that a new one is needed
    * @returns {Promise<string | null>}
    */
-  async give(refused) {
-    if (refused) await this.begin();
+  async provideToken(refused) {
+    if (refused) await this.start();
     return this.#rest.token;
   }
 
-  /** Signs out, in all tabs, and begins anew. */
+  /** Signs out in all tabs, and reloads. */
   async end() {
-    keep(null);
-    await this.#rest.ask('api/session', { method: 'DELETE' }).catch(() => null);
+    storeToken(null);
+    await this.#rest.request('api/session', { method: 'DELETE' }).catch(() => null);
     noteSignedIn(null);
     location.reload();
   }
 
-  /** @param {string} problem why the last token was not taken */
+  /** @param {string} problem why the last token was refused */
   #signIn(problem) {
-    keep(null);
+    storeToken(null);
     this.#rest.token = null;
     document.documentElement.dataset.signedOut = 'true';
     byId('user').hidden = true;
@@ -116,45 +116,45 @@ export class Session {
         if (!/^[\x21-\x7e]+$/.test(token)) {
           return setText(this.#problem, 'That doesn’t look like a token: it contains spaces or unsupported characters.');
         }
-        const refusal = await this.#take(token);
+        const refusal = await this.#submit(token);
         if (refusal !== '') return setText(this.#problem, refusal);
         this.#input.value = '';
         if (this.me === null) resolve(undefined);
-        else location.reload(); // perhaps somebody else: nothing of the page before may stay
+        else location.reload(); // possibly another user: discard the whole page
       };
     });
   }
 
   /**
-   * Signs in by cookie, or keeps the token where the browser takes none.
+   * Signs in by cookie, or stores the token if the browser accepts no cookie.
    * @param {string} token
-   * @returns {Promise<string>} why it was refused; empty if it was not
+   * @returns {Promise<string>} why it was refused; empty on success
    */
-  async #take(token) {
+  async #submit(token) {
     const { me } = this;
-    this.me = null; // an answer 401 is about the new token
+    this.me = null; // a 401 refers to the new token
     try {
-      await this.#rest.ask('api/session', { method: 'POST', body: { token } });
-      const { data } = await this.#rest.ask('api/me');
+      await this.#rest.request('api/session', { method: 'POST', body: { token } });
+      const { data } = await this.#rest.request('api/me');
       noteSignedIn(`${data.user} ${now()}`);
       return '';
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      return (await this.#bears(token)) ? '' : sentence(error.message);
+      if (!(error instanceof ApiError)) throw error;
+      return (await this.#acceptsBearer(token)) ? '' : sentence(error.message);
     } finally {
       this.me = me;
     }
   }
 
   /**
-   * Whether the token is good where it is sent with each request.
+   * Whether the token is accepted when it is sent with each request.
    * @param {string} token
    */
-  async #bears(token) {
+  async #acceptsBearer(token) {
     this.#rest.token = token;
     try {
-      await this.#rest.ask('api/me');
-      keep(token);
+      await this.#rest.request('api/me');
+      storeToken(token);
       return true;
     } catch {
       this.#rest.token = null;
@@ -168,7 +168,7 @@ export class Session {
     this.#panel.hidden = true;
     byId('user').hidden = me.anonymous;
     setText(byId('user-name'), me.user);
-    setText(byId('user-detail'), me.tenant === 'default' ? '' : `of ${me.tenant}`);
+    setText(byId('user-detail'), me.tenant === 'default' ? '' : `(${me.tenant})`);
     byId('signout').hidden = this.#rest.token === null && !isSignedIn();
     byId('demo').hidden = me.demo !== true;
   }

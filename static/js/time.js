@@ -1,25 +1,25 @@
 // @ts-check
 /**
- * The page's clock: wall-clock time in ms that moves on steadily, whatever is done to the computer's clock. Where that was
- * set (NTP, a virtual machine that resumes, a laptop that slept) the page's clock follows, and says so.
+ * The page's clock: wall-clock time in ms that runs steadily, even if the computer's clock is set. After such a change (NTP, a
+ * resumed virtual machine or laptop) the page's clock follows and notifies its watchers.
  */
 
-/** The computer's clock is followed without a word as long as it is off by less than this. */
+/** Differences to the computer's clock below this are followed silently. */
 const SET_MS = 2_000;
-/** What `Date` rounds away, and more. */
+/** Differences below this are rounding of `Date`. */
 const NOISE_MS = 50;
 
 let base = Date.now() - performance.now();
 /** @type {Set<() => void>} */
 const watchers = new Set();
 
-/** Wall-clock time in whole ms; never steps back between two calls of {@link checkClock}. */
+/** Returns wall-clock time in whole ms; never steps back between two calls of {@link checkClock}. */
 export const now = () => Math.round(base + performance.now());
 
 /** @param {() => void} watch called when the computer's clock was set: times before and after can't be compared */
 export const onClockSet = (watch) => watchers.add(watch);
 
-/** Compares with the computer's clock; call it now and then. */
+/** Compares with the computer's clock; call it regularly. */
 export function checkClock() {
   const moved = Date.now() - now();
   if (Math.abs(moved) < NOISE_MS) return;

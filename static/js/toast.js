@@ -1,5 +1,5 @@
 // @ts-check
-/** A message to the reader at the foot of the page that goes by itself; a bad one stays until it is closed, or no longer true. */
+/** Messages at the foot of the page. They disappear by themselves; errors stay until closed or resolved. */
 
 import { byId, element } from './dom.js';
 
@@ -8,7 +8,7 @@ const STAYS_MS = 6_000;
 /**
  * @param {string} text
  * @param {boolean} [bad]
- * @returns {() => void} takes it away
+ * @returns {() => void} removes it
  */
 export function toast(text, bad = false) {
   const close = element('button', 'tool', '✕');

@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * The token where the browser takes no cookie: it stays in this tab (`sessionStorage`). That there is a session of our own
- * making is noted for all tabs, so that signing out is offered in each and ends all.
+ * Storage of the token in browsers without cookies: this tab (`sessionStorage`). A sign-in is recorded for all tabs, so that
+ * each offers to sign out, which signs all of them out.
  */
 
 const KEY = 'tricast.token';
 const SIGNED_IN = 'tricast.signed-in';
 
-/** The token of this tab, null for none. */
-export function kept() {
+/** Returns the token of this tab; null for none. */
+export function storedToken() {
   try {
     return sessionStorage.getItem(KEY);
   } catch {
@@ -17,16 +17,16 @@ export function kept() {
 }
 
 /** @param {string | null} token */
-export function keep(token) {
+export function storeToken(token) {
   try {
     if (token === null) sessionStorage.removeItem(KEY);
     else sessionStorage.setItem(KEY, token);
   } catch {
-    // No storage: the token is for this page only.
+    // Without storage the token is for this page only.
   }
 }
 
-/** Whether this browser was signed in by this page. */
+/** Whether this browser was signed in through this page. */
 export function isSignedIn() {
   try {
     return localStorage.getItem(SIGNED_IN) !== null;
@@ -35,13 +35,13 @@ export function isSignedIn() {
   }
 }
 
-/** @param {string | null} user who signed in; null who signed out */
+/** @param {string | null} user that signed in; null after signing out */
 export function noteSignedIn(user) {
   try {
     if (user === null) localStorage.removeItem(SIGNED_IN);
     else localStorage.setItem(SIGNED_IN, user);
   } catch {
-    // No storage: other tabs are not told.
+    // Without storage other tabs are not notified.
   }
 }
 

@@ -1,18 +1,18 @@
 // @ts-check
 /**
- * The display on a wall (`?view=wall`): no controls, the screen kept awake, and rows as high as makes the board fill the
- * screen, for nobody scrolls there. Where that would cut tiles, everything gets smaller; where letters would become too small,
- * the board is shown in parts, one after the other.
+ * Wall display (`?view=wall`): no controls, the screen stays awake, and the rows fill the screen, because nobody scrolls
+ * there. If that would cut tiles, everything shrinks; if text would become too small, the dashboard is shown in parts, one
+ * after the other.
  */
 
 import { byId, setText } from './dom.js';
 
-/** Height that a kind of tile needs to show everything, in rem; for a number that is one cell high its value alone. */
+/** Height that a kind of tile needs, in rem; a number that is one cell high shows its value alone. */
 const NEEDS = { number: 5.25, chart: 8.5, table: 7.5, alerts: 7, text: 3.5 };
 const SMALL_NUMBER = 3.25;
-/** Letters are never smaller than this part of what they are on a screen of this size. */
+/** Smallest font size, relative to the normal one for this screen. */
 const SMALLEST = 0.72;
-/** How long each part of a board is seen. */
+/** Time for which each part of a dashboard is shown. */
 const PART_MS = 20_000;
 
 /** @param {HTMLElement} board */
@@ -66,7 +66,7 @@ class Wall {
     const gap = Number.parseFloat(getComputedStyle(this.#board).rowGap) / size;
     const least = Math.max(1.5, ...this.#cards.map((card) => leastRow(card, gap)));
     const rows = this.#rows();
-    // Everything around the board grows and shrinks with the letters.
+    // Everything around the grid scales with the font size.
     const around = (this.#board.getBoundingClientRect().top + scrollY + Number.parseFloat(getComputedStyle(byId('main')).paddingBottom)) / size;
     const needed = around + rows * (least + gap) - gap;
     const scale = innerHeight / (needed * size);
@@ -79,16 +79,16 @@ class Wall {
     }
     this.#part = Math.min(this.#part, this.#parts - 1);
     this.#show();
-    dispatchEvent(new Event('resize')); // lines and letters of canvases follow the size of letters
+    dispatchEvent(new Event('resize')); // canvases follow the font size
   }
 
-  /** How many rows the grid has. */
+  /** Returns the number of rows of the grid. */
   #rows() {
     return this.#cards.length === 0 ? 1 : getComputedStyle(this.#board).gridTemplateRows.split(' ').length;
   }
 
   /**
-   * Divides the board into parts of at most so many rows.
+   * Divides the dashboard into parts of at most `most` rows.
    * @param {number} most
    */
   #divide(most) {
@@ -124,7 +124,7 @@ class Wall {
     if (this.#parts > 1) this.#timer = setTimeout(() => this.#turn(1), PART_MS);
   }
 
-  /** Rows as high as fills the screen. */
+  /** Makes the rows fill the screen. */
   #stretch() {
     const { style } = this.#board;
     style.removeProperty('--row');
@@ -137,7 +137,7 @@ class Wall {
 }
 
 /**
- * The least height of a row in which a card shows everything, in rem.
+ * Returns the least row height in which a card fits, in rem.
  * @param {HTMLElement} card
  * @param {number} gap rem
  */
@@ -148,7 +148,7 @@ function leastRow(card, gap) {
   return (needs - (height - 1) * gap) / height;
 }
 
-/** A wall display shall not go dark; browsers that can't hold it are left alone. */
+/** Keeps the screen on, in browsers that support it. */
 function keepAwake() {
   const hold = () => {
     if (!document.hidden) navigator.wakeLock?.request('screen').catch(() => {});

@@ -196,11 +196,11 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     const page = await open(t, server);
     const menu = page.locator('#boards > summary');
     await menu.click();
-    await button(page, 'New board …').click();
+    await button(page, 'New dashboard …').click();
     await page.getByRole('dialog').getByLabel('Name').fill('Night shift');
     await button(page, 'Create').click();
     await page.locator('#board-name', { hasText: 'Night shift' }).waitFor();
-    await note(page, 'This board is empty').waitFor();
+    await note(page, 'This dashboard is empty').waitFor();
     const id = new URL(page.url()).searchParams.get('board');
 
     const other = await openPage(t, { expected: /api\/dashboards\// });
@@ -221,7 +221,7 @@ describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.getByRole('link', { name: 'Overview' }).click();
     await reads(page, 'Users online', /^\d+$/);
     await page.goBack();
-    await note(page, 'There is no such board').waitFor();
+    await note(page, 'There is no such dashboard').waitFor();
   });
 
   test('charts share the instant under the cursor, read by keyboard, and stand still while paused', async (t) => {

@@ -1,4 +1,4 @@
-// The page of the interface in a real Chromium.
+// The API reference in a real Chromium.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -54,7 +54,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     const shapes = await page.locator('#shapes details').evaluateAll((all) => all.map((part) => part.id));
     assert.deepEqual(shapes.sort(), Object.keys(described.components.schemas).map((name) => `shape-${name}`).sort());
     await page.locator('#getMe summary').click();
-    await page.locator('#getMe').getByText('A token is needed.').waitFor();
+    await page.locator('#getMe').getByText('Requires a token.').waitFor();
     assert.deepEqual(complaints, []);
   });
 
@@ -92,9 +92,9 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     await from.getByText('RFC 3339').waitFor();
     assert.doesNotMatch(await from.textContent(), /matches/);
     await page.locator('#push > summary').click();
-    const answer = page.locator('#push pre[aria-label="Answer 202 as application/json"]');
+    const answer = page.locator('#push pre[aria-label="Response 202 as application/json"]');
     assert.equal(JSON.parse(await answer.textContent()).accepted, 1);
-    const mixed = JSON.parse(await page.locator('#push pre[aria-label="Answer 207 as application/json"]').textContent());
+    const mixed = JSON.parse(await page.locator('#push pre[aria-label="Response 207 as application/json"]').textContent());
     assert.ok(mixed.results.every(({ status, code }) => (code === undefined) === (status < 300)), JSON.stringify(mixed));
     const apart = await page.locator('#push .block').evaluateAll((all) =>
       all.every((block) => block.querySelector('pre').getBoundingClientRect().right <= block.querySelector('button').getBoundingClientRect().left),
@@ -148,6 +148,6 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     const { page } = await openDocs(t);
     await page.route('**/api/openapi.json', (route) => route.fulfill({ status: 503, body: '' }));
     await page.reload();
-    await page.getByRole('alert').filter({ hasText: 'the server answered 503' }).waitFor();
+    await page.getByRole('alert').filter({ hasText: 'the server responded with status 503' }).waitFor();
   });
 });

@@ -33,7 +33,7 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
       await page.goto(`${server.url}?transport=${name}`);
       await badge(page, 'live');
       assert.equal(await page.locator('#badge-transport').textContent(), label);
-      assert.equal(await page.locator('#chooser a[aria-current]').textContent(), label);
+      assert.equal(await page.locator('#transport-switch a[aria-current]').textContent(), label);
       await tile(page, 'CPU').locator('.legend-value', { hasText: /^\d+\.\d %$/ }).waitFor();
       await reads(page, 'Users online', /^1$/);
       await reads(page, 'Carts', /^3$/);

@@ -188,7 +188,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     const server = await startServer(t);
     const page = await openPage(t, { expected: /api\/dashboards\// });
     await page.goto(`${server.url}?board=nope`);
-    await page.locator('#board-note', { hasText: 'There is no such board' }).waitFor();
+    await page.locator('#board-note', { hasText: 'There is no such dashboard' }).waitFor();
     assert.equal(await page.locator('#edit').isVisible(), false);
     await page.locator('#boards > summary').click();
     await page.getByRole('link', { name: 'Overview' }).waitFor();
@@ -437,7 +437,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   test('made-up data are said to be', async (t) => {
     const [demo, plain] = [await startServer(t, { flags: ['--demo'] }), await startServer(t)];
     const page = await open(t, demo);
-    await page.getByText('Demo data: the orders, visits and deploys on this server are made up.').waitFor();
+    await page.getByText('Demo data: the orders, visits and deploys on this server are simulated.').waitFor();
     const other = await open(t, plain);
     assert.equal(await other.locator('#demo').isVisible(), false);
   });

@@ -1,24 +1,24 @@
 // @ts-check
 /**
- * The boards there are: a menu of links (`?board=ID`, so that one can be opened in a new tab or bookmarked), and making,
- * renaming and deleting one.
+ * Menu of dashboards: links (`?board=ID`, so that one can be opened in a new tab or bookmarked), and commands to create,
+ * rename and delete one.
  */
 
 import { element, setText } from '../dom.js';
-import { Refusal } from '../rest.js';
+import { ApiError } from '../rest.js';
 import { askForName, confirmed } from './prompt.js';
 
 /**
- * @typedef {object} Wishes
- * @property {(id: string) => void} open goes to a board
- * @property {(name: string) => void} rename the one that is open
+ * @typedef {object} Actions
+ * @property {(id: string) => void} open opens a dashboard
+ * @property {(name: string) => void} rename the open one
  * @property {() => {id: string, name: string} | null} current
- * @property {(text: string, bad: boolean) => void} tell
+ * @property {(text: string, bad: boolean) => void} notify
  */
 
 export class Boards {
   #rest;
-  #wishes;
+  #actions;
   #menu;
   #list = element('ul', 'menu-list');
   #tools = element('div', 'menu-tools');
@@ -27,15 +27,15 @@ export class Boards {
   /**
    * @param {HTMLDetailsElement} menu
    * @param {import('../rest.js').Rest} rest
-   * @param {Wishes} wishes
+   * @param {Actions} actions
    */
-  constructor(menu, rest, wishes) {
+  constructor(menu, rest, actions) {
     this.#menu = menu;
     this.#rest = rest;
-    this.#wishes = wishes;
+    this.#actions = actions;
     const wall = element('a', 'menu-item', 'Wall display');
     wall.href = '?';
-    const make = button('New board …', () => this.make());
+    const make = button('New dashboard …', () => this.create());
     const rename = button('Rename …', () => this.#rename());
     const remove = button('Delete …', () => this.#delete());
     this.#tools.append(make, rename, remove);
@@ -43,7 +43,7 @@ export class Boards {
     this.#problem.hidden = true;
     menu.addEventListener('toggle', () => {
       if (!menu.open) return;
-      const current = wishes.current();
+      const current = actions.current();
       const query = new URLSearchParams(location.search);
       query.set('view', 'wall');
       if (current !== null) query.set('board', current.id);
@@ -52,16 +52,16 @@ export class Boards {
     });
   }
 
-  /** @param {boolean} may whether the reader may change boards */
+  /** @param {boolean} may whether the reader may change dashboards */
   allow(may) {
     this.#tools.hidden = !may;
   }
 
-  /** The list is read each time it is looked at. */
+  /** Loads the list each time the menu opens. */
   async #fill() {
-    const answer = await this.#rest.ask('api/dashboards').catch(() => null);
+    const answer = await this.#rest.request('api/dashboards').catch(() => null);
     const boards = /** @type {{id: string, name: string}[]} */ (answer?.data?.dashboards ?? []);
-    const current = this.#wishes.current();
+    const current = this.#actions.current();
     this.#list.replaceChildren(...boards.map(({ id, name }) => {
       const link = element('a', 'menu-item', name);
       link.href = `?board=${encodeURIComponent(id)}`;
@@ -70,7 +70,7 @@ export class Boards {
         if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
         event.preventDefault();
         this.#menu.open = false;
-        this.#wishes.open(id);
+        this.#actions.open(id);
       });
       return element('li', '', link);
     }));
@@ -79,44 +79,44 @@ export class Boards {
     this.#problem.hidden = answer !== null;
   }
 
-  /** Asks for a name and makes a board. */
-  async make() {
+  /** Asks for a name and creates a dashboard. */
+  async create() {
     this.#menu.open = false;
-    const name = await askForName('New board', 'Name', '', 'Create');
+    const name = await askForName('New dashboard', 'Name', '', 'Create');
     if (name === null) return;
     try {
-      const { data } = await this.#rest.ask('api/dashboards', { method: 'POST', body: { name, tiles: [] } });
-      this.#wishes.open(data.id);
+      const { data } = await this.#rest.request('api/dashboards', { method: 'POST', body: { name, tiles: [] } });
+      this.#actions.open(data.id);
     } catch (error) {
-      this.#complain(error);
+      this.#report(error);
     }
   }
 
   async #rename() {
     this.#menu.open = false;
-    const current = this.#wishes.current();
+    const current = this.#actions.current();
     if (current === null) return;
-    const name = await askForName('Rename board', 'Name', current.name, 'Rename');
-    if (name !== null && name !== current.name) this.#wishes.rename(name);
+    const name = await askForName('Rename dashboard', 'Name', current.name, 'Rename');
+    if (name !== null && name !== current.name) this.#actions.rename(name);
   }
 
   async #delete() {
     this.#menu.open = false;
-    const current = this.#wishes.current();
+    const current = this.#actions.current();
     if (current === null) return;
-    const sure = await confirmed(`Delete “${current.name}”?`, 'This deletes the board and its tiles for everyone. It can’t be undone.', 'Delete');
+    const sure = await confirmed(`Delete “${current.name}”?`, 'This deletes the dashboard and its tiles for everyone. It can’t be undone.', 'Delete');
     if (!sure) return;
     try {
-      await this.#rest.ask(`api/dashboards/${current.id}`, { method: 'DELETE' });
+      await this.#rest.request(`api/dashboards/${current.id}`, { method: 'DELETE' });
     } catch (error) {
-      this.#complain(error);
+      this.#report(error);
     }
   }
 
   /** @param {unknown} error */
-  #complain(error) {
-    if (!(error instanceof Refusal)) throw error;
-    this.#wishes.tell(error.message, true);
+  #report(error) {
+    if (!(error instanceof ApiError)) throw error;
+    this.#actions.notify(error.message, true);
   }
 }
 

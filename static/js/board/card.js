@@ -1,5 +1,5 @@
 // @ts-check
-/** One tile on the page: a titled frame around the face of its kind. A face that breaks says so and takes nobody along. */
+/** One tile on the page: a titled card around the view of its kind. An exception in one view does not affect other tiles. */
 
 import { element, setText } from '../dom.js';
 import { mountFor, sizeOf } from '../tiles/index.js';
@@ -13,8 +13,8 @@ export class Card {
   #corner = element('p', 'card-corner');
   #head = element('header', 'card-head', this.#title, this.#corner);
   #body = element('div', 'card-body');
-  /** @type {import('../tiles/contract.js').Face | null} */
-  #face = null;
+  /** @type {import('../tiles/contract.js').TileView | null} */
+  #view = null;
   #content = '';
   element = element('section', 'card', this.#head, this.#body);
 
@@ -28,14 +28,14 @@ export class Card {
     this.#kindOfChannel = kindOfChannel;
     this.tile = tile;
     this.#title.id = `card-${tile.id}`;
-    // A group and not a landmark: there are many, and some have the same title.
+    // A group and not a landmark, because there are many, and titles may repeat.
     this.element.setAttribute('role', 'group');
     this.element.setAttribute('aria-labelledby', this.#title.id);
     this.element.dataset.tile = tile.id;
     this.update(tile);
   }
 
-  /** Where an editor puts its tools. */
+  /** Element to which an editor adds its tools. */
   get head() {
     return this.#head;
   }
@@ -51,15 +51,15 @@ export class Card {
     const content = JSON.stringify([type, title, channel, field, fields, options]);
     if (content === this.#content) return;
     this.#content = content;
-    this.#face?.close();
+    this.#view?.close();
     this.#body.replaceChildren();
     this.#body.className = `card-body tile-${type}`;
-    this.#face = this.#guard(() => mountFor(tile, this.#kindOfChannel, this.#context.denied)(tile, this.#body, this.#context)) ?? null;
+    this.#view = this.#guard(() => mountFor(tile, this.#kindOfChannel, this.#context.denied)(tile, this.#body, this.#context)) ?? null;
     this.#context.redraw();
   }
 
   /**
-   * Takes a size, also while it is only tried out.
+   * Sets the size, also as a preview while resizing.
    * @param {number} width
    * @param {number} height
    */
@@ -70,40 +70,40 @@ export class Card {
   }
 
   /**
-   * @param {import('../tiles/contract.js').View} view
-   * @param {string} age how old the values are; empty while they are confirmed
+   * @param {import('../tiles/contract.js').FrameState} view
+   * @param {string} age of the values; empty while they are confirmed
    */
   draw(view, age) {
     const { text, since } = age === '' ? this.#context.age(this.tile) : { text: age, since: null };
     setText(this.#corner, text);
     this.element.dataset.silent = String(since !== null);
-    if (age === '') this.#face?.silence?.(since);
-    this.#guard(() => this.#face?.draw(view));
+    if (age === '') this.#view?.sourceStopped?.(since);
+    this.#guard(() => this.#view?.draw(view));
   }
 
   /** @param {number} time */
-  lose(time) {
-    this.#face?.lose?.(time);
+  disconnected(time) {
+    this.#view?.disconnected?.(time);
   }
 
   /** @param {number} now */
-  regain(now) {
-    this.#face?.regain?.(now);
+  reconnected(now) {
+    this.#view?.reconnected?.(now);
   }
 
   /** @param {boolean} length */
-  rescale(length) {
-    this.#face?.rescale?.(length);
+  rangeChanged(length) {
+    this.#view?.rangeChanged?.(length);
   }
 
   /** @param {boolean} on */
-  print(on) {
-    this.#face?.print?.(on);
+  printing(on) {
+    this.#view?.printing?.(on);
   }
 
   close() {
-    this.#face?.close();
-    this.#face = null;
+    this.#view?.close();
+    this.#view = null;
     this.element.remove();
   }
 
@@ -117,9 +117,9 @@ export class Card {
       return work();
     } catch (error) {
       console.error(error);
-      this.#face?.close();
-      this.#face = null;
-      this.#body.replaceChildren(element('p', 'tile-empty', 'This tile could not be shown.'));
+      this.#view?.close();
+      this.#view = null;
+      this.#body.replaceChildren(element('p', 'tile-empty', 'Failed to show this tile.'));
       return undefined;
     }
   }

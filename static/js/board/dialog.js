@@ -1,18 +1,18 @@
 // @ts-check
-/** The form of a tile: its kind, title, channel and fields. Channels and fields are those that the server has right now. */
+/** Dialog for a tile: its kind, title, channel and fields. Channels and fields are those of the server at present. */
 
 import { axesFor } from '../charts/plot.js';
 import { element, setText } from '../dom.js';
 import { fieldsOf, kindOf, listFields, nameOf, numericFields } from '../fields.js';
 import { humanName, sentence } from '../format.js';
-import { Refusal } from '../rest.js';
+import { ApiError } from '../rest.js';
 import { COLUMNS, KINDS } from '../tiles/index.js';
 
 /** @typedef {import('../tiles/contract.js').Tile} Tile */
 
 const MOST_FIELDS = { number: 1, chart: 6, table: 32 };
 
-/** Which kinds of channel a kind of tile can show. */
+/** Kinds of channels that a kind of tile can show. */
 const SHOWS = { number: ['state'], chart: ['state'], table: ['state', 'event'] };
 
 let dialogs = 0;
@@ -38,7 +38,7 @@ export class TileDialog {
   #dialog = element('dialog', 'dialog', this.#form);
   /** @type {Tile | null} */
   #before = null;
-  /** Counts questions, so that a late answer to an old one is dropped. */
+  /** Counts requests, so that a late response to an old one is dropped. */
   #asked = 0;
   #named = false;
 
@@ -89,8 +89,8 @@ export class TileDialog {
   }
 
   /**
-   * @param {Tile | null} tile to change; null for a new one
-   * @returns {Promise<Tile | null>} null when it was left; the id of a new tile is empty
+   * @param {Tile | null} tile to edit; null for a new one
+   * @returns {Promise<Tile | null>} null if cancelled; the id of a new tile is empty
    */
   async ask(tile) {
     this.#before = tile;
@@ -124,33 +124,33 @@ export class TileDialog {
 
   async #listChannels() {
     const mine = ++this.#asked;
-    const data = await this.#answer('api/channels');
+    const data = await this.#request('api/channels');
     if (mine !== this.#asked) return;
     this.#channels = data?.channels ?? [];
     this.#arrange();
   }
 
   /**
-   * What the server has at a path; where it has no answer the form says why.
+   * Requests a path. On failure the dialog shows the reason, and the result is null.
    * @param {string} path
    */
-  async #answer(path) {
+  async #request(path) {
     try {
-      const { data } = await this.#rest.ask(path);
+      const { data } = await this.#rest.request(path);
       setText(this.#problem, '');
       return data;
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       setText(this.#problem, sentence(error.message));
       return null;
     }
   }
 
-  /** Shows what this kind of tile asks for. */
+  /** Shows the controls for this kind of tile. */
   #arrange() {
     const type = /** @type {Tile['type']} */ (this.#type.value);
     const kinds = SHOWS[/** @type {keyof typeof SHOWS} */ (type)] ?? [];
-    // The snapshot, which has everything once more, comes last.
+    // The snapshot, which contains the others, comes last.
     const all = [...this.#channels].sort((a, b) => Number(a.channel === 'metrics') - Number(b.channel === 'metrics'));
     const names = all.filter(({ channel, kind }) => kinds.includes(kind) && channel !== 'dashboards').map(({ channel }) => channel);
     const own = this.#channel.value || this.#before?.channel;
@@ -177,7 +177,7 @@ export class TileDialog {
     this.#suggest();
     if (this.#fields.hidden) return;
     const mine = ++this.#asked;
-    const data = (await this.#answer(`api/metrics/${channel}`))?.data;
+    const data = (await this.#request(`api/metrics/${channel}`))?.data;
     if (mine !== this.#asked) return;
     const every = type === 'table' ? [...fieldsOf(data), ...listFields(data)] : numericFields(data);
     const all = every.filter((field) => field !== ''); // a tile can't name it
@@ -194,11 +194,11 @@ export class TileDialog {
       return element('label', 'field-choice', input, element('span', '', field));
     }));
     this.#limit();
-    if (all.length === 0 && data !== undefined) this.#fields.append(element('p', 'tile-empty', 'This channel has nothing to show yet.'));
+    if (all.length === 0 && data !== undefined) this.#fields.append(element('p', 'tile-empty', 'This channel has no data yet.'));
     this.#suggest();
   }
 
-  /** Takes away what can't be chosen as well: a seventh field, or one of a third unit. */
+  /** Disables choices that do not fit: a seventh field, or a third unit. */
   #limit() {
     const type = /** @type {keyof typeof MOST_FIELDS} */ (this.#type.value);
     const chosen = this.#chosen();
@@ -215,7 +215,7 @@ export class TileDialog {
     if (note !== '') this.#fields.append(element('p', 'field-note', note));
   }
 
-  /** A title by what is chosen, until the reader writes one. */
+  /** Suggests a title, until the reader writes one. */
   #suggest() {
     if (this.#named) return;
     const [field] = this.#chosen();
@@ -230,7 +230,7 @@ export class TileDialog {
     return [...this.#fields.querySelectorAll('input')].filter((input) => input.checked).map((input) => input.value);
   }
 
-  /** @returns {Tile | null} null when something is missing, which the form then says */
+  /** @returns {Tile | null} null if something is missing, which the form reports */
   #read() {
     const type = /** @type {Tile['type']} */ (this.#type.value);
     const fields = this.#chosen();
@@ -272,7 +272,7 @@ export class TileDialog {
 
 /**
  * @param {readonly string[]} fields
- * @param {string} unit that the tile says
+ * @param {string} unit of the tile
  */
 const tooManyUnits = (fields, unit) => axesFor(fields.map((field) => kindOf(field, unit))).includes(-1);
 
@@ -307,7 +307,7 @@ function labelled(name, control) {
 }
 
 /**
- * The label around a control.
+ * Returns the label around a control.
  * @param {HTMLElement} control
  */
 const row = (control) => control.parentElement ?? control;

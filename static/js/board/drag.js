@@ -1,11 +1,11 @@
 // @ts-check
-/** Moving a card with the pointer (mouse, pen or finger): a mark shows where it would go, Escape leaves it where it was. */
+/** Drag and drop of a card with mouse, pen or finger: a mark shows the target, Escape cancels. */
 
 /**
- * @param {HTMLElement} handle what is taken hold of
+ * @param {HTMLElement} handle to drag
  * @param {HTMLElement} grid
  * @param {HTMLElement} card
- * @param {(before: string | null) => void} drop the id of the tile that it goes in front of; null for the end
+ * @param {(before: string | null) => void} drop id of the tile before which it is dropped; null for the end
  */
 export function drag(handle, grid, card, drop) {
   handle.addEventListener('pointerdown', (down) => {
@@ -25,7 +25,7 @@ export function drag(handle, grid, card, drop) {
       target = cardAt(grid, event.clientX, event.clientY);
       if (target === null || target === card) return;
       const box = target.getBoundingClientRect();
-      // Beside each other the middle line is upright, above each other it lies.
+      // Tiles side by side are split vertically, full-width tiles horizontally.
       after = box.width < grid.clientWidth * 0.9 ? event.clientX > box.left + box.width / 2 : event.clientY > box.top + box.height / 2;
       target.dataset.drop = after ? 'after' : 'before';
     };

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Edit mode: each card gets a bar of tools and a corner to pull. Everything that the pointer can do the keyboard can: on
- * the button "Move", arrows move the tile and Shift with arrows resizes it.
+ * Edit mode: each card gets tools and a resize handle. Everything works by keyboard too: on the button "Move", arrow keys
+ * move the tile, and Shift with arrow keys resizes it.
  */
 
 import { element } from '../dom.js';
@@ -32,40 +32,40 @@ export class Editor {
     this.#grid = grid;
     this.#dialog = new TileDialog(rest);
     this.#announcer = announcer;
-    grid.onCard = (card) => this.#equip(card);
+    grid.onCard = (card) => this.#addTools(card);
   }
 
-  /** @param {import('./sync.js').BoardSync | null} sync null: there is no board, and so nothing to edit */
-  edits(sync) {
+  /** @param {import('./sync.js').BoardSync | null} sync of the open dashboard; null if there is none */
+  setBoard(sync) {
     this.#sync = sync;
-    if (sync === null && this.#on) this.turn(false);
+    if (sync === null && this.#on) this.setEditing(false);
     this.onChange();
   }
 
-  /** The board was changed, here or elsewhere. */
-  refresh() {
+  /** Call it when the dashboard was changed, here or elsewhere. */
+  boardChanged() {
     this.onChange();
   }
 
-  /** Called when what can be undone may have changed. */
+  /** Called when undo may have become possible or impossible. */
   onChange = () => {};
 
   /** Called when edit mode begins or ends. @param {boolean} on */
-  onTurn = (on) => void on;
+  onToggle = (on) => void on;
 
   get on() {
     return this.#on;
   }
 
   /** @param {boolean} on */
-  turn(on) {
+  setEditing(on) {
     this.#on = on;
     this.#grid.element.dataset.editing = String(on);
-    for (const card of this.#grid.cards) this.#equip(card);
-    this.onTurn(on);
+    for (const card of this.#grid.cards) this.#addTools(card);
+    this.onToggle(on);
   }
 
-  /** Asks for a new tile and adds it. */
+  /** Opens the dialog for a new tile and adds it. */
   async add() {
     const tile = await this.#dialog.ask(null);
     if (tile === null || this.#sync === null) return;
@@ -78,7 +78,7 @@ export class Editor {
   }
 
   /** @param {Card} card */
-  #equip(card) {
+  #addTools(card) {
     card.element.querySelector('.tools')?.remove();
     card.element.querySelector('.resize')?.remove();
     if (!this.#on) return;
@@ -92,8 +92,8 @@ export class Editor {
     const remove = tool('Remove', '✕', card.tile.id);
     remove.addEventListener('click', () => this.#remove(card));
     const resize = element('span', 'resize');
-    resize.setAttribute('aria-hidden', 'true'); // the button "Move" does it by keyboard
-    this.#pull(resize, card);
+    resize.setAttribute('aria-hidden', 'true'); // by keyboard the button "Move" resizes
+    this.#makeResizable(resize, card);
     card.head.append(element('div', 'tools', move, edit, remove));
     card.element.append(resize);
   }
@@ -121,7 +121,7 @@ export class Editor {
 
   /**
    * @param {Card} card
-   * @param {string | null} before the tile that it goes in front of, null for the end
+   * @param {string | null} before id of the tile before which it moves; null for the end
    */
   #move(card, before) {
     if (this.#sync === null) return;
@@ -145,11 +145,11 @@ export class Editor {
   }
 
   /**
-   * Resizing with the pointer: the card follows in whole cells, and the size is saved when it is let go.
+   * Resizes with the pointer in whole cells. The size is saved on release.
    * @param {HTMLElement} handle
    * @param {Card} card
    */
-  #pull(handle, card) {
+  #makeResizable(handle, card) {
     handle.addEventListener('pointerdown', (down) => {
       down.preventDefault();
       handle.setPointerCapture(down.pointerId);
@@ -194,25 +194,25 @@ export class Editor {
     if (this.#sync === null) return;
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     this.#sync.change({ kind: 'remove', id: card.tile.id });
-    this.#announcer.say(`${card.tile.title} removed. Undo brings it back.`);
+    this.#announcer.say(`${card.tile.title} removed. Undo restores it.`);
     const heir = next?.querySelector('.tools button') ?? document.getElementById('edit-add');
     if (heir instanceof HTMLElement) heir.focus();
   }
 }
 
 /**
- * @param {string} what
+ * @param {string} label
  * @param {string} sign
  * @param {string} id of the tile
  */
-function tool(what, sign, id) {
+function tool(label, sign, id) {
   const button = element('button', 'tool', sign);
   button.type = 'button';
-  // Its own word and the title of the card, whatever that becomes.
-  button.id = `${what.toLowerCase()}-${id}`;
-  button.setAttribute('aria-label', what);
+  // Labelled by its own text and the card's current title.
+  button.id = `${label.toLowerCase()}-${id}`;
+  button.setAttribute('aria-label', label);
   button.setAttribute('aria-labelledby', `${button.id} card-${id}`);
-  button.title = what;
+  button.title = label;
   return button;
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The cards of a board in their order. Cards live on while their tile does: a moved one keeps its values and its focus. */
+/** Cards of a dashboard in order. A card exists as long as its tile: a moved one keeps its values and its focus. */
 
 import { Card } from './card.js';
 
@@ -47,11 +47,11 @@ export class Grid {
       const there = this.#place.children[index] ?? null;
       if (there !== card.element) this.#place.insertBefore(card.element, there);
     });
-    // An element that is moved in the document loses the focus.
+    // Moving an element in the document removes its focus.
     if (focus instanceof HTMLElement && focus !== document.activeElement && this.#place.contains(focus)) focus.focus();
   }
 
-  /** Takes everything away. */
+  /** Removes all cards. */
   clear() {
     for (const card of this.#cards.values()) card.close();
     this.#cards.clear();

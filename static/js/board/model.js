@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What can be done to a board, as plain values: each step says what it changes and nothing else, so that it can be done
- * again on top of what somebody else has made of the board meanwhile. Pure; the server is asked in sync.js.
+ * Edit steps of a dashboard as plain values: each contains only its own change, so that it can be applied again on top of
+ * another user's changes. Pure; sync.js sends the requests.
  */
 
 /** @typedef {import('../tiles/contract.js').Tile} Tile */
@@ -18,7 +18,7 @@
  */
 
 /**
- * The board after a step, or null where the step makes no sense any more: the tile is gone, or is there already.
+ * Returns the dashboard after a step; null if the step is no longer possible: the tile is gone, or exists already.
  * @param {Board} board
  * @param {Step} step
  * @returns {Board | null}
@@ -44,7 +44,7 @@ export function apply(board, step) {
 }
 
 /**
- * The steps that take a step back.
+ * Returns the steps that undo a step.
  * @param {Board} board before it
  * @param {Step} step
  * @returns {Step[]}
@@ -64,12 +64,12 @@ export function inverse(board, step) {
 }
 
 /**
- * What the server is asked to do.
+ * Returns the request for a step.
  * @param {Board} board before the step
- * @param {Step} step one that applies
+ * @param {Step} step that applies
  * @returns {{path: string, method: string, body?: unknown}}
  */
-export function question(board, step) {
+export function requestFor(board, step) {
   const path = `api/dashboards/${board.id}`;
   switch (step.kind) {
     case 'add':
@@ -86,8 +86,8 @@ export function question(board, step) {
 }
 
 /**
- * Whether `step` writes over what somebody else has changed between two states of the board.
- * @param {Board} before as the editor saw it
+ * Whether `step` overwrites another user's change between two states of the dashboard.
+ * @param {Board} before as the reader saw it
  * @param {Board} now
  * @param {Step} step
  */
@@ -100,14 +100,14 @@ export function overwrites(before, now, step) {
   return names.some((name) => JSON.stringify(old[name]) !== JSON.stringify(theirs[name]));
 }
 
-/** A name for a new tile that no other has. */
+/** Returns a unique id for a new tile. */
 export function newTileId() {
   return `tile-${[...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
 }
 
 /**
  * @param {Tile} tile
- * @param {Partial<Record<keyof Tile, any>>} changes null takes a field away
+ * @param {Partial<Record<keyof Tile, any>>} changes null removes a field
  * @returns {Tile}
  */
 function merged(tile, changes) {

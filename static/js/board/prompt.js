@@ -1,5 +1,5 @@
 // @ts-check
-/** Short questions in a dialog of the page's own. */
+/** Small dialogs: a name, a confirmation. */
 
 import { element } from '../dom.js';
 
@@ -8,9 +8,9 @@ let dialogs = 0;
 /**
  * @param {string} title
  * @param {string} label
- * @param {string} value to begin with
- * @param {string} act what the button says
- * @returns {Promise<string | null>} null when it was left
+ * @param {string} value initial text
+ * @param {string} act label of the button
+ * @returns {Promise<string | null>} null if cancelled
  */
 export function askForName(title, label, value, act) {
   const input = element('input', 'input');

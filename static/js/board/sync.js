@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * One board, here and on the server. A step shows at once and is sent with the tag of the board it was made on
- * (`If-Match`). Where the board has moved meanwhile (412) it is read again and the step is done on top of it, so two editors
- * lose nothing to each other; a step that makes no sense any more, or was refused, is taken back and the reader told why.
- * What others change comes as `dashboard_updated` on the channel `dashboards`.
+ * Synchronizes one dashboard with the server. A step is shown at once and sent with the tag of the version it was made on
+ * (`If-Match`). If the dashboard has changed meanwhile (412) it is loaded again and the step applied to it, so two editors
+ * lose nothing; a step that is no longer possible, or was refused, is undone with a message. Changes by others arrive
+ * as `dashboard_updated` on the channel `dashboards`.
  */
 
-import { Refusal } from '../rest.js';
-import { apply, inverse, overwrites, question } from './model.js';
+import { ApiError } from '../rest.js';
+import { apply, inverse, overwrites, requestFor } from './model.js';
 
 const MOST_TRIES = 6;
 const MOST_UNDO = 50;
@@ -17,26 +17,26 @@ const MOST_UNDO = 50;
 
 /**
  * @typedef {object} Watcher
- * @property {(board: Board) => void} show the board as it is to be seen, after every change
- * @property {(text: string, bad: boolean) => void} tell something the reader should know
- * @property {() => void} saved a step was saved: what was said of an earlier one is no longer so
- * @property {() => void} gone the board was deleted
+ * @property {(board: Board) => void} show the current dashboard, after every change
+ * @property {(text: string, bad: boolean) => void} notify shows a message
+ * @property {() => void} saved a step was saved, so an earlier error is resolved
+ * @property {() => void} deleted the dashboard was deleted
  */
 
 export class BoardSync {
   #rest;
   #watcher;
-  /** @type {Board} as the server has it, as far as is known */
+  /** @type {Board} last known version of the server */
   #board;
   /** @type {string | null} */
   #etag;
-  /** @type {Step[]} shown, and not yet answered */
+  /** @type {Step[]} shown, and not yet confirmed */
   #steps = [];
-  /** @type {Step[][]} what would take back the reader's own changes, newest last */
+  /** @type {Step[][]} steps that undo the reader's own changes, newest last */
   #undo = [];
   #sending = false;
-  /** The newest version that an event spoke of. */
-  #heard = 0;
+  /** Newest version named by an event. */
+  #newestVersion = 0;
   #closed = false;
 
   /**
@@ -53,18 +53,18 @@ export class BoardSync {
   }
 
   /**
-   * Reads a board.
+   * Loads a dashboard.
    * @param {import('../rest.js').Rest} rest
    * @param {string} id
    * @param {Watcher} watcher
-   * @throws {Refusal}
+   * @throws {ApiError}
    */
   static async open(rest, id, watcher) {
-    const { data, etag } = await rest.ask(`api/dashboards/${encodeURIComponent(id)}`);
+    const { data, etag } = await rest.request(`api/dashboards/${encodeURIComponent(id)}`);
     return new BoardSync(rest, data, etag, watcher);
   }
 
-  /** The board as it is to be seen: the server's, with the steps that are under way. */
+  /** The dashboard to show: the server's version with the pending steps. */
   get board() {
     return this.#steps.reduce((board, step) => apply(board, step) ?? board, this.#board);
   }
@@ -77,29 +77,29 @@ export class BoardSync {
   change(step) {
     this.#undo.push(inverse(this.board, step));
     if (this.#undo.length > MOST_UNDO) this.#undo.shift();
-    this.#take([step]);
+    this.#enqueue([step]);
   }
 
-  /** Takes back the reader's own last change. */
+  /** Undoes the reader's own last change. */
   undo() {
     const steps = this.#undo.pop();
-    if (steps !== undefined) this.#take(steps);
+    if (steps !== undefined) this.#enqueue(steps);
   }
 
   /**
-   * An event of the channel `dashboards`.
-   * @param {import('../live.js').Json} data
+   * Handles an event of the channel `dashboards`.
+   * @param {import('../subscriptions.js').Json} data
    */
-  hear({ dashboardId, action, version }) {
+  handleEvent({ dashboardId, action, version }) {
     if (dashboardId !== this.#board.id || this.#closed) return;
-    if (action === 'deleted') return this.#gone();
-    this.#heard = Math.max(this.#heard, Number(version) || 0);
+    if (action === 'deleted') return this.#deleted();
+    this.#newestVersion = Math.max(this.#newestVersion, Number(version) || 0);
     this.#catchUp();
   }
 
-  /** Events were lost: reads the board again. */
+  /** Loads the dashboard again, because events were lost. */
   refresh() {
-    this.#heard = Infinity;
+    this.#newestVersion = Infinity;
     this.#catchUp();
   }
 
@@ -108,7 +108,7 @@ export class BoardSync {
   }
 
   /** @param {Step[]} steps */
-  #take(steps) {
+  #enqueue(steps) {
     this.#steps.push(...steps);
     this.#watcher.show(this.board);
     if (!this.#sending) void this.#send();
@@ -119,16 +119,16 @@ export class BoardSync {
     while (this.#steps.length > 0 && !this.#closed) {
       const [step] = this.#steps;
       try {
-        await this.#carryOut(step);
+        await this.#execute(step);
         this.#steps.shift();
         this.#watcher.saved();
       } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        // The steps behind it may rest on it.
+        if (!(error instanceof ApiError)) throw error;
+        // The following steps may depend on it.
         this.#steps = [];
         this.#undo = [];
         this.#watcher.show(this.board);
-        this.#watcher.tell(`Not saved: ${error.message}`, true);
+        this.#watcher.notify(`Not saved: ${error.message}`, true);
       }
     }
     this.#sending = false;
@@ -137,27 +137,27 @@ export class BoardSync {
 
   /**
    * @param {Step} step
-   * @throws {Refusal}
+   * @throws {ApiError}
    */
-  async #carryOut(step) {
+  async #execute(step) {
     const seen = this.#board;
-    /** @type {Board | null} what a step that came too late found instead */
+    /** @type {Board | null} version that a late step found */
     let theirs = null;
     for (let tries = 0; ; tries += 1) {
       const next = apply(this.#board, step);
-      if (next === null) throw new Refusal(409, '', 'someone else removed this tile.');
-      const { path, ...ask } = question(this.#board, step);
+      if (next === null) throw new ApiError(409, '', 'someone else removed this tile.');
+      const { path, ...ask } = requestFor(this.#board, step);
       try {
-        const { etag } = await this.#rest.ask(path, { ...ask, ifMatch: this.#etag });
+        const { etag } = await this.#rest.request(path, { ...ask, ifMatch: this.#etag });
         const version = this.#board.version + (etag === this.#etag ? 0 : 1);
         this.#board = { ...next, version };
         this.#etag = etag;
         if (theirs !== null && overwrites(seen, theirs, step)) {
-          this.#watcher.tell('Someone else edited this at the same time. Your change was kept.', false);
+          this.#watcher.notify('Someone else edited this at the same time. Your change was kept.', false);
         }
         return;
       } catch (error) {
-        if (!(error instanceof Refusal) || error.status !== 412 || tries >= MOST_TRIES) throw error;
+        if (!(error instanceof ApiError) || error.status !== 412 || tries >= MOST_TRIES) throw error;
         await this.#read();
         theirs = this.#board;
       }
@@ -165,33 +165,33 @@ export class BoardSync {
   }
 
   async #read() {
-    const { data, etag } = await this.#rest.ask(`api/dashboards/${this.#board.id}`);
+    const { data, etag } = await this.#rest.request(`api/dashboards/${this.#board.id}`);
     this.#board = data;
     this.#etag = etag;
     this.#watcher.show(this.board);
   }
 
-  /** Reads the board when somebody else has changed it, unless a step is under way, whose answer tells as much. */
+  /** Loads the dashboard if another user has changed it, unless a step is pending, whose response reveals that. */
   async #catchUp() {
-    if (this.#sending || this.#closed || this.#heard <= this.#board.version) return;
+    if (this.#sending || this.#closed || this.#newestVersion <= this.#board.version) return;
     this.#sending = true;
-    const forced = this.#heard === Infinity;
+    const forced = this.#newestVersion === Infinity;
     try {
       await this.#read();
-      if (forced) this.#heard = this.#board.version;
+      if (forced) this.#newestVersion = this.#board.version;
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      this.#heard = this.#board.version; // the next event, or the next reconnect, asks again
-      if (error.status === 404) this.#gone();
+      if (!(error instanceof ApiError)) throw error;
+      this.#newestVersion = this.#board.version; // the next event or reconnect tries again
+      if (error.status === 404) this.#deleted();
     }
     this.#sending = false;
     if (this.#steps.length > 0) void this.#send();
     else void this.#catchUp();
   }
 
-  #gone() {
+  #deleted() {
     if (this.#closed) return;
     this.#closed = true;
-    this.#watcher.gone();
+    this.#watcher.deleted();
   }
 }

@@ -1,39 +1,39 @@
 // @ts-check
 /**
- * What was before the page was opened: `GET api/history` of all fields of a tile at once, as rows of one time line.
+ * Values from before the page was opened: `GET api/history` for all fields of a tile at once, as rows of one time line.
  *
  *     {"interval": "raw", "fields": {"ordersToday": [
  *       {"period": "2024-07-15T14:00:00.000Z", "count": 1, "total": 51, "average": 51, "min": 51, "max": 51, "last": 51}, ...]}}
  *
  * Up to an hour these are the points themselves, beyond it minutes: the average in the middle of each, with its lowest and
- * highest value. A value that does not change is not recorded again, so an empty stretch means that it held; unless the
- * server was away, which shows in what changes every second: this host's own numbers. Those stretches become gaps.
+ * highest value. An unchanged value is not recorded again, so a stretch without points means that the value held, unless the
+ * server was unavailable, which the host's own numbers reveal, because they change every second. Those stretches become gaps.
  */
 
-import { Refusal } from '../rest.js';
+import { ApiError } from '../rest.js';
 import { now } from '../time.js';
 
-/** What the server records all the time, as long as it is there: the first field alone, unless that seems to stand still. */
+/** Fields that the server records every second while it runs. The others are used only if the first seems to stand still. */
 const PULSE = { channel: 'metrics.infrastructure', field: 'cpu_usage', others: ['memory_usage', 'network_in', 'network_out'] };
-/** Longer silence than this, and than this many buckets, is no pause of the pulse. */
+/** Shortest silence that counts as an outage, in ms and in buckets. */
 const SILENCE_MS = 10_000;
 const SILENCE_BUCKETS = 1.5;
-/** What was recorded within the pulse's last beat is not behind it. */
+/** Values this close to the last beat belong to it. */
 const BEAT_MS = 2_000;
-/** Values that are closer are joined by a line, those farther apart by a step: the first one held. */
+/** Values that are closer are joined by a line, others by a step, because the first one held. */
 const HOLD_MS = 2_500;
 /** Length of a bucket in ms; points have none. */
 const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, hour: 3_600_000, day: 86_400_000 });
-/** Ranges up to this one are drawn from points, of which the server keeps one a second. */
+/** Longest range that is drawn from points, of which the server keeps one a second. */
 const LONGEST_RAW_MS = 3_600_000;
-/** As much more than the range is asked for, so that the value at its beginning is known. */
+/** Additional part of the range that is requested, so that the value at its beginning is known. */
 const LEAD = 0.1;
-/** Tiles that load at the same time share one answer about the pulse. */
+/** Tiles that load within this time share one response about the pulse. */
 const SHARED_MS = 2_000;
 
 /**
- * The past is asked for behind the first value, or else what changed in between would be in neither. A connection that
- * takes longer than this is not waited for; then the past is asked for again.
+ * History is requested after the first value, otherwise changes in between would be in neither. After this time it is requested
+ * without waiting for the first value, and again when the value arrives.
  */
 export const FIRST_VALUE_MS = 500;
 
@@ -41,7 +41,7 @@ export const FIRST_VALUE_MS = 500;
 
 /**
  * `lows` and `highs` are those of the time that a row stands for; NaN for none. `last`: the newest values. `away`: when the
- * server last came back, NaN if it was there all the time.
+ * server was last available again, NaN if it always was.
  * @typedef {{times: number[], values: number[][], lows: number[][], highs: number[][], last: number[], away: number}} Past
  */
 
@@ -56,8 +56,8 @@ let pulse = { at: -Infinity, length: 0, away: Promise.resolve([]) };
  * @param {string} channel
  * @param {readonly string[]} fields
  * @param {number} length of the range that ends now, ms
- * @param {number} until when the first value that is known already came, ms; NaN for none
- * @returns {Promise<Past>} empty where the server keeps no history
+ * @param {number} until time of the first live value, ms; NaN for none
+ * @returns {Promise<Past>} empty if the server keeps no history
  */
 export async function loadHistory(rest, channel, fields, length, until) {
   const to = now() + rest.skew;
@@ -73,7 +73,7 @@ export async function loadHistory(rest, channel, fields, length, until) {
 }
 
 /**
- * When the server was away.
+ * Returns when the server was unavailable.
  * @param {import('../rest.js').Rest} rest
  * @param {readonly string[]} intervals
  * @param {Span} span
@@ -83,7 +83,7 @@ async function serverAway(rest, intervals, span) {
   const answer = await ask(rest, channel, [field], intervals, span);
   const quiet = silences(answer, span);
   if (answer === null || quiet.length === 0) return quiet;
-  // On a machine that does nothing a figure may stand still for a while; not all of them do.
+  // On an idle machine one number may stand still for a while, but not all of them.
   const asked = { from: quiet[0].from - BEAT_MS, to: quiet[quiet.length - 1].to + BEAT_MS };
   const more = await ask(rest, channel, others, [answer.interval], asked);
   return silences({ ...answer, fields: { ...answer.fields, ...more?.fields } }, span);
@@ -93,25 +93,25 @@ async function serverAway(rest, intervals, span) {
  * @param {import('../rest.js').Rest} rest
  * @param {string} channel
  * @param {readonly string[]} fields
- * @param {readonly string[]} intervals the first of them that the server has a mind to answer
+ * @param {readonly string[]} intervals to try in this order
  * @param {Span} span on the server's clock
- * @returns {Promise<Answer | null>} null where there is none
+ * @returns {Promise<Answer | null>} null if there is none
  */
 async function ask(rest, channel, fields, [interval, ...others], { from, to }) {
   const query = { channel, from: new Date(from).toISOString(), to: new Date(to).toISOString(), interval, field: fields };
   try {
-    const { data } = await rest.ask('api/history', { query });
-    // Of one field the server answers its buckets alone.
+    const { data } = await rest.request('api/history', { query });
+    // For one field the response has its buckets alone.
     return { interval: data.interval, fields: data.fields ?? { [fields[0]]: data.buckets } };
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof ApiError)) throw error;
     if (error.status === 400 && others.length > 0) return ask(rest, channel, fields, others, { from, to }); // too many points
-    return null; // no history, or not for this reader: the line begins now
+    return null; // no history, or no permission: the line begins now
   }
 }
 
 /**
- * Where the pulse was silent for too long.
+ * Returns the spans in which the pulse was silent for too long.
  * @param {{interval: string, fields: Record<string, {period: string}[]>} | null} answer
  * @param {Span} span
  * @returns {Span[]}
@@ -132,11 +132,11 @@ export function silences(answer, span) {
 }
 
 /**
- * Buckets of several fields as one time line: a value holds until the next, but not while the server was away.
+ * Merges buckets of several fields into one time line: a value holds until the next, except while the server was unavailable.
  * @param {Bucket[][]} lists one list of buckets per field
  * @param {Span[]} away
  * @param {number} step length of a bucket, ms
- * @param {number} [until] what comes from then on is known already: a bucket that it cuts stands for its first part
+ * @param {number} [until] live values begin here: a bucket that contains it stands for its first part
  * @returns {Omit<Past, 'away'>}
  */
 export function rows(lists, away, step, until = Infinity) {
@@ -160,7 +160,7 @@ export function rows(lists, away, step, until = Infinity) {
   const nothing = lists.map(() => NaN);
   let held = nothing;
   let heldSince = -Infinity;
-  /** Ends what is held where the server went away between it and `time`. */
+  /** Ends the held values if the server was unavailable between them and `time`. */
   const interrupt = (/** @type {number} */ time) => {
     const gap = away.find(({ from, to }) => from + BEAT_MS < time && to > heldSince && from + BEAT_MS >= heldSince);
     if (gap === undefined || past.times.length === 0) return false;
@@ -172,13 +172,13 @@ export function rows(lists, away, step, until = Infinity) {
   };
   for (const [time, row] of [...byTime].sort(([a], [b]) => a - b)) {
     if (!interrupt(time) && past.times.length > 0 && time - heldSince > HOLD_MS + (SILENCE_BUCKETS - 1) * step) {
-      if (step > 0) add(heldSince, held); // a bucket stands in its middle, and its last value holds from its end
+      if (step > 0) add(heldSince, held); // a bucket is drawn in its middle, and its last value holds from its end
       add(time - 1, held);
     }
     const before = held;
     const pick = (/** @type {(bucket: Bucket, held: number) => number} */ of) =>
       row.map((bucket, field) => (bucket === undefined ? before[field] : of(bucket, before[field])));
-    // The value from before a bucket held in it, too, until the first new one.
+    // The value before a bucket also held in it, until its first new one.
     const known = (/** @type {number} */ value, /** @type {number} */ otherwise) => (step === 0 || Number.isNaN(value) ? otherwise : value);
     add(
       Math.min(time + step / 2, time < until ? (time + until) / 2 : Infinity),

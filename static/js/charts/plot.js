@@ -1,35 +1,34 @@
 // @ts-check
 /**
- * uPlot behind a small surface: lines over time whose right edge is the end of the range. All charts share the cursor, so
- * hovering one shows the same instant in each. uPlot is the only thing here that knows pixels; its styles are set through
- * the CSSOM, which the page's policy allows.
+ * uPlot behind a small interface: lines over time whose right edge is the end of the range. All charts share the cursor, so
+ * hovering one shows the same instant in each. uPlot sets its styles through the CSSOM, which the page's policy allows.
  */
 
 import { element } from '../dom.js';
 import { percent, ratio } from '../format.js';
 import { BAND, fillBand } from './sparkline.js';
 
-/** @type {any} the library of `vendor/uplot`, a classic script that is loaded before the modules */
+/** @type {any} library in `vendor/uplot`, a classic script that is loaded before the modules */
 const uPlot = /** @type {any} */ (globalThis).uPlot;
 
 const SYNC = 'board';
-/** Lines beyond the first are told apart by more than their colour. */
+/** Dashes distinguish lines by more than their colour. */
 const DASHES = [[], [6, 4], [2, 3], [8, 3, 2, 3], [12, 4], [4, 2]];
-/** A range smaller than this part of the value is noise and is not blown up to the full height. */
+/** Smaller ranges, relative to the value, are noise and are not scaled to the full height. */
 const SMALLEST_RANGE = 0.05;
 
-/** @typedef {import('./ink.js').Ink} Ink */
+/** @typedef {import('./palette.js').Palette} Palette */
 
 /**
- * `lows` and `highs`: how far each line went in the time of each row.
+ * `lows` and `highs`: range of each line in the time of each row.
  * @typedef {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} Rows
  */
 
-/** The axes: values of one kind on the left, of another on the right. */
+/** Axes: one scale on the left, another one on the right. */
 const AXES = ['y', 'y2'];
 
 /**
- * Which axis each line belongs to: lines of one scale share one. -1 for what there is no axis left for.
+ * Returns the axis of each line: lines of one scale share one; -1 if no axis is left.
  * @param {readonly import('../format.js').Kind[]} kinds
  */
 export function axesFor(kinds) {
@@ -46,12 +45,12 @@ export class Plot {
   #axes;
   /** @type {Rows | null} */
   #rows = null;
-  /** From when to when is drawn, ms. */
+  /** Drawn time range, ms. */
   #span = [0, 0];
   /** @type {any} */
   #plot = null;
-  /** @type {Ink | null} */
-  #ink = null;
+  /** @type {Palette | null} */
+  #palette = null;
   #live = true;
   #width = 0;
   #height = 0;
@@ -59,8 +58,8 @@ export class Plot {
   /**
    * @param {HTMLElement} host is filled by the chart
    * @param {readonly string[]} names of the lines
-   * @param {readonly import('../format.js').Kind[]} kinds how the values of each read
-   * @param {(index: number | null) => void} onHover the row under the cursor, of the data drawn last
+   * @param {readonly import('../format.js').Kind[]} kinds formats of their values
+   * @param {(index: number | null) => void} onHover receives the index of the drawn row under the cursor
    */
   constructor(host, names, kinds, onHover) {
     this.#host = host;
@@ -70,13 +69,13 @@ export class Plot {
     this.#axes = axesFor(kinds);
   }
 
-  /** Width of the whole in CSS pixels, 0 before it is known. */
+  /** Width in CSS pixels; 0 before it is known. */
   get width() {
     return this.#width;
   }
 
   /**
-   * Room to draw in, as it was observed: asking for it at each drawing would lay out the page each time.
+   * Sets the observed size. Measuring it at each drawing would force a layout each time.
    * @param {number} width CSS pixels
    * @param {number} height CSS pixels
    */
@@ -87,19 +86,19 @@ export class Plot {
 
   /**
    * @param {Rows} rows
-   * @param {{from: number, to: number, live: boolean, ink: Ink, currency: string}} view
+   * @param {{from: number, to: number, live: boolean, palette: Palette, currency: string}} view
    */
-  draw(rows, { from, to, live, ink, currency }) {
+  draw(rows, { from, to, live, palette, currency }) {
     const [width, height] = [this.#width, this.#height];
     if (width < 40 || height < 40) return;
     this.#rows = rows;
     this.#span = [from, to];
     const data = [rows.times, ...rows.values];
-    if (this.#plot === null || this.#ink !== ink) {
+    if (this.#plot === null || this.#palette !== palette) {
       this.#plot?.destroy();
-      this.#ink = ink;
+      this.#palette = palette;
       this.#live = live;
-      this.#plot = new uPlot(this.#options(ink, width, height, () => currency), data, this.#host);
+      this.#plot = new uPlot(this.#options(palette, width, height, () => currency), data, this.#host);
     } else if (this.#plot.width !== width || this.#plot.height !== height) {
       this.#plot.setSize({ width, height });
     }
@@ -111,7 +110,7 @@ export class Plot {
   }
 
   /**
-   * Moves the cursor by rows, or to the newest one when there is none yet.
+   * Moves the cursor by rows, or to the newest row if it is hidden.
    * @param {number} by
    */
   step(by) {
@@ -125,7 +124,7 @@ export class Plot {
     plot.setCursor({ left: plot.valToPos(times[index], 'x'), top: plot.over.clientHeight / 2 }, true, true);
   }
 
-  /** Takes the cursor away. */
+  /** Hides the cursor. */
   leave() {
     this.#plot?.setCursor({ left: -10, top: -10 }, true, true);
   }
@@ -136,14 +135,14 @@ export class Plot {
   }
 
   /**
-   * @param {Ink} ink
+   * @param {Palette} palette
    * @param {number} width
    * @param {number} height
    * @param {() => string} currency
    */
-  #options(ink, width, height, currency) {
-    const axis = { stroke: () => ink.text, font: ink.font, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
-    const size = Number.parseInt(ink.font, 10);
+  #options(palette, width, height, currency) {
+    const axis = { stroke: () => palette.text, font: palette.font, grid: { stroke: palette.grid, width: 1 }, ticks: { show: false } };
+    const size = Number.parseInt(palette.font, 10);
     const used = AXES.filter((_, index) => this.#axes.includes(index));
     const upright = used.map((scale, index) => {
       const kind = this.#kinds[this.#axes.indexOf(index)];
@@ -181,13 +180,13 @@ export class Plot {
       cursor: {
         sync: { key: SYNC, scales: ['x', null] },
         drag: { x: false, y: false, setScale: false },
-        points: { size: 7 * ink.scale, width: 2 },
+        points: { size: 7 * palette.scale, width: 2 },
         y: false,
-        hover: { prox: 2 * size }, // farther from the next value the cursor is over nothing
+        hover: { prox: 2 * size }, // beyond this distance the cursor selects no value
       },
       hooks: {
         setCursor: [(/** @type {{cursor: {idxs: (number | null)[]}}} */ u) => this.#onHover(u.cursor.idxs.find((index, line) => line > 0 && index !== null) ?? null)],
-        drawSeries: [(/** @type {any} */ u, /** @type {number} */ series) => this.#drawBand(u, series - 1, ink)],
+        drawSeries: [(/** @type {any} */ u, /** @type {number} */ series) => this.#drawBand(u, series - 1, palette)],
       },
       scales: { x: { time: true, auto: false }, ...Object.fromEntries(scales) },
       axes: [{ ...axis, space: 5.5 * size, size: 2.1 * size, gap: 4, values: timeLabels(size) }, ...upright],
@@ -197,11 +196,11 @@ export class Plot {
           label: name,
           scale: AXES[this.#axes[index]] ?? AXES[0],
           show: this.#axes[index] >= 0,
-          width: 1.75 * ink.scale,
+          width: 1.75 * palette.scale,
           dash: DASHES[index % DASHES.length],
-          stroke: () => (this.#live ? ink.series[index % ink.series.length] : ink.stale),
-          // An area says how much, and so only where it stands on zero.
-          fill: this.#names.length > 1 ? undefined : (/** @type {any} */ u) => (this.#live && u.scales[AXES[0]].min === 0 ? ink.fill : 'transparent'),
+          stroke: () => (this.#live ? palette.series[index % palette.series.length] : palette.stale),
+          // An area shows an amount, so it is filled only if the axis begins at zero.
+          fill: this.#names.length > 1 ? undefined : (/** @type {any} */ u) => (this.#live && u.scales[AXES[0]].min === 0 ? palette.fill : 'transparent'),
           points: { show: false },
           gaps,
         })),
@@ -210,7 +209,7 @@ export class Plot {
   }
 
   /**
-   * The lowest and highest value of what is seen on an axis, null for none.
+   * Returns the lowest and highest visible value of an axis; null for none.
    * @param {number} axis
    * @returns {[number | null, number | null]}
    */
@@ -220,7 +219,7 @@ export class Plot {
     let low = Infinity;
     let high = -Infinity;
     for (let i = 0; i < times.length; i += 1) {
-      // The last one to the left of the edge and the first to the right belong to lines that are seen.
+      // The last row before the left edge and the first after the right edge belong to visible lines.
       if (times[i + 1] < from || times[i - 1] > to) continue;
       for (let line = 0; line < lows.length; line += 1) {
         if (this.#axes[line] !== axis) continue;
@@ -232,12 +231,12 @@ export class Plot {
   }
 
   /**
-   * Shows how far a line went in the time of each of its points.
+   * Draws the range of a line in the time of each of its points.
    * @param {any} u
    * @param {number} line
-   * @param {Ink} ink
+   * @param {Palette} palette
    */
-  #drawBand(u, line, ink) {
+  #drawBand(u, line, palette) {
     const rows = this.#rows;
     const scale = AXES[this.#axes[line]];
     if (rows === null || line < 0 || scale === undefined) return;
@@ -247,7 +246,7 @@ export class Plot {
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     ctx.globalAlpha = BAND;
-    ctx.fillStyle = this.#live ? ink.series[line % ink.series.length] : ink.stale;
+    ctx.fillStyle = this.#live ? palette.series[line % palette.series.length] : palette.stale;
     const x = (/** @type {number} */ time) => u.valToPos(time, 'x', true);
     const y = (/** @type {number} */ value) => u.valToPos(value, scale, true);
     fillBand(ctx, { times: rows.times, lows: rows.lows[line], highs: rows.highs[line] }, 0, x, y);
@@ -256,7 +255,7 @@ export class Plot {
 }
 
 /**
- * Where a line has no value: from the row before the NaN to the one behind it, in pixels.
+ * Returns the gaps of a line in pixels: from the row before a NaN to the one after it.
  * @param {any} u
  * @param {number} series
  * @param {number} first
@@ -288,13 +287,13 @@ function yRange(low, high) {
   if (low === null || high === null || !Number.isFinite(low) || !Number.isFinite(high)) return [0, 1];
   const middle = (low + high) / 2;
   const range = Math.max(high - low, SMALLEST_RANGE * Math.abs(middle)) || 1;
-  // Zero is shown when it is near: a line that floats tells less than one that stands on the ground.
+  // The axis includes zero if it is near, which makes amounts comparable.
   const bottom = low >= 0 && low - 0.6 * range <= 0 ? 0 : middle - 0.6 * range;
   return [bottom, Math.max(high + 0.08 * (high - bottom), bottom + range)];
 }
 
 /**
- * Parts of a whole stand on zero and never reach beyond the whole, unless the values do.
+ * Returns the range of percentages: from zero to at most the whole, unless the values exceed it.
  * @param {number} whole
  */
 function partRange(whole) {
@@ -308,7 +307,7 @@ const MINUTES = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-d
 const SECONDS = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 /**
- * Times below a chart. One at the left edge would be written over the lowest value.
+ * Returns the labels of the time axis, without one at the left edge, which would overlap the value axis.
  * @param {number} size of the letters
  */
 function timeLabels(size) {
@@ -320,5 +319,5 @@ function timeLabels(size) {
   };
 }
 
-/** A host for a plot, to be put where it may grow. */
+/** Returns the host element of a plot. */
 export const plotHost = () => element('div', 'chart-plot');

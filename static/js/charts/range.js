@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The range of time that all charts show: as long as the reader chose, ending now, or standing still while paused. Kept in
- * the browser, for it is a matter of the reader and not of the board.
+ * Time range of all charts: of the chosen length, ending now or at the moment of the pause. Stored in the browser, because
+ * it is the reader's choice and not part of the dashboard.
  */
 
 /** Lengths to choose from, in ms. */
@@ -20,8 +20,8 @@ export class Range {
   #watchers = new Set();
 
   constructor() {
-    const kept = read();
-    if (kept !== null && Object.hasOwn(LENGTHS, kept)) this.#name = /** @type {LengthName} */ (kept);
+    const stored = read();
+    if (stored !== null && Object.hasOwn(LENGTHS, stored)) this.#name = /** @type {LengthName} */ (stored);
   }
 
   get name() {
@@ -38,7 +38,7 @@ export class Range {
   }
 
   /**
-   * The end of the range.
+   * Returns the end of the range.
    * @param {number} now
    */
   end(now) {
@@ -52,15 +52,15 @@ export class Range {
     try {
       localStorage.setItem(KEY, name);
     } catch {
-      // No storage: the choice is for this page only.
+      // Without storage the choice is for this page only.
     }
-    this.#tell();
+    this.#notify();
   }
 
-  /** @param {number | null} at where time stands still; null lets it go on */
+  /** @param {number | null} at end of the range while paused; null resumes */
   pause(at) {
     this.#pausedAt = at;
-    this.#tell();
+    this.#notify();
   }
 
   /** @param {() => void} watch */
@@ -68,7 +68,7 @@ export class Range {
     this.#watchers.add(watch);
   }
 
-  #tell() {
+  #notify() {
     this.#watchers.forEach((watch) => watch());
   }
 }

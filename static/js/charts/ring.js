@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * The values of some fields over time: flat arrays, made once, that are read as one piece without copying. A row holds the
- * average of what came in its short time, with the lowest and the highest, so that no pulse is lost however many values a
- * row stands for. NaN in all fields marks a gap, across which no line is drawn.
+ * Ring buffer of the values of some fields over time: flat arrays, allocated once and read without copying. A row holds the
+ * average, the lowest and the highest of the values in its short time, so that no peak is lost. NaN in all fields marks a
+ * gap, across which no line is drawn.
  *
- * The arrays are twice as long as what is kept. New rows are written at the end; when it is reached, the newest half is
- * moved to the front. So a view is always a `subarray`, and a row costs the same on average however many there are.
+ * The arrays are twice as long as the capacity. New rows are written at the end; when it is reached, the newest half is
+ * moved to the front. So a view is always a `subarray`, and the amortized cost of a row is constant.
  */
 
-/** After a longer pause the old value held until now: a value that does not change is not sent again. */
+/** After a longer pause the old value held until now, because an unchanged value is not sent again. */
 const HOLD_AFTER_MS = 2_500;
 
 /**
@@ -32,13 +32,13 @@ export class Ring {
   #highs;
   #start = 0;
   #end = 0;
-  /** How many values the newest row stands for. */
+  /** Number of values in the newest row. */
   #count = 0;
-  /** When the newest value came, which may be later than its row. */
+  /** Time of the newest value, which may be later than its row. */
   #heardAt = NaN;
   /** The newest values themselves. @type {number[]} */
   #last = [];
-  /** Rows closer than this are merged; no screen shows more. In ms. */
+  /** Rows closer than this are merged, because no screen shows more. In ms. */
   spacing;
 
   /**
@@ -50,7 +50,7 @@ export class Ring {
     this.#fields = fields;
     this.#capacity = capacity;
     this.spacing = spacing;
-    // One more than twice: the view's last row, `until`, is written behind the newest.
+    // One more than twice the capacity, for the view's last row (`until`).
     const list = () => new Float64Array(2 * capacity + 1);
     this.#times = list();
     this.#values = Array.from({ length: fields }, list);
@@ -62,12 +62,12 @@ export class Ring {
     return this.#end - this.#start;
   }
 
-  /** Time of the oldest row, NaN when there is none. */
+  /** Time of the oldest row; NaN if there is none. */
   get oldest() {
     return this.length === 0 ? NaN : this.#times[this.#start];
   }
 
-  /** Time of the newest row, NaN when there is none. */
+  /** Time of the newest row; NaN if there is none. */
   get newest() {
     return this.length === 0 ? NaN : this.#times[this.#end - 1];
   }
@@ -86,7 +86,7 @@ export class Ring {
     if (this.#isGap(last)) {
       this.#begin(time, row);
     } else if (time - this.#times[last] < this.spacing && this.length > 1 && !this.#isGap(last - 1)) {
-      // The place in time stays that of the first, or a fast channel would never get a second row.
+      // Keeps the time of the first value, or a fast channel would never get a second row.
       this.#merge(last, row);
       this.#heardAt = time;
       this.#last = [...row];
@@ -99,7 +99,7 @@ export class Ring {
   }
 
   /**
-   * The newest values held until `time`; nothing is known after it.
+   * Ends the line at `time`: the newest values held until then, and nothing is known after it.
    * @param {number} time ms
    */
   end(time) {
@@ -110,9 +110,8 @@ export class Ring {
   }
 
   /**
-   * Puts what was known before the oldest row in front of it, or replaces all when nothing is there yet. Where that is more
-   * than fits, rows that are closer than `spacing` are merged.
-   * @param {Rows & {last?: number[]}} past `last`: the newest values, where the last row has an average of several
+   * Inserts history before the oldest row. If it does not fit, rows that are closer than `spacing` are merged.
+   * @param {Rows & {last?: number[]}} past `last`: the newest values, if the last row is an average
    */
   precede(past) {
     const first = this.oldest;
@@ -154,7 +153,7 @@ export class Ring {
   }
 
   /**
-   * Forgets the rows before `time`.
+   * Removes the rows before `time`.
    * @param {number} time ms
    */
   forgetBefore(time) {
@@ -162,7 +161,7 @@ export class Ring {
   }
 
   /**
-   * What is known of the time before `time` is forgotten; the value that held then holds from `time` on.
+   * Removes the time before `time`; the value that held then holds from `time` on.
    * @param {number} time ms
    */
   beginAt(time) {
@@ -170,7 +169,7 @@ export class Ring {
     if (this.length > 0 && this.#times[this.#start] < time) this.#times[this.#start] = time;
   }
 
-  /** Forgets everything. */
+  /** Removes all rows. */
   clear() {
     this.#start = 0;
     this.#end = 0;
@@ -179,8 +178,8 @@ export class Ring {
   }
 
   /**
-   * What there is, oldest first, without a copy: valid until the next change.
-   * @param {number | null} until the newest values hold until then, in ms; null when nothing is known after them
+   * Returns the rows, oldest first, without copying: valid until the next change.
+   * @param {number | null} until time until which the newest values hold, ms; null if nothing is known after them
    * @returns {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}}
    */
   view(until) {
@@ -204,7 +203,7 @@ export class Ring {
   }
 
   /**
-   * A row of values that came just now.
+   * Appends a row of new values.
    * @param {number} time
    * @param {readonly number[]} row
    */

@@ -1,19 +1,19 @@
 // @ts-check
-/** A small line on a canvas, the newest value at the right edge. */
+/** Sparkline on a canvas, with the newest value at the right edge. */
 
-/** A range smaller than this part of the value is noise and is not blown up to the full height. */
+/** Smaller ranges, relative to the value, are noise and are not scaled to the full height. */
 const SMALLEST_RANGE = 0.04;
-/** How much of the line's colour the band behind it has. */
+/** Opacity of the band behind a line. */
 export const BAND = 0.25;
 const PAD = 4; // room for the dot at the end
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} data the first field is
- *   drawn: its average, and behind it how far it went
- * @param {{from: number, to: number, live: boolean, ink: import('./ink.js').Ink}} view
+ *   drawn: its average, and behind it its range
+ * @param {{from: number, to: number, live: boolean, palette: import('./palette.js').Palette}} view
  */
-export function drawSparkline(canvas, { times, values: [values], lows: [lows], highs: [highs] }, { from, to, live, ink }) {
+export function drawSparkline(canvas, { times, values: [values], lows: [lows], highs: [highs] }, { from, to, live, palette }) {
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;
@@ -27,7 +27,7 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
   context.clearRect(0, 0, width, height);
 
   let first = 0;
-  while (first + 1 < times.length && times[first + 1] < from) first += 1; // left of the edge, but for the last such
+  while (first + 1 < times.length && times[first + 1] < from) first += 1; // skip rows before the edge, except the last one
   let low = Infinity;
   let high = -Infinity;
   for (let i = first; i < times.length; i += 1) {
@@ -42,14 +42,14 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
   const x = (/** @type {number} */ time) => ((time - from) / (to - from)) * (width - PAD);
   const y = (/** @type {number} */ value) => height - PAD - ((value - base) / range) * (height - 2 * PAD);
 
-  context.fillStyle = live ? ink.line : ink.stale;
+  context.fillStyle = live ? palette.line : palette.stale;
   context.globalAlpha = BAND;
   fillBand(context, { times, lows, highs }, first, x, y);
   context.globalAlpha = 1;
 
-  context.lineWidth = 1.5 * ink.scale;
+  context.lineWidth = 1.5 * palette.scale;
   context.lineJoin = 'round';
-  context.strokeStyle = live ? ink.line : ink.stale;
+  context.strokeStyle = live ? palette.line : palette.stale;
   for (let i = first; i < times.length; i += 1) {
     if (Number.isNaN(values[i])) continue;
     const start = i;
@@ -63,22 +63,22 @@ export function drawSparkline(canvas, { times, values: [values], lows: [lows], h
     context.stroke();
     context.lineTo(right, height);
     context.lineTo(x(times[start]), height);
-    context.fillStyle = live ? ink.fill : 'transparent';
+    context.fillStyle = live ? palette.fill : 'transparent';
     context.fill();
     if (i === times.length && live) {
       context.beginPath();
-      context.arc(right, y(values[i - 1]), 2.25 * ink.scale, 0, 2 * Math.PI);
-      context.fillStyle = ink.line;
+      context.arc(right, y(values[i - 1]), 2.25 * palette.scale, 0, 2 * Math.PI);
+      context.fillStyle = palette.line;
       context.fill();
     }
   }
 }
 
 /**
- * Fills how far a line went in the time of each of its points, where it is more than one value.
+ * Fills the range of a line in the time of each of its points, where there is more than one value.
  * @param {CanvasRenderingContext2D} context
  * @param {{times: Float64Array, lows: Float64Array, highs: Float64Array}} rows
- * @param {number} first the row to begin with
+ * @param {number} first row
  * @param {(time: number) => number} x
  * @param {(value: number) => number} y
  */

@@ -1,14 +1,12 @@
 // @ts-check
-/**
- * The fields of one channel over the range of time: history first, then what comes. Made for one tile, which draws `view`.
- */
+/** Fields of one channel over the time range: history first, then live values. One tile draws its `view`. */
 
 import { kindOf, valueAt } from '../fields.js';
 import { now } from '../time.js';
 import { FIRST_VALUE_MS, loadHistory } from './history.js';
 import { Ring } from './ring.js';
 
-/** A value that did not come by then after a reconnect has not changed. */
+/** After a reconnect, a value that has not arrived within this time has not changed. */
 const HOLDS_AFTER_MS = 1_500;
 
 export class Track {
@@ -22,13 +20,13 @@ export class Track {
   #loads = 0;
   #beginning = 0;
   #holding = 0;
-  /** When the value last changed, on the server's clock. */
+  /** Time of the last change of the value, by the server's clock. */
   #changedAt = NaN;
-  /** When the source was last heard, while it counts as stopped. @type {number | null} */
+  /** Time at which the source stopped; null if it has not. @type {number | null} */
   #silentSince = null;
-  /** The channel's newest value, null before the first. @type {any} */
+  /** Newest value of the channel; null before the first. @type {any} */
   data = null;
-  /** Something other than time asks for a new drawing; whoever draws sets it back. */
+  /** Whether something other than time requires a redraw; the drawing code resets it. */
   changed = true;
 
   /**
@@ -46,38 +44,38 @@ export class Track {
     this.#capacity = capacity;
     const { range } = context;
     this.#ring = new Ring(fields.length, capacity, range.length / capacity);
-    this.#end = context.live.subscribe(channel, { take: (news) => this.#take(news) });
+    this.#end = context.subscriptions.subscribe(channel, { onUpdate: (update) => this.#receive(update) });
     this.#beginning = setTimeout(() => this.#load(), FIRST_VALUE_MS);
   }
 
-  /** The newest values, NaN for none. */
+  /** Returns the newest values; NaN for none. */
   row() {
     return this.#fields.map((field, index) => this.#kinds[index].number(valueAt(this.data, field)));
   }
 
   /**
-   * @param {number} to the end of what is drawn, ms
+   * @param {number} to end of the drawn range, ms
    * @param {boolean} live whether the newest values hold until then
    */
   view(to, live) {
     return this.#ring.view(live && this.#silentSince === null ? to : null);
   }
 
-  /** @param {number} time the connection was lost then */
-  lose(time) {
+  /** @param {number} time at which the connection was lost */
+  disconnected(time) {
     this.#ring.end(time);
     this.changed = true;
   }
 
-  /** @param {number} time the connection is back since then: what changed meanwhile comes now; what doesn't come holds */
-  regain(time) {
+  /** @param {number} time at which the connection was restored: changes since the loss arrive now, other values hold */
+  reconnected(time) {
     clearTimeout(this.#holding);
     this.#holding = setTimeout(() => this.data !== null && this.#remember(time), HOLDS_AFTER_MS);
     void this.#load(time);
   }
 
-  /** @param {number | null} since when the source of the channel stopped; null while it has not */
-  silence(since) {
+  /** @param {number | null} since when the source of the channel stopped; null if it has not */
+  sourceStopped(since) {
     if ((since === null) === (this.#silentSince === null)) return;
     const stopped = since !== null;
     this.#silentSince = since;
@@ -86,7 +84,7 @@ export class Track {
     this.changed = true;
   }
 
-  /** The range of time or the clock is another one: everything is asked for again. */
+  /** Loads everything again, because the time range or the clock has changed. */
   restart() {
     const { range } = this.#context;
     this.#ring.spacing = range.length / this.#capacity;
@@ -102,8 +100,8 @@ export class Track {
     this.#end();
   }
 
-  /** @param {import('../live.js').News} news */
-  #take({ event, data, timestamp }) {
+  /** @param {import('../subscriptions.js').Update} update */
+  #receive({ event, data, timestamp }) {
     if (event !== null) return;
     const first = this.data === null;
     this.data = data;
@@ -121,7 +119,7 @@ export class Track {
     this.#ring.push(time, this.row());
   }
 
-  /** The first value of a line has held since it last changed. */
+  /** Starts the line at the last change of the first value. */
   #begin() {
     const { range, rest } = this.#context;
     const time = now();
@@ -129,14 +127,14 @@ export class Track {
     this.#remember(Number.isNaN(changed) ? time : Math.min(time, Math.max(changed, time - range.length)));
   }
 
-  /** @param {number} [since] what is known from before then is replaced, if the server knows it better */
+  /** @param {number} [since] rows before this are replaced by history, if there is any */
   async #load(since = 0) {
     clearTimeout(this.#beginning);
     const mine = ++this.#loads;
     const past = await loadHistory(this.#context.rest, this.#channel, this.#fields, this.#context.range.length, since || this.#ring.oldest);
     if (mine !== this.#loads) return;
     if (past.times.length > 0) this.#ring.forgetBefore(since);
-    // A value from before the server went away was not there while it was.
+    // A value did not hold while the server was unavailable.
     if (!Number.isNaN(past.away)) this.#ring.beginAt(past.away);
     this.#ring.precede(past);
     if (this.#silentSince !== null) this.#ring.end(this.#silentSince);

@@ -1,20 +1,20 @@
 // @ts-check
-/** A line for a terminal that does what an operation describes. */
+/** Makes a curl command for an operation. */
 
 /** @typedef {Record<string, any>} Json */
 
-/** Quoted for a POSIX shell. */
+/** Quotes a text for a POSIX shell. */
 const quoted = (/** @type {string} */ text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 /**
  * @param {object} call
- * @param {string} call.base the server's address without a slash at the end
+ * @param {string} call.base URL of the server without a trailing slash
  * @param {string} call.path as in the document
  * @param {string} call.method in lower case
  * @param {Json[]} call.parameters
- * @param {boolean} call.token somebody without a token is refused
+ * @param {boolean} call.token whether a token is required
  * @param {{type: string, text: string} | null} call.body
- * @param {boolean} call.endless the answer goes on for as long as the client stays
+ * @param {boolean} call.endless whether the response is a stream
  */
 export function curlLine({ base, path, method, parameters, token, body, endless }) {
   const filled = parameters

@@ -1,5 +1,5 @@
 // @ts-check
-/** One operation as a part of the page that opens and closes. */
+/** Collapsible description of one operation. */
 
 import { element } from '../dom.js';
 import { curlLine } from './curl.js';
@@ -9,7 +9,7 @@ import { block, inline, paragraphs } from './text.js';
 /** @typedef {Record<string, any>} Json */
 
 /**
- * What the page knows of an operation.
+ * Operation of the document.
  * @typedef {{path: string, method: string, operation: Json, head: boolean}} Entry
  */
 
@@ -37,8 +37,8 @@ export function operationPart(document, { path, method, operation, head }, { bas
   );
   part.id = operation.operationId;
   const body = element('div', 'operation-body', ...paragraphs(operation.description));
-  const notes = [open ? 'No token is needed.' : 'A token is needed.'];
-  if (head) notes.push('HEAD answers the same without the body.');
+  const notes = [open ? 'No token required.' : 'Requires a token.'];
+  if (head) notes.push('HEAD returns the same headers without a body.');
   body.append(element('p', 'soft', notes.join(' ')));
   if (parameters.length > 0) body.append(title('Parameters'), parameterList(parameters));
   const request = resolve(document, operation.requestBody);
@@ -48,16 +48,16 @@ export function operationPart(document, { path, method, operation, head }, { bas
   const endless = Object.values(operation.responses).some((each) => each.content?.['text/event-stream'] !== undefined);
   const line = curlLine({ base, path, method, parameters, token: !open, body: sent, endless });
   body.append(block(line, `curl for ${operation.summary}`, announce));
-  body.append(title('Responses'), answerList(document, operation, announce));
+  body.append(title('Responses'), responseList(document, operation, announce));
   part.append(body);
   return part;
 }
 
-/** A heading below that of the operation's tag. */
+/** Heading below that of the operation's tag. */
 const title = (/** @type {string} */ text) => element('h3', '', text);
 
 /**
- * A path may break behind each slash.
+ * Allows a line break after each slash.
  * @param {string} path
  */
 const breakable = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, document.createElement('wbr')]);
@@ -67,7 +67,7 @@ function parameterList(parameters) {
   const list = element('dl', 'fields');
   for (const { name, in: place, required, description, schema = {}, example } of parameters) {
     const term = element('dt', '', element('code', '', name), ' ', element('span', 'tag', required ? place : `${place}, optional`));
-    // Patterns are for programs; what a person may write is said in words and by the example.
+    // Patterns are for programs; the description and the example explain the format.
     const bounds = boundsOf({ ...schema, pattern: undefined });
     const detail = element('dd', '', element('p', '', ...inline(description ?? '')));
     const type = element('p', 'soft', ...typeOf(schema));
@@ -80,7 +80,7 @@ function parameterList(parameters) {
 }
 
 /**
- * What is sent in the example: the first of the document's, or one made of the schema.
+ * Returns the example body: the first of the document, or one generated from the schema.
  * @param {Json} document
  * @param {Json} request
  */
@@ -120,7 +120,7 @@ const shown = (value) => (typeof value === 'string' ? value : JSON.stringify(val
  * @param {Json} operation
  * @param {(text: string) => void} announce
  */
-function answerList(document, operation, announce) {
+function responseList(document, operation, announce) {
   const list = element('dl', 'fields');
   for (const [status, given] of Object.entries(operation.responses)) {
     const response = resolve(document, given);
@@ -138,7 +138,7 @@ function answerList(document, operation, announce) {
       const [type, content] = first;
       const value = content.example ?? exampleOf(document, content.schema ?? {});
       if (typeof value !== 'string' || content.example !== undefined) {
-        detail.append(block(shown(value), `Answer ${status} as ${type}`, announce));
+        detail.append(block(shown(value), `Response ${status} as ${type}`, announce));
       }
     }
     list.append(element('div', 'field', element('dt', '', element('code', `status status-${status[0]}`, status)), detail));

@@ -1,16 +1,16 @@
 // @ts-check
-/** Schemas: in words, as a list of fields, and as an example. */
+/** Renders schemas: as text, as a list of fields, and as an example. */
 
 import { element } from '../dom.js';
 import { inline, paragraphs } from './text.js';
 
 /** @typedef {Record<string, any>} Json */
 
-/** The last part of `#/components/schemas/Order`. */
+/** Returns the last part of `#/components/schemas/Order`. */
 const nameOf = (/** @type {string} */ reference) => reference.slice(reference.lastIndexOf('/') + 1);
 
 /**
- * What a `$ref` leads to, or the thing itself.
+ * Resolves a `$ref`; returns other values unchanged.
  * @param {Json} document
  * @param {Json | undefined} thing
  * @returns {Json}
@@ -25,7 +25,7 @@ export function resolve(document, thing) {
 }
 
 /**
- * A type in words, with links to the shapes that have a name.
+ * Describes a type, with links to named schemas.
  * @param {Json} schema
  * @returns {(Node | string)[]}
  */
@@ -37,7 +37,7 @@ export function typeOf(schema) {
   }
   const ways = schema.oneOf ?? schema.anyOf;
   if (Array.isArray(ways)) return join(ways.map(typeOf), ' or ');
-  // What has no name in it narrows what has one; the description says how.
+  // Unnamed parts only narrow the named ones, as the description explains.
   const named = schema.allOf?.filter((/** @type {Json} */ each) => each.$ref !== undefined);
   if (Array.isArray(named)) return join(named.map(typeOf), ' and ');
   if (schema.enum !== undefined) {
@@ -68,7 +68,7 @@ const isSchema = (thing) => typeof thing === 'object' && thing !== null;
 const join = (lists, between) => lists.flatMap((list, index) => (index === 0 ? list : [between, ...list]));
 
 /**
- * The bounds of a value, in words.
+ * Describes the bounds of a value.
  * @param {Json} schema
  * @returns {(Node | string)[]}
  */
@@ -90,7 +90,7 @@ export function boundsOf(schema) {
 }
 
 /**
- * The fields of an object, or its alternatives, as a list for reading.
+ * Renders the fields of an object, or its alternatives, as a list.
  * @param {Json} schema
  * @returns {HTMLElement[]}
  */
@@ -123,7 +123,7 @@ export function fieldsOf(schema) {
 const after = (before, list) => (list.length === 0 ? [] : [before, ...list]);
 
 /**
- * A value of this schema.
+ * Generates an example value of a schema.
  * @param {Json} document
  * @param {Json} schema
  * @returns {unknown}

@@ -1,10 +1,10 @@
 // @ts-check
-/** Texts of the document: a little Markdown (code, paragraphs) becomes elements, never markup. */
+/** Renders texts of the document: inline code and paragraphs become elements, never markup. */
 
 import { element } from '../dom.js';
 
 /**
- * A text with `code` in it.
+ * Renders a text with inline `code`.
  * @param {string} text
  * @returns {(Node | string)[]}
  */
@@ -13,7 +13,7 @@ export function inline(text) {
 }
 
 /**
- * Paragraphs, with an empty line between.
+ * Splits a text into paragraphs at empty lines.
  * @param {string | undefined} text
  * @returns {HTMLElement[]}
  */
@@ -25,9 +25,9 @@ export function paragraphs(text) {
 }
 
 /**
- * A block of text that keeps its lines and can be scrolled by keyboard, with a button that copies it.
+ * Makes a preformatted block that can be scrolled by keyboard, with a copy button.
  * @param {string} text
- * @param {string} label what it is, for who can't see it
+ * @param {string} label for screen readers
  * @param {(text: string) => void} announce
  */
 export function block(text, label, announce) {
@@ -39,13 +39,13 @@ export function block(text, label, announce) {
   copy.type = 'button';
   copy.setAttribute('aria-label', `Copy: ${label}`);
   copy.addEventListener('click', async () => {
-    announce((await copied(text, pre)) ? 'Copied' : 'The text is selected: copy it with the keyboard');
+    announce((await copied(text, pre)) ? 'Copied' : 'Text selected: copy it with the keyboard');
   });
   return element('div', 'block', pre, copy);
 }
 
 /**
- * Copies, or where that is not allowed (a page without TLS) selects the text.
+ * Copies the text, or selects it where copying is not allowed (a page without TLS).
  * @param {string} text
  * @param {HTMLElement} pre
  */

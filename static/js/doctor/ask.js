@@ -1,9 +1,9 @@
 // @ts-check
-/** Asking the server, with the token if there is one, and knowing its own refusals from those of a proxy. */
+/** Requests to the server, with the token if there is one. Distinguishes refusals of the server from those of a proxy. */
 
 import { address } from '../address.js';
 
-/** Longest time for an answer that is not held on purpose. */
+/** Longest time for a response that is not held on purpose. */
 export const PATIENCE_MS = 10_000;
 
 /** @typedef {Record<string, any>} Json */
@@ -12,15 +12,15 @@ export const PATIENCE_MS = 10_000;
  * @property {number} status
  * @property {Headers} headers
  * @property {Json | null} json
- * @property {string | null} problem what the server itself says is wrong; null where the answer is not the server's own
+ * @property {string | null} problem detail of the server's own problem document; null if the response is not the server's
  * @property {number} took ms
  */
 
 /**
- * Answers, whatever the status.
+ * Sends a request. Resolves with any status.
  * @param {string} path
  * @param {RequestInit & {token?: string, patience?: number, query?: Record<string, string>}} [how]
- * @returns {Promise<Answer>} fails with an Error that says why there was none
+ * @returns {Promise<Answer>} rejects with an Error that says why there was no response
  */
 export async function ask(path, { patience = PATIENCE_MS, ...how } = {}) {
   const began = performance.now();
@@ -39,7 +39,7 @@ export async function ask(path, { patience = PATIENCE_MS, ...how } = {}) {
 export function send(path, { token = '', query = {}, headers = {}, ...how }) {
   const all = new Headers(headers);
   if (token !== '') all.set('Authorization', `Bearer ${token}`);
-  // The browser's own cache would answer in the place of the path.
+  // The browser's cache would answer instead of the server.
   return fetch(address(path, query), { cache: 'no-store', redirect: 'manual', ...how, headers: all }).catch(explain);
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Event streams: a known rhythm, and what becomes of it on its way. */
+/** Tests event streams with probe events at known times. */
 
 import { PATIENCE_MS, described, send } from './ask.js';
 import { spoken } from './report.js';
@@ -8,11 +8,11 @@ import { HELD_MS, read } from './rhythm.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {import('./rhythm.js').Beat} Beat */
 
-/** In all a little less than the usual buffer of 8 KiB, so that a buffer holds it to the end. */
+/** In total a little less than the usual buffer of 8 KiB, so that a buffer holds it to the end. */
 const RHYTHM = { probe: 12, every: 250, bytes: 512 };
 
 /**
- * Reads a rhythm to its end, however that comes.
+ * Reads a stream of probe events to its end.
  * @param {{probe: number, every: number, bytes: number}} rhythm
  * @param {number} patience ms for all of it
  */
@@ -69,7 +69,7 @@ export async function listen(rhythm, patience) {
   }
 }
 
-/** @returns {Promise<Check & {live: boolean}>} `live`: pieces come through while the stream lives */
+/** @returns {Promise<Check & {live: boolean}>} `live`: events arrive while the stream is open */
 export async function checkEvents() {
   const total = (RHYTHM.probe - 1) * RHYTHM.every;
   const heard = await listen(RHYTHM, total + PATIENCE_MS).catch((error) => String(error.message));

@@ -3,7 +3,7 @@
 
 import { address } from '../address.js';
 import { byId, element, setText } from '../dom.js';
-import { kept } from '../token.js';
+import { storedToken } from '../token.js';
 import { examine } from './examine.js';
 import { VERDICTS, WORDS, asText, remediesOf, summary, worst } from './report.js';
 
@@ -75,7 +75,7 @@ async function run(idle) {
   if (state.busy) return;
   Object.assign(state, { checks: [], busy: true });
   // A cookie goes by itself; without one the tab may have a token from the dashboard.
-  const token = /** @type {HTMLInputElement} */ (byId('token')).value.trim() || (kept() ?? '');
+  const token = /** @type {HTMLInputElement} */ (byId('token')).value.trim() || (storedToken() ?? '');
   setText(byId('summary'), idle > 0 ? 'Testing; idle connections are held for 65 s.' : 'Testing.');
   draw();
   try {

@@ -1,3 +1,3 @@
-/* For browsers that know no modules: one sentence. Written as they understand it. */
+/* Shows a notice in browsers without modules. ES5. */
 document.getElementById('old').hidden = false;
 document.getElementById('old').removeAttribute('hidden');

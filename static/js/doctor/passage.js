@@ -1,5 +1,5 @@
 // @ts-check
-/** Whether the server is there, and what requests look like when they have come through. */
+/** Tests whether the server is reachable, and how requests arrive there. */
 
 import { PATIENCE_MS, ask, described } from './ask.js';
 import { spoken } from './report.js';
@@ -7,13 +7,13 @@ import { spoken } from './report.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {Record<string, any>} Json */
 
-/** Largest body that is tried, in bytes: more is no matter of a proxy's default. */
+/** Largest body to try, in bytes; defaults of proxies are smaller. */
 const MAX_BODY = 8 << 20;
 
-/** Bodies that are tried when the largest was refused, in bytes. */
+/** Sizes to try if the largest was refused, in bytes. */
 const SMALLER = [1 << 19, 1 << 16, 1 << 13, 1 << 9];
 
-/** @returns {Promise<{check: Check, proxy: string | null}>} `proxy`: what it calls itself; the server itself says nothing */
+/** @returns {Promise<{check: Check, proxy: string | null}>} `proxy`: name that it sends; the server itself sends none */
 export async function checkServer() {
   const at = { id: 'reach', name: 'Server' };
   try {
@@ -33,7 +33,7 @@ export async function checkServer() {
 }
 
 /**
- * @param {Json | null} seen the answer of `api/doctor`
+ * @param {Json | null} seen response of `api/doctor`
  * @param {string | null} proxy
  * @returns {Check}
  */
@@ -69,7 +69,7 @@ export function checkProxy(seen, proxy) {
 }
 
 /**
- * Sends a body as large as the server would take, and counts what came.
+ * Sends a body as large as the server accepts, and compares the number of bytes that arrived.
  * @param {Json | null} seen
  * @returns {Promise<Check>}
  */

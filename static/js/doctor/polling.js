@@ -1,5 +1,5 @@
 // @ts-check
-/** Polls: whether a tag comes through in both directions, whether somebody keeps answers, and whether a poll may be held. */
+/** Tests polls: entity tags in both directions, caches in between, and long polls. */
 
 import { PATIENCE_MS, ask, described } from './ask.js';
 import { spoken } from './report.js';
@@ -7,7 +7,7 @@ import { spoken } from './report.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {import('./ask.js').Answer} Answer */
 
-/** The snapshot may change between two polls; so often in a row it does not. */
+/** Attempts, because the snapshot may change between two polls. */
 const ATTEMPTS = 6;
 
 const CACHES = ['x-cache', 'x-cache-status', 'x-proxy-cache', 'cf-cache-status'];
@@ -22,7 +22,7 @@ export async function checkPolling({ token }) {
     let first = await ask('api/metrics', { token });
     const refused = refusal(first, token);
     if (refused !== null) return { ...at, ...refused };
-    const kept = whoKeeps(first);
+    const kept = cacheEvidence(first);
     if (kept !== null) return { ...at, verdict: 'fail', headline: 'answers are kept on their way', detail: kept, remedies: ['caching'] };
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const tag = first.headers.get('etag');
@@ -46,7 +46,7 @@ export async function checkPolling({ token }) {
 }
 
 /**
- * A check that ends here, because the poll was not answered.
+ * Returns the result of a check whose poll was refused; null if it was not.
  * @param {Answer} answer
  * @param {string} token
  * @returns {Pick<Check, 'verdict' | 'headline' | 'detail' | 'remedies'> | null}
@@ -64,10 +64,10 @@ function refusal(answer, token) {
 }
 
 /**
- * What says that somebody keeps answers, or tells others to.
+ * Returns the evidence that a cache stores responses; null if there is none.
  * @param {Answer} answer
  */
-function whoKeeps({ headers }) {
+function cacheEvidence({ headers }) {
   if ((headers.get('age') ?? '0') !== '0') return 'The answer came out of a cache (Age).';
   const cache = CACHES.find((name) => headers.get(name)?.toUpperCase().includes('HIT'));
   if (cache !== undefined) return `The answer came out of a cache (${cache}).`;
@@ -77,7 +77,7 @@ function whoKeeps({ headers }) {
 }
 
 /**
- * Asks for what has changed since now in a channel where little happens, and waits.
+ * Waits for changes of a channel with few events.
  * @param {{token: string, waitSeconds: number}} how
  * @returns {Promise<Check>}
  */

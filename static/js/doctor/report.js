@@ -1,7 +1,5 @@
 // @ts-check
-/**
- * What was found: checks, each with a verdict, and a sentence over all of them. The same as `tricast doctor` prints.
- */
+/** Report: checks with verdicts, and a summary. The same as `tricast doctor` prints. */
 
 /** @typedef {{id: string, nginx: string, setting: string, advice: string}} Remedy */
 /** @typedef {'skipped' | 'ok' | 'warn' | 'fail'} Verdict */
@@ -10,17 +8,17 @@
  * @property {string} id
  * @property {string} name
  * @property {Verdict} verdict
- * @property {string} headline a few words: `works, 12 ms`
+ * @property {string} headline short result: `works, 12 ms`
  * @property {string} [detail] a sentence or two
  * @property {string[]} [remedies] names in the server's table
  */
 
-/** The later the worse. @type {Verdict[]} */
+/** Ordered from best to worst. @type {Verdict[]} */
 export const VERDICTS = ['skipped', 'ok', 'warn', 'fail'];
 
 export const WORDS = { skipped: 'skipped', ok: 'ok', warn: 'warning', fail: 'failed' };
 
-/** Always in the summary. */
+/** Checks that are always in the summary. */
 const ALWAYS = ['websocket', 'events', 'polling'];
 
 const isFinding = (/** @type {Check} */ { verdict }) => verdict === 'warn' || verdict === 'fail';
@@ -59,7 +57,7 @@ export function summary(checks, table) {
 }
 
 /**
- * As text, to be sent to whoever runs the proxy.
+ * Formats the report as text, for the administrator of the proxy.
  * @param {string} url
  * @param {Check[]} checks
  * @param {Record<string, Remedy>} table

@@ -1,17 +1,17 @@
 // @ts-check
-/** By how much the beats of a stream were held back, and in what lumps they came. The same as in the command line. */
+/** Measures how long the probe events of a stream were held back, and in how many batches they arrived. As in the command line. */
 
-/** @typedef {{given: number, came: number, bytes: number}} Beat times in ms: the server's since the stream began, ours since the request */
+/** @typedef {{given: number, came: number, bytes: number}} Beat times in ms: the server's since the start of the stream, the browser's since the request */
 
-/** Held for longer than this is held on purpose; less may be the network. */
+/** Longer delays are deliberate buffering; shorter ones may be the network. */
 export const HELD_MS = 600;
 
-/** Beats that come within this of each other came together. */
+/** Probe events that arrive within this time form one batch. */
 const TOGETHER_MS = 40;
 
 /** @param {Beat[]} beats not empty */
 export function read(beats) {
-  // The clocks have no common beginning: the quickest beat is the measure.
+  // The clocks have no common origin, so delays are relative to the fastest event.
   const late = beats.map(({ given, came }) => came - given);
   const held = Math.max(...late) - Math.min(...late);
   let [lumps, largest, lump, last] = [0, 0, 0, -Infinity];

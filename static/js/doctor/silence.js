@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How long a connection may be silent: the server's heartbeats hide a cut that would come later, and a cut that comes
- * sooner than they do ends every stream.
+ * Tests how long a connection may be silent: heartbeats hide a timeout that is longer than their interval, and a shorter one
+ * ends every stream.
  */
 
 import { PATIENCE_MS } from './ask.js';
@@ -15,7 +15,7 @@ const EVENTS = { id: 'idle_events', name: 'Quiet events', remedies: ['events_tim
 const SOCKET = { id: 'idle_websocket', name: 'Quiet socket', remedies: ['websocket_timeout'] };
 
 /**
- * Two beats of the server's rhythm, with the silence between them.
+ * Requests two probe events with a silence in between.
  * @param {number} idle ms
  * @returns {Promise<Check>}
  */
@@ -31,7 +31,7 @@ export async function checkQuietEvents(idle) {
 }
 
 /**
- * A WebSocket that was told to leave out its heartbeats.
+ * Opens a WebSocket without heartbeats.
  * @param {number} idle ms
  * @param {string} token
  * @returns {Promise<Check>}
@@ -51,7 +51,7 @@ export async function checkQuietSocket(idle, token) {
     const began = performance.now();
     while (talk.closed === null && performance.now() < began + idle) await talk.changed(began + idle);
     const quiet = performance.now() - began;
-    // A connection that was dropped without a word only shows when it is used.
+    // A silently dropped connection is only noticed when it is used.
     const survived = talk.closed === null && (await talk.ask({ type: 'ping', requestId: 'still there' })) !== null;
     if (talk.closed !== null && talk.closed.code !== 1006) {
       return skipped(`The server closed it itself: ${talk.closed.code} ${talk.closed.reason}.`);
@@ -63,7 +63,7 @@ export async function checkQuietSocket(idle, token) {
 }
 
 /**
- * A cut is no fault as long as the server speaks well before it.
+ * A timeout is acceptable if the server's heartbeat comes well before it.
  * @param {{id: string, name: string, remedies: string[]}} at
  * @param {{lasted: number, survived: boolean, heartbeat: number}} silence ms
  * @returns {Check}

@@ -1,5 +1,5 @@
 // @ts-check
-/** WebSocket: the handshake, the round trip, and frames with lengths of every kind in both directions. */
+/** Tests WebSocket: the handshake, the round trip, and frames with each kind of length in both directions. */
 
 import { socketAddress } from '../address.js';
 import { ask, described } from './ask.js';
@@ -8,16 +8,16 @@ import { spoken } from './report.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {Record<string, any>} Json */
 
-/** How long an answer to one message may take. */
+/** Longest time for the response to one message. */
 const ANSWER_MS = 5_000;
 
-/** Round trips that are measured; the middle one counts. */
+/** Number of measured round trips; the median counts. */
 const ROUNDS = 5;
 
-/** Bytes on both sides of where a frame's length changes its form (RFC 6455, section 5.2), up to the server's default limit. */
+/** Sizes around the boundaries of the length encodings (RFC 6455, section 5.2), up to the server's default limit. */
 const SIZES = [125, 126, 4_096, 65_535, 65_536];
 
-/** An open one: what comes is kept until somebody waits for it. */
+/** WebSocket connection that queues messages until they are awaited. */
 export class Talk {
   /** @type {Json[]} */
   #inbox = [];
@@ -42,7 +42,7 @@ export class Talk {
     });
   }
 
-  /** The first message that fits, or null: nothing came in time, or it closed. */
+  /** Resolves with the first matching message; null if none came in time or the connection closed. */
   async next(/** @type {(message: Json) => boolean} */ fits, patience = ANSWER_MS) {
     const deadline = performance.now() + patience;
     for (;;) {
@@ -55,7 +55,7 @@ export class Talk {
     }
   }
 
-  /** Waits until something happens, or until then. */
+  /** Waits for the next event of the connection, or until `deadline`. */
   changed(/** @type {number} */ deadline) {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, deadline - performance.now());
@@ -66,7 +66,7 @@ export class Talk {
     });
   }
 
-  /** Says it and waits for the answer. */
+  /** Sends a message and waits for the response. */
   async ask(/** @type {Json} */ message) {
     this.socket.send(JSON.stringify(message));
     return this.next(({ requestId }) => requestId === message.requestId);
@@ -77,7 +77,7 @@ export class Talk {
   }
 }
 
-/** @param {{token: string, host: string | undefined}} how `host`: as the server sees it */
+/** @param {{token: string, host: string | undefined}} how `host`: as received by the server */
 export async function checkWebSocket({ token, host }) {
   const talk = new Talk();
   try {
@@ -114,11 +114,11 @@ async function exchange(talk, token) {
     const message = { type: 'ping', requestId: `size-${size}`, padding: '' };
     message.padding = '-'.repeat(size - JSON.stringify(message).length);
     if ((await talk.ask(message)) !== null) continue;
-    // The server's own limit is below the default, which is no fault of the path.
+    // The server's limit is below the default, which is not a problem of the path.
     if (talk.closed?.code === 1009) return check('ok', `works, ${spoken(roundTrip)}`);
     return lost(talk, `A message of ${size} bytes was not answered; smaller ones were.`);
   }
-  // Channels that nobody has: the answer names them all. Without a token it is refused, which is an answer too.
+  // Unknown channels, which the response lists. Without a token the request is refused, which is a response too.
   const channels = Array.from({ length: 90 }, (_, n) => `${'doctor.'.repeat(17)}${String(n).padStart(3, '0')}`);
   if ((await talk.ask({ type: 'subscribe', requestId: 'back', channels })) === null) {
     return lost(talk, 'A long answer of the server never came.');
@@ -127,8 +127,8 @@ async function exchange(talk, token) {
 }
 
 /**
- * A script is not told why a handshake failed. A POST to the same path is refused by the server itself, and by how it is
- * refused one knows what came through: 403 is for a page whose `Origin` does not fit `Host`.
+ * Scripts can't see why a handshake failed. The server refuses a POST to the same path, and the refusal reveals what
+ * arrived: 403 means that `Origin` does not match `Host`.
  * @param {string} token
  * @param {string | undefined} host
  */

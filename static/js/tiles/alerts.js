@@ -1,15 +1,15 @@
 // @ts-check
 /**
- * Alerts: those that stand, most severe first, and below them those that were resolved since. Each can be acknowledged, which
- * everybody sees. That a new one is said aloud does not need this tile: see alarm.js.
+ * Alerts: active ones, most severe first, followed by recently resolved ones. Each can be acknowledged, which all users see.
+ * Screen readers announce new alerts without this tile: see alert-announcer.js.
  */
 
 import { element, setText } from '../dom.js';
 import { about, clock, humanName } from '../format.js';
-import { Refusal } from '../rest.js';
+import { ApiError } from '../rest.js';
 import { Problem, lowered } from './problem.js';
 
-/** When the list is asked for again that the server could not give. */
+/** Delay before the list is requested again after a failure. */
 const RETRY_MS = 3_000;
 const MOST_ROWS = 40;
 const MOST_RESOLVED = 10;
@@ -39,7 +39,7 @@ export function mountAlerts(tile, body, context) {
 
   /** @type {Map<string, Alert>} */
   const alerts = new Map();
-  /** @type {(() => void)[]} what came while the list was being read, to be told once more after it */
+  /** @type {(() => void)[]} updates received while the list loads, to be applied again after it */
   let early = [];
   let loading = false;
   let retry = 0;
@@ -52,16 +52,16 @@ export function mountAlerts(tile, body, context) {
     early = [];
     try {
       const [open, over] = await Promise.all([
-        context.rest.ask('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
-        context.rest.ask('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
+        context.rest.request('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
+        context.rest.request('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
       ]);
       if (closed) return;
       alerts.clear();
       for (const alert of [...(open.data?.alerts ?? []), ...(over.data?.alerts ?? [])]) alerts.set(alert.id, alert);
-      for (const again of early) again();
+      for (const apply of early) apply();
       setText(note, 'No active alerts.');
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       setText(note, error.status === 403 ? 'You don’t have permission to view alerts.' : error.message);
       if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
     }
@@ -74,20 +74,20 @@ export function mountAlerts(tile, body, context) {
   const acknowledge = async (alert) => {
     problem.clear();
     try {
-      const { data } = await context.rest.ask(`api/alerts/${encodeURIComponent(alert.id)}/acknowledge`, { method: 'POST' });
+      const { data } = await context.rest.request(`api/alerts/${encodeURIComponent(alert.id)}/acknowledge`, { method: 'POST' });
       const known = alerts.get(alert.id);
       if (known !== undefined) Object.assign(known, data ?? { acknowledgedBy: 'you' });
       context.announcer.say('Acknowledged.');
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       problem.show(`Couldn’t acknowledge the alert: ${lowered(error.message)}`);
     }
     dirty = true;
     context.redraw();
   };
 
-  const end = context.live.subscribe('alerts', {
-    take: ({ event, data }) => {
+  const end = context.subscriptions.subscribe('alerts', {
+    onUpdate: ({ event, data }) => {
       if (event === null || typeof data.id !== 'string') return;
       const apply = () => alerts.set(data.id, { ...alerts.get(data.id), .../** @type {Alert} */ (data) });
       apply();
@@ -95,7 +95,7 @@ export function mountAlerts(tile, body, context) {
       dirty = true;
       context.redraw();
     },
-    gap: () => void load(),
+    onGap: () => void load(),
   });
   void load();
 
@@ -112,7 +112,7 @@ export function mountAlerts(tile, body, context) {
       dirty = false;
       list.querySelectorAll('time').forEach((time) => setText(time, `${about((now + context.rest.skew - Date.parse(time.dateTime)) / 1000)} ago`));
     },
-    regain: () => problem.clear(),
+    reconnected: () => problem.clear(),
     close: () => {
       closed = true;
       clearTimeout(retry);
@@ -122,7 +122,7 @@ export function mountAlerts(tile, body, context) {
 }
 
 /**
- * Standing before resolved, then by severity, then newest first.
+ * Sorts active before resolved, then by severity, then newest first.
  * @param {Alert} a
  * @param {Alert} b
  */
@@ -134,20 +134,20 @@ function byWeight(a, b) {
 /**
  * @param {Alert} alert
  * @param {number} skew how far the server's clock is ahead, ms
- * @param {((alert: Alert) => void) | null} acknowledge null for those who may not
+ * @param {((alert: Alert) => void) | null} acknowledge null without the permission
  */
 function item(alert, skew, acknowledge) {
-  const standing = !alert.resolvedAt;
+  const active = !alert.resolvedAt;
   const when = element('time', 'alert-time');
   when.dateTime = alert.raisedAt;
   when.title = clock(Date.parse(alert.raisedAt) - skew);
-  const severity = element('span', 'alert-severity', standing ? humanName(alert.type ?? 'warning') : 'Resolved');
+  const severity = element('span', 'alert-severity', active ? humanName(alert.type ?? 'warning') : 'Resolved');
   const words = element('div', 'alert-words', element('p', 'alert-head', severity, when), element('p', 'alert-message', alert.message ?? alert.metric ?? ''));
   const node = element('li', 'alert', words);
-  node.dataset.level = standing ? (alert.type ?? 'warning') : 'resolved';
+  node.dataset.level = active ? (alert.type ?? 'warning') : 'resolved';
   if (alert.acknowledgedBy) {
     words.append(element('p', 'alert-by', `Acknowledged by ${alert.acknowledgedBy}`));
-  } else if (standing && acknowledge !== null) {
+  } else if (active && acknowledge !== null) {
     const button = element('button', 'button button-small', 'Acknowledge');
     button.type = 'button';
     button.dataset.alert = alert.id;
@@ -159,7 +159,7 @@ function item(alert, skew, acknowledge) {
 }
 
 /**
- * The list was built anew: the button that had the focus has it again.
+ * Restores the focus of a button after the list was rebuilt.
  * @param {HTMLElement} list
  * @param {string} id
  */

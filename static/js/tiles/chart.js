@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Lines of up to six fields over the range of time: history first, then live. A chart is drawn anew when its newest pixel
- * would differ, however often values come; the figures above it follow each frame.
+ * Lines of up to six fields over the time range: history first, then live values. A chart is redrawn when its newest pixel
+ * would differ, however often values arrive; the numbers above it follow each frame.
  *
- * For those who don't see it: the chart takes the focus, left and right move the cursor, what is under it is said once it
- * rests, and a table of at most 25 rows stands behind `aria-details`.
+ * For screen readers the chart can be focused, left and right move the cursor, the value under it is announced once it
+ * rests, and `aria-details` refers to a table of at most 25 rows.
  */
 
 import { Plot, axesFor, plotHost } from '../charts/plot.js';
@@ -17,9 +17,9 @@ import { NO_DATA, empty } from './empty.js';
 const MOST_LINES = 6;
 const CAPACITY = 2_000;
 const TABLE_ROWS = 25;
-/** No display shows more than this, whatever the width: a chart is looked at, not read off, while it moves. */
+/** Shortest time between two redraws, whatever the width. */
 const FASTEST_MS = 150;
-/** For those who asked for less motion. */
+/** The same with reduced motion. */
 const CALM_MS = 2_000;
 
 let charts = 0;
@@ -62,20 +62,20 @@ export function mountChart(tile, body, context) {
   let drawnLive = true;
   let visible = true;
   let printing = false;
-  let frozen = false; // paused: drawn from a copy, for the track goes on
-  /** @type {import('../charts/ink.js').Ink | null} */
-  let drawnInk = null;
+  let frozen = false; // paused: drawn from a copy, because the track continues
+  /** @type {import('../charts/palette.js').Palette | null} */
+  let drawnPalette = null;
 
   const plot = new Plot(host, fields.map(nameOf), kinds, (index) => {
     if (index === hovered) return;
     hovered = index;
-    context.hurry();
+    context.redrawNow();
   });
   const reading = (/** @type {number} */ value, /** @type {number} */ index) => {
     const { text, unit } = kinds[index].drawn(value, { currency: context.currency() });
     return unit === '' ? text : `${text} ${unit}`;
   };
-  /** What a row of the chart says: the average, and how far the line went if that is more than one value. */
+  /** Describes a row of the chart: the average, and the range if there are several values. */
   const said = (/** @type {number} */ at, /** @type {number} */ index) => {
     const [value, low, high] = [drawn.values, drawn.lows, drawn.highs].map((lists) => lists[index][at]);
     return high > low ? `${reading(value, index)} (${reading(low, index)} to ${reading(high, index)})` : reading(value, index);
@@ -112,23 +112,23 @@ export function mountChart(tile, body, context) {
   host.addEventListener('blur', () => plot.leave());
 
   return {
-    draw: ({ now, live, ink, calm }) => {
+    draw: ({ now, live, palette, calm }) => {
       if (!visible && !printing) return;
       const to = range.end(now);
-      // The newest pixel differs when time has moved on by one, or the value would by then.
+      // The newest pixel differs when time has advanced by one pixel.
       const pixel = Math.max(calm ? CALM_MS : FASTEST_MS, range.length / Math.max(200, plot.width));
       const due = range.paused ? track.changed : now - drawnAt >= pixel || now < drawnAt;
-      if (track.changed || due || live !== drawnLive || ink !== drawnInk) {
-        // What is under the cursor is found by its place in what was drawn, so the two change together.
+      if (track.changed || due || live !== drawnLive || palette !== drawnPalette) {
+        // The cursor refers to an index of the drawn rows, so both change together.
         if (!range.paused || !frozen) {
           const view = track.view(to, live);
           frozen = range.paused && view.times.length > 0;
           drawn = frozen ? copyOf(view) : view;
         }
-        plot.draw(drawn, { from: to - range.length, to, live, ink, currency: context.currency() });
+        plot.draw(drawn, { from: to - range.length, to, live, palette, currency: context.currency() });
         drawnAt = now;
         drawnLive = live;
-        drawnInk = ink;
+        drawnPalette = palette;
         track.changed = false;
       }
       const at = hovered !== null && hovered < drawn.times.length ? hovered : null;
@@ -137,15 +137,15 @@ export function mountChart(tile, body, context) {
       setText(when, at === null ? '' : clock(drawn.times[at]));
       setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
-    lose: (time) => track.lose(time),
-    regain: (time) => track.regain(time),
-    silence: (since) => track.silence(since),
-    rescale: (length) => {
+    disconnected: (time) => track.disconnected(time),
+    reconnected: (time) => track.reconnected(time),
+    sourceStopped: (since) => track.sourceStopped(since),
+    rangeChanged: (length) => {
       track.changed = true;
       frozen = false;
       if (length) track.restart();
     },
-    print: (on) => {
+    printing: (on) => {
       printing = on;
       track.changed = true;
       const { width, height } = host.getBoundingClientRect();
@@ -175,7 +175,7 @@ function copyOf({ times, values, lows, highs }) {
  * @param {string} title
  * @param {readonly string[]} fields
  * @param {Float64Array} times
- * @param {(at: number, index: number) => string} said what a row says of a field
+ * @param {(at: number, index: number) => string} said describes a row of a field
  */
 function fillTable(place, title, fields, times, said) {
   const head = element('tr', '', ...['Time', ...fields.map(nameOf)].map((name) => {

@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * What every kind of tile is made of. `mount` builds the body of a card and subscribes to what it shows; after that values
- * come in at any rate and are only remembered, and `draw` shows what is newest, at most once per animation frame.
+ * Interface of every kind of tile. `mount` builds the body of a card and subscribes to channels; after that values
+ * arrive at any rate and are only stored, and `draw` shows the newest, at most once per animation frame.
  */
 
 /**
- * A tile as the server keeps it (docs/protocol.md, section 6.3).
+ * Tile as stored by the server (docs/protocol.md, section 6.3).
  * @typedef {object} Tile
  * @property {string} id
  * @property {'number' | 'chart' | 'table' | 'alerts' | 'text'} type
@@ -19,43 +19,43 @@
  */
 
 /**
- * What a tile needs from the page.
+ * Services of the page for tiles.
  * @typedef {object} Context
- * @property {import('../live.js').Live} live
+ * @property {import('../subscriptions.js').Subscriptions} subscriptions
  * @property {import('../rest.js').Rest} rest
- * @property {import('../charts/range.js').Range} range the time that charts show
+ * @property {import('../charts/range.js').Range} range time range of charts
  * @property {import('../announcer.js').Announcer} announcer
  * @property {() => string} currency of all amounts; empty while unknown
- * @property {() => () => void} followCurrency has it known; returns what ends that
+ * @property {() => () => void} followCurrency subscribes to the currency; returns a function that ends it
  * @property {() => boolean} mayWriteOrders
  * @property {() => boolean} mayAcknowledge
  * @property {(channel: string, fields?: readonly string[]) => string} denied why the reader may not see this; empty if they may
- * @property {(tile: Tile) => import('../freshness.js').Age} age of what a tile shows
- * @property {() => void} redraw asks for a frame soon, for news
- * @property {() => void} hurry asks for the next frame, for what the reader does
+ * @property {(tile: Tile) => import('../freshness.js').Age} age of a tile's values
+ * @property {() => void} redraw requests a redraw soon, for new values
+ * @property {() => void} redrawNow requests a redraw with the next frame, for an action of the reader
  */
 
 /**
- * What a redraw needs to know.
- * @typedef {object} View
+ * State of the page in a redraw.
+ * @typedef {object} FrameState
  * @property {number} now the page's clock, ms
- * @property {boolean} live false greys everything
- * @property {boolean} lines whether sparklines move on in this frame
- * @property {boolean} calm the reader asked for less motion
- * @property {import('../charts/ink.js').Ink} ink
+ * @property {boolean} live false greys all values
+ * @property {boolean} lines whether sparklines are redrawn in this frame
+ * @property {boolean} calm reduced motion
+ * @property {import('../charts/palette.js').Palette} palette
  */
 
 /**
- * @typedef {object} Face
- * @property {(view: View) => void} draw
- * @property {(time: number) => void} [lose] the link is gone or silent since `time`: lines break there
- * @property {(now: number) => void} [regain] the link works again: what did not change holds from here on
- * @property {(since: number | null) => void} [silence] when the source stopped; null when it has not, or is back
- * @property {(length: boolean) => void} [rescale] the range of time was changed; `length`: what it covers, too
- * @property {(on: boolean) => void} [print] the page has the size of paper now, or no longer
+ * @typedef {object} TileView
+ * @property {(frame: FrameState) => void} draw
+ * @property {(time: number) => void} [disconnected] connection lost or silent since `time`: lines break there
+ * @property {(now: number) => void} [reconnected] connection restored: unchanged values hold from here on
+ * @property {(since: number | null) => void} [sourceStopped] when the source stopped; null if it has not
+ * @property {(length: boolean) => void} [rangeChanged] the time range changed; `length`: its length, too
+ * @property {(on: boolean) => void} [printing] the page switched to or from the size of paper
  * @property {() => void} close ends every subscription
  */
 
-/** @typedef {(tile: Tile, body: HTMLElement, context: Context) => Face} Mount */
+/** @typedef {(tile: Tile, body: HTMLElement, context: Context) => TileView} Mount */
 
 export {};

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a tile says instead of values: nothing yet, not there, not allowed. */
+/** Message of a tile without values: no data yet, no such channel, no permission. */
 
 import { element } from '../dom.js';
 
@@ -8,7 +8,7 @@ export const NO_DATA = 'No data received on this channel yet.';
 /**
  * @param {HTMLElement} body
  * @param {string} text
- * @returns {import('./contract.js').Face}
+ * @returns {import('./contract.js').TileView}
  */
 export function empty(body, text) {
   body.append(element('p', 'tile-empty', text));

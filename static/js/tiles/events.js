@@ -1,5 +1,5 @@
 // @ts-check
-/** The events of a channel, newest first: those that the log keeps, then each as it comes. Only those that fit are built. */
+/** Events of a channel, newest first: those in the log, then live ones. Only the newest are rendered. */
 
 import { describe } from '../describe.js';
 import { element } from '../dom.js';
@@ -31,7 +31,7 @@ export function mountEvents(tile, body, context) {
     context.redraw();
   };
   const load = async () => {
-    const answer = await context.rest.ask(`api/metrics/${channel}`).catch(() => null);
+    const answer = await context.rest.request(`api/metrics/${channel}`).catch(() => null);
     if (closed || !Array.isArray(answer?.data?.events)) return;
     list.replaceChildren();
     waiting = [];
@@ -39,9 +39,9 @@ export function mountEvents(tile, body, context) {
       wait({ event, data: data ?? {}, time: timeOf(timestamp) });
     }
   };
-  const end = context.live.subscribe(channel, {
-    take: ({ event, data, timestamp }) => event !== null && wait({ event, data, time: timeOf(timestamp) }),
-    gap: () => void load(),
+  const end = context.subscriptions.subscribe(channel, {
+    onUpdate: ({ event, data, timestamp }) => event !== null && wait({ event, data, time: timeOf(timestamp) }),
+    onGap: () => void load(),
   });
   void load();
 

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The fields of a state channel as a table of names and values: those that the tile names, or all there are. A field that is
- * a list of objects (`nodes` of `metrics.infrastructure`) is a table of its own, with a row for each.
+ * Table of the fields of a state channel: those that the tile names, or all. A field that is a list of objects (`nodes` of
+ * `metrics.infrastructure`) becomes a table with one row per object.
  */
 
 import { element, setText } from '../dom.js';
@@ -29,15 +29,15 @@ export function mountFields(tile, body, context) {
   /** @type {any} */
   let data = null;
   let dirty = true;
-  /** Ends following the currency, once an amount was seen. @type {(() => void) | null} */
+  /** Ends the subscription to the currency, which starts with the first amount. @type {(() => void) | null} */
   let money = null;
   let columns = '';
 
   const ends = [
-    context.live.subscribe(channel, {
-      take: (news) => {
-        if (news.event !== null) return;
-        data = news.data;
+    context.subscriptions.subscribe(channel, {
+      onUpdate: (update) => {
+        if (update.event !== null) return;
+        data = update.data;
         dirty = true;
         context.redraw();
       },

@@ -1,5 +1,5 @@
 // @ts-check
-/** The kinds of tiles, each with what it is called and how large it is when it doesn't say so. */
+/** Kinds of tiles with their labels and default sizes. */
 
 import { mountAlerts } from './alerts.js';
 import { mountChart } from './chart.js';
@@ -24,7 +24,7 @@ export const KINDS = {
 export const COLUMNS = 12;
 
 /**
- * In cells of the grid.
+ * Returns the size of a tile in cells of the grid.
  * @param {Tile} tile
  */
 export function sizeOf(tile) {
@@ -33,7 +33,7 @@ export function sizeOf(tile) {
 }
 
 /**
- * How a tile is mounted: a table shows orders, the events of another channel, or the fields of a state.
+ * Returns the mount function of a tile: a table shows orders, the events of another channel, or the fields of a state.
  * @param {Tile} tile
  * @param {(channel: string) => string | undefined} kindOfChannel `state`, `event`, or undefined while unknown
  * @param {import('./contract.js').Context['denied']} denied

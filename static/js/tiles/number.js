@@ -1,5 +1,5 @@
 // @ts-check
-/** One value, large: its unit, how it has moved over the range of time, and the line of it. */
+/** One large value with its unit, its change over the time range, and a sparkline. */
 
 import { drawSparkline } from '../charts/sparkline.js';
 import { Track } from '../charts/track.js';
@@ -9,10 +9,10 @@ import { NOTHING } from '../format.js';
 import { empty } from './empty.js';
 
 const CAPACITY = 1_200;
-/** The value at the beginning of the range is known if there is one within this part of its length. */
+/** Longest distance of the first value from the beginning of the range, as a part of its length. */
 const NEAR = 0.02;
 
-/** Channels whose value brings its own comparison, and the field that it is about. */
+/** Channels whose value includes a comparison, and the field it refers to. */
 const OWN_TREND = { 'metrics.orders': { field: 'ordersToday', trend: 'trend', than: 'than yesterday by now' } };
 
 /** @type {import('./contract.js').Mount} */
@@ -33,7 +33,7 @@ export function mountNumber(tile, body, context) {
   const money = isMoney(field) ? context.followCurrency() : () => {};
 
   return {
-    draw: ({ now, live, lines, ink }) => {
+    draw: ({ now, live, lines, palette }) => {
       const { data } = track;
       const setting = { currency: context.currency() };
       const reading = kind.read(valueAt(data, field), setting);
@@ -44,19 +44,19 @@ export function mountNumber(tile, body, context) {
       const to = range.end(now);
       const from = to - range.length;
       const view = track.view(now, live);
-      drawSparkline(canvas, view, { from: Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10)), to, live, ink });
+      drawSparkline(canvas, view, { from: Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10)), to, live, palette });
       const said = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
       const say = (/** @type {number} */ number) => kind.drawn(number, setting).text;
       setText(trend, said || movement(view, from, to, range.name, say));
     },
-    lose: (time) => track.lose(time),
-    regain: (time) => track.regain(time),
-    silence: (since) => track.silence(since),
-    rescale: (length) => {
+    disconnected: (time) => track.disconnected(time),
+    reconnected: (time) => track.reconnected(time),
+    sourceStopped: (since) => track.sourceStopped(since),
+    rangeChanged: (length) => {
       track.changed = true;
       if (length) track.restart();
     },
-    print: () => (track.changed = true),
+    printing: () => (track.changed = true),
     close: () => {
       track.close();
       money();
@@ -65,7 +65,7 @@ export function mountNumber(tile, body, context) {
 }
 
 /**
- * @param {unknown} trend as the server says it, `+12%`
+ * @param {unknown} trend of the server, such as `+12%`
  * @param {string} than
  */
 function ownTrend(trend, than) {
@@ -76,7 +76,7 @@ function ownTrend(trend, than) {
 }
 
 /**
- * How far the value moved over the range; nothing where what is known does not reach back to its beginning.
+ * Describes the change of a value over the range; empty if the known values do not reach back to its beginning.
  * @param {{times: Float64Array, values: Float64Array[], lows: Float64Array[], highs: Float64Array[]}} view
  * @param {number} from
  * @param {number} to

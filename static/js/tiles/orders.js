@@ -1,15 +1,15 @@
 // @ts-check
 /**
- * The newest orders. The list is read once and then kept up by the channel `orders`; a priority is changed in place. The
- * change shows at once, greyed until the server has answered, and goes back with a word of why when it was refused.
+ * Newest orders. The list is loaded once and then updated from the channel `orders`; a priority can be changed in place. The
+ * change is shown at once, greyed until the server has confirmed it, and undone with a message if it was refused.
  */
 
 import { element, setText } from '../dom.js';
 import { amount, clock, humanName } from '../format.js';
-import { Refusal } from '../rest.js';
+import { ApiError } from '../rest.js';
 import { Problem, lowered } from './problem.js';
 
-/** When the list is asked for again that the server could not give. */
+/** Delay before the list is requested again after a failure. */
 const RETRY_MS = 3_000;
 const MOST_ROWS = 50;
 const PRIORITIES = ['low', 'normal', 'high', 'urgent'];
@@ -39,7 +39,7 @@ export function mountOrders(tile, body, context) {
 
   /** @type {Map<string, Line>} */
   const lines = new Map();
-  /** @type {(() => void)[]} what came while the list was being read, to be told once more after it */
+  /** @type {(() => void)[]} updates received while the list loads, to be applied again after it */
   let early = [];
   let loading = false;
   let retry = 0;
@@ -51,15 +51,15 @@ export function mountOrders(tile, body, context) {
     loading = true;
     early = [];
     try {
-      const { data } = await context.rest.ask('api/orders', { query: { limit: String(MOST_ROWS) } });
+      const { data } = await context.rest.request('api/orders', { query: { limit: String(MOST_ROWS) } });
       if (closed) return;
       rows.replaceChildren();
       lines.clear();
       for (const order of [...(data?.orders ?? [])].reverse()) add(order);
-      for (const again of early) again();
+      for (const apply of early) apply();
       setText(note, 'No orders yet. New orders will appear here.');
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       setText(note, error.status === 403 ? 'You don’t have permission to view orders.' : error.message);
       if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
     }
@@ -113,11 +113,11 @@ export function mountOrders(tile, body, context) {
     problem.clear();
     select.setAttribute('aria-busy', 'true');
     try {
-      const { data } = await context.rest.ask(`api/orders/${orderId}`, { method: 'PATCH', body: { priority } });
+      const { data } = await context.rest.request(`api/orders/${orderId}`, { method: 'PATCH', body: { priority } });
       update(orderId, { priority: data?.priority ?? priority });
       context.announcer.say(`${orderId}: priority ${priority}.`);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof ApiError)) throw error;
       problem.show(`Couldn’t change the priority of ${orderId}: ${lowered(error.message)}`);
     } finally {
       select.removeAttribute('aria-busy');
@@ -126,8 +126,8 @@ export function mountOrders(tile, body, context) {
     }
   };
 
-  const end = context.live.subscribe('orders', {
-    take: ({ event, data }) => {
+  const end = context.subscriptions.subscribe('orders', {
+    onUpdate: ({ event, data }) => {
       const apply = () => {
         if (event === 'order_created') add(/** @type {Order} */ (data));
         if (event === 'order_updated') update(data.orderId, data.changes ?? {});
@@ -137,7 +137,7 @@ export function mountOrders(tile, body, context) {
       dirty = true;
       context.redraw();
     },
-    gap: () => void load(),
+    onGap: () => void load(),
   });
   const money = context.followCurrency();
   let currency = '';
@@ -152,7 +152,7 @@ export function mountOrders(tile, body, context) {
       note.hidden = lines.size > 0;
       table.hidden = lines.size === 0;
     },
-    regain: () => problem.clear(),
+    reconnected: () => problem.clear(),
     close: () => {
       closed = true;
       clearTimeout(retry);

@@ -1,5 +1,5 @@
 // @ts-check
-/** What went wrong with the reader's last step in a tile; it stays until it is closed, or until the next step works. */
+/** Error message about the reader's last action in a tile; it stays until it is closed, or until the next action. */
 
 import { element, setText } from '../dom.js';
 
@@ -30,7 +30,7 @@ export class Problem {
 }
 
 /**
- * A sentence as the end of another.
+ * Lowers the first letter, so that a sentence can follow a colon.
  * @param {string} text
  */
 export const lowered = (text) => text.replace(/^[A-Z](?=[a-z ])/, (letter) => letter.toLowerCase());

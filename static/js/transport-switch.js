@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * The switch between transports: real links (`?transport=sse`), so that a choice can be opened in a new tab or kept as a
- * bookmark; followed in place, it keeps the page and continues from the cursor.
+ * Switch between transports: real links (`?transport=sse`), so that a choice can be opened in a new tab or bookmarked. A
+ * plain click keeps the page and continues from the cursor.
  */
 
-/** @typedef {import('./live.js').Choice} Choice */
+/** @typedef {import('./subscriptions.js').Choice} Choice */
 
-/** What the transports are called in the address, and for a person. */
+/** Transports with their names in the URL and on the page. */
 const TRANSPORTS = /** @type {const} */ ([
   { name: 'websocket', word: 'ws', label: 'WebSocket' },
   { name: 'sse', word: 'sse', label: 'SSE' },
@@ -15,7 +15,7 @@ const TRANSPORTS = /** @type {const} */ ([
 ]);
 
 /**
- * What a transport is called.
+ * Returns the label of a transport; null for an unknown one.
  * @param {string | null} name
  */
 export function labelOf(name) {
@@ -23,7 +23,7 @@ export function labelOf(name) {
 }
 
 /**
- * The choice that a query string makes.
+ * Returns the transport named in a query string; `auto` by default.
  * @param {string} search
  * @returns {Choice}
  */
@@ -36,7 +36,7 @@ export function choiceOf(search) {
  * @param {HTMLElement} nav holds one link per choice
  * @param {(choice: Choice) => void} choose called with every change
  */
-export function startChooser(nav, choose) {
+export function startTransportSwitch(nav, choose) {
   const links = [...nav.querySelectorAll('a')].map((link) => ({ link, word: new URLSearchParams(link.search).get('transport') ?? '' }));
   let chosen = choiceOf(location.search);
 
@@ -44,7 +44,7 @@ export function startChooser(nav, choose) {
     for (const { link, word } of links) {
       const query = new URLSearchParams(location.search);
       query.set('transport', word);
-      link.search = `${query}`; // the rest of the address stays
+      link.search = `${query}`; // keeps the rest of the URL
       if (choiceOf(link.search) === chosen) link.setAttribute('aria-current', 'true');
       else link.removeAttribute('aria-current');
     }
@@ -60,7 +60,7 @@ export function startChooser(nav, choose) {
     const link = event.target instanceof Element ? event.target.closest('a') : null;
     if (link === null || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
     event.preventDefault();
-    show(); // the board may have changed since
+    show(); // another dashboard may be open by now
     if (link.href !== location.href) history.pushState(null, '', link.href);
     apply();
   });
