@@ -123,7 +123,7 @@ async fn write(
     let mut states = Vec::new();
     for state in &contents.states {
         head.head += 1;
-        let kept = WireKept::state(head.head, state.at, &state.change.data);
+        let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
         states.push((&state.change.channel, kept));
     }
     if let Some((_, at)) = contents.snapshot {

@@ -240,23 +240,23 @@ impl<'a> Term<'a> {
                 self.take_up(&tenant).await?;
             }
             let Some(of) = self.deciding.get_mut(&tenant) else { continue };
-            let (same, chunks) = of.decide(waiting, &mut replies);
+            let (same, restored, chunks) = of.decide(waiting, &mut replies);
             of.head.advance(&chunks, at);
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
             let wire = wire.ok_or_else(|| Ended::Lost("a value is no JSON".into()))?;
-            if !wire.is_empty() || !same.is_empty() {
-                let published = of.head.publish(of.decider.published());
+            let published = of.head.publish(of.decider.published());
+            if !wire.is_empty() || !same.is_empty() || !published.is_empty() {
                 let (tenant, head) = ((*tenant).to_owned(), of.head.head);
-                written.push(Written { tenant, head, published, same, chunks: wire });
+                written.push(Written { tenant, head, published, same, restored: restored.clone(), chunks: wire });
             }
             if !chunks.is_empty() {
-                kept.push((tenant, chunks));
+                kept.push((tenant, chunks, restored));
             }
         }
         if keeps {
             for tenant in self.deciding.keys() {
-                if kept.iter().all(|(other, _)| other != tenant) {
-                    kept.push((Arc::clone(tenant), Vec::new()));
+                if kept.iter().all(|(other, ..)| other != tenant) {
+                    kept.push((Arc::clone(tenant), Vec::new(), Vec::new()));
                 }
             }
         }
@@ -331,7 +331,7 @@ impl<'a> Term<'a> {
         entry: &str,
         word: String,
         decided: &HashMap<String, u64>,
-        kept: &[(Arc<str>, Vec<Chunk>)],
+        kept: &[(Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>)],
         at: Timestamp,
         keeps: bool,
     ) -> Result<(), Ended> {
@@ -348,13 +348,13 @@ impl<'a> Term<'a> {
         for (node, group) in decided {
             append.arg(node).arg(*group);
         }
-        for (tenant, chunks) in kept {
+        for (tenant, chunks, restored) in kept {
             for what in ["states", "events", "series"] {
                 append.key(keys.kept(&self.epoch, tenant, what));
             }
             let Some(of) = self.deciding.get_mut(tenant) else { continue };
             let series = if keeps { of.decider.dump(false) } else { Vec::new() };
-            keep(&mut append, tenant, of, chunks, at, &series)?;
+            keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
         }
         self.attempt = StdInstant::now();
         let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
@@ -389,14 +389,19 @@ impl<'a> Term<'a> {
 }
 
 impl Deciding {
-    /// Decides, and notes in `replies` what is refused. Answers what is written again and the same, and what is new.
-    fn decide(&mut self, waiting: Vec<Waiting>, replies: &mut [Answered]) -> (Vec<Channel>, Vec<Chunk>) {
+    /// Decides, and notes in `replies` what is refused. Answers what is written again and the same, what is from history, and
+    /// all that is new.
+    fn decide(
+        &mut self,
+        waiting: Vec<Waiting>,
+        replies: &mut [Answered],
+    ) -> (Vec<Channel>, Vec<(Channel, Timestamp)>, Vec<Chunk>) {
         let (mut places, mut batches) = (Vec::new(), Vec::new());
         for (reply, number, Handed { origin, readings, unreadable, .. }) in waiting {
             places.push((reply, number, unreadable));
             batches.push((origin, readings));
         }
-        let Decided { verdicts, changes, same } = self.decider.decide_all(batches);
+        let Decided { verdicts, changes, same, restored } = self.decider.decide_all(batches);
         for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
             let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
             let refused = refused.map(|(index, refusal)| (batch, inbox::place(&unreadable, index), refusal));
@@ -404,7 +409,7 @@ impl Deciding {
                 reply.refused.extend(refused);
             }
         }
-        (same, place(self.head.head, changes))
+        (same, restored, place(self.head.head, changes))
     }
 }
 
@@ -431,10 +436,11 @@ fn keep(
     append: &mut ScriptInvocation<'_>,
     tenant: &str,
     of: &mut Deciding,
-    chunks: &[Chunk],
+    (chunks, restored): (&[Chunk], &[(Channel, Timestamp)]),
     at: Timestamp,
     series: &[(String, String)],
 ) -> Result<(), Ended> {
+    let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
     let (mut states, mut events) = (HashMap::new(), Vec::new());
     for (offset, change) in chunks.iter().flat_map(|chunk| &chunk.changes) {
         let (name, data) = (change.channel.as_str(), &change.data);
@@ -443,7 +449,10 @@ fn keep(
                 events.push((offset, WireKept::event(*offset, at, &change.channel, event, data)));
                 Some(WireKept::events(*offset, Some(at)))
             }
-            None => WireKept::state(*offset, at, data),
+            None => {
+                let written = times.get(&change.channel).copied();
+                WireKept::value(*offset, written.unwrap_or(at), data, written.is_some())
+            }
         };
         states.insert(name, kept);
     }

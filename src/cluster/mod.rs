@@ -121,10 +121,16 @@ impl Cluster {
         (self.node.replica(tenant), self.handle.of_tenant(tenant))
     }
 
+    /// Waits until the log is read for the first time.
+    pub async fn loaded(&self) {
+        let mut followed = self.node.followed.subscribe();
+        // The sender lives as long as the node.
+        drop(followed.wait_for(Option::is_some).await);
+    }
+
     /// Waits until the log is read for the first time; false when that takes longer than `patience`.
     pub async fn is_loaded(&self, patience: Duration) -> bool {
-        let mut followed = self.node.followed.subscribe();
-        timeout(patience, followed.wait_for(Option::is_some)).await.is_ok_and(|waited| waited.is_ok())
+        timeout(patience, self.loaded()).await.is_ok()
     }
 
     /// Whether the log is read, and this node can do its part.
@@ -150,6 +156,11 @@ impl Cluster {
     /// How often this node began a log without all samples of the one before, and when that changes.
     pub fn samples_lost(&self) -> watch::Receiver<u64> {
         self.node.samples_lost.subscribe()
+    }
+
+    /// Whether the log of `tenant` was given the last values of history, as far as this node has read.
+    pub fn has_restored(&self, tenant: &str) -> bool {
+        self.node.published(tenant).has_restored()
     }
 
     /// Whether this node is the one that publishes what is the same for all, and when that changes.

@@ -305,7 +305,8 @@ impl Node {
             let writer = replicas.writer(&written.tenant, self.log);
             // What was loaded may be newer already.
             if written.head > writer.log().head() {
-                writer.apply(written.chunks.into_iter().map(WireChunk::into_chunk).collect(), at);
+                let chunks = written.chunks.into_iter().map(WireChunk::into_chunk).collect();
+                writer.apply_restored(chunks, at, &written.restored);
             }
             if !written.same.is_empty() {
                 writer.confirm(&written.same, at);

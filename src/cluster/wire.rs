@@ -53,6 +53,9 @@ pub(super) struct Written {
     /// State channels whose value was written again and is the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) same: Vec<Channel>,
+    /// State channels among the changes whose values are from history, and when each was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) restored: Vec<(Channel, Timestamp)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) chunks: Vec<WireChunk>,
 }
@@ -163,6 +166,9 @@ pub(super) struct WireKept {
     /// Of an event; its channel stands beside it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<(Channel, EventName)>,
+    /// It is a value from history that nobody has written since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    restored: bool,
     /// `None`: a channel that carries events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Box<RawValue>>,
@@ -176,11 +182,16 @@ pub(super) enum KeptChannel {
 
 impl WireKept {
     pub(super) fn state(offset: u64, at: Timestamp, data: &Bytes) -> Option<Self> {
-        Some(Self { offset, at: Some(at), event: None, data: Some(raw(data)?) })
+        Some(Self { offset, at: Some(at), event: None, restored: false, data: Some(raw(data)?) })
+    }
+
+    /// A value from history that was written at `at`, where `restored` is true; otherwise as [`WireKept::state`].
+    pub(super) fn value(offset: u64, at: Timestamp, data: &Bytes, restored: bool) -> Option<Self> {
+        Some(Self { restored, ..Self::state(offset, at, data)? })
     }
 
     pub(super) fn events(last: u64, at: Option<Timestamp>) -> Self {
-        Self { offset: last, at, event: None, data: None }
+        Self { offset: last, at, event: None, restored: false, data: None }
     }
 
     pub(super) fn event(
@@ -190,7 +201,8 @@ impl WireKept {
         event: &EventName,
         data: &Bytes,
     ) -> Option<Self> {
-        Some(Self { offset, at: Some(at), event: Some((channel.clone(), event.clone())), data: Some(raw(data)?) })
+        let event = Some((channel.clone(), event.clone()));
+        Some(Self { offset, at: Some(at), event, restored: false, data: Some(raw(data)?) })
     }
 
     /// Of the channel that it is kept for.
@@ -198,7 +210,8 @@ impl WireKept {
         match (self.data, self.at) {
             (Some(data), Some(at)) => {
                 let data = Bytes::from(String::from(Box::<str>::from(data)));
-                KeptChannel::State(Kept { offset: self.offset, at, change: Change { channel, event: None, data } })
+                let (offset, restored) = (self.offset, self.restored);
+                KeptChannel::State(Kept { offset, at, change: Change { channel, event: None, data }, restored })
             }
             (_, at) => KeptChannel::Events(self.offset, at),
         }
@@ -207,7 +220,8 @@ impl WireKept {
     pub(super) fn into_event(self) -> Option<Kept> {
         let (channel, event) = self.event?;
         let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
-        Some(Kept { offset: self.offset, at: self.at?, change: Change { channel, event: Some(event), data } })
+        let change = Change { channel, event: Some(event), data };
+        Some(Kept { offset: self.offset, at: self.at?, change, restored: false })
     }
 }
 
@@ -250,6 +264,7 @@ mod tests {
                 head: 10,
                 published: published.clone(),
                 same: vec![],
+                restored: vec![],
                 chunks: wire,
             }],
             replies: vec![Answered {

@@ -15,7 +15,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::yield_now,
@@ -26,9 +25,9 @@ use super::{
     channel::Channel,
     clock::Clock,
     decider::{Decided, Decider, Verdicts},
-    log::{Log, LogWriter},
+    log::{Change, Log, LogWriter, place},
     position::Position,
-    reading::{Origin, Reading},
+    reading::{Origin, Reading, Restored},
 };
 
 pub use super::decider::{AggregatorConfig, StateBudget};
@@ -280,19 +279,14 @@ impl Aggregator {
         self.writer.log()
     }
 
-    /// Gives channels the last values of an earlier life, each with the time that it had then: before [`Aggregator::run`], so
-    /// that whatever is handed in comes after. Values that are beyond a limit are left out.
-    pub fn restore(&mut self, values: Vec<(Channel, Map<String, Value>, Timestamp)>) {
-        let mut accepted = Vec::with_capacity(values.len());
-        for (channel, data, at) in values {
-            // As a client's, for no built-in channel begins with old numbers.
-            let Decided { changes, .. } =
-                self.decider.decide_all([(Origin::Pushed, vec![Reading::value(channel, data)])]);
-            accepted.extend(changes.into_iter().map(|change| (change, at)));
-        }
-        if !accepted.is_empty() {
-            self.writer.restore(accepted);
-        }
+    /// Gives channels their last values from history, each with the time that it had then: before [`Aggregator::run`], so
+    /// that what is handed in comes after. Values that are beyond a limit are left out.
+    pub fn restore(&mut self, values: Vec<Restored>) {
+        let readings = vec![Reading::Restored(values)];
+        let Decided { changes, restored, .. } = self.decider.decide_all([(Origin::Internal, readings)]);
+        // The snapshot is as old as its newest value.
+        let newest = restored.iter().map(|(_, at)| *at).max().unwrap_or_default();
+        self.append(changes, newest, &restored);
     }
 
     /// Writes until every handle is gone; what was handed in before is written first.
@@ -333,17 +327,21 @@ impl Aggregator {
             readings.push((origin, of_batch));
             replies.push(reply);
         }
-        let Decided { verdicts, changes, same } = self.decider.decide_all(readings);
+        let Decided { verdicts, changes, same, restored } = self.decider.decide_all(readings);
         if !same.is_empty() {
             self.writer.confirm(&same, self.clock.now());
         }
-        let position = if changes.is_empty() {
-            self.writer.log().position()
-        } else {
-            self.writer.append(changes, self.clock.now())
-        };
+        self.append(changes, self.clock.now(), &restored);
+        let position = self.writer.log().position();
         for (reply, verdicts) in replies.into_iter().zip(verdicts) {
             reply.send(verdicts, position.clone());
+        }
+    }
+
+    fn append(&mut self, changes: Vec<Change>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
+        if !changes.is_empty() {
+            let chunks = place(self.writer.log().head(), changes);
+            self.writer.apply_restored(chunks, now, restored);
         }
     }
 }

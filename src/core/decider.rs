@@ -6,7 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -14,8 +14,8 @@ use super::{
     channel::{Channel, ChannelKind},
     clock::Clock,
     log::{Change, Log},
-    published::Published,
-    reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal, StoredEvent},
+    published::{HISTORY, Published},
+    reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal, Restored, StoredEvent},
     sample::{Dump, Moment, Sample, SeriesTable},
     snapshot::{Place, place},
 };
@@ -78,6 +78,8 @@ pub struct Decided {
     pub changes: Vec<Change>,
     /// Channels whose present value was written again.
     pub same: Vec<Channel>,
+    /// State channels among the changes whose values are from history, and when each was written.
+    pub restored: Vec<(Channel, Timestamp)>,
 }
 
 /// Knows what each channel is and what its value is, and decides what readings change.
@@ -117,15 +119,24 @@ struct Present {
     data: Bytes,
     /// Of its fields, once something was merged into it.
     index: Option<FieldIndex>,
+    /// It is from history, and nobody has written it since.
+    restored: bool,
 }
 
 impl Present {
-    fn new(data: Bytes) -> Self {
-        Self { data, index: None }
+    fn new(data: Bytes, restored: bool) -> Self {
+        Self { data, index: None, restored }
     }
 
-    /// Takes over a value; answers its text, or `None` when it is the present one.
+    /// Takes over a value; answers its text, or `None` when it is the present one. The first write of a restored value is
+    /// always a change, for it makes the value a present one.
     fn set(&mut self, state: State) -> Option<Bytes> {
+        let was_restored = std::mem::replace(&mut self.restored, state.restored.is_some());
+        let before = was_restored.then(|| self.data.clone());
+        self.put(state).or(before)
+    }
+
+    fn put(&mut self, state: State) -> Option<Bytes> {
         let State { fields, keeps_others, .. } = state;
         if keeps_others && self.index.is_none() {
             self.index = FieldIndex::of(&self.data);
@@ -168,7 +179,7 @@ impl Decider {
         let since_1970 = decider.clock.now().as_millisecond().try_into().unwrap_or_default();
         decider.begun = (Instant::now(), Duration::from_millis(since_1970));
         for state in log.contents().states {
-            decider.known.insert(state.change.channel, Known::State(Present::new(state.change.data)));
+            decider.known.insert(state.change.channel, Known::State(Present::new(state.change.data, state.restored)));
         }
         for info in log.channels().into_iter().filter(|info| info.kind == ChannelKind::Event) {
             decider.known.insert(info.channel, Known::Events);
@@ -234,8 +245,7 @@ impl Decider {
             })
             .collect();
         self.stage_series(&mut staged);
-        let (changes, same) = self.write_out(staged);
-        Decided { verdicts, changes, same }
+        Decided { verdicts, ..self.write_out(staged) }
     }
 
     fn moment(&self) -> Moment {
@@ -260,13 +270,21 @@ impl Decider {
 
     /// Accepts or refuses one reading; an accepted one is staged.
     fn decide(&mut self, origin: Origin, reading: Reading, staged: &mut Staged) -> Result<(), Refusal> {
-        let channel = reading.channel().clone();
+        let reading = match reading {
+            Reading::Restored(values) => {
+                self.restore(values, staged);
+                return Ok(());
+            }
+            reading => reading,
+        };
+        let Some(channel) = reading.channel().cloned() else { return Ok(()) };
         if origin == Origin::Pushed && BUILT_IN.contains(&channel.as_str()) {
             return Err(Refusal::BuiltIn(channel));
         }
         let kind = match &reading {
             Reading::Value { .. } | Reading::Sample(_) => ChannelKind::State,
             Reading::Event { .. } | Reading::Stored(_) => ChannelKind::Event,
+            Reading::Restored(_) => return Ok(()),
         };
         let is_new = match (self.known.get(&channel), kind) {
             (None, _) => true,
@@ -295,9 +313,31 @@ impl Decider {
             }
             Reading::Value { data, merge, .. } => self.stage(channel, data, merge, origin, staged)?,
             Reading::Sample(sample) => self.sample(*sample, staged)?,
+            Reading::Restored(_) => {}
         }
         self.pushed_channels += usize::from(counts);
         Ok(())
+    }
+
+    /// Stages values from history for channels that have none, unless that was done before. Values that are beyond a limit
+    /// are left out, and so are those of built-in channels, which are measured anew.
+    fn restore(&mut self, values: Vec<Restored>, staged: &mut Staged) {
+        if self.published.has_restored() {
+            return;
+        }
+        let now = self.clock.now().as_microsecond();
+        self.published.note(HISTORY, now.try_into().unwrap_or_default());
+        for Restored { channel, at, data } in values {
+            if self.known.contains_key(&channel) {
+                continue;
+            }
+            let value = Reading::value(channel.clone(), data);
+            if self.decide(Origin::Pushed, value, staged).is_ok()
+                && let Some(state) = staged.states.get_mut(&channel)
+            {
+                state.restored = Some(at);
+            }
+        }
     }
 
     fn stage(
@@ -425,11 +465,12 @@ impl Decider {
     }
 
     /// The changes of a group: events in order, then the states that are not what they were; and those that are.
-    fn write_out(&mut self, staged: Staged) -> (Vec<Change>, Vec<Channel>) {
+    fn write_out(&mut self, staged: Staged) -> Decided {
         let mut changes = staged.events;
-        let mut same = Vec::new();
+        let (mut same, mut restored) = (Vec::new(), Vec::new());
         for (channel, state) in staged.states {
             let bound = state.bound;
+            restored.extend(state.restored.map(|at| (channel.clone(), at)));
             let present = self.known.entry(channel.clone()).or_insert_with(|| Known::State(Present::default()));
             // It was checked that it is none for events.
             let Known::State(present) = present else { continue };
@@ -441,7 +482,7 @@ impl Decider {
                 None => same.push(channel),
             }
         }
-        (changes, same)
+        Decided { verdicts: Vec::new(), changes, same, restored }
     }
 }
 

@@ -24,12 +24,6 @@ impl Pace {
         Self { beat_ms: AtomicI64::new(at_ms), gap_ms: AtomicI64::new(UNKNOWN) }
     }
 
-    /// Begins again with a write at `at_ms`.
-    pub fn begin(&self, at_ms: i64) {
-        self.beat_ms.store(at_ms, Ordering::Relaxed);
-        self.gap_ms.store(UNKNOWN, Ordering::Relaxed);
-    }
-
     /// Continues `before` with the write that this pace was made for.
     pub fn follow(&self, before: &Self) {
         let at = self.beat_ms.load(Ordering::Relaxed);

@@ -21,9 +21,6 @@ use super::{
 /// Number of encodings a publication has room for; see [`Publication::encoded`].
 pub const ENCODINGS: usize = 4;
 
-/// In the place of a time: the value was restored from history, and nobody has written it since.
-const RESTORED: i64 = i64::MIN + 1;
-
 /// One accepted change: immutable, shared by every reader of every transport.
 ///
 /// Written by the aggregator only. `data` is the canonical JSON text (compact, keys sorted), so that the same value
@@ -45,8 +42,10 @@ pub struct Publication {
     pub data: Bytes,
     /// When the aggregator made it, for the delivery latency.
     pub made: std::time::Instant,
-    /// When the same value was last written again, in milliseconds since 1970, or [`RESTORED`]; moved by the log.
+    /// When the same value was last written again, in milliseconds since 1970; moved by the log.
     confirmed_ms: AtomicI64,
+    /// It is the last value from history.
+    restored: bool,
     /// How often the channel is written.
     pace: Pace,
     encodings: [OnceLock<Bytes>; ENCODINGS],
@@ -73,21 +72,21 @@ impl Publication {
             data,
             made: std::time::Instant::now(),
             confirmed_ms: AtomicI64::new(i64::MIN),
+            restored: false,
             pace: Pace::new(timestamp.as_millisecond()),
             encodings: Default::default(),
             attachment: OnceLock::new(),
         }
     }
 
-    /// The last value of an earlier life, as far as history has it.
-    pub(super) fn restored(self) -> Self {
-        self.confirmed_ms.store(RESTORED, Ordering::Relaxed);
-        self
+    /// Sets whether it is the last value of an earlier life, as far as history has it.
+    pub(super) fn set_restored(self, restored: bool) -> Self {
+        Self { restored, ..self }
     }
 
-    /// Whether it was restored from history, and not written since.
+    /// Whether it was restored from history. The first write after that makes a new version.
     pub fn is_restored(&self) -> bool {
-        self.confirmed_ms.load(Ordering::Relaxed) == RESTORED
+        self.restored
     }
 
     /// Whether it is a state or an event.
@@ -97,17 +96,13 @@ impl Publication {
 
     /// Notes that the same value was written again.
     pub(super) fn confirm(&self, at: Timestamp) {
-        let before = self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
-        if before == RESTORED {
-            // The time until then is that of a restart, and no pace.
-            self.pace.begin(at.as_millisecond());
-        } else {
-            self.pace.beat(at.as_millisecond());
-        }
+        self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
+        self.pace.beat(at.as_millisecond());
     }
 
     /// Continues the pace of the value that this one replaces.
     pub(super) fn follow(&self, before: &Self) {
+        // The time since a restored value is that of a restart.
         if !before.is_restored() {
             self.pace.follow(&before.pace);
         }

@@ -1,4 +1,4 @@
-//! How far the events of stores are published, so that none is published twice.
+//! How far the events of stores are published, so that none is published twice; and whether history was asked for values.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Sources that are remembered. A process that keeps its data in memory is a new source with each start; the one whose
 /// newest event is the oldest is forgotten.
 const SOURCES: usize = 64;
+
+/// The source that stands for history: noted when its last values were taken, so that they are taken once.
+pub(super) const HISTORY: &str = "history";
 
 /// The newest published event of each source. The events of a source are published in their order.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -29,6 +32,11 @@ impl Published {
             }
         }
         true
+    }
+
+    /// Whether the last values of channels were taken from history.
+    pub fn has_restored(&self) -> bool {
+        self.0.contains_key(HISTORY)
     }
 
     /// Notes what somebody else knows.

@@ -1,5 +1,6 @@
 //! What goes into the aggregator: readings, and why one is refused.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -34,6 +35,20 @@ pub enum Reading {
     Sample(Box<Sample>),
     /// An event that a store keeps until it is published.
     Stored(Box<StoredEvent>),
+    /// The last values of state channels from history, for a log that began without values. A log takes them once, and only
+    /// for channels that have no value.
+    Restored(Vec<Restored>),
+}
+
+/// The last value of a state channel, as far as history has it: its numeric fields.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Restored {
+    /// The channel.
+    pub channel: Channel,
+    /// When the value was written; of one whose points are gone, the minute.
+    pub at: Timestamp,
+    /// The value.
+    pub data: Map<String, Value>,
 }
 
 /// An event that a store made together with the change it is about. It is published once, however often it is handed in;
@@ -58,12 +73,13 @@ impl Reading {
         Self::Value { channel, data, merge: false }
     }
 
-    /// The channel it goes to.
-    pub fn channel(&self) -> &Channel {
+    /// The channel it goes to; `None` for restored values, which go to several.
+    pub fn channel(&self) -> Option<&Channel> {
         match self {
-            Self::Value { channel, .. } | Self::Event { channel, .. } => channel,
-            Self::Sample(sample) => &sample.channel,
-            Self::Stored(stored) => &stored.channel,
+            Self::Value { channel, .. } | Self::Event { channel, .. } => Some(channel),
+            Self::Sample(sample) => Some(&sample.channel),
+            Self::Stored(stored) => Some(&stored.channel),
+            Self::Restored(_) => None,
         }
     }
 }

@@ -33,7 +33,6 @@ pub use error::HistoryError;
 pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
 pub use recorder::Recorder;
-pub use restored::Restored;
 pub use service::History;
 pub use store::{Answer, Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
 

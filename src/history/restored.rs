@@ -2,21 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::store::Newest;
-use crate::core::channel::Channel;
-
-/// The last value of a channel: its numeric fields.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Restored {
-    /// The channel.
-    pub channel: Channel,
-    /// When it was written, in milliseconds since 1970; of one whose points are gone, the minute.
-    pub at: i64,
-    /// The value.
-    pub data: Map<String, Value>,
-}
+use crate::core::{channel::Channel, reading::Restored};
 
 /// Puts the newest point of each series together, oldest channel first. A version has all its fields at one time, so a field
 /// that is older than another one of its channel was not in the last version any more.
@@ -24,6 +14,7 @@ pub(super) fn values(newest: Vec<Newest>) -> Vec<Restored> {
     let mut channels = BTreeMap::<Channel, Restored>::new();
     for Newest { name, at, value } in newest {
         let Some(value) = serde_json::Number::from_f64(value).map(shortest) else { continue };
+        let Ok(at) = Timestamp::from_millisecond(at) else { continue };
         let restored = channels.entry(name.channel.clone()).or_insert_with(|| Restored {
             channel: name.channel.clone(),
             at,
@@ -100,8 +91,10 @@ mod tests {
             point("metrics.a", "rate{host=\"a.b\\\"c\"}.p95", 15, 7.0),
             point("metrics.c", "x", 5, 1.0),
         ]);
-        let told: Vec<_> =
-            values.into_iter().map(|value| (value.channel.to_string(), value.at, Value::Object(value.data))).collect();
+        let told: Vec<_> = values
+            .into_iter()
+            .map(|value| (value.channel.to_string(), value.at.as_millisecond(), Value::Object(value.data)))
+            .collect();
         let labelled = json!({"rate{host=\"a.b\\\"c\"}": {"p95": 7}});
         assert_eq!(
             told,

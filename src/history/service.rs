@@ -16,7 +16,7 @@ use super::{
     config::ms,
     query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
     recorder::Recorder,
-    restored::{self, Restored},
+    restored,
     shared::Shared,
     tail::Tail,
 };
@@ -25,6 +25,7 @@ use crate::{
         channel::{Channel, ChannelKind},
         clock::Clock,
         log::Log,
+        reading::Restored,
         snapshot::SNAPSHOT,
     },
     counters::Counters,
@@ -131,24 +132,18 @@ impl History {
     }
 
     /// The last value of each channel that history knows, oldest first: its numeric fields. Nothing where nothing is
-    /// recorded, or the store does not answer in a moment.
-    pub async fn last_values(&self) -> Vec<Restored> {
+    /// recorded.
+    ///
+    /// # Errors
+    /// [`HistoryError::Service`] when the store does not answer within 2 s, and what it answers.
+    pub async fn last_values(&self) -> Result<Vec<Restored>, HistoryError> {
         let Shared { config, store, tenant, .. } = &*self.shared;
         if !config.enabled {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let most = if config.max_series == 0 { usize::MAX } else { config.max_series };
-        match tokio::time::timeout(A_MOMENT, store.newest(tenant, most)).await {
-            Ok(Ok(newest)) => restored::values(newest),
-            Ok(Err(error)) => {
-                tracing::warn!(tenant = &**tenant, %error, "the last values can't be read: channels begin empty");
-                Vec::new()
-            }
-            Err(_) => {
-                tracing::warn!(tenant = &**tenant, "the last values did not come in time: channels begin empty");
-                Vec::new()
-            }
-        }
+        let newest = tokio::time::timeout(A_MOMENT, store.newest(tenant, most)).await;
+        Ok(restored::values(newest.map_err(|_| ServiceError::TimedOut)??))
     }
 
     /// Points that wait for the store.

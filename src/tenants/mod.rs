@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::{
@@ -36,7 +36,7 @@ use crate::{
     },
     counters::{Count, Counters},
     dashboards::{DashboardService, DashboardStore},
-    history::{History, HistoryConfig, HistoryStore, Restored},
+    history::{History, HistoryConfig, HistoryStore},
     orders::{OrderService, OrderStore},
     presence::Presence,
     relay::{EventStore, Relay},
@@ -46,6 +46,7 @@ use crate::{
 
 mod peers;
 mod release;
+mod restoring;
 
 use peers::Others;
 use release::Place;
@@ -394,12 +395,30 @@ impl Blueprint {
         // They end with the runtime, whose owner waits for it.
         if let Some(mut aggregator) = aggregator {
             let history = history.clone();
+            let later = restoring::restore(history.clone(), handle.clone(), gone.clone(), || false);
             self.runtime.spawn(async move {
-                let values = history.last_values().await.into_iter().filter_map(|Restored { channel, at, data }| {
-                    Some((channel, data, Timestamp::from_millisecond(at).ok()?))
-                });
-                aggregator.restore(values.collect());
+                // Before anything else is written, unless the store keeps that waiting.
+                match history.last_values().await {
+                    Ok(values) => {
+                        // It holds a handle, and the aggregator runs until there is none.
+                        drop(later);
+                        aggregator.restore(values);
+                    }
+                    Err(_) => drop(tokio::spawn(later)),
+                }
                 aggregator.run().await;
+            });
+        }
+        if let Some(cluster) = self.cluster.clone() {
+            let (name, loaded) = (tenant.name.clone(), cluster.clone());
+            let is_done = move || cluster.has_restored(name.as_str());
+            let restore = restoring::restore(history.clone(), handle.clone(), gone.clone(), is_done);
+            let mut gone = gone.clone();
+            self.runtime.spawn(async move {
+                tokio::select! {
+                    () = loaded.loaded() => restore.await,
+                    _ = gone.changed() => {}
+                }
             });
         }
         let mut relay_gone = gone.clone();

@@ -5,23 +5,25 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
+    bus::reads_up_to,
     cluster::Cluster,
     helpers::{TestApp, Visitor, spawn_app_with, until},
     redis::Redis,
 };
 
+fn node(redis: &Redis, database: &str, name: &str) -> TestApp {
+    spawn_app_with(|config| {
+        config.bus = redis.url().as_str().into();
+        config.node_id = Some(name.into());
+        config.cluster.lease.0 = Duration::from_secs(2);
+        config.database_url = database.into();
+        config.history.resolution.0 = Duration::from_millis(1);
+    })
+}
+
 fn two(redis: &Redis) -> Vec<TestApp> {
     let database = Cluster::shared().database();
-    let node = |name: &str| {
-        spawn_app_with(|config| {
-            config.bus = redis.url().as_str().into();
-            config.node_id = Some(name.into());
-            config.cluster.lease.0 = Duration::from_secs(2);
-            config.database_url = database.as_str().into();
-            config.history.resolution.0 = Duration::from_millis(1);
-        })
-    };
-    vec![node("a"), node("b")]
+    ["a", "b"].map(|name| node(redis, &database, name)).into()
 }
 
 /// Ends the node that leads; the other one is left, and leads.
@@ -156,4 +158,86 @@ async fn what_a_node_answered_about_closed_times_is_kept_for_all() {
     let open = nodes[1].get("/api/history?channel=metrics.steps&field=n&from=-1h").await;
     assert_eq!(open.status(), 200);
     assert_eq!(redis.cli(&["--raw", "keys", "{tricast}:t:default:history:*"]), kept);
+}
+
+/// What `GET /api/channels` has about a channel, once it has a value.
+async fn listed(node: &Visitor, channel: &str) -> Value {
+    until("a value", || async {
+        let list = node.get_json("/api/channels").await;
+        list["channels"].as_array().unwrap().iter().find(|line| line["channel"] == channel).cloned()
+    })
+    .await
+}
+
+/// Pushes values to `metrics.steps` and `metrics.other`, waits until history has them, and stops the nodes; answers the values
+/// as they were last.
+async fn record_and_stop(nodes: Vec<TestApp>) -> [Value; 2] {
+    nodes[0].push_value("metrics.other", json!({"n": 5, "text": "x"})).await;
+    for n in 1..=3 {
+        nodes[0].push_value("metrics.steps", json!({"n": n, "in": {"depth": 0.5}})).await;
+    }
+    until("the points", || async { (points(&nodes[0]).await.last() == Some(&3.0)).then_some(()) }).await;
+    let last = ["steps", "other"].map(|name| format!("/api/metrics/metrics.{name}"));
+    let last = [nodes[0].get_json(&last[0]).await, nodes[0].get_json(&last[1]).await];
+    for mut node in nodes {
+        node.begin_stop();
+        node.stopped().await;
+    }
+    last
+}
+
+#[tokio::test]
+async fn a_log_that_begins_without_values_takes_the_last_ones_from_history_once() {
+    let redis = Redis::start();
+    let database = Cluster::shared().database();
+    let begin = |names: [&str; 2]| names.map(|name| node(&redis, &database, name));
+    let [steps, other] = record_and_stop(begin(["a", "b"]).into()).await;
+    redis.cli(&["flushall"]);
+    let nodes = begin(["c", "d"]);
+    for node in &nodes {
+        assert_eq!(listed(node, "metrics.steps").await["restored"], true);
+        let value = node.get_json("/api/metrics/metrics.steps").await;
+        assert_eq!((&value["data"], &value["timestamp"]), (&steps["data"], &steps["timestamp"]));
+    }
+    let cursor = nodes[0].push_value("metrics.steps", json!({"n": 3, "in": {"depth": 0.5}})).await;
+    // Also a node that comes later, and one after all have been away.
+    let third = node(&redis, &database, "e");
+    for node in nodes.iter().chain([&third]) {
+        reads_up_to(node, &cursor).await;
+        assert_eq!(listed(node, "metrics.steps").await["restored"], Value::Null, "it was written");
+        assert_eq!(listed(node, "metrics.other").await["restored"], true);
+        let value = node.get_json("/api/metrics/metrics.other").await;
+        assert_eq!((&value["data"], &value["timestamp"]), (&json!({"n": 5}), &other["timestamp"]));
+    }
+    let epoch = cursor.split(':').next().unwrap();
+    let head = redis.cli(&["--raw", "hget", &format!("{{tricast}}:{epoch}:tenants"), "default"]);
+    let head: Value = serde_json::from_str(&head).unwrap();
+    assert!(head["published"]["history"].is_u64(), "later leaders know that it is done: {head}");
+}
+
+#[tokio::test]
+async fn values_that_history_could_not_give_at_the_start_come_later_and_a_push_is_not_undone() {
+    let (redis, postgres) = (Redis::start(), Cluster::start(&["fsync=off"]));
+    for has_bus in [false, true] {
+        let database = postgres.database();
+        let begin = |name: &str| {
+            if has_bus {
+                return node(&redis, &database, name);
+            }
+            spawn_app_with(|config| {
+                config.database_url = database.as_str().into();
+                config.history.resolution.0 = Duration::from_millis(1);
+            })
+        };
+        let [_, other] = record_and_stop(vec![begin("a")]).await;
+        redis.cli(&["flushall"]);
+        postgres.kill();
+        let node = begin("b");
+        node.push_value("metrics.steps", json!({"n": 9})).await;
+        postgres.start_again();
+        assert_eq!(listed(&node, "metrics.other").await["restored"], true);
+        assert_eq!(node.get_json("/api/metrics/metrics.other").await["timestamp"], other["timestamp"]);
+        assert_eq!(listed(&node, "metrics.steps").await["restored"], Value::Null);
+        assert_eq!(node.get_json("/api/metrics/metrics.steps").await["data"], json!({"n": 9}));
+    }
 }

@@ -331,12 +331,15 @@ async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_a
     assert!(restored["age"].as_str().unwrap().starts_with("PT1H30M") && restored["restored"] == true, "{restored}");
     assert_eq!(app.get_json("/api/metrics").await["custom"]["shop"]["n"], 2);
 
+    assert_eq!(recorded(&app, "metrics.shop").await, 2, "what was restored is no new point");
     app.push_value("metrics.shop", json!({"n": 2, "in": {"depth": 0.5}})).await;
     assert_eq!(line().await["restored"], Value::Null, "written again, though unchanged");
-    push_and_record(&app, "metrics.shop", 3).await;
+    until("the point", || async { (recorded(&app, "metrics.shop").await == 3).then_some(()) }).await;
+    app.push_value("metrics.shop", json!({"n": 3})).await;
+    until("the point", || async { (recorded(&app, "metrics.shop").await == 4).then_some(()) }).await;
     let all = history(&app, "channel=metrics.shop&field=n&from=-1d&interval=raw").await;
     let values: Vec<_> = all["buckets"].as_array().unwrap().iter().map(|bucket| bucket["last"].clone()).collect();
-    assert_eq!(values, [json!(1), json!(2), json!(3)], "what was restored is no new point");
+    assert_eq!(values, [json!(1), json!(2), json!(2), json!(3)], "a value that is written is a point");
 }
 
 #[tokio::test]

@@ -752,14 +752,16 @@ async fn a_push_that_nobody_takes_is_refused_and_one_that_is_taken_is_waited_for
     assert_eq!(own.await.unwrap(), Ok(()));
 }
 
+fn restored(channel: &str, data: Value, second: i64) -> Restored {
+    let Reading::Value { channel, data, .. } = value(channel, data) else { panic!() };
+    Restored { channel, at: Timestamp::from_second(second).unwrap(), data }
+}
+
 #[tokio::test]
 async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_built_in_channel() {
     let (writer, log) = Log::create(LogConfig::default());
     let (mut aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
-    let old = |channel: &str, second: i64| {
-        let Reading::Value { channel, data, .. } = value(channel, json!({"x": 1})) else { panic!() };
-        (channel, data, Timestamp::from_second(second).unwrap())
-    };
+    let old = |channel: &str, second: i64| restored(channel, json!({"x": 1}), second);
     let mut changed = log.watch();
     changed.mark_unchanged();
     aggregator.restore(vec![old("metrics.a", 20), old("metrics.api", 30), old("metrics.b", 10)]);
@@ -772,8 +774,39 @@ async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_buil
     assert!(state("metrics.a").is_restored() && bench.log.snapshot(View::Full).timestamp.as_second() == 20);
     assert!(bench.log.state(&Channel::parse("metrics.api").unwrap(), View::Full).is_none());
 
+    // Also the same value: readers are told that it is of now.
+    let before = bench.log.head();
     bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
-    assert!(!state("metrics.a").is_restored() && state("metrics.a").timestamp.as_second() == 20);
+    assert!(!state("metrics.a").is_restored() && state("metrics.a").timestamp.as_second() > 20);
+    assert!(state("metrics.a").offset > before);
+    let before = bench.log.head();
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    assert_eq!(bench.log.head(), before);
     bench.push(value("metrics.b", json!({"x": 2}))).await.0.unwrap();
     assert!(!state("metrics.b").is_restored() && state("metrics.b").timestamp.as_second() > 20);
+}
+
+#[tokio::test]
+async fn values_that_are_restored_late_take_no_place_of_what_was_pushed_and_are_taken_once() {
+    let bench = bench(AggregatorConfig::default());
+    let state = |name: &str| bench.log.state(&Channel::parse(name).unwrap(), View::Full);
+    bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
+    let late = Reading::Restored(vec![
+        restored("metrics.a", json!({"x": 7, "y": 7}), 20),
+        restored("metrics.b", json!({"x": 7, "y": 7}), 20),
+        restored("metrics.c", json!({"x": 7, "y": 7}), 20),
+    ]);
+    // In one group: what is merged into a restored value makes it one of now.
+    let merged = Reading::Value {
+        channel: Channel::parse("metrics.c").unwrap(),
+        data: serde_json::from_value(json!({"x": 8})).unwrap(),
+        merge: true,
+    };
+    bench.handle.publish_own(vec![late, merged]).await.unwrap();
+    let [a, b, c] = ["metrics.a", "metrics.b", "metrics.c"].map(|name| state(name).unwrap());
+    assert_eq!((&a.data[..], a.is_restored()), (&br#"{"x":1}"#[..], false));
+    assert_eq!((&b.data[..], b.is_restored(), b.timestamp.as_second()), (&br#"{"x":7,"y":7}"#[..], true, 20));
+    assert_eq!((&c.data[..], c.is_restored()), (&br#"{"x":8,"y":7}"#[..], false));
+    bench.handle.publish_own(vec![Reading::Restored(vec![restored("metrics.d", json!({"x": 1}), 20)])]).await.unwrap();
+    assert!(state("metrics.d").is_none());
 }

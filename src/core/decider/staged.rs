@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::core::{channel::Channel, log::Change};
@@ -22,18 +23,22 @@ pub(super) struct State {
     pub(super) keeps_others: bool,
     /// The value is at most this large, whatever its series do; exact again once it is written.
     pub(super) bound: usize,
+    /// When it was written, of a value from history that nothing was added to.
+    pub(super) restored: Option<Timestamp>,
 }
 
 impl Staged {
     /// The staged value of `channel`, which begins as the present one with at most `bound` bytes.
     pub(super) fn state(&mut self, channel: &Channel, bound: usize) -> &mut State {
-        let present = || State { fields: Map::new(), keeps_others: true, bound };
-        self.states.entry(channel.clone()).or_insert_with(present)
+        let present = || State { fields: Map::new(), keeps_others: true, bound, restored: None };
+        let state = self.states.entry(channel.clone()).or_insert_with(present);
+        state.restored = None;
+        state
     }
 
     /// Stages a whole value.
     pub(super) fn replace(&mut self, channel: &Channel, fields: Map<String, Value>, bound: usize) {
-        self.states.insert(channel.clone(), State { fields, keeps_others: false, bound });
+        self.states.insert(channel.clone(), State { fields, keeps_others: false, bound, restored: None });
     }
 }
 

@@ -1,6 +1,9 @@
 //! The writing end of a log: appending what was decided, and taking over a log that somebody else keeps.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -71,6 +74,8 @@ pub struct Kept {
     pub at: Timestamp,
     /// What it is.
     pub change: Change,
+    /// It is a value from history that nobody has written since.
+    pub restored: bool,
 }
 
 /// All of a log, as it is kept elsewhere.
@@ -129,41 +134,25 @@ impl LogWriter {
 
     /// Writes what has its place already, made at `now`, and wakes the readers once. The offsets have to be above the head.
     pub fn apply(&mut self, chunks: Vec<Chunk>, now: Timestamp) {
+        self.apply_restored(chunks, now, &[]);
+    }
+
+    /// The same where the values of the state channels in `restored` are from history, each with the time that it had.
+    pub fn apply_restored(&mut self, chunks: Vec<Chunk>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
+        let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
         let epoch = self.log.epoch();
         for chunk in chunks {
             let Some(head) = chunk.head() else { continue };
             let views = views_of(&chunk);
             let mut inner = self.log.inner.write();
             for (offset, Change { channel, event, data }) in chunk.changes {
-                let publication = Publication::new(epoch.clone(), channel, event, offset, now, data);
-                inner.insert(publication, self.log.config);
+                let at = times.get(&channel).copied().filter(|_| event.is_none());
+                let publication = Publication::new(epoch.clone(), channel, event, offset, at.unwrap_or(now), data);
+                inner.insert(publication.set_restored(at.is_some()), self.log.config);
             }
             if let Some(offset) = chunk.snapshot {
                 // Under the same lock, so that no version has two bodies.
                 self.log.show(&mut inner, views, offset, now);
-            }
-            self.log.head.store(head, Ordering::Release);
-        }
-        self.log.changed.send_replace(self.log.head());
-    }
-
-    /// Writes the last values of an earlier life, each with the time that it had, and wakes the readers once.
-    pub fn restore(&mut self, values: Vec<(Change, Timestamp)>) {
-        let epoch = self.log.epoch();
-        let (changes, times): (Vec<_>, Vec<_>) = values.into_iter().unzip();
-        let mut times = times.into_iter();
-        for chunk in place(self.log.head(), changes) {
-            let Some(head) = chunk.head() else { continue };
-            let views = views_of(&chunk);
-            let mut inner = self.log.inner.write();
-            let mut newest = inner.snapshot_times.iter().copied().max().unwrap_or_default();
-            for ((offset, Change { channel, event, data }), at) in chunk.changes.into_iter().zip(&mut times) {
-                newest = newest.max(at);
-                let publication = Publication::new(epoch.clone(), channel, event, offset, at, data).restored();
-                inner.insert(publication, self.log.config);
-            }
-            if let Some(offset) = chunk.snapshot {
-                self.log.show(&mut inner, views, offset, newest);
             }
             self.log.head.store(head, Ordering::Release);
         }
@@ -218,7 +207,7 @@ fn views_of(chunk: &Chunk) -> &'static [View] {
 impl Kept {
     fn publication(self, epoch: &Epoch) -> Publication {
         let Change { channel, event, data } = self.change;
-        Publication::new(epoch.clone(), channel, event, self.offset, self.at, data)
+        Publication::new(epoch.clone(), channel, event, self.offset, self.at, data).set_restored(self.restored)
     }
 }
 
@@ -246,6 +235,7 @@ impl Log {
                 event: publication.event.clone(),
                 data: publication.data.clone(),
             },
+            restored: publication.is_restored(),
         };
         let mut states = Vec::new();
         let mut event_channels = Vec::new();
