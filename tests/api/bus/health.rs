@@ -51,7 +51,7 @@ async fn a_leader_whose_writes_do_not_arrive_gives_way_and_says_so() {
     let proxy = Proxy::to(redis.socket()).await;
     let bad = node_with(&proxy.url(), "bad", |_| {});
     is_ready(&bad).await;
-    assert_eq!(bad.counter("tricast_bus_leads").await, 1.0);
+    until("a leader", || async { (bad.counter("tricast_bus_leads").await == 1.0).then_some(()) }).await;
     let good = [node(&redis, "b"), node(&redis, "c")];
     for node in &good {
         is_ready(node).await;
