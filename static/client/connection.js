@@ -1,15 +1,15 @@
 // @ts-check
 /**
- * Keeps one link to the server alive, over the transport that was chosen or the best one that works.
+ * Maintains one link to the server, over the chosen transport or the best one that works.
  *
  *                  open                     silent
- *     connecting ────────▶ live ◀─────────▶ stale ──▶ (dead: ended here)
- *         ▲  └─ next rung    │ down           │
- *         └──── offline ◀────┴────────────────┘   ended: told not to come back
+ *     connecting ────────▶ live ◀─────────▶ stale ──▶ (dead: closed by the client)
+ *         ▲  └─ next transport │ down         │
+ *         └──── offline ◀──────┴──────────────┘   ended: the server asked not to reconnect
  *
- * A change makes before it breaks: the old link delivers until the new one is open, and `Position` drops what both bring.
- * With `auto` a transport that fails or stays silent gives way to the next one, and a better one is tried again later,
- * behind the running link.
+ * Changes are make-before-break: the old link delivers until the new one is open, and `Position` drops duplicates.
+ * With `auto` a transport that fails or stays silent is replaced by the next one, and a better one is tried again later,
+ * in parallel with the running link.
  */
 import { backoff } from './backoff.js';
 import { Liveness } from './liveness.js';
@@ -22,14 +22,14 @@ import { openWebSocket } from './transports/websocket.js';
 /** @typedef {{reason: string, code?: string, status?: number, retryAfter?: number, final?: boolean}} Down */
 /** @typedef {{close(): void, update(): void, send?(message: any): void}} Link */
 /**
- * What a transport is given: `wants` names what to follow with its interval in ms, `since` the cursor to go on from.
+ * Input of a transport: `wants` returns the channels to follow with their intervals in ms, `since` the cursor to resume from.
  * @typedef {{http: import('./http.js').Http, options: import('./index.js').Options, name: TransportName,
  *   wants: () => Map<string, number>, since: () => string | null}} Context
  */
 /**
- * Starts at once, and says: `alive`; `open {quiet, dead}` once it works; `start {cursor}` where it begins without a cursor;
- * `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, `again` to be opened anew, answers; `down` when it is
- * over. Never reconnects. What it says after it was dropped is not heard.
+ * Opens a link at once and reports with `say`: `alive`; `open {quiet, dead}` once it works; `start {cursor}` if it begins
+ * without a cursor; `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, responses; `again` to request a new link;
+ * `down` at the end. It never reconnects. Messages of a dropped link are ignored.
  * @typedef {(context: Context, say: (message: any) => void) => Link} Open
  */
 /**
@@ -37,7 +37,7 @@ import { openWebSocket } from './transports/websocket.js';
  * @property {TransportName} name
  * @property {Link | null} link
  * @property {Liveness | null} life null until it is open
- * @property {any} timer bounds the opening
+ * @property {any} timer timeout for opening
  * @property {number} [latency]
  */
 
@@ -45,12 +45,12 @@ import { openWebSocket } from './transports/websocket.js';
 const LADDER = ['websocket', 'sse', 'long-poll', 'poll'];
 const OPEN = { websocket: openWebSocket, sse: openSse, 'long-poll': openPoll, poll: openPoll };
 
-/** Time until the first message, longer after each round that failed; then the way counts as one that swallows. */
+/** Longest time until the first message, increased after failures. After it the transport counts as blocked. */
 const OPEN_MS = 4_000;
 const LONGEST_OPEN_MS = 12_000;
-/** A link that showed life for less than this did not really work. */
+/** A link that was alive for less than this counts as failed. */
 const SHORTEST_GOOD_MS = 5_000;
-/** When a better transport is tried again: twice as late each time. */
+/** Delay before a better transport is tried again; it doubles each time. */
 const BETTER_MS = 30_000;
 const LONGEST_BETTER_MS = 600_000;
 const WATCH_MS = 1_000;
@@ -71,14 +71,14 @@ export class Connection {
   #opening = null;
   #failures = 0;
   #refusals = 0;
-  /** Channels that the token does not allow. @type {Set<string>} */
+  /** Channels that the token does not permit. @type {Set<string>} */
   #denied = new Set();
   #betterTries = 0;
   #stale = false;
   #ended = false;
-  /** How far the computer's clock is ahead of the monotonic one. */
+  /** Difference between the computer's clock and the monotonic one. */
   #ahead = 0;
-  /** When the last link that worked was lost, by the monotonic clock. */
+  /** Time at which the last working link was lost, by the monotonic clock. */
   #lostAt = 0;
   /** @type {any} */
   #watcher = 0;
@@ -93,7 +93,7 @@ export class Connection {
 
   /**
    * @param {Omit<Context, 'name'>} context
-   * @param {(message: any) => void} tell what links say, and `status` after a change
+   * @param {(message: any) => void} tell receives the messages of links, and `status` after a change
    */
   constructor(context, tell) {
     this.#context = { ...context, wants: () => this.#wants(context.wants()) };
@@ -121,12 +121,12 @@ export class Connection {
       state,
       transport: attempt?.name ?? null,
       latency: attempt?.latency ?? null,
-      // For other tabs and for people, who have no other clock in common.
+      // Converted to wall-clock time, the only clock that tabs share.
       life: this.#active?.life ? Date.now() - performance.now() + this.#active.life.last : undefined,
     };
   }
 
-  /** Begins, also after `stop`; what has ended stays so. */
+  /** Starts, also after `stop`. An ended connection stays ended. */
   start() {
     clearInterval(this.#watcher);
     this.#ahead = Date.now() - performance.now();
@@ -136,7 +136,7 @@ export class Connection {
     this.#report({});
   }
 
-  /** Lets go of everything. @param {string | null} reason */
+  /** Closes all links and timers. @param {string | null} reason */
   stop(reason) {
     clearInterval(this.#watcher);
     this.#watcher = 0;
@@ -160,7 +160,7 @@ export class Connection {
     this.#report({});
   }
 
-  /** Tries at once; does nothing while a link is up, or while it was stopped. */
+  /** Connects at once; does nothing while a link is up, or while stopped. */
   retry() {
     if (this.#active || this.#opening || !this.#watcher) return;
     this.#ended = false;
@@ -168,19 +168,19 @@ export class Connection {
     this.#begin(this.#next);
   }
 
-  /** The network changed: the link may be dead without knowing. A new one from here shows it. */
+  /** Opens a new link after a change of the network, because the present one may be dead. */
   check() {
     this.#betterTries = 0;
     this.again();
     if (!this.#ended) this.retry();
   }
 
-  /** Something else is wanted. */
+  /** Applies changed subscriptions. */
   update() {
     (this.#active ?? this.#opening)?.link?.update();
   }
 
-  /** Opens a new link behind the running one, from what `since` says then. */
+  /** Opens a new link in parallel with the running one, from the cursor of that moment. */
   again() {
     const { name } = this.#active ?? this.#opening ?? {};
     if (name) this.#begin(name);
@@ -207,7 +207,7 @@ export class Connection {
     try {
       attempt.link = OPEN[name]({ ...this.#context, name }, (message) => this.#hear(attempt, message));
     } catch (error) {
-      queueMicrotask(() => this.#hear(attempt, { type: 'down', reason: String(error) })); // no such transport here
+      queueMicrotask(() => this.#hear(attempt, { type: 'down', reason: String(error) })); // transport not available
     }
     this.#report({ nextTryAt: null });
   }
@@ -261,7 +261,7 @@ export class Connection {
     const { name, life } = attempt;
     const wasActive = attempt === this.#active;
     this.#drop(attempt);
-    // A look at a better one has failed.
+    // An attempt with a better transport has failed.
     if (!wasActive && this.#active && this.#active.name !== name) return this.#planBetter();
     this.#drop(this.#active);
     clearTimeout(this.#betterTimer);
@@ -280,7 +280,7 @@ export class Connection {
     const worked = life !== null && life.last - life.opened >= SHORTEST_GOOD_MS;
     if (worked) this.#failures = 0;
     if (!this.#failures) this.#lostAt = performance.now();
-    const once = life !== null && this.#failures === 0; // anything may break once
+    const once = life !== null && this.#failures === 0; // a single interruption
     const told = retryAfter !== undefined && retryAfter >= 0;
     if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
     this.#next = worked || once || !auto ? name : this.#first();
@@ -290,7 +290,7 @@ export class Connection {
     this.#report({ reason, nextTryAt: Date.now() + wait });
   }
 
-  /** The token runs out, in as long as we have waited since we know: a new link with a new one, without a break. */
+  /** Opens a link with a new token before the present one expires. */
   #renew() {
     if (!this.#http.token.renew(false)) return;
     this.#denied.clear();
@@ -306,7 +306,7 @@ export class Connection {
   }
 
   #watch() {
-    // The monotonic clock stands still while a computer sleeps, and links rarely outlive that. Or its clock was set.
+    // The monotonic clock stops while the computer sleeps, and links rarely survive that. Or the computer's clock was set.
     const ahead = Date.now() - performance.now();
     const slept = ahead - this.#ahead > SLEPT_MS;
     this.#ahead = ahead;
@@ -320,7 +320,7 @@ export class Connection {
     this.#report({});
   }
 
-  /** The rung to begin with: what worked here, or the best. @returns {TransportName} */
+  /** Returns the transport to begin with: the one that worked last, or the best. @returns {TransportName} */
   #first() {
     if (this.#choice !== 'auto') return this.#choice;
     const [name, until] = this.#stored((storage) => JSON.parse(storage.getItem(this.#key))) ?? [];
@@ -336,7 +336,7 @@ export class Connection {
     });
   }
 
-  /** Even to look at it may be forbidden; it may be full, too. @param {(storage: any) => any} act */
+  /** Accesses the storage, which may be forbidden or full. @param {(storage: any) => any} act */
   #stored(act) {
     try {
       const { storage = globalThis.localStorage } = this.#options;
@@ -355,14 +355,14 @@ export class Connection {
     attempt.link?.close();
   }
 
-  /** What is wanted and allowed; something always, so that the connection shows life. @param {Map<string, number>} wants */
+  /** Returns the permitted channels; never none, so that the connection receives heartbeats. @param {Map<string, number>} wants */
   #wants(wants) {
     const allowed = new Map([...wants].filter(([name]) => !this.#denied.has(name)));
     return allowed.size ? allowed : new Map([['system', 0]]);
   }
 
   /**
-   * A stream or poll is refused as a whole: asks for each channel by itself, and goes on without those not allowed.
+   * Finds the channels that are not permitted, because a stream or poll is refused as a whole, and continues without them.
    * @param {TransportName} name
    */
   async #sift(name) {

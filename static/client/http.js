@@ -1,5 +1,5 @@
 // @ts-check
-/** Addresses below the server's, and questions with the token in the header. */
+/** URLs of the server, and requests with the token in a header. */
 
 export class TricastError extends Error {
   name = 'TricastError';
@@ -35,7 +35,7 @@ export class Http {
 
   /**
    * @param {string} path relative
-   * @param {Record<string, any>} [query] what is null or undefined is left out
+   * @param {Record<string, any>} [query] null and undefined values are left out
    */
   address(path, query = {}) {
     const url = new URL(path, this.base);
@@ -55,7 +55,7 @@ export class Http {
 }
 
 /**
- * What to do after an answer that is no success.
+ * Converts an error response into the reason of a lost link.
  * @param {Response} response
  * @returns {Promise<import('./connection.js').Down>}
  */

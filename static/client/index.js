@@ -1,5 +1,5 @@
 // @ts-check
-/** The public surface; what it promises is said in index.d.ts. */
+/** Public interface, documented in index.d.ts. */
 import { Connection } from './connection.js';
 import { Http, TricastError } from './http.js';
 import { Position, isBefore, withoutStates } from './position.js';
@@ -59,7 +59,7 @@ class Tricast extends EventTarget {
     const on = (target, name, call) => target?.addEventListener?.(name, call, { signal: this.#off.signal });
     on(globalThis, 'online', () => this.#link.check());
     on(globalThis, 'offline', () => this.#link.check());
-    // A page that may come back with the back button keeps no connection.
+    // A page in the back/forward cache keeps no connection.
     on(globalThis, 'pagehide', () => this.#link.stop('hidden'));
     on(globalThis, 'pageshow', ({ persisted }) => persisted && this.#link.start());
     on(options.pauseWhenHidden !== false && document, 'visibilitychange', () => {
@@ -67,7 +67,7 @@ class Tricast extends EventTarget {
       if (document.hidden) this.#hiding = setTimeout(() => this.#link.stop('hidden'), HIDDEN_MS);
       else this.#link.start();
     });
-    // Subscriptions that are made right behind `connect` are in the first message.
+    // Subscriptions made right after `connect` are part of the first message.
     queueMicrotask(() => {
       if (!this.#closed) this.#link.start();
     });
@@ -86,7 +86,7 @@ class Tricast extends EventTarget {
     if (this.#closed) throw new TricastError('ENDED', 'the connection was closed');
     const subscription = new Subscription(channel, handler, options, this.#position.cursor);
     this.#subscriptions.add(subscription);
-    // What came already, for the server gives each connection its values once.
+    // Delivers known values, because the server sends them once per connection.
     queueMicrotask(() => {
       for (const [name, { value, meta }] of this.#states) {
         if (subscription.takes(name) && !subscription.has(name)) subscription.give(value, meta);
@@ -142,7 +142,7 @@ class Tricast extends EventTarget {
     this.#show({ state: 'ended' });
   }
 
-  /** What the server is asked for. */
+  /** Returns the union of all subscriptions with the shortest intervals. */
   #wanted() {
     /** @type {Map<string, number>} */
     const wants = new Map();
@@ -152,7 +152,7 @@ class Tricast extends EventTarget {
     return wants;
   }
 
-  /** Many changes at once are one. */
+  /** Combines changes of one task into one update. */
   #schedule() {
     if (this.#scheduled) return;
     this.#scheduled = true;
@@ -177,7 +177,7 @@ class Tricast extends EventTarget {
     if (type === 'state') {
       const takers = this.#takers(channel);
       const known = this.#states.get(channel);
-      // A new link gives each value once more; a change is never to the same.
+      // A new link sends each value again; a change always differs.
       if (!takers.length || JSON.stringify(known?.value) === JSON.stringify(data)) return;
       const meta = { channel, timestamp, cursor };
       this.#states.set(channel, { value: data, meta });
@@ -199,8 +199,8 @@ class Tricast extends EventTarget {
   }
 
   /**
-   * The past of a subscription. It ends before the values that the server has at that moment, and says when those were
-   * made: what the link brings from before then is in it already.
+   * Requests the history of a subscription. It ends before the values that the server has at that moment and names their
+   * times: earlier values of the link are contained in it.
    * @param {Subscription} subscription
    */
   async #backfill(subscription) {
@@ -208,7 +208,7 @@ class Tricast extends EventTarget {
     /** @type {any} */
     let seam = {};
     try {
-      // A cursor of no log: a channel that has no value yet may have a past all the same.
+      // A cursor of no log, because a channel without a value may have a history.
       seam = await this.request('', { channels: channel, backfill: options.backfill, since: 'none:0' });
       for (const [channel, past] of Object.entries(seam.history)) outside(() => options.onHistory?.({ channel, ...past }));
     } catch (error) {
@@ -217,7 +217,7 @@ class Tricast extends EventTarget {
     subscription.begin(({ channel, timestamp }) => (timestamp ?? '~') < (seam.history?.[channel]?.to ?? seam.timestamp));
   }
 
-  /** `life` is there while a link is up: when it last showed life. @param {any} seen */
+  /** Publishes the status. `life` is set while a link is up: the time of its last sign of life. @param {any} seen */
   #show({ life, ...seen }) {
     const before = this.#status;
     const position = this.#position;

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * How long a link has been silent, and what that means. By the monotonic clock, for that of the computer may be set.
+ * Tracks the silence of a link, by the monotonic clock, because the computer's clock may be set.
  */
 export class Liveness {
   #quiet;
@@ -9,7 +9,7 @@ export class Liveness {
   last;
 
   /**
-   * @param {{quiet: number, dead: number}} pace silence in ms that makes values old, and that ends the link
+   * @param {{quiet: number, dead: number}} pace silence in ms after which values are stale, and after which the link is dead
    * @param {number} now
    */
   constructor({ quiet, dead }, now) {

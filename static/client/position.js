@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * The place in the server's log, `EPOCH:OFFSET` or `EPOCH:OFFSET.STATE`, and the guard that lets each event through once.
+ * Position in the server's log, `EPOCH:OFFSET` or `EPOCH:OFFSET.STATE`, and the filter that delivers each event once.
  *
- * The cursor is whatever the server gave last. An event is old when its channel had one at the same or a later offset of
- * the same epoch: links overlap when the transport changes, and replays begin where the slowest tab was.
+ * The cursor is the last one received. An event is a duplicate if its channel had one at the same or a later offset of the
+ * same epoch: links overlap when the transport changes, and replays begin at the cursor of the slowest tab.
  */
 export class Position {
   /** @type {string | null} */
@@ -12,9 +12,9 @@ export class Position {
   #newest = new Map();
 
   /**
-   * Whether an event is new. Remembers it.
+   * Returns whether an event is new, and records it.
    * @param {string} channel
-   * @param {string | null | undefined} cursor none: it is in no log
+   * @param {string | null | undefined} cursor null for an event that is in no log
    */
   admits(channel, cursor) {
     if (!cursor) return true;
@@ -36,7 +36,7 @@ function parse(cursor) {
 }
 
 /**
- * Whether events after `one` and up to `other` may exist: of another log, or an earlier place.
+ * Returns whether events after `one` and up to `other` may exist: of another log, or of an earlier position.
  * @param {string | null | undefined} one
  * @param {string | null | undefined} other
  */
@@ -47,7 +47,7 @@ export function isBefore(one, other) {
 }
 
 /**
- * The same place, but no state was given yet.
+ * Returns the same position with no states delivered.
  * @param {string} cursor
  */
 export const withoutStates = (cursor) => `${cursor.split('.')[0]}.0`;

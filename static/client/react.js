@@ -1,6 +1,6 @@
 'use client';
 // @ts-check
-/** Hooks for React 18 and later; what they promise is said in react.d.ts. */
+/** Hooks for React 18 and later, documented in react.d.ts. */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react';
 import { connect } from './index.js';
 
@@ -11,7 +11,7 @@ export function useTricast(url = '/', options) {
     const made = connect(url, options);
     setTricast(made);
     return () => made.close();
-  }, [url]); // options are an object that each rendering makes anew
+  }, [url]); // options are a new object at each rendering
   return tricast;
 }
 

@@ -1,17 +1,17 @@
 // @ts-check
-/** Requests: a bounded queue, sent by WebSocket where one is open and by the same call over HTTP otherwise. */
+/** Bounded queue of requests, which are sent over an open WebSocket, or as the equivalent call over HTTP. */
 import { TricastError, refusal } from './http.js';
 
 const TIMEOUT_MS = 15_000;
-/** At a time, so that a queue that was long does not become a flood. */
+/** Most requests in flight, so that a long queue does not exceed the rate limit. */
 const IN_FLIGHT = 8;
 const AGAIN_MS = 1_000;
 
 /** @typedef {{action: string, params: any, id: string, done: (error: TricastError | null, data?: any) => void}} Waiting */
 
-/** The same over HTTP: method, path, query or body. @type {Record<string, (params: any) => [string, string, any?]>} */
+/** Equivalent HTTP calls: method, path, query or body. @type {Record<string, (params: any) => [string, string, any?]>} */
 const CALLS = {
-  // Of one moment, and therefore never a message.
+  // Internal request for backfill, always over HTTP.
   '': (query) => ['GET', 'api/metrics', query],
   get_order_details: ({ orderId }) => ['GET', `api/orders/${encodeURIComponent(orderId)}`],
   mark_order_priority: ({ orderId, priority }) => ['PATCH', `api/orders/${encodeURIComponent(orderId)}`, { priority }],
@@ -29,7 +29,7 @@ export class Requests {
   #count = 0;
   /** @type {Set<Waiting>} */
   #waiting = new Set();
-  /** By the id under which each was sent last. @type {Map<string, Waiting>} */
+  /** Requests in flight by their last id. @type {Map<string, Waiting>} */
   #flying = new Map();
 
   /**
@@ -77,7 +77,7 @@ export class Requests {
     });
   }
 
-  /** Whether there is a connection. What was on its way when it ended is asked again. @param {boolean} open */
+  /** Sets whether there is a connection. After a reconnect, requests in flight are repeated. @param {boolean} open */
   set open(open) {
     if (this.#open === open) return;
     this.#open = open;
@@ -86,7 +86,7 @@ export class Requests {
     this.#flush();
   }
 
-  /** A `response` or `error`, however it came. @param {any} message */
+  /** Handles a `response` or `error` of either transport. @param {any} message */
   answer({ requestId, type, data, code, message, details }) {
     const request = this.#flying.get(requestId);
     if (type === 'response') request?.done(null, data);

@@ -1,18 +1,18 @@
 // @ts-check
 /**
- * One connection for all tabs of an origin: whoever holds a Web Lock leads and runs it, the others are told over a
- * BroadcastChannel. No worker file, so it works under any content security policy.
+ * One connection for all tabs of an origin: the tab that holds a Web Lock leads and runs it; the others receive messages over a
+ * BroadcastChannel. There is no worker file, so it works under any content security policy.
  *
  *     follower -> want {wants, cursor, joined}   leader -> join {states, status}, then say {message} to all
  *
- * Each tab keeps its own cursor. When the leader is gone the next one goes on from its own; a tab that is further behind
- * waits until a link was opened from there, and the others drop what they had already.
+ * Each tab keeps its own cursor. When the leader closes, the next one resumes from its own cursor; a tab that is further behind
+ * waits until a link from there is open, and the others drop duplicates.
  */
 import { Connection } from './connection.js';
 import { isBefore } from './position.js';
 import { matches } from './subscription.js';
 
-/** Followers show life so often; a leader that says nothing to three of them is frozen. */
+/** Interval of the followers' messages. A leader that does not respond to three of them counts as frozen. */
 const WANT_MS = 5_000;
 const SILENT_WANTS = 3;
 
@@ -29,7 +29,7 @@ export class Shared {
   #off = new AbortController();
   /** @type {BroadcastChannel | null} */
   #channel = null;
-  /** What other tabs want. @type {Map<string, Map<string, number>>} */
+  /** Subscriptions of other tabs. @type {Map<string, Map<string, number>>} */
   #members = new Map();
   /** Tabs that are behind, and their cursors. @type {Map<string, string>} */
   #behind = new Map();
@@ -54,7 +54,7 @@ export class Shared {
     );
   }
 
-  /** Who asked for one transport keeps to itself. */
+  /** Starts. A tab with a fixed transport does not share. */
   async start() {
     this.#leave();
     const { signal } = (this.#off = new AbortController());
@@ -141,7 +141,7 @@ export class Shared {
       .request(name, wait, () => signal.aborted || (held(), left))
       .catch(() => {
         if (signal.aborted || !this.#leads) return;
-        // It was taken away from us, who stood still.
+        // Another tab took the lock because this one was frozen.
         this.#leads = false;
         this.#members.clear();
         this.#connection.stop(null);
@@ -185,7 +185,7 @@ export class Shared {
       this.#connection.stop(null);
       this.#want();
     } else if (kind === 'join' && to === this.#id) {
-      if (!this.#joined) this.#connection.stop(null); // one of our own, from before
+      if (!this.#joined) this.#connection.stop(null); // an own connection from before
       this.#joined = true;
       if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
       for (const state of states) this.#tell({ ...state, old: true });
@@ -202,7 +202,7 @@ export class Shared {
   #admit(id, wants, cursor, joined) {
     this.#post({ kind: 'here', to: id });
     const before = this.#members.get(id);
-    // Granted when that tab is gone, however it went.
+    // Granted when that tab closes or crashes.
     if (!before)
       navigator.locks
         .request(`${this.#key} ${id}`, { signal: this.#off.signal }, () => this.#forget(id))
@@ -235,7 +235,7 @@ export class Shared {
     if (this.#members.delete(id)) this.#reorder();
   }
 
-  /** Something else is wanted by all together. */
+  /** Applies the changed union of all subscriptions. */
   #reorder() {
     const wanted = [...this.#union().keys()];
     for (const name of this.#states.keys())
@@ -251,7 +251,7 @@ export class Shared {
     return union;
   }
 
-  /** What the link says, to this tab and the others. @param {any} message */
+  /** Passes messages of the link to this tab and the others. @param {any} message */
   #relay(message) {
     const { type } = message;
     if (this.#follows && type === 'status') return;
@@ -264,7 +264,7 @@ export class Shared {
   }
 }
 
-/** Tabs of different users do not share: all of a JWT but its times, or the whole token. @param {string | null} token */
+/** Returns the identity of a token, because tabs of different users do not share: a JWT without its times, or the whole token. @param {string | null} token */
 function identity(token) {
   try {
     const [, claims] = /** @type {string} */ (token).split('.');

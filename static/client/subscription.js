@@ -1,18 +1,18 @@
 // @ts-check
-/** What one caller of `subscribe` wants, and the pace at which it is given values: between two the newest wins. */
+/** One call of `subscribe`: delivers values at its interval, conflating those in between. */
 
 /** @typedef {import('./index.js').Meta} Meta */
 /** @typedef {import('./index.js').SubscribeOptions} SubscribeOptions */
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
-/** Timers are never quite on time. */
+/** Tolerance of timers. */
 const SLACK_MS = 5;
 
 /** @param {string} selector a name, or `metrics.*` @param {string} channel */
 export const matches = (selector, channel) =>
   selector === channel || (selector.endsWith('.*') && channel.startsWith(selector.slice(0, -1)));
 
-/** An error of the page's own is not ours to swallow, nor may it stop others. @param {() => void} call */
+/** Calls a handler of the page. Its exceptions are reported as uncaught and do not affect other handlers. @param {() => void} call */
 export function outside(call) {
   try {
     call();
@@ -24,10 +24,10 @@ export function outside(call) {
 }
 
 export class Subscription {
-  /** What each channel was last given. @type {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} */
+  /** Last delivered value of each channel. @type {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} */
   #given = new Map();
   #ended = false;
-  /** What comes before its history does. @type {[value: any, meta: Meta][] | null} */
+  /** Values that wait for the history; null if none is pending. @type {[value: any, meta: Meta][] | null} */
   #held;
   /** @type {(meta: Meta) => boolean} */
   #isPast = () => false;
@@ -36,7 +36,7 @@ export class Subscription {
    * @param {string} channel
    * @param {(value: any, meta: Meta) => void} handler
    * @param {SubscribeOptions} options
-   * @param {string | null} from events up to there were before it
+   * @param {string | null} from cursor at the time of the call; earlier events are not delivered
    */
   constructor(channel, handler, options, from) {
     /** @param {boolean} fits @param {string} what @param {any} value */
@@ -86,7 +86,7 @@ export class Subscription {
     outside(() => this.handler(value, meta));
   }
 
-  /** Its history is there, or can't be had. @param {(meta: Meta) => boolean} isPast whether history has it */
+  /** Delivers the waiting values after the history. @param {(meta: Meta) => boolean} isPast whether the history contains a value */
   begin(isPast) {
     const held = this.#held;
     this.#held = null;

@@ -1,5 +1,5 @@
 // @ts-check
-/** The token: asked for once, and again when it was refused or runs out. */
+/** Token of the connection: requested once, and again after a refusal or before it expires. */
 export class Token {
   #source;
   /** @type {Promise<string | null> | null} */
@@ -11,7 +11,7 @@ export class Token {
     this.#source = source;
   }
 
-  /** The token in use; null for none. Fails as the source does, and then asks it again next time. */
+  /** Returns the current token; null for none. Rejects if the source fails, which is then called again next time. */
   get() {
     const ask = async () => (typeof this.#source === 'function' ? this.#source(this.#refused) : this.#source) || null;
     this.#value ??= ask().catch((error) => {
@@ -21,7 +21,7 @@ export class Token {
     return this.#value;
   }
 
-  /** The present one is of no use any more. False if there can be no other. @param {boolean} refused */
+  /** Discards the current token. Returns false if there can be no other one. @param {boolean} refused */
   renew(refused) {
     this.#value = null;
     this.#refused = refused;

@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * Polling in two paces with one loop: a long poll is held by the server until something changes, a plain one asks every
- * few seconds. It follows by `since`; whoever wants the snapshot alone asks for that by its `ETag`, which is the same for
- * everybody. An answer without news is a 304 without a body.
+ * Polling, with one loop for two transports: a long poll is held by the server until something changes, a plain poll repeats
+ * every few seconds. It resumes with `since`; the snapshot alone is requested with its `ETag`, which is the same for all
+ * clients. A response without changes is a 304 without a body.
  */
 import { refusal } from '../http.js';
 import { withoutStates } from '../position.js';
 
 /** Below the 25 s that the server allows and the 60 s after which common proxies cut. */
 const WAIT_S = 20;
-/** Between two long polls, so that a fast channel does not become as many requests. */
+/** Pause between two long polls, so that a fast channel does not cause as many requests. */
 const BREATH_MS = 200;
-/** What a request may take beyond the time it is held. */
+/** Longest time of a request beyond the time it is held. */
 const ANSWER_MS = 8_000;
 
 /** @type {import('../connection.js').Open} */
@@ -62,7 +62,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
     if (asked !== channels) {
       tag = '';
       fresh = true;
-      // An event channel that is known to every server, and so a way to ask where the log is now.
+      // An event channel of every server: returns the current cursor.
       if (!cursor && !alone)
         say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
     }
@@ -83,7 +83,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
       return say({ type: 'state', channel: channels, data, timestamp, cursor });
     }
     const states = Object.entries(body.channels);
-    // The tag of an answer without news: the next one like it can be a 304.
+    // Tag of a response without changes: the next one can be a 304.
     tag = states.length + body.events.length ? '' : answer.tag;
     for (const event of body.events) say({ ...event, type: 'event' });
     for (const [channel, data] of states) say({ type: 'state', channel, data, timestamp: body.timestamp, cursor });
@@ -94,7 +94,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
     while (!stop.signal.aborted) {
       changed = false;
       await turn().catch((error) => {
-        if (!changed) throw error; // else it was cut short because something else is wanted now
+        if (!changed) throw error; // otherwise aborted because the subscriptions changed
       });
       if (changed || stop.signal.aborted) continue;
       await new Promise((resolve) => {

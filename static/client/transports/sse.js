@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Server-Sent Events, read with `fetch`: unlike EventSource it can send the token in a header, sees the status of a refusal,
- * the comments that show life, and events of any name.
+ * Server-Sent Events, read with `fetch`: unlike EventSource it can send the token in a header, and sees the status of a refusal,
+ * comments, and events of any name.
  */
 import { refusal } from '../http.js';
 
@@ -13,7 +13,7 @@ export function openSse({ http, wants, since }, say) {
   const stop = new AbortController();
   const wanted = wants();
   const from = since();
-  // The stream has one interval for all; a channel that wants each change decides it.
+  // The stream has one interval for all channels, the shortest.
   const shortest = Math.min(...wanted.values());
 
   /** @param {string} block */
@@ -36,7 +36,7 @@ export function openSse({ http, wants, since }, say) {
     } else if (name === 'metrics')
       say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
     else if (name === 'metric') say({ ...body, type: 'state', cursor });
-    // Of the other reasons `connected` tells.
+    // `connected` reports the other reasons.
     else if (name === 'gap') body.reason === 'too_old' && say({ ...body, type: 'gap' });
     else if (name === 'auth_expiring') say({ type: 'expiring', seconds: body.expiresIn });
     else if (name === 'alert') {

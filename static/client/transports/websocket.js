@@ -1,15 +1,15 @@
 // @ts-check
 /**
- * WebSocket. The token goes in a message, for a browser can't set headers here and a URL ends up in logs:
+ * WebSocket. The token is sent in a message, because browsers can't set headers here and URLs are logged:
  *
  *     <- connected   -> authenticate, subscribe {since}   <- authenticated, subscribed, states, missed events, changes
  *
- * The own ping measures the round trip and shows life where nothing changes.
+ * The client's ping measures the round trip and detects a dead connection.
  */
 const PING_MS = 10_000;
-/** An answer that is late by this much is too late. */
+/** Silence after which the connection is stale. */
 const QUIET_MS = 13_000;
-/** Above the 25 s of the server's own pings, for timers of hidden pages are slow. */
+/** Silence after which it is dead: above the 25 s of the server's pings, because timers of hidden pages are slow. */
 const DEAD_MS = 30_000;
 
 /** @type {import('../connection.js').Open} */
@@ -18,14 +18,14 @@ export function openWebSocket({ http, options, wants, since }, say) {
   const url = http.address('ws');
   url.protocol = url.protocol.replace('http', 'ws');
   const socket = new Socket(url);
-  /** @type {Map<string, string | number>} what was subscribed, with its interval */
+  /** @type {Map<string, string | number>} active subscriptions with their intervals */
   const sent = new Map();
   /** @type {any} */
   let timer;
   let pings = 0;
   let pingedAt = 0;
   let greeted = false;
-  /** @type {any} what the server said before it closes, or refused */
+  /** @type {any} reason that the server sent before closing */
   let farewell = {};
 
   /** @param {any} message */
@@ -41,7 +41,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
     send({ type: 'ping', requestId: `p${++pings}` });
   };
 
-  /** Brings what is subscribed in line with what is wanted. @param {string | null} [from] */
+  /** Subscribes and unsubscribes according to `wants`. @param {string | null} [from] */
   const update = (from) => {
     const wanted = wants();
     const gone = [...sent.keys()].filter((name) => !wanted.has(name));
@@ -60,7 +60,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   /** @param {any} message */
   const begin = async (message) => {
     if (!message.cursor) {
-      // Nobody yet. What is sent behind the token waits for its outcome.
+      // Not authenticated yet. The server holds messages after the token until it is verified.
       const token = await http.token.get();
       if (!token) return fail({ reason: 'a token is needed', status: 401 });
       send({ type: 'authenticate', requestId: 'token', token });
@@ -94,7 +94,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
     else if (type === 'error' && /^(first|more)$/.test(message.requestId))
       fail({ reason: message.message, retryAfter: message.details?.retryAfter });
     else if (type === 'error' && !message.requestId) farewell = { reason: message.message, code: message.code };
-    else if (type !== 'ping') say(message); // event, gap, response, error; the browser has answered the ping frame
+    else if (type !== 'ping') say(message); // event, gap, response, error; the browser answers ping frames
   };
 
   socket.onmessage = (/** @type {any} */ { data }) => {
