@@ -10,7 +10,7 @@
  *     board/           model (edit steps, pure) > sync (If-Match, 412, undo) > grid > card;
  *                      editor with drag and dialog; boards (menu) with prompt
  *     tiles/           one module per kind of tile, all with the interface of contract.js:
- *                      number  chart  fields  orders  events  alerts  text;  problem (error message in a tile)
+ *                      number  chart  fields  orders  events  alerts  text;  live-list, problem (error message)
  *     charts/          track (history, then live values) over ring (ring buffer); history; plot (uPlot) and sparkline;
  *                      range (time range, pause), palette (colours)
  *     fields           names and formats of fields; format (values to text); describe (events to text)

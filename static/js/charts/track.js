@@ -84,6 +84,22 @@ export class Track {
     this.changed = true;
   }
 
+  /** @param {boolean} length whether the length of the time range has changed, too */
+  rangeChanged(length) {
+    this.changed = true;
+    if (length) this.restart();
+  }
+
+  /** Handlers of the tile's view that only concern the track. */
+  get handlers() {
+    return {
+      disconnected: (/** @type {number} */ time) => this.disconnected(time),
+      reconnected: (/** @type {number} */ time) => this.reconnected(time),
+      sourceStopped: (/** @type {number | null} */ since) => this.sourceStopped(since),
+      rangeChanged: (/** @type {boolean} */ length) => this.rangeChanged(length),
+    };
+  }
+
   /** Loads everything again, because the time range or the clock has changed. */
   restart() {
     const { range } = this.#context;

@@ -7,10 +7,9 @@
 import { element, setText } from '../dom.js';
 import { about, clock, humanName } from '../format.js';
 import { ApiError } from '../rest.js';
+import { followList } from './live-list.js';
 import { Problem, lowered } from './problem.js';
 
-/** Delay before the list is requested again after a failure. */
-const RETRY_MS = 3_000;
 const MOST_ROWS = 40;
 const MOST_RESOLVED = 10;
 const WEIGHT = { critical: 0, warning: 1, info: 2 };
@@ -39,35 +38,17 @@ export function mountAlerts(tile, body, context) {
 
   /** @type {Map<string, Alert>} */
   const alerts = new Map();
-  /** @type {(() => void)[]} updates received while the list loads, to be applied again after it */
-  let early = [];
-  let loading = false;
-  let retry = 0;
-  let closed = false;
   let dirty = true;
 
   const load = async () => {
-    clearTimeout(retry);
-    loading = true;
-    early = [];
-    try {
-      const [open, over] = await Promise.all([
-        context.rest.request('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
-        context.rest.request('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
-      ]);
-      if (closed) return;
+    const [open, over] = await Promise.all([
+      context.rest.request('api/alerts', { query: { status: 'open', limit: String(MOST_ROWS) } }),
+      context.rest.request('api/alerts', { query: { status: 'resolved', limit: String(MOST_RESOLVED) } }),
+    ]);
+    return () => {
       alerts.clear();
       for (const alert of [...(open.data?.alerts ?? []), ...(over.data?.alerts ?? [])]) alerts.set(alert.id, alert);
-      for (const apply of early) apply();
-      setText(note, 'No active alerts.');
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setText(note, error.status === 403 ? 'You don’t have permission to view alerts.' : error.message);
-      if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
-    }
-    loading = false;
-    dirty = true;
-    context.redraw();
+    };
   };
 
   /** @param {Alert} alert */
@@ -86,18 +67,18 @@ export function mountAlerts(tile, body, context) {
     context.redraw();
   };
 
-  const end = context.subscriptions.subscribe('alerts', {
-    onUpdate: ({ event, data }) => {
+  const end = followList(context, {
+    channel: 'alerts',
+    load,
+    update: ({ event, data }) => {
       if (event === null || typeof data.id !== 'string') return;
-      const apply = () => alerts.set(data.id, { ...alerts.get(data.id), .../** @type {Alert} */ (data) });
-      apply();
-      if (loading) early.push(apply);
-      dirty = true;
-      context.redraw();
+      alerts.set(data.id, { ...alerts.get(data.id), .../** @type {Alert} */ (data) });
     },
-    onGap: () => void load(),
+    changed: () => (dirty = true),
+    note,
+    empty: 'No active alerts.',
+    denied: 'You don’t have permission to view alerts.',
   });
-  void load();
 
   return {
     draw: ({ now, lines }) => {
@@ -113,11 +94,7 @@ export function mountAlerts(tile, body, context) {
       list.querySelectorAll('time').forEach((time) => setText(time, `${about((now + context.rest.skew - Date.parse(time.dateTime)) / 1000)} ago`));
     },
     reconnected: () => problem.clear(),
-    close: () => {
-      closed = true;
-      clearTimeout(retry);
-      end();
-    },
+    close: end,
   };
 }
 

@@ -137,13 +137,10 @@ export function mountChart(tile, body, context) {
       setText(when, at === null ? '' : clock(drawn.times[at]));
       setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
-    disconnected: (time) => track.disconnected(time),
-    reconnected: (time) => track.reconnected(time),
-    sourceStopped: (since) => track.sourceStopped(since),
+    ...track.handlers,
     rangeChanged: (length) => {
-      track.changed = true;
       frozen = false;
-      if (length) track.restart();
+      track.rangeChanged(length);
     },
     printing: (on) => {
       printing = on;

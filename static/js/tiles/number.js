@@ -49,13 +49,7 @@ export function mountNumber(tile, body, context) {
       const say = (/** @type {number} */ number) => kind.drawn(number, setting).text;
       setText(trend, said || movement(view, from, to, range.name, say));
     },
-    disconnected: (time) => track.disconnected(time),
-    reconnected: (time) => track.reconnected(time),
-    sourceStopped: (since) => track.sourceStopped(since),
-    rangeChanged: (length) => {
-      track.changed = true;
-      if (length) track.restart();
-    },
+    ...track.handlers,
     printing: () => (track.changed = true),
     close: () => {
       track.close();

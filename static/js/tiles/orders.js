@@ -7,10 +7,9 @@
 import { element, setText } from '../dom.js';
 import { amount, clock, humanName } from '../format.js';
 import { ApiError } from '../rest.js';
+import { followList } from './live-list.js';
 import { Problem, lowered } from './problem.js';
 
-/** Delay before the list is requested again after a failure. */
-const RETRY_MS = 3_000;
 const MOST_ROWS = 50;
 const PRIORITIES = ['low', 'normal', 'high', 'urgent'];
 
@@ -39,33 +38,15 @@ export function mountOrders(tile, body, context) {
 
   /** @type {Map<string, Line>} */
   const lines = new Map();
-  /** @type {(() => void)[]} updates received while the list loads, to be applied again after it */
-  let early = [];
-  let loading = false;
-  let retry = 0;
-  let closed = false;
   let dirty = true;
 
   const load = async () => {
-    clearTimeout(retry);
-    loading = true;
-    early = [];
-    try {
-      const { data } = await context.rest.request('api/orders', { query: { limit: String(MOST_ROWS) } });
-      if (closed) return;
+    const { data } = await context.rest.request('api/orders', { query: { limit: String(MOST_ROWS) } });
+    return () => {
       rows.replaceChildren();
       lines.clear();
       for (const order of [...(data?.orders ?? [])].reverse()) add(order);
-      for (const apply of early) apply();
-      setText(note, 'No orders yet. New orders will appear here.');
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      setText(note, error.status === 403 ? 'You don’t have permission to view orders.' : error.message);
-      if ((error.status === 0 || error.status >= 500) && !closed) retry = setTimeout(load, RETRY_MS);
-    }
-    loading = false;
-    dirty = true;
-    context.redraw();
+    };
   };
 
   /** @param {Order} order */
@@ -126,22 +107,20 @@ export function mountOrders(tile, body, context) {
     }
   };
 
-  const end = context.subscriptions.subscribe('orders', {
-    onUpdate: ({ event, data }) => {
-      const apply = () => {
-        if (event === 'order_created') add(/** @type {Order} */ (data));
-        if (event === 'order_updated') update(data.orderId, data.changes ?? {});
-      };
-      apply();
-      if (loading) early.push(apply);
-      dirty = true;
-      context.redraw();
+  const end = followList(context, {
+    channel: 'orders',
+    load,
+    update: ({ event, data }) => {
+      if (event === 'order_created') add(/** @type {Order} */ (data));
+      if (event === 'order_updated') update(data.orderId, data.changes ?? {});
     },
-    onGap: () => void load(),
+    changed: () => (dirty = true),
+    note,
+    empty: 'No orders yet. New orders will appear here.',
+    denied: 'You don’t have permission to view orders.',
   });
   const money = context.followCurrency();
   let currency = '';
-  void load();
 
   return {
     draw: () => {
@@ -154,8 +133,6 @@ export function mountOrders(tile, body, context) {
     },
     reconnected: () => problem.clear(),
     close: () => {
-      closed = true;
-      clearTimeout(retry);
       end();
       money();
     },
