@@ -8,7 +8,7 @@ const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
 
 describe('transports', () => {
   for (const transport of TRANSPORTS) {
-    test(`over ${transport} values and events come, those missed during a cut included, each event once`, async (t) => {
+    test(`over ${transport} values and events arrive, including those missed during a disconnect, each event once`, async (t) => {
       const { server, client } = begin(t, { transport });
       server.state('metrics.a', { n: 0 });
       const [values, events] = [[], []];
@@ -56,7 +56,7 @@ describe('transports', () => {
     });
   }
 
-  test('a refused WebSocket gives way to the event stream at once, and that to the long poll, and that to the poll', async (t) => {
+  test('a refused WebSocket falls back to the event stream at once, that to the long poll, and that to the poll', async (t) => {
     const { server, client } = begin(t);
     server.mode.websocket = 'refuse';
     await pass(100);
@@ -67,7 +67,7 @@ describe('transports', () => {
     assert.deepEqual([client.status.state, client.status.transport], ['live', 'long-poll']);
   });
 
-  test('a WebSocket that is accepted and swallowed gives way after 4 s, and a stream that is held back too', async (t) => {
+  test('a WebSocket that is accepted and swallowed is replaced after 4 s, and so is a buffered stream', async (t) => {
     const { server, client } = begin(t);
     Object.assign(server.mode, { websocket: 'swallow', sse: 'swallow' });
     await pass(3_900);
@@ -78,7 +78,7 @@ describe('transports', () => {
     assert.deepEqual([client.status.state, client.status.transport], ['live', 'long-poll']);
   });
 
-  test('what worked is remembered for the next page, and forgotten when the best works', async (t) => {
+  test('the working transport is remembered for the next page, and forgotten when the best one works', async (t) => {
     const first = begin(t);
     first.server.mode.websocket = 'refuse';
     await pass(100);
@@ -93,7 +93,7 @@ describe('transports', () => {
     assert.equal(first.storage.kept.size, 0);
   });
 
-  test('a better transport is tried behind the running link after 30 s, then ever later, without a break', async (t) => {
+  test('a better transport is tried in parallel after 30 s, then at growing intervals, without interruption', async (t) => {
     const { server, client, states } = begin(t);
     const events = [];
     client.subscribe('deploys', ({ n }) => events.push(n));
@@ -119,7 +119,7 @@ describe('transports', () => {
     );
   });
 
-  test('a link that goes silent is stale, then dead, and the silence is told from its beginning', async (t) => {
+  test('a silent link is stale, then dead, and the status has the start of the silence', async (t) => {
     const { server, client } = begin(t);
     await pass(1_000);
     const since = Date.now();
@@ -132,7 +132,7 @@ describe('transports', () => {
   });
 
   for (const minutes of [-20, 20]) {
-    test(`a clock that is set by ${minutes} minutes holds no value back, and the link lives on`, async (t) => {
+    test(`setting the clock by ${minutes} minutes delays no value and keeps the link`, async (t) => {
       const { server, client } = begin(t);
       const values = [];
       client.subscribe('metrics.a', ({ n }) => values.push(n));
@@ -155,7 +155,7 @@ describe('transports', () => {
     });
   }
 
-  test('after a sleep a new link is opened, for the old one rarely lives on', async (t) => {
+  test('after the computer slept a new link is opened', async (t) => {
     const { server } = begin(t);
     await pass(5_000);
     const before = server.seen.filter(({ type }) => type === 'subscribe').length;
@@ -164,7 +164,7 @@ describe('transports', () => {
     assert.equal(server.seen.filter(({ type }) => type === 'subscribe').length, before + 1);
   });
 
-  test('one transport only is tried when one was chosen', async (t) => {
+  test('a chosen transport is the only one tried', async (t) => {
     const { server, client } = begin(t, { transport: 'sse' });
     server.mode.sse = 'refuse';
     await pass(5_000);
@@ -172,7 +172,7 @@ describe('transports', () => {
     assert.equal(client.status.transport ?? 'sse', 'sse');
   });
 
-  test('while the server is away the waits grow to 5 s for a minute and then to 20 s, with the next try told', async (t) => {
+  test('while the server is unavailable the delays grow to 5 s for a minute and then to 20 s, and the status has the next attempt', async (t) => {
     t.mock.method(Math, 'random', () => 1);
     const { server, client } = begin(t);
     Object.assign(server.mode, { websocket: 'refuse', sse: 'fail', poll: 'fail' });
@@ -188,7 +188,7 @@ describe('transports', () => {
     assert.equal(client.status.state, 'live');
   });
 
-  test('a busy server is given the time it asks for', async (t) => {
+  test('Retry-After of a busy server is respected', async (t) => {
     t.mock.method(Math, 'random', () => 0);
     const { server, client } = begin(t, { transport: 'sse' });
     server.mode.sse = { status: 503, headers: { 'Retry-After': '7' }, body: { detail: 'full' } };
@@ -202,7 +202,7 @@ describe('transports', () => {
     assert.equal(client.status.state, 'live');
   });
 
-  test('a node that is behind is left for another one, over the same transport and from the same cursor', async (t) => {
+  test('a node that is behind is replaced by another one, over the same transport and from the same cursor', async (t) => {
     for (const [transport, behind] of [
       ['websocket', ({ mode }) => (mode.websocket = 'behind')],
       ['sse', ({ mode }) => (mode.sse = { status: 503, headers: { 'Retry-After': '1' }, body: { detail: 'behind' } })],
@@ -225,7 +225,7 @@ describe('transports', () => {
     }
   });
 
-  test('codes that say "do not come back" end it, and a person may try again', async (t) => {
+  test('close codes that forbid reconnecting end the connection, and the user may retry', async (t) => {
     for (const [transport, end] of [
       ['websocket', (server) => server.cut(4503)],
       ['sse', (server) => ((server.mode.sse = { status: 204 }), server.cut())],
