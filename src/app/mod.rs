@@ -30,7 +30,7 @@ use crate::{
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
     core::{
-        aggregator::{AggregatorConfig, StateBudget},
+        aggregator::{AggregatorConfig, EndCounts, StateBudget},
         clock::Clock,
         lives::Lives,
         log::LogConfig,
@@ -162,7 +162,7 @@ impl Application {
             figures: Arc::default(),
             outgoing: watch::Sender::new(()),
         };
-        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0 };
+        let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0, ends: config.log.ends };
         let aggregator = AggregatorConfig {
             max_channels: config.limits.max_channels,
             max_value: config.limits.max_body.0,
@@ -170,6 +170,8 @@ impl Application {
             max_state: config.limits.max_state.0,
             all_states: StateBudget::new(config.limits.max_state_total.0),
             max_series: config.limits.max_series,
+            channel_ttl: Some(config.limits.channel_ttl.0).filter(|ttl| !ttl.is_zero()),
+            ended: EndCounts::default(),
             zone: zone.clone(),
         };
         let cluster = config.cluster().map(|bus| {

@@ -57,7 +57,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
     paths(
         poll::poll, poll::poll_channel, channels::get, history::get,
         websocket::open, sse::open, sse::control::post,
-        push::post,
+        push::post, push::delete,
         orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,
         dashboards::add_tile, dashboards::change_tile, dashboards::remove_tile, dashboards::reorder,

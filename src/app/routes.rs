@@ -70,8 +70,11 @@ impl Routes {
                 .route(get_or_head().to(poll::poll))
                 .route(web::post().to(push::post))
         });
-        route::add(services, "/api/metrics/{channel}", "GET, HEAD", |resource| {
-            resource.app_data(web::Data::new(self.poll)).route(get_or_head().to(poll::poll_channel))
+        route::add(services, "/api/metrics/{channel}", "GET, HEAD, DELETE", |resource| {
+            resource
+                .app_data(web::Data::new(self.poll))
+                .route(get_or_head().to(poll::poll_channel))
+                .route(web::delete().to(push::delete))
         });
         websocket::configure(services, self.websocket);
         sse::configure(services, self.sse, &self.sse_sessions);

@@ -1,9 +1,11 @@
 //! The node's own numbers, for `/metrics`.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Instant,
+};
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::health::SILENT;
 use crate::counters::Count;

@@ -74,7 +74,6 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     loop {
         let after = format!("{last}-0");
         let items = tokio::select! {
-            biased;
             items = stream::read(&mut connection, &key, &after, ENTRIES, WAIT) => items?,
             // Another log; or none, which is no reason to forget this one.
             _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => return Ok(()),
@@ -152,7 +151,7 @@ async fn load_tenant(
     load.key(node.keys.of(epoch, "tenants")).key(kept("states")).arg(tenant);
     let (head, states): (String, HashMap<String, Vec<u8>>) = load.invoke_async(connection).await?;
     let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
-    let Head { head, snapshot, dropped, published } = head;
+    let Head { head, snapshot, dropped, forgotten, published } = head;
     node.note_published(tenant, &published);
     let mut contents = Contents {
         epoch: epoch.clone(),
@@ -162,6 +161,7 @@ async fn load_tenant(
         event_channels: Vec::new(),
         events: Vec::new(),
         dropped,
+        forgotten,
     };
     for (channel, kept) in states {
         let channel = Channel::parse(&channel).map_err(|_| Failure::Shape)?;

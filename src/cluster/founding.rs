@@ -119,9 +119,11 @@ async fn write(
     series: Dumps,
 ) -> Result<(), Ended> {
     let keys = &node.keys;
-    let mut head = Head { head: base, snapshot: None, dropped: base, published: node.published(tenant) };
+    let mut head =
+        Head { head: base, snapshot: None, dropped: base, forgotten: base, published: node.published(tenant) };
     let mut states = Vec::new();
-    for state in &contents.states {
+    // What ended before is told as a gap, with all else that was before this log.
+    for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {
         head.head += 1;
         let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
         states.push((&state.change.channel, kept));
@@ -140,14 +142,7 @@ async fn write(
     for what in ["states", "events", "series"] {
         append.key(keys.kept(epoch, tenant, what));
     }
-    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
-    // Their nodes hand them in again when they have not read the reply: readers would be given their events twice, and
-    // samples would be counted twice.
-    let decided = node.decided();
-    append.arg(decided.len());
-    for (name, group) in decided {
-        append.arg(name).arg(group);
-    }
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0).arg(0);
     append.arg(&**tenant).arg(json(&head)).arg(states.len());
     for (channel, kept) in states {
         append.arg(channel.as_str()).arg(json(&kept));

@@ -5,7 +5,11 @@
 //! not at all, and only while this node leads. Whoever is elected next goes on just there; of samples, whose series are
 //! written only now and then, it counts again those that came since.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant as StdInstant},
+};
 
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
@@ -36,11 +40,13 @@ use crate::{
     ids::random_u64,
 };
 
+mod ends;
 mod inbox;
 mod retention;
 mod retreat;
 mod succession;
 
+use ends::Ends;
 use inbox::Handed;
 use retention::{Pace, Retention};
 use retreat::Retreat;
@@ -105,7 +111,7 @@ pub(super) async fn run(node: Arc<Node>) {
 }
 
 async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
-    let begun = Instant::now();
+    let begun = StdInstant::now();
     let begin = async {
         let mut connection = node.link.connect(WAIT).await?;
         let epoch = founding::found(node, &mut connection).await?;
@@ -128,7 +134,7 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
 
 /// Notes why a term ended, or could not begin, and whether this node's way to Redis is to blame: what failed was begun
 /// at `begun`.
-fn note(node: &Node, begun: Instant, error: &Ended) {
+fn note(node: &Node, begun: StdInstant, error: &Ended) {
     node.figures.failures.inc();
     tracing::warn!(node = node.id, %error, "a term ended");
     match error {
@@ -149,7 +155,7 @@ struct Term<'a> {
     /// The time of the newest entry.
     at: Timestamp,
     /// When that was begun which is waited for.
-    attempt: Instant,
+    attempt: StdInstant,
     pace: Pace,
     retention: Retention,
     /// The last group of the inbox that is decided.
@@ -164,6 +170,10 @@ struct Deciding {
     decider: Decider,
     log: Arc<Log>,
     head: Head,
+    /// Ends of channels that are kept.
+    ends: Ends,
+    /// Names of series that ended and are still kept.
+    ended: Vec<String>,
     /// The version of the snapshot that is cached.
     cached: u64,
 }
@@ -186,10 +196,9 @@ impl<'a> Term<'a> {
             let wake = self.deciding.values().filter_map(|of| of.decider.wake()).min();
             let wait = wake.map_or(WAIT, |wake| wake.saturating_duration_since(now)).min(WAIT);
             let wait = wait.min(self.pace.left());
-            self.attempt = Instant::now();
+            self.attempt = StdInstant::now();
             let read = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait);
             let items = tokio::select! {
-                biased;
                 items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
                 was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
                     return if was_elected { Err(Ended::Lost("another log counts".into())) } else { Ok(()) };
@@ -229,7 +238,6 @@ impl<'a> Term<'a> {
             }
         }
         self.pace.decided(items.len());
-        let keeps = self.pace.is_due();
         let at = self.next_time();
         let (mut written, mut kept) = (Vec::new(), Vec::new());
         for (tenant, waiting) in by_tenant {
@@ -250,6 +258,8 @@ impl<'a> Term<'a> {
                 kept.push((tenant, chunks, restored));
             }
         }
+        // What ended is not to be counted again by a later leader: series are written up to here with each end.
+        let keeps = self.pace.is_due() || self.deciding.values().any(|of| !of.ended.is_empty());
         if keeps {
             for tenant in self.deciding.keys() {
                 if kept.iter().all(|(other, ..)| other != tenant) {
@@ -350,10 +360,12 @@ impl<'a> Term<'a> {
                 append.key(keys.kept(&self.epoch, tenant, what));
             }
             let Some(of) = self.deciding.get_mut(tenant) else { continue };
-            let series = if keeps { of.decider.dump(false) } else { Vec::new() };
+            let mut series = if keeps { of.decider.dump(false) } else { Vec::new() };
+            // Nothing in place of those that are gone; they come first, for one may have begun anew.
+            series.splice(..0, of.ended.drain(..).map(|name| (name, String::new())));
             keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
         }
-        self.attempt = Instant::now();
+        self.attempt = StdInstant::now();
         let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
         let answer = answer.map_err(|_| Ended::Stuck)??;
         self.node.health.wrote(Writer::Leader);
@@ -398,7 +410,7 @@ impl Deciding {
             places.push((reply, number, unreadable));
             batches.push((origin, readings));
         }
-        let Decided { verdicts, changes, same, restored } = self.decider.decide_all(batches);
+        let Decided { verdicts, changes, same, restored, ended } = self.decider.decide_all(batches);
         for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
             let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
             let refused = refused.map(|(index, refusal)| (batch, inbox::place(&unreadable, index), refusal));
@@ -406,6 +418,7 @@ impl Deciding {
                 reply.refused.extend(refused);
             }
         }
+        self.ended.extend(ended);
         (same, restored, place(self.head.head, changes))
     }
 }
@@ -446,11 +459,15 @@ fn keep(
                 events.push((offset, WireKept::event(*offset, at, &change.channel, event, data)));
                 Some(WireKept::events(*offset, Some(at)))
             }
-            None => {
-                let written = times.get(&change.channel).copied();
-                WireKept::value(*offset, written.unwrap_or(at), data, written.is_some())
-            }
+            None => match change.gone {
+                Some(gone) => Some(WireKept::end(*offset, at, gone)),
+                None => {
+                    let written = times.get(&change.channel).copied();
+                    WireKept::value(*offset, written.unwrap_or(at), data, written.is_some())
+                }
+            },
         };
+        of.ends.note(&change.channel, change.gone.map(|_| *offset));
         states.insert(name, kept);
     }
     // The ring of this node says how far back events are kept: it has the same limits everywhere.
@@ -459,7 +476,13 @@ fn keep(
     if trims {
         of.head.dropped = dropped;
     }
-    append.arg(tenant).arg(json(&of.head)).arg(states.len());
+    // Ends that the log of this node has forgotten: as with events, every node forgets the same.
+    of.head.forgotten = of.log.forgotten();
+    let forgotten = of.ends.forget(of.head.forgotten);
+    append.arg(tenant).arg(json(&of.head)).arg(states.len() + forgotten.len());
+    for channel in forgotten {
+        append.arg(channel.as_str()).arg("");
+    }
     for (name, kept) in states {
         append.arg(name).arg(json(&kept));
     }

@@ -3,7 +3,8 @@
 //! ```json
 //! {"word": "9f2c41d0", "before": "03be77a1", "at": "2024-07-15T14:00:05.12Z",
 //!  "tenants": [{"tenant": "acme", "head": 12, "same": ["metrics.api"],
-//!               "chunks": [{"changes": [[11, "metrics.checkout", null, {"latency": 12.5}]], "snapshot": 12}]}],
+//!               "chunks": [{"changes": [[11, "metrics.checkout", null, {"latency": 12.5}]],
+//!                           "ended": [[12, "metrics.old", "deleted"]], "snapshot": 13}]}],
 //!  "replies": [{"node": "a/5f3e", "seq": 7, "refused": [[0, 2, {"built_in": "metrics.api"}]]}]}
 //! ```
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::core::{
-    channel::{Channel, EventName},
+    channel::{Channel, EventName, Gone},
     log::{Change, Chunk, Kept},
     published::Published,
     reading::{Origin, Reading, Refusal},
@@ -122,6 +123,9 @@ fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Ref
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WireChunk {
     changes: Vec<(u64, Channel, Option<EventName>, Box<RawValue>)>,
+    /// Channels that end. A node of a version that does not know them goes on with their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<(u64, Channel, Gone)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<u64>,
 }
@@ -129,19 +133,28 @@ pub(super) struct WireChunk {
 impl WireChunk {
     /// `None` where the data is no JSON, which it always is.
     pub(super) fn of(chunk: &Chunk) -> Option<Self> {
-        let changes = chunk
-            .changes
-            .iter()
-            .map(|(offset, change)| Some((*offset, change.channel.clone(), change.event.clone(), raw(&change.data)?)));
-        Some(Self { changes: changes.collect::<Option<_>>()?, snapshot: chunk.snapshot })
+        let (mut changes, mut ended) = (Vec::with_capacity(chunk.changes.len()), Vec::new());
+        for (offset, Change { channel, event, gone, data }) in &chunk.changes {
+            match gone {
+                Some(gone) => ended.push((*offset, channel.clone(), *gone)),
+                None => changes.push((*offset, channel.clone(), event.clone(), raw(data)?)),
+            }
+        }
+        Some(Self { changes, ended, snapshot: chunk.snapshot })
     }
 
     pub(super) fn into_chunk(self) -> Chunk {
         let changes = self.changes.into_iter().map(|(offset, channel, event, data)| {
             let data = Bytes::from(String::from(Box::<str>::from(data)));
-            (offset, Change { channel, event, data })
+            (offset, Change { channel, event, gone: None, data })
         });
-        Chunk { changes: changes.collect(), snapshot: self.snapshot }
+        let mut changes: Vec<_> = changes.collect();
+        if !self.ended.is_empty() {
+            let ended = self.ended.into_iter();
+            changes.extend(ended.map(|(offset, channel, gone)| (offset, Change::end(channel, gone))));
+            changes.sort_by_key(|(offset, _)| *offset);
+        }
+        Chunk { changes, snapshot: self.snapshot }
     }
 }
 
@@ -153,6 +166,9 @@ pub(super) struct Head {
     pub(super) snapshot: Option<(u64, Timestamp)>,
     /// Events up to here may be gone.
     pub(super) dropped: u64,
+    /// Ends of channels up to here may be forgotten.
+    #[serde(default)]
+    pub(super) forgotten: u64,
     /// Events of stores that are published.
     #[serde(default, skip_serializing_if = "Published::is_empty")]
     pub(super) published: Published,
@@ -169,7 +185,10 @@ pub(super) struct WireKept {
     /// It is a value from history that nobody has written since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     restored: bool,
-    /// `None`: a channel that carries events.
+    /// Of a channel that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<Gone>,
+    /// `None`: a channel that carries events, or has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Box<RawValue>>,
 }
@@ -182,7 +201,7 @@ pub(super) enum KeptChannel {
 
 impl WireKept {
     pub(super) fn state(offset: u64, at: Timestamp, data: &Bytes) -> Option<Self> {
-        Some(Self { offset, at: Some(at), event: None, restored: false, data: Some(raw(data)?) })
+        Some(Self { offset, at: Some(at), event: None, gone: None, restored: false, data: Some(raw(data)?) })
     }
 
     /// A value from history that was written at `at`, where `restored` is true; otherwise as [`WireKept::state`].
@@ -191,7 +210,11 @@ impl WireKept {
     }
 
     pub(super) fn events(last: u64, at: Option<Timestamp>) -> Self {
-        Self { offset: last, at, event: None, restored: false, data: None }
+        Self { offset: last, at, event: None, gone: None, restored: false, data: None }
+    }
+
+    pub(super) fn end(offset: u64, at: Timestamp, gone: Gone) -> Self {
+        Self { offset, at: Some(at), event: None, gone: Some(gone), restored: false, data: None }
     }
 
     pub(super) fn event(
@@ -202,25 +225,29 @@ impl WireKept {
         data: &Bytes,
     ) -> Option<Self> {
         let event = Some((channel.clone(), event.clone()));
-        Some(Self { offset, at: Some(at), event, restored: false, data: Some(raw(data)?) })
+        Some(Self { offset, at: Some(at), event, gone: None, restored: false, data: Some(raw(data)?) })
     }
 
     /// Of the channel that it is kept for.
     pub(super) fn into_channel(self, channel: Channel) -> KeptChannel {
-        match (self.data, self.at) {
-            (Some(data), Some(at)) => {
+        match (self.data, self.gone, self.at) {
+            (_, Some(gone), Some(at)) => {
+                let (offset, change) = (self.offset, Change::end(channel, gone));
+                KeptChannel::State(Kept { offset, at, change, restored: false })
+            }
+            (Some(data), None, Some(at)) => {
                 let data = Bytes::from(String::from(Box::<str>::from(data)));
                 let (offset, restored) = (self.offset, self.restored);
-                KeptChannel::State(Kept { offset, at, change: Change { channel, event: None, data }, restored })
+                KeptChannel::State(Kept { offset, at, change: Change::state(channel, data), restored })
             }
-            (_, at) => KeptChannel::Events(self.offset, at),
+            (_, _, at) => KeptChannel::Events(self.offset, at),
         }
     }
 
     pub(super) fn into_event(self) -> Option<Kept> {
         let (channel, event) = self.event?;
         let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
-        let change = Change { channel, event: Some(event), data };
+        let change = Change::event(channel, event, data);
         Some(Kept { offset: self.offset, at: self.at?, change, restored: false })
     }
 }
@@ -243,13 +270,15 @@ mod tests {
         Change {
             channel: Channel::parse(channel).unwrap(),
             event: event.map(|name| EventName::parse(name).unwrap()),
+            gone: None,
             data: Bytes::copy_from_slice(data.as_bytes()),
         }
     }
 
     #[test]
     fn what_is_said_is_understood() {
-        let changes = vec![change("deploys", Some("released"), "{}"), change("metrics.a", None, r#"{"x":1.0}"#)];
+        let end = Change::end(Channel::parse("metrics.b").unwrap(), Gone::Expired);
+        let changes = vec![change("deploys", Some("released"), "{}"), end, change("metrics.a", None, r#"{"x":1.0}"#)];
         let chunks = place(7, changes);
         let mut published = Published::default();
         published.note("store", 5);
@@ -261,7 +290,7 @@ mod tests {
             at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
             tenants: vec![Written {
                 tenant: "a".into(),
-                head: 10,
+                head: 11,
                 published: published.clone(),
                 same: vec![],
                 restored: vec![],
@@ -302,6 +331,10 @@ mod tests {
             panic!("a state");
         };
         assert_eq!((state.offset, state.at, state.change.data), (5, at, data.clone()));
+        let KeptChannel::State(end) = back(WireKept::end(5, at, Gone::Deleted)).into_channel(channel.clone()) else {
+            panic!("an end");
+        };
+        assert_eq!((end.offset, end.at, end.change), (5, at, Change::end(channel.clone(), Gone::Deleted)));
         let KeptChannel::Events(5, None) = back(WireKept::events(5, None)).into_channel(channel.clone()) else {
             panic!("a channel of events");
         };

@@ -194,6 +194,7 @@ pub struct Limits {
     pub max_tenants: usize,
     pub tenant_idle: Span,
     pub max_series: usize,
+    pub channel_ttl: Span,
     pub max_store: Size,
     pub header_timeout: Span,
     pub keep_alive: Span,
@@ -210,6 +211,7 @@ pub struct Limits {
 pub struct Log {
     pub events: usize,
     pub bytes: Size,
+    pub ends: usize,
 }
 
 /// Rules and alerts.
@@ -379,6 +381,7 @@ impl Default for Limits {
             max_tenants: 1_000,
             tenant_idle: Span(Duration::from_secs(600)),
             max_series: 10_000,
+            channel_ttl: Span(Duration::ZERO),
             max_store: Size(32 << 30),
             header_timeout: Span(Duration::from_secs(5)),
             keep_alive: Span(Duration::from_secs(75)),
@@ -392,7 +395,7 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { events: 10_000, bytes: Size(16 << 20) }
+        Self { events: 10_000, bytes: Size(16 << 20), ends: 10_000 }
     }
 }
 

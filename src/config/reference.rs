@@ -166,6 +166,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     s("limits.max_series", "Series of samples of one tenant, one per field and set of labels; 0 means no limit."),
     s(
+        "limits.channel_ttl",
+        "A pushed channel, or a series of samples, that nobody writes for this time ends; a push may say another time for its \
+         channel (`ttl`). 0 means that they stay.",
+    ),
+    s(
         "limits.max_store",
         "Largest file of the database in `data_dir`; beyond it changes are answered 503. 0 means no limit.",
     ),
@@ -188,6 +193,7 @@ pub const SETTINGS: &[Setting] = &[
     s("limits.slow_step", "Shortest time between two rises of a slow client's backpressure level."),
     s("log.events", "Events kept for clients that resume."),
     s("log.bytes", "Bytes of events kept for clients that resume."),
+    s("log.ends", "Ends of channels of one tenant that are kept for clients that resume, each for a day at most."),
     s("alerts.max_rules", "Alert rules of one tenant."),
     s("alerts.retention", "How long a resolved alert is kept."),
     s("alerts.max_kept", "Resolved alerts of one tenant that are kept."),

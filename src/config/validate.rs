@@ -111,6 +111,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     between("limits.keep_alive", config.limits.keep_alive.0, s(1), s(3_600));
     between("limits.body_timeout", config.limits.body_timeout.0, s(1), s(300));
     between("limits.auth_timeout", config.limits.auth_timeout.0, s(0), s(600));
+    if !config.limits.channel_ttl.0.is_zero() {
+        between("limits.channel_ttl", config.limits.channel_ttl.0, s(1), s(366 * 86_400));
+    }
     between("limits.slow_after", config.limits.slow_after.0, s(0), s(600));
     between("limits.slow_step", config.limits.slow_step.0, Duration::from_millis(10), s(600));
     between("alerts.retention", config.alerts.retention.0, s(3_600), s(3_660 * 86_400));
@@ -150,6 +153,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         if value == 0 || value > most {
             fault(key, format!("has to be between 1 and {most}"));
         }
+    }
+    if config.log.ends == 0 || config.log.ends > 1_000_000 {
+        fault("log.ends", "has to be between 1 and 1000000".into());
     }
     if config.log.events == 0 || config.log.bytes.0 == 0 {
         fault("log.events", "log.events and log.bytes have to be above 0: without a log no client can resume".into());

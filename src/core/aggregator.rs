@@ -30,7 +30,7 @@ use super::{
     reading::{Origin, Reading, Restored},
 };
 
-pub use super::decider::{AggregatorConfig, StateBudget};
+pub use super::decider::{AggregatorConfig, EndCounts, StateBudget};
 
 /// Batches that wait for the writer; a sender waits for room after that.
 const QUEUE: usize = 1_024;
@@ -327,7 +327,7 @@ impl Aggregator {
             readings.push((origin, of_batch));
             replies.push(reply);
         }
-        let Decided { verdicts, changes, same, restored } = self.decider.decide_all(readings);
+        let Decided { verdicts, changes, same, restored, ended: _ } = self.decider.decide_all(readings);
         if !same.is_empty() {
             self.writer.confirm(&same, self.clock.now());
         }

@@ -26,6 +26,29 @@ pub enum ChannelKind {
     Event,
 }
 
+/// Why a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gone {
+    /// A client deleted it.
+    Deleted,
+    /// Nobody wrote it for as long as it was to live.
+    Expired,
+}
+
+impl Gone {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Deleted, Self::Expired];
+
+    /// As clients read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// Why a name is no channel, selector or event name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

@@ -7,24 +7,30 @@ use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
-    channel::{Channel, ChannelKind},
+    channel::{Channel, ChannelKind, Gone},
     clock::Clock,
+    expiry::Expiry,
     log::{Change, Log},
     published::{HISTORY, Published},
     reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal, Restored, StoredEvent},
     sample::{Dump, Moment, Sample, SeriesTable},
     snapshot::{Place, place},
 };
+use crate::pause;
 
 mod budget;
+mod ends;
 mod fields;
 mod staged;
 
 pub use budget::StateBudget;
+pub use ends::EndCounts;
+use ends::{Use, millis};
 use fields::FieldIndex;
 use staged::{Staged, State, canonical, canonical_len};
 
@@ -45,6 +51,10 @@ pub struct AggregatorConfig {
     pub all_states: StateBudget,
     /// Most series of samples. Default 10,000; 0 means no limit.
     pub max_series: usize,
+    /// A channel, or a series of samples, that nobody writes for so long ends; `None`, the default: never.
+    pub channel_ttl: Option<Duration>,
+    /// How many channels of all tenants ended.
+    pub ended: EndCounts,
     /// Whose midnight begins "today" of samples. Default UTC.
     pub zone: TimeZone,
 }
@@ -58,6 +68,8 @@ impl Default for AggregatorConfig {
             max_state: 256 << 20,
             all_states: StateBudget::default(),
             max_series: 10_000,
+            channel_ttl: None,
+            ended: EndCounts::default(),
             zone: TimeZone::UTC,
         }
     }
@@ -80,6 +92,23 @@ pub struct Decided {
     pub same: Vec<Channel>,
     /// State channels among the changes whose values are from history, and when each was written.
     pub restored: Vec<(Channel, Timestamp)>,
+    /// Names of what [`Decider::dump`] gave out and is no more.
+    pub ended: Vec<String>,
+}
+
+/// What the next decider needs besides the log, as [`Decider::dump`] gives it out.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Saved {
+    /// A series of samples.
+    Series(Dump),
+    /// The own time to live of a channel.
+    Life {
+        /// The channel.
+        channel: Channel,
+        /// In milliseconds; `None` for one that has none any more.
+        ttl: Option<u64>,
+    },
 }
 
 /// Knows what each channel is and what its value is, and decides what readings change.
@@ -91,9 +120,13 @@ pub struct Decider {
     pushed_channels: usize,
     taken: Taken,
     series: SeriesTable,
+    /// When channels end, in time that this process was awake.
+    expiry: Expiry<Channel>,
     published: Published,
     /// When it began, and what the clock of the windows showed then.
     begun: (Instant, Duration),
+    /// How long this process had stood still then.
+    stood_still: Duration,
 }
 
 /// Bytes of pushed values, each counted as large as it can get by its series.
@@ -137,7 +170,10 @@ impl Present {
     }
 
     fn put(&mut self, state: State) -> Option<Bytes> {
-        let State { fields, keeps_others, .. } = state;
+        let State { fields, keeps_others, removed, .. } = state;
+        if !removed.is_empty() {
+            return self.set_without(&removed, fields);
+        }
         if keeps_others && self.index.is_none() {
             self.index = FieldIndex::of(&self.data);
         }
@@ -155,6 +191,19 @@ impl Present {
         self.data = data.clone();
         Some(data)
     }
+
+    /// The same for the present value without the fields in `removed` and with `fields`.
+    fn set_without(&mut self, removed: &[String], fields: Map<String, Value>) -> Option<Bytes> {
+        let mut all: Map<String, Value> = serde_json::from_slice(&self.data).unwrap_or_default();
+        all.retain(|name, _| !removed.contains(name));
+        all.extend(fields);
+        let data = canonical(all);
+        if data == self.data {
+            return None;
+        }
+        *self = Self::new(data.clone(), self.restored);
+        Some(data)
+    }
 }
 
 impl Decider {
@@ -165,20 +214,29 @@ impl Decider {
             .filter_map(|name| Channel::parse(name).ok())
             .map(|channel| (channel, Known::Events))
             .collect();
-        let series = SeriesTable::new(config.max_series);
-        let begun = (Instant::now(), Duration::ZERO);
-        let (taken, published) = (Taken::default(), Published::default());
-        Self { clock, config, known, pushed_channels: 0, taken, series, published, begun }
+        Self {
+            series: SeriesTable::new(config.max_series, config.channel_ttl),
+            expiry: Expiry::new(config.channel_ttl),
+            clock,
+            config,
+            known,
+            pushed_channels: 0,
+            taken: Taken::default(),
+            published: Published::default(),
+            begun: (Instant::now(), Duration::ZERO),
+            stood_still: pause::total(),
+        }
     }
 
-    /// A decider that goes on where another one ended: with the values of `log`, and the series that it dumped.
+    /// A decider that goes on where another one ended: with the values of `log`, and what it saved. Channels live as long
+    /// from now on as if they had been written now.
     ///
     /// Windows go by the wall clock then, so that they are the same on whichever node.
-    pub fn take_over(clock: Clock, config: AggregatorConfig, log: &Log, dumps: impl Iterator<Item = Dump>) -> Self {
+    pub fn take_over(clock: Clock, config: AggregatorConfig, log: &Log, saved: impl Iterator<Item = Saved>) -> Self {
         let mut decider = Self::new(clock, config);
         let since_1970 = decider.clock.now().as_millisecond().try_into().unwrap_or_default();
         decider.begun = (Instant::now(), Duration::from_millis(since_1970));
-        for state in log.contents().states {
+        for state in log.contents().states.into_iter().filter(|state| state.change.gone.is_none()) {
             decider.known.insert(state.change.channel, Known::State(Present::new(state.change.data, state.restored)));
         }
         for info in log.channels().into_iter().filter(|info| info.kind == ChannelKind::Event) {
@@ -187,7 +245,23 @@ impl Decider {
         decider.pushed_channels = decider.known.keys().filter(|name| !BUILT_IN.contains(&name.as_str())).count();
         let moment = decider.moment();
         let mut values = HashMap::<Channel, Option<Value>>::new();
-        for dump in dumps {
+        let awake = decider.awake();
+        for channel in decider.known.keys().filter(|channel| !BUILT_IN.contains(&channel.as_str())) {
+            decider.expiry.used(channel, None, true, awake);
+        }
+        for saved in saved {
+            let dump = match saved {
+                Saved::Series(dump) => dump,
+                Saved::Life { channel, ttl } => {
+                    if decider.known.contains_key(&channel) {
+                        decider.expiry.used(&channel, ttl.map(Duration::from_millis), false, awake);
+                    }
+                    continue;
+                }
+            };
+            if !decider.known.contains_key(&dump.channel) {
+                continue;
+            }
             let value = values.entry(dump.channel.clone());
             let value = value.or_insert_with(|| serde_json::from_slice(decider.current(&dump.channel)).ok());
             let present = value.as_ref().and_then(|value| value.get(&*dump.field));
@@ -214,10 +288,12 @@ impl Decider {
         self.published.merge(published);
     }
 
-    /// Counts the samples among `readings`, which another decider had accepted and whose series it did not dump since.
+    /// Counts the samples among `readings`, which another decider had accepted and whose series it did not dump since; and
+    /// takes the times to live that came with values.
     pub fn count_again(&mut self, readings: Vec<Reading>) {
         self.series.advance(self.moment());
         for reading in readings {
+            self.note_use(Use::of(&reading));
             if let Reading::Sample(sample) = reading
                 && let Ok(need) = self.series.need(&sample)
             {
@@ -228,9 +304,23 @@ impl Decider {
         self.weigh_series();
     }
 
-    /// The series that changed since this was last asked, or with `all` each of them: a name, and the JSON of a [`Dump`].
+    /// The series and times to live that changed since this was last asked, or with `all` each of them: a name, and the
+    /// JSON of [`Saved`].
     pub fn dump(&mut self, all: bool) -> Vec<(String, String)> {
-        self.series.dump(all)
+        let lives = self.expiry.news(all).into_iter().map(|(channel, own)| {
+            let life = Saved::Life { channel: channel.clone(), ttl: own.map(millis) };
+            (channel.to_string(), serde_json::to_string(&life).unwrap_or_default())
+        });
+        let lives: Vec<_> = lives.collect();
+        let mut all = self.series.dump(all);
+        all.extend(lives);
+        all
+    }
+
+    /// Whether a channel that was last written `at` and had no time to live of its own has ended since.
+    fn has_outlived(&self, at: Timestamp) -> bool {
+        let age = Duration::try_from(self.clock.now().duration_since(at)).unwrap_or_default();
+        self.config.channel_ttl.is_some_and(|ttl| age > ttl)
     }
 
     /// Decides about a group of batches, in order. Also to be called at [`Decider::wake`], with none.
@@ -244,8 +334,10 @@ impl Decider {
                 readings.into_iter().map(|reading| self.decide(origin, reading, &mut staged)).collect()
             })
             .collect();
+        self.end_idle(&mut staged);
         self.stage_series(&mut staged);
-        Decided { verdicts, ..self.write_out(staged) }
+        let ended = std::mem::take(&mut staged.ended);
+        Decided { verdicts, ended, ..self.write_out(staged) }
     }
 
     fn moment(&self) -> Moment {
@@ -253,8 +345,24 @@ impl Decider {
         Moment { elapsed: shown + begun.elapsed(), day: self.clock.now_in(&self.config.zone).date() }
     }
 
-    /// When numbers change by themselves; `None` while nothing will.
+    /// How long this process was awake since this began: nobody could write anything while it stood still.
+    fn awake(&self) -> Duration {
+        self.begun.0.elapsed().saturating_sub(self.paused())
+    }
+
+    /// How long it stood still since then.
+    fn paused(&self) -> Duration {
+        pause::total().saturating_sub(self.stood_still)
+    }
+
+    /// When numbers change or channels end by themselves; `None` while nothing will.
     pub fn wake(&self) -> Option<Instant> {
+        let series = self.series.next_idle().map(|at| self.begun.0 + at.saturating_sub(self.begun.1) + self.paused());
+        let channels = self.expiry.next().map(|at| Instant::now() + at.saturating_sub(self.awake()));
+        [self.wake_of_numbers(), series, channels].into_iter().flatten().min()
+    }
+
+    fn wake_of_numbers(&self) -> Option<Instant> {
         if let Some(second) = self.series.next_second() {
             let (begun, shown) = self.begun;
             return Some(begun + second.saturating_sub(shown));
@@ -285,6 +393,13 @@ impl Decider {
             Reading::Value { .. } | Reading::Sample(_) => ChannelKind::State,
             Reading::Event { .. } | Reading::Stored(_) => ChannelKind::Event,
             Reading::Restored(_) => return Ok(()),
+            Reading::End { .. } => {
+                if !self.known.contains_key(&channel) || BUILT_IN.contains(&channel.as_str()) {
+                    return Err(Refusal::NoChannel(channel));
+                }
+                self.end(channel, Gone::Deleted, staged);
+                return Ok(());
+            }
         };
         let is_new = match (self.known.get(&channel), kind) {
             (None, _) => true,
@@ -293,29 +408,35 @@ impl Decider {
                 return Err(Refusal::OtherKind { channel, is_state: matches!(known, Known::State(_)) });
             }
         };
-        let counts = is_new && origin == Origin::Pushed;
-        if counts && self.config.max_channels > 0 && self.pushed_channels >= self.config.max_channels {
+        let counts = is_new && !BUILT_IN.contains(&channel.as_str());
+        if counts
+            && origin == Origin::Pushed
+            && self.config.max_channels > 0
+            && self.pushed_channels >= self.config.max_channels
+        {
             return Err(Refusal::TooManyChannels(self.pushed_channels));
         }
+        let used = Use::of(&reading);
         match reading {
             Reading::Event { data, event, .. } => {
                 let data = canonical(data);
                 self.check_value(&channel, data.len())?;
-                staged.events.push(Change { channel: channel.clone(), event: Some(event), data });
+                staged.in_order.push(Change::event(channel.clone(), event, data));
                 self.known.entry(channel).or_insert(Known::Events);
             }
             Reading::Stored(stored) => {
                 let StoredEvent { source, seq, event, data, .. } = *stored;
                 if self.published.note(&source, seq) {
-                    staged.events.push(Change { channel: channel.clone(), event: Some(event), data: canonical(data) });
+                    staged.in_order.push(Change::event(channel.clone(), event, canonical(data)));
                     self.known.entry(channel).or_insert(Known::Events);
                 }
             }
             Reading::Value { data, merge, .. } => self.stage(channel, data, merge, origin, staged)?,
             Reading::Sample(sample) => self.sample(*sample, staged)?,
-            Reading::Restored(_) => {}
+            Reading::Restored(_) | Reading::End { .. } => {}
         }
         self.pushed_channels += usize::from(counts);
+        self.note_use(used);
         Ok(())
     }
 
@@ -328,7 +449,7 @@ impl Decider {
         let now = self.clock.now().as_microsecond();
         self.published.note(HISTORY, now.try_into().unwrap_or_default());
         for Restored { channel, at, data } in values {
-            if self.known.contains_key(&channel) {
+            if self.known.contains_key(&channel) || self.has_outlived(at) {
                 continue;
             }
             let value = Reading::value(channel.clone(), data);
@@ -464,9 +585,9 @@ impl Decider {
         }
     }
 
-    /// The changes of a group: events in order, then the states that are not what they were; and those that are.
+    /// The changes of a group: events and ends in order, then the states that are not what they were; and those that are.
     fn write_out(&mut self, staged: Staged) -> Decided {
-        let mut changes = staged.events;
+        let mut changes = staged.in_order;
         let (mut same, mut restored) = (Vec::new(), Vec::new());
         for (channel, state) in staged.states {
             let bound = state.bound;
@@ -478,11 +599,11 @@ impl Decider {
             let exact = self.series.bound(&channel, present.data.len());
             self.take_room(&channel, bound, exact);
             match data {
-                Some(data) => changes.push(Change { channel, event: None, data }),
+                Some(data) => changes.push(Change::state(channel, data)),
                 None => same.push(channel),
             }
         }
-        Decided { verdicts: Vec::new(), changes, same, restored }
+        Decided { changes, same, restored, ..Decided::default() }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -19,9 +19,9 @@ use tokio::{
 };
 
 use super::{
-    channel::{ChannelKind, Selector},
+    channel::{Channel, ChannelKind, Selector},
     cohort::{Cohorts, Member},
-    log::Log,
+    log::{Changes, Log},
     publication::Publication,
     snapshot::View,
 };
@@ -41,6 +41,8 @@ pub struct Hub {
     inner: RefCell<Inner>,
     /// Everything up to here was looked at; readers are never given more.
     seen: Cell<u64>,
+    /// Offset of the newest forgotten end of a channel that this hub knows to be forgotten.
+    forgotten: Cell<u64>,
     /// Notices that readers were told to look for.
     noticed: Cell<u64>,
     draining: Cell<bool>,
@@ -55,6 +57,8 @@ struct Inner {
     by_selector: HashMap<Selector, usize>,
     timers: BTreeSet<(Instant, Timer)>,
     to_wake: Vec<u32>,
+    /// Ends of channels that were seen here and are kept in the log.
+    ends: VecDeque<(Channel, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +87,8 @@ struct Topic {
     cohorts: Cohorts,
     /// Offset of the newest state seen.
     changed: u64,
+    /// Offset of the newest end of a channel of it that the log has forgotten.
+    forgotten: u64,
     /// Versions seen; a reader's difference to it is what was conflated.
     versions: u64,
     /// For each view of the snapshot; of any other channel all views show the same.
@@ -112,11 +118,14 @@ pub struct Due {
 impl Hub {
     /// A hub on `log`. Somebody has to drive [`Hub::run`] on the same thread.
     pub fn new(log: Arc<Log>) -> Rc<Self> {
+        // In this order: what is forgotten later is taken up later.
+        let forgotten = log.forgotten();
         let (seen, noticed) = (log.head(), log.noticed());
         Rc::new(Self {
             log,
             inner: RefCell::default(),
             seen: Cell::new(seen),
+            forgotten: Cell::new(forgotten),
             noticed: Cell::new(noticed),
             draining: Cell::new(false),
             rearm: Notify::new(),
@@ -178,21 +187,43 @@ impl Hub {
         if self.log.head() == self.seen.get() {
             return;
         }
-        let (changes, head) = self.log.changes_after(self.seen.get());
-        self.seen.set(head);
+        let Changes { changed, ended, forgotten, head } = self.log.changes_after(self.seen.get());
+        let seen = self.seen.replace(head);
+        self.forgotten.set(forgotten);
         let inner = &mut *self.inner.borrow_mut();
         if inner.topics.is_empty() {
+            inner.ends.clear();
             return;
         }
         let now = Instant::now();
-        for (channel, offset, kind) in changes {
+        inner.ends.extend(ended);
+        while let Some((channel, offset)) = inner.ends.pop_front_if(|(_, offset)| *offset <= forgotten) {
+            for selector in Selector::all_matching(&channel) {
+                if let Some(&id) = inner.by_selector.get(&selector) {
+                    let topic = &mut inner.topics[id];
+                    topic.forgotten = offset;
+                    // Who was not given it yet has to be told so.
+                    topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                    topic.arm(id, &mut inner.timers);
+                }
+            }
+        }
+        if forgotten > seen {
+            // Channels ended and that was forgotten before it was seen here: whoever followed one has to look.
+            for (id, topic) in &mut inner.topics {
+                (topic.changed, topic.forgotten) = (head, forgotten);
+                topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                topic.arm(id, &mut inner.timers);
+            }
+        }
+        for (channel, offset, kind) in changed {
             for selector in Selector::all_matching(&channel) {
                 let Some(&id) = inner.by_selector.get(&selector) else { continue };
                 let topic = &mut inner.topics[id];
                 match kind {
                     ChannelKind::Event => topic.cohorts.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake)),
                     ChannelKind::State => {
-                        topic.changed = offset;
+                        topic.changed = topic.changed.max(offset);
                         topic.versions += 1;
                         topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                         topic.arm(id, &mut inner.timers);
@@ -226,6 +257,20 @@ impl Hub {
         if self.log.head() != self.seen.get() {
             self.follow();
         }
+    }
+
+    /// Takes up what was published if the log has forgotten an end of a channel since. Answers up to where ends are forgotten,
+    /// as far as this hub knows.
+    pub(super) fn heed_forgotten(&self) -> u64 {
+        if self.log.forgotten() > self.forgotten.get() {
+            self.catch_up();
+        }
+        self.forgotten.get()
+    }
+
+    /// Ends of channels up to here are forgotten, as far as this hub knows.
+    pub(super) fn heeded(&self) -> u64 {
+        self.forgotten.get()
     }
 
     fn fire(&self, now: Instant) {
@@ -339,6 +384,7 @@ impl Hub {
                     selector: selector.clone(),
                     cohorts: Cohorts::default(),
                     changed: 0,
+                    forgotten: 0,
                     versions: 0,
                     latest: Default::default(),
                     timer: None,
@@ -415,7 +461,7 @@ impl Hub {
         slot.waiting_since.take()
     }
 
-    /// The newest value of a topic's channel, fetched from the log once per worker and version, with the number of
+    /// The newest value of a topic's channel, or its end, fetched from the log once per worker and version, with the number of
     /// versions this hub has seen of it. Of the snapshot it is what `view` shows, which may be older than the newest
     /// version.
     pub(super) fn latest(&self, topic: usize, view: View) -> (Option<Arc<Publication>>, u64) {
@@ -424,10 +470,16 @@ impl Hub {
         let Selector::Exact(channel) = &topic.selector else { return (None, topic.versions) };
         let latest = &mut topic.latest[view.index()];
         if latest.value.is_none() || latest.at < topic.changed {
-            latest.value = self.log.state(channel, view);
+            latest.value = self.log.latest(channel, view);
             latest.at = latest.value.as_ref().map_or(0, |value| value.offset).max(topic.changed);
         }
         (latest.value.clone(), topic.versions)
+    }
+
+    /// Offset of the newest end of a channel of a topic that is forgotten, of those since the topic was joined first; 0 for
+    /// none.
+    pub(super) fn forgotten(&self, topic: usize) -> u64 {
+        self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.forgotten)
     }
 
     /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none. What was published

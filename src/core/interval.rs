@@ -15,18 +15,23 @@ pub struct IntervalError(String);
 /// # Errors
 /// [`IntervalError`] when it is none of these, negative, or above [`MAX_INTERVAL`].
 pub fn parse_interval(text: &str) -> Result<Duration, IntervalError> {
-    let error = || IntervalError(text.chars().take(40).collect());
+    let interval = parse_duration(text).filter(|interval| *interval <= MAX_INTERVAL);
+    interval.ok_or_else(|| IntervalError(text.chars().take(40).collect()))
+}
+
+/// Reads a duration in any of these forms, or in days (`7d`).
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..split].parse().map_err(|_| error())?;
+    let number: u64 = text[..split].parse().ok()?;
     let unit_ms = match &text[split..] {
         "" | "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(error()),
+        "d" => 86_400_000,
+        _ => return None,
     };
-    let interval = number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(error)?;
-    if interval > MAX_INTERVAL { Err(error()) } else { Ok(interval) }
+    number.checked_mul(unit_ms).map(Duration::from_millis)
 }
 
 /// An interval as clients read it: in the largest unit that keeps it whole (`"500ms"`, `"5s"`).
@@ -49,7 +54,7 @@ mod tests {
         for (text, ms) in [("500ms", 500), ("5s", 5_000), ("1m", 60_000), ("250", 250), ("0", 0), ("1h", 3_600_000)] {
             assert_eq!(parse_interval(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for bad in ["", "s", "-1", "1.5s", "5 s", "2h", "99999999999999999999", "5x", "１s"] {
+        for bad in ["", "s", "-1", "1.5s", "5 s", "2h", "1d", "99999999999999999999", "5x", "１s"] {
             assert!(parse_interval(bad).is_err(), "{bad}");
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -30,20 +30,25 @@ mod writer;
 
 pub use writer::{Change, Chunk, Contents, Kept, LogWriter, place};
 
-/// How far back the ring of events reaches.
+/// How far back the ring of events reaches, and the memory of ended channels.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
     /// Most events kept. Default 10,000.
     pub events: usize,
     /// Most bytes of events kept. Default 16 MiB.
     pub bytes: usize,
+    /// Most ends of channels kept. Default 10,000.
+    pub ends: usize,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { events: 10_000, bytes: 16 << 20 }
+        Self { events: 10_000, bytes: 16 << 20, ends: 10_000 }
     }
 }
+
+/// How long the end of a channel is kept.
+const ENDS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// Notices that are kept for readers that are slow. One tells that something goes, the next that it is back.
 const NOTICES: usize = 8;
@@ -57,6 +62,8 @@ pub struct Log {
     /// The newest offset. Moved under the lock that makes the change visible, so that no reader is given a cursor
     /// beyond it; read without.
     head: AtomicU64,
+    /// Ends of channels up to here may be forgotten; the same.
+    forgotten: AtomicU64,
     /// Offset of the newest version of each view of the snapshot; the same.
     snapshot_offsets: [AtomicU64; View::COUNT],
     inner: RwLock<Inner>,
@@ -86,8 +93,13 @@ struct Inner {
     channels: HashMap<Channel, Entry>,
     /// Names in order, for the snapshot and the list of channels.
     names: BTreeSet<Channel>,
-    /// The newest offset of each state channel, `metrics` included: answers "which states changed after x?".
+    /// The newest offset of each state channel, `metrics` included, and of each end that is kept: answers "which states
+    /// changed after x?".
     by_offset: BTreeMap<u64, Channel>,
+    /// The ends that are kept, oldest first.
+    ends: BTreeMap<u64, Channel>,
+    /// Offset of the newest end that was forgotten; 0 for none.
+    forgotten: u64,
     /// Bytes of the newest values.
     state_bytes: usize,
     ring: VecDeque<Arc<Publication>>,
@@ -101,7 +113,13 @@ struct Inner {
 #[derive(Debug)]
 enum Entry {
     State(Arc<Publication>),
-    Events { last: u64, last_time: Option<Timestamp>, dropped: u64 },
+    Events {
+        last: u64,
+        last_time: Option<Timestamp>,
+        dropped: u64,
+    },
+    /// It has ended.
+    Gone(Arc<Publication>),
 }
 
 /// One channel, as `GET /api/channels` lists it.
@@ -134,6 +152,21 @@ pub struct Sizes {
     pub state_bytes: usize,
     /// Channels.
     pub channels: usize,
+    /// Ends of channels that are kept.
+    pub ends: usize,
+}
+
+/// What changed after an offset.
+#[derive(Debug)]
+pub struct Changes {
+    /// The channels with their newest offsets; ended ones are states.
+    pub changed: Vec<(Channel, u64, ChannelKind)>,
+    /// Those that ended, with the offsets of their ends.
+    pub ended: Vec<(Channel, u64)>,
+    /// Offset of the newest end that is forgotten. Above the offset that was asked about, other channels may have ended, too.
+    pub forgotten: u64,
+    /// The newest offset that was looked at.
+    pub head: u64,
 }
 
 /// A piece of the ring.
@@ -167,6 +200,7 @@ impl Log {
             epoch: ArcSwap::from_pointee(epoch),
             config,
             head: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
             snapshot_offsets: Default::default(),
             inner: RwLock::new(inner),
             notices: Mutex::default(),
@@ -185,6 +219,32 @@ impl Log {
     /// The newest offset.
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// Offset of the newest end of a channel that was forgotten; 0 for none.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// Whether the end of a channel of `selector` may have been forgotten that the holder of states up to `offset` was
+    /// not told. One channel is known to live or to have ended; of many that is not known.
+    pub fn has_forgotten(&self, selector: &Selector, offset: u64) -> bool {
+        if offset >= self.forgotten() {
+            return false;
+        }
+        match selector {
+            Selector::Exact(channel) if channel.as_str() == SNAPSHOT || BUILT_IN.contains(&channel.as_str()) => false,
+            Selector::Exact(channel) => !self.inner.read().channels.contains_key(channel),
+            Selector::Below(_) => true,
+        }
+    }
+
+    /// The end of `channel`, if it has ended and that is not forgotten.
+    pub fn end_of(&self, channel: &Channel) -> Option<Arc<Publication>> {
+        match self.inner.read().channels.get(channel) {
+            Some(Entry::Gone(end)) => Some(Arc::clone(end)),
+            _ => None,
+        }
     }
 
     /// The position of somebody who has been given everything.
@@ -219,7 +279,7 @@ impl Log {
     /// Gives readers a notice that has no place in the log, because it is true for this process only or because the log can't
     /// be written. A notice that `stands` holds until the next one: readers that subscribe to its channel later get it, too.
     pub fn notice(&self, change: Change, now: Timestamp, stands: bool) {
-        let Change { channel, event, data } = change;
+        let Change { channel, event, data, .. } = change;
         let (epoch, head) = (self.epoch(), self.head());
         let notice = Arc::new(Publication::new(epoch, channel, event, head, now, data));
         {
@@ -315,20 +375,35 @@ impl Log {
         }
     }
 
-    /// What `channel` carries, if it is known.
+    /// The newest value of a state channel or its end, whichever counts now.
+    pub(super) fn latest(&self, channel: &Channel, view: View) -> Option<Arc<Publication>> {
+        if channel.as_str() == SNAPSHOT {
+            return Some(self.snapshot(view));
+        }
+        self.inner.read().channels.get(channel).and_then(Entry::latest).map(Arc::clone)
+    }
+
+    /// What `channel` carries, if it is known and has not ended.
     pub fn kind(&self, channel: &Channel) -> Option<ChannelKind> {
         if channel.as_str() == SNAPSHOT {
             return Some(ChannelKind::State);
         }
-        self.inner.read().channels.get(channel).map(|entry| match entry {
-            Entry::State(_) => ChannelKind::State,
-            Entry::Events { .. } => ChannelKind::Event,
-        })
+        match self.inner.read().channels.get(channel)? {
+            Entry::State(_) => Some(ChannelKind::State),
+            Entry::Events { .. } => Some(ChannelKind::Event),
+            Entry::Gone(_) => None,
+        }
     }
 
     /// The newest values of the state channels that changed after `offset` and that `wanted` names, oldest first; of the
-    /// snapshot what `view` shows, if that changed.
-    pub fn states_after(&self, offset: u64, view: View, wanted: impl Fn(&Channel) -> bool) -> Vec<Arc<Publication>> {
+    /// snapshot what `view` shows, if that changed. Ends of channels after `ends` are among them.
+    pub fn states_after(
+        &self,
+        offset: u64,
+        ends: u64,
+        view: View,
+        wanted: impl Fn(&Channel) -> bool,
+    ) -> Vec<Arc<Publication>> {
         let inner = self.inner.read();
         let mut snapshot = false;
         let mut states: Vec<_> = inner
@@ -336,8 +411,8 @@ impl Log {
             .range(offset + 1..)
             .filter(|(_, channel)| wanted(channel))
             .filter_map(|(_, channel)| match inner.channels.get(channel) {
-                Some(Entry::State(publication)) => Some(Arc::clone(publication)),
-                _ => {
+                Some(entry) => entry.state_after(ends).map(Arc::clone),
+                None => {
                     snapshot |= channel.as_str() == SNAPSHOT;
                     None
                 }
@@ -351,16 +426,13 @@ impl Log {
     }
 
     /// The newest values of the state channels below `prefix` that changed after `offset`, oldest first, at most about
-    /// `budget` bytes of them but at least one. With them the offset up to which these are all; `u64::MAX` when nothing
+    /// `budget` bytes of them but at least one. Ends of channels after `ends` are among them. With them the offset up to which these are all; `u64::MAX` when nothing
     /// is left out.
     ///
     /// Costs by the channels below the prefix or by those that changed, whichever a first look takes to be fewer.
-    pub fn states_below(&self, prefix: &str, offset: u64, budget: usize) -> (Vec<Arc<Publication>>, u64) {
+    pub fn states_below(&self, prefix: &str, offset: u64, ends: u64, budget: usize) -> (Vec<Arc<Publication>>, u64) {
         let inner = self.inner.read();
-        let state_of = |channel: &Channel| match inner.channels.get(channel) {
-            Some(Entry::State(publication)) => Some(publication),
-            _ => None,
-        };
+        let state_of = |channel: &Channel| inner.channels.get(channel).and_then(|entry| entry.state_after(ends));
         let within = |channel: &&Channel| channel.as_str().starts_with(prefix);
         if offset > 0 {
             let changed = inner.by_offset.range(offset + 1..).map(|(_, channel)| channel);
@@ -372,17 +444,27 @@ impl Log {
         within_budget(states.into_iter(), budget)
     }
 
-    /// The first offset after `offset` at which a state channel that `wanted` names stands.
-    pub fn first_state_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
-        self.inner.read().by_offset.range(offset + 1..).find(|(_, channel)| wanted(channel)).map(|(offset, _)| *offset)
+    /// The first offset after `offset` at which a state channel that `wanted` names stands, or its end if that is after
+    /// `ends`.
+    pub fn first_state_after(&self, offset: u64, ends: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
+        let inner = self.inner.read();
+        let mut states = inner.by_offset.range(offset + 1..);
+        let counts = |at: &u64| *at > ends || !inner.ends.contains_key(at);
+        states.find(|(at, channel)| wanted(channel) && counts(at)).map(|(at, _)| *at)
     }
 
-    /// The channels that changed after `offset`, each with its newest offset, and the newest offset that was looked at.
-    pub fn changes_after(&self, offset: u64) -> (Vec<(Channel, u64, ChannelKind)>, u64) {
+    /// The first end after `offset` of a channel that `wanted` names, as far as ends are kept.
+    pub fn first_end_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
+        self.inner.read().ends.range(offset + 1..).find(|(_, channel)| wanted(channel)).map(|(at, _)| *at)
+    }
+
+    /// What changed after `offset`.
+    pub fn changes_after(&self, offset: u64) -> Changes {
         let inner = self.inner.read();
         let states =
             inner.by_offset.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at, ChannelKind::State));
         let mut changed: Vec<_> = states.collect();
+        let ended = inner.ends.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at)).collect();
         if offset < inner.dropped {
             // Whoever waits for events has to be told that some are gone.
             let lost = inner.channels.iter().filter_map(|(channel, entry)| match entry {
@@ -401,7 +483,7 @@ impl Log {
                 _ => changed.push((event.channel.clone(), event.offset, ChannelKind::Event)),
             }
         }
-        (changed, self.head())
+        Changes { changed, ended, forgotten: inner.forgotten, head: self.head() }
     }
 
     /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them but
@@ -467,6 +549,7 @@ impl Log {
                     pace_ms: publication.pace_ms(),
                     restored: publication.is_restored(),
                 },
+                Entry::Gone(_) => return None,
                 Entry::Events { last, last_time, .. } => ChannelInfo {
                     channel: channel.clone(),
                     kind: ChannelKind::Event,
@@ -485,7 +568,11 @@ impl Log {
     pub fn knows(&self, selector: &Selector) -> bool {
         match selector {
             Selector::Exact(channel) => self.kind(channel).is_some(),
-            Selector::Below(_) => self.inner.read().names.iter().any(|channel| selector.matches(channel)),
+            Selector::Below(_) => {
+                let inner = self.inner.read();
+                let lives = |channel: &&Channel| !matches!(inner.channels.get(*channel), Some(Entry::Gone(_)));
+                inner.names.iter().filter(lives).any(|channel| selector.matches(channel))
+            }
         }
     }
 
@@ -501,14 +588,15 @@ impl Log {
     pub fn knows_state(&self, selector: &Selector) -> bool {
         match selector {
             Selector::Exact(channel) => self.kind(channel) == Some(ChannelKind::State),
-            Selector::Below(_) => self.first_state_after(0, |channel| selector.matches(channel)).is_some(),
+            Selector::Below(_) => self.first_state_after(0, u64::MAX, |channel| selector.matches(channel)).is_some(),
         }
     }
 
     /// Whether it has nothing but what a server publishes by itself for every tenant.
     pub fn is_unused(&self) -> bool {
         let inner = self.inner.read();
-        inner.channels.keys().all(|channel| BUILT_IN.contains(&channel.as_str()))
+        let built_in = |channel: &Channel| BUILT_IN.contains(&channel.as_str());
+        inner.channels.iter().all(|(channel, entry)| built_in(channel) || matches!(entry, Entry::Gone(_)))
             && inner.ring.iter().all(|event| event.channel.as_str() == "system")
     }
 
@@ -516,7 +604,8 @@ impl Log {
     pub fn sizes(&self) -> Sizes {
         let inner = self.inner.read();
         let (events, event_bytes, state_bytes) = (inner.ring.len(), inner.ring_bytes, inner.state_bytes);
-        Sizes { events, event_bytes, state_bytes, channels: inner.channels.len() }
+        let ends = inner.ends.len();
+        Sizes { events, event_bytes, state_bytes, channels: inner.channels.len() - ends, ends }
     }
 }
 
@@ -538,6 +627,21 @@ fn within_budget<'a>(
     (taken, u64::MAX)
 }
 
+impl Entry {
+    /// The newest value of a state, or its end.
+    fn latest(&self) -> Option<&Arc<Publication>> {
+        match self {
+            Self::State(latest) | Self::Gone(latest) => Some(latest),
+            Self::Events { .. } => None,
+        }
+    }
+
+    /// The same; an end only when it is after `ends`.
+    fn state_after(&self, ends: u64) -> Option<&Arc<Publication>> {
+        self.latest().filter(|latest| latest.gone.is_none() || latest.offset > ends)
+    }
+}
+
 impl Inner {
     fn insert(&mut self, publication: Publication, config: LogConfig) {
         self.keep(Arc::new(publication), config);
@@ -549,17 +653,31 @@ impl Inner {
             self.names.insert(channel.clone());
         }
         match publication.kind() {
+            ChannelKind::State if publication.gone.is_some() => {
+                let offset = publication.offset;
+                let before = self.channels.insert(channel.clone(), Entry::Gone(publication));
+                self.replaced(before);
+                self.by_offset.insert(offset, channel.clone());
+                self.ends.insert(offset, channel);
+            }
             ChannelKind::State => {
                 self.by_offset.insert(publication.offset, channel.clone());
                 let state = Arc::clone(&publication);
                 self.state_bytes += publication.data.len();
-                if let Some(Entry::State(before)) = self.channels.insert(channel, Entry::State(publication)) {
-                    self.by_offset.remove(&before.offset);
-                    self.state_bytes -= before.data.len();
-                    state.follow(&before);
+                let before = self.channels.insert(channel, Entry::State(publication));
+                if let Some(Entry::State(before)) = &before {
+                    state.follow(before);
                 }
+                self.replaced(before);
             }
             ChannelKind::Event => {
+                // Its events of before stay in the ring, and are put there again when a log is taken over.
+                let begins_anew =
+                    matches!(self.channels.get(&channel), Some(Entry::Gone(end)) if end.offset < publication.offset);
+                if begins_anew {
+                    let ended = self.channels.remove(&channel);
+                    self.replaced(ended);
+                }
                 let entry =
                     self.channels.entry(channel).or_insert(Entry::Events { last: 0, last_time: None, dropped: 0 });
                 if let Entry::Events { last, last_time, .. } = entry {
@@ -572,6 +690,38 @@ impl Inner {
                     self.drop_oldest();
                 }
             }
+        }
+    }
+
+    /// Takes account of what something else took the place of.
+    fn replaced(&mut self, before: Option<Entry>) {
+        match before {
+            Some(Entry::State(before)) => {
+                self.by_offset.remove(&before.offset);
+                self.state_bytes -= before.data.len();
+            }
+            Some(Entry::Gone(before)) => {
+                self.by_offset.remove(&before.offset);
+                self.ends.remove(&before.offset);
+            }
+            Some(Entry::Events { .. }) | None => {}
+        }
+    }
+
+    /// Forgets the oldest ends that are too many or too old at `now`. It depends on nothing but what is in the log, so that
+    /// all nodes of a cluster forget the same.
+    fn forget_ends(&mut self, now: Timestamp, config: LogConfig) {
+        while let Some((&offset, channel)) = self.ends.first_key_value() {
+            let at = self.channels.get(channel).and_then(Entry::latest).map_or(now, |end| end.timestamp);
+            if self.ends.len() <= config.ends && now.duration_since(at) < ENDS_KEPT {
+                return;
+            }
+            if let Some(channel) = self.ends.remove(&offset) {
+                self.by_offset.remove(&offset);
+                self.names.remove(&channel);
+                self.channels.remove(&channel);
+            }
+            self.forgotten = offset;
         }
     }
 

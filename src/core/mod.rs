@@ -16,6 +16,7 @@ pub mod clock;
 pub mod cohort;
 pub mod decider;
 pub mod depth;
+pub mod expiry;
 pub mod hub;
 pub mod interval;
 pub mod lives;

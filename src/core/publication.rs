@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{
-    channel::{Channel, ChannelKind, EventName},
+    channel::{Channel, ChannelKind, EventName, Gone},
     clock,
     pace::Pace,
     position::{Epoch, Position},
@@ -30,6 +30,8 @@ pub struct Publication {
     pub channel: Channel,
     /// `None` for a state, the event's name for an event.
     pub event: Option<EventName>,
+    /// Set on the end of a channel, which has no value: `data` is `null` then.
+    pub gone: Option<Gone>,
     /// Its place in the log.
     pub offset: u64,
     /// When it was accepted.
@@ -66,6 +68,7 @@ impl Publication {
             epoch,
             channel,
             event,
+            gone: None,
             offset,
             timestamp,
             time_text: clock::rfc3339(timestamp).into(),
@@ -84,12 +87,18 @@ impl Publication {
         Self { restored, ..self }
     }
 
+    /// The end of `channel` for the reason `gone`, accepted at `timestamp`.
+    pub fn end(epoch: Epoch, channel: Channel, gone: Gone, offset: u64, timestamp: Timestamp) -> Self {
+        let data = Bytes::from_static(b"null");
+        Self { gone: Some(gone), ..Self::new(epoch, channel, None, offset, timestamp, data) }
+    }
+
     /// Whether it was restored from history. The first write after that makes a new version.
     pub fn is_restored(&self) -> bool {
         self.restored
     }
 
-    /// Whether it is a state or an event.
+    /// Whether it is a state or an event. The end of a channel is a state: the newest one counts.
     pub fn kind(&self) -> ChannelKind {
         if self.event.is_some() { ChannelKind::Event } else { ChannelKind::State }
     }
@@ -176,14 +185,12 @@ mod tests {
 
     #[test]
     fn the_time_between_a_restored_value_and_the_first_new_one_is_no_pace() {
-        let restored = value(100).restored();
+        let restored = value(100).set_restored(true);
         assert!(restored.is_restored());
         let next = value(5_000);
         next.follow(&restored);
         assert_eq!(next.pace_ms(), None);
-        restored.confirm(second(5_000));
-        assert_eq!((restored.is_restored(), restored.pace_ms(), restored.last_written()), (false, None, second(5_000)));
-        restored.confirm(second(5_004));
-        assert_eq!(restored.pace_ms(), Some(4_000));
+        next.confirm(second(5_004));
+        assert_eq!((next.is_restored(), next.pace_ms()), (false, Some(4_000)));
     }
 }

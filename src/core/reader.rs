@@ -25,8 +25,9 @@ const SLACK: Duration = Duration::from_millis(5);
 pub trait Sink {
     /// A state or event. `cursor` is `None` when it is the publication's own offset, so that the shared bytes fit.
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>);
-    /// Events of `channels` are gone; everything up to `cursor` is lost or given, fresh state follows.
-    fn gap(&mut self, channels: &[Channel], cursor: Position);
+    /// Events of `channels` are gone, or it is forgotten which of these channels have ended; everything up to `cursor` is lost
+    /// or given, fresh state follows.
+    fn gap(&mut self, channels: &[Selector], cursor: Position);
 }
 
 /// What was given and what was skipped in one [`Reader::collect`].
@@ -104,6 +105,8 @@ struct Subscription {
     interval: Duration,
     /// The newest state given.
     state: u64,
+    /// Channels that ended up to here were never given, or their ends were.
+    ends: u64,
     /// Versions that the hub had seen then.
     versions: u64,
     /// No state before this: the last one was given an interval earlier.
@@ -113,17 +116,36 @@ struct Subscription {
     /// Events were given up to here.
     events: u64,
     paused: bool,
+    /// It was not given everything yet since it went on from elsewhere, or it may have missed an end: what it knows of ends is
+    /// `ends` alone.
+    begins: bool,
     /// States that come first, although there may be newer ones by now.
     #[expect(clippy::box_collection, reason = "most have none, and there are many: a pointer is a third of a vector")]
     first: Option<Box<Vec<Arc<Publication>>>>,
 }
 
 impl Subscription {
+    /// Whether `state` is news: a value, or the end of a channel that was given.
+    fn wants(&self, state: &Publication) -> bool {
+        state.offset > self.state && (state.gone.is_none() || state.offset > self.ends)
+    }
+
+    /// Up to here it is known which channels have ended.
+    fn knows_ends(&self) -> u64 {
+        self.ends.max(self.state)
+    }
+
+    /// Makes all values due again, but no end that was given.
+    fn begin_again(&mut self) {
+        self.ends = self.knows_ends();
+        self.state = 0;
+    }
+
     /// The first offset after `after` at which a state of this subscription stands, as far as the hub has looked.
     fn first_after(&self, after: u64, hub: &Hub, view: View, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
         match &self.selector {
             Selector::Exact(_) => Some(hub.changed(self.topic, view)).filter(|changed| *changed > after),
-            Selector::Below(_) => hub.log().first_state_after(after, covered).filter(|at| *at <= hub.seen()),
+            Selector::Below(_) => hub.log().first_state_after(after, self.ends, covered).filter(|at| *at <= hub.seen()),
         }
     }
 }
@@ -230,8 +252,12 @@ impl Reader {
         states: Vec<Arc<Publication>>,
     ) {
         let number = self.start(selector, interval, since, 0);
-        if let Some(subscription) = self.subscriptions.get_mut(number).and_then(Option::as_mut) {
-            subscription.first = (!states.is_empty()).then(|| Box::new(states));
+        if let Some(subscription) = self.subscriptions.get_mut(number).and_then(Option::as_mut)
+            && let Some(newest) = states.iter().map(|state| state.offset).max()
+        {
+            // Any of them may have ended since.
+            subscription.ends = subscription.ends.min(newest);
+            subscription.first = Some(Box::new(states));
         }
     }
 
@@ -251,12 +277,14 @@ impl Reader {
     fn start(&mut self, selector: Selector, interval: Duration, since: Option<&Position>, state: u64) -> usize {
         self.hub.catch_up();
         let mut events = since.map_or(self.hub.seen(), |since| since.offset);
+        let mut ends = since.map_or(self.hub.seen(), |since| since.state);
+        let mut begins = since.is_some();
         if let Some(again) = self.find(&selector) {
             // What it was not yet given stays due.
             if let Some(before) = self.remove(again)
                 && since.is_none()
             {
-                events = before.events;
+                (events, ends, begins) = (before.events, before.knows_ends(), true);
             }
         }
         let number = match self.subscriptions.iter().position(Option::is_none) {
@@ -277,11 +305,13 @@ impl Reader {
             topic,
             interval,
             state,
+            ends,
             versions,
             not_before: None,
             through: 0,
             events,
             paused: false,
+            begins,
             first: None,
         };
         if let Some((channel, before)) = self.hub.log().standing_notice()
@@ -317,7 +347,7 @@ impl Reader {
             if let Some(subscription) = self.subscriptions[number].as_mut()
                 && (matches!(subscription.selector, Selector::Below(_)) || subscription.selector.is_snapshot())
             {
-                subscription.state = 0;
+                subscription.begin_again();
                 self.hub.mark(member, true, false);
             }
         }
@@ -343,14 +373,14 @@ impl Reader {
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
         let mut due = std::mem::take(&mut self.due);
         due.clear();
+        let forgotten = self.hub.heed_forgotten();
         let waiting_since = self.hub.take_due(self.slot, &mut due);
         let mut collected = Collected { waiting_since, ..Collected::default() };
         match due[..] {
             [] => {}
-            [Due { subscription, state: true, event: false }] if !self.is_involved(subscription) => {
-                self.collect_one_state(subscription, sink, &mut collected);
-            }
-            _ => self.collect_due(&mut due, budget, sink, &mut collected),
+            [Due { subscription, state: true, event: false }]
+                if !self.is_involved(subscription) && self.collect_one_state(subscription, sink, &mut collected) => {}
+            _ => self.collect_due(&mut due, forgotten, budget, sink, &mut collected),
         }
         self.due = due;
         collected
@@ -363,37 +393,49 @@ impl Reader {
             || self.pace != Pace::FULL
             || self.hub.log().noticed() != self.noticed
             || self.subscriptions.iter().flatten().any(paced)
-            || !self
-                .get(number)
-                .is_some_and(|s| !s.paused && s.first.is_none() && matches!(s.selector, Selector::Exact(_)))
+            || !self.get(number).is_some_and(|s| {
+                !s.paused && !s.begins && s.first.is_none() && matches!(s.selector, Selector::Exact(_))
+            })
     }
 
     /// The way of most deliveries: one channel's newest state, and nothing else due. Does what [`Self::collect_due`]
-    /// would, without its lists.
-    fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) {
+    /// would, without its lists. False, and nothing done, when the channel is not there: that is not for here.
+    fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) -> bool {
         let ceiling = self.hub.seen();
-        let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else {
+            return true;
+        };
         let (latest, versions) = self.hub.latest(subscription.topic, self.view);
+        let Some(latest) = latest else { return false };
         let skipped = versions.saturating_sub(subscription.versions).saturating_sub(1);
         subscription.versions = versions;
         collected.conflated += skipped;
-        let Some(latest) = latest.filter(|latest| latest.offset > subscription.state) else {
+        if !subscription.wants(&latest) {
             // What changed, if anything did, is nothing that this reader is shown.
             subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
-            return;
-        };
+            return true;
+        }
         subscription.state = latest.offset;
         self.given = self.given.max(self.high).max(latest.offset.min(ceiling));
         self.give(&latest, self.given, None, sink, collected);
+        true
     }
 
-    fn collect_due(&mut self, due: &mut Vec<Due>, budget: usize, sink: &mut impl Sink, collected: &mut Collected) {
+    fn collect_due(
+        &mut self,
+        due: &mut Vec<Due>,
+        forgotten: u64,
+        budget: usize,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
         let ceiling = self.hub.seen();
         due.retain(|due| {
             self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
         });
         self.put_off(due);
-        let mut events = self.take_events(due, ceiling, budget, sink, collected);
+        let ends = self.take_lost_ends(due, forgotten);
+        let mut events = self.take_events(due, ceiling, budget, ends, sink, collected);
         events.unfinished = events.through < ceiling;
         if !events.unfinished && events.events.is_empty() {
             self.given = self.given.max(self.high);
@@ -401,7 +443,7 @@ impl Reader {
         // What an interval holds back is not given, and a seam's states are followed by newer ones: cursors say so.
         let held = [self.held(due), self.first()];
         let wait = self.catching_up && events.unfinished && self.pace.events && self.order == CatchUp::EventsFirst;
-        let states = if wait { self.put_back(due) } else { self.take_states(due, budget, collected) };
+        let states = if wait { self.put_back(due) } else { self.take_states(due, forgotten, budget, collected) };
         let held = held.into_iter().chain([states.beyond.map(|beyond| beyond - 1)]).flatten().min();
         self.give_all(&states, &events, held, sink, collected);
         self.catching_up &= states.left.is_some();
@@ -441,23 +483,51 @@ impl Reader {
         }
     }
 
-    /// Reads the events that are due and moves the subscriptions' positions; tells a gap.
+    /// The subscriptions that are due and of whose channels some ended that this reader was not told about, for that is
+    /// forgotten. From now on they know.
+    fn take_lost_ends(&mut self, due: &[Due], forgotten: u64) -> Vec<Selector> {
+        if forgotten == 0 {
+            return Vec::new();
+        }
+        let mut lost = Vec::new();
+        for due in due.iter().filter(|due| due.state) {
+            lost.extend(self.take_lost_ends_of(due.subscription as usize, forgotten));
+        }
+        lost
+    }
+
+    /// The selector of a subscription if ends are lost to it.
+    fn take_lost_ends_of(&mut self, number: usize, forgotten: u64) -> Option<Selector> {
+        let subscription = self.subscriptions.get_mut(number)?.as_mut().filter(|s| !s.paused)?;
+        let known = if subscription.begins { subscription.ends } else { subscription.knows_ends() };
+        let is_lost = (subscription.begins || known < self.hub.forgotten(subscription.topic))
+            && self.hub.log().has_forgotten(&subscription.selector, known);
+        is_lost.then(|| {
+            subscription.ends = subscription.ends.max(forgotten);
+            subscription.selector.clone()
+        })
+    }
+
+    /// Reads the events that are due and moves the subscriptions' positions; tells a gap, also for the ends that are lost.
     fn take_events(
         &mut self,
         due: &mut Vec<Due>,
         ceiling: u64,
         budget: usize,
+        ends: Vec<Selector>,
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) -> Given {
         let nothing = Given { through: ceiling, ..Given::default() };
         if !due.iter().any(|due| due.event) {
+            self.tell_gap(ends, due, sink, collected);
             return nothing;
         }
         // From where the last of them stands: all are moved on together.
         let running = self.subscriptions.iter().flatten().filter(|s| !s.paused);
         let Some(from) = running.map(|s| s.events).min() else { return nothing };
         if !self.pace.events {
+            self.tell_gap(ends, due, sink, collected);
             for due in due.iter().filter(|due| due.event) {
                 self.hub.mark(self.member(due.subscription as usize), false, true);
             }
@@ -481,23 +551,42 @@ impl Reader {
             }
         }
         if !lost.is_empty() {
-            collected.gaps += 1;
             let before_events = events.first().map_or(through, |event| event.offset - 1);
             self.given = self.given.max(before_events);
-            // It covers no state: whoever is cut right after it has to be given the fresh ones.
-            sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.given, state: 0 });
-            // Fresh state follows.
-            for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
-                if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
-                    subscription.state = 0;
-                    match due.iter_mut().find(|due| due.subscription == number as u32) {
-                        Some(due) => due.state = true,
-                        None => due.push(Due { subscription: number as u32, state: true, event: false }),
-                    }
+        }
+        let lost = lost.into_iter().map(Selector::Exact).chain(ends).collect();
+        self.tell_gap(lost, due, sink, collected);
+        Given { events, through, ..Given::default() }
+    }
+
+    /// Tells a gap, if something is lost, and makes all states due.
+    fn tell_gap(
+        &mut self,
+        mut lost: Vec<Selector>,
+        due: &mut Vec<Due>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        if lost.is_empty() {
+            return;
+        }
+        // All are looked at now, also those that an interval held back.
+        let forgotten = self.hub.heeded();
+        for number in 0..self.subscriptions.len() {
+            lost.extend(self.take_lost_ends_of(number, forgotten));
+        }
+        collected.gaps += 1;
+        // It covers no state: whoever is cut right after it has to be given the fresh ones.
+        sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.given, state: 0 });
+        for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
+            if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
+                subscription.begin_again();
+                match due.iter_mut().find(|due| due.subscription == number as u32) {
+                    Some(due) => due.state = true,
+                    None => due.push(Due { subscription: number as u32, state: true, event: false }),
                 }
             }
         }
-        Given { events, through, ..Given::default() }
     }
 
     /// Gives states and events in the order of the log, or in that of a resume.
@@ -580,9 +669,18 @@ impl Reader {
 
     /// Takes the states that are due, oldest first, at most about `budget` bytes of them but at least one. What is left is
     /// marked to be due at once.
-    fn take_states(&mut self, due: &[Due], budget: usize, collected: &mut Collected) -> States {
+    fn take_states(&mut self, due: &[Due], forgotten: u64, budget: usize, collected: &mut Collected) -> States {
         let found: Vec<_> =
             due.iter().filter(|due| due.state).filter_map(|due| self.find_states(due.subscription, budget)).collect();
+        if self.hub.log().forgotten() > forgotten {
+            // An end was forgotten meanwhile, and may be missing here: the next look finds out.
+            for found in &found {
+                if let Some(subscription) = self.subscriptions.get_mut(found.number as usize).and_then(Option::as_mut) {
+                    subscription.ends = subscription.knows_ends();
+                    subscription.begins = true;
+                }
+            }
+        }
         let mut states: Vec<_> = found.iter().flat_map(|found| found.states.iter().cloned()).collect();
         states.sort_by_key(|state| state.offset);
         // Beyond this not all states are known.
@@ -601,7 +699,7 @@ impl Reader {
         // Up to here all are taken.
         let cut = [next.map(|next| next - 1), unknown.map(|_| through)].into_iter().flatten().min();
         for found in found {
-            self.move_on(found, cut.unwrap_or(u64::MAX), collected);
+            self.move_on(found, cut.unwrap_or(u64::MAX), forgotten, collected);
         }
         States { taken: states, left: next.into_iter().chain(unknown).min(), beyond }
     }
@@ -620,10 +718,11 @@ impl Reader {
         match &subscription.selector {
             Selector::Exact(_) => {
                 let latest = self.hub.latest(subscription.topic, self.view).0;
-                found.states.extend(latest.filter(|latest| latest.offset > subscription.state));
+                found.states.extend(latest.filter(|latest| subscription.wants(latest)));
             }
             Selector::Below(prefix) => {
-                (found.states, found.through) = self.hub.log().states_below(prefix, subscription.state, budget);
+                let (state, ends) = (subscription.state, subscription.ends);
+                (found.states, found.through) = self.hub.log().states_below(prefix, state, ends, budget);
                 let last = if subscription.through > 0 { subscription.through } else { u64::MAX };
                 found.states.retain(|state| state.offset <= last && decides(&state.channel));
                 if found.through >= last {
@@ -638,10 +737,10 @@ impl Reader {
     }
 
     /// Moves a subscription on after its states up to `cut` were taken.
-    fn move_on(&mut self, found: Found, cut: u64, collected: &mut Collected) {
+    fn move_on(&mut self, found: Found, cut: u64, forgotten: u64, collected: &mut Collected) {
         let Found { number, states, through, beyond, is_seam } = found;
         let member = self.member(number as usize);
-        let head = self.hub.log().head();
+        let (head, log_forgotten) = (self.hub.log().head(), self.hub.log().forgotten());
         let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
         let interval = subscription.interval.max(self.pace.interval);
         let versions = self.hub.latest(subscription.topic, self.view).1;
@@ -678,6 +777,11 @@ impl Reader {
             }
         }
         subscription.versions = versions;
+        if beyond.is_none() && !is_seam && log_forgotten <= forgotten {
+            // All that ended so far was given, or is none of its business.
+            subscription.ends = subscription.ends.max(self.hub.seen());
+            subscription.begins = false;
+        }
         let was_cut = std::mem::take(&mut subscription.through) > 0;
         if !interval.is_zero() && (taken > 0 || was_cut) {
             let at = Instant::now() + interval;
@@ -734,7 +838,7 @@ impl Reader {
             subscription.paused = paused;
             if !paused {
                 self.hub.catch_up();
-                subscription.state = 0;
+                subscription.begin_again();
                 subscription.first = None;
                 subscription.not_before = None;
                 subscription.through = 0;
@@ -762,11 +866,19 @@ impl Reader {
 
     fn remove(&mut self, number: usize) -> Option<Subscription> {
         let subscription = self.subscriptions.get_mut(number)?.take()?;
+        let known = subscription.knows_ends();
+        let is_behind = subscription.begins || known < self.hub.forgotten(subscription.topic);
+        let untold = self.hub.log().first_end_after(known, |channel| subscription.selector.matches(channel));
+        let ends = if is_behind { Some(known) } else { untold.map(|untold| untold - 1) };
         self.hub.part(subscription.topic, self.member(number));
         // A wider subscription decides from now on: it has to give what this one held back.
         for (number, wider) in self.subscriptions.iter_mut().enumerate() {
             if let Some(wider) = wider.as_mut().filter(|wider| wider.selector.covers(&subscription.selector)) {
                 wider.state = wider.state.min(subscription.state);
+                if let Some(ends) = ends {
+                    wider.ends = wider.ends.min(ends);
+                    wider.begins |= is_behind;
+                }
                 self.hub.mark(Member { slot: self.slot, subscription: number as u32 }, true, false);
             }
         }
@@ -834,3 +946,6 @@ impl Given {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod ends_tests;

@@ -21,6 +21,9 @@ pub enum Reading {
         data: Map<String, Value>,
         /// Keep the top-level fields that `data` does not name. A named field is replaced whole, `null` included.
         merge: bool,
+        /// The channel ends when it is not written for so many milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<u64>,
     },
     /// An event of an event channel.
     Event {
@@ -38,6 +41,11 @@ pub enum Reading {
     /// The last values of state channels from history, for a log that began without values. A log takes them once, and only
     /// for channels that have no value.
     Restored(Vec<Restored>),
+    /// The end of a channel.
+    End {
+        /// The channel.
+        channel: Channel,
+    },
 }
 
 /// The last value of a state channel, as far as history has it: its numeric fields.
@@ -70,13 +78,13 @@ pub struct StoredEvent {
 impl Reading {
     /// A whole value.
     pub fn value(channel: Channel, data: Map<String, Value>) -> Self {
-        Self::Value { channel, data, merge: false }
+        Self::Value { channel, data, merge: false, ttl: None }
     }
 
     /// The channel it goes to; `None` for restored values, which go to several.
     pub fn channel(&self) -> Option<&Channel> {
         match self {
-            Self::Value { channel, .. } | Self::Event { channel, .. } => Some(channel),
+            Self::Value { channel, .. } | Self::Event { channel, .. } | Self::End { channel } => Some(channel),
             Self::Sample(sample) => Some(&sample.channel),
             Self::Stored(stored) => Some(&stored.channel),
             Self::Restored(_) => None,
@@ -99,7 +107,7 @@ pub enum Origin {
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// A channel that only the server itself writes.
-    #[error("{0:?} is a built-in channel and can't be pushed over")]
+    #[error("{0:?} is a built-in channel and can't be pushed over or deleted")]
     BuiltIn(Channel),
     /// A value for an event channel, or an event for a state channel.
     #[error("{}", other_kind(channel, *is_state))]
@@ -109,6 +117,9 @@ pub enum Refusal {
         /// What it is.
         is_state: bool,
     },
+    /// A channel that is not there can't be deleted.
+    #[error("there is no channel {0:?}")]
+    NoChannel(Channel),
     /// The tenant has as many channels as it may.
     #[error("this tenant has {0} channels, which is the limit")]
     TooManyChannels(usize),

@@ -21,7 +21,8 @@ pub enum Resume {
 pub enum ResetReason {
     /// The cursor belongs to an earlier log, which was lost. All events of this log are new to its holder.
     EpochChanged,
-    /// Some of the events since are no longer kept. Those that are will follow.
+    /// Some of the events since are no longer kept, or it is not known any more which channels have ended. Those that are
+    /// will follow.
     TooOld,
     /// Not a cursor of this log or of an earlier one, or beyond the end of this log.
     UnknownCursor,
@@ -62,7 +63,8 @@ pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume,
     let position = position.clone();
     let wanted =
         |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
-    if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() {
+    let has_all_ends = || !selectors.iter().any(|selector| log.has_forgotten(selector, position.state));
+    if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() && has_all_ends() {
         (Resume::Replay(position.clone()), position)
     } else {
         (Resume::Reset(ResetReason::TooOld), position)
@@ -84,11 +86,12 @@ mod tests {
     #[test]
     fn a_cursor_is_judged_by_what_the_log_still_has_for_these_channels() {
         let epoch = Epoch::random();
-        let config = LogConfig { events: 2, bytes: usize::MAX };
+        let config = LogConfig { events: 2, bytes: usize::MAX, ends: 10 };
         let (mut writer, log) = Log::create_as(config, epoch.clone(), Some(vec![Epoch::parse("before").unwrap()]));
         for name in ["orders", "orders", "deploys", "deploys"] {
             let event = EventName::parse("x").ok();
-            let change = Change { channel: Channel::parse(name).unwrap(), event, data: Bytes::from_static(b"{}") };
+            let change =
+                Change { channel: Channel::parse(name).unwrap(), event, gone: None, data: Bytes::from_static(b"{}") };
             writer.append(vec![change], Timestamp::UNIX_EPOCH);
         }
         let judged = |epoch: &str, offset: u64, names: &[&str]| {

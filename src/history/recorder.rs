@@ -19,6 +19,7 @@ use super::{
 use crate::{
     core::{
         aggregator::AggregatorHandle,
+        channel::Channel,
         publication::Publication,
         snapshot::{SNAPSHOT, View},
     },
@@ -103,6 +104,12 @@ impl Recorder {
                 sleep(RETRY).await;
             }
         }
+        if keeper.wrote {
+            let ends = shared.tail.lock().take_ends();
+            if keeper.write_ends(&ends).await.is_err() {
+                tracing::warn!(tenant = &*shared.tenant, "channels that ended last may be there again after a restart");
+            }
+        }
         shared.ended.send_replace(true);
     }
 }
@@ -141,15 +148,23 @@ impl Listener {
 
     fn take(&mut self) {
         let Shared { log, clock, tail, .. } = &*self.shared;
-        let states = log.states_after(self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
+        let states = log.states_after(self.seen, self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
         self.seen = states.last().map_or(self.seen, |newest| newest.offset);
         // A chunk at a time: somebody may want to look into the tail meanwhile.
         for states in states.chunks(CHUNK) {
             let mut tail = tail.lock();
             // What was restored is in the store.
             let new = |state: &&Arc<Publication>| state.timestamp.as_millisecond() >= 0 && !state.is_restored();
-            let states = states.iter().filter(new);
-            states.for_each(|state| tail.take(Arc::clone(state)));
+            for state in states.iter().filter(new) {
+                match state.gone {
+                    Some(_) => tail.end(&state.channel, state.timestamp.as_millisecond()),
+                    None => tail.take(Arc::clone(state)),
+                }
+            }
+        }
+        if states.iter().any(|state| state.gone.is_some()) {
+            // A restart in between would bring them back.
+            self.shared.pressed.notify_one();
         }
         let now = clock.now().as_millisecond();
         while tail.lock().settle(now, CHUNK) {}
@@ -199,7 +214,9 @@ impl Keeper {
             if !self.writes() {
                 // Another node writes the same points. Should it end, this one has those that it had not written.
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));
-                self.shared.tail.lock().let_go(before);
+                let mut tail = self.shared.tail.lock();
+                tail.let_go(before);
+                drop(tail.take_ends());
                 continue;
             }
             if self.write_all().await.is_err() {
@@ -231,6 +248,27 @@ impl Keeper {
 
     /// Writes what waits now.
     async fn write_all(&mut self) -> Result<(), HistoryError> {
+        // Before the points: all that were taken before these ends are written first.
+        let ends = self.shared.tail.lock().take_ends();
+        let mut written = self.write_points().await;
+        if written.is_ok() {
+            written = self.write_ends(&ends).await;
+        }
+        if written.is_err() {
+            self.shared.tail.lock().put_ends(ends);
+        }
+        written
+    }
+
+    async fn write_ends(&mut self, ends: &[(Channel, i64)]) -> Result<(), HistoryError> {
+        let shared = Arc::clone(&self.shared);
+        for ends in ends.chunks(BATCH) {
+            self.patiently(shared.store.end(&shared.tenant, ends.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_points(&mut self) -> Result<(), HistoryError> {
         let mut waiting = self.shared.tail.lock().len();
         while waiting > 0 {
             let written = self.write_some().await?;

@@ -48,7 +48,11 @@ pub trait HistoryStore: Send + Sync {
     /// Reads what is known of a channel, all of it as it is at one moment.
     fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>>;
 
-    /// The newest point of each series, of `max` series at most; of one whose points are gone, its last minute.
+    /// Notes when channels ended. What is known of them stays.
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()>;
+
+    /// The newest point of each series, of `max` series at most; of one whose points are gone, its last minute. Series of
+    /// channels that have ended since are left out.
     fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>>;
 
     /// About how many bytes the store takes, for all tenants, without the room that is free for what comes; `None` when that is

@@ -30,7 +30,12 @@ pub(super) struct Tail {
     /// Points of fields that would have been a series too many.
     refused: u64,
     rate: Rate,
+    /// Channels that ended, and when; not yet known to be in the store.
+    ends: HashMap<Channel, i64>,
 }
+
+/// Most ends that wait for the store. Beyond that a channel may have a value again after a restart.
+const ENDS: usize = 100_000;
 
 /// Bounds the points of a second, on average over a window.
 #[derive(Debug)]
@@ -108,6 +113,7 @@ impl Tail {
             dropped: 0,
             refused: 0,
             rate: Rate::new(config.max_points_per_second),
+            ends: HashMap::new(),
         }
     }
 
@@ -118,6 +124,29 @@ impl Tail {
             && self.span_of(&before) != span
         {
             self.settle_one(&before);
+        }
+    }
+
+    /// Takes the end of a channel. What was open of it becomes points, which are before it in the queue to the store.
+    pub(super) fn end(&mut self, channel: &Channel, at: i64) {
+        if let Some(version) = self.open.remove(channel) {
+            self.settle_one(&version);
+        }
+        self.put_ends(vec![(channel.clone(), at)]);
+    }
+
+    /// Takes the ends that are for the store, once all points that wait now are in it.
+    pub(super) fn take_ends(&mut self) -> Vec<(Channel, i64)> {
+        self.ends.drain().collect()
+    }
+
+    /// Takes them back: the store did not take them. A later end of a channel stays.
+    pub(super) fn put_ends(&mut self, ends: Vec<(Channel, i64)>) {
+        for (channel, at) in ends {
+            if self.ends.len() < ENDS || self.ends.contains_key(&channel) {
+                let last = self.ends.entry(channel).or_insert(at);
+                *last = at.max(*last);
+            }
         }
     }
 

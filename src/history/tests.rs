@@ -24,7 +24,7 @@ use crate::{
         aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Batches},
         channel::Channel,
         clock::Clock,
-        log::{Change, Log, LogConfig, LogWriter},
+        log::{Change, Log, LogConfig, LogWriter, place},
         reading::{Origin, Reading},
     },
     counters::Counters,
@@ -35,6 +35,7 @@ use crate::{
 #[derive(Default)]
 struct Fake {
     points: Mutex<BTreeMap<(SeriesId, i64), f64>>,
+    ends: Mutex<Vec<(Channel, i64)>>,
     fails: AtomicBool,
     stands: watch::Sender<bool>,
     /// Other processes write it, too.
@@ -98,6 +99,10 @@ impl HistoryStore for Shared {
             let rows = rows.into_iter().filter(|row| (query.from..query.ends[0]).contains(&row.at)).collect();
             vec![Track { field: "n".into(), rows, points_from: query.from, cut: false }]
         })
+    }
+
+    fn end(&self, _: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+        self.0.answer(move |fake| fake.ends.lock().extend(ends))
     }
 
     fn newest(&self, _: &str, _: usize) -> Answer<Vec<Newest>> {
@@ -323,7 +328,7 @@ impl Member {
     }
 
     fn change(n: u32) -> Change {
-        Change { channel: channel(), event: None, data: format!(r#"{{"n":{n}}}"#).into() }
+        Change::state(channel(), format!(r#"{{"n":{n}}}"#).into())
     }
 
     /// A value every second.
@@ -361,7 +366,9 @@ async fn a_node_that_does_not_lead_ends_without_writing() {
 #[tokio::test(start_paused = true)]
 async fn values_that_were_restored_are_not_recorded_again() {
     let mut member = Member::new(true);
-    member.writer.restore(vec![(Member::change(1), Timestamp::from_millisecond(BEGUN - 3_600_000).unwrap())]);
+    let at = Timestamp::from_millisecond(BEGUN - 3_600_000).unwrap();
+    let chunks = place(member.writer.log().head(), vec![Member::change(1)]);
+    member.writer.apply_restored(chunks, at, &[(channel(), at)]);
     sleep(Duration::from_secs(10)).await;
     member.write(2..=3).await;
     member.bench.history.finish().await;

@@ -18,6 +18,7 @@ use crate::{
     alerts::{Sent, Target},
     auth::{Permission, TenantName},
     cluster::Cluster,
+    core::channel::Gone,
     counters::{BackpressureLevel, Limit, Transport, TransportCounters},
     pause,
     protocol::SERVER_VERSION,
@@ -146,6 +147,10 @@ fn write(shared: &Shared) -> String {
     page.gauge("state_bytes", "Bytes of the newest values", sizes.iter().map(|of| of.state_bytes).sum::<usize>());
     page.gauge("log_offset", "The newest offsets, added up", tenants.iter().map(|t| t.log.head()).sum::<u64>());
     page.gauge("channels", "Known channels", sizes.iter().map(|of| of.channels).sum::<usize>());
+    page.gauge("ended_channels", "Ends of channels that are kept", sizes.iter().map(|of| of.ends).sum::<usize>());
+    let reasons = Gone::ALL.map(|gone| (gone, [("reason", gone.as_str())]));
+    let ended = reasons.iter().map(|(gone, label)| (&label[..], shared.tenants.ended().of(*gone)));
+    page.counters("channels_ended_total", "Channels that ended by a decision of this process", ended);
     let waiting: usize = tenants.iter().map(|tenant| tenant.aggregator.waiting()).sum();
     page.gauge("queue_batches", "Batches that wait for the aggregators", waiting);
     page.counter("readings_accepted_total", "Readings accepted", counters.accepted.get());

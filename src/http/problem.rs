@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::admission::Reached;
 use crate::{
     cluster::Behind,
-    core::reading::Refusal,
+    core::{publication::Publication, reading::Refusal},
     counters::Limit,
     protocol::{command::Rejection, error::Code},
     service::{ServiceError, StoreError},
@@ -108,6 +108,13 @@ impl Problem {
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::ResourceNotFound, detail)
+    }
+
+    /// 410: the channel has ended.
+    pub fn gone(end: &Publication) -> Self {
+        let reason = end.gone.map_or("ended", |gone| gone.as_str());
+        let detail = format!("the channel \"{}\" is gone since {}: {reason}", end.channel, end.time_text);
+        Self::new(StatusCode::GONE, Code::ResourceNotFound, detail)
     }
 
     /// 405, with the methods the path has.
@@ -224,6 +231,7 @@ impl From<&Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             Refusal::BuiltIn(_) => Self::forbidden(detail),
+            Refusal::NoChannel(_) => Self::not_found(detail),
             Refusal::OtherKind { .. } | Refusal::OtherType { .. } => {
                 Self::new(StatusCode::CONFLICT, Code::InvalidMessage, detail)
             }

@@ -1,6 +1,9 @@
-//! `POST /api/metrics`: values, events and samples from outside (docs/protocol.md, section 7).
+//! `POST /api/metrics`: values, events, samples and ends of channels from outside (docs/protocol.md, section 7).
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use bytes::Bytes;
@@ -10,13 +13,14 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{access, body, openapi::shapes, problem::Problem, state::State};
+use super::{access, body, channels, openapi::shapes, problem::Problem, state::State};
 use crate::{
     auth::Permission,
     core::{
         aggregator::PublishError,
         channel::{Channel, EventName},
         depth,
+        interval::parse_duration,
         reading::{Origin, Reading, Refusal},
         sample::Sample,
     },
@@ -33,6 +37,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Refused lines that are listed with their reasons; more are counted.
 const LISTED: usize = 100;
 
+/// Shortest and longest time to live that a push can say.
+const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
+
 /// A pushed line: a reading, or why it is none.
 type Line = Result<Reading, Problem>;
 
@@ -45,7 +52,7 @@ type Line = Result<Reading, Problem>;
     path = "/api/metrics",
     tag = "Push",
     operation_id = "push",
-    summary = "Values, events and samples from outside",
+    summary = "Values, events, samples and ends of channels from outside",
     description = "One object, an array, or one object a line (NDJSON), at most `limits.max_lines` of them; needs the \
         permission `write:metrics`. All of it is accepted, or with 207 each line has a verdict; a single object that is \
         refused is answered with its problem. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); \
@@ -57,6 +64,7 @@ type Line = Result<Reading, Problem>;
                 ("value" = (summary = "A value", value = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))),
                 ("event" = (summary = "An event", value = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))),
                 ("sample" = (summary = "A sample", value = json!({"metric": "checkout.duration", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))),
+                ("end" = (summary = "The end of a channel", value = json!({"channel": "metrics.checkout", "delete": true}))),
                 ("several" = (summary = "Several at once", value = json!([{"channel": "metrics.checkout", "data": {"carts": 3}, "merge": true}, {"metric": "shop.visitors", "type": "set", "value": "ada"}]))),
             )),
             ("application/x-ndjson", example = json!("{\"channel\":\"metrics.checkout\",\"data\":{\"carts\":3}}\n{\"metric\":\"shop.visitors\",\"type\":\"set\",\"value\":\"ada\"}\n")),
@@ -88,11 +96,7 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         parsed.map_err(|fault| fault.into_problem(&state, most))?;
 
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
-    let outcome = outcome.map_err(|error| match error {
-        PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
-        PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
-        PublishError::Unknown => Problem::unknown(error.to_string()),
-    })?;
+    let outcome = outcome.map_err(not_published)?;
     let mut accepted = Vec::new();
     for (place, verdict) in places.into_iter().zip(outcome.verdicts) {
         match verdict {
@@ -118,6 +122,52 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         answer["results"] = refused.results(accepted).into();
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// `DELETE /api/metrics/{channel}`: ends a channel.
+#[utoipa::path(
+    delete,
+    path = "/api/metrics/{channel}",
+    tag = "Push",
+    operation_id = "deleteChannel",
+    summary = "End a pushed channel",
+    description = "Its readers are told once, it leaves the snapshot and the list of channels, and makes room in the limits. \
+        Its history stays. A later push makes the channel anew. Needs the permission `write:metrics`.",
+    params(("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.checkout")),
+    responses(
+        (status = 204, description = "The channel has ended"),
+        (status = 404, description = "There is no such channel"),
+        (status = 410, description = "It had ended before"),
+        (status = 504, description = "Timed out waiting for the cluster leader; the channel may still end"),
+    )
+)]
+pub async fn delete(request: HttpRequest, channel: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let state = State::of(&request)?;
+    access::check_origin(&state, &request)?;
+    let caller = access::identify(&state, &request).await?;
+    caller.needs(Permission::WriteMetrics)?;
+    let channel = channels::parse_one(&channel)?;
+    let end = Reading::End { channel: channel.clone() };
+    let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;
+    match outcome.verdicts.into_iter().next() {
+        Some(Err(refusal)) => {
+            state.counters.refused.inc();
+            let ended = caller.tenant.log.end_of(&channel).filter(|_| matches!(refusal, Refusal::NoChannel(_)));
+            Err(ended.map_or_else(|| Problem::from(&refusal), |end| Problem::gone(&end)))
+        }
+        _ => {
+            state.counters.accepted.inc();
+            Ok(HttpResponse::NoContent().finish())
+        }
+    }
+}
+
+fn not_published(error: PublishError) -> Problem {
+    match error {
+        PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
+        PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
+        PublishError::Unknown => Problem::unknown(error.to_string()),
+    }
 }
 
 /// The lines that were refused, counted from 0: the first [`LISTED`] of those that were found, and how many there are.
@@ -157,6 +207,7 @@ fn count(state: &State, refusal: &Refusal) {
         Refusal::StatesFull(_) => Limit::State,
         Refusal::ServerFull(_) => Limit::StateTotal,
         Refusal::BuiltIn(_)
+        | Refusal::NoChannel(_)
         | Refusal::OtherKind { .. }
         | Refusal::OtherType { .. }
         | Refusal::TooLarge { .. }
@@ -313,6 +364,15 @@ fn reading(value: Value, nul: bool) -> Line {
         Some(_) => return Err(bad("\"channel\" has to be a string")),
         None => return Err(bad("\"channel\" is missing")),
     };
+    match fields.remove("delete") {
+        None | Some(Value::Bool(false)) => {}
+        Some(Value::Bool(true)) => {
+            no_more(&fields, "channel and delete")?;
+            return Ok(Reading::End { channel });
+        }
+        Some(_) => return Err(bad("\"delete\" has to be true or false")),
+    }
+    let ttl = ttl(&mut fields)?;
     let merge = match fields.remove("merge") {
         None => false,
         Some(Value::Bool(merge)) => merge,
@@ -338,11 +398,12 @@ fn reading(value: Value, nul: bool) -> Line {
         }
         Some(_) => return Err(bad("\"event\" has to be a string")),
     };
-    no_more(&fields, "channel, data, merge and event")?;
+    no_more(&fields, "channel, data, merge, ttl, delete and event")?;
     match (event, data) {
+        (Some(_), _) if ttl.is_some() => Err(bad("\"ttl\" is for values and samples")),
         (Some(_), _) if merge => Err(bad("an event can't be merged")),
         (Some(event), data) => Ok(Reading::Event { channel, event, data: data.unwrap_or_else(Map::new) }),
-        (None, Some(data)) => Ok(Reading::Value { channel, data, merge }),
+        (None, Some(data)) => Ok(Reading::Value { channel, data, merge, ttl }),
         (None, None) => Err(bad("\"data\" is missing")),
     }
 }
@@ -362,9 +423,23 @@ fn sample(metric: Value, mut fields: Map<String, Value>) -> Line {
         Some(_) => return Err(bad("\"labels\" has to be an object")),
         None => Map::new(),
     };
-    no_more(&fields, "metric, type, value and labels")?;
+    let ttl = ttl(&mut fields)?;
+    no_more(&fields, "metric, type, value, labels and ttl")?;
     let sample = Sample::parse(&metric, &kind, &value, &labels);
-    sample.map(|sample| Reading::Sample(Box::new(sample))).map_err(|error| Problem::bad_request(error.to_string()))
+    let reading = |sample| Reading::Sample(Box::new(Sample { ttl, ..sample }));
+    sample.map(reading).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// Takes `ttl`, in milliseconds.
+fn ttl(fields: &mut Map<String, Value>) -> Result<Option<u64>, Problem> {
+    let ttl = match fields.remove("ttl") {
+        None => return Ok(None),
+        Some(Value::String(text)) => parse_duration(&text),
+        Some(other) => other.as_u64().map(Duration::from_millis),
+    };
+    let ttl = ttl.filter(|ttl| TTL.contains(ttl)).and_then(|ttl| u64::try_from(ttl.as_millis()).ok());
+    let wrong = "\"ttl\": write \"30s\", \"5m\", \"2h\", \"7d\" or a number of milliseconds, 1 s to 366 d";
+    ttl.map(Some).ok_or_else(|| Problem::bad_request(wrong))
 }
 
 /// Refuses fields that nobody asked for: they are misspelt ones.

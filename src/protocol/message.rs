@@ -15,11 +15,18 @@ use crate::core::{publication::Publication, snapshot::SNAPSHOT};
 /// ```json
 /// {"type":"metric","channel":"metrics.checkout","timestamp":"...Z","data":{...},"cursor":"k3f9x2ab:17"}
 /// {"type":"event","channel":"orders","event":"order_created","data":{...},"timestamp":"...Z","cursor":"k3f9x2ab:18"}
+/// {"type":"metric","channel":"metrics.checkout","timestamp":"...Z","gone":"deleted","cursor":"k3f9x2ab:19"}
 /// ```
 pub fn publication(publication: &Publication, cursor: impl Display) -> String {
     let channel = publication.channel.as_str();
     let data = String::from_utf8_lossy(&publication.data);
     let time = &publication.time_text;
+    if let Some(gone) = publication.gone {
+        let gone = gone.as_str();
+        return format!(
+            r#"{{"type":"metric","channel":"{channel}","timestamp":"{time}","gone":"{gone}","cursor":"{cursor}"}}"#
+        );
+    }
     match &publication.event {
         None => {
             let kind = if channel == SNAPSHOT { "metrics" } else { "metric" };
@@ -136,7 +143,7 @@ pub enum ServerMessage<'a> {
         timestamp: String,
     },
     Gap {
-        channels: Vec<&'a str>,
+        channels: Vec<String>,
         cursor: String,
     },
     Response {

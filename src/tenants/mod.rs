@@ -27,7 +27,7 @@ use crate::{
     auth::TenantName,
     cluster::{Behind, Cluster},
     core::{
-        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Stopped},
+        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, EndCounts, Stopped},
         channel::{Channel, EventName},
         clock::Clock,
         lives::Lives,
@@ -244,12 +244,17 @@ impl Tenants {
     /// the next one: readers and tenants that come later are given it, too.
     pub fn notice(&self, event: &str, details: &Value, stands: bool) {
         let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return };
-        let notice = Change { channel, event: Some(event), data: Bytes::from(details.to_string()) };
+        let notice = Change::event(channel, event, Bytes::from(details.to_string()));
         let mut known = self.inner.known.write();
         for place in known.tenants.values() {
             place.tenant.log.notice(notice.clone(), self.inner.blueprint.clock.now(), stands);
         }
         known.standing = stands.then_some(notice);
+    }
+
+    /// How many channels of all tenants this process has ended.
+    pub fn ended(&self) -> &EndCounts {
+        &self.inner.blueprint.aggregator.ended
     }
 
     /// The other nodes, where there may be some.

@@ -70,6 +70,11 @@ export interface Meta {
   readonly timestamp: string | null;
   /** Cursor sent with it; null for events that are in no log. */
   readonly cursor: string | null;
+  /**
+   * Set when the channel has ended and the value is null: a client deleted it, nobody wrote it any more, or (`unknown`) it may
+   * have ended while nothing was known of it; a value follows if it has not.
+   */
+  readonly gone?: 'deleted' | 'expired' | 'unknown';
 }
 
 /** Notice that events were lost, because the log no longer reaches back to the cursor. Fresh values follow. */
@@ -161,7 +166,7 @@ export interface Tricast extends EventTarget {
    * @throws TricastError `ENDED` after `close()`
    */
   subscribe(channel: string, handler: (value: any, meta: Meta) => void, options?: SubscribeOptions): () => void;
-  /** The newest value that came for a state channel that is subscribed. */
+  /** The newest value that came for a state channel that is subscribed and has not ended. */
   latest(channel: string): any | undefined;
   /** Calls `listener` now and after each change of the status. Returns a function that ends that. */
   onStatus(listener: (status: Status) => void): () => void;

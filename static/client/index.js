@@ -5,7 +5,7 @@ import { Http, TricastError } from './http.js';
 import { Position, isBefore, withoutStates } from './position.js';
 import { Requests } from './requests.js';
 import { Shared } from './shared.js';
-import { Subscription, outside } from './subscription.js';
+import { Subscription, matches, outside } from './subscription.js';
 import { Token } from './token.js';
 
 export { TricastError };
@@ -174,7 +174,8 @@ class Tricast extends EventTarget {
     if (type === 'status') return this.#show(message.status);
     if (type === 'start') this.#position.cursor = withoutStates(cursor);
     else if (cursor && !message.old) this.#position.cursor = cursor;
-    if (type === 'state') {
+    if (type === 'state' && message.gone) this.#end(channel, { channel, timestamp, cursor, gone: message.gone });
+    else if (type === 'state') {
       const takers = this.#takers(channel);
       const known = this.#states.get(channel);
       // A new link sends each value again; a change always differs.
@@ -190,12 +191,27 @@ class Tricast extends EventTarget {
       }
     } else if (type === 'gap') {
       const gap = { reason: message.reason ?? 'too_old' };
+      // Some of these channels may have ended. Those that have not are given again.
+      for (const name of [...this.#states.keys()]) {
+        if (!message.channels?.some((/** @type {string} */ lost) => matches(lost, name))) continue;
+        this.#end(name, { channel: name, timestamp: null, cursor, gone: 'unknown' });
+      }
       for (const { options } of this.#subscriptions) outside(() => options.onGap?.(gap));
     } else if (type === 'denied') {
       const error = new TricastError(message.code, message.message);
       for (const { channel, options } of this.#subscriptions)
         if (channel === message.name) outside(() => options.onError?.(error));
     } else if (type === 'response' || type === 'error') this.#requests.answer(message);
+  }
+
+  /**
+   * A channel has ended: there is no value any more.
+   * @param {string} channel
+   * @param {import('./index.js').Meta} meta
+   */
+  #end(channel, meta) {
+    if (!this.#states.delete(channel)) return;
+    for (const subscription of this.#takers(channel)) subscription.give(null, meta);
   }
 
   /**

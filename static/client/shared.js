@@ -259,6 +259,9 @@ export class Shared {
       for (const id of this.#behind.keys()) this.#join(id);
       this.#behind.clear();
     } else if (type === 'state') this.#states.set(message.channel, message);
+    else if (type === 'gap' && message.channels)
+      for (const name of this.#states.keys())
+        if (message.channels.some((/** @type {string} */ lost) => matches(lost, name))) this.#states.delete(name);
     if (this.#leads && type !== 'response' && type !== 'error') this.#post({ kind: 'say', message });
     this.#tell(message);
   }

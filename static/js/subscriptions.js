@@ -50,8 +50,9 @@ export class Subscriptions {
   subscribe(channel, subscriber) {
     const receive = (/** @type {Json} */ data, /** @type {import('../client/index.js').Meta} */ meta) => {
       const { event, timestamp } = meta;
-      if (event === undefined) this.#onUpdate(meta.channel, data, timestamp);
-      subscriber.onUpdate({ event: event ?? null, data, timestamp });
+      if (event === undefined && !meta.gone) this.#onUpdate(meta.channel, data, timestamp);
+      // After the end of a channel no field has a value.
+      subscriber.onUpdate({ event: event ?? null, data: data ?? {}, timestamp });
     };
     return this.#connection.subscribe(channel, receive, { onGap: () => subscriber.onGap?.() });
   }

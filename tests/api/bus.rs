@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod durability;
+mod ends;
 mod health;
 mod inbox;
 mod kinds;

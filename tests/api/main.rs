@@ -21,6 +21,7 @@ mod conflation;
 mod dashboards;
 mod doctor;
 mod drain;
+mod ends;
 mod foreign_clients;
 mod hardening;
 mod history;

@@ -13,7 +13,7 @@ const errorOf = (promise) =>
   );
 
 describe('subscriptions', () => {
-  test('invalid names and intervals are refused at once', (t) => {
+  test('names and intervals that can be none are refused at once', (t) => {
     const { client } = begin(t);
     for (const name of ['', 'a b', '*', 'a*', '.*'.repeat(80), 'ä'])
       assert.throws(() => client.subscribe(name, () => {}), TypeError, name);
@@ -27,17 +27,17 @@ describe('subscriptions', () => {
       assert.throws(() => client.subscribe('a', () => {}, { backfill }), /not a backfill/, `${backfill}`);
   });
 
-  test('after close there can be none', (t) => {
+  test('after close there are none', (t) => {
     const { client } = begin(t);
     client.close();
     assert.throws(() => client.subscribe('a', () => {}), { name: 'TricastError', code: 'ENDED' });
   });
 
-  test('outside a page the URL has to be absolute, and the error says so', () => {
+  test('outside a page an address has to be a whole one, and the error says so', () => {
     assert.throws(() => connect('/'), { name: 'TypeError', message: /not an address: \/ \(outside a page/ });
   });
 
-  test('those made right after connect are in the first message, with the shortest interval of each channel', async (t) => {
+  test('those made right behind connect are in the first message, with the shortest interval of each channel', async (t) => {
     const { server, client } = begin(t);
     client.subscribe('metrics.a', () => {}, { interval: '5s' });
     client.subscribe('metrics.a', () => {}, { interval: '1s' });
@@ -50,7 +50,7 @@ describe('subscriptions', () => {
     );
   });
 
-  test('they are restored with their intervals after a disconnect, from the cursor', async (t) => {
+  test('they are restored with their intervals after a cut, from the cursor', async (t) => {
     const { server, client } = begin(t);
     client.subscribe('metrics.a', () => {}, { interval: '1s' });
     client.subscribe('orders', () => {});
@@ -64,7 +64,7 @@ describe('subscriptions', () => {
   });
 
   for (const transport of ['websocket', 'sse', 'long-poll']) {
-    test(`over ${transport}: later subscriptions are delivered, ended ones no more`, async (t) => {
+    test(`over ${transport}: what is subscribed later comes, what is ended comes no more`, async (t) => {
       const { server, client } = begin(t, { transport });
       server.state('metrics.a', { n: 1 });
       server.state('metrics.b', { n: 2 });
@@ -85,7 +85,7 @@ describe('subscriptions', () => {
     });
   }
 
-  test('a second subscriber of a channel gets the newest value, though the server sends it once', async (t) => {
+  test('a second subscriber of a channel gets the newest value, though the server gives it once', async (t) => {
     const { server, client } = begin(t);
     server.state('metrics.a', { n: 1 });
     client.subscribe('metrics.*', () => {});
@@ -113,7 +113,7 @@ describe('subscriptions', () => {
     assert.equal(slow.at(-1), 25);
   });
 
-  test('an exception in a subscriber affects no other and is reported', async (t) => {
+  test('a subscriber that throws harms no other, and its error is not swallowed', async (t) => {
     const { server, client } = begin(t);
     const thrown = [];
     const others = process.listeners('uncaughtException');
@@ -134,7 +134,7 @@ describe('subscriptions', () => {
     assert.deepEqual([got, thrown], [[1], ['mine']]);
   });
 
-  test('a lost log is a gap, and the data of the new one follow', async (t) => {
+  test('a lost log is a gap, and what the new one has comes', async (t) => {
     for (const transport of ['websocket', 'sse', 'long-poll']) {
       const { server, client } = begin(t, { transport });
       const [events, gaps] = [[], []];
@@ -151,7 +151,7 @@ describe('subscriptions', () => {
     }
   });
 
-  test('a refused channel is reported to its subscriber alone', async (t) => {
+  test('a channel that is refused is told to its subscriber alone', async (t) => {
     const { server, client } = begin(t);
     server.denied = ['orders'];
     const errors = [];
@@ -166,7 +166,7 @@ describe('subscriptions', () => {
   });
 
   for (const transport of ['websocket', 'sse', 'long-poll', 'poll']) {
-    test(`over ${transport}: history comes first, once, and ends where the live values begin`, async (t) => {
+    test(`over ${transport}: the past comes first, once, and ends where the live values begin`, async (t) => {
       const { server, client } = begin(t, { transport, pollInterval: 200 });
       server.state('metrics.a', { n: 1 });
       server.state('metrics.a', { n: 2 });
@@ -197,7 +197,7 @@ describe('subscriptions', () => {
     });
   }
 
-  test('late values of the link are not repeated after the history, and each change meanwhile is kept', async (t) => {
+  test('what the link brings late is not told again after its past, and each change meanwhile is kept', async (t) => {
     const { server, client } = begin(t);
     await pass(100);
     let answer;
@@ -218,7 +218,7 @@ describe('subscriptions', () => {
     assert.deepEqual(told, [[1, 2], 3]);
   });
 
-  test('unavailable history is an error, and the values follow at once', async (t) => {
+  test('a past that can’t be had is an error, and the values come at once', async (t) => {
     for (const [status, code] of [[503, 'SERVER_ERROR'], [404, 'RESOURCE_NOT_FOUND']]) {
       const { server, client } = begin(t);
       server.past = () => answer(status, { code }, { 'Retry-After': '5' });
@@ -231,7 +231,7 @@ describe('subscriptions', () => {
     }
   });
 
-  test('a channel without a value may have a history', async (t) => {
+  test('a channel without a value may have a past', async (t) => {
     const { server, client } = begin(t);
     const told = [];
     client.subscribe('metrics.a', ({ n }) => told.push(n), { backfill: '1h', onHistory: ({ from }) => told.push(from) });
@@ -242,7 +242,7 @@ describe('subscriptions', () => {
     assert.ok(server.seen.some(({ url }) => /backfill=1h&since=none%3A0/.test(url)));
   });
 
-  test('after close nothing is delivered or tried, also as time passes', async (t) => {
+  test('after close nothing comes, nothing is tried, and time does nothing', async (t) => {
     const { server, client } = begin(t);
     const got = [];
     client.subscribe('metrics.a', ({ n }) => got.push(n), { interval: '1s' });
@@ -266,7 +266,7 @@ describe('subscriptions', () => {
 });
 
 describe('requests', () => {
-  test('by WebSocket each response matches its request, and a refusal is an error with its code', async (t) => {
+  test('by WebSocket each answer finds its question, and a refusal is an error with its code', async (t) => {
     const { server, client } = begin(t);
     await pass(100);
     const answers = [1, 2, 3].map((n) => client.request('get_order_details', { orderId: `${n}` }));
@@ -319,7 +319,7 @@ describe('requests', () => {
     assert.deepEqual([await a, await b], [{ orderId: '1' }, { orderId: '2' }]);
   });
 
-  test('one that was in flight when the connection ended is repeated', async (t) => {
+  test('one that was on its way when the connection ended is asked again', async (t) => {
     const { server, client } = begin(t);
     await pass(100);
     server.request = () => ({ type: 'nothing' });
@@ -331,7 +331,7 @@ describe('requests', () => {
     assert.deepEqual(await answer, { orderId: '1' });
   });
 
-  test('a rate limit is respected, and a long queue does not exceed it', async (t) => {
+  test('a limit of the server is waited out, and a long queue is no flood', async (t) => {
     const { server, client } = begin(t);
     await pass(100);
     let refusals = 2;
@@ -352,7 +352,7 @@ describe('requests', () => {
     assert.ok((await Promise.all(many)).every((code) => code === 'TIMEOUT'));
   });
 
-  test('they can be aborted by timeout and by a signal', async (t) => {
+  test('they can be given up, by time and by a signal', async (t) => {
     const { server, client } = begin(t);
     server.mode.websocket = 'swallow';
     const stop = new AbortController();
@@ -367,7 +367,7 @@ describe('requests', () => {
 });
 
 describe('tokens', () => {
-  test('a refused token is replaced by the callback; a refused constant ends the connection', async (t) => {
+  test('a refused token is replaced by the callback, a text that is refused ends it', async (t) => {
     for (const transport of ['websocket', 'sse', 'poll']) {
       const server = new FakeServer();
       server.token = 'second';
@@ -383,7 +383,7 @@ describe('tokens', () => {
     }
   });
 
-  test('a callback that always returns a bad token is not called forever', async (t) => {
+  test('a callback that always gives a bad token is not asked for ever', async (t) => {
     const server = new FakeServer();
     server.token = 'good';
     let asked = 0;
@@ -392,7 +392,7 @@ describe('tokens', () => {
     assert.deepEqual([client.status.state, asked], ['ended', 3]);
   });
 
-  test('a callback that fails is called again later; one that returns nothing ends the connection', async (t) => {
+  test('a callback that fails is asked again later, one that gives nothing ends it', async (t) => {
     const server = new FakeServer();
     server.token = 'good';
     let broken = true;
@@ -413,14 +413,14 @@ describe('tokens', () => {
 });
 
 describe('in any surroundings', () => {
-  test('it works without a WebSocket, a storage or a document', async (t) => {
+  test('without a WebSocket, a storage or a document it works all the same', async (t) => {
     const { server, client } = begin(t, { WebSocket: null, storage: null });
     server.mode.websocket = 'throw';
     await pass(500);
     assert.deepEqual([client.status.state, client.status.transport], ['live', 'sse']);
   });
 
-  test('a broken or foreign storage does no harm', async (t) => {
+  test('a storage that is broken or full of something else does no harm', async (t) => {
     const fail = () => {
       throw new Error('denied');
     };
@@ -435,7 +435,7 @@ describe('in any surroundings', () => {
     }
   });
 
-  test('outside a page a URL may not be relative', () => {
+  test('an address may be relative to nothing only if it is whole', () => {
     assert.throws(() => connect('/live/'), TypeError);
     connect('https://live.example/below/', { fetch: async () => assert.fail() }).close();
   });

@@ -34,6 +34,12 @@ export class FakeServer {
     this.#news();
   }
 
+  /** The end of a channel. */
+  end(channel, gone) {
+    this.log.push({ channel, gone, offset: this.head + 1 });
+    this.#news();
+  }
+
   /** Breaks every link without a word. */
   cut(code = 1006) {
     for (const link of [...this.links]) link.cut(code);
@@ -141,6 +147,7 @@ export class FakeServer {
           type: p.event ? 'event' : 'metric',
           channel: p.channel,
           event: p.event,
+          gone: p.gone,
           data: p.data,
           timestamp: `t${p.offset}`,
           cursor,
@@ -212,7 +219,7 @@ export class FakeServer {
         for (const p of server.due(wants, position)) {
           position.offset = Math.max(position.offset, p.offset);
           position.state = position.offset;
-          const data = { channel: p.channel, event: p.event, timestamp: `t${p.offset}`, data: p.data };
+          const data = { channel: p.channel, event: p.event, timestamp: `t${p.offset}`, data: p.data, gone: p.gone };
           link.write(
             `id: ${server.cursor(position.offset)}\nevent: ${p.event ?? 'metric'}\ndata: ${JSON.stringify(data)}\n\n`,
           );
@@ -274,15 +281,17 @@ export class FakeServer {
       const position = this.resume(since);
       const due = this.due((channels ?? 'metrics').split(','), position);
       const events = due.filter((p) => p.event);
-      const states = Object.fromEntries(due.filter((p) => !p.event).map((p) => [p.channel, p.data]));
-      return { events, states, gap: position.reset, timestamp: `t${due.at(-1)?.offset ?? 0}` };
+      const states = Object.fromEntries(due.filter((p) => p.data && !p.event).map((p) => [p.channel, p.data]));
+      const ended = due.filter((p) => p.gone).map((p) => [p.channel, p.gone]);
+      const gone = ended.length ? Object.fromEntries(ended) : undefined;
+      return { events, states, gone, gap: position.reset, timestamp: `t${due.at(-1)?.offset ?? 0}` };
     };
     let found = look();
     const snapshotTag = () => `W/"${JSON.stringify(found.states)}"`;
     const wait = /wait=(\d+)/.exec(headers.Prefer ?? '')?.[1];
     const current = () =>
       channels
-        ? found.events.length === 0 && Object.keys(found.states).length === 0
+        ? !found.gone && found.events.length === 0 && Object.keys(found.states).length === 0
         : headers['If-None-Match'] === snapshotTag();
     if (wait && current()) {
       await new Promise((resolve, reject) => {
@@ -302,7 +311,7 @@ export class FakeServer {
       if (headers['If-None-Match'] === snapshotTag()) return answer(304, null, { ETag: snapshotTag() });
       return answer(200, { ...found.states.metrics, cursor: this.cursor(), timestamp: 't' }, { ETag: snapshotTag() });
     }
-    const empty = found.events.length === 0 && Object.keys(found.states).length === 0;
+    const empty = !found.gone && found.events.length === 0 && Object.keys(found.states).length === 0;
     const tag = empty ? 'W/"empty"' : `W/"${this.head}"`;
     if (headers['If-None-Match'] === tag) return answer(304, null, { ETag: tag });
     const events = found.events.map((p) => ({
@@ -314,7 +323,7 @@ export class FakeServer {
     }));
     return answer(
       200,
-      { channels: found.states, events, cursor: this.cursor(), timestamp: found.timestamp, ...(found.gap && { gap: true }) },
+      { channels: found.states, gone: found.gone, events, cursor: this.cursor(), timestamp: found.timestamp, ...(found.gap && { gap: true }) },
       { ETag: tag },
     );
   }

@@ -42,7 +42,7 @@ describe('the package', () => {
   });
   after(() => rmSync(home, { recursive: true, force: true }));
 
-  test('it contains the modules, their types, the licence and a readme, and nothing else', () => {
+  test('it holds the modules, their types, the licence and a readme, and nothing else', () => {
     const names = readdirSync(join(home, 'node_modules/tricast-client'), { recursive: true }).sort();
     for (const name of [
       'index.js',
@@ -68,12 +68,12 @@ describe('the package', () => {
     assert.equal(first, "'use client';");
   });
 
-  test('it can be imported without a browser', () => {
+  test('it is imported without a browser', () => {
     const script = "import('tricast-client').then(({ connect }) => console.log(typeof connect))";
     assert.equal(execFileSync(process.execPath, ['-e', script], { cwd: home, encoding: 'utf8' }).trim(), 'function');
   });
 
-  test('the minified file matches its modules, and is below 9 kB with gzip -9', async () => {
+  test('the minified file is what its modules make, and below 9 kB with gzip -9', async () => {
     const file = readFileSync(join(CLIENT, 'index.min.js'), 'utf8');
     assert.equal(file, await minified(), 'make it anew: node tests/client/minify.mjs');
     const { length } = gzipSync(file, { level: 9 });
@@ -82,11 +82,11 @@ describe('the package', () => {
     assert.ok(typeof connect === 'function' && new TricastError('X').code === 'X');
   });
 
-  test('the code passes type checking', () => {
+  test('the code keeps its types', () => {
     assert.equal(complaints('-p', fileURLToPath(new URL('tsconfig.json', import.meta.url))), '');
   });
 
-  test('the types accept the documented examples and refuse wrong code', () => {
+  test('the types fit what the documentation shows, and refuse what is wrong', () => {
     writeFileSync(
       join(home, 'example.ts'),
       `import { connect, TricastError, type Status, type Tricast } from 'tricast-client';
@@ -141,7 +141,7 @@ describe('the package', () => {
     assert.equal(complaints('-p', home), '');
   });
 
-  test('the hooks render values and states, and close with the component', async (t) => {
+  test('the hooks render values and states, and let go with the component', async (t) => {
     const require = createRequire(join(home, 'package.json'));
     const { createElement: h, StrictMode } = require('react');
     const { act, create } = require('react-test-renderer');

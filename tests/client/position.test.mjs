@@ -18,7 +18,7 @@ function dice(seed) {
 }
 
 describe('position', () => {
-  test('each event of overlapping replays is delivered once and in order', () => {
+  test('of any overlapping replays each event is let through once, and in order', () => {
     for (let seed = 0; seed < 500; seed += 1) {
       const roll = dice(seed);
       const log = Array.from({ length: 50 }, (_, n) => [`c${roll(3)}`, n + 1]);
@@ -38,7 +38,7 @@ describe('position', () => {
     }
   });
 
-  test('an event of another log is new, one in no log always is, and the state part is ignored', () => {
+  test('an event of another log is new, one in no log always is, and the state part does not matter', () => {
     const position = new Position();
     assert.equal(position.admits('a', 'e:9'), true);
     assert.equal(position.admits('a', 'e:9.3'), false);
@@ -58,7 +58,7 @@ describe('position', () => {
   });
 
   for (let seed = 1; seed <= 20; seed += 1) {
-    test(`random disconnects, faults and changes of transport, seed ${seed}: every event once, in order`, async (t) => {
+    test(`cuts, faults and changes of transport at random, seed ${seed}: every event once, in order`, async (t) => {
       const roll = dice(seed);
       t.mock.method(Math, 'random', () => roll(1000) / 1000);
       const { server, client } = begin(t, { pollInterval: 300 });
@@ -116,7 +116,7 @@ describe('position', () => {
 });
 
 describe('back-off', () => {
-  test('it is random below a bound that doubles from 0.5 s to 5 s in the first minute, and to 20 s after it', (t) => {
+  test('it is anywhere below a bound that doubles from 0.5 s to 5 s in the first minute, and to 20 s after it', (t) => {
     for (const [since, random, expected] of [
       [0, 1, [500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000]],
       [60_000, 1, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000]],

@@ -40,7 +40,7 @@ describe('tabs', () => {
     }
   });
 
-  test('the link follows the union of all subscriptions', async (t) => {
+  test('what one wants the link asks for, and what none wants any more it does not', async (t) => {
     const { server, tabs } = await openTabs(t, 2);
     server.state('metrics.a', { n: 1 });
     const got = [[], []];
@@ -67,7 +67,7 @@ describe('tabs', () => {
     ['is closed', ({ tabs }) => tabs[0].client.close()],
     ['crashes', ({ browser, server }) => (browser.crash(0), [...server.links].forEach((link) => link.close()))],
   ]) {
-    test(`when the leader ${how} another one resumes from its own cursor, and nothing is lost or repeated`, async (t) => {
+    test(`when the leader ${how} another goes on from its own cursor, and nothing is lost or repeated`, async (t) => {
       const all = await openTabs(t, 3);
       const { server, tabs, push } = all;
       await push(5);
@@ -82,7 +82,7 @@ describe('tabs', () => {
     });
   }
 
-  test('a tab that is behind the others gets what it missed, and the others nothing twice', async (t) => {
+  test('a tab that comes back from behind the others is given what it missed, and the others nothing twice', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 3);
     await push(3);
     browser.frozen.add(2); // it hears nothing
@@ -98,7 +98,7 @@ describe('tabs', () => {
     assert.equal(server.links.size, 1);
   });
 
-  test('events before a subscription are not delivered because of another tab that is behind', async (t) => {
+  test('what was before a subscription does not come by another tab that is behind', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 2);
     await push(1);
     browser.frozen.add(1);
@@ -116,7 +116,7 @@ describe('tabs', () => {
     assert.deepEqual([late, tabs[0].events, tabs[1].events], [[2], numbers(3), numbers(3)]);
   });
 
-  test('subscriptions of a crashed tab end', async (t) => {
+  test('what a tab wanted that has crashed is asked for no more', async (t) => {
     const { browser, server, tabs } = await openTabs(t, 2);
     tabs[1].client.subscribe('metrics.a', () => {});
     await pass(100);
@@ -126,7 +126,7 @@ describe('tabs', () => {
     assert.deepEqual(gone, ['metrics.a']);
   });
 
-  test('a frozen leader is replaced', async (t) => {
+  test('a leader that stands still loses its place to one that does not', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 3);
     await push(2);
     browser.frozen.add(0);
@@ -142,7 +142,7 @@ describe('tabs', () => {
     assert.equal(server.links.size, 1);
   });
 
-  test('a tab with a fixed transport does not share, and shares again with auto', async (t) => {
+  test('who chose one transport keeps to itself, and comes back for auto', async (t) => {
     const { server, tabs, push } = await openTabs(t, 2);
     tabs[1].client.use('sse');
     await push(1);
@@ -181,7 +181,7 @@ describe('tabs', () => {
     assert.deepEqual(await tabs[1].client.request('list_channels'), { method: 'GET', path: '/api/channels' });
   });
 
-  test('a retry in one tab is made by the leader', async (t) => {
+  test('a try at once that one tab asks for is made by the leader', async (t) => {
     t.mock.method(Math, 'random', () => 0.99);
     const { server, tabs } = await openTabs(t, 2);
     Object.assign(server.mode, { websocket: 'refuse', sse: 'fail', poll: 'fail' });
@@ -197,7 +197,7 @@ describe('tabs', () => {
 
 describe('a hidden page', () => {
   for (const share of [true, false]) {
-    test(`disconnects after some seconds and resumes when visible, ${share ? 'sharing' : 'alone'}`, async (t) => {
+    test(`lets go after some seconds and goes on when it is seen, ${share ? 'sharing' : 'alone'}`, async (t) => {
       const { browser, server, tabs, push } = await openTabs(t, 1, { share });
       await push(1);
       browser.show(true);
@@ -220,7 +220,7 @@ describe('a hidden page', () => {
     });
   }
 
-  test('that must not reconnect does not when it becomes visible or the network returns', async (t) => {
+  test('that was told not to come back is not brought back by being seen, nor by the network', async (t) => {
     const { browser, server, tabs } = await openTabs(t, 1);
     server.cut(4503);
     await pass(100);
@@ -232,7 +232,7 @@ describe('a hidden page', () => {
     assert.deepEqual([tabs[0].client.status.state, server.seen.length], ['ended', length]);
   });
 
-  test('keeps its connection with pauseWhenHidden: false', async (t) => {
+  test('keeps its connection if it was told to', async (t) => {
     const { browser, server } = await openTabs(t, 1, { pauseWhenHidden: false });
     browser.show(true);
     await pass(60_000, 1_000);

@@ -8,7 +8,7 @@ const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
 
 describe('transports', () => {
   for (const transport of TRANSPORTS) {
-    test(`over ${transport} values and events arrive, including those missed during a disconnect, each event once`, async (t) => {
+    test(`over ${transport} values and events come, those missed during a cut included, each event once`, async (t) => {
       const { server, client } = begin(t, { transport });
       server.state('metrics.a', { n: 0 });
       const [values, events] = [[], []];
@@ -37,6 +37,31 @@ describe('transports', () => {
       assert.equal(client.status.state, 'live');
     });
 
+    test(`over ${transport} the end of a channel is told once, without a value, also after a cut`, async (t) => {
+      const { server, client } = begin(t, { transport });
+      server.state('metrics.a', { n: 0 });
+      server.state('metrics.b', { n: 0 });
+      const seen = [];
+      client.subscribe('metrics.*', (value, { channel, gone }) => seen.push([channel, value?.n ?? value, gone]));
+      await pass(200);
+      server.end('metrics.a', 'deleted');
+      await pass(3_000);
+      assert.equal(client.latest('metrics.a'), undefined);
+      server.cut();
+      server.end('metrics.b', 'expired');
+      await pass(3_000);
+      server.state('metrics.a', { n: 1 });
+      await pass(3_000);
+      assert.deepEqual(seen, [
+        ['metrics.a', 0, undefined],
+        ['metrics.b', 0, undefined],
+        ['metrics.a', null, 'deleted'],
+        ['metrics.b', null, 'expired'],
+        ['metrics.a', 1, undefined],
+      ]);
+      assert.deepEqual(client.latest('metrics.a'), { n: 1 });
+    });
+
     test(`over ${transport} a change from and to it keeps every event and repeats none`, async (t) => {
       const { server, client } = begin(t, { transport: TRANSPORTS[(TRANSPORTS.indexOf(transport) + 1) % 4] });
       const events = [];
@@ -56,7 +81,7 @@ describe('transports', () => {
     });
   }
 
-  test('a refused WebSocket falls back to the event stream at once, that to the long poll, and that to the poll', async (t) => {
+  test('a refused WebSocket gives way to the event stream at once, and that to the long poll, and that to the poll', async (t) => {
     const { server, client } = begin(t);
     server.mode.websocket = 'refuse';
     await pass(100);
@@ -67,7 +92,7 @@ describe('transports', () => {
     assert.deepEqual([client.status.state, client.status.transport], ['live', 'long-poll']);
   });
 
-  test('a WebSocket that is accepted and swallowed is replaced after 4 s, and so is a buffered stream', async (t) => {
+  test('a WebSocket that is accepted and swallowed gives way after 4 s, and a stream that is held back too', async (t) => {
     const { server, client } = begin(t);
     Object.assign(server.mode, { websocket: 'swallow', sse: 'swallow' });
     await pass(3_900);
@@ -78,7 +103,7 @@ describe('transports', () => {
     assert.deepEqual([client.status.state, client.status.transport], ['live', 'long-poll']);
   });
 
-  test('the working transport is remembered for the next page, and forgotten when the best one works', async (t) => {
+  test('what worked is remembered for the next page, and forgotten when the best works', async (t) => {
     const first = begin(t);
     first.server.mode.websocket = 'refuse';
     await pass(100);
@@ -93,7 +118,7 @@ describe('transports', () => {
     assert.equal(first.storage.kept.size, 0);
   });
 
-  test('a better transport is tried in parallel after 30 s, then at growing intervals, without interruption', async (t) => {
+  test('a better transport is tried behind the running link after 30 s, then ever later, without a break', async (t) => {
     const { server, client, states } = begin(t);
     const events = [];
     client.subscribe('deploys', ({ n }) => events.push(n));
@@ -119,7 +144,7 @@ describe('transports', () => {
     );
   });
 
-  test('a silent link is stale, then dead, and the status has the start of the silence', async (t) => {
+  test('a link that goes silent is stale, then dead, and the silence is told from its beginning', async (t) => {
     const { server, client } = begin(t);
     await pass(1_000);
     const since = Date.now();
@@ -132,7 +157,7 @@ describe('transports', () => {
   });
 
   for (const minutes of [-20, 20]) {
-    test(`setting the clock by ${minutes} minutes delays no value and keeps the link`, async (t) => {
+    test(`a clock that is set by ${minutes} minutes holds no value back, and the link lives on`, async (t) => {
       const { server, client } = begin(t);
       const values = [];
       client.subscribe('metrics.a', ({ n }) => values.push(n));
@@ -155,7 +180,7 @@ describe('transports', () => {
     });
   }
 
-  test('after the computer slept a new link is opened', async (t) => {
+  test('after a sleep a new link is opened, for the old one rarely lives on', async (t) => {
     const { server } = begin(t);
     await pass(5_000);
     const before = server.seen.filter(({ type }) => type === 'subscribe').length;
@@ -164,7 +189,7 @@ describe('transports', () => {
     assert.equal(server.seen.filter(({ type }) => type === 'subscribe').length, before + 1);
   });
 
-  test('a chosen transport is the only one tried', async (t) => {
+  test('one transport only is tried when one was chosen', async (t) => {
     const { server, client } = begin(t, { transport: 'sse' });
     server.mode.sse = 'refuse';
     await pass(5_000);
@@ -172,7 +197,7 @@ describe('transports', () => {
     assert.equal(client.status.transport ?? 'sse', 'sse');
   });
 
-  test('while the server is unavailable the delays grow to 5 s for a minute and then to 20 s, and the status has the next attempt', async (t) => {
+  test('while the server is away the waits grow to 5 s for a minute and then to 20 s, with the next try told', async (t) => {
     t.mock.method(Math, 'random', () => 1);
     const { server, client } = begin(t);
     Object.assign(server.mode, { websocket: 'refuse', sse: 'fail', poll: 'fail' });
@@ -188,7 +213,7 @@ describe('transports', () => {
     assert.equal(client.status.state, 'live');
   });
 
-  test('Retry-After of a busy server is respected', async (t) => {
+  test('a busy server is given the time it asks for', async (t) => {
     t.mock.method(Math, 'random', () => 0);
     const { server, client } = begin(t, { transport: 'sse' });
     server.mode.sse = { status: 503, headers: { 'Retry-After': '7' }, body: { detail: 'full' } };
@@ -202,7 +227,7 @@ describe('transports', () => {
     assert.equal(client.status.state, 'live');
   });
 
-  test('a node that is behind is replaced by another one, over the same transport and from the same cursor', async (t) => {
+  test('a node that is behind is left for another one, over the same transport and from the same cursor', async (t) => {
     for (const [transport, behind] of [
       ['websocket', ({ mode }) => (mode.websocket = 'behind')],
       ['sse', ({ mode }) => (mode.sse = { status: 503, headers: { 'Retry-After': '1' }, body: { detail: 'behind' } })],
@@ -225,7 +250,7 @@ describe('transports', () => {
     }
   });
 
-  test('close codes that forbid reconnecting end the connection, and the user may retry', async (t) => {
+  test('codes that say "do not come back" end it, and a person may try again', async (t) => {
     for (const [transport, end] of [
       ['websocket', (server) => server.cut(4503)],
       ['sse', (server) => ((server.mode.sse = { status: 204 }), server.cut())],

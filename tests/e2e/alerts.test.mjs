@@ -86,7 +86,7 @@ async function makeRule(server, more = {}) {
 const load = (server, value) => server.push({ channel: 'metrics.shop', data: { load: value } });
 
 describe('alerts', TOGETHER, () => {
-  test('a critical alert and its resolution reach socket, mail and webhook once', async (t) => {
+  test('a critical alert and its end reach socket, mail and webhook once', async (t) => {
     const [webhook, mail] = [await receiver(t), await mailServer(t)];
     const server = await startServer(t, { env: settings(webhook, mail) });
     const socket = await Socket.open(t, server);
@@ -107,7 +107,7 @@ describe('alerts', TOGETHER, () => {
     assert.deepEqual([webhook.inbox.all.length, mail.inbox.all.length, socket.of('alerts').length], [2, 2, 2]);
   });
 
-  test('notifications that a killed server did not deliver are sent after the next start', async (t) => {
+  test('what a killed server did not deliver goes out after its next start', async (t) => {
     let status = null; // hangs
     const webhook = await receiver(t, () => status);
     const flags = ['--data-dir', temporaryDirectory(t)];

@@ -70,7 +70,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
   }
 
   for (const transport of TRANSPORTS) {
-    test(`over ${transport}: values, events of any name, requests, and closing`, async (t) => {
+    test(`over ${transport}: values, events of any name, requests, and the end`, async (t) => {
       const server = await startServer(t);
       // The page of /docs has the strict policy that the server sends with its pages.
       const page = await openClient(t, server.url, { transport }, { path: 'docs' });
@@ -103,7 +103,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       assert.equal((await page.read('events')).length, 3);
     });
 
-    test(`over ${transport}: fifty random disconnects lose nothing, repeat nothing, and keep the order`, async (t) => {
+    test(`over ${transport}: fifty cuts at random moments lose nothing, repeat nothing, and keep the order`, async (t) => {
       const server = await startServer(t);
       const proxy = await startBadProxy(t, server.port);
       const context = await newContext(t);
@@ -131,7 +131,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     });
   }
 
-  test('disconnects during automatic and chosen changes of transport lose and repeat nothing', async (t) => {
+  test('cuts while the transport changes all the time, by itself and by choice, lose and repeat nothing', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port);
     const context = await newContext(t);
@@ -151,7 +151,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('gaps'), []);
   });
 
-  test('a proxy that refuses the upgrade is detected at once, and the next page starts with the transport that worked', async (t) => {
+  test('a proxy that refuses the upgrade is noticed at once, and the next page begins with what worked', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port, { websocket: 'refuse' });
     const context = await newContext(t);
@@ -166,7 +166,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.equal(proxy.seen.websocket, before);
   });
 
-  test('a proxy that swallows frames and buffers streams is detected by its silence, and polling works', async (t) => {
+  test('a proxy that swallows frames and holds streams back is noticed by its silence, and polling goes through', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port, { websocket: 'swallow', sse: 'buffer' });
     const page = await openClient(t, proxy.url, {}, { clock: true });
@@ -180,7 +180,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     await page.has(2);
   });
 
-  test('a connection that later goes silent is stale, then replaced, and nothing is lost', async (t) => {
+  test('a connection that begins to swallow later is stale, then given up, and nothing is lost', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port);
     const page = await openClient(t, proxy.url, {}, { clock: true });
@@ -201,7 +201,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('events'), [1, 2, 3, 4]);
   });
 
-  test('a better transport that works again is adopted without interruption, loss or repetition', async (t) => {
+  test('when the better transport works again the page goes over to it without a break, a loss or a repeat', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port, { websocket: 'refuse' });
     const page = await openClient(t, proxy.url, {}, { clock: true });
@@ -226,7 +226,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     );
   });
 
-  test('a server that stops sends a reconnect delay, and the new log is reported as a gap', async (t) => {
+  test('a server that goes away tells when to come back, and the next one is told of as a gap', async (t) => {
     const first = await startServer(t);
     for (const transport of ['websocket', 'sse']) {
       const page = await openClient(t, first.url, { transport });
@@ -254,7 +254,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     }
   });
 
-  test('requests made while offline wait, up to a limit, and are sent when the server is back', async (t) => {
+  test('requests made while offline wait, up to a bound, and are carried out when the server is back', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port);
     const { orderId } = await server.order('Ada');
@@ -276,7 +276,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.evaluate(() => window.answers), ['low', 'high', 'QUEUE_FULL']);
   });
 
-  test('tabs share one connection; when the leading tab closes, the others continue without a loss', async (t) => {
+  test('tabs share one connection; when the tab that holds it goes, the others go on without a loss', async (t) => {
     const server = await startServer(t);
     const context = await newContext(t);
     const tabs = [];
@@ -321,7 +321,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await tabs[1].read('other'), [7]);
   });
 
-  test('a hidden page closes its connection and resumes when it is visible again', async (t) => {
+  test('a hidden page lets go of its connection and goes on from where it was when it is seen again', async (t) => {
     const server = await startServer(t);
     const page = await openClient(t, server.url, {}, { clock: true });
     await page.live();
@@ -346,7 +346,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('gaps'), []);
   });
 
-  test('a network that is lost and restored is detected, and nothing is lost', async (t) => {
+  test('a network that goes and comes back is noticed, and nothing is lost', async (t) => {
     const server = await startServer(t);
     const proxy = await startBadProxy(t, server.port);
     const page = await openClient(t, proxy.url);
@@ -362,7 +362,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     assert.deepEqual(await page.read('events'), [1, 2, 3]);
   });
 
-  test('history is delivered once, and the live values continue where it ends', async (t) => {
+  test('the past is told once, and the live values go on where it ends', async (t) => {
     const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '100ms' } });
     let n = 0;
     let going = true;
@@ -393,7 +393,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
     await pushing;
   });
 
-  test('the minified file behaves the same', async (t) => {
+  test('the minified file does the same', async (t) => {
     const server = await startServer(t);
     const page = await openClient(t, server.url, {}, { file: 'index.min.js' });
     await page.live('websocket');
@@ -445,7 +445,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
         .trim();
 
     for (const transport of TRANSPORTS) {
-      test(`over ${transport}: an expiring token is replaced, no URL contains one, nothing is lost`, async (t) => {
+      test(`over ${transport}: a token that runs out is replaced, no address ever holds one, nothing is lost`, async (t) => {
         const server = await startServer(t, { env });
         const proxy = await startBadProxy(t, server.port);
         const context = await newContext(t);
@@ -479,7 +479,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       });
     }
 
-    test('a channel without permission is refused alone, the others are delivered', async (t) => {
+    test('a channel that the token does not allow is refused by itself, the others come', async (t) => {
       const server = await startServer(t, { env });
       const token = mint('ada', 600, 'read:metrics,write:metrics');
       for (const transport of TRANSPORTS) {
@@ -506,7 +506,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       }
     });
 
-    test('a token that will never be valid ends the connection with a reason', async (t) => {
+    test('a token that will never be valid ends it, and says so', async (t) => {
       const server = await startServer(t, { env });
       for (const transport of [...TRANSPORTS, 'auto']) {
         const page = await (await newContext(t)).newPage();

@@ -38,7 +38,7 @@ async function abc(server) {
   await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
 }
 
-describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
+describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   const openPage = useBrowser();
 
   async function open(t, server, options) {
@@ -48,7 +48,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     return page;
   }
 
-  test('a changed priority is stored and shown to other readers', async (t) => {
+  test('a priority that one reader changes is seen by another, and is the server’s', async (t) => {
     const server = await startServer(t);
     const { orderId } = await server.order('Ada');
     const [ada, bob] = [await open(t, server), await open(t, server)];
@@ -59,7 +59,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual([...ada.complaints, ...bob.complaints], []);
   });
 
-  test('a refused priority is undone with a message', async (t) => {
+  test('a priority that is refused goes back, with a word of why', async (t) => {
     const server = await startServer(t);
     const { orderId } = await server.order('Ada');
     const page = await open(t, server, { expected: /api\// });
@@ -71,7 +71,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await until(async () => (await select.inputValue()) === 'normal', 'the old priority');
   });
 
-  test('adding, moving, changing and removing a tile shows on other pages', async (t) => {
+  test('a tile that one reader adds, moves, changes and removes does so for everybody', async (t) => {
     const server = await startServer(t);
     await abc(server);
     const [ada, bob] = [await open(t, server), await open(t, server)];
@@ -101,7 +101,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual([...ada.complaints, ...bob.complaints], []);
   });
 
-  test('a tile is moved and resized by keyboard alone, and keeps the focus', async (t) => {
+  test('by keyboard alone a tile is moved and resized, and keeps the focus', async (t) => {
     const server = await startServer(t);
     await abc(server);
     const page = await open(t, server);
@@ -125,7 +125,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('a tile is moved and resized with the pointer', async (t) => {
+  test('with the pointer a tile is dragged to another place, and pulled to another size', async (t) => {
     const server = await startServer(t);
     await abc(server);
     const page = await open(t, server);
@@ -149,7 +149,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('two users who edit at the same time lose nothing', async (t) => {
+  test('two who edit at the same time lose nothing to each other', async (t) => {
     const server = await startServer(t);
     await abc(server);
     // The edit of the first is held back until the second has been carried out: its tag is then an old one.
@@ -172,7 +172,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.equal(refused, 1);
   });
 
-  test('an edit of a tile that another user removed is undone with a message', async (t) => {
+  test('an edit of a tile that somebody else has removed is taken back, and said', async (t) => {
     const server = await startServer(t);
     await abc(server);
     const page = await open(t, server, { expected: /api\// });
@@ -191,7 +191,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await shows(page, ['B', 'C']);
   });
 
-  test('a dashboard is created, opened by its URL, renamed and deleted', async (t) => {
+  test('a board is made, opened by its address, renamed and deleted', async (t) => {
     const server = await startServer(t);
     const page = await open(t, server);
     const menu = page.locator('#boards > summary');
@@ -224,7 +224,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     await note(page, 'There is no such dashboard').waitFor();
   });
 
-  test('charts share the cursor, which works by keyboard, and freeze while paused', async (t) => {
+  test('charts share the instant under the cursor, read by keyboard, and stand still while paused', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1, b: 10 } });
     const tiles = ['a', 'b'].map((id) => ({ id, type: 'chart', title: id.toUpperCase(), channel: 'metrics.shop', field: id }));
@@ -254,7 +254,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('a reconnect is requested by keyboard, and the focus is kept', async (t) => {
+  test('by keyboard a next try is asked for, and the focus stays where it was', async (t) => {
     const server = await startServer(t);
     await abc(server);
     const proxy = await startBadProxy(t, server.port);
@@ -277,7 +277,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.equal(await page.locator('#badge').getAttribute('open'), null);
   });
 
-  test('a critical alert is announced and listed, and acknowledged for all readers', async (t) => {
+  test('a critical alert is said at once and listed, and one reader acknowledges it for all', async (t) => {
     const server = await startServer(t);
     const rule = { id: 'r', name: 'Sales', channel: 'metrics.shop', field: 'a', condition: { below: 1 }, severity: 'critical', message: 'Sales have stopped' };
     await server.push({ channel: 'metrics.shop', data: { a: 5 } });
@@ -311,7 +311,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     return rows.reverse().filter((value, at, all) => value !== all[at - 1]).map(Number);
   }
 
-  test('a reload shows the same line', async (t) => {
+  test('a refresh loses nothing of a line', async (t) => {
     // Every version is a point, so that each value has to be there again.
     const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
@@ -335,7 +335,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('changes during the first connection are part of the line', async (t) => {
+  test('what changes while the first connection is being found is in the line, too', async (t) => {
     const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
     const proxy = await startBadProxy(t, server.port, { websocket: 'swallow' });
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
@@ -360,7 +360,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('pushed markup is shown as text', async (t) => {
+  test('what is pushed is text, whatever it looks like', async (t) => {
     const server = await startServer(t);
     const markup = '<img src=x onerror="document.title=1">';
     await server.push({ channel: 'metrics.shop', data: { [markup]: markup } });
@@ -379,7 +379,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     assert.deepEqual(page.complaints, []);
   });
 
-  test('a server with tokens shows the sign-in panel and the user, and hides the tools from users who may only read', async (t) => {
+  test('a server with tokens asks for one, shows who is signed in, and keeps the tools from those who may only read', async (t) => {
     const secret = 'a secret of at least thirty-two bytes';
     const env = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: secret };
     const server = await startServer(t, { env });
@@ -408,7 +408,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     'on a phone': { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true },
     'at four times the size': { viewport: { width: 320, height: 256 } }, // WCAG 1.4.10: of a window of 1,280
   })) {
-    test(`axe finds no violation, ${name}: reading, editing, the tile dialog`, async (t) => {
+    test(`axe finds nothing, ${name}: reading, editing, the form of a tile`, async (t) => {
       const server = await startServer(t);
       await server.order('Ada');
       const page = await open(t, server, options);
@@ -437,7 +437,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
     });
   }
 
-  test('axe finds no violation with equal titles, a nameless field, old values and a message', async (t) => {
+  test('axe finds nothing on a board with tiles of one title, a field without a name, old values and a message', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { '': 1, a: 2, list: [{ node: 'x', up: true }] } });
     const { orderId } = await server.order('Ada');
@@ -475,7 +475,7 @@ describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => 
 });
 
 describe('files', () => {
-  test('vendored files are unchanged', () => {
+  test('vendored files are what they were', () => {
     const sums = readFileSync(`${STATIC}vendor/uplot/SHA256SUMS`, 'utf8').trim().split('\n');
     assert.equal(sums.length, 3);
     for (const line of sums) {

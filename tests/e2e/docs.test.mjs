@@ -58,7 +58,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('each curl command works in a shell and on the server', async (t) => {
+  test('each curl line is understood by a shell and by the server', async (t) => {
     const { page } = await openDocs(t);
     const lines = await page
       .locator('#operations pre[aria-label^="curl for"]')
@@ -72,7 +72,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     }
   });
 
-  test('the filter shows matching operations only', async (t) => {
+  test('a word in the filter leaves the operations that have it', async (t) => {
     const { page, complaints } = await openDocs(t);
     await page.getByLabel('Filter').fill('post metrics');
     await page.locator('#count', { hasText: /^2 operations$/ }).waitFor();
@@ -86,7 +86,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('bounds are described, examples match responses, and the copy button covers no text', async (t) => {
+  test('what a person may write is said in words, examples are such as the server answers, and the button covers nothing', async (t) => {
     const { page, complaints } = await openDocs(t, { hash: '#getHistory' });
     const from = page.locator('#getHistory .field', { has: page.getByText('from', { exact: true }) });
     await from.getByText('RFC 3339').waitFor();
@@ -103,7 +103,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('a URL with a fragment opens that part, and a link to a schema opens the schema', async (t) => {
+  test('an address with a name opens what is named, and a link to a shape opens the shape', async (t) => {
     const { page, complaints } = await openDocs(t, { hash: '#createOrder' });
     assert.equal(await page.locator('#createOrder').getAttribute('open'), '');
     assert.equal(await page.evaluate(() => document.activeElement?.closest('details')?.id), 'createOrder');
@@ -112,7 +112,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('the page works by keyboard, and copying is announced', async (t) => {
+  test('it can be used by keyboard, and a copied line is announced', async (t) => {
     const { page, context, complaints } = await openDocs(t);
     await context.grantPermissions(['clipboard-read', 'clipboard-write']);
     await page.keyboard.press('Tab');
@@ -127,7 +127,7 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('nothing scrolls sideways at 360 pixels with everything open', async (t) => {
+  test('nothing scrolls sideways on a screen of 360 pixels, all of it opened', async (t) => {
     const { page, complaints } = await openDocs(t, { viewport: { width: 360, height: 740 } });
     const [width, visible] = await page.evaluate(() => {
       for (const part of document.querySelectorAll('details')) part.open = true;
@@ -138,13 +138,13 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('without scripts the page links to the document', async (t) => {
+  test('without scripts the page points to the document', async (t) => {
     const { page } = await openDocs(t, { javaScriptEnabled: false });
     assert.equal(await page.locator('noscript a').getAttribute('href'), 'api/openapi.json');
     assert.ok(await page.locator('noscript').isVisible());
   });
 
-  test('a missing document is reported on the page', async (t) => {
+  test('a document that can not be had is said on the page', async (t) => {
     const { page } = await openDocs(t);
     await page.route('**/api/openapi.json', (route) => route.fulfill({ status: 503, body: '' }));
     await page.reload();

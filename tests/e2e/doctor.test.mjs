@@ -158,7 +158,7 @@ async function startSpoilt(t, spoilt) {
 }
 
 describe('doctor on the command line', FEW, () => {
-  test('a direct connection has no problem', async (t) => {
+  test('right in front of the server all is well', async (t) => {
     const server = await startServer(t);
     const { code, report, checks } = await examine(server.url);
     assert.deepEqual([code, report.verdict], [0, 'ok'], JSON.stringify(report, null, 1));
@@ -167,7 +167,7 @@ describe('doctor on the command line', FEW, () => {
     assert.ok(checks.websocket.figures.largest_received_bytes > 10_000);
   });
 
-  test('the configuration in nginx/ has no problem, also with silent connections', async (t) => {
+  test('behind the configuration in nginx/ all is well, also in silence', async (t) => {
     const server = await startServer(t, { env: TRUSTED });
     const nginx = await startNginx(t, { ports: [server.port] });
     const { code, report, checks } = await examine(nginx.url, ['--idle', '4']);
@@ -176,7 +176,7 @@ describe('doctor on the command line', FEW, () => {
     assert.deepEqual([checks.idle_events.verdict, checks.idle_websocket.verdict], ['ok', 'ok']);
   });
 
-  test('missing trusted_proxies are reported', async (t) => {
+  test('a server that was not told to trust its proxy is told so', async (t) => {
     const server = await startServer(t);
     const nginx = await startNginx(t, { ports: [server.port] });
     const { code, report, checks } = await examine(nginx.url);
@@ -217,7 +217,7 @@ describe('doctor on the command line', FEW, () => {
     });
   }
 
-  test('an untrusted certificate is reported, and accepted with --insecure', async (t) => {
+  test('a certificate that nobody trusts is named, and taken if one insists', async (t) => {
     const port = await freePort();
     // A proxy that says nothing of TLS: the server has to be given its address.
     const server = await startServer(t, { env: { TRICAST_PUBLIC_URL: `https://127.0.0.1:${port}/` } });
@@ -232,7 +232,7 @@ describe('doctor on the command line', FEW, () => {
     assert.match(report.summary, /X-Forwarded-Proto \$scheme/, 'pages over TLS are foreign to a server that does not know of it');
   });
 
-  test('an unreachable server and a foreign one are reported', async (t) => {
+  test('a server that is not there, and one that is something else', async (t) => {
     const nowhere = await examine(`http://127.0.0.1:${await freePort()}/`);
     assert.deepEqual([nowhere.code, Object.keys(nowhere.checks)], [1, ['reach']]);
     assert.match(nowhere.checks.reach.detail, /connection refused/);
@@ -279,7 +279,7 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
       ),
     );
 
-  test('a direct connection has no problem', async (t) => {
+  test('right in front of the server all is well', async (t) => {
     const server = await startServer(t);
     const { page, complaints } = await openDoctor(t, server.url);
     assert.match(await page.locator('#summary').textContent(), /^WebSocket: works, .+\. Events: work, .+\. Polling: works, .+\.$/);
@@ -287,7 +287,7 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
     assert.deepEqual(complaints, []);
   });
 
-  test('the configuration in nginx/ has no problem', async (t) => {
+  test('behind the configuration in nginx/ all is well', async (t) => {
     const server = await startServer(t, { env: TRUSTED });
     const nginx = await startNginx(t, { ports: [server.port] });
     const { page, complaints } = await openDoctor(t, nginx.url);
@@ -317,7 +317,7 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
     assert.match(await page.locator('#summary').textContent(), /WebSocket: frames are swallowed\./);
   });
 
-  test('the report is copied and the test repeated with a token, by keyboard', async (t) => {
+  test('the report can be copied, and the examination repeated with a token, by keyboard', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const { page, context, complaints } = await openDoctor(t, server.url);
     await page.locator('#check-polling.check-skipped', { hasText: 'a token is needed' }).waitFor();
@@ -335,14 +335,14 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
     assert.deepEqual(complaints.filter((text) => !text.includes('401')), []);
   });
 
-  test('nothing scrolls sideways at 360 pixels, findings included', async (t) => {
+  test('nothing scrolls sideways on a screen of 360 pixels, findings and all', async (t) => {
     const nginx = await startSpoilt(t, { without: ['Upgrade', 'upgrade', 'X-Forwarded-For'] });
     const { page } = await openDoctor(t, nginx.url, { viewport: { width: 360, height: 740 } });
     const [width, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
     assert.ok(width <= visible, `${width} pixels on ${visible}`);
   });
 
-  test('without scripts or modules a notice is shown', async (t) => {
+  test('without scripts, and without modules, there is a sentence', async (t) => {
     const server = await startServer(t);
     const { page } = await openDoctor(t, server.url, { javaScriptEnabled: false });
     assert.match(await page.locator('noscript').textContent(), /tricast doctor/);

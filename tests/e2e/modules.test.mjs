@@ -29,7 +29,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.equal(length, 5);
   });
 
-  test('a ring has a gap while the connection was lost, and holds unchanged values', async (t) => {
+  test('a ring has a gap from where the link was lost to where it came back, and holds what did not change', async (t) => {
     const rows = await within(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 100, 500);
       ring.push(1_000, [7]);
@@ -44,7 +44,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[1_000, 7], [1_100, 8], [9_999, 8], [10_000, 9], [12_000, 9], [12_000, NaN], [20_000, 3], [21_000, 3]]);
   });
 
-  test('a ring inserts history before its rows, as far as it fits', async (t) => {
+  test('a ring takes the past in front of what it has, and no more than fits', async (t) => {
     const [all, few] = await within(t, 'charts/ring.js', ({ Ring }) =>
       [10, 3].map((capacity) => {
         const ring = new Ring(1, capacity, 0);
@@ -60,7 +60,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(few, [[90, 9], [100, 1], [200, 2]]);
   });
 
-  test('history holds a value until the next, with a gap where the server was unavailable', async (t) => {
+  test('history holds a value until the next, and has a gap where the server was away', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };
     const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), average: last, last }));
@@ -78,7 +78,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[0, 1], [3.999, 1], [4, 2], [10, 2], [10, NaN], [62, 3]]);
   });
 
-  test('a ring keeps peaks, however many values a row has', async (t) => {
+  test('a ring loses no pulse, however many values a row stands for', async (t) => {
     const [rows, newest] = await within(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 100, 1_000);
       for (let i = 0; i < 100; i += 1) ring.push(i * 100, [i % 10 === 7 ? 5_000 : 100]);
@@ -91,7 +91,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(newest, [20_000, 100, 100, 100]); // what holds is the newest value, not an average
   });
 
-  test('a ring merges history that does not fit, and keeps its extremes', async (t) => {
+  test('a ring merges a past that is more than fits, and keeps its extremes', async (t) => {
     const [count, high, last] = await within(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 50, 100);
       ring.push(5_000, [1]);
@@ -106,7 +106,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual([high, last], [99, 2]);
   });
 
-  test('minutes are drawn at their middle with average and range', async (t) => {
+  test('minutes are drawn by their average in their middle, with how far the value went', async (t) => {
     const at = (minutes) => new Date(minutes * 60_000).toISOString();
     const buckets = [
       { period: at(10), average: 88, min: 5, max: 100, last: 10 },
@@ -125,7 +125,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(past.last, [50]);
   });
 
-  test('an outage is a gap, also after values of its last second, and at the end', async (t) => {
+  test('a gap is drawn for what was recorded within the last second of a server that went away, and at the end', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const bucket = ([seconds, last]) => ({ period: at(seconds), average: last, last });
     const past = await within(
@@ -138,7 +138,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[0, 1], [9.899, 1], [9.9, 2], [9.9, NaN], [40, 3], [59.999, 3], [60, 4], [61, 4], [61, NaN]]);
   });
 
-  test('a number shows its change since the beginning of the range, if that is known', async (t) => {
+  test('a number says how it moved from the beginning of the range on, or nothing where that is not known', async (t) => {
     const said = await within(t, 'tiles/number.js', ({ movement }) => {
       const of = (times, values, lows = values, highs = values) =>
         movement(
@@ -157,7 +157,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(said, ['↑ 50 % over 5m', '', '→ steady over 5m', 'between 3 and 9 over 5m', '', '']);
   });
 
-  test('each step of an edit can be undone', async (t) => {
+  test('each step of an edit can be taken back', async (t) => {
     const same = await within(t, 'board/model.js', ({ apply, inverse }) => {
       const tile = (id) => ({ id, type: 'number', title: id, channel: 'metrics.shop', field: id });
       const board = { id: 'x', name: 'X', version: 1, tiles: ['a', 'b', 'c'].map(tile) };
@@ -180,7 +180,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(same, Array(7).fill(true));
   });
 
-  test('a step that is no longer possible is not applied', async (t) => {
+  test('a step that makes no sense on the board as it has become is not done', async (t) => {
     const results = await within(t, 'board/model.js', ({ apply, overwrites }) => {
       const board = { id: 'x', name: 'X', version: 1, tiles: [{ id: 'a', type: 'text', title: 'A' }] };
       const step = { kind: 'change', id: 'a', changes: { title: 'Mine' } };
@@ -197,7 +197,7 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(results, [null, null, null, true, false]);
   });
 
-  test('a field is found by name or path, and formatted by its kind', async (t) => {
+  test('a field is found by its name or along its dots, and reads by what it is', async (t) => {
     const read = await within(t, 'fields.js', ({ fieldsOf, kindOf, nameOf, numericFields, valueAt }) => {
       const data = { 'a.b': 1, a: { b: 2, c: { d: 'text' } }, list: [1], none: null };
       return [

@@ -37,7 +37,7 @@ async function startOrigin(t, answer) {
 }
 
 describe('the cache of 304s', TOGETHER, () => {
-  test('is off by default', async (t) => {
+  test('is off unless it was asked for', async (t) => {
     const { nginx } = await startBoth(t);
     const url = `${nginx.url}api/channels`;
     for (let n = 0; n < 3; n += 1) await curl('--header', 'If-None-Match: "x"', url);
@@ -61,7 +61,7 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.ok(ids.size > 1, 'each answer has its own id');
   });
 
-  test('no reader receives an older value while values change and change back', async (t) => {
+  test('no reader goes back in time while values change and change back', async (t) => {
     const changes = { ...POLL_CACHE, 'conf.d/zones.conf': [['rate=200r/s', 'rate=100000r/s']] };
     const { server, nginx } = await startBoth(t, { changes });
     const url = `${nginx.url}api/metrics/metrics.flip`;
@@ -103,7 +103,7 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.ok(counts[200] > 80 && hits(nginx) > 80, `${JSON.stringify(counts)}, ${hits(nginx)} from the cache`);
   });
 
-  test('a reader with an older value gets the newest within a second', async (t) => {
+  test('who has an older value is given the newest at the latest when the second is over', async (t) => {
     const { server, nginx } = await startBoth(t, { changes: POLL_CACHE });
     const url = `${nginx.url}api/metrics/metrics.checkout`;
     await server.push({ channel: 'metrics.checkout', data: { n: 1 } });
@@ -119,7 +119,7 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.equal((await ask()).status, 200, 'from now on');
   });
 
-  test('a late response is not cached for readers of newer values', async (t) => {
+  test('an answer that comes late is not kept for those who hold something newer', async (t) => {
     // Two askers with one tag: the first is answered with an old body after the second was given a new one.
     const origin = await startOrigin(t, () => ({ tag: 'W/"a"', body: 'a' }));
     const nginx = await startNginx(t, { ports: [origin.port], changes: POLL_CACHE });
@@ -141,7 +141,7 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.equal(hits(nginx), 0);
   });
 
-  test('requests with another Accept or Origin have a cache entry of their own', async (t) => {
+  test('who accepts something else, or asks from another page, has an answer of their own', async (t) => {
     const origin = await startOrigin(t, () => ({ status: 304, tag: '"a"' }));
     const nginx = await startNginx(t, { ports: [origin.port], changes: POLL_CACHE });
     const kinds = [['Accept: application/json'], ['Accept: text/plain'], ['Origin: https://shop.example'], ['Origin: https://other.example']];
@@ -152,7 +152,7 @@ describe('the cache of 304s', TOGETHER, () => {
     assert.equal(new Set(origin.asked.map(kind)).size, kinds.length, 'the server was asked by each');
   });
 
-  test('personal and special requests always go to the server', async (t) => {
+  test('what is personal or a question of its own goes to the server each time', async (t) => {
     const origin = await startOrigin(t, () => ({ status: 304, tag: '"a"' }));
     const nginx = await startNginx(t, { ports: [origin.port], changes: POLL_CACHE });
     const url = `${nginx.url}api/metrics`;
@@ -187,7 +187,7 @@ describe('the cache of 304s', TOGETHER, () => {
 });
 
 describe('the copies of files', TOGETHER, () => {
-  test('are cached in each coding, and revalidated by nginx itself', async (t) => {
+  test('are kept in each coding, and compared with their tag by nginx itself', async (t) => {
     const { server, nginx } = await startBoth(t);
     const path = 'static/js/main.js';
     for (const [accepted, coding] of [
@@ -213,7 +213,7 @@ describe('the copies of files', TOGETHER, () => {
     assert.equal(nginx.kept('tricast-static').filter((name) => /[0-9a-f]{32}$/.test(name)).length, 3, 'one per coding');
   });
 
-  test('are served while the server is unavailable', async (t) => {
+  test('are still there while the server is away', async (t) => {
     const changes = { 'snippets/static.conf': [['valid 200 10s', 'valid 200 1s']] };
     const { server, nginx } = await startBoth(t, { changes });
     const url = `${nginx.url}static/css/tokens.css`;

@@ -9,7 +9,7 @@ import { CHANNEL, differences, faultsOf, startChecking, startCluster, watchSocke
 const LONG = { timeout: 240_000 };
 
 describe('the checker', TOGETHER, () => {
-  test('detects lost, doubled, reordered and differing events', () => {
+  test('sees what is lost, doubled, out of order, or not the same for all', () => {
     const pushed = [1, 2, 3, 4].map((n) => ({ by: 'a', n, fate: n === 3 ? 'unknown' : 'accepted' }));
     const events = [1, 2, 3, 4].map((n) => ({ by: 'a', n, cursor: `e:${10 + n}` }));
     const pick = (...numbers) => ({ name: 'it', events: numbers.map((n) => events[n - 1]) });
@@ -32,7 +32,7 @@ describe('the checker', TOGETHER, () => {
     assert.deepEqual(differences([pick(1), moved]), ['a1 is e:12 for other, and e:11 for it']);
   });
 
-  test('reports nothing for one node, whatever interrupts its streams', async (t) => {
+  test('finds nothing wrong with one node, whatever comes between the streams and it', async (t) => {
     const changes = { 'nginx.conf': [['worker_shutdown_timeout 60s', 'worker_shutdown_timeout 1s']] };
     const cluster = await startCluster(t, { nodes: 1, changes });
     const check = await startChecking(t, cluster);
@@ -106,7 +106,7 @@ describe('three nodes behind nginx', () => {
     for (const watcher of crowd) assert.deepEqual(watcher.faults, [], watcher.name);
   });
 
-  test('rebalance their clients by the age of connections when a node joins', LONG, async (t) => {
+  test('share their clients out again when one comes, by the age of connections', LONG, async (t) => {
     const cluster = await startCluster(t, { started: 2, env: { TRICAST_MAX_CONNECTION_AGE: '6s' } });
     const check = await startChecking(t, cluster);
     const crowd = await startCrowd(t, cluster, 90);
@@ -122,7 +122,7 @@ describe('three nodes behind nginx', () => {
     for (const watcher of crowd) assert.deepEqual(watcher.faults, [], watcher.name);
   });
 
-  test('are killed one after the other: accepted events are published once and in order', LONG, async (t) => {
+  test('are killed one after the other: what was accepted is there, once and in order', LONG, async (t) => {
     const cluster = await startCluster(t);
     const check = await startChecking(t, cluster);
     for (const node of cluster.nodes) {
@@ -136,7 +136,7 @@ describe('three nodes behind nginx', () => {
     t.diagnostic(JSON.stringify(check.summary()));
   });
 
-  test('survive a Redis that is killed and restarted', LONG, async (t) => {
+  test('outlive Redis that is killed and comes back', LONG, async (t) => {
     const cluster = await startCluster(t);
     const check = await startChecking(t, cluster);
     await cluster.redis.kill();
@@ -153,7 +153,7 @@ describe('three nodes behind nginx', () => {
     t.diagnostic(JSON.stringify(check.summary()));
   });
 
-  test('survive killed workers of nginx', LONG, async (t) => {
+  test('outlive workers of nginx that are killed', LONG, async (t) => {
     const cluster = await startCluster(t);
     const check = await startChecking(t, cluster);
     const old = cluster.nginx.workers();

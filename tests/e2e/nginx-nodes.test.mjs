@@ -48,7 +48,7 @@ async function holdDraining(t, server) {
 const epoch = ({ greeting }) => greeting.cursor.split(':')[0];
 
 describe('a node that drains', TOGETHER, () => {
-  test('refuses through nginx with a reconnect delay', async (t) => {
+  test('refuses politely through nginx', async (t) => {
     const { server, nginx } = await startBoth(t, { env: PATIENT });
     await holdDraining(t, server);
     const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
@@ -64,7 +64,7 @@ describe('a node that drains', TOGETHER, () => {
     assert.equal((await curl(`${nginx.url}readyz`)).status, 503);
   });
 
-  test('sends upgrades and streams to another one', async (t) => {
+  test('hands upgrades and streams over to another one', async (t) => {
     const { nodes, nginx } = await startTwo(t);
     const other = epoch(await Socket.open(t, nodes[1]));
     await holdDraining(t, nodes[0]);
@@ -77,7 +77,7 @@ describe('a node that drains', TOGETHER, () => {
 });
 
 describe('several nodes', TOGETHER, () => {
-  test('with one unavailable: every poll and stream is answered', async (t) => {
+  test('of which one is gone: every poll and every stream is answered', async (t) => {
     const { nodes, nginx } = await startTwo(t);
     const before = new Set();
     await until(async () => before.add(epoch(await Socket.open(t, nginx))).size === 2, 'streams at both');
@@ -89,7 +89,7 @@ describe('several nodes', TOGETHER, () => {
     }
   });
 
-  test('requests that could be executed twice are not sent to a second one', async (t) => {
+  test('what could be done twice is not sent to a second one', async (t) => {
     const asked = [];
     const die = (request, response) => {
       if (request.url === '/healthz') return response.end();
@@ -110,7 +110,7 @@ describe('several nodes', TOGETHER, () => {
     assert.deepEqual(asked.slice(2, 4), ['GET', 'GET']);
   });
 
-  test('a command for an event stream finds its node', async (t) => {
+  test('a message to an event stream finds the one that has it', async (t) => {
     const { nodes, nginx } = await startTwo(t);
     for (const node of nodes) {
       const inbox = openEvents(t, `${node.url}events?channels=deploys`, []);
@@ -124,7 +124,7 @@ describe('several nodes', TOGETHER, () => {
     assert.equal((await curl('--json', '{"type":"subscribe","channels":["metrics"]}', `${nginx.url}api/sessions/nobody`)).status, 404);
   });
 
-  test('stay in use for other requests when one kind is refused', async (t) => {
+  test('are not left alone for what only one way in is refused', async (t) => {
     const full = (request, response) => {
       const refused = /^\/(ws|events|api\/orders|readyz)/.test(request.url);
       response.writeHead(refused ? 503 : 200).end(request.url);
@@ -140,7 +140,7 @@ describe('several nodes', TOGETHER, () => {
     }
   });
 
-  test('with one behind: its polls go to another one, and nothing else does', async (t) => {
+  test('of which one is behind: its pollers are answered by another, and nothing else leaves it', async (t) => {
     const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
     const [behind] = nodes;
     const polls = { POST: 0, GET: 0, HEAD: 0 };
@@ -169,7 +169,7 @@ describe('several nodes', TOGETHER, () => {
     assert.deepEqual([...answers].sort(), ['a', 'b']);
   });
 
-  test('all behind: polls are refused by the server, except those that can be answered', async (t) => {
+  test('all behind: a poller is told so by the server, and polls that can be answered are', async (t) => {
     const refuse = ({ url }, response) => {
       const status = { '/api/metrics?since=x:1': 503, '/api/metrics?since=x:2': 429, '/api/metrics?since=x:3': 400 }[url] ?? 200;
       response.writeHead(status, { 'retry-after': 7, 'content-type': 'application/problem+json' }).end(`{"code":"${status}"}`);
@@ -187,7 +187,7 @@ describe('several nodes', TOGETHER, () => {
     }
   });
 
-  test('polls of one address stay with one node', async (t) => {
+  test('polls of an address stay with one', async (t) => {
     const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     const used = new Set();
@@ -205,7 +205,7 @@ describe('several nodes', TOGETHER, () => {
 });
 
 describe('nginx', TOGETHER, () => {
-  test('reloads its configuration without losing or repeating an event', async (t) => {
+  test('reads its configuration again without an event lost or seen twice', async (t) => {
     const changes = { 'nginx.conf': [['worker_shutdown_timeout 60s', 'worker_shutdown_timeout 1s']] };
     const { server, nginx } = await startBoth(t, { changes });
     const old = nginx.workers();
@@ -232,7 +232,7 @@ describe('nginx', TOGETHER, () => {
     assert.deepEqual(polls.seen(), all, 'polls');
   });
 
-  test('buffers no event: each arrives before the next one is sent', async (t) => {
+  test('holds no event back: each is there before the next one is sent', async (t) => {
     const { server, nginx } = await startBoth(t);
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
     await stream.next('connected');

@@ -37,7 +37,7 @@ function raw(t, port, text) {
 const from = (address, ...more) => curl('--interface', address, ...more);
 
 describe('what nginx refuses', TOGETHER, () => {
-  test('is a problem in the server’s format', async (t) => {
+  test('is a problem like any of the server', async (t) => {
     const { server, nginx } = await startBoth(t);
     assertProblem(await curl(`${nginx.url}nothing`), 404, 'RESOURCE_NOT_FOUND'); // the server's own
     assertProblem(await curl(`${nginx.url}metrics`), 404, 'RESOURCE_NOT_FOUND');
@@ -58,7 +58,7 @@ describe('what nginx refuses', TOGETHER, () => {
     assertProblem(await curl(...upgrade, `${nginx.url}ws`), 502, 'SERVER_ERROR');
   });
 
-  test('a request that can’t be parsed gets one, too', async (t) => {
+  test('a request that can not be read is one, too', async (t) => {
     const { nginx } = await startBoth(t);
     for (const text of [
       'GET / HTTP/1.1\r\n\r\n', // no Host
@@ -81,7 +81,7 @@ describe('what nginx refuses', TOGETHER, () => {
     }
   });
 
-  test('an address with too many requests gets Retry-After, and others are not affected', async (t) => {
+  test('an address that asks too often is told when to come back, and no other one is', async (t) => {
     const changes = { 'snippets/limits.conf': [['burst=400', 'burst=3']], 'conf.d/zones.conf': [['200r/s', '1r/m']] };
     const { nginx } = await startBoth(t, { changes });
     const url = `${nginx.url}api/channels`;
@@ -96,7 +96,7 @@ describe('what nginx refuses', TOGETHER, () => {
     await Socket.open(t, nginx);
   });
 
-  test('IPv6 clients count by their network of 64 bits', async (t) => {
+  test('an IPv6 client is its network of 64 bits, whichever address of it it takes', async (t) => {
     const { nginx } = await startBoth(t, {
       changes: {
         'snippets/limits.conf': [[' burst=400 nodelay', '']],
@@ -112,7 +112,7 @@ describe('what nginx refuses', TOGETHER, () => {
     assert.deepEqual(seen, [200, 429, 429, 200, 200, 200]);
   });
 
-  test('the number of open polls per address is limited', async (t) => {
+  test('an address has so many polls open and no more', async (t) => {
     const changes = { 'snippets/limits.conf': [['tricast_open 1000', 'tricast_open 2']] };
     const { server, nginx } = await startBoth(t, { changes });
     await server.push({ channel: 'metrics.checkout', data: { n: 1 } });
@@ -132,7 +132,7 @@ describe('the address of a client', TOGETHER, () => {
   const one = { TRICAST_LIMITS__MAX_CONNECTIONS_PER_ADDRESS: '1' };
   const open = (t, nginx, address, headers = {}) => Socket.open(t, nginx, { localAddress: address, headers });
 
-  test('is known to the server, and clients can’t forge it', async (t) => {
+  test('is known to the server, and nothing that a client writes changes it', async (t) => {
     const { nginx } = await startBoth(t, { env: one });
     await open(t, nginx, '127.0.0.2');
     await open(t, nginx, '127.0.0.3');
@@ -147,7 +147,7 @@ describe('the address of a client', TOGETHER, () => {
     }
   });
 
-  test('is the last untrusted one in the header of a trusted proxy', async (t) => {
+  test('comes from the proxy in front where one is trusted, and is the last one it did not write', async (t) => {
     const trusted = [['# set_real_ip_from 10.0.0.0/8;', 'set_real_ip_from 127.0.0.9;']];
     const { nginx } = await startBoth(t, { env: one, changes: { 'snippets/client-address.conf': trusted } });
     const via = (list) => open(t, nginx, '127.0.0.9', { 'X-Forwarded-For': list });

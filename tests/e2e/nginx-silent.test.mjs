@@ -26,14 +26,14 @@ async function startWithOneStopped(t) {
   return { nodes, nginx, theirs, alive: nodes[1] };
 }
 
-describe('a node that accepts connections and does not respond', TOGETHER, () => {
-  test('is bypassed by polls', async (t) => {
+describe('a node that accepts and does not answer', TOGETHER, () => {
+  test('is left by polls', async (t) => {
     const { nginx, theirs, alive } = await startWithOneStopped(t);
     const polls = await Promise.all(theirs.map((address) => soon(address, `${nginx.url}api/metrics/metrics.node`)));
     for (const { status, body } of polls) assert.deepEqual([status, JSON.parse(body).data.port], [200, alive.port]);
   });
 
-  test('is bypassed by long polls, pages, and requests that wait for a store', async (t) => {
+  test('is left by held polls, pages, reads and changes that wait for a store', async (t) => {
     const { nginx, theirs, alive } = await startWithOneStopped(t);
     const { etag } = (await curl(`${alive.url}api/metrics/metrics.node`)).headers;
     const held = ['--header', `If-None-Match: ${etag}`, '--header', 'Prefer: wait=1', `${nginx.url}api/metrics/metrics.node`];
@@ -46,7 +46,7 @@ describe('a node that accepts connections and does not respond', TOGETHER, () =>
     }
   });
 
-  test('is bypassed by new WebSockets and event streams', async (t) => {
+  test('is left by WebSockets and event streams that are opened', async (t) => {
     const { nginx, alive } = await startWithOneStopped(t);
     const epoch = ({ cursor }) => cursor.split(':')[0];
     const known = epoch((await Socket.open(t, alive)).greeting);
@@ -58,7 +58,7 @@ describe('a node that accepts connections and does not respond', TOGETHER, () =>
     }
   });
 
-  test('may have accepted a push, which is not sent to another one', async (t) => {
+  test('has a push that was sent to it: it may have been accepted, and is not sent to another one', async (t) => {
     const { nginx, theirs, alive } = await startWithOneStopped(t);
     const push = ['--json', '{"channel":"deploys","event":"released","data":{"n":1}}', `${nginx.url}api/metrics`];
     const { status, headers, body } = await soon(theirs[0], ...push);
@@ -74,7 +74,7 @@ describe('a node that accepts connections and does not respond', TOGETHER, () =>
     assert.equal(Number(await events(alive)), 2, 'its own value and the second push');
   });
 
-  test('is used again when it responds', async (t) => {
+  test('is asked again when it answers', async (t) => {
     const { nodes, nginx, theirs } = await startWithOneStopped(t);
     const url = `${nginx.url}api/metrics/metrics.node`;
     assert.equal((await soon(theirs[0], url)).status, 200);
@@ -83,7 +83,7 @@ describe('a node that accepts connections and does not respond', TOGETHER, () =>
   });
 });
 
-test('a probe refuses nothing and is not visible to clients', TOGETHER, async (t) => {
+test('a question whether the server answers refuses nothing and is seen by nobody', TOGETHER, async (t) => {
   const { server, nginx } = await startBoth(t);
   for (const path of ['.tricast-streams', '.tricast-pinned', '.tricast-problem']) {
     assert.equal((await curl(nginx.url + path)).status, 404, path);

@@ -21,7 +21,7 @@ async function request2(t, session, headers) {
 }
 
 describe('over TLS', TOGETHER, () => {
-  test('plain HTTP redirects to it and keeps the method', async (t) => {
+  test('plain HTTP only leads there, with the method kept', async (t) => {
     const { nginx } = await startBoth(t, { site: 'tls' });
     const answer = await curl('--data', '{}', `${nginx.url}api/metrics?a=b`);
     assert.deepEqual([answer.status, answer.headers.location], [308, 'https://127.0.0.1/api/metrics?a=b']);
@@ -97,7 +97,7 @@ describe('below a path', TOGETHER, () => {
     assert.equal(same.status, 304);
   });
 
-  test('pages find their files, and Location is correct', async (t) => {
+  test('pages find their files, and what is created says where it is', async (t) => {
     const env = { TRICAST_PUBLIC_URL: 'https://site.example/live' };
     const { nginx } = await startBoth(t, { site: 'sub-path', env });
     const live = below(nginx);
@@ -116,7 +116,7 @@ describe('below a path', TOGETHER, () => {
     assert.equal(document.servers[0].url, 'https://site.example/live');
   });
 
-  test('encoded paths stay encoded', async (t) => {
+  test('what is encoded stays encoded', async (t) => {
     const { server, nginx } = await startBoth(t, { site: 'sub-path' });
     await server.push({ channel: 'metrics.a:b', data: { n: 1 } });
     for (const path of ['api/metrics/metrics.a%3Ab', 'api/metrics/metrics.a%2Fb', 'api/metrics?channels=metrics.a%3Ab%2Cx']) {
@@ -127,7 +127,7 @@ describe('below a path', TOGETHER, () => {
     }
   });
 
-  test('the path redirects to the page, and the server is nowhere else', async (t) => {
+  test('the path itself leads to the page, and nothing of the server is anywhere else', async (t) => {
     const { nginx } = await startBoth(t, { site: 'sub-path' });
     const bare = await curl(`${nginx.url}live`);
     assert.deepEqual([bare.status, new URL(bare.headers.location, nginx.url).pathname], [308, '/live/']);

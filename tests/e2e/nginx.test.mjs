@@ -24,7 +24,7 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
-  test('the configuration for Docker is the same with other addresses', async (t) => {
+  test('what deploy/ has for Docker is the same, with other addresses', async (t) => {
     const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
     const directives = (text) => text.split('\n').filter((line) => !/^ *(#|$)/.test(line)).join('\n');
     const several = directives(read('nginx/choices/upstream-several.conf'));
@@ -40,7 +40,7 @@ describe('nginx', TOGETHER, () => {
     await promisify(execFile)('nginx', [...flags, '-t']);
   });
 
-  test('a WebSocket is upgraded for the own origin and refused for a foreign one', async (t) => {
+  test('a WebSocket is upgraded, its own page may open it, a foreign one may not', async (t) => {
     const { server, nginx } = await startBoth(t);
     for (const path of ['ws', 'v1/dashboard/ws']) {
       const socket = await Socket.open(t, nginx, { path, origin: new URL(nginx.url).origin });
@@ -54,7 +54,7 @@ describe('nginx', TOGETHER, () => {
     await assert.rejects(Socket.open(t, nginx, { origin: 'https://evil.example' }), /Unexpected server response: 403/);
   });
 
-  test('an invalid handshake is not upgraded, and refused by the server', async (t) => {
+  test('what is no proper handshake is not upgraded, and told so by the server', async (t) => {
     const { nginx } = await startBoth(t);
     const key = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
     for (const [more, expected] of [
@@ -68,7 +68,7 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
-  test('events arrive while the stream is open, and a resumed stream misses nothing', async (t) => {
+  test('an event is seen while the stream goes on, and a resumed stream misses nothing', async (t) => {
     const { server, nginx } = await startBoth(t);
     const cuttable = await startCuttingProxy(t, new URL(nginx.url).port);
     const stream = openEvents(t, `${cuttable.url}events?channels=deploys`, ['released']);
@@ -84,7 +84,7 @@ describe('nginx', TOGETHER, () => {
     assert.deepEqual([stream.opened, stream.of('released').length], [2, 4]);
   });
 
-  test('a client that did not read gets the newest value when it reads again, not a backlog', async (t) => {
+  test('a client that did not read gets the newest value when it reads again, and not all that it missed', async (t) => {
     const { server, nginx } = await startBoth(t);
     const client = net.connect(new URL(nginx.url).port, '127.0.0.1');
     atEnd(t, () => client.destroy());
@@ -137,7 +137,7 @@ describe('nginx', TOGETHER, () => {
     assert.ok(counting.opened() <= 8, `${counting.opened()} connections for 30 polls`);
   });
 
-  test('the response and the log have the same request id, and no log has a token', async (t) => {
+  test('one request id is in the answer and in the log, and a token is in no log', async (t) => {
     const { nginx } = await startBoth(t);
     const { headers } = await curl('--header', 'X-Request-Id: made-up', `${nginx.url}api/channels?token=hush`);
     assert.match(headers['x-request-id'], /^[0-9a-f]{32}$/);
@@ -160,13 +160,13 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
-  test('Location passes unchanged', async (t) => {
+  test('what is created says where it is as the server wrote it', async (t) => {
     const { nginx } = await startBoth(t);
     const order = await curl('--json', '{"items":1,"total":5,"customerName":"Ada"}', `${nginx.url}api/orders`);
     assert.match(order.headers.location, /^\/api\/orders\//);
   });
 
-  test('headers for browsers are sent once, by nginx or by the server', async (t) => {
+  test('headers for browsers are there once, whoever answers', async (t) => {
     const { nginx } = await startBoth(t);
     for (const path of ['', 'static/js/main.js', 'api/metrics', 'metrics', 'nothing']) {
       const { headers, all } = await curl(nginx.url + path);
@@ -196,7 +196,7 @@ describe('nginx', TOGETHER, () => {
     await Socket.open(t, nginx, { localAddress: '127.0.0.2' });
   });
 
-  test('the dashboard and its files pass, /metrics does not', async (t) => {
+  test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {
     const { nginx } = await startBoth(t);
     const page = await curl(nginx.url);
     assert.equal(page.status, 200);
@@ -206,7 +206,7 @@ describe('nginx', TOGETHER, () => {
     assert.equal((await curl(`${nginx.url}metrics`)).status, 404);
   });
 
-  test('a stopping server is announced through nginx', async (t) => {
+  test('a server that is told to stop still says so through nginx', async (t) => {
     const { server, nginx } = await startBoth(t);
     const socket = await Socket.open(t, nginx);
     const stream = openEvents(t, `${nginx.url}events`, []);
@@ -217,7 +217,7 @@ describe('nginx', TOGETHER, () => {
     assert.equal(JSON.parse((await stream.next('bye')).data).reason, 'SERVER_MAINTENANCE');
   });
 
-  test('an EventSource survives an outage of the server, and other clients get 503', async (t) => {
+  test('an EventSource lives through an absence of the server, and everybody else is told 503', async (t) => {
     const { server, nginx } = await startBoth(t);
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released', 'error']);
     await stream.next('connected');

@@ -46,7 +46,7 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
       assert.deepEqual(page.complaints, []);
     });
 
-    test(`the dashboard over ${label} reconnects after the server was killed and restarted`, async (t) => {
+    test(`the dashboard over ${label} comes back by itself after the server was killed and started again`, async (t) => {
       const first = await startServer(t);
       await carts(first);
       const page = await openPage(t);
@@ -70,7 +70,7 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     });
   }
 
-  test('the dashboard lists a new order once, and changes the transport without a reload', async (t) => {
+  test('the dashboard lists an order as it is made, once, and goes on over another transport without a reload', async (t) => {
     const server = await startServer(t);
     await carts(server);
     const page = await openPage(t);
@@ -90,7 +90,7 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('the text-only view shows the same number without scripts, and refreshes itself', async (t) => {
+  test('the plain page shows the same number without scripts, and a newer one by itself', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { javaScriptEnabled: false });
     await server.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
@@ -105,7 +105,7 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('without scripts the dashboard links to the text-only view', async (t) => {
+  test('without scripts the dashboard points to the plain page', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { javaScriptEnabled: false });
     await page.goto(server.url);

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { Socket, TOGETHER, canonical, curl, startServer, temporaryDirectory, until } from './helpers.mjs';
 
 describe('polling', TOGETHER, () => {
-  test('a poll with the current ETag returns 304 without a body until the value changes', async (t) => {
+  test('a poll with the etag that curl kept is answered 304 without a body, until the value changes', async (t) => {
     const server = await startServer(t);
     const directory = temporaryDirectory(t);
     const [tag, output] = [join(directory, 'tag'), join(directory, 'output')];
@@ -47,7 +47,7 @@ describe('polling', TOGETHER, () => {
     assert.deepEqual(Object.keys(JSON.parse(body)).sort(), names);
   });
 
-  test('HEAD returns the headers of GET and no body', async (t) => {
+  test('HEAD answers the headers of GET and no body', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
     const url = `${server.url}api/metrics/metrics.checkout`;
@@ -80,7 +80,7 @@ describe('polling', TOGETHER, () => {
     assert.ok((await ended) - pushedAt < 2_000, `${(await ended) - pushedAt} ms after the push`);
   });
 
-  test('a long poll without changes ends with 304, and a first one is never held', async (t) => {
+  test('a long poll without news ends with 304 when its time is up, and a first one is never held', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.quiet', data: { n: 1 } });
     const url = `${server.url}api/metrics/metrics.quiet`;
@@ -92,7 +92,7 @@ describe('polling', TOGETHER, () => {
     assert.ok(held.seconds >= 1 && held.seconds < 5, `${held.seconds} s`);
   });
 
-  test('a poll resumes from the cursor of a WebSocket, and the WebSocket from that of the poll', async (t) => {
+  test('a poll goes on from the cursor of a WebSocket, and the WebSocket from that of the poll', async (t) => {
     const server = await startServer(t);
     const deploy = (n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
     const first = await Socket.open(t, server);
@@ -155,7 +155,7 @@ describe('polling', TOGETHER, () => {
     assert.equal(small.headers.etag, plain.headers.etag, 'a weak tag is of the value, whatever the coding');
   });
 
-  test('an invalid request returns a problem that names the fault', async (t) => {
+  test('a question that makes no sense is answered with a problem that names it', async (t) => {
     const server = await startServer(t);
     const questions = { 'since=nonsense': 400, 'wait=soon': 400, 'channels=no%20such!': 400, 'channel=metrics': 400 };
     for (const [query, status] of Object.entries(questions)) {

@@ -8,7 +8,7 @@ const offset = (cursor) => Number(/^[A-Za-z0-9_-]+:(\d+)/.exec(cursor)?.[1]);
 
 describe('sse', TOGETHER, () => {
   for (const path of ['events', 'api/events']) {
-    test(`a stream at /${path} begins with connected and continues with named events`, async (t) => {
+    test(`a stream at /${path} begins with connected and goes on with named events`, async (t) => {
       const server = await startServer(t);
       const names = ['metrics', 'metric', 'released', 'order_created'];
       const stream = openEvents(t, `${server.url}${path}?channels=metrics,metrics.checkout,deploys,orders`, names);
@@ -53,7 +53,7 @@ describe('sse', TOGETHER, () => {
     assert.deepEqual(JSON.parse(polled.body).events.map((event) => event.data), [{ n: 3 }]);
   });
 
-  test('a disconnected client reconnects and receives every event exactly once, in order', async (t) => {
+  test('a client whose connection is cut comes back by itself and sees every event exactly once, in order', async (t) => {
     const server = await startServer(t);
     const proxy = await startCuttingProxy(t, server.port);
     const stream = openEvents(t, `${proxy.url}events?channels=deploys,metrics.level`, ['released', 'metric']);
@@ -94,7 +94,7 @@ describe('sse', TOGETHER, () => {
     assert.deepEqual(stream.of('gap'), []);
   });
 
-  test('a cursor of an earlier run of the server leads to gap and fresh state', async (t) => {
+  test('a cursor of another life of the server is answered with gap and fresh state', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.level', data: { n: 1 } });
     const stream = openEvents(t, `${server.url}events?channels=metrics.level,deploys&since=elsewhere:7`, ['metric']);
@@ -105,7 +105,7 @@ describe('sse', TOGETHER, () => {
     assert.deepEqual(JSON.parse((await stream.next('metric')).data).data, { n: 1 });
   });
 
-  test('a stopping server sends bye with a reconnect delay and exits with 0', async (t) => {
+  test('a server that is told to stop says bye with the time to come back, and leaves with exit code 0', async (t) => {
     const server = await startServer(t);
     const stream = openEvents(t, `${server.url}events`, []);
     await stream.next('connected');

@@ -44,7 +44,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   }
 
   for (const range of ['1h', '24h']) {
-    test(`a peak is visible in the line of ${range}, live and after a reload`, async (t) => {
+    test(`a pulse is in the line of ${range}, live and after a reload`, async (t) => {
       const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
       await server.push({ channel: 'metrics.shop', data: { a: 100 } });
       await board(server, [chart('a', 'a')]);
@@ -63,7 +63,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
-  test('a stopped source is marked, one that repeats its value is not', async (t) => {
+  test('a source that stopped is seen to have, and one that repeats itself has not', async (t) => {
     const server = await startServer(t);
     await server.push([
       { channel: 'metrics.shop', data: { a: 1 } },
@@ -83,7 +83,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('a value from before a restart is marked until it is written again', async (t) => {
+  test('a value from before a restart says so, until it is written again', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
     await board(server, [number('a', 'a')]);
@@ -105,7 +105,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   });
 
   for (const minutes of [-20, 20]) {
-    test(`setting the clock by ${minutes} minutes freezes nothing`, async (t) => {
+    test(`a clock that is set by ${minutes} minutes freezes nothing`, async (t) => {
       const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
       await server.push({ channel: 'metrics.shop', data: { a: 1 } });
       await board(server, [number('a', 'a'), chart('b', 'a')]);
@@ -145,7 +145,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
-  test('ages continue when an edit fails while the connection is lost', async (t) => {
+  test('ages go on when an edit is refused while the connection is away', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
     await board(server, [number('a', 'a'), number('b', 'a')]);
@@ -164,7 +164,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.locator('.toast').waitFor({ state: 'detached' });
   });
 
-  test('any response of the server triggers a reconnect', async (t) => {
+  test('any answer of the server ends the wait for the next try', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
     await board(server, [number('a', 'a')]);
@@ -184,7 +184,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await badge(page, 'live');
   });
 
-  test('without a dashboard there is nothing to edit, and one can be created', async (t) => {
+  test('without a board there is nothing to edit, and one can be made', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { expected: /api\/dashboards\// });
     await page.goto(`${server.url}?board=nope`);
@@ -202,7 +202,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('in print all charts have the width of the paper, with title and time and without controls', async (t) => {
+  test('on paper all charts are drawn at its width, without controls, and it says what and when', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
     await board(server, [...'abcdefgh'].map((id) => chart(id, 'a', { width: 12, height: 6 })));
@@ -233,7 +233,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
 
   const FILLS = { 'a full HD screen': { width: 1920, height: 1080 }, 'a 4K screen': { width: 3840, height: 2160 } };
   for (const [name, viewport] of Object.entries(FILLS)) {
-    test(`on a wall display nothing is cut or outside the screen, on ${name}`, async (t) => {
+    test(`on a wall nothing is cut and nothing is below the edge, on ${name}`, async (t) => {
       const server = await startServer(t);
       await server.push({ channel: 'metrics.shop', data: { a: 1 } });
       const tiles = [...'abcdefghijklABCDEFGHIJKL'].map((id, n) => number(id, 'a', { title: `${n}`, height: n < 12 ? 2 : 1, width: 4 }));
@@ -269,7 +269,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     });
   }
 
-  test('signing in and out applies to all tabs and pages', async (t) => {
+  test('who signs in once is signed in everywhere, and signs out everywhere', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics,read:orders'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
@@ -299,7 +299,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await plain.getByText('You are not signed in.').waitFor();
   });
 
-  test('a browser without cookies stores the token in the tab', async (t) => {
+  test('a browser that gets no cookie keeps the token in the tab', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
@@ -314,7 +314,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.locator('#check-polling.check-ok').waitFor();
   });
 
-  test('an ended session shows its time and no longer the user', async (t) => {
+  test('a session that ended says when, and who was signed in is no longer shown', async (t) => {
     const server = await startServer(t, { env: { ...TOKENS, TRICAST_AUTH__LEEWAY: '0s' } });
     const page = await openPage(t, { expected: /./ });
     await page.goto(server.url);
@@ -326,7 +326,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(await page.locator('#user').isVisible(), false);
   });
 
-  test('a tile without permission shows the reason', async (t) => {
+  test('a tile that the reader may not see says why', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'eve', '--permissions', 'read:metrics'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
@@ -372,7 +372,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('fields of two units have two axes, and a third unit is refused', async (t) => {
+  test('fields of two units have two axes, and a third is refused', async (t) => {
     const server = await startServer(t);
     const data = { orders: 3, latency_ms: 120, body_bytes: 5_000, error_ratio: 0.1, a: 1, b: 2, c: 3, d: 4, e: 5 };
     await server.push({ channel: 'metrics.shop', data });
@@ -407,7 +407,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual(page.complaints, []);
   });
 
-  test('the tile dialog reports that the server isn’t responding', async (t) => {
+  test('the form of a tile says that the server isn’t responding', async (t) => {
     const server = await startServer(t);
     const page = await open(t, server, { expected: /./ });
     await button(page, 'Edit').click();
@@ -416,7 +416,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.getByRole('dialog').getByText('The server isn’t responding.').waitFor();
   });
 
-  test('a failed change is reported until the connection is back or the message is closed', async (t) => {
+  test('a change that failed is said until the connection is back, or until it is closed', async (t) => {
     const server = await startServer(t);
     const { orderId } = await server.order('Ada');
     const page = await open(t, server, { expected: /./ });
@@ -434,7 +434,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await problem.waitFor({ state: 'hidden' });
   });
 
-  test('simulated data are marked', async (t) => {
+  test('made-up data are said to be', async (t) => {
     const [demo, plain] = [await startServer(t, { flags: ['--demo'] }), await startServer(t)];
     const page = await open(t, demo);
     await page.getByText('Demo data: the orders, visits and deploys on this server are simulated.').waitFor();
@@ -442,7 +442,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(await other.locator('#demo').isVisible(), false);
   });
 
-  test('the demo does not overwrite pushed channels', async (t) => {
+  test('the demo leaves alone what somebody pushed', async (t) => {
     const demo = await startServer(t, { flags: ['--demo'] });
     const value = async (channel) => (await (await fetch(`${demo.url}api/metrics/${channel}`)).json()).data;
     await until(async () => (await value('metrics.checkout'))?.active_carts !== undefined, 'the simulated value');

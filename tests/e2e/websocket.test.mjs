@@ -97,7 +97,7 @@ describe('websocket', TOGETHER, () => {
     }
   });
 
-  test('a paused channel is silent; resumed, it sends the newest state and every missed event', async (t) => {
+  test('what is paused is silent; resumed, it brings the newest state and every event that was missed', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     await socket.subscribe(['metrics.level', 'deploys', 'metrics.fence']);
@@ -146,7 +146,7 @@ describe('websocket', TOGETHER, () => {
     assert.equal((await socket.ask({ type: 'ping' })).type, 'pong');
   });
 
-  test('a client that resumes with its cursor gets each missed event exactly once', async (t) => {
+  test('a client that comes back with its cursor gets each missed event exactly once', async (t) => {
     const server = await startServer(t);
     const deploy = (n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
     const first = await Socket.open(t, server);
@@ -193,7 +193,7 @@ describe('websocket', TOGETHER, () => {
     await assert.rejects(opening, /Unexpected server response: 403/);
   });
 
-  test('a stopping server sends a reconnect delay, closes with 1001 and exits with 0', async (t) => {
+  test('a server that is told to stop says when to come back, closes with 1001, and leaves with exit code 0', async (t) => {
     const server = await startServer(t);
     const sockets = await Promise.all([1, 2, 3].map(() => Socket.open(t, server)));
     await sockets[0].subscribe(['metrics.*']);

@@ -4,13 +4,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use jiff::Timestamp;
 use redis::cmd;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::{CATCH_UP, Deciding, GROUPS, Pace, Retention, Term, inbox};
+use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, inbox};
 use crate::{
     cluster::{
         connection::Connection,
@@ -19,7 +20,11 @@ use crate::{
         stream,
         wire::{Answered, Entry, Head},
     },
-    core::{decider::Decider, position::Epoch, sample::Dump},
+    core::{
+        decider::{Decider, Saved},
+        log::Contents,
+        position::Epoch,
+    },
 };
 
 /// What was not counted when it was decided.
@@ -104,16 +109,18 @@ impl<'a> Term<'a> {
     pub(super) async fn take_up(&mut self, tenant: &str) -> Result<(), Ended> {
         let Node { keys, clock, aggregator, .. } = &**self.node;
         let series = keys.kept(&self.epoch, tenant, "series");
-        let dumps: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
-        let dumps = dumps.iter().map(|dump| serde_json::from_str::<Dump>(dump)).collect::<Result<Vec<_>, _>>()?;
+        let saved: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
+        let saved = saved.iter().map(|saved| serde_json::from_str::<Saved>(saved)).collect::<Result<Vec<_>, _>>()?;
         let log = self.node.replica(tenant);
-        let mut decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, dumps.into_iter());
+        let mut decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, saved.into_iter());
         // This node has read all that is written, and with it what is published.
         let published = self.node.published(tenant);
         decider.follow(&published);
         let contents = log.contents();
-        let head = Head { head: contents.head, snapshot: contents.snapshot, dropped: contents.dropped, published };
-        self.deciding.insert(tenant.into(), Deciding { decider, log, head, cached: 0 });
+        let Contents { head, snapshot, dropped, forgotten, states, .. } = contents;
+        let ends = Ends::of(&states);
+        let head = Head { head, snapshot, dropped, forgotten, published };
+        self.deciding.insert(tenant.into(), Deciding { decider, log, head, ends, ended: Vec::new(), cached: 0 });
         Ok(())
     }
 

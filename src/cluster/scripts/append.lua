@@ -3,7 +3,7 @@
 -- ARGV: node, epoch, the newest entry as the writer knows it, its word, the new entry (may be empty), its word, the inbox's
 --       last group that it decides, that up to which series are kept (may be empty), the oldest entry to keep and the bytes of all that are kept;
 --       number of nodes, NODE GROUP... with the last group of each that it decides; then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
---       oldest event to keep, number of series, NAME VALUE...
+--       oldest event to keep, number of series, NAME VALUE...; an empty VALUE of a channel or a series removes it
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[2] and redis.call('HGET', KEYS[1], 'next') ~= ARGV[2] then return 'epoch' end
 local seq = tonumber(redis.call('HGET', KEYS[4], 'seq') or '0')
@@ -25,14 +25,17 @@ local function pairs_of(call)
   at = at + 2 * count + 1
 end
 pairs_of(function(node, group) redis.call('HSET', KEYS[7], node, group) end)
+local function set_or_remove(hash, name, value)
+  if value == '' then redis.call('HDEL', hash, name) else redis.call('HSET', hash, name, value) end
+end
 while KEYS[key] do
   redis.call('HSET', KEYS[5], ARGV[at], ARGV[at + 1])
   at = at + 2
-  pairs_of(function(channel, value) redis.call('HSET', KEYS[key], channel, value) end)
+  pairs_of(function(channel, value) set_or_remove(KEYS[key], channel, value) end)
   pairs_of(function(offset, value) redis.call('XADD', KEYS[key + 1], offset .. '-0', 'e', value) end)
   if ARGV[at] ~= '' then redis.call('XTRIM', KEYS[key + 1], 'MINID', ARGV[at] .. '-0') end
   at = at + 1
-  pairs_of(function(name, value) redis.call('HSET', KEYS[key + 2], name, value) end)
+  pairs_of(function(name, value) set_or_remove(KEYS[key + 2], name, value) end)
   key = key + 3
 end
 return 'done'

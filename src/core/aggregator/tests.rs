@@ -87,7 +87,7 @@ async fn a_merge_changes_only_the_named_fields() {
     let bench = bench(AggregatorConfig::default());
     bench.push(value("a", json!({"x": 1, "y": {"z": 1, "w": 2}}))).await.0.unwrap();
     let Reading::Value { channel, data, .. } = value("a", json!({"y": {"z": 5}, "n": null})) else { panic!() };
-    bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+    bench.push(Reading::Value { channel, data, merge: true, ttl: None }).await.0.unwrap();
     assert_eq!(bench.text("a"), r#"{"n":null,"x":1,"y":{"z":5}}"#);
 }
 
@@ -97,7 +97,7 @@ async fn a_merge_does_not_touch_the_last_digit_of_another_field() {
     bench.push(value("a", json!({"x": 180.428_571_428_571_44, "y": 0.1 + 0.2}))).await.0.unwrap();
     for n in 0..3 {
         let Reading::Value { channel, data, .. } = value("a", json!({"n": n})) else { panic!() };
-        bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+        bench.push(Reading::Value { channel, data, merge: true, ttl: None }).await.0.unwrap();
     }
     assert_eq!(bench.text("a"), r#"{"n":2,"x":180.42857142857144,"y":0.30000000000000004}"#);
 }
@@ -163,7 +163,7 @@ async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
 
 fn merge(channel: &str, data: Value) -> Reading {
     let Reading::Value { channel, data, .. } = value(channel, data) else { panic!("a value") };
-    Reading::Value { channel, data, merge: true }
+    Reading::Value { channel, data, merge: true, ttl: None }
 }
 
 /// A merge is first counted as if nothing of the value went: whatever that is too much is given back.
@@ -556,7 +556,7 @@ async fn a_plain_value_replaces_the_series_until_their_next_change() {
     bench.pass(12_000).await;
     assert_eq!(bench.data("metrics.shop")["load"]["min"], Value::Null, "its window changed");
     let Reading::Value { channel, data, .. } = value("metrics.shop", json!({"sold": 0})) else { panic!() };
-    bench.push(Reading::Value { channel, data, merge: true }).await.0.unwrap();
+    bench.push(Reading::Value { channel, data, merge: true, ttl: None }).await.0.unwrap();
     let data = bench.data("metrics.shop");
     assert_eq!((&data["sold"], &data["load"]["last"], &data["name"]), (&json!(0), &json!(7), &json!("eu")));
     // In one batch, too, the later one wins.
@@ -801,6 +801,7 @@ async fn values_that_are_restored_late_take_no_place_of_what_was_pushed_and_are_
         channel: Channel::parse("metrics.c").unwrap(),
         data: serde_json::from_value(json!({"x": 8})).unwrap(),
         merge: true,
+        ttl: None,
     };
     bench.handle.publish_own(vec![late, merged]).await.unwrap();
     let [a, b, c] = ["metrics.a", "metrics.b", "metrics.c"].map(|name| state(name).unwrap());

@@ -12,7 +12,10 @@ use crate::core::{channel::Channel, log::Change};
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) states: IndexMap<Channel, State>,
-    pub(super) events: Vec<Change>,
+    /// Events, and ends of channels.
+    pub(super) in_order: Vec<Change>,
+    /// Names of what was saved and is no more.
+    pub(super) ended: Vec<String>,
 }
 
 /// A value that is being put together.
@@ -21,6 +24,8 @@ pub(super) struct State {
     pub(super) fields: Map<String, Value>,
     /// The fields of the present value that are not named stay.
     pub(super) keeps_others: bool,
+    /// Except for these.
+    pub(super) removed: Vec<String>,
     /// The value is at most this large, whatever its series do; exact again once it is written.
     pub(super) bound: usize,
     /// When it was written, of a value from history that nothing was added to.
@@ -30,7 +35,7 @@ pub(super) struct State {
 impl Staged {
     /// The staged value of `channel`, which begins as the present one with at most `bound` bytes.
     pub(super) fn state(&mut self, channel: &Channel, bound: usize) -> &mut State {
-        let present = || State { fields: Map::new(), keeps_others: true, bound, restored: None };
+        let present = || State { fields: Map::new(), keeps_others: true, bound, removed: Vec::new(), restored: None };
         let state = self.states.entry(channel.clone()).or_insert_with(present);
         state.restored = None;
         state
@@ -38,7 +43,8 @@ impl Staged {
 
     /// Stages a whole value.
     pub(super) fn replace(&mut self, channel: &Channel, fields: Map<String, Value>, bound: usize) {
-        self.states.insert(channel.clone(), State { fields, keeps_others: false, bound, restored: None });
+        let state = State { fields, keeps_others: false, removed: Vec::new(), bound, restored: None };
+        self.states.insert(channel.clone(), state);
     }
 }
 

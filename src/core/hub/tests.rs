@@ -41,7 +41,7 @@ fn reader_of(hub: &Rc<Hub>, name: &str, interval: Duration) -> (Reader, Arc<Coun
 /// Publishes a value of `metrics.a`.
 fn publish(writer: &mut LogWriter, n: u32) {
     let data = format!(r#"{{"n":{n}}}"#).into();
-    let change = Change { channel: Channel::parse("metrics.a").unwrap(), event: None, data };
+    let change = Change::state(Channel::parse("metrics.a").unwrap(), data);
     writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);
 }
 
@@ -79,6 +79,7 @@ fn other_tasks_of_the_worker_get_their_turn_within_a_sweep() {
         let change = Change {
             channel: Channel::parse("orders").unwrap(),
             event: EventName::parse("created").ok(),
+            gone: None,
             data: "{}".into(),
         };
         writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::{
-    channel::EventName,
+    channel::{EventName, Gone},
     hub::Hub,
     reader::{CatchUp, Reader, Sink},
 };
@@ -18,7 +18,7 @@ fn channel(name: &str) -> Channel {
 fn change((place, n): (usize, u32)) -> Change {
     let (name, event) = [("metrics.a", None), ("entity.b", None), ("deploys", Some("x")), ("orders", Some("y"))][place];
     let event = event.map(|event| EventName::parse(event).unwrap());
-    Change { channel: channel(name), event, data: Bytes::from(format!(r#"{{"n":{n}}}"#)) }
+    Change { channel: channel(name), event, gone: None, data: Bytes::from(format!(r#"{{"n":{n}}}"#)) }
 }
 
 fn batches() -> impl Strategy<Value = Vec<Vec<Change>>> {
@@ -27,7 +27,7 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Change>>> {
 }
 
 fn small() -> LogConfig {
-    LogConfig { events: 5, bytes: usize::MAX }
+    LogConfig { events: 5, bytes: usize::MAX, ends: 3 }
 }
 
 fn same(one: &Contents, other: &Contents) {
@@ -37,8 +37,8 @@ fn same(one: &Contents, other: &Contents) {
         channels
     };
     assert_eq!(
-        (one.head, one.snapshot, &one.states, &one.events),
-        (other.head, other.snapshot, &other.states, &other.events)
+        (one.head, one.forgotten, one.snapshot, &one.states, &one.events),
+        (other.head, other.forgotten, other.snapshot, &other.states, &other.events)
     );
     assert_eq!((one.dropped, channels(one)), (other.dropped, channels(other)));
 }
@@ -47,7 +47,7 @@ fn same(one: &Contents, other: &Contents) {
 #[derive(Default)]
 struct Given {
     offsets: Vec<(bool, u64)>,
-    gaps: Vec<Channel>,
+    gaps: Vec<Selector>,
     cursor: Option<Position>,
 }
 
@@ -57,7 +57,7 @@ impl Sink for Given {
         self.cursor = Some(cursor.unwrap_or_else(|| publication.own_cursor()));
     }
 
-    fn gap(&mut self, channels: &[Channel], cursor: Position) {
+    fn gap(&mut self, channels: &[Selector], cursor: Position) {
         self.gaps.extend(channels.iter().cloned());
         self.cursor = Some(cursor);
     }
@@ -181,7 +181,7 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     hub.follow();
     let mut given = Given::default();
     reader.collect(usize::MAX, &mut given);
-    assert_eq!(given.gaps, [channel("deploys")]);
+    assert_eq!(given.gaps, [Selector::Exact(channel("deploys"))]);
     assert_eq!(given.offsets, [(false, 1_001), (false, 1_002)], "the value and the snapshot");
     let cursor = given.cursor.unwrap();
     assert_eq!((cursor.epoch, cursor.offset), (epoch.clone(), 1_002));
@@ -208,8 +208,12 @@ fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
         reader
     };
     let (mut told, mut other) = (reader("system"), reader("orders"));
-    let notice =
-        Change { channel: channel("system"), event: EventName::parse("degraded").ok(), data: Bytes::from("{}") };
+    let notice = Change {
+        channel: channel("system"),
+        event: EventName::parse("degraded").ok(),
+        gone: None,
+        data: Bytes::from("{}"),
+    };
     log.notice(notice, now, false);
     hub.follow();
     let mut given = Given::default();
@@ -231,7 +235,7 @@ fn notices_wake_readers_and_only_the_last_ones_are_kept() {
     for n in 1..=20 {
         let event = EventName::parse("degraded").ok();
         let data = Bytes::from(format!(r#"{{"n":{n}}}"#));
-        log.notice(Change { channel: channel("system"), event, data }, Timestamp::UNIX_EPOCH, n == 20);
+        log.notice(Change { channel: channel("system"), event, gone: None, data }, Timestamp::UNIX_EPOCH, n == 20);
         assert!(changed.has_changed().unwrap(), "readers are woken");
         changed.mark_unchanged();
     }
@@ -262,11 +266,11 @@ fn a_state_stands_at_its_newest_offset_and_at_no_other() {
     for n in 0..10 {
         writer.append(vec![change((0, n)), change((1, n))], Timestamp::UNIX_EPOCH);
     }
-    let states = log.states_after(0, View::Full, |channel| channel.as_str() != SNAPSHOT);
+    let states = log.states_after(0, 0, View::Full, |channel| channel.as_str() != SNAPSHOT);
     let head = log.head();
     assert_eq!(states.iter().map(|state| state.offset).collect::<Vec<_>>(), [head - 2, head - 1]);
     assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; nothing is left of earlier versions");
-    assert_eq!(log.first_state_after(0, |_| true), Some(head - 2));
+    assert_eq!(log.first_state_after(0, 0, |_| true), Some(head - 2));
 }
 
 #[test]
@@ -287,11 +291,11 @@ fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_
 fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
     let (mut writer, log) = Log::create(small());
     for name in ["wide.a", "wide.b", "wide.c", "other"] {
-        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+        let change = Change::state(channel(name), Bytes::from_static(b"{}"));
         writer.append(vec![change], Timestamp::UNIX_EPOCH);
     }
     let read = |after, budget| {
-        let (states, through) = log.states_below("wide.", after, budget);
+        let (states, through) = log.states_below("wide.", after, 0, budget);
         (states.iter().map(|state| state.offset).collect::<Vec<_>>(), through)
     };
     assert_eq!(read(0, 0), (vec![1], 1));
@@ -302,7 +306,7 @@ fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
 
 #[test]
 fn the_ring_keeps_as_many_bytes_as_it_may() {
-    let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000 });
+    let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000, ends: 10 });
     for n in 0..100 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
         let Sizes { events, event_bytes: bytes, .. } = log.sizes();
@@ -363,7 +367,7 @@ fn what_a_selector_names_is_known_by_what_was_published() {
 fn a_log_counts_the_bytes_of_the_newest_values_alone() {
     let (mut writer, log) = Log::create(small());
     for data in ["{}", r#"{"n":123456}"#, r#"{"n":1}"#] {
-        let change = |name| Change { channel: channel(name), event: None, data: Bytes::from_static(data.as_bytes()) };
+        let change = |name| Change::state(channel(name), Bytes::from_static(data.as_bytes()));
         writer.append(vec![change("a"), change("b")], Timestamp::UNIX_EPOCH);
     }
     assert_eq!(log.sizes().state_bytes, 2 * r#"{"n":1}"#.len());
@@ -371,12 +375,12 @@ fn a_log_counts_the_bytes_of_the_newest_values_alone() {
 
 #[test]
 fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
-    let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX });
+    let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 3 });
     writer.append([2, 2, 3, 0, 2].map(|place| change((place, 1))).into(), Timestamp::UNIX_EPOCH);
     let changed = |after| {
-        let (changes, head) = log.changes_after(after);
+        let Changes { changed, head, .. } = log.changes_after(after);
         assert_eq!(head, log.head());
-        let told = changes.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
+        let told = changed.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
         told.map(|(channel, offset, _)| (channel.to_string(), *offset)).collect::<Vec<_>>()
     };
     let told =
@@ -390,9 +394,8 @@ fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
 
 #[test]
 fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_again() {
-    let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX });
-    let event =
-        |name: &str| Change { channel: channel(name), event: EventName::parse("x").ok(), data: Bytes::from("{}") };
+    let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX, ends: 3 });
+    let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from("{}"));
     writer.append(["f", "b", "e", "a", "d", "c", "last"].map(event).into(), Timestamp::UNIX_EPOCH);
     let all = log.events_after(0, log.head(), usize::MAX, |_, _| true);
     let lost: Vec<_> = all.lost.iter().map(Channel::as_str).filter(|name| name.len() == 1).collect();
@@ -404,10 +407,10 @@ fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_ag
 #[test]
 fn a_write_takes_as_many_states_as_its_bytes_hold() {
     let (mut writer, log) = Log::create(small());
-    let change = |name: &str| Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+    let change = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     writer.append(["wide.a", "wide.b", "wide.c", "wide.d"].map(change).into(), Timestamp::UNIX_EPOCH);
     let weight = log.state(&channel("wide.a"), View::Full).unwrap().weight();
-    let taken = |budget| log.states_below("wide.", 0, budget).0.len();
+    let taken = |budget| log.states_below("wide.", 0, 0, budget).0.len();
     assert_eq!([1, weight, weight + 1, 3 * weight, 4 * weight].map(taken), [1, 1, 2, 3, 4]);
 }
 
@@ -415,10 +418,10 @@ fn a_write_takes_as_many_states_as_its_bytes_hold() {
 fn the_ring_holds_as_many_bytes_as_its_limit_and_the_newest_event_whatever_its_size() {
     let event = |bytes: usize| {
         let data = Bytes::from(format!(r#"{{"x":"{}"}}"#, "y".repeat(bytes)));
-        Change { channel: channel("deploys"), event: EventName::parse("x").ok(), data }
+        Change::event(channel("deploys"), EventName::parse("x").unwrap(), data)
     };
     let kept = |limit: usize, sizes: &[usize]| {
-        let (mut writer, log) = Log::create(LogConfig { events: 100, bytes: limit });
+        let (mut writer, log) = Log::create(LogConfig { events: 100, bytes: limit, ends: 3 });
         writer.append(sizes.iter().map(|bytes| event(*bytes)).collect(), Timestamp::UNIX_EPOCH);
         (log.sizes().events, log.sizes().event_bytes)
     };
@@ -432,7 +435,7 @@ fn the_ring_holds_as_many_bytes_as_its_limit_and_the_newest_event_whatever_its_s
 fn a_view_of_the_snapshot_has_a_new_version_when_something_in_it_changed() {
     let (mut writer, log) = Log::create(small());
     assert_eq!(log.contents().snapshot, None);
-    let state = |name: &str| Change { channel: channel(name), event: None, data: Bytes::from_static(b"{}") };
+    let state = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     let mut moved = |names: &[&str]| {
         let offsets = || View::ALL.map(|view| log.snapshot(view).offset);
         let before = offsets();
@@ -449,4 +452,69 @@ fn a_view_of_the_snapshot_has_a_new_version_when_something_in_it_changed() {
     ] {
         assert_eq!(moved(names), expected, "the whole, and without business: {names:?}");
     }
+}
+
+fn end(name: &str) -> Change {
+    Change::end(channel(name), Gone::Deleted)
+}
+
+#[test]
+fn an_ended_channel_leaves_everything_but_the_memory_of_its_end() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((1, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
+    let snapshot = log.snapshot_offset();
+    writer.append(vec![end("metrics.a")], Timestamp::UNIX_EPOCH);
+    assert!(log.snapshot_offset() > snapshot, "the snapshot is another one");
+    assert!(!String::from_utf8_lossy(&log.snapshot(View::Full).data).contains("\"a\""));
+    writer.append(vec![end("entity.b"), end("deploys")], Timestamp::UNIX_EPOCH);
+    assert!(log.channels().iter().all(|info| BUILT_IN.contains(&info.channel.as_str())));
+    for name in ["metrics.a", "entity.b", "deploys"] {
+        let channel = channel(name);
+        assert!(log.state(&channel, View::Full).is_none() && log.kind(&channel).is_none());
+        assert!(!log.knows(&Selector::Exact(channel.clone())) && log.end_of(&channel).is_some(), "{name}");
+    }
+    let Sizes { state_bytes, ends, .. } = log.sizes();
+    assert_eq!((state_bytes, ends), (0, 3));
+    assert!(log.states_after(0, u64::MAX, View::Full, |channel| channel.as_str() != SNAPSHOT).is_empty());
+    // An event channel begins anew, and its events of before are still there.
+    writer.append(vec![change((2, 2))], Timestamp::UNIX_EPOCH);
+    assert_eq!(log.kind(&channel("deploys")), Some(ChannelKind::Event));
+    assert_eq!(log.events_after(0, log.head(), usize::MAX, |_, _| true).events.len(), 2);
+    assert_eq!(log.sizes().ends, 2);
+}
+
+#[test]
+fn ends_are_forgotten_when_they_are_too_many_or_too_old() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..1_000 {
+        let name = format!("churn.{n}");
+        let value = Change::state(channel(&name), Bytes::from_static(b"{}"));
+        writer.append(vec![value, end(&name)], Timestamp::UNIX_EPOCH);
+    }
+    let inner = log.inner.read();
+    assert_eq!((inner.ends.len(), inner.names.len() - BUILT_IN_EVENTS.len(), inner.by_offset.len()), (3, 3, 3));
+    assert_eq!(inner.channels.len() - BUILT_IN_EVENTS.len(), 3);
+    drop(inner);
+    assert_eq!(log.forgotten(), log.head() - 6);
+    let day = Timestamp::from_second(86_400).unwrap();
+    writer.append(vec![end("churn.1001")], day);
+    assert_eq!((log.sizes().ends, log.end_of(&channel("churn.999")).is_some()), (1, false));
+}
+
+#[test]
+fn a_log_that_is_taken_over_has_the_ends() {
+    let now = Timestamp::UNIX_EPOCH;
+    let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+    let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    one.append(vec![change((2, 1)), value("a"), value("b"), value("c"), value("d"), value("e")], now);
+    one.append(vec![end("a"), end("b"), end("c"), end("d"), end("deploys")], now);
+    other.take_over(log.contents());
+    same(&log.contents(), &copy.contents());
+    assert_eq!((copy.forgotten(), copy.sizes()), (log.forgotten(), log.sizes()));
+    assert!(copy.kind(&channel("deploys")).is_none(), "its events are there, and it is not");
+    for log in [&mut one, &mut other] {
+        log.append(vec![end("e"), value("a")], now);
+    }
+    same(&log.contents(), &copy.contents());
+    assert_eq!(copy.forgotten(), log.forgotten());
 }

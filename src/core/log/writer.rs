@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Entry, Inner, Log};
 use crate::core::{
-    channel::{Channel, EventName},
+    channel::{Channel, EventName, Gone},
     position::{Epoch, Position},
     publication::Publication,
     snapshot::{self, SNAPSHOT, View},
@@ -26,8 +26,35 @@ pub struct Change {
     pub channel: Channel,
     /// `None` for a state.
     pub event: Option<EventName>,
+    /// Set for the end of the channel; `event` is `None` then and `data` is `null`.
+    pub gone: Option<Gone>,
     /// Canonical JSON.
     pub data: Bytes,
+}
+
+impl Change {
+    /// A new value of a state channel.
+    pub fn state(channel: Channel, data: Bytes) -> Self {
+        Self { channel, event: None, gone: None, data }
+    }
+
+    /// An event.
+    pub fn event(channel: Channel, event: EventName, data: Bytes) -> Self {
+        Self { channel, event: Some(event), gone: None, data }
+    }
+
+    /// The end of a channel.
+    pub fn end(channel: Channel, gone: Gone) -> Self {
+        Self { channel, event: None, gone: Some(gone), data: Bytes::from_static(b"null") }
+    }
+
+    fn publication(self, epoch: Epoch, offset: u64, at: Timestamp) -> Publication {
+        let Self { channel, event, gone, data } = self;
+        match gone {
+            Some(gone) => Publication::end(epoch, channel, gone, offset, at),
+            None => Publication::new(epoch, channel, event, offset, at, data),
+        }
+    }
 }
 
 /// Changes that become visible together, with their offsets.
@@ -87,7 +114,7 @@ pub struct Contents {
     pub head: u64,
     /// The newest version of the snapshot: its offset and time.
     pub snapshot: Option<(u64, Timestamp)>,
-    /// The newest value of each state channel.
+    /// The newest value of each state channel, and the ends of channels that are remembered.
     pub states: Vec<Kept>,
     /// Channels that carry events: the newest offset and time of each.
     pub event_channels: Vec<(Channel, u64, Option<Timestamp>)>,
@@ -95,6 +122,8 @@ pub struct Contents {
     pub events: Vec<Kept>,
     /// Events up to here may be gone.
     pub dropped: u64,
+    /// Ends of channels up to here may be forgotten.
+    pub forgotten: u64,
 }
 
 /// The writing end of a [`Log`]. There is one.
@@ -145,11 +174,14 @@ impl LogWriter {
             let Some(head) = chunk.head() else { continue };
             let views = views_of(&chunk);
             let mut inner = self.log.inner.write();
-            for (offset, Change { channel, event, data }) in chunk.changes {
-                let at = times.get(&channel).copied().filter(|_| event.is_none());
-                let publication = Publication::new(epoch.clone(), channel, event, offset, at.unwrap_or(now), data);
+            for (offset, change) in chunk.changes {
+                let at =
+                    times.get(&change.channel).copied().filter(|_| change.event.is_none() && change.gone.is_none());
+                let publication = change.publication(epoch.clone(), offset, at.unwrap_or(now));
                 inner.insert(publication.set_restored(at.is_some()), self.log.config);
             }
+            inner.forget_ends(now, self.log.config);
+            self.log.forgotten.store(inner.forgotten, Ordering::Release);
             if let Some(offset) = chunk.snapshot {
                 // Under the same lock, so that no version has two bodies.
                 self.log.show(&mut inner, views, offset, now);
@@ -164,7 +196,7 @@ impl LogWriter {
     /// of a log of another epoch, all that was before it.
     pub fn take_over(&mut self, contents: Contents) {
         let log = &self.log;
-        let Contents { epoch, head, snapshot, states, event_channels, events, dropped } = contents;
+        let Contents { epoch, head, snapshot, states, event_channels, events, dropped, forgotten } = contents;
         let mut inner = log.inner.write();
         // What is unchanged keeps the encodings that it has.
         let earlier = inner.earlier.clone();
@@ -173,7 +205,7 @@ impl LogWriter {
             inner.names.insert(channel.clone());
             inner.channels.insert(channel, Entry::Events { last, last_time, dropped: dropped.min(last) });
         }
-        inner.dropped = dropped;
+        (inner.dropped, inner.forgotten) = (dropped, forgotten);
         for state in states {
             match known.channels.get(&state.change.channel) {
                 Some(Entry::State(before)) if before.offset == state.offset && before.epoch == epoch => {
@@ -184,6 +216,7 @@ impl LogWriter {
         }
         events.into_iter().for_each(|event| inner.insert(event.publication(&epoch), log.config));
         log.epoch.store(Arc::new(epoch));
+        log.forgotten.store(forgotten, Ordering::Release);
         match snapshot {
             // Which view changed last is not kept: one that did not is given once more.
             Some((offset, at)) => log.show(&mut inner, &View::ALL, offset, at),
@@ -206,8 +239,7 @@ fn views_of(chunk: &Chunk) -> &'static [View] {
 
 impl Kept {
     fn publication(self, epoch: &Epoch) -> Publication {
-        let Change { channel, event, data } = self.change;
-        Publication::new(epoch.clone(), channel, event, self.offset, self.at, data).set_restored(self.restored)
+        self.change.publication(epoch.clone(), self.offset, self.at).set_restored(self.restored)
     }
 }
 
@@ -233,6 +265,7 @@ impl Log {
             change: Change {
                 channel: publication.channel.clone(),
                 event: publication.event.clone(),
+                gone: publication.gone,
                 data: publication.data.clone(),
             },
             restored: publication.is_restored(),
@@ -241,7 +274,7 @@ impl Log {
         let mut event_channels = Vec::new();
         for (channel, entry) in &inner.channels {
             match entry {
-                Entry::State(publication) => states.push(kept(publication)),
+                Entry::State(publication) | Entry::Gone(publication) => states.push(kept(publication)),
                 Entry::Events { last, last_time, .. } => event_channels.push((channel.clone(), *last, *last_time)),
             }
         }
@@ -255,6 +288,7 @@ impl Log {
             event_channels,
             events: inner.ring.iter().map(|event| kept(event)).collect(),
             dropped: inner.dropped,
+            forgotten: inner.forgotten,
         }
     }
 }

@@ -149,7 +149,7 @@ impl Sink for Client {
         self.cursor = Some(cursor);
     }
 
-    fn gap(&mut self, channels: &[Channel], cursor: Position) {
+    fn gap(&mut self, channels: &[Selector], cursor: Position) {
         assert!(!channels.is_empty());
         if !self.is_there() {
             return;
@@ -182,7 +182,7 @@ impl World {
         let data = Bytes::from(format!("{{\"n\":{}}}", self.counter));
         let event = event.then(|| EventName::parse("happened").unwrap());
         let is_event = event.is_some();
-        let change = Change { channel: channel(name), event, data };
+        let change = Change { channel: channel(name), event, gone: None, data };
         let position = self.writer.append(vec![change], Timestamp::UNIX_EPOCH);
         if is_event {
             self.truth.entry(channel(name)).or_default().push(position.offset);
@@ -249,7 +249,7 @@ fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Dura
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
-    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX });
+    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX, ends: 10 });
     let hub = Hub::new(Arc::clone(&log));
     let (_drain, draining) = watch::channel(false);
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
@@ -387,7 +387,7 @@ fn an_idle_topic_costs_a_publish_nothing_and_a_reader_leaves_nothing_behind() {
                 reader
             })
             .collect();
-        let change = Change { channel: channel("other"), event: None, data: Bytes::from_static(b"{}") };
+        let change = Change { channel: channel("other"), event: None, gone: None, data: Bytes::from_static(b"{}") };
         writer.append(vec![change], Timestamp::UNIX_EPOCH);
         hub.follow();
         assert!(readers.iter().all(|reader| !reader.has_due()));
@@ -406,7 +406,7 @@ fn world() -> (LogWriter, Rc<Hub>) {
 fn publish(writer: &mut LogWriter, name: &str, event: bool, bytes: usize) -> u64 {
     let data = Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)));
     let event = event.then(|| EventName::parse("happened").unwrap());
-    let at = writer.append(vec![Change { channel: channel(name), event, data }], Timestamp::UNIX_EPOCH);
+    let at = writer.append(vec![Change { channel: channel(name), event, gone: None, data }], Timestamp::UNIX_EPOCH);
     at.offset
 }
 
@@ -426,7 +426,7 @@ impl Sink for Given {
         self.bytes += publication.weight();
     }
 
-    fn gap(&mut self, _: &[Channel], cursor: Position) {
+    fn gap(&mut self, _: &[Selector], cursor: Position) {
         self.gaps += 1;
         self.cursors.push(cursor);
     }
@@ -502,7 +502,7 @@ fn a_resume_that_is_cut_among_its_events_is_given_its_states_by_the_next_one() {
 
 #[test]
 fn every_state_follows_afresh_after_a_gap_and_its_cursor_says_so() {
-    let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX });
+    let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 10 });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["shop.load", "wide.*", "orders"]);
     let states = ["shop.load", "wide.load"].map(|name| publish(&mut writer, name, false, 1));
@@ -678,7 +678,7 @@ fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
     let (writer, hub) = world();
     let notice = |name: &str, stands| {
         let event = EventName::parse(name).ok();
-        let change = Change { channel: channel("system"), event, data: Bytes::from_static(b"{}") };
+        let change = Change { channel: channel("system"), event, gone: None, data: Bytes::from_static(b"{}") };
         writer.log().notice(change, Timestamp::UNIX_EPOCH, stands);
         hub.follow();
     };
@@ -717,7 +717,7 @@ impl Sink for Values {
         self.0.push((publication.offset, String::from_utf8_lossy(&publication.data).into_owned()));
     }
 
-    fn gap(&mut self, _: &[Channel], _: Position) {}
+    fn gap(&mut self, _: &[Selector], _: Position) {}
 }
 
 #[test]
@@ -740,7 +740,7 @@ fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_o
         values.0
     };
     let mut append = |name: &str| {
-        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{\"n\":1}") };
+        let change = Change { channel: channel(name), event: None, gone: None, data: Bytes::from_static(b"{\"n\":1}") };
         writer.append(vec![change], Timestamp::UNIX_EPOCH);
     };
     for reader in [&mut whole, &mut first, &mut second] {
@@ -775,7 +775,7 @@ fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_o
 fn a_snapshot_that_was_to_come_first_is_not_given_to_one_who_may_see_less_by_then() {
     let (mut writer, hub) = world();
     for name in ["metrics.business", "metrics.a"] {
-        let change = Change { channel: channel(name), event: None, data: Bytes::from_static(b"{\"revenue\":5}") };
+        let change = Change::state(channel(name), Bytes::from_static(b"{\"revenue\":5}"));
         writer.append(vec![change], Timestamp::UNIX_EPOCH);
     }
     hub.follow();
@@ -902,6 +902,7 @@ fn a_notice_has_the_cursor_of_what_was_given() {
     let notice = Change {
         channel: channel("system"),
         event: EventName::parse("degraded").ok(),
+        gone: None,
         data: Bytes::from_static(b"{}"),
     };
     hub.follow();
@@ -963,7 +964,7 @@ fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_orde
 
 #[test]
 fn what_one_write_does_not_hold_is_due_at_once_and_gaps_are_counted() {
-    let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX });
+    let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX, ends: 10 });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["orders"]);
     collect(&mut reader, usize::MAX);

@@ -33,7 +33,7 @@ mod window;
 
 pub use labels::{LabelError, MAX_LABEL_BYTES, MAX_LABELS};
 use measure::Measure;
-pub use table::{Dump, Need, SeriesTable};
+pub use table::{Dump, Idle, Need, SeriesTable};
 pub use window::Moment;
 
 /// Largest number that a sample may be, either side of zero: the sum of a day of them is far from overflowing.
@@ -105,6 +105,9 @@ pub struct Sample {
     pub kind: SampleKind,
     /// What was measured.
     pub measured: Measured,
+    /// The channel ends when it is not written for so many milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
 }
 
 /// Why a line is no sample.
@@ -167,7 +170,7 @@ impl Sample {
             }
         };
         let labelled = labels::field_with(field, labels)?;
-        Ok(Self { channel, field: field.into(), labelled, kind, measured })
+        Ok(Self { channel, field: field.into(), labelled, kind, measured, ttl: None })
     }
 }
 

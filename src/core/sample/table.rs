@@ -5,19 +5,25 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use slab::Slab;
 
 use super::{Measure, Moment, Sample, SampleKind};
-use crate::core::{channel::Channel, reading::Refusal};
+use crate::core::{channel::Channel, expiry::Expiry, reading::Refusal};
 
 /// Every series, by channel and field. Written by the aggregator alone.
 ///
-/// Series stay as long as the process: their number is bounded, and [`SeriesTable::bytes`] says what they keep.
+/// Series end with their channel, or one by one when no sample comes for as long as they live. Their number is bounded, and
+/// [`SeriesTable::bytes`] says what they keep.
 #[derive(Debug)]
 pub struct SeriesTable {
     /// Most series; 0 means no limit.
     limit: usize,
     channels: HashMap<Channel, Fields>,
-    series: Vec<Series>,
+    series: Slab<Series>,
+    /// Those that ended. They keep their places until nothing points there any more.
+    ended: Vec<usize>,
+    /// When the others end.
+    expiry: Expiry<usize>,
     /// What the measures of all series keep, in bytes.
     bytes: usize,
     /// Those with something in the window.
@@ -51,6 +57,7 @@ struct Series {
     /// The bytes that it takes in the channel's value; 0 when a plain value replaced it.
     written: usize,
     is_live: bool,
+    has_ended: bool,
     due: Due,
     /// Something was added since it was last dumped.
     is_new: bool,
@@ -85,6 +92,18 @@ pub struct Need {
     pub room: usize,
 }
 
+/// A series to which no sample came for as long as it lives.
+#[derive(Debug)]
+pub struct Idle {
+    series: usize,
+    /// The channel it is in.
+    pub channel: Channel,
+    /// Its field there.
+    pub field: Arc<str>,
+    /// The field is in the channel's value, and is the series' own.
+    pub is_written: bool,
+}
+
 /// New numbers of a series.
 #[derive(Debug)]
 pub struct Update {
@@ -102,6 +121,11 @@ fn room(field: &str, kind: SampleKind) -> usize {
     key_bytes(field) + Measure::max_bytes(kind)
 }
 
+/// What a series is called where it is kept.
+fn name(channel: &Channel, field: &str) -> String {
+    format!("{channel} {field}")
+}
+
 fn key_bytes(field: &str) -> usize {
     // Two quotes, a colon, a comma, and what is escaped.
     let escaped = |c: char| match c {
@@ -113,20 +137,30 @@ fn key_bytes(field: &str) -> usize {
 }
 
 impl SeriesTable {
-    /// No series yet, and at most `limit` of them; 0 means no limit.
-    pub fn new(limit: usize) -> Self {
-        let (channels, series, live, due) = (HashMap::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { limit, channels, series, bytes: 0, live, due, now: None, day_has_samples: false }
+    /// No series yet, and at most `limit` of them; 0 means no limit. One ends when no sample comes for `idle`.
+    pub fn new(limit: usize, idle: Option<Duration>) -> Self {
+        Self {
+            limit,
+            channels: HashMap::new(),
+            series: Slab::new(),
+            ended: Vec::new(),
+            expiry: Expiry::new(idle),
+            bytes: 0,
+            live: Vec::new(),
+            due: Vec::new(),
+            now: None,
+            day_has_samples: false,
+        }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.series.len()
+        self.series.len() - self.ended.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.len() == 0
     }
 
     /// Bytes that the numbers of all series keep. They shrink as seconds leave the windows and when the day ends.
@@ -152,15 +186,17 @@ impl SeriesTable {
             let (series, due, bytes) = (&mut self.series, &mut self.due, &mut self.bytes);
             self.live.retain(|&at| {
                 let one = &mut series[at];
-                one.is_live = one.measure.forget(moment);
-                one.weigh(bytes);
-                one.make_due(Due::IfChanged, at, due);
+                one.is_live = !one.has_ended && one.measure.forget(moment);
+                if !one.has_ended {
+                    one.weigh(bytes);
+                    one.make_due(Due::IfChanged, at, due);
+                }
                 one.is_live
             });
         }
         if before.day != moment.day && self.day_has_samples {
             self.day_has_samples = false;
-            for (at, one) in self.series.iter_mut().enumerate() {
+            for (at, one) in self.series.iter_mut().filter(|(_, one)| !one.has_ended) {
                 one.measure.begin_day();
                 one.weigh(&mut self.bytes);
                 one.make_due(Due::IfChanged, at, &mut self.due);
@@ -196,7 +232,7 @@ impl SeriesTable {
                 more += 1;
             }
         }
-        if more > 0 && self.limit > 0 && self.series.len() + more > self.limit {
+        if more > 0 && self.limit > 0 && self.len() + more > self.limit {
             return Err(Refusal::TooManySeries(self.limit));
         }
         Ok(need)
@@ -205,7 +241,7 @@ impl SeriesTable {
     /// Counts a sample in its series, which come into being where `need` says so.
     pub fn add(&mut self, sample: Sample, need: Need) {
         let Some(now) = self.now else { return };
-        let Sample { channel, field, labelled, kind, measured } = sample;
+        let Sample { channel, field, labelled, kind, measured, .. } = sample;
         let whole = need.whole.unwrap_or_else(|| self.create(&channel, field, kind));
         let labelled = need.labelled.or_else(|| labelled.map(|field| self.create(&channel, field, kind)));
         self.day_has_samples = true;
@@ -214,6 +250,7 @@ impl SeriesTable {
             one.measure.add(measured, now);
             one.weigh(&mut self.bytes);
             one.is_new = true;
+            self.expiry.used(&at, None, false, now.elapsed);
             if !one.is_live {
                 one.is_live = true;
                 self.live.push(at);
@@ -223,23 +260,73 @@ impl SeriesTable {
     }
 
     fn create(&mut self, channel: &Channel, field: Box<str>, kind: SampleKind) -> usize {
-        let at = self.series.len();
         let field: Arc<str> = field.into();
         let fields = self.channels.entry(channel.clone()).or_default();
-        fields.by_name.insert(field.clone(), at);
         fields.room += room(&field, kind);
-        self.series.push(Series {
+        let at = self.series.insert(Series {
             channel: channel.clone(),
-            field,
+            field: field.clone(),
             measure: Measure::new(kind),
             bytes: 0,
             text: Box::default(),
             written: 0,
             is_live: false,
+            has_ended: false,
             due: Due::No,
             is_new: false,
         });
+        fields.by_name.insert(field, at);
         at
+    }
+
+    /// When [`SeriesTable::idle`] is to be asked again.
+    pub fn next_idle(&self) -> Option<Duration> {
+        self.expiry.next()
+    }
+
+    /// Ends all series of `channel`; answers the names under which [`SeriesTable::dump`] gave them out.
+    pub fn end_channel(&mut self, channel: &Channel) -> Vec<String> {
+        let Some(fields) = self.channels.remove(channel) else { return Vec::new() };
+        fields.by_name.into_values().map(|at| self.end(at)).collect()
+    }
+
+    /// The series to which no sample came for as long as they live, and whether their fields are in their channels' values.
+    /// Say [`SeriesTable::end_series`] of each.
+    pub fn idle(&mut self, now: Duration) -> Vec<Idle> {
+        let ended = self.expiry.ended(now).into_iter();
+        ended
+            .filter_map(|at| {
+                let one = self.series.get(at)?;
+                let (channel, field) = (one.channel.clone(), one.field.clone());
+                Some(Idle { series: at, channel, field, is_written: one.written > 0 })
+            })
+            .collect()
+    }
+
+    /// Ends one series; answers the name under which [`SeriesTable::dump`] gave it out.
+    pub fn end_series(&mut self, idle: &Idle) -> String {
+        if let Some(fields) = self.channels.get_mut(&idle.channel)
+            && fields.by_name.remove(&idle.field).is_some()
+        {
+            let one = &self.series[idle.series];
+            fields.room -= room(&idle.field, one.measure.kind());
+            fields.written -= one.written;
+            if fields.by_name.is_empty() {
+                self.channels.remove(&idle.channel);
+            }
+        }
+        self.end(idle.series)
+    }
+
+    fn end(&mut self, at: usize) -> String {
+        self.expiry.remove(&at);
+        let one = &mut self.series[at];
+        one.measure = Measure::new(one.measure.kind());
+        self.bytes -= std::mem::take(&mut one.bytes);
+        (one.text, one.written) = (Box::default(), 0);
+        (one.has_ended, one.is_new, one.due) = (true, false, Due::No);
+        self.ended.push(at);
+        name(&one.channel, &one.field)
     }
 
     /// What changed since this was last asked, or with `all` everything, as somebody else can go on with it: a name for
@@ -253,12 +340,13 @@ impl SeriesTable {
             measure: &'a Measure,
         }
         let Some(now) = self.now else { return Vec::new() };
-        let text = self.series.iter_mut().filter_map(|Series { channel, field, measure, is_new, .. }| {
-            if !std::mem::take(is_new) && !all {
+        let text = self.series.iter_mut().filter_map(|(_, one)| {
+            let Series { channel, field, measure, is_new, has_ended, .. } = one;
+            if *has_ended || (!std::mem::take(is_new) && !all) {
                 return None;
             }
             let dump = serde_json::to_string(&Borrowed { channel, field, day: now.day, measure }).ok()?;
-            Some((format!("{channel} {field}"), dump))
+            Some((name(channel, field), dump))
         });
         text.collect()
     }
@@ -268,6 +356,7 @@ impl SeriesTable {
         self.now = Some(moment);
         let Dump { channel, field, day, mut measure } = dump;
         let at = self.create(&channel, field, measure.kind());
+        self.expiry.used(&at, None, false, moment.elapsed);
         measure.forget(moment);
         if day == moment.day {
             self.day_has_samples = true;
@@ -296,7 +385,7 @@ impl SeriesTable {
     pub fn overwritten(&mut self, channel: &Channel, named: Option<&Map<String, Value>>) {
         let Some(fields) = self.channels.get_mut(channel) else { return };
         let written = &mut fields.written;
-        let mut gone = |at: usize, series: &mut Vec<Series>| {
+        let mut gone = |at: usize, series: &mut Slab<Series>| {
             let one = &mut series[at];
             *written -= one.written;
             (one.written, one.due) = (0, Due::No);
@@ -339,6 +428,15 @@ impl SeriesTable {
             one.text = text.into();
             updates.push(Update { series: at, channel: one.channel.clone(), field: one.field.clone(), value });
         }
+        // Nothing is due any more, so only those in a window have something that points to them.
+        let series = &mut self.series;
+        self.ended.retain(|at| {
+            let is_live = series[*at].is_live;
+            if !is_live {
+                series.remove(*at);
+            }
+            is_live
+        });
         updates
     }
 

@@ -151,6 +151,9 @@ pub struct Time(String);
 pub struct Several {
     /// The values of state channels, by name.
     channels: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Channels that ended since the cursor, by name; left out when there are none.
+    #[schema(nullable = false)]
+    gone: Option<BTreeMap<String, Gone>>,
     /// What happened on event channels since the cursor, in order.
     events: Vec<Event>,
     /// Events were lost to the log's end; everything there is, is in here.
@@ -158,6 +161,14 @@ pub struct Several {
     gap: Option<bool>,
     cursor: Cursor,
     timestamp: Time,
+}
+
+/// Why a channel ended.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gone {
+    Deleted,
+    Expired,
 }
 
 /// Something that happened.
@@ -264,6 +275,7 @@ pub enum Line {
     Gauge(PushedGauge),
     Sample(PushedSample),
     Set(PushedMember),
+    End(PushedEnd),
 }
 
 /// One line, or several. What is no line among several has its own verdict in the answer.
@@ -284,6 +296,27 @@ pub struct PushedValue {
     data: BTreeMap<String, Value>,
     #[schema(nullable = false)]
     merge: Option<bool>,
+    #[schema(nullable = false)]
+    ttl: Option<Ttl>,
+}
+
+/// The channel ends when it is not written for this time, 1 s to 366 d: `30s`, `5m`, `2h`, `7d`, or a number of milliseconds.
+#[derive(ToSchema)]
+#[schema(example = "5m")]
+#[serde(untagged)]
+pub enum Ttl {
+    Text(String),
+    Milliseconds(u64),
+}
+
+/// The end of a channel.
+#[derive(ToSchema)]
+#[schema(example = json!({"channel": "metrics.checkout", "delete": true}))]
+#[serde(deny_unknown_fields)]
+pub struct PushedEnd {
+    #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
+    channel: String,
+    delete: bool,
 }
 
 /// Something that happened, on an event channel.
@@ -332,6 +365,8 @@ pub struct PushedGauge {
     value: f64,
     #[schema(nullable = false)]
     labels: Option<Labels>,
+    #[schema(nullable = false)]
+    ttl: Option<Ttl>,
 }
 
 /// An increment or a duration; the server keeps total and rate, or average and percentiles.
@@ -347,6 +382,8 @@ pub struct PushedSample {
     value: f64,
     #[schema(nullable = false)]
     labels: Option<Labels>,
+    #[schema(nullable = false)]
+    ttl: Option<Ttl>,
 }
 
 /// A member of a set, of which the different ones are counted.
@@ -361,6 +398,8 @@ pub struct PushedMember {
     value: Member,
     #[schema(nullable = false)]
     labels: Option<Labels>,
+    #[schema(nullable = false)]
+    ttl: Option<Ttl>,
 }
 
 /// A name or a number.

@@ -48,6 +48,10 @@ impl HistoryStore for PostgresStore {
         self.ask(Kind::Read, |client| Box::pin(bytes(client)))
     }
 
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+        self.change_history(tenant, move |client, tenant| Box::pin(end(client, tenant, ends)))
+    }
+
     fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
         let tenant = tenant.to_owned();
         self.ask(Kind::Read, move |client| Box::pin(newest(client, tenant, max)))
@@ -75,6 +79,20 @@ async fn bytes(client: &mut Client) -> Result<Option<u64>, Abort<HistoryError>> 
     Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()))
 }
 
+async fn end(client: &mut Client, tenant: String, ends: Vec<(Channel, i64)>) -> Result<(), Abort<HistoryError>> {
+    let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
+    let update = client
+        .prepare_cached(
+            "UPDATE tricast_history_series SET ended_ms = ended.at \
+             FROM unnest($2::text[], $3::bigint[]) AS ended (channel, at) \
+             WHERE tenant = $1 AND tricast_history_series.channel = ended.channel",
+        )
+        .await?;
+    let (channels, times): (Vec<_>, Vec<_>) = ends.iter().map(|(channel, at)| (channel.as_str(), *at)).unzip();
+    client.execute(&update, &[&tenant, &channels, &times]).await?;
+    Ok(())
+}
+
 async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<Newest>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
     let select = client
@@ -85,7 +103,8 @@ async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<N
                                 ORDER BY at DESC LIMIT 1) point ON true \
              LEFT JOIN LATERAL (SELECT at, last FROM tricast_history_rollups WHERE level = 1 AND series = series.id \
                                 AND point.at IS NULL ORDER BY at DESC LIMIT 1) minute ON true \
-             WHERE tenant = $1 AND coalesce(point.at, minute.at) IS NOT NULL LIMIT $2",
+             WHERE tenant = $1 AND coalesce(point.at, minute.at) IS NOT NULL \
+             AND (ended_ms IS NULL OR coalesce(point.at, minute.at) > ended_ms) LIMIT $2",
         )
         .await?;
     let rows = client.query(&select, &[&tenant, &i64::try_from(max).unwrap_or(i64::MAX)]).await?;

@@ -44,6 +44,11 @@ impl HistoryStore for SqliteStore {
         })
     }
 
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+        let tenant = tenant.to_owned();
+        self.write(move |connection| end(connection, &tenant, &ends))
+    }
+
     fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| newest(connection, &tenant, max))
@@ -156,14 +161,25 @@ fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Trac
     Ok(tracks)
 }
 
+fn end(connection: &Connection, tenant: &str, ends: &[(Channel, i64)]) -> Result<(), Abort<HistoryError>> {
+    let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(()) };
+    let mut update =
+        connection.prepare_cached("UPDATE history_series SET ended_ms = ?3 WHERE tenant = ?1 AND channel = ?2")?;
+    for (channel, at) in ends {
+        update.execute((tenant, channel.as_str(), at))?;
+    }
+    Ok(())
+}
+
 fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newest>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(Vec::new()) };
     let mut select = connection.prepare_cached(
         "SELECT channel, field, at, value FROM history_series JOIN history_points ON series = id \
-         WHERE tenant = ?1 AND at = (SELECT max(at) FROM history_points WHERE series = id) \
+         WHERE tenant = ?1 AND (ended_ms IS NULL OR at > ended_ms) \
+         AND at = (SELECT max(at) FROM history_points WHERE series = id) \
          UNION ALL \
          SELECT channel, field, at, last FROM history_series JOIN history_rollups ON series = id AND level = 1 \
-         WHERE tenant = ?1 AND NOT EXISTS (SELECT 1 FROM history_points WHERE series = id) \
+         WHERE tenant = ?1 AND (ended_ms IS NULL OR at > ended_ms) AND NOT EXISTS (SELECT 1 FROM history_points WHERE series = id) \
          AND at = (SELECT max(at) FROM history_rollups WHERE level = 1 AND series = id) \
          LIMIT ?2",
     )?;

@@ -17,11 +17,12 @@ const APPLICATION: i64 = 0x7472_6963;
 pub(super) const MEMORY: &str = ":memory:";
 
 /// All migrations, in order; the first makes schema 1.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
     ("alerts", include_str!("schema/3_alerts.sql")),
     ("pending events", include_str!("schema/4_pending_events.sql")),
+    ("ended channels", include_str!("schema/5_ended_channels.sql")),
 ];
 
 /// The tables that every tenant needs.

@@ -359,6 +359,14 @@ pub(in crate::store) async fn the_newest_point_of_each_series_is_found(stores: S
         found
     };
     let (x, y) = (newest("x", from + 5 * MINUTE - 1_000), newest("y", from + 2 * HOUR - 1_000));
+    // Of a channel that ended only what was written since counts, and only of this tenant's.
+    let end = |tenant: &str, at: i64| store.end(tenant, vec![(channel("metrics.a"), at), (channel("metrics.no"), at)]);
+    end("nobody", i64::MAX).await.unwrap();
+    end("other", i64::MAX).await.unwrap();
+    end(SHOP, from + 2 * HOUR - 1_001).await.unwrap();
+    assert_eq!(store.newest(SHOP, 9).await.unwrap(), std::slice::from_ref(&y));
+    assert_eq!(store.newest("other", 9).await.unwrap(), []);
+    end(SHOP, 0).await.unwrap();
     assert_eq!(sorted(store.newest(SHOP, 9).await.unwrap()), [x.clone(), y.clone()]);
     assert_eq!(store.newest(SHOP, 1).await.unwrap().len(), 1);
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -26,7 +27,7 @@ const BUDGET: usize = 1 << 20;
 /// The answer.
 ///
 /// # Errors
-/// 404 when the one channel in the path is not known or has no value.
+/// 404 when the one channel in the path is not known or has no value, 410 when it has ended.
 pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
     let since = question.since(log);
@@ -67,6 +68,9 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
 }
 
 fn unknown(channel: &Channel, caller: &Caller) -> Problem {
+    if let Some(end) = caller.tenant.log.end_of(channel) {
+        return Problem::gone(&end);
+    }
     let known = |other: &Channel| caller.tenant.log.kind(other).is_some();
     let other = channel.with_or_without_metrics().filter(known);
     let hint = match other.filter(|other| auth::may_read_channel(&caller.identity, other)) {
@@ -86,13 +90,18 @@ fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Re
         .values()
         .map(|state| format!(r#""{}":{}"#, state.channel, String::from_utf8_lossy(&state.data)))
         .collect();
-    let value = format!(r#"{{"channels":{{{}}},"events":[{}]"#, states.join(","), found.events_json());
+    let gone = found.gone_json();
+    let value = format!(r#"{{"channels":{{{}}}{gone},"events":[{}]"#, states.join(","), found.events_json());
     found.finish(value, caller)
 }
 
 /// What there is for an asker.
 struct Found {
     states: BTreeMap<Channel, Arc<Publication>>,
+    /// Channels that ended after the asker's cursor.
+    gone: BTreeMap<Channel, Arc<Publication>>,
+    /// When the newest of what was looked at was accepted.
+    newest: Option<Timestamp>,
     events: Vec<Arc<Publication>>,
     cursor: Position,
     gap: bool,
@@ -112,7 +121,8 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
     // Some may have been lost since the cursor was judged, or with a log that another one replaced.
     let gap = since.is_some_and(|since| since.gap || !read.lost.is_empty() || since.position.epoch != log.epoch());
     let states_from = since.filter(|_| !gap).map_or(0, |since| since.position.state);
-    let states = log.states_after(states_from, auth::view(identity), wanted);
+    // That something ended changes the answer, although only who has seen it before is told so.
+    let states = log.states_after(states_from, 0, auth::view(identity), wanted);
     read.events.retain(|event| sees_all || auth::may_read_event(identity, event));
     let only_states = selectors
         .iter()
@@ -123,8 +133,14 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
     // Never back: an asker may come from a node that had read more of the log.
     let (before, held) = since.map_or((0, 0), |since| (since.position.offset, since.position.state));
     let cursor = Position { epoch: log.epoch(), offset: cursor.max(before), state: cursor.max(held) };
+    let newest = states.iter().chain(&read.events).map(|publication| publication.timestamp).max();
+    let named = |state: Arc<Publication>| (state.channel.clone(), state);
+    let (gone, states): (Vec<_>, Vec<_>) = states.into_iter().partition(|state| state.gone.is_some());
+    let gone = if since.is_some() && !gap { gone } else { Vec::new() };
     Found {
-        states: states.into_iter().map(|state| (state.channel.clone(), state)).collect(),
+        states: states.into_iter().map(named).collect(),
+        gone: gone.into_iter().map(named).collect(),
+        newest,
         events: read.events,
         cursor,
         gap,
@@ -133,6 +149,14 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
 }
 
 impl Found {
+    /// The channels that ended, as a member of the body; nothing when there are none.
+    fn gone_json(&self) -> String {
+        let gone =
+            self.gone.iter().filter_map(|(channel, end)| Some(format!(r#""{channel}":"{}""#, end.gone?.as_str())));
+        let gone = gone.collect::<Vec<_>>().join(",");
+        if gone.is_empty() { gone } else { format!(r#","gone":{{{gone}}}"#) }
+    }
+
     fn events_json(&self) -> String {
         let events: Vec<_> = self
             .events
@@ -147,7 +171,7 @@ impl Found {
 
     /// Closes the object that `value` began, with cursor and time; the tag is that of `value`.
     fn finish(self, value: String, caller: &Caller) -> Representation {
-        let newest = self.states.values().chain(&self.events).map(|publication| publication.timestamp).max();
+        let newest = self.newest;
         let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(auth::view(&caller.identity)).timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = self.cursor;
@@ -157,7 +181,8 @@ impl Found {
         debug_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
         let modified = if self.since { None } else { newest };
         let mut representation = Representation::new(body, value.as_bytes(), modified);
-        representation.empty = self.since && self.states.is_empty() && self.events.is_empty() && !self.gap;
+        representation.empty =
+            self.since && self.states.is_empty() && self.gone.is_empty() && self.events.is_empty() && !self.gap;
         representation
     }
 }

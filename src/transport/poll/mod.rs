@@ -29,7 +29,7 @@ pub use config::PollConfig;
 use self::{question::Question, representation::Representation};
 use crate::{
     core::{
-        channel::Channel,
+        channel::Selector,
         position::Position,
         publication::Publication,
         reader::{CatchUp, Reader, Sink},
@@ -96,6 +96,7 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
                 ("Last-Modified" = String, description = "For `If-Modified-Since`"),
                 ("Preference-Applied" = String, description = "What came of `Prefer`"),
             )),
+        (status = 410, description = "The channel has ended, not long ago"),
     )
 )]
 pub async fn poll_channel(
@@ -270,5 +271,5 @@ struct Nothing;
 
 impl Sink for Nothing {
     fn publication(&mut self, _: &Arc<Publication>, _: Option<Position>) {}
-    fn gap(&mut self, _: &[Channel], _: Position) {}
+    fn gap(&mut self, _: &[Selector], _: Position) {}
 }

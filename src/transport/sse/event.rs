@@ -50,7 +50,11 @@ fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
     match publication.event.as_ref().map(|event| event.as_str()) {
         None if channel == SNAPSHOT => write_block(&mut out, Some(cursor), "metrics", &data),
         None => {
-            let data = format!(r#"{{"channel":"{channel}","timestamp":"{time}","data":{data}}}"#);
+            let value = match publication.gone {
+                Some(gone) => format!(r#""gone":"{}""#, gone.as_str()),
+                None => format!(r#""data":{data}"#),
+            };
+            let data = format!(r#"{{"channel":"{channel}","timestamp":"{time}",{value}}}"#);
             write_block(&mut out, Some(cursor), "metric", &data);
         }
         Some(event) => {

@@ -12,7 +12,7 @@ use super::{
     event,
 };
 use crate::{
-    core::{channel::Channel, clock::rfc3339, position::Position, publication::Publication, reader::CatchUp},
+    core::{channel::Selector, clock::rfc3339, position::Position, publication::Publication, reader::CatchUp},
     counters::Transport,
     http::{access::Caller, problem::Problem, state::State},
     protocol::{
@@ -171,7 +171,8 @@ impl Encoder for Blocks {
         event::block(publication, cursor.as_ref().map(|cursor| cursor as &dyn Display))
     }
 
-    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes {
+    fn gap(&self, channels: &[Selector], cursor: &Position) -> Bytes {
+        let channels: Vec<_> = channels.iter().map(Selector::to_string).collect();
         let gap = json!({"channels": channels, "cursor": cursor.to_string(), "reason": "too_old"});
         let mut out = String::new();
         event::write_json(&mut out, Some(cursor), "gap", &gap);

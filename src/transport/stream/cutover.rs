@@ -74,7 +74,7 @@ impl Cutover {
         for (selector, span) in wanted {
             let (states, parts) = match selector {
                 snapshot if snapshot.is_snapshot() => {
-                    let parts = log.states_below("metrics.", 0, usize::MAX).0;
+                    let parts = log.states_below("metrics.", 0, u64::MAX, usize::MAX).0;
                     let parts: Vec<_> = parts.into_iter().filter(|state| place(&state.channel).is_some()).collect();
                     (vec![log.snapshot(view)], parts)
                 }
@@ -87,7 +87,7 @@ impl Cutover {
                     (states.clone(), states)
                 }
                 Selector::Below(prefix) => {
-                    let states = log.states_below(prefix, 0, usize::MAX).0;
+                    let states = log.states_below(prefix, 0, u64::MAX, usize::MAX).0;
                     (states.clone(), states)
                 }
             };

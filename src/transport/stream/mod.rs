@@ -49,7 +49,7 @@ use write_batch::Batch;
 use crate::{
     auth::Identity,
     core::{
-        channel::Channel,
+        channel::Selector,
         clock::rfc3339,
         position::Position,
         publication::Publication,
@@ -105,7 +105,7 @@ pub(super) trait Encoder {
     fn publication(&self, publication: &Publication, cursor: Option<Position>) -> Bytes;
 
     /// Returns the notice of a gap.
-    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes;
+    fn gap(&self, channels: &[Selector], cursor: &Position) -> Bytes;
 }
 
 /// What a transport sends besides publications.

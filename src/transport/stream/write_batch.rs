@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::Encoder;
 use crate::{
     core::{
-        channel::Channel,
+        channel::Selector,
         position::Position,
         publication::Publication,
         reader::{Reader, Sink},
@@ -95,7 +95,7 @@ impl<E: Encoder> Sink for Writer<'_, E> {
         self.push(self.encoder.publication(publication, cursor));
     }
 
-    fn gap(&mut self, channels: &[Channel], cursor: Position) {
+    fn gap(&mut self, channels: &[Selector], cursor: Position) {
         self.push(self.encoder.gap(channels, &cursor));
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::frame;
 use crate::{
-    core::{channel::Channel, position::Position, publication::Publication},
+    core::{channel::Selector, position::Position, publication::Publication},
     counters::Limit,
     http::state::State,
     protocol::{
@@ -119,8 +119,8 @@ impl Encoder for Frames {
         }
     }
 
-    fn gap(&self, channels: &[Channel], cursor: &Position) -> Bytes {
-        let channels = channels.iter().map(Channel::as_str).collect();
+    fn gap(&self, channels: &[Selector], cursor: &Position) -> Bytes {
+        let channels = channels.iter().map(Selector::to_string).collect();
         frame::text(&ServerMessage::Gap { channels, cursor: cursor.to_string() }.to_json(), self.compress)
     }
 }

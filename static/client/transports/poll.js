@@ -75,7 +75,8 @@ export function openPoll({ http, options, name, wants, since }, say) {
     }
     const { body } = answer;
     if (!body) return;
-    if (body.gap) say({ type: 'gap', reason: 'too_old' });
+    // After a gap the answer has all channels that there are.
+    if (body.gap) say({ type: 'gap', reason: 'too_old', channels: [...wants().keys()] });
     cursor = body.cursor;
     if (alone) {
       tag = answer.tag;
@@ -83,9 +84,11 @@ export function openPoll({ http, options, name, wants, since }, say) {
       return say({ type: 'state', channel: channels, data, timestamp, cursor });
     }
     const states = Object.entries(body.channels);
+    const ended = Object.entries(body.gone ?? {});
     // Tag of a response without changes: the next one can be a 304.
-    tag = states.length + body.events.length ? '' : answer.tag;
+    tag = states.length + ended.length + body.events.length ? '' : answer.tag;
     for (const event of body.events) say({ ...event, type: 'event' });
+    for (const [channel, gone] of ended) say({ type: 'state', channel, gone, timestamp: body.timestamp, cursor });
     for (const [channel, data] of states) say({ type: 'state', channel, data, timestamp: body.timestamp, cursor });
     say({ type: 'cursor', cursor });
   };

@@ -22,7 +22,7 @@ fn read(table: &mut SeriesTable) -> Vec<(String, Value)> {
 
 #[test]
 fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     for (region, value) in [("eu", 1), ("us", 2), ("eu", 3)] {
         add(&mut table, sample("shop.sold", "counter", json!(value), json!({"region": region}))).unwrap();
@@ -35,7 +35,7 @@ fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
 
 #[test]
 fn the_number_of_series_is_bounded_and_the_known_ones_go_on() {
-    let mut table = SeriesTable::new(3);
+    let mut table = SeriesTable::new(3, None);
     table.advance(moment(0, 1));
     let labelled = |region: &str| sample("shop.sold", "counter", json!(1), json!({"region": region}));
     add(&mut table, labelled("eu")).unwrap();
@@ -47,14 +47,14 @@ fn the_number_of_series_is_bounded_and_the_known_ones_go_on() {
     add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
     assert_eq!((table.len(), read(&mut table)[0].1["total"].clone()), (3, json!(4)));
     // A first sample with labels makes two: neither is made when only one fits.
-    let mut table = SeriesTable::new(1);
+    let mut table = SeriesTable::new(1, None);
     table.advance(moment(0, 1));
     assert!(add(&mut table, labelled("eu")).is_err() && table.is_empty());
 }
 
 #[test]
 fn the_first_sample_fixes_the_type() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     add(&mut table, sample("a.b", "gauge", json!(1), json!({}))).unwrap();
     for labels in [json!({}), json!({"x": "y"})] {
@@ -66,7 +66,7 @@ fn the_first_sample_fixes_the_type() {
 
 #[test]
 fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_begun() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(1_500, 1));
     assert_eq!((table.next_second(), table.waits_for_midnight()), (None, false));
     add(&mut table, sample("a.b", "gauge", json!(5), json!({}))).unwrap();
@@ -87,7 +87,7 @@ fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_begun() {
 
 #[test]
 fn what_a_series_takes_is_known_before() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     let one = sample("a.b", "timing", json!(1.0 / 3.0), json!({"x": "\"\\\n\u{1}é"}));
     let need = table.need(&one).unwrap();
@@ -117,7 +117,7 @@ fn what_a_series_takes_is_known_before() {
 
 /// What another table makes of all that `table` has, at `moment`.
 fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
-    let mut next = SeriesTable::new(0);
+    let mut next = SeriesTable::new(0, None);
     for (_, dump) in table.dump(true) {
         next.restore(serde_json::from_str(&dump).unwrap(), None, moment);
     }
@@ -126,7 +126,7 @@ fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
 
 #[test]
 fn another_table_goes_on_with_what_was_dumped() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     for n in 0..700 {
         for (kind, value) in [("gauge", json!(n)), ("counter", json!(0.1)), ("timing", json!(n)), ("set", json!(n))] {
@@ -160,7 +160,7 @@ fn another_table_goes_on_with_what_was_dumped() {
 
 #[test]
 fn what_was_dumped_yesterday_is_not_of_today() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
     let mut next = handed_over(&mut table, moment(60_000, 2));
@@ -173,7 +173,7 @@ fn what_was_dumped_yesterday_is_not_of_today() {
 
 #[test]
 fn the_day_of_a_series_that_was_taken_over_ends_at_midnight() {
-    let mut table = SeriesTable::new(0);
+    let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
     let mut next = handed_over(&mut table, moment(20_000, 1));
@@ -188,7 +188,7 @@ fn the_day_of_a_series_that_was_taken_over_ends_at_midnight() {
 #[test]
 fn a_table_counts_what_its_series_keep() {
     let keeps = |kind: &str, samples: u32| {
-        let mut table = SeriesTable::new(0);
+        let mut table = SeriesTable::new(0, None);
         table.advance(moment(0, 1));
         for n in 0..samples {
             add(&mut table, sample("a.b", kind, json!(n), json!({}))).unwrap();
