@@ -552,3 +552,6 @@ enum Kept {
 fn parse(state: &Publication) -> Option<Value> {
     serde_json::from_slice(&state.data).ok()
 }
+
+#[cfg(test)]
+mod tests;
