@@ -223,6 +223,18 @@ impl NewRule {
 }
 
 impl Rule {
+    /// Checks whether the rule can be added where the tenant has `count` rules; `taken`: one of them has its id.
+    ///
+    /// # Errors
+    /// [`AlertError::Taken`] before [`AlertError::TooMany`].
+    pub fn check_room(&self, taken: bool, count: i64, max: usize) -> Result<(), AlertError> {
+        if taken {
+            return Err(AlertError::Taken(self.id.clone()));
+        }
+        let full = usize::try_from(count).is_ok_and(|count| count >= max);
+        if full { Err(AlertError::TooMany(max)) } else { Ok(()) }
+    }
+
     /// Which state of the rule this is.
     pub fn version(&self) -> Version {
         Version { number: self.version, made: self.made }

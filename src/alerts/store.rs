@@ -142,6 +142,14 @@ pub struct Outgoing {
     pub room: usize,
 }
 
+impl Outgoing {
+    /// Returns the deliveries that fit where `waiting` deliveries of the tenant wait already.
+    pub fn fitting(&self, waiting: i64) -> &[NewDelivery] {
+        let room = self.room.saturating_sub(usize::try_from(waiting).unwrap_or(0));
+        &self.deliveries[..room.min(self.deliveries.len())]
+    }
+}
+
 /// Something to be sent, due at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {

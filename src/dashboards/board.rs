@@ -91,6 +91,18 @@ impl NewBoard {
 }
 
 impl Board {
+    /// Checks whether the board can be added where the tenant has `count` boards; `taken`: one of them has its id.
+    ///
+    /// # Errors
+    /// [`DashboardError::Taken`] before [`DashboardError::TooMany`].
+    pub fn check_room(&self, taken: bool, count: i64, max: usize) -> Result<(), DashboardError> {
+        if taken {
+            return Err(DashboardError::Taken(self.id.clone()));
+        }
+        let full = usize::try_from(count).is_ok_and(|count| count >= max);
+        if full { Err(DashboardError::TooMany(max)) } else { Ok(()) }
+    }
+
     /// The board that every tenant begins with.
     pub(super) fn default_at(made: Timestamp) -> Self {
         let tile = |id: &str, kind, title: &str, channel: &str, field: &str| Tile {

@@ -20,6 +20,7 @@ mod query;
 mod reading;
 mod recorder;
 mod restored;
+mod roll_up;
 mod service;
 mod shared;
 mod store;
@@ -33,6 +34,7 @@ pub use error::HistoryError;
 pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
 pub use recorder::Recorder;
+pub use roll_up::{Choice, Portion, RolledUp};
 pub use service::History;
 pub use store::{Answer, Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
 

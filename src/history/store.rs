@@ -72,6 +72,13 @@ pub trait HistoryStore: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SeriesId(pub i64);
 
+impl SeriesId {
+    /// Returns the id after which a step continues with this series.
+    pub const fn before(self) -> Self {
+        Self(self.0 - 1)
+    }
+}
+
 /// What a series is called within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesName {
@@ -135,6 +142,15 @@ pub struct Track {
     pub points_from: i64,
     /// There would be more rows than the limit allows.
     pub cut: bool,
+}
+
+impl Track {
+    /// Creates the track of a field from its rows, of which at most `limit` and one more were read.
+    pub fn new(field: Box<str>, mut rows: Vec<Bucket>, points_from: i64, limit: usize) -> Self {
+        let cut = rows.len() > limit;
+        rows.truncate(limit);
+        Self { field, rows, points_from, cut }
+    }
 }
 
 /// A step of rolling up one level of a tenant.

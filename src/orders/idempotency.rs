@@ -1,21 +1,32 @@
-//! Asking twice for one order: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header).
+//! Header `Idempotency-Key`: repeating a request without creating a second order
+//! (draft-ietf-httpapi-idempotency-key-header).
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::OrderError;
 
-/// Longest key, in bytes.
+/// Largest length of a key in bytes.
 const MAX_BYTES: usize = 255;
 
-/// What a client names a request by, so that it may repeat it: visible ASCII, 1 to 255 bytes.
+/// Key that a client gives a request so that it can repeat it: visible ASCII, 1 to 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// How long a key is known.
+    /// Time for which a key is remembered.
     pub const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-    /// Reads a key as it was sent.
+    /// Largest number of expired keys that are deleted with each new one: more than one, so that they become fewer.
+    pub const DELETED_WITH_EACH: i64 = 4;
+
+    /// Returns the time, in milliseconds since 1970, of the newest key that has expired at `now`.
+    pub fn expired_at(now: Timestamp) -> i64 {
+        now.as_millisecond() - Self::KEPT.as_millis() as i64
+    }
+
+    /// Reads a key from the header.
     ///
     /// # Errors
     /// [`OrderError::Invalid`].
@@ -26,7 +37,7 @@ impl IdempotencyKey {
         Ok(Self(text.to_owned()))
     }
 
-    /// As it was sent.
+    /// Returns the key as it was sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_short_and_visible() {
+    fn keys_are_short_visible_ascii() {
         for good in ["a", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", &"x".repeat(255)] {
             assert!(IdempotencyKey::parse(good).is_ok(), "{good}");
         }

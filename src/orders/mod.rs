@@ -15,6 +15,7 @@ mod ledger;
 mod money;
 mod numbers;
 mod order;
+mod rules;
 mod service;
 mod store;
 
@@ -24,5 +25,6 @@ pub use ledger::Ledger;
 pub use money::Money;
 pub use numbers::{Minute, Numbers, Stats, Tally, minute_of};
 pub use order::{Changes, NewCustomer, NewOrder, NewVisits, Order, OrderId, Priority, Status};
+pub use rules::Effect;
 pub use service::{OrderService, Page};
 pub use store::{Answer, Change, Changed, Created, Customer, Draft, OrderStore, Query, Rollup};

@@ -48,6 +48,12 @@ impl NewEvent {
     }
 }
 
+/// Returns the sequence number of the next event, where `last` is that of the newest. It follows the clock, so that a store
+/// that was restored from a backup does not assign a number twice.
+pub fn next_seq(last: i64, now_micros: i64) -> i64 {
+    (last + 1).max(now_micros)
+}
+
 /// An event that is stored and was not seen to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingEvent {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::{IsolationLevel, Row, types::ToSql};
 
-use super::{Abort, Failure, PostgresStore, events, orders::time_of, outbox, tenant};
+use super::{Abort, Failure, PostgresStore, events, outbox, row, tenant};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -74,7 +74,7 @@ impl AlertStore for PostgresStore {
                     )
                     .await?;
                 let (number, made, version) = (seen.number as i64, seen.made.as_millisecond(), rule.version as i64);
-                let text = json_of(&rule)?;
+                let text = row::to_json(&rule)?;
                 let changed = client.execute(&update, &[&tenant, &rule.id, &number, &made, &text, &version]).await?;
                 if changed == 0 {
                     return Err(AlertError::Moved.into());
@@ -197,7 +197,7 @@ impl AlertStore for PostgresStore {
                     .await?;
                 let rows = client.query(&select, &[&tenant]).await?;
                 let sample = |row: &Row| {
-                    Ok::<_, Failure>(Sample { rule: row.get(0), at: time_of(row.get(1))?, value: row.get(2) })
+                    Ok::<_, Failure>(Sample { rule: row.get(0), at: row::time(row, 1)?, value: row.get(2) })
                 };
                 Ok(rows.iter().map(sample).collect::<Result<_, _>>()?)
             })
@@ -280,18 +280,13 @@ async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Re
         .await?;
     let row = client.query_one(&count, &[&tenant, &rule.id]).await?;
     let (rules, same): (i64, i64) = (row.get(0), row.get(1));
-    if same > 0 {
-        return Err(AlertError::Taken(rule.id).into());
-    }
-    if rules >= i64::try_from(max).unwrap_or(i64::MAX) {
-        return Err(AlertError::TooMany(max).into());
-    }
+    rule.check_room(same > 0, rules, max)?;
     let insert = client
         .prepare_cached(
             "INSERT INTO tricast_alert_rules (tenant, id, rule, version, created_ms) VALUES ($1, $2, $3, $4, $5)",
         )
         .await?;
-    let (text, version) = (json_of(&rule)?, rule.version as i64);
+    let (text, version) = (row::to_json(&rule)?, rule.version as i64);
     client.execute(&insert, &[&tenant, &rule.id, &text, &version, &rule.made.as_millisecond()]).await?;
     Ok(())
 }
@@ -456,30 +451,24 @@ async fn insert(client: &Client, tenant: i64, alert: &Alert) -> Result<(), Abort
     Ok(())
 }
 
-fn json_of(rule: &Rule) -> Result<String, Failure> {
-    serde_json::to_string(rule).map_err(|error| Failure::Row(error.to_string()))
-}
-
 fn rule_of(row: &Row) -> Result<Rule, Failure> {
-    let rule: Rule = serde_json::from_str(row.get(0)).map_err(|error| Failure::Row(error.to_string()))?;
-    Ok(Rule { made: time_of(row.get(1))?, ..rule })
+    Ok(Rule { made: row::time(row, 1)?, ..row::json(row, 0)? })
 }
 
 fn alert_of(row: &Row) -> Result<Alert, Failure> {
-    let maybe_time = |column: usize| row.get::<_, Option<i64>>(column).map(time_of).transpose();
-    let (severity, targets): (&str, &str) = (row.get(2), row.get(11));
+    let targets: &str = row.get(11);
     Ok(Alert {
         id: row.get(0),
         rule_id: row.get(1),
-        severity: Severity::parse(severity).ok_or_else(|| Failure::Row(format!("{severity:?} is no severity")))?,
+        severity: row::parsed(row, 2, Severity::parse)?,
         metric: row.get(3),
         message: row.get(4),
         value: row.get(5),
         threshold: row.get(6),
-        raised_at: time_of(row.get(7))?,
-        resolved_at: maybe_time(8)?,
+        raised_at: row::time(row, 7)?,
+        resolved_at: row::optional_time(row, 8)?,
         acknowledged_by: row.get(9),
-        acknowledged_at: maybe_time(10)?,
+        acknowledged_at: row::optional_time(row, 10)?,
         targets: targets.split(',').filter_map(Target::parse).collect(),
     })
 }

@@ -3,7 +3,7 @@
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-use super::{Abort, Failure, PostgresStore, events, orders::time_of, tenant};
+use super::{Abort, Failure, PostgresStore, events, row, tenant};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
@@ -66,12 +66,7 @@ impl DashboardStore for PostgresStore {
                     .await?;
                 let row = client.query_one(&count, &[&tenant, &board.id]).await?;
                 let (boards, same): (i64, i64) = (row.get(0), row.get(1));
-                if same > 0 {
-                    return Err(DashboardError::Taken(board.id).into());
-                }
-                if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
-                    return Err(DashboardError::TooMany(max).into());
-                }
+                board.check_room(same > 0, boards, max)?;
                 insert(client, tenant, &board).await?;
                 Ok(events::add(client, tenant, &stream, &event).await?)
             })
@@ -89,7 +84,7 @@ impl DashboardStore for PostgresStore {
                     )
                     .await?;
                 let (number, made, version) = (seen.number as i64, seen.made.as_millisecond(), board.version as i64);
-                let tiles = tiles_of(&board)?;
+                let tiles = row::to_json(&board.tiles)?;
                 let changed = client
                     .execute(&update, &[&tenant, &board.id, &number, &made, &board.name, &tiles, &version])
                     .await?;
@@ -127,21 +122,17 @@ async fn insert(client: &Client, tenant: i64, board: &Board) -> Result<(), Abort
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, id) DO NOTHING";
     let insert = client.prepare_cached(sql).await?;
     let (version, made) = (board.version as i64, board.made.as_millisecond());
-    let tiles = tiles_of(board)?;
+    let tiles = row::to_json(&board.tiles)?;
     client.execute(&insert, &[&tenant, &board.id, &board.name, &tiles, &version, &made]).await?;
     Ok(())
-}
-
-fn tiles_of(board: &Board) -> Result<String, Failure> {
-    serde_json::to_string(&board.tiles).map_err(|error| Failure::Row(error.to_string()))
 }
 
 fn board_of(row: &Row) -> Result<Board, Failure> {
     Ok(Board {
         id: row.get(0),
         name: row.get(1),
-        tiles: serde_json::from_str(row.get(2)).map_err(|error| Failure::Row(error.to_string()))?,
+        tiles: row::json(row, 2)?,
         version: row.get::<_, i64>(3) as u64,
-        made: time_of(row.get(4))?,
+        made: row::time(row, 4)?,
     })
 }

@@ -18,12 +18,6 @@ use crate::{
 /// After this time the events of another stream are left behind: a node that lives publishes its own within moments.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// The place of the next event, where `last` is that of the newest. By the clock, so that a database that was restored from
-/// a backup does not give out places again.
-pub(super) fn next_place(last: i64, now_micros: i64) -> i64 {
-    (last + 1).max(now_micros)
-}
-
 /// Stores an event in the transaction of the change that makes it, under the tenant's lock; answers its place.
 pub(super) async fn add(
     client: &Client,

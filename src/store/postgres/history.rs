@@ -3,7 +3,10 @@
 //! Whoever writes points of a series, rolls it up or forgets of it locks its row first, so that nodes do it one after the
 //! other; several rows are locked in the order of their ids. A roll-up that another node has made finds nothing to do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use deadpool_postgres::{Client, Transaction};
 use futures_util::future::{BoxFuture, try_join_all};
@@ -13,8 +16,8 @@ use super::{Abort, PostgresStore, lock_tenant, tenant, tenant_or_new};
 use crate::{
     core::channel::Channel,
     history::{
-        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Newest, Point, Progress, Query, RollUp,
-        SeriesId, SeriesName, Track, fold,
+        Answer, Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress,
+        Query, RollUp, RolledUp, SeriesId, SeriesName, Track,
     },
     store::activity::Kind,
 };
@@ -201,16 +204,9 @@ async fn known_series(
     Ok(rows.into_iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
 }
 
-/// A series, and for each level but the first up to when it is rolled up.
-struct Rolled {
-    id: i64,
-    to: [i64; 4],
-}
-
-impl Rolled {
-    fn of(row: &Row) -> Self {
-        Self { id: row.get(0), to: [i64::MAX, row.get(1), row.get(2), row.get(3)] }
-    }
+/// Reads a series and how far it is rolled up.
+fn series_of(row: &Row) -> (SeriesId, RolledUp) {
+    (SeriesId(row.get(0)), RolledUp::new(row.get(1), row.get(2), row.get(3)))
 }
 
 async fn write(
@@ -235,19 +231,18 @@ async fn write(
         )
         .await?;
     let rows = transaction.query(&lock, &[&first.keys().copied().collect::<Vec<_>>(), &tenant]).await?;
-    let mut taken_back: (Vec<i64>, [Vec<i64>; 3]) = Default::default();
+    let mut set_back: (Vec<i64>, [Vec<i64>; 3]) = Default::default();
     let mut ours = Vec::with_capacity(rows.len());
     for row in &rows {
-        let Rolled { id, to } = Rolled::of(row);
+        let (SeriesId(id), rolled) = series_of(row);
         let Some(first) = first.get(&id) else { continue };
         ours.push(id);
-        // One that had nothing, and is there again.
+        // Whether it was empty, and is now used again.
         let revived: bool = row.get(4);
-        if revived || Level::ROLLED.into_iter().any(|level| *first < to[level as usize]) {
-            taken_back.0.push(id);
-            for (level, back) in Level::ROLLED.into_iter().zip(&mut taken_back.1) {
-                back.push(to[level as usize].min(calendar.start(level, *first)));
-            }
+        if revived || rolled.is_late(*first) {
+            set_back.0.push(id);
+            let times = rolled.back_to(*first, &calendar);
+            set_back.1.iter_mut().zip(times).for_each(|(column, time)| column.push(time));
         }
     }
     let mut columns: (Vec<i64>, Vec<i64>, Vec<f64>) = Default::default();
@@ -269,7 +264,7 @@ async fn write(
         )
         .await?;
     transaction.execute(&insert, &[&columns.0, &columns.1, &columns.2]).await?;
-    if !taken_back.0.is_empty() {
+    if !set_back.0.is_empty() {
         let update = transaction
             .prepare_cached(
                 "UPDATE tricast_history_series AS s SET minutes_to = n.minutes, hours_to = n.hours, days_to = n.days, \
@@ -277,7 +272,7 @@ async fn write(
                  AS n (id, minutes, hours, days) WHERE s.id = n.id",
             )
             .await?;
-        let (ids, [minutes, hours, days]) = &taken_back;
+        let (ids, [minutes, hours, days]) = &set_back;
         transaction.execute(&update, &[ids, minutes, hours, days]).await?;
     }
     Ok(transaction.commit().await?)
@@ -298,7 +293,7 @@ async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<T
     let tracks = found.iter().filter_map(|row| {
         let field: Box<str> = row.get::<_, &str>(4).into();
         let asked = query.fields.as_ref().is_none_or(|fields| fields.contains(&field));
-        asked.then(|| track(&snapshot, field, Rolled::of(row), &query))
+        asked.then(|| track(&snapshot, field, series_of(row), &query))
     });
     // The statements of different series go out together.
     let tracks = try_join_all(tracks).await?;
@@ -309,32 +304,25 @@ async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<T
 async fn track(
     client: &Transaction<'_>,
     field: Box<str>,
-    rolled: Rolled,
+    (id, rolled): (SeriesId, RolledUp),
     query: &Query,
-) -> Result<Track, Abort<HistoryError>> {
-    let mut rows = Vec::new();
-    let mut from = query.from;
-    // One more than the limit says whether there are more.
+) -> Result<Track, tokio_postgres::Error> {
+    // One more than the limit shows whether there are more.
     let most = query.limit.saturating_add(1);
-    for level in Level::ROLLED.into_iter().rev().filter(|level| *level <= query.level) {
-        let end = rolled.to[level as usize].min(query.ends[level as usize]);
-        if end > from {
-            read_rows(client, rolled.id, level, from..end, most - rows.len(), &mut rows).await?;
-            from = end;
-        }
+    let (mut rows, mut points_from) = (Vec::new(), query.from);
+    for (level, span) in rolled.spans(query) {
+        points_from = span.start;
+        read_rows(client, id, level, span, most - rows.len(), &mut rows).await?;
     }
-    read_rows(client, rolled.id, Level::Raw, from..query.ends[0], most - rows.len(), &mut rows).await?;
-    let cut = rows.len() > query.limit;
-    rows.truncate(query.limit);
-    Ok(Track { field, rows, points_from: from, cut })
+    Ok(Track::new(field, rows, points_from, query.limit))
 }
 
-/// Appends the rows of a series in `span`, at most so many.
+/// Appends the rows of a series in `span`, at most `most`.
 async fn read_rows(
     client: &Transaction<'_>,
-    series: i64,
+    SeriesId(series): SeriesId,
     level: Level,
-    span: std::ops::Range<i64>,
+    span: Range<i64>,
     most: usize,
     into: &mut Vec<Bucket>,
 ) -> Result<(), tokio_postgres::Error> {
@@ -368,12 +356,13 @@ async fn read_rows(
     Ok(())
 }
 
-/// Some series of a tenant, by their ids, locked.
-async fn some(
+/// Locks the series of a step and returns them in the order of their ids, and the one after which the next step begins;
+/// `None` if these are the last ones.
+async fn series_of_step(
     client: &Transaction<'_>,
     tenant: i64,
     after: SeriesId,
-) -> Result<(Vec<Rolled>, Option<SeriesId>), tokio_postgres::Error> {
+) -> Result<(Vec<(SeriesId, RolledUp)>, Option<SeriesId>), tokio_postgres::Error> {
     let select = client
         .prepare_cached(
             "SELECT id, minutes_to, hours_to, days_to FROM tricast_history_series \
@@ -381,8 +370,8 @@ async fn some(
         )
         .await?;
     let rows = client.query(&select, &[&tenant, &after.0, &(SERIES_OF_A_STEP as i64)]).await?;
-    let found: Vec<Rolled> = rows.iter().map(Rolled::of).collect();
-    let last = found.last().map(|series| SeriesId(series.id)).filter(|_| found.len() == SERIES_OF_A_STEP);
+    let found: Vec<_> = rows.iter().map(series_of).collect();
+    let last = found.last().map(|(id, _)| *id).filter(|_| found.len() == SERIES_OF_A_STEP);
     Ok((found, last))
 }
 
@@ -391,24 +380,22 @@ async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Pr
     let Some(finer) = step.level.finer() else { return Ok(progress) };
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
     let transaction = begin(client).await?;
-    let (found, last) = some(&transaction, tenant, step.after).await?;
+    let (found, last) = series_of_step(&transaction, tenant, step.after).await?;
     let due = due(&transaction, &found, &step, finer).await?;
     progress.next = last;
-    let moves_on = |series: &Rolled| step.moves_on(series.to[step.level as usize], step.through);
-    for series in found.iter().filter(|series| due.contains(&series.id) || moves_on(series)) {
+    let moves_on = |rolled: RolledUp| step.moves_on(rolled.through(step.level), step.through);
+    for (id, rolled) in found.into_iter().filter(|(id, rolled)| due.contains(&id.0) || moves_on(*rolled)) {
         if progress.rows >= step.rows {
-            progress.next = Some(SeriesId(series.id - 1));
+            progress.next = Some(id.before());
             break;
         }
-        let whole = whole_buckets(&transaction, series, &step, finer, step.rows - progress.rows).await?;
-        progress.rows += whole.rows.len();
-        if whole.rows.is_empty() && !step.moves_on(series.to[step.level as usize], whole.through) {
-            continue;
-        }
-        let buckets = fold(whole.rows, step.level, &step.calendar);
-        put_rollups(&transaction, step.level, series.id, &buckets, whole.through).await?;
-        if whole.more {
-            progress.next = Some(SeriesId(series.id - 1));
+        let span = step.span(rolled, finer);
+        let portion = portion(&transaction, id, span, &step, finer, step.rows - progress.rows).await?;
+        progress.rows += portion.rows.len();
+        let Some(buckets) = step.fold(rolled, portion.rows, portion.through) else { continue };
+        put_rollups(&transaction, step.level, id.0, &buckets, portion.through).await?;
+        if portion.more {
+            progress.next = Some(id.before());
             break;
         }
     }
@@ -419,7 +406,7 @@ async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Pr
 /// Those of the series that have rows to roll up: most often few have, and the others cost no round trip.
 async fn due(
     client: &Transaction<'_>,
-    found: &[Rolled],
+    found: &[(SeriesId, RolledUp)],
     step: &RollUp,
     finer: Level,
 ) -> Result<Vec<i64>, tokio_postgres::Error> {
@@ -432,8 +419,8 @@ async fn due(
          AND r.at >= s.rolled_to AND r.at < $3)"
     };
     let select = client.prepare_cached(sql).await?;
-    let ids: Vec<i64> = found.iter().map(|series| series.id).collect();
-    let rolled_to: Vec<i64> = found.iter().map(|series| series.to[step.level as usize]).collect();
+    let ids: Vec<i64> = found.iter().map(|(id, _)| id.0).collect();
+    let rolled_to: Vec<i64> = found.iter().map(|(_, rolled)| rolled.through(step.level)).collect();
     let rows = client.query(&select, &[&ids, &rolled_to, &step.through, &(finer as i16)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -471,57 +458,35 @@ async fn put_rollups(
     Ok(())
 }
 
-/// Rows of the finer level that make whole buckets.
-struct Whole {
-    rows: Vec<Bucket>,
-    /// Up to here.
-    through: i64,
-    /// There are more to roll up.
-    more: bool,
-}
-
-/// About `most` rows of a series that are to be rolled up, but all of a bucket's if there are any.
-async fn whole_buckets(
+/// Reads about `most` rows of a series that are to be rolled up, but at least those of one bucket if there are any.
+async fn portion(
     client: &Transaction<'_>,
-    series: &Rolled,
+    id: SeriesId,
+    span: Range<i64>,
     step: &RollUp,
     finer: Level,
     most: usize,
-) -> Result<Whole, tokio_postgres::Error> {
-    let from = series.to[step.level as usize];
-    let mut through = step.through.min(series.to[finer as usize]);
-    if through < step.through {
-        through = step.calendar.start(step.level, through);
-    }
+) -> Result<Portion, tokio_postgres::Error> {
     let mut rows = Vec::new();
-    if from < through {
-        read_rows(client, series.id, finer, from..through, most.saturating_add(1), &mut rows).await?;
+    if !span.is_empty() {
+        read_rows(client, id, finer, span.clone(), most.saturating_add(1), &mut rows).await?;
     }
-    if rows.len() <= most {
-        return Ok(Whole { rows, through, more: false });
-    }
-    let (Some(first), Some(last)) = (rows.first().copied(), rows.last().copied()) else {
-        return Ok(Whole { rows, through, more: false });
-    };
-    let unfinished = step.calendar.bucket(step.level, last.at);
-    if first.at < unfinished.start {
-        rows.retain(|row| row.at < unfinished.start);
-        return Ok(Whole { rows, through: unfinished.start, more: true });
-    }
-    rows.clear();
-    read_rows(client, series.id, finer, from..unfinished.end, usize::MAX, &mut rows).await?;
-    Ok(Whole { rows, through: unfinished.end, more: true })
+    Ok(match step.choose(span, rows, most) {
+        Choice::Rows(portion) => portion,
+        Choice::Bucket(span) => {
+            let (mut rows, through) = (Vec::new(), span.end);
+            read_rows(client, id, finer, span, usize::MAX, &mut rows).await?;
+            Portion { rows, through, more: true }
+        }
+    })
 }
 
 async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Progress, Abort<HistoryError>> {
     let mut progress = Progress::default();
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(progress) };
     let transaction = begin(client).await?;
-    let (found, last) = some(&transaction, tenant, step.after).await?;
-    // Up to where each series' rows of each level may go: what the next level is made from stays until it is.
-    let before =
-        |series: &Rolled, level: usize| step.before[level].min(series.to.get(level + 1).copied().unwrap_or(i64::MAX));
-    let old = old(&transaction, &found, before).await?;
+    let (found, last) = series_of_step(&transaction, tenant, step.after).await?;
+    let old = old(&transaction, &found, step).await?;
     let points = transaction
         .prepare_cached(
             "DELETE FROM tricast_history_points WHERE series = $1 AND at IN \
@@ -535,32 +500,32 @@ async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Pro
         )
         .await?;
     progress.next = last;
-    let mut looked_at = Vec::new();
-    'series: for series in &found {
+    let mut visited = Vec::new();
+    'series: for &(id, rolled) in &found {
         for level in Level::ALL {
-            if !old.contains(&(series.id, level as i16)) {
+            if !old.contains(&(id.0, level as i16)) {
                 continue;
             }
             let room = step.rows - progress.rows;
             if room == 0 {
-                progress.next = Some(SeriesId(series.id - 1));
+                progress.next = Some(id.before());
                 break 'series;
             }
-            let (before, room) = (before(series, level as usize), room as i64);
+            let (before, room) = (step.limit(rolled, level), room as i64);
             let deleted = match level {
-                Level::Raw => transaction.execute(&points, &[&series.id, &before, &room]).await?,
-                _ => transaction.execute(&rollups, &[&(level as i16), &series.id, &before, &room]).await?,
+                Level::Raw => transaction.execute(&points, &[&id.0, &before, &room]).await?,
+                _ => transaction.execute(&rollups, &[&(level as i16), &id.0, &before, &room]).await?,
             };
             progress.rows += deleted as usize;
             if deleted as i64 == room {
                 // There may be more of it.
-                progress.next = Some(SeriesId(series.id - 1));
+                progress.next = Some(id.before());
                 break 'series;
             }
         }
-        looked_at.push(series.id);
+        visited.push(id.0);
     }
-    progress.gone = let_go(&transaction, tenant, &looked_at).await?;
+    progress.gone = mark_empty(&transaction, tenant, &visited).await?;
     transaction.commit().await?;
     Ok(progress)
 }
@@ -568,8 +533,8 @@ async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Pro
 /// The series and levels that have rows which are too old: most often few have.
 async fn old(
     client: &Transaction<'_>,
-    found: &[Rolled],
-    before: impl Fn(&Rolled, usize) -> i64,
+    found: &[(SeriesId, RolledUp)],
+    step: Forget,
 ) -> Result<Vec<(i64, i16)>, tokio_postgres::Error> {
     let select = client
         .prepare_cached(
@@ -580,17 +545,17 @@ async fn old(
                           WHERE r.level = s.level AND r.series = s.id AND r.at < s.before) END",
         )
         .await?;
-    let each = || found.iter().flat_map(|series| Level::ALL.map(|level| (series, level)));
-    let ids: Vec<i64> = each().map(|(series, _)| series.id).collect();
-    let levels: Vec<i16> = each().map(|(_, level)| level as i16).collect();
-    let before: Vec<i64> = each().map(|(series, level)| before(series, level as usize)).collect();
+    let each = || found.iter().flat_map(|(id, rolled)| Level::ALL.map(|level| (id.0, *rolled, level)));
+    let ids: Vec<i64> = each().map(|(id, ..)| id).collect();
+    let levels: Vec<i16> = each().map(|(_, _, level)| level as i16).collect();
+    let before: Vec<i64> = each().map(|(_, rolled, level)| step.limit(rolled, level)).collect();
     let rows = client.query(&select, &[&ids, &levels, &before]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Lets those series go that have nothing left; answers how many. Their rows stay for a while, in case that another node
-/// still knows the id, and comes with a point.
-async fn let_go(client: &Transaction<'_>, tenant: i64, ids: &[i64]) -> Result<usize, tokio_postgres::Error> {
+/// Marks the series among `ids` that have no rows left as gone, and returns their number. Their own rows are deleted after
+/// [`KEPT_EMPTY_DAYS`], because another node may still use the id.
+async fn mark_empty(client: &Transaction<'_>, tenant: i64, ids: &[i64]) -> Result<usize, tokio_postgres::Error> {
     let mark = client
         .prepare_cached(
             "UPDATE tricast_history_series AS s SET gone_ms = (extract(epoch FROM now()) * 1000)::bigint \

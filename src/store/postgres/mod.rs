@@ -61,6 +61,7 @@ mod order_queue;
 mod order_writer;
 mod orders;
 mod outbox;
+mod row;
 mod schema;
 mod statistics;
 mod tenant_queues;

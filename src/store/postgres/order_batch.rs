@@ -14,22 +14,19 @@ use jiff::Timestamp;
 
 use super::{
     Failure,
-    events::next_place,
     order_queue::{Work, Write},
-    orders::{COLUMNS, order_of, time_of},
+    orders::{COLUMNS, order_of},
+    row,
     transaction::{BEGIN, TransactionId},
 };
 use crate::{
     orders::{
-        Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, NewCustomer, Order, OrderError, OrderId,
-        Tally,
+        Change, Changed, Created, Customer, Draft, Effect, IdempotencyKey, Minute, NewCustomer, Order, OrderError,
+        OrderId, Tally,
     },
-    relay::NewEvent,
+    relay::{self, NewEvent},
     service::StoreError,
 };
-
-/// Keys that are forgotten with each new one: more than one, so that old ones go faster than new ones come.
-const FORGET: i64 = 4;
 
 /// What a node knows of the changes of a tenant's counts.
 #[derive(Clone, Copy, Debug)]
@@ -236,30 +233,25 @@ impl Memory {
     }
 
     fn create(&mut self, tenant: &str, draft: Draft) -> Result<Created, OrderError> {
-        let Draft { new, key, at } = draft;
-        let digest = new.digest();
+        let (key, at) = (draft.key.clone(), draft.at);
+        let digest = draft.new.digest();
         let id = self.tenant(tenant)?.id;
         if let Some(key) = &key
             && let Some(known) = self.keys.get(&(id, key.as_str().to_owned()))
-            && known.used.as_millisecond() > oldest(at)
+            && known.used.as_millisecond() > IdempotencyKey::expired_at(at)
         {
-            if known.digest != digest {
-                return Err(OrderError::KeyReused);
-            }
-            // The answer of the first request, whatever happened to the order since: all that can change came with it.
-            let order = Order::begin(OrderId::new(known.number as u64), new, known.created);
-            return Ok(Created { order, tally: None, event: None });
+            let number = OrderId::new(known.number as u64);
+            return Created::repeated(draft.new, &known.digest, number, known.created);
         }
         let row = self.tenant(tenant)?;
         row.last_order += 1;
         let number = row.last_order;
-        let order = Order::begin(OrderId::new(number as u64), new, at);
+        let (order, mut tally) = draft.accept(OrderId::new(number as u64));
         self.orders.insert((id, number), (order.clone(), Fate::Inserted));
         if let Some(key) = key {
             let known = Key { digest: digest.to_vec(), number, created: at, used: at, is_new: true };
             self.keys.insert((id, key.as_str().to_owned()), known);
         }
-        let mut tally = Tally::order(order.created_at, order.status, order.total);
         if let Some(customer) = &order.customer_id
             && self.note_customer(id, customer, Some(&order.customer_name), at)
         {
@@ -274,24 +266,17 @@ impl Memory {
         let id = self.tenants.get(tenant).ok_or(OrderError::NotFound)?.id;
         let known = self.orders.get_mut(&(id, change.id.number() as i64));
         let (order, fate) = known.ok_or(OrderError::NotFound)?;
-        if change.if_match.as_ref().is_some_and(|if_match| !if_match.holds(order.version())) {
-            return Err(OrderError::Moved);
-        }
-        let before = order.status;
-        let changes = order.apply(change.changes, change.at);
-        if changes.is_empty() {
-            return Ok(Changed { order: order.clone(), changes, tally: None, event: None });
-        }
+        let Some(Effect { changes, tally, event }) = change.apply(order)? else {
+            return Ok(Changed::nothing(order.clone()));
+        };
         if *fate == Fate::Stays {
             *fate = Fate::Updated;
         }
         let order = order.clone();
-        let tally = Tally::change(order.created_at, before, order.status, order.total);
-        let tally = (order.status != before).then_some(tally);
         if let Some(tally) = tally {
             self.count(tenant, tally)?;
         }
-        let event = self.event(tenant, changes.event(change.id, &change.by))?;
+        let event = self.event(tenant, event)?;
         Ok(Changed { order, changes, tally, event: Some(event) })
     }
 
@@ -353,7 +338,7 @@ impl Memory {
     fn event(&mut self, tenant: &str, event: NewEvent) -> Result<u64, OrderError> {
         let now = self.now;
         let row = self.tenant(tenant)?;
-        row.last_event = next_place(row.last_event, now);
+        row.last_event = relay::next_seq(row.last_event, now);
         row.has_events = true;
         let (id, seq) = (row.id, row.last_event);
         self.events.push((id, seq, event));
@@ -508,7 +493,12 @@ impl Memory {
         let statement = client.prepare_cached(note).await?;
         client.execute(&statement, &[&tenants, &keys, &digests, &numbers, &used]).await?;
         let statement = client.prepare_cached(forget).await?;
-        client.execute(&statement, &[&oldest(first), &(FORGET * rows.len() as i64)]).await?;
+        client
+            .execute(
+                &statement,
+                &[&IdempotencyKey::expired_at(first), &(IdempotencyKey::DELETED_WITH_EACH * rows.len() as i64)],
+            )
+            .await?;
         Ok(())
     }
 
@@ -576,7 +566,7 @@ async fn keys(client: &Client, asked: HashSet<(i64, &str)>) -> Result<HashMap<(i
     let (tenants, keys): (Vec<i64>, Vec<&str>) = asked.into_iter().unzip();
     let mut known = HashMap::new();
     for row in client.query(&find, &[&tenants, &keys]).await? {
-        let (used, created) = (time_of(row.get(4))?, time_of(row.get(5))?);
+        let (used, created) = (row::time(&row, 4)?, row::time(&row, 5)?);
         let key = Key { digest: row.get(2), number: row.get(3), created, used, is_new: false };
         known.insert((row.get(0), row.get(1)), key);
     }
@@ -613,7 +603,7 @@ async fn customers(client: &Client, asked: HashSet<(i64, &str)>) -> Result<HashM
     let (tenants, ids): (Vec<i64>, Vec<&str>) = asked.into_iter().unzip();
     let mut known = HashMap::new();
     for row in client.query(&find, &[&tenants, &ids]).await? {
-        let first_seen = time_of(row.get(3))?;
+        let first_seen = row::time(&row, 3)?;
         known.insert((row.get(0), row.get(1)), Known { first_seen, name: row.get(2), changed: false });
     }
     Ok(known)
@@ -627,7 +617,7 @@ async fn free_ids(client: &Client, tenant: &Tenant, count: usize) -> Result<Vec<
     let mut last = tenant.last_customer;
     while free.len() < count {
         let end = last + (count - free.len()) as i64;
-        let ids: Vec<(i64, String)> = (last + 1..=end).map(|number| (number, format!("cus-{number:08}"))).collect();
+        let ids: Vec<(i64, String)> = (last + 1..=end).map(|number| (number, Customer::generated_id(number))).collect();
         let names: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
         let rows = client.query(&find, &[&tenant.id, &names]).await?;
         let taken: HashSet<String> = rows.into_iter().map(|row| row.get(0)).collect();
@@ -635,9 +625,4 @@ async fn free_ids(client: &Client, tenant: &Tenant, count: usize) -> Result<Vec<
         last = end;
     }
     Ok(free)
-}
-
-/// Keys that were used then or before are no longer known.
-fn oldest(at: Timestamp) -> i64 {
-    at.as_millisecond() - IdempotencyKey::KEPT.as_millis() as i64
 }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{Abort, Failure, PostgresStore, order_queue::Work, tenant};
+use super::{Abort, Failure, PostgresStore, order_queue::Work, row, tenant};
 use crate::{
     orders::{
         Answer, Change, Changed, Created, Customer, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
@@ -135,24 +135,17 @@ pub(super) fn read_rollup<'a>(
 
 /// A row of [`COLUMNS`].
 pub(super) fn order_of(row: &Row) -> Result<Order, Failure> {
-    let unknown = |word: &str| Failure::Row(format!("{word:?} is no word of ours"));
-    let (status, priority): (&str, &str) = (row.get(2), row.get(3));
     let items: i64 = row.get(4);
     Ok(Order {
         order_id: OrderId::new(row.get::<_, i64>(0) as u64),
         version: row.get::<_, i64>(1) as u64,
-        status: Status::parse(status).ok_or_else(|| unknown(status))?,
-        priority: Priority::parse(priority).ok_or_else(|| unknown(priority))?,
+        status: row::parsed(row, 2, Status::parse)?,
+        priority: row::parsed(row, 3, Priority::parse)?,
         items: u32::try_from(items).map_err(|_| Failure::Row(format!("{items} items")))?,
         total: Money { cents: row.get(5) },
         customer_name: row.get(6),
         customer_id: row.get(7),
-        created_at: time_of(row.get(8))?,
-        updated_at: time_of(row.get(9))?,
+        created_at: row::time(row, 8)?,
+        updated_at: row::time(row, 9)?,
     })
-}
-
-/// A time, as it is kept.
-pub(super) fn time_of(ms: i64) -> Result<Timestamp, Failure> {
-    Timestamp::from_millisecond(ms).map_err(|error| Failure::Row(error.to_string()))
 }

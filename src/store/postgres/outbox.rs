@@ -3,7 +3,7 @@
 use deadpool_postgres::Client;
 use jiff::Timestamp;
 
-use super::{Abort, Failure, orders::time_of};
+use super::{Abort, Failure, row};
 use crate::alerts::{AlertError, Delivery, Outgoing, Settlement, Target, Waiting};
 
 /// Adds deliveries as far as there is room for them, under the tenant's lock; answers how many.
@@ -13,7 +13,7 @@ pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Re
     }
     let count = client.prepare_cached("SELECT count(*) FROM tricast_outbox WHERE tenant = $1").await?;
     let waiting: i64 = client.query_one(&count, &[&tenant]).await?.get(0);
-    let fitting = &outgoing.deliveries[..outgoing.room.saturating_sub(waiting as usize).min(outgoing.deliveries.len())];
+    let fitting = outgoing.fitting(waiting);
     let insert = client
         .prepare_cached(
             "INSERT INTO tricast_outbox (id, tenant, target, alert, body, created_ms, due_ms) \
@@ -57,7 +57,7 @@ pub(super) async fn take(
             target,
             alert: row.get(4),
             body: row.get(5),
-            at: time_of(row.get(6))?,
+            at: row::time(row, 6)?,
             attempt: u32::try_from(row.get::<_, i64>(7)).unwrap_or(u32::MAX),
         })
     };
@@ -92,12 +92,11 @@ pub(super) async fn waiting(client: &Client) -> Result<Vec<Waiting>, Abort<Alert
         client.prepare_cached("SELECT target, count(*), min(created_ms) FROM tricast_outbox GROUP BY target").await?;
     let rows = client.query(&select, &[]).await?;
     let waiting = |row: &tokio_postgres::Row| {
-        let target: &str = row.get(0);
-        let target = Target::parse(target).ok_or_else(|| Failure::Row(format!("{target:?} is no target")))?;
+        let target = row::parsed(row, 0, Target::parse)?;
         Ok::<_, Failure>(Waiting {
             target,
             count: row.get::<_, i64>(1).unsigned_abs(),
-            oldest: Some(time_of(row.get(2))?),
+            oldest: Some(row::time(row, 2)?),
         })
     };
     Ok(rows.iter().map(waiting).collect::<Result<_, _>>()?)

@@ -1,9 +1,9 @@
 //! Rules and alerts in SQLite: a row each, the rule as JSON.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
-use super::{Abort, SqliteStore, events, outbox, tenant, tenant_or_new};
+use super::{Abort, SqliteStore, events, outbox, row, tenant, tenant_or_new};
 use crate::{
     alerts::{
         Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
@@ -50,16 +50,11 @@ impl AlertStore for SqliteStore {
             )?;
             let (rules, same): (i64, i64) =
                 count.query_row((tenant, &rule.id), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if same > 0 {
-                return Err(AlertError::Taken(rule.id).into());
-            }
-            if rules >= i64::try_from(max).unwrap_or(i64::MAX) {
-                return Err(AlertError::TooMany(max).into());
-            }
+            rule.check_room(same > 0, rules, max)?;
             let mut insert = connection.prepare_cached(
                 "INSERT INTO alert_rules (tenant, id, rule, version, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
-            let (text, version) = (json_of(&rule)?, rule.version as i64);
+            let (text, version) = (row::to_json(&rule)?, rule.version as i64);
             insert.execute((tenant, &rule.id, text, version, rule.made.as_millisecond()))?;
             Ok(())
         })
@@ -74,7 +69,7 @@ impl AlertStore for SqliteStore {
                  WHERE tenant = ?1 AND id = ?2 AND version = ?3 AND created_ms = ?4",
             )?;
             let (number, made) = (seen.number as i64, seen.made.as_millisecond());
-            if update.execute((tenant, &rule.id, number, made, json_of(&rule)?, rule.version as i64))? == 0 {
+            if update.execute((tenant, &rule.id, number, made, row::to_json(&rule)?, rule.version as i64))? == 0 {
                 return Err(AlertError::Moved.into());
             }
             anew.map_or(Ok(None), |anew| begin_anew(connection, tenant, &rule.id, anew))
@@ -208,7 +203,7 @@ impl AlertStore for SqliteStore {
             let mut select = connection.prepare_cached(
                 "SELECT rule, at_ms, value FROM alert_samples WHERE tenant = ?1 ORDER BY rule, at_ms",
             )?;
-            let sample = |row: &Row<'_>| Ok(Sample { rule: row.get(0)?, at: time_of(row, 1)?, value: row.get(2)? });
+            let sample = |row: &Row<'_>| Ok(Sample { rule: row.get(0)?, at: row::time(row, 1)?, value: row.get(2)? });
             Ok(select.query_map([tenant], sample)?.collect::<Result<_, _>>()?)
         })
     }
@@ -310,46 +305,24 @@ fn insert(connection: &Connection, tenant: i64, alert: &Alert) -> rusqlite::Resu
     insert.execute(row).map(drop)
 }
 
-fn json_of(rule: &Rule) -> rusqlite::Result<String> {
-    serde_json::to_string(rule).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
 fn rule_of(row: &Row<'_>) -> rusqlite::Result<Rule> {
-    let text: String = row.get(0)?;
-    let rule: Rule = serde_json::from_str(&text).map_err(|error| unreadable(0, error))?;
-    Ok(Rule { made: time_of(row, 1)?, ..rule })
+    Ok(Rule { made: row::time(row, 1)?, ..row::json(row, 0)? })
 }
 
 fn alert_of(row: &Row<'_>) -> rusqlite::Result<Alert> {
-    let maybe_time = |column| row.get::<_, Option<i64>>(column)?.map(|ms| time(ms, column)).transpose();
-    let severity: String = row.get(2)?;
     let targets: String = row.get(11)?;
     Ok(Alert {
         id: row.get(0)?,
         rule_id: row.get(1)?,
-        severity: Severity::parse(&severity).ok_or_else(|| unreadable(2, "no severity"))?,
+        severity: row::parsed(row, 2, Severity::parse)?,
         metric: row.get(3)?,
         message: row.get(4)?,
         value: row.get(5)?,
         threshold: row.get(6)?,
-        raised_at: time_of(row, 7)?,
-        resolved_at: maybe_time(8)?,
+        raised_at: row::time(row, 7)?,
+        resolved_at: row::optional_time(row, 8)?,
         acknowledged_by: row.get(9)?,
-        acknowledged_at: maybe_time(10)?,
+        acknowledged_at: row::optional_time(row, 10)?,
         targets: targets.split(',').filter_map(Target::parse).collect(),
     })
-}
-
-/// A time that is kept in milliseconds.
-pub(super) fn time_of(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    time(row.get(column)?, column)
-}
-
-fn time(ms: i64, column: usize) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_millisecond(ms).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, ms))
-}
-
-/// A text of another form than was written.
-pub(super) fn unreadable(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
 }

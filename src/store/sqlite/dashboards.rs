@@ -1,10 +1,8 @@
 //! Dashboards in SQLite: a row each, the tiles as JSON.
 
-use rusqlite::{Connection, OptionalExtension, Row, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use jiff::Timestamp;
-
-use super::{SqliteStore, events, tenant, tenant_or_new};
+use super::{SqliteStore, events, row, tenant, tenant_or_new};
 use crate::{
     core::version::Version,
     dashboards::{Answer, Board, DashboardError, DashboardStore},
@@ -55,12 +53,7 @@ impl DashboardStore for SqliteStore {
                 .prepare_cached("SELECT count(*), count(*) FILTER (WHERE id = ?2) FROM dashboards WHERE tenant = ?1")?;
             let (boards, same): (i64, i64) =
                 count.query_row((tenant, &board.id), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if same > 0 {
-                return Err(DashboardError::Taken(board.id).into());
-            }
-            if boards >= i64::try_from(max).unwrap_or(i64::MAX) {
-                return Err(DashboardError::TooMany(max).into());
-            }
+            board.check_room(same > 0, boards, max)?;
             self::insert(connection, tenant, &board)?;
             Ok(events::add(connection, tenant, &event)?)
         })
@@ -81,7 +74,7 @@ impl DashboardStore for SqliteStore {
                 number,
                 made,
                 &board.name,
-                tiles_of(&board)?,
+                row::to_json(&board.tiles)?,
                 board.version as i64,
             ))?;
             if changed > 0 { Ok(events::add(connection, tenant, &event)?) } else { Err(DashboardError::Moved.into()) }
@@ -106,22 +99,15 @@ fn insert(connection: &Connection, tenant: i64, board: &Board) -> rusqlite::Resu
         "INSERT INTO dashboards (tenant, id, name, tiles, version, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let (version, made) = (board.version as i64, board.made.as_millisecond());
-    insert.execute((tenant, &board.id, &board.name, tiles_of(board)?, version, made)).map(drop)
-}
-
-fn tiles_of(board: &Board) -> rusqlite::Result<String> {
-    serde_json::to_string(&board.tiles).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    insert.execute((tenant, &board.id, &board.name, row::to_json(&board.tiles)?, version, made)).map(drop)
 }
 
 fn board_of(row: &Row<'_>) -> rusqlite::Result<Board> {
-    let wrong = |error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error));
-    let tiles: String = row.get(2)?;
-    let made: i64 = row.get(4)?;
     Ok(Board {
         id: row.get(0)?,
         name: row.get(1)?,
-        tiles: serde_json::from_str(&tiles).map_err(wrong)?,
+        tiles: row::json(row, 2)?,
         version: row.get::<_, i64>(3)? as u64,
-        made: Timestamp::from_millisecond(made).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(4, made))?,
+        made: row::time(row, 4)?,
     })
 }

@@ -1,13 +1,15 @@
 //! Points, their rollups and the series they belong to in SQLite.
 
+use std::ops::Range;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{Abort, SqliteStore, tenant, tenant_or_new};
 use crate::{
     core::channel::Channel,
     history::{
-        Answer, Bucket, Calendar, Forget, HistoryError, HistoryStore, Level, Newest, Point, Progress, Query, RollUp,
-        SeriesId, SeriesName, Track, fold,
+        Answer, Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress,
+        Query, RollUp, RolledUp, SeriesId, SeriesName, Track,
     },
 };
 
@@ -103,16 +105,9 @@ fn series(
     Ok(ids)
 }
 
-/// A series, and for each level but the first up to when it is rolled up.
-struct Rolled {
-    id: i64,
-    to: [i64; 4],
-}
-
-impl Rolled {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { id: row.get(0)?, to: [i64::MAX, row.get(1)?, row.get(2)?, row.get(3)?] })
-    }
+/// Reads a series and how far it is rolled up.
+fn series_of(row: &Row<'_>) -> rusqlite::Result<(SeriesId, RolledUp)> {
+    Ok((SeriesId(row.get(0)?), RolledUp::new(row.get(1)?, row.get(2)?, row.get(3)?)))
 }
 
 fn write(
@@ -128,17 +123,18 @@ fn write(
         .prepare_cached("SELECT id, minutes_to, hours_to, days_to FROM history_series WHERE id = ?1 AND tenant = ?2")?;
     let mut insert =
         connection.prepare_cached("INSERT OR REPLACE INTO history_points (series, at, value) VALUES (?1, ?2, ?3)")?;
-    let mut take_back = connection
+    let mut set_back = connection
         .prepare_cached("UPDATE history_series SET minutes_to = ?2, hours_to = ?3, days_to = ?4 WHERE id = ?1")?;
     for points in points.chunk_by(|a, b| a.series == b.series) {
         let Some(first) = points.first() else { continue };
-        let Some(rolled) = find.query_row((first.series.0, tenant), Rolled::of).optional()? else { continue };
+        let found = find.query_row((first.series.0, tenant), series_of).optional()?;
+        let Some((id, rolled)) = found else { continue };
         for Point { at, value, .. } in points {
-            insert.execute((rolled.id, at, value))?;
+            insert.execute((id.0, at, value))?;
         }
-        if Level::ROLLED.into_iter().any(|level| first.at < rolled.to[level as usize]) {
-            let back = Level::ROLLED.map(|level| rolled.to[level as usize].min(calendar.start(level, first.at)));
-            take_back.execute((rolled.id, back[0], back[1], back[2]))?;
+        if rolled.is_late(first.at) {
+            let [minutes, hours, days] = rolled.back_to(first.at, calendar);
+            set_back.execute((id.0, minutes, hours, days))?;
         }
     }
     Ok(())
@@ -155,7 +151,7 @@ fn read(connection: &Connection, tenant: &str, query: &Query) -> Result<Vec<Trac
     while let Some(row) = found.next()? {
         let field: Box<str> = row.get(4)?;
         if query.fields.as_ref().is_none_or(|fields| fields.contains(&field)) {
-            tracks.push(track(connection, field, &Rolled::of(row)?, query)?);
+            tracks.push(track(connection, field, series_of(row)?, query)?);
         }
     }
     Ok(tracks)
@@ -197,33 +193,25 @@ fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newes
 fn track(
     connection: &Connection,
     field: Box<str>,
-    rolled: &Rolled,
+    (id, rolled): (SeriesId, RolledUp),
     query: &Query,
-) -> Result<Track, Abort<HistoryError>> {
-    let mut rows = Vec::new();
-    let mut from = query.from;
-    // One more than the limit says whether there are more.
+) -> rusqlite::Result<Track> {
+    // One more than the limit shows whether there are more.
     let most = query.limit.saturating_add(1);
-    for level in Level::ROLLED.into_iter().rev().filter(|level| *level <= query.level) {
-        let end = rolled.to[level as usize].min(query.ends[level as usize]);
-        if end > from {
-            read_rows(connection, rolled.id, level, from, end, most - rows.len(), &mut rows)?;
-            from = end;
-        }
+    let (mut rows, mut points_from) = (Vec::new(), query.from);
+    for (level, span) in rolled.spans(query) {
+        points_from = span.start;
+        read_rows(connection, id, level, span, most - rows.len(), &mut rows)?;
     }
-    read_rows(connection, rolled.id, Level::Raw, from, query.ends[0], most - rows.len(), &mut rows)?;
-    let cut = rows.len() > query.limit;
-    rows.truncate(query.limit);
-    Ok(Track { field, rows, points_from: from, cut })
+    Ok(Track::new(field, rows, points_from, query.limit))
 }
 
-/// Appends the rows of a series in `from..end`, at most so many.
+/// Appends the rows of a series in `span`, at most `most`.
 fn read_rows(
     connection: &Connection,
-    series: i64,
+    SeriesId(series): SeriesId,
     level: Level,
-    from: i64,
-    end: i64,
+    Range { start: from, end }: Range<i64>,
     most: usize,
     into: &mut Vec<Bucket>,
 ) -> rusqlite::Result<()> {
@@ -256,13 +244,20 @@ fn read_rows(
     Ok(())
 }
 
-/// Some series of a tenant, by their ids.
-fn some(connection: &Connection, tenant: i64, after: SeriesId) -> rusqlite::Result<Vec<Rolled>> {
+/// Returns the series of a step, in the order of their ids, and the one after which the next step begins; `None` if these
+/// are the last ones.
+fn series_of_step(
+    connection: &Connection,
+    tenant: i64,
+    after: SeriesId,
+) -> rusqlite::Result<(Vec<(SeriesId, RolledUp)>, Option<SeriesId>)> {
     let mut select = connection.prepare_cached(
         "SELECT id, minutes_to, hours_to, days_to FROM history_series WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
     )?;
-    let found = select.query_map((tenant, after.0, SERIES_OF_A_STEP as i64), Rolled::of)?;
-    found.collect()
+    let found = select.query_map((tenant, after.0, SERIES_OF_A_STEP as i64), series_of)?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let last = found.last().map(|(id, _)| *id).filter(|_| found.len() == SERIES_OF_A_STEP);
+    Ok((found, last))
 }
 
 fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progress, Abort<HistoryError>> {
@@ -280,24 +275,21 @@ fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progr
         "INSERT OR REPLACE INTO history_rollups (level, series, at, count, total, min, max, last) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    let found = some(connection, tenant, step.after)?;
-    let last = found.last().map(|series| SeriesId(series.id)).filter(|_| found.len() == SERIES_OF_A_STEP);
-    for series in found {
+    let (found, last) = series_of_step(connection, tenant, step.after)?;
+    for (id, rolled) in found {
         if progress.rows >= step.rows {
-            progress.next = Some(SeriesId(series.id - 1));
+            progress.next = Some(id.before());
             return Ok(progress);
         }
-        let whole = whole_buckets(connection, &series, step, finer, step.rows - progress.rows)?;
-        progress.rows += whole.rows.len();
-        if whole.rows.is_empty() && !step.moves_on(series.to[step.level as usize], whole.through) {
-            continue;
+        let portion = portion(connection, id, step.span(rolled, finer), step, finer, step.rows - progress.rows)?;
+        progress.rows += portion.rows.len();
+        let Some(buckets) = step.fold(rolled, portion.rows, portion.through) else { continue };
+        for Bucket { at, count, total, min, max, last } in buckets {
+            insert.execute((step.level as i64, id.0, at, count as i64, total, min, max, last))?;
         }
-        for Bucket { at, count, total, min, max, last } in fold(whole.rows, step.level, &step.calendar) {
-            insert.execute((step.level as i64, series.id, at, count as i64, total, min, max, last))?;
-        }
-        set.execute((series.id, whole.through))?;
-        if whole.more {
-            progress.next = Some(SeriesId(series.id - 1));
+        set.execute((id.0, portion.through))?;
+        if portion.more {
+            progress.next = Some(id.before());
             return Ok(progress);
         }
     }
@@ -305,46 +297,27 @@ fn roll_up(connection: &Connection, tenant: &str, step: &RollUp) -> Result<Progr
     Ok(progress)
 }
 
-/// Rows of the finer level that make whole buckets.
-struct Whole {
-    rows: Vec<Bucket>,
-    /// Up to here.
-    through: i64,
-    /// There are more to roll up.
-    more: bool,
-}
-
-/// About `most` rows of a series that are to be rolled up, but all of a bucket's if there are any.
-fn whole_buckets(
+/// Reads about `most` rows of a series that are to be rolled up, but at least those of one bucket if there are any.
+fn portion(
     connection: &Connection,
-    series: &Rolled,
+    id: SeriesId,
+    span: Range<i64>,
     step: &RollUp,
     finer: Level,
     most: usize,
-) -> rusqlite::Result<Whole> {
-    let from = series.to[step.level as usize];
-    let mut through = step.through.min(series.to[finer as usize]);
-    if through < step.through {
-        through = step.calendar.start(step.level, through);
-    }
+) -> rusqlite::Result<Portion> {
     let mut rows = Vec::new();
-    if from < through {
-        read_rows(connection, series.id, finer, from, through, most.saturating_add(1), &mut rows)?;
+    if !span.is_empty() {
+        read_rows(connection, id, finer, span.clone(), most.saturating_add(1), &mut rows)?;
     }
-    if rows.len() <= most {
-        return Ok(Whole { rows, through, more: false });
-    }
-    let (Some(first), Some(last)) = (rows.first().copied(), rows.last().copied()) else {
-        return Ok(Whole { rows, through, more: false });
-    };
-    let unfinished = step.calendar.bucket(step.level, last.at);
-    if first.at < unfinished.start {
-        rows.retain(|row| row.at < unfinished.start);
-        return Ok(Whole { rows, through: unfinished.start, more: true });
-    }
-    rows.clear();
-    read_rows(connection, series.id, finer, from, unfinished.end, usize::MAX, &mut rows)?;
-    Ok(Whole { rows, through: unfinished.end, more: true })
+    Ok(match step.choose(span, rows, most) {
+        Choice::Rows(portion) => portion,
+        Choice::Bucket(span) => {
+            let (mut rows, through) = (Vec::new(), span.end);
+            read_rows(connection, id, finer, span, usize::MAX, &mut rows)?;
+            Portion { rows, through, more: true }
+        }
+    })
 }
 
 fn forget(connection: &Connection, tenant: &str, step: Forget) -> Result<Progress, Abort<HistoryError>> {
@@ -363,27 +336,24 @@ fn forget(connection: &Connection, tenant: &str, step: Forget) -> Result<Progres
          OR EXISTS (SELECT 1 FROM history_rollups WHERE level IN (1, 2, 3) AND series = ?1)",
     )?;
     let mut delete = connection.prepare_cached("DELETE FROM history_series WHERE id = ?1")?;
-    let found = some(connection, tenant, step.after)?;
-    let last = found.last().map(|series| SeriesId(series.id)).filter(|_| found.len() == SERIES_OF_A_STEP);
-    for series in found {
+    let (found, last) = series_of_step(connection, tenant, step.after)?;
+    for (id, rolled) in found {
         for level in Level::ALL {
             let room = step.rows - progress.rows;
             if room == 0 {
-                progress.next = Some(SeriesId(series.id - 1));
+                progress.next = Some(id.before());
                 return Ok(progress);
             }
-            // What the next level is made from stays until it is.
-            let made = series.to.get(level as usize + 1).copied().unwrap_or(i64::MAX);
-            let before = step.before[level as usize].min(made);
+            let before = step.limit(rolled, level);
             if before > i64::MIN {
                 progress.rows += match level {
-                    Level::Raw => points.execute((series.id, before, room as i64))?,
-                    _ => rollups.execute((level as i64, series.id, before, room as i64))?,
+                    Level::Raw => points.execute((id.0, before, room as i64))?,
+                    _ => rollups.execute((level as i64, id.0, before, room as i64))?,
                 };
             }
         }
-        if !anything.query_row([series.id], |row| row.get::<_, bool>(0))? {
-            delete.execute([series.id])?;
+        if !anything.query_row([id.0], |row| row.get::<_, bool>(0))? {
+            delete.execute([id.0])?;
             progress.gone += 1;
         }
     }

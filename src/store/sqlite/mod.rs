@@ -35,6 +35,7 @@ mod health;
 mod history;
 mod orders;
 mod outbox;
+mod row;
 mod schema;
 mod threads;
 

@@ -1,16 +1,13 @@
 //! Orders, customers, visits and their counts in SQLite.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{Abort, SqliteStore, events, tenant, tenant_or_new};
+use super::{Abort, SqliteStore, events, row, tenant, tenant_or_new};
 use crate::orders::{
-    Answer, Change, Changed, Created, Customer, Draft, IdempotencyKey, Minute, Money, NewCustomer, Order, OrderError,
-    OrderId, OrderStore, Priority, Query, Rollup, Status, Tally,
+    Answer, Change, Changed, Created, Customer, Draft, Effect, IdempotencyKey, Minute, Money, NewCustomer, Order,
+    OrderError, OrderId, OrderStore, Priority, Query, Rollup, Status, Tally,
 };
-
-/// Keys that are forgotten with each new one: more than one, so that old ones go faster than new ones come.
-const FORGET: i64 = 4;
 
 const COLUMNS: &str =
     "number, version, status, priority, items, cents, customer_name, customer_id, created_ms, updated_ms";
@@ -101,24 +98,19 @@ impl OrderStore for SqliteStore {
 }
 
 fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created, Abort<OrderError>> {
-    let Draft { new, key, at } = draft;
     let tenant = tenant_or_new(connection, tenant)?;
-    let digest = new.digest();
+    let (key, at) = (draft.key.clone(), draft.at);
+    let digest = draft.new.digest();
     if let Some(key) = &key
         && let Some(known) = known_key(connection, tenant, key, at)?
     {
-        if known.digest != digest {
-            return Err(OrderError::KeyReused.into());
-        }
-        // The answer of the first request, whatever happened to the order since: all that can change came with it.
-        let now = find(connection, tenant, OrderId::new(known.number as u64))?;
-        let order = Order::begin(now.order_id, new, now.created_at);
-        return Ok(Created { order, tally: None, event: None });
+        let first = find(connection, tenant, OrderId::new(known.number as u64))?;
+        return Ok(Created::repeated(draft.new, &known.digest, first.order_id, first.created_at)?);
     }
     let mut next = connection
         .prepare_cached("UPDATE tenants SET last_order = last_order + 1 WHERE id = ?1 RETURNING last_order")?;
     let number: i64 = next.query_row([tenant], |row| row.get(0))?;
-    let order = Order::begin(OrderId::new(number as u64), new, at);
+    let (order, mut tally) = draft.accept(OrderId::new(number as u64));
     let mut insert = connection.prepare_cached(
         "INSERT INTO orders (tenant, number, version, status, priority, items, cents, customer_name, customer_id, \
          created_ms, updated_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)",
@@ -144,9 +136,8 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
             "DELETE FROM idempotency_keys WHERE (tenant, key) IN \
              (SELECT tenant, key FROM idempotency_keys WHERE used_ms <= ?1 ORDER BY used_ms LIMIT ?2)",
         )?;
-        forget.execute((oldest(at), FORGET))?;
+        forget.execute((IdempotencyKey::expired_at(at), IdempotencyKey::DELETED_WITH_EACH))?;
     }
-    let mut tally = Tally::order(order.created_at, order.status, order.total);
     if let Some(id) = &order.customer_id
         && note_customer(connection, tenant, id, Some(&order.customer_name), at)?
     {
@@ -172,25 +163,13 @@ fn known_key(
         "SELECT digest, number FROM idempotency_keys WHERE tenant = ?1 AND key = ?2 AND used_ms > ?3",
     )?;
     let known = |row: &Row<'_>| Ok(KnownKey { digest: row.get(0)?, number: row.get(1)? });
-    find.query_row((tenant, key.as_str(), oldest(at)), known).optional()
-}
-
-/// Keys that were used then or before are no longer known.
-fn oldest(at: Timestamp) -> i64 {
-    at.as_millisecond() - IdempotencyKey::KEPT.as_millis() as i64
+    find.query_row((tenant, key.as_str(), IdempotencyKey::expired_at(at)), known).optional()
 }
 
 fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Changed, Abort<OrderError>> {
     let tenant = self::tenant(connection, tenant)?.ok_or(OrderError::NotFound)?;
     let mut order = find(connection, tenant, change.id)?;
-    if change.if_match.is_some_and(|if_match| !if_match.holds(order.version())) {
-        return Err(OrderError::Moved.into());
-    }
-    let before = order.status;
-    let changes = order.apply(change.changes, change.at);
-    if changes.is_empty() {
-        return Ok(Changed { order, changes, tally: None, event: None });
-    }
+    let Some(Effect { changes, tally, event }) = change.apply(&mut order)? else { return Ok(Changed::nothing(order)) };
     let mut update = connection.prepare_cached(
         "UPDATE orders SET version = ?3, status = ?4, priority = ?5, updated_ms = ?6 WHERE tenant = ?1 AND number = ?2",
     )?;
@@ -202,12 +181,10 @@ fn change(connection: &Connection, tenant: &str, change: Change) -> Result<Chang
         order.priority.as_str(),
         order.updated_at.as_millisecond(),
     ))?;
-    let tally = Tally::change(order.created_at, before, order.status, order.total);
-    let tally = (order.status != before).then_some(tally);
     if let Some(tally) = tally {
         count(connection, tenant, tally)?;
     }
-    let event = events::add(connection, tenant, &changes.event(change.id, &change.by))?;
+    let event = events::add(connection, tenant, &event)?;
     Ok(Changed { order, changes, tally, event: Some(event) })
 }
 
@@ -227,7 +204,7 @@ fn customer(
         None => (note_unnamed(connection, tenant, name.as_deref(), at)?, true),
     };
     let mut seen = connection.prepare_cached("SELECT first_seen_ms FROM customers WHERE tenant = ?1 AND id = ?2")?;
-    let first_seen = seen.query_row((tenant, &id), |row| time(row, 0))?;
+    let first_seen = seen.query_row((tenant, &id), |row| row::time(row, 0))?;
     let tally = is_new.then(|| Tally::customer(at));
     if let Some(tally) = tally {
         count(connection, tenant, tally)?;
@@ -261,7 +238,7 @@ fn note_unnamed(connection: &Connection, tenant: i64, name: Option<&str>, at: Ti
             "UPDATE tenants SET last_customer = last_customer + 1 WHERE id = ?1 RETURNING last_customer",
         )?;
         let number: i64 = next.query_row([tenant], |row| row.get(0))?;
-        let id = format!("cus-{number:08}");
+        let id = Customer::generated_id(number);
         // The shop may have used the very id for one of its own.
         if insert_customer(connection, tenant, &id, name, at)? {
             return Ok(id);
@@ -310,25 +287,16 @@ fn find(connection: &Connection, tenant: i64, id: OrderId) -> Result<Order, Abor
 }
 
 fn order_of(row: &Row<'_>) -> rusqlite::Result<Order> {
-    let unknown = |column: usize, word: String| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, format!("{word:?} is no word of ours").into())
-    };
-    let (status, priority): (String, String) = (row.get(2)?, row.get(3)?);
     Ok(Order {
         order_id: OrderId::new(row.get::<_, i64>(0)? as u64),
         version: row.get::<_, i64>(1)? as u64,
-        status: Status::parse(&status).ok_or_else(|| unknown(2, status))?,
-        priority: Priority::parse(&priority).ok_or_else(|| unknown(3, priority))?,
+        status: row::parsed(row, 2, Status::parse)?,
+        priority: row::parsed(row, 3, Priority::parse)?,
         items: row.get(4)?,
         total: Money { cents: row.get(5)? },
         customer_name: row.get(6)?,
         customer_id: row.get(7)?,
-        created_at: time(row, 8)?,
-        updated_at: time(row, 9)?,
+        created_at: row::time(row, 8)?,
+        updated_at: row::time(row, 9)?,
     })
-}
-
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
-    let ms: i64 = row.get(column)?;
-    Timestamp::from_millisecond(ms).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, ms))
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
-use super::alerts::{time_of, unreadable};
+use super::row;
 use crate::alerts::{Delivery, Outgoing, Settlement, Target, Waiting};
 
 /// Adds deliveries as far as there is room for them; answers how many.
@@ -13,12 +13,11 @@ pub(super) fn add(connection: &Connection, tenant: i64, outgoing: &Outgoing) -> 
     }
     let mut count = connection.prepare_cached("SELECT count(*) FROM outbox WHERE tenant = ?1")?;
     let waiting: i64 = count.query_row([tenant], |row| row.get(0))?;
-    let room = outgoing.room.saturating_sub(waiting as usize);
+    let fitting = outgoing.fitting(waiting);
     let mut insert = connection.prepare_cached(
         "INSERT INTO outbox (id, tenant, target, alert, body, created_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
     )?;
-    let fitting = outgoing.deliveries.iter().take(room);
-    for delivery in fitting.clone() {
+    for delivery in fitting {
         let at = delivery.at.as_millisecond();
         insert.execute((&delivery.id, tenant, delivery.target.as_str(), &delivery.alert, &delivery.body, at))?;
     }
@@ -48,7 +47,7 @@ pub(super) fn take(
             target,
             alert: row.get(2)?,
             body: row.get(3)?,
-            at: time_of(row, 4)?,
+            at: row::time(row, 4)?,
             attempt: row.get(5)?,
         })
     };
@@ -86,9 +85,8 @@ pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<Waiting>>
     let mut select =
         connection.prepare_cached("SELECT target, count(*), min(created_ms) FROM outbox GROUP BY target")?;
     let waiting = |row: &Row<'_>| {
-        let target: String = row.get(0)?;
-        let target = Target::parse(&target).ok_or_else(|| unreadable(0, "no target"))?;
-        Ok(Waiting { target, count: row.get::<_, i64>(1)? as u64, oldest: Some(time_of(row, 2)?) })
+        let target = row::parsed(row, 0, Target::parse)?;
+        Ok(Waiting { target, count: row.get::<_, i64>(1)? as u64, oldest: Some(row::time(row, 2)?) })
     };
     select.query_map([], waiting)?.collect()
 }
