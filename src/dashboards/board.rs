@@ -9,66 +9,67 @@ use super::{
 };
 use crate::core::version::Version;
 
-/// Most boards of one tenant.
+/// Largest number of boards of one tenant.
 pub(super) const MAX_BOARDS: usize = 100;
 
-/// Most tiles of one board.
+/// Largest number of tiles of one board.
 const MAX_TILES: usize = 50;
 
-/// Longest name, in bytes.
+/// Largest length of a name, in bytes.
 const MAX_NAME: usize = 200;
 
-/// Largest board, as JSON, in bytes: a list of all boards stays below some megabytes.
+/// Largest size of a board as JSON, in bytes, so that a list of all boards stays below some megabytes.
 const MAX_BOARD: usize = 64 * 1024;
 
-/// The id of the board that every tenant begins with.
+/// Id of the board that every tenant starts with.
 pub(super) const DEFAULT: &str = "default";
 
-/// A board, as clients see it.
+/// Board as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Board {
-    /// `[A-Za-z0-9_-]{1,64}`.
+    /// Id: `[A-Za-z0-9_-]{1,64}`.
     pub id: String,
-    /// For people.
+    /// Name for people to read.
     pub name: String,
-    /// In the order in which they are shown; each id once.
+    /// Tiles in the order in which they are shown; each id occurs once.
     pub tiles: Vec<Tile>,
-    /// 1 for a new board; grows by one with each change.
+    /// Version: 1 for a new board; grows by one with each change.
     pub version: u64,
-    /// When the board was made, in whole milliseconds.
+    /// Time of creation, in whole milliseconds.
     #[serde(skip)]
     pub made: Timestamp,
 }
 
-/// A board to make, or what is to take the place of one.
+/// Board to create, or to replace another one with.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewBoard {
-    /// May be left out: a new board is given one.
+    /// Id; a new board without one is given one.
     pub id: Option<String>,
-    /// For people.
+    /// Name for people to read.
     pub name: String,
-    /// May be left out: none.
+    /// Tiles; none if left out.
     #[serde(default)]
     pub tiles: Vec<NewTile>,
-    /// The version that the client saw, if it says so: a board that is at another one is not replaced.
+    /// Version that the client has seen, if it states one: a board at another version is not replaced.
     pub version: Option<u64>,
 }
 
 impl NewBoard {
-    /// A new board.
+    /// Creates a board.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field.
+    /// [`DashboardError::Invalid`], which names the field.
     pub fn build(self, made: Timestamp) -> Result<Board, DashboardError> {
         let id = self.id.clone().unwrap_or_else(|| new_id("board"));
         self.build_at(id, 1, made)
     }
 
-    /// What takes the place of `board`.
+    /// Creates the next version of `board`.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field, [`DashboardError::Moved`] if another version was seen.
+    /// [`DashboardError::Invalid`], which names the field; [`DashboardError::Moved`] if the client has seen another
+    /// version.
     pub(super) fn replace(self, board: &Board) -> Result<Board, DashboardError> {
         if self.id.as_ref().is_some_and(|id| *id != board.id) {
             return Err(DashboardError::invalid("id: a dashboard keeps its id"));
@@ -79,7 +80,7 @@ impl NewBoard {
     }
 
     fn build_at(self, id: String, version: u64, made: Timestamp) -> Result<Board, DashboardError> {
-        // Before each is looked at.
+        // Checked before each tile is.
         check_count(self.tiles.len())?;
         let mut tiles = Vec::with_capacity(self.tiles.len());
         for (index, tile) in self.tiles.into_iter().enumerate() {
@@ -103,7 +104,7 @@ impl Board {
         if full { Err(DashboardError::TooMany(max)) } else { Ok(()) }
     }
 
-    /// The board that every tenant begins with.
+    /// Creates the board that every tenant starts with.
     pub(super) fn default_at(made: Timestamp) -> Self {
         let tile = |id: &str, kind, title: &str, channel: &str, field: &str| Tile {
             id: id.into(),
@@ -128,15 +129,15 @@ impl Board {
         Self { id: DEFAULT.into(), name: "Overview".into(), tiles, version: 1, made }
     }
 
-    /// Which state of the board this is.
+    /// Returns the version, which is compared with `If-Match`.
     pub fn version(&self) -> Version {
         Version { number: self.version, made: self.made }
     }
 
-    /// Checks the bounds of the whole.
+    /// Checks the bounds of the whole board.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field.
+    /// [`DashboardError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), DashboardError> {
         if !is_id(&self.id) {
             return Err(DashboardError::invalid("id: 1 to 64 characters of A-Z, a-z, 0-9, _ and -"));

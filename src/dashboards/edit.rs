@@ -1,33 +1,33 @@
-//! What can be done to a board: pure, from one board to the next.
+//! Changes of a board: pure functions from one version to the next.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Board, DashboardError, NewBoard, NewTile, Tile};
 
-/// A change of a board that exists.
+/// Change of a board that exists.
 #[derive(Clone, Debug)]
 pub enum Edit {
-    /// Name and tiles are replaced.
+    /// Replaces name and tiles.
     Replace(NewBoard),
-    /// The board goes.
+    /// Deletes the board.
     Delete,
-    /// A tile more, at the end.
+    /// Adds a tile at the end.
     AddTile(NewTile),
-    /// Some fields of a tile are replaced, those that are `null` taken away.
+    /// Replaces some fields of a tile, and removes those that are `null`.
     ChangeTile {
-        /// Which.
+        /// Id of the tile.
         id: String,
-        /// The fields.
+        /// Fields with their new values.
         changes: Map<String, Value>,
     },
-    /// A tile goes.
+    /// Removes a tile.
     RemoveTile(String),
-    /// All tiles, in another order.
+    /// Puts all tiles in another order.
     Reorder(Vec<String>),
 }
 
-/// What happened to a board, in the words of the event `dashboard_updated`.
+/// Kind of change, as the event `dashboard_updated` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.3")]
@@ -41,14 +41,14 @@ pub enum Action {
     TilesReordered,
 }
 
-/// A board after an edit.
+/// Board after an edit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edited {
-    /// As it is now; of a deleted one, as it was, with the version that ended it.
+    /// The new version; of a deleted board, the version that ended it.
     pub board: Board,
-    /// What happened; `None` if the board was so already: there is no new version then.
+    /// Kind of change; `None` if the board is as before: it stays at its version.
     pub action: Option<Action>,
-    /// The tile that it happened to.
+    /// Tile that was changed.
     pub tile: Option<Tile>,
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_comes_changes_and_goes() {
+    fn a_tile_is_added_changed_and_removed() {
         let added = add(json!({"type": "number", "title": "Load", "channel": "metrics.web"})).apply(&board()).unwrap();
         let tile = added.tile.unwrap();
         assert_eq!((added.action, added.board.version), (Some(Action::TileAdded), 2));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_bounds_is_refused_by_field() {
+    fn an_invalid_field_is_named_in_the_error() {
         let good = json!({"id": "a", "type": "chart", "title": "A"});
         for (name, value) in [
             ("id", json!("a b")),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_keeps_the_id_and_minds_the_version() {
+    fn a_replacement_keeps_the_id_and_checks_the_version() {
         let new = |value: Value| serde_json::from_value::<NewBoard>(value).unwrap();
         let replaced = Edit::Replace(new(json!({"name": "Shop", "version": 1}))).apply(&board()).unwrap();
         assert_eq!((replaced.board.version, replaced.board.tiles.len()), (2, 0));

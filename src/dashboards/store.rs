@@ -1,50 +1,50 @@
-//! What dashboards need of a store. Implementations are elsewhere.
+//! Interface between dashboards and a store. The implementations are in [`store`](crate::store).
 
 use futures_util::future::BoxFuture;
 
 use super::{Board, DashboardError};
 use crate::{core::version::Version, relay::NewEvent};
 
-/// A store's answer; dropping it does not undo a change.
+/// Result of a call to a store; dropping it does not undo a change.
 pub type Answer<T> = BoxFuture<'static, Result<T, DashboardError>>;
 
-/// Keeps the boards of many tenants. One tenant's calls never see another's.
+/// Keeps the boards of many tenants. A call for one tenant never sees data of another.
 ///
-/// A change that was answered survives the end of the process. It is kept together with the event about it, whose place is
-/// the answer ([`EventStore`](crate::relay::EventStore)). Boards are checked by the caller.
+/// A change that was answered survives the end of the process. It is stored in one transaction with its event, and
+/// returns the sequence number of that event ([`EventStore`](crate::relay::EventStore)). The caller has checked the
+/// boards.
 ///
 /// # Errors
-/// Every method: [`DashboardError::Unavailable`] when too much waits for the store or it does not work; those that change
-/// something also [`DashboardError::Full`] when it has no room, [`DashboardError::ReadOnly`], and
-/// [`DashboardError::Unknown`], which alone leaves open whether the change was made.
+/// Every method: [`DashboardError::Store`]. A change that failed has changed nothing, unless the error is
+/// [`StoreError::Unknown`](crate::service::StoreError::Unknown).
 pub trait DashboardStore: Send + Sync {
-    /// Gives a tenant its first board, unless it was given one before, deleted or not.
+    /// Stores a tenant's first board, unless this was done before, even if the board was deleted since.
     fn seed(&self, tenant: &str, board: Board) -> Answer<()>;
 
-    /// All boards, by id.
+    /// Returns all boards, in the order of their ids.
     fn boards(&self, tenant: &str) -> Answer<Vec<Board>>;
 
-    /// One board.
+    /// Returns one board.
     ///
     /// # Errors
     /// [`DashboardError::NotFound`].
     fn board(&self, tenant: &str, id: &str) -> Answer<Board>;
 
-    /// A new board, if the tenant has less than `max`.
+    /// Adds a board, if the tenant has less than `max`.
     ///
     /// # Errors
     /// [`DashboardError::Taken`], [`DashboardError::TooMany`].
     fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64>;
 
-    /// Puts `board` in the place of the one of its id, if that one is still at `seen`.
+    /// Replaces the board with the same id, if that one is still at the version `seen`.
     ///
     /// # Errors
-    /// [`DashboardError::Moved`], also when it is gone.
+    /// [`DashboardError::Moved`], also if it does not exist any more.
     fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64>;
 
-    /// Deletes a board, if it is still at `seen`.
+    /// Deletes a board, if it is still at the version `seen`.
     ///
     /// # Errors
-    /// [`DashboardError::Moved`], also when it is gone.
+    /// [`DashboardError::Moved`], also if it does not exist any more.
     fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64>;
 }

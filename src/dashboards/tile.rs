@@ -1,4 +1,4 @@
-//! A tile, and what may be in one.
+//! A tile of a board.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -6,22 +6,22 @@ use serde_json::{Map, Value};
 use super::DashboardError;
 use crate::core::{channel::Channel, depth};
 
-/// Longest title, in bytes.
+/// Largest length of a title, in bytes.
 const MAX_TITLE: usize = 200;
 
-/// Longest name of a field, in bytes.
+/// Largest length of the name of a field, in bytes.
 const MAX_FIELD: usize = 256;
 
-/// Most fields of one tile.
+/// Largest number of fields of one tile.
 const MAX_FIELDS: usize = 32;
 
 /// Largest width or height, in cells of the grid.
 const MAX_CELLS: u8 = 12;
 
-/// Largest options, as JSON, in bytes.
+/// Largest size of the options as JSON, in bytes.
 const MAX_OPTIONS: usize = 2_048;
 
-/// How a tile shows what it shows.
+/// Kind of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.3")]
@@ -33,43 +33,43 @@ pub enum TileKind {
     Text,
 }
 
-/// One tile of a board.
+/// Tile of a board.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tile {
-    /// Its name on the board: `[A-Za-z0-9_-]{1,64}`.
+    /// Id within the board: `[A-Za-z0-9_-]{1,64}`.
     pub id: String,
-    /// How it shows.
+    /// Kind, which determines how the values are shown.
     #[serde(rename = "type")]
     pub kind: TileKind,
-    /// 1 to 200 bytes.
+    /// Title, 1 to 200 bytes.
     pub title: String,
-    /// Where its values come from.
+    /// Channel of its values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Which field of the channel's value.
+    /// Field of the channel's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Which fields, at most 32.
+    /// Fields of the channel's value, at most 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
-    /// In cells of the grid, 1 to 12.
+    /// Width in cells of the grid, 1 to 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u8>,
-    /// In cells of the grid, 1 to 12.
+    /// Height in cells of the grid, 1 to 12.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u8>,
-    /// Whatever a page wants to remember, at most 2 KiB.
+    /// Options of the page, at most 2 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Map<String, Value>>,
 }
 
-/// A tile to add: it may leave out its id, and is given one.
+/// Tile to add; one without an id is given one.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct NewTile(pub Map<String, Value>);
 
-/// Whether `id` can name a board or a tile.
+/// Returns whether `id` is a valid id of a board or a tile.
 pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
@@ -78,16 +78,16 @@ pub(super) fn is_text(text: &str, max: usize) -> bool {
     !text.trim().is_empty() && text.len() <= max && !text.chars().any(char::is_control)
 }
 
-/// A name that nothing else has, for what came without one.
+/// Returns a unique id for a board or a tile that came without one.
 pub(super) fn new_id(what: &str) -> String {
     format!("{what}-{:016x}", crate::ids::random_u64())
 }
 
 impl NewTile {
-    /// The tile that is meant, checked.
+    /// Creates the tile, checked.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field.
+    /// [`DashboardError::Invalid`], which names the field.
     pub fn build(self) -> Result<Tile, DashboardError> {
         let mut fields = self.0;
         fields.entry("id").or_insert_with(|| new_id("tile").into());
@@ -96,7 +96,7 @@ impl NewTile {
 }
 
 impl Tile {
-    /// A tile from its fields, checked.
+    /// Creates a tile from its fields, checked.
     fn read(fields: Map<String, Value>) -> Result<Self, DashboardError> {
         let tile: Self = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let place = error.path().to_string();
@@ -106,10 +106,10 @@ impl Tile {
         tile.check().map(|()| tile)
     }
 
-    /// The tile with `changes`: each named field is replaced whole, and taken away by `null`.
+    /// Returns the tile with `changes` applied: each field is replaced as a whole, and removed by `null`.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field; the id of a tile can't change.
+    /// [`DashboardError::Invalid`], which names the field; the id of a tile can't change.
     pub fn merged(&self, changes: Map<String, Value>) -> Result<Self, DashboardError> {
         let Ok(Value::Object(mut fields)) = serde_json::to_value(self) else {
             return Err(DashboardError::invalid("tile: not an object"));
@@ -125,10 +125,10 @@ impl Tile {
         if tile.id == self.id { Ok(tile) } else { Err(DashboardError::invalid("id: a tile keeps its id")) }
     }
 
-    /// Checks what types can't.
+    /// Checks the bounds that types don't express.
     ///
     /// # Errors
-    /// [`DashboardError::Invalid`] that names the field.
+    /// [`DashboardError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), DashboardError> {
         let fault = |condition: bool, text: &str| if condition { Err(DashboardError::invalid(text)) } else { Ok(()) };
         fault(!is_id(&self.id), "id: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")?;

@@ -1,11 +1,11 @@
-//! Money: integer cents inside, a number with at most 2 decimals outside.
+//! Money: integer cents internally, a number with at most 2 decimals in JSON.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// An amount of `currency`, exact to the cent.
+/// Amount in the configured currency, exact to the cent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money {
-    /// The amount in hundredths.
+    /// Amount in cents.
     pub cents: i64,
 }
 

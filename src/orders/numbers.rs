@@ -1,7 +1,7 @@
-//! The business numbers, kept up to date by one change at a time: counts and cents per minute of the last days.
+//! Business figures, updated by one change at a time: counts and cents per minute of the last days.
 //!
-//! The store keeps the same counts, changed by the same [`Tally`] together with the order itself, so that a start reads
-//! some thousand minutes instead of every order.
+//! The store keeps the same counts, changed by the same [`Tally`] in the transaction of the order, so that a start
+//! reads some thousand minutes instead of every order.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use serde_json::{Value, json};
 use super::{Money, Rollup, Status};
 use crate::sources::round;
 
-/// Minutes of a day without a change of clocks.
+/// Minutes of a day on which the clocks don't change.
 const DAY: i64 = 24 * 60;
 
-/// What was in one minute, by the time an order was created, a customer first seen, a visit counted.
+/// Counts of one minute, by the time at which an order was created, a customer first recorded, or a visit counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Minute {
-    /// Orders that are not cancelled.
+    /// Number of orders that are not cancelled.
     pub orders: i64,
-    /// Their sum, in cents.
+    /// Sum of these orders, in cents.
     pub cents: i64,
-    /// Those of them that are `PROCESSING` now.
+    /// Number of orders that are `PROCESSING` now.
     pub processing: i64,
-    /// Customers who were first seen.
+    /// Number of customers who were recorded for the first time.
     pub customers: i64,
-    /// Visits.
+    /// Number of visits.
     pub visits: i64,
 }
 
 impl Minute {
-    /// Both together.
+    /// Returns the sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        // Saturating: a figure at the end of the scale is better than one that wraps to a negative.
+        // Saturating: a figure at the end of its range is better than one that wraps to a negative.
         Self {
             orders: self.orders.saturating_add(other.orders),
             cents: self.cents.saturating_add(other.cents),
@@ -44,19 +44,19 @@ impl Minute {
     }
 }
 
-/// What one change makes of the numbers.
+/// Change of the figures by one change of the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The minute that it counts in.
+    /// Minute that it counts in.
     pub minute: i64,
-    /// What to add to the minute.
+    /// Counts to add to the minute.
     pub counts: Minute,
-    /// What to add to the open orders.
+    /// Number to add to the open orders.
     pub open: i64,
 }
 
 impl Tally {
-    /// An order came: it counts in the minute of its creation, unless it is cancelled.
+    /// Counts a new order in the minute of its creation, unless it is cancelled.
     pub fn order(created: Timestamp, status: Status, total: Money) -> Self {
         let counts = status != Status::Cancelled;
         let counts = Minute {
@@ -69,7 +69,7 @@ impl Tally {
         Self { minute: minute_of(created), counts, open }
     }
 
-    /// An order changed its status.
+    /// Moves an order from one status to another.
     pub fn change(created: Timestamp, before: Status, after: Status, total: Money) -> Self {
         let (before, after) = (Self::order(created, before, total), Self::order(created, after, total));
         let counts = Minute {
@@ -81,44 +81,44 @@ impl Tally {
         Self { minute: after.minute, counts, open: after.open - before.open }
     }
 
-    /// The same, and a customer who was first seen.
+    /// Adds a customer who was recorded for the first time.
     pub fn and_customer(mut self) -> Self {
         self.counts.customers += 1;
         self
     }
 
-    /// A customer was seen for the first time.
+    /// Counts a customer who was recorded for the first time.
     pub fn customer(at: Timestamp) -> Self {
         Self { minute: minute_of(at), ..Self::default() }.and_customer()
     }
 
-    /// Somebody visited.
+    /// Counts visits.
     pub fn visits(at: Timestamp, count: u32) -> Self {
         let counts = Minute { visits: count.into(), ..Minute::default() };
         Self { minute: minute_of(at), counts, open: 0 }
     }
 }
 
-/// The minute that `time` lies in, counted from 1970.
+/// Returns the minute that `time` lies in, counted from 1970.
 pub fn minute_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(60)
 }
 
-/// Counts per minute, and what is open.
+/// Counts per minute, and the number of open orders.
 #[derive(Debug, Default)]
 pub struct Numbers {
     minutes: BTreeMap<i64, Minute>,
     open: i64,
 }
 
-/// What `GET /api/stats` says of orders.
+/// Order figures of `GET /api/stats`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Orders of the last 24 h that are `PROCESSING`.
+    /// Number of orders of the last 24 h that are `PROCESSING`.
     pub active_orders: i64,
     /// Revenue of today.
     pub revenue: Money,
-    /// When that was so.
+    /// Time of the figures.
     pub at: Timestamp,
 }
 
@@ -133,13 +133,14 @@ impl From<Rollup> for Numbers {
 }
 
 impl Numbers {
-    /// The first minute that matters at `now`: yesterday's, and a day more for a clock that is set back over midnight.
+    /// Returns the first minute needed at `now`: yesterday's first, and a day more for a clock that is set back over
+    /// midnight.
     pub fn horizon(now: &Zoned) -> i64 {
         let yesterday = now.checked_sub(1.day()).unwrap_or_else(|_| now.clone());
         start_of_day(&yesterday) - DAY
     }
 
-    /// The same channels as long as the store has not said anything: not known, which is not zero.
+    /// Returns the same channels while the figures are not loaded: null, which is not zero.
     pub fn unknown(currency: &str) -> [(&'static str, Value); 3] {
         let mut values = Self::default().read(&Zoned::default(), currency);
         for field in
@@ -152,15 +153,15 @@ impl Numbers {
         values
     }
 
-    /// Something changed.
+    /// Applies a change.
     pub fn count(&mut self, tally: Tally) {
         let minute = self.minutes.entry(tally.minute).or_default();
         *minute = minute.plus(tally.counts);
         self.open = self.open.saturating_add(tally.open);
     }
 
-    /// The values of `metrics.business`, `metrics.orders` and `metrics.revenue` at `now`, whose zone says when the day
-    /// began. Forgets what is older than they need.
+    /// Returns the values of `metrics.business`, `metrics.orders` and `metrics.revenue` at `now`, whose zone determines
+    /// the start of the day. Discards minutes that are older than needed.
     pub fn read(&mut self, now: &Zoned, currency: &str) -> [(&'static str, Value); 3] {
         self.minutes = self.minutes.split_off(&Self::horizon(now));
         let yesterday = now.checked_sub(1.day()).unwrap_or_else(|_| now.clone());
@@ -171,7 +172,7 @@ impl Numbers {
         let ratio = |a: i64, b: i64| if b == 0 { 0.0 } else { a as f64 / b as f64 };
         let trend = match before.orders {
             0 => "n/a".to_owned(),
-            // In whole numbers, or a loss below half a percent would be "-0%".
+            // In integers, or a loss below half a percent would be "-0%".
             orders => format!("{:+}%", (ratio(today.orders, orders) * 100.0).round() as i64 - 100),
         };
         [
@@ -205,7 +206,7 @@ impl Numbers {
         ]
     }
 
-    /// What is active at `now`, and the revenue of its day.
+    /// Returns the number of open orders at `now`, and the revenue of that day.
     pub fn stats(&self, now: &Zoned) -> Stats {
         let end = minute_of(now.timestamp()) + 1;
         Stats {
@@ -216,12 +217,12 @@ impl Numbers {
     }
 
     fn sum(&self, from: i64, to: i64) -> Minute {
-        // A clock that was set back can put the end before the beginning.
+        // With a clock that was set back the end can be before the start.
         self.minutes.range(from.min(to)..to).fold(Minute::default(), |sum, (_, minute)| sum.plus(*minute))
     }
 }
 
-/// The mean in cents, half a cent rounded up. Of nothing it is 0.
+/// Returns the mean in cents, half a cent rounded up; 0 if there are none.
 fn mean(cents: i64, count: i64) -> i64 {
     if count <= 0 {
         return 0;
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_null() {
+    fn unknown_figures_are_null() {
         let [(_, business), (_, orders), (_, revenue)] = Numbers::unknown("CHF");
         assert_eq!(
             revenue,
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trend_of_nothing_has_a_plus() {
+    fn a_trend_from_nothing_has_a_plus() {
         let mut numbers = Numbers::default();
         let now = at("2026-06-02T12:00[UTC]");
         let yesterday = now.checked_sub(1.day()).unwrap().timestamp();
@@ -383,9 +384,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens to orders, the numbers are those of the orders as they stand.
+        /// Whatever happens to orders, the figures are those of the orders as they are.
         #[test]
-        fn changes_add_up_to_what_is(steps in proptest::collection::vec((0usize..20, 0usize..5, 0i64..4_000, 0i64..1_000_000), 0..200)) {
+        fn tallies_add_up_to_the_figures(steps in proptest::collection::vec((0usize..20, 0usize..5, 0i64..4_000, 0i64..1_000_000), 0..200)) {
             let now = at("2026-06-02T12:00[Europe/Zurich]");
             let midnight = start_of_day(&now) * 60;
             let mut numbers = Numbers::default();

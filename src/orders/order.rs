@@ -1,4 +1,4 @@
-//! An order, and what may be asked of one.
+//! An order, and the requests that create and change one.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use crate::{
     relay::NewEvent,
 };
 
-/// The channel of the events about orders.
+/// Channel of the events about orders.
 const CHANNEL: &str = "orders";
 
-/// Longest text of an order, in bytes.
+/// Largest length of a text of an order, in bytes.
 const MAX_TEXT: usize = 200;
 
-/// Most items of one order.
+/// Largest number of items of one order.
 const MAX_ITEMS: u32 = 1_000_000;
 
-/// Most visits that are counted at once.
+/// Largest number of visits that are counted at once.
 const MAX_VISITS: u32 = 10_000;
 
-/// Where an order stands.
+/// Status of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -38,7 +38,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Shipped, Self::Completed, Self::Cancelled];
 
     /// Returns the value as it is written in JSON.
@@ -52,13 +52,13 @@ impl Status {
         }
     }
 
-    /// The status of that word.
+    /// Parses a status.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 }
 
-/// How urgent an order is.
+/// Urgency of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -71,7 +71,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// All of them.
+    /// All priorities.
     pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
 
     /// Returns the value as it is written in JSON.
@@ -84,32 +84,32 @@ impl Priority {
         }
     }
 
-    /// The priority of that word.
+    /// Parses a priority.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.as_str() == word)
     }
 }
 
-/// The name of an order: `ord-00000042`, the tenant's 42nd. Later orders have larger ones.
+/// Id of an order: `ord-00000042` is the tenant's 42nd. Later orders have greater ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(u64);
 
 impl OrderId {
-    /// The order of that number, counted from 1.
+    /// Creates the id of the order with this number, counted from 1.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn number(self) -> u64 {
         self.0
     }
 
-    /// Reads an id; `None` for what this server never gave out.
+    /// Parses an id; returns `None` for a text that this server never assigns.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("ord-")?;
         let id = Self(digits.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number))?);
-        // One order has one name: no sign, no other number of zeros.
+        // One order has one id: no sign, no other number of zeros.
         (id.to_string() == text).then_some(id)
     }
 }
@@ -126,7 +126,7 @@ impl Serialize for OrderId {
     }
 }
 
-/// An order, as clients see it. Its times are whole milliseconds.
+/// Order as clients see it. Its times are whole milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -143,13 +143,13 @@ pub struct Order {
     pub created_at: Timestamp,
     #[serde(serialize_with = "time")]
     pub updated_at: Timestamp,
-    /// 1 for a new order; clients see it in the entity tag.
+    /// Version: 1 for a new order; clients see it in the entity tag.
     #[serde(skip)]
     pub version: u64,
 }
 
 impl Order {
-    /// An order that was just accepted.
+    /// Creates an order that was just accepted.
     pub fn begin(id: OrderId, new: NewOrder, at: Timestamp) -> Self {
         let NewOrder { items, total, customer_name, customer_id, status, priority } = new;
         Self {
@@ -166,17 +166,18 @@ impl Order {
         }
     }
 
-    /// Which state of the order this is.
+    /// Returns the version, which is compared with `If-Match`.
     pub fn version(&self) -> Version {
         Version { number: self.version, made: self.created_at }
     }
 
-    /// The event that tells of a new one.
+    /// Returns the event for a new order.
     pub fn created(&self) -> NewEvent {
         NewEvent::new(CHANNEL, "order_created", self)
     }
 
-    /// Applies `changes`; answers those that say something new. Without any, the order is what it was, version included.
+    /// Applies `changes` and returns those with a new value. If there are none, the order stays unchanged, version
+    /// included.
     pub fn apply(&mut self, changes: Changes, at: Timestamp) -> Changes {
         let real = Changes {
             status: changes.status.filter(|status| *status != self.status),
@@ -197,7 +198,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// A new order.
+/// Order to create.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -212,7 +213,7 @@ pub struct NewOrder {
     pub priority: Priority,
 }
 
-/// What changes of an order.
+/// Fields of an order to change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -224,24 +225,24 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Whether nothing changes.
+    /// Returns whether no field changes.
     pub fn is_empty(&self) -> bool {
         self.status.is_none() && self.priority.is_none()
     }
 
-    /// The event that tells of them, made to the order `id` by the user `by`.
+    /// Returns the event for these changes, made to the order `id` by the user `by`.
     pub fn event(&self, id: OrderId, by: &str) -> NewEvent {
         NewEvent::new(CHANNEL, "order_updated", &json!({"orderId": id, "changes": self, "updatedBy": by}))
     }
 }
 
-/// A customer who was seen.
+/// Customer to record.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewCustomer {
-    /// The shop's own name for the customer; without it the server gives one, and the customer is new.
+    /// Id that the shop uses for the customer. Without one the server assigns an id, and the customer is new.
     pub customer_id: Option<String>,
-    /// For people.
+    /// Name for people to read.
     pub name: Option<String>,
 }
 
@@ -249,9 +250,9 @@ pub struct NewCustomer {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewVisits {
-    /// Who came. It is checked and not kept: visits count, not visitors.
+    /// Id of the visitor. It is checked and not kept: visits are counted, not visitors.
     pub visitor_id: Option<String>,
-    /// How many visits, 1 to 10,000. Default 1.
+    /// Number of visits, 1 to 10,000. Default 1.
     pub count: u32,
 }
 
@@ -266,10 +267,10 @@ fn is_text(text: &str) -> bool {
 }
 
 impl NewOrder {
-    /// Checks what types can't.
+    /// Checks the bounds that types don't express.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`] that names the field.
+    /// [`OrderError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), OrderError> {
         if self.items == 0 || self.items > MAX_ITEMS {
             return Err(OrderError::Invalid("items: 1 to 1,000,000"));
@@ -283,7 +284,8 @@ impl NewOrder {
         Ok(())
     }
 
-    /// The same for the same order however it was written: by it a repeated request is told from another one.
+    /// Returns a digest that is equal for equal orders however they were written. It tells a repeated request from
+    /// another one.
     pub fn digest(&self) -> [u8; 32] {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
@@ -292,10 +294,10 @@ impl NewOrder {
 }
 
 impl NewCustomer {
-    /// Checks what types can't.
+    /// Checks the bounds that types don't express.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`] that names the field.
+    /// [`OrderError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), OrderError> {
         if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
             return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
@@ -308,10 +310,10 @@ impl NewCustomer {
 }
 
 impl NewVisits {
-    /// Checks what types can't.
+    /// Checks the bounds that types don't express.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`] that names the field.
+    /// [`OrderError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), OrderError> {
         if self.count == 0 || self.count > MAX_VISITS {
             return Err(OrderError::Invalid("count: 1 to 10,000"));
@@ -328,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_has_one_name() {
+    fn an_order_has_one_id() {
         for number in [1, 99_999_999, 100_000_000, i64::MAX as u64] {
             assert_eq!(OrderId::parse(&OrderId::new(number).to_string()), Some(OrderId::new(number)));
         }
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_to_what_is_makes_no_version() {
+    fn a_change_to_the_current_value_makes_no_version() {
         let new: NewOrder = serde_json::from_str(r#"{"items":1,"total":1,"customerName":"Ada"}"#).unwrap();
         let mut order = Order::begin(OrderId::new(1), new, Timestamp::UNIX_EPOCH);
         let same = Changes { status: Some(Status::Pending), priority: Some(Priority::Normal) };

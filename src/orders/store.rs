@@ -1,4 +1,4 @@
-//! What orders need of a store. Implementations are elsewhere.
+//! Interface between orders and a store. The implementations are in [`store`](crate::store).
 
 use std::time::Duration;
 
@@ -8,142 +8,141 @@ use jiff::Timestamp;
 use super::{Changes, IdempotencyKey, Minute, NewCustomer, NewOrder, Order, OrderError, OrderId, Status, Tally};
 use crate::core::version::IfMatch;
 
-/// A store's answer. It belongs to nobody, so that it can be awaited elsewhere than where it was asked for; dropping it
-/// does not undo a change.
+/// Result of a call to a store. It borrows nothing, so it can be awaited elsewhere; dropping it does not undo a change.
 pub type Answer<T> = BoxFuture<'static, Result<T, OrderError>>;
 
-/// Keeps the orders of many tenants. One tenant's calls never see another's.
+/// Keeps the orders of many tenants. A call for one tenant never sees data of another.
 ///
-/// A change is handed in by the call itself, not by the first poll of its answer: changes are made, and answered, in the
-/// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
-/// except that [`OrderError::Unknown`] leaves open whether it was made. Changes of the numbers ([`Tally`]) are kept
-/// together with what made them, or not at all, and so are the events about orders ([`Order::created`], [`Changes::event`]).
+/// A change is queued by the call itself, not by the first poll of its result: changes are made, and answered, in the
+/// order of the calls. A change that was answered survives the end of the process. A change that failed has changed
+/// nothing, unless the error is [`StoreError::Unknown`](crate::service::StoreError::Unknown). Changes of the figures
+/// ([`Tally`]) and the events about orders ([`Order::created`], [`Changes::event`]) are stored in the transaction of
+/// the change.
 ///
 /// # Errors
-/// Every method: [`OrderError::Unavailable`] when too much waits for the store or it does not work; those that change
-/// something also [`OrderError::Full`] when it has no room, [`OrderError::ReadOnly`], and [`OrderError::Unknown`].
+/// Every method: [`OrderError::Store`].
 pub trait OrderStore: Send + Sync {
-    /// Takes an order, or with a key that is known answers the order that the key made.
+    /// Creates an order. With an idempotency key that is known, returns the order that the key created.
     ///
     /// # Errors
     /// [`OrderError::KeyReused`].
     fn create(&self, tenant: &str, draft: Draft) -> Answer<Created>;
 
-    /// Changes an order, if it is the version that was meant.
+    /// Changes an order, if it is at the required version.
     ///
     /// # Errors
     /// [`OrderError::NotFound`], [`OrderError::Moved`].
     fn change(&self, tenant: &str, change: Change) -> Answer<Changed>;
 
-    /// Notes a customer.
+    /// Records a customer.
     fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp) -> Answer<Customer>;
 
     /// Counts visits.
     fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally>;
 
-    /// One order.
+    /// Returns one order.
     ///
     /// # Errors
     /// [`OrderError::NotFound`].
     fn order(&self, tenant: &str, id: OrderId) -> Answer<Order>;
 
-    /// Orders, the newest first.
+    /// Returns a page of orders, newest first.
     fn orders(&self, tenant: &str, query: Query) -> Answer<Vec<Order>>;
 
-    /// What the numbers are made of, from `since` (a minute) on. Costs by minutes, not by orders.
+    /// Returns the counts since the minute `since`. The cost grows with minutes, not with orders.
     fn rollup(&self, tenant: &str, since: i64) -> Answer<Rollup>;
 
-    /// The same, if somebody else than the user of this store may have changed it since it was last asked for; `None` if
-    /// not. It is answered in its place among the changes: it has those that were handed in before it, and of those that
-    /// were handed in after it none.
+    /// Returns the same if another process may have changed the store since the last call, and `None` if not. The call
+    /// keeps its order among the changes: the result includes all changes that were queued before it, and none that
+    /// were queued after it.
     fn recount(&self, tenant: &str, since: i64) -> Answer<Option<Rollup>> {
         let _ = (tenant, since);
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// How often to ask for that; `None` where nobody else writes.
+    /// Returns how often to call [`OrderStore::recount`]; `None` where no other process writes.
     fn recount_every(&self) -> Option<Duration> {
         None
     }
 }
 
-/// An order to take.
+/// Order to create.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// The order, checked.
     pub new: NewOrder,
-    /// What the request was named by.
+    /// Idempotency key of the request.
     pub key: Option<IdempotencyKey>,
-    /// Now, in whole milliseconds.
+    /// Current time, in whole milliseconds.
     pub at: Timestamp,
 }
 
-/// An order that was taken.
+/// Result of creating an order.
 #[derive(Clone, Debug)]
 pub struct Created {
-    /// As it was taken, also when it has changed since.
+    /// The order as it was created, even if it has changed since.
     pub order: Order,
-    /// What it adds to the numbers; `None` if the key was known, and nothing new was made.
+    /// Change of the figures; `None` if the key was known and nothing was created.
     pub tally: Option<Tally>,
-    /// The place of its event, as [`EventStore`](crate::relay::EventStore) has it; `None` likewise.
+    /// Sequence number of its event (see [`EventStore`](crate::relay::EventStore)); `None` if nothing was created.
     pub event: Option<u64>,
 }
 
-/// A change to make.
+/// Change of an order to make.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Which order.
+    /// Order to change.
     pub id: OrderId,
-    /// What to change.
+    /// Fields to change.
     pub changes: Changes,
-    /// Only if it holds.
+    /// Condition on the version of the order.
     pub if_match: Option<IfMatch>,
-    /// Who changes it.
+    /// User who changes it.
     pub by: String,
-    /// Now, in whole milliseconds.
+    /// Current time, in whole milliseconds.
     pub at: Timestamp,
 }
 
-/// A change that was made.
+/// Result of changing an order.
 #[derive(Clone, Debug)]
 pub struct Changed {
-    /// The order after it.
+    /// The order after the change.
     pub order: Order,
-    /// What really changed; empty if the order was so already.
+    /// Fields that have another value now; empty if the order had the requested values already.
     pub changes: Changes,
-    /// What that makes of the numbers.
+    /// Change of the figures.
     pub tally: Option<Tally>,
-    /// The place of its event; `None` if nothing changed.
+    /// Sequence number of its event; `None` if nothing changed.
     pub event: Option<u64>,
 }
 
-/// A customer who is known.
+/// Recorded customer.
 #[derive(Clone, Debug)]
 pub struct Customer {
-    /// The customer's id.
+    /// Id of the customer.
     pub id: String,
-    /// When the customer was first seen.
+    /// Time at which the customer was first recorded.
     pub first_seen: Timestamp,
-    /// What that adds to the numbers; `None` for one who was known.
+    /// Change of the figures; `None` if the customer was recorded before.
     pub tally: Option<Tally>,
 }
 
-/// Which orders.
+/// Selection of orders.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
-    /// Only of this status.
+    /// Only orders with this status.
     pub status: Option<Status>,
-    /// Only those older than this one, which need not be there.
+    /// Only orders older than this one, which need not exist.
     pub before: Option<OrderId>,
-    /// At most so many.
+    /// Largest number of orders.
     pub limit: usize,
 }
 
-/// What the numbers are made of.
+/// Counts that the figures are computed from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollup {
-    /// Counts of minutes in which something was, in order.
+    /// Counts of the minutes in which something happened, in order.
     pub minutes: Vec<(i64, Minute)>,
-    /// Orders that are `PENDING` or `PROCESSING`, of any age.
+    /// Number of orders of any age that are `PENDING` or `PROCESSING`.
     pub open: i64,
 }
