@@ -1,8 +1,8 @@
-//! Publishing what is stored: a transactional outbox.
+//! Publication of stored events: the reading side of a transactional outbox.
 //!
-//! A change of an order, a board or an alert and the event about it are one transaction of the store. A [`Relay`] publishes
-//! the event afterwards and then removes it from the store, so that an event that was stored is published whatever ends in
-//! between: by this process, by its successor, or by another node that shares the store.
+//! A change of an order, a board or an alert is stored in one transaction with its event. A [`Relay`] publishes the
+//! event afterwards and then removes it from the store. So a stored event is always published: by this process, by the
+//! next one after a crash, or by another node that shares the store.
 //!
 //! ```text
 //! change ─▶ store: the change and its event, in one transaction
@@ -12,9 +12,9 @@
 //!                 └───▶ store: removed
 //! ```
 //!
-//! Places are given under the lock that the transaction holds, so that events become visible in the order of their places.
-//! Whoever publishes begins with the first that is left. So of two nodes that publish the same events at once one comes
-//! second with each of them, and whoever decides about the log drops those: none is missed, doubled or out of order.
+//! Sequence numbers are assigned under a lock that the transaction holds, so events become visible in the order of
+//! their numbers. A relay always begins with the first pending event. If two nodes publish the same events at once, the
+//! decider of the log drops each one that it has seen: no event is missed, doubled or out of order.
 
 use std::time::Duration;
 
@@ -30,19 +30,19 @@ pub use tenant_relay::{Relay, RelayTask};
 /// Result of a call to a store.
 pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
-/// An event to be stored with the change that makes it.
+/// Event to store with the change that causes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// A built-in channel.
+    /// Name of a built-in channel.
     pub channel: &'static str,
-    /// Its name.
+    /// Name of the event.
     pub event: &'static str,
-    /// A JSON object.
+    /// Details, a JSON object.
     pub data: String,
 }
 
 impl NewEvent {
-    /// An event whose details are `data`, an object.
+    /// Creates an event with the details `data`, which serialize to an object.
     pub fn new(channel: &'static str, event: &'static str, data: &impl Serialize) -> Self {
         Self { channel, event, data: serde_json::to_string(data).unwrap_or_default() }
     }
@@ -54,37 +54,36 @@ pub fn next_seq(last: i64, now_micros: i64) -> i64 {
     (last + 1).max(now_micros)
 }
 
-/// An event that is stored and was not seen to be published.
+/// Event that is stored and not known to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingEvent {
-    /// Its place among the events of its tenant. Later events have larger ones, by whatever, so that a store that was
-    /// restored from a backup does not give out places again.
+    /// Sequence number among the events of the tenant. It grows with each event, by any amount.
     pub seq: u64,
-    /// The channel.
+    /// Name of the channel.
     pub channel: String,
-    /// Its name.
+    /// Name of the event.
     pub event: String,
-    /// A JSON object.
+    /// Details, a JSON object.
     pub data: String,
 }
 
 /// Pending events of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// The store, and the sequence in it that the places belong to; unique among all stores.
+    /// Identifier of the store and of the sequence that the numbers belong to; unique among all stores.
     pub source: String,
-    /// By their places.
+    /// Events in the order of their sequence numbers.
     pub events: Vec<PendingEvent>,
 }
 
-/// What the relay needs of a store, which makes the events of [`NewEvent`]s itself.
+/// Interface between the relay and a store. The store writes the events of [`NewEvent`] with the changes themselves.
 pub trait EventStore: Send + Sync {
-    /// The first pending events of a tenant behind the place `after`.
+    /// Returns the first pending events of a tenant after the sequence number `after`.
     fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending>;
 
-    /// Removes the events of a tenant up to the place `through`: they are published.
+    /// Removes the events of a tenant up to the sequence number `through`, which are published.
     fn remove(&self, tenant: &str, through: u64) -> Answer<()>;
 
-    /// The tenants that have an event which is pending for longer than `age`.
+    /// Returns the tenants with an event that is pending for longer than `age`.
     fn left_behind(&self, age: Duration) -> Answer<Vec<String>>;
 }

@@ -1,4 +1,4 @@
-//! The task that publishes the stored events of one tenant.
+//! Handle and task that publish the stored events of one tenant.
 
 use std::{
     sync::{
@@ -21,16 +21,16 @@ use crate::core::{
     reading::{Origin, Reading, Refusal, StoredEvent},
 };
 
-/// Events that are published together.
+/// Largest number of events that are published together.
 const GROUP: usize = 256;
 
-/// How long after a failure the store is asked again.
+/// Pause after a failure of the store or of the aggregator.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A group that is on its way for longer says that nobody can publish at the moment: callers are not kept waiting for it.
+/// Time after which callers stop waiting for a publication: the log can't be written at the moment.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Publishes the stored events of one tenant. Cheap to clone.
+/// Handle of the relay of one tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Relay {
     shared: Arc<Shared>,
@@ -40,9 +40,9 @@ struct Shared {
     tenant: Arc<str>,
     store: Arc<dyn EventStore>,
     aggregator: AggregatorHandle,
-    /// The newest event that this process is known to have stored.
+    /// Greatest sequence number that this process is known to have stored.
     stored: AtomicU64,
-    /// The store has events for longer than it should, perhaps such as were removed already.
+    /// Whether the store has overdue events, perhaps some that were removed before.
     left_behind: AtomicBool,
     wake: Notify,
     progress: watch::Sender<Progress>,
@@ -50,18 +50,18 @@ struct Shared {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    /// Events up to here are out.
+    /// Sequence number up to which events are published.
     through: u64,
-    /// Nothing is published at the moment.
+    /// Whether the log can't be written at the moment.
     stuck: bool,
 }
 
-/// How far a relay is.
+/// Progress of the task.
 #[derive(Default)]
 struct Position {
-    /// Published up to here.
+    /// Sequence number up to which events are published.
     published: u64,
-    /// Removed from the store up to here.
+    /// Sequence number up to which events are removed from the store.
     removed: u64,
 }
 
@@ -81,29 +81,29 @@ impl Relay {
         (Self { shared: Arc::clone(&shared) }, RelayTask { shared })
     }
 
-    /// Publishes what is pending.
+    /// Wakes the task, which publishes all pending events.
     pub fn wake(&self) {
         self.shared.wake.notify_one();
     }
 
-    /// Publishes what is pending for longer than it should be, and removes what is published: a database that lost its last
-    /// moments has again what was removed then.
+    /// Wakes the task for overdue events, and has published ones removed again: a database that lost its last
+    /// transactions contains events that were removed before.
     pub fn left_behind(&self) {
         self.shared.left_behind.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Publishes what is pending, of which the event at the place `seq` is a part.
+    /// Wakes the task for the event `seq`, which this process has stored.
     pub fn stored(&self, seq: u64) {
         self.shared.stored.fetch_max(seq, Ordering::AcqRel);
         self.wake();
     }
 
-    /// Waits until the event at the place `seq`, which [`Relay::stored`] was told of, is published; not where nobody can
-    /// publish at the moment: it follows then.
+    /// Waits until the event `seq` is published, for which [`Relay::stored`] was called. Returns at once while the log
+    /// can't be written; the event is published later then.
     pub async fn published(&self, seq: u64) {
         let mut progress = self.shared.progress.subscribe();
-        // The sender is part of this relay.
+        // Can't fail: the sender is part of this relay.
         drop(progress.wait_for(|progress| progress.through >= seq || progress.stuck).await);
     }
 }
@@ -141,7 +141,7 @@ impl RelayTask {
     }
 }
 
-/// Lets go of those who wait when the relay ends.
+/// Releases the waiting callers when the task ends.
 struct StuckAtEnd(Arc<Shared>);
 
 impl Drop for StuckAtEnd {
@@ -151,9 +151,10 @@ impl Drop for StuckAtEnd {
 }
 
 impl Shared {
-    /// Publishes the next events and removes them; answers whether there may be more.
+    /// Publishes the next events and removes them. Returns whether there may be more.
     async fn group(&self, position: &mut Position) -> Result<bool, Stopped> {
-        // Before the store is asked: what was stored by then is in its answer, or somebody else has published it.
+        // Read before the store is queried: an event that was stored by then is in the result, or another node has
+        // published it.
         let stored = self.stored.load(Ordering::Acquire);
         if self.left_behind.swap(false, Ordering::AcqRel) {
             position.removed = 0;
@@ -163,14 +164,14 @@ impl Shared {
         if let Some(last) = events.last().map(|event| event.seq) {
             let readings = events.into_iter().filter_map(|event| self.reading(&source, event)).collect();
             match self.aggregator.publish(Origin::Internal, readings, 0).await {
-                // Between two versions, until the one that understands leads.
+                // During an update of the cluster, until a node that knows the format leads.
                 Ok(outcome) if outcome.verdicts.contains(&Err(Refusal::Unreadable)) => {
                     sleep(RETRY).await;
                     return Ok(true);
                 }
                 Ok(_) => position.published = last,
                 Err(PublishError::Stopped) => return Err(Stopped),
-                // Those that were published all the same are dropped when they come again.
+                // Events that were published nevertheless are dropped when they are published again.
                 Err(PublishError::Unavailable | PublishError::Unknown) => {
                     sleep(RETRY).await;
                     return Ok(true);
@@ -182,7 +183,7 @@ impl Shared {
             *progress = Progress { through: progress.through.max(through), stuck: false };
         });
         if position.removed < position.published {
-            // What can't be removed now is removed with the next ones, and is not published again.
+            // Events that can't be removed now are removed with the next ones, and are not published again.
             match self.store.remove(&self.tenant, position.published).await {
                 Ok(()) => position.removed = position.published,
                 Err(error) => tracing::warn!(tenant = &*self.tenant, %error, "published events stay in the store"),
@@ -191,7 +192,7 @@ impl Shared {
         Ok(more)
     }
 
-    /// What the store has, however long it takes to say it.
+    /// Reads pending events, however long it takes.
     async fn pending(&self, after: u64) -> Pending {
         loop {
             match self.store.pending(&self.tenant, after, GROUP).await {

@@ -1,4 +1,4 @@
-//! What a store has done: plain atomics that its threads count with.
+//! Counters of a store, updated by its threads.
 
 use std::{
     sync::Arc,
@@ -7,21 +7,21 @@ use std::{
 
 use crate::counters::{Count, Latency};
 
-/// A query that takes longer is slow.
+/// Duration above which a query counts as slow.
 pub(super) const SLOW: Duration = Duration::from_millis(100);
 
-/// Counts of one store.
+/// Counters of one store.
 #[derive(Debug, Default)]
 pub struct Activity {
-    /// From the hand-in of a read until its answer.
+    /// Time from queueing a read to its result.
     pub reads: Latency,
-    /// From the hand-in of a change until it is committed.
+    /// Time from queueing a change to its commit.
     pub writes: Latency,
-    /// Those of both that took longer than 100 ms.
+    /// Number of reads and changes that took longer than 100 ms.
     pub slow: Count,
 }
 
-/// What kind of work it is.
+/// Kind of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Read,
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Activity {
-    /// Something that was handed in at `begun` is done.
+    /// Counts a query that was queued at `begun` and is completed.
     pub(super) fn note(&self, kind: Kind, begun: Instant) {
         let elapsed = begun.elapsed();
         match kind {
@@ -41,13 +41,13 @@ impl Activity {
         }
     }
 
-    /// Reads and changes so far.
+    /// Returns the number of reads and changes so far.
     pub fn queries(&self) -> u64 {
         self.reads.read().1 + self.writes.read().1
     }
 }
 
-/// Work that was handed in, until it is done.
+/// Queued query, which is counted when it is completed.
 pub(super) struct Note {
     activity: Arc<Activity>,
     kind: Kind,
@@ -59,25 +59,25 @@ impl Note {
         Self { activity: Arc::clone(activity), kind, begun: Instant::now() }
     }
 
-    /// It is done. Work that was never begun is not counted.
+    /// Counts the query as completed. A query that is dropped before it starts is not counted.
     pub(super) fn done(self) {
         self.activity.note(self.kind, self.begun);
     }
 }
 
-/// How a store is right now.
+/// Current state of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
-    /// Changes and reads that wait.
+    /// Number of changes and reads that wait.
     pub waiting: usize,
-    /// Connections that are open.
+    /// Number of open connections.
     pub connections: usize,
-    /// Those of them that are in use.
+    /// Number of connections in use.
     pub in_use: usize,
 }
 
 impl Gauges {
-    /// Both together.
+    /// Returns the sum of both.
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             waiting: self.waiting + other.waiting,

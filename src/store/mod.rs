@@ -1,5 +1,5 @@
-//! Where data is kept: implementations of what the domain asks for ([`OrderStore`], [`DashboardStore`],
-//! [`HistoryStore`], [`AlertStore`], [`EventStore`]). SQL is in here and nowhere else.
+//! Storage: implementations of the interfaces of the domain ([`OrderStore`], [`DashboardStore`], [`HistoryStore`],
+//! [`AlertStore`], [`EventStore`]). All SQL is in here.
 //!
 //! | implementation | keeps |
 //! |---|---|
@@ -30,35 +30,35 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
-/// Why a store can't be opened.
+/// Reason why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file.
+    /// The file can't be opened.
     #[error(transparent)]
     Sqlite(#[from] sqlite::OpenError),
-    /// The database.
+    /// The database can't be opened.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
 }
 
-/// The store in use, as those who need one part of it see it. Cheap to clone.
+/// Store in use. Cheap to clone.
 #[derive(Clone)]
 pub enum Store {
-    /// SQLite, in a file or in memory: all but history, and history. They are one in a file, and two in memory, where each
-    /// has a bound of its own, so that points can't take the room of orders.
+    /// SQLite, in a file or in memory. The second one is for history: the same store in a file; in memory another one
+    /// with a limit of its own, so that points can't take the room of orders.
     Sqlite(SqliteStore, SqliteStore),
     /// PostgreSQL.
     Postgres(PostgresStore),
 }
 
 impl Store {
-    /// Whether other nodes read and write it, too.
+    /// Returns whether other nodes read and write the store as well.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
 
-    /// The embedded store in `directory`, which is made if it is not there, in a file of at most `max_bytes`; 0 means no
-    /// limit.
+    /// Opens the embedded store in `directory`, which is created if it does not exist, in a file of at most
+    /// `max_bytes`; 0 means no limit.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -67,7 +67,7 @@ impl Store {
         Ok(Self::Sqlite(store.clone(), store))
     }
 
-    /// The embedded store in memory: it ends with the process.
+    /// Creates the embedded store in memory: its data are lost with the process.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -77,7 +77,7 @@ impl Store {
         Ok(Self::Sqlite(store, history))
     }
 
-    /// The store in PostgreSQL, which does its work on `runtime`. It need not answer yet.
+    /// Opens the store in PostgreSQL, which does its work on `runtime`. The database need not be reachable yet.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -85,7 +85,7 @@ impl Store {
         Ok(Self::Postgres(PostgresStore::open(config, runtime).await?))
     }
 
-    /// What keeps orders, customers and visits.
+    /// Returns the store of orders, customers and visits.
     pub fn orders(&self) -> Arc<dyn OrderStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
@@ -93,7 +93,7 @@ impl Store {
         }
     }
 
-    /// What keeps boards.
+    /// Returns the store of dashboards.
     pub fn dashboards(&self) -> Arc<dyn DashboardStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
@@ -101,7 +101,7 @@ impl Store {
         }
     }
 
-    /// What keeps points and their rollups.
+    /// Returns the store of points and roll-ups.
     pub fn history(&self) -> Arc<dyn HistoryStore> {
         match self {
             Self::Sqlite(_, history) => Arc::new(history.clone()),
@@ -109,7 +109,7 @@ impl Store {
         }
     }
 
-    /// What keeps rules, alerts and what is to be sent of them.
+    /// Returns the store of rules, alerts and deliveries.
     pub fn alerts(&self) -> Arc<dyn AlertStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
@@ -117,7 +117,8 @@ impl Store {
         }
     }
 
-    /// The clock that the shop's data go by: that of the database, which all nodes share, or else `clock`, that of this host.
+    /// Returns the clock for business data: that of the database, which all nodes share, or else `clock`, that of this
+    /// host.
     pub fn clock(&self, clock: &Clock) -> Clock {
         match self {
             Self::Sqlite(..) => clock.clone(),
@@ -125,8 +126,8 @@ impl Store {
         }
     }
 
-    /// By how much the clock of the database is ahead of `clock`; `None` where there is none, or it is not known yet. Costs
-    /// no question: it was asked a second ago at most while the database answers.
+    /// Returns how far the clock of the database is ahead of `clock`; `None` without a database, or before the first
+    /// reading. Costs no query: the clock is read once a second while the database works.
     pub fn clock_offset(&self, clock: &Clock) -> Option<SignedDuration> {
         match self {
             Self::Sqlite(..) => None,
@@ -134,7 +135,7 @@ impl Store {
         }
     }
 
-    /// What keeps events until they are published.
+    /// Returns the store of events that wait to be published.
     pub fn events(&self) -> Arc<dyn EventStore> {
         match self {
             Self::Sqlite(store, _) => Arc::new(store.clone()),
@@ -142,16 +143,16 @@ impl Store {
         }
     }
 
-    /// What was asked of it.
+    /// Returns the counters of reads and changes.
     pub fn activity(&self) -> &Activity {
         match self {
-            // The two count together.
+            // Both SQLite stores count together.
             Self::Sqlite(store, _) => store.activity(),
             Self::Postgres(store) => store.activity(),
         }
     }
 
-    /// How it is right now.
+    /// Returns the current state.
     pub fn gauges(&self) -> Gauges {
         match self {
             Self::Sqlite(store, history) if store.is(history) => store.gauges(),
@@ -160,7 +161,8 @@ impl Store {
         }
     }
 
-    /// Whether it can be read and written. History in memory is not asked: its recorder reports when it can't write.
+    /// Returns whether the store can be read and written. History in memory is not tested: its recorder reports
+    /// failures.
     pub async fn responds(&self) -> bool {
         match self {
             Self::Sqlite(store, _) => store.responds().await,
@@ -168,7 +170,7 @@ impl Store {
         }
     }
 
-    /// True while it can be read and written.
+    /// Returns a watch that is true while the store can be read and written.
     pub fn available(&self) -> watch::Receiver<bool> {
         match self {
             Self::Sqlite(store, _) => store.available(),
@@ -176,16 +178,16 @@ impl Store {
         }
     }
 
-    /// Keeps [`Store::available`] true to what the store does, by writing to it. Runs until the store is closed.
+    /// Keeps [`Store::available`] up to date by test writes. Returns when the store is closed.
     pub async fn watch(self) {
         match self {
             Self::Sqlite(store, _) => store.watch().await,
-            // Has a task of its own, which also looks after the connection.
+            // PostgreSQL is watched by a task of its own, which also reconnects.
             Self::Postgres(_) => {}
         }
     }
 
-    /// Writes what waits and closes it. Whoever asks afterwards finds it unavailable.
+    /// Writes all queued changes and closes the store. Later calls fail with `StoreError::Unavailable`.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store, history) => {

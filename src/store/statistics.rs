@@ -1,4 +1,4 @@
-//! What a store counts of itself, for `metrics.database`.
+//! Statistics of the store for `metrics.database`.
 
 use futures_util::future::BoxFuture;
 
@@ -6,8 +6,9 @@ use super::Store;
 use crate::sources::store::{Slow, StoreCounters, StoreTotals};
 
 impl StoreCounters for Store {
-    /// SQLite keeps no counters of statements: those of the embedded store are its own. The page cache is counted per
-    /// connection (`sqlite3_db_status`), which the safe interface to SQLite does not give out, so its ratio is not known.
+    /// SQLite has no statistics of statements, so those of the embedded store are its own. The page cache is counted
+    /// per connection (`sqlite3_db_status`), which the safe interface to SQLite does not offer, so its hit ratio is
+    /// unknown.
     fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
         if let Self::Postgres(store) = self {
             return store.totals();

@@ -1,4 +1,4 @@
-//! Relays on a store in a vector, of one process and of several.
+//! Relays of one and of several processes on a store in memory.
 
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use crate::{
     service::StoreError,
 };
 
-/// Events by their places; `None` while it does not answer.
+/// Stored events by their sequence numbers; `None` while the store does not work.
 #[derive(Clone, Default)]
 struct Events(Arc<Mutex<Option<Vec<u64>>>>);
 
@@ -44,7 +44,7 @@ impl EventStore for Events {
         };
         let events = events.into_iter().filter(|seq| *seq > after).take(limit).map(event).collect();
         Box::pin(async move {
-            // Another relay may be quicker, here and everywhere else.
+            // Another relay may be faster.
             tokio::task::yield_now().await;
             Ok(Pending { source: "store".into(), events })
         })
@@ -118,7 +118,7 @@ async fn relays_of_several_nodes_publish_each_event_once_and_in_order() {
     assert_eq!(events.left(), 0);
 }
 
-/// Takes a batch, and does not answer it.
+/// Takes a batch and does not answer it.
 async fn lose(batches: &mut Batches) -> Vec<Reading> {
     let batch = batches.recv().await.unwrap();
     assert!(batch.take());

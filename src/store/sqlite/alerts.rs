@@ -12,7 +12,7 @@ use crate::{
     core::version::Version,
 };
 
-/// The columns of an alert, as [`alert_of`] reads them.
+/// Columns of an alert, as [`alert_of`] reads them.
 const ALERT: &str = "id, rule, severity, metric, message, value, threshold, raised_ms, resolved_ms, acknowledged_by, \
     acknowledged_ms, targets";
 
@@ -237,7 +237,7 @@ impl AlertStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Reads of a tenant's; one that never wrote has nothing.
+    /// Reads data of a tenant; the default for a tenant that never wrote.
     fn of<T: Default + Send + 'static>(
         &self,
         tenant: &str,

@@ -1,4 +1,4 @@
-//! Events that are stored with what makes them, in SQLite.
+//! Events that are stored with the changes that cause them, in SQLite.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use rusqlite::{Connection, Row};
 use super::{SqliteStore, tenant};
 use crate::relay::{Answer, EventStore, NewEvent, Pending, PendingEvent};
 
-/// Stores an event in the transaction of the change that makes it; answers its place.
+/// Stores an event in the transaction of its change. Returns the sequence number.
 pub(super) fn add(connection: &Connection, tenant: i64, event: &NewEvent) -> rusqlite::Result<u64> {
     let now = Timestamp::now();
-    // By the clock, so that a file that was restored from a backup does not give out places again.
+    // The number follows the clock, so that a file that was restored from a backup does not assign it twice (as
+    // `relay::next_seq`).
     let mut next = connection
         .prepare_cached("UPDATE tenants SET last_event = max(last_event + 1, ?2) WHERE id = ?1 RETURNING last_event")?;
     let seq: i64 = next.query_row((tenant, now.as_microsecond()), |row| row.get(0))?;
@@ -44,7 +45,7 @@ impl EventStore for SqliteStore {
 
     fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
         let tenant = tenant.to_owned();
-        // It need not survive a power cut, for which nobody should wait: the log did not survive that either.
+        // The removal need not survive a power cut, so it does not wait for the disk: the log did not survive either.
         self.write_unsynced(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(()) };
             let mut delete = connection.prepare_cached("DELETE FROM pending_events WHERE tenant = ?1 AND seq <= ?2")?;

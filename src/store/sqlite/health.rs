@@ -1,8 +1,8 @@
-//! Whether SQLite takes changes, judged by writing: a full disk, a file system that became read-only and a database that
-//! is full can all still be read.
+//! Test writes that show whether SQLite accepts changes: with a full disk, a read-only file system or a full database,
+//! reads still succeed.
 //!
-//! A group that was not committed, or in which a change was refused, raises a doubt; a probe then decides. Without a doubt
-//! a smaller probe runs from time to time, for nobody may be writing.
+//! A group that was not committed, or in which a change failed, triggers a test. A smaller test runs periodically,
+//! because there may be no other writes.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use tokio::{
 
 use super::{Failure, SqliteStore};
 
-/// How often the store is probed while nothing points at a fault.
+/// Interval of tests while nothing indicates a fault.
 const CALM: Duration = Duration::from_secs(10);
 
-/// Shortest time between two probes, and the time between probes while the store does not take changes.
+/// Shortest time between two tests, and their interval while changes fail.
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// Longest time that a probe may take.
+/// Longest time that a test may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes that a probe has to find room for: more than a change of an order or a board takes.
+/// Bytes that a test has to find room for: more than a change of an order or a board takes.
 const ROOM: usize = 64 * 1_024;
 
-/// What is known of a store's ability to write.
+/// Whether a store accepts changes.
 #[derive(Debug)]
 pub(super) struct Health {
     available: watch::Sender<bool>,
@@ -40,19 +40,19 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Something was not written: the next probe comes now.
+    /// Requests a test, because a change was not written.
     pub(super) fn doubt(&self) {
         self.doubt.notify_one();
     }
 }
 
 impl SqliteStore {
-    /// True while changes are committed.
+    /// Returns a watch that is true while changes are committed.
     pub fn available(&self) -> watch::Receiver<bool> {
         self.inner.health.available.subscribe()
     }
 
-    /// Probes the store until it is closed, and keeps [`SqliteStore::available`] true to the outcome.
+    /// Tests the store until it is closed, and keeps [`SqliteStore::available`] up to date.
     pub async fn watch(self) {
         let health = &self.inner.health;
         loop {
@@ -65,7 +65,7 @@ impl SqliteStore {
             let outcome = timeout(PATIENCE, probe).await;
             match outcome {
                 Ok(Err(Failure::Closed)) if self.is_closed() => return,
-                // Too much waits, which says nothing about the disk.
+                // A full queue shows nothing about the disk.
                 Ok(Err(Failure::QueueFull)) => {}
                 Ok(Ok(())) => {
                     if !health.available.send_replace(true) {
@@ -76,7 +76,7 @@ impl SqliteStore {
                 Err(_) => self.failed("it did not answer in time"),
             }
             if doubted {
-                // Many refusals are one doubt.
+                // Many failures need one test.
                 sleep(DOUBT).await;
             }
         }
@@ -88,7 +88,7 @@ impl SqliteStore {
         }
     }
 
-    /// Commits the smallest change there is: a number in the header of the file, which has no other use.
+    /// Commits the smallest possible change: a number in the header of the file, which is not used otherwise.
     async fn touch(&self) -> Result<(), Failure> {
         let change = |connection: &Connection| {
             let number: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;

@@ -1,4 +1,4 @@
-//! Points, their rollups and the series they belong to in SQLite.
+//! Points, roll-ups and their series in SQLite.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Series that one step looks at, at most: also looking takes time.
+/// Largest number of series in one step: reading them takes time as well.
 const SERIES_OF_A_STEP: usize = 500;
 
 impl HistoryStore for SqliteStore {
@@ -30,7 +30,7 @@ impl HistoryStore for SqliteStore {
     fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
-            // One moment for all statements, also while the other thread writes.
+            // One snapshot for all statements, even while the other thread writes.
             let snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose()?;
             let tracks = read(connection, &tenant, &query)?;
             drop(snapshot);
@@ -117,7 +117,7 @@ fn write(
     calendar: &Calendar,
 ) -> Result<(), Abort<HistoryError>> {
     let Some(tenant) = self::tenant(connection, tenant)? else { return Ok(()) };
-    // Neighbours in the file one after the other; of two of one time the later stays the later.
+    // Sorted by their order in the file; the sort is stable, so of two points of one time the later stays the later.
     points.sort_by_key(|point| (point.series, point.at));
     let mut find = connection
         .prepare_cached("SELECT id, minutes_to, hours_to, days_to FROM history_series WHERE id = ?1 AND tenant = ?2")?;
@@ -183,7 +183,7 @@ fn newest(connection: &Connection, tenant: &str, max: usize) -> Result<Vec<Newes
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let channel: String = row.get(0)?;
-        // A name that an older version took, and this one does not.
+        // Skips names that an older version accepted and this one does not.
         let Ok(channel) = Channel::parse(&channel) else { continue };
         found.push(Newest { name: SeriesName { channel, field: row.get(1)? }, at: row.get(2)?, value: row.get(3)? });
     }

@@ -6,12 +6,12 @@
 //!                        └▶ the writing thread, as part of a group                 (in memory: there is one connection)
 //! ```
 //!
-//! The file is in WAL mode with `synchronous=FULL`: what was answered survives the end of the process and, as far as the
-//! disk keeps its word, a power cut. That costs a flush of the disk per group, not per change. Whatever fails inside a
-//! group is rolled back to the savepoint before it; when a whole group fails, none of it was answered.
+//! The file is in WAL mode with `synchronous=FULL`: a confirmed change survives the end of the process and, if the disk
+//! flushes reliably, a power cut. That costs a flush of the disk per group, not per change. A failed change is rolled
+//! back to the savepoint before it; when the commit of a group fails, all its changes fail.
 //!
-//! A second process is kept out by a lock on `tricast.lock`: it would neither share the queue nor know of the numbers
-//! that this one keeps. Reading the file with other programs, and `sqlite3 tricast.sqlite ".backup ..."`, is fine.
+//! A lock on `tricast.lock` keeps a second process out, which would know neither the queue nor the figures in memory.
+//! Reading the file with other programs, and `sqlite3 tricast.sqlite ".backup ..."`, is fine.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -47,81 +47,81 @@ use failure::{Abort, Failure};
 use health::Health;
 use threads::{Read, Write};
 
-/// The database in the directory of the data.
+/// Name of the database file in the data directory.
 const FILE: &str = "tricast.sqlite";
 
-/// Locked as long as a process uses the directory.
+/// Name of the lock file, which is locked as long as a process uses the directory.
 const LOCK: &str = "tricast.lock";
 
-/// Changes that wait for the writing thread, of all tenants together; more are refused.
+/// Largest number of changes that wait for the writing thread, of all tenants together; more are refused.
 const WRITE_QUEUE: usize = 4_096;
 
-/// Reads that wait for a reading thread; more are refused.
+/// Largest number of reads that wait for a reading thread; more are refused.
 const READ_QUEUE: usize = 1_024;
 
-/// Threads that read.
+/// Number of reading threads.
 const READERS: usize = 2;
 
-/// How long a connection waits for another program that has the file locked, such as a backup.
+/// Longest time that a connection waits for another program that has locked the file, such as a backup.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Statements that a connection keeps prepared.
+/// Number of statements that a connection keeps prepared.
 const STATEMENTS: usize = 64;
 
-/// Kibibytes of pages that a reader keeps: a month of 200 fields by the hour is half of it, and is asked for again.
+/// Page cache of a reader in kibibytes. Half of it holds a month of 200 fields by the hour, which is read repeatedly.
 const CACHE_KIB: i64 = 16 * 1_024;
 
-/// Most memory of a database in memory, in bytes; beyond it the store is full.
+/// Size limit of a database in memory, in bytes; beyond it the store is full.
 const MEMORY: u32 = 256 << 20;
 
-/// How long the end of the store may take.
+/// Longest time that closing the store may take.
 const CLOSING: Duration = Duration::from_secs(30);
 
-/// Why a store can't be opened.
+/// Reason why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is not there and can't be made, or may not be written.
+    /// The directory can't be created or written.
     #[error("data_dir: {path} can't be used: {source}{}", hint_of(source), path = .path.display())]
     Directory {
-        /// What was touched.
+        /// Path that was accessed.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Another process has it.
+    /// Another process uses the directory.
     #[error("data_dir: {path} is in use by another process", path = .0.display())]
     InUse(PathBuf),
-    /// Not a database, or a damaged one.
+    /// The file is not a database, or is damaged.
     #[error("data_dir: {path} is no SQLite database, or it is damaged: {source}", path = .path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// A database of another program.
+    /// The database belongs to another program.
     #[error("data_dir: {path} is a database, but not one of tricast", path = .0.display())]
     Foreign(PathBuf),
-    /// Written by a later version of the program.
+    /// The database was written by a later version of the program.
     #[error(
         "data_dir: {path} has schema {found}, and this version of tricast knows {known} at most: use the version that \
          wrote it, or a newer one",
         path = .path.display()
     )]
     Newer {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its schema.
+        /// Schema of the file.
         found: i64,
-        /// The last one that is known here.
+        /// Newest schema that this version knows.
         known: i64,
     },
-    /// Anything else that SQLite said.
+    /// SQLite returned another error.
     #[error("data_dir: {path} can't be opened: {source}", path = .path.display())]
     Database {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// A thread could not be started.
@@ -129,7 +129,7 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// What to do about what the system said.
+/// Returns advice about an error of the operating system.
 fn hint_of(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => ": it belongs to another user; start as that one, or name another directory",
@@ -137,17 +137,17 @@ fn hint_of(error: &io::Error) -> &'static str {
     }
 }
 
-/// A store of all tenants in SQLite. Cheap to clone.
+/// Store of all tenants in SQLite. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// `None` once the store is closed. Held for the moment of handing in, never across an await.
+    /// `None` once the store is closed. Locked only to queue work, never across an await.
     queues: RwLock<Option<Queues>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// One for each thread.
+    /// Number of connections, one per thread.
     connections: usize,
     activity: Arc<Activity>,
     health: Arc<Health>,
@@ -155,12 +155,12 @@ struct Inner {
 
 struct Queues {
     write: mpsc::Sender<Write>,
-    /// `None` in memory: the writing thread reads, too.
+    /// `None` in memory, where the writing thread reads as well.
     read: Option<mpsc::Sender<Read>>,
 }
 
 impl SqliteStore {
-    /// The store in `directory`, which is made if it is not there; the file may grow without a limit.
+    /// Opens the store in `directory`, which is created if it does not exist; the file may grow without a limit.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -168,8 +168,8 @@ impl SqliteStore {
         Self::open_within(directory, 0)
     }
 
-    /// The same with a file of at most `max_bytes`, beyond which the store is full; 0 means no limit. A file that is larger
-    /// already grows no further. The journal beside it is not counted.
+    /// Opens the store with a file of at most `max_bytes`, beyond which the store is full; 0 means no limit. A file
+    /// that is larger already grows no further. The journal is not counted.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -185,7 +185,7 @@ impl SqliteStore {
         let path = directory.join(FILE);
         open_private(&path).map_err(|source| touch(&path, source))?;
         for beside in ["-wal", "-shm"].map(|suffix| directory.join(format!("{FILE}{suffix}"))) {
-            // SQLite makes them as the file is; these are from before.
+            // SQLite creates them with the mode of the database; these exist from before.
             if let Ok(file) = File::open(&beside) {
                 close_to_others(&file, &beside);
             }
@@ -197,7 +197,7 @@ impl SqliteStore {
             connection.pragma_update(None, "synchronous", "FULL")
         };
         prepare(&writer).map_err(|source| failure::of_opening(&path, source))?;
-        // Before the mode of the journal, which would be written into a foreign file.
+        // Before the journal mode is set, which would be written into a foreign file.
         schema::check(&writer, &path)?;
         schema::wal(&writer).map_err(|source| failure::of_opening(&path, source))?;
         schema::migrate(&mut writer, &path)?;
@@ -215,7 +215,7 @@ impl SqliteStore {
         Self::start(writer, readers, Some(locked), Arc::default())
     }
 
-    /// A store in memory: it ends with the process, and holds 256 MiB at most.
+    /// Creates a store in memory with a limit of 256 MiB. Its data are lost with the process.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -223,7 +223,7 @@ impl SqliteStore {
         Self::in_memory_of(MEMORY, Arc::default())
     }
 
-    /// Another one beside this, with a bound of its own; the two count together what they do.
+    /// Creates another store in memory with a limit of its own; both share their counters.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -231,7 +231,7 @@ impl SqliteStore {
         Self::in_memory_of(MEMORY, Arc::clone(&self.inner.activity))
     }
 
-    /// Whether the two are one.
+    /// Returns whether both are the same store.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
@@ -274,17 +274,17 @@ impl SqliteStore {
         Ok(Self { inner: Arc::new(Inner { queues, threads: Mutex::new(threads), connections, activity, health }) })
     }
 
-    /// Whether it answers reads, and took the last write.
+    /// Returns whether the store can be read, and committed its last change.
     pub async fn responds(&self) -> bool {
         *self.available().borrow() && self.read::<_, Failure>(|_| Ok(())).await.is_ok()
     }
 
-    /// What it has done.
+    /// Returns the counters of reads and changes.
     pub fn activity(&self) -> &Activity {
         &self.inner.activity
     }
 
-    /// How it is right now.
+    /// Returns the current state.
     pub fn gauges(&self) -> Gauges {
         let queues = self.inner.queues.read();
         let waiting = queues.as_ref().map_or(0, |Queues { write, read }| {
@@ -295,14 +295,14 @@ impl SqliteStore {
         Gauges { waiting, connections, in_use: connections }
     }
 
-    /// Writes what waits, empties the journal into the file, closes it and gives the directory back. Whoever asks
-    /// afterwards finds the store unavailable.
+    /// Writes all queued changes, moves the journal into the file, closes it and releases the directory. Later calls
+    /// fail with `StoreError::Unavailable`.
     pub async fn close(&self) {
         // The threads end when their queues do.
         drop(self.inner.queues.write().take());
         let threads = std::mem::take(&mut *self.inner.threads.lock());
         let joined = tokio::task::spawn_blocking(move || {
-            // A thread that panicked has said so.
+            // A panic of a thread was logged already.
             threads.into_iter().for_each(|thread| drop(thread.join()));
         });
         if tokio::time::timeout(CLOSING, joined).await.is_err() {
@@ -310,7 +310,7 @@ impl SqliteStore {
         }
     }
 
-    /// Hands in a change, in the order of the calls.
+    /// Queues a change. Changes are made in the order of the calls.
     fn write<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
@@ -322,7 +322,7 @@ impl SqliteStore {
         self.hand_in(true, work)
     }
 
-    /// The same for a change that need not survive a power cut: by itself it does not make anybody wait for the disk.
+    /// Queues a change that need not survive a power cut: on its own it does not wait for the disk.
     fn write_unsynced<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
@@ -351,12 +351,12 @@ impl SqliteStore {
         };
         Box::pin(async move {
             sent.map_err(E::from_failure)?;
-            // Dropped without an answer when the store could not even begin.
+            // Dropped without a result when the transaction could not be started.
             answer.await.unwrap_or_else(|_| Err(E::from_failure(Failure::Closed)))
         })
     }
 
-    /// Hands in a read.
+    /// Queues a read.
     fn read<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
@@ -383,13 +383,13 @@ impl SqliteStore {
     }
 }
 
-/// Makes a directory that only its owner can look into, if it is not there.
+/// Creates a directory that only its owner can access, unless it exists.
 fn make_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Opens a file for writing that only its owner can read, and makes it if it is not there.
+/// Opens a file for writing that only its owner can read, and creates it if it does not exist.
 fn open_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
@@ -397,8 +397,8 @@ fn open_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes a file away from everybody but its owner if it is open to every user of the machine, as earlier versions made it.
-/// One that is open to its group only is so on purpose.
+/// Removes the permissions of others if the file is accessible to every user of the machine, as earlier versions
+/// created it. A file that only its group can access is left alone: that is intended.
 fn close_to_others(file: &File, path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let Ok(mode) = file.metadata().map(|metadata| metadata.permissions().mode()) else { return };
@@ -414,14 +414,14 @@ fn close_to_others(file: &File, path: &Path) {
     }
 }
 
-/// The number by which a tenant's rows are known; `None` for one that never wrote.
+/// Returns the number of a tenant; `None` for a tenant that never wrote.
 fn tenant(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     use rusqlite::OptionalExtension;
     let mut find = connection.prepare_cached("SELECT id FROM tenants WHERE name = ?1")?;
     find.query_row([name], |row| row.get(0)).optional()
 }
 
-/// The same for a tenant that is about to write.
+/// Returns the number of a tenant, which is assigned if it has none.
 fn tenant_or_new(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     if let Some(id) = tenant(connection, name)? {
         return Ok(id);
@@ -430,7 +430,7 @@ fn tenant_or_new(connection: &Connection, name: &str) -> rusqlite::Result<i64> {
     Ok(connection.last_insert_rowid())
 }
 
-/// Sets the largest size of the file; 0 means no limit.
+/// Sets the size limit of the file; 0 means no limit.
 fn bound(writer: &Connection, max_bytes: usize) -> rusqlite::Result<()> {
     if max_bytes == 0 {
         return Ok(());

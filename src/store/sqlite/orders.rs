@@ -51,7 +51,7 @@ impl OrderStore for SqliteStore {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Vec::new()) };
             let before = query.before.map_or(i64::MAX, |id| id.number() as i64);
             let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-            // Two statements, for each has an index of its own.
+            // Two statements, because each has an index of its own.
             let orders = if let Some(status) = query.status {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM orders WHERE tenant = ?1 AND status = ?2 AND number < ?3 \
@@ -212,7 +212,7 @@ fn customer(
     Ok(Customer { id, first_seen, tally })
 }
 
-/// Notes a customer by the shop's id; answers whether it was not known. A name that comes later is taken.
+/// Records a customer by the shop's id. Returns whether the customer is new. A later name replaces the earlier one.
 fn note_customer(
     connection: &Connection,
     tenant: i64,
@@ -231,7 +231,7 @@ fn note_customer(
     Ok(false)
 }
 
-/// Notes a customer under a new id; answers it.
+/// Records a customer under a generated id. Returns the id.
 fn note_unnamed(connection: &Connection, tenant: i64, name: Option<&str>, at: Timestamp) -> rusqlite::Result<String> {
     loop {
         let mut next = connection.prepare_cached(
@@ -239,14 +239,14 @@ fn note_unnamed(connection: &Connection, tenant: i64, name: Option<&str>, at: Ti
         )?;
         let number: i64 = next.query_row([tenant], |row| row.get(0))?;
         let id = Customer::generated_id(number);
-        // The shop may have used the very id for one of its own.
+        // The shop may use the same id for a customer of its own.
         if insert_customer(connection, tenant, &id, name, at)? {
             return Ok(id);
         }
     }
 }
 
-/// Notes a customer, unless there is one of that id; answers whether there was none.
+/// Records a customer unless the id exists. Returns whether the customer is new.
 fn insert_customer(
     connection: &Connection,
     tenant: i64,
@@ -259,7 +259,7 @@ fn insert_customer(
     Ok(insert.execute((tenant, id, name, at.as_millisecond()))? > 0)
 }
 
-/// Adds to the counts; part of the transaction of what is counted.
+/// Adds to the counts, in the transaction of the change that is counted.
 fn count(connection: &Connection, tenant: i64, tally: Tally) -> rusqlite::Result<()> {
     let Tally { minute, counts, open } = tally;
     if counts != Minute::default() {

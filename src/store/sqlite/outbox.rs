@@ -1,4 +1,4 @@
-//! What is to be sent of alerts, in SQLite.
+//! Deliveries of alerts, in SQLite.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row};
@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row};
 use super::row;
 use crate::alerts::{Delivery, Outgoing, Settlement, Target, Waiting};
 
-/// Adds deliveries as far as there is room for them; answers how many.
+/// Adds as many deliveries as there is room for. Returns their number.
 pub(super) fn add(connection: &Connection, tenant: i64, outgoing: &Outgoing) -> rusqlite::Result<usize> {
     if outgoing.deliveries.is_empty() {
         return Ok(0);
@@ -24,7 +24,7 @@ pub(super) fn add(connection: &Connection, tenant: i64, outgoing: &Outgoing) -> 
     Ok(fitting.len())
 }
 
-/// Takes what is due.
+/// Takes deliveries that are due.
 pub(super) fn take(
     connection: &Connection,
     target: Target,
@@ -62,7 +62,7 @@ pub(super) fn take(
     Ok(taken)
 }
 
-/// What came of an attempt; false if it was lost meanwhile.
+/// Records the result of an attempt. Returns false if the delivery was given to another process meanwhile.
 pub(super) fn settle(
     connection: &Connection,
     id: &str,
@@ -80,7 +80,7 @@ pub(super) fn settle(
     Ok(changed > 0)
 }
 
-/// What waits for each target.
+/// Returns the waiting deliveries of each target.
 pub(super) fn waiting(connection: &Connection) -> rusqlite::Result<Vec<Waiting>> {
     let mut select =
         connection.prepare_cached("SELECT target, count(*), min(created_ms) FROM outbox GROUP BY target")?;

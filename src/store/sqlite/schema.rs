@@ -1,8 +1,8 @@
-//! The tables, and how a file of an older version gets them.
+//! Tables, and the migrations that bring files of older versions up to date.
 //!
-//! Each migration runs once, in a transaction of its own, and is noted in `migrations`. None is ever changed after a
-//! release; a new one is added to the end. Times are milliseconds since 1970, minutes are minutes since 1970, money is in
-//! cents. Tables are STRICT, so that a sum that outgrows an integer is refused and not rounded.
+//! Each migration runs once, in a transaction of its own, and is recorded in `migrations`. A released migration never
+//! changes; new ones are appended. Times are milliseconds since 1970, minutes are minutes since 1970, money is in
+//! cents. Tables are STRICT, so that a sum that exceeds an integer is an error and not rounded.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{OpenError, failure::of_opening};
 
-/// In the header of the file, so that it can be told from databases of other programs: "tric".
+/// Application id in the header of the file, which distinguishes it from databases of other programs: "tric".
 const APPLICATION: i64 = 0x7472_6963;
 
-/// What stands for the path of a database in memory.
+/// Path that stands for a database in memory.
 pub(super) const MEMORY: &str = ":memory:";
 
-/// All migrations, in order; the first makes schema 1.
+/// All migrations, in order; the first one creates schema 1.
 const MIGRATIONS: [(&str, &str); 5] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
@@ -25,7 +25,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("ended channels", include_str!("schema/5_ended_channels.sql")),
 ];
 
-/// The tables that every tenant needs.
+/// Tables that every tenant needs.
 const TABLES: [&str; 15] = [
     "tenants",
     "orders",
@@ -44,7 +44,7 @@ const TABLES: [&str; 15] = [
     "identity",
 ];
 
-/// Looks whether the file is new or ours, and not of a later version. Changes nothing.
+/// Checks that the file is new or ours, and not of a later version. Changes nothing.
 ///
 /// # Errors
 /// [`OpenError::Damaged`], [`OpenError::Foreign`], [`OpenError::Newer`].
@@ -66,14 +66,14 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
 /// Switches to the write-ahead log.
 pub(super) fn wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // After a burst the log is cut to this again.
+    // After a burst the log is truncated to this size again.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)
 }
 
-/// Runs the migrations that the file does not have.
+/// Runs the migrations that the file lacks.
 ///
 /// # Errors
-/// [`OpenError`]; migrations that were run stay.
+/// [`OpenError`]; migrations that were completed stay.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let fail = |source| of_opening(path, source);
     let done = version(connection).map_err(fail)?;
@@ -95,7 +95,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     if done < known && path != Path::new(MEMORY) {
         tracing::info!(from = done, to = known, "the schema of the database was brought up to date");
     }
-    // A page of each table that every tenant needs: a file that was cut off says so now.
+    // Reads a page of each table that every tenant needs, so that a truncated file is detected now.
     for table in TABLES {
         let look = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
         connection.query_row(&look, [], |_| Ok(())).map_err(fail)?;
@@ -103,7 +103,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
     Ok(())
 }
 
-/// The last migration that was run; 0 for a new file.
+/// Returns the last migration of the file; 0 for a new file.
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     let has_table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'";
     if connection.query_row(has_table, [], |row| row.get::<_, i64>(0))? == 0 {

@@ -1,4 +1,4 @@
-//! The threads that talk to SQLite: one writes, in groups; a few read.
+//! Threads that access SQLite: one writes, in groups; a few read.
 
 use std::{fs::File, io, sync::Arc, thread, time::Instant};
 
@@ -9,24 +9,25 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Abort, Failure, failure, health::Health};
 use crate::store::{abort::FromFailure, activity::Note};
 
-/// Changes that are written together. A group is one flush of the disk; more would make the first wait for the last.
+/// Largest number of changes that are written together. A group is one flush of the disk; in a larger one the first
+/// change would wait for the last.
 const GROUP: usize = 512;
 
-/// A change to make inside a group's transaction.
+/// Change to make inside the transaction of a group.
 pub(super) struct Write {
-    /// Answers how to tell the caller, once it is known whether the group was committed.
+    /// Makes the change and returns how to send its result, once it is known whether the group was committed.
     work: Box<dyn FnOnce(&Connection) -> Reply + Send>,
-    /// It has to be on the disk when the caller is told.
+    /// Whether it has to be on the disk before the caller gets the result.
     synced: bool,
 }
 
-/// Tells the caller; false: nothing was committed.
+/// Sends the result to the caller; `false`: nothing was committed.
 pub(super) type Reply = Box<dyn FnOnce(bool) + Send>;
 
-/// Something to read.
+/// Read to carry out.
 pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
 
-/// `work` as a change: it is made whole or not at all.
+/// Wraps `work` as a change: it is made completely or not at all.
 pub(super) fn write<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
@@ -43,14 +44,14 @@ where
             note.done();
             let answer =
                 if committed { result } else { result.and_then(|_| Err(E::from_failure(Failure::NotCommitted))) };
-            // A caller that went away does not want it.
+            // The caller may have stopped waiting.
             drop(reply.send(answer));
         })
     });
     Write { work, synced }
 }
 
-/// `work` as a read.
+/// Wraps `work` as a read.
 pub(super) fn read<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
@@ -61,7 +62,7 @@ where
     E: FromFailure<Failure> + Send + 'static,
 {
     Box::new(move |connection| {
-        // Nobody waits any more: not worth the work.
+        // Skipped if the caller has stopped waiting.
         if !reply.is_closed() {
             let answer = work(connection).map_err(Abort::report);
             note.done();
@@ -77,7 +78,7 @@ fn in_savepoint<T, E>(
     let say = |text: &str| -> Result<(), Failure> { Ok(connection.prepare_cached(text)?.execute([]).map(drop)?) };
     say("SAVEPOINT change")?;
     let result = work(connection);
-    // After some errors (disk full, I/O) SQLite has rolled back everything by itself; there is no savepoint then.
+    // After some errors (disk full, I/O) SQLite has rolled back the whole transaction; there is no savepoint then.
     if result.is_err() && !connection.is_autocommit() {
         say("ROLLBACK TO change")?;
     }
@@ -87,7 +88,7 @@ fn in_savepoint<T, E>(
     result
 }
 
-/// Starts the thread that writes. It ends, and with it the lock, when the queue does.
+/// Starts the writing thread. It ends with its queue, and then releases the lock.
 pub(super) fn start_writer(
     connection: Connection,
     mut writes: mpsc::Receiver<Write>,
@@ -119,34 +120,34 @@ pub(super) fn start_writer(
     })
 }
 
-/// Starts a thread that reads. It ends when the queue does.
+/// Starts a reading thread. It ends with its queue.
 pub(super) fn start_reader(
     connection: Connection,
     reads: Arc<Mutex<mpsc::Receiver<Read>>>,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("store-reader".into()).spawn(move || {
         loop {
-            // The one that holds the lock waits for work, the others for the lock.
+            // The thread that holds the lock waits for work, the others for the lock.
             let Some(work) = reads.lock().blocking_recv() else { return };
             work(&connection);
         }
     })
 }
 
-/// Makes all changes of a group in one transaction, and tells all callers how it ended. Returns whether it was committed,
-/// and SQLite refused no part of it.
+/// Makes all changes of a group in one transaction and sends the results. Returns whether the group was committed and
+/// no change failed in SQLite.
 fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
     let mut replies: Vec<Reply> = Vec::new();
     let failures = failure::count();
     let mut began = true;
     for change in group {
         if connection.is_autocommit() {
-            // The first one, or SQLite has rolled back what came before.
+            // The first change, or SQLite has rolled back those before it.
             replies.drain(..).for_each(|reply| reply(false));
             if let Err(error) = begin(connection) {
                 tracing::error!(%error, "the store can't write");
                 began = false;
-                // The change is dropped, by which its caller knows.
+                // Dropping the change reports the failure to its caller.
                 continue;
             }
         }
@@ -157,7 +158,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
     began && committed && failure::count() == failures
 }
 
-/// Whether commits wait for the disk: FULL, or NORMAL, with which they survive the end of the process all the same.
+/// Sets whether commits wait for the disk: FULL, or NORMAL, with which they still survive the end of the process.
 fn synchronous(connection: &Connection, mode: &str) {
     if let Err(error) = connection.pragma_update(None, "synchronous", mode) {
         tracing::error!(%error, mode, "the store can't change how it waits for the disk");
