@@ -1,7 +1,7 @@
 //! Rules and alerts in PostgreSQL: a row each, the rule as JSON.
 //!
-//! Whatever looks first and changes then does so under the lock of the tenant's row, so that of two nodes one raises an
-//! alert and the other is told which.
+//! Changes that depend on what they read are made under the lock of the tenant's row, so that of two nodes one raises
+//! an alert and the other gets the alert that is open.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     store::activity::Kind,
 };
 
-/// The columns of an alert, as [`alert_of`] reads them.
+/// Columns of an alert, as [`alert_of`] reads them.
 const ALERT: &str = "id, rule, severity, metric, message, value, threshold, raised_ms, resolved_ms, acknowledged_by, \
     acknowledged_ms, targets";
 
@@ -241,7 +241,7 @@ impl AlertStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Reads of a tenant's; one that never wrote has nothing.
+    /// Reads data of a tenant; the default for a tenant that never wrote.
     fn of<T: Default + Send + 'static>(
         &self,
         tenant: &str,
@@ -259,7 +259,7 @@ impl PostgresStore {
     }
 }
 
-/// Refuses to decide in the place of the process that has claimed to.
+/// Refuses to decide while another process has the claim.
 async fn decides(client: &Client, tenant: i64, node: &str) -> Result<(), Abort<AlertError>> {
     let find = client
         .prepare_cached(
@@ -348,7 +348,7 @@ async fn resolve(
 
 async fn standing(client: &mut Client, name: String) -> Result<Standing, Abort<AlertError>> {
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Standing::default()) };
-    // One moment for both.
+    // One snapshot for both.
     let snapshot =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let sql = format!("SELECT {ALERT} FROM tricast_alerts WHERE tenant = $1 AND resolved_ms IS NULL ORDER BY id");
@@ -409,7 +409,7 @@ async fn keep_samples(
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
 ) -> Result<(), Abort<AlertError>> {
-    // One statement may not touch a row twice; the later of two stays.
+    // One statement must not touch a row twice; the later of two stays.
     let samples: std::collections::BTreeMap<(String, i64), f64> =
         samples.into_iter().map(|Sample { rule, at, value }| ((rule, at.as_millisecond()), value)).collect();
     let insert = client

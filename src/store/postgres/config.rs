@@ -1,4 +1,5 @@
-//! Where PostgreSQL is, and how it is spoken to: the URL as users of libpq know it, with what is not supported refused.
+//! Address of PostgreSQL and settings of its connections: the URL as libpq knows it; unsupported parameters are
+//! refused.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -7,22 +8,23 @@ use tokio_postgres::config::{Host, SslMode};
 /// Settings of the store in PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database?sslmode=verify-full`. Holds a password: never to be printed.
+    /// URL: `postgres://user:password@host:port/database?sslmode=verify-full`. It contains a password and must not be
+    /// printed.
     pub url: String,
-    /// Certificates of the authorities that may vouch for the server, in PEM; without it those of the system.
+    /// File of certificates in PEM of the authorities to trust; without it those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Connections at once, [`MIN_CONNECTIONS`] at least: one writes, one looks whether all is well, the others read.
+    /// Largest number of connections, at least [`MIN_CONNECTIONS`]: one writes, one is the monitor's, the others read.
     pub connections: usize,
-    /// Longest time to get a connection, a new one or one of the pool.
+    /// Longest time to get a connection, new or from the pool.
     pub connect_timeout: Duration,
-    /// The processes on this database have one log, by a bus. Without it each has a log of its own, and publishes the events of
-    /// the changes that it makes.
+    /// Whether the processes that share the database have one log, by a bus. Without a bus each has a log of its own
+    /// and publishes the events of its own changes.
     pub shares_log: bool,
-    /// Longest time of one statement; the server is told it, and a second later the connection is given up.
+    /// Longest time of one statement. PostgreSQL enforces it; a second later the connection is closed.
     pub statement_timeout: Duration,
 }
 
-/// Fewest connections that a store works with.
+/// Smallest number of connections that a store works with.
 pub const MIN_CONNECTIONS: usize = 3;
 
 impl Default for PostgresConfig {
@@ -38,27 +40,27 @@ impl Default for PostgresConfig {
     }
 }
 
-/// Whom to take for the server.
+/// Check of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Whoever answers.
+    /// Accepts any server.
     Anybody,
-    /// Whoever an authority vouches for.
+    /// Requires a certificate of a trusted authority.
     Authority,
-    /// Whoever an authority vouches for by the name that was asked for.
+    /// Requires a certificate of a trusted authority for the requested name.
     Name,
 }
 
-/// A URL that was understood.
+/// Parsed URL.
 #[derive(Clone)]
 pub(super) struct Target {
-    /// What to connect to, without time-outs.
+    /// Configuration of the driver, without time limits.
     pub(super) config: tokio_postgres::Config,
-    /// What TLS, if there is any, has to prove.
+    /// Required check of the certificate, if the connection is encrypted.
     pub(super) trust: Trust,
 }
 
-/// Parameters of libpq that the driver does not have, and what to do about it.
+/// Parameters of libpq that the driver lacks, with advice for each.
 const UNSUPPORTED: [(&str, &str); 5] = [
     ("sslrootcert", "name the file by database.ca_file"),
     ("sslcert", "certificates of clients are not supported"),
@@ -70,13 +72,13 @@ const UNSUPPORTED: [(&str, &str); 5] = [
 /// Checks a URL without connecting.
 ///
 /// # Errors
-/// What is wrong with it, without its text: it may hold a password.
+/// The problem, without the text of the URL: it may contain a password.
 pub fn check_database_url(url: &str) -> Result<(), String> {
     target(url, false).map(drop)
 }
 
-/// Reads the URL. libpq's `sslmode` says more than the driver's: `verify-ca` and `verify-full` are taken out here and kept
-/// beside it. As with libpq, `require` together with a CA file means `verify-ca`.
+/// Parses the URL. libpq's `sslmode` has more values than the driver's: `verify-ca` and `verify-full` are removed from
+/// the URL here and kept beside it. As with libpq, `require` together with a CA file means `verify-ca`.
 pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("has to begin with postgres:// or postgresql://".into());
@@ -110,7 +112,7 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
         }
     }
     let plain = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
-    // The driver's words name the parameter, not its value; they are behind its first sentence.
+    // The driver's message names the parameter, not its value; it follows its first sentence.
     let mut config = tokio_postgres::Config::from_str(&plain).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         source.unwrap_or_else(|| error.to_string())
@@ -134,7 +136,7 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
 }
 
 impl Target {
-    /// Bounds every wait that the URL leaves open.
+    /// Sets the time limits that the URL leaves open.
     pub(super) fn bounded(mut self, settings: &PostgresConfig) -> Self {
         const KEEPALIVE: Duration = Duration::from_secs(30);
         const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -142,11 +144,11 @@ impl Target {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(settings.connect_timeout);
         }
-        // A peer that is gone without a word is noticed when something was sent to it,
+        // Detects a peer that vanished after something was sent to it,
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(settings.statement_timeout.saturating_mul(2));
         }
-        // and when nothing was.
+        // and when nothing was sent.
         if config.get_keepalives_idle() == DEFAULT_IDLE {
             config.keepalives_idle(KEEPALIVE);
         }
@@ -159,7 +161,7 @@ impl Target {
         self
     }
 
-    /// For the log: where, without user and password.
+    /// Returns the address for the log, without user and password.
     pub(super) fn place(&self) -> String {
         let host = |host: &Host| match host {
             Host::Tcp(name) => name.clone(),
@@ -169,7 +171,7 @@ impl Target {
         format!("{} on {}", self.config.get_dbname().unwrap_or_default(), hosts.join(", "))
     }
 
-    /// Whether a connection may be encrypted.
+    /// Returns whether a connection may be encrypted.
     pub(super) fn may_encrypt(&self) -> bool {
         self.config.get_ssl_mode() != SslMode::Disable
     }

@@ -17,7 +17,7 @@ impl DashboardStore for PostgresStore {
     fn seed(&self, tenant: &str, board: Board) -> Answer<()> {
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
-                // Of several nodes that begin together, one finds it so.
+                // Of several nodes that start together, only one inserts the board.
                 let first = client
                     .prepare_cached("UPDATE tricast_tenants SET has_boards = true WHERE id = $1 AND NOT has_boards")
                     .await?;

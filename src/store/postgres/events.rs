@@ -1,7 +1,7 @@
-//! Events that are stored with what makes them, in PostgreSQL.
+//! Events that are stored with the changes that cause them, in PostgreSQL.
 //!
-//! Each event belongs to a stream: to the one that all nodes share where they have a bus, and to that of the node that
-//! made it where each has a log of its own. What a node leaves behind is taken into the stream of another.
+//! Each event belongs to a stream: to the one that all nodes share if they have a bus, and otherwise to that of the
+//! node that stored it. The events that a stopped node left behind are moved into the stream of another node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +15,11 @@ use crate::{
     store::activity::Kind,
 };
 
-/// After this time the events of another stream are left behind: a node that lives publishes its own within moments.
+/// Age at which events of another stream count as left behind: a running node publishes its own within moments.
 const LEFT: Duration = Duration::from_secs(10);
 
-/// Stores an event in the transaction of the change that makes it, under the tenant's lock; answers its place.
+/// Stores an event in the transaction of its change, under the tenant's lock. Returns the sequence number, which is
+/// [`next_seq`](crate::relay::next_seq).
 pub(super) async fn add(
     client: &Client,
     tenant: i64,
@@ -40,12 +41,12 @@ pub(super) async fn add(
 }
 
 impl PostgresStore {
-    /// The stream of the events that this process makes.
+    /// Returns the stream of the events that this process stores.
     pub(super) fn stream(&self) -> Arc<str> {
         Arc::clone(&self.inner.link.stream)
     }
 
-    /// Takes over what other streams of a tenant were left with, behind what is in this one.
+    /// Moves events that other streams of a tenant left behind to the end of this stream.
     async fn adopt(&self, tenant: &str) -> Result<(), StoreError> {
         let (stream, left) = (self.stream(), LEFT.as_millis() as i64);
         let adopted: Answer<u64> = self.transact("events", tenant, move |client, tenant| {
@@ -104,7 +105,8 @@ impl EventStore for PostgresStore {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
         self.ask(Kind::Write, move |client| {
             Box::pin(async move {
-                // It need not survive a power cut: an event that comes again is known by its place.
+                // The removal need not survive a power cut: an event that is published again is recognized by its
+                // sequence number.
                 client.batch_execute("BEGIN; SET LOCAL synchronous_commit = off").await?;
                 let delete = client
                     .prepare_cached(
@@ -116,7 +118,7 @@ impl EventStore for PostgresStore {
                     Ok(delete) => client.execute(&delete, &[&tenant, &&*stream, &(through as i64)]).await,
                     Err(error) => Err(error),
                 };
-                // Whatever came of it, the connection is used again.
+                // The connection is used again, whatever the result.
                 client.batch_execute("COMMIT").await?;
                 Ok(deleted.map(drop)?)
             })
@@ -135,7 +137,8 @@ impl EventStore for PostgresStore {
 }
 
 impl PostgresStore {
-    /// The tenants with an event that is pending for longer than `age`, whose stream compares so with this process's.
+    /// Returns the tenants with an event that is pending for longer than `age`, in a stream that compares so with this
+    /// one's.
     fn with_events(&self, comparison: &'static str, age: Duration) -> Answer<Vec<String>> {
         let (stream, age) = (self.stream(), age.as_millis() as i64);
         self.ask(Kind::Read, move |client| {

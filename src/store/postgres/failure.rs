@@ -13,57 +13,57 @@ use crate::{
 /// Reason why work on a connection to PostgreSQL ended early.
 pub(super) type Abort<E> = abort::Abort<Failure, E>;
 
-/// Why the store did not do it.
+/// Reason why PostgreSQL did not carry out an operation.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::store) enum Failure {
-    /// Too much waits already.
+    /// The queue is full.
     #[error("the store's queue is full")]
     QueueFull,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
-    /// PostgreSQL does not answer at the moment, and was not asked.
+    /// PostgreSQL can't be reached at the moment, and was not contacted.
     #[error("PostgreSQL is not available")]
     Down,
-    /// It did not answer in time.
+    /// PostgreSQL did not answer in time.
     #[error("PostgreSQL did not answer in time")]
     TimedOut,
-    /// The connection broke during the commit, and PostgreSQL can't be asked whether it was made.
+    /// The connection broke during the commit, and the outcome can't be found out.
     #[error("it is not known whether the transaction was committed")]
     Unconfirmed,
-    /// There was no connection to be had.
+    /// No connection could be established.
     #[error("no connection: {0}")]
     NoConnection(String),
-    /// PostgreSQL refused, or the connection broke.
+    /// PostgreSQL returned an error, or the connection broke.
     #[error("{}", describe(.0))]
     Sql(#[from] Error),
-    /// Something is in the tables that this program did not put there.
+    /// A table contains a value that this program did not write.
     #[error("a row is not understood: {0}")]
     Row(String),
 }
 
-/// What may be done about a failure.
+/// Way to repeat a failed group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// The same on a new connection.
+    /// Repeat on a new connection.
     Reconnect,
-    /// The same again: somebody else was in the way.
+    /// Repeat: another transaction was in the way.
     Again,
-    /// Each change by itself: one of them is what PostgreSQL does not take.
+    /// Repeat each change alone: PostgreSQL rejects one of them.
     OneByOne,
-    /// Nothing now.
+    /// Don't repeat.
     None,
 }
 
 impl Failure {
-    /// What may be done about it, as long as nothing was committed.
+    /// Returns how to repeat the group, provided that nothing was committed.
     pub(super) fn remedy(&self) -> Remedy {
         let Self::Sql(error) = self else { return Remedy::None };
         match error.code() {
             None if error.is_closed() || is_io(error) => Remedy::Reconnect,
             None => Remedy::OneByOne,
             Some(code) => match code.code().get(..2) {
-                // What the administrator ended: one connection, or all of them.
+                // The administrator ended one connection, or all of them.
                 Some("57") if *code == SqlState::ADMIN_SHUTDOWN => Remedy::Reconnect,
                 Some("40") => Remedy::Again,
                 Some("22" | "23" | "54") => Remedy::OneByOne,
@@ -72,21 +72,21 @@ impl Failure {
         }
     }
 
-    /// Whether it is PostgreSQL's word that the transaction it ended was not committed. One that an administrator or a
-    /// time-out interrupts while it waits for a replica is committed all the same.
+    /// Returns whether PostgreSQL states that it did not commit the transaction. A transaction that an administrator or
+    /// a time limit interrupts while it waits for a replica is committed nevertheless.
     pub(super) fn undoes(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         error.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "25" | "40" | "53")))
     }
 
-    /// Whether it may be over by itself: nobody has to change a setting, a right or a certificate.
+    /// Returns whether the failure may pass by itself, without a change of a setting, a permission or a certificate.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::QueueFull | Self::Closed | Self::Down | Self::TimedOut | Self::Unconfirmed => true,
             Self::NoConnection(_) | Self::Row(_) => false,
             Self::Sql(error) => match error.code() {
                 None => error.is_closed() || is_io(error) || is_timeout(error),
-                // Connections, resources, operators (also "is starting up"), what a standby may not do.
+                // Connections, resources, operators (also "is starting up"), operations that a standby does not allow.
                 Some(code) => {
                     matches!(code.code().get(..2), Some("08" | "53" | "57" | "40"))
                         || *code == SqlState::READ_ONLY_SQL_TRANSACTION
@@ -145,7 +145,7 @@ impl<E> From<Error> for Abort<E> {
     }
 }
 
-/// The driver says "db error" and keeps the rest behind it.
+/// Describes an error. The driver says "db error" and keeps the rest in the source.
 pub(super) fn describe(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         let detail = said.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
@@ -160,8 +160,7 @@ pub(super) fn describe(error: &Error) -> String {
     text
 }
 
-/// Whether the network failed, and not what was said over it: a certificate that is not trusted is an input or output
-/// error to the driver, too.
+/// Returns whether the network failed. An untrusted certificate is an I/O error to the driver as well, but not here.
 fn is_io(error: &Error) -> bool {
     let mut source = error.source();
     let mut io = false;
@@ -177,7 +176,7 @@ fn is_io(error: &Error) -> bool {
     io
 }
 
-/// The driver gives a connection up for its own time-out with these words.
+/// Recognizes the message with which the driver reports its own time limit.
 fn is_timeout(error: &Error) -> bool {
     error.to_string().contains("timeout") || error.to_string().contains("timed out")
 }

@@ -1,8 +1,8 @@
-//! Looks whether PostgreSQL answers and takes changes.
+//! Monitor that checks whether PostgreSQL can be reached and accepts changes.
 //!
-//! A server that became a standby, that was set read-only or whose disk is full answers reads as ever. So the setting is
-//! read each second, a change of no effect is committed every few seconds, and when PostgreSQL refused a change, or is known to
-//! take none, a larger one is tried and rolled back: it needs room that a small one may find by chance.
+//! A server that became a standby, was set read-only or whose disk is full still answers reads. So the setting is read
+//! each second, and a change without effect is committed every few seconds. When a change failed, or while changes are
+//! known to fail, a larger one is tested and rolled back: it needs room that a small one may find by chance.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,33 +15,33 @@ use tokio_postgres::{SimpleQueryMessage, error::SqlState};
 
 use super::{Failure, Link, OpenError, schema};
 
-/// How often it is asked.
+/// Interval of reachability checks.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How often a change is committed.
+/// Interval of test commits.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
-/// A change of no effect.
+/// Change without effect.
 const TOUCH: &str =
     "UPDATE tricast_migrations SET name = name WHERE version = (SELECT max(version) FROM tricast_migrations)";
 
-/// A change of 64 KiB, to be rolled back.
+/// Change of 64 KiB, which is rolled back.
 const FIND_ROOM: &str = "INSERT INTO tricast_migrations (version, name) \
      SELECT -1 - (random() * 1e15)::bigint, string_agg(md5(random()::text), '') FROM generate_series(1, 2048)";
 
-/// Shortest and longest wait between two attempts to come back.
+/// Shortest and longest pause between two attempts to reconnect.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The one who decides whether the store is available.
+/// Task that decides whether the store is available.
 pub(super) struct Monitor {
     link: Arc<Link>,
-    /// For the log.
+    /// Address, for the log.
     place: String,
-    /// `None` while PostgreSQL is away.
+    /// Connection; `None` while PostgreSQL can't be reached.
     client: Option<Client>,
-    /// When a change is committed next.
+    /// Time of the next test commit.
     commit_at: Instant,
-    /// The log has it that no changes are taken.
+    /// Whether the log says that changes fail.
     told: bool,
 }
 
@@ -50,10 +50,10 @@ impl Monitor {
         Self { link, place, client: None, commit_at: Instant::now(), told: false }
     }
 
-    /// The first attempt.
+    /// Makes the first attempt to connect.
     ///
     /// # Errors
-    /// What waiting does not mend.
+    /// Those that waiting does not resolve.
     pub(super) async fn begin(mut self) -> Result<Self, OpenError> {
         match self.connect().await {
             Ok(()) => tracing::info!(place = self.place, "the store is in PostgreSQL"),
@@ -65,7 +65,7 @@ impl Monitor {
         Ok(self)
     }
 
-    /// Looks until the task is ended.
+    /// Checks until the task is aborted.
     pub(super) async fn run(mut self) {
         let mut wait = RETRY.0;
         loop {
@@ -88,7 +88,7 @@ impl Monitor {
         }
     }
 
-    /// Takes a new connection, sees to it that the schema is there, and lets everybody in.
+    /// Connects, brings the schema up to date, and admits callers.
     async fn connect(&mut self) -> Result<(), OpenError> {
         let mut client = self.link.pool.get().await.map_err(Failure::from)?;
         match timeout(schema::MIGRATING, schema::migrate(&mut client)).await {
@@ -106,12 +106,13 @@ impl Monitor {
         Ok(())
     }
 
-    /// Asks, and keeps everybody out if there is no answer. A connection that was cut by itself is replaced first.
+    /// Checks the connection, and refuses callers if there is no answer. A connection that broke on its own is replaced
+    /// first.
     async fn check(&mut self) {
         let Some(mut client) = self.client.take() else { return };
         let problem = match timeout(self.link.patience, self.is_read_only(&client)).await {
             Ok(Ok(true)) => {
-                // With several hosts in the URL the one that takes changes may be another by now.
+                // With several hosts in the URL, another one may be the primary by now.
                 drop(client);
                 self.link.pool.retain(|_, _| false);
                 match self.connect().await {
@@ -142,18 +143,18 @@ impl Monitor {
         tracing::error!(place = self.place, %problem, "PostgreSQL does not answer; trying again");
         self.link.available.send_replace(false);
         self.link.writable.send_replace(false);
-        // Connections that only look alive would each cost somebody the whole patience afterwards.
+        // Connections that only seem to work would each delay a caller by the whole time limit.
         self.link.pool.retain(|_, _| false);
     }
 
-    /// Whether changes are refused by a setting. Reads the clock of the database on the way.
+    /// Returns whether the database is set read-only. Reads the clock of the database as well.
     async fn is_read_only(&self, client: &Client) -> Result<bool, Failure> {
         self.link.time.read(client).await?;
         let answer = client.simple_query("SHOW transaction_read_only").await?;
         Ok(answer.iter().any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"))))
     }
 
-    /// Makes a change: one that needs room if there is a `doubt`.
+    /// Makes a test change; one that needs room if there is a `doubt`.
     async fn try_changes(&mut self, client: &mut Client, doubt: bool) -> Result<(), Failure> {
         self.commit_at = Instant::now() + COMMIT_EVERY;
         let tried = timeout(self.link.patience, async {
@@ -166,14 +167,14 @@ impl Monitor {
         });
         match tried.await {
             Ok(Ok(())) => Ok(()),
-            // Another node is at it.
+            // Another node tests at the same time.
             Ok(Err(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Failure::TimedOut),
         }
     }
 
-    /// Lets changes in, or keeps them out.
+    /// Admits changes or refuses them.
     fn judge(&mut self, verdict: Result<(), Failure>) {
         let place = &self.place;
         match verdict {

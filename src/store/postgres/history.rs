@@ -1,7 +1,8 @@
-//! Points, their rollups and the series they belong to in PostgreSQL.
+//! Points, roll-ups and their series in PostgreSQL.
 //!
-//! Whoever writes points of a series, rolls it up or forgets of it locks its row first, so that nodes do it one after the
-//! other; several rows are locked in the order of their ids. A roll-up that another node has made finds nothing to do.
+//! Writing points of a series, rolling it up and deleting from it lock its row first, so that nodes do this one after
+//! the other; several rows are locked in the order of their ids. A roll-up that another node has made finds nothing to
+//! do.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,10 +23,10 @@ use crate::{
     store::activity::Kind,
 };
 
-/// Series that one step looks at, at most: their rows are locked meanwhile.
+/// Largest number of series in one step: their rows are locked meanwhile.
 const SERIES_OF_A_STEP: usize = 100;
 
-/// How long the row of a series that has nothing is kept: nodes that still know its id may come with a point.
+/// Days for which the row of an empty series is kept: nodes that still know its id may write a point.
 const KEPT_EMPTY_DAYS: i64 = 30;
 
 impl HistoryStore for PostgresStore {
@@ -69,7 +70,7 @@ impl HistoryStore for PostgresStore {
     }
 }
 
-/// By the rows that live: tables do not shrink when rows go, but their room is used again.
+/// Estimated from the live rows: tables do not shrink when rows are deleted, but their space is used again.
 async fn bytes(client: &mut Client) -> Result<Option<u64>, Abort<HistoryError>> {
     let select = client
         .prepare_cached(
@@ -114,7 +115,7 @@ async fn newest(client: &mut Client, tenant: String, max: usize) -> Result<Vec<N
     let of_row = |row: &Row| {
         let channel: &str = row.get(0);
         let field: &str = row.get(1);
-        // A name that an older version took, and this one does not, is left out.
+        // Skips names that an older version accepted and this one does not.
         let name = SeriesName { channel: Channel::parse(channel).ok()?, field: field.into() };
         Some(Newest { name, at: row.get(2), value: row.get(3) })
     };
@@ -154,7 +155,7 @@ async fn series(
         return Ok(answer(&known));
     }
     let transaction = begin(client).await?;
-    // Or two nodes would both take the last place.
+    // Otherwise two nodes would both take the last free place.
     lock_tenant(&transaction, tenant).await?;
     known = known_series(&transaction, tenant, &channels, &fields).await?;
     let count = transaction
@@ -216,7 +217,7 @@ async fn write(
     calendar: Calendar,
 ) -> Result<(), Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(()) };
-    // Of two of one time the later stays: one statement may not touch a row twice.
+    // Of two points of one time the later stays: one statement must not touch a row twice.
     let points: BTreeMap<(i64, i64), f64> =
         points.into_iter().map(|point| ((point.series.0, point.at), point.value)).collect();
     let mut first: BTreeMap<i64, i64> = BTreeMap::new();
@@ -280,7 +281,7 @@ async fn write(
 
 async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<Track>, Abort<HistoryError>> {
     let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
-    // One moment for all statements, whatever is written meanwhile.
+    // One snapshot for all statements, whatever is written meanwhile.
     let snapshot =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     let find = snapshot
@@ -295,7 +296,7 @@ async fn read(client: &mut Client, tenant: String, query: Query) -> Result<Vec<T
         let asked = query.fields.as_ref().is_none_or(|fields| fields.contains(&field));
         asked.then(|| track(&snapshot, field, series_of(row), &query))
     });
-    // The statements of different series go out together.
+    // The statements of different series are sent together.
     let tracks = try_join_all(tracks).await?;
     snapshot.commit().await?;
     Ok(tracks)
@@ -403,7 +404,7 @@ async fn roll_up(client: &mut Client, tenant: String, step: RollUp) -> Result<Pr
     Ok(progress)
 }
 
-/// Those of the series that have rows to roll up: most often few have, and the others cost no round trip.
+/// Returns the series that have rows to roll up. Most often these are few, and the others cost no round trip.
 async fn due(
     client: &Transaction<'_>,
     found: &[(SeriesId, RolledUp)],
@@ -518,7 +519,7 @@ async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Pro
             };
             progress.rows += deleted as usize;
             if deleted as i64 == room {
-                // There may be more of it.
+                // The series may have more of them.
                 progress.next = Some(id.before());
                 break 'series;
             }
@@ -530,7 +531,7 @@ async fn forget(client: &mut Client, tenant: String, step: Forget) -> Result<Pro
     Ok(progress)
 }
 
-/// The series and levels that have rows which are too old: most often few have.
+/// Returns the series and levels with rows that are too old; most often these are few.
 async fn old(
     client: &Transaction<'_>,
     found: &[(SeriesId, RolledUp)],

@@ -1,22 +1,22 @@
 //! PostgreSQL: all tenants in one database, which several nodes may share.
 //!
 //! ```text
-//! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all that waits in one transaction   (group commit)
+//! orders, customers, visits ─▶ bounded queue ─▶ writer: one connection, all waiting changes in one transaction (group commit)
 //! history, alerts, boards   ─▶ tenant queues: one change of a tenant after the other ─▶ pool of connections
 //! reads                     ─▶ bounded number of tasks ─▶ pool of connections
-//! monitor                   ─▶ one connection: is it there, which schema has it; says when it goes and when it is back
+//! monitor                   ─▶ one connection: checks whether PostgreSQL can be reached and accepts changes; runs migrations
 //! ```
 //!
-//! Everything runs on one thread that is given to the store, never on a worker. No wait is without an end: to connect, for
-//! a place in the pool, for a statement (PostgreSQL ends it, and a second later the connection is given up).
+//! Everything runs on one thread that belongs to the store, never on a worker. Every wait has a limit: connecting,
+//! waiting for a connection of the pool, a statement (PostgreSQL ends it, and a second later the connection is closed).
 //!
-//! **Several nodes.** A transaction that changes anything of a tenant locks the tenant's row first. So numbers of orders,
-//! keys, customers and counts are made by one node at a time, and what a node reads under the lock is the newest. Tenants are
-//! locked in the order of their ids, so that nodes never wait for each other in a circle.
+//! **Several nodes.** A transaction that changes data of a tenant locks the tenant's row first. So order numbers, keys,
+//! customers and counts are assigned by one node at a time, and what a node reads under the lock is the newest. Tenants
+//! are locked in the order of their ids, so that nodes never deadlock.
 //!
-//! **When PostgreSQL goes**, whoever asks is told so at once; what was on its way may have been committed, and nobody is told
-//! that it was. The monitor tries to come back, at least every two seconds, and brings the schema up to date before anybody
-//! else is let in.
+//! **When PostgreSQL fails**, callers are refused at once. Changes that were under way may have been committed; none of
+//! them is confirmed. The monitor reconnects, with at most two seconds between attempts, and brings the schema up to
+//! date before it admits callers.
 
 use std::{
     io,
@@ -74,22 +74,22 @@ use failure::{Abort, Failure};
 use tenant_queues::TenantQueues;
 use time::DatabaseTime;
 
-/// Changes that wait for the writer, of all tenants together; more are refused.
+/// Largest number of changes that wait for the writer, of all tenants together; more are refused.
 const WRITE_QUEUE: usize = 4_096;
 
-/// Reads and changes of dashboards that wait for a connection or for their answer; more are refused.
+/// Largest number of reads and changes that wait for a connection or a result; more are refused.
 const IN_FLIGHT: usize = 1_024;
 
-/// How long after PostgreSQL should have ended a statement the connection is given up.
+/// Time after the limit of a statement at which its connection is closed, if PostgreSQL has not ended the statement.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long the end of the store may take.
+/// Longest time that closing the store may take.
 const CLOSING: Duration = Duration::from_secs(30);
 
-/// Why a store can't be opened. That PostgreSQL does not answer is no reason: it may come.
+/// Reason why a store can't be opened. An unreachable PostgreSQL is none: it may be started later.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL is not understood.
+    /// The URL is invalid.
     #[error("database_url: {0}")]
     Url(String),
     /// The certificates can't be read.
@@ -98,24 +98,24 @@ pub enum OpenError {
     /// The database does not store UTF-8.
     #[error("database_url: the database is encoded in {0}, and tricast needs UTF8")]
     Encoding(String),
-    /// Tables of that name are there, and tricast did not make them.
+    /// Tables with the names of tricast's exist, and tricast did not create them.
     #[error("database_url: the database has tables that are called as those of tricast are: {0}")]
     Foreign(String),
-    /// Written by a later version of the program.
+    /// The schema was written by a later version of the program.
     #[error(
         "database_url: the database has schema {found}, and this version of tricast knows {known} at most: use the \
          version that wrote it, or a newer one"
     )]
     Newer {
-        /// Its schema.
+        /// Schema of the database.
         found: i64,
-        /// The last one that is known here.
+        /// Newest schema that this version knows.
         known: i64,
     },
-    /// PostgreSQL answers, and refuses: the password, the database, a right.
+    /// PostgreSQL rejects the connection: the password, the database, a permission.
     #[error("database_url: {0}")]
     Refused(String),
-    /// PostgreSQL does not answer.
+    /// PostgreSQL can't be reached.
     #[error("database_url: {0}")]
     Unavailable(String),
 }
@@ -133,7 +133,7 @@ impl From<tokio_postgres::Error> for OpenError {
     }
 }
 
-/// A store of all tenants in PostgreSQL. Cheap to clone.
+/// Store of all tenants in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
 pub struct PostgresStore {
     inner: Arc<Inner>,
@@ -142,7 +142,7 @@ pub struct PostgresStore {
 struct Inner {
     runtime: Handle,
     link: Arc<Link>,
-    /// `None` once the store is closed. Held for the moment of handing in, never across an await.
+    /// `None` once the store is closed. Locked only to queue work, never across an await.
     queues: RwLock<Option<Queues>>,
     in_flight: Arc<Semaphore>,
     /// `None` once the store is closed.
@@ -151,45 +151,45 @@ struct Inner {
 }
 
 struct Tasks {
-    /// End with their queues.
+    /// Tasks that end with their queues.
     writing: Vec<JoinHandle<()>>,
-    /// Is ended.
+    /// Task that is aborted.
     monitor: JoinHandle<()>,
 }
 
-/// Where changes are handed in.
+/// Queues of changes.
 struct Queues {
     writes: mpsc::Sender<order_queue::Write>,
     by_tenant: TenantQueues,
 }
 
-/// The way to PostgreSQL, shared by everybody who goes it.
+/// Connections and their state, shared by all tasks of the store.
 struct Link {
     pool: Pool,
-    /// Whether PostgreSQL answers: it is asked while it does. Written by the monitor.
+    /// Whether PostgreSQL can be reached; nothing is sent to it otherwise. Set by the monitor.
     available: watch::Sender<bool>,
-    /// Whether it answers and takes changes. Written by the monitor.
+    /// Whether PostgreSQL can be reached and accepts changes. Set by the monitor.
     writable: watch::Sender<bool>,
-    /// Wakes the monitor: a connection broke, or a change was refused.
+    /// Wakes the monitor: a connection broke, or a change failed.
     doubt: Notify,
-    /// PostgreSQL refused a change: the monitor has to look whether it takes any.
+    /// Whether a change failed, so that the monitor has to test whether changes are accepted.
     refused: AtomicBool,
-    /// Longest time of a statement, as seen from here.
+    /// Longest time of a statement, measured here.
     patience: Duration,
     activity: Activity,
     time: DatabaseTime,
-    /// The stream of the events that this process makes.
+    /// Stream of the events that this process stores.
     stream: Arc<str>,
-    /// Who this process is, among those that share the database.
+    /// Id of this process among those that share the database.
     id: String,
 }
 
 impl PostgresStore {
-    /// The store in the database that `config` names. Everything it does is done on `runtime`. When PostgreSQL does not answer,
-    /// the store is there all the same, and comes up when it does.
+    /// Opens the store in the database that `config` names. All its work is done on `runtime`. If PostgreSQL can't be
+    /// reached, the store is returned nevertheless, and works as soon as PostgreSQL can be reached.
     ///
     /// # Errors
-    /// [`OpenError`], but for [`OpenError::Unavailable`].
+    /// [`OpenError`], except [`OpenError::Unavailable`].
     pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
         let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
         let place = target.place();
@@ -207,7 +207,7 @@ impl PostgresStore {
             id,
         });
         let monitor = health::Monitor::new(Arc::clone(&link), place);
-        // Connections belong to the runtime they are made on.
+        // Connections belong to the runtime that they are created on.
         let begun = runtime.spawn(monitor.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
         let monitor = runtime.spawn(begun?.run());
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
@@ -225,29 +225,29 @@ impl PostgresStore {
         })
     }
 
-    /// Whether PostgreSQL answers and takes changes, as of the last look: a second ago at most whether it answers and is not
-    /// read-only, five whether a change is committed.
+    /// Returns a watch that is true while PostgreSQL can be reached and accepts changes. Reachability and read-only
+    /// mode are checked every second, commits every five.
     pub fn available(&self) -> watch::Receiver<bool> {
         self.inner.link.writable.subscribe()
     }
 
-    /// The clock of the database; `clock` until it was read for the first time.
+    /// Returns the clock of the database, or `clock` until the former was read for the first time.
     pub fn clock(&self, clock: &Clock) -> Clock {
         let (link, clock) = (Arc::clone(&self.inner.link), clock.clone());
         Clock::from_fn(move || link.time.now().unwrap_or_else(|| clock.now()))
     }
 
-    /// By how much that clock is ahead of `clock`; `None` until it was read for the first time.
+    /// Returns how far that clock is ahead of `clock`; `None` until it was read for the first time.
     pub fn clock_offset(&self, clock: &Clock) -> Option<SignedDuration> {
         Some(self.inner.link.time.now()?.duration_since(clock.now()))
     }
 
-    /// What it has done.
+    /// Returns the counters of reads and changes.
     pub fn activity(&self) -> &Activity {
         &self.inner.link.activity
     }
 
-    /// How it is right now.
+    /// Returns the current state.
     pub fn gauges(&self) -> Gauges {
         let pool = self.inner.link.pool.status();
         let queued = |queues: &Queues| WRITE_QUEUE - queues.writes.capacity() + queues.by_tenant.waiting();
@@ -259,9 +259,9 @@ impl PostgresStore {
         }
     }
 
-    /// Writes what waits and closes the connections. Whoever asks afterwards finds the store unavailable.
+    /// Writes all queued changes and closes the connections. Later calls fail with `StoreError::Unavailable`.
     pub async fn close(&self) {
-        // Those who write end when their queues do.
+        // The writing tasks end when their queues do.
         drop(self.inner.queues.write().take());
         self.inner.in_flight.close();
         let Some(Tasks { writing, monitor }) = self.inner.tasks.lock().take() else { return };
@@ -274,7 +274,7 @@ impl PostgresStore {
         self.inner.link.pool.close();
     }
 
-    /// Hands in a change, in the order of the calls.
+    /// Queues a change of orders. Changes are made in the order of the calls.
     fn write<T: Send + 'static>(
         &self,
         tenant: &str,
@@ -295,8 +295,8 @@ impl PostgresStore {
         })
     }
 
-    /// Hands in a change that is part of `what`, behind those of this tenant that came before: one transaction under the
-    /// lock of the tenant's row, whose number `work` is given.
+    /// Queues a change of `what` as one transaction, behind earlier changes of the tenant. `work` gets the tenant's
+    /// number and runs under the lock of the tenant's row.
     fn transact<T, E>(
         &self,
         what: &'static str,
@@ -311,7 +311,7 @@ impl PostgresStore {
         self.hand_in(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
     }
 
-    /// The same for work that sees to its transactions itself.
+    /// Queues a change that manages its transactions itself.
     fn change<T, E>(
         &self,
         what: &'static str,
@@ -345,7 +345,7 @@ impl PostgresStore {
         })
     }
 
-    /// Has `work` done on a connection of the pool. It is done whether or not somebody waits for the answer.
+    /// Runs `work` on a connection of the pool, whether or not the caller waits for the result.
     fn ask<T, E>(
         &self,
         kind: Kind,
@@ -358,7 +358,7 @@ impl PostgresStore {
         let permit = Arc::clone(&self.inner.in_flight).try_acquire_owned();
         let permit = permit.map_err(|_| if self.is_closed() { Failure::Closed } else { Failure::QueueFull });
         let asked = permit.and_then(|permit| {
-            // Not worth a wait.
+            // Refused at once instead of waiting.
             if !*self.inner.link.available.borrow() {
                 return Err(Failure::Down);
             }
@@ -383,7 +383,7 @@ impl PostgresStore {
 }
 
 impl Link {
-    /// Has `work` done on a connection, within the time of a statement for all of it.
+    /// Runs `work` on a connection, with the time limit of a statement for all of it.
     async fn with_client<T, E: FromFailure<Failure>>(
         &self,
         work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>>,
@@ -403,7 +403,7 @@ impl Link {
         }
     }
 
-    /// A connection of the pool.
+    /// Takes a connection from the pool.
     async fn client(&self) -> Result<Client, Failure> {
         self.pool.get().await.map_err(|error| {
             self.doubt.notify_one();
@@ -411,23 +411,23 @@ impl Link {
         })
     }
 
-    /// PostgreSQL refused a change: the monitor looks whether it takes any.
+    /// Wakes the monitor because a change failed: it tests whether changes are accepted.
     fn doubt_changes(&self) {
         self.refused.store(true, Ordering::Relaxed);
         self.doubt.notify_one();
     }
 
-    /// Closes a connection that may still be busy, or in the middle of a transaction.
+    /// Closes a connection that may still be busy or inside a transaction.
     fn give_up(&self, client: Client) {
         drop(Object::take(client));
         self.doubt.notify_one();
     }
 }
 
-/// A pool that connects as `config` says, when a connection is asked for.
+/// Creates a pool that connects as `config` says, when a connection is needed.
 fn pool(config: &PostgresConfig, target: config::Target) -> Result<Pool, OpenError> {
     let ms = config.statement_timeout.as_millis();
-    // A node that is stopped in the middle of a transaction must not keep the others from the tenant's row.
+    // A node that is stopped inside a transaction must not block the others at the tenant's row.
     let session = format!(
         "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {}; \
          SET client_min_messages = warning",
@@ -456,13 +456,13 @@ fn pool(config: &PostgresConfig, target: config::Target) -> Result<Pool, OpenErr
     pool.map_err(|error| OpenError::Url(error.to_string()))
 }
 
-/// The number by which a tenant's rows are known; `None` for one that never wrote.
+/// Returns the number of a tenant; `None` for a tenant that never wrote.
 async fn tenant(client: &Client, name: &str) -> Result<Option<i64>, tokio_postgres::Error> {
     let find = client.prepare_cached("SELECT id FROM tricast_tenants WHERE name = $1").await?;
     Ok(client.query_opt(&find, &[&name]).await?.map(|row| row.get(0)))
 }
 
-/// The same for a tenant that is about to write.
+/// Returns the number of a tenant, which is assigned if it has none.
 async fn tenant_or_new(client: &Client, name: &str) -> Result<i64, tokio_postgres::Error> {
     if let Some(id) = tenant(client, name).await? {
         return Ok(id);
@@ -474,7 +474,7 @@ async fn tenant_or_new(client: &Client, name: &str) -> Result<i64, tokio_postgre
     Ok(client.query_one(&find, &[&name]).await?.get(0))
 }
 
-/// Keeps others from changing what belongs to a tenant until the end of the transaction.
+/// Locks the tenant's row until the end of the transaction, so that no other node changes the tenant's data.
 async fn lock_tenant(
     transaction: &deadpool_postgres::Transaction<'_>,
     tenant: i64,

@@ -1,10 +1,11 @@
-//! A group of changes as one transaction, at a cost that hardly depends on their number.
+//! A group of changes as one transaction, whose cost hardly depends on their number.
 //!
 //! ```text
-//! lock the tenants ─▶ read what the changes look at ─▶ make them in memory, in their order ─▶ write what came of it
+//! lock the tenants ─▶ read what the changes need ─▶ make them in memory, in order ─▶ write the results
 //! ```
 //!
-//! The locks make this right: nobody else changes anything of these tenants until the commit. Each step is one round trip.
+//! The locks make this correct: no other node changes data of these tenants until the commit. Each step is one round
+//! trip.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -28,22 +29,22 @@ use crate::{
     service::StoreError,
 };
 
-/// What a node knows of the changes of a tenant's counts.
+/// Revision of a tenant's counts that a node has seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Revisions {
-    /// The newest that it has seen.
+    /// Newest revision seen.
     pub(super) newest: i64,
-    /// Another node, or a commit that was in doubt, has made some of them.
+    /// Whether another node, or a commit with an unknown outcome, made some of the changes.
     pub(super) foreign: bool,
 }
 
-/// A group that was made but for the commit.
+/// Group that is complete except for the commit.
 pub(super) struct Applied {
     pub(super) id: TransactionId,
     pub(super) revisions: Noted,
 }
 
-/// What a group has made of the revisions. To be noted once it is committed.
+/// Revisions after a group, to be recorded once it is committed.
 pub(super) struct Noted(Vec<(String, Revisions)>);
 
 impl Noted {
@@ -61,7 +62,7 @@ struct Tenant {
     counted: bool,
     last_event: i64,
     has_events: bool,
-    /// Ids for customers who come without one, the next first.
+    /// Generated ids for customers without one; the next one first.
     free_ids: Vec<(i64, String)>,
 }
 
@@ -76,7 +77,7 @@ struct Key {
 struct Known {
     first_seen: Timestamp,
     name: Option<String>,
-    /// To be written.
+    /// Whether the customer has to be written.
     changed: bool,
 }
 
@@ -87,7 +88,7 @@ enum Fate {
     Updated,
 }
 
-/// What a group looks at, as it is after the changes that were made so far.
+/// Data that a group needs, as they are after the changes made so far.
 #[derive(Default)]
 struct Memory {
     tenants: HashMap<String, Tenant>,
@@ -95,13 +96,13 @@ struct Memory {
     orders: HashMap<(i64, i64), (Order, Fate)>,
     customers: HashMap<(i64, String), Known>,
     minutes: BTreeMap<(i64, i64), Minute>,
-    /// Each with its tenant and its place.
+    /// Events, each with its tenant and its sequence number.
     events: Vec<(i64, i64, NewEvent)>,
-    /// The clock of the database, in microseconds since 1970.
+    /// Clock of the database, in microseconds since 1970.
     now: i64,
 }
 
-/// Makes all changes but for the commit, and says in each one's slot what became of it. Their events go into `stream`.
+/// Makes all changes except for the commit, and puts the results into their slots. The events are stored in `stream`.
 /// `seen` is not changed.
 pub(super) async fn apply(
     client: &mut Client,
@@ -116,7 +117,7 @@ pub(super) async fn apply(
     }
     memory.write(client, stream).await?;
     let noted = memory.tenants.into_iter().map(|(name, tenant)| {
-        // Only what nobody else touched in between is surely all our own.
+        // The counts are known only if no other node changed them in between.
         let before = seen.get(&name);
         let foreign = before.is_none_or(|before| before.foreign || before.newest != tenant.revision);
         let newest = tenant.revision + i64::from(tenant.counted);
@@ -125,7 +126,7 @@ pub(super) async fn apply(
     Ok(Applied { id, revisions: Noted(noted.collect()) })
 }
 
-/// Begins the transaction and locks the tenants. Their rows are made where something is to be put into them.
+/// Begins the transaction and locks the tenants. Rows of new tenants are created where data are added.
 async fn lock(
     client: &Client,
     group: &[Write],
@@ -158,7 +159,7 @@ async fn lock(
         )
         .await?;
     let rows = client.query(&lock, &[&names.into_iter().collect::<Vec<_>>()]).await?;
-    // Without a row nothing will be changed.
+    // Without a row nothing is changed.
     let id = TransactionId(rows.first().map_or(0, |row| row.get(5)));
     let now = rows.first().map_or(0, |row| row.get(7));
     let tenants = rows.into_iter().map(|row| {
@@ -207,7 +208,7 @@ impl Memory {
         )?;
         for (name, count) in unnamed {
             if let Some(tenant) = self.tenants.get_mut(name) {
-                // The shop may use such an id for one of its own in this very group.
+                // The shop may use such an id for a customer of its own in the same group.
                 let own =
                     self.customers.keys().filter(|(id, name)| *id == tenant.id && name.starts_with("cus-")).count();
                 tenant.free_ids = free_ids(client, tenant, count + own).await?;
@@ -227,7 +228,7 @@ impl Memory {
                 let tally = Tally::visits(*at, *count);
                 slot.result = Some(self.count(tenant, tally).map(|()| tally));
             }
-            // Not part of a group.
+            // Recounts are not part of a group.
             Work::Recount(_, slot) => slot.result = Some(Err(StoreError::Unavailable.into())),
         }
     }
@@ -292,7 +293,7 @@ impl Memory {
                 }
                 let (number, free) = row.free_ids.remove(0);
                 row.last_customer = number;
-                // The group itself may have used it.
+                // The group itself may have used the id.
                 if self.note_customer(id, &free, name, at) {
                     break (free, true);
                 }
@@ -306,7 +307,7 @@ impl Memory {
         Ok(Customer { id: customer, first_seen, tally })
     }
 
-    /// Notes a customer by the shop's id; answers whether it was not known. A name that comes later is taken.
+    /// Records a customer by the shop's id. Returns whether the customer is new. A later name replaces the earlier one.
     fn note_customer(&mut self, tenant: i64, id: &str, name: Option<&str>, at: Timestamp) -> bool {
         let name = name.map(str::to_owned);
         match self.customers.get_mut(&(tenant, id.to_owned())) {
@@ -334,7 +335,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Notes an event of a change; answers its place.
+    /// Records the event of a change. Returns its sequence number.
     fn event(&mut self, tenant: &str, event: NewEvent) -> Result<u64, OrderError> {
         let now = self.now;
         let row = self.tenant(tenant)?;
@@ -346,11 +347,11 @@ impl Memory {
     }
 
     fn tenant(&mut self, name: &str) -> Result<&mut Tenant, OrderError> {
-        // Its row was there, or was just made: somebody has deleted it by hand.
+        // The row existed or was just created: it was deleted by hand.
         self.tenants.get_mut(name).ok_or(StoreError::Unavailable.into())
     }
 
-    /// Writes what came of it. The statements go out together; PostgreSQL makes them one after the other.
+    /// Writes the results. The statements are sent together; PostgreSQL executes them one after the other.
     async fn write(&self, client: &Client, stream: &str) -> Result<(), Failure> {
         try_join!(
             self.write_tenants(client),
@@ -479,7 +480,7 @@ impl Memory {
                     SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[]) \
                     ON CONFLICT (tenant, key) DO UPDATE SET digest = excluded.digest, number = excluded.number, \
                     used_ms = excluded.used_ms";
-        // Keys of other tenants, too, but none that somebody holds: nobody waits for anybody here.
+        // Also deletes keys of other tenants, but none that is locked, so that no node waits for another here.
         let forget = "DELETE FROM tricast_idempotency_keys WHERE (tenant, key) IN (SELECT tenant, key \
                       FROM tricast_idempotency_keys WHERE used_ms <= $1 ORDER BY used_ms LIMIT $2 \
                       FOR UPDATE SKIP LOCKED)";
@@ -609,7 +610,7 @@ async fn customers(client: &Client, asked: HashSet<(i64, &str)>) -> Result<HashM
     Ok(known)
 }
 
-/// The next ids for customers that no customer of the tenant has.
+/// Returns the next generated ids that no customer of the tenant has.
 async fn free_ids(client: &Client, tenant: &Tenant, count: usize) -> Result<Vec<(i64, String)>, Failure> {
     let find =
         client.prepare_cached("SELECT id FROM tricast_customers WHERE tenant = $1 AND id = ANY($2::text[])").await?;

@@ -1,4 +1,4 @@
-//! The one task that changes orders, customers and visits: all that waits, in one transaction.
+//! Task that writes changes of orders, customers and visits: all that wait, in one transaction.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,15 +18,16 @@ use crate::{
     store::{abort::FromFailure, activity::Kind},
 };
 
-/// Changes that are written together. A group is one commit, whatever its size; more would make the first wait for the last.
+/// Largest number of changes that are written together. A group is one commit; in a larger one the first change would
+/// wait for the last.
 const GROUP: usize = 512;
 
 pub(super) struct OrderWriter {
     link: Arc<Link>,
     queue: mpsc::Receiver<Write>,
-    /// Kept from group to group.
+    /// Connection, kept from group to group.
     client: Option<Client>,
-    /// What this node has seen of each tenant's counts.
+    /// Revisions of each tenant's counts that this node has seen.
     revisions: HashMap<String, Revisions>,
 }
 
@@ -42,7 +43,7 @@ impl OrderWriter {
             let mut group = Vec::with_capacity(waiting.len());
             for write in waiting.drain(..) {
                 if let Work::Recount(since, _) = write.work {
-                    // It sees what was handed in before it, and nothing else of this node.
+                    // A recount sees what was queued before it, and nothing that this node queued later.
                     self.commit(std::mem::take(&mut group)).await;
                     self.recount(write, since).await;
                 } else {
@@ -53,7 +54,7 @@ impl OrderWriter {
         }
     }
 
-    /// Makes all changes of a group and tells all callers how it ended.
+    /// Writes all changes of a group and sends their results.
     async fn commit(&mut self, mut group: Vec<Write>) {
         if group.is_empty() {
             return;
@@ -62,7 +63,7 @@ impl OrderWriter {
         if let Err(CommitError::Failed(failure)) = &result {
             match failure.remedy() {
                 Remedy::Reconnect => {
-                    // Whatever cut this one has most often cut the idle ones, too.
+                    // Whatever broke this connection has most likely broken the idle ones as well.
                     self.link.pool.retain(|_, _| false);
                     result = self.attempt(&mut group).await;
                 }
@@ -86,7 +87,7 @@ impl OrderWriter {
         match result {
             Ok(()) => tell(&link, group, None),
             Err(CommitError::Failed(failure)) => tell(&link, group, Some(&failure)),
-            // The next group does not wait for this: it reads what this one made, if it did.
+            // The next group does not wait for this: it reads what this group has written, if it was committed.
             Err(CommitError::Unconfirmed(id)) => drop(tokio::spawn(async move {
                 let failure = match link.was_committed(id).await {
                     Some(true) => None,
@@ -98,7 +99,7 @@ impl OrderWriter {
         }
     }
 
-    /// One transaction.
+    /// Attempts to write a group in one transaction.
     async fn attempt(&mut self, group: &mut [Write]) -> Result<(), CommitError> {
         let mut client = self.client().await.map_err(CommitError::Failed)?;
         let seen = &mut self.revisions;
@@ -112,7 +113,7 @@ impl OrderWriter {
                 self.client = self.link.roll_back(client).await;
                 Err(CommitError::Failed(failure))
             }
-            // Without a COMMIT it ends with the connection.
+            // Without a COMMIT the transaction ends with the connection.
             Err(_) => {
                 self.link.give_up(client);
                 Err(CommitError::Failed(Failure::TimedOut))
@@ -120,7 +121,7 @@ impl OrderWriter {
         }
     }
 
-    /// The numbers of a tenant, if others may have changed them since they were last read here.
+    /// Reads the figures of a tenant, if other nodes may have changed them since they were last read here.
     async fn recount(&mut self, mut write: Write, since: i64) {
         let result = self.read_numbers(&write.tenant, since).await;
         let Work::Recount(_, slot) = &mut write.work else { return };
@@ -158,7 +159,7 @@ impl OrderWriter {
         }
     }
 
-    /// The connection, a new one if need be.
+    /// Returns the connection, a new one if necessary.
     async fn client(&mut self) -> Result<Client, Failure> {
         if !*self.link.available.borrow() {
             self.client = None;
@@ -171,11 +172,11 @@ impl OrderWriter {
     }
 }
 
-/// Tells all callers of a group how it ended.
+/// Sends the results of a group.
 fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
     if let Some(failure) = failure {
         match failure {
-            // The monitor has said so.
+            // The monitor has logged this.
             Failure::Down | Failure::Closed => {}
             _ => {
                 tracing::error!(%failure, changes = group.len(), "a group of changes was not written");

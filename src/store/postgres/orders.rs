@@ -1,4 +1,4 @@
-//! Orders, customers, visits and their counts in PostgreSQL. Changes go to the writer.
+//! Orders, customers, visits and their counts in PostgreSQL. Changes are queued for the writer.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     store::activity::Kind,
 };
 
-/// How often a node looks whether another one has changed the numbers: one look at one row, if not.
+/// Interval at which a node checks whether another node has changed the figures: one row is read, if not.
 const RECOUNT: Duration = Duration::from_secs(5);
 
 pub(super) const COLUMNS: &str =
@@ -81,7 +81,7 @@ async fn page(client: &Client, name: String, query: Query) -> Result<Vec<Order>,
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Vec::new()) };
     let before = query.before.map_or(i64::MAX, |id| id.number() as i64);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    // Two statements, for each has an index of its own.
+    // Two statements, because each has an index of its own.
     let rows = if let Some(status) = query.status {
         let sql = format!(
             "SELECT {COLUMNS} FROM tricast_orders WHERE tenant = $1 AND status = $2 AND number < $3 \
@@ -99,7 +99,7 @@ async fn page(client: &Client, name: String, query: Query) -> Result<Vec<Order>,
     Ok(rows.iter().map(order_of).collect::<Result<_, _>>()?)
 }
 
-/// The numbers of a tenant with their revision, all as of one moment; `None` for one that never wrote.
+/// Reads the figures of a tenant with their revision, in one snapshot; `None` for a tenant that never wrote.
 pub(super) fn read_rollup<'a>(
     client: &'a Client,
     tenant: &'a str,
@@ -133,7 +133,7 @@ pub(super) fn read_rollup<'a>(
     })
 }
 
-/// A row of [`COLUMNS`].
+/// Reads an order from a row of [`COLUMNS`].
 pub(super) fn order_of(row: &Row) -> Result<Order, Failure> {
     let items: i64 = row.get(4);
     Ok(Order {

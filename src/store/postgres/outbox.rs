@@ -1,4 +1,4 @@
-//! What is to be sent of alerts, in PostgreSQL.
+//! Deliveries of alerts, in PostgreSQL.
 
 use deadpool_postgres::Client;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Abort, Failure, row};
 use crate::alerts::{AlertError, Delivery, Outgoing, Settlement, Target, Waiting};
 
-/// Adds deliveries as far as there is room for them, under the tenant's lock; answers how many.
+/// Adds as many deliveries as there is room for, under the tenant's lock. Returns their number.
 pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Result<usize, Abort<AlertError>> {
     if outgoing.deliveries.is_empty() {
         return Ok(0);
@@ -27,7 +27,7 @@ pub(super) async fn add(client: &Client, tenant: i64, outgoing: &Outgoing) -> Re
     Ok(fitting.len())
 }
 
-/// Takes what is due. What another node takes in this moment is passed over.
+/// Takes deliveries that are due. Those that another node takes at this moment are skipped.
 pub(super) async fn take(
     client: &Client,
     target: Target,
@@ -64,7 +64,7 @@ pub(super) async fn take(
     Ok(rows.iter().map(delivery).collect::<Result<_, _>>()?)
 }
 
-/// What came of an attempt; false if it was lost meanwhile.
+/// Records the result of an attempt. Returns false if the delivery was given to another process meanwhile.
 pub(super) async fn settle(
     client: &Client,
     id: String,
@@ -86,7 +86,7 @@ pub(super) async fn settle(
     Ok(changed > 0)
 }
 
-/// What waits for each target.
+/// Returns the waiting deliveries of each target.
 pub(super) async fn waiting(client: &Client) -> Result<Vec<Waiting>, Abort<AlertError>> {
     let select =
         client.prepare_cached("SELECT target, count(*), min(created_ms) FROM tricast_outbox GROUP BY target").await?;

@@ -1,10 +1,10 @@
-//! The tables, and how a database gets them.
+//! Tables, and the migrations that create them.
 //!
-//! All are called `tricast_...` and lie in the first schema of the connection's `search_path`: the database may be the
-//! shop's own, and `?options=-csearch_path%3Dlive` in the URL puts them elsewhere. Nothing else is touched.
+//! All tables are called `tricast_...` and are in the first schema of the connection's `search_path`: the database may
+//! be the shop's own, and `?options=-csearch_path%3Dlive` in the URL selects another schema. Nothing else is touched.
 //!
-//! Each migration runs once, under a lock that all nodes ask for, and is noted in `tricast_migrations`; all that are missing
-//! come in one transaction. None is ever changed after a release; a new one is added to the end. Times are milliseconds
+//! Each migration runs once, under a lock that all nodes take, and is recorded in `tricast_migrations`; all that are
+//! missing run in one transaction. A released migration never changes; new ones are appended. Times are milliseconds
 //! since 1970, minutes are minutes since 1970, money is in cents. Names sort by their bytes, whatever the database's
 //! collation is.
 
@@ -15,13 +15,13 @@ use tokio_postgres::error::SqlState;
 
 use super::{Failure, OpenError};
 
-/// Of the lock that migrations run under: "tricast" as a number.
+/// Id of the lock that migrations run under: "tricast" as a number.
 const LOCK: i64 = 0x74_7269_6361_7374;
 
-/// Longest time that migrations may take, waiting for another node included.
+/// Longest time that migrations may take, including the wait for another node.
 pub(super) const MIGRATING: Duration = Duration::from_secs(120);
 
-/// All migrations, in order; the first makes schema 1.
+/// All migrations, in order; the first one creates schema 1.
 const MIGRATIONS: [(&str, &str); 5] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
@@ -30,7 +30,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("ended channels", include_str!("schema/5_ended_channels.sql")),
 ];
 
-/// Brings the database up to date: runs the migrations that it does not have.
+/// Brings the database up to date: runs the migrations that it lacks.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was changed then.
@@ -39,7 +39,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     if encoding != "UTF8" {
         return Err(OpenError::Encoding(encoding));
     }
-    // Most often there is nothing to do, and nobody to wait for.
+    // Most often there is nothing to do, and no lock to wait for.
     if version(client).await? == MIGRATIONS.len() as i64 {
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The last migration that was run; 0 for a database without any.
+/// Returns the last migration of the database; 0 for a database without any.
 async fn version(client: &Client) -> Result<i64, OpenError> {
     let there: bool = client.query_one("SELECT to_regclass('tricast_migrations') IS NOT NULL", &[]).await?.get(0);
     if !there {

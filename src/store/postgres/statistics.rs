@@ -1,4 +1,4 @@
-//! What PostgreSQL counts of itself, as far as this user may read it.
+//! Statistics of PostgreSQL, as far as this user may read them.
 //!
 //! | field | from | else |
 //! |---|---|---|
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl PostgresStore {
-    /// All of the table above; `None` while PostgreSQL does not answer.
+    /// Returns the values of the table above; `None` while PostgreSQL can't be reached.
     pub(in crate::store) fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>> {
         let store = self.clone();
         let link = std::sync::Arc::clone(&self.inner.link);
@@ -53,13 +53,13 @@ impl PostgresStore {
                 return Ok(totals);
             }
             Ok(None) => {}
-            // Not installed, not loaded, or not to be read by this user: that stays so until the restart.
+            // Not installed, not loaded, or not readable by this user: this does not change before the restart.
             Err(error) if error.code().is_some_and(|code| *code != SqlState::QUERY_CANCELED) => {
                 self.inner.has_statements.store(false, Ordering::Relaxed);
             }
             Err(error) => return Err(error.into()),
         }
-        // Without the right to see others' queries their start is hidden, and they don't count.
+        // Without the permission to see queries of others their start is hidden, and they don't count.
         let running = client
             .prepare_cached(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
@@ -72,7 +72,7 @@ impl PostgresStore {
     }
 }
 
-/// All calls, and those of slow statements; `None` where the extension is not in this database.
+/// Returns the calls of all and of slow statements; `None` if the extension is not in this database.
 async fn statements(client: &Client) -> Result<Option<(u64, u64)>, tokio_postgres::Error> {
     let there = client.prepare_cached("SELECT to_regclass('pg_stat_statements') IS NOT NULL").await?;
     if !client.query_one(&there, &[]).await?.get::<_, bool>(0) {

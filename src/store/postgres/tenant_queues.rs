@@ -1,4 +1,4 @@
-//! Changes of history, alerts and boards: those of one tenant one after the other, in the order of the calls.
+//! Queues of changes of history, alerts and dashboards: those of one tenant are made one after the other, in order.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -16,20 +16,20 @@ use tokio::{
 use super::{Failure, Link};
 use crate::store::{abort::FromFailure, activity::Kind};
 
-/// How many there are. Tenants that share one wait for each other.
+/// Number of queues. Tenants that share one wait for each other.
 const QUEUES: usize = 4;
 
-/// Changes that wait in one lane; more are refused.
+/// Largest number of changes that wait in one queue; more are refused.
 const QUEUE: usize = 256;
 
-/// A change that was handed in.
+/// Queued change.
 type Job = Box<dyn FnOnce(Arc<Link>) -> BoxFuture<'static, ()> + Send>;
 
-/// Ways in which changes keep their order.
+/// Queues that keep the order of changes.
 pub(super) struct TenantQueues([mpsc::Sender<Job>; QUEUES]);
 
 impl TenantQueues {
-    /// Starts them on `runtime`; they end when nobody can hand in anything more.
+    /// Starts a task for each queue on `runtime`; they end with their queues.
     pub(super) fn start(link: &Arc<Link>, runtime: &Handle) -> (Self, Vec<JoinHandle<()>>) {
         let mut tasks = Vec::with_capacity(QUEUES);
         let queues = std::array::from_fn(|_| {
@@ -45,12 +45,12 @@ impl TenantQueues {
         (Self(queues), tasks)
     }
 
-    /// Changes that wait.
+    /// Returns the number of changes that wait.
     pub(super) fn waiting(&self) -> usize {
         self.0.iter().map(|queue| QUEUE - queue.capacity()).sum()
     }
 
-    /// Hands in a change of `tenant` that is part of `what`: history does not wait for alerts.
+    /// Queues a change of `tenant` that is part of `what`: history does not wait for alerts.
     pub(super) fn hand_in<T, E>(
         &self,
         what: &'static str,
@@ -69,7 +69,7 @@ impl TenantQueues {
                 let result =
                     if available { work(Arc::clone(&link)).await } else { Err(E::from_failure(Failure::Down)) };
                 link.activity.note(Kind::Write, begun);
-                // A caller that went away does not want it.
+                // The caller may have stopped waiting.
                 drop(reply.send(result));
             })
         });

@@ -1,7 +1,7 @@
-//! The clock of the database.
+//! Clock of the database.
 //!
-//! Nodes that share a database share its time, so that an order which a node with a wrong clock takes is of today on all of
-//! them. It is read every second; in between, it goes on with this host's steady clock.
+//! Nodes that share a database use its time, so that an order counts for the same day on all of them, even if a node's
+//! clock is wrong. It is read every second; in between, this host's monotonic clock is added.
 
 use std::time::{Duration, Instant};
 
@@ -11,23 +11,23 @@ use parking_lot::Mutex;
 
 use super::Failure;
 
-/// An answer that took longer says too little about when it was given.
+/// Longest duration of a reading: a slower one is too inexact.
 const PROMPT: Duration = Duration::from_secs(1);
 
-/// The time of the database, once it was read.
+/// Time of the database, once it was read.
 #[derive(Debug, Default)]
 pub(super) struct DatabaseTime {
     read: Mutex<Option<(Instant, Timestamp)>>,
 }
 
 impl DatabaseTime {
-    /// What it shows now; `None` until it was read for the first time.
+    /// Returns the current time of the database; `None` until it was read for the first time.
     pub(super) fn now(&self) -> Option<Timestamp> {
         let (read_at, shown) = (*self.read.lock())?;
         shown.checked_add(SignedDuration::try_from(read_at.elapsed()).ok()?).ok()
     }
 
-    /// Reads it, which is also the shortest question that shows whether the database answers.
+    /// Reads the clock, which is also the shortest query that shows whether the database works.
     ///
     /// # Errors
     /// [`Failure`].
@@ -39,7 +39,7 @@ impl DatabaseTime {
         if took <= PROMPT
             && let Ok(shown) = Timestamp::from_microsecond(micros)
         {
-            // The answer was given somewhere in between.
+            // The answer was made somewhere in between.
             *self.read.lock() = Some((asked + took / 2, shown));
         }
         Ok(())

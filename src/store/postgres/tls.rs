@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL by rustls: what of a server's certificate is looked at says `sslmode`.
+//! TLS to PostgreSQL by rustls: `sslmode` determines which checks of the server's certificate apply.
 
 use std::{fs::File, io, io::BufReader, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::Trust;
 
-/// Makes connections that trust as `trust` says, by the authorities in `ca_file` or those of the system.
+/// Creates connections that check certificates as `trust` says, by the authorities in `ca_file` or those of the system.
 ///
 /// # Errors
 /// The file can't be read or holds no certificate; the system has none.
@@ -45,7 +45,7 @@ fn authorities(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
             roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
         }
     } else {
-        // Some that can't be read are no reason to do without the others.
+        // Some certificates that can't be read are no reason to do without the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
@@ -54,8 +54,8 @@ fn authorities(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Looks at less than the name: at who vouches (`verify-ca`), or at nothing but that the peer has the key of the
-/// certificate that it shows (`prefer`, `require`).
+/// Verifier that checks less than the name: the authority (`verify-ca`), or only that the peer has the key of its
+/// certificate (`prefer`, `require`).
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,
@@ -73,7 +73,7 @@ impl ServerCertVerifier for Lenient {
     ) -> Result<ServerCertVerified, Error> {
         let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
         match authority.verify_server_cert(certificate, chain, name, ocsp, now) {
-            // The name is looked at last: everything else was right.
+            // The name is checked last: everything else was right.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

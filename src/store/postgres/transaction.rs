@@ -1,7 +1,8 @@
-//! A change as one transaction under the lock of its tenant's row, and what became of one whose commit was not confirmed.
+//! A change as one transaction under the lock of its tenant's row, and the outcome of commits that were not confirmed.
 //!
-//! A connection that breaks during `COMMIT` says nothing about the transaction, so each notes its id first, and PostgreSQL
-//! is asked on another connection how it ended (`txid_status`). A caller is told that a change failed only when it did.
+//! A connection that breaks during `COMMIT` leaves the outcome open. So each transaction records its id first, and
+//! PostgreSQL is queried on another connection how it ended (`txid_status`). A caller gets an error only if the change
+//! was not made.
 
 use std::time::Duration;
 
@@ -12,31 +13,33 @@ use tokio::time::{sleep, timeout};
 use super::{Abort, Failure, Link};
 use crate::store::abort::FromFailure;
 
-/// Begins a transaction. Whatever the database's defaults are, a statement has to see what others have committed before
-/// the lock was given. Whether it may write is left to them: an administrator who makes a database read-only means it.
+/// Begins a transaction. Whatever the database's default isolation is, a statement has to see what others committed
+/// before the lock was granted. The default access mode is kept: an administrator who makes a database read-only means
+/// it.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// How often PostgreSQL is asked how a transaction ended, while it can't be reached or the transaction still runs.
+/// Interval of queries about the outcome of a transaction, while PostgreSQL can't be reached or the transaction still
+/// runs.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How PostgreSQL knows a transaction.
+/// Id of a transaction in PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TransactionId(pub(super) i64);
 
-/// Why a transaction was not confirmed.
+/// Reason why a transaction was not confirmed.
 pub(super) enum CommitError {
-    /// It was not committed.
+    /// The transaction was not committed.
     Failed(Failure),
-    /// It may have been committed.
+    /// The transaction may have been committed.
     Unconfirmed(TransactionId),
 }
 
 impl Link {
-    /// Makes a change of one tenant's data as one transaction. `work` is given the tenant's number, for which a row is made
-    /// if there is none, and has the row locked until the end.
+    /// Makes a change of one tenant's data as one transaction. `work` gets the tenant's number, which is assigned if
+    /// there is none, and runs under the lock of the tenant's row.
     ///
     /// # Errors
-    /// Those of `work`, and [`Failure`]. Nothing was changed, unless it is [`Failure::Unconfirmed`].
+    /// Those of `work`, and [`Failure`]. Nothing was changed, unless the failure is [`Failure::Unconfirmed`].
     pub(super) async fn transact<T, E: FromFailure<Failure>>(
         &self,
         tenant: &str,
@@ -62,7 +65,7 @@ impl Link {
                 self.roll_back(client).await;
                 Err(error.report())
             }
-            // Without a COMMIT it ends with the connection.
+            // Without a COMMIT the transaction ends with the connection.
             Err(_) => {
                 self.give_up(client);
                 Err(E::from_failure(Failure::TimedOut))
@@ -70,7 +73,7 @@ impl Link {
         }
     }
 
-    /// Commits the transaction of that id on `client`, and gives the connection back.
+    /// Commits the transaction `id` on `client`, and returns the connection.
     ///
     /// # Errors
     /// [`CommitError`]; the connection is closed then.
@@ -89,7 +92,7 @@ impl Link {
         }
     }
 
-    /// Ends a transaction that is not to be committed; answers the connection, if it can be used again.
+    /// Rolls a transaction back. Returns the connection, if it can be used again.
     pub(super) async fn roll_back(&self, client: Client) -> Option<Client> {
         match timeout(self.patience, client.batch_execute("ROLLBACK")).await {
             Ok(Ok(())) => Some(client),
@@ -100,7 +103,8 @@ impl Link {
         }
     }
 
-    /// Whether a transaction was committed; `None` where PostgreSQL does not say so within the time of a statement.
+    /// Returns whether a transaction was committed; `None` if PostgreSQL does not answer within the time limit of a
+    /// statement.
     pub(super) async fn was_committed(&self, id: TransactionId) -> Option<bool> {
         let asked = timeout(self.patience, async {
             loop {
@@ -111,7 +115,7 @@ impl Link {
                         Some("committed") => return Some(true),
                         Some("aborted") => return Some(false),
                         Some(_) => {}
-                        // It is too long ago.
+                        // PostgreSQL has forgotten the transaction.
                         None => return None,
                     }
                 }
@@ -129,7 +133,7 @@ async fn status(client: &Client, id: TransactionId) -> Result<Option<String>, to
     Ok(client.query_one(&ask, &[&id.0]).await?.get(0))
 }
 
-/// Keeps others from changing what belongs to a tenant until the end of the transaction; answers the tenant's number.
+/// Locks the tenant's row until the end of the transaction. Returns the tenant's number.
 async fn lock(client: &Client, tenant: &str) -> Result<(i64, TransactionId), tokio_postgres::Error> {
     let sql = "SELECT id, txid_current() FROM tricast_tenants WHERE name = $1 FOR NO KEY UPDATE";
     let lock = client.prepare_cached(sql).await?;

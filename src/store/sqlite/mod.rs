@@ -1,7 +1,7 @@
 //! SQLite: all tenants in one file, `tricast.sqlite`, or in memory.
 //!
 //! ```text
-//! write ─▶ bounded queue ─▶ one thread: BEGIN, all that waits, COMMIT, answers     (group commit)
+//! write ─▶ bounded queue ─▶ one thread: BEGIN, all waiting changes, COMMIT, results (group commit)
 //! read  ─▶ bounded queue ─▶ a few threads with read-only connections               (a file)
 //!                        └▶ the writing thread, as part of a group                 (in memory: there is one connection)
 //! ```
