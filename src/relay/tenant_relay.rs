@@ -186,7 +186,9 @@ impl Shared {
             // Events that can't be removed now are removed with the next ones, and are not published again.
             match self.store.remove(&self.tenant, position.published).await {
                 Ok(()) => position.removed = position.published,
-                Err(error) => tracing::warn!(tenant = &*self.tenant, %error, "published events stay in the store"),
+                Err(error) => {
+                    tracing::warn!(tenant = &*self.tenant, %error, "published events can't be removed from the store")
+                }
             }
         }
         Ok(more)
@@ -197,7 +199,9 @@ impl Shared {
         loop {
             match self.store.pending(&self.tenant, after, GROUP).await {
                 Ok(pending) => return pending,
-                Err(error) => tracing::debug!(tenant = &*self.tenant, %error, "events wait to be published"),
+                Err(error) => {
+                    tracing::debug!(tenant = &*self.tenant, %error, "pending events can't be read; trying again")
+                }
             }
             sleep(RETRY).await;
         }

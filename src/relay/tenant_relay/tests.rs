@@ -83,7 +83,7 @@ fn places(log: &Log) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_earlier_process_left_is_published_once_and_removed() {
+async fn events_of_an_earlier_process_are_published_once_and_removed() {
     let (log, handle) = aggregator();
     let events = Events::with(1..=600);
     let relay = start(&events, &handle);
@@ -126,7 +126,7 @@ async fn lose(batches: &mut Batches) -> Vec<Reading> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_whose_outcome_is_not_known_is_handed_in_again_before_the_next() {
+async fn a_group_with_an_unknown_outcome_is_published_again_before_the_next() {
     let (handle, mut batches) =
         AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
     let events = Events::with(1..=3);
@@ -145,7 +145,7 @@ async fn a_group_whose_outcome_is_not_known_is_handed_in_again_before_the_next()
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_while_the_log_can_not_be_written() {
+async fn callers_do_not_wait_while_the_log_can_not_be_written() {
     let (handle, mut batches) =
         AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
     let events = Events::with([1]);
@@ -170,7 +170,7 @@ async fn nobody_waits_while_the_log_can_not_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_comes_back_is_asked_again_and_nothing_is_published_twice() {
+async fn after_an_outage_of_the_store_no_event_is_published_twice() {
     let (log, handle) = aggregator();
     let events = Events::with([1, 2]);
     let relay = start(&events, &handle);
@@ -188,7 +188,7 @@ async fn a_store_that_comes_back_is_asked_again_and_nothing_is_published_twice()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_back_into_the_store_is_removed_and_not_published() {
+async fn events_that_reappear_in_the_store_are_removed_and_not_published() {
     let (log, handle) = aggregator();
     let events = Events::with([1, 2]);
     let relay = start(&events, &handle);
@@ -204,7 +204,7 @@ async fn what_comes_back_into_the_store_is_removed_and_not_published() {
 }
 
 #[tokio::test]
-async fn a_relay_that_has_ended_keeps_nobody_waiting() {
+async fn callers_do_not_wait_for_a_relay_that_has_ended() {
     let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
     let relay = start(&Events::with([1]), &handle);
     drop(batches);

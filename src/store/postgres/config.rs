@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn sslmode_means_what_it_means_to_libpq() {
+    fn sslmode_is_read_as_libpq_reads_it() {
         use SslMode::{Disable, Prefer, Require};
         for (query, mode, trust) in [
             ("", Prefer, Trust::Anybody),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_without_the_password() {
+    fn unsupported_parameters_are_refused_without_showing_the_password() {
         for (query, part) in [
             ("?sslmode=allow", "sslmode"),
             ("?sslrootcert=/ca.pem", "database.ca_file"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn no_wait_is_left_open_and_the_place_shows_no_password() {
+    fn every_wait_has_a_limit_and_the_address_shows_no_password() {
         let target = target("postgres://ada:secret@db.example/shop?connect_timeout=2", false).unwrap();
         let target = target.bounded(&PostgresConfig::default());
         assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(2)));

@@ -69,7 +69,7 @@ impl PostgresStore {
             })
         });
         let events = adopted.await?;
-        tracing::warn!(tenant, events, "a node ended before it had published its events: they are published now");
+        tracing::warn!(tenant, events, "publishing events that a stopped node left behind");
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub(in crate::store) enum Failure {
     #[error("{}", describe(.0))]
     Sql(#[from] Error),
     /// A table contains a value that this program did not write.
-    #[error("a row is not understood: {0}")]
+    #[error("a row can't be read: {0}")]
     Row(String),
 }
 

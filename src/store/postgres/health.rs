@@ -56,9 +56,9 @@ impl Monitor {
     /// Those that waiting does not resolve.
     pub(super) async fn begin(mut self) -> Result<Self, OpenError> {
         match self.connect().await {
-            Ok(()) => tracing::info!(place = self.place, "the store is in PostgreSQL"),
+            Ok(()) => tracing::info!(place = self.place, "connected to PostgreSQL"),
             Err(OpenError::Unavailable(problem)) => {
-                tracing::error!(place = self.place, problem, "PostgreSQL does not answer; trying again");
+                tracing::error!(place = self.place, problem, "PostgreSQL can't be reached; trying again");
             }
             Err(error) => return Err(error),
         }
@@ -80,9 +80,11 @@ impl Monitor {
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY.1);
                 match self.connect().await {
-                    Ok(()) => tracing::info!(place = self.place, "PostgreSQL is back"),
-                    Err(error @ OpenError::Unavailable(_)) => tracing::debug!(%error, "PostgreSQL is still away"),
-                    Err(error) => tracing::error!(%error, "PostgreSQL is back, and can't be used"),
+                    Ok(()) => tracing::info!(place = self.place, "PostgreSQL can be reached again"),
+                    Err(error @ OpenError::Unavailable(_)) => {
+                        tracing::debug!(%error, "PostgreSQL still can't be reached")
+                    }
+                    Err(error) => tracing::error!(%error, "PostgreSQL can be reached again, but can't be used"),
                 }
             }
         }
@@ -140,7 +142,7 @@ impl Monitor {
         if matches!(problem, Failure::Sql(_)) && self.connect().await.is_ok() {
             return;
         }
-        tracing::error!(place = self.place, %problem, "PostgreSQL does not answer; trying again");
+        tracing::error!(place = self.place, %problem, "PostgreSQL can't be reached; trying again");
         self.link.available.send_replace(false);
         self.link.writable.send_replace(false);
         // Connections that only seem to work would each delay a caller by the whole time limit.
@@ -181,13 +183,13 @@ impl Monitor {
             Ok(()) => {
                 self.link.writable.send_replace(true);
                 if std::mem::take(&mut self.told) {
-                    tracing::info!(place, "PostgreSQL takes changes");
+                    tracing::info!(place, "PostgreSQL accepts changes");
                 }
             }
             Err(problem) => {
                 self.link.writable.send_replace(false);
                 if !std::mem::replace(&mut self.told, true) {
-                    tracing::error!(place, %problem, "PostgreSQL answers, and takes no changes; trying again");
+                    tracing::error!(place, %problem, "PostgreSQL can be read, but refuses changes; trying again");
                 }
             }
         }

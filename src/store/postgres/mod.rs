@@ -99,7 +99,7 @@ pub enum OpenError {
     #[error("database_url: the database is encoded in {0}, and tricast needs UTF8")]
     Encoding(String),
     /// Tables with the names of tricast's exist, and tricast did not create them.
-    #[error("database_url: the database has tables that are called as those of tricast are: {0}")]
+    #[error("database_url: the database has tables with the names of tricast's, which tricast did not create: {0}")]
     Foreign(String),
     /// The schema was written by a later version of the program.
     #[error(

@@ -30,7 +30,7 @@ impl PostgresStore {
             }
             let read = link.with_client(move |client| Box::pin(async move { Ok(store.read_totals(client).await?) }));
             let read: Result<StoreTotals, Failure> = read.await;
-            read.inspect_err(|error| tracing::debug!(%error, "no statistics of PostgreSQL")).ok()
+            read.inspect_err(|error| tracing::debug!(%error, "the statistics of PostgreSQL can't be read")).ok()
         });
         asked.map(|totals| totals.ok().flatten()).boxed()
     }

@@ -70,7 +70,7 @@ fn draft(name: &str) -> Draft {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_for_the_next_one() {
+async fn data_survive_a_restart() {
     let url = Cluster::shared().database();
     for number in 1..=3 {
         let store = open(&url).await;
@@ -84,7 +84,7 @@ async fn what_was_written_is_there_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_before_the_store_closes() {
+async fn queued_changes_are_written_before_the_store_closes() {
     let url = Cluster::shared().database();
     let store = open(&url).await;
     let asked: Vec<_> = (0..2_000).map(|_| store.create("shop", draft("Ada"))).collect();
@@ -96,7 +96,7 @@ async fn what_waits_is_written_before_the_store_closes() {
 }
 
 #[tokio::test]
-async fn many_that_begin_together_make_the_tables_once() {
+async fn nodes_that_start_together_create_the_tables_once() {
     let url = Cluster::shared().database();
     let stores = join_all((0..6).map(|_| open(&url))).await;
     for (number, store) in (1..).zip(&stores) {
@@ -106,7 +106,7 @@ async fn many_that_begin_together_make_the_tables_once() {
 }
 
 #[tokio::test]
-async fn nodes_that_write_at_once_make_no_number_twice() {
+async fn nodes_that_write_at_once_assign_no_number_twice() {
     let url = Cluster::shared().database();
     let stores = [open(&url).await, open(&url).await];
     let tenants = ["a", "b", "c"];
@@ -131,7 +131,7 @@ async fn nodes_that_write_at_once_make_no_number_twice() {
 }
 
 #[tokio::test]
-async fn a_recount_tells_what_others_did_and_nothing_else() {
+async fn a_recount_includes_changes_of_other_nodes() {
     let url = Cluster::shared().database();
     let (one, other) = (open(&url).await, open(&url).await);
     assert_eq!(one.recount("shop", 0).await, Ok(None), "nobody was ever here");
@@ -141,7 +141,7 @@ async fn a_recount_tells_what_others_did_and_nothing_else() {
     one.create("shop", draft("Ada")).await.unwrap();
     assert_eq!(one.recount("shop", 0).await, Ok(None), "what it did itself, it knows");
     other.create("shop", draft("Bob")).await.unwrap();
-    // In their place among the changes: two before, one after.
+    // In order with the changes: two before, one after.
     let before = one.create("shop", draft("Ada"));
     let recount = one.recount("shop", 0);
     let after = one.create("shop", draft("Ada"));
@@ -153,9 +153,9 @@ async fn a_recount_tells_what_others_did_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_postgres_does_not_take_fails_alone() {
+async fn a_change_that_postgres_rejects_fails_alone() {
     let store = open(&Cluster::shared().database()).await;
-    // The domain lets no such name through; PostgreSQL refuses it, and with it the whole group.
+    // The domain rejects such a name; PostgreSQL rejects it, and the whole group with it.
     let asked = ["Ada", "B\0b", "Eve"].map(|name| store.create("shop", draft(name)));
     let [ada, bob, eve] = asked;
     assert_eq!(ada.await.unwrap().order.order_id, OrderId::new(1));
@@ -164,7 +164,7 @@ async fn what_postgres_does_not_take_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_series_that_postgres_does_not_take_is_refused_and_not_tried_for_ever() {
+async fn a_series_that_postgres_rejects_is_refused() {
     let store = open(&Cluster::shared().database()).await;
     let name = |field: &str| SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: field.into() };
     let refused = store.series("shop", vec![name("x"), name("a\0b")], 0).await;
@@ -173,7 +173,7 @@ async fn a_series_that_postgres_does_not_take_is_refused_and_not_tried_for_ever(
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_is_replaced_and_nobody_notices() {
+async fn a_broken_connection_is_replaced_without_an_error() {
     let url = Cluster::shared().database();
     let store = open(&url).await;
     store.create("shop", draft("Ada")).await.unwrap();
@@ -193,7 +193,7 @@ async fn a_connection_that_is_cut_is_replaced_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_for_us_is_refused() {
+async fn an_unsuitable_database_is_refused() {
     let cluster = Cluster::shared();
     assert!(matches!(refusal(&cluster.url("tricast", "nowhere")).await, OpenError::Refused(_)));
     assert!(matches!(refusal(&cluster.url("nobody", "postgres")).await, OpenError::Refused(_)));
@@ -216,7 +216,7 @@ async fn a_database_that_is_not_for_us_is_refused() {
 }
 
 #[tokio::test]
-async fn tables_lie_where_the_search_path_says() {
+async fn tables_are_in_the_schema_of_the_search_path() {
     let url = Cluster::shared().database();
     let store = open(&url).await;
     sql(&store, "CREATE SCHEMA live").await;
@@ -228,7 +228,7 @@ async fn tables_lie_where_the_search_path_says() {
 }
 
 #[tokio::test]
-async fn it_counts_itself_with_and_without_the_extension() {
+async fn statistics_work_with_and_without_the_extension() {
     let url = Cluster::shared().database();
     let store = open(&url).await;
     for _ in 0..20 {
@@ -324,7 +324,7 @@ async fn nodes_that_record_the_same_series_count_nothing_twice() {
     let tracks = HistoryStore::read(&nodes[0], "shop", query()).await.unwrap();
     assert_eq!(tracks[0].points_from, 600_000);
     assert_eq!(tracks[0].rows.iter().map(|row| row.count).collect::<Vec<_>>(), [60; 10]);
-    // One forgets all of it; the other, who did not hear of that, comes with a point all the same.
+    // One node deletes all of it; the other, which does not know, writes a point nevertheless.
     const DAY: i64 = 86_400_000;
     for level in Level::ROLLED {
         let step = RollUp { level, through: DAY, rows: 10_000, ..step.clone() };
@@ -341,7 +341,7 @@ async fn nodes_that_record_the_same_series_count_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_looked_at_as_the_url_says() {
+async fn certificates_are_checked_as_sslmode_requires() {
     let key = |name: &str| format!("{}/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = |name: &str| std::fs::read_to_string(key(name)).unwrap();
     let (cluster, address) = Cluster::start_with_tls(&text("server.pem"), &text("server.key"));
@@ -386,7 +386,7 @@ async fn a_certificate_is_looked_at_as_the_url_says() {
 }
 
 #[tokio::test]
-async fn reads_go_by_an_index() {
+async fn reads_use_an_index() {
     let store = open(&Cluster::shared().database()).await;
     store.create("shop", draft("Ada")).await.unwrap();
     for query in [
@@ -398,7 +398,7 @@ async fn reads_go_by_an_index() {
         let plan: Result<String, OrderError> = store
             .ask(Kind::Read, move |client| {
                 Box::pin(async move {
-                    // Tables this small are read whole, unless that is forbidden.
+                    // Tables this small are scanned, unless that is forbidden.
                     client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").await?;
                     let rows = client.query(&format!("EXPLAIN {query}"), &[]).await?;
                     Ok(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("; "))

@@ -123,7 +123,7 @@ impl Link {
             }
         });
         let committed = asked.await.ok().flatten();
-        tracing::warn!(transaction = id.0, ?committed, "a commit was not confirmed, and PostgreSQL was asked about it");
+        tracing::warn!(transaction = id.0, ?committed, "a commit was not confirmed; its outcome was looked up");
         committed
     }
 }

@@ -69,7 +69,7 @@ impl SqliteStore {
                 Ok(Err(Failure::QueueFull)) => {}
                 Ok(Ok(())) => {
                     if !health.available.send_replace(true) {
-                        tracing::info!("the store takes changes again");
+                        tracing::info!("the store accepts changes again");
                     }
                 }
                 Ok(Err(error)) => self.failed(&error.to_string()),
@@ -84,7 +84,7 @@ impl SqliteStore {
 
     fn failed(&self, problem: &str) {
         if self.inner.health.available.send_replace(false) {
-            tracing::error!(problem, "the store does not take changes; trying again");
+            tracing::error!(problem, "the store refuses changes; trying again");
         }
     }
 

@@ -36,7 +36,7 @@ mod on_a_file {
     }
 
     #[tokio::test]
-    async fn only_the_owner_can_read_what_is_kept() {
+    async fn only_the_owner_can_read_the_files() {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("data");
@@ -48,12 +48,12 @@ mod on_a_file {
         assert!(made.len() >= 3, "{made:?}");
         made.iter().for_each(|path| assert_eq!(mode(path), 0o600, "{}", path.display()));
         store.close().await;
-        // As an earlier version made them.
+        // Permissions that an earlier version set.
         files().for_each(|path| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap());
         let store = SqliteStore::open(&directory).unwrap();
         files().for_each(|path| assert_eq!(mode(&path), 0o600, "{}", path.display()));
         store.close().await;
-        // As somebody chose them.
+        // Permissions that the administrator chose.
         let file = directory.join(FILE);
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         SqliteStore::open(&directory).unwrap().close().await;
@@ -93,7 +93,7 @@ fn refusal(directory: &Path) -> OpenError {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_a_restart() {
+async fn data_survive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let nested = directory.path().join("made/as/needed");
     for number in 1..=3 {
@@ -108,7 +108,7 @@ async fn what_was_written_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_waits_is_written_before_the_store_closes() {
+async fn queued_changes_are_written_before_the_store_closes() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).unwrap();
     let asked: Vec<_> = (0..2_000).map(|_| store.create("shop", draft("Ada"))).collect();
@@ -130,7 +130,7 @@ async fn a_second_user_of_the_directory_is_refused() {
 }
 
 #[test]
-fn what_is_no_database_of_ours_is_refused_and_not_touched() {
+fn a_foreign_file_is_refused_and_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
     std::fs::write(&path, "no database at all, but long enough to be looked at as one ".repeat(100)).unwrap();
@@ -146,7 +146,7 @@ fn what_is_no_database_of_ours_is_refused_and_not_touched() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_off_is_refused() {
+async fn a_truncated_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).unwrap();
     store.create("shop", draft("Ada")).await.unwrap();
@@ -170,11 +170,11 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_store_says_so_and_keeps_what_it_has() {
+async fn a_full_store_reports_it_and_keeps_its_data() {
     let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
     let mut kept = 0;
     let error = loop {
-        // Many in one group, so that some of it fits and some does not.
+        // Many in one group, so that some fit and some don't.
         let asked: Vec<_> = (0..100).map(|_| store.create("shop", draft(&"x".repeat(200)))).collect();
         let mut failed = None;
         for answer in asked {
@@ -193,7 +193,7 @@ async fn a_full_store_says_so_and_keeps_what_it_has() {
     assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
 }
 
-/// In a file, too: there is room again once rows go, without a restart.
+/// A file, too, has room again once rows are deleted, without a restart.
 #[tokio::test]
 async fn a_file_grows_to_its_limit_and_has_room_again() {
     let directory = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ async fn a_file_grows_to_its_limit_and_has_room_again() {
     store.create("shop", draft("Ada")).await.unwrap();
     store.close().await;
     assert!(directory.path().join(FILE).metadata().unwrap().len() <= 1 << 20);
-    // With a smaller limit it grows no further, and without one it does.
+    // With a smaller limit the file grows no further; without a limit it does.
     let store = SqliteStore::open_within(directory.path(), 1).unwrap();
     store.create("shop", draft("Ada")).await.unwrap();
     store.close().await;
@@ -229,7 +229,7 @@ async fn a_file_grows_to_its_limit_and_has_room_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_can_be_read_but_not_written_is_unavailable_until_it_takes_changes() {
+async fn a_read_only_store_is_unavailable_until_it_accepts_changes() {
     let store = SqliteStore::in_memory_of(1 << 20, Arc::default()).unwrap();
     let mut available = store.available();
     let watching = tokio::spawn(store.clone().watch());
@@ -251,20 +251,20 @@ async fn a_store_that_can_be_read_but_not_written_is_unavailable_until_it_takes_
     watching.await.unwrap();
 }
 
-/// Stops the writing thread in the middle of a group until the answer is dropped.
+/// Stops the writing thread in the middle of a group until the returned sender is dropped.
 fn hold(store: &SqliteStore) -> SyncSender<()> {
     let (hold, begins) = hold_later(store);
     begins.recv().unwrap();
     hold
 }
 
-/// The same, as soon as it is its turn, which it tells.
+/// Stops the writing thread when it reaches this change, and reports that.
 fn hold_later(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
     let (hold, held) = sync_channel::<()>(0);
     let (begun, begins) = sync_channel::<()>(0);
     drop(store.write::<(), OrderError>(move |_| {
         begun.send(()).unwrap();
-        // An error is what is waited for.
+        // `Err`, because the sender is dropped.
         let _ = held.recv();
         Ok(())
     }));
@@ -272,7 +272,7 @@ fn hold_later(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
 }
 
 #[tokio::test]
-async fn more_than_fits_the_queue_is_refused_at_once() {
+async fn changes_beyond_the_queue_are_refused_at_once() {
     let store = SqliteStore::in_memory().unwrap();
     let hold = hold(&store);
     let asked: Vec<_> = (0..WRITE_QUEUE + 100).map(|_| store.create("shop", draft("Ada"))).collect();
@@ -290,13 +290,13 @@ async fn more_than_fits_the_queue_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn nothing_is_answered_before_it_is_committed() {
+async fn no_change_is_confirmed_before_its_commit() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).unwrap();
     let first = hold(&store);
     let mut asked = store.create("shop", draft("Ada"));
     let (held, begins) = hold_later(&store);
-    // One group: the order, and what stops the thread behind it.
+    // One group: the order, and the change that stops the thread behind it.
     drop(first);
     begins.recv().unwrap();
     assert!(futures_util::poll!(&mut asked).is_pending());
@@ -308,11 +308,11 @@ async fn nothing_is_answered_before_it_is_committed() {
 }
 
 #[tokio::test]
-async fn a_group_that_could_not_be_committed_was_not_answered() {
+async fn no_change_of_a_failed_commit_is_confirmed() {
     let directory = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(directory.path()).unwrap();
     let kept = store.create("shop", draft("Ada")).await.unwrap();
-    // SQLite rolls back by itself in the middle of a group, as it does when the disk fails.
+    // SQLite rolls back on its own in the middle of a group, as it does when the disk fails.
     let broken = store.write::<(), OrderError>(|connection| {
         connection.execute_batch("ROLLBACK")?;
         Err(OrderError::NotFound.into())
@@ -321,7 +321,7 @@ async fn a_group_that_could_not_be_committed_was_not_answered() {
     let asked = (store.create("shop", draft("Bob")), store.order("shop", kept.order.order_id));
     assert_eq!(asked.0.await.unwrap().order.order_id, OrderId::new(2));
     assert_eq!(asked.1.await.unwrap(), kept.order);
-    // One group: what comes before the roll-back fails with it, what comes after does not.
+    // One group: changes before the roll-back fail with it, those after it don't.
     let hold = hold(&store);
     let before = store.create("shop", draft("before"));
     let broken = store.write::<(), OrderError>(|connection| {
@@ -338,7 +338,7 @@ async fn a_group_that_could_not_be_committed_was_not_answered() {
 }
 
 #[tokio::test]
-async fn reads_go_by_an_index() {
+async fn reads_use_an_index() {
     let store = SqliteStore::in_memory().unwrap();
     store.create("shop", draft("Ada")).await.unwrap();
     for sql in [

@@ -114,7 +114,7 @@ pub(super) fn start_writer(
             tracing::trace!(changes, micros = begun.elapsed().as_micros() as u64, "a group was written");
         }
         if let Err(error) = close(connection) {
-            tracing::warn!(%error, "the database was not closed tidily; it is mended at the next start");
+            tracing::warn!(%error, "the database could not be closed cleanly; SQLite recovers it at the next start");
         }
         drop(lock);
     })
@@ -145,7 +145,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
             // The first change, or SQLite has rolled back those before it.
             replies.drain(..).for_each(|reply| reply(false));
             if let Err(error) = begin(connection) {
-                tracing::error!(%error, "the store can't write");
+                tracing::error!(%error, "the store can't begin a transaction");
                 began = false;
                 // Dropping the change reports the failure to its caller.
                 continue;
@@ -161,7 +161,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
 /// Sets whether commits wait for the disk: FULL, or NORMAL, with which they still survive the end of the process.
 fn synchronous(connection: &Connection, mode: &str) {
     if let Err(error) = connection.pragma_update(None, "synchronous", mode) {
-        tracing::error!(%error, mode, "the store can't change how it waits for the disk");
+        tracing::error!(%error, mode, "the store can't set `synchronous`");
     }
 }
 

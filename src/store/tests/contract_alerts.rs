@@ -14,7 +14,7 @@ use crate::{
     core::version::Version,
 };
 
-/// So many seconds after a beginning.
+/// Returns the time this many seconds after the start.
 fn at(seconds: i64) -> Timestamp {
     "2026-06-01T12:00:30.250Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
 }
@@ -68,7 +68,7 @@ fn resolved(n: u64, rule: &str, seconds: i64) -> Alert {
     Alert { resolved_at: Some(at(seconds)), ..alert(n, rule) }
 }
 
-/// A tenant with the rules `a` and `b`.
+/// Returns a store whose tenant has the rules `a` and `b`.
 async fn with_rules(stores: Stores) -> (Arc<dyn AlertStore>, Box<dyn std::any::Any + Send>) {
     for id in ["a", "b"] {
         stores.alerts.insert_rule(SHOP, rule(id), 9).await.unwrap();
@@ -247,7 +247,7 @@ pub(in crate::store) async fn old_alerts_are_deleted(stores: Stores) {
     assert_eq!(store.prune("other", at(9), 0).await, Ok(0));
 }
 
-/// What happens to an alert makes an event with it, and what changes nothing makes none.
+/// Each change of an alert stores an event; a call that changes nothing stores none.
 pub(in crate::store) async fn each_change_of_an_alert_is_an_event(stores: Stores) {
     let events = stores.events.clone();
     let (store, _guard) = with_rules(stores).await;

@@ -15,7 +15,7 @@ pub(in crate::store) async fn boards_are_created_changed_and_deleted(stores: Sto
     let mut second = first.clone();
     (second.name, second.version) = ("Shops".into(), 2);
     second.tiles.pop();
-    // Both saw the first version; which of them is first is not said.
+    // Both saw the first version; either may come first.
     let rival = Board { version: 2, ..board("b") };
     let both = tokio::join!(
         store.replace(SHOP, second.clone(), first.version(), board_event("x")),
@@ -31,7 +31,7 @@ pub(in crate::store) async fn boards_are_created_changed_and_deleted(stores: Sto
     store.delete(SHOP, "b", second.version(), board_event("x")).await.unwrap();
     assert_eq!(store.board(SHOP, "b").await, Err(DashboardError::NotFound));
     assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
-    // One that took the place of another is not taken for it.
+    // A new board with the same id is not taken for the old one.
     store.insert(SHOP, Board { made: now() + 1.hour(), ..second.clone() }, 9, board_event("x")).await.unwrap();
     assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
 }

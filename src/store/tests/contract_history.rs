@@ -33,7 +33,7 @@ async fn series(store: &dyn HistoryStore, tenant: &str, channel_name: &str, fiel
     ids.into_iter().map(Option::unwrap).collect()
 }
 
-/// Numbers that add up exactly, one every `step` from `from` until `until`.
+/// Points from `from` until `until`, one every `step`, whose values add up exactly.
 fn points(series: SeriesId, from: i64, until: i64, step: i64) -> Vec<Point> {
     let value = |at: i64| f64::from(((at / 1_000) % 97 - 40) as i32) / 4.0;
     (from..until).step_by(step as usize).map(|at| Point { series, at, value: value(at) }).collect()
@@ -59,7 +59,7 @@ async fn read(store: &dyn HistoryStore, level: Level, from: i64, until: i64) -> 
     store.read(SHOP, query(level, from, until)).await.unwrap()
 }
 
-/// Rolls one level up to the whole buckets before `until`, in steps of `rows`; answers how many it took.
+/// Rolls one level up to the whole buckets before `until`, in steps of `rows`. Returns the number of steps.
 async fn roll_up(store: &dyn HistoryStore, level: Level, until: i64, rows: usize) -> usize {
     let (mut after, mut steps) = (SeriesId::default(), 0);
     loop {
@@ -95,7 +95,7 @@ async fn forget(store: &dyn HistoryStore, before: [i64; 4], rows: usize) -> (usi
     panic!("forgetting comes to an end");
 }
 
-/// The tracks of one field, folded into buckets of `level`.
+/// Folds the rows of one field into buckets of `level`.
 fn folded(tracks: &[Track], level: Level) -> Vec<Bucket> {
     let [track] = tracks else { panic!("one track, not {tracks:?}") };
     fold(track.rows.iter().copied(), level, &berlin())
@@ -116,7 +116,7 @@ pub(in crate::store) async fn points_are_read_back_in_order(stores: Stores) {
     tracks.sort_by(|a, b| a.field.cmp(&b.field));
     let track = |field: &str, points| Track { field: field.into(), rows: raw(points), points_from: begin, cut: false };
     assert_eq!(tracks, [track("x", &x), track("y.z", &y)]);
-    // From the first time on, up to but not including the last.
+    // From the first time, which is included, to the last, which is not.
     let part = read(store, Level::Raw, begin + 2_000, begin + 4_000).await;
     assert_eq!(part.iter().map(|track| track.rows.len()).sum::<usize>(), 2 + 4);
     let only = Query { fields: Some(vec!["y.z".into(), "no".into()]), ..query(Level::Raw, begin, begin + HOUR) };
@@ -172,7 +172,7 @@ pub(in crate::store) async fn a_response_is_the_same_whatever_is_rolled_up(store
             }
         }
     }
-    // All that can be is rolled up: two whole days, and what the third has so far.
+    // Everything that can be is rolled up: two whole days, and the third as far as it is over.
     let rows = read(store, Level::Day, begin, end).await.remove(0).rows.len();
     assert!(rows < 3 + 24 + 60 + 3, "{rows} rows");
 }
@@ -183,7 +183,7 @@ pub(in crate::store) async fn a_roll_up_continues_where_it_stopped(stores: Store
     let (begin, end) = (begin(), begin() + 2 * HOUR);
     let all: Vec<Point> = ids.iter().flat_map(|id| points(*id, begin, end, 5_000)).collect();
     store.write(SHOP, all, &berlin()).await.unwrap();
-    // A step that can't even read a whole minute makes one all the same.
+    // A step that has too few rows for a minute makes one nevertheless.
     assert!(roll_up(store, Level::Minute, end, 5).await >= 3 * 120);
     assert!(roll_up(store, Level::Hour, end, 70).await >= 3);
     for track in read(store, Level::Minute, begin, end).await {
@@ -204,7 +204,7 @@ pub(in crate::store) async fn late_points_are_rolled_up_again(stores: Stores) {
     let late = all.remove(777);
     store.write(SHOP, all.clone(), &berlin()).await.unwrap();
     roll_all(store, end).await;
-    // One that comes late, and one that is told anew.
+    // A late point, and a point that replaces another.
     let (anew, place) = (Point { value: 400.25, ..all[5] }, 5);
     all[place] = anew;
     all.insert(777, late);
@@ -254,7 +254,7 @@ pub(in crate::store) async fn old_rows_are_deleted_once_they_are_rolled_up(store
     let whole: Vec<Bucket> = expected(Level::Day).into_iter().filter(|day| day.at < days).collect();
     let told = folded(&read(store, Level::Day, begin, end).await, Level::Day);
     assert_eq!(told[..whole.len()], whole, "days outlive what they were made of");
-    // What was forgotten is not missed by a roll-up.
+    // A roll-up does not miss deleted rows.
     roll_all(store, end).await;
     assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), told);
 }
@@ -287,7 +287,7 @@ pub(in crate::store) async fn an_empty_series_is_deleted(stores: Stores) {
     assert_eq!(forget(store, all, 1).await, (8, 1), "a point, minute, hour and day of each");
     let again = series(store, SHOP, "metrics.a", &["y", "x"]).await;
     assert_eq!(again[0], ids[1], "what has something left stays");
-    // A point of the one that went, written by somebody who did not hear of it, is no harm.
+    // A late point for the deleted series, by a caller that still uses its id, does no harm.
     store.write(SHOP, vec![Point { series: ids[0], at: day.end, value: 1.0 }], &berlin()).await.unwrap();
     let tracks = read(store, Level::Raw, begin, day.end + 1).await;
     let fields: Vec<_> = tracks.iter().filter(|track| !track.rows.is_empty()).map(|track| &*track.field).collect();
@@ -326,7 +326,7 @@ pub(in crate::store) async fn tenants_share_no_history(stores: Stores) {
     store.write(SHOP, vec![point(ours, 1.0)], &berlin()).await.unwrap();
     store.write("other", vec![point(theirs, 2.0)], &berlin()).await.unwrap();
     assert_eq!(read(store, Level::Raw, begin, begin + 1).await[0].rows, [Bucket::of_point(begin, 1.0)]);
-    // Not even by the id of theirs.
+    // Not even with the id of a series of the other tenant.
     store.write(SHOP, vec![point(theirs, 9.0)], &berlin()).await.unwrap();
     let theirs = store.read("other", query(Level::Raw, begin, begin + 1)).await.unwrap();
     assert_eq!(theirs[0].rows, [Bucket::of_point(begin, 2.0)]);

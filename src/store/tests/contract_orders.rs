@@ -191,7 +191,7 @@ pub(in crate::store) async fn a_failed_change_changes_nothing(stores: Stores) {
     let store = stores.orders;
     store.create(SHOP, keyed("k", 500, now())).await.unwrap();
     let before = store.rollup(SHOP, 0).await.unwrap();
-    // In one group with what succeeds.
+    // In one group with a change that succeeds.
     let (bad, missing, good) = tokio::join!(
         store.create(SHOP, keyed("k", 501, now())),
         store.change(SHOP, to(OrderId::new(7), Status::Shipped)),

@@ -17,15 +17,15 @@ use crate::{
     relay::NewEvent,
 };
 
-/// What the proxy does.
+/// Behaviour of the proxy.
 #[derive(Clone, Copy)]
 enum Does {
     Passes = 0,
-    /// Passes a COMMIT on and cuts the connection before its answer.
+    /// Forwards a COMMIT and cuts the connection before the response.
     CutsAfterCommit = 1,
     /// Cuts the connection before the COMMIT.
     CutsBeforeCommit = 2,
-    /// The first, and lets nobody in from then on.
+    /// As the first, and rejects all connections from then on.
     CutsForGood = 3,
     LetsNobodyIn = 4,
 }
@@ -36,7 +36,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// One in front of the PostgreSQL whose URL is `url`.
+    /// Starts a proxy in front of the PostgreSQL at `url`.
     async fn start(url: &str) -> Self {
         let directory = url.split_once("?host=").unwrap().1.split('&').next().unwrap();
         let socket = format!("{directory}/.s.PGSQL.5432");
@@ -73,7 +73,7 @@ async fn pass(mut client: tokio::net::TcpStream, mut server: UnixStream, mode: A
                 }
                 server.write_all(&asked[..read]).await.unwrap();
                 if commits && does != Does::Passes as u8 {
-                    // Its answer shows that it was made.
+                    // The response shows that it was committed.
                     let _ = server.read(&mut answered).await;
                     let next = if does == Does::CutsForGood as u8 { Does::LetsNobodyIn } else { Does::Passes };
                     return mode.store(next as u8, Ordering::SeqCst);
@@ -112,7 +112,7 @@ async fn orders(store: &PostgresStore) -> usize {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_not_confirmed_is_looked_up() {
+async fn the_outcome_of_an_unconfirmed_commit_is_looked_up() {
     let (store, proxy) = behind_a_proxy().await;
     store.create("shop", draft("Ada")).await.unwrap();
     proxy.will(Does::CutsAfterCommit);
@@ -131,7 +131,7 @@ async fn a_commit_that_is_not_confirmed_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_commit_that_can_not_be_looked_up_is_no_refusal() {
+async fn a_commit_that_can_not_be_looked_up_is_reported_as_unknown() {
     let (store, proxy) = behind_a_proxy().await;
     proxy.will(Does::CutsForGood);
     assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unknown.into());
