@@ -1,4 +1,4 @@
-//! Dashboards: what is answered, kept and told.
+//! Dashboards: responses, storage and events.
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn every_change_is_a_version_and_an_event() {
 }
 
 #[tokio::test]
-async fn a_board_that_has_moved_is_not_changed() {
+async fn a_change_of_an_older_version_is_refused() {
     let app = spawn_app();
     let path = "/api/dashboards/default";
     let read = app.get(path).await;
@@ -129,7 +129,7 @@ async fn a_board_that_has_moved_is_not_changed() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_by_field() {
+async fn an_error_names_the_invalid_field() {
     let app = spawn_app();
     let tile = |name: &str, value: Value| {
         let mut tile = json!({"type": "text", "title": "x"});
@@ -183,7 +183,7 @@ async fn a_deleted_default_board_stays_deleted_after_a_restart() {
 }
 
 #[tokio::test]
-async fn pages_of_foreign_sites_change_nothing() {
+async fn requests_of_foreign_origins_change_nothing() {
     let app = spawn_app();
     let body = json!({"name": "x"}).to_string();
     let foreign = app.request(Method::POST, "/api/dashboards").header("origin", "https://evil.example").body(body);
@@ -191,7 +191,7 @@ async fn pages_of_foreign_sites_change_nothing() {
 }
 
 #[tokio::test]
-async fn tenants_have_boards_and_orders_of_their_own_and_permissions_count() {
+async fn boards_belong_to_a_tenant_and_changes_require_a_permission() {
     let app = spawn_app_with_tokens(|_| {});
     let all = ["read:metrics", "read:orders", "write:orders", "write:dashboards"];
     let (acme, other) = (app.with(token("ada", "acme", &all)), app.with(token("eve", "other", &all)));

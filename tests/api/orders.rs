@@ -1,4 +1,4 @@
-//! Orders, customers and visits: what is answered, kept, told and counted.
+//! Orders, customers and visits: responses, storage, events and figures.
 
 use std::{collections::BTreeSet, process::Command, sync::Arc};
 
@@ -54,8 +54,8 @@ async fn channel(app: &TestApp, name: &str) -> Value {
     app.get_json(&format!("/api/metrics/{name}")).await["data"].clone()
 }
 
-/// Waits until each field of the channel has its value.
-async fn numbers(app: &TestApp, name: &str, expected: Value) {
+/// Waits until each field of the channel has the expected value.
+async fn figures(app: &TestApp, name: &str, expected: Value) {
     until(&format!("{name} {expected}"), || async {
         let data = channel(app, name).await;
         expected.as_object().unwrap().iter().all(|(field, value)| data[field] == *value).then_some(())
@@ -63,7 +63,7 @@ async fn numbers(app: &TestApp, name: &str, expected: Value) {
     .await;
 }
 
-/// A clock that the test sets.
+/// Returns a clock and a function that sets it.
 fn clock(start: &str) -> (Clock, impl Fn(&str)) {
     let read = |text: &str| text.parse::<Zoned>().unwrap().timestamp();
     let now = Arc::new(Mutex::new(read(start)));
@@ -90,15 +90,15 @@ async fn a_restart_on_the_same_directory_keeps_everything() {
     let keyed: Value = keyed.json().await.unwrap();
     let business = json!({"orders_today": 3, "revenue_today": 31.75, "new_users_today": 2, "conversion_rate": 0.375});
     let orders = json!({"ordersToday": 3, "ordersLastHour": 3, "pendingOrders": 3});
-    numbers(&app, "metrics.business", business.clone()).await;
-    numbers(&app, "metrics.orders", orders.clone()).await;
+    figures(&app, "metrics.business", business.clone()).await;
+    figures(&app, "metrics.orders", orders.clone()).await;
     app.begin_stop();
     app.stopped().await;
 
     let app = start();
-    numbers(&app, "metrics.business", business).await;
-    numbers(&app, "metrics.orders", orders).await;
-    numbers(&app, "metrics.revenue", json!({"revenueToday": 31.75, "averageOrderValue": 10.58})).await;
+    figures(&app, "metrics.business", business).await;
+    figures(&app, "metrics.orders", orders).await;
+    figures(&app, "metrics.revenue", json!({"revenueToday": 31.75, "averageOrderValue": 10.58})).await;
     let stats = app.get_json("/api/stats").await;
     assert_eq!((&stats["activeOrders"], &stats["revenue"]), (&json!(1), &json!(31.75)));
     let read = app.get("/api/orders/ord-00000001").await;
@@ -120,7 +120,7 @@ async fn orders_without_a_directory_end_with_the_process() {
 }
 
 #[tokio::test]
-async fn kill_9_loses_nothing_that_was_acknowledged() {
+async fn kill_9_loses_no_acknowledged_order() {
     let directory = tempfile::tempdir().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -132,7 +132,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
             .map(|_| {
                 let (client, url, seen) = (client.clone(), format!("{}/api/orders", program.url), Arc::clone(&seen));
                 tokio::spawn(async move {
-                    // Until the server is gone.
+                    // Until the server is killed.
                     while let Ok(answer) = client.post(&url).body(order(1.25).to_string()).send().await {
                         assert_eq!(answer.status(), 201);
                         let Ok(order) = answer.json::<Value>().await else { return };
@@ -164,7 +164,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
         after = format!("&after={next}");
     }
     assert!(acknowledged.is_subset(&kept), "lost: {:?}", acknowledged.difference(&kept));
-    // What was written in the last moment was not acknowledged and may be there; the numbers know of it, too.
+    // Orders that were written just before the kill, and not acknowledged, may exist; the figures include them.
     until("the numbers", || async {
         let business = get("/api/metrics".into()).await["business"].clone();
         (business["orders_today"] == kept.len() && business["revenue_today"] == kept.len() as f64 * 1.25).then_some(())
@@ -173,7 +173,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_directory_is_told_so() {
+async fn a_second_process_on_the_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let _first = Program::start(directory.path());
     let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
@@ -184,7 +184,7 @@ async fn a_second_process_on_the_directory_is_told_so() {
 }
 
 #[tokio::test]
-async fn the_same_key_is_the_same_order_and_one_event() {
+async fn a_repeated_key_makes_one_order_and_one_event() {
     let app = spawn_app();
     let mut events = app.events("?channels=orders").await;
     events.next_of("connected").await;
@@ -206,7 +206,7 @@ async fn the_same_key_is_the_same_order_and_one_event() {
     );
     let detail = other.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("Idempotency-Key"), "{detail}");
-    // A change does not change the answer.
+    // A later change does not change the repeated response.
     patch(&app, "ord-00000001", &[], json!({"status": "SHIPPED"})).await;
     assert_eq!(keyed(order(19.99)).await.json::<Value>().await.unwrap(), seen[0].2);
     create(&app, &order(1.0)).await;
@@ -225,7 +225,7 @@ async fn the_same_key_is_the_same_order_and_one_event() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_to_the_version_that_was_seen() {
+async fn a_change_of_an_older_version_is_refused() {
     let app = spawn_app();
     let created = send(&app, Method::POST, "/api/orders", &[], &order(5.0)).await;
     let first = tag(&created);
@@ -266,7 +266,7 @@ async fn a_change_is_made_to_the_version_that_was_seen() {
 }
 
 #[tokio::test]
-async fn a_change_that_changes_nothing_is_no_event() {
+async fn a_change_without_effect_makes_no_event() {
     let app = spawn_app();
     let mut events = app.events("?channels=orders").await;
     let id = create(&app, &order(5.0)).await["orderId"].as_str().unwrap().to_owned();
@@ -283,7 +283,7 @@ async fn a_change_that_changes_nothing_is_no_event() {
 }
 
 #[tokio::test]
-async fn events_come_in_the_order_of_the_changes() {
+async fn events_are_in_the_order_of_the_changes() {
     let app = spawn_app();
     let mut events = app.events("?channels=orders").await;
     let id = create(&app, &order(5.0)).await["orderId"].as_str().unwrap().to_owned();
@@ -304,7 +304,7 @@ async fn events_come_in_the_order_of_the_changes() {
 }
 
 #[tokio::test]
-async fn pages_go_on_where_the_last_ended() {
+async fn a_page_begins_after_the_previous_one() {
     let app = spawn_app();
     for n in 0..25 {
         let status = if n % 2 == 0 { "PENDING" } else { "SHIPPED" };
@@ -357,11 +357,11 @@ async fn customers_and_visits_are_counted() {
     create(&app, &json!({"items": 1, "total": 1, "customerName": "Ada", "customerId": "a"})).await;
     create(&app, &json!({"items": 1, "total": 1, "customerName": "Bob", "customerId": "b"})).await;
     let expected = json!({"new_users_today": 4, "orders_today": 2, "conversion_rate": 0.0002});
-    numbers(&app, "metrics.business", expected).await;
+    figures(&app, "metrics.business", expected).await;
 }
 
 #[tokio::test]
-async fn at_midnight_of_the_zone_the_day_begins_anew() {
+async fn a_new_day_starts_at_midnight_of_the_zone() {
     // The clocks of this night go from 02:00 to 03:00; the day has 23 hours.
     let (clock, set) = clock("2026-03-29T23:59:50[Europe/Zurich]");
     let app = spawn_app_at(clock, |config| config.time_zone = "Europe/Zurich".into());
@@ -369,25 +369,25 @@ async fn at_midnight_of_the_zone_the_day_begins_anew() {
         create(&app, &order(10.0)).await;
     }
     app.post("/api/visits", r#"{"count": 8}"#).await;
-    numbers(&app, "metrics.business", json!({"orders_today": 4, "revenue_today": 40.0, "conversion_rate": 0.5})).await;
+    figures(&app, "metrics.business", json!({"orders_today": 4, "revenue_today": 40.0, "conversion_rate": 0.5})).await;
     set("2026-03-30T00:00:00[Europe/Zurich]");
-    // Nothing happens but that the day is over.
-    numbers(&app, "metrics.business", json!({"orders_today": 0, "revenue_today": 0.0, "conversion_rate": 0.0})).await;
-    numbers(&app, "metrics.orders", json!({"ordersToday": 0, "ordersLastHour": 4, "pendingOrders": 4, "trend": "n/a"}))
+    // Nothing happens except that the day ends.
+    figures(&app, "metrics.business", json!({"orders_today": 0, "revenue_today": 0.0, "conversion_rate": 0.0})).await;
+    figures(&app, "metrics.orders", json!({"ordersToday": 0, "ordersLastHour": 4, "pendingOrders": 4, "trend": "n/a"}))
         .await;
-    // An order of yesterday changes: today's numbers don't, what is open does.
+    // An order of yesterday changes: today's figures stay, the number of open orders moves.
     patch(&app, "ord-00000001", &[], json!({"status": "CANCELLED"})).await;
     set("2026-03-30T23:59:55[Europe/Zurich]");
     for _ in 0..6 {
         create(&app, &order(0.1)).await;
     }
     let orders = json!({"ordersToday": 6, "ordersLastHour": 6, "pendingOrders": 9, "trend": "+100%"});
-    numbers(&app, "metrics.orders", orders).await;
-    numbers(&app, "metrics.revenue", json!({"revenueToday": 0.6, "averageOrderValue": 0.1})).await;
+    figures(&app, "metrics.orders", orders).await;
+    figures(&app, "metrics.revenue", json!({"revenueToday": 0.6, "averageOrderValue": 0.1})).await;
 }
 
 #[tokio::test]
-async fn stats_are_of_today_and_of_the_last_day() {
+async fn stats_cover_today_and_the_last_24_hours() {
     let (clock, set) = clock("2026-06-01T12:00:00[UTC]");
     let app = spawn_app_at(clock, |_| {});
     for status in ["PROCESSING", "PENDING"] {
@@ -404,7 +404,7 @@ async fn stats_are_of_today_and_of_the_last_day() {
     assert_eq!(app.get_json("/api/stats").await["activeOrders"], 1);
 }
 
-/// The services on their own, without HTTP.
+/// The service without HTTP.
 struct Bench {
     service: OrderService,
     log: Arc<Log>,
@@ -446,7 +446,7 @@ async fn tenants_on_one_store_share_nothing() {
     let seen = until("the other's numbers", || async {
         let state = benches[1].log.state(&Channel::parse("metrics.orders").unwrap(), View::Full)?;
         let data: Value = serde_json::from_slice(&state.data).unwrap();
-        // Null as long as the store has not said them.
+        // Null until the figures are loaded.
         data["ordersToday"].is_number().then_some(data)
     })
     .await;
@@ -454,11 +454,11 @@ async fn tenants_on_one_store_share_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_that_went_away_is_counted_and_told_of_all_the_same() {
+async fn an_order_is_counted_and_published_even_if_its_caller_is_gone() {
     let bench = bench(&["shop"]).remove(0);
     {
         let mut leaving = std::pin::pin!(bench.service.create(new_order(), None));
-        // Asked once, and dropped before there can be an answer.
+        // Polled once, and dropped before there can be a result.
         assert!(futures_util::poll!(&mut leaving).is_pending());
     }
     until("the order in the numbers", || async {
@@ -470,7 +470,7 @@ async fn a_caller_that_went_away_is_counted_and_told_of_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_gone_is_unavailable_and_not_waited_for() {
+async fn a_closed_store_is_unavailable_at_once() {
     let bench = bench(&["shop"]).remove(0);
     bench.service.create(new_order(), None).await.unwrap();
     bench.store.close().await;

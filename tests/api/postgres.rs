@@ -1,4 +1,4 @@
-//! The server on a real PostgreSQL: when it dies, hangs, or is shared.
+//! The server on a real PostgreSQL that is killed, hangs, is read-only, or is shared.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +43,7 @@ async fn is_ready(app: &TestApp) -> bool {
     let answer = app.get("/readyz").await;
     let status = answer.status();
     let body: Value = answer.json().await.unwrap();
-    // Orders are loaded from the store, and may come later.
+    // Orders are loaded from the store, and may be ready later.
     let failed = ["store", "orders"].iter().any(|check| body["checks"][check] == "failed");
     assert_eq!((status == 200, status == 503), (!failed, failed), "{body}");
     status == 200
@@ -53,7 +53,7 @@ async fn ready(app: &TestApp, expected: bool) {
     until("readiness to change", || async { (is_ready(app).await == expected).then_some(()) }).await;
 }
 
-/// Nothing was changed, or that is not known.
+/// Asserts that nothing was changed, or that this is unknown.
 async fn assert_not_confirmed(answer: Response) {
     if answer.status() != StatusCode::GATEWAY_TIMEOUT {
         assert_unavailable(answer).await;
@@ -68,14 +68,14 @@ async fn assert_unavailable(answer: Response) {
     assert!(problem["detail"].as_str().unwrap().contains("store"), "{problem}");
 }
 
-/// Orders that were answered with 201.
+/// Returns the number of orders that were answered with 201.
 async fn orders_made(app: &Visitor) -> f64 {
     let page = app.get("/metrics").await.text().await.unwrap();
     let line = "tricast_http_requests_total{route=\"/api/orders\",method=\"POST\",status=\"201\"} ";
     page.lines().find_map(|text| text.strip_prefix(line)?.parse().ok()).unwrap_or_default()
 }
 
-/// All orders there are, by id, with their customers' names.
+/// Returns all orders by id, with their customers' names.
 async fn all_orders(app: &Visitor) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut after = String::new();
@@ -100,8 +100,8 @@ async fn orders_today(app: &Visitor, expected: usize) {
     .await;
 }
 
-/// The next event of `system` that is about the store; history tells of itself.
-async fn told_of_the_store(socket: &mut WebSocket) -> Value {
+/// Returns the next event of `system` about the store; history publishes events of its own.
+async fn next_store_event(socket: &mut WebSocket) -> Value {
     loop {
         let event = socket.next_of("event").await;
         if event["data"]["reason"] == "store" {
@@ -111,8 +111,8 @@ async fn told_of_the_store(socket: &mut WebSocket) -> Value {
 }
 
 #[tokio::test]
-async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_nothing_twice() {
-    // With fsync, as it is by itself.
+async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
+    // With fsync, as by default.
     let cluster = Arc::new(Cluster::start(&[]));
     let app = spawn_app_with(in_database(&cluster.database()));
     let mut socket = app.websocket().await;
@@ -127,7 +127,7 @@ async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_noth
                     break;
                 }
                 let name = format!("{worker}-{number}");
-                // As often as it takes, always with the same key.
+                // As often as necessary, always with the same key.
                 loop {
                     let answer = create(&app, &order(&name), &name).await;
                     if answer.status() == 201 {
@@ -149,9 +149,9 @@ async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_noth
 
     let told = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || told.kill()).await.unwrap();
-    assert_eq!(told_of_the_store(&mut socket).await, "degraded");
+    assert_eq!(next_store_event(&mut socket).await, "degraded");
     ready(&app, false).await;
-    // Live values go on, in and out.
+    // Live values continue in both directions.
     app.push_value("metrics.shop", json!({"x": 7})).await;
     assert_eq!(app.get_json("/api/metrics/metrics.shop").await["data"]["x"], 7);
     assert_unavailable(app.get("/api/orders").await).await;
@@ -160,7 +160,7 @@ async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_noth
 
     let told = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || told.start_again()).await.unwrap();
-    assert_eq!(told_of_the_store(&mut socket).await, "recovered");
+    assert_eq!(next_store_event(&mut socket).await, "recovered");
     ready(&app, true).await;
     let after = orders_made(&app).await + 100.0;
     until("load again", || async { (orders_made(&app).await >= after).then_some(()) }).await;
@@ -179,7 +179,7 @@ async fn killed_under_load_it_loses_nothing_that_was_acknowledged_and_makes_noth
 }
 
 #[tokio::test]
-async fn one_that_hangs_is_given_up_in_time_and_taken_again() {
+async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     let cluster = Cluster::start(&["fsync=off"]);
     let url = cluster.database();
     let app = spawn_app_with(|config| {
@@ -193,7 +193,7 @@ async fn one_that_hangs_is_given_up_in_time_and_taken_again() {
     ready(&app, false).await;
     assert_unavailable(create(&app, &order("Bob"), "b").await).await;
     app.push_value("metrics.shop", json!({"x": 7})).await;
-    // It is tried again and again meanwhile; what is given up is not kept.
+    // Connections are attempted again and again meanwhile; those given up are closed.
     until("the old connections to go", || async {
         (app.counter("tricast_store_connections").await <= 1.0).then_some(())
     })
@@ -206,7 +206,7 @@ async fn one_that_hangs_is_given_up_in_time_and_taken_again() {
 }
 
 #[tokio::test]
-async fn one_that_is_read_only_is_not_ready_and_can_be_read() {
+async fn a_read_only_database_is_not_ready_and_can_be_read() {
     let cluster = Arc::new(Cluster::start(&["fsync=off"]));
     let app = spawn_app_with(in_database(&cluster.database()));
     ready(&app, true).await;
@@ -217,7 +217,7 @@ async fn one_that_is_read_only_is_not_ready_and_can_be_read() {
     cluster.sql("ALTER SYSTEM SET default_transaction_read_only = on");
     cluster.sql("SELECT pg_reload_conf()");
     ready(&app, false).await;
-    assert_eq!(told_of_the_store(&mut socket).await, "degraded");
+    assert_eq!(next_store_event(&mut socket).await, "degraded");
     let metrics = app.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("tricast_store_available 0"), "{metrics}");
     assert_eq!(all_orders(&app).await.len(), 1, "what is there can be read");
@@ -225,12 +225,12 @@ async fn one_that_is_read_only_is_not_ready_and_can_be_read() {
     cluster.sql("ALTER SYSTEM SET default_transaction_read_only = off");
     cluster.sql("SELECT pg_reload_conf()");
     ready(&app, true).await;
-    assert_eq!(told_of_the_store(&mut socket).await, "recovered");
+    assert_eq!(next_store_event(&mut socket).await, "recovered");
     assert_eq!(create(&app, &order("Bob"), "two").await.status(), 201);
 }
 
 #[tokio::test]
-async fn the_server_starts_without_it_and_takes_it_when_it_comes() {
+async fn the_server_starts_without_the_database_and_connects_later() {
     let cluster = Cluster::start(&["fsync=off"]);
     let url = cluster.database();
     cluster.kill();
@@ -248,7 +248,7 @@ async fn the_server_starts_without_it_and_takes_it_when_it_comes() {
 }
 
 #[tokio::test]
-async fn two_nodes_on_one_database_are_one_shop() {
+async fn two_nodes_on_one_database_share_orders_and_keys() {
     let url = Cluster::shared().database();
     let nodes = [spawn_app_with(in_database(&url)), spawn_app_with(in_database(&url))];
     let asked = (0..60).map(|number| {
@@ -258,7 +258,7 @@ async fn two_nodes_on_one_database_are_one_shop() {
     });
     let ids: BTreeSet<String> = join_all(asked).await.iter().map(|id| id.as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 60, "no id twice");
-    // One key at once on both: one order, and the same answer.
+    // The same key at once on both: one order, and the same response.
     let body = order("Both");
     let answers = join_all((0..20).map(|number| create(&nodes[number % 2], &body, "both"))).await;
     let mut same = BTreeSet::new();
@@ -271,7 +271,7 @@ async fn two_nodes_on_one_database_are_one_shop() {
         assert_eq!(all_orders(node).await.len(), 61);
         orders_today(node, 61).await;
     }
-    // A change on one is what the other shows, and counts.
+    // A change on one node is shown and counted by the other.
     let path = "/api/orders/ord-00000001";
     let changed = send(&nodes[0], Method::PATCH, path, &[], &json!({"status": "CANCELLED"})).await;
     assert_eq!(changed.status(), 200);
@@ -280,7 +280,7 @@ async fn two_nodes_on_one_database_are_one_shop() {
 }
 
 #[tokio::test]
-async fn a_board_that_moved_on_another_node_is_not_written_over() {
+async fn a_board_that_another_node_changed_is_not_overwritten() {
     let url = Cluster::shared().database();
     let nodes = [spawn_app_with(in_database(&url)), spawn_app_with(in_database(&url))];
     for node in &nodes {
@@ -307,7 +307,7 @@ async fn a_board_that_moved_on_another_node_is_not_written_over() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_read_only_refuses_every_change_alike_and_makes_none() {
+async fn a_read_only_database_refuses_every_change_alike() {
     let cluster = Cluster::start(&["fsync=off"]);
     let app = spawn_app_with(in_database(&cluster.database()));
     assert_eq!(create(&app, &order("Ada"), "a").await.status(), 201);
@@ -354,13 +354,13 @@ async fn a_database_that_is_read_only_refuses_every_change_alike_and_makes_none(
 }
 
 #[tokio::test]
-async fn nodes_whose_clocks_are_off_count_the_day_of_the_database() {
+async fn nodes_with_wrong_clocks_use_the_day_of_the_database() {
     let url = Cluster::shared().database();
     let at = |seconds: i64| {
         let clock = Clock::from_fn(move || Timestamp::now() + SignedDuration::from_secs(seconds));
         spawn_app_at(clock, in_database(&url))
     };
-    // Beyond midnight, wherever it is.
+    // Beyond midnight in every zone.
     let nodes = [at(0), at(3_600), at(-3_600), at(100_000)];
     for (number, node) in (0..12).zip(nodes.iter().cycle()) {
         let name = format!("c{number}");
@@ -377,7 +377,7 @@ async fn nodes_whose_clocks_are_off_count_the_day_of_the_database() {
 }
 
 #[tokio::test]
-async fn it_is_measured() {
+async fn metrics_database_shows_its_load() {
     let app = spawn_app_with(in_database(&Cluster::shared().database()));
     create(&app, &order("Ada"), "a").await;
     let measured = until("a rate", || async {
@@ -394,7 +394,7 @@ async fn it_is_measured() {
 }
 
 #[tokio::test]
-async fn a_clock_that_differs_from_that_of_the_database_is_named() {
+async fn a_clock_that_differs_from_the_databases_is_reported() {
     let database = Cluster::shared().database();
     let hour = SignedDuration::from_hours(1);
     let app = spawn_app_at(Clock::from_fn(move || Timestamp::now() - hour), |config| {

@@ -1,4 +1,4 @@
-//! Events of what is stored: published once, whatever ends or is away in between.
+//! Events that are stored with changes: published once, whatever fails in between.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn orders_of(node: &Visitor) -> EventStream {
     stream
 }
 
-/// The customers of the orders that a stream tells of, up to one of this name.
+/// Returns the customers of the orders in a stream, up to this name.
 async fn customers_until(stream: &mut EventStream, last: &str) -> Vec<String> {
     let mut customers = Vec::new();
     loop {
@@ -53,13 +53,13 @@ async fn customers_until(stream: &mut EventStream, last: &str) -> Vec<String> {
     }
 }
 
-async fn bus_is_away(node: &Visitor) {
+async fn bus_is_down(node: &Visitor) {
     until("the bus to be away", || async { (node.get_json("/readyz").await["checks"]["bus"] != "ok").then_some(()) })
         .await;
 }
 
 #[tokio::test]
-async fn an_order_whose_node_is_killed_before_its_event_is_out_is_told_by_another_once() {
+async fn another_node_publishes_the_event_of_a_killed_node_once() {
     let mut redis = Redis::start();
     let database = Cluster::shared().database();
     let left = node(&redis, &database, "left");
@@ -74,7 +74,7 @@ async fn an_order_whose_node_is_killed_before_its_event_is_out_is_told_by_anothe
     let mut stream = orders_of(&left).await;
     assert_eq!(doomed.post("/api/orders", order("before")).await.status(), 201);
     assert_eq!(customers_until(&mut stream, "before").await, ["before"]);
-    // Between commit and publish, for as long as it takes.
+    // Between commit and publication, for as long as it takes.
     redis.kill();
     let asked = (0..10).map(|number| {
         let doomed = doomed.clone();
@@ -103,7 +103,7 @@ async fn an_order_whose_node_is_killed_before_its_event_is_out_is_told_by_anothe
 }
 
 #[tokio::test]
-async fn changes_are_stored_and_answered_on_every_node_while_redis_is_away() {
+async fn changes_are_stored_and_confirmed_on_every_node_while_redis_is_down() {
     let mut redis = Redis::start();
     let database = Cluster::shared().database();
     let nodes = [node(&redis, &database, "a"), node(&redis, &database, "b")];
@@ -111,8 +111,8 @@ async fn changes_are_stored_and_answered_on_every_node_while_redis_is_away() {
     until("a leader", || async { (leads(&nodes[0]).await || leads(&nodes[1]).await).then_some(()) }).await;
     assert_eq!(nodes[0].post("/api/orders", order("first")).await.status(), 201);
     redis.kill();
-    bus_is_away(&nodes[0]).await;
-    bus_is_away(&nodes[1]).await;
+    bus_is_down(&nodes[0]).await;
+    bus_is_down(&nodes[1]).await;
     let rule = |id: &str| {
         json!({"id": id, "name": "r", "channel": "metrics.x", "field": "f", "severity": "info",
             "condition": {"above": 1}})
@@ -151,7 +151,7 @@ async fn client(database: &str) -> tokio_postgres::Client {
 
 /// An event that was published and not removed is not published again: by no leader, and in no log.
 #[tokio::test]
-async fn an_event_that_comes_again_is_known() {
+async fn an_event_that_reappears_is_not_published_again() {
     let mut redis = Redis::start();
     let database = Cluster::shared().database();
     let mut nodes = vec![node(&redis, &database, "a"), node(&redis, &database, "b")];
@@ -162,7 +162,7 @@ async fn an_event_that_comes_again_is_known() {
         assert_eq!(customers_until(stream, "first").await, ["first"]);
     }
     redis.kill();
-    bus_is_away(&nodes[0]).await;
+    bus_is_down(&nodes[0]).await;
     assert_eq!(nodes[0].post("/api/orders", order("once")).await.status(), 201);
     let sql = client(&database).await;
     sql.batch_execute("CREATE TABLE kept AS SELECT * FROM tricast_pending_events").await.unwrap();
@@ -193,7 +193,7 @@ async fn an_event_that_comes_again_is_known() {
     let left = nodes.remove(0);
     until("the next leader", || async { leads(&left).await.then_some(()) }).await;
     comes_again().await;
-    // In another log, which has none of what was in this one.
+    // In another log, which has none of the entries of this one.
     redis.cli(&["flushall"]);
     until("another log", || async {
         (left.post("/api/metrics", r#"{"channel": "a", "data": {}}"#).await.status() == 202).then_some(())
@@ -204,8 +204,8 @@ async fn an_event_that_comes_again_is_known() {
     assert_eq!(customers_until(&mut stream, "last").await, ["last"]);
 }
 
-/// Every event of orders in the log.
-async fn told(app: &Visitor) -> Vec<Value> {
+/// Returns all events of orders in the log.
+async fn order_events(app: &Visitor) -> Vec<Value> {
     let cursor = app.get_json("/api/metrics?channels=orders").await["cursor"].as_str().unwrap().to_owned();
     let epoch = cursor.split(':').next().unwrap();
     let answer = app.get_json(&format!("/api/metrics?channels=orders&since={epoch}:0")).await;
@@ -223,36 +223,36 @@ async fn leave_an_order(store: &Store, name: &str) {
 }
 
 #[tokio::test]
-async fn an_order_whose_process_ended_before_its_event_is_told_by_the_next_one_once() {
+async fn the_next_process_publishes_events_that_were_left_behind_once() {
     let directory = tempfile::tempdir().unwrap();
     leave_an_order(&Store::in_directory(directory.path(), 0).unwrap(), "Ada").await;
     let start = || spawn_app_with(|config| config.data_dir = Some(directory.path().to_owned()));
     let app = start();
-    until("the event", || async { (told(&app).await == ["Ada"]).then_some(()) }).await;
+    until("the event", || async { (order_events(&app).await == ["Ada"]).then_some(()) }).await;
     assert_eq!(app.post("/api/orders", order("Bob")).await.status(), 201);
-    assert_eq!(told(&app).await, ["Ada", "Bob"], "it is out when the order is answered");
+    assert_eq!(order_events(&app).await, ["Ada", "Bob"], "it is out when the order is answered");
     let mut app = app;
     app.begin_stop();
     app.stopped().await;
     let app = start();
     assert_eq!(app.post("/api/orders", order("Eve")).await.status(), 201);
-    assert_eq!(told(&app).await, ["Eve"], "what was published is removed");
+    assert_eq!(order_events(&app).await, ["Eve"], "what was published is removed");
 }
 
 #[tokio::test]
-async fn what_a_process_without_a_bus_left_in_a_database_is_told_by_another() {
+async fn another_process_without_a_bus_publishes_events_that_were_left_behind() {
     let database = Cluster::shared().database();
     let config = PostgresConfig { url: database.as_str().into(), ..PostgresConfig::default() };
     leave_an_order(&Store::in_database(config, Handle::current()).await.unwrap(), "Ada").await;
     let app = spawn_app_with(|config| config.database_url = database.as_str().into());
-    until("the event", || async { (told(&app).await == ["Ada"]).then_some(()) }).await;
+    until("the event", || async { (order_events(&app).await == ["Ada"]).then_some(()) }).await;
     assert_eq!(app.post("/api/orders", order("Bob")).await.status(), 201);
-    assert_eq!(told(&app).await, ["Ada", "Bob"]);
+    assert_eq!(order_events(&app).await, ["Ada", "Bob"]);
 }
 
 /// Two halves of a cluster, each with a Redis, a leader and values of its own, on one database.
 #[tokio::test]
-async fn a_cluster_that_is_split_raises_an_alert_once() {
+async fn a_split_cluster_raises_an_alert_once() {
     let database = Cluster::shared().database();
     let (one, other) = (Redis::start(), Redis::start());
     let mut hot = node(&one, &database, "hot");
@@ -278,7 +278,7 @@ async fn a_cluster_that_is_split_raises_an_alert_once() {
     })
     .await;
     assert_eq!((alerts(&hot, "?status=open").await, alerts(&hot, "").await), (1, 1), "it stands");
-    // Once the one that decided is gone, the other one does.
+    // Once the node that decided is gone, the other one decides.
     hot.begin_stop();
     hot.stopped().await;
     until("the end of the alert", || async { (alerts(&cold, "?status=open").await == 0).then_some(()) }).await;
