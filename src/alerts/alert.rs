@@ -1,4 +1,4 @@
-//! Alerts: that a rule's condition held, and since when.
+//! Alerts: records that the condition of a rule was met.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -6,38 +6,38 @@ use serde::{Serialize, Serializer};
 use super::{Severity, Target};
 use crate::{core::clock::rfc3339, ids::random_u64, relay::NewEvent};
 
-/// One alert, as clients see it.
+/// Alert as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// `alt-` and 20 hexadecimal digits, the first 12 of them the time: later alerts have greater ids.
+    /// Id: `alt-` and 20 hexadecimal digits, the first 12 of them the time, so that later alerts have greater ids.
     pub id: String,
-    /// The rule that raised it, which may be gone.
+    /// Id of the rule that raised it, which may have been deleted since.
     pub rule_id: String,
-    /// The rule's severity when it was raised.
+    /// Severity of the rule when the alert was raised.
     #[serde(rename = "type")]
     pub severity: Severity,
     /// Channel and field: `metrics.api.error_rate`.
     pub metric: String,
-    /// For people.
+    /// Message for people to read.
     pub message: String,
-    /// What was measured when it was raised; `null` when nothing was.
+    /// Value when the alert was raised; `null` if there was none.
     pub value: Option<f64>,
-    /// What that passed: in units of the value, or seconds for an absence.
+    /// Threshold that the value passed, in units of the value; for an absence in seconds.
     pub threshold: f64,
-    /// When.
+    /// Time at which it was raised.
     #[serde(serialize_with = "time")]
     pub raised_at: Timestamp,
-    /// When it was over.
+    /// Time at which it was resolved.
     #[serde(serialize_with = "maybe_time", skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Timestamp>,
-    /// Who first said that they look after it.
+    /// First user who acknowledged it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged_by: Option<String>,
-    /// When.
+    /// Time of the acknowledgement.
     #[serde(serialize_with = "maybe_time", skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
-    /// Where it went, so that its end goes there, too.
+    /// Targets that it was sent to; its end is sent to the same ones.
     #[serde(skip)]
     pub targets: Vec<Target>,
 }
@@ -51,25 +51,25 @@ fn maybe_time<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<
 }
 
 impl Alert {
-    /// The event that tells of it.
+    /// Returns the event for a change of the alert.
     pub fn event(&self, news: News) -> NewEvent {
         NewEvent::new("alerts", news.event(), self)
     }
 }
 
-/// What readers are told of an alert.
+/// Kind of change of an alert, which is announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum News {
-    /// It began.
+    /// The alert was raised.
     Raised,
-    /// It is over.
+    /// The alert was resolved.
     Resolved,
-    /// Somebody looks after it.
+    /// The alert was acknowledged.
     Acknowledged,
 }
 
 impl News {
-    /// The event of the channel `alerts`.
+    /// Returns the name of the event on the channel `alerts`.
     pub const fn event(self) -> &'static str {
         match self {
             Self::Raised => "alert_raised",
@@ -79,12 +79,12 @@ impl News {
     }
 }
 
-/// The id of an alert that is raised at `at`.
+/// Creates the id of an alert that is raised at `at`.
 pub(super) fn new_id(at: Timestamp) -> String {
     format!("alt-{:012x}{:08x}", at.as_millisecond().max(0), random_u64() >> 32)
 }
 
-/// Whether `text` has the form of an alert's id.
+/// Returns whether `text` has the form of an alert's id.
 pub fn is_alert_id(text: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     text.strip_prefix("alt-").is_some_and(|digits| digits.len() == 20 && digits.bytes().all(digit))

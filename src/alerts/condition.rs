@@ -1,68 +1,68 @@
-//! When a value is bad, when it is good again, and when neither can be said.
+//! Conditions: when a value is bad, when it is good again, and when neither is known.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AlertError, Period};
 
-/// Shortest span that values can be absent for or be compared over: the engine looks once a second.
+/// Shortest time that values can be absent for or be compared over: the engine evaluates once a second.
 const SHORTEST: Period = Period::of_secs(1);
 
-/// Longest span of the same.
+/// Longest such time.
 const LONGEST: Period = Period::of_secs(7 * 86_400);
 
-/// When a value is bad. `clear` moves the point at which it is good again away from where it becomes bad.
+/// Condition under which a value is bad. `clear` separates the threshold for good from that for bad.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawCondition", into = "RawCondition")]
 pub enum Condition {
     /// `{above: x}`: more than `x`; good again at `clear` or less (default `x`).
     Above {
-        /// Where it becomes bad.
+        /// Threshold for bad.
         limit: f64,
-        /// Where it is good again: `limit` or less.
+        /// Threshold for good: `limit` or less.
         clear: Option<f64>,
     },
     /// `{below: x}`: less than `x`; good again at `clear` or more (default `x`).
     Below {
-        /// Where it becomes bad.
+        /// Threshold for bad.
         limit: f64,
-        /// Where it is good again: `limit` or more.
+        /// Threshold for good: `limit` or more.
         clear: Option<f64>,
     },
     /// `{dropsBelowRatio: r, comparedTo: t}`: less than `r` times the value `t` ago; good again at `clear` times it or
     /// more (default `r`).
     Drop {
-        /// 0 to 1.
+        /// Ratio, 0 to 1.
         ratio: f64,
-        /// How long ago.
+        /// Age of the value to compare with.
         compared_to: Period,
-        /// A ratio, too: `ratio` or more.
+        /// Ratio for good: `ratio` or more.
         clear: Option<f64>,
     },
-    /// `{absentFor: t}`: nobody wrote it for `t`; good again once it has been coming for `clear` (default: at once).
+    /// `{absentFor: t}`: not written for `t`; good again once it has been written for `clear` (default: at once).
     Absent {
-        /// How long nobody wrote it.
+        /// Time without a write.
         limit: Period,
-        /// How long it has to come again.
+        /// Time for which it has to be written again.
         clear: Option<Period>,
     },
 }
 
-/// What can be said of a value.
+/// Result of evaluating a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// The condition holds.
+    /// The condition is met.
     Bad,
-    /// It does not, but the value is not past `clear` either.
+    /// The condition is not met, but the value has not passed `clear` either.
     Between,
-    /// The value is past `clear`.
+    /// The value has passed `clear`.
     Good,
-    /// There is no value, or nothing to compare it with. Nothing is raised or resolved by that.
+    /// There is no value, or none to compare it with. This raises and resolves nothing.
     Unknown,
 }
 
 impl Condition {
-    /// What is to be said of `value`, where `earlier` is the value that it is compared with. Absence is not a matter of
-    /// one value; see the engine.
+    /// Evaluates `value`, where `earlier` is the value that it is compared with. Absence can't be evaluated from one
+    /// value; see the engine.
     pub(super) fn judge(&self, value: Option<f64>, earlier: Option<f64>) -> Finding {
         let Some(value) = value else { return Finding::Unknown };
         let judge = |bad: bool, good: bool| match (bad, good) {
@@ -74,7 +74,7 @@ impl Condition {
             Self::Above { limit, clear } => judge(value > limit, value <= clear.unwrap_or(limit)),
             Self::Below { limit, clear } => judge(value < limit, value >= clear.unwrap_or(limit)),
             Self::Drop { ratio, clear, .. } => match earlier {
-                // A share of nothing, or of less, says nothing.
+                // A share of zero or less is meaningless.
                 Some(earlier) if earlier > 0.0 => {
                     judge(value < ratio * earlier, value >= clear.unwrap_or(ratio) * earlier)
                 }
@@ -84,7 +84,7 @@ impl Condition {
         }
     }
 
-    /// The value that was passed, as alerts say it; seconds for an absence.
+    /// Returns the threshold as alerts show it; seconds for an absence.
     pub(super) fn threshold(&self, earlier: Option<f64>) -> f64 {
         match *self {
             Self::Above { limit, .. } | Self::Below { limit, .. } => limit,
@@ -93,7 +93,7 @@ impl Condition {
         }
     }
 
-    /// How far back values are needed.
+    /// Returns the age of the oldest value that is needed.
     pub(super) fn looks_back(&self) -> Option<Period> {
         match *self {
             Self::Drop { compared_to, .. } => Some(compared_to),
@@ -101,7 +101,7 @@ impl Condition {
         }
     }
 
-    /// What was measured, in a sentence.
+    /// Describes the measured value in a sentence.
     pub(super) fn describe(&self, metric: &str, value: Option<f64>, threshold: f64) -> String {
         let value = value.unwrap_or_default();
         match self {
@@ -115,7 +115,7 @@ impl Condition {
     }
 }
 
-/// A condition as it is written. `clear` is a number, or a span of time for an absence.
+/// Condition as it is written. `clear` is a number, or a period for an absence.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawCondition {
@@ -141,10 +141,10 @@ enum Clear {
 }
 
 impl RawCondition {
-    /// The condition.
+    /// Returns the condition.
     ///
     /// # Errors
-    /// [`AlertError::Invalid`] that names the field.
+    /// [`AlertError::Invalid`], which names the field.
     pub(super) fn build(self) -> Result<Condition, AlertError> {
         let fault = |text: &str| Err(AlertError::invalid(format!("condition: {text}")));
         let Self { above, below, drops_below_ratio, compared_to, absent_for, clear } = self;

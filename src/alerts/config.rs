@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-/// Bounds of alerts, and what is kept of them.
+/// Limits and retention of alerts.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertConfig {
-    /// Most rules of one tenant. Default 200.
+    /// Largest number of rules of one tenant. Default 200.
     pub max_rules: usize,
-    /// How long a resolved alert is kept. Default 30 days.
+    /// Time for which a resolved alert is kept. Default 30 days.
     pub retention: Duration,
-    /// Most resolved alerts of one tenant that are kept. Default 10,000.
+    /// Largest number of resolved alerts of one tenant that are kept. Default 10,000.
     pub max_kept: usize,
-    /// Most deliveries of one tenant that may wait; an alert beyond is raised, but not sent. Default 1,000.
+    /// Largest number of deliveries of one tenant that may wait; further alerts are raised, but not sent. Default
+    /// 1,000.
     pub max_outbox: usize,
-    /// How long a delivery is tried. Default 24 h.
+    /// Time after which a delivery is given up. Default 24 h.
     pub give_up_after: Duration,
 }
 

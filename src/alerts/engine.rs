@@ -1,14 +1,15 @@
-//! When alerts begin and end. Pure: values and times go in, decisions come out.
+//! Engine that decides when alerts begin and end. Pure: values and times are arguments, decisions are results.
 //!
 //! ```text
-//! Quiet ──bad──▶ Pending ──bad for `for`──▶ Raising ──kept──▶ Raised ──good──▶ Resolving ──kept──▶ Quiet
+//! Quiet ──bad──▶ Pending ──bad for `for`──▶ Raising ──stored──▶ Raised ──good──▶ Resolving ──stored──▶ Quiet
 //!   ▲               │
 //!   └── not bad ────┘
 //! ```
 //!
-//! A decision stands until the store has it: whoever drives the engine asks for [`Engine::unsettled`] until there is none.
-//! So an alert that was decided is never lost, and a rule never has more than one decision on its way. Since a condition
-//! has to hold for the whole of `for` again after an alert ended, a value that flaps raises at most one alert in that time.
+//! A decision is pending until the store has it: the caller asks for [`Engine::unsettled`] until there is none. So an
+//! alert that was decided is never lost, and a rule never has more than one pending decision. Since a condition has to
+//! be met for the whole of `for` again after an alert ended, a value that oscillates raises at most one alert in that
+//! time.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +17,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Alert, Condition, Period, Rule, Sample, Target, alert::new_id, condition::Finding, window::Window};
 
-/// Shortest time between two alerts of one rule, also of one without `for`.
+/// Shortest time between two alerts of one rule, even without `for`.
 const BETWEEN: SignedDuration = SignedDuration::from_secs(1);
 
-/// The rules of one tenant, and how each stands.
+/// Rules of one tenant and the state of each.
 #[derive(Debug)]
 pub(super) struct Engine {
-    /// Where alerts can go.
+    /// Targets that are configured.
     targets: Vec<Target>,
     watches: BTreeMap<String, Watch>,
 }
@@ -30,16 +31,16 @@ pub(super) struct Engine {
 #[derive(Debug)]
 struct Watch {
     rule: Rule,
-    /// When watching began: nobody knows what was before.
+    /// Time at which watching began: nothing is known of the time before.
     since: Timestamp,
-    /// The newest value, if there is one and it is a number.
+    /// Newest value, if there is one and it is a number.
     value: Option<f64>,
-    /// When somebody last wrote the field.
+    /// Time of the last write of the field.
     written: Option<Timestamp>,
-    /// When it came back after it had been absent.
+    /// Time at which it was written again after an absence.
     back: Option<Timestamp>,
     window: Option<Window>,
-    /// Before this no further alert begins.
+    /// Time before which no further alert begins.
     not_before: Option<Timestamp>,
     state: State,
 }
@@ -53,23 +54,23 @@ enum State {
     Resolving { alert: Alert, at: Timestamp },
 }
 
-/// Something the store is to be told.
+/// Decision that has to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
-    /// An alert begins.
+    /// Raises an alert.
     Raise(Alert),
-    /// This alert ended at that time.
+    /// Resolves this alert, which ended at that time.
     Resolve(Alert, Timestamp),
 }
 
 impl Engine {
-    /// Without rules. Alerts go to `targets`, as far as rules want it.
+    /// Creates an engine without rules. Alerts are sent to those of `targets` that their rule selects.
     pub(super) fn new(targets: Vec<Target>) -> Self {
         Self { targets, watches: BTreeMap::new() }
     }
 
-    /// Watches a rule from `now` on, or goes on with another version of it. A rule that watches the same thing as before
-    /// stays as it stands; true then.
+    /// Watches a rule from `now` on, or replaces it by another version. A rule that watches the same field for the same
+    /// condition keeps its state; returns true then.
     pub(super) fn watch(&mut self, rule: Rule, now: Timestamp) -> bool {
         if let Some(watch) = self.watches.get_mut(&rule.id)
             && watch.rule.watches_the_same(&rule)
@@ -93,32 +94,32 @@ impl Engine {
         false
     }
 
-    /// Away with a rule.
+    /// Removes a rule.
     pub(super) fn forget(&mut self, id: &str) {
         self.watches.remove(id);
     }
 
-    /// The rules, by id.
+    /// Returns the rules, in the order of their ids.
     pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.watches.values().map(|watch| &watch.rule)
     }
 
-    /// How many rules.
+    /// Returns the number of rules.
     pub(super) fn len(&self) -> usize {
         self.watches.len()
     }
 
-    /// How many alerts are open.
+    /// Returns the number of open alerts.
     pub(super) fn open(&self) -> usize {
         self.watches.values().filter(|watch| watch.open().is_some()).count()
     }
 
-    /// The open alert of a rule.
+    /// Returns the open alert of a rule.
     pub(super) fn alert(&self, rule: &str) -> Option<&Alert> {
         self.watches.get(rule)?.open()
     }
 
-    /// Says what the store has: this is the open alert of the rule, or there is none.
+    /// Sets what the store has: the open alert of the rule, or that there is none.
     pub(super) fn stands(&mut self, rule: &str, open: Option<Alert>) {
         let Some(watch) = self.watches.get_mut(rule) else { return };
         watch.state = match (open, &watch.state) {
@@ -131,7 +132,7 @@ impl Engine {
         };
     }
 
-    /// The same, from somebody who looked the store over: what was decided here and is not settled stays so.
+    /// Sets the same after the whole store was read: a decision that is not stored yet stays pending.
     pub(super) fn adopt(&mut self, rule: &str, open: Option<Alert>) {
         let settled = |watch: &Watch| !matches!(watch.state, State::Raising(_) | State::Resolving { .. });
         if self.watches.get(rule).is_some_and(settled) {
@@ -139,8 +140,8 @@ impl Engine {
         }
     }
 
-    /// Takes back what was decided and is not settled, for it is for another process to decide. What holds goes on holding:
-    /// should that process end, the next look decides the same again.
+    /// Withdraws pending decisions, because another process decides. Conditions that are met stay so: should that
+    /// process stop, the next evaluation makes the same decisions again.
     pub(super) fn defer(&mut self) {
         for watch in self.watches.values_mut() {
             watch.state = match &watch.state {
@@ -155,25 +156,25 @@ impl Engine {
         }
     }
 
-    /// A sample of an earlier life.
+    /// Adds a sample of an earlier process.
     pub(super) fn remember(&mut self, sample: &Sample) {
         if let Some(window) = self.watches.get_mut(&sample.rule).and_then(|watch| watch.window.as_mut()) {
             window.add(sample.at, sample.value);
         }
     }
 
-    /// The field of a rule as it was last written, at `written`: whether it is there, and its value if that is a number.
+    /// Sets the field of a rule as of `written`: whether it exists, and its value if that is a number.
     pub(super) fn observe(&mut self, rule: &str, there: bool, value: Option<f64>, written: Timestamp) {
         let Some(watch) = self.watches.get_mut(rule) else { return };
         watch.value = value;
-        // What was written before watching began says nothing about how long nobody wrote.
+        // A value written before watching began says nothing about an absence.
         if there {
             watch.written = Some(watch.written.map_or(written, |before| before.max(written)));
         }
     }
 
-    /// This process stood still for `length`, up to `now`: nobody was absent meanwhile, and nothing held. Alerts that are open
-    /// stay so until something says otherwise.
+    /// Accounts for a pause of this process of `length`, which ended at `now`: no field was absent meanwhile, and no
+    /// condition was met. Open alerts stay open until a value shows otherwise.
     pub(super) fn stood_still(&mut self, length: SignedDuration, now: Timestamp) {
         let later = |time: Timestamp| time.saturating_add(length).unwrap_or(now).min(now);
         for watch in self.watches.values_mut() {
@@ -187,14 +188,14 @@ impl Engine {
         }
     }
 
-    /// Looks at every rule.
+    /// Evaluates every rule.
     pub(super) fn look(&mut self, now: Timestamp) {
         for watch in self.watches.values_mut() {
             watch.look(now, &self.targets);
         }
     }
 
-    /// What the store is to be told, by rule.
+    /// Returns the decisions that are not stored yet, in the order of the rules.
     pub(super) fn unsettled(&self) -> Vec<Decision> {
         let decision = |watch: &Watch| match &watch.state {
             State::Raising(alert) => Some(Decision::Raise(alert.clone())),
@@ -204,8 +205,8 @@ impl Engine {
         self.watches.values().filter_map(decision).collect()
     }
 
-    /// The values at `now` of the rules that compare with earlier ones, where it is time to keep one, and of each of
-    /// these rules the time before which none is needed.
+    /// Returns the values at `now` of rules that compare with earlier ones, where a sample is due, and for each of
+    /// these rules the time before which samples are not needed any more.
     pub(super) fn sample(&mut self, now: Timestamp) -> (Vec<Sample>, Vec<(String, Timestamp)>) {
         let (mut samples, mut forget) = (Vec::new(), Vec::new());
         for watch in self.watches.values_mut() {
@@ -249,7 +250,7 @@ impl Watch {
                     State::Pending { since }
                 }
             }
-            // Without a break: what is not known to hold does not.
+            // Without interruption: an unknown value interrupts.
             (State::Pending { .. }, _) => State::Quiet,
             (State::Raised(alert), Finding::Good) => State::Resolving { alert: alert.clone(), at: now },
             _ => return,
@@ -257,8 +258,8 @@ impl Watch {
         self.state = next;
     }
 
-    /// Whether nobody wrote the field for `limit`, as far as somebody watched. After a start the time begins anew: that
-    /// nothing came while nobody listened raises nothing, and that is no sign of life either.
+    /// Returns whether the field was not written for `limit` while it was watched. After a start the time begins again:
+    /// an absence while nothing was watched raises nothing, and is no sign of life either.
     fn absence(&mut self, now: Timestamp, limit: Period, clear: Option<Period>) -> Finding {
         let last = self.written.map_or(self.since, |written| written.max(self.since)).min(now);
         let long =
@@ -276,7 +277,7 @@ impl Watch {
         let (rule, metric) = (&self.rule, self.rule.metric());
         let threshold = rule.condition.threshold(earlier);
         let value = match rule.condition {
-            // The last one is what did not come again.
+            // The last write before the absence.
             Condition::Absent { .. } => None,
             _ => self.value,
         };

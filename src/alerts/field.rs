@@ -1,9 +1,9 @@
-//! Finding a field in a value.
+//! Lookup of a field in a value.
 
 use serde_json::Value;
 
-/// The field `path` of an object: the one of that very name, or along the dots into objects; `None` if there is none, or
-/// `null`. Names may have dots of their own, as those of samples with labels have.
+/// Returns the field `path` of an object: the field with this very name, or else along the dots into objects; `None` if
+/// it does not exist or is `null`. Names may contain dots, as those of samples with labels do.
 pub(super) fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     let fields = value.as_object()?;
     if let Some(found) = fields.get(path) {

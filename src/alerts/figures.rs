@@ -1,4 +1,4 @@
-//! The numbers of alerts, of all tenants, for the metrics page.
+//! Counters of the alerts of all tenants, for the metrics page.
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -6,24 +6,24 @@ use parking_lot::Mutex;
 use super::{Target, Waiting};
 use crate::counters::Count;
 
-/// What came of deliveries, as the metrics page labels it.
+/// Result of a delivery, as the metrics page labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// The receiver has it.
+    /// The receiver has accepted it.
     Delivered,
-    /// An attempt failed; there will be another.
+    /// An attempt failed; it is repeated.
     Failed,
-    /// It was refused for good, or tried for too long.
+    /// The receiver refused it for good, or all attempts failed.
     GivenUp,
-    /// There was no room for it.
+    /// There was no room for it in the outbox.
     Dropped,
 }
 
 impl Sent {
-    /// Every result.
+    /// All results.
     pub const ALL: [Self; 4] = [Self::Delivered, Self::Failed, Self::GivenUp, Self::Dropped];
 
-    /// The label.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -34,33 +34,33 @@ impl Sent {
     }
 }
 
-/// The numbers. Whoever does something counts it; the metrics page reads.
+/// Counters and gauges.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// Times that all rules of a tenant were looked at.
+    /// Number of evaluations of all rules of a tenant.
     pub evaluations: Count,
-    /// Alerts raised.
+    /// Number of alerts raised.
     pub raised: Count,
-    /// Alerts resolved.
+    /// Number of alerts resolved.
     pub resolved: Count,
-    /// Times that the store did not take what was decided; it is tried again.
+    /// Number of failed attempts to store decisions, which are repeated.
     pub store_failures: Count,
     sent: [[Count; Sent::ALL.len()]; Target::ALL.len()],
     waiting: Mutex<Vec<Waiting>>,
 }
 
 impl Figures {
-    /// Deliveries to `target` with this result.
+    /// Returns the counter of deliveries to `target` with this result.
     pub fn sent(&self, target: Target, result: Sent) -> &Count {
         &self.sent[target as usize][result as usize]
     }
 
-    /// Notes what waits.
+    /// Sets the numbers of waiting deliveries.
     pub(super) fn set_waiting(&self, waiting: Vec<Waiting>) {
         *self.waiting.lock() = waiting;
     }
 
-    /// How many deliveries wait for `target`, and for how many seconds the oldest does; as of the last look, a few
+    /// Returns the number of deliveries that wait for `target`, and the age of the oldest in seconds, as counted a few
     /// seconds ago.
     pub fn waiting(&self, target: Target, now: Timestamp) -> (u64, f64) {
         let waiting = self.waiting.lock().iter().find(|waiting| waiting.target == target).copied();

@@ -1,7 +1,7 @@
-//! Sending what waits: one lane for each target, so that none waits for another.
+//! Sender of deliveries: one lane for each target, so that none waits for another.
 //!
-//! A delivery is taken for the time of an attempt and a little more. Whoever dies meanwhile loses it to the next, so each
-//! is delivered at least once; receivers know a repetition by its id.
+//! A delivery is taken for a little longer than one attempt. If the process dies meanwhile, another one takes it, so
+//! each is delivered at least once; receivers recognize a repetition by its id.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,28 +20,28 @@ use super::{
 };
 use crate::{core::clock::Clock, service::in_time};
 
-/// Deliveries to one target that are on their way at once.
+/// Largest number of deliveries to one target that are sent at once.
 const AT_ONCE: usize = 8;
 
-/// How long a delivery belongs to who took it, beyond the time of an attempt.
+/// Time for which a taken delivery is reserved, beyond the time limit of an attempt.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// First and longest pause between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// How often a lane looks for what has become due.
+/// Interval at which a lane checks for due deliveries.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often what waits is counted.
+/// Interval at which waiting deliveries are counted.
 const COUNT: Duration = Duration::from_secs(5);
 
-/// Failures in a row after which readers of `system` are told.
+/// Number of consecutive failures after which `system` carries `degraded`.
 const DEGRADED: u32 = 3;
 
-/// Tells the readers of `system`: the event and its data.
+/// Publishes an event with its data on the channel `system`.
 pub type Announce = Arc<dyn Fn(&'static str, Value) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Sends what waits in the store.
+/// Task that sends the deliveries in the store.
 pub struct Outbox {
     lanes: Vec<Lane>,
     alerting: Alerting,
@@ -59,7 +59,7 @@ struct Lane {
 }
 
 impl Outbox {
-    /// An outbox to the targets that are configured. Somebody has to drive [`Outbox::run`].
+    /// Creates an outbox for the configured targets. Nothing is sent until [`Outbox::run`].
     ///
     /// # Errors
     /// [`TargetError`].
@@ -90,7 +90,7 @@ impl Outbox {
         Ok(Self { lanes, alerting })
     }
 
-    /// Sends for ever.
+    /// Sends deliveries; never returns.
     pub async fn run(self) {
         let Self { lanes, alerting } = self;
         let counting = async {
@@ -116,7 +116,7 @@ impl Lane {
                 self.settle(delivery, result).await;
             }
             if !more {
-                // Something new, or time for something old.
+                // Waits for a new delivery, or until an old one may be due.
                 let _ = timeout(LOOK.saturating_sub(begun.elapsed()).max(LOOK / 4), self.outgoing.changed()).await;
             }
         }
@@ -129,7 +129,7 @@ impl Lane {
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Result<(), Failure> {
-        // The notifiers have bounds of their own; this is the last.
+        // The notifiers have time limits of their own; this is the last one.
         let slow = Failure { reason: "it took too long".into(), passes: true };
         timeout(self.timeout + MARGIN / 2, self.notifier.send(delivery)).await.unwrap_or(Err(slow))
     }
@@ -169,7 +169,7 @@ impl Lane {
                 Settlement::Over
             }
         };
-        // What can't be noted is sent again: twice is better than never.
+        // A delivery whose result can't be recorded is sent again: twice is better than never.
         if let Err(error) = in_time(DEADLINE, self.alerting.store.settle(id, attempt, settlement)).await {
             tracing::warn!(target_name = target, delivery = id, %error, "what came of a delivery could not be noted");
         }
@@ -185,7 +185,7 @@ impl Lane {
                     (self.announce)("degraded", json!({"reason": target})).await;
                 }
             }
-            // The other side is there; it does not want this one.
+            // The receiver can be reached, and refuses this delivery.
             Err(_) => {}
         }
     }
@@ -205,8 +205,8 @@ fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.saturating_add(SignedDuration::from_millis(ms)).unwrap_or(Timestamp::MAX)
 }
 
-/// How long to wait after the attempt of this number: doubles with each, with jitter, so that deliveries that failed
-/// together don't come back together.
+/// Returns the pause after an attempt of this number. It doubles with each attempt, with jitter, so that deliveries
+/// that failed together are not repeated together.
 fn pause(attempt: u32) -> Duration {
     let (first, longest) = BACKOFF;
     let pause = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);

@@ -18,35 +18,35 @@ use crate::{
     ids::random_u64,
 };
 
-/// Longest name, in bytes.
+/// Largest length of a name, in bytes.
 const MAX_NAME: usize = 200;
 
-/// Longest name of a field, in bytes.
+/// Largest length of the name of a field, in bytes.
 const MAX_FIELD: usize = 256;
 
-/// Longest message, in bytes.
+/// Largest length of a message, in bytes.
 const MAX_MESSAGE: usize = 1_000;
 
 /// Longest `for`.
 const MAX_FOR: Period = Period::of_secs(86_400);
 
-/// How bad it is.
+/// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// For information.
     Info,
-    /// Worth a look.
+    /// Should be looked at.
     Warning,
-    /// Somebody has to do something: these go out by themselves.
+    /// Requires action: sent to all configured targets by default.
     Critical,
 }
 
 impl Severity {
-    /// Every severity.
+    /// All severities.
     pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
 
-    /// As it is written.
+    /// Returns the value as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -55,27 +55,27 @@ impl Severity {
         }
     }
 
-    /// The severity of this name.
+    /// Parses a severity.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.as_str() == name)
     }
 }
 
-/// Where alerts go besides the channel `alerts`.
+/// Target of alerts besides the channel `alerts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// Mail by SMTP.
     Email,
-    /// A signed HTTP request.
+    /// Signed HTTP request.
     Webhook,
 }
 
 impl Target {
-    /// Every target.
+    /// All targets.
     pub const ALL: [Self; 2] = [Self::Email, Self::Webhook];
 
-    /// As it is written.
+    /// Returns the value as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -83,40 +83,40 @@ impl Target {
         }
     }
 
-    /// The target of this name.
+    /// Parses a target.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.as_str() == name)
     }
 }
 
-/// A rule, as clients see it. Its JSON can be read back.
+/// Rule as clients see it. Its JSON can be sent back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
-    /// `[A-Za-z0-9_-]{1,64}`.
+    /// Id: `[A-Za-z0-9_-]{1,64}`.
     pub id: String,
-    /// For people.
+    /// Name for people to read.
     pub name: String,
-    /// The state channel that is watched.
+    /// State channel that is watched.
     #[serde(deserialize_with = "channel")]
     pub channel: Channel,
-    /// A field of its value; dots go into objects.
+    /// Field of its value; dots lead into objects.
     pub field: String,
-    /// When it is bad.
+    /// Condition under which the value is bad.
     pub condition: Condition,
-    /// How long it has to be so without a break. Zero: at once.
+    /// Time for which the condition has to be met without interruption; zero: at once.
     #[serde(rename = "for", default, skip_serializing_if = "Period::is_zero")]
     pub hold: Period,
-    /// How bad it is then.
+    /// Severity of the alerts.
     pub severity: Severity,
-    /// What alerts say; without it they say what was measured.
+    /// Message of the alerts; without one they state the measured value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Where alerts go; without it critical ones go everywhere that is configured, and others nowhere.
+    /// Targets of the alerts; without a list, critical alerts are sent to all configured targets and others to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Vec<Target>>,
-    /// 1 for a new rule; grows by one with each change.
+    /// Version: 1 for a new rule; grows by one with each change.
     pub version: u64,
-    /// When the rule was made, in whole milliseconds.
+    /// Time of creation, in whole milliseconds.
     #[serde(skip)]
     pub made: Timestamp,
 }
@@ -125,54 +125,54 @@ fn channel<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Channel,
     Channel::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
-/// A rule to make, or what is to take the place of one.
+/// Rule to create, or to replace another one with.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewRule {
-    /// May be left out: a new rule is given one.
+    /// Id; a new rule without one is given one.
     pub id: Option<String>,
-    /// For people.
+    /// Name for people to read.
     pub name: String,
-    /// The state channel that is watched.
+    /// State channel that is watched.
     pub channel: String,
-    /// A field of its value.
+    /// Field of its value.
     pub field: String,
-    /// When it is bad.
+    /// Condition under which the value is bad.
     pub(super) condition: RawCondition,
-    /// How long it has to be so.
+    /// Time for which the condition has to be met.
     #[serde(rename = "for")]
     pub hold: Option<Period>,
-    /// How bad it is then.
+    /// Severity of the alerts.
     pub severity: Severity,
-    /// What alerts say.
+    /// Message of the alerts.
     pub message: Option<String>,
-    /// Where alerts go.
+    /// Targets of the alerts.
     pub notify: Option<Vec<Target>>,
-    /// The version that the client saw, if it says so: a rule that is at another one is not replaced.
+    /// Version that the client has seen, if it states one: a rule at another version is not replaced.
     pub version: Option<u64>,
 }
 
 impl NewRule {
-    /// A new rule.
+    /// Creates a rule.
     ///
     /// # Errors
-    /// [`AlertError::Invalid`] that names the field.
+    /// [`AlertError::Invalid`], which names the field.
     pub fn build(self, made: Timestamp) -> Result<Rule, AlertError> {
         let id = self.id.clone().unwrap_or_else(|| format!("rule-{:012x}", random_u64() >> 16));
         self.build_at(id, 1, made)
     }
 
-    /// What takes the place of `rule`; the same version if nothing changes.
+    /// Creates the next version of `rule`; the same version if nothing changes.
     ///
     /// # Errors
-    /// [`AlertError::Invalid`] that names the field, [`AlertError::Moved`] if another version was seen.
+    /// [`AlertError::Invalid`], which names the field; [`AlertError::Moved`] if the client has seen another version.
     pub fn replace(self, rule: &Rule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
         if self.id.as_ref().is_some_and(|id| *id != rule.id) {
             return Err(AlertError::invalid("id: a rule keeps its id"));
         }
         let moved = self.version.is_some_and(|version| version != rule.version)
             || if_match.is_some_and(|if_match| !if_match.holds(rule.version()));
-        // What makes no sense is refused for that (RFC 9110, section 13.2.1).
+        // An invalid request is refused as invalid (RFC 9110, section 13.2.1).
         let mut next = self.build_at(rule.id.clone(), rule.version, rule.made)?;
         if moved {
             return Err(AlertError::Moved);
@@ -235,22 +235,22 @@ impl Rule {
         if full { Err(AlertError::TooMany(max)) } else { Ok(()) }
     }
 
-    /// Which state of the rule this is.
+    /// Returns the version, which is compared with `If-Match`.
     pub fn version(&self) -> Version {
         Version { number: self.version, made: self.made }
     }
 
-    /// Whether `other` watches the same thing for the same condition: what was raised by the one may stand for the other.
+    /// Returns whether `other` watches the same field for the same condition, so that an open alert stays open.
     pub fn watches_the_same(&self, other: &Self) -> bool {
         self.channel == other.channel && self.field == other.field && self.condition == other.condition
     }
 
-    /// What is watched, as alerts name it: `metrics.api.error_rate`.
+    /// Returns what is watched, as alerts name it: `metrics.api.error_rate`.
     pub fn metric(&self) -> String {
         format!("{}.{}", self.channel, self.field)
     }
 
-    /// Where its alerts go, of what there is.
+    /// Returns the targets of its alerts, among the configured ones.
     pub fn targets(&self, configured: &[Target]) -> Vec<Target> {
         let wanted = |target: &Target| match &self.notify {
             Some(named) => named.contains(target),
@@ -264,7 +264,7 @@ fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-/// Whether `text` is 1 to `max` bytes long, not blank, and can stand in a line.
+/// Returns whether `text` is 1 to `max` bytes long, not blank, and fits in a line.
 fn is_text(text: &str, max: usize) -> bool {
     !text.trim().is_empty() && text.len() <= max && !text.chars().any(char::is_control)
 }

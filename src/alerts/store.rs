@@ -1,4 +1,4 @@
-//! What alerts need of a store. Implementations are elsewhere.
+//! Interface between alerts and a store. The implementations are in [`store`](crate::store).
 
 use std::time::Duration;
 
@@ -8,269 +8,273 @@ use jiff::Timestamp;
 use super::{Alert, AlertError, Rule, Severity, Target};
 use crate::core::version::Version;
 
-/// A store's answer; dropping it does not undo a change.
+/// Result of a call to a store; dropping it does not undo a change.
 pub type Answer<T> = BoxFuture<'static, Result<T, AlertError>>;
 
-/// Keeps the rules and alerts of many tenants, and what is to be sent of them. One tenant's calls never see another's. What
-/// happens to an alert is kept together with the event that tells of it ([`EventStore`](crate::relay::EventStore)).
+/// Keeps the rules, alerts and deliveries of many tenants. A call for one tenant never sees data of another. A change
+/// of an alert is stored in one transaction with its event ([`EventStore`](crate::relay::EventStore)).
 ///
-/// A change is handed in by the call itself, not by the first poll of its answer, and changes of one tenant are made in the
-/// order of the calls. A change that was answered survives the end of the process. One that failed has changed nothing,
-/// except that [`AlertError::Unknown`] leaves open whether it was made. Times are whole milliseconds. Rules are checked
-/// by the caller.
+/// A change is queued by the call itself, not by the first poll of its result, and changes of one tenant are made in
+/// the order of the calls. A change that was answered survives the end of the process. A change that failed has changed
+/// nothing, unless the error is [`StoreError::Unknown`](crate::service::StoreError::Unknown). Times are whole
+/// milliseconds. The caller has checked the rules.
 ///
-/// Several processes may use one store: of two that raise an alert of one rule, or resolve the same alert, one does it and
-/// the other is told; a delivery is given to one at a time.
+/// Several processes may use one store: of two that raise an alert of one rule, or resolve the same alert, one succeeds
+/// and the other learns of it; a delivery is given to one at a time.
 ///
 /// # Errors
-/// Every method: [`AlertError::Unavailable`] when too much waits for the store or it does not work; those that change
-/// something also [`AlertError::Full`] when it has no room, [`AlertError::ReadOnly`], and [`AlertError::Unknown`].
+/// Every method: [`AlertError::Store`].
 pub trait AlertStore: Send + Sync {
-    /// The tenants that have a rule or an open alert, by name: those that are begun at start.
+    /// Returns the tenants that have a rule or an open alert, in the order of their names: they are started with the
+    /// server.
     fn tenants(&self) -> Answer<Vec<String>>;
 
-    /// All rules, by id.
+    /// Returns all rules, in the order of their ids.
     fn rules(&self, tenant: &str) -> Answer<Vec<Rule>>;
 
-    /// One rule.
+    /// Returns one rule.
     ///
     /// # Errors
     /// [`AlertError::NoRule`].
     fn rule(&self, tenant: &str, id: &str) -> Answer<Rule>;
 
-    /// A new rule, if the tenant has less than `max`.
+    /// Adds a rule, if the tenant has less than `max`.
     ///
     /// # Errors
     /// [`AlertError::Taken`] before [`AlertError::TooMany`].
     fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> Answer<()>;
 
-    /// Puts `rule` in the place of the one of its id, if that one is still at `seen`. With `anew` its samples are deleted and
-    /// the alert is resolved, all together; answers what [`AlertStore::resolve`] would, and `None` without one to resolve.
+    /// Replaces the rule with the same id, if that one is still at the version `seen`. With `reset`, its samples are
+    /// deleted and its alert is resolved in the same transaction; returns the same as [`AlertStore::resolve`], and
+    /// `None` if there is no alert to resolve.
     ///
     /// # Errors
-    /// [`AlertError::Moved`], also when it is gone.
+    /// [`AlertError::Moved`], also if it does not exist any more.
     fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>>;
 
-    /// Deletes a rule, if it is still at `seen`, and its samples, and resolves its alert; answers as
-    /// [`AlertStore::replace_rule`].
+    /// Deletes a rule and its samples, if it is still at the version `seen`, and resolves its alert; returns the same
+    /// as [`AlertStore::replace_rule`].
     ///
     /// # Errors
-    /// [`AlertError::Moved`], also when it is gone.
+    /// [`AlertError::Moved`], also if it does not exist any more.
     fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>>;
 
-    /// What an engine begins with.
+    /// Returns the data that an engine starts with.
     fn standing(&self, tenant: &str) -> Answer<Standing>;
 
-    /// Keeps a new alert together with what is to be sent of it, unless its rule has an open one already.
+    /// Stores a new alert with its deliveries, unless its rule has an open one.
     ///
     /// # Errors
-    /// [`AlertError::NoRule`] if the rule is gone, [`AlertError::NotDeciding`] if another process decides.
+    /// [`AlertError::NoRule`] if the rule does not exist any more, [`AlertError::NotDeciding`] if another process
+    /// decides.
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised>;
 
-    /// Ends an alert together with what is to be sent of that; `None` if it is not open.
+    /// Resolves an alert and stores the deliveries of that; returns `None` if it is not open.
     ///
     /// # Errors
     /// [`AlertError::NotDeciding`] if another process decides.
     fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>>;
 
-    /// Claims for this process, for as long as `lease`, that it alone raises and resolves the alerts of a tenant; or says
-    /// so again. False while another process has claimed it: so of two that both believe to be elected, each with values
-    /// of its own, one decides. A zero `lease` gives the claim up.
+    /// Claims for the time `lease` that this process alone raises and resolves the alerts of a tenant, or extends its
+    /// claim. Returns false while another process has the claim: of two processes that both believe to lead, each with
+    /// values of its own, one decides. A zero `lease` gives the claim up.
     fn claim(&self, tenant: &str, lease: Duration) -> Answer<bool> {
         let _ = (tenant, lease);
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    /// Alerts, the newest (that with the greatest id) first.
+    /// Returns a page of alerts, newest (greatest id) first.
     fn alerts(&self, tenant: &str, query: Query) -> Answer<Vec<Alert>>;
 
-    /// One alert.
+    /// Returns one alert.
     ///
     /// # Errors
     /// [`AlertError::NotFound`].
     fn alert(&self, tenant: &str, id: &str) -> Answer<Alert>;
 
-    /// Notes who looks after an alert, open or not, unless somebody does already.
+    /// Records who acknowledges an alert, open or not, unless it is acknowledged already.
     ///
     /// # Errors
     /// [`AlertError::NotFound`].
     fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged>;
 
-    /// Adds samples of rules that compare with earlier values, and deletes those before a time of each rule that is named.
-    /// A second one of the same rule and time replaces the first.
+    /// Adds samples for rules that compare with earlier values, and deletes those before a time for each rule that is
+    /// named. A second sample of the same rule and time replaces the first.
     fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> Answer<()>;
 
-    /// All samples, by rule and time.
+    /// Returns all samples, in the order of rules and times.
     fn samples(&self, tenant: &str) -> Answer<Vec<Sample>>;
 
-    /// Deletes alerts that were resolved before a time, and of the resolved ones all but the newest `most`.
-    /// Answers how many went.
+    /// Deletes alerts that were resolved before a time, and all resolved ones but the newest `most`. Returns their
+    /// number.
     fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64>;
 
-    /// Takes at most `limit` deliveries to `target` that are due at `now`, of all tenants, those that are due longest first.
-    /// They are nobody else's until `until`; who has not settled one by then has lost it. Of one alert only the first that
-    /// is left is given out, so that its end never overtakes its beginning.
+    /// Takes at most `limit` deliveries to `target` that are due at `now`, of all tenants, those that are due longest
+    /// first. They are reserved until `until`; one that is not settled by then may be taken again. Of one alert only
+    /// its first delivery is taken, so that its end is never sent before its beginning.
     fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Delivery>>;
 
-    /// Says what came of the attempt `attempt` of a delivery. One that was lost meanwhile is left as it is; false then.
+    /// Records the result of the attempt `attempt` of a delivery. Returns false if it was taken again meanwhile; it is
+    /// left alone then.
     fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> Answer<bool>;
 
-    /// How much waits for each target, and since when.
+    /// Returns the number of deliveries that wait for each target, and the age of the oldest.
     fn waiting(&self) -> Answer<Vec<Waiting>>;
 
-    /// Whether other processes may change it, too.
+    /// Returns whether other processes may change the store.
     fn is_shared(&self) -> bool {
         false
     }
 }
 
-/// What an engine begins with.
+/// Data that an engine starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing {
-    /// All rules, by id.
+    /// All rules, in the order of their ids.
     pub rules: Vec<Rule>,
-    /// The alerts that are not resolved, by id; at most one of each rule, and of rules that are gone, too.
+    /// Alerts that are not resolved, in the order of their ids; at most one of each rule, and also those of deleted
+    /// rules.
     pub open: Vec<Alert>,
 }
 
-/// What is to be sent of a change.
+/// Deliveries of a change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outgoing {
-    /// To each target its own.
+    /// One delivery for each target.
     pub deliveries: Vec<NewDelivery>,
-    /// Most deliveries of the tenant that may wait; those beyond are left out.
+    /// Largest number of deliveries of the tenant that may wait; further ones are left out.
     pub room: usize,
 }
 
 impl Outgoing {
-    /// Returns the deliveries that fit where `waiting` deliveries of the tenant wait already.
+    /// Returns the deliveries for which there is room where `waiting` deliveries of the tenant wait already.
     pub fn fitting(&self, waiting: i64) -> &[NewDelivery] {
         let room = self.room.saturating_sub(usize::try_from(waiting).unwrap_or(0));
         &self.deliveries[..room.min(self.deliveries.len())]
     }
 }
 
-/// Something to be sent, due at once.
+/// Delivery to store, due at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDelivery {
-    /// Unique: receivers know a repetition by it.
+    /// Unique id by which receivers recognize a repetition.
     pub id: String,
-    /// Whom to.
+    /// Target.
     pub target: Target,
-    /// The alert it is about.
+    /// Id of its alert.
     pub alert: String,
-    /// What: JSON.
+    /// Content, JSON.
     pub body: String,
-    /// When it was made.
+    /// Time of creation.
     pub at: Timestamp,
 }
 
-/// Something to be sent, taken for one attempt.
+/// Delivery that was taken for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Unique.
+    /// Unique id.
     pub id: String,
-    /// Whose.
+    /// Name of the tenant.
     pub tenant: String,
-    /// Whom to.
+    /// Target.
     pub target: Target,
-    /// The alert it is about.
+    /// Id of its alert.
     pub alert: String,
-    /// What: JSON.
+    /// Content, JSON.
     pub body: String,
-    /// When it was made.
+    /// Time of creation.
     pub at: Timestamp,
-    /// 1 for the first time that it was taken.
+    /// Number of this attempt, counted from 1.
     pub attempt: u32,
 }
 
-/// What came of an attempt.
+/// Result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// It is over: delivered, or given up. It is deleted.
+    /// The delivery was accepted, or is given up. It is deleted.
     Over,
-    /// It is due again.
+    /// The delivery is due again at this time.
     Again(Timestamp),
 }
 
-/// A rule begins anew: its samples say nothing any more, and its alert, if it has one, ends.
+/// Reset of a rule: discards its samples and resolves its open alert, if it has one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Anew(pub Option<Resolution>);
 
-/// The end of an alert.
+/// End of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolution {
-    /// Which.
+    /// Id of the alert.
     pub alert: String,
-    /// When.
+    /// Time of the end.
     pub at: Timestamp,
-    /// What is to be sent of it.
+    /// Deliveries to store.
     pub outgoing: Outgoing,
 }
 
-/// What came of raising an alert.
+/// Result of raising an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raised {
-    /// It is kept, with so many deliveries.
+    /// The alert is stored with this number of deliveries.
     New {
-        /// Those there was room for.
+        /// Number of deliveries for which there was room.
         deliveries: usize,
     },
-    /// Its rule has this open one, which somebody else raised. Nothing was changed.
+    /// The rule has this open alert, which another process raised. Nothing was changed.
     Open(Box<Alert>),
 }
 
-/// What came of resolving an alert.
+/// Result of resolving an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
-    /// It, as it is now.
+    /// The alert after the change.
     pub alert: Alert,
-    /// The deliveries there was room for.
+    /// Number of deliveries for which there was room.
     pub deliveries: usize,
 }
 
-/// Which alerts.
+/// Selection of alerts.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// Only open ones (`true`), or only resolved ones (`false`).
     pub open: Option<bool>,
-    /// Only of this severity.
+    /// Only alerts of this severity.
     pub severity: Option<Severity>,
-    /// Only of this rule.
+    /// Only alerts of this rule.
     pub rule: Option<String>,
-    /// Only those with a smaller id than this, which need not be there.
+    /// Only alerts with a smaller id than this, which need not exist.
     pub before: Option<String>,
-    /// At most so many.
+    /// Largest number of alerts.
     pub limit: usize,
 }
 
-/// An alert that somebody looks after.
+/// Result of acknowledging an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
-    /// It, as it is now.
+    /// The alert after the change.
     pub alert: Alert,
-    /// The place of the event that tells of it; `None` if somebody looked after it before.
+    /// Sequence number of the event; `None` if the alert was acknowledged before.
     pub event: Option<u64>,
 }
 
-/// What a value was at a time, for rules that compare with it later.
+/// Value at a time, for rules that compare with it later.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The rule.
+    /// Id of the rule.
     pub rule: String,
-    /// When.
+    /// Time of the value.
     pub at: Timestamp,
-    /// How much.
+    /// The value.
     pub value: f64,
 }
 
-/// What waits for a target.
+/// Deliveries that wait for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which. Targets that nothing waits for may be left out.
+    /// Target. Targets without waiting deliveries may be left out.
     pub target: Target,
-    /// How many deliveries, those included that are on their way.
+    /// Number of deliveries, including those that are being sent.
     pub count: u64,
-    /// When the oldest was made.
+    /// Time at which the oldest was created.
     pub oldest: Option<Timestamp>,
 }

@@ -1,8 +1,8 @@
-//! The one task of a tenant's alerts: reads the log, asks the engine, and keeps what it decided.
+//! Task of a tenant's alerts: reads the log, runs the engine, and stores its decisions.
 //!
-//! The store keeps the event of the channel `alerts` with each decision, and the relay publishes it. In a cluster the node
-//! that leads decides, once it has claimed that in the store, too: two halves of a cluster whose bus is split each have a
-//! leader and values of their own, but one store.
+//! Each decision is stored with its event of the channel `alerts`, which the relay publishes. In a cluster the leader
+//! decides, once it has claimed that in the store as well: two halves of a cluster whose bus is split each have a
+//! leader and values of their own, but share one store.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -31,31 +31,31 @@ use crate::{
     service::{Retry, ServiceError, StoreError, confirmed, in_time},
 };
 
-/// `for`, absences and comparisons move with the clock, which is looked at this often.
+/// Interval of evaluations: `for`, absences and comparisons depend on the time.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Shortest time between two looks at a log that changes all the time. Whoever reads states is given the newest.
+/// Shortest time between two reads of a log that changes all the time. A reader of states gets the newest ones.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Pause after a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often a change is made anew because somebody else, on another node, was faster.
+/// Largest number of times that a change is made again because another node stored a newer version first.
 const ATTEMPTS: usize = 5;
 
-/// How often samples are written.
+/// Interval at which samples are written.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// How often old alerts are deleted.
+/// Interval at which old alerts are deleted.
 const PRUNE: Duration = Duration::from_secs(3_600);
 
-/// How often a store that others write, too, is asked for their changes.
+/// Interval at which a shared store is read for changes of other processes.
 const RELOAD: Duration = Duration::from_secs(15);
 
-/// The same where the node that decides is elected: it should know of rules that were made elsewhere.
+/// Interval of the same in a cluster: the leader should know of rules that other nodes created.
 const RELOAD_OFTEN: Duration = Duration::from_secs(3);
 
-/// For how long a node claims that it decides, and how often it says so again.
+/// Duration of a claim, and the interval at which it is extended.
 const CLAIM: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(2));
 
 /// Task of one tenant's alerts: applies changes, watches the log, and raises and resolves alerts.
@@ -103,21 +103,21 @@ struct Watch {
     shared: Arc<Shared>,
     aggregator: AggregatorHandle,
     engine: Engine,
-    /// What each rule was last shown: the version of its channel, and when that was written.
+    /// Version and time of the channel that each rule was evaluated with.
     shown: HashMap<String, (u64, Timestamp)>,
-    /// Samples that were not written yet, and of each rule what can go.
+    /// Samples that are not written yet, and for each rule the time before which they can be deleted.
     samples: Vec<Sample>,
     forget: Vec<(String, Timestamp)>,
-    /// Pauses of this process that were seen.
+    /// Total time for which this process was paused, as of the last evaluation.
     paused: Duration,
-    /// This process decides, and no other one.
+    /// Whether this process decides.
     decides: bool,
     claim_at: Instant,
-    /// Alerts are open whose rules are gone.
+    /// Whether there are open alerts of deleted rules.
     orphans: bool,
-    /// The store failed: what it knows has to be read anew.
+    /// Whether the store failed, so that its data have to be read again.
     doubtful: bool,
-    /// The store failed: not before this again.
+    /// Time before which the store is not used again after a failure.
     retry_at: Instant,
     flush_at: Instant,
     prune_at: Instant,
@@ -148,7 +148,7 @@ impl Watch {
         }
     }
 
-    /// Whether nothing happens unless somebody makes a rule.
+    /// Returns whether nothing happens until a rule is created.
     fn is_idle(&self) -> bool {
         self.engine.len() == 0 && !self.doubtful && !self.shared.store().is_shared()
     }
@@ -162,7 +162,7 @@ impl Watch {
         }
     }
 
-    /// Reads the rules and how they stand; `first`: and the samples of an earlier process.
+    /// Loads the rules and open alerts; with `first` also the samples of an earlier process.
     async fn load(&mut self, first: bool) -> Result<(), AlertError> {
         let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
         let standing = in_time(DEADLINE, store.standing(tenant)).await?;
@@ -185,7 +185,7 @@ impl Watch {
         let is_orphan = |alert: &Alert| standing.rules.iter().all(|rule| rule.id != alert.rule_id);
         self.orphans = standing.open.iter().any(is_orphan);
         for alert in standing.open.iter().filter(|alert| decides && is_orphan(alert)) {
-            // Its rule was deleted while another process raised it.
+            // The rule was deleted while another process raised the alert.
             let resolution = self.resolution(alert, now);
             if let Some(resolved) =
                 confirmed(DEADLINE, self.shared.store().resolve(&self.shared.tenant, resolution)).await?
@@ -212,7 +212,7 @@ impl Watch {
         self.engine.forget(id);
     }
 
-    /// One round: what is new in the log, what follows from it, and what is still to be done.
+    /// Evaluates the rules with the newest values, and stores what follows.
     async fn look(&mut self) {
         let now = self.shared.clock.now_ms();
         let paused = pause::total();
@@ -235,7 +235,7 @@ impl Watch {
         self.shared.open.set(self.engine.open() as i64);
     }
 
-    /// Shows each rule its field, if it was written since.
+    /// Passes each rule its field, if it was written since the last evaluation.
     fn read_log(&mut self) {
         let mut parsed = HashMap::<Channel, Option<Value>>::new();
         let mut news = Vec::new();
@@ -245,7 +245,7 @@ impl Watch {
             if self.shown.get(&rule.id) != Some(&shown) {
                 let value = parsed.entry(rule.channel.clone()).or_insert_with(|| parse(&state));
                 let found = value.as_ref().and_then(|value| field::find(value, &rule.field));
-                // That a value was restored is no sign of life.
+                // A restored value is no sign of life.
                 let there = found.is_some() && !state.is_restored();
                 news.push((rule.id.clone(), shown, there, found.and_then(Value::as_f64)));
             }
@@ -256,7 +256,7 @@ impl Watch {
         }
     }
 
-    /// Hands the store what it does not have.
+    /// Stores what the store does not have yet.
     async fn settle(&mut self) -> Result<(), AlertError> {
         if self.doubtful || (self.shared.store().is_shared() && Instant::now() >= self.reload_at) {
             self.load(false).await?;
@@ -272,7 +272,7 @@ impl Watch {
         if Instant::now() >= self.flush_at && !self.samples.is_empty() {
             let (samples, forget) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.forget));
             self.flush_at = Instant::now() + FLUSH;
-            // Not tried again: the next ones are as good.
+            // Not repeated after a failure: the next samples are as good.
             in_time(DEADLINE, self.shared.store().keep_samples(&self.shared.tenant, samples, forget)).await?;
         }
         if Instant::now() >= self.prune_at {
@@ -285,7 +285,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether this process raises and resolves alerts.
+    /// Returns whether this process raises and resolves alerts.
     async fn may_decide(&mut self) -> Result<bool, AlertError> {
         if !self.shared.store().is_shared() || !self.aggregator.is_clustered() {
             return Ok(true);
@@ -295,7 +295,7 @@ impl Watch {
         if !self.aggregator.leads() {
             self.claim_at = Instant::now();
             if std::mem::take(&mut self.decides) {
-                // So that the next leader need not wait for its end.
+                // So that the next leader need not wait for the claim to expire.
                 in_time(DEADLINE, store.claim(&tenant, Duration::ZERO)).await?;
             }
             return Ok(false);
@@ -306,7 +306,7 @@ impl Watch {
         self.claim_at = Instant::now() + again;
         let decides = in_time(DEADLINE, store.claim(&tenant, lease)).await?;
         if decides && !std::mem::replace(&mut self.decides, decides) {
-            // What the one that decided before did last, which this engine has to know before it decides anything.
+            // Loads the last decisions of the process that decided before, before this engine decides anything.
             self.engine.defer();
             self.doubtful = true;
             self.load(false).await?;
@@ -321,7 +321,7 @@ impl Watch {
         let mut answers = Vec::with_capacity(decisions.len());
         for decision in decisions {
             let store = self.shared.store();
-            // Handed in here, in this order; awaited together.
+            // Queued here, in this order; awaited together.
             let answer: futures_util::future::BoxFuture<'static, _> = match &decision {
                 Decision::Raise(alert) => {
                     let outgoing = self.outgoing(alert, News::Raised, alert.raised_at);
@@ -344,31 +344,31 @@ impl Watch {
         failure.map_or(Ok(()), Err)
     }
 
-    /// What the store made of a decision.
+    /// Handles the store's response to a decision.
     async fn kept(&mut self, decision: Decision, answer: Result<Kept, AlertError>) -> Result<(), AlertError> {
         match (decision, answer) {
             (Decision::Raise(alert), Ok(Kept::Raised(Raised::New { deliveries }))) => self.began(alert, deliveries),
             (Decision::Raise(alert), Ok(Kept::Raised(Raised::Open(open)))) => {
                 if open.id == alert.id {
-                    // An attempt of before, whose answer came too late.
+                    // An earlier attempt whose response came too late.
                     let deliveries = alert.targets.len();
                     self.began(alert, deliveries);
                 } else {
-                    // Another process was faster, and tells of it.
+                    // Another process was faster, and has announced its alert.
                     self.engine.stands(&alert.rule_id, Some(*open));
                 }
             }
-            // Another process has claimed it meanwhile.
+            // Another process has the claim meanwhile.
             (_, Err(AlertError::NotDeciding)) => {
                 self.decides = false;
                 self.engine.defer();
             }
-            // The rule was deleted elsewhere.
+            // The rule was deleted on another node.
             (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
             (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(*resolved),
             (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
                 match in_time(DEADLINE, self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
-                    // An attempt of before, whose answer came too late.
+                    // An earlier attempt whose response came too late.
                     Ok(kept) if kept.resolved_at == Some(at) => {
                         let deliveries = kept.targets.len();
                         self.ended(Resolved { alert: kept, deliveries });
@@ -379,7 +379,7 @@ impl Watch {
                 }
             }
             (_, Err(error)) => return Err(error),
-            // A store answers what it was asked.
+            // A store answers with the kind that was asked for.
             _ => {}
         }
         Ok(())
@@ -417,7 +417,7 @@ impl Watch {
     }
 
     async fn carry_out(&mut self, command: Command) {
-        // A caller that went away does not want the answer.
+        // The caller may have stopped waiting.
         match command {
             Command::Create(new, reply) => drop(reply.send(self.create(new).await)),
             Command::Replace { id, new, if_match, reply } => {
@@ -456,7 +456,7 @@ impl Watch {
             let written = confirmed(DEADLINE, written).await;
             self.doubt(&written);
             match written {
-                // Somebody was faster; look again.
+                // Another node stored a newer version first.
                 Err(AlertError::Moved) => {}
                 Err(error) => return Err(error),
                 Ok(resolved) => {
@@ -507,7 +507,7 @@ impl Watch {
         Ok(acknowledged)
     }
 
-    /// A change that failed may have been made all the same.
+    /// Has the store read again, because a change that failed may have been made.
     fn doubt<T>(&mut self, result: &Result<T, AlertError>) {
         self.doubtful |= match result {
             Err(AlertError::Store(error)) => !matches!(error, StoreError::Full | StoreError::ReadOnly),
@@ -525,7 +525,7 @@ impl Watch {
         Resolution { alert: alert.id.clone(), at, outgoing: self.outgoing(&ended, News::Resolved, at) }
     }
 
-    /// What is to be sent of `alert`.
+    /// Creates the deliveries of `alert`.
     fn outgoing(&self, alert: &Alert, news: News, at: Timestamp) -> Outgoing {
         let rule = self.engine.rules().find(|rule| rule.id == alert.rule_id).map_or("", |rule| &rule.name);
         let deliveries = alert.targets.iter().map(|target| {

@@ -1,4 +1,4 @@
-//! Earlier values of one field, thinned out: for rules that compare with what was.
+//! Earlier values of one field, thinned out, for rules that compare with them.
 
 use std::collections::VecDeque;
 
@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Period;
 
-/// Values kept of the time that is looked back on.
+/// Number of values that are kept of the time span.
 const POINTS: u32 = 360;
 
 /// Shortest time between two values.
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 
-/// The values of the last while, at most about [`POINTS`] of them.
+/// Values of the time span, about [`POINTS`] of them at most.
 #[derive(Debug)]
 pub(super) struct Window {
     reach: SignedDuration,
@@ -21,16 +21,16 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// An empty one that reaches `back`.
+    /// Creates an empty window that reaches `back`.
     pub(super) fn new(back: Period) -> Self {
         let reach = SignedDuration::from_millis(back.as_millis());
         let step = SignedDuration::from_millis(back.as_millis() / i64::from(POINTS)).max(SHORTEST);
         Self { reach, step, points: VecDeque::new() }
     }
 
-    /// Adds the value at `now`, if it is time for one; true if it was.
+    /// Adds the value at `now`, if one is due. Returns whether it was added.
     pub(super) fn add(&mut self, now: Timestamp, value: f64) -> bool {
-        // The clock was set back: what it showed meanwhile is not so long ago as it would seem.
+        // The clock was set back: values of the time after that are not as old as they seem.
         while self.points.back().is_some_and(|(at, _)| *at > now) {
             self.points.pop_back();
         }
@@ -45,7 +45,7 @@ impl Window {
         true
     }
 
-    /// What the value was then: the newest one that is old enough, if it is not two steps older than that.
+    /// Returns the newest value that is old enough, if it is not more than two steps older than that.
     pub(super) fn earlier(&self, now: Timestamp) -> Option<f64> {
         let then = now.saturating_sub(self.reach).ok()?;
         let behind = self.points.partition_point(|(at, _)| *at <= then);
@@ -53,7 +53,7 @@ impl Window {
         (at >= self.oldest(now)).then_some(value)
     }
 
-    /// Nothing before this is needed any more.
+    /// Returns the time before which no value is needed.
     pub(super) fn oldest(&self, now: Timestamp) -> Timestamp {
         now.saturating_sub(self.reach + self.step * 2).unwrap_or(Timestamp::MIN)
     }

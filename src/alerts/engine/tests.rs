@@ -1,4 +1,4 @@
-//! The engine by hand and by property, with a clock that is an argument.
+//! Tests of the engine by example and by property; the time is an argument.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,10 +16,10 @@ fn rule(condition: &Value, hold: &str) -> Rule {
     serde_json::from_value::<NewRule>(rule).unwrap().build(at(0)).unwrap()
 }
 
-/// An engine with one rule, and a store that does what it is told.
+/// Engine with one rule, and a store that accepts every decision.
 struct Bench {
     engine: Engine,
-    /// `+` with the second for a beginning, `-` for an end.
+    /// `+` with the second of each beginning, `-` with that of each end.
     log: Vec<(char, i64)>,
 }
 
@@ -290,7 +290,7 @@ fn conditions() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever comes: beginnings and ends alternate, time does not run back, and between two beginnings is `for`.
+    /// For any values: beginnings and ends alternate, time does not run back, and between two beginnings is `for`.
     #[test]
     fn beginnings_and_ends_alternate(
         condition in conditions(),
@@ -326,7 +326,7 @@ proptest! {
         }
     }
 
-    /// A value at the threshold that goes back and forth faster than `for` raises nothing.
+    /// A value that oscillates around the threshold faster than `for` raises nothing.
     #[test]
     fn a_flapping_value_raises_nothing(period in 1_i64..29, seconds in 100_i64..400) {
         let mut bench = Bench::new(&json!({"above": 50}), "30s");
@@ -355,7 +355,7 @@ fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_re
     assert_eq!(bench.log(), [('+', 60)]);
 }
 
-/// A look by somebody who leaves the deciding to another process.
+/// Evaluation by a process that does not decide.
 fn aside(engine: &mut Engine, second: i64, value: f64) {
     engine.observe("r", true, Some(value), at(second));
     engine.look(at(second));
@@ -370,11 +370,12 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
         aside(&mut bench.engine, second, 100.0);
     }
     assert_eq!(bench.log(), []);
-    // The other one ended without a word: what has held for long is raised at the next look, not in ten seconds.
+    // The other process stopped silently: a condition that has been met for long is raised at the next evaluation, not
+    // in ten seconds.
     bench.tick(31);
     assert_eq!(bench.log(), [('+', 31)]);
 
-    // It had raised, and the store says so: nothing is raised again.
+    // The other process had raised it, and the store says so: nothing is raised again.
     let mut bench = Bench::new(&json!({"above": 90}), "0s");
     aside(&mut bench.engine, 1, 100.0);
     let mut other = Bench::new(&json!({"above": 90}), "0s");
@@ -383,7 +384,7 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
     bench.engine.adopt("r", open.clone());
     bench.tick(2);
     assert_eq!(bench.log(), []);
-    // What it did not resolve any more is resolved, once.
+    // An alert that the other process did not resolve is resolved, once.
     aside(&mut bench.engine, 3, 10.0);
     bench.engine.adopt("r", open);
     bench.tick(4);
@@ -391,7 +392,8 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
     assert_eq!(bench.log(), [('-', 4)]);
 }
 
-/// However long it has held when the other process ends, it is raised at the next look and not after another `for`.
+/// However long a condition was met when the other process stopped, it is raised at the next evaluation and not after
+/// another `for`.
 #[test]
 fn what_was_deferred_does_not_wait_again() {
     for end in 10..=32 {

@@ -1,6 +1,6 @@
 //! Alerts as mail, by SMTP (RFC 5321).
 //!
-//! A connection for each mail: alerts are rare, and a server that was restarted is noticed by nobody.
+//! One connection for each mail: alerts are rare, and a restart of the mail server goes unnoticed.
 
 use std::{fmt::Write, time::Duration};
 
@@ -22,22 +22,22 @@ use tokio::time::timeout;
 use super::{Failure, Notifier, TargetError, causes};
 use crate::alerts::Delivery;
 
-/// Longest subject, in characters.
+/// Largest length of a subject, in characters.
 const MAX_SUBJECT: usize = 200;
 
-/// Replies by which a server refuses who sends, not what is sent: somebody will mend the password.
+/// Replies with which a server rejects the sender, not the mail: the password may be corrected.
 const OF_THE_SENDER: [u16; 4] = [530, 534, 535, 538];
 
-/// The mail server.
+/// Settings of the mail server.
 #[derive(Clone)]
 pub struct SmtpConfig {
-    /// Its name, which its certificate has to have.
+    /// Host name, which the certificate has to contain.
     pub host: String,
-    /// Its port; 0: 25, 587 or 465, as it is spoken to.
+    /// Port; 0 selects 25, 587 or 465 by the encryption.
     pub port: u16,
-    /// How the way there is protected.
+    /// Encryption of the connection.
     pub tls: MailTls,
-    /// User and password, if it wants some.
+    /// User and password, if the server requires them.
     pub credentials: Option<(String, String)>,
     /// Sender.
     pub from: String,
@@ -47,28 +47,28 @@ pub struct SmtpConfig {
     pub timeout: Duration,
 }
 
-/// How the way to the mail server is protected.
+/// Encryption of the connection to the mail server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MailTls {
-    /// Not at all: for a server on this machine.
+    /// None: for a server on this machine.
     None,
-    /// From STARTTLS on, which the server has to offer.
+    /// STARTTLS, which the server has to offer.
     #[default]
     Starttls,
-    /// From the first byte on.
+    /// TLS from the first byte on.
     Tls,
 }
 
 /// Checks an address: `ops@example.com`, `Ops <ops@example.com>`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem.
 pub fn check_mailbox(text: &str) -> Result<(), String> {
     text.parse::<Mailbox>().map(drop).map_err(|error| format!("{text:?} is no address: {error}"))
 }
 
-/// Sends mails.
+/// Notifier that sends mails.
 pub(in crate::alerts) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
@@ -77,7 +77,7 @@ pub(in crate::alerts) struct Mailer {
 }
 
 impl Mailer {
-    /// A mailer; nothing is sent yet.
+    /// Creates a mailer; nothing is sent yet.
     ///
     /// # Errors
     /// [`TargetError`].
@@ -105,14 +105,14 @@ impl Mailer {
         })
     }
 
-    /// The mail of a delivery.
+    /// Creates the mail of a delivery.
     fn message(&self, delivery: &Delivery) -> Result<Message, Failure> {
         let body: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
         let (subject, text) = write(&delivery.tenant, &body);
         let domain = self.from.email.domain();
         let mut message = Message::builder()
             .from(self.from.clone())
-            // The same in a repetition, so that a reader's program shows one mail.
+            // The same in a repetition, so that a mail program shows it once.
             .message_id(Some(format!("<{}@{domain}>", delivery.id)))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN);
@@ -120,7 +120,7 @@ impl Mailer {
             message = message.to(to.clone());
         }
         let mut message = message.body(text).map_err(|error| Failure::lasting(causes(&error)))?;
-        // Or programs that answer mails while people are away would answer it (RFC 3834).
+        // Prevents automatic replies (RFC 3834).
         let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
         message.headers_mut().insert_raw(HeaderValue::new(automatic, "auto-generated".into()));
         Ok(message)
@@ -131,7 +131,7 @@ impl Notifier for Mailer {
     fn send<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let message = self.message(delivery)?;
-            // The transport's own bound is for each step.
+            // The transport's own time limit applies to each step.
             match timeout(self.timeout, self.transport.send(message)).await {
                 Err(_) => Err(Failure::passing("it took too long")),
                 Ok(Ok(_)) => Ok(()),
@@ -145,13 +145,13 @@ impl Notifier for Mailer {
     }
 }
 
-/// Subject and text.
+/// Returns the subject and the text.
 fn write(tenant: &str, body: &Value) -> (String, String) {
     let alert = &body["alert"];
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
-        // As a person writes it: 97, not 97.0.
+        // As people write it: 97, not 97.0.
         other => other.as_f64().map_or_else(|| other.to_string(), |number| number.to_string()),
     };
     let resolved = body["event"] == "alert_resolved";

@@ -1,4 +1,4 @@
-//! Sending alerts out of the house: one attempt at a time; when and how often is the outbox's business.
+//! Notifiers: one attempt to send a delivery; the outbox decides when and how often.
 
 use futures_util::future::BoxFuture;
 
@@ -12,18 +12,18 @@ pub use email::{MailTls, SmtpConfig, check_mailbox};
 pub(super) use webhook::Webhook;
 pub use webhook::{WebhookConfig, check_webhook};
 
-/// One way out. Sends nothing twice by itself, and gives up in bounded time.
+/// Notifier of one target. Repeats nothing on its own, and has a time limit.
 pub(super) trait Notifier: Send + Sync {
-    /// One attempt. `Ok`: the receiver has taken it.
+    /// Makes one attempt. `Ok` means that the receiver has accepted the delivery.
     fn send<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
-/// Why an attempt failed.
+/// Reason why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// For the log; names no address, no secret.
+    /// Text for the log; contains no address and no secret.
     pub(super) reason: String,
-    /// Whether the same may succeed later.
+    /// Whether another attempt may succeed.
     pub(super) passes: bool,
 }
 
@@ -37,12 +37,12 @@ impl Failure {
     }
 }
 
-/// Why a target can't be used as it is configured.
+/// Reason why a target can't be used as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TargetError(pub String);
 
-/// An error and what caused it.
+/// Returns an error with its causes.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -8,7 +8,7 @@
 //! X-Tricast-Signature: v1=HEX                 HMAC-SHA256 of TIMESTAMP.BODY by webhook.secret
 //! ```
 //!
-//! Any status of 200 to 299 is an acceptance. The answer's body is not read.
+//! Any status of 200 to 299 is an acceptance. The body of the response is not read.
 
 use std::time::Duration;
 
@@ -20,21 +20,21 @@ use ring::hmac;
 use super::{Failure, Notifier, TargetError, causes};
 use crate::{alerts::Delivery, core::clock::Clock};
 
-/// The receiver.
+/// Settings of the receiver.
 #[derive(Clone)]
 pub struct WebhookConfig {
-    /// Where.
+    /// URL.
     pub url: String,
-    /// What requests are signed with.
+    /// Secret that requests are signed with.
     pub secret: String,
     /// Longest time of one attempt.
     pub timeout: Duration,
 }
 
-/// Checks a URL: http or https, without a user in it.
+/// Checks a URL: http or https, without user information.
 ///
 /// # Errors
-/// What is wrong with it. Does not repeat it: it may hold a secret.
+/// The problem, without the URL: it may contain a secret.
 pub fn check_webhook(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -46,7 +46,7 @@ pub fn check_webhook(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Sends requests.
+/// Notifier that sends requests.
 pub(in crate::alerts) struct Webhook {
     client: Client,
     url: Url,
@@ -55,23 +55,23 @@ pub(in crate::alerts) struct Webhook {
 }
 
 impl Webhook {
-    /// A sender; nothing is sent yet. Signatures are made at the time of `clock`.
+    /// Creates a sender; nothing is sent yet. Signatures have the time of `clock`.
     ///
     /// # Errors
     /// [`TargetError`].
     pub(in crate::alerts) fn new(config: &WebhookConfig, clock: Clock) -> Result<Self, TargetError> {
         check_webhook(&config.url).map_err(TargetError)?;
         let url = Url::parse(&config.url).map_err(|error| TargetError(error.to_string()))?;
-        // The client's TLS needs one, also where no tokens are asked for; whoever comes second finds it there.
+        // rustls requires a provider, even where no tokens are verified; the second call finds it installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .user_agent(concat!("tricast/", env!("CARGO_PKG_VERSION")))
-            // Whoever answers elsewhere was never given the secret.
+            // A redirect target was never given the secret.
             .redirect(Policy::none())
             .timeout(config.timeout);
         let client = match url.scheme() {
             "https" => client.https_only(true),
-            // Without the machine's certificates, which a small container may not have.
+            // Without the machine's certificates, which a small container may lack.
             _ => client.tls_certs_only([]),
         };
         let client = if is_loopback(&url) { client.no_proxy() } else { client };
@@ -100,7 +100,7 @@ impl Notifier for Webhook {
     }
 }
 
-/// `v1=` and the hexadecimal HMAC.
+/// Returns `v1=` and the hexadecimal HMAC.
 fn sign(key: &hmac::Key, timestamp: i64, body: &str) -> String {
     let mut context = hmac::Context::with_key(key);
     context.update(format!("{timestamp}.").as_bytes());
@@ -108,8 +108,8 @@ fn sign(key: &hmac::Key, timestamp: i64, body: &str) -> String {
     format!("v1={}", HEXLOWER.encode(context.sign().as_ref()))
 }
 
-/// What a status means. A server that fails, is in a hurry or in the middle of something may take it later; one that
-/// does not understand, or is somewhere else, never will.
+/// Classifies a status. A server that fails, is overloaded or in transition may accept the request later; one that does
+/// not understand it, or has moved, never will.
 fn judge(status: StatusCode) -> Result<(), Failure> {
     let reason = format!("answered {}", status.as_u16());
     match status.as_u16() {
