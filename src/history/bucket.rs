@@ -1,40 +1,41 @@
-//! What is known of the points of one series in a span of time, and how finer spans make a coarser one. Pure.
+//! Summary of the points of one series in a span of time, and its roll-up from finer spans. Pure.
 
 use super::{Calendar, Level, calendar::Span};
 
-/// The points of one series in a span of time, summed up. There is at least one: a span without points has no bucket.
+/// Summary of the points of one series in a span of time. It has at least one point: a span without points has no
+/// bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Where the span begins, in milliseconds since 1970; of a point, its time.
+    /// Start of the span, in milliseconds since 1970; for a point, its time.
     pub at: i64,
-    /// How many points.
+    /// Number of points.
     pub count: u64,
-    /// Their sum.
+    /// Sum of the points.
     pub total: f64,
-    /// The least.
+    /// Smallest point.
     pub min: f64,
-    /// The largest.
+    /// Largest point.
     pub max: f64,
-    /// The one that came last.
+    /// Last point.
     pub last: f64,
 }
 
 impl Bucket {
-    /// A single point.
+    /// Creates the bucket of a single point.
     pub const fn of_point(at: i64, value: f64) -> Self {
         Self { at, count: 1, total: value, min: value, max: value, last: value }
     }
 
-    /// The mean of the points.
+    /// Returns the mean of the points.
     pub fn average(&self) -> f64 {
-        // The sum may have reached the largest number there is; the mean is never outside of what it is the mean of.
+        // The sum may be clamped to the largest number; the mean is never outside of the values.
         (self.total / self.count as f64).clamp(self.min, self.max)
     }
 
-    /// Adds `later`, whose points came after these.
+    /// Adds `later`, whose points are later than these.
     pub fn add(&mut self, later: &Self) {
         self.count += later.count;
-        // A number, whatever is added: an infinite one could not be told to anybody.
+        // Finite whatever is added: JSON has no infinity.
         self.total = (self.total + later.total).clamp(f64::MIN, f64::MAX);
         self.min = self.min.min(later.min);
         self.max = self.max.max(later.max);
@@ -42,13 +43,13 @@ impl Bucket {
     }
 }
 
-/// The buckets of `level` that `rows` of finer levels make. The rows are in the order of their times, and none lies in
-/// two buckets.
+/// Folds `rows` of finer levels into buckets of `level`. The rows are in the order of their times, and none lies in two
+/// buckets.
 pub fn fold(rows: impl IntoIterator<Item = Bucket>, level: Level, calendar: &Calendar) -> Vec<Bucket> {
     fold_by(rows, |at| calendar.bucket(level, at))
 }
 
-/// The same, where `span` says which bucket holds a time.
+/// Folds rows, where `span` returns the bucket that holds a time.
 pub(super) fn fold_by(rows: impl IntoIterator<Item = Bucket>, mut span: impl FnMut(i64) -> Span) -> Vec<Bucket> {
     let mut buckets: Vec<Bucket> = Vec::new();
     let mut end = i64::MIN;
@@ -105,7 +106,7 @@ mod tests {
             zone in prop::sample::select(&["Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]),
         ) {
             let calendar = Calendar::new(TimeZone::get(zone).unwrap());
-            // Whole numbers, so that sums do not depend on their order.
+            // Integers, so that sums do not depend on their order.
             let raw: Vec<Bucket> = points.iter().map(|(at, value)| Bucket::of_point(*at, f64::from(*value))).collect();
             let mut stepwise = raw.clone();
             for level in Level::ROLLED {

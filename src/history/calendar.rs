@@ -1,4 +1,4 @@
-//! Where buckets begin and end, by the wall clock of the configured time zone. Pure.
+//! Start and end of buckets by the wall clock of the configured time zone. Pure.
 //!
 //! | level | a bucket is |
 //! |---|---|
@@ -6,8 +6,9 @@
 //! | hour | from one full hour of the wall clock to the next, cut where the clock is set in the middle of one |
 //! | day | from midnight to midnight: 23, 24 or 25 hours, other where a zone does otherwise |
 //!
-//! Buckets of a level neither overlap nor leave anything out, and each is whole buckets of the finer level. An hour that
-//! the clock shows twice is two buckets; where it is set by half an hour (Lord Howe Island), one bucket is that short.
+//! Buckets of a level neither overlap nor leave gaps, and each consists of whole buckets of the finer level. An hour
+//! that the clock shows twice is two buckets; where it is set by half an hour (Lord Howe Island), one bucket is that
+//! short.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -17,28 +18,28 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A time zone, as a rule for buckets. Cheap to clone. Times are milliseconds since 1970.
+/// Time zone that determines the buckets. Cheap to clone. Times are milliseconds since 1970.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     zone: TimeZone,
 }
 
-/// From one time up to but not including another, in milliseconds since 1970.
+/// Span from one time up to but not including another, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The first millisecond.
+    /// First millisecond.
     pub start: i64,
-    /// The first one after it.
+    /// First millisecond after the span.
     pub end: i64,
 }
 
 impl Calendar {
-    /// The buckets of `zone`.
+    /// Creates the buckets of `zone`.
     pub fn new(zone: TimeZone) -> Self {
         Self { zone }
     }
 
-    /// The bucket of `level` that holds the time `at`. A raw point is one of a millisecond.
+    /// Returns the bucket of `level` that holds the time `at`. A raw point has a bucket of one millisecond.
     pub fn bucket(&self, level: Level, at: i64) -> Span {
         match level {
             Level::Raw => Span { start: at, end: at.saturating_add(1) },
@@ -51,7 +52,7 @@ impl Calendar {
         }
     }
 
-    /// Where the bucket of `level` that holds the time `at` begins.
+    /// Returns the start of the bucket of `level` that holds the time `at`.
     pub fn start(&self, level: Level, at: i64) -> i64 {
         self.bucket(level, at).start
     }
@@ -75,15 +76,15 @@ impl Calendar {
             let (start, end) = (today.start_of_day()?, today.tomorrow()?.start_of_day()?);
             Ok(Span { start: start.timestamp().as_millisecond(), end: end.timestamp().as_millisecond() })
         };
-        // Fails at the ends of time alone.
+        // Fails only at the ends of the range of times.
         day().unwrap_or_else(|_| utc())
     }
 
-    /// The first time after `at` at which the clock is set; `or` if it is not.
+    /// Returns the first time after `at` at which the clock is set; `or` if it is not.
     fn clock_set_after(&self, at: i64, or: i64) -> i64 {
         let before = self.offset_ms(at);
         let mut set = self.zone.following(time(at)).map(|set| set.timestamp().as_millisecond());
-        // Some transitions change the zone's name alone.
+        // Some transitions change only the name of the zone.
         set.find(|set| *set >= or || self.offset_ms(*set) != before).map_or(or, |set| set.min(or))
     }
 
@@ -92,7 +93,7 @@ impl Calendar {
     }
 }
 
-/// The time `at`, or the end of time that is nearest.
+/// Returns the time `at`, or the nearest end of the range of times.
 fn time(at: i64) -> Timestamp {
     Timestamp::from_millisecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
@@ -111,7 +112,7 @@ mod tests {
         text.parse::<Timestamp>().unwrap().as_millisecond()
     }
 
-    /// Hours of the day that holds `moment`, and the minutes of each that is not 60.
+    /// Returns the hours of the day that holds `moment`, and the minutes of each that is not 60.
     fn hours(zone: &str, moment: &str) -> (usize, Vec<i64>) {
         let calendar = calendar(zone);
         let day = calendar.bucket(Level::Day, at(moment));
@@ -139,12 +140,12 @@ mod tests {
             // By half an hour: from 02:00 to 02:30, and from 02:00 back to 01:30.
             ("Australia/Lord_Howe", "2026-10-04T02:00:00Z", 24, vec![30]),
             ("Australia/Lord_Howe", "2026-04-05T02:00:00Z", 25, vec![30]),
-            // A minute after midnight, until 2011: from 00:01 to 01:01.
+            // One minute after midnight, until 2011: from 00:01 to 01:01.
             ("America/St_Johns", "2010-03-14T15:00:00Z", 24, vec![1, 59]),
-            // At midnight: there is no 00:00, or 23:00 comes twice.
+            // At midnight: there is no 00:00, or 23:00 occurs twice.
             ("America/Havana", "2026-03-08T16:00:00Z", 23, vec![]),
             ("America/Sao_Paulo", "2018-02-17T16:00:00Z", 25, vec![]),
-            // A whole day that never was: the day before is as long as any.
+            // A whole day that was skipped: the day before is as long as any.
             ("Pacific/Apia", "2011-12-30T09:59:00Z", 24, vec![]),
         ] {
             assert_eq!(hours(zone, moment), (expected, odd), "{zone} {moment}");

@@ -1,4 +1,4 @@
-//! The answer to a question about one channel, and its JSON.
+//! Result of a query of one channel, and its JSON.
 //!
 //! ```json
 //! {"channel":"metrics.orders","interval":"minute","from":"...Z","to":"...Z","fields":{"ordersToday":[
@@ -12,30 +12,30 @@ use jiff::Timestamp;
 use super::{Bucket, Level};
 use crate::core::{channel::Channel, clock::rfc3339};
 
-/// What was of one channel in a span of time.
+/// History of one channel in a span of time: the result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chapter {
-    /// The channel.
+    /// Channel.
     pub channel: Channel,
-    /// What the buckets are.
+    /// Level of the buckets.
     pub level: Level,
-    /// Where the first bucket may begin, in milliseconds since 1970.
+    /// Start of the span, in milliseconds since 1970; the first bucket begins there or later.
     pub from: i64,
-    /// The end, not included.
+    /// End of the span, not included.
     pub to: i64,
-    /// The buckets of each field, in the order of time. Where nothing was, there is none.
+    /// Buckets of each field, in the order of time. A span without points has none.
     pub fields: Vec<(Box<str>, Vec<Bucket>)>,
-    /// No bucket will change any more, nor the question's meaning.
+    /// Whether neither a bucket nor the meaning of the query will change any more.
     pub closed: bool,
 }
 
 impl Chapter {
-    /// All buckets, of all fields.
+    /// Returns the number of buckets of all fields.
     pub fn buckets(&self) -> usize {
         self.fields.iter().map(|(_, buckets)| buckets.len()).sum()
     }
 
-    /// The whole answer. With `field`, the buckets of that field alone, as `buckets` beside its name.
+    /// Writes the whole response. With `field`, it has the buckets of that field alone, as `buckets` beside its name.
     pub fn to_json(&self, field: Option<&str>) -> String {
         let mut out = Vec::with_capacity(200 + self.buckets() * 150);
         // Writing to a vector can't fail: the results are dropped.
@@ -54,7 +54,7 @@ impl Chapter {
         text(out)
     }
 
-    /// The same without the channel's name, for messages that say it elsewhere.
+    /// Writes the response without the name of the channel, for messages that have it elsewhere.
     pub fn data(&self) -> String {
         let mut out = Vec::with_capacity(200 + self.buckets() * 150);
         out.push(b'{');
@@ -80,7 +80,7 @@ impl Chapter {
     }
 }
 
-/// JSON is text.
+/// JSON is UTF-8.
 fn text(json: Vec<u8>) -> String {
     String::from_utf8(json).unwrap_or_default()
 }
@@ -111,18 +111,18 @@ fn write_buckets(out: &mut Vec<u8>, buckets: &[Bucket], times: &mut Times) {
     out.push(b']');
 }
 
-/// Writes times. Fields have their buckets at the same ones, so each is made once.
+/// Writer of times. All fields have buckets at the same times, so each text is made once.
 #[derive(Default)]
 struct Times {
-    /// By minutes since 1970: `2024-07-15T14:00:`.
+    /// Texts by minutes since 1970: `2024-07-15T14:00:`.
     minutes: HashMap<i64, Box<str>>,
 }
 
-/// Texts that are kept; a raw answer of a long time has each minute once.
+/// Largest number of texts that are kept; a raw response of a long time has each minute once.
 const MOST_MINUTES: usize = 10_000;
 
 impl Times {
-    /// As every transport writes it.
+    /// Writes a time as every transport does.
     fn write(&mut self, out: &mut Vec<u8>, at: i64) {
         let minute = at.div_euclid(60_000);
         if self.minutes.len() >= MOST_MINUTES {
@@ -143,7 +143,7 @@ impl Times {
     }
 }
 
-/// Whole numbers without a fraction, as the values they come from are mostly written.
+/// Writes integers without a fraction, as the values mostly were.
 fn write_number(out: &mut Vec<u8>, value: f64) {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() < EXACT {

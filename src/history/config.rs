@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use super::{Calendar, Level};
 
-/// Settings of history; made by `config`, never read from elsewhere.
+/// Settings of history, which `config` creates.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryConfig {
-    /// Whether anything is recorded and can be asked for. Default yes.
+    /// Whether values are recorded and can be queried. Default yes.
     pub enabled: bool,
-    /// A channel makes at most one point of each field in a span of this length: the last. Default 1 s; zero means
-    /// every version that the recorder sees.
+    /// Span of time in which a channel makes at most one point of each field: the last. Default 1 s; zero means every
+    /// version that the recorder sees.
     pub resolution: Duration,
-    /// Most points of one tenant that wait for the store; beyond it the oldest are dropped. Default 200,000 (24 bytes
-    /// each).
+    /// Largest number of points of one tenant that wait for the store; beyond it the oldest are dropped. Default
+    /// 200,000 (24 bytes each).
     pub buffer: usize,
-    /// Most series of one tenant; fields beyond it are not recorded. Default 10,000; 0 means no limit.
+    /// Largest number of series of one tenant; further fields are not recorded. Default 10,000; 0 means no limit.
     pub max_series: usize,
-    /// Most points of one tenant a second, on average over ten seconds; those beyond are not recorded. Default 5,000; 0 means
-    /// no limit.
+    /// Largest number of points of one tenant per second, on average over ten seconds; further points are not recorded.
+    /// Default 5,000; 0 means no limit.
     pub max_points_per_second: usize,
-    /// Bytes of the store from which on points, then roll-ups, go before their time, the oldest first. Default 8 GiB; 0 means
-    /// no limit.
+    /// Size of the store in bytes from which on points, then roll-ups, are deleted early, the oldest first. Default 8
+    /// GiB; 0 means no limit.
     pub max_bytes: u64,
-    /// How long each level is kept, by its place in [`Level::ALL`]. Defaults 2 days, 30 days, 2 years, for ever; zero
-    /// means for ever.
+    /// Time for which each level is kept, by its index in [`Level::ALL`]. Defaults 2 days, 30 days, 2 years, for ever;
+    /// zero means for ever.
     pub keep: [Duration; 4],
 }
 
@@ -46,8 +46,8 @@ impl Default for HistoryConfig {
 }
 
 impl HistoryConfig {
-    /// For each level, what is before this time may go, when each is kept for `keep`, zero meaning for ever. Buckets that are
-    /// made of it stay whole: points go by hours, everything else by days.
+    /// Returns for each level the time before which its rows may be deleted, when each is kept for `keep`, zero meaning
+    /// for ever. Buckets of the next level stay complete: points are deleted by hours, everything else by days.
     pub(super) fn forget_before(keep: &[Duration; 4], now: i64, calendar: &Calendar) -> [i64; 4] {
         Level::ALL.map(|level| {
             let keep = keep[level as usize];
@@ -60,7 +60,7 @@ impl HistoryConfig {
     }
 }
 
-/// Whole milliseconds.
+/// Returns the duration in whole milliseconds.
 pub(super) fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

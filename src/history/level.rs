@@ -1,26 +1,26 @@
-//! The levels of detail: points as they were recorded, and their rollups by minute, hour and day.
+//! Levels of detail: points as they were recorded, and their roll-ups by minute, hour and day.
 
-/// A level of detail. Each is made from the one before it.
+/// Level of detail. Each is made from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// The points themselves.
+    /// Points as they were recorded.
     Raw,
-    /// By minute.
+    /// Roll-up by minute.
     Minute,
-    /// By hour of the configured time zone.
+    /// Roll-up by hour of the configured time zone.
     Hour,
-    /// By day of the configured time zone.
+    /// Roll-up by day of the configured time zone.
     Day,
 }
 
 impl Level {
-    /// Every level, the finest first.
+    /// All levels, the finest first.
     pub const ALL: [Self; 4] = [Self::Raw, Self::Minute, Self::Hour, Self::Day];
 
-    /// The levels that are rolled up, in the order in which that is done.
+    /// Levels that are rolled up, in the order in which that is done.
     pub const ROLLED: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
-    /// The word for it, as clients say and read it.
+    /// Returns the name of the level, as clients write and read it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
@@ -30,12 +30,12 @@ impl Level {
         }
     }
 
-    /// Reads the word.
+    /// Parses the name of a level.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.as_str() == word)
     }
 
-    /// What it is made from; the points are made from nothing.
+    /// Returns the level that it is made from; `None` for points.
     pub const fn finer(self) -> Option<Self> {
         match self {
             Self::Raw => None,
@@ -45,7 +45,7 @@ impl Level {
         }
     }
 
-    /// What is made from it; of days nothing is.
+    /// Returns the level that is made from it; `None` for days.
     pub const fn coarser(self) -> Option<Self> {
         match self {
             Self::Raw => Some(Self::Minute),

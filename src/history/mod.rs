@@ -1,4 +1,4 @@
-//! History: every number of every state channel, as points and rolled up by minute, hour and day.
+//! History: every numeric field of every state channel, as points and rolled up by minute, hour and day.
 //!
 //! ```text
 //! log ─▶ recorder ─▶ tail ──────▶ HistoryStore ─▶ roll-ups, retention
@@ -6,8 +6,9 @@
 //! ```
 //!
 //! The recorder is a reader like any other, on a thread of its own: it can slow neither the writer nor a worker. A
-//! question is answered from the store and from the tail, which holds what is not known to be in the store yet, so an answer
-//! is never behind. Where nothing was recorded there is no bucket: missing is not zero, and the last value is not repeated.
+//! query reads the store and the write buffer, which holds the points that are not known to be stored yet, so a
+//! response is always up to date. Where nothing was recorded there is no bucket: missing is not zero, and the last
+//! value is not repeated.
 
 mod bucket;
 mod calendar;

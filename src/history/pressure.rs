@@ -1,22 +1,23 @@
-//! How long each level is kept while the store is larger than it may be. Pure.
+//! Retention of each level while the store is larger than it may be. Pure.
 //!
-//! What is finest costs most and is missed least: points are kept for a shorter time first, then roll-ups by minute, by hour
-//! and by day. Each step shortens one level by a quarter. With room again the levels are given their time back, in the opposite order.
+//! The finest level costs most and is missed least: first points are kept for a shorter time, then roll-ups by minute,
+//! by hour and by day. Each step shortens one level by a quarter. With room again the levels are extended in the
+//! opposite order.
 
 use std::time::Duration;
 
 use super::Level;
 
-/// Shortest time that each level is kept.
+/// Shortest retention of each level.
 const LEAST: [Duration; 4] = {
     let hour = Duration::from_secs(3_600);
     [hour.saturating_mul(2), hour.saturating_mul(48), hour.saturating_mul(24 * 7), hour.saturating_mul(24 * 31)]
 };
 
-/// A level without an end begins to be shortened from here.
+/// Retention from which a level without a limit is shortened.
 const FOR_EVER: Duration = Duration::from_secs(3_600 * 24 * 365 * 2);
 
-/// How long each level is kept at the moment.
+/// Current retention of each level.
 #[derive(Clone, Debug)]
 pub(super) struct Pressure {
     configured: [Duration; 4],
@@ -28,17 +29,17 @@ impl Pressure {
         Self { configured, keep: configured }
     }
 
-    /// How long each level is kept, by its place in [`Level::ALL`]; zero means for ever.
+    /// Returns the retention of each level, by its index in [`Level::ALL`]; zero means for ever.
     pub(super) fn keep(&self) -> &[Duration; 4] {
         &self.keep
     }
 
-    /// Whether something goes before its time.
+    /// Returns whether a level is shortened.
     pub(super) fn is_on(&self) -> bool {
         self.keep != self.configured
     }
 
-    /// The store has `bytes` and may have `most`, zero meaning any number.
+    /// Adapts to the size of the store, which has `bytes` and may have `most`, zero meaning any number.
     pub(super) fn adapt(&mut self, bytes: u64, most: u64) {
         if most == 0 || bytes < most / 10 * 8 {
             self.relax();

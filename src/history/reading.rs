@@ -1,15 +1,15 @@
-//! The numbers in a value. Pure.
+//! Numeric fields of a value. Pure.
 
 use serde_json::Value;
 
-/// Longest path of a field, in bytes; what is longer is not recorded.
+/// Longest path of a field, in bytes; longer ones are not recorded.
 pub(super) const MAX_FIELD: usize = 256;
 
-/// Objects in objects that are looked into.
+/// Largest depth of nested objects.
 const MAX_DEPTH: usize = 4;
 
-/// The numeric fields of the object `data`, by their paths: a field of an object in it is called `outer.inner`. Lists,
-/// texts and `null` are no numbers.
+/// Returns the numeric fields of the object `data` by their paths: a field of a nested object is called `outer.inner`.
+/// Lists, texts and `null` are not numeric.
 pub(super) fn numbers(data: &[u8]) -> Vec<(String, f64)> {
     let mut found = Vec::new();
     if let Ok(value @ Value::Object(_)) = serde_json::from_slice(data) {

@@ -1,8 +1,8 @@
-//! The recorder: a reader of one tenant's log that writes what it sees into the store.
+//! Recorder: a reader of one tenant's log that writes points into the store.
 //!
-//! Two halves of one task: one listens and never waits for the store, the other keeps. What is between them is the
-//! [`Tail`](super::tail::Tail), which is bounded. A store that stands still is said on `system` once (`degraded`), and so
-//! is its end (`recovered`), with the number of points that did not fit.
+//! It has two halves: the listener reads the log and never waits for the store; the writer writes. Between them is the
+//! [`WriteBuffer`](super::write_buffer::WriteBuffer), which is bounded. When the store hangs, `degraded` is published
+//! on `system` once, and `recovered` at the end, with the number of points that did not fit.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -27,44 +27,44 @@ use crate::{
     sources,
 };
 
-/// Channels that are taken under one lock.
+/// Number of channels that are taken under one lock.
 const CHUNK: usize = 256;
 
-/// How long points are gathered before they are written. A series' points of that time lie side by side in a file, so a
-/// longer time means less writing; the end of the process in any unkind way costs as much history.
+/// Time for which points are gathered before they are written. A series' points of that time lie side by side in a
+/// file, so a longer time means less writing; a crash loses that much history.
 const GATHER: Duration = Duration::from_secs(5);
 
-/// Points that are not waited with.
+/// Number of points that are written at once, and from which on the writer does not wait.
 const COHORT: usize = 20_000;
 
-/// Points of one transaction. Orders are written by the same thread: some milliseconds.
+/// Points of one transaction. The same thread writes orders: this takes some milliseconds.
 const BATCH: usize = 2_000;
 
-/// Rows of one step of rolling up or forgetting, for the same reason.
+/// Rows of one step of rolling up or deleting, for the same reason.
 const STEP: usize = 2_000;
 
-/// How often there may be something to roll up.
+/// Interval of roll-ups.
 const ROLL_UP: Duration = Duration::from_secs(5);
 
-/// How often there may be something to forget.
+/// Interval of deleting old rows.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// The same while the store is larger than it may be.
+/// Interval of deleting while the store is larger than it may be.
 const FORGET_UNDER_PRESSURE: Duration = Duration::from_secs(60);
 
-/// Time without a point beyond the rate after which readers are told that it is over.
+/// Time without a point beyond the rate after which `recovered` is published.
 const CALM: Duration = Duration::from_secs(60);
 
-/// A minute that ended less than this ago may still get a point.
+/// Time after the end of a minute within which it may still get a point.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// A store that takes longer than this for one batch stands still.
+/// Time for one batch after which the store is considered to hang.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
-/// For so long a node keeps points that another one writes: until it surely has.
+/// Time for which a node keeps points that another node writes, until it surely has.
 const OVERLAP: Duration = Duration::from_secs(60);
 
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Task that records one tenant's history.
@@ -114,12 +114,12 @@ impl Recorder {
     }
 }
 
-/// Takes what is new in the log.
+/// Half of the recorder that reads the log.
 struct Listener {
     shared: Arc<Shared>,
-    /// Up to here it is taken.
+    /// Offset up to which the log is read.
     seen: u64,
-    /// Points that are counted as lost.
+    /// Lost points that are counted already.
     lost: Lost,
 }
 
@@ -127,7 +127,7 @@ impl Listener {
     async fn run(&mut self) {
         let mut changed = self.shared.log.watch();
         let resolution = self.shared.config.resolution;
-        // Within its span only the last version counts: no need to look at each.
+        // Within its span only the last version counts: not every one has to be read.
         let rest = (resolution / 20).min(Duration::from_millis(50));
         loop {
             self.take();
@@ -136,7 +136,7 @@ impl Listener {
             }
             tokio::select! {
                 result = changed.changed() => if result.is_err() { return std::future::pending().await },
-                // The last of a span that nothing follows.
+                // Wakes up for the last version of a span that no other follows.
                 () = sleep(resolution.max(Duration::from_millis(100))) => {}
             }
             changed.borrow_and_update();
@@ -150,10 +150,10 @@ impl Listener {
         let Shared { log, clock, tail, .. } = &*self.shared;
         let states = log.states_after(self.seen, self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
         self.seen = states.last().map_or(self.seen, |newest| newest.offset);
-        // A chunk at a time: somebody may want to look into the tail meanwhile.
+        // In chunks, so that queries can read the buffer in between.
         for states in states.chunks(CHUNK) {
             let mut tail = tail.lock();
-            // What was restored is in the store.
+            // Restored values are in the store already.
             let new = |state: &&Arc<Publication>| state.timestamp.as_millisecond() >= 0 && !state.is_restored();
             for state in states.iter().filter(new) {
                 match state.gone {
@@ -177,21 +177,21 @@ impl Listener {
     }
 }
 
-/// Writes, rolls up and forgets.
+/// Half of the recorder that writes, rolls up and deletes.
 struct Keeper {
     shared: Arc<Shared>,
     aggregator: AggregatorHandle,
-    /// Readers were told that the store is in trouble.
+    /// Whether `degraded` was published.
     trouble: bool,
-    /// Points that were lost when they were told last.
+    /// Number of dropped points when it was published.
     lost_before: u64,
-    /// How long each level is kept.
+    /// Retention of each level.
     pressure: Pressure,
-    /// Points beyond the rate at the last look.
+    /// Points beyond the rate, as of the last check.
     beyond: u64,
-    /// Readers were told that points are beyond the rate: how many had been before, and until when that is so.
+    /// While a rate limit is announced: number of points beyond the rate before, and when it ends.
     limited: Option<(u64, Instant)>,
-    /// It was this process that wrote, when it was last looked.
+    /// Whether this process wrote, as of the last check.
     wrote: bool,
 }
 
@@ -212,7 +212,7 @@ impl Keeper {
             }
             self.watch_the_rate().await;
             if !self.writes() {
-                // Another node writes the same points. Should it end, this one has those that it had not written.
+                // Another node writes the same points. Should it stop, this one has those that it had not written.
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));
                 let mut tail = self.shared.tail.lock();
                 tail.let_go(before);
@@ -225,7 +225,7 @@ impl Keeper {
             }
             let now = Instant::now();
             if now >= roll_up {
-                // What fails is done at the next turn, from where it stands.
+                // A failed step is repeated in the next turn, from where it stopped.
                 if self.roll_up(&mut rolled).await.is_err() {
                     rolled = [i64::MIN; 3];
                 }
@@ -239,14 +239,14 @@ impl Keeper {
         }
     }
 
-    /// Whether this process writes: where several share the store, one does.
+    /// Returns whether this process writes: of several that share the store, one does.
     fn writes(&mut self) -> bool {
         let writes = !self.shared.store.is_shared() || self.aggregator.leads() || !self.aggregator.is_clustered();
         self.wrote = writes;
         writes
     }
 
-    /// Writes what waits now.
+    /// Writes all points that wait now.
     async fn write_all(&mut self) -> Result<(), HistoryError> {
         // Before the points: all that were taken before these ends are written first.
         let ends = self.shared.tail.lock().take_ends();
@@ -280,7 +280,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes a cohort; answers how many points it was.
+    /// Writes a group of points and returns their number.
     async fn write_some(&mut self) -> Result<usize, HistoryError> {
         let cohort = self.shared.tail.lock().begin_writing(COHORT);
         let result = self.write(&cohort).await;
@@ -323,7 +323,7 @@ impl Keeper {
             })
             .collect()
         };
-        // Of a series side by side; the sort is stable, so of two of one time the later stays the later.
+        // Sorted by series; the sort is stable, so of two points of one time the later stays the later.
         points.sort_by_key(|point| (point.series, point.at));
         let mut parts: Vec<_> = points.chunks(BATCH).collect();
         while let Some(batch) = parts.pop() {
@@ -346,7 +346,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits for the store, and says so when that takes long.
+    /// Waits for the store, and publishes `degraded` when that takes long.
     async fn patiently<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
         if let Ok(result) = tokio::time::timeout(STANDSTILL, &mut answer).await {
             return result;
@@ -407,10 +407,10 @@ impl Keeper {
         HistoryConfig::forget_before(self.pressure.keep(), now, &self.shared.calendar)
     }
 
-    /// Keeps the store within its size: a step at each look.
+    /// Keeps the store within its size, by one step per check.
     async fn watch_the_size(&mut self) {
         let shared = &self.shared;
-        // What is not known now is known at the next look.
+        // An unknown size is known at the next check.
         let Ok(Some(bytes)) = shared.store.bytes().await else { return };
         shared.bytes.store(bytes, Ordering::Relaxed);
         let was_on = self.pressure.is_on();
@@ -430,7 +430,7 @@ impl Keeper {
         }
     }
 
-    /// Tells readers that points are not recorded because there are too many a second, and when that is over.
+    /// Publishes when points are not recorded because there are too many per second, and when that is over.
     async fn watch_the_rate(&mut self) {
         let beyond = self.shared.tail.lock().lost().beyond;
         let before = std::mem::replace(&mut self.beyond, beyond);
@@ -440,7 +440,7 @@ impl Keeper {
                 tracing::warn!(tenant, "history.max_points_per_second is reached: some points are not recorded");
                 self.limited = Some((before, now + CALM));
                 let details = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
-                // The server may be going away.
+                // Fails when the server is shutting down.
                 let _ = sources::announce(&self.aggregator, "degraded", details).await;
             }
             Some((first, _)) if beyond > before => self.limited = Some((first, now + CALM)),
@@ -463,7 +463,7 @@ impl Keeper {
         if !std::mem::replace(&mut self.trouble, true) {
             self.lost_before = self.shared.tail.lock().lost().dropped;
             tracing::error!(tenant = &*self.shared.tenant, "the store does not take points: they wait in memory");
-            // The server may be going away.
+            // Fails when the server is shutting down.
             let _ = sources::announce(&self.aggregator, "degraded", json!({"reason": "history"})).await;
         }
     }
@@ -478,7 +478,7 @@ impl Keeper {
     }
 }
 
-/// The two halves of what a store refused as a whole: so that of many only the ones that it does not take are lost.
+/// Splits a batch that the store refused, so that only the items which it does not accept are lost.
 fn halves<T>(all: &[T]) -> [&[T]; 2] {
     let (left, right) = all.split_at(all.len() / 2);
     [right, left]

@@ -1,4 +1,4 @@
-//! The last values of channels, as far as history has them: what a log that begins anew is given. Pure.
+//! Last values of channels as far as history has them, for a log that starts empty. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::store::Newest;
 use crate::core::{channel::Channel, reading::Restored};
 
-/// Puts the newest point of each series together, oldest channel first. A version has all its fields at one time, so a field
-/// that is older than another one of its channel was not in the last version any more.
+/// Combines the newest points of all series into values, oldest channel first. All fields of a version have the same
+/// time, so a field that is older than another one of its channel was not in the last version.
 pub(super) fn values(newest: Vec<Newest>) -> Vec<Restored> {
     let mut channels = BTreeMap::<Channel, Restored>::new();
     for Newest { name, at, value } in newest {
@@ -32,7 +32,7 @@ pub(super) fn values(newest: Vec<Newest>) -> Vec<Restored> {
     values
 }
 
-/// A whole number is written as one, as it most often was.
+/// Writes an integer as such, as it most often was.
 fn shortest(number: serde_json::Number) -> serde_json::Number {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match number.as_f64() {
@@ -41,7 +41,7 @@ fn shortest(number: serde_json::Number) -> serde_json::Number {
     }
 }
 
-/// Sets the field at `path`; each part but the last is an object. A field whose parents are numbers is left out.
+/// Sets the field at `path`; each part but the last is an object. A field whose parent is a number is left out.
 fn insert(data: &mut Map<String, Value>, path: &str, value: Value) {
     match split(path) {
         (name, None) => drop(data.insert(name.into(), value)),
@@ -54,7 +54,7 @@ fn insert(data: &mut Map<String, Value>, path: &str, value: Value) {
     }
 }
 
-/// The first part of a path and the rest. A dot in the labels of a series, `latency{region="eu.west"}`, parts nothing.
+/// Returns the first part of a path and the rest. A dot inside labels, `latency{region="eu.west"}`, separates nothing.
 fn split(path: &str) -> (&str, Option<&str>) {
     let (mut quoted, mut escaped) = (false, false);
     for (place, byte) in path.bytes().enumerate() {

@@ -1,4 +1,4 @@
-//! The face of one tenant's history: questions, answered from the store and from what is not in it yet.
+//! Handle of one tenant's history: queries of the store and of the points that are not stored yet.
 
 use std::{
     collections::HashMap,
@@ -32,25 +32,25 @@ use crate::{
     service::{ServiceError, in_time},
 };
 
-/// Longest time that the beginning of a tenant waits for its last values.
+/// Longest time that the start of a tenant waits for its last values.
 const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// Longest time that a query, or the end of the recorder, may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Questions of one tenant that are looked at together; more wait.
+/// Largest number of queries of one tenant that run at once; more wait.
 const AT_ONCE: usize = 8;
 
-/// A bucket that ended less than this ago may still get a point that was on its way.
+/// Time after the end of a bucket within which it may still get a point.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// Fields that are read in two parts.
+/// Number of fields from which on they are read in two parts.
 const MANY_FIELDS: usize = 32;
 
-/// Rows beyond which folding is not for a worker.
+/// Number of rows from which on folding does not run on a worker.
 const MANY: usize = 5_000;
 
-/// What is recorded of one tenant, and what was. Cheap to clone.
+/// Recorded history of one tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct History {
     shared: Arc<Shared>,
@@ -88,7 +88,7 @@ impl History {
         (Self { shared: Arc::clone(&shared) }, Recorder::new(shared))
     }
 
-    /// Records what is in the log, writes what is recorded, and ends the recorder; gives up after some seconds.
+    /// Records the last values of the log, writes all points, and ends the recorder; gives up after some seconds.
     pub async fn finish(&self) {
         let mut ended = self.shared.ended.subscribe();
         self.shared.ending.send_replace(true);
@@ -98,26 +98,26 @@ impl History {
         }
     }
 
-    /// Answers a question.
+    /// Runs a query.
     ///
     /// # Errors
-    /// [`HistoryError::Invalid`], [`HistoryError::NotFound`], [`HistoryError::Disabled`], and
-    /// [`HistoryError::Unavailable`] when the store does not answer in time.
+    /// [`HistoryError::Invalid`], [`HistoryError::NotFound`], [`HistoryError::Disabled`], [`HistoryError::Store`], and
+    /// [`HistoryError::Service`] when the store does not answer in time.
     pub async fn ask(&self, question: Question) -> Result<Chapter, HistoryError> {
         in_time(DEADLINE, self.answer(question)).await
     }
 
-    /// The past of several channels: of each so much time, up to but not including the time where its live values begin. One
-    /// of which nothing is known has no chapter.
+    /// Returns the history of several channels: for each the given time span, up to but not including the time at which
+    /// its live values begin. A channel without history is left out.
     ///
     /// # Errors
-    /// As [`History::ask`].
+    /// Those of [`History::ask`].
     pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<Chapter>, HistoryError> {
         let now = self.shared.clock.now().as_millisecond();
         in_time(DEADLINE, async {
             let mut chapters = Vec::with_capacity(channels.len());
             for (channel, span, to) in channels {
-                // A value that is older than that has no past to be told.
+                // A value that is older than the span has no history to send.
                 let from = now.saturating_sub(ms(span)).min(to.saturating_sub(1));
                 let question = Question { channel, fields: None, from, to, level: None, fixed: false };
                 match self.answer(question).await {
@@ -131,11 +131,10 @@ impl History {
         .await
     }
 
-    /// The last value of each channel that history knows, oldest first: its numeric fields. Nothing where nothing is
-    /// recorded.
+    /// Returns the numeric fields of the last value of each channel, oldest first. Empty if nothing is recorded.
     ///
     /// # Errors
-    /// [`HistoryError::Service`] when the store does not answer within 2 s, and what it answers.
+    /// [`HistoryError::Service`] when the store does not answer within 2 s, [`HistoryError::Store`].
     pub async fn last_values(&self) -> Result<Vec<Restored>, HistoryError> {
         let Shared { config, store, tenant, .. } = &*self.shared;
         if !config.enabled {
@@ -146,27 +145,27 @@ impl History {
         Ok(restored::values(newest.map_err(|_| ServiceError::TimedOut)??))
     }
 
-    /// Points that wait for the store.
+    /// Returns the number of points that wait for the store.
     pub fn waiting(&self) -> usize {
         self.shared.tail.lock().len()
     }
 
-    /// Bytes of the store, of all tenants, at the last look.
+    /// Returns the size of the store in bytes, for all tenants, when it was last measured.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
-    /// How long points are kept at the moment; zero means for ever.
+    /// Returns the current retention of points; zero means for ever.
     pub fn points_kept(&self) -> Duration {
         Duration::from_secs(self.shared.raw_kept_s.load(Ordering::Relaxed))
     }
 
-    /// Series that were recorded in this process.
+    /// Returns the number of series that this process has recorded.
     pub fn series(&self) -> usize {
         self.shared.tail.lock().series()
     }
 
-    /// By how much the roll-up by minute is behind; some seconds are as it should be.
+    /// Returns the delay of the roll-up by minute; some seconds are normal.
     pub fn lag(&self) -> Duration {
         let ms = self.shared.lag_ms.load(Ordering::Relaxed);
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
@@ -187,14 +186,14 @@ impl History {
             return Err(HistoryError::Invalid(format!("channel: {channel} carries events, which have no history")));
         }
         let levels = question.levels(&shared.calendar)?;
-        // Nobody closes it.
+        // The semaphore is never closed.
         let _permit = shared.queries.acquire().await.map_err(|_| ServiceError::Stopped)?;
         let (fields, question) = match &question.fields {
             Some(fields) => (fields.len(), question.clone()),
             None => {
                 let fields = self.fields_of(channel).await?;
                 let count = fields.len();
-                // By name, so that a long answer can be read in parts.
+                // By name, so that a long response can be read in parts.
                 let named = (count >= MANY_FIELDS).then_some(fields);
                 (count, Question { fields: named, ..question.clone() })
             }
@@ -215,7 +214,7 @@ impl History {
                 Some(chapter) if question.level.is_some() || chapter.fields.iter().all(|(_, b)| b.len() <= AUTO) => {
                     return Ok(chapter);
                 }
-                // As good as it gets.
+                // No coarser level is left.
                 Some(chapter) if Some(level) == coarsest => return Ok(chapter),
                 _ => {}
             }
@@ -223,7 +222,7 @@ impl History {
         Err(HistoryError::Invalid(format!("that would be more than {MAX_BUCKETS} buckets: ask for less")))
     }
 
-    /// The fields of `channel` that are known.
+    /// Returns the known fields of `channel`.
     async fn fields_of(&self, channel: &Channel) -> Result<Vec<Box<str>>, HistoryError> {
         let recorded = self.shared.tail.lock().of_channel(channel, i64::MAX);
         let query =
@@ -235,12 +234,12 @@ impl History {
         Ok(fields)
     }
 
-    /// The answer by one level; `None` if there is too much of it.
+    /// Returns the result by one level; `None` if it has too many rows.
     async fn look(&self, question: &Question, level: Level, fields: usize) -> Result<Option<Chapter>, HistoryError> {
         let Shared { calendar, tail, store, tenant, clock, .. } = &*self.shared;
         let (from, to) = (calendar.start(level, question.from), question.to);
-        // First what is not in the store, then the store: a point that moves from the one to the other in between is seen
-        // twice, and told once.
+        // The buffer is read first, then the store: a point that moves from the one to the other in between is seen
+        // twice and returned once.
         let recorded = tail.lock().of_channel(&question.channel, to);
         let limit = match (level, question.level) {
             (Level::Raw, None) => AUTO,
@@ -269,8 +268,8 @@ impl History {
     }
 }
 
-/// Reads tracks; of many fields in two parts, at the same time, for most of it is work of the one who reads. A series is
-/// whole by itself, so the parts need not be of one moment.
+/// Reads tracks; with many fields in two parts at the same time, because most of the work is the reader's. Each series
+/// is consistent by itself, so the parts need not be of one moment.
 async fn read_by_parts(store: &dyn HistoryStore, tenant: &str, query: Query) -> Result<Vec<Track>, HistoryError> {
     let Some(fields) = query.fields.as_ref().filter(|fields| fields.len() >= MANY_FIELDS) else {
         return store.read(tenant, query).await;
@@ -281,7 +280,7 @@ async fn read_by_parts(store: &dyn HistoryStore, tenant: &str, query: Query) -> 
     Ok(one.into_iter().chain(other).collect())
 }
 
-/// The buckets of each field, by name, from what is stored and what is not yet.
+/// Merges stored rows and buffered points into the buckets of each field, in the order of names.
 fn merge(
     tracks: Vec<Track>,
     mut recorded: HashMap<Box<str>, Vec<Bucket>>,
@@ -290,7 +289,7 @@ fn merge(
     calendar: &Calendar,
 ) -> Vec<(Box<str>, Vec<Bucket>)> {
     let mut fields: Vec<(Box<str>, Vec<Bucket>)> = Vec::with_capacity(tracks.len());
-    // Rolled rows of all fields stand at the same times, and where an hour or a day begins takes a look at the zone.
+    // Rolled-up rows of all fields have the same times, and the start of an hour or a day is a lookup in the zone.
     let mut spans = HashMap::new();
     let mut span = |at: i64| match level {
         Level::Raw | Level::Minute => calendar.bucket(level, at),
@@ -298,7 +297,7 @@ fn merge(
     };
     for Track { field, mut rows, points_from, .. } in tracks {
         if let Some(points) = recorded.remove(&field) {
-            // Before that time they are in rolled rows by now.
+            // Earlier points are in rolled-up rows by now.
             rows.extend(points.into_iter().filter(|point| point.at >= points_from));
             in_order(&mut rows);
         }
@@ -313,7 +312,7 @@ fn merge(
     fields
 }
 
-/// By time; of two points of one time the one that came later.
+/// Sorts by time; of two points of one time the later one stays.
 fn in_order(rows: &mut Vec<Bucket>) {
     rows.sort_by_key(|row| row.at);
     rows.dedup_by(|later, earlier| {

@@ -1,8 +1,8 @@
-//! The newest part of history: what is recorded and not yet known to be in the store. Pure: time is an argument.
+//! Write buffer: points that are recorded and not known to be stored yet. Pure: time is an argument.
 //!
 //! ```text
-//! version ─▶ open: one a channel, the last of its span of `resolution`
-//!              └─ the span is over ─▶ points, in the order of time ─▶ a cohort that is being written ─▶ the store
+//! version ─▶ open: per channel the last version of its span of `resolution`
+//!              └─ the span is over ─▶ points, in the order of time ─▶ a group that is being written ─▶ the store
 //! ```
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 use super::{Bucket, HistoryConfig, SeriesId, SeriesName, config::ms, reading::numbers};
 use crate::core::{channel::Channel, publication::Publication};
 
-/// The newest part of one tenant's history.
+/// Points of one tenant that are recorded and not known to be stored yet.
 #[derive(Debug)]
 pub(super) struct Tail {
     resolution: i64,
@@ -23,29 +23,29 @@ pub(super) struct Tail {
     by_channel: HashMap<Channel, HashMap<Box<str>, u32>>,
     open: HashMap<Channel, Arc<Publication>>,
     points: VecDeque<Waiting>,
-    /// So many of the first points are being written.
+    /// Number of the first points that are being written.
     writing: usize,
-    /// Points that did not fit.
+    /// Number of points that did not fit.
     dropped: u64,
-    /// Points of fields that would have been a series too many.
+    /// Number of points of fields beyond the limit of series.
     refused: u64,
     rate: Rate,
-    /// Channels that ended, and when; not yet known to be in the store.
+    /// Times at which channels ended, which are not known to be stored yet.
     ends: HashMap<Channel, i64>,
 }
 
-/// Most ends that wait for the store. Beyond that a channel may have a value again after a restart.
+/// Largest number of ends that wait for the store. Beyond that a channel may have a value again after a restart.
 const ENDS: usize = 100_000;
 
-/// Bounds the points of a second, on average over a window.
+/// Limit of points per second, on average over a window.
 #[derive(Debug)]
 struct Rate {
-    /// Points of a window; zero means any number.
+    /// Largest number of points in a window; zero means any number.
     most: usize,
-    /// The window that is counted.
+    /// Window that is counted.
     window: i64,
     points: usize,
-    /// Points that were beyond it.
+    /// Number of points beyond the limit.
     beyond: u64,
 }
 
@@ -57,7 +57,7 @@ impl Rate {
         Self { most: per_second.saturating_mul(WINDOW as usize / 1_000), window: 0, points: 0, beyond: 0 }
     }
 
-    /// Whether a point of the time `at` is within it.
+    /// Returns whether a point at the time `at` is within the limit.
     fn takes(&mut self, at: i64) -> bool {
         let window = at.div_euclid(WINDOW);
         if window != self.window {
@@ -70,14 +70,14 @@ impl Rate {
     }
 }
 
-/// Points that were not recorded, so far.
+/// Points that were not recorded so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
-    /// The store did not take them in time.
+    /// Points that the store did not accept in time.
     pub(super) dropped: u64,
-    /// Of fields beyond the limit of series.
+    /// Points of fields beyond the limit of series.
     pub(super) refused: u64,
-    /// Beyond the limit of points a second.
+    /// Points beyond the limit per second.
     pub(super) beyond: u64,
 }
 
@@ -85,14 +85,14 @@ pub(super) struct Lost {
 struct Series {
     name: SeriesName,
     id: Option<SeriesId>,
-    /// The store has no room for it.
+    /// Whether the store has no room for it.
     refused: bool,
 }
 
-/// A point that waits.
+/// Point that waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Waiting {
-    /// Place of the series.
+    /// Index of the series.
     series: u32,
     /// Milliseconds since 1970.
     pub(super) at: i64,
@@ -117,7 +117,7 @@ impl Tail {
         }
     }
 
-    /// Takes a version of a state channel.
+    /// Adds a version of a state channel.
     pub(super) fn take(&mut self, version: Arc<Publication>) {
         let span = self.span_of(&version);
         if let Some(before) = self.open.insert(version.channel.clone(), version)
@@ -127,7 +127,7 @@ impl Tail {
         }
     }
 
-    /// Takes the end of a channel. What was open of it becomes points, which are before it in the queue to the store.
+    /// Adds the end of a channel. Its open version becomes points, which are before the end in the queue to the store.
     pub(super) fn end(&mut self, channel: &Channel, at: i64) {
         if let Some(version) = self.open.remove(channel) {
             self.settle_one(&version);
@@ -135,12 +135,12 @@ impl Tail {
         self.put_ends(vec![(channel.clone(), at)]);
     }
 
-    /// Takes the ends that are for the store, once all points that wait now are in it.
+    /// Takes the ends that the store should record, once all points that wait now are stored.
     pub(super) fn take_ends(&mut self) -> Vec<(Channel, i64)> {
         self.ends.drain().collect()
     }
 
-    /// Takes them back: the store did not take them. A later end of a channel stays.
+    /// Puts ends back that the store did not record. A later end of the same channel stays.
     pub(super) fn put_ends(&mut self, ends: Vec<(Channel, i64)>) {
         for (channel, at) in ends {
             if self.ends.len() < ENDS || self.ends.contains_key(&channel) {
@@ -150,8 +150,8 @@ impl Tail {
         }
     }
 
-    /// Makes points of what was open in a span that is over at `now`, of so many channels at most; answers whether there
-    /// are more.
+    /// Makes points of open versions whose span is over at `now`, of at most `most` channels. Returns whether there are
+    /// more.
     pub(super) fn settle(&mut self, now: i64, most: usize) -> bool {
         let span = now.div_euclid(self.resolution);
         let over = self.open.iter().filter(|(_, version)| self.span_of(version) != span);
@@ -164,7 +164,7 @@ impl Tail {
         over.len() == most
     }
 
-    /// Makes points of all that is open.
+    /// Makes points of all open versions.
     pub(super) fn settle_all(&mut self) {
         for (_, version) in std::mem::take(&mut self.open) {
             self.settle_one(&version);
@@ -186,7 +186,7 @@ impl Tail {
                 continue;
             }
             if self.points.len() >= self.buffer.max(self.writing + 1) {
-                // The oldest that is not on its way.
+                // The oldest point that is not being written.
                 self.points.remove(self.writing);
                 self.dropped += 1;
             }
@@ -208,13 +208,13 @@ impl Tail {
         Some(series)
     }
 
-    /// The first points that wait, at most `most`: from now on they are being written.
+    /// Returns the first points, at most `most`, and marks them as being written.
     pub(super) fn begin_writing(&mut self, most: usize) -> Vec<Waiting> {
         self.writing = self.points.len().min(most);
         self.points.range(..self.writing).copied().collect()
     }
 
-    /// What was begun is done: written, or with `false` not.
+    /// Ends the write: the points are removed if they were `written`, and wait again otherwise.
     pub(super) fn end_writing(&mut self, written: bool) {
         let writing = std::mem::take(&mut self.writing);
         if written {
@@ -222,14 +222,14 @@ impl Tail {
         }
     }
 
-    /// Lets go of the points before `before` that are not being written: somebody else has them.
+    /// Discards the points before `before` that are not being written, because another node writes them.
     pub(super) fn let_go(&mut self, before: i64) {
         if self.writing == 0 {
             self.points.retain(|point| point.at >= before);
         }
     }
 
-    /// The names of the series in `points` whose ids are not known.
+    /// Returns the series in `points` whose ids are unknown, with their names.
     pub(super) fn nameless(&self, points: &[Waiting]) -> Vec<(u32, SeriesName)> {
         let mut asked: Vec<u32> = points.iter().map(|point| point.series).collect();
         asked.sort_unstable();
@@ -239,23 +239,23 @@ impl Tail {
         unknown.map(|(place, series)| (place, series.name.clone())).collect()
     }
 
-    /// Notes an id; `None`: the store has no room for the series.
+    /// Sets an id; `None` if the store has no room for the series.
     pub(super) fn name(&mut self, series: u32, id: Option<SeriesId>) {
         let series = &mut self.series[series as usize];
         (series.id, series.refused) = (id, id.is_none());
     }
 
-    /// Forgets the ids: some of them are gone. Those without room are asked about again.
+    /// Discards all ids, because some are invalid now. Series without room are tried again.
     pub(super) fn forget_ids(&mut self) {
         self.series.iter_mut().for_each(|series| (series.id, series.refused) = (None, false));
     }
 
-    /// The id of the series of `point`.
+    /// Returns the id of the series of `point`.
     pub(super) fn id_of(&self, point: &Waiting) -> Option<SeriesId> {
         self.series[point.series as usize].id
     }
 
-    /// What is recorded of `channel` before `until`, by field.
+    /// Returns the points of `channel` before `until`, by field.
     pub(super) fn of_channel(&self, channel: &Channel, until: i64) -> HashMap<Box<str>, Vec<Bucket>> {
         let mut found: HashMap<Box<str>, Vec<Bucket>> = HashMap::new();
         let Some(fields) = self.by_channel.get(channel) else { return self.open_of(channel, until, found) };
@@ -284,23 +284,23 @@ impl Tail {
         found
     }
 
-    /// The time of the oldest that is not known to be in the store.
+    /// Returns the time of the oldest point that is not known to be stored.
     pub(super) fn oldest(&self) -> Option<i64> {
         let open = self.open.values().map(|version| version.timestamp.as_millisecond());
         self.points.iter().map(|point| point.at).chain(open).min()
     }
 
-    /// Points that wait or are being written.
+    /// Returns the number of points that wait or are being written.
     pub(super) fn len(&self) -> usize {
         self.points.len()
     }
 
-    /// Series that were seen in this process.
+    /// Returns the number of series that this process has seen.
     pub(super) fn series(&self) -> usize {
         self.series.len()
     }
 
-    /// Points that were not recorded.
+    /// Returns the numbers of points that were not recorded.
     pub(super) fn lost(&self) -> Lost {
         Lost { dropped: self.dropped, refused: self.refused, beyond: self.rate.beyond }
     }

@@ -1,4 +1,4 @@
-//! The recorder against a store that stands still, fails, and comes back. Time is tokio's, and stands still, too.
+//! The recorder with a store that hangs, fails and recovers. The clock is tokio's, which is paused.
 
 use std::{
     collections::BTreeMap,
@@ -31,24 +31,24 @@ use crate::{
     service::{ServiceError, StoreError},
 };
 
-/// Keeps points in a map, as long as nobody stops it.
+/// Store that keeps points in a map, and can be stopped.
 #[derive(Default)]
 struct Fake {
     points: Mutex<BTreeMap<(SeriesId, i64), f64>>,
     ends: Mutex<Vec<(Channel, i64)>>,
     fails: AtomicBool,
     stands: watch::Sender<bool>,
-    /// Other processes write it, too.
+    /// Whether other processes write it.
     is_shared: AtomicBool,
     bytes: Mutex<Option<u64>>,
-    /// When which level was rolled up, and up to where.
+    /// Roll-ups: when, which level, and up to which time.
     rolled: Mutex<Vec<(i64, Level, i64)>>,
-    /// What was to be forgotten.
+    /// Steps of deleting.
     forgotten: Mutex<Vec<[i64; 4]>>,
 }
 
 impl Fake {
-    /// What `work` comes to, once the store moves.
+    /// Returns the result of `work` once the store is not stopped.
     fn answer<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Answer<T> {
         let this = Arc::clone(self);
         async move {
@@ -137,10 +137,10 @@ fn bench(buffer: usize) -> Bench {
     bench_with(HistoryConfig { buffer, ..HistoryConfig::default() })
 }
 
-/// When a bench begins, in milliseconds since 1970: 20 s after a full minute.
+/// Start of a test, in milliseconds since 1970: 20 s after a full minute.
 const BEGUN: i64 = 1_790_000_000_000;
 
-/// A clock that goes with tokio's.
+/// Clock that follows tokio's.
 fn clock() -> Clock {
     let begun = Instant::now();
     Clock::from_fn(move || Timestamp::from_millisecond(BEGUN + begun.elapsed().as_millis() as i64).unwrap())
@@ -168,7 +168,7 @@ impl Bench {
         Self { fake, history, handle, log, counters }
     }
 
-    /// A value every second.
+    /// Publishes a value every second.
     async fn push(&self, numbers: std::ops::RangeInclusive<u32>) {
         for n in numbers {
             let data = Map::from_iter([("n".to_owned(), json!(n))]);
@@ -183,7 +183,7 @@ impl Bench {
         self.history.ask(Question::read(channel(), &asked, now).unwrap()).await
     }
 
-    /// What was told on `system`.
+    /// Returns the events on `system`.
     fn told(&self) -> Vec<(String, Value)> {
         let found = self.log.events_after(0, self.log.head(), usize::MAX, |channel, _| channel.as_str() == "system");
         let told = found.events.iter().map(|event| {
@@ -227,7 +227,7 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
     assert_eq!(bench.fake.values(), numbers(41..=60));
     let told = bench.told();
     assert_eq!(told.len(), 2, "{told:?}");
-    // What was lost before anybody noticed the trouble would have fitted.
+    // Points that were lost before the outage was noticed would have fitted.
     assert_eq!(told[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
     let counted = &bench.counters.history;
     assert_eq!((counted.written.get(), counted.dropped.get()), (20, 40));
@@ -305,13 +305,13 @@ async fn fields_beyond_the_limit_of_series_are_counted() {
     assert_eq!((bench.history.series(), bench.counters.history.refused.get()), (1, 6));
 }
 
-/// A node of a cluster, whose log is written by hand.
+/// Node of a cluster, whose log the test writes.
 struct Member {
     bench: Bench,
     writer: LogWriter,
     clock: Clock,
     leads: watch::Sender<bool>,
-    // Nobody takes what is handed in.
+    // No leader takes what it publishes.
     _batches: Batches,
 }
 
@@ -331,7 +331,7 @@ impl Member {
         Change::state(channel(), format!(r#"{{"n":{n}}}"#).into())
     }
 
-    /// A value every second.
+    /// Writes a value every second.
     async fn write(&mut self, numbers: std::ops::RangeInclusive<u32>) {
         for n in numbers {
             self.writer.append(vec![Self::change(n)], self.clock.now());
