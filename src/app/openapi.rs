@@ -40,12 +40,12 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
         description = "Live metrics from one aggregator over WebSocket, Server-Sent Events and polling. A value leaves \
             through all of them at the same version, and a `cursor` from one transport can be resumed on any other.\n\n\
             Errors are `application/problem+json` (RFC 9457). Unsupported methods \
-            return 405 with `Allow`. Every answer has an `X-Request-Id`.",
+            return 405 with `Allow`. Every response has an `X-Request-Id`.",
         license(name = "MIT", identifier = "MIT")
     ),
     tags(
-        (name = "Polling", description = "Ask and be answered: `ETag`, long polls, cursors."),
-        (name = "Streams", description = "Be told: WebSocket and Server-Sent Events."),
+        (name = "Polling", description = "Snapshot, channels and history over plain HTTP: `ETag`, long polls, cursors."),
+        (name = "Streams", description = "WebSocket and Server-Sent Events."),
         (name = "Push", description = "Values, events and samples from outside."),
         (name = "Business", description = "Orders, customers and visits, and the numbers made of them."),
         (name = "Dashboards", description = "Boards of tiles; each change is an event."),

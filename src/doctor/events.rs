@@ -165,12 +165,12 @@ fn refused(deaf: Deaf) -> Check {
     let fail = |headline: String| Check::new("events", "Events", Verdict::Fail, headline);
     match deaf {
         Deaf::Lost(error) => fail("do not work".into()).detail(error),
-        Deaf::Refused(404, None, _) => fail("404: the path is not passed on".into()).remedy(Remedy::Passed),
+        Deaf::Refused(404, None, _) => fail("404: the path is not forwarded".into()).remedy(Remedy::Passed),
         Deaf::Refused(429 | 503, Some(detail), _) => {
-            Check::new("events", "Events", Verdict::Skipped, "not tried").detail(format!("The server says: {detail}."))
+            Check::new("events", "Events", Verdict::Skipped, "not tested").detail(format!("The server says: {detail}."))
         }
-        Deaf::Refused(_, _, described) => fail(format!("answered {described}")),
-        Deaf::Other(kind) => fail("something else answers".into())
+        Deaf::Refused(_, _, described) => fail(format!("returned {described}")),
+        Deaf::Other(kind) => fail("another server responds".into())
             .detail(format!("200 with the content type \"{kind}\": a login page, or another server.")),
     }
 }
@@ -188,8 +188,8 @@ fn judge(beats: &[Beat], encoded: Option<&str>, how: Next, after: Duration) -> C
             Some(coding) => {
                 fail(format!("nothing could be read: compressed as {coding}")).remedy(Remedy::StreamCompression)
             }
-            None => fail(format!("nothing came in {}", spoken(after)))
-                .detail("The answer began, and no event followed.")
+            None => fail(format!("no event within {}", spoken(after)))
+                .detail("The response began, but no event followed.")
                 .remedy(Remedy::Buffering),
         };
     };
@@ -203,8 +203,8 @@ fn judge(beats: &[Beat], encoded: Option<&str>, how: Next, after: Duration) -> C
     };
     if reading.is_held(beats.len()) {
         let how = match lumps {
-            1 => format!("all {} events came at once, at the end", beats.len()),
-            lumps => format!("{} events came in {lumps} lumps, the largest of {largest} bytes", beats.len()),
+            1 => format!("all {} events arrived at once, at the end", beats.len()),
+            lumps => format!("{} events arrived in {lumps} batches, the largest of {largest} bytes", beats.len()),
         };
         let check = fail(format!("held back by a proxy for {}", spoken(held))).detail(format!(
             "Sent every {} ms, {how}. The server asks for no buffering (X-Accel-Buffering: no); a proxy ignores that, or a first one keeps it from a second.",
@@ -225,8 +225,8 @@ fn judge(beats: &[Beat], encoded: Option<&str>, how: Next, after: Duration) -> C
         return measured(fail(headline).detail(what).remedy(Remedy::EventsTimeout));
     }
     measured(match encoded {
-        Some(coding) => check(Verdict::Warn, format!("compressed on their way ({coding})"))
-            .detail("They come through at once here; compressors like to wait for more.")
+        Some(coding) => check(Verdict::Warn, format!("compressed on the way ({coding})"))
+            .detail("They arrive at once here, but compressors often wait for more data.")
             .remedy(Remedy::StreamCompression),
         None if held >= rhythm::HELD => check(Verdict::Warn, format!("uneven, by up to {}", spoken(held)))
             .detail("Not as a buffer does it: the network, or a machine that is busy."),

@@ -42,17 +42,17 @@ fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
     let address = seen["address"].as_str();
     match seen["forwarded"].as_str() {
         Some("believed") => {
-            let headline = address.map_or("told by the proxy".into(), |address| format!("seen as {address}"));
-            check(Verdict::Ok, &headline).detail("The server believes what the proxy says of its clients.")
+            let headline = address.map_or("sent by the proxy".into(), |address| format!("seen as {address}"));
+            check(Verdict::Ok, &headline).detail("The server trusts the addresses that the proxy sends.")
         }
-        Some("ignored") => check(Verdict::Warn, "told by a proxy that the server does not believe")
+        Some("ignored") => check(Verdict::Warn, "sent by a proxy that the server does not trust")
             .detail("All clients behind it count as one, and share one address's limits.")
             .remedy(Remedy::Trusted),
         _ => {
             let local = patient.url.host_str().is_some_and(|host| host == "localhost" || host.contains("127.0.0."));
             let inside = seen["range"] == "loopback" && !local && patient.url.host_str() != Some("[::1]");
             if server.proxy.is_some() || inside {
-                return check(Verdict::Warn, "not passed on by the proxy")
+                return check(Verdict::Warn, "not forwarded by the proxy")
                     .detail("All clients behind it count as one, and share one address's limits.")
                     .remedy(Remedy::Forwarded);
             }
@@ -69,7 +69,7 @@ fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
 fn proxy(patient: &Patient, server: &Server, seen: &Value) -> Check {
     let http = seen["http"].as_str().unwrap_or("1.1");
     let host = seen["host"].as_str().unwrap_or_default();
-    let by = server.proxy.as_deref().unwrap_or("none that says so");
+    let by = server.proxy.as_deref().unwrap_or("none detected");
     let headline = format!("{by}; HTTP/{http} to the server");
     let check = match http {
         "1.0" => Check::new("proxy", "Proxy", Verdict::Warn, headline)
@@ -93,7 +93,7 @@ pub(super) async fn body(patient: &Patient) -> Check {
         Err(_) => None,
     };
     let Some(most) = most.map(|most| if most == 0 { MAX_BODY } else { most.min(MAX_BODY) }) else {
-        return check(Verdict::Skipped, "not tried".into()).detail("The server did not say how much it takes.");
+        return check(Verdict::Skipped, "not tested".into()).detail("The server did not say how much it takes.");
     };
     match send(patient, most).await {
         Sent::Whole(took) => check(Verdict::Ok, format!("{} pass, in {}", size(most), spoken(took)))
@@ -113,9 +113,9 @@ pub(super) async fn body(patient: &Patient) -> Check {
             if status == 413 { check.remedy(Remedy::Body) } else { check }
         }
         Sent::OwnRefusal(why) => {
-            check(Verdict::Skipped, "not tried".into()).detail(format!("The server answers {why}."))
+            check(Verdict::Skipped, "not tested".into()).detail(format!("The server answers {why}."))
         }
-        Sent::Lost(error) => check(Verdict::Fail, "bodies don't come through".into()).detail(error),
+        Sent::Lost(error) => check(Verdict::Fail, "bodies do not arrive".into()).detail(error),
     }
 }
 

@@ -205,7 +205,7 @@ pub(super) fn explain(error: &reqwest::Error) -> String {
     let what = if of("dns error") {
         "the name is not known (DNS)"
     } else if of("onnection refused") {
-        "nobody listens there (connection refused)"
+        "connection refused"
     } else if of("certificate") {
         "the certificate is not trusted (TLS)"
     } else if of("tls") || of("TLS") || of("corrupt message") {

@@ -28,12 +28,12 @@ pub(super) async fn check(patient: &Patient) -> Check {
         return refused;
     }
     if let Some(kept) = kept(&first) {
-        return fail("answers are kept on their way").detail(kept).remedy(Remedy::Caching);
+        return fail("responses are cached on the way").detail(kept).remedy(Remedy::Caching);
     }
     for _ in 0..ATTEMPTS {
         let Some(tag) = first.header("etag").map(str::to_owned) else {
-            return fail("ETag is removed on its way")
-                .detail("Each poll carries the whole answer again, and no poll can be held by its tag.")
+            return fail("ETag is removed on the way")
+                .detail("Each poll transfers the whole response, and long polls by tag do not work.")
                 .remedy(Remedy::Tags);
         };
         let second = match poll(patient, Some(&tag)).await {
@@ -45,14 +45,14 @@ pub(super) async fn check(patient: &Patient) -> Check {
             return check(Verdict::Ok, headline).figure("round_trip_ms", ms(second.took));
         }
         if second.header("etag") == Some(&tag) {
-            return fail("If-None-Match is removed on its way")
-                .detail("The same answer came again, whole, where a 304 was due.")
+            return fail("If-None-Match is removed on the way")
+                .detail("The same response was sent again instead of a 304.")
                 .remedy(Remedy::RequestHeaders);
         }
         first = second;
     }
-    check(Verdict::Warn, "each answer has another tag".into())
-        .detail("Values change faster than polls come, or something changes the bodies on their way.")
+    check(Verdict::Warn, "each response has a different tag".into())
+        .detail("Values change faster than the polls, or something changes the bodies on the way.")
         .figure("round_trip_ms", ms(first.took))
 }
 
@@ -73,9 +73,9 @@ fn refusal(id: &'static str, name: &'static str, patient: &Patient, answer: &Ans
         401 | 403 if own && !patient.has_token() => {
             Check::new(id, name, Verdict::Skipped, "not tried: a token is needed").detail("Say one with --token.")
         }
-        401 | 403 if own => Check::new(id, name, Verdict::Skipped, "not tried: the token does not do")
-            .detail(format!("The server answers {}.", answer.described())),
-        404 if !own => Check::new(id, name, Verdict::Fail, "404: the path is not passed on").remedy(Remedy::Passed),
+        401 | 403 if own => Check::new(id, name, Verdict::Skipped, "not tested: the token was refused")
+            .detail(format!("The server returns {}.", answer.described())),
+        404 if !own => Check::new(id, name, Verdict::Fail, "404: the path is not forwarded").remedy(Remedy::Passed),
         _ => Check::new(id, name, Verdict::Fail, format!("answered {}", answer.described())),
     })
 }
@@ -84,11 +84,11 @@ fn refusal(id: &'static str, name: &'static str, patient: &Patient, answer: &Ans
 fn kept(answer: &Answer) -> Option<String> {
     let said = answer.header("cache-control").unwrap_or_default();
     if answer.header("age").is_some_and(|age| age.trim() != "0") {
-        return Some("The answer came out of a cache (Age).".into());
+        return Some("The response came from a cache (Age).".into());
     }
     for name in ["x-cache", "x-cache-status", "x-proxy-cache", "cf-cache-status"] {
         if answer.header(name).is_some_and(|value| value.to_ascii_uppercase().contains("HIT")) {
-            return Some(format!("The answer came out of a cache ({name})."));
+            return Some(format!("The response came from a cache ({name})."));
         }
     }
     let asks_first = said.contains("no-cache") || said.contains("no-store");
@@ -112,7 +112,7 @@ pub(super) async fn hold(patient: &Patient, idle: Duration) -> Check {
     }
     let cursor = first.json().and_then(|body| Some(body.get("cursor")?.as_str()?.to_owned()));
     let Some(cursor) = cursor else {
-        return check(Verdict::Skipped, "not tried".into()).detail("The answer to a poll had no cursor.");
+        return check(Verdict::Skipped, "not tested".into()).detail("The response to a poll had no cursor.");
     };
     let path = format!("api/metrics?channels=system&since={cursor}");
     let began = std::time::Instant::now();
@@ -136,7 +136,7 @@ pub(super) async fn hold(patient: &Patient, idle: Duration) -> Check {
             let again = patient.ask(patient.request(Method::GET, &format!("{path}&wait=1")), PATIENCE).await;
             let by_query = again.is_ok_and(|answer| answer.took >= Duration::from_millis(900));
             let verdict = if by_query { Verdict::Warn } else { Verdict::Fail };
-            check(verdict, "Prefer is removed on its way".into())
+            check(verdict, "Prefer is removed on the way".into())
                 .detail(if by_query { "?wait= does the same, and comes through." } else { "?wait= does not help." })
                 .remedy(Remedy::RequestHeaders)
         }

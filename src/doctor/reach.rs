@@ -24,25 +24,25 @@ pub(super) async fn check(patient: &Patient) -> (Check, Option<Server>) {
     let by = proxy.as_ref().map_or(String::new(), |proxy| format!(", by {proxy}"));
     let check = match (answer.status, version) {
         (200, Some(version)) => {
-            let headline = format!("tricast {version}, answers in {}", spoken(answer.took));
+            let headline = format!("tricast {version}, responds in {}", spoken(answer.took));
             let check = Check::new("reach", "Server", Verdict::Ok, headline).figure("answer_ms", ms(answer.took));
             return (check, Some(Server { proxy }));
         }
-        (200, None) => fail(format!("something else answers{by}"))
+        (200, None) => fail(format!("another server responds{by}"))
             .detail("There is something at this address, and it is no tricast. Is a part of the path missing?"),
         (status @ 300..=399, _) => {
             let location = answer.header("location").unwrap_or("another address");
             fail(format!("{status}: it is elsewhere")).detail(format!("It points to {location}: try that address."))
         }
         (404, _) => fail(format!("404{by}: nothing is there"))
-            .detail("The path is not passed on to the server, or it is below another one.")
+            .detail("The path is not forwarded to the server, or the server is below another path.")
             .remedy(Remedy::Passed),
         (status @ (502..=504), _) => fail(format!("{status}{by}: it does not reach the server"))
             .detail("Is the server running, and does the proxy ask at the address where it listens?"),
-        (status @ (401 | 403), _) => fail(format!("{status}{by}: nobody is let through")).detail(
+        (status @ (401 | 403), _) => fail(format!("{status}{by}: access is denied")).detail(
             "Something in front of the server asks for a login of its own, or knows this name not as one of its own.",
         ),
-        (_, _) => fail(format!("answers {}{by}", answer.described())),
+        (_, _) => fail(format!("returns {}{by}", answer.described())),
     };
     (check, None)
 }

@@ -197,14 +197,14 @@ mod tests {
                 Check::new("websocket", "WebSocket", Verdict::Ok, "works, 12 ms"),
                 Check::new("events", "Events", Verdict::Fail, "held back by a proxy for 5.2 s")
                     .remedy(Remedy::Buffering),
-                Check::new("polling", "Polling", Verdict::Skipped, "not tried"),
+                Check::new("polling", "Polling", Verdict::Skipped, "not tested"),
                 Check::new("address", "Address", Verdict::Warn, "not believed").remedy(Remedy::Trusted),
             ],
         );
         assert_eq!(
             report.summary,
             "WebSocket: works, 12 ms. Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing. \
-             Polling: not tried. Address: not believed: `trusted_proxies = [\"127.0.0.1\"]` is missing."
+             Polling: not tested. Address: not believed: `trusted_proxies = [\"127.0.0.1\"]` is missing."
         );
         assert!(report.verdict == Verdict::Fail && report.has_findings());
         let text = report.to_text();

@@ -35,7 +35,7 @@ pub(super) async fn check(patient: &Patient, idle: Duration) -> Vec<Check> {
 }
 
 fn skipped(id: &'static str, why: impl Into<String>) -> Check {
-    Check::new(id, name(id), Verdict::Skipped, "not tried").detail(why)
+    Check::new(id, name(id), Verdict::Skipped, "not tested").detail(why)
 }
 
 fn name(id: &str) -> &'static str {
@@ -58,7 +58,7 @@ async fn events(patient: &Patient, idle: Duration) -> Check {
     match stream.next(deadline).await {
         // Both at once: held back, and the silence was not one.
         Next::Beat(second) if second.came.saturating_sub(first.came) < idle / 2 => {
-            skipped(EVENTS, "Events are held back, so nobody can tell.")
+            skipped(EVENTS, "Events are held back, so this can't be tested.")
         }
         Next::Beat(_) => judge(EVENTS, Silence { lasted: idle, survived: true }, heartbeat, Remedy::EventsTimeout),
         Next::End | Next::Cut(_) => {
@@ -111,10 +111,10 @@ async fn websocket(patient: &Patient, idle: Duration) -> Check {
 fn judge(id: &'static str, silence: Silence, heartbeat: Duration, remedy: Remedy) -> Check {
     let check = |verdict, headline: String| Check::new(id, name(id), verdict, headline);
     let Silence { lasted, survived } = silence;
-    let speaks = format!("The server speaks every {}", spoken(heartbeat));
+    let speaks = format!("The server sends a heartbeat every {}", spoken(heartbeat));
     let after = spoken(lasted);
     if survived {
-        return check(Verdict::Ok, format!("lives after {after} of silence")).figure("silent_ms", ms(lasted));
+        return check(Verdict::Ok, format!("alive after {after} of silence")).figure("silent_ms", ms(lasted));
     }
     let check = match () {
         () if lasted <= heartbeat => check(Verdict::Fail, format!("cut after {after} of silence"))

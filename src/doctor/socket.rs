@@ -73,7 +73,7 @@ pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
         response.upgrade().await.map_err(|error| Refused::Lost(explain(&error)))
     };
     let opened = tokio::time::timeout(PATIENCE, opening).await;
-    let upgraded = opened.unwrap_or_else(|_| Err(Refused::Lost("the handshake was not answered in time".into())))?;
+    let upgraded = opened.unwrap_or_else(|_| Err(Refused::Lost("no response to the handshake in time".into())))?;
     let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
     Ok(Socket { stream, took: began.elapsed() })
 }

@@ -34,7 +34,7 @@ pub(super) async fn check(patient: &Patient) -> Check {
         Ok(socket) => socket,
         Err(Refused::Lost(error)) => return check_of(Verdict::Fail, "does not work").detail(error),
         Err(Refused::Forged) => {
-            return check_of(Verdict::Fail, "something else answers the handshake")
+            return check_of(Verdict::Fail, "another server responds to the handshake")
                 .detail("101, and not with the proof that a WebSocket server gives (Sec-WebSocket-Accept).");
         }
         Err(Refused::Answer(answer)) => return refused(&answer),
@@ -63,14 +63,13 @@ fn refused(answer: &Answer) -> Check {
                 "Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.",
             )
             .remedy(Remedy::Host),
-        (401, Some(detail)) => {
-            check_of(Verdict::Skipped, "not tried: the token does not do").detail(format!("The server says: {detail}."))
-        }
+        (401, Some(detail)) => check_of(Verdict::Skipped, "not tested: the token was refused")
+            .detail(format!("The server says: {detail}.")),
         (429 | 503, Some(detail)) => {
-            check_of(Verdict::Skipped, "not tried").detail(format!("The server says: {detail}."))
+            check_of(Verdict::Skipped, "not tested").detail(format!("The server says: {detail}."))
         }
-        (404, None) => fail("404: the path is not passed on".into()).remedy(Remedy::Passed),
-        (status @ 200..300, None) => fail(format!("something else answers ({status})"))
+        (404, None) => fail("404: the path is not forwarded".into()).remedy(Remedy::Passed),
+        (status @ 200..300, None) => fail(format!("another server responds ({status})"))
             .detail("Not a WebSocket server, and not an error either: a login page, or another server."),
         (status, None) => fail(format!("refused by a proxy ({status})")),
         (_, Some(_)) => fail(format!("answered {}", answer.described())),
@@ -126,8 +125,8 @@ async fn exchange(
         Heard::Message(answer) if said => Ok(answer.to_string().len()),
         heard => {
             let what = match (id, size) {
-                ("back", _) => "A long answer of the server never came.".to_owned(),
-                (_, 0) => "The greeting came, and a ping was not answered: one direction is swallowed.".to_owned(),
+                ("back", _) => "A long response of the server did not arrive.".to_owned(),
+                (_, 0) => "The greeting arrived, but a ping was not answered: one direction is blocked.".to_owned(),
                 (_, size) => format!("A message of {size} bytes was not answered; smaller ones were."),
             };
             Err(Box::new(lost(&heard, &what)))

@@ -76,63 +76,59 @@ impl Remedy {
     /// Its line of the table. The times are those of the configuration in `nginx/`.
     pub const fn line(self) -> Line {
         let (id, nginx, advice) = match self {
-            Self::Passed => ("passed", "proxy_pass http://tricast;", "Pass this path on to the server."),
+            Self::Passed => ("passed", "proxy_pass http://tricast;", "Forward this path to the server."),
             Self::Upgrade => (
                 "upgrade",
                 "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";",
-                "Pass Upgrade and Connection on to the server, over HTTP/1.1.",
+                "Forward Upgrade and Connection to the server, over HTTP/1.1.",
             ),
             Self::Host => (
                 "host",
                 "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;",
-                "Pass Host on as the client wrote it, port included, and the scheme, from an address in trusted_proxies; or \
-                 set public_url to the outer address.",
+                "Forward Host unchanged with its port, and the scheme, from an address in trusted_proxies; or set public_url to \
+                 the external URL.",
             ),
-            Self::Buffering => {
-                ("buffering", "proxy_buffering off;", "Give each piece of an event stream on as it comes.")
-            }
+            Self::Buffering => ("buffering", "proxy_buffering off;", "Forward each part of an event stream at once."),
             Self::StreamCompression => ("stream_compression", "gzip off;", "Don't compress text/event-stream."),
             Self::EventsTimeout => {
-                ("events_timeout", "proxy_read_timeout 60s;", "Let an event stream be silent for 60 s.")
+                ("events_timeout", "proxy_read_timeout 60s;", "Allow an event stream to be silent for 60 s.")
             }
             Self::WebSocketTimeout => (
                 "websocket_timeout",
                 "proxy_read_timeout 6m; proxy_send_timeout 6m;",
-                "Let a WebSocket be silent for 60 s at least.",
+                "Allow a WebSocket to be silent for at least 60 s.",
             ),
             Self::PollTimeout => {
-                ("poll_timeout", "proxy_read_timeout 40s;", "Let an answer take 40 s: a poll is held for up to 25 s.")
+                ("poll_timeout", "proxy_read_timeout 40s;", "Allow 40 s for a response: a poll is held for up to 25 s.")
             }
-            Self::Version => ("version", "proxy_http_version 1.1;", "Speak HTTP/1.1 to the server."),
+            Self::Version => ("version", "proxy_http_version 1.1;", "Use HTTP/1.1 to the server."),
             Self::Tags => (
                 "tags",
                 "proxy_pass_header ETag; gzip off;",
-                "Leave ETag as it is: don't change bodies (sub_filter, gzip) and don't hide the header (proxy_hide_header).",
+                "Keep ETag: don't change bodies (sub_filter, gzip) and don't hide the header (proxy_hide_header).",
             ),
             Self::RequestHeaders => (
                 "request_headers",
                 "proxy_pass_request_headers on; proxy_cache off;",
-                "Pass If-None-Match and Prefer on, don't set them to something else, and don't look for answers in a cache.",
+                "Forward If-None-Match and Prefer unchanged, and don't answer from a cache.",
             ),
             Self::Caching => (
                 "caching",
                 "proxy_cache off; expires off;",
-                "Don't keep answers of this server, and leave Cache-Control as it is.",
+                "Don't cache responses of this server, and keep its Cache-Control.",
             ),
-            Self::Body => {
-                ("body", "client_max_body_size 1m;", "Let bodies pass that are as large as limits.max_body allows.")
-            }
+            Self::Body => ("body", "client_max_body_size 1m;", "Allow bodies as large as limits.max_body."),
             Self::Inspection => (
                 "inspection",
                 "",
-                "Let what inspects traffic (a scanner, a proxy of the company) pass WebSockets, or reach the server over TLS.",
+                "Allow WebSockets in the inspecting device (a scanner, a corporate proxy), or connect to the server over TLS.",
             ),
             Self::Forwarded => (
                 "forwarded",
                 "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
-                "Pass the client's address on in X-Forwarded-For, and name the proxy in trusted_proxies.",
+                "Send the client's address in X-Forwarded-For, and list the proxy in trusted_proxies.",
             ),
-            Self::Trusted => ("trusted", "", "Name the proxy's address, as the server sees it, in trusted_proxies."),
+            Self::Trusted => ("trusted", "", "List the proxy's address, as the server sees it, in trusted_proxies."),
         };
         let setting = match self {
             Self::Trusted => "trusted_proxies = [\"127.0.0.1\"]",

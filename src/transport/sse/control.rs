@@ -164,7 +164,7 @@ impl Drop for Registration {
     path = "/api/sessions/{id}",
     tag = "Streams",
     operation_id = "tellSession",
-    summary = "Speak to an event stream",
+    summary = "Send a command to an event stream",
     description = "An EventSource can't send. The stream's first event, `connected`, names its session; what is posted \
         to that name changes the stream without a reconnect.",
     params(("id" = String, Path, description = "The `session` of the event `connected`", example = "0f8fad5bd9cb469fa165e3b2a2f3c9d7")),

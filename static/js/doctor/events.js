@@ -80,21 +80,21 @@ export async function checkEvents() {
 /** @param {Awaited<ReturnType<typeof listen>>} heard */
 function judge(heard) {
   const { status, kind, problem, encoded, beats, refused, after, cut } = heard;
-  if (status === 404 && problem === null) return fail('404: the path is not passed on', { remedies: ['passed'] });
-  if ([429, 503].includes(status) && problem !== null) return check('skipped', 'not tried', { detail: `The server says: ${problem}.` });
-  if (status !== 200) return fail(`answered ${described(heard)}`);
+  if (status === 404 && problem === null) return fail('404: the path is not forwarded', { remedies: ['passed'] });
+  if ([429, 503].includes(status) && problem !== null) return check('skipped', 'not tested', { detail: `The server says: ${problem}.` });
+  if (status !== 200) return fail(`returned ${described(heard)}`);
   if (!kind.startsWith('text/event-stream')) {
-    return fail('something else answers', { detail: `200 with the content type "${kind}": a login page, or another server.` });
+    return fail('another server responds', { detail: `200 with the content type "${kind}": a login page, or another server.` });
   }
   if (refused !== null) return fail('refused in the stream', { detail: `It says: ${refused}.` });
   if (beats.length === 0) {
-    return fail(`nothing came in ${spoken(after)}`, { detail: 'The answer began, and no event followed.', remedies: ['buffering'] });
+    return fail(`no event within ${spoken(after)}`, { detail: 'The response began, but no event followed.', remedies: ['buffering'] });
   }
   const { held, lumps, largest, isHeld } = read(beats);
   if (isHeld) {
     const how = lumps === 1
-      ? `all ${beats.length} events came at once, at the end`
-      : `${beats.length} events came in ${lumps} lumps, the largest of ${largest} bytes`;
+      ? `all ${beats.length} events arrived at once, at the end`
+      : `${beats.length} events arrived in ${lumps} batches, the largest of ${largest} bytes`;
     return fail(`held back by a proxy for ${spoken(held)}`, {
       detail: `Sent every ${RHYTHM.every} ms, ${how}. The server asks for no buffering (X-Accel-Buffering: no); a proxy ignores that, or a first one keeps it from a second.`,
       remedies: [...(encoded === null ? [] : ['stream_compression']), 'buffering', ...(heard.seen.http === '1.0' ? ['version'] : [])],
@@ -107,8 +107,8 @@ function judge(heard) {
     });
   }
   if (encoded !== null && encoded !== 'identity') {
-    return check('warn', `compressed on their way (${encoded})`, {
-      detail: 'They come through at once here; compressors like to wait for more.',
+    return check('warn', `compressed on the way (${encoded})`, {
+      detail: 'They arrive at once here, but compressors often wait for more data.',
       remedies: ['stream_compression'],
       live: true,
     });

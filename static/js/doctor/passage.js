@@ -22,9 +22,9 @@ export async function checkServer() {
     const by = proxy === null ? '' : `, by ${proxy}`;
     const version = answer.json?.version;
     if (answer.status === 200 && typeof version === 'string') {
-      return { check: { ...at, verdict: 'ok', headline: `tricast ${version}, answers in ${spoken(answer.took)}` }, proxy };
+      return { check: { ...at, verdict: 'ok', headline: `tricast ${version}, responds in ${spoken(answer.took)}` }, proxy };
     }
-    const headline = answer.status === 200 ? `something else answers${by}` : `answers ${described(answer)}${by}`;
+    const headline = answer.status === 200 ? `another server responds${by}` : `returns ${described(answer)}${by}`;
     return { check: { ...at, verdict: 'fail', headline }, proxy };
   } catch (error) {
     const detail = `${/** @type {Error} */ (error).message}.`;
@@ -42,13 +42,13 @@ export function checkAddress(seen, proxy) {
   const shared = "All clients behind it count as one, and share one address's limits.";
   if (seen === null) return { ...at, verdict: 'skipped', headline: 'not known' };
   const is = seen.address ? `seen as ${seen.address}` : '';
-  if (seen.forwarded === 'believed') return { ...at, verdict: 'ok', headline: is || 'told by the proxy' };
+  if (seen.forwarded === 'believed') return { ...at, verdict: 'ok', headline: is || 'sent by the proxy' };
   if (seen.forwarded === 'ignored') {
-    return { ...at, verdict: 'warn', headline: 'told by a proxy that the server does not believe', detail: shared, remedies: ['trusted'] };
+    return { ...at, verdict: 'warn', headline: 'sent by a proxy that the server does not trust', detail: shared, remedies: ['trusted'] };
   }
   const local = ['localhost', '[::1]'].includes(location.hostname) || location.hostname.startsWith('127.');
   if (proxy !== null || (seen.range === 'loopback' && !local)) {
-    return { ...at, verdict: 'warn', headline: 'not passed on by the proxy', detail: shared, remedies: ['forwarded'] };
+    return { ...at, verdict: 'warn', headline: 'not forwarded by the proxy', detail: shared, remedies: ['forwarded'] };
   }
   return { ...at, verdict: 'ok', headline: is || 'taken from the connection; no trusted proxy' };
 }
@@ -61,7 +61,7 @@ export function checkAddress(seen, proxy) {
 export function checkProxy(seen, proxy) {
   const at = { id: 'proxy', name: 'Proxy' };
   if (seen === null) return { ...at, verdict: 'skipped', headline: 'not known' };
-  const headline = `${proxy ?? 'none that says so'}; HTTP/${seen.http} to the server`;
+  const headline = `${proxy ?? 'none detected'}; HTTP/${seen.http} to the server`;
   const host = seen.host === location.host ? '' : `Host arrives as "${seen.host}".`;
   if (seen.http !== '1.0') return { ...at, verdict: 'ok', headline, detail: host };
   const detail = `HTTP/1.0 has no upgrade, and a new connection for each poll. ${host}`.trim();
@@ -75,17 +75,17 @@ export function checkProxy(seen, proxy) {
  */
 export async function checkPush(seen) {
   const at = { id: 'push', name: 'Push' };
-  if (seen === null) return { ...at, verdict: 'skipped', headline: 'not tried' };
+  if (seen === null) return { ...at, verdict: 'skipped', headline: 'not tested' };
   const most = seen.maxBody > 0 ? Math.min(seen.maxBody, MAX_BODY) : MAX_BODY;
   try {
     const answer = await post(most);
     if (answer.json?.bytes === most) return { ...at, verdict: 'ok', headline: `${size(most)} pass, in ${spoken(answer.took)}` };
-    if (answer.status === 200) return { ...at, verdict: 'fail', headline: 'bodies are changed on their way' };
+    if (answer.status === 200) return { ...at, verdict: 'fail', headline: 'bodies are changed on the way' };
     if (answer.status === 403 && answer.problem !== null) {
       const detail = 'Host, or the scheme where TLS ends in front of the server, does not arrive as the browser used it.';
       return { ...at, verdict: 'fail', headline: 'rejected: the server treats this page as cross-origin; check public_url', detail, remedies: ['host'] };
     }
-    if (answer.problem !== null) return { ...at, verdict: 'skipped', headline: 'not tried', detail: `The server answers ${described(answer)}.` };
+    if (answer.problem !== null) return { ...at, verdict: 'skipped', headline: 'not tested', detail: `The server returns ${described(answer)}.` };
     let passes = 'not even the smallest';
     for (const bytes of SMALLER.filter((bytes) => bytes < most)) {
       if ((await post(bytes)).json?.bytes !== bytes) continue;
@@ -100,7 +100,7 @@ export async function checkPush(seen) {
       remedies: answer.status === 413 ? ['body'] : [],
     };
   } catch (error) {
-    return { ...at, verdict: 'fail', headline: "bodies don't come through", detail: `${/** @type {Error} */ (error).message}.` };
+    return { ...at, verdict: 'fail', headline: "bodies do not arrive", detail: `${/** @type {Error} */ (error).message}.` };
   }
 }
 

@@ -23,23 +23,23 @@ export async function checkPolling({ token }) {
     const refused = refusal(first, token);
     if (refused !== null) return { ...at, ...refused };
     const kept = cacheEvidence(first);
-    if (kept !== null) return { ...at, verdict: 'fail', headline: 'answers are kept on their way', detail: kept, remedies: ['caching'] };
+    if (kept !== null) return { ...at, verdict: 'fail', headline: 'responses are cached on the way', detail: kept, remedies: ['caching'] };
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const tag = first.headers.get('etag');
       if (tag === null) {
-        const detail = 'Each poll carries the whole answer again, and no poll can be held by its tag.';
-        return { ...at, verdict: 'fail', headline: 'ETag is removed on its way', detail, remedies: ['tags'] };
+        const detail = 'Each poll transfers the whole response, and long polls by tag do not work.';
+        return { ...at, verdict: 'fail', headline: 'ETag is removed on the way', detail, remedies: ['tags'] };
       }
       const second = await ask('api/metrics', { token, headers: { 'If-None-Match': tag } });
       if (second.status === 304) return { ...at, verdict: 'ok', headline: `works, ${spoken(second.took)}` };
       if (second.headers.get('etag') === tag) {
-        const detail = 'The same answer came again, whole, where a 304 was due.';
-        return { ...at, verdict: 'fail', headline: 'If-None-Match is removed on its way', detail, remedies: ['request_headers'] };
+        const detail = 'The same response was sent again instead of a 304.';
+        return { ...at, verdict: 'fail', headline: 'If-None-Match is removed on the way', detail, remedies: ['request_headers'] };
       }
       first = second;
     }
-    const detail = 'Values change faster than polls come, or something changes the bodies on their way.';
-    return { ...at, verdict: 'warn', headline: 'each answer has another tag', detail };
+    const detail = 'Values change faster than the polls, or something changes the bodies on the way.';
+    return { ...at, verdict: 'warn', headline: 'each response has a different tag', detail };
   } catch (error) {
     return { ...at, verdict: 'fail', headline: 'does not work', detail: `${/** @type {Error} */ (error).message}.` };
   }
@@ -57,10 +57,10 @@ function refusal(answer, token) {
   if ([401, 403].includes(status) && problem !== null) {
     return token === ''
       ? { verdict: 'skipped', headline: 'not tested: a token is needed', detail: 'Enter a token above.' }
-      : { verdict: 'skipped', headline: 'not tried: the token does not do', detail: `The server answers ${described(answer)}.` };
+      : { verdict: 'skipped', headline: 'not tested: the token was refused', detail: `The server returns ${described(answer)}.` };
   }
-  if (status === 404 && problem === null) return { verdict: 'fail', headline: '404: the path is not passed on', remedies: ['passed'] };
-  return { verdict: 'fail', headline: `answered ${described(answer)}` };
+  if (status === 404 && problem === null) return { verdict: 'fail', headline: '404: the path is not forwarded', remedies: ['passed'] };
+  return { verdict: 'fail', headline: `returned ${described(answer)}` };
 }
 
 /**
@@ -68,9 +68,9 @@ function refusal(answer, token) {
  * @param {Answer} answer
  */
 function cacheEvidence({ headers }) {
-  if ((headers.get('age') ?? '0') !== '0') return 'The answer came out of a cache (Age).';
+  if ((headers.get('age') ?? '0') !== '0') return 'The response came from a cache (Age).';
   const cache = CACHES.find((name) => headers.get(name)?.toUpperCase().includes('HIT'));
-  if (cache !== undefined) return `The answer came out of a cache (${cache}).`;
+  if (cache !== undefined) return `The response came from a cache (${cache}).`;
   const said = headers.get('cache-control') ?? '';
   if (/no-cache|no-store/.test(said) && !/max-age=/.test(said)) return null;
   return `The server says Cache-Control: no-cache; what arrives is ${said === '' ? 'nothing' : `"${said}"`}.`;
@@ -90,7 +90,7 @@ export async function checkLongPoll({ token, waitSeconds }) {
     const refused = refusal(first, token);
     if (refused !== null) return { ...at, ...refused };
     const cursor = first.json?.cursor;
-    if (typeof cursor !== 'string') return { ...at, verdict: 'skipped', headline: 'not tried', detail: 'The answer to a poll had no cursor.' };
+    if (typeof cursor !== 'string') return { ...at, verdict: 'skipped', headline: 'not tested', detail: 'The response to a poll had no cursor.' };
     const query = { channels: 'system', since: cursor };
     asked = performance.now();
     const held = await ask('api/metrics', {
@@ -100,14 +100,14 @@ export async function checkLongPoll({ token, waitSeconds }) {
       const detail = `A poll was to be held for ${waitSeconds} s.`;
       return { ...at, verdict: 'fail', headline: `cut after ${spoken(held.took)} (${held.status})`, detail, remedies: ['poll_timeout'] };
     }
-    if (![200, 304].includes(held.status)) return { ...at, verdict: 'fail', headline: `answered ${described(held)}` };
+    if (![200, 304].includes(held.status)) return { ...at, verdict: 'fail', headline: `returned ${described(held)}` };
     if (held.headers.has('preference-applied')) return { ...at, verdict: 'ok', headline: `works, held for ${spoken(held.took)}` };
     const again = await ask('api/metrics', { token, query: { ...query, wait: '1' } });
     const byQuery = again.took >= 900;
     return {
       ...at,
       verdict: byQuery ? 'warn' : 'fail',
-      headline: 'Prefer is removed on its way',
+      headline: 'Prefer is removed on the way',
       detail: byQuery ? '?wait= does the same, and comes through.' : '?wait= does not help.',
       remedies: ['request_headers'],
     };

@@ -21,11 +21,11 @@ const SOCKET = { id: 'idle_websocket', name: 'Quiet socket', remedies: ['websock
  */
 export async function checkQuietEvents(idle) {
   const { id, name } = EVENTS;
-  const skipped = (/** @type {string} */ detail) => ({ id, name, verdict: /** @type {const} */ ('skipped'), headline: 'not tried', detail });
+  const skipped = (/** @type {string} */ detail) => ({ id, name, verdict: /** @type {const} */ ('skipped'), headline: 'not tested', detail });
   const heard = await listen({ probe: 2, every: idle, bytes: 0 }, idle + PATIENCE_MS).catch(() => null);
   if (heard === null || heard.beats.length === 0) return skipped('Event streams do not work.');
   const [first, second] = heard.beats;
-  if (second !== undefined && second.came - first.came < idle / 2) return skipped('Events are held back, so nobody can tell.');
+  if (second !== undefined && second.came - first.came < idle / 2) return skipped("Events are held back, so this can't be tested.");
   const lasted = second === undefined ? heard.after - first.came : idle;
   return judge(EVENTS, { lasted, survived: second !== undefined, heartbeat: heard.seen.heartbeat ?? 15_000 });
 }
@@ -38,7 +38,7 @@ export async function checkQuietEvents(idle) {
  */
 export async function checkQuietSocket(idle, token) {
   const { id, name } = SOCKET;
-  const skipped = (/** @type {string} */ detail) => ({ id, name, verdict: /** @type {const} */ ('skipped'), headline: 'not tried', detail });
+  const skipped = (/** @type {string} */ detail) => ({ id, name, verdict: /** @type {const} */ ('skipped'), headline: 'not tested', detail });
   const talk = new Talk();
   try {
     const greeting = await talk.next(({ type }) => type === 'connected');
@@ -70,8 +70,8 @@ export async function checkQuietSocket(idle, token) {
  */
 function judge({ id, name, remedies }, { lasted, survived, heartbeat }) {
   const after = spoken(lasted);
-  const speaks = `The server speaks every ${spoken(heartbeat)}`;
-  if (survived) return { id, name, verdict: 'ok', headline: `lives after ${after} of silence` };
+  const speaks = `The server sends a heartbeat every ${spoken(heartbeat)}`;
+  if (survived) return { id, name, verdict: 'ok', headline: `alive after ${after} of silence` };
   const headline = `cut after ${after} of silence`;
   if (lasted <= heartbeat) return { id, name, verdict: 'fail', headline, detail: `${speaks}, which is too late.`, remedies };
   if (lasted < heartbeat * 1.5) return { id, name, verdict: 'warn', headline, detail: `${speaks}, which is just in time.`, remedies };

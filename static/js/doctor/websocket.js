@@ -98,14 +98,14 @@ async function exchange(talk, token) {
   if (token !== '') {
     const answer = await talk.ask({ type: 'authenticate', requestId: 'token', token });
     if (answer?.type === 'error' && answer.code === 'UNAUTHORIZED') {
-      return check('skipped', 'not tried: the token does not do', { detail: `The server says: ${answer.message}.` });
+      return check('skipped', 'not tested: the token was refused', { detail: `The server says: ${answer.message}.` });
     }
   }
   const rounds = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const began = performance.now();
     if ((await talk.ask({ type: 'ping', requestId: `round-${round}` })) === null) {
-      return lost(talk, 'The greeting came, and a ping was not answered: one direction is swallowed.');
+      return lost(talk, 'The greeting arrived, but a ping was not answered: one direction is blocked.');
     }
     rounds.push(performance.now() - began);
   }
@@ -121,7 +121,7 @@ async function exchange(talk, token) {
   // Unknown channels, which the response lists. Without a token the request is refused, which is a response too.
   const channels = Array.from({ length: 90 }, (_, n) => `${'doctor.'.repeat(17)}${String(n).padStart(3, '0')}`);
   if ((await talk.ask({ type: 'subscribe', requestId: 'back', channels })) === null) {
-    return lost(talk, 'A long answer of the server never came.');
+    return lost(talk, 'A long response of the server did not arrive.');
   }
   return check('ok', `works, ${spoken(roundTrip)}`);
 }
@@ -136,7 +136,7 @@ async function refused(token, host) {
   const answer = await ask('ws', { method: 'POST', token }).catch(() => null);
   if (answer === null) return fail('does not work', { detail: 'The connection broke off.' });
   const { status, problem } = answer;
-  if (status === 404 && problem === null) return fail('404: the path is not passed on', { remedies: ['passed'] });
+  if (status === 404 && problem === null) return fail('404: the path is not forwarded', { remedies: ['passed'] });
   if (problem === null) return fail(`refused by a proxy (${status})`);
   if (status === 403 || (host !== undefined && host !== location.host)) {
     return fail('rejected: the server treats this page as cross-origin; check public_url', {
@@ -150,7 +150,7 @@ async function refused(token, host) {
       remedies: ['upgrade'],
     });
   }
-  return check('skipped', 'not tried', { detail: `The server answers ${described(answer)}.` });
+  return check('skipped', 'not tested', { detail: `The server returns ${described(answer)}.` });
 }
 
 /**
