@@ -222,7 +222,7 @@ impl Bench {
 
     fn publish(&mut self, value: f64) {
         let channel = Channel::parse("metrics.a").unwrap();
-        let change = Change { channel, event: None, data: json!({"x": value}).to_string().into() };
+        let change = Change::state(channel, json!({"x": value}).to_string().into());
         self.writer.append(vec![change], self.clock.now());
     }
 
