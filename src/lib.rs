@@ -17,17 +17,19 @@
 //! | [`alerts`] | rules, the engine that watches the log for them, mails and webhooks |
 //! | [`store`] | where orders, dashboards, history and alerts are kept |
 //! | [`tenants`] | the owners of data, each with a log and orders of its own |
-//! | [`http`] | errors, guards, the plain routes |
+//! | [`web`] | web kit: guards, identity, bodies, problems, entity tags, connections |
+//! | [`api`] | REST resources and pages, with their OpenAPI descriptions |
 //! | [`transport`] | one folder per way out |
 //! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
 //! | [`doctor`] | looks at the path to a server from the outside |
 //! | [`counters`], [`ids`], [`pause`], [`presence`], [`service`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that any module may use |
 //!
 //! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> relay -> {orders, dashboards, history,
-//! alerts} -> store -> tenants -> http -> transport -> config, app -> doctor -> cli -> main`. `counters`, `ids`, `pause`, `presence`,
+//! alerts} -> store -> tenants -> web -> {api, transport} -> config, app -> doctor -> cli -> main`. `counters`, `ids`, `pause`, `presence`,
 //! `service`, `shutdown` and `spelling` are leaves.
 
 pub mod alerts;
+pub mod api;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -38,7 +40,6 @@ pub mod counters;
 pub mod dashboards;
 pub mod doctor;
 pub mod history;
-pub mod http;
 pub mod ids;
 pub mod orders;
 pub mod pause;
@@ -53,3 +54,4 @@ pub mod store;
 pub mod telemetry;
 pub mod tenants;
 pub mod transport;
+pub mod web;

@@ -26,6 +26,7 @@ pub use self::supervisor::Supervisor;
 use self::thread::Thread;
 use crate::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
+    api::doctor,
     auth::{KeyError, Tickets, Verifier, unguessable},
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
@@ -37,21 +38,20 @@ use crate::{
     },
     counters::Counters,
     history::HistoryConfig,
-    http::{
-        access::AccessConfig,
-        admission::{Admission, AdmissionConfig},
-        body::BodyConfig,
-        client::{ForwardedBy, ProxyConfig},
-        clocks::Clocks,
-        doctor,
-        metrics_page::Routes,
-        state::Shared,
-    },
     pause,
     shutdown::Shutdown,
     sources::{self, demo::Door},
     store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
+    web::{
+        access::AccessConfig,
+        admission::{Admission, AdmissionConfig},
+        body::BodyConfig,
+        client::{ForwardedBy, ProxyConfig},
+        clocks::Clocks,
+        request_counts::RequestCounts,
+        state::Shared,
+    },
 };
 
 /// How long a server that goes waits for the last requests of connections that are kept.
@@ -237,7 +237,7 @@ impl Application {
                 cluster: cluster.clone(),
                 store: store.clone(),
             },
-            routes: Arc::new(Routes::default()),
+            requests: Arc::new(RequestCounts::default()),
             access: Arc::new(access(config, verifier.clone())),
             admission: Arc::new(Admission::new(admission(config))),
             doctors: doctor::places(),
@@ -470,7 +470,7 @@ fn announce(tenants: &Tenants) -> Announce {
 /// Waits a moment until a worker has started: what it logs comes before the greeting.
 async fn wait_for_a_worker(shared: &Shared) {
     for _ in 0..100 {
-        if shared.routes.workers() > 0 {
+        if shared.requests.workers() > 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

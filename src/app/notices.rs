@@ -7,9 +7,9 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     cluster::Fault,
-    http::clocks::Clocks,
     sources::{self, round},
     tenants::Tenants,
+    web::clocks::Clocks,
 };
 
 /// How often the clocks are looked at, and whether there is another tenant.

@@ -8,19 +8,18 @@ use utoipa::{
 
 use super::routes::{self, Routes};
 use crate::{
-    config::Config,
-    http::{
+    api::{
         alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{
             self as parts, Document, Facts,
             common::{self, Common},
             shapes,
         },
-        orders, pages, push,
-        route::{self, Registered},
-        sign_in, stats,
+        orders, pages, push, sign_in, stats,
     },
+    config::Config,
     transport::{poll, sse, websocket},
+    web::route::{self, Registered},
 };
 
 /// Paths that are other names of one: the one, its other name, and what its operations are called.

@@ -4,22 +4,22 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use crate::{
-    config::Config,
-    http::{
+    api::{
         alerts, assets, channels, dashboards, doctor, health, history, me, metrics_page,
         openapi::{self, Document, shapes},
-        orders, pages,
-        problem::Problem,
-        push,
-        route::{self, get_or_head},
-        sign_in, stats,
+        orders, pages, push, sign_in, stats,
     },
+    config::Config,
     protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
         SlowClientConfig,
         poll::{self, PollConfig},
         sse::{self, SessionRegistry, SseConfig},
         websocket::{self, WebSocketConfig},
+    },
+    web::{
+        problem::Problem,
+        route::{self, get_or_head},
     },
 };
 

@@ -12,11 +12,11 @@ use tracing_actix_web::TracingLogger;
 
 use super::{StartError, listen, openapi, routes::Routes};
 use crate::{
+    api::openapi::Document,
     config::{Config, Listen},
-    http::{
+    web::{
         connection::ConnectionConfig,
         middleware,
-        openapi::Document,
         state::{Shared, State},
         telemetry::RequestSpan,
         watched::Watched,

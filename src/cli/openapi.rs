@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{ServeFlags, refuse, say};
-use crate::{app, http::openapi::Document};
+use crate::{api::openapi::Document, app};
 
 /// Prints the document and nothing else.
 pub(super) fn run(flags: &ServeFlags) -> ExitCode {

@@ -24,9 +24,9 @@ use crate::{
     auth::AuthConfig,
     cluster::ClusterConfig,
     history::HistoryConfig,
-    http::base_path::BasePath,
     ids::random_u64,
     store::postgres::PostgresConfig,
+    web::base_path::BasePath,
 };
 
 /// Most threads that serve connections.

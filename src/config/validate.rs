@@ -15,8 +15,8 @@ use crate::{
     alerts::{MailTls, check_mailbox, check_webhook},
     auth::{MIN_SECRET, check_url},
     cluster::check_bus_url,
-    http::base_path::BasePath,
     store::postgres::{MIN_CONNECTIONS, check_database_url},
+    web::base_path::BasePath,
 };
 
 /// Everything that is wrong with `config` as a whole.

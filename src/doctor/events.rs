@@ -14,7 +14,7 @@ use super::{
     report::{Check, Verdict, ms, spoken},
     rhythm::{self, Beat, Reading},
 };
-use crate::http::doctor::Remedy;
+use crate::api::doctor::Remedy;
 
 /// Beats, milliseconds between two, and bytes of padding: in all a little less than the usual buffer of 8 KiB, so that
 /// a buffer holds it to the end.
@@ -77,7 +77,7 @@ pub(super) async fn open(
     let encoded = text(header::CONTENT_ENCODING).filter(|coding| coding != "identity");
     if response.status() != 200 {
         let status = response.status().as_u16();
-        let own = kind.starts_with(crate::http::problem::PROBLEM_JSON);
+        let own = kind.starts_with(crate::web::problem::PROBLEM_JSON);
         let body = response.json::<Value>().await.unwrap_or_default();
         let detail = body["detail"].as_str().filter(|_| own).map(str::to_owned);
         let described = detail.as_ref().map_or_else(|| status.to_string(), |detail| format!("{status} ({detail})"));

@@ -188,7 +188,7 @@ impl Answer {
 
     /// What the server itself says is wrong; `None` where the answer is not the server's own.
     pub(super) fn problem(&self) -> Option<String> {
-        let own = self.header("content-type").is_some_and(|kind| kind.starts_with(crate::http::problem::PROBLEM_JSON));
+        let own = self.header("content-type").is_some_and(|kind| kind.starts_with(crate::web::problem::PROBLEM_JSON));
         Some(self.json().filter(|_| own)?.get("detail")?.as_str()?.to_owned())
     }
 

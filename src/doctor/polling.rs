@@ -8,7 +8,7 @@ use super::{
     patient::{Answer, PATIENCE, Patient},
     report::{Check, Verdict, ms, spoken},
 };
-use crate::http::doctor::Remedy;
+use crate::api::doctor::Remedy;
 
 /// The snapshot may change between two polls; so often in a row it does not.
 const ATTEMPTS: usize = 6;

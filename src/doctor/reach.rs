@@ -4,7 +4,7 @@ use super::{
     patient::Patient,
     report::{Check, Verdict, ms, spoken},
 };
-use crate::http::doctor::Remedy;
+use crate::api::doctor::Remedy;
 
 /// What the answer says of whoever stands in between.
 pub(super) struct Server {

@@ -9,7 +9,7 @@ use super::{
     report::{Check, Verdict, ms, spoken},
     socket::{self, Heard, Refused, Socket},
 };
-use crate::http::doctor::Remedy;
+use crate::api::doctor::Remedy;
 
 /// How long an answer to one message may take.
 const ANSWER: Duration = Duration::from_secs(5);

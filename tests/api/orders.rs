@@ -482,6 +482,6 @@ async fn a_closed_store_is_unavailable_at_once() {
     assert_eq!(soon("get", bench.service.get("ord-00000001")).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(soon("visit", bench.service.visit(visits)).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(bench.service.stats().await.unwrap().revenue.cents, 250, "what is known is known");
-    let problem = tricast::http::problem::Problem::from(StoreError::Unavailable);
+    let problem = tricast::web::problem::Problem::from(StoreError::Unavailable);
     assert_eq!((problem.status.as_u16(), problem.retry_after.is_some()), (503, true));
 }

@@ -17,8 +17,8 @@ use crate::{
         position::Position,
         publication::Publication,
     },
-    http::{access::Caller, problem::Problem},
     protocol::{message, slot},
+    web::{access::Caller, problem::Problem},
 };
 
 /// Most bytes of events in one answer; the cursor says from where to ask on.

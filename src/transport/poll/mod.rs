@@ -28,6 +28,7 @@ pub use config::PollConfig;
 
 use self::{question::Question, representation::Representation};
 use crate::{
+    api::openapi::{params, shapes},
     core::{
         channel::Selector,
         position::Position,
@@ -35,18 +36,17 @@ use crate::{
         reader::{CatchUp, Reader, Sink},
     },
     counters::Transport,
-    http::{
-        access::{self, Caller},
-        etag::{self, Verdict},
-        middleware::Held,
-        openapi::{params, shapes},
-        problem::Problem,
-        state::State,
-    },
     transport::stream::{
         cutover::{self, Cutover},
         expiry::Expiry,
         subscriptions,
+    },
+    web::{
+        access::{self, Caller},
+        etag::{self, Verdict},
+        middleware::Held,
+        problem::Problem,
+        state::State,
     },
 };
 

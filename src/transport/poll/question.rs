@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, http::header};
 
 use super::PollConfig;
 use crate::{
+    api::channels,
     core::{
         channel::{Channel, Selector},
         interval::parse_interval,
@@ -14,9 +15,8 @@ use crate::{
         resume::{Resume, judge},
     },
     history::parse_backfill,
-    http::{
+    web::{
         access::Caller,
-        channels,
         problem::Problem,
         query::{Params, bad},
     },

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     core::publication::Publication,
-    http::{encoding, etag},
+    web::{encoding, etag},
 };
 
 /// Compressing more than this would keep a worker busy for more than a millisecond.

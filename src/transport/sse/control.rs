@@ -18,14 +18,15 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
+    api::openapi::shapes,
     auth::{self, Identity},
     counters::Limit,
-    http::{access, body, openapi::shapes, problem::Problem, state::State},
     protocol::{
         command::{self, Command, Message, Rejection},
         error::Code,
         message::RequestId,
     },
+    web::{access, body, problem::Problem, state::State},
 };
 
 /// Messages that may wait for one stream.

@@ -37,25 +37,24 @@ pub use config::SseConfig;
 pub use control::SessionRegistry;
 
 use crate::{
+    api::{channels, openapi::params},
     core::{channel::Selector, interval::parse_interval, log::Log, position::Position, resume::ResetReason},
     counters::Transport,
     history::parse_backfill,
-    http::{
-        access::{self, Caller},
-        channels,
-        middleware::RequestId,
-        openapi::params,
-        problem::Problem,
-        query::Params,
-        route,
-        state::State,
-    },
     protocol::error::Code,
     shutdown::{reconnect_after, reconnect_soon},
     transport::stream::{
         Session, Stream,
         cutover::{Backfill, Cutover},
         resume::Verdict,
+    },
+    web::{
+        access::{self, Caller},
+        middleware::RequestId,
+        problem::Problem,
+        query::Params,
+        route,
+        state::State,
     },
 };
 

@@ -23,13 +23,13 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Query, SseConfig, event, head};
 use crate::{
+    api::doctor,
     counters::Transport,
-    http::{
-        doctor,
+    shutdown::Shutdown,
+    web::{
         problem::Problem,
         state::{State, StreamSlot},
     },
-    shutdown::Shutdown,
 };
 
 /// Most beats of one stream.

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     core::{channel::Selector, clock::rfc3339, position::Position, publication::Publication, reader::CatchUp},
     counters::Transport,
-    http::{access::Caller, problem::Problem, state::State},
     protocol::{
         command::{Command, Rejection},
         error::Code,
@@ -22,6 +21,7 @@ use crate::{
     },
     shutdown::reconnect_after,
     transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
+    web::{access::Caller, problem::Problem, state::State},
 };
 
 /// Bytes of events per write.

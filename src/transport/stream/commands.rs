@@ -14,10 +14,6 @@ use crate::{
     core::{clock::rfc3339, position::Position},
     counters::Limit,
     history::parse_backfill,
-    http::{
-        access::{self, Caller},
-        problem::Problem,
-    },
     protocol::{
         close::CloseReason,
         command::{Command, Rejection, Token, Wanted},
@@ -25,6 +21,10 @@ use crate::{
         message::{self, RequestId, ServerMessage},
     },
     shutdown::reconnect_soon,
+    web::{
+        access::{self, Caller},
+        problem::Problem,
+    },
 };
 
 /// Receiver of the replies to commands.

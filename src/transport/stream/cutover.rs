@@ -18,7 +18,7 @@ use crate::{
         snapshot::{View, place},
     },
     history::{Chapter, HistoryError},
-    http::access::Caller,
+    web::access::Caller,
 };
 
 /// Most channels of one backfill.

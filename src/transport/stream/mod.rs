@@ -56,12 +56,12 @@ use crate::{
         reader::{CatchUp, Reader},
     },
     counters::{BackpressureLevel, Limit, Transport},
-    http::{
+    shutdown::{reconnect_after, reconnect_soon},
+    web::{
         access::Caller,
         problem::Problem,
         state::{State, StreamSlot},
     },
-    shutdown::{reconnect_after, reconnect_soon},
 };
 
 /// Settings of a stream.

@@ -11,12 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    api::{channels, history},
     auth::{self, Permission},
     core::channel::Channel,
     history::Asked,
-    http::{access::Caller, channels, history, problem::Problem, state::State},
     orders::{Changes, Priority, Status},
     protocol::error::Code,
+    web::{access::Caller, problem::Problem, state::State},
 };
 
 /// Most channels of one `get_snapshot`.

@@ -26,10 +26,11 @@ pub use config::WebSocketConfig;
 pub use deflate::Compression;
 
 use crate::{
+    api::{health::PROBE_HEADER, openapi::params},
     counters::Transport,
-    http::{access, health::PROBE_HEADER, openapi::params, problem::Problem, query::Params, route, state::State},
     protocol::SUBPROTOCOL,
     transport::stream::Stream,
+    web::{access, problem::Problem, query::Params, route, state::State},
 };
 
 /// The endpoint and its alias.

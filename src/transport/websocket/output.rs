@@ -9,7 +9,6 @@ use super::frame;
 use crate::{
     core::{channel::Selector, position::Position, publication::Publication},
     counters::Limit,
-    http::state::State,
     protocol::{
         close::CloseReason,
         command::Rejection,
@@ -18,6 +17,7 @@ use crate::{
         slot,
     },
     transport::stream::{Encoder, End, Notice, Output, commands::Replies, rate_limit::FixedWindow},
+    web::state::State,
 };
 
 /// Time that the client has to answer our close frame.

@@ -13,7 +13,7 @@ use actix_web::{
 use bytes::Bytes;
 use utoipa::openapi::OpenApi;
 
-use super::{encoding, etag, problem::Problem};
+use crate::web::{encoding, etag, problem::Problem};
 
 pub mod alerts;
 pub mod business;

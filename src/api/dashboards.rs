@@ -10,18 +10,17 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    access::{self, Caller},
-    body,
-    openapi::{business, params},
-    precondition,
-    problem::Problem,
-    state::State,
-};
+use super::openapi::{business, params};
 use crate::{
     auth::Permission,
     dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile},
     protocol::error::Code,
+    web::{
+        access::{self, Caller},
+        body, precondition,
+        problem::Problem,
+        state::State,
+    },
 };
 
 /// What reading takes.

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use serde_json::Value;
 
-use super::{access, assets, problem::Problem, state::State};
+use super::assets;
 use crate::{
     auth::{self, Permission},
     core::{
@@ -16,6 +16,7 @@ use crate::{
         clock::rfc3339,
         snapshot::{SNAPSHOT, View},
     },
+    web::{access, problem::Problem, state::State},
 };
 
 /// How often the page asks for itself again, in seconds.

@@ -51,7 +51,7 @@ pub struct Shared {
     /// How this machine's own clock compares with others.
     pub clocks: super::clocks::Clocks,
     /// Requests by route.
-    pub routes: Arc<super::metrics_page::Routes>,
+    pub requests: Arc<super::request_counts::RequestCounts>,
     /// Who may come in.
     pub access: Arc<AccessConfig>,
     /// Who may open one more stream.
@@ -84,7 +84,7 @@ pub struct State {
     /// A hub on a log that stays empty, for streams that have not said yet whose they are.
     lobby: Rc<Hub>,
     /// Requests by route on this worker.
-    pub worker_routes: Arc<super::metrics_page::WorkerRoutes>,
+    pub request_counts: Arc<super::request_counts::WorkerRequestCounts>,
     id_prefix: String,
     ids: Cell<u64>,
 }
@@ -154,7 +154,7 @@ impl State {
     pub fn start(shared: Shared) -> Rc<Self> {
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
         let id_prefix = format!("{:010x}", random_u64() >> 24);
-        let worker_routes = shared.routes.worker();
+        let request_counts = shared.requests.worker();
         let home = match shared.access.verifier {
             Some(_) => None,
             // The first tenant is never one too many.
@@ -167,7 +167,7 @@ impl State {
             lobby: start_hub(&empty, &shared.shutdown).0,
             tenants: RefCell::default(),
             shared,
-            worker_routes,
+            request_counts,
             id_prefix,
             ids: Cell::new(0),
         });

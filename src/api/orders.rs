@@ -9,20 +9,19 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::{
-    access::{self, Caller},
-    body,
-    openapi::{business, params},
-    precondition,
-    problem::Problem,
-    query::Params,
-    state::State,
-};
+use super::openapi::{business, params};
 use crate::{
     auth::Permission,
     core::clock::rfc3339,
     orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status},
     protocol::error::Code,
+    web::{
+        access::{self, Caller},
+        body, precondition,
+        problem::Problem,
+        query::Params,
+        state::State,
+    },
 };
 
 impl From<OrderError> for Problem {

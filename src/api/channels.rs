@@ -4,13 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{
-    access::{self, Caller},
-    openapi::{params, shapes},
-    problem::Problem,
-    query::Params,
-    state::State,
-};
+use super::openapi::{params, shapes};
 use crate::{
     auth::{self, Identity},
     core::{
@@ -18,6 +12,12 @@ use crate::{
         reading::BUILT_IN,
     },
     sources::iso_duration,
+    web::{
+        access::{self, Caller},
+        problem::Problem,
+        query::Params,
+        state::State,
+    },
 };
 
 /// What a stream or a poll with `since` carries when it names no channels.

@@ -12,8 +12,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{openapi::shapes, problem::Problem, state::State};
-use crate::{cluster::Cluster, protocol::SERVER_VERSION};
+use super::openapi::shapes;
+use crate::{
+    cluster::Cluster,
+    protocol::SERVER_VERSION,
+    web::{problem::Problem, state::State},
+};
 
 /// Marks the server's own check of itself.
 pub const PROBE_HEADER: &str = "x-tricast-probe";

@@ -20,12 +20,12 @@ use actix_web::{
 use super::{
     access::{self, AccessConfig, Origin},
     base_path::Place,
+    body_drain::Chunked,
     connection::{self, Answering},
     connection_limit,
     problem::{PROBLEM_JSON, Problem},
     state::{LocalTenant, State},
     telemetry,
-    unread::Chunked,
 };
 use crate::protocol::error::Code;
 
@@ -100,7 +100,7 @@ pub async fn around(
     let held = response.request().extensions().get::<Held>().map_or(Duration::ZERO, |held| held.0);
     let status = response.status();
     count(&state, response.request(), started.elapsed().saturating_sub(held), status);
-    state.worker_routes.count(response.request(), status);
+    state.request_counts.count(response.request(), status);
     if status.as_u16() >= 400 {
         log_refusal(&id, response.request(), status, problem.as_ref(), origin);
     }

@@ -18,18 +18,21 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 use super::{
-    access::{self, Caller},
-    channels, encoding, etag,
+    channels,
     openapi::{params, shapes},
-    problem::Problem,
-    query::{self, Params},
-    state::State,
 };
 use crate::{
     auth,
     cluster::Cluster,
     history::{Asked, Chapter, HistoryError, Question},
     service::StoreError,
+    web::{
+        access::{self, Caller},
+        encoding, etag,
+        problem::Problem,
+        query::{self, Params},
+        state::State,
+    },
 };
 
 /// Buckets of an answer that is put into the cache of a cluster; a larger one is asked of the store.

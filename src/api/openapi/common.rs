@@ -13,7 +13,7 @@ use utoipa::{
 };
 
 use super::Facts;
-use crate::http::problem::PROBLEM_JSON;
+use crate::web::problem::PROBLEM_JSON;
 
 /// Errors that have one answer wherever they happen: status, name below `components`, when.
 const ERRORS: [(&str, &str, &str); 12] = [

@@ -244,7 +244,7 @@ impl Drop for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::admission::AdmissionConfig;
+    use crate::web::admission::AdmissionConfig;
 
     const HEAD: Duration = Duration::from_secs(5);
     const IDLE: Duration = Duration::from_secs(75);

@@ -5,10 +5,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
-use super::{
+use super::openapi::shapes;
+use crate::web::{
     access::{self, Origin, SESSION_COOKIE},
     body,
-    openapi::shapes,
     problem::Problem,
     state::State,
 };

@@ -7,8 +7,12 @@
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
-use super::{access, openapi::business, problem::Problem, query::Params, state::State};
-use crate::{auth::Permission, core::clock::rfc3339};
+use super::openapi::business;
+use crate::{
+    auth::Permission,
+    core::clock::rfc3339,
+    web::{access, problem::Problem, query::Params, state::State},
+};
 
 /// `GET /api/stats`.
 #[utoipa::path(

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
-use super::{encoding, etag, openapi::params::Conditional, problem::Problem};
+use super::openapi::params::Conditional;
+use crate::web::{encoding, etag, problem::Problem};
 
 #[derive(rust_embed::Embed)]
 #[folder = "static/"]

@@ -47,7 +47,7 @@ impl Clocks {
 
 impl Shared {
     /// What is said of the clock in `/readyz`; `None` where there is no other one.
-    pub(super) fn clock_is_right(&self) -> Option<bool> {
+    pub fn clock_is_right(&self) -> Option<bool> {
         self.clocks.are_compared().then(|| self.clocks.off().is_none())
     }
 }

@@ -10,19 +10,18 @@ use actix_web::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    access::{self, Caller},
-    body,
-    openapi::{alerts as shapes, params},
-    precondition,
-    problem::Problem,
-    query::Params,
-    state::State,
-};
+use super::openapi::{alerts as shapes, params};
 use crate::{
     alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity},
     auth::{self, Permission},
     protocol::error::Code,
+    web::{
+        access::{self, Caller},
+        body, precondition,
+        problem::Problem,
+        query::Params,
+        state::State,
+    },
 };
 
 /// What reading takes.

@@ -1,19 +1,8 @@
 //! `GET /metrics`: the server's own numbers for Prometheus.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{StatusCode, header},
-};
-use parking_lot::Mutex;
-
-use super::{
-    access,
-    exposition::{self, Page},
-    problem::Problem,
-    state::{Shared, State},
-};
+use super::exposition::{self, Page};
 use crate::{
     alerts::{Sent, Target},
     auth::{Permission, TenantName},
@@ -23,67 +12,12 @@ use crate::{
     pause,
     protocol::SERVER_VERSION,
     telemetry,
+    web::{
+        access,
+        problem::Problem,
+        state::{Shared, State},
+    },
 };
-
-type Counts = BTreeMap<(Cow<'static, str>, &'static str, u16), u64>;
-
-/// Requests by route, method and status: one table per worker, added up for the page.
-#[derive(Debug, Default)]
-pub struct Routes {
-    workers: Mutex<Vec<Arc<WorkerRoutes>>>,
-}
-
-/// The table of one worker; nobody else writes it.
-#[derive(Debug, Default)]
-pub struct WorkerRoutes {
-    counts: Mutex<Counts>,
-}
-
-impl Routes {
-    /// The table of a new worker.
-    pub fn worker(&self) -> Arc<WorkerRoutes> {
-        let worker = Arc::<WorkerRoutes>::default();
-        self.workers.lock().push(Arc::clone(&worker));
-        worker
-    }
-
-    /// Workers that have started.
-    pub fn workers(&self) -> usize {
-        self.workers.lock().len()
-    }
-
-    fn sum(&self) -> Counts {
-        let mut sum = Counts::new();
-        for worker in &*self.workers.lock() {
-            for (key, count) in &*worker.counts.lock() {
-                *sum.entry(key.clone()).or_default() += count;
-            }
-        }
-        sum
-    }
-}
-
-impl WorkerRoutes {
-    /// Counts one answer. The route is the pattern, not the path, so that there are as many as there are routes.
-    pub fn count(&self, request: &HttpRequest, status: StatusCode) {
-        // Looking the pattern up walks the routes; the path that is polled all day is its own pattern.
-        let route = match request.path() {
-            "/api/metrics" => Cow::Borrowed("/api/metrics"),
-            _ => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),
-        };
-        let method = match request.method().as_str() {
-            "GET" => "GET",
-            "HEAD" => "HEAD",
-            "POST" => "POST",
-            "PUT" => "PUT",
-            "PATCH" => "PATCH",
-            "DELETE" => "DELETE",
-            "OPTIONS" => "OPTIONS",
-            _ => "other",
-        };
-        *self.counts.lock().entry((route, method, status.as_u16())).or_default() += 1;
-    }
-}
 
 /// `GET` and `HEAD /metrics`.
 #[utoipa::path(
@@ -221,7 +155,7 @@ fn write(shared: &Shared) -> String {
         [(Some(("work", "write")), &history.write_latency), (Some(("work", "roll_up")), &history.roll_up_latency)];
     page.histograms("history_store_seconds", "How long the store took for one transaction of history", work);
 
-    let routes = shared.routes.sum();
+    let routes = shared.requests.sum();
     let routes: Vec<_> =
         routes.iter().map(|((route, method, status), count)| (route, *method, status.to_string(), *count)).collect();
     let routes: Vec<_> = routes

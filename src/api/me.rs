@@ -5,8 +5,13 @@ use std::{sync::atomic::Ordering, time::Instant};
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
-use super::{access, openapi::shapes, problem::Problem, state::State};
-use crate::{auth, core::clock::rfc3339, counters::Limit};
+use super::openapi::shapes;
+use crate::{
+    auth,
+    core::clock::rfc3339,
+    counters::Limit,
+    web::{access, problem::Problem, state::State},
+};
 
 /// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(

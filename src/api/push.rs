@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{access, body, channels, openapi::shapes, problem::Problem, state::State};
+use super::{channels, openapi::shapes};
 use crate::{
     auth::Permission,
     core::{
@@ -26,6 +26,7 @@ use crate::{
     },
     counters::Limit,
     protocol::{RESERVED_EVENTS, error::Code, nul},
+    web::{access, body, problem::Problem, state::State},
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.

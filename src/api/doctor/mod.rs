@@ -25,14 +25,17 @@ mod remedy;
 
 pub use remedy::{Line, Remedy};
 
-use super::{
-    body,
-    client::{self, Forwarded},
-    openapi::shapes,
-    problem::Problem,
-    state::State,
+use super::openapi::shapes;
+use crate::{
+    protocol::SERVER_VERSION,
+    shutdown::reconnect_after,
+    web::{
+        body,
+        client::{self, Forwarded},
+        problem::Problem,
+        state::State,
+    },
 };
-use crate::{protocol::SERVER_VERSION, shutdown::reconnect_after};
 
 /// Streams that keep a doctor's rhythm at the same time, on the whole server: they hold a connection for up to five
 /// minutes and need no token.

@@ -1,0 +1,18 @@
+//! REST API and pages: one file per resource, with its handlers and their OpenAPI descriptions.
+
+pub mod alerts;
+pub mod assets;
+pub mod channels;
+pub mod dashboards;
+pub mod doctor;
+pub mod exposition;
+pub mod health;
+pub mod history;
+pub mod me;
+pub mod metrics_page;
+pub mod openapi;
+pub mod orders;
+pub mod pages;
+pub mod push;
+pub mod sign_in;
+pub mod stats;
