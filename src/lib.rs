@@ -1,32 +1,31 @@
-//! tricast: one metrics aggregator and three ways out of it, WebSocket, Server-Sent Events and polling.
+//! tricast: one metrics aggregator with several transports: WebSocket, Server-Sent Events and polling.
 //!
-//! One log; every client is a position in it. Readings go to one writer, which gives each accepted change an offset;
-//! every transport is a way to hold a position in that log and to ask "what is newer?".
+//! One log; every client is a position in it. Readings go to one writer, which assigns each accepted change an offset;
+//! a transport holds positions in that log and delivers what is newer.
 //!
-//! | module | what it says |
+//! | module | contents |
 //! |---|---|
-//! | [`core`] | the domain: log, aggregator, hub, readers; knows no transport |
-//! | [`protocol`] | wire shapes that transports share: messages, error codes, close codes |
-//! | [`sources`] | what feeds the aggregator from inside: host, own HTTP traffic, the demo shop |
+//! | [`core`] | log, aggregator, hub, readers; knows no transport |
+//! | [`protocol`] | shapes that transports share: commands, messages, error codes, close codes |
+//! | [`sources`] | measurements of the server itself: host, own HTTP traffic, store, the demo shop |
 //! | [`cluster`] | several nodes with one log |
-//! | [`auth`] | who asks, and what they may do |
-//! | [`relay`] | the transactional outbox: publishes events that are stored with their change |
-//! | [`orders`] | the business side: orders and the numbers made of them |
-//! | [`dashboards`] | boards of tiles |
-//! | [`history`] | what the numbers were: points, rolled up by minute, hour and day |
-//! | [`alerts`] | rules, the engine that watches the log for them, mails and webhooks |
-//! | [`store`] | where orders, dashboards, history and alerts are kept |
-//! | [`tenants`] | the owners of data, each with a log and orders of its own |
+//! | [`auth`] | tokens, identities, permissions |
+//! | [`relay`] | transactional outbox: publishes events that are stored with their change |
+//! | [`orders`], [`dashboards`] | business data |
+//! | [`history`] | recorded values: points, and roll-ups by minute, hour and day |
+//! | [`alerts`] | rules, the engine that evaluates them, mails and webhooks |
+//! | [`store`] | SQLite and PostgreSQL |
+//! | [`tenants`] | owners of data, each with its own log and services |
 //! | [`web`] | web kit: guards, identity, bodies, problems, entity tags, connections |
 //! | [`api`] | REST resources and pages, with their OpenAPI descriptions |
-//! | [`transport`] | one folder per way out |
-//! | [`config`], [`app`], [`cli`] | settings, the composition root, the command line |
-//! | [`doctor`] | looks at the path to a server from the outside |
+//! | [`transport`] | one folder per transport |
+//! | [`config`], [`app`], [`cli`] | settings, composition root, command line |
+//! | [`doctor`] | tests of the path to a server |
 //! | [`counters`], [`ids`], [`pause`], [`presence`], [`service`], [`shutdown`], [`spelling`], [`telemetry`] | leaves that any module may use |
 //!
-//! A module imports only from its left: `core -> protocol -> {sources, auth, cluster} -> relay -> {orders, dashboards, history,
-//! alerts} -> store -> tenants -> web -> {api, transport} -> config, app -> doctor -> cli -> main`. `counters`, `ids`, `pause`, `presence`,
-//! `service`, `shutdown` and `spelling` are leaves.
+//! Imports go one way: `core -> protocol -> {sources, auth, cluster} -> relay -> {orders, dashboards, history, alerts} -> store ->
+//! tenants -> web -> {api, transport} -> config, app -> doctor -> cli -> main`. `counters`, `ids`, `pause`, `presence`, `service`,
+//! `shutdown` and `spelling` are leaves. See `docs/architecture.md`.
 
 pub mod alerts;
 pub mod api;
