@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertError, Period};
+use super::AlertError;
+use crate::core::span::Span;
 
 /// Shortest time that values can be absent for or be compared over: the engine evaluates once a second.
-const SHORTEST: Period = Period::of_secs(1);
+const SHORTEST: Span = Span::from_secs(1);
 
 /// Longest such time.
-const LONGEST: Period = Period::of_secs(7 * 86_400);
+const LONGEST: Span = Span::from_secs(7 * 86_400);
 
 /// Condition under which a value is bad. `clear` separates the threshold for good from that for bad.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,16 +35,16 @@ pub enum Condition {
         /// Ratio, 0 to 1.
         ratio: f64,
         /// Age of the value to compare with.
-        compared_to: Period,
+        compared_to: Span,
         /// Ratio for good: `ratio` or more.
         clear: Option<f64>,
     },
     /// `{absentFor: t}`: not written for `t`; good again once it has been written for `clear` (default: at once).
     Absent {
         /// Time without a write.
-        limit: Period,
+        limit: Span,
         /// Time for which it has to be written again.
-        clear: Option<Period>,
+        clear: Option<Span>,
     },
 }
 
@@ -94,7 +95,7 @@ impl Condition {
     }
 
     /// Returns the age of the oldest value that is needed.
-    pub(super) fn looks_back(&self) -> Option<Period> {
+    pub(super) fn looks_back(&self) -> Option<Span> {
         match *self {
             Self::Drop { compared_to, .. } => Some(compared_to),
             _ => None,
@@ -126,9 +127,9 @@ pub(super) struct RawCondition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     drops_below_ratio: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    compared_to: Option<Period>,
+    compared_to: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    absent_for: Option<Period>,
+    absent_for: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     clear: Option<Clear>,
 }
@@ -137,7 +138,7 @@ pub(super) struct RawCondition {
 #[serde(untagged)]
 enum Clear {
     Number(f64),
-    Span(Period),
+    Span(Span),
 }
 
 impl RawCondition {
@@ -191,7 +192,7 @@ impl RawCondition {
                 let clear = match clear {
                     None => None,
                     Some(Clear::Span(span)) if span <= LONGEST => Some(span),
-                    Some(_) => return fault("clear: a span of time of at most 7d, such as \"1m\""),
+                    Some(_) => return fault("clear: a duration of at most 7d, such as \"1m\""),
                 };
                 Ok(Condition::Absent { limit, clear })
             }

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Alert, Condition, Period, Rule, Sample, Target, alert::new_id, condition::Finding, window::Window};
+use super::{Alert, Condition, Rule, Sample, Target, alert::new_id, condition::Finding, window::Window};
+use crate::core::span::Span;
 
 /// Shortest time between two alerts of one rule, even without `for`.
 const BETWEEN: SignedDuration = SignedDuration::from_secs(1);
@@ -260,10 +261,10 @@ impl Watch {
 
     /// Returns whether the field was not written for `limit` while it was watched. After a start the time begins again:
     /// an absence while nothing was watched raises nothing, and is no sign of life either.
-    fn absence(&mut self, now: Timestamp, limit: Period, clear: Option<Period>) -> Finding {
+    fn absence(&mut self, now: Timestamp, limit: Span, clear: Option<Span>) -> Finding {
         let last = self.written.map_or(self.since, |written| written.max(self.since)).min(now);
         let long =
-            |since: Timestamp, period: Period| now.duration_since(since).as_millis() >= i128::from(period.as_millis());
+            |since: Timestamp, period: Span| now.duration_since(since).as_millis() >= i128::from(period.as_millis());
         if long(last, limit) {
             self.back = None;
             return Finding::Bad;

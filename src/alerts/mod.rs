@@ -11,7 +11,6 @@ mod field;
 mod figures;
 mod notifier;
 mod outbox;
-mod period;
 mod rule;
 mod service;
 mod store;
@@ -26,7 +25,6 @@ pub use error::AlertError;
 pub use figures::{Figures, Sent};
 pub use notifier::{MailTls, SmtpConfig, TargetError, WebhookConfig, check_mailbox, check_webhook};
 pub use outbox::{Announce, Outbox};
-pub use period::Period;
 pub use rule::{NewRule, Rule, Severity, Target};
 pub use service::{AlertService, Filter, Page};
 pub use store::{

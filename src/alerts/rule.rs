@@ -8,11 +8,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AlertError, Condition, Period, condition::RawCondition};
+use super::{AlertError, Condition, condition::RawCondition};
 use crate::{
     core::{
         channel::Channel,
         reading::BUILT_IN_EVENTS,
+        span::Span,
         version::{IfMatch, Version},
     },
     ids::random_u64,
@@ -28,7 +29,7 @@ const MAX_FIELD: usize = 256;
 const MAX_MESSAGE: usize = 1_000;
 
 /// Longest `for`.
-const MAX_FOR: Period = Period::of_secs(86_400);
+const MAX_FOR: Span = Span::from_secs(86_400);
 
 /// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
@@ -104,8 +105,8 @@ pub struct Rule {
     /// Condition under which the value is bad.
     pub condition: Condition,
     /// Time for which the condition has to be met without interruption; zero: at once.
-    #[serde(rename = "for", default, skip_serializing_if = "Period::is_zero")]
-    pub hold: Period,
+    #[serde(rename = "for", default, skip_serializing_if = "Span::is_zero")]
+    pub hold: Span,
     /// Severity of the alerts.
     pub severity: Severity,
     /// Message of the alerts; without one they state the measured value.
@@ -141,7 +142,7 @@ pub struct NewRule {
     pub(super) condition: RawCondition,
     /// Time for which the condition has to be met.
     #[serde(rename = "for")]
-    pub hold: Option<Period>,
+    pub hold: Option<Span>,
     /// Severity of the alerts.
     pub severity: Severity,
     /// Message of the alerts.
@@ -317,7 +318,7 @@ mod tests {
             ("message", json!("x".repeat(1_001)), "message: 1 to 1000"),
             ("field", json!("x".repeat(257)), "field: 1 to 256"),
             ("for", json!(86_400_001), "for: at most 1d"),
-            ("for", json!("soon"), "write a span of time"),
+            ("for", json!("soon"), "write a duration"),
             ("severity", json!("bad"), "unknown variant `bad`"),
             ("message", json!("\u{7}"), "message: 1 to 1000"),
             ("notify", json!(["fax"]), "unknown variant `fax`"),

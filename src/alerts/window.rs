@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Period;
+use crate::core::span::Span;
 
 /// Number of values that are kept of the time span.
 const POINTS: u32 = 360;
@@ -22,7 +22,7 @@ pub(super) struct Window {
 
 impl Window {
     /// Creates an empty window that reaches `back`.
-    pub(super) fn new(back: Period) -> Self {
+    pub(super) fn new(back: Span) -> Self {
         let reach = SignedDuration::from_millis(back.as_millis());
         let step = SignedDuration::from_millis(back.as_millis() / i64::from(POINTS)).max(SHORTEST);
         Self { reach, step, points: VecDeque::new() }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_some_hundred_points() {
-        let mut window = Window::new(Period::of_secs(3_600));
+        let mut window = Window::new(Span::from_secs(3_600));
         let mut kept = 0;
         for second in 0..10_000 {
             kept += usize::from(window.add(at(second), second as f64));
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_not_made_up() {
-        let mut window = Window::new(Period::of_secs(60));
+        let mut window = Window::new(Span::from_secs(60));
         window.add(at(0), 1.0);
         assert_eq!(
             (window.earlier(at(59)), window.earlier(at(60)), window.earlier(at(62))),
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_oldest_value_that_is_needed_is_kept() {
-        let mut window = Window::new(Period::of_secs(60));
+        let mut window = Window::new(Span::from_secs(60));
         window.add(at(0), 1.0);
         assert_eq!(window.oldest(at(62)), at(0));
         window.add(at(62), 2.0);

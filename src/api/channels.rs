@@ -10,8 +10,8 @@ use crate::{
     core::{
         channel::{Channel, Selector},
         reading::BUILT_IN,
+        span::iso_8601,
     },
-    sources::iso_duration,
     web::{
         access::{self, Caller},
         problem::Problem,
@@ -87,7 +87,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
 /// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes. A
 /// value that was restored from history, and not written since, says so.
 pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
-    let since = |time: Timestamp| iso_duration(now.duration_since(time).as_secs().max(0) as u64);
+    let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
     let channels: Vec<Value> = caller
         .tenant
         .log
@@ -98,7 +98,7 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
         .map(|info| {
             // The server keeps its own numbers true; they are never late.
             let written = info.written.filter(|_| !BUILT_IN.contains(&info.channel.as_str()));
-            let pace = written.and(info.pace_ms).map(|ms| iso_duration(ms.div_ceil(1_000)));
+            let pace = written.and(info.pace_ms).map(|ms| iso_8601(ms.div_ceil(1_000)));
             let mut line = json!({
                 "channel": info.channel,
                 "kind": info.kind,

@@ -20,9 +20,9 @@ use crate::{
         aggregator::PublishError,
         channel::{Channel, EventName},
         depth,
-        interval::parse_duration,
         reading::{Origin, Reading, Refusal},
         sample::Sample,
+        span::Span,
     },
     counters::Limit,
     protocol::{RESERVED_EVENTS, error::Code, nul},
@@ -435,7 +435,7 @@ fn sample(metric: Value, mut fields: Map<String, Value>) -> Line {
 fn ttl(fields: &mut Map<String, Value>) -> Result<Option<u64>, Problem> {
     let ttl = match fields.remove("ttl") {
         None => return Ok(None),
-        Some(Value::String(text)) => parse_duration(&text),
+        Some(Value::String(text)) => Span::parse(&text).ok().map(|span| span.0),
         Some(other) => other.as_u64().map(Duration::from_millis),
     };
     let ttl = ttl.filter(|ttl| TTL.contains(ttl)).and_then(|ttl| u64::try_from(ttl.as_millis()).ok());

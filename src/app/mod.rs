@@ -37,7 +37,6 @@ use crate::{
         log::LogConfig,
     },
     counters::Counters,
-    history::HistoryConfig,
     pause,
     shutdown::Shutdown,
     sources::{self, demo::Door},
@@ -59,12 +58,6 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// How long a node waits for the log of its cluster before it serves without.
 const UNTIL_LOADED: Duration = Duration::from_secs(10);
-
-/// How long history in memory is kept at most: points, minutes, hours, days.
-const HISTORY_IN_MEMORY: [Duration; 4] = {
-    let hour = Duration::from_secs(3_600);
-    [hour, hour.saturating_mul(24), hour.saturating_mul(24 * 31), hour.saturating_mul(24 * 366)]
-};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +196,7 @@ impl Application {
             dashboards: store.dashboards(),
             alerting: alerting.clone(),
             history_store: store.history(),
-            history: history(config),
+            history: config.history(),
             clock: clock.clone(),
             store_clock: store.clock(&clock),
             zone,
@@ -381,33 +374,6 @@ impl Application {
         }
         tracing::info!("stopped");
         result
-    }
-}
-
-/// Bytes of history in memory: less than the store holds, so that it is never full.
-fn most_in_memory(most: u64) -> u64 {
-    const MOST: u64 = 200 << 20;
-    if most == 0 { MOST } else { most.min(MOST) }
-}
-
-/// What is recorded, and how long it is kept; without a directory or a database in memory, where it is kept less long.
-fn history(config: &Config) -> HistoryConfig {
-    let Config { history, data_dir, database_url, .. } = config;
-    let mut keep = [history.raw.0, history.minute.0, history.hour.0, history.day.0];
-    let in_memory = data_dir.is_none() && database_url.is_empty();
-    if in_memory {
-        for (keep, most) in keep.iter_mut().zip(HISTORY_IN_MEMORY) {
-            *keep = if keep.is_zero() { most } else { most.min(*keep) };
-        }
-    }
-    HistoryConfig {
-        enabled: history.enabled,
-        resolution: history.resolution.0,
-        buffer: history.buffer,
-        max_series: history.max_series,
-        max_points_per_second: history.max_points_per_second,
-        max_bytes: if in_memory { most_in_memory(history.max_bytes.0 as u64) } else { history.max_bytes.0 as u64 },
-        keep,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line: `tricast [serve]`, `check-config`, `print-config`, `openapi`, `token`,
 //! `doctor`.
 //!
-//! Exit codes: 0 done, 2 wrong use or configuration, 1 anything else.
+//! Exit codes: 0 success, 2 wrong usage or configuration, 1 any other failure.
 
 use std::{
     io::{self, Write},
@@ -17,7 +17,7 @@ use toml::Value;
 
 use crate::{
     auth::Verifier,
-    config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKERS, SETTINGS},
+    config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKERS, SETTINGS, Setting},
     core::clock::Clock,
 };
 
@@ -26,7 +26,7 @@ mod openapi;
 mod serve;
 mod token;
 
-/// Wrong use or configuration.
+/// Exit code for wrong usage or configuration.
 const USAGE: u8 = 2;
 
 /// Live metrics from one aggregator, over WebSocket, Server-Sent Events and polling.
@@ -43,15 +43,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the server (also what happens without a command)
+    /// Start the server (the default command)
     #[command(aliases = ["start", "run"])]
     Serve(ServeFlags),
     /// Start the server with a simulated shop, as serve --demo does
     #[command(hide = true)]
     Demo(ServeFlags),
-    /// Check the configuration and name every fault; nothing is started
+    /// Check the configuration and report every fault, without starting the server
     CheckConfig(ServeFlags),
-    /// Print the configuration in force as TOML, secrets left out
+    /// Print the configuration in force as TOML, without secrets
     PrintConfig {
         #[command(flatten)]
         flags: ServeFlags,
@@ -63,45 +63,47 @@ enum Command {
     Openapi(ServeFlags),
     /// Print a token for development, signed with auth.secret or a key in a file
     Token(token::TokenFlags),
-    /// Look at the path to a server: what proxies hold back, swallow or cut, and what mends it
+    /// Examine the path to a server: what proxies delay, drop or cut, and how to fix it
     Doctor(doctor::DoctorFlags),
 }
 
-/// Flags that are settings, and two that are not.
+/// Flags of the server. All but `--config`, `--demo` and `--port` are settings.
 #[derive(Args, Clone, Debug, Default)]
 struct ServeFlags {
-    /// Where to listen: ADDRESS:PORT or unix:/PATH; can be said several times [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", help = help_of("listen"))]
     listen: Vec<String>,
-    /// The same as --listen 127.0.0.1:PORT
+    /// Short for --listen 127.0.0.1:PORT
     #[arg(long, value_name = "PORT", conflicts_with = "listen", allow_negative_numbers = true)]
     port: Option<u16>,
-    /// Directory of the database [default: none, orders and dashboards end with the process]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help = help_of("data_dir"))]
     data_dir: Option<String>,
-    /// File with settings [default: tricast.toml, if it is there]
+    /// File with settings [default: tricast.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Open a simulated shop, so that there is something to see
+    /// Start a simulated shop that produces data
     #[arg(long)]
     demo: bool,
-    /// Allow listening beyond this machine without tokens: everybody may read and write
-    #[arg(long)]
+    #[arg(long, help = help_of("allow_anonymous"))]
     allow_anonymous: bool,
-    /// How log lines look
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    #[arg(long, value_enum, value_name = "FORMAT", help = help_of("log_format"))]
     log_format: Option<LogFormat>,
-    /// Threads that serve connections, 0 to 1024 [default: 0, one per core]
     #[arg(
         long,
         value_name = "N",
+        help = help_of("workers"),
         allow_negative_numbers = true,
         value_parser = clap::value_parser!(u16).range(0..=i64::from(MOST_WORKERS)),
     )]
     workers: Option<u16>,
 }
 
+/// Returns the help of a flag: the first sentence of the setting's documentation.
+fn help_of(key: &str) -> String {
+    Setting::find(key).map(Setting::summary).unwrap_or_default()
+}
+
 impl ServeFlags {
+    /// Returns the flags as settings.
     fn settings(&self) -> Flags {
         let mut settings: Vec<(&'static str, Value)> = Vec::new();
         if let Some(port) = self.port {
@@ -131,20 +133,20 @@ impl ServeFlags {
     }
 }
 
-/// Reads the configuration: `flags` over the environment over the file.
+/// Reads the configuration from the file, the environment and `flags`.
 fn load(flags: &Flags) -> Result<Config, (Faults, Box<Config>)> {
-    // Names that are not UTF-8 are none of ours.
+    // No setting has a name that is not UTF-8.
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     config::load(flags, environment)
 }
 
-/// Reads the files of keys too: a server would not start without them.
+/// Checks the files of keys, without which a server would not start.
 fn check_keys(config: &Config) -> ExitCode {
     match config.auth().map(|auth| Verifier::open(auth, Clock::system())).transpose() {
         Ok(_) => {
             config.notices.iter().for_each(|notice| complain(notice));
-            say("the configuration is fine\n")
+            say("the configuration is valid\n")
         }
         Err(error) => {
             complain(&error.to_string());
@@ -153,15 +155,14 @@ fn check_keys(config: &Config) -> ExitCode {
     }
 }
 
-/// Says where a flag that is not there can be said: not every setting has one.
+/// Adds a hint to the error of an unknown flag that is a setting, since only some settings have a flag.
 fn with_hint(mut error: clap::Error) -> clap::Error {
     if let (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) =
         (error.kind(), error.get(ContextKind::InvalidArg))
     {
         let name = flag.trim_start_matches('-').replace(['-', '.'], "_");
         if let Some(setting) = SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == name) {
-            let variable = setting.key.replace('.', "__").to_uppercase();
-            let hint = format!("{} is a setting: say it in tricast.toml, or as TRICAST_{variable}", setting.key);
+            let hint = format!("{} is a setting: write it in tricast.toml, or as {}", setting.key, setting.variable());
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
         }
     }
@@ -184,7 +185,7 @@ pub fn run() -> ExitCode {
             Ok(config) => serve::run(&flags, &config),
             Err((faults, _)) => refuse(&faults),
         },
-        // Made one to serve above.
+        // Replaced by `Serve` above.
         Command::Demo(_) => ExitCode::from(USAGE),
         Command::CheckConfig(flags) => match flags.load() {
             Ok(config) => check_keys(&config),
@@ -212,7 +213,7 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn complain(text: &str) {
-    // Nowhere else to say it.
+    // There is nowhere else to report a failure of standard error.
     drop(writeln!(io::stderr(), "tricast: {text}"));
 }
 

@@ -1,46 +1,40 @@
-//! Putting the layers together: defaults, file, environment, flags.
+//! Merges the layers: defaults, file, environment, flags.
 
 use std::{collections::BTreeMap, fmt, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{Config, SETTINGS};
+use super::{Config, SETTINGS, Setting, setting::PREFIX};
 use crate::spelling;
 
-/// What all environment names begin with.
-const PREFIX: &str = "TRICAST_";
-
-/// Names an alternative file, like `--config`; the one name in the environment that is no setting.
+/// Name in the environment of an alternative file, like `--config`. It is the only one that is not a setting.
 const CONFIG_FILE: &str = "TRICAST_CONFIG";
 
-/// Settings that hold secrets.
-const SECRETS: [&str; 6] = ["auth.secret", "database_url", "bus", "smtp.password", "webhook.url", "webhook.secret"];
-
-/// The file that is read when none is named, if it is there.
+/// File that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "tricast.toml";
 
-/// What was said on the command line, by key.
+/// Settings of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`.
     pub file: Option<PathBuf>,
-    /// The others: the key of a setting and its value.
+    /// The other flags: the key of a setting and its value.
     pub settings: Vec<(&'static str, Value)>,
 }
 
-/// One thing that is wrong, by its key.
+/// A fault of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// `limits.max_body`; empty for the file as a whole.
     pub key: String,
-    /// Where it was said: `tricast.toml`, an environment name, a flag. Empty for a combination.
+    /// Origin of the value: `tricast.toml`, a name in the environment, or a flag. Empty for a combination of settings.
     pub source: String,
-    /// What is wrong.
+    /// Description of the fault, and how to correct it.
     pub problem: String,
 }
 
-/// Everything that is wrong.
+/// All faults of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
@@ -61,7 +55,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Reads the file, the `environment` and the `flags` over the defaults, and checks the whole.
+/// Reads the defaults, the file, the `environment` and the `flags`, later ones winning, and checks the result.
 ///
 /// # Errors
 /// [`Faults`]: all of them, sorted by key. The configuration beside them holds what could be read, for printing.
@@ -108,7 +102,7 @@ pub fn load(
         Config::default()
     });
     config.notices = notices;
-    for mut fault in super::validate::faults(&config) {
+    for mut fault in config.faults() {
         if let Some((source, value)) = said.get(&fault.key) {
             fault.source.clone_from(source);
             fault.problem.push_str(&unit_hint(&fault.key, value));
@@ -119,8 +113,8 @@ pub fn load(
     if faults.is_empty() { Ok(config) } else { Err((Faults(faults), Box::new(config))) }
 }
 
-/// Whether this is a variable that an orchestrator sets in every container beside a service called `tricast` or
-/// `tricast-...` (Kubernetes' service links, Docker's `--link`), and no misspelt setting. `name` is without the prefix.
+/// Returns whether a variable is one that an orchestrator sets in every container beside a service called `tricast` or
+/// `tricast-...` (Kubernetes' service links, Docker's `--link`), not a misspelled setting. `name` is without the prefix.
 ///
 /// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT` (`tcp://10.96.0.12:8080`), `PORT_8080_TCP`,
 /// `PORT_8080_TCP_PROTO`, `_PORT` and `_ADDR`; all of them may come after more of the service's name.
@@ -142,18 +136,18 @@ fn is_service_link(name: &str, value: &str) -> bool {
 }
 
 fn is_setting(key: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.key == key)
+    Setting::find(key).is_some()
 }
 
-/// Says what a bare number means where it was not meant: `5` is 5 ms.
+/// Returns a hint if the value is a bare number where a duration is expected, since `5` means 5 ms.
 fn unit_hint(key: &str, value: &Value) -> String {
     let number = match value {
         Value::Integer(number) => number.to_string(),
         Value::String(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text.clone(),
         _ => return String::new(),
     };
-    match default_of(key) {
-        Some(Value::String(text)) if text.parse::<u64>().is_err() && super::Span::parse(&text).is_some() => {
+    match Setting::find(key) {
+        Some(Setting { is_span: true, .. }) => {
             format!("; {number} means {number} ms here: write \"{number}s\" for seconds")
         }
         _ => String::new(),
@@ -173,7 +167,7 @@ fn read_file(
     match std::fs::read_to_string(&path) {
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => fault(format!("can't be read: {error}")),
-        // Some editors begin a file with a byte order mark.
+        // Some editors write a byte order mark.
         Ok(text) => match text.trim_start_matches('\u{feff}').parse::<Table>() {
             // Not the error's own text: it repeats the line, and the line can hold a secret.
             Err(error) => {
@@ -189,9 +183,7 @@ fn read_file(
                     (Value::String(text), Some(Value::Array(_))) => from_text(&key, &text),
                     (value, _) => value,
                 };
-                if SECRETS.contains(&key.as_str()) {
-                    secret = true;
-                }
+                secret |= Setting::find(&key).is_some_and(|setting| setting.is_secret);
                 said.insert(key, (source.clone(), value));
             }),
         },
@@ -202,7 +194,7 @@ fn read_file(
     }
 }
 
-/// What is missing in a line of TOML whose value is a text without quotes. Does not repeat it.
+/// Returns a hint for a line of TOML whose value is text without quotes, without repeating the value.
 fn quote_hint(line: &str) -> Option<&'static str> {
     let value = line.split_once('=')?.1.trim();
     let bare = value.starts_with(|char: char| !matches!(char, '"' | '\'' | '[' | '{' | '#'));
@@ -213,39 +205,37 @@ fn flatten(prefix: String, table: Table, take: &mut impl FnMut(String, Value)) {
     for (name, value) in table {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
-            Value::Table(inner) if !SETTINGS.iter().any(|setting| setting.key == key) => flatten(key, inner, take),
+            Value::Table(inner) if !is_setting(&key) => flatten(key, inner, take),
             value => take(key, value),
         }
     }
 }
 
-/// Checks one key by itself: that there is such a setting, and that the value is of its type. `source` is where it was
-/// said, so that a name is suggested as it is written there.
+/// Checks one key by itself: that the setting exists, and that the value has its type. Names are suggested as they are written in
+/// `source`.
 fn check(key: &str, value: &Value, source: &str) -> Result<(), String> {
     if !is_setting(key) {
-        let spelled = |key: &str| match source.starts_with(PREFIX) {
-            true => format!("{PREFIX}{}", key.replace('.', "__").to_uppercase()),
-            false => key.to_owned(),
+        let spelled = |setting: &Setting| match source.starts_with(PREFIX) {
+            true => setting.variable(),
+            false => setting.key.clone(),
         };
         if source == "TRICAST_PORT" {
             return Err("there is no such setting; did you mean TRICAST_LISTEN, an address with a port?".into());
         }
         let last = key.rsplit('.').next().unwrap_or(key);
-        let alike =
-            SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == key.replace('.', "_")).or_else(|| {
-                let near = spelling::nearest(key, SETTINGS.iter().map(|setting| setting.key));
-                SETTINGS
-                    .iter()
-                    .find(|setting| setting.key.rsplit('.').next() == Some(last) || near == Some(setting.key))
-            });
+        let same_words = |setting: &&Setting| setting.key.replace('.', "_") == key.replace('.', "_");
+        let alike = SETTINGS.iter().find(same_words).or_else(|| {
+            let near = spelling::nearest(key, SETTINGS.iter().map(|setting| &*setting.key));
+            SETTINGS.iter().find(|setting| setting.name() == last || near == Some(&*setting.key))
+        });
         return Err(match alike {
-            Some(setting) => format!("there is no such setting; did you mean {}?", spelled(setting.key)),
+            Some(setting) => format!("there is no such setting; did you mean {}?", spelled(setting)),
             None => "there is no such setting".into(),
         });
     }
     let mut table = Table::new();
     insert(&mut table, key, value.clone());
-    // The names of Rust's types mean nothing to an operator.
+    // Operators do not know the names of Rust's types.
     let plain = |message: &str| message.trim().replace("expected usize", "expected a whole number, 0 or more");
     Config::deserialize(table).map(drop).map_err(|error| plain(error.message()))
 }
@@ -263,13 +253,13 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// The default of a setting, if it has one.
+/// Returns the default of a setting, if it has one.
 fn default_of(key: &str) -> Option<Value> {
     let table = Table::try_from(Config::default()).ok()?;
     key.split('.').try_fold(Value::Table(table), |value, part| value.get(part).cloned())
 }
 
-/// A text of the environment as the type that the setting's default has.
+/// Converts text of the environment to the type of the setting's default.
 fn from_text(key: &str, text: &str) -> Value {
     match default_of(key) {
         Some(Value::Array(_)) => {

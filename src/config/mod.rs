@@ -1,30 +1,51 @@
 //! The configuration: one typed struct, made of defaults, a file, the environment and flags, in that order.
 //!
-//! [`load`] reads and checks everything before a socket opens, and names every fault at once by its key. No other
-//! module reads the environment or a file of settings; each gets its own part ready-made.
+//! [`load`] reads and checks everything before a socket opens, and reports every fault at once by its key. No other module reads
+//! the environment or a file of settings; each gets its own configuration ready-made.
+//!
+//! A setting is a field of a section, declared with [`setting::section!`]: its documentation, range, type and default are in one
+//! place, and the reference page, the help of flags and the names in the environment are made from it.
 
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+mod alerts;
+mod auth;
+mod cluster;
+mod database;
+mod history;
 mod layers;
+mod limits;
+mod listen;
+mod origin;
 mod reference;
-mod validate;
+mod setting;
+#[cfg(test)]
+mod tests;
 mod values;
 
+pub use alerts::{Alerts, Smtp, Webhook};
+pub use auth::{Auth, AuthMode};
+pub use cluster::Cluster;
+pub use database::Database;
+pub use history::History;
 pub use layers::{Fault, Faults, Flags, load};
-pub use reference::{SETTINGS, markdown, to_toml};
-pub use validate::{origin_of, path_of};
-pub use values::{Secret, Size, Span};
+pub use limits::{Heartbeat, Limits, Log};
+pub use listen::Listen;
+pub use origin::{origin_of, path_of};
+pub use reference::{markdown, to_toml};
+pub use setting::{SETTINGS, Setting};
+pub use values::{Secret, Size};
 
-use std::time::Duration;
-
+use self::setting::{FaultList, OrZero, Section, section};
+pub use crate::core::span::Span;
 use crate::{
-    alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig},
+    alerts::{AlertConfig, SmtpConfig, WebhookConfig},
     auth::AuthConfig,
     cluster::ClusterConfig,
     history::HistoryConfig,
-    ids::random_u64,
     store::postgres::PostgresConfig,
     web::base_path::BasePath,
 };
@@ -32,86 +53,7 @@ use crate::{
 /// Most threads that serve connections.
 pub const MOST_WORKERS: u16 = 1_024;
 
-/// All settings. [`SETTINGS`] says what each is.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Config {
-    pub listen: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "values::without_credentials")]
-    pub public_url: Option<String>,
-    pub base_path: String,
-    pub allowed_origins: Vec<String>,
-    pub trusted_proxies: Vec<String>,
-    pub forwarded_header: ForwardedHeader,
-    pub allow_anonymous: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_dir: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub database_url: Secret,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub bus: Secret,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node_id: Option<String>,
-    pub time_zone: String,
-    pub currency: String,
-    pub workers: usize,
-    pub log_format: LogFormat,
-    pub log_filter: String,
-    pub long_poll_max: Span,
-    pub drain_timeout: Span,
-    pub max_connection_age: Span,
-    pub compression: bool,
-    pub auth: Auth,
-    pub database: Database,
-    pub cluster: Cluster,
-    pub heartbeat: Heartbeat,
-    pub limits: Limits,
-    pub log: Log,
-    pub alerts: Alerts,
-    pub smtp: Smtp,
-    pub webhook: Webhook,
-    pub history: History,
-    /// What was noticed while the settings were read and is no fault: for the log at the start.
-    #[serde(skip)]
-    pub notices: Vec<String>,
-}
-
-/// Tokens.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Auth {
-    pub mode: AuthMode,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub secret: Secret,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_key_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "values::without_credentials")]
-    pub jwks_url: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audience: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<String>,
-    pub leeway: Span,
-}
-
-/// Whether tokens are asked for.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// Everybody is anonymous.
-    #[default]
-    None,
-    /// JSON Web Tokens.
-    Jwt,
-}
-
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -122,11 +64,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which header the trusted proxies write.
+/// Header in which the trusted proxies name the client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, and `Forwarded` where there is none.
+    /// `X-Forwarded-For`, or `Forwarded` if it is missing.
     #[default]
     Auto,
     /// `X-Forwarded-For`.
@@ -135,437 +77,240 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// How PostgreSQL is spoken to.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Database {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    pub connections: usize,
-    pub connect_timeout: Span,
-    pub statement_timeout: Span,
-}
-
-/// How the bus is used that several nodes share.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Cluster {
-    pub key_prefix: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    pub lease: Span,
-    pub push_timeout: Span,
-}
-
-/// The heartbeat of WebSockets.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Heartbeat {
-    pub interval: Span,
-    pub timeout: Span,
-}
-
-/// What one client, or all together, may use.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Limits {
-    pub max_connections: usize,
-    pub max_connections_per_address: usize,
-    pub max_connections_per_user: usize,
-    pub handshakes_per_second_per_address: u32,
-    pub changes_per_second_per_user: u32,
-    pub auth_timeout: Span,
-    pub max_subscriptions: usize,
-    pub max_message: Size,
-    pub max_bad_messages: usize,
-    pub messages_per_second: u32,
-    pub message_burst: u32,
-    pub max_requests: usize,
-    pub max_body: Size,
-    pub max_lines: usize,
-    pub max_channels: usize,
-    pub max_state: Size,
-    pub max_state_total: Size,
-    pub max_snapshot: Size,
-    pub max_tenants: usize,
-    pub tenant_idle: Span,
-    pub max_series: usize,
-    pub channel_ttl: Span,
-    pub max_store: Size,
-    pub header_timeout: Span,
-    pub keep_alive: Span,
-    pub body_timeout: Span,
-    pub stall_timeout: Span,
-    pub slow_after: Span,
-    pub slow_step: Span,
-}
-
-/// How far back events are kept.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Log {
-    pub events: usize,
-    pub bytes: Size,
-    pub ends: usize,
-}
-
-/// Rules and alerts.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Alerts {
-    pub max_rules: usize,
-    pub retention: Span,
-    pub max_kept: usize,
-    pub max_outbox: usize,
-    pub give_up_after: Span,
-}
-
-/// Alerts by mail.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Smtp {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    pub port: u16,
-    pub tls: MailTls,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub password: Secret,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    pub to: Vec<String>,
-    pub timeout: Span,
-}
-
-/// Alerts by HTTP.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct Webhook {
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub url: Secret,
-    #[serde(skip_serializing_if = "Secret::is_empty")]
-    pub secret: Secret,
-    pub timeout: Span,
-}
-
-/// What is recorded, and how long it is kept.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "SETTINGS documents each key, and a test compares the two")]
-pub struct History {
-    pub enabled: bool,
-    pub resolution: Span,
-    pub buffer: usize,
-    pub max_series: usize,
-    pub max_points_per_second: usize,
-    pub max_bytes: Size,
-    pub raw: Span,
-    pub minute: Span,
-    pub hour: Span,
-    pub day: Span,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: vec!["127.0.0.1:8080".into()],
-            public_url: None,
-            base_path: String::new(),
-            allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            forwarded_header: ForwardedHeader::Auto,
-            allow_anonymous: false,
-            data_dir: None,
-            database_url: Secret::default(),
-            bus: Secret::default(),
-            node_id: None,
-            time_zone: "UTC".into(),
-            currency: "EUR".into(),
-            workers: 0,
-            log_format: LogFormat::Text,
-            log_filter: "info,actix_server=warn,actix_http=off".into(),
-            long_poll_max: Span(Duration::from_secs(25)),
-            drain_timeout: Span(Duration::from_secs(20)),
-            max_connection_age: Span(Duration::ZERO),
-            compression: false,
-            auth: Auth::default(),
-            database: Database::default(),
-            cluster: Cluster::default(),
-            heartbeat: Heartbeat::default(),
-            limits: Limits::default(),
-            log: Log::default(),
-            alerts: Alerts::default(),
-            smtp: Smtp::default(),
-            webhook: Webhook::default(),
-            history: History::default(),
-            notices: Vec::new(),
-        }
+section! {
+    /// All settings.
+    pub struct Config {
+        /// Addresses to listen on: addresses or names with port, or `unix:/path`; a list, or one text. Flag `--listen`,
+        /// repeatable; `--port 9000` is `127.0.0.1:9000`.
+        listen: Vec<String> = vec!["127.0.0.1:8080".into()],
+        /// URL under which people reach the server, if a proxy ends TLS or changes `Host`. Its pages are not foreign.
+        #[serde(serialize_with = "values::without_credentials")]
+        public_url: Option<String> = None,
+        /// Path below which the server is, such as `/live`, if a proxy passes paths on unchanged. `/healthz`, `/readyz` and
+        /// `/metrics` are at the root, too.
+        base_path: String = String::new(),
+        /// Origins of other sites, apps and extensions that may use this server (`https://shop.example`,
+        /// `capacitor://localhost`, `chrome-extension://ID`, `null` for pages of files), or `*`. WebSockets of any other are
+        /// refused.
+        allowed_origins: Vec<String> = Vec::new(),
+        /// Networks of proxies in front, such as `127.0.0.1/32` or `10.0.0.0/8`; `unix:` for those that connect over a Unix
+        /// socket. Only they are trusted to name a client's address and scheme.
+        trusted_proxies: Vec<String> = Vec::new(),
+        /// Header that those proxies write: `x-forwarded-for`, `forwarded` (RFC 7239), or `auto`: the first, and the second where
+        /// the first is missing. Name it for a proxy that writes only `Forwarded`, since clients can send both.
+        forwarded_header: ForwardedHeader = ForwardedHeader::Auto,
+        /// Allow listening beyond this machine while `auth.mode` is `none`: every client may read and write. Flag
+        /// `--allow-anonymous`.
+        allow_anonymous: bool = false,
+        /// Directory of the database of orders, dashboards, history and alerts, created if it does not exist. Without one they
+        /// are in memory and end with the process. Flag `--data-dir`.
+        data_dir: Option<PathBuf> = None,
+        /// A PostgreSQL in place of `data_dir`, which several servers may share:
+        /// `postgres://user:password@host:5432/database?sslmode=verify-full`. Holds a password, and is never printed: keep it in
+        /// the environment.
+        database_url: Secret = Secret::default(),
+        /// A Redis that makes several servers one: `redis://user:password@host:6379/0`, `rediss://` with TLS,
+        /// `redis+sentinel://a:26379,b:26379/MASTER`, `redis+cluster://a:7000,b:7001`. Holds a password, and is never printed:
+        /// keep it in the environment.
+        bus: Secret = Secret::default(),
+        /// Name of this node among those of `bus`, for people; without one the host's name and some letters.
+        node_id: Option<String> = None,
+        /// Time zone whose midnight begins "today": a name of the IANA database.
+        time_zone: String = "UTC".into(),
+        /// Currency of revenue, ISO 4217.
+        currency: String = "EUR".into(),
+        /// Threads that serve connections, 0 to 1024; 0 means one per core. Flag `--workers`.
+        #[range(0..=usize::from(MOST_WORKERS))]
+        workers: usize = 0,
+        /// Format of log lines: `text` or `json`. Flag `--log-format`.
+        log_format: LogFormat = LogFormat::Text,
+        /// Log lines that are written: a level, or `target=level` pairs separated by commas.
+        log_filter: String = "info,actix_server=warn,actix_http=off".into(),
+        /// Longest time that a poll is held. Common proxies cut at 60 s.
+        #[range(Span::from_secs(1)..=Span::from_secs(300))]
+        long_poll_max: Span = Span::from_secs(25),
+        /// Longest time that a stopping server waits for its clients to leave.
+        #[range(Span::ZERO..=Span::from_secs(600))]
+        drain_timeout: Span = Span::from_secs(20),
+        /// Time after which streams are ended, with some jitter, so that clients spread over nodes; 0 means never.
+        #[range(OrZero(Span::from_secs(1)..))]
+        max_connection_age: Span = Span::ZERO,
+        /// Accept permessage-deflate (RFC 7692) on WebSockets when a client offers it.
+        compression: bool = false,
     }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            mode: AuthMode::None,
-            secret: Secret::default(),
-            public_key_file: None,
-            jwks_file: None,
-            jwks_url: None,
-            issuer: None,
-            audience: None,
-            cookie: None,
-            leeway: Span(AuthConfig::default().leeway),
-        }
+    sections {
+        /// Tokens.
+        auth: Auth,
+        /// Connections to PostgreSQL.
+        database: Database,
+        /// Use of the bus that several nodes share.
+        cluster: Cluster,
+        /// The heartbeat of WebSockets.
+        heartbeat: Heartbeat,
+        /// Limits of a client, an address, a user, a tenant and the server.
+        limits: Limits,
+        /// Events that are kept for clients that resume.
+        log: Log,
+        /// Alert rules and alerts.
+        alerts: Alerts,
+        /// Alerts by mail.
+        smtp: Smtp,
+        /// Alerts by HTTP.
+        webhook: Webhook,
+        /// Recording of history.
+        history: History,
     }
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        let PostgresConfig { connections, connect_timeout, statement_timeout, .. } = PostgresConfig::default();
-        Self {
-            ca_file: None,
-            connections,
-            connect_timeout: Span(connect_timeout),
-            statement_timeout: Span(statement_timeout),
-        }
-    }
-}
-
-impl Default for Cluster {
-    fn default() -> Self {
-        Self {
-            key_prefix: "tricast".into(),
-            ca_file: None,
-            lease: Span(Duration::from_secs(4)),
-            push_timeout: Span(Duration::from_secs(5)),
-        }
-    }
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Self { interval: Span(Duration::from_secs(25)), timeout: Span(Duration::from_secs(60)) }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: 0,
-            max_connections_per_address: 1_000,
-            max_connections_per_user: 50,
-            handshakes_per_second_per_address: 50,
-            changes_per_second_per_user: 500,
-            auth_timeout: Span(Duration::from_secs(10)),
-            max_subscriptions: 100,
-            max_message: Size(64 << 10),
-            max_bad_messages: 20,
-            messages_per_second: 20,
-            message_burst: 40,
-            max_requests: 32,
-            max_body: Size(1 << 20),
-            max_lines: 10_000,
-            max_channels: 10_000,
-            max_state: Size(256 << 20),
-            max_state_total: Size(1 << 30),
-            max_snapshot: Size(4 << 20),
-            max_tenants: 1_000,
-            tenant_idle: Span(Duration::from_secs(600)),
-            max_series: 10_000,
-            channel_ttl: Span(Duration::ZERO),
-            max_store: Size(32 << 30),
-            header_timeout: Span(Duration::from_secs(5)),
-            keep_alive: Span(Duration::from_secs(75)),
-            body_timeout: Span(Duration::from_secs(15)),
-            stall_timeout: Span(Duration::from_secs(60)),
-            slow_after: Span(Duration::from_secs(2)),
-            slow_step: Span(Duration::from_secs(5)),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { events: 10_000, bytes: Size(16 << 20), ends: 10_000 }
-    }
-}
-
-impl Default for Alerts {
-    fn default() -> Self {
-        let AlertConfig { max_rules, retention, max_kept, max_outbox, give_up_after } = AlertConfig::default();
-        Self { max_rules, retention: Span(retention), max_kept, max_outbox, give_up_after: Span(give_up_after) }
-    }
-}
-
-impl Default for Smtp {
-    fn default() -> Self {
-        Self {
-            host: None,
-            port: 0,
-            tls: MailTls::default(),
-            username: None,
-            password: Secret::default(),
-            from: None,
-            to: Vec::new(),
-            timeout: Span(Duration::from_secs(30)),
-        }
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        let HistoryConfig { enabled, resolution, buffer, max_series, max_points_per_second, max_bytes, keep } =
-            HistoryConfig::default();
-        let [raw, minute, hour, day] = keep;
-        Self {
-            enabled,
-            resolution: Span(resolution),
-            buffer,
-            max_series,
-            max_points_per_second,
-            max_bytes: Size(usize::try_from(max_bytes).unwrap_or(usize::MAX)),
-            raw: Span(raw),
-            minute: Span(minute),
-            hour: Span(hour),
-            day: Span(day),
-        }
-    }
-}
-
-impl Default for Webhook {
-    fn default() -> Self {
-        Self { url: Secret::default(), secret: Secret::default(), timeout: Span(Duration::from_secs(10)) }
-    }
-}
-
-/// One place where the server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// `127.0.0.1:8080`, `[::1]:8080`.
-    Tcp(std::net::SocketAddr),
-    /// `unix:/run/tricast.sock`.
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Listen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
+    other {
+        /// Remarks about the settings that are no faults, for the log at the start.
+        #[serde(skip)]
+        notices: Vec<String>,
     }
 }
 
 impl Config {
-    /// Where the server is below its host, of a configuration that was checked.
+    /// Returns everything that is wrong with the settings as a whole: ranges, and settings that contradict each other.
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = FaultList::default();
+        self.check(&mut faults);
+        self.auth.check(&mut faults);
+        self.database.check(self, &mut faults);
+        self.cluster.check(self, &mut faults);
+        self.heartbeat.check(&mut faults);
+        self.smtp.check(&mut faults);
+        self.webhook.check(&mut faults);
+        self.check_ranges("", &mut faults);
+        faults.0
+    }
+
+    /// Reports faults of the settings that are in no section.
+    fn check(&self, faults: &mut FaultList) {
+        self.check_listen(faults);
+        self.check_origins(faults);
+        if self.data_dir.as_ref().is_some_and(|directory| directory.as_os_str().is_empty()) {
+            faults.add("data_dir", "is empty: name a directory, or leave it out to keep nothing");
+        }
+        faults.add_err("base_path", BasePath::parse(&self.base_path));
+        for text in self.trusted_proxies.iter().filter(|text| *text != "unix:") {
+            if listen::parse_network(text).is_none() {
+                let problem = format!("{text:?} is not a network: write 10.0.0.0/8, 192.0.2.1 or unix:");
+                faults.add("trusted_proxies", problem);
+            }
+        }
+        faults.add_err("time_zone", TimeZone::get(&self.time_zone).map_err(|error| error.to_string()));
+        if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            faults.add("currency", format!("{:?} is not a code of ISO 4217, such as EUR", self.currency));
+        }
+        let filter = self.log_filter.parse::<tracing_subscriber::EnvFilter>();
+        faults.add_err("log_filter", filter.map_err(|error| error.to_string()));
+    }
+
+    fn check_listen(&self, faults: &mut FaultList) {
+        if self.listen.is_empty() {
+            faults.add("listen", "is empty: name at least one address");
+        }
+        let is_protected = self.auth.mode != AuthMode::None || self.allow_anonymous;
+        let is_remote = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
+        for text in &self.listen {
+            match listen::parse_listen(text) {
+                Err(problem) => faults.add("listen", problem),
+                Ok(places) => {
+                    if let Some(address) = places.iter().find(is_remote).filter(|_| !is_protected) {
+                        let problem = format!(
+                            "{address} can be reached from other machines, and auth.mode is \"none\": set auth.mode = \
+                             \"jwt\" and a key, or set --allow-anonymous if every client may read and write"
+                        );
+                        faults.add("listen", problem);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_origins(&self, faults: &mut FaultList) {
+        match self.public_url.as_deref().map(origin_of) {
+            // The URL is not repeated, since it may hold a password.
+            Some(None) => faults.add("public_url", "is not an http or https URL"),
+            Some(Some(origin)) if origin.contains('@') => {
+                faults.add("public_url", "names a user: write it as people type it");
+            }
+            _ => {}
+        }
+        for origin in self.allowed_origins.iter().filter(|origin| *origin != "*" && !origin::is_origin(origin)) {
+            let problem = format!(
+                "{origin:?} is not an origin: write \"https://shop.example\" or \"capacitor://localhost\", without a path, \
+                 \"null\" for pages of files, or \"*\""
+            );
+            faults.add("allowed_origins", problem);
+        }
+        // A page of any site can have a frame whose origin is "null".
+        let is_any = |origin: &&String| matches!(origin.as_str(), "*" | "null");
+        if let Some(origin) = self.allowed_origins.iter().find(is_any).filter(|_| self.auth.cookie.is_some()) {
+            let problem = format!(
+                "{origin:?} together with auth.cookie lets any page use the cookie of its visitor: name the origins"
+            );
+            faults.add("allowed_origins", problem);
+        }
+    }
+
+    // The methods below take a configuration that was checked.
+
+    /// Returns the path of the server below its host.
     pub fn base_path(&self) -> BasePath {
         BasePath::parse(&self.base_path).unwrap_or_default()
     }
 
-    /// The networks of `trusted_proxies`, of a configuration that was checked.
+    /// Returns the networks of `trusted_proxies`.
     pub fn trusted_networks(&self) -> Vec<ipnet::IpNet> {
-        self.trusted_proxies.iter().filter_map(|text| validate::parse_network(text)).collect()
+        self.trusted_proxies.iter().filter_map(|text| listen::parse_network(text)).collect()
     }
 
-    /// The places of `listen`, of a configuration that was checked.
+    /// Returns the addresses of `listen`.
     pub fn listen_places(&self) -> Vec<Listen> {
-        self.listen.iter().filter_map(|text| validate::parse_listen(text).ok()).flatten().collect()
+        self.listen.iter().filter_map(|text| listen::parse_listen(text).ok()).flatten().collect()
     }
 
-    /// The keys whose values differ in `other`, such as `limits.max_body`.
+    /// Returns the keys whose values differ in `other`, such as `limits.max_body`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         reference::differences(self, other)
     }
 
-    /// The bounds of alerts.
+    /// Returns the configuration of alerts.
     pub fn alerts(&self) -> AlertConfig {
-        let Alerts { max_rules, retention, max_kept, max_outbox, give_up_after } = self.alerts.clone();
-        AlertConfig { max_rules, retention: retention.0, max_kept, max_outbox, give_up_after: give_up_after.0 }
+        self.alerts.limits()
     }
 
-    /// The mail server, of a configuration that was checked; `None` without one.
+    /// Returns the configuration of the mail server; `None` without one.
     pub fn smtp(&self) -> Option<SmtpConfig> {
-        let Smtp { host, port, tls, username, password, from, to, timeout } = self.smtp.clone();
-        Some(SmtpConfig {
-            host: host?,
-            port,
-            tls,
-            credentials: username.map(|user| (user, password.expose().to_owned())),
-            from: from?,
-            to,
-            timeout: timeout.0,
-        })
+        self.smtp.server()
     }
 
-    /// Where alerts are posted to, of a configuration that was checked; `None` if nowhere.
+    /// Returns the configuration of the webhook; `None` without one.
     pub fn webhook(&self) -> Option<WebhookConfig> {
-        let Webhook { url, secret, timeout } = self.webhook.clone();
-        (!url.is_empty()).then(|| WebhookConfig {
-            url: url.expose().to_owned(),
-            secret: secret.expose().to_owned(),
-            timeout: timeout.0,
-        })
+        self.webhook.target()
     }
 
-    /// Where PostgreSQL is; `None` where the store is embedded.
+    /// Returns the configuration of the PostgreSQL store; `None` if the store is embedded.
     pub fn database(&self) -> Option<PostgresConfig> {
-        let Database { ca_file, connections, connect_timeout, statement_timeout } = self.database.clone();
-        (!self.database_url.is_empty()).then(|| PostgresConfig {
-            url: self.database_url.expose().to_owned(),
-            ca_file,
-            connections,
-            connect_timeout: connect_timeout.0,
-            shares_log: !self.bus.is_empty(),
-            statement_timeout: statement_timeout.0,
-        })
+        self.database.postgres(self)
     }
 
-    /// The bus that several nodes share; `None` where this process is alone.
+    /// Returns the configuration of the bus; `None` if this process is the only node.
     pub fn cluster(&self) -> Option<ClusterConfig> {
-        let Cluster { key_prefix, ca_file, lease, push_timeout } = self.cluster.clone();
-        (!self.bus.is_empty()).then(|| ClusterConfig {
-            url: self.bus.expose().to_owned(),
-            key_prefix,
-            ca_file,
-            node: self.node_name(),
-            lease: lease.0,
-            push_timeout: push_timeout.0,
-        })
+        self.cluster.bus(self)
     }
 
-    /// The name of this process among several, for people; another one at each call where none is set.
+    /// Returns the name of this node, for people. Without `node_id` each call makes a new one.
     pub fn node_name(&self) -> String {
-        self.node_id.clone().unwrap_or_else(some_name)
+        self.node_id.clone().unwrap_or_else(cluster::random_node_name)
     }
 
-    /// What tokens are verified with; `None` where none are asked for.
+    /// Returns the configuration of the verifier of tokens; `None` if clients need no tokens.
     pub fn auth(&self) -> Option<AuthConfig> {
-        let Auth { mode, secret, public_key_file, jwks_file, jwks_url, issuer, audience, cookie: _, leeway } =
-            self.auth.clone();
-        (mode == AuthMode::Jwt).then(|| AuthConfig {
-            secret: (!secret.is_empty()).then(|| secret.expose().as_bytes().to_vec()),
-            public_key_file,
-            jwks_file,
-            jwks_url,
-            issuer,
-            audience,
-            leeway: leeway.0,
-            ..AuthConfig::default()
-        })
+        self.auth.verifier()
     }
-}
 
-/// A name for a node that was given none: the host's, and a few letters, for there may be several on it.
-fn some_name() -> String {
-    let host = sysinfo::System::host_name().unwrap_or_else(|_| "node".into());
-    format!("{host}-{:04x}", random_u64() >> 48)
+    /// Returns the configuration of history.
+    pub fn history(&self) -> HistoryConfig {
+        self.history.recording(self)
+    }
 }

@@ -1,36 +1,14 @@
-//! Values of settings as people write them: durations, sizes, secrets.
+//! Values of settings as people write them: sizes and secrets. Durations are [`Span`](crate::core::span::Span).
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::core::interval::format_interval;
-
-/// A duration: `"500ms"`, `"25s"`, `"1m"`, `"2h"`, `"7d"`, or a number of milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// Reads a text such as `25s`; `None` for what is no duration.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = number_and_unit(text.trim())?;
-        let unit = match unit {
-            "" | "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        number.checked_mul(unit).map(|ms| Self(Duration::from_millis(ms)))
-    }
-}
-
 /// A number of bytes: `"64KiB"`, `"1MiB"`, or a plain number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub usize);
 
-/// Something that never shows: in logs and in printed configurations it is `[redacted]`.
+/// Text that is never shown: logs and printed configurations have `[redacted]` in its place.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -44,24 +22,6 @@ enum Raw {
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..split].parse().ok()?, text[split..].trim()))
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || D::Error::custom("write a duration as \"500ms\", \"25s\", \"1m\", \"2h\" or \"7d\"");
-        match Raw::deserialize(deserializer).map_err(|_| wrong())? {
-            Raw::Number(ms) => u64::try_from(ms).map(|ms| Self(Duration::from_millis(ms))).map_err(|_| wrong()),
-            Raw::Text(text) => Self::parse(&text).ok_or_else(wrong),
-        }
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ms = self.0.as_millis();
-        let days = (ms > 0 && ms.is_multiple_of(86_400_000)).then(|| format!("{}d", ms / 86_400_000));
-        serializer.serialize_str(&days.unwrap_or_else(|| format_interval(self.0)))
-    }
 }
 
 impl<'de> Deserialize<'de> for Size {
@@ -85,26 +45,36 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+impl Size {
+    /// A size of mebibytes.
+    pub const fn mebibytes(count: usize) -> Self {
+        Self(count << 20)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes > 0 && bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
+            bytes if bytes > 0 && bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
+            bytes => bytes.fmt(f),
+        }
+    }
+}
+
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(bytes) = *self;
-        let text = match bytes {
-            0 => "0".into(),
-            _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
-            _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
-            _ => bytes.to_string(),
-        };
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 
 impl Secret {
-    /// Whether nothing is in it.
+    /// Returns whether the text is empty: the setting is not set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What it is, for the one place that needs it. Never to be printed or logged.
+    /// Returns the text, for the one place that needs it. It must not be printed or logged.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -124,18 +94,19 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Its own message: the usual one repeats the value.
+        // A message of its own, since serde's repeats the value.
         String::deserialize(deserializer).map(Self).map_err(|_| D::Error::custom("has to be a text"))
     }
 }
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{self:?}"))
+        // None is left out of a printed configuration, as settings that are not set.
+        if self.is_empty() { serializer.serialize_none() } else { serializer.collect_str(&format_args!("{self:?}")) }
     }
 }
 
-/// Writes a URL without what may be a secret in it: the user, the password, and the query.
+/// Serializes a URL without the parts that may be secret: user, password and query.
 ///
 /// # Errors
 /// Those of `serializer`.
@@ -160,18 +131,8 @@ fn redact(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn span(text: &str) -> Option<Duration> {
-        serde_json::from_str::<Span>(text).ok().map(|span| span.0)
-    }
-
     #[test]
-    fn durations_and_sizes_are_read_as_people_write_them() {
-        assert_eq!(span("\"25s\""), Some(Duration::from_secs(25)));
-        assert_eq!(span("1500"), Some(Duration::from_millis(1500)));
-        assert_eq!(span("\"2h\""), Some(Duration::from_secs(7200)));
-        for bad in ["\"soon\"", "-1", "\"1.5s\"", "\"5 days\"", "true", "\"\""] {
-            assert_eq!(span(bad), None, "{bad}");
-        }
+    fn sizes_are_read_with_and_without_a_unit() {
         let size = |text: &str| serde_json::from_str::<Size>(text).ok().map(|size| size.0);
         assert_eq!((size("\"64KiB\""), size("10"), size("\"1 MiB\"")), (Some(65_536), Some(10), Some(1 << 20)));
         assert_eq!((size("\"64KB\""), size("-1")), (None, None));

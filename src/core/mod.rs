@@ -30,4 +30,5 @@ pub mod reading;
 pub mod resume;
 pub mod sample;
 pub mod snapshot;
+pub mod span;
 pub mod version;

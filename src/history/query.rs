@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Calendar, HistoryError, Level, config::ms, reading::MAX_FIELD};
-use crate::core::channel::Channel;
+use crate::core::{channel::Channel, span::Span};
 
 /// Most buckets of a field that `auto` answers.
 pub const AUTO: usize = 600;
@@ -187,19 +187,9 @@ fn parse_time(what: &str, text: &str, now: i64) -> Result<i64, HistoryError> {
     Ok(time.as_millisecond())
 }
 
-/// `500ms`, `90s`, `15m`, `2h`, `7d`; at most a century.
+/// Reads a span such as `15m`, of at most a century. A bare number is refused: a client that writes `-15` hardly means milliseconds.
 fn parse_span(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..split].parse().ok()?;
-    let unit_ms = match &text[split..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let span = number.checked_mul(unit_ms).map(Duration::from_millis)?;
+    let Span(span) = Span::parse(text).ok().filter(|_| !text.ends_with(|char: char| char.is_ascii_digit()))?;
     (span <= Duration::from_secs(36_525 * 86_400)).then_some(span)
 }
 
@@ -232,9 +222,13 @@ mod tests {
             (question.from, question.to, question.fixed),
             (at("2026-05-30T22:00:00Z"), at("2026-06-01T00:00:00Z"), true)
         );
+        for (from, ms) in [("-1w", 604_800_000), ("-1.5h", 5_400_000), ("-500ms", 500)] {
+            assert_eq!(at(NOW) - read(Asked { from: Some(from), ..Asked::default() }).unwrap().from, ms, "{from}");
+        }
         let mixed = read(Asked { from: Some("-2d"), to: Some("-90s"), ..Asked::default() }).unwrap();
         assert_eq!((at(NOW) - mixed.from, at(NOW) - mixed.to, mixed.fixed), (172_800_000, 90_000, false));
-        for bad in ["", "-", "-1", "-1w", "-1.5h", "yesterday", "2026-06-01", "-99999999999d", "-１h", "12"] {
+        for bad in ["", "-", "-1", "-1x", "--1h", "-1:30:00", "yesterday", "2026-06-01", "-99999999999d", "-１h", "12"]
+        {
             assert!(
                 matches!(read(Asked { from: Some(bad), ..Asked::default() }), Err(HistoryError::Invalid(_))),
                 "{bad}"
@@ -317,7 +311,7 @@ mod tests {
     fn a_backfill_is_bounded() {
         assert_eq!(parse_backfill("31d"), Ok(MAX_BACKFILL));
         assert_eq!(parse_backfill("15m"), Ok(Duration::from_secs(900)));
-        for bad in ["", "15", "0s", "2678401s", "-5m", "5 m", "99999999999999999999d"] {
+        for bad in ["", "15", "0s", "2678401s", "-5m", "5 x", "99999999999999999999d"] {
             assert!(parse_backfill(bad).is_err(), "{bad}");
         }
     }

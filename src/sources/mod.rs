@@ -14,6 +14,7 @@ use crate::{
         clock::Clock,
         log::Log,
         reading::Reading,
+        span::iso_8601,
     },
     presence::Presence,
 };
@@ -136,34 +137,12 @@ fn users_online(current: u64, peak_today: u64, average_session: Duration) -> Val
     json!({
         "currentUsers": current,
         "peakToday": peak_today,
-        "averageSessionDuration": iso_duration(average_session.as_secs()),
+        "averageSessionDuration": iso_8601(average_session.as_secs()),
     })
-}
-
-/// Seconds as ISO 8601 writes them: `PT8M30S`.
-pub fn iso_duration(seconds: u64) -> String {
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let part = |n: u64, unit: char| if n > 0 { format!("{n}{unit}") } else { String::new() };
-    match seconds {
-        0 => "PT0S".into(),
-        _ => format!("PT{}{}{}", part(hours, 'H'), part(minutes, 'M'), part(rest, 'S')),
-    }
 }
 
 /// Rounds to `digits` decimals, so that noise makes no new version.
 pub fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_iso_8601() {
-        for (seconds, text) in [(0, "PT0S"), (5, "PT5S"), (510, "PT8M30S"), (3600, "PT1H"), (90_061, "PT25H1M1S")] {
-            assert_eq!(iso_duration(seconds), text);
-        }
-    }
 }
