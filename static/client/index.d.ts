@@ -71,8 +71,8 @@ export interface Meta {
   /** Cursor sent with it; null for events that are in no log. */
   readonly cursor: string | null;
   /**
-   * Set when the channel has ended and the value is null: a client deleted it, nobody wrote it any more, or (`unknown`) it may
-   * have ended while nothing was known of it; a value follows if it has not.
+   * Set when the channel has ended and the value is null: a client deleted it, nothing wrote it for its time to live, or
+   * (`unknown`) it may have ended while the client was not connected; a value follows if it has not.
    */
   readonly gone?: 'deleted' | 'expired' | 'unknown';
 }
