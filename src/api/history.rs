@@ -24,7 +24,7 @@ use super::{
 use crate::{
     auth,
     cluster::Cluster,
-    history::{Asked, Chapter, HistoryError, Question},
+    history::{Asked, HistoryError, QueryResult, Question},
     service::StoreError,
     web::{
         access::{self, Caller},
@@ -110,7 +110,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 /// What is to be told: from the store, or as a node of the cluster told it before.
 enum Past {
-    Asked(Box<Chapter>),
+    Asked(Box<QueryResult>),
     Told(Vec<u8>),
 }
 
@@ -123,21 +123,21 @@ async fn look_back(
 ) -> Result<(Past, bool), Problem> {
     // Of what is not fixed each question is a new one.
     let Some(cluster) = cluster.filter(|_| question.fixed) else {
-        let chapter = caller.tenant.history.ask(question).await?;
-        let closed = chapter.closed;
-        return Ok((Past::Asked(Box::new(chapter)), closed));
+        let result = caller.tenant.history.ask(question).await?;
+        let closed = result.closed;
+        return Ok((Past::Asked(Box::new(result)), closed));
     };
     let (tenant, key) = (caller.tenant.name.as_str(), cache_key(&question));
     if let Some(told) = cluster.cached(tenant, &key).await {
         return Ok((Past::Told(told), true));
     }
-    let chapter = caller.tenant.history.ask(question).await?;
-    if chapter.closed && chapter.buckets() <= MOST_CACHED {
-        let told = chapter.to_json(field);
+    let result = caller.tenant.history.ask(question).await?;
+    if result.closed && result.buckets() <= MOST_CACHED {
+        let told = result.to_json(field);
         cluster.cache(tenant, &key, told.as_bytes(), Duration::from_secs(KEEP.into())).await;
     }
-    let closed = chapter.closed;
-    Ok((Past::Asked(Box::new(chapter)), closed))
+    let closed = result.closed;
+    Ok((Past::Asked(Box::new(result)), closed))
 }
 
 /// Returns the key of an answer in the cache that nodes share: a hash of bounded length, since fields are the client's text.
@@ -180,12 +180,12 @@ struct Made {
 /// Writes, tags and compresses, away from the worker if it is a lot.
 async fn write(past: Past, field: Option<Box<str>>, accept: Option<header::HeaderValue>) -> Result<Made, Problem> {
     let much = match &past {
-        Past::Asked(chapter) => chapter.buckets() > 500,
+        Past::Asked(result) => result.buckets() > 500,
         Past::Told(told) => told.len() > 64 * 1024,
     };
     let make = move || {
         let plain = match past {
-            Past::Asked(chapter) => chapter.to_json(field.as_deref()),
+            Past::Asked(result) => result.to_json(field.as_deref()),
             Past::Told(told) => String::from_utf8_lossy(&told).into_owned(),
         };
         let tag = etag::tag(plain.as_bytes());

@@ -1,8 +1,8 @@
 //! History: every numeric field of every state channel, as points and rolled up by minute, hour and day.
 //!
 //! ```text
-//! log ─▶ recorder ─▶ tail ──────▶ HistoryStore ─▶ roll-ups, retention
-//!                      └─────────────┴──▶ History::ask, History::backfill
+//! log ─▶ recorder ─▶ write buffer ─▶ HistoryStore ─▶ roll-ups, retention
+//!                       └──────────────┴──▶ History::ask, History::backfill
 //! ```
 //!
 //! The recorder is a reader like any other, on a thread of its own: it can slow neither the writer nor a worker. A
@@ -12,28 +12,28 @@
 
 mod bucket;
 mod calendar;
-mod chapter;
 mod config;
 mod error;
 mod level;
+mod numeric_fields;
 mod pressure;
 mod query;
-mod reading;
+mod query_result;
 mod recorder;
 mod restored;
 mod roll_up;
 mod service;
 mod shared;
 mod store;
-mod tail;
+mod write_buffer;
 
 pub use bucket::{Bucket, fold};
 pub use calendar::{Calendar, Span};
-pub use chapter::Chapter;
 pub use config::HistoryConfig;
 pub use error::HistoryError;
 pub use level::Level;
 pub use query::{AUTO, Asked, MAX_BACKFILL, MAX_BUCKETS, MAX_FIELDS, Question, parse_backfill};
+pub use query_result::QueryResult;
 pub use recorder::Recorder;
 pub use roll_up::{Choice, Portion, RolledUp};
 pub use service::History;

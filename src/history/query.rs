@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Calendar, HistoryError, Level, config::ms, reading::MAX_FIELD};
+use super::{Calendar, HistoryError, Level, config::ms, numeric_fields::MAX_FIELD};
 use crate::core::{channel::Channel, span::Span};
 
 /// Most buckets of a field that `auto` answers.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, config::ms, pressure::Pressure,
-    shared::Shared, tail::Lost,
+    shared::Shared, write_buffer::Lost,
 };
 use crate::{
     core::{
@@ -35,7 +35,7 @@ const CHUNK: usize = 256;
 const GATHER: Duration = Duration::from_secs(5);
 
 /// Number of points that are written at once, and from which on the writer does not wait.
-const COHORT: usize = 20_000;
+const GROUP: usize = 20_000;
 
 /// Points of one transaction. The same thread writes orders: this takes some milliseconds.
 const BATCH: usize = 2_000;
@@ -86,27 +86,27 @@ impl Recorder {
         }
         let mut ending = shared.ending.subscribe();
         let mut listener = Listener { shared: Arc::clone(&shared), seen: 0, lost: Lost::default() };
-        let mut keeper = Keeper::new(Arc::clone(&shared), aggregator);
+        let mut writer = Writer::new(Arc::clone(&shared), aggregator);
         tokio::select! {
             () = listener.run() => {}
-            () = keeper.run() => {}
+            () = writer.run() => {}
             _ = ending.wait_for(|ending| *ending) => {}
         }
         // A write that was interrupted is repeated: the result is the same.
-        shared.tail.lock().end_writing(false);
+        shared.buffer.lock().end_writing(false);
         listener.take();
-        shared.tail.lock().settle_all();
-        if !keeper.wrote {
-            shared.tail.lock().let_go(i64::MAX);
+        shared.buffer.lock().close_all();
+        if !writer.wrote {
+            shared.buffer.lock().discard_before(i64::MAX);
         }
-        while shared.tail.lock().len() > 0 {
-            if keeper.write_some().await.is_err() {
+        while shared.buffer.lock().len() > 0 {
+            if writer.write_some().await.is_err() {
                 sleep(RETRY).await;
             }
         }
-        if keeper.wrote {
-            let ends = shared.tail.lock().take_ends();
-            if keeper.write_ends(&ends).await.is_err() {
+        if writer.wrote {
+            let ends = shared.buffer.lock().take_ends();
+            if writer.write_ends(&ends).await.is_err() {
                 tracing::warn!(tenant = &*shared.tenant, "channels that ended last may be there again after a restart");
             }
         }
@@ -131,7 +131,7 @@ impl Listener {
         let rest = (resolution / 20).min(Duration::from_millis(50));
         loop {
             self.take();
-            if self.shared.tail.lock().len() >= COHORT {
+            if self.shared.buffer.lock().len() >= GROUP {
                 self.shared.pressed.notify_one();
             }
             tokio::select! {
@@ -147,28 +147,28 @@ impl Listener {
     }
 
     fn take(&mut self) {
-        let Shared { log, clock, tail, .. } = &*self.shared;
+        let Shared { log, clock, buffer, .. } = &*self.shared;
         let states = log.states_after(self.seen, self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
         self.seen = states.last().map_or(self.seen, |newest| newest.offset);
         // In chunks, so that queries can read the buffer in between.
         for states in states.chunks(CHUNK) {
-            let mut tail = tail.lock();
+            let mut buffer = buffer.lock();
             // Restored values are in the store already.
             let new = |state: &&Arc<Publication>| state.timestamp.as_millisecond() >= 0 && !state.is_restored();
             for state in states.iter().filter(new) {
                 match state.gone {
-                    Some(_) => tail.end(&state.channel, state.timestamp.as_millisecond()),
-                    None => tail.take(Arc::clone(state)),
+                    Some(_) => buffer.end(&state.channel, state.timestamp.as_millisecond()),
+                    None => buffer.take(Arc::clone(state)),
                 }
             }
         }
         if states.iter().any(|state| state.gone.is_some()) {
-            // A restart in between would bring them back.
+            // Otherwise a restart in between would restore the channels.
             self.shared.pressed.notify_one();
         }
         let now = clock.now().as_millisecond();
-        while tail.lock().settle(now, CHUNK) {}
-        let lost = tail.lock().lost();
+        while buffer.lock().close_spans(now, CHUNK) {}
+        let lost = buffer.lock().lost();
         let counters = &self.shared.counters.history;
         counters.dropped.add(lost.dropped - self.lost.dropped);
         counters.refused.add(lost.refused - self.lost.refused);
@@ -178,7 +178,7 @@ impl Listener {
 }
 
 /// Half of the recorder that writes, rolls up and deletes.
-struct Keeper {
+struct Writer {
     shared: Arc<Shared>,
     aggregator: AggregatorHandle,
     /// Whether `degraded` was published.
@@ -195,7 +195,7 @@ struct Keeper {
     wrote: bool,
 }
 
-impl Keeper {
+impl Writer {
     fn new(shared: Arc<Shared>, aggregator: AggregatorHandle) -> Self {
         let pressure = Pressure::new(shared.config.keep);
         Self { shared, aggregator, trouble: false, lost_before: 0, pressure, beyond: 0, limited: None, wrote: true }
@@ -214,9 +214,9 @@ impl Keeper {
             if !self.writes() {
                 // Another node writes the same points. Should it stop, this one has those that it had not written.
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));
-                let mut tail = self.shared.tail.lock();
-                tail.let_go(before);
-                drop(tail.take_ends());
+                let mut buffer = self.shared.buffer.lock();
+                buffer.discard_before(before);
+                drop(buffer.take_ends());
                 continue;
             }
             if self.write_all().await.is_err() {
@@ -248,14 +248,14 @@ impl Keeper {
 
     /// Writes all points that wait now.
     async fn write_all(&mut self) -> Result<(), HistoryError> {
-        // Before the points: all that were taken before these ends are written first.
-        let ends = self.shared.tail.lock().take_ends();
+        // Taken before the points, so that all points that precede these ends are written first.
+        let ends = self.shared.buffer.lock().take_ends();
         let mut written = self.write_points().await;
         if written.is_ok() {
             written = self.write_ends(&ends).await;
         }
         if written.is_err() {
-            self.shared.tail.lock().put_ends(ends);
+            self.shared.buffer.lock().put_ends(ends);
         }
         written
     }
@@ -269,7 +269,7 @@ impl Keeper {
     }
 
     async fn write_points(&mut self) -> Result<(), HistoryError> {
-        let mut waiting = self.shared.tail.lock().len();
+        let mut waiting = self.shared.buffer.lock().len();
         while waiting > 0 {
             let written = self.write_some().await?;
             if written == 0 {
@@ -282,20 +282,20 @@ impl Keeper {
 
     /// Writes a group of points and returns their number.
     async fn write_some(&mut self) -> Result<usize, HistoryError> {
-        let cohort = self.shared.tail.lock().begin_writing(COHORT);
-        let result = self.write(&cohort).await;
-        self.shared.tail.lock().end_writing(result.is_ok());
+        let group = self.shared.buffer.lock().begin_writing(GROUP);
+        let result = self.write(&group).await;
+        self.shared.buffer.lock().end_writing(result.is_ok());
         match &result {
             Ok(()) => self.recovered().await,
             Err(_) => self.degraded().await,
         }
-        result.map(|()| cohort.len())
+        result.map(|()| group.len())
     }
 
-    async fn write(&mut self, cohort: &[super::tail::Waiting]) -> Result<(), HistoryError> {
+    async fn write(&mut self, group: &[super::write_buffer::Waiting]) -> Result<(), HistoryError> {
         let shared = Arc::clone(&self.shared);
-        let nameless = shared.tail.lock().nameless(cohort);
-        let mut parts: Vec<_> = nameless.chunks(BATCH).collect();
+        let unresolved = shared.buffer.lock().unresolved_series(group);
+        let mut parts: Vec<_> = unresolved.chunks(BATCH).collect();
         while let Some(names) = parts.pop() {
             let asked = names.iter().map(|(_, name)| name.clone()).collect();
             let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await;
@@ -310,15 +310,15 @@ impl Keeper {
                 }
                 ids => ids?,
             };
-            let mut tail = shared.tail.lock();
-            names.iter().zip(ids).for_each(|((series, _), id)| tail.name(*series, id));
+            let mut buffer = shared.buffer.lock();
+            names.iter().zip(ids).for_each(|((series, _), id)| buffer.set_id(*series, id));
         }
         let oldest = self.forget_before()[0];
         let mut points: Vec<Point> = {
-            let tail = shared.tail.lock();
-            let kept = cohort.iter().filter(|waiting| waiting.at >= oldest);
+            let buffer = shared.buffer.lock();
+            let kept = group.iter().filter(|waiting| waiting.at >= oldest);
             kept.filter_map(|waiting| {
-                let series = tail.id_of(waiting)?;
+                let series = buffer.id_of(waiting)?;
                 Some(Point { series, at: waiting.at, value: waiting.value })
             })
             .collect()
@@ -359,7 +359,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now().as_millisecond();
         let settled = now.saturating_sub(ms(SETTLING));
-        let settled = shared.tail.lock().oldest().map_or(settled, |oldest| oldest.min(settled));
+        let settled = shared.buffer.lock().oldest().map_or(settled, |oldest| oldest.min(settled));
         for (level, rolled) in Level::ROLLED.into_iter().zip(rolled) {
             let through = shared.calendar.start(level, settled);
             // Also back, by a clock that was set: late points are rolled up again.
@@ -393,7 +393,7 @@ impl Keeper {
             let step = Forget { before, after, rows: STEP };
             let progress = self.patiently(shared.store.forget(&shared.tenant, step)).await?;
             if progress.gone > 0 {
-                shared.tail.lock().forget_ids();
+                shared.buffer.lock().forget_ids();
             }
             match progress.next {
                 Some(next) => after = next,
@@ -432,7 +432,7 @@ impl Keeper {
 
     /// Publishes when points are not recorded because there are too many per second, and when that is over.
     async fn watch_the_rate(&mut self) {
-        let beyond = self.shared.tail.lock().lost().beyond;
+        let beyond = self.shared.buffer.lock().lost().beyond;
         let before = std::mem::replace(&mut self.beyond, beyond);
         let (now, tenant) = (Instant::now(), &*self.shared.tenant);
         match self.limited {
@@ -461,7 +461,7 @@ impl Keeper {
 
     async fn degraded(&mut self) {
         if !std::mem::replace(&mut self.trouble, true) {
-            self.lost_before = self.shared.tail.lock().lost().dropped;
+            self.lost_before = self.shared.buffer.lock().lost().dropped;
             tracing::error!(tenant = &*self.shared.tenant, "the store does not take points: they wait in memory");
             // Fails when the server is shutting down.
             let _ = sources::announce(&self.aggregator, "degraded", json!({"reason": "history"})).await;
@@ -470,7 +470,7 @@ impl Keeper {
 
     async fn recovered(&mut self) {
         if std::mem::take(&mut self.trouble) {
-            let dropped = self.shared.tail.lock().lost().dropped - self.lost_before;
+            let dropped = self.shared.buffer.lock().lost().dropped - self.lost_before;
             tracing::info!(tenant = &*self.shared.tenant, dropped, "the store takes points again");
             let details = json!({"reason": "history", "dropped": dropped});
             let _ = sources::announce(&self.aggregator, "recovered", details).await;

@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
-    Bucket, Calendar, Chapter, HistoryConfig, HistoryError, HistoryStore, Level, Query, Question, Track,
+    Bucket, Calendar, HistoryConfig, HistoryError, HistoryStore, Level, Query, QueryResult, Question, Track,
     bucket::fold_by,
     config::ms,
     query::{AUTO, MAX_BUCKETS, MAX_FIELDS},
     recorder::Recorder,
     restored,
     shared::Shared,
-    tail::Tail,
+    write_buffer::WriteBuffer,
 };
 use crate::{
     core::{
@@ -70,7 +70,7 @@ impl History {
     ) -> (Self, Recorder) {
         let shared = Arc::new(Shared {
             tenant: tenant.into(),
-            tail: Mutex::new(Tail::new(&config)),
+            buffer: Mutex::new(WriteBuffer::new(&config)),
             config,
             store,
             log,
@@ -93,7 +93,7 @@ impl History {
         let mut ended = self.shared.ended.subscribe();
         self.shared.ending.send_replace(true);
         if tokio::time::timeout(DEADLINE, ended.wait_for(|ended| *ended)).await.is_err() {
-            let points = self.shared.tail.lock().len();
+            let points = self.shared.buffer.lock().len();
             tracing::error!(tenant = &*self.shared.tenant, points, "the store did not take the last points in time");
         }
     }
@@ -103,7 +103,7 @@ impl History {
     /// # Errors
     /// [`HistoryError::Invalid`], [`HistoryError::NotFound`], [`HistoryError::Disabled`], [`HistoryError::Store`], and
     /// [`HistoryError::Service`] when the store does not answer in time.
-    pub async fn ask(&self, question: Question) -> Result<Chapter, HistoryError> {
+    pub async fn ask(&self, question: Question) -> Result<QueryResult, HistoryError> {
         in_time(DEADLINE, self.answer(question)).await
     }
 
@@ -112,21 +112,21 @@ impl History {
     ///
     /// # Errors
     /// Those of [`History::ask`].
-    pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<Chapter>, HistoryError> {
+    pub async fn backfill(&self, channels: Vec<(Channel, Duration, i64)>) -> Result<Vec<QueryResult>, HistoryError> {
         let now = self.shared.clock.now().as_millisecond();
         in_time(DEADLINE, async {
-            let mut chapters = Vec::with_capacity(channels.len());
+            let mut results = Vec::with_capacity(channels.len());
             for (channel, span, to) in channels {
                 // A value that is older than the span has no history to send.
                 let from = now.saturating_sub(ms(span)).min(to.saturating_sub(1));
                 let question = Question { channel, fields: None, from, to, level: None, fixed: false };
                 match self.answer(question).await {
-                    Ok(chapter) => chapters.push(chapter),
+                    Ok(result) => results.push(result),
                     Err(HistoryError::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
-            Ok(chapters)
+            Ok(results)
         })
         .await
     }
@@ -147,7 +147,7 @@ impl History {
 
     /// Returns the number of points that wait for the store.
     pub fn waiting(&self) -> usize {
-        self.shared.tail.lock().len()
+        self.shared.buffer.lock().len()
     }
 
     /// Returns the size of the store in bytes, for all tenants, when it was last measured.
@@ -162,7 +162,7 @@ impl History {
 
     /// Returns the number of series that this process has recorded.
     pub fn series(&self) -> usize {
-        self.shared.tail.lock().series()
+        self.shared.buffer.lock().series()
     }
 
     /// Returns the delay of the roll-up by minute; some seconds are normal.
@@ -171,7 +171,7 @@ impl History {
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
     }
 
-    async fn answer(&self, question: Question) -> Result<Chapter, HistoryError> {
+    async fn answer(&self, question: Question) -> Result<QueryResult, HistoryError> {
         let shared = &self.shared;
         if !shared.config.enabled {
             return Err(HistoryError::Disabled);
@@ -208,14 +208,14 @@ impl History {
         let coarsest = levels.last().copied();
         for level in levels {
             match self.look(&question, level, fields).await? {
-                Some(chapter) if kind.is_none() && chapter.fields.is_empty() => {
-                    return Err(HistoryError::NotFound(chapter.channel.to_string()));
+                Some(result) if kind.is_none() && result.fields.is_empty() => {
+                    return Err(HistoryError::NotFound(result.channel.to_string()));
                 }
-                Some(chapter) if question.level.is_some() || chapter.fields.iter().all(|(_, b)| b.len() <= AUTO) => {
-                    return Ok(chapter);
+                Some(result) if question.level.is_some() || result.fields.iter().all(|(_, b)| b.len() <= AUTO) => {
+                    return Ok(result);
                 }
                 // No coarser level is left.
-                Some(chapter) if Some(level) == coarsest => return Ok(chapter),
+                Some(result) if Some(level) == coarsest => return Ok(result),
                 _ => {}
             }
         }
@@ -224,7 +224,7 @@ impl History {
 
     /// Returns the known fields of `channel`.
     async fn fields_of(&self, channel: &Channel) -> Result<Vec<Box<str>>, HistoryError> {
-        let recorded = self.shared.tail.lock().of_channel(channel, i64::MAX);
+        let recorded = self.shared.buffer.lock().of_channel(channel, i64::MAX);
         let query =
             Query { channel: channel.clone(), fields: None, level: Level::Raw, from: 0, ends: [0; 4], limit: 0 };
         let stored = self.shared.store.read(&self.shared.tenant, query).await?;
@@ -235,12 +235,17 @@ impl History {
     }
 
     /// Returns the result by one level; `None` if it has too many rows.
-    async fn look(&self, question: &Question, level: Level, fields: usize) -> Result<Option<Chapter>, HistoryError> {
-        let Shared { calendar, tail, store, tenant, clock, .. } = &*self.shared;
+    async fn look(
+        &self,
+        question: &Question,
+        level: Level,
+        fields: usize,
+    ) -> Result<Option<QueryResult>, HistoryError> {
+        let Shared { calendar, buffer, store, tenant, clock, .. } = &*self.shared;
         let (from, to) = (calendar.start(level, question.from), question.to);
         // The buffer is read first, then the store: a point that moves from the one to the other in between is seen
         // twice and returned once.
-        let recorded = tail.lock().of_channel(&question.channel, to);
+        let recorded = buffer.lock().of_channel(&question.channel, to);
         let limit = match (level, question.level) {
             (Level::Raw, None) => AUTO,
             _ => MAX_BUCKETS / fields.max(1),
@@ -264,7 +269,7 @@ impl History {
         };
         let now = clock.now().as_millisecond();
         let closed = question.fixed && calendar.bucket(level, to - 1).end.saturating_add(ms(SETTLING)) <= now;
-        Ok(Some(Chapter { channel: question.channel.clone(), level, from, to, fields, closed }))
+        Ok(Some(QueryResult { channel: question.channel.clone(), level, from, to, fields, closed }))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::{Calendar, HistoryConfig, HistoryStore, tail::Tail};
+use super::{Calendar, HistoryConfig, HistoryStore, write_buffer::WriteBuffer};
 use crate::{
     core::{clock::Clock, log::Log},
     counters::Counters,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub(super) calendar: Calendar,
     pub(super) counters: Arc<Counters>,
     /// Points that are recorded and not known to be stored. Locked for a moment, never across an await.
-    pub(super) tail: Mutex<Tail>,
+    pub(super) buffer: Mutex<WriteBuffer>,
     /// Wakes the recorder when many points wait.
     pub(super) pressed: Notify,
     /// True while the server is shutting down.

@@ -177,7 +177,7 @@ impl Bench {
         }
     }
 
-    async fn ask(&self) -> Result<Chapter, HistoryError> {
+    async fn ask(&self) -> Result<QueryResult, HistoryError> {
         let asked = Asked { from: Some("-1h"), interval: Some("raw"), ..Asked::default() };
         let now = Timestamp::from_millisecond(1_790_000_000_000 + 3_500_000).unwrap();
         self.history.ask(Question::read(channel(), &asked, now).unwrap()).await
@@ -409,8 +409,8 @@ async fn what_is_not_in_the_store_yet_is_told_all_the_same() {
     let bench = bench(1_000);
     for n in 1..=12 {
         bench.push(n..=n).await;
-        let chapter = bench.ask().await.unwrap();
-        let told: Vec<f64> = chapter.fields[0].1.iter().map(|point| point.last).collect();
+        let result = bench.ask().await.unwrap();
+        let told: Vec<f64> = result.fields[0].1.iter().map(|point| point.last).collect();
         assert_eq!(told, numbers(1..=n), "each once, wherever it is");
     }
     assert!(!bench.fake.values().is_empty());

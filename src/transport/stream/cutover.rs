@@ -17,7 +17,7 @@ use crate::{
         publication::Publication,
         snapshot::{View, place},
     },
-    history::{Chapter, HistoryError},
+    history::{HistoryError, QueryResult},
     web::access::Caller,
 };
 
@@ -34,7 +34,7 @@ pub(in crate::transport) struct Backfill {
     /// Values at the cutover, by the selectors that named them.
     pub(in crate::transport) states: HashMap<Selector, Vec<Arc<Publication>>>,
     /// History before the cutover, by channel.
-    pub(in crate::transport) chapters: Result<Vec<Chapter>, HistoryError>,
+    pub(in crate::transport) chapters: Result<Vec<QueryResult>, HistoryError>,
 }
 
 /// Point between the backfill and the live values.
@@ -123,7 +123,7 @@ impl Cutover {
 }
 
 /// Returns the chapters as a JSON object, by channel.
-pub(in crate::transport) fn by_channel(chapters: &[Chapter]) -> String {
+pub(in crate::transport) fn by_channel(chapters: &[QueryResult]) -> String {
     let chapters: Vec<String> = chapters.iter().map(|c| format!(r#""{}":{}"#, c.channel, c.data())).collect();
     format!("{{{}}}", chapters.join(","))
 }

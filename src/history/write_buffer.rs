@@ -10,14 +10,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{Bucket, HistoryConfig, SeriesId, SeriesName, config::ms, reading::numbers};
+use super::{Bucket, HistoryConfig, SeriesId, SeriesName, config::ms, numeric_fields::numeric_fields};
 use crate::core::{channel::Channel, publication::Publication};
 
 /// Points of one tenant that are recorded and not known to be stored yet.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(super) struct WriteBuffer {
     resolution: i64,
-    buffer: usize,
+    capacity: usize,
     max_series: usize,
     series: Vec<Series>,
     by_channel: HashMap<Channel, HashMap<Box<str>, u32>>,
@@ -58,7 +58,7 @@ impl Rate {
     }
 
     /// Returns whether a point at the time `at` is within the limit.
-    fn takes(&mut self, at: i64) -> bool {
+    fn admits(&mut self, at: i64) -> bool {
         let window = at.div_euclid(WINDOW);
         if window != self.window {
             (self.window, self.points) = (window, 0);
@@ -99,11 +99,11 @@ pub(super) struct Waiting {
     pub(super) value: f64,
 }
 
-impl Tail {
+impl WriteBuffer {
     pub(super) fn new(config: &HistoryConfig) -> Self {
         Self {
             resolution: ms(config.resolution).max(1),
-            buffer: config.buffer,
+            capacity: config.buffer,
             max_series: if config.max_series == 0 { usize::MAX } else { config.max_series },
             series: Vec::new(),
             by_channel: HashMap::new(),
@@ -123,14 +123,14 @@ impl Tail {
         if let Some(before) = self.open.insert(version.channel.clone(), version)
             && self.span_of(&before) != span
         {
-            self.settle_one(&before);
+            self.make_points(&before);
         }
     }
 
     /// Adds the end of a channel. Its open version becomes points, which are before the end in the queue to the store.
     pub(super) fn end(&mut self, channel: &Channel, at: i64) {
         if let Some(version) = self.open.remove(channel) {
-            self.settle_one(&version);
+            self.make_points(&version);
         }
         self.put_ends(vec![(channel.clone(), at)]);
     }
@@ -152,22 +152,22 @@ impl Tail {
 
     /// Makes points of open versions whose span is over at `now`, of at most `most` channels. Returns whether there are
     /// more.
-    pub(super) fn settle(&mut self, now: i64, most: usize) -> bool {
+    pub(super) fn close_spans(&mut self, now: i64, most: usize) -> bool {
         let span = now.div_euclid(self.resolution);
         let over = self.open.iter().filter(|(_, version)| self.span_of(version) != span);
         let over: Vec<Channel> = over.take(most).map(|(channel, _)| channel.clone()).collect();
         for channel in &over {
             if let Some(version) = self.open.remove(channel) {
-                self.settle_one(&version);
+                self.make_points(&version);
             }
         }
         over.len() == most
     }
 
     /// Makes points of all open versions.
-    pub(super) fn settle_all(&mut self) {
+    pub(super) fn close_all(&mut self) {
         for (_, version) in std::mem::take(&mut self.open) {
-            self.settle_one(&version);
+            self.make_points(&version);
         }
     }
 
@@ -175,17 +175,17 @@ impl Tail {
         version.timestamp.as_millisecond().div_euclid(self.resolution)
     }
 
-    fn settle_one(&mut self, version: &Publication) {
+    fn make_points(&mut self, version: &Publication) {
         let at = version.timestamp.as_millisecond();
-        for (field, value) in numbers(&version.data) {
+        for (field, value) in numeric_fields(&version.data) {
             let Some(series) = self.series_of(&version.channel, &field) else {
                 self.refused += 1;
                 continue;
             };
-            if !self.rate.takes(at) {
+            if !self.rate.admits(at) {
                 continue;
             }
-            if self.points.len() >= self.buffer.max(self.writing + 1) {
+            if self.points.len() >= self.capacity.max(self.writing + 1) {
                 // The oldest point that is not being written.
                 self.points.remove(self.writing);
                 self.dropped += 1;
@@ -223,14 +223,14 @@ impl Tail {
     }
 
     /// Discards the points before `before` that are not being written, because another node writes them.
-    pub(super) fn let_go(&mut self, before: i64) {
+    pub(super) fn discard_before(&mut self, before: i64) {
         if self.writing == 0 {
             self.points.retain(|point| point.at >= before);
         }
     }
 
     /// Returns the series in `points` whose ids are unknown, with their names.
-    pub(super) fn nameless(&self, points: &[Waiting]) -> Vec<(u32, SeriesName)> {
+    pub(super) fn unresolved_series(&self, points: &[Waiting]) -> Vec<(u32, SeriesName)> {
         let mut asked: Vec<u32> = points.iter().map(|point| point.series).collect();
         asked.sort_unstable();
         asked.dedup();
@@ -240,7 +240,7 @@ impl Tail {
     }
 
     /// Sets an id; `None` if the store has no room for the series.
-    pub(super) fn name(&mut self, series: u32, id: Option<SeriesId>) {
+    pub(super) fn set_id(&mut self, series: u32, id: Option<SeriesId>) {
         let series = &mut self.series[series as usize];
         (series.id, series.refused) = (id, id.is_none());
     }
@@ -277,7 +277,7 @@ impl Tail {
     ) -> HashMap<Box<str>, Vec<Bucket>> {
         if let Some(version) = self.open.get(channel) {
             let at = version.timestamp.as_millisecond();
-            for (field, value) in numbers(&version.data).into_iter().filter(|_| at < until) {
+            for (field, value) in numeric_fields(&version.data).into_iter().filter(|_| at < until) {
                 found.entry(field.into()).or_default().push(Bucket::of_point(at, value));
             }
         }
@@ -316,9 +316,9 @@ mod tests {
     use super::*;
     use crate::core::position::Epoch;
 
-    fn tail(resolution_ms: u64, buffer: usize, max_series: usize) -> Tail {
+    fn buffer(resolution_ms: u64, buffer: usize, max_series: usize) -> WriteBuffer {
         let resolution = Duration::from_millis(resolution_ms);
-        Tail::new(&HistoryConfig { resolution, buffer, max_series, ..HistoryConfig::default() })
+        WriteBuffer::new(&HistoryConfig { resolution, buffer, max_series, ..HistoryConfig::default() })
     }
 
     fn version(channel: &str, at: i64, data: &str) -> Arc<Publication> {
@@ -327,82 +327,82 @@ mod tests {
         Arc::new(Publication::new(Epoch::random(), channel, None, 1, at, Bytes::copy_from_slice(data.as_bytes())))
     }
 
-    fn told(tail: &Tail, field: &str, until: i64) -> Vec<(i64, f64)> {
-        let found = tail.of_channel(&Channel::parse("a").unwrap(), until);
+    fn told(buffer: &WriteBuffer, field: &str, until: i64) -> Vec<(i64, f64)> {
+        let found = buffer.of_channel(&Channel::parse("a").unwrap(), until);
         found.get(field).map(|points| points.iter().map(|p| (p.at, p.last)).collect()).unwrap_or_default()
     }
 
     #[test]
     fn the_last_version_of_a_span_is_the_point() {
-        let mut tail = tail(1_000, 10, 0);
+        let mut buffer = buffer(1_000, 10, 0);
         for (at, n) in [(100, 1), (900, 2), (1_000, 3), (1_999, 4)] {
-            tail.take(version("a", at, &format!(r#"{{"n":{n}}}"#)));
+            buffer.take(version("a", at, &format!(r#"{{"n":{n}}}"#)));
         }
-        assert_eq!(told(&tail, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "what is open is told, too");
-        assert_eq!((tail.len(), tail.oldest()), (1, Some(900)));
-        assert_eq!(told(&tail, "n", 1_999), [(900, 2.0)], "up to but not including");
-        tail.settle(1_999, 9);
-        assert_eq!(tail.len(), 1);
-        assert!(tail.settle(2_000, 1), "there may be more");
-        assert_eq!(tail.len(), 2);
-        assert_eq!(told(&tail, "n", 1_999), [(900, 2.0)], "up to but not including, also of what is settled");
-        assert!(!tail.settle(2_000, 1));
-        assert_eq!(told(&tail, "n", 9_999).len(), 2);
+        assert_eq!(told(&buffer, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "what is open is told, too");
+        assert_eq!((buffer.len(), buffer.oldest()), (1, Some(900)));
+        assert_eq!(told(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including");
+        buffer.close_spans(1_999, 9);
+        assert_eq!(buffer.len(), 1);
+        assert!(buffer.close_spans(2_000, 1), "there may be more");
+        assert_eq!(buffer.len(), 2);
+        assert_eq!(told(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including, also of closed spans");
+        assert!(!buffer.close_spans(2_000, 1));
+        assert_eq!(told(&buffer, "n", 9_999).len(), 2);
     }
 
     #[test]
     fn the_oldest_are_dropped_but_not_those_on_their_way() {
-        let mut tail = tail(0, 4, 0);
+        let mut buffer = buffer(0, 4, 0);
         for at in 0..4 {
-            tail.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
+            buffer.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
         }
-        tail.settle_all();
-        let cohort = tail.begin_writing(2);
+        buffer.close_all();
+        let cohort = buffer.begin_writing(2);
         assert_eq!(cohort.iter().map(|point| point.at).collect::<Vec<_>>(), [0, 1]);
-        tail.take(version("a", 4, r#"{"n":4}"#));
-        tail.settle_all();
-        assert_eq!(tail.lost(), Lost { dropped: 1, ..Lost::default() });
-        let kept = |tail: &Tail| told(tail, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
-        assert_eq!(kept(&tail), [0, 1, 3, 4]);
-        tail.end_writing(false);
-        assert_eq!(kept(&tail), [0, 1, 3, 4], "what failed is tried again");
-        tail.begin_writing(2);
-        tail.end_writing(true);
-        assert_eq!(kept(&tail), [3, 4]);
+        buffer.take(version("a", 4, r#"{"n":4}"#));
+        buffer.close_all();
+        assert_eq!(buffer.lost(), Lost { dropped: 1, ..Lost::default() });
+        let kept = |buffer: &WriteBuffer| told(buffer, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
+        assert_eq!(kept(&buffer), [0, 1, 3, 4]);
+        buffer.end_writing(false);
+        assert_eq!(kept(&buffer), [0, 1, 3, 4], "what failed is tried again");
+        buffer.begin_writing(2);
+        buffer.end_writing(true);
+        assert_eq!(kept(&buffer), [3, 4]);
     }
 
     #[test]
     fn points_of_a_second_are_bounded_on_average() {
         let config = HistoryConfig { resolution: Duration::ZERO, max_points_per_second: 2, ..HistoryConfig::default() };
-        let mut tail = Tail::new(&config);
+        let mut buffer = WriteBuffer::new(&config);
         for at in (0..10_000).step_by(100) {
-            tail.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
+            buffer.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
         }
-        tail.settle_all();
-        assert_eq!((tail.len(), tail.lost().beyond), (20, 80));
-        tail.take(version("a", 10_000, r#"{"n":1}"#));
-        tail.settle_all();
-        assert_eq!((tail.len(), tail.lost().beyond), (21, 80), "with the next window there is room again");
+        buffer.close_all();
+        assert_eq!((buffer.len(), buffer.lost().beyond), (20, 80));
+        buffer.take(version("a", 10_000, r#"{"n":1}"#));
+        buffer.close_all();
+        assert_eq!((buffer.len(), buffer.lost().beyond), (21, 80), "with the next window there is room again");
     }
 
     #[test]
     fn series_are_bounded() {
-        let mut tail = tail(0, 10, 2);
-        tail.take(version("a", 1, r#"{"x":1,"y":2,"z":3}"#));
-        tail.settle_all();
-        assert_eq!((tail.series(), tail.len(), tail.lost()), (2, 2, Lost { refused: 1, ..Lost::default() }));
-        let points = tail.begin_writing(9);
-        let names = tail.nameless(&points);
+        let mut buffer = buffer(0, 10, 2);
+        buffer.take(version("a", 1, r#"{"x":1,"y":2,"z":3}"#));
+        buffer.close_all();
+        assert_eq!((buffer.series(), buffer.len(), buffer.lost()), (2, 2, Lost { refused: 1, ..Lost::default() }));
+        let points = buffer.begin_writing(9);
+        let names = buffer.unresolved_series(&points);
         assert_eq!(names.len(), 2);
-        tail.name(names[0].0, Some(SeriesId(7)));
-        tail.name(names[1].0, None);
-        assert_eq!((tail.id_of(&points[0]), tail.id_of(&points[1])), (Some(SeriesId(7)), None));
-        assert!(tail.nameless(&points).is_empty());
-        tail.end_writing(true);
-        tail.take(version("a", 2, r#"{"x":1,"y":2}"#));
-        tail.settle_all();
-        assert_eq!(tail.len(), 1, "one without room is not kept");
-        tail.forget_ids();
-        assert_eq!(tail.nameless(&points).len(), 2);
+        buffer.set_id(names[0].0, Some(SeriesId(7)));
+        buffer.set_id(names[1].0, None);
+        assert_eq!((buffer.id_of(&points[0]), buffer.id_of(&points[1])), (Some(SeriesId(7)), None));
+        assert!(buffer.unresolved_series(&points).is_empty());
+        buffer.end_writing(true);
+        buffer.take(version("a", 2, r#"{"x":1,"y":2}"#));
+        buffer.close_all();
+        assert_eq!(buffer.len(), 1, "one without room is not kept");
+        buffer.forget_ids();
+        assert_eq!(buffer.unresolved_series(&points).len(), 2);
     }
 }

@@ -14,7 +14,7 @@ use crate::core::{channel::Channel, clock::rfc3339};
 
 /// History of one channel in a span of time: the result of a query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chapter {
+pub struct QueryResult {
     /// Channel.
     pub channel: Channel,
     /// Level of the buckets.
@@ -29,7 +29,7 @@ pub struct Chapter {
     pub closed: bool,
 }
 
-impl Chapter {
+impl QueryResult {
     /// Returns the number of buckets of all fields.
     pub fn buckets(&self) -> usize {
         self.fields.iter().map(|(_, buckets)| buckets.len()).sum()
@@ -178,7 +178,7 @@ mod tests {
             Bucket { at: 1_721_052_000_000, count: 3, total: 4.5, min: -1.0, max: 3.25, last: 2.25 },
             Bucket::of_point(1_721_052_005_120, 1e300),
         ];
-        let chapter = Chapter {
+        let result = QueryResult {
             channel: Channel::parse("metrics.a").unwrap(),
             level: Level::Minute,
             from: 1_721_052_000_000,
@@ -199,11 +199,11 @@ mod tests {
             all
         };
         let fields = json!({r#"x{a="1"}"#: expected});
-        assert_eq!(read(chapter.to_json(None)), with(json!({"channel": "metrics.a", "fields": fields})));
-        assert_eq!(read(chapter.data()), with(json!({"fields": fields})));
+        assert_eq!(read(result.to_json(None)), with(json!({"channel": "metrics.a", "fields": fields})));
+        assert_eq!(read(result.data()), with(json!({"fields": fields})));
         let one = with(json!({"channel": "metrics.a", "field": r#"x{a="1"}"#, "buckets": expected}));
-        assert_eq!(read(chapter.to_json(Some(r#"x{a="1"}"#))), one);
+        assert_eq!(read(result.to_json(Some(r#"x{a="1"}"#))), one);
         let none = with(json!({"channel": "metrics.a", "field": "no", "buckets": []}));
-        assert_eq!(read(chapter.to_json(Some("no"))), none);
+        assert_eq!(read(result.to_json(Some("no"))), none);
     }
 }
