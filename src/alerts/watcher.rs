@@ -310,6 +310,8 @@ impl Watch {
             self.engine.defer();
             self.doubtful = true;
             self.load(false).await?;
+            // The log may have grown meanwhile, by what was pushed while no node led.
+            self.read_log();
             self.engine.look(self.shared.clock.now_ms());
         }
         self.decides = decides;

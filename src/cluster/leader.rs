@@ -120,10 +120,14 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
         Ok(term)
     };
     let mut term = begin.await.inspect_err(|error| note(node, begun, error))?;
-    node.figures.elections.inc();
-    node.leads.send_replace(true);
-    tracing::info!(node = node.id, epoch = %term.epoch, "leads");
-    let result = term.run().await;
+    let result = async {
+        term.decide_waiting().await?;
+        node.figures.elections.inc();
+        node.leads.send_replace(true);
+        tracing::info!(node = node.id, epoch = %term.epoch, "leads");
+        term.run().await
+    }
+    .await;
     if let Err(error) = &result {
         note(node, term.attempt, error);
     }
@@ -182,6 +186,23 @@ struct Deciding {
 type Waiting = (usize, usize, Handed);
 
 impl<'a> Term<'a> {
+    /// Decides about what came into the inbox while no node led, and waits until this node has read the result: alerts that
+    /// the leader evaluates must not miss a value that was pushed before its term.
+    async fn decide_waiting(&mut self) -> Result<(), Ended> {
+        let key = self.node.keys.of(&self.epoch, "inbox");
+        if let Some(last) = stream::last_id(&mut self.connection, &key).await? {
+            loop {
+                let after = format!("({}", self.inbox);
+                let items = stream::range(&mut self.connection, &key, &after, &last, GROUPS).await?;
+                if items.is_empty() {
+                    break;
+                }
+                self.step(items).await?;
+            }
+        }
+        self.has_read(self.seq).await.map(drop)
+    }
+
     async fn run(&mut self) -> Result<(), Ended> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut seen = self.node.seen.subscribe();

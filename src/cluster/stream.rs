@@ -45,6 +45,17 @@ pub(super) async fn read(
     Ok(keys.into_iter().flat_map(|key| key.ids).map(|id| Item { id: id.id, fields: id.map }).collect())
 }
 
+/// The id of the newest entry; `None` where there is none.
+///
+/// # Errors
+/// Redis can't be reached.
+pub(super) async fn last_id(connection: &mut Connection, key: &str) -> RedisResult<Option<String>> {
+    let mut command = cmd("XREVRANGE");
+    command.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+    let reply: redis::streams::StreamRangeReply = command.query_async(connection).await?;
+    Ok(reply.ids.into_iter().next().map(|id| id.id))
+}
+
 /// Reads a range, `most` entries at most: `from` and `to` are ids, with `(` before one that does not count.
 ///
 /// # Errors

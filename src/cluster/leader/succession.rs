@@ -73,12 +73,9 @@ impl<'a> Term<'a> {
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let (seq, oldest, bytes) = (number(seq), number(oldest), number(bytes));
         let (word, inbox) = (word.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
-        let mut followed = node.followed.subscribe();
-        let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == epoch && of.seq >= seq);
-        match timeout(CATCH_UP, followed.wait_for(reached)).await {
-            Ok(Ok(followed)) if followed.as_ref().is_some_and(|of| of.seq == seq && of.word == word) => {}
-            Ok(Ok(_)) => return Err(Ended::Lost("entries of the log are gone".into())),
-            _ => return Err(Ended::Behind),
+        let followed = has_read(node, &epoch, seq).await?;
+        if followed.seq != seq || followed.word != word {
+            return Err(Ended::Lost("entries of the log are gone".into()));
         }
         let tenants: Vec<String> =
             cmd("HKEYS").arg(node.keys.of(&epoch, "tenants")).query_async(&mut connection).await?;
@@ -103,6 +100,11 @@ impl<'a> Term<'a> {
         let uncounted = term.uncounted_since(dumped_seq.as_deref().unwrap_or("0")).await?;
         term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
         Ok(term)
+    }
+
+    /// Waits until this node has read the entry `seq`.
+    pub(super) async fn has_read(&self, seq: u64) -> Result<Followed, Ended> {
+        has_read(self.node, &self.epoch, seq).await
     }
 
     /// Begins to decide about a tenant.
@@ -197,6 +199,14 @@ impl<'a> Term<'a> {
             }
         }
     }
+}
+
+/// Waits until `node` has read the entry `seq` of the log of `epoch`; answers how far it has read.
+async fn has_read(node: &Node, epoch: &Epoch, seq: u64) -> Result<Followed, Ended> {
+    let mut followed = node.followed.subscribe();
+    let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == *epoch && of.seq >= seq);
+    let Ok(Ok(followed)) = timeout(CATCH_UP, followed.wait_for(reached)).await else { return Err(Ended::Behind) };
+    followed.clone().ok_or(Ended::Behind)
 }
 
 #[cfg(test)]
