@@ -4,9 +4,9 @@
 //! To answer from what is here would give it older values, or events again. So Redis is asked how far the log reaches. When
 //! this node has read that far and the cursor still does not fit, no node ever gave it, or the log lost what it covered.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Cluster;
 use crate::core::{log::Log, position::Position};
@@ -65,6 +65,7 @@ impl Cluster {
             }
             // The senders live as long as the node and the log.
             tokio::select! {
+                biased;
                 () = &mut ask => {}
                 _ = changed.changed() => {}
                 _ = confirmed.changed() => {}

@@ -59,6 +59,9 @@ pub(super) enum Target {
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
     /// A Redis Cluster.
     Cluster(Box<ClusterClient>),
+    /// A simulated server.
+    #[cfg(test)]
+    Simulated(super::simulation::Network),
 }
 
 /// Checks the URL of a bus without connecting.
@@ -185,6 +188,7 @@ mod tests {
         let kind = |url: &str| match target(url, None) {
             Ok(Target::One(_)) => "one".to_owned(),
             Ok(Target::Sentinel(_)) => "sentinel".to_owned(),
+            Ok(Target::Simulated(_)) => unreachable!("no URL names it"),
             Ok(Target::Cluster(_)) => "cluster".to_owned(),
             Err(fault) => fault,
         };

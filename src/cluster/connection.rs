@@ -22,6 +22,9 @@ pub(super) enum Connection {
     One(MultiplexedConnection),
     /// To a Redis Cluster.
     Cluster(ClusterConnection),
+    /// To a simulated server.
+    #[cfg(test)]
+    Simulated(super::simulation::Connection),
 }
 
 impl ConnectionLike for Connection {
@@ -29,6 +32,8 @@ impl ConnectionLike for Connection {
         match self {
             Self::One(connection) => connection.req_packed_command(cmd),
             Self::Cluster(connection) => connection.req_packed_command(cmd),
+            #[cfg(test)]
+            Self::Simulated(connection) => connection.req_packed_command(cmd),
         }
     }
 
@@ -41,6 +46,8 @@ impl ConnectionLike for Connection {
         match self {
             Self::One(connection) => connection.req_packed_commands(pipeline, offset, count),
             Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+            #[cfg(test)]
+            Self::Simulated(connection) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
@@ -48,6 +55,8 @@ impl ConnectionLike for Connection {
         match self {
             Self::One(connection) => connection.get_db(),
             Self::Cluster(connection) => connection.get_db(),
+            #[cfg(test)]
+            Self::Simulated(connection) => connection.get_db(),
         }
     }
 }
@@ -79,6 +88,8 @@ impl Link {
                 Connection::One(master.get_multiplexed_async_connection_with_config(&config).await?)
             }
             Target::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+            #[cfg(test)]
+            Target::Simulated(network) => Connection::Simulated(network.connect(RESPONSE + wait).await?),
         })
     }
 

@@ -67,6 +67,7 @@ pub(super) async fn run(node: Arc<Node>) {
             may_found: without_log.is_some_and(|since| since.elapsed() >= patience),
         };
         let answer = tokio::select! {
+            biased;
             answer = timeout(SILENT, beat(&node, candidacy)) => answer,
             // Another node may lead by now.
             () = sleep_until(heard + lease), if node.seen.borrow().elected => {
@@ -104,6 +105,7 @@ pub(super) async fn run(node: Arc<Node>) {
         };
         node.health.judge();
         tokio::select! {
+            biased;
             () = sleep(pause) => {}
             () = node.hurry.notified() => {}
         }
@@ -116,7 +118,7 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     let (followed, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
     let of = asked_at.clone().or_else(|| followed.as_ref().map(|followed| followed.epoch.clone()));
     let handed_in = node.handed_in.load(Ordering::Acquire);
-    let asked = std::time::Instant::now();
+    let asked = Instant::now();
     let shown = node.own_clock.now();
     let read = followed.as_ref().filter(|followed| of.as_ref() == Some(&followed.epoch));
     let answer = ask(node, of.as_ref(), candidacy, read).await?;

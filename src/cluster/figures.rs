@@ -1,11 +1,9 @@
 //! The node's own numbers, for `/metrics`.
 
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::health::SILENT;
 use crate::counters::Count;

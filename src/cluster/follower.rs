@@ -74,6 +74,7 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     loop {
         let after = format!("{last}-0");
         let items = tokio::select! {
+            biased;
             items = stream::read(&mut connection, &key, &after, ENTRIES, WAIT) => items?,
             // Another log; or none, which is no reason to forget this one.
             _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => return Ok(()),

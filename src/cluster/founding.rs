@@ -142,7 +142,14 @@ async fn write(
     for what in ["states", "events", "series"] {
         append.key(keys.kept(epoch, tenant, what));
     }
-    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0).arg(0);
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
+    // Their nodes hand them in again when they have not read the reply: readers would be given their events twice, and
+    // samples would be counted twice.
+    let decided = node.decided();
+    append.arg(decided.len());
+    for (name, group) in decided {
+        append.arg(name).arg(group);
+    }
     append.arg(&**tenant).arg(json(&head)).arg(states.len());
     for (channel, kept) in states {
         append.arg(channel.as_str()).arg(json(&kept));

@@ -4,14 +4,11 @@
 //! short question and no large write; a node that hears of new entries may not get them. Each of these is judged by what
 //! it stops.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
 use parking_lot::Mutex;
 use redis::RedisError;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::core::position::Epoch;
 

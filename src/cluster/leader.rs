@@ -5,11 +5,7 @@
 //! not at all, and only while this node leads. Whoever is elected next goes on just there; of samples, whose series are
 //! written only now and then, it counts again those that came since.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
@@ -111,7 +107,7 @@ pub(super) async fn run(node: Arc<Node>) {
 }
 
 async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
-    let begun = StdInstant::now();
+    let begun = Instant::now();
     let begin = async {
         let mut connection = node.link.connect(WAIT).await?;
         let epoch = founding::found(node, &mut connection).await?;
@@ -138,7 +134,7 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
 
 /// Notes why a term ended, or could not begin, and whether this node's way to Redis is to blame: what failed was begun
 /// at `begun`.
-fn note(node: &Node, begun: StdInstant, error: &Ended) {
+fn note(node: &Node, begun: Instant, error: &Ended) {
     node.figures.failures.inc();
     tracing::warn!(node = node.id, %error, "a term ended");
     match error {
@@ -159,7 +155,7 @@ struct Term<'a> {
     /// The time of the newest entry.
     at: Timestamp,
     /// When that was begun which is waited for.
-    attempt: StdInstant,
+    attempt: Instant,
     pace: Pace,
     retention: Retention,
     /// The last group of the inbox that is decided.
@@ -217,9 +213,10 @@ impl<'a> Term<'a> {
             let wake = self.deciding.values().filter_map(|of| of.decider.wake()).min();
             let wait = wake.map_or(WAIT, |wake| wake.saturating_duration_since(now)).min(WAIT);
             let wait = wait.min(self.pace.left());
-            self.attempt = StdInstant::now();
+            self.attempt = Instant::now();
             let read = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait);
             let items = tokio::select! {
+                biased;
                 items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
                 was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
                     return if was_elected { Err(Ended::Lost("another log counts".into())) } else { Ok(()) };
@@ -386,7 +383,7 @@ impl<'a> Term<'a> {
             series.splice(..0, of.ended.drain(..).map(|name| (name, String::new())));
             keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
         }
-        self.attempt = StdInstant::now();
+        self.attempt = Instant::now();
         let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
         let answer = answer.map_err(|_| Ended::Stuck)??;
         self.node.health.wrote(Writer::Leader);

@@ -24,6 +24,7 @@
 
 use std::{fs, io, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use jiff::SignedDuration;
 use redis::cmd;
 use tokio::{runtime::Handle, sync::watch, time::timeout};
@@ -50,6 +51,8 @@ mod node;
 mod preflight;
 mod scripts;
 mod sender;
+#[cfg(test)]
+mod simulation;
 mod stream;
 mod time;
 mod wire;
@@ -106,14 +109,23 @@ impl Cluster {
         let target = config::target(&config.url, ca).map_err(BusError::Url)?;
         let push_timeout = config.push_timeout;
         let node = Arc::new(Node::new(config, connection::Link::new(target), own_clock, clock, log, aggregator));
+        let (cluster, tasks) = Self::of(node, push_timeout);
+        tasks.into_iter().for_each(|task| drop(runtime.spawn(task)));
+        runtime.spawn(preflight::run(Arc::clone(&cluster.node)));
+        tracing::info!(node = cluster.node.id, "takes part in a cluster");
+        Ok(cluster)
+    }
+
+    /// Returns the cluster as `node` sees it, and the tasks that do the node's work.
+    fn of(node: Arc<Node>, push_timeout: Duration) -> (Self, [BoxFuture<'static, ()>; 4]) {
         let (handle, batches) = AggregatorHandle::new(Some(push_timeout), node.leads.subscribe());
-        runtime.spawn(election::run(Arc::clone(&node)));
-        runtime.spawn(follower::run(Arc::clone(&node)));
-        runtime.spawn(leader::run(Arc::clone(&node)));
-        runtime.spawn(sender::run(Arc::clone(&node), batches));
-        runtime.spawn(preflight::run(Arc::clone(&node)));
-        tracing::info!(node = node.id, "takes part in a cluster");
-        Ok(Self { node, handle })
+        let tasks = [
+            election::run(Arc::clone(&node)).boxed(),
+            follower::run(Arc::clone(&node)).boxed(),
+            leader::run(Arc::clone(&node)).boxed(),
+            sender::run(Arc::clone(&node), batches).boxed(),
+        ];
+        (Self { node, handle }, tasks)
     }
 
     /// The log of `tenant` as this node reads it, and the way to write it.

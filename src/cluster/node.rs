@@ -6,11 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
     config::ClusterConfig,
@@ -67,6 +70,8 @@ pub(super) struct Node {
     /// How often this node began a log without all samples of the one before.
     pub(super) samples_lost: watch::Sender<u64>,
     replicas: Mutex<Replicas>,
+    /// Groups that were decided in entries that this node has applied, in whatever epoch.
+    decided: Mutex<Decided>,
     /// Events of stores that are published, by tenant: in whatever epoch.
     published: Mutex<HashMap<Arc<str>, Published>>,
     pending: Mutex<Pending>,
@@ -160,6 +165,28 @@ struct Pending {
     groups: BTreeMap<u64, Group>,
 }
 
+/// Most nodes whose decided groups are remembered. Each start of a process makes it another node.
+const MOST_DECIDED: usize = 256;
+
+/// By node: its last decided group, and a number that grows with each group.
+#[derive(Default)]
+struct Decided(HashMap<String, (u64, u64)>);
+
+impl Decided {
+    fn note(&mut self, answer: &Answered) {
+        let newest = self.0.values().map(|(_, at)| at + 1).max().unwrap_or(0);
+        match self.0.get_mut(&answer.node) {
+            Some(of) => *of = (of.0.max(answer.seq), newest),
+            None => _ = self.0.insert(answer.node.clone(), (answer.seq, newest)),
+        }
+        if self.0.len() > MOST_DECIDED
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(node, _)| node.clone())
+        {
+            self.0.remove(&oldest);
+        }
+    }
+}
+
 /// Batches that go into the inbox together.
 pub(super) struct Group {
     /// As they are said.
@@ -203,6 +230,7 @@ impl Node {
             series: Mutex::default(),
             samples_lost: watch::Sender::default(),
             replicas: Mutex::default(),
+            decided: Mutex::default(),
             published: Mutex::default(),
             pending: Mutex::default(),
             answered: Notify::new(),
@@ -253,6 +281,11 @@ impl Node {
         if !published.is_empty() {
             self.published.lock().entry(tenant.into()).or_default().merge(published);
         }
+    }
+
+    /// Returns the number of the last decided group of each node, as far as this node has read.
+    pub(super) fn decided(&self) -> Vec<(String, u64)> {
+        self.decided.lock().0.iter().map(|(node, (group, _))| (node.clone(), *group)).collect()
     }
 
     /// Takes over what was loaded of a log, whose offsets begin at `base` and which follows those of the epochs in `earlier`.
@@ -312,8 +345,11 @@ impl Node {
                 writer.confirm(&written.same, at);
             }
         }
-        for answer in replies.into_iter().filter(|answer| answer.node == self.id) {
-            self.answer(epoch, answer, &mut replicas);
+        for answer in replies {
+            self.decided.lock().note(&answer);
+            if answer.node == self.id {
+                self.answer(epoch, answer, &mut replicas);
+            }
         }
         drop(replicas);
         self.last_at.store(at.as_microsecond(), Ordering::Release);

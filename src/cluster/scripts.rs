@@ -24,3 +24,15 @@ pub(super) static REPORT: LazyLock<Script> = LazyLock::new(|| Script::new(includ
 
 /// What all nodes measured.
 pub(super) static GATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/gather.lua")));
+
+/// The source of every script.
+#[cfg(test)]
+pub(super) const ALL: [&str; 7] = [
+    include_str!("scripts/beat.lua"),
+    include_str!("scripts/enqueue.lua"),
+    include_str!("scripts/append.lua"),
+    include_str!("scripts/found.lua"),
+    include_str!("scripts/load.lua"),
+    include_str!("scripts/report.lua"),
+    include_str!("scripts/gather.lua"),
+];

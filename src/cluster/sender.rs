@@ -8,10 +8,10 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     health::{WriteRefusal, Writer},
@@ -58,6 +58,13 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
     'log: loop {
         let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else { return };
         let Some(epoch) = epoch else { continue };
+        // The reply to a group is an entry of the log. A node that has not loaded the log yet could pass over it.
+        let mut followed = node.followed.subscribe();
+        tokio::select! {
+            biased;
+            _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue,
+            _ = followed.wait_for(|followed| followed.as_ref().is_some_and(|followed| followed.epoch == epoch)) => {}
+        }
         // Redis has taken nothing yet of what belongs to this log, as far as is known here.
         node.handed_in.store(0, Ordering::Release);
         // What the log before this one did not answer went with it.
@@ -95,6 +102,7 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                 }
             }
             tokio::select! {
+                biased;
                 _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue 'log,
                 // A replica that took over did not have them. Those that it has are not taken twice.
                 () = node.hand_in_again.notified() => continue 'log,

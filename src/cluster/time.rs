@@ -4,14 +4,11 @@
 //! Redis: each node sets its own idea of the time by it. A node whose clock is off is right all the same, and says that
 //! it is off.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::core::clock::ClockSetter;
 

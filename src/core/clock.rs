@@ -1,9 +1,10 @@
 //! Wall-clock time behind a seam, so that tests own midnight.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
+use tokio::time::Instant;
 
 /// Where "now" comes from. Cheap to clone.
 #[derive(Clone)]

@@ -4,12 +4,11 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
 use jiff::Timestamp;
 use redis::cmd;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, inbox};
 use crate::{

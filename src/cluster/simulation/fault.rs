@@ -1,0 +1,89 @@
+//! What goes wrong in a run, chosen by its seed.
+
+use std::time::Duration;
+
+use super::{network::Path, redis::Refusal};
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The process is killed and started again after some time.
+    Kill { node: usize },
+    /// The process stands still.
+    Stop { node: usize },
+    /// Only the leader's process is killed.
+    KillLeader,
+    /// The leader's process stands still.
+    StopLeader,
+    /// The way between a node and Redis.
+    Path { node: usize, path: Path },
+    /// The way between the leader and Redis.
+    LeaderPath { path: Path },
+    /// Redis is away and comes back with all it had.
+    Down,
+    /// Redis refuses to write.
+    Refuses { why: Refusal },
+    /// Redis restarts without the newest of what it had.
+    LosesTail { age: Duration },
+    /// Redis is emptied.
+    Flush,
+}
+
+impl Fault {
+    /// Whether Redis loses something that it had acknowledged.
+    pub(super) fn loses_data(self) -> bool {
+        matches!(self, Self::LosesTail { .. } | Self::Flush)
+    }
+
+    /// Whether only the path of one node is affected.
+    pub(super) fn is_of_one_path(self) -> bool {
+        matches!(self, Self::Path { .. } | Self::LeaderPath { .. })
+    }
+
+    fn random(random: &mut fastrand::Rng, nodes: usize, loses_data: bool) -> Self {
+        let node = random.usize(..nodes);
+        let path = match random.u8(..4) {
+            0 => Path::Slow(Duration::from_millis(random.u64(50..1_500))),
+            1 => Path::Dead,
+            2 => Path::Refused,
+            _ => Path::SmallOnly,
+        };
+        match random.u8(..if loses_data { 16 } else { 12 }) {
+            0 | 1 => Self::Kill { node },
+            2 => Self::Stop { node },
+            3 | 4 => Self::KillLeader,
+            5 => Self::StopLeader,
+            6 | 7 => Self::Path { node, path },
+            8 | 9 => Self::LeaderPath { path },
+            10 => Self::Down,
+            11 => Self::Refuses { why: if random.bool() { Refusal::Full } else { Refusal::ReadOnly } },
+            12 | 13 => Self::LosesTail { age: Duration::from_millis(random.u64(1..2_000)) },
+            14 => Self::LosesTail { age: Duration::from_secs(random.u64(2..40)) },
+            _ => Self::Flush,
+        }
+    }
+}
+
+/// A fault, when it begins and how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    pub(super) at: Duration,
+    pub(super) lasts: Duration,
+    pub(super) fault: Fault,
+}
+
+/// Returns the faults of a run, in order.
+pub(super) fn plan(random: &mut fastrand::Rng, nodes: usize) -> Vec<Planned> {
+    let loses_data = random.bool();
+    let mut at = Duration::from_secs(8);
+    let mut planned = Vec::new();
+    for _ in 0..random.usize(1..=4) {
+        at += Duration::from_millis(random.u64(0..6_000));
+        let fault = Fault::random(random, nodes, loses_data);
+        // A bad path may last; everything else ends by itself or by an operator.
+        let longest = if fault.is_of_one_path() { 25_000 } else { 9_000 };
+        let lasts = Duration::from_millis(random.u64(100..longest));
+        planned.push(Planned { at, lasts, fault });
+    }
+    planned
+}

@@ -1,0 +1,245 @@
+//! One run: nodes, clients and faults, and after them a time in which everything has to come right.
+
+use std::{
+    cell::RefCell,
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use tokio::{
+    task::{LocalSet, spawn_local},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    client,
+    fault::{self, Fault, Planned},
+    network::{Path, World},
+    node::SimulatedNode,
+    outbox::Outbox,
+    reader::Client,
+    rules::{Record, Verdict},
+};
+
+const NODES: usize = 3;
+const PUSHERS: usize = 3;
+const READERS: usize = 4;
+
+/// Time until clients begin to write.
+const START: Duration = Duration::from_secs(6);
+
+/// Time without faults at the end.
+const SETTLING: Duration = Duration::from_secs(40);
+
+/// Longest time for which no push is accepted anywhere while only the paths of single nodes to Redis are bad.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(15);
+
+/// Longest time that a client waits for a reply or a message.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What came of a run.
+pub(super) struct Outcome {
+    pub(super) violation: Option<String>,
+    pub(super) faults: Vec<Planned>,
+    /// Differs where two runs differ.
+    pub(super) digest: u64,
+}
+
+type Nodes = Rc<RefCell<Vec<SimulatedNode>>>;
+
+/// Carries out the run of `seed`.
+pub(super) fn run(seed: u64) -> Outcome {
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+    let local = LocalSet::new();
+    local.block_on(&runtime, simulate(seed))
+}
+
+async fn simulate(seed: u64) -> Outcome {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = World::new(random.u64(..), NODES);
+    let outbox = Outbox::new(&world);
+    let faults = fault::plan(&mut random, NODES);
+    let skews: Vec<_> = (0..NODES).map(|_| SignedDuration::from_millis(random.i64(-3_000..3_000))).collect();
+    let start = |index: usize| SimulatedNode::start(&world, &outbox, index, skews[index]);
+    let nodes: Nodes = Rc::new(RefCell::new((0..NODES).map(start).collect()));
+    let (accepted, pushes, orders) =
+        (Rc::<RefCell<Vec<Instant>>>::default(), Rc::<RefCell<Vec<_>>>::default(), Rc::<RefCell<Vec<u64>>>::default());
+    let clients: Vec<Rc<RefCell<Client>>> = (0..READERS).map(|_| Rc::default()).collect();
+
+    let over = faults.iter().map(|planned| planned.at + planned.lasts).max().unwrap_or_default().max(START);
+    let stop_writing = Instant::now() + over + SETTLING / 2;
+    for client in &clients {
+        spawn_local(read(Rc::clone(client), Rc::clone(&nodes), random.fork()));
+    }
+    let writers: Vec<_> = (0..PUSHERS)
+        .map(|pusher| {
+            let known =
+                Known { pushes: Rc::clone(&pushes), orders: Rc::clone(&orders), accepted: Rc::clone(&accepted) };
+            spawn_local(write(pusher, Rc::clone(&nodes), known, random.fork(), stop_writing))
+        })
+        .collect();
+    let begun = Instant::now();
+    let driver: Vec<_> = faults
+        .iter()
+        .map(|planned| {
+            spawn_local(strike(*planned, begun, Arc::clone(&world), Rc::clone(&nodes), outbox.clone(), skews.clone()))
+        })
+        .collect();
+    for task in driver.into_iter().chain(writers) {
+        drop(task.await);
+    }
+    sleep(SETTLING / 2).await;
+
+    let record = Record {
+        pushes: pushes.take(),
+        orders: orders.take(),
+        logs: nodes.borrow().iter().map(events).collect(),
+        clients: clients.iter().map(|client| client.borrow().received.clone()).collect(),
+        lost_data: faults.iter().any(|planned| planned.fault.loses_data()),
+    };
+    let mut digest = DefaultHasher::new();
+    format!("{:?} {:?} {:?}", record.pushes, record.orders, record.logs).hash(&mut digest);
+    let late = record.pushes.iter().rev().take(PUSHERS).any(|(_, _, verdict)| *verdict != Verdict::Accepted);
+    let accepted = accepted.take();
+    let outage = accepted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    let only_paths = faults.iter().all(|planned| planned.fault.is_of_one_path()) && faults.len() < NODES;
+    let violation = record
+        .violation()
+        .or_else(|| late.then(|| "a push after all faults was not accepted".into()))
+        .or_else(|| (only_paths && outage > LONGEST_OUTAGE).then(|| format!("no push was accepted for {outage:?}")));
+    nodes.borrow().iter().for_each(SimulatedNode::kill);
+    Outcome { violation, faults, digest: digest.finish() }
+}
+
+/// Returns the IDs of all events that `node` has.
+fn events(node: &SimulatedNode) -> Vec<u64> {
+    let log = &node.log;
+    let events = log.events_after(log.dropped(), log.dropped(), usize::MAX, |_, _| true);
+    let id = |data: &[u8]| serde_json::from_slice::<serde_json::Value>(data).ok()?["id"].as_u64();
+    events.events.iter().filter_map(|event| id(&event.data)).collect()
+}
+
+/// Any process that lives; a client does not see whether it stands still.
+fn any(nodes: &Nodes, random: &mut fastrand::Rng) -> Option<SimulatedNode> {
+    let nodes = nodes.borrow();
+    let living: Vec<_> = nodes.iter().filter(|node| !node.is_killed()).collect();
+    (!living.is_empty()).then(|| living[random.usize(..living.len())].clone())
+}
+
+async fn read(client: Rc<RefCell<Client>>, nodes: Nodes, mut random: fastrand::Rng) {
+    // A node that has not read the log yet is not ready, and gets no clients.
+    sleep(START / 2).await;
+    loop {
+        if let Some(node) = any(&nodes, &mut random) {
+            client.borrow_mut().connect(&node);
+            let stays = Instant::now() + Duration::from_millis(random.u64(200..8_000));
+            while Instant::now() < stays && !node.is_killed() && !client.borrow().is_closed() {
+                sleep(Duration::from_millis(random.u64(10..200))).await;
+                let most = random.usize(..20);
+                client.borrow_mut().take(most);
+            }
+            let most = random.usize(..5);
+            client.borrow_mut().leave(most);
+        }
+        sleep(Duration::from_millis(random.u64(1..200))).await;
+    }
+}
+
+/// What the clients that write know.
+struct Known {
+    pushes: Rc<RefCell<Vec<(u64, usize, Verdict)>>>,
+    orders: Rc<RefCell<Vec<u64>>>,
+    accepted: Rc<RefCell<Vec<Instant>>>,
+}
+
+async fn write(pusher: usize, nodes: Nodes, known: Known, mut random: fastrand::Rng, until: Instant) {
+    sleep(START).await;
+    let mut id = (pusher as u64 + 1) * 1_000_000;
+    let mut node = None;
+    while Instant::now() < until {
+        sleep(Duration::from_millis(random.u64(20..600))).await;
+        if node.as_ref().is_none_or(SimulatedNode::is_killed) || random.u8(..10) == 0 {
+            node = any(&nodes, &mut random);
+        }
+        let Some(node) = &node else { continue };
+        id += 1;
+        if random.u8(..3) == 0 {
+            drop(timeout(PATIENCE, client::order(node, id, &known.orders)).await);
+        } else {
+            let verdict = timeout(PATIENCE, client::push(node, id)).await.unwrap_or(Verdict::Unknown);
+            tracing::debug!(pusher, id, ?verdict, "a push");
+            known.pushes.borrow_mut().push((id, pusher, verdict));
+            if verdict == Verdict::Accepted {
+                known.accepted.borrow_mut().push(Instant::now());
+            }
+        }
+    }
+}
+
+fn leader(nodes: &Nodes) -> Option<usize> {
+    nodes.borrow().iter().position(|node| !node.is_killed() && *node.cluster.leads().borrow())
+}
+
+/// Causes a fault and ends it.
+async fn strike(
+    planned: Planned,
+    begun: Instant,
+    world: Arc<World>,
+    nodes: Nodes,
+    outbox: Outbox,
+    skews: Vec<SignedDuration>,
+) {
+    let Planned { at, lasts, fault } = planned;
+    sleep_until(begun + at).await;
+    tracing::info!(?at, ?lasts, ?fault, "a fault begins");
+    let of_leader = leader(&nodes).unwrap_or(0);
+    match fault {
+        Fault::Kill { .. } | Fault::KillLeader => {
+            let index = if let Fault::Kill { node } = fault { node } else { of_leader };
+            nodes.borrow()[index].kill();
+            sleep(lasts).await;
+            if nodes.borrow()[index].is_killed() {
+                nodes.borrow_mut()[index] = SimulatedNode::start(&world, &outbox, index, skews[index]);
+            }
+        }
+        Fault::Stop { .. } | Fault::StopLeader => {
+            let index = if let Fault::Stop { node } = fault { node } else { of_leader };
+            let node = nodes.borrow()[index].clone();
+            node.stop(true);
+            sleep(lasts).await;
+            node.stop(false);
+        }
+        Fault::Path { .. } | Fault::LeaderPath { .. } => {
+            let (index, path) = match fault {
+                Fault::Path { node, path } => (node, path),
+                Fault::LeaderPath { path } => (of_leader, path),
+                _ => return,
+            };
+            world.set_path(index, path);
+            sleep(lasts).await;
+            world.set_path(index, Path::Good);
+        }
+        Fault::Down => {
+            world.set_up(false);
+            sleep(lasts).await;
+            world.set_up(true);
+        }
+        Fault::Refuses { why } => {
+            world.set_refusal(Some(why));
+            sleep(lasts).await;
+            world.set_refusal(None);
+        }
+        Fault::LosesTail { age } => {
+            world.set_up(false);
+            world.lose_since(age);
+            sleep(lasts / 4).await;
+            world.set_up(true);
+        }
+        Fault::Flush => world.flush(),
+    }
+}
