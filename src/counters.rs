@@ -84,11 +84,13 @@ pub enum Transport {
     LongPoll,
     /// A poll answered at once.
     Poll,
+    /// Socket.IO, on whichever of its transports.
+    SocketIo,
 }
 
 impl Transport {
     /// Every transport.
-    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Sse, Self::LongPoll, Self::Poll];
+    pub const ALL: [Self; 5] = [Self::WebSocket, Self::Sse, Self::LongPoll, Self::Poll, Self::SocketIo];
 
     /// The label.
     pub const fn as_str(self) -> &'static str {
@@ -97,6 +99,7 @@ impl Transport {
             Self::Sse => "sse",
             Self::LongPoll => "long_poll",
             Self::Poll => "poll",
+            Self::SocketIo => "socketio",
         }
     }
 }

@@ -18,15 +18,16 @@ use crate::{
         orders, pages, push, sign_in, stats,
     },
     config::Config,
-    transport::{poll, sse, websocket},
+    transport::{poll, socketio, sse, websocket},
     web::route::{self, Registered},
 };
 
 /// Paths that are other names of one: the one, its other name, and what its operations are called.
-const ALIASES: [(&str, &str, &str); 3] = [
+const ALIASES: [(&str, &str, &str); 4] = [
     (websocket::PATHS[0], websocket::PATHS[1], "OfDashboard"),
     (sse::PATHS[0], sse::PATHS[1], "BelowApi"),
     ("/api/metrics", "/api/update-metrics", "Update"),
+    (socketio::PATHS[0], socketio::PATHS[1], "WithoutSlash"),
 ];
 
 /// The path of a tile, and the path of a tile that is called "order", by which tiles are ordered too.
@@ -55,7 +56,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
     ),
     paths(
         poll::poll, poll::poll_channel, channels::get, history::get,
-        websocket::open, sse::open, sse::control::post,
+        websocket::open, socketio::get, socketio::post, sse::open, sse::control::post,
         push::post, push::delete,
         orders::list, orders::create, orders::get, orders::change, orders::customer, orders::visit, stats::get,
         dashboards::list, dashboards::create, dashboards::get, dashboards::replace, dashboards::delete,

@@ -1,5 +1,7 @@
 //! Every path of the server.
 
+use std::time::Duration;
+
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
@@ -14,6 +16,7 @@ use crate::{
     transport::{
         SlowClientConfig,
         poll::{self, PollConfig},
+        socketio::{self, Registry, SocketIoConfig},
         sse::{self, SessionRegistry, SseConfig},
         websocket::{self, WebSocketConfig},
     },
@@ -23,6 +26,12 @@ use crate::{
     },
 };
 
+/// Time that a Socket.IO client has to join a namespace, as in Socket.IO itself.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Least time that a Socket.IO client has to reply to a ping.
+const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// The paths, with the settings of those that have some.
 #[derive(Clone)]
 pub(super) struct Routes {
@@ -31,6 +40,9 @@ pub(super) struct Routes {
     /// The event streams of all workers.
     sse_sessions: web::Data<SessionRegistry>,
     poll: PollConfig,
+    socketio: SocketIoConfig,
+    /// The Socket.IO sessions of all workers.
+    socketio_sessions: web::Data<Registry>,
 }
 
 impl Routes {
@@ -59,6 +71,24 @@ impl Routes {
                 config.limits.max_message.0,
             )),
             poll: PollConfig { long_poll_max: config.long_poll_max.0, max_subscriptions },
+            socketio: SocketIoConfig {
+                ping_interval: config.heartbeat.interval.0,
+                ping_timeout: config
+                    .heartbeat
+                    .timeout
+                    .0
+                    .saturating_sub(config.heartbeat.interval.0)
+                    .max(MIN_PING_TIMEOUT),
+                max_payload: config.limits.max_message.0,
+                max_subscriptions,
+                messages_per_second: config.limits.messages_per_second,
+                message_burst: config.limits.message_burst,
+                max_requests: config.limits.max_requests,
+                connect_timeout: CONNECT_TIMEOUT,
+                slow_client,
+                max_bad_messages: config.limits.max_bad_messages,
+            },
+            socketio_sessions: web::Data::new(Registry::default()),
         }
     }
 
@@ -78,6 +108,7 @@ impl Routes {
         });
         websocket::configure(services, self.websocket);
         sse::configure(services, self.sse, &self.sse_sessions);
+        socketio::configure(services, self.socketio, &self.socketio_sessions);
     }
 
     /// All others.

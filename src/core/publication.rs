@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Number of encodings a publication has room for; see [`Publication::encoded`].
-pub const ENCODINGS: usize = 4;
+pub const ENCODINGS: usize = 7;
 
 /// One accepted change: immutable, shared by every reader of every transport.
 ///

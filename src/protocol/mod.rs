@@ -39,4 +39,10 @@ pub mod slot {
     pub const SSE: usize = 2;
     /// An event as the poll body lists it.
     pub const POLL_EVENT: usize = 3;
+    /// A Socket.IO event of the namespace `/tricast`, as a WebSocket frame.
+    pub const SOCKET_IO_TRICAST: usize = 4;
+    /// A Socket.IO event of the one other namespace that the channel belongs to.
+    pub const SOCKET_IO_EVENT: usize = 5;
+    /// The snapshot as `metrics-update`.
+    pub const SOCKET_IO_METRICS: usize = 6;
 }

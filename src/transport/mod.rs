@@ -3,6 +3,7 @@
 //! The streaming transports share the engine in [`stream`]; polling compares representations and needs none.
 
 pub mod poll;
+pub mod socketio;
 pub mod sse;
 mod stream;
 pub mod websocket;

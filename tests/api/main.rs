@@ -41,6 +41,7 @@ mod rfc6455;
 mod samples;
 mod side_channel;
 mod slow_client;
+mod socketio;
 mod sse;
 mod tenants;
 mod tokens;

@@ -139,6 +139,21 @@ pub struct Handshake {
     protocol: Option<String>,
 }
 
+/// Query of the Socket.IO endpoint; clients may add parameters of their own.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EngineIo {
+    /// Protocol of Engine.IO: `4`.
+    #[param(nullable = false, rename = "EIO", example = "4")]
+    protocol: String,
+    /// `polling` or `websocket`.
+    #[param(nullable = false, example = "polling")]
+    transport: String,
+    /// The session, once it is open.
+    #[param(nullable = false)]
+    sid: Option<String>,
+}
+
 /// Query of the list of orders.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

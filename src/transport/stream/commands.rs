@@ -3,7 +3,7 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc, task::Context, time::Duration};
 
 use super::{
-    Output, Stream,
+    Stream,
     cutover::{Backfill, Cutover},
     rpc::{self, InFlight, RpcError},
     subscriptions,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Receiver of the replies to commands.
-pub(in crate::transport) trait Replies: Output {
+pub(in crate::transport) trait Replies {
     /// Sends a message.
     fn reply(&mut self, message: &ServerMessage<'_>);
 
@@ -40,6 +40,9 @@ pub(in crate::transport) trait Replies: Output {
 
     /// Ends the connection.
     fn close(&mut self, reason: CloseReason);
+
+    /// Whether nothing is sent any more.
+    fn has_ended(&self) -> bool;
 }
 
 /// Carries out commands, and keeps those that wait for a result.
@@ -256,7 +259,7 @@ impl Commands {
         if matches!(done, Done::Verified(..) | Done::CaughtUp(..)) {
             self.is_holding = false;
         }
-        if !replies.is_open() {
+        if replies.has_ended() {
             // Nothing may follow the end of the stream (RFC 6455, section 5.5.1).
             return;
         }

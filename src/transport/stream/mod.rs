@@ -37,7 +37,7 @@ pub(super) mod cutover;
 pub(super) mod expiry;
 pub(super) mod rate_limit;
 pub(super) mod resume;
-mod rpc;
+pub(super) mod rpc;
 pub(super) mod slow_client;
 pub(super) mod subscriptions;
 mod write_batch;

@@ -35,25 +35,25 @@ pub(in crate::transport) type RpcError = (Code, String);
 type Futures<T> = FuturesUnordered<Pin<Box<dyn Future<Output = T>>>>;
 
 /// Futures that a connection waits for. It takes one word while there are none.
-pub(super) struct InFlight<T> {
+pub(in crate::transport) struct InFlight<T> {
     futures: Option<Box<Futures<T>>>,
 }
 
 impl<T> InFlight<T> {
-    pub(super) fn new() -> Self {
+    pub(in crate::transport) fn new() -> Self {
         Self { futures: None }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::transport) fn len(&self) -> usize {
         self.futures.as_ref().map_or(0, |futures| futures.len())
     }
 
-    pub(super) fn push(&mut self, future: impl Future<Output = T> + 'static) {
+    pub(in crate::transport) fn push(&mut self, future: impl Future<Output = T> + 'static) {
         self.futures.get_or_insert_default().push(Box::pin(future));
     }
 
     /// Returns the next result, in the order of completion; `None` while there is none.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<T> {
+    pub(in crate::transport) fn poll_next(&mut self, cx: &mut Context<'_>) -> Option<T> {
         let futures = self.futures.as_mut()?;
         match Pin::new(&mut **futures).poll_next(cx) {
             Poll::Ready(Some(done)) => Some(done),

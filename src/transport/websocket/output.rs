@@ -191,4 +191,7 @@ impl Replies for Frames {
             self.closing = Some(Closing::Sent { until: Instant::now() + CLOSE_WAIT });
         }
     }
+    fn has_ended(&self) -> bool {
+        self.closing.is_some()
+    }
 }

@@ -1,0 +1,209 @@
+//! Polling: the requests of a session, and the task that drives it between them.
+
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    EngineFailure,
+    codec::engine,
+    config::{MAX_PACKETS, SocketIoConfig},
+    connection::Connection,
+    link::{Framing, Input, Link, LinkError, Ready, Registry},
+};
+use crate::{
+    counters::Limit,
+    web::{body, middleware::Held, problem::Problem, state::State},
+};
+
+/// Least time between two empty polls while a WebSocket is probed.
+const PROBE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that a closed session waits for a poll that it can tell so.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Starts a session that is carried by requests and returns its first payload.
+pub(super) fn start(mut connection: Connection, registry: web::Data<Registry>) -> HttpResponse {
+    let link = Arc::new(Link::default());
+    let sid = Arc::clone(connection.sid());
+    registry.insert(Arc::clone(&sid), Arc::clone(&link));
+    let open = connection.next_write(Instant::now(), Framing::Payload).unwrap_or_default();
+    let session = Session { connection, link, next_noop: Instant::now(), linger: None };
+    actix_web::rt::spawn(async move {
+        session.run().await;
+        registry.remove(&sid);
+    });
+    payload(open)
+}
+
+fn payload(bytes: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(bytes)
+}
+
+/// A session that is carried by requests, and after its upgrade by a WebSocket.
+struct Session {
+    connection: Connection,
+    link: Arc<Link>,
+    /// The next time at which a poll is released while a WebSocket is probed.
+    next_noop: Instant,
+    /// Until when a closed session waits for a poll.
+    linger: Option<Instant>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.link.close();
+    }
+}
+
+impl Session {
+    async fn run(mut self) {
+        poll_fn(|cx| {
+            loop {
+                while let Some(input) = self.link.take(cx) {
+                    match input {
+                        Input::Packets(packets) => {
+                            packets.into_iter().for_each(|packet| self.connection.receive(packet));
+                        }
+                        Input::Broken(reason) => self.connection.fail(reason),
+                    }
+                }
+                self.connection.poll(cx);
+                let now = Instant::now();
+                self.connection.keep_time(now);
+                if self.connection.is_done() {
+                    // The client has left by a packet: a poll that waits is released.
+                    if matches!(self.link.ready(cx), Ready::For(Framing::Payload) | Ready::LastPoll) {
+                        self.link.write(Bytes::from_static(b"6"));
+                    }
+                    return Poll::Ready(());
+                }
+                let framing = match self.link.ready(cx) {
+                    Ready::For(framing) => framing,
+                    Ready::Busy(Framing::Frames) => break,
+                    Ready::Busy(Framing::Payload) => {
+                        if self.connection.is_closing() && (!self.connection.has_last_words() || self.has_lingered(now))
+                        {
+                            return Poll::Ready(());
+                        }
+                        break;
+                    }
+                    Ready::LastPoll => {
+                        self.link.write(Bytes::from_static(b"6"));
+                        continue;
+                    }
+                    Ready::Probing { has_poll: true } if now >= self.next_noop => {
+                        self.next_noop = now + PROBE_PAUSE;
+                        self.link.write(Bytes::from_static(b"6"));
+                        continue;
+                    }
+                    Ready::Probing { .. } => break,
+                    Ready::Aborted => {
+                        self.connection.end();
+                        return Poll::Ready(());
+                    }
+                };
+                match self.connection.next_write(now, framing) {
+                    Some(bytes) => self.link.write(bytes),
+                    None => break,
+                }
+                if self.connection.is_done() {
+                    return Poll::Ready(());
+                }
+            }
+            let is_probing = matches!(self.link.ready(cx), Ready::Probing { has_poll: true });
+            self.connection.arm(self.linger.or(is_probing.then_some(self.next_noop)));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether a closed session has waited long enough for a poll.
+    fn has_lingered(&mut self, now: Instant) -> bool {
+        now >= *self.linger.get_or_insert(now + LINGER)
+    }
+}
+
+/// `GET` with a session: returns the next packets, as soon as there are some.
+pub(super) async fn get(request: &HttpRequest, link: &Link) -> Result<HttpResponse, EngineFailure> {
+    let started = Instant::now();
+    let receiver = link.poll()?;
+    let received = receiver.await;
+    request.extensions_mut().insert(Held(started.elapsed()));
+    match received {
+        Ok(bytes) => Ok(payload(bytes)),
+        Err(_) => Err(EngineFailure::UnknownSession),
+    }
+}
+
+/// `POST` with a session: takes the client's packets.
+pub(super) async fn post(
+    state: &Rc<State>,
+    config: &SocketIoConfig,
+    request: &HttpRequest,
+    payload: web::Payload,
+    link: &Link,
+) -> Result<HttpResponse, PostFailure> {
+    let posting = link.post().map_err(EngineFailure::from)?;
+    if request.content_type().eq_ignore_ascii_case("application/octet-stream") {
+        return Err(EngineFailure::BadRequest("binary data is sent as base64 in a payload").into());
+    }
+    let body = body::read(state, request, &mut payload.into_inner()).await?;
+    if config.max_payload > 0 && body.len() > config.max_payload {
+        state.counters.limit(Limit::Message).inc();
+        return Err(PostFailure::TooLarge(config.max_payload));
+    }
+    let text = std::str::from_utf8(&body).map_err(|_| EngineFailure::BadRequest("the payload is not UTF-8"));
+    let packets = text.and_then(|text| {
+        engine::parse_payload(text, MAX_PACKETS).map_err(|_| EngineFailure::BadRequest("the payload has a bad packet"))
+    });
+    match packets {
+        Ok(packets) => posting.send(Input::Packets(packets)).map_err(EngineFailure::from)?,
+        Err(failure) => {
+            // A session that has ended is not ended again.
+            let _ = posting.send(Input::Broken("a payload that cannot be read"));
+            return Err(failure.into());
+        }
+    }
+    Ok(HttpResponse::build(StatusCode::OK)
+        .insert_header((header::CONTENT_TYPE, "text/html"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body("ok"))
+}
+
+/// Why a POST was refused.
+pub(super) enum PostFailure {
+    /// By the protocol.
+    Engine(EngineFailure),
+    /// The body was larger than this.
+    TooLarge(usize),
+    /// The body could not be read.
+    Body(Problem),
+}
+
+impl From<EngineFailure> for PostFailure {
+    fn from(failure: EngineFailure) -> Self {
+        Self::Engine(failure)
+    }
+}
+
+impl From<Problem> for PostFailure {
+    fn from(problem: Problem) -> Self {
+        Self::Body(problem)
+    }
+}
+
+impl From<LinkError> for EngineFailure {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Unusable => Self::BadRequest("the session is not carried by requests any more"),
+            LinkError::Duplicate => Self::BadRequest("the session has such a request already"),
+            LinkError::Full => Self::BadRequest("the session has packets enough that wait"),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Connection state recovery: a client that lost its connection gets its subscriptions and what it missed back.
+//!
+//! ```text
+//! < 40/tricast,{"sid":"…","pid":"4f…"}
+//! < 42/tricast,["event",{…},"k3f9x2ab:12"]            each event ends with its cursor
+//! > 40/tricast,{"pid":"4f…","offset":"k3f9x2ab:12"}   after a cut, here or at another node
+//! < 40/tricast,{"sid":"…","pid":"4f…"}                the same ids: recovered
+//! ```
+//!
+//! What a client missed is in the log; what is kept here are its subscriptions, each with the position at which it began, for a client
+//! that received nothing yet. They are kept from the moment they are made, because a server does not learn of a cut at once,
+//! and may not live to learn of it. In a cluster the bus keeps a copy.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{
+    auth::{self, Identity},
+    cluster::Cluster,
+};
+
+/// Time within which a client has to return.
+const KEPT: Duration = Duration::from_secs(120);
+
+/// Sessions of lost clients that are kept; beyond it the older half is forgotten.
+const MAX_LOST: usize = 10_000;
+
+/// Lost clients after which the sessions of those that did not return are forgotten: a pass costs as much as there are.
+const SWEEP: usize = 1_000;
+
+/// Time that the bus keeps a copy of the session of a client that may be connected.
+const KEPT_ON_BUS: Duration = Duration::from_secs(600);
+
+/// Interval at which that copy is renewed.
+pub(super) const RENEWAL: Duration = Duration::from_secs(240);
+
+/// What is needed to restore a client in a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub(super) struct Saved {
+    pub(super) namespace: String,
+    pub(super) sid: String,
+    /// Tenant and user that may restore it.
+    pub(super) owner: (String, String, bool),
+    pub(super) subscriptions: Vec<SavedSubscription>,
+    /// Dashboards of `subscribe-metrics`, with their intervals in milliseconds.
+    pub(super) dashboards: BTreeMap<String, u64>,
+    /// Ids and types of entities.
+    pub(super) entities: Vec<(String, String)>,
+    pub(super) boards: BTreeSet<String>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub(super) struct SavedSubscription {
+    pub(super) selector: String,
+    pub(super) interval_ms: u64,
+    /// Cursor at which it began.
+    pub(super) since: String,
+}
+
+impl Saved {
+    /// Returns the owner of a session of `identity`.
+    pub(super) fn owner(identity: &Identity) -> (String, String, bool) {
+        (identity.tenant.as_str().to_owned(), identity.user.to_string(), identity.is_anonymous())
+    }
+}
+
+/// The sessions of this node that can be recovered. Shared by all workers.
+#[derive(Default)]
+pub(super) struct Recovery(Mutex<Sessions>);
+
+#[derive(Default)]
+struct Sessions {
+    by_pid: HashMap<Arc<str>, Entry>,
+    /// Clients that were lost since sessions were last forgotten.
+    lost: usize,
+}
+
+struct Entry {
+    saved: Saved,
+    /// Which of several clients holds it: the last one that restored it.
+    holder: u64,
+    /// When its client was lost; `None` while it is connected.
+    lost: Option<Instant>,
+}
+
+/// A client's hold of its session; the session is kept for a while after its end.
+pub(super) struct Hold {
+    pub(super) pid: Arc<str>,
+    holder: u64,
+    recovery: Arc<Recovery>,
+    cluster: Option<Cluster>,
+    saved: Saved,
+    next_renewal: Instant,
+    is_over: bool,
+}
+
+impl Recovery {
+    /// Keeps a new session; `None` when the system has no random bytes.
+    pub(super) fn begin(self: &Arc<Self>, cluster: Option<&Cluster>, saved: Saved) -> Option<Hold> {
+        Some(self.hold(auth::unguessable()?.into(), cluster, saved))
+    }
+
+    /// Takes up the session `pid` of `identity` in `namespace`; a session of another user is as unknown as none.
+    pub(super) async fn restore(
+        self: &Arc<Self>,
+        cluster: Option<&Cluster>,
+        pid: &str,
+        namespace: &str,
+        identity: &Identity,
+    ) -> Option<Hold> {
+        let fits = |saved: &Saved| saved.namespace == namespace && saved.owner == Saved::owner(identity);
+        let here = self.0.lock().by_pid.get(pid).filter(|entry| entry.is_kept()).map(|entry| entry.saved.clone());
+        let saved = match (here, cluster) {
+            (Some(saved), _) => saved,
+            (None, Some(cluster)) => {
+                let copy = cluster.take(&bus_name(pid)).await.ok()??;
+                serde_json::from_slice(&copy).ok()?
+            }
+            (None, None) => return None,
+        };
+        fits(&saved).then(|| self.hold(pid.into(), cluster, saved))
+    }
+
+    fn hold(self: &Arc<Self>, pid: Arc<str>, cluster: Option<&Cluster>, saved: Saved) -> Hold {
+        let mut sessions = self.0.lock();
+        let holder = sessions.by_pid.get(&pid).map_or(0, |entry| entry.holder + 1);
+        sessions.by_pid.insert(Arc::clone(&pid), Entry { saved: saved.clone(), holder, lost: None });
+        drop(sessions);
+        let hold = Hold {
+            pid,
+            holder,
+            recovery: Arc::clone(self),
+            cluster: cluster.cloned(),
+            saved,
+            next_renewal: Instant::now() + RENEWAL,
+            is_over: false,
+        };
+        hold.copy_to_bus(KEPT_ON_BUS);
+        hold
+    }
+}
+
+impl Entry {
+    /// Whether the client is connected, or may still return.
+    fn is_kept(&self) -> bool {
+        self.lost.is_none_or(|lost| lost.elapsed() < KEPT)
+    }
+}
+
+impl Sessions {
+    /// Notes that a client was lost; from time to time forgets the sessions of those that did not return.
+    fn note_lost(&mut self, pid: &str, holder: u64) {
+        let Some(entry) = self.by_pid.get_mut(pid).filter(|entry| entry.holder == holder) else { return };
+        entry.lost = Some(Instant::now());
+        self.lost += 1;
+        if self.lost < SWEEP {
+            return;
+        }
+        self.lost = 0;
+        self.by_pid.retain(|_, entry| entry.is_kept());
+        let mut times: Vec<Instant> = self.by_pid.values().filter_map(|entry| entry.lost).collect();
+        if times.len() > MAX_LOST {
+            times.sort_unstable();
+            let limit = times[times.len() - MAX_LOST / 2];
+            self.by_pid.retain(|_, entry| entry.lost.is_none_or(|lost| lost >= limit));
+        }
+    }
+}
+
+impl Hold {
+    /// Returns the session as it is kept.
+    pub(super) fn saved(&self) -> &Saved {
+        &self.saved
+    }
+
+    /// Keeps the session as it is now.
+    pub(super) fn save(&mut self, saved: Saved) {
+        if saved == self.saved {
+            return;
+        }
+        self.saved = saved;
+        let mut sessions = self.recovery.0.lock();
+        if let Some(entry) = sessions.by_pid.get_mut(&self.pid).filter(|entry| entry.holder == self.holder) {
+            entry.saved = self.saved.clone();
+        }
+        drop(sessions);
+        self.copy_to_bus(KEPT_ON_BUS);
+    }
+
+    /// Renews the copy on the bus if it is time.
+    pub(super) fn renew(&mut self, now: Instant) {
+        if now >= self.next_renewal {
+            self.next_renewal = now + RENEWAL;
+            self.copy_to_bus(KEPT_ON_BUS);
+        }
+    }
+
+    /// Forgets the session: the client has left by itself, or may not return.
+    pub(super) fn forget(&mut self) {
+        self.is_over = true;
+        let mut sessions = self.recovery.0.lock();
+        if sessions.by_pid.get(&self.pid).is_some_and(|entry| entry.holder == self.holder) {
+            sessions.by_pid.remove(&self.pid);
+        }
+        drop(sessions);
+        self.copy_to_bus(Duration::from_secs(1));
+    }
+
+    fn copy_to_bus(&self, lives: Duration) {
+        let Some(cluster) = self.cluster.clone() else { return };
+        let (name, copy) = (bus_name(&self.pid), serde_json::to_vec(&self.saved).unwrap_or_default());
+        actix_web::rt::spawn(async move { cluster.lend(&name, &copy, lives).await });
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.recovery.0.lock().note_lost(&self.pid, self.holder);
+        }
+    }
+}
+
+/// Returns the name of a session's copy on the bus, by which it cannot be taken up.
+fn bus_name(pid: &str) -> String {
+    format!("socketio:{}", auth::ticket_name(pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved(namespace: &str) -> Saved {
+        Saved { namespace: namespace.into(), owner: Saved::owner(&Identity::anonymous(None)), ..Saved::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_restored_by_its_user_until_it_is_too_late() {
+        let recovery = Arc::<Recovery>::default();
+        let user = Identity::anonymous(None);
+        let mut hold = recovery.begin(None, saved("/tricast")).unwrap();
+        let pid = Arc::clone(&hold.pid);
+        let mut changed = saved("/tricast");
+        changed.boards.insert("main".into());
+        hold.save(changed.clone());
+        // Also while the server believes that the client is connected.
+        let second = recovery.restore(None, &pid, "/tricast", &user).await.unwrap();
+        assert_eq!(second.saved(), &changed);
+        drop(hold);
+        assert!(recovery.restore(None, &pid, "/", &user).await.is_none());
+        drop(second);
+        tokio::time::advance(KEPT - Duration::from_secs(1)).await;
+        let mut third = recovery.restore(None, &pid, "/tricast", &user).await.unwrap();
+        third.forget();
+        drop(third);
+        assert!(recovery.restore(None, &pid, "/tricast", &user).await.is_none());
+        let lost = recovery.begin(None, saved("/")).unwrap();
+        let pid = Arc::clone(&lost.pid);
+        drop(lost);
+        tokio::time::advance(KEPT + Duration::from_secs(1)).await;
+        assert!(recovery.restore(None, &pid, "/", &user).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn lost_sessions_are_bounded() {
+        let recovery = Arc::<Recovery>::default();
+        let live = recovery.begin(None, saved("/")).unwrap();
+        for _ in 0..3 * MAX_LOST {
+            drop(recovery.begin(None, saved("/")));
+            assert!(recovery.0.lock().by_pid.len() <= MAX_LOST + SWEEP + 1);
+        }
+        assert!(recovery.0.lock().by_pid.contains_key(&live.pid));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a client has joined in a namespace: dashboards, entities, boards.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    encode,
+    namespace::Namespace,
+    output::{end_of, text_of},
+};
+use crate::core::{channel::Channel, position::Position, publication::Publication};
+
+/// What a client has joined in one namespace.
+#[derive(Default)]
+pub(super) struct Rooms {
+    /// Dashboards of `subscribe-metrics`, with their intervals.
+    pub(super) dashboards: BTreeMap<String, Duration>,
+    /// Entities by channel.
+    pub(super) entities: BTreeMap<Channel, Entity>,
+    /// Dashboards whose changes are sent.
+    pub(super) boards: BTreeSet<String>,
+    /// Per entity: hashes of the metrics that were sent last.
+    sent: RefCell<HashMap<Channel, HashSet<u64>>>,
+}
+
+/// An entity that the client subscribed to.
+#[derive(Clone, Debug)]
+pub(super) struct Entity {
+    /// Its id.
+    pub(super) id: String,
+    /// Its type.
+    pub(super) kind: String,
+}
+
+impl Rooms {
+    /// Returns the number of rooms.
+    pub(super) fn len(&self) -> usize {
+        self.dashboards.len() + self.entities.len() + self.boards.len()
+    }
+
+    /// Forgets what was sent of an entity.
+    pub(super) fn leave_entity(&mut self, channel: &Channel) {
+        self.entities.remove(channel);
+        self.sent.borrow_mut().remove(channel);
+    }
+
+    /// Returns the shortest interval of the dashboards.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        self.dashboards.values().min().copied()
+    }
+
+    /// Returns a publication as frames for this client; empty if the namespace has no event for it.
+    pub(super) fn encode(
+        &self,
+        namespace: Namespace,
+        is_second: bool,
+        with_offset: bool,
+        publication: &Publication,
+        cursor: Option<Position>,
+    ) -> Bytes {
+        match namespace {
+            Namespace::Tricast => encode::tricast(publication, with_offset, cursor),
+            Namespace::Root => encode::root(publication, is_second, with_offset, cursor),
+            Namespace::Analytics if self.has_board(publication) => encode::board(publication, with_offset, cursor),
+            Namespace::Analytics => Bytes::new(),
+            Namespace::Dashboard => self.changed_metrics(with_offset, publication, cursor),
+        }
+    }
+
+    fn has_board(&self, publication: &Publication) -> bool {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Change<'a> {
+            #[serde(borrow)]
+            dashboard_id: std::borrow::Cow<'a, str>,
+        }
+        let change = serde_json::from_slice::<Change<'_>>(&publication.data);
+        change.is_ok_and(|change| self.boards.contains(change.dashboard_id.as_ref()))
+    }
+
+    /// Returns the metrics of an entity that differ from those that were sent last. Only the last one carries the offset: a
+    /// client that is cut in between has not received the publication.
+    fn changed_metrics(&self, with_offset: bool, publication: &Publication, cursor: Option<Position>) -> Bytes {
+        let Some(entity) = self.entities.get(&publication.channel) else { return Bytes::new() };
+        let frames = encode::entity(publication, &entity.id);
+        let mut sent = self.sent.borrow_mut();
+        let before = sent.entry(publication.channel.clone()).or_default();
+        let mut now = HashSet::with_capacity(before.len());
+        let mut changed: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut rest = frames;
+        while let Some(plain) = end_of(&rest) {
+            let without = rest.slice(..plain);
+            let Some(own) = end_of(&rest[plain..]) else { break };
+            let with = rest.slice(plain..plain + own);
+            rest = rest.slice(plain + own..);
+            let hash = hash_of(&text_of(&without));
+            if !before.contains(&hash) {
+                changed.push((without, with));
+            }
+            now.insert(hash);
+        }
+        *before = now;
+        let Some((last_without, last_with)) = changed.pop() else { return Bytes::new() };
+        let last = match cursor {
+            _ if !with_offset => last_without,
+            None => last_with,
+            Some(cursor) => encode::with_offset(&last_without, &cursor.to_string()),
+        };
+        if changed.is_empty() {
+            return last;
+        }
+        let mut out: Vec<u8> = Vec::new();
+        changed.iter().for_each(|(without, _)| out.extend_from_slice(without));
+        out.extend_from_slice(&last);
+        out.into()
+    }
+}
+
+/// Returns the hash of a metric's name and value: the event up to its time.
+fn hash_of(text: &[u8]) -> u64 {
+    let end = memchr::memmem::rfind(text, br#","timestamp":"#).unwrap_or(text.len());
+    let mut hasher = DefaultHasher::new();
+    text[..end].hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::core::position::Epoch;
+
+    fn publication(offset: u64, data: &'static str) -> Publication {
+        let channel = Channel::parse("entity.shop.s1").unwrap();
+        let data = Bytes::from_static(data.as_bytes());
+        Publication::new(Epoch::parse("e").unwrap(), channel, None, offset, Timestamp::UNIX_EPOCH, data)
+    }
+
+    #[test]
+    fn only_metrics_that_changed_are_sent_and_the_last_carries_the_offset() {
+        let mut rooms = Rooms::default();
+        let entity = Entity { id: "s1".into(), kind: "shop".into() };
+        rooms.entities.insert(Channel::parse("entity.shop.s1").unwrap(), entity);
+        let text = |offset, data| {
+            let frames = rooms.encode(Namespace::Dashboard, false, true, &publication(offset, data), None);
+            String::from_utf8_lossy(&frames).into_owned()
+        };
+        let first = text(3, r#"{"metrics":{"a":1,"b":2}}"#);
+        assert_eq!(first.matches("metric:update").count(), 2);
+        assert_eq!(first.matches(r#""e:3"]"#).count(), 1);
+        assert!(first.ends_with(r#"{"entityId":"s1","metricName":"b","value":2,"timestamp":0},"e:3"]"#), "{first}");
+        let second = text(4, r#"{"metrics":{"a":5,"b":2}}"#);
+        assert!(second.contains(r#""metricName":"a","value":5"#) && second.matches("metric:update").count() == 1);
+        assert!(second.ends_with(r#""e:4"]"#));
+        assert_eq!(text(5, r#"{"metrics":{"a":5,"b":2}}"#), "");
+    }
+}
