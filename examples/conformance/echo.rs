@@ -16,13 +16,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 use tricast::{
-    http::problem::Problem,
     protocol::close::CloseReason,
     transport::websocket::{
         Compression, accept_deflate,
         frame::{self, Decoder, Incoming},
         handshake,
     },
+    web::problem::Problem,
 };
 
 /// Largest message, in bytes: what section 9 of the Autobahn suite sends.
