@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{AlertError, Condition, condition::RawCondition};
 use crate::{
     core::{
+        built_in,
         channel::Channel,
-        reading::BUILT_IN_EVENTS,
         span::Span,
         version::{IfMatch, Version},
     },
@@ -190,7 +190,7 @@ impl NewRule {
         fault(!is_text(&self.name, MAX_NAME), "name: 1 to 200 bytes without control characters")?;
         let channel =
             Channel::parse(&self.channel).map_err(|error| AlertError::invalid(format!("channel: {error}")))?;
-        if BUILT_IN_EVENTS.contains(&channel.as_str()) {
+        if built_in::is_event_channel(&channel) {
             return Err(AlertError::invalid(format!(
                 "channel: {channel:?} carries events, which have no present value"
             )));

@@ -8,8 +8,8 @@ use super::openapi::{params, shapes};
 use crate::{
     auth::{self, Identity},
     core::{
+        built_in,
         channel::{Channel, Selector},
-        reading::BUILT_IN,
         span::iso_8601,
     },
     web::{
@@ -97,7 +97,7 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
         .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
         .map(|info| {
             // The server keeps its own numbers true; they are never late.
-            let written = info.written.filter(|_| !BUILT_IN.contains(&info.channel.as_str()));
+            let written = info.written.filter(|_| !built_in::contains(&info.channel));
             let pace = written.and(info.pace_ms).map(|ms| iso_8601(ms.div_ceil(1_000)));
             let mut line = json!({
                 "channel": info.channel,

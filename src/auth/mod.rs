@@ -43,6 +43,7 @@
 //! Errors, logs and `Debug` hold nothing of a token, a secret or a file of keys.
 
 mod cache;
+mod channel_access;
 mod claims;
 mod crypto;
 mod error;
@@ -54,18 +55,19 @@ mod key;
 mod key_set;
 pub mod mint;
 mod permission;
-mod reading;
 mod tenant;
 mod ticket;
 mod token;
 mod verifier;
 
+pub use channel_access::{
+    capabilities, may_read, may_read_alert, may_read_channel, may_read_event, required_permission, sees_all, view,
+};
 pub use error::{KeyError, TokenError};
 pub use fetch::check_url;
 pub use identity::Identity;
 pub use key::MIN_SECRET;
 pub use permission::{Permission, Permissions};
-pub use reading::{capabilities, may_read, may_read_alert, may_read_channel, may_read_event, reading, sees_all, view};
 pub use tenant::{BadTenant, TenantName};
 pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany, ticket_name, unguessable};
 pub use verifier::{AuthConfig, Verifier};

@@ -26,13 +26,13 @@ use super::{
 };
 use crate::core::{
     aggregator::{AggregatorConfig, Reply},
-    channel::Channel,
+    built_in,
     clock::{Clock, ClockSetter},
     decider::Verdicts,
     log::{Contents, Log, LogConfig, LogWriter},
     position::{Epoch, Position},
     published::Published,
-    reading::{BUILT_IN_EVENTS, Refusal},
+    reading::Refusal,
 };
 
 /// A node of the cluster: this process.
@@ -497,13 +497,12 @@ pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> V
 
 /// A log in which nothing was published yet.
 fn empty(epoch: &Epoch, base: u64) -> Contents {
-    let names = BUILT_IN_EVENTS.iter().filter_map(|name| Channel::parse(name).ok());
     Contents {
         epoch: epoch.clone(),
         head: base,
         snapshot: None,
         states: Vec::new(),
-        event_channels: names.map(|channel| (channel, base, None)).collect(),
+        event_channels: built_in::event_channels().map(|channel| (channel, base, None)).collect(),
         events: Vec::new(),
         dropped: base,
         forgotten: base,

@@ -12,12 +12,13 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::{
+    built_in,
     channel::{Channel, ChannelKind, Gone},
     clock::Clock,
     expiry::Expiry,
     log::{Change, Log},
     published::{HISTORY, Published},
-    reading::{BUILT_IN, BUILT_IN_EVENTS, Origin, Reading, Refusal, Restored, StoredEvent},
+    reading::{Origin, Reading, Refusal, Restored, StoredEvent},
     sample::{Dump, Moment, Sample, SeriesTable},
     snapshot::{Place, place},
 };
@@ -209,11 +210,7 @@ impl Present {
 impl Decider {
     /// A decider of a log that is empty.
     pub fn new(clock: Clock, config: AggregatorConfig) -> Self {
-        let known = BUILT_IN_EVENTS
-            .iter()
-            .filter_map(|name| Channel::parse(name).ok())
-            .map(|channel| (channel, Known::Events))
-            .collect();
+        let known = built_in::event_channels().map(|channel| (channel, Known::Events)).collect();
         Self {
             series: SeriesTable::new(config.max_series, config.channel_ttl),
             expiry: Expiry::new(config.channel_ttl),
@@ -242,11 +239,11 @@ impl Decider {
         for info in log.channels().into_iter().filter(|info| info.kind == ChannelKind::Event) {
             decider.known.insert(info.channel, Known::Events);
         }
-        decider.pushed_channels = decider.known.keys().filter(|name| !BUILT_IN.contains(&name.as_str())).count();
+        decider.pushed_channels = decider.known.keys().filter(|name| !built_in::contains(name)).count();
         let moment = decider.moment();
         let mut values = HashMap::<Channel, Option<Value>>::new();
         let awake = decider.awake();
-        for channel in decider.known.keys().filter(|channel| !BUILT_IN.contains(&channel.as_str())) {
+        for channel in decider.known.keys().filter(|channel| !built_in::contains(channel)) {
             decider.expiry.used(channel, None, true, awake);
         }
         for saved in saved {
@@ -386,7 +383,7 @@ impl Decider {
             reading => reading,
         };
         let Some(channel) = reading.channel().cloned() else { return Ok(()) };
-        if origin == Origin::Pushed && BUILT_IN.contains(&channel.as_str()) {
+        if origin == Origin::Pushed && built_in::contains(&channel) {
             return Err(Refusal::BuiltIn(channel));
         }
         let kind = match &reading {
@@ -394,7 +391,7 @@ impl Decider {
             Reading::Event { .. } | Reading::Stored(_) => ChannelKind::Event,
             Reading::Restored(_) => return Ok(()),
             Reading::End { .. } => {
-                if !self.known.contains_key(&channel) || BUILT_IN.contains(&channel.as_str()) {
+                if !self.known.contains_key(&channel) || built_in::contains(&channel) {
                     return Err(Refusal::NoChannel(channel));
                 }
                 self.end(channel, Gone::Deleted, staged);
@@ -408,7 +405,7 @@ impl Decider {
                 return Err(Refusal::OtherKind { channel, is_state: matches!(known, Known::State(_)) });
             }
         };
-        let counts = is_new && !BUILT_IN.contains(&channel.as_str());
+        let counts = is_new && !built_in::contains(&channel);
         if counts
             && origin == Origin::Pushed
             && self.config.max_channels > 0
@@ -578,7 +575,7 @@ impl Decider {
         if is_custom(channel) {
             self.taken.snapshot = (self.taken.snapshot + bound).saturating_sub(before);
         }
-        if !BUILT_IN.contains(&channel.as_str()) {
+        if !built_in::contains(&channel) {
             let states = (self.taken.states + bound).saturating_sub(before);
             self.config.all_states.replace(self.taken.states, states);
             self.taken.states = states;

@@ -19,10 +19,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::{
+    built_in,
     channel::{Channel, ChannelKind, Selector},
     position::{Epoch, Position},
     publication::Publication,
-    reading::{BUILT_IN, BUILT_IN_EVENTS},
     snapshot::{self, SNAPSHOT, View},
 };
 
@@ -190,11 +190,9 @@ impl Log {
     /// of them.
     pub fn create_as(config: LogConfig, epoch: Epoch, earlier: Option<Vec<Epoch>>) -> (LogWriter, Arc<Log>) {
         let mut inner = Inner { earlier, ..Inner::default() };
-        for name in BUILT_IN_EVENTS {
-            if let Ok(channel) = Channel::parse(name) {
-                inner.names.insert(channel.clone());
-                inner.channels.insert(channel, Entry::Events { last: 0, last_time: None, dropped: 0 });
-            }
+        for channel in built_in::event_channels() {
+            inner.names.insert(channel.clone());
+            inner.channels.insert(channel, Entry::Events { last: 0, last_time: None, dropped: 0 });
         }
         let log = Arc::new(Log {
             epoch: ArcSwap::from_pointee(epoch),
@@ -233,7 +231,7 @@ impl Log {
             return false;
         }
         match selector {
-            Selector::Exact(channel) if channel.as_str() == SNAPSHOT || BUILT_IN.contains(&channel.as_str()) => false,
+            Selector::Exact(channel) if built_in::contains(channel) => false,
             Selector::Exact(channel) => !self.inner.read().channels.contains_key(channel),
             Selector::Below(_) => true,
         }
@@ -595,8 +593,7 @@ impl Log {
     /// Whether it has nothing but what a server publishes by itself for every tenant.
     pub fn is_unused(&self) -> bool {
         let inner = self.inner.read();
-        let built_in = |channel: &Channel| BUILT_IN.contains(&channel.as_str());
-        inner.channels.iter().all(|(channel, entry)| built_in(channel) || matches!(entry, Entry::Gone(_)))
+        inner.channels.iter().all(|(channel, entry)| built_in::contains(channel) || matches!(entry, Entry::Gone(_)))
             && inner.ring.iter().all(|event| event.channel.as_str() == "system")
     }
 

@@ -11,6 +11,7 @@
 //! ```
 
 pub mod aggregator;
+pub mod built_in;
 pub mod channel;
 pub mod clock;
 pub mod cohort;

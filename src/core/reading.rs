@@ -174,25 +174,6 @@ fn other_kind(channel: &Channel, is_state: bool) -> String {
     format!("{channel:?} is an event channel: push an event, with \"event\"{hint}")
 }
 
-/// The channels that every server has. Nobody but the server writes them.
-pub const BUILT_IN: [&str; 12] = [
-    "metrics",
-    "metrics.infrastructure",
-    "metrics.api",
-    "metrics.database",
-    "metrics.business",
-    "metrics.orders",
-    "metrics.revenue",
-    "metrics.users_online",
-    "orders",
-    "alerts",
-    "dashboards",
-    "system",
-];
-
-/// The built-in channels that carry events.
-pub const BUILT_IN_EVENTS: [&str; 4] = ["orders", "alerts", "dashboards", "system"];
-
 #[cfg(test)]
 mod tests {
     use super::*;

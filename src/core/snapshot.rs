@@ -6,20 +6,18 @@
 //!
 //! It is put together from the newest values on first use, so a thousand pushes between two looks cost one assembly.
 
-use super::{channel::Channel, publication::Publication, reading::BUILT_IN};
+use std::borrow::Cow;
+
+use super::{
+    built_in::{self, CHANNELS},
+    channel::Channel,
+    publication::Publication,
+};
 
 /// The channel whose value is the snapshot.
 pub const SNAPSHOT: &str = "metrics";
 
-/// The sections that are always there; `null` until their source has spoken.
-const SECTIONS: [(&str, &str); 4] = [
-    ("api", "metrics.api"),
-    ("business", "metrics.business"),
-    ("database", "metrics.database"),
-    ("infrastructure", "metrics.infrastructure"),
-];
-
-/// The section whose readers need a permission of their own.
+/// Section that only readers of orders may see.
 const BUSINESS: &str = "metrics.business";
 
 /// How much of the snapshot a reader may see. Encodings exist once per view, not once per reader.
@@ -54,59 +52,61 @@ impl View {
     }
 }
 
-/// Where a channel stands in the snapshot.
+/// Place of a channel's value in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<'a> {
     /// A section of its own.
-    Section(&'a str),
+    Section(&'static str),
     /// Under `custom`, by this name.
     Custom(&'a str),
 }
 
-/// Where `channel` stands in the snapshot, if it does.
+/// Returns the place of `channel` in the snapshot, if it has one: built-in channels with a section, and pushed metrics.
 pub fn place(channel: &Channel) -> Option<Place<'_>> {
-    let name = channel.as_str();
-    if let Some((section, _)) = SECTIONS.iter().find(|(_, source)| *source == name) {
-        return Some(Place::Section(section));
+    if let Some(built_in) = built_in::find(channel) {
+        return built_in.section.map(Place::Section);
     }
-    if BUILT_IN.contains(&name) {
-        return None;
-    }
-    name.strip_prefix("metrics.").filter(|rest| !rest.is_empty()).map(Place::Custom)
+    channel.as_str().strip_prefix("metrics.").filter(|rest| !rest.is_empty()).map(Place::Custom)
 }
 
-/// The canonical JSON of one view of the snapshot, of the newest values `latest`, which come sorted by channel.
+/// Returns the canonical JSON of one view of the snapshot, of the newest values `latest`, which come sorted by channel. Every section
+/// is there; it is `null` until its source has published.
 pub fn assemble<'a>(latest: impl Iterator<Item = &'a Publication>, view: View) -> String {
-    let mut sections: [&[u8]; SECTIONS.len()] = [b"null"; SECTIONS.len()];
-    let mut custom = String::new();
+    let sections = CHANNELS.iter().filter_map(|built_in| built_in.section);
+    let mut sections: Vec<(&str, Cow<'_, str>)> = sections.map(|name| (name, Cow::Borrowed("null"))).collect();
+    let mut custom = String::from("{");
     for publication in latest.filter(|publication| view.shows(&publication.channel)) {
+        let data = String::from_utf8_lossy(&publication.data);
         match place(&publication.channel) {
             Some(Place::Section(section)) => {
-                if let Some(at) = SECTIONS.iter().position(|(name, _)| *name == section) {
-                    sections[at] = &publication.data;
+                if let Some((_, value)) = sections.iter_mut().find(|(name, _)| *name == section) {
+                    *value = data;
                 }
             }
-            Some(Place::Custom(name)) => {
-                if !custom.is_empty() {
-                    custom.push(',');
-                }
-                // Channel names need no escaping in JSON.
-                custom.push('"');
-                custom.push_str(name);
-                custom.push_str("\":");
-                custom.push_str(&String::from_utf8_lossy(&publication.data));
-            }
+            Some(Place::Custom(name)) => push_member(&mut custom, name, &data),
             None => {}
         }
     }
-    let text = |section: usize| String::from_utf8_lossy(sections[section]);
-    format!(
-        "{{\"api\":{},\"business\":{},\"custom\":{{{custom}}},\"database\":{},\"infrastructure\":{}}}",
-        text(0),
-        text(1),
-        text(2),
-        text(3)
-    )
+    custom.push('}');
+    sections.push(("custom", custom.into()));
+    sections.sort_unstable_by_key(|(name, _)| *name);
+    let mut text = String::from("{");
+    for (name, value) in &sections {
+        push_member(&mut text, name, value);
+    }
+    text.push('}');
+    text
+}
+
+/// Appends a member to the text of a JSON object. Names of channels and sections need no escaping.
+fn push_member(object: &mut String, name: &str, value: &str) {
+    if !object.ends_with('{') {
+        object.push(',');
+    }
+    object.push('"');
+    object.push_str(name);
+    object.push_str("\":");
+    object.push_str(value);
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use std::{
 
 use super::{Decider, Known, Staged};
 use crate::core::{
+    built_in,
     channel::{Channel, Gone},
     log::Change,
-    reading::{BUILT_IN, Reading},
+    reading::Reading,
 };
 
 /// How many channels ended, by reason. Clones share one count.
@@ -53,7 +54,7 @@ impl Use {
         };
         let channel = reading.channel()?;
         let own = ttl.map(Duration::from_millis);
-        (!BUILT_IN.contains(&channel.as_str())).then(|| Self { channel: channel.clone(), own, keeps })
+        (!built_in::contains(channel)).then(|| Self { channel: channel.clone(), own, keeps })
     }
 }
 
