@@ -1,4 +1,4 @@
-//! The program; everything is in the library.
+//! Entry point of the program. All of its code is in the library.
 
 use std::process::ExitCode;
 

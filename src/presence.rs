@@ -1,4 +1,4 @@
-//! Who is online: users with a stream open on any transport, and pollers for a while after their last poll.
+//! Presence: users with an open stream on any transport, and pollers for a while after their last poll.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::pause;
 
-/// How long a poller counts after its last poll.
+/// Time for which a poller is online after its last poll.
 pub const POLLER_STAYS: Duration = Duration::from_secs(60);
 
-/// A poller's time is noted at most this often, so that a poll costs a look at a clock.
+/// Shortest time between two notes of the same poller, so that most polls cost only a reading of the clock.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// The users of this node. Cheap to clone.
+/// Users online on this node. Cheap to clone; all clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     users: Arc<Mutex<Users>>,
@@ -43,7 +43,7 @@ impl User {
     fn gone_at(&self, now: Instant) -> Option<Instant> {
         match (self.streams, self.last_poll) {
             (0, None) => Some(now),
-            // While this process stood still nobody could poll.
+            // No client could poll while this process was suspended.
             (0, Some(poll)) => (now.duration_since(pause::awake_since(poll)) >= POLLER_STAYS).then_some(poll),
             _ => None,
         }
@@ -53,7 +53,7 @@ impl User {
 /// The numbers of `metrics.users_online`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Online {
-    /// Users now.
+    /// Users online now.
     pub current: usize,
     /// Most users at once since midnight.
     pub peak_today: usize,
@@ -69,7 +69,7 @@ pub struct StreamGuard {
 }
 
 impl Presence {
-    /// A stream of `user` opened; it ends with the guard.
+    /// Counts a stream of `user` until the guard is dropped.
     pub fn stream(&self, user: &str) -> StreamGuard {
         let mut users = self.users.lock();
         users.enter(user, Instant::now()).streams += 1;
@@ -77,7 +77,7 @@ impl Presence {
         StreamGuard { presence: self.clone(), user: user.to_owned() }
     }
 
-    /// `user` polled.
+    /// Notes a poll of `user`.
     pub fn poll(&self, user: &str) {
         let now = Instant::now();
         let mut users = self.users.lock();
@@ -89,20 +89,20 @@ impl Presence {
         users.peak = users.peak.max(users.online.len());
     }
 
-    /// The numbers now; pollers that stayed away are let go.
+    /// Returns the numbers now, without pollers that have not polled lately.
     pub fn online(&self) -> Online {
         let mut users = self.users.lock();
         users.let_go(Instant::now()).online()
     }
 
-    /// Who is online, and how long the sessions were: for somebody who adds up several nodes.
+    /// Returns the users online and the lengths of sessions, for merging several nodes.
     pub fn roll(&self) -> (HashSet<String>, Sessions) {
         let mut users = self.users.lock();
         let users = users.let_go(Instant::now());
         (users.online.keys().cloned().collect(), users.sessions())
     }
 
-    /// Midnight: the day's peak and mean start again.
+    /// Starts a new day: resets the day's peak and mean.
     pub fn new_day(&self) {
         let mut users = self.users.lock();
         users.peak = users.online.len();
@@ -113,14 +113,14 @@ impl Presence {
 /// Sessions that ended today and those that run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Sessions {
-    /// How many.
+    /// Number of sessions.
     pub count: u64,
-    /// Seconds of all together.
+    /// Total length in seconds.
     pub seconds: u64,
 }
 
 impl Sessions {
-    /// Their mean length.
+    /// Returns their mean length.
     pub fn average(self) -> Duration {
         Duration::from_secs(self.seconds.checked_div(self.count).unwrap_or(0))
     }
@@ -168,17 +168,17 @@ impl Drop for StreamGuard {
     }
 }
 
-/// Remembers on one worker whom it noted lately, so that most polls don't touch the shared table.
+/// Pollers that a worker noted lately, so that most polls do not touch the shared table.
 #[derive(Debug, Default)]
 pub struct RecentPollers {
-    /// By a hash of the user: whoever shares one with somebody else is noted a second later.
+    /// Times by a hash of the user. Of two users with the same hash one is noted a second later.
     noted: HashMap<u64, Instant>,
     hasher: std::hash::RandomState,
     swept: Option<Instant>,
 }
 
 impl RecentPollers {
-    /// Whether a poll of `user` should be noted now.
+    /// Returns whether a poll of `user` should be noted now.
     pub fn is_due(&mut self, user: impl Hash) -> bool {
         let now = Instant::now();
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= NOTE_EVERY) {

@@ -1,10 +1,10 @@
-//! Going away in phases: told once, heard everywhere.
+//! Shutdown in phases: one signal that every part of the server can await.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// Tells every part that the server is going away. Cheap to clone.
+/// Signal that the server is stopping. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     draining: watch::Sender<bool>,
@@ -17,32 +17,33 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// From now on: not ready, no new streams, the present ones are told to go.
+    /// Starts draining: the server is not ready, refuses new streams and asks the open ones to disconnect.
     pub fn start_draining(&self) {
         self.draining.send_replace(true);
     }
 
-    /// Whether draining has begun.
+    /// Returns whether draining has started.
     pub fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 
-    /// Turns true when draining begins.
+    /// Returns a receiver that turns true when draining starts.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.draining.subscribe()
     }
 }
 
-/// Clients that are sent away come back at different times within this.
+/// Window over which the reconnects of disconnected clients are spread.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(10);
 
-/// When one client should come back: differs per client, so that they don't come back at once. At least 1 s.
+/// Returns the time after which a client should reconnect: random within [`RECONNECT_WINDOW`], at least 1 s, so that clients do not
+/// reconnect at once.
 pub fn reconnect_after() -> Duration {
     let window_ms = RECONNECT_WINDOW.as_millis() as u64;
     Duration::from_millis(fastrand::u64(1_000..window_ms))
 }
 
-/// When a client should come back whose connection ended at a time of its own, as by age: soon, for the others did not.
+/// Returns the time after which a client should reconnect whose connection alone ended, for example by age: soon.
 pub fn reconnect_soon() -> Duration {
     Duration::from_millis(fastrand::u64(100..1_000))
 }

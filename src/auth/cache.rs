@@ -1,4 +1,4 @@
-//! Tokens that were verified already, so that a poll doesn't cost a signature.
+//! Cache of verified tokens, so that a poll does not cost the check of a signature.
 
 use std::collections::HashMap;
 
@@ -8,30 +8,30 @@ use ring::digest;
 
 use super::{claims::Verified, error::TokenError, identity::Identity};
 
-/// Locks, so that workers rarely meet.
+/// Number of locks, so that workers rarely contend.
 const SHARDS: usize = 16;
 
 /// Tokens that one half of one shard holds: 8,192 in all, about 3 MB.
 const HALF: usize = 256;
 
-/// Stands for a token; the token itself is not kept.
+/// SHA-256 of a token. The token itself is not kept.
 pub(super) type Fingerprint = [u8; 32];
 
-/// Verified tokens by fingerprint, a bounded number. Belongs to one set of keys and goes with it, so a key that was
-/// taken away takes its tokens along.
+/// Bounded number of verified tokens by fingerprint. A cache belongs to one set of keys and is dropped with it, so the tokens of a
+/// removed key are forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     shards: [Mutex<Shard>; SHARDS],
 }
 
-/// Two halves: when the young one is full it becomes the old one, and what nobody asked for since is forgotten.
+/// Two generations: when the young one is full it becomes the old one, and tokens not used since are forgotten.
 #[derive(Debug, Default)]
 struct Shard {
     young: HashMap<Fingerprint, Verified>,
     old: HashMap<Fingerprint, Verified>,
 }
 
-/// SHA-256 of all of the token, signature included.
+/// Returns the SHA-256 of the whole token, including its signature.
 pub(super) fn fingerprint(token: &str) -> Fingerprint {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -39,7 +39,7 @@ pub(super) fn fingerprint(token: &str) -> Fingerprint {
 }
 
 impl Cache {
-    /// What the token is worth at `now`; `None` if it was not seen yet.
+    /// Returns the result of a verified token at `now`; `None` if it is not in the cache.
     pub(super) fn get(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Result<Identity, TokenError>> {
         let mut shard = self.shard(fingerprint).lock();
         if let Some(verified) = shard.young.get(fingerprint) {
@@ -51,7 +51,7 @@ impl Cache {
         Some(result)
     }
 
-    /// Remembers a token that was verified.
+    /// Adds a verified token.
     pub(super) fn keep(&self, fingerprint: Fingerprint, verified: Verified) {
         self.shard(&fingerprint).lock().keep(fingerprint, verified);
     }

@@ -1,4 +1,4 @@
-//! What a token says, once its signature was found good.
+//! Claims of a token whose signature was verified.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,21 +14,21 @@ use super::{
     token::{is_object, present},
 };
 
-/// Longest `sub`, bytes.
+/// Longest `sub`, in bytes.
 const MAX_USER: usize = 128;
 
-/// What tokens have to say to be accepted here.
+/// Requirements on the claims of tokens.
 #[derive(Debug)]
 pub(super) struct Expected {
-    /// `iss`, exactly; `None` accepts any and none.
+    /// Required `iss`; `None` accepts any and none.
     pub(super) issuer: Option<String>,
-    /// One of `aud`; `None` does not look at it.
+    /// Required member of `aud`; `None` ignores it.
     pub(super) audience: Option<String>,
-    /// How far clocks may differ.
+    /// Allowed clock difference.
     pub(super) leeway: Duration,
 }
 
-/// A token that was verified: who it stands for, and from when to when.
+/// A verified token: the identity it stands for and its validity.
 #[derive(Clone, Debug)]
 pub(super) struct Verified {
     identity: Identity,
@@ -36,7 +36,7 @@ pub(super) struct Verified {
     not_before: Option<Timestamp>,
 }
 
-/// The claims that are read; `null` is not the same as nothing. A name that comes twice is an error.
+/// Claims that are read. `null` differs from a missing claim; a repeated name is an error.
 #[derive(Deserialize)]
 struct Claims {
     #[serde(default, deserialize_with = "present")]
@@ -58,10 +58,10 @@ struct Claims {
 }
 
 impl Verified {
-    /// Reads the payload of a token whose signature was checked.
+    /// Parses the payload of a token whose signature was verified.
     ///
     /// # Errors
-    /// `Malformed`, `BadClaims`, `WrongIssuer`, `WrongAudience`; time is looked at by [`Self::at`].
+    /// `Malformed`, `BadClaims`, `WrongIssuer`, `WrongAudience`; time is checked by [`Self::at`].
     pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Self, TokenError> {
         if !is_object(payload) {
             return Err(TokenError::BadClaims("claims"));
@@ -102,7 +102,7 @@ impl Verified {
         Ok(Self { identity: Identity::of_token(tenant, user, permissions, expires), not_before })
     }
 
-    /// Who the token stands for, if it holds at `now`.
+    /// Returns the identity that the token stands for, if it is valid at `now`.
     ///
     /// # Errors
     /// `Expired` from `exp` on, `NotYetValid` before `nbf`; both with the leeway.
@@ -117,12 +117,12 @@ impl Verified {
     }
 }
 
-/// Whether a text can be a user's name.
+/// Returns whether a text is a valid name of a user.
 pub(super) fn is_user(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_USER && !text.chars().any(char::is_control)
 }
 
-/// Whether `aud`, a text or a list, names `audience`.
+/// Returns whether `aud`, a text or a list, contains `audience`.
 fn names(aud: Option<&Value>, audience: &str) -> bool {
     match aud {
         Some(Value::String(one)) => one == audience,
@@ -131,7 +131,7 @@ fn names(aud: Option<&Value>, audience: &str) -> bool {
     }
 }
 
-/// A list, or OAuth's text with spaces between (RFC 6749, section 3.3); where both are there the list counts.
+/// Returns the permissions of a list, or of OAuth's text separated by spaces (RFC 6749, section 3.3). A list takes precedence.
 fn permissions(claims: &Claims) -> Result<Permissions, TokenError> {
     match (&claims.permissions, &claims.scope) {
         (Some(Value::Array(list)), _) if list.iter().all(Value::is_string) => {
@@ -144,7 +144,7 @@ fn permissions(claims: &Claims) -> Result<Permissions, TokenError> {
     }
 }
 
-/// A NumericDate (RFC 7519, section 2): seconds since 1970, fractions allowed and cut off, up to the year 9999.
+/// Parses a NumericDate (RFC 7519, section 2): seconds since 1970, fractions allowed and cut off, up to the year 9999.
 fn time(value: &Value) -> Option<Timestamp> {
     let seconds = match value.as_i64() {
         Some(seconds) => seconds,

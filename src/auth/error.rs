@@ -1,77 +1,76 @@
-//! Why a token is refused, and why keys can't be used.
+//! Errors of tokens and of keys.
 
 use std::{io, path::PathBuf};
 
-/// Why a token is refused. Never repeats anything of the token.
+/// Reason for refusing a token. It never contains parts of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No JSON Web Token: three parts of base64url, the first two of JSON, at most 8 KiB, nothing critical that is not
-    /// understood.
+    /// Not a JSON Web Token: three parts of base64url, the first two of JSON, at most 8 KiB, without an unsupported critical header.
     #[error("is not a valid JSON Web Token")]
     Malformed,
-    /// No key is known by this `kid`, or for this algorithm.
+    /// There is no key of this `kid`, or for this algorithm.
     #[error("was signed with a key that is not known here")]
     UnknownKey,
     /// The signature does not match.
     #[error("has a signature that does not match")]
     BadSignature,
-    /// `none`, an algorithm that is not supported, or one that no key here is for.
+    /// `none`, an unsupported algorithm, or one that no key is for.
     #[error("names an algorithm that is not accepted here")]
     BadAlgorithm,
     /// `exp` has passed.
     #[error("has expired")]
     Expired,
-    /// `nbf` is still to come.
+    /// `nbf` lies in the future.
     #[error("is not valid yet")]
     NotYetValid,
     /// `iss` is not the configured one.
     #[error("comes from another issuer")]
     WrongIssuer,
-    /// `aud` does not name the configured one.
+    /// `aud` does not contain the configured one.
     #[error("is meant for another audience")]
     WrongAudience,
-    /// The claim of this name is missing or makes no sense; `claims` for the whole.
+    /// The claim of this name is missing or invalid; `claims` for the whole payload.
     #[error("has no usable claim {0:?}")]
     BadClaims(&'static str),
-    /// The keys have not arrived yet.
+    /// The keys have not been fetched yet.
     #[error("can't be checked: the keys are not there yet")]
     KeysUnavailable,
 }
 
 impl TokenError {
-    /// Whether trying again can help: with a new token, or later. The others never become valid.
+    /// Returns whether a retry can succeed, with a new token or later. Other tokens never become valid.
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Expired | Self::NotYetValid | Self::KeysUnavailable)
     }
 }
 
-/// Why keys can't be used. Names the setting and the file, never what is in it.
+/// Error of the configured keys. It names the setting and the file, never the contents.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Nothing to verify tokens with.
+    /// There is no key to verify tokens with.
     #[error("no key: set auth.secret, auth.public_key_file, auth.jwks_file or auth.jwks_url")]
     NoKeys,
     /// The secret can be guessed (RFC 7518, section 3.2).
     #[error("auth.secret has to be at least 32 bytes long")]
     ShortSecret,
-    /// The file is not there, not ours, or too large.
+    /// The file does not exist, cannot be read, or is too large.
     #[error("{setting}: {} can't be read: {source}", file.display())]
     Unreadable {
         /// Key of the setting.
         setting: &'static str,
-        /// The file it names.
+        /// Path of the file.
         file: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// What is in the file is no key.
+    /// The file does not contain a key.
     #[error("{setting}: {}: {problem}", file.display())]
     Unusable {
         /// Key of the setting.
         setting: &'static str,
-        /// The file it names.
+        /// Path of the file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// Description of the fault.
         problem: &'static str,
     },
     /// The URL can't be used, or nothing can be fetched over TLS on this machine.

@@ -13,25 +13,25 @@ use super::{
     tenant::TenantName,
 };
 
-/// Who asks. The tenant is part of it, so that no code can ask for data without saying whose. A clone shares its texts.
+/// Identity of a client. The tenant is part of it, so that no code can request data without naming its owner. Clones share the texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Owner of the data that is seen. `default` with authentication off.
+    /// Owner of the data that the client sees. `default` with authentication off.
     pub tenant: TenantName,
     /// The user, as others may see it: the token's `sub`, 1 to 128 bytes.
     pub user: Arc<str>,
-    /// What the token allows.
+    /// Permissions of the token.
     pub permissions: Permissions,
-    /// When this stops to hold: the token's `exp` and the leeway; from then on the token is refused, so a stream has
-    /// to end. `None`: never, with authentication off.
+    /// End of its validity: the token's `exp` plus the leeway. From then on the token is refused, so streams end. `None` with
+    /// authentication off: never.
     pub expires_at: Option<Timestamp>,
-    /// Where the reader comes from.
+    /// Address of the client.
     address: Option<IpAddr>,
     /// Whether there was no token.
     anonymous: bool,
 }
 
-/// An identity on its way to another node.
+/// An identity as it is sent to another node.
 #[derive(Deserialize, Serialize)]
 struct Kept {
     tenant: String,
@@ -42,7 +42,7 @@ struct Kept {
 }
 
 impl Identity {
-    /// Somebody without a token, on a server that asks for none.
+    /// Creates the identity of a client without a token, on a server that requires none.
     pub fn anonymous(address: Option<IpAddr>) -> Self {
         static USER: OnceLock<Arc<str>> = OnceLock::new();
         Self {
@@ -55,7 +55,7 @@ impl Identity {
         }
     }
 
-    /// Somebody with a token that was verified.
+    /// Creates the identity of a client with a verified token.
     pub(super) fn of_token(
         tenant: TenantName,
         user: Arc<str>,
@@ -65,13 +65,13 @@ impl Identity {
         Self { tenant, user, permissions, expires_at: Some(expires_at), address: None, anonymous: false }
     }
 
-    /// The same, seen at `address`.
+    /// Returns the same identity with another address.
     #[must_use]
     pub fn with_address(self, address: Option<IpAddr>) -> Self {
         Self { address, ..self }
     }
 
-    /// As JSON, for another node: without the address, which may be another one there.
+    /// Returns the identity as JSON for another node, without the address, which may differ there.
     pub fn to_json(&self) -> String {
         let (tenant, user) = (self.tenant.as_str().to_owned(), Arc::clone(&self.user));
         let permissions = self.permissions.names().map(str::to_owned).collect();
@@ -79,7 +79,7 @@ impl Identity {
         serde_json::to_string(&kept).unwrap_or_default()
     }
 
-    /// Reads what [`Identity::to_json`] wrote.
+    /// Parses the JSON of [`Identity::to_json`].
     pub fn from_json(text: &[u8]) -> Option<Self> {
         let Kept { tenant, user, permissions, expires_at, anonymous } = serde_json::from_slice(text).ok()?;
         let tenant = TenantName::parse(&tenant).ok()?;
@@ -87,7 +87,7 @@ impl Identity {
         Some(Self { tenant, user, permissions, expires_at, address: None, anonymous })
     }
 
-    /// Where the reader comes from, if known.
+    /// Returns the address of the client, if known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
@@ -97,7 +97,7 @@ impl Identity {
         self.anonymous
     }
 
-    /// What the user is counted by within the tenant; for anonymous readers their address.
+    /// Returns the key by which limits and presence count the user within the tenant; for anonymous clients their address.
     pub fn counted_as(&self) -> String {
         match self.address {
             _ if !self.anonymous => self.user.as_ref().into(),
@@ -106,12 +106,12 @@ impl Identity {
         }
     }
 
-    /// Whether this is allowed. `admin` allows everything.
+    /// Returns whether the identity has a permission. `admin` includes all.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.contains(permission) || self.permissions.contains(Permission::Admin)
     }
 
-    /// Whether both are the same user of the same tenant; permissions, expiry and address may differ. A token whose
+    /// Returns whether both are the same user of the same tenant; permissions, expiry and address may differ. A token whose
     /// `sub` is `anonymous` is not the same as no token.
     pub fn is_same_user(&self, other: &Self) -> bool {
         self.anonymous == other.anonymous && self.tenant == other.tenant && self.user == other.user

@@ -1,4 +1,4 @@
-//! What a token can allow.
+//! Permissions that a token can grant.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl Permission {
         Self::Admin,
     ];
 
-    /// As tokens write it: `read:metrics`.
+    /// Returns the name of the permission in tokens: `read:metrics`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ReadMetrics => "read:metrics",
@@ -46,7 +46,7 @@ impl Permission {
         }
     }
 
-    /// The permission of this name; `None` for any other text.
+    /// Returns the permission of this name; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|permission| permission.name() == name)
     }
@@ -63,18 +63,18 @@ impl fmt::Display for Permission {
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// Nothing is allowed.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// Everything is.
+    /// The set of all permissions.
     pub const ALL: Self = Self((1 << Permission::ALL.len()) - 1);
 
-    /// The permissions that are named. Names of other programs' permissions say nothing here and are passed over.
+    /// Returns the set of the named permissions. Names of other programs' permissions are ignored.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         names.into_iter().filter_map(Permission::parse).collect()
     }
 
-    /// Whether this very permission is in the set; [`Permission::Admin`] stands for itself only.
+    /// Returns whether this very permission is in the set; [`Permission::Admin`] implies no other.
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u8) != 0
     }

@@ -5,14 +5,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Longest name, bytes.
+/// Longest name, in bytes.
 const MAX_LENGTH: usize = 64;
 
-/// Owner of data: `[A-Za-z0-9_.:-]{1,64}`. Can only be built valid; a clone shares the text.
+/// Owner of data: `[A-Za-z0-9_.:-]{1,64}`. Always valid; clones share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantName(Arc<str>);
 
-/// A text that is no tenant's name. Does not repeat the text: it came from outside.
+/// A text that is not a valid name of a tenant. It does not contain the text, which came from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a tenant's name has 1 to 64 of the characters A-Z a-z 0-9 _ . : -")]
 pub struct BadTenant;
@@ -24,7 +24,7 @@ impl TenantName {
         DEFAULT.get_or_init(|| Self("default".into())).clone()
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
     /// [`BadTenant`]: empty, too long, or another character.
@@ -36,7 +36,7 @@ impl TenantName {
         Ok(Self(text.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

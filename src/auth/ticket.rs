@@ -1,7 +1,7 @@
-//! Tickets: a token that was shown once, exchanged for something short that may stand in an address.
+//! Tickets: short-lived, single-use credentials that a client gets for a token and can put into a URL.
 //!
-//! A browser can't set headers on a WebSocket or an EventSource, and addresses end up in logs. A ticket stands in for
-//! the token there: good for one use within [`LIFETIME`], and nothing afterwards.
+//! A browser can't set headers on a WebSocket or an EventSource, and URLs end up in logs. A ticket replaces the token there: it is
+//! valid for one use within [`LIFETIME`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,25 +19,25 @@ use super::{
     tenant::TenantName,
 };
 
-/// How long a ticket can be redeemed.
+/// Time for which a ticket can be redeemed.
 pub const LIFETIME: Duration = Duration::from_secs(30);
 
 /// Random bytes of a ticket: 192 bits, 48 characters.
 const BYTES: usize = 24;
 
-/// Tickets that are out at once, in all: about 5 MB.
+/// Most tickets at once, of all users: about 5 MB.
 const MAX: usize = 10_000;
 
-/// Tickets of one user within [`LIFETIME`], redeemed ones too. Enough for somebody who opens many pages together.
+/// Most tickets of one user within [`LIFETIME`], including redeemed ones. Enough for a user who opens many pages at once.
 const MAX_PER_USER: usize = 32;
 
-/// Too many tickets are out, of this user or in all; within [`LIFETIME`] there is room again.
+/// There are too many tickets, of this user or of all users. Within [`LIFETIME`] there is room again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many tickets are out; use those first, or wait {} s", LIFETIME.as_secs())]
 pub struct TooMany;
 
-/// The tickets that are out. Cheap to clone; all clones share them. Only hashes are kept: who reads the memory of the
-/// server can't redeem one.
+/// Issued tickets. Cheap to clone; all clones share them. Only hashes are kept, so that a reader of the server's memory can't redeem
+/// one.
 #[derive(Clone, Default)]
 pub struct Tickets {
     out: Arc<Mutex<Out>>,
@@ -46,9 +46,9 @@ pub struct Tickets {
 #[derive(Default)]
 struct Out {
     tickets: HashMap<Fingerprint, Ticket>,
-    /// The oldest first, redeemed ones too until their time is up: all live equally long.
+    /// All tickets, the oldest first, including redeemed ones until they expire: all have the same lifetime.
     order: VecDeque<(Instant, Fingerprint, Owner)>,
-    /// How many each user has in `order`: who redeems quickly must not use up the place of all others.
+    /// Number of tickets of each user in `order`, so that a user who redeems quickly cannot use up the room of all others.
     per_user: HashMap<Owner, usize>,
 }
 
@@ -66,10 +66,10 @@ impl std::fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// A ticket for `identity`: 48 characters of `[0-9a-f]`.
+    /// Issues a ticket for `identity`: 48 characters of `[0-9a-f]`.
     ///
     /// # Errors
-    /// [`TooMany`]. Also when the system has no random bytes: a ticket that can be guessed is worse than none.
+    /// [`TooMany`], also if the system has no random bytes: a ticket that can be guessed is worse than none.
     pub fn issue(&self, identity: &Identity, now: Instant) -> Result<String, TooMany> {
         let ticket = unguessable().ok_or(TooMany)?;
         let key = fingerprint(&ticket);
@@ -91,8 +91,8 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Who the ticket was issued to; once, and within [`LIFETIME`]. `None` says nothing of why. Whether the identity's
-    /// own time has passed is for the caller to check.
+    /// Returns the identity that the ticket was issued to, once and within [`LIFETIME`]; `None` for any other ticket. The caller has to
+    /// check whether the identity itself has expired.
     pub fn redeem(&self, ticket: &str, now: Instant) -> Option<Identity> {
         // Comparing hashes tells nothing of how much of a ticket was guessed.
         let key = fingerprint(ticket);
@@ -117,12 +117,12 @@ impl Out {
     }
 }
 
-/// What a ticket is known by where all nodes of a cluster can find it: who reads that can't redeem it.
+/// Returns the name of a ticket in the store that the nodes of a cluster share. It can't be redeemed.
 pub fn ticket_name(ticket: &str) -> String {
     HEXLOWER.encode(&fingerprint(ticket)[..16])
 }
 
-/// 48 characters of `[0-9a-f]` that nobody can guess; `None` when the system has no random bytes.
+/// Returns 48 unpredictable characters of `[0-9a-f]`; `None` if the system has no random bytes.
 pub fn unguessable() -> Option<String> {
     let mut bytes = [0; BYTES];
     SystemRandom::new().fill(&mut bytes).ok()?;

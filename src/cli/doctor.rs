@@ -1,4 +1,4 @@
-//! `tricast doctor`: looks at the path to a server.
+//! `tricast doctor`: examines the path to a server.
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -10,26 +10,26 @@ use crate::{
     doctor::{self, MAX_IDLE, Options},
 };
 
-/// What to look at.
+/// Server to examine, and how.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Exit codes: 0 all is well, 1 something is to be mended, 2 wrong use.")]
 pub(super) struct DoctorFlags {
     /// The server's address as its users write it, sub-path included
     url: String,
-    /// Token to show; "-" reads it from standard input, where no list of processes shows it
+    /// Token to send; "-" reads it from standard input, where no list of processes shows it
     #[arg(long)]
     token: Option<Secret>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
-    /// How long to hold connections without a word, in seconds
+    /// Time to keep connections idle, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 65,
         value_parser = clap::value_parser!(u64).range(1..=MAX_IDLE.as_secs()))]
     idle: u64,
-    /// Leave that out: a few seconds instead of a minute
+    /// Skip the idle connections: a few seconds instead of a minute
     #[arg(long, conflicts_with = "idle")]
     quick: bool,
-    /// Take any certificate
+    /// Accept any certificate
     #[arg(long)]
     insecure: bool,
 }

@@ -19,7 +19,7 @@ use crate::{
     telemetry,
 };
 
-/// How long the greeting waits for the log lines before it.
+/// Longest time that the greeting waits for earlier log lines.
 const BEFORE_THE_GREETING: Duration = Duration::from_millis(200);
 
 /// Serves until SIGTERM or SIGINT. SIGHUP reads the settings of `flags` again.
@@ -55,7 +55,7 @@ pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
     code
 }
 
-/// Where to look.
+/// Greeting with the URL of the dashboard.
 fn greeting(config: &Config, application: &Application) -> String {
     let mut out = format!("tricast {SERVER_VERSION}\n");
     let base = config.base_path();
@@ -71,7 +71,7 @@ fn greeting(config: &Config, application: &Application) -> String {
     out
 }
 
-/// Prints the greeting behind the log lines so far, on a thread of its own: standard output may take for ever, too.
+/// Prints the greeting after the pending log lines, on a thread of its own, since standard output can block, too.
 fn greet(greeting: String) {
     let print = move || {
         telemetry::flush(BEFORE_THE_GREETING);
@@ -85,7 +85,7 @@ fn greet(greeting: String) {
     }
 }
 
-/// Listens for SIGTERM and SIGINT from now on; completes at the first of them.
+/// Installs the handlers of SIGTERM and SIGINT and returns a future that completes at the first of them.
 fn stop_signal() -> impl Future<Output = ()> {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {
@@ -104,7 +104,7 @@ fn stop_signal() -> impl Future<Output = ()> {
     }
 }
 
-/// Reads the settings again at each SIGHUP, and puts into force what a running server can change.
+/// Reads the settings again at each SIGHUP and applies those that a running server can change.
 async fn hear_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,

@@ -14,26 +14,26 @@ use crate::{
     config::{Config, Flags, Span},
 };
 
-/// What the token is to say.
+/// Claims and key of the token.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TokenFlags {
-    /// Who it is for (claim `sub`)
+    /// User of the token (claim `sub`)
     #[arg(long)]
     user: String,
-    /// Whose data it opens (claim `tenantId`)
+    /// Tenant of the token (claim `tenantId`)
     #[arg(long, default_value = "default", value_parser = TenantName::parse)]
     tenant: TenantName,
-    /// What it allows, with commas between: read:metrics, read:orders, read:alerts, write:metrics, write:orders,
+    /// Permissions, separated by commas: read:metrics, read:orders, read:alerts, write:metrics, write:orders,
     /// write:dashboards, admin
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = permission, default_value = "read:metrics")]
     permissions: Vec<Permission>,
-    /// It allows everything
+    /// Grant all permissions
     #[arg(long, conflicts_with = "permissions")]
     admin: bool,
-    /// How long it is valid: 30s, 15m, 1h
+    /// Time for which it is valid: 30s, 15m, 1h
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span)]
     expires: Duration,
-    /// It is not valid before this much time has passed
+    /// Time until it becomes valid
     #[arg(long, value_name = "SPAN", value_parser = span)]
     not_before: Option<Duration>,
     /// Sign with this private key (PEM, PKCS#8; RS256, ES256, ES384 or EdDSA) instead of auth.secret
@@ -42,7 +42,7 @@ pub(super) struct TokenFlags {
     /// Name of the key (header `kid`), for keys of a JWK Set
     #[arg(long)]
     kid: Option<String>,
-    /// File with settings [default: tricast.toml, if it is there]
+    /// File with settings [default: tricast.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -1,7 +1,7 @@
 //! The queue of log lines, and the one thread that writes them.
 //!
-//! A pipe that nobody reads, a terminal after Ctrl-S, a log driver that is stuck: a write to standard error may take for
-//! ever. Lines that find no room are dropped and counted, and the log says how many once it is read again.
+//! A write to standard error may block for ever: on a pipe without a reader, a terminal after Ctrl-S, a log driver that hangs. Lines
+//! that do not fit into the queue are dropped and counted, and the log reports their number once it is read again.
 
 use std::{
     fs::File,
@@ -18,13 +18,13 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait.
+/// Most lines in the queue.
 const LINES: usize = 8_192;
 
-/// Bytes that may wait, for lines can be long.
+/// Most bytes in the queue, since lines can be long.
 const BYTES: usize = 4 << 20;
 
-/// Between two tries to put a request for a flush into a full queue.
+/// Time between two attempts to add a flush request to a full queue.
 const A_MOMENT: Duration = Duration::from_millis(10);
 
 static QUEUE: OnceLock<SyncSender<Item>> = OnceLock::new();
@@ -33,7 +33,7 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 enum Item {
     Line(Vec<u8>),
-    /// Everything before this is written.
+    /// Request to confirm that all earlier lines are written.
     Flush(SyncSender<()>),
 }
 
@@ -42,7 +42,7 @@ pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Starts the thread that writes. A second call changes nothing.
+/// Starts the thread that writes. A second call has no effect.
 pub(super) fn start() {
     // Of its own: the lock of the shared handle would be held for as long as a write takes.
     let Ok(stderr) = io::stderr().as_fd().try_clone_to_owned().map(File::from) else { return };
@@ -57,7 +57,7 @@ pub(super) fn start() {
     }
 }
 
-/// Writes until nobody can send any more. `tell` logs that lines were dropped, once there is room again.
+/// Writes until the queue is closed. `tell` logs that lines were dropped, once there is room again.
 fn run(items: &Receiver<Item>, mut out: impl Write, tell: impl Fn()) {
     let mut told = 0;
     while let Ok(item) = items.recv() {
@@ -77,7 +77,7 @@ fn run(items: &Receiver<Item>, mut out: impl Write, tell: impl Fn()) {
     }
 }
 
-/// Puts a line into the queue, or drops it. Never waits.
+/// Adds a line to the queue, or drops it. Never waits.
 pub(super) fn push(line: Vec<u8>) {
     let Some(queue) = QUEUE.get() else {
         // Nobody was started: a command that is not a server.
@@ -91,7 +91,7 @@ pub(super) fn push(line: Vec<u8>) {
     }
 }
 
-/// Waits until what was pushed before is written, at most for `patience`. Blocks the thread: not for workers.
+/// Waits until all earlier lines are written, for at most `patience`. It blocks the thread, so workers must not call it.
 #[expect(clippy::disallowed_methods, reason = "at the end of the program, and on the thread of the greeting")]
 pub(super) fn flush(patience: Duration) {
     let Some(queue) = QUEUE.get() else { return };
@@ -109,10 +109,10 @@ pub(super) fn flush(patience: Duration) {
     let _ = written.recv_timeout(until.saturating_duration_since(Instant::now()));
 }
 
-/// Makes a writer for each line.
+/// Factory of a writer for each line.
 pub(super) struct Lines;
 
-/// Takes a whole line at a time, as the subscriber hands them over.
+/// Writer of one line: the subscriber writes whole lines.
 pub(super) struct OneLine;
 
 impl MakeWriter<'_> for Lines {

@@ -1,4 +1,4 @@
-//! Log lines: to standard error, through a queue, so that no worker ever waits for whoever reads them.
+//! Log lines: to standard error, through a queue, so that no worker ever waits for the reader of the log.
 
 use std::{backtrace::Backtrace, panic, sync::OnceLock, time::Duration};
 
@@ -10,15 +10,15 @@ mod lines;
 
 pub use lines::dropped;
 
-/// How long the end of the program waits for the last lines to be written.
+/// Longest time that the end of the program waits for the last lines to be written.
 const AT_THE_END: Duration = Duration::from_secs(1);
 
-/// The filter in force, to be replaced by another.
+/// Filter in force, which a reload replaces.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Writes what is left when it is dropped; gives up when standard error takes nothing.
+/// Guard that writes the pending lines when it is dropped, unless standard error takes none.
 #[derive(Debug)]
-#[must_use = "lines that are still on their way are lost without it"]
+#[must_use = "pending lines are lost without it"]
 pub struct Started(());
 
 impl Drop for Started {
@@ -27,8 +27,8 @@ impl Drop for Started {
     }
 }
 
-/// Starts logging as `config` says. A second call changes nothing. Panics are logged, too: their usual way to standard error
-/// would block.
+/// Starts logging with the filter and format of `config`. A second call has no effect. Panics are logged, too, since writing them to
+/// standard error directly could block.
 pub fn start(config: &Config) -> Started {
     let (filter, handle) = reload::Layer::new(parse(config));
     let registry = tracing_subscriber::registry().with(filter);
@@ -48,20 +48,20 @@ pub fn start(config: &Config) -> Started {
     Started(())
 }
 
-/// Puts the filter of `config` into force.
+/// Replaces the filter in force with that of `config`.
 ///
 /// # Errors
-/// Logging was not started by this program.
+/// An error if this program did not start logging.
 pub fn reload(config: &Config) -> Result<(), reload::Error> {
     FILTER.get().map_or(Ok(()), |filter| filter.reload(parse(config)))
 }
 
-/// Writes a line of plain text to standard error, behind the log lines so far.
+/// Queues a line of plain text for standard error, after the pending log lines.
 pub fn say(text: &str) {
     lines::push(format!("{text}\n").into_bytes());
 }
 
-/// Waits until the lines so far are written, at most for `patience`.
+/// Waits until the pending lines are written, for at most `patience`.
 pub fn flush(patience: Duration) {
     lines::flush(patience);
 }
