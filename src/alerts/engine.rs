@@ -6,7 +6,7 @@
 //!   └── not bad ────┘
 //! ```
 //!
-//! A decision is pending until the store has it: the caller asks for [`Engine::unsettled`] until there is none. So an
+//! A decision is pending until the store has it: the caller asks for [`Engine::pending`] until there is none. So an
 //! alert that was decided is never lost, and a rule never has more than one pending decision. Since a condition has to
 //! be met for the whole of `for` again after an alert ended, a value that oscillates raises at most one alert in that
 //! time.
@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Sets what the store has: the open alert of the rule, or that there is none.
-    pub(super) fn stands(&mut self, rule: &str, open: Option<Alert>) {
+    pub(super) fn set_open(&mut self, rule: &str, open: Option<Alert>) {
         let Some(watch) = self.watches.get_mut(rule) else { return };
         watch.state = match (open, &watch.state) {
             (Some(open), State::Resolving { alert, at }) if open.id == alert.id => {
@@ -134,16 +134,16 @@ impl Engine {
     }
 
     /// Sets the same after the whole store was read: a decision that is not stored yet stays pending.
-    pub(super) fn adopt(&mut self, rule: &str, open: Option<Alert>) {
+    pub(super) fn reconcile(&mut self, rule: &str, open: Option<Alert>) {
         let settled = |watch: &Watch| !matches!(watch.state, State::Raising(_) | State::Resolving { .. });
         if self.watches.get(rule).is_some_and(settled) {
-            self.stands(rule, open);
+            self.set_open(rule, open);
         }
     }
 
     /// Withdraws pending decisions, because another process decides. Conditions that are met stay so: should that
     /// process stop, the next evaluation makes the same decisions again.
-    pub(super) fn defer(&mut self) {
+    pub(super) fn withdraw(&mut self) {
         for watch in self.watches.values_mut() {
             watch.state = match &watch.state {
                 State::Raising(alert) => {
@@ -158,7 +158,7 @@ impl Engine {
     }
 
     /// Adds a sample of an earlier process.
-    pub(super) fn remember(&mut self, sample: &Sample) {
+    pub(super) fn add_sample(&mut self, sample: &Sample) {
         if let Some(window) = self.watches.get_mut(&sample.rule).and_then(|watch| watch.window.as_mut()) {
             window.add(sample.at, sample.value);
         }
@@ -176,7 +176,7 @@ impl Engine {
 
     /// Accounts for a pause of this process of `length`, which ended at `now`: no field was absent meanwhile, and no
     /// condition was met. Open alerts stay open until a value shows otherwise.
-    pub(super) fn stood_still(&mut self, length: SignedDuration, now: Timestamp) {
+    pub(super) fn skip_pause(&mut self, length: SignedDuration, now: Timestamp) {
         let later = |time: Timestamp| time.saturating_add(length).unwrap_or(now).min(now);
         for watch in self.watches.values_mut() {
             match &mut watch.state {
@@ -190,14 +190,14 @@ impl Engine {
     }
 
     /// Evaluates every rule.
-    pub(super) fn look(&mut self, now: Timestamp) {
+    pub(super) fn evaluate(&mut self, now: Timestamp) {
         for watch in self.watches.values_mut() {
-            watch.look(now, &self.targets);
+            watch.evaluate(now, &self.targets);
         }
     }
 
     /// Returns the decisions that are not stored yet, in the order of the rules.
-    pub(super) fn unsettled(&self) -> Vec<Decision> {
+    pub(super) fn pending(&self) -> Vec<Decision> {
         let decision = |watch: &Watch| match &watch.state {
             State::Raising(alert) => Some(Decision::Raise(alert.clone())),
             State::Resolving { alert, at } => Some(Decision::Resolve(alert.clone(), *at)),
@@ -230,7 +230,7 @@ impl Watch {
         }
     }
 
-    fn look(&mut self, now: Timestamp, targets: &[Target]) {
+    fn evaluate(&mut self, now: Timestamp, targets: &[Target]) {
         let earlier = self.window.as_ref().and_then(|window| window.earlier(now));
         let finding = match self.rule.condition {
             Condition::Absent { limit, clear } => self.absence(now, limit, clear),

@@ -28,7 +28,7 @@ pub use outbox::{Announce, Outbox};
 pub use rule::{NewRule, Rule, Severity, Target};
 pub use service::{AlertService, Filter, Page};
 pub use store::{
-    Acknowledged, AlertStore, Anew, Answer, Delivery, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
-    Sample, Settlement, Standing, Waiting,
+    Acknowledged, AlertStore, Answer, Delivery, EngineData, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
+    RuleReset, Sample, Settlement, Waiting,
 };
 pub use watcher::Watcher;

@@ -50,17 +50,23 @@ pub trait AlertStore: Send + Sync {
     ///
     /// # Errors
     /// [`AlertError::Moved`], also if it does not exist any more.
-    fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>>;
+    fn replace_rule(
+        &self,
+        tenant: &str,
+        rule: Rule,
+        seen: Version,
+        reset: Option<RuleReset>,
+    ) -> Answer<Option<Resolved>>;
 
     /// Deletes a rule and its samples, if it is still at the version `seen`, and resolves its alert; returns the same
     /// as [`AlertStore::replace_rule`].
     ///
     /// # Errors
     /// [`AlertError::Moved`], also if it does not exist any more.
-    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>>;
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> Answer<Option<Resolved>>;
 
     /// Returns the data that an engine starts with.
-    fn standing(&self, tenant: &str) -> Answer<Standing>;
+    fn engine_data(&self, tenant: &str) -> Answer<EngineData>;
 
     /// Stores a new alert with its deliveries, unless its rule has an open one.
     ///
@@ -129,7 +135,7 @@ pub trait AlertStore: Send + Sync {
 
 /// Data that an engine starts with.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
+pub struct EngineData {
     /// All rules, in the order of their ids.
     pub rules: Vec<Rule>,
     /// Alerts that are not resolved, in the order of their ids; at most one of each rule, and also those of deleted
@@ -199,7 +205,7 @@ pub enum Settlement {
 
 /// Reset of a rule: discards its samples and resolves its open alert, if it has one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Anew(pub Option<Resolution>);
+pub struct RuleReset(pub Option<Resolution>);
 
 /// End of an alert.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Acknowledged, Alert, AlertError, Anew, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule,
-    Sample, Sent,
+    Acknowledged, Alert, AlertError, NewDelivery, NewRule, News, Outgoing, Raised, Resolution, Resolved, Rule,
+    RuleReset, Sample, Sent,
     command::{Command, DEADLINE, Shared},
     engine::{Decision, Engine},
     field,
@@ -76,7 +76,7 @@ impl Watcher {
         let mut changed = shared.log.watch();
         let mut watch = Watch::new(Arc::clone(&shared), aggregator);
         watch.load_all().await;
-        watch.look().await;
+        watch.evaluate().await;
         shared.ready.send_replace(true);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,7 +92,7 @@ impl Watcher {
                 // The log lives as long as this task, so there is always another change to wait for.
                 _ = async { sleep_until(settled).await; changed.changed().await }, if !idle => {}
             }
-            watch.look().await;
+            watch.evaluate().await;
             settled = Instant::now() + SETTLE;
         }
     }
@@ -165,32 +165,32 @@ impl Watch {
     /// Loads the rules and open alerts; with `first` also the samples of an earlier process.
     async fn load(&mut self, first: bool) -> Result<(), AlertError> {
         let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
-        let standing = in_time(DEADLINE, store.standing(tenant)).await?;
-        let samples = match standing.rules.iter().any(|rule| rule.condition.looks_back().is_some()) {
+        let data = in_time(DEADLINE, store.engine_data(tenant)).await?;
+        let samples = match data.rules.iter().any(|rule| rule.condition.looks_back().is_some()) {
             true if first => in_time(DEADLINE, store.samples(tenant)).await?,
             _ => Vec::new(),
         };
         let now = self.shared.clock.now_ms();
         let gone: Vec<_> = self.engine.rules().map(|rule| rule.id.clone()).collect();
-        for id in gone.iter().filter(|id| standing.rules.iter().all(|rule| rule.id != **id)) {
+        for id in gone.iter().filter(|id| data.rules.iter().all(|rule| rule.id != **id)) {
             self.forget(id);
         }
-        for rule in &standing.rules {
+        for rule in &data.rules {
             self.watch(rule.clone(), now);
-            let open = standing.open.iter().find(|alert| alert.rule_id == rule.id);
-            self.engine.adopt(&rule.id, open.cloned());
+            let open = data.open.iter().find(|alert| alert.rule_id == rule.id);
+            self.engine.reconcile(&rule.id, open.cloned());
         }
-        samples.iter().for_each(|sample| self.engine.remember(sample));
+        samples.iter().for_each(|sample| self.engine.add_sample(sample));
         let decides = self.decides;
-        let is_orphan = |alert: &Alert| standing.rules.iter().all(|rule| rule.id != alert.rule_id);
-        self.orphans = standing.open.iter().any(is_orphan);
-        for alert in standing.open.iter().filter(|alert| decides && is_orphan(alert)) {
+        let is_orphan = |alert: &Alert| data.rules.iter().all(|rule| rule.id != alert.rule_id);
+        self.orphans = data.open.iter().any(is_orphan);
+        for alert in data.open.iter().filter(|alert| decides && is_orphan(alert)) {
             // The rule was deleted while another process raised the alert.
             let resolution = self.resolution(alert, now);
             if let Some(resolved) =
                 confirmed(DEADLINE, self.shared.store().resolve(&self.shared.tenant, resolution)).await?
             {
-                self.ended(resolved);
+                self.on_resolved(resolved);
             }
         }
         self.doubtful = false;
@@ -213,21 +213,21 @@ impl Watch {
     }
 
     /// Evaluates the rules with the newest values, and stores what follows.
-    async fn look(&mut self) {
+    async fn evaluate(&mut self) {
         let now = self.shared.clock.now_ms();
         let paused = pause::total();
         if paused > self.paused {
             let length = SignedDuration::try_from(paused - self.paused).unwrap_or(SignedDuration::MAX);
-            self.engine.stood_still(length, now);
+            self.engine.skip_pause(length, now);
             self.paused = paused;
         }
         self.read_log();
         let (samples, forget) = self.engine.sample(now);
         self.samples.extend(samples);
         self.forget.extend(forget);
-        self.engine.look(now);
+        self.engine.evaluate(now);
         self.shared.alerting.figures.evaluations.inc();
-        if Instant::now() >= self.retry_at && self.settle().await.is_err() {
+        if Instant::now() >= self.retry_at && self.store_pending().await.is_err() {
             self.shared.alerting.figures.store_failures.inc();
             self.retry_at = Instant::now() + RETRY;
         }
@@ -257,17 +257,17 @@ impl Watch {
     }
 
     /// Stores what the store does not have yet.
-    async fn settle(&mut self) -> Result<(), AlertError> {
+    async fn store_pending(&mut self) -> Result<(), AlertError> {
         if self.doubtful || (self.shared.store().is_shared() && Instant::now() >= self.reload_at) {
             self.load(false).await?;
         }
         if !self.may_decide().await? {
-            self.engine.defer();
+            self.engine.withdraw();
             return Ok(());
         }
-        let decisions = self.engine.unsettled();
+        let decisions = self.engine.pending();
         if !decisions.is_empty() {
-            self.keep(decisions).await?;
+            self.store_decisions(decisions).await?;
         }
         if Instant::now() >= self.flush_at && !self.samples.is_empty() {
             let (samples, forget) = (std::mem::take(&mut self.samples), std::mem::take(&mut self.forget));
@@ -307,18 +307,18 @@ impl Watch {
         let decides = in_time(DEADLINE, store.claim(&tenant, lease)).await?;
         if decides && !std::mem::replace(&mut self.decides, decides) {
             // Loads the last decisions of the process that decided before, before this engine decides anything.
-            self.engine.defer();
+            self.engine.withdraw();
             self.doubtful = true;
             self.load(false).await?;
-            // The log may have grown meanwhile, by what was pushed while no node led.
+            // The log may have grown meanwhile, by values that were pushed while no node led.
             self.read_log();
-            self.engine.look(self.shared.clock.now_ms());
+            self.engine.evaluate(self.shared.clock.now_ms());
         }
         self.decides = decides;
         Ok(decides)
     }
 
-    async fn keep(&mut self, decisions: Vec<Decision>) -> Result<(), AlertError> {
+    async fn store_decisions(&mut self, decisions: Vec<Decision>) -> Result<(), AlertError> {
         let tenant = Arc::clone(&self.shared.tenant);
         let mut answers = Vec::with_capacity(decisions.len());
         for decision in decisions {
@@ -339,7 +339,7 @@ impl Watch {
         }
         let mut failure = None;
         for (decision, answer) in join_all(answers).await {
-            if let Err(error) = self.kept(decision, answer).await {
+            if let Err(error) = self.handle_result(decision, answer).await {
                 failure = Some(error);
             }
         }
@@ -347,36 +347,36 @@ impl Watch {
     }
 
     /// Handles the store's response to a decision.
-    async fn kept(&mut self, decision: Decision, answer: Result<Kept, AlertError>) -> Result<(), AlertError> {
+    async fn handle_result(&mut self, decision: Decision, answer: Result<Kept, AlertError>) -> Result<(), AlertError> {
         match (decision, answer) {
-            (Decision::Raise(alert), Ok(Kept::Raised(Raised::New { deliveries }))) => self.began(alert, deliveries),
+            (Decision::Raise(alert), Ok(Kept::Raised(Raised::New { deliveries }))) => self.on_raised(alert, deliveries),
             (Decision::Raise(alert), Ok(Kept::Raised(Raised::Open(open)))) => {
                 if open.id == alert.id {
                     // An earlier attempt whose response came too late.
                     let deliveries = alert.targets.len();
-                    self.began(alert, deliveries);
+                    self.on_raised(alert, deliveries);
                 } else {
                     // Another process was faster, and has announced its alert.
-                    self.engine.stands(&alert.rule_id, Some(*open));
+                    self.engine.set_open(&alert.rule_id, Some(*open));
                 }
             }
             // Another process has the claim meanwhile.
             (_, Err(AlertError::NotDeciding)) => {
                 self.decides = false;
-                self.engine.defer();
+                self.engine.withdraw();
             }
             // The rule was deleted on another node.
             (Decision::Raise(alert), Err(AlertError::NoRule)) => self.forget(&alert.rule_id),
-            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.ended(*resolved),
+            (Decision::Resolve(..), Ok(Kept::Resolved(Some(resolved)))) => self.on_resolved(*resolved),
             (Decision::Resolve(alert, at), Ok(Kept::Resolved(None))) => {
                 match in_time(DEADLINE, self.shared.store().alert(&self.shared.tenant, &alert.id)).await {
                     // An earlier attempt whose response came too late.
                     Ok(kept) if kept.resolved_at == Some(at) => {
                         let deliveries = kept.targets.len();
-                        self.ended(Resolved { alert: kept, deliveries });
+                        self.on_resolved(Resolved { alert: kept, deliveries });
                     }
                     // Another process was faster.
-                    Ok(_) | Err(AlertError::NotFound) => self.engine.stands(&alert.rule_id, None),
+                    Ok(_) | Err(AlertError::NotFound) => self.engine.set_open(&alert.rule_id, None),
                     Err(error) => return Err(error),
                 }
             }
@@ -387,18 +387,18 @@ impl Watch {
         Ok(())
     }
 
-    fn began(&mut self, alert: Alert, deliveries: usize) {
-        self.engine.stands(&alert.rule_id, Some(alert.clone()));
+    fn on_raised(&mut self, alert: Alert, deliveries: usize) {
+        self.engine.set_open(&alert.rule_id, Some(alert.clone()));
         self.shared.alerting.figures.raised.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "raised");
         self.sent(&alert, deliveries);
         self.shared.relay.wake();
     }
 
-    fn ended(&mut self, resolved: Resolved) {
+    fn on_resolved(&mut self, resolved: Resolved) {
         let Resolved { alert, deliveries } = resolved;
         if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
-            self.engine.stands(&alert.rule_id, None);
+            self.engine.set_open(&alert.rule_id, None);
         }
         self.shared.alerting.figures.resolved.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "resolved");
@@ -453,8 +453,8 @@ impl Watch {
             if rule.version == before.version {
                 return Ok(rule);
             }
-            let anew = (!rule.watches_the_same(&before)).then(|| self.anew(id, now));
-            let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), anew);
+            let reset = (!rule.watches_the_same(&before)).then(|| self.reset(id, now));
+            let written = self.shared.store().replace_rule(&self.shared.tenant, rule.clone(), before.version(), reset);
             let written = confirmed(DEADLINE, written).await;
             self.doubt(&written);
             match written {
@@ -462,7 +462,7 @@ impl Watch {
                 Err(AlertError::Moved) => {}
                 Err(error) => return Err(error),
                 Ok(resolved) => {
-                    resolved.into_iter().for_each(|resolved| self.ended(resolved));
+                    resolved.into_iter().for_each(|resolved| self.on_resolved(resolved));
                     self.watch(rule.clone(), now);
                     return Ok(rule);
                 }
@@ -477,16 +477,16 @@ impl Watch {
             if if_match.is_some_and(|if_match| !if_match.holds(rule.version())) {
                 return Err(AlertError::Moved);
             }
-            let anew = self.anew(id, self.shared.clock.now_ms());
+            let reset = self.reset(id, self.shared.clock.now_ms());
             let deleted =
-                confirmed(DEADLINE, self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), anew))
+                confirmed(DEADLINE, self.shared.store().delete_rule(&self.shared.tenant, id, rule.version(), reset))
                     .await;
             self.doubt(&deleted);
             match deleted {
                 Err(AlertError::Moved) => {}
                 Err(error) => return Err(error),
                 Ok(resolved) => {
-                    resolved.into_iter().for_each(|resolved| self.ended(resolved));
+                    resolved.into_iter().for_each(|resolved| self.on_resolved(resolved));
                     self.forget(id);
                     return Ok(());
                 }
@@ -502,7 +502,7 @@ impl Watch {
         if let Some(seq) = acknowledged.event {
             let alert = &acknowledged.alert;
             if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
-                self.engine.stands(&alert.rule_id, Some(alert.clone()));
+                self.engine.set_open(&alert.rule_id, Some(alert.clone()));
             }
             self.shared.relay.stored(seq);
         }
@@ -518,8 +518,8 @@ impl Watch {
         };
     }
 
-    fn anew(&self, rule: &str, now: Timestamp) -> Anew {
-        Anew(self.engine.alert(rule).map(|alert| self.resolution(alert, now)))
+    fn reset(&self, rule: &str, now: Timestamp) -> RuleReset {
+        RuleReset(self.engine.alert(rule).map(|alert| self.resolution(alert, now)))
     }
 
     fn resolution(&self, alert: &Alert, at: Timestamp) -> Resolution {

@@ -37,16 +37,16 @@ impl Bench {
 
     fn tick(&mut self, second: i64) {
         self.engine.sample(at(second));
-        self.engine.look(at(second));
-        for decision in self.engine.unsettled() {
+        self.engine.evaluate(at(second));
+        for decision in self.engine.pending() {
             match decision {
                 Decision::Raise(alert) => {
                     self.log.push(('+', alert.raised_at.as_second() - 1_800_000_000));
-                    self.engine.stands("r", Some(alert));
+                    self.engine.set_open("r", Some(alert));
                 }
                 Decision::Resolve(_, when) => {
                     self.log.push(('-', when.as_second() - 1_800_000_000));
-                    self.engine.stands("r", None);
+                    self.engine.set_open("r", None);
                 }
             }
         }
@@ -78,19 +78,19 @@ fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
     let still = SignedDuration::from_secs;
     let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
     bench.value(10, 1.0);
-    bench.engine.stood_still(still(440), at(480));
+    bench.engine.skip_pause(still(440), at(480));
     bench.tick(480);
     bench.tick(509);
     assert_eq!(bench.log(), [], "absent for 59 s");
     bench.tick(510);
     assert_eq!(bench.log(), [('+', 510)]);
-    bench.engine.stood_still(still(1_000_000), at(900));
+    bench.engine.skip_pause(still(1_000_000), at(900));
     bench.tick(900);
     bench.value(901, 1.0);
     assert_eq!(bench.log(), [('-', 901)]);
 
     let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
-    bench.engine.stood_still(still(440), at(480));
+    bench.engine.skip_pause(still(440), at(480));
     bench.tick(499);
     assert_eq!(bench.log(), [], "never seen, and watched for 59 s");
     bench.tick(500);
@@ -98,7 +98,7 @@ fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
 
     let mut bench = Bench::new(&json!({"above": 1}), "60s");
     bench.value(10, 2.0);
-    bench.engine.stood_still(still(100), at(120));
+    bench.engine.skip_pause(still(100), at(120));
     bench.tick(169);
     assert_eq!(bench.log(), [], "it held for 59 s");
     bench.tick(170);
@@ -201,7 +201,7 @@ fn a_restart_alone_neither_raises_nor_resolves() {
         engine.watch(rule(&condition, "0s"), at(10_000));
         let mut open = Bench::new(&condition, "0s").engine.watches.remove("r").unwrap().alert(at(0), None, &[]);
         open.message = "of before".into();
-        engine.stands("r", Some(open.clone()));
+        engine.set_open("r", Some(open.clone()));
         let mut bench = Bench { engine, log: Vec::new() };
         for second in 10_000..10_299 {
             bench.tick(second);
@@ -241,24 +241,24 @@ fn a_decision_stands_until_the_store_has_it() {
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
     engine.observe("r", true, Some(2.0), at(1));
-    engine.look(at(1));
-    let decided = engine.unsettled();
+    engine.evaluate(at(1));
+    let decided = engine.pending();
     engine.observe("r", true, Some(0.0), at(2));
-    engine.look(at(2));
-    assert_eq!(engine.unsettled(), decided, "though the value is good again");
+    engine.evaluate(at(2));
+    assert_eq!(engine.pending(), decided, "though the value is good again");
     let Decision::Raise(alert) = decided[0].clone() else { panic!("{decided:?}") };
     assert_eq!((engine.open(), alert.raised_at), (0, at(1)));
-    engine.stands("r", Some(alert.clone()));
+    engine.set_open("r", Some(alert.clone()));
     assert_eq!(engine.open(), 1);
-    engine.look(at(3));
-    assert_eq!(engine.unsettled(), [Decision::Resolve(alert.clone(), at(3))]);
+    engine.evaluate(at(3));
+    assert_eq!(engine.pending(), [Decision::Resolve(alert.clone(), at(3))]);
     engine.observe("r", true, Some(2.0), at(4));
-    engine.look(at(4));
-    engine.stands("r", Some(alert.clone()));
-    assert_eq!(engine.unsettled(), [Decision::Resolve(alert, at(3))], "an end that was decided stays one");
-    engine.stands("r", None);
-    engine.look(at(5));
-    assert!(matches!(engine.unsettled()[..], [Decision::Raise(_)]));
+    engine.evaluate(at(4));
+    engine.set_open("r", Some(alert.clone()));
+    assert_eq!(engine.pending(), [Decision::Resolve(alert, at(3))], "an end that was decided stays one");
+    engine.set_open("r", None);
+    engine.evaluate(at(5));
+    assert!(matches!(engine.pending()[..], [Decision::Raise(_)]));
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_re
     assert_eq!(engine.sample(at(0)), (vec![], vec![]), "one a second is enough");
 
     let mut bench = Bench::new(&drop, "0s");
-    samples.iter().for_each(|sample| bench.engine.remember(sample));
+    samples.iter().for_each(|sample| bench.engine.add_sample(sample));
     bench.value(60, 49.0);
     assert_eq!(bench.log(), [('+', 60)]);
 }
@@ -358,9 +358,9 @@ fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_re
 /// Evaluation by a process that does not decide.
 fn aside(engine: &mut Engine, second: i64, value: f64) {
     engine.observe("r", true, Some(value), at(second));
-    engine.look(at(second));
-    engine.defer();
-    assert!(engine.unsettled().is_empty());
+    engine.evaluate(at(second));
+    engine.withdraw();
+    assert!(engine.pending().is_empty());
 }
 
 #[test]
@@ -381,12 +381,12 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
     let mut other = Bench::new(&json!({"above": 90}), "0s");
     other.value(1, 100.0);
     let open = other.engine.alert("r").cloned();
-    bench.engine.adopt("r", open.clone());
+    bench.engine.reconcile("r", open.clone());
     bench.tick(2);
     assert_eq!(bench.log(), []);
     // An alert that the other process did not resolve is resolved, once.
     aside(&mut bench.engine, 3, 10.0);
-    bench.engine.adopt("r", open);
+    bench.engine.reconcile("r", open);
     bench.tick(4);
     bench.tick(5);
     assert_eq!(bench.log(), [('-', 4)]);
@@ -411,20 +411,20 @@ fn what_another_process_found_leaves_a_decision_on_its_way_alone() {
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
     engine.observe("r", true, Some(2.0), at(1));
-    engine.look(at(1));
-    let raise = engine.unsettled();
+    engine.evaluate(at(1));
+    let raise = engine.pending();
     let Decision::Raise(alert) = raise[0].clone() else { panic!("{raise:?}") };
-    engine.adopt("r", None);
-    assert_eq!(engine.unsettled(), raise, "it looked before the store had it");
-    engine.stands("r", Some(alert.clone()));
+    engine.reconcile("r", None);
+    assert_eq!(engine.pending(), raise, "it looked before the store had it");
+    engine.set_open("r", Some(alert.clone()));
     engine.observe("r", true, Some(0.0), at(2));
-    engine.look(at(2));
-    let resolve = engine.unsettled();
+    engine.evaluate(at(2));
+    let resolve = engine.pending();
     assert_eq!(resolve, [Decision::Resolve(alert.clone(), at(2))]);
-    engine.adopt("r", None);
-    assert_eq!(engine.unsettled(), resolve);
-    engine.stands("r", None);
-    engine.adopt("r", Some(alert.clone()));
+    engine.reconcile("r", None);
+    assert_eq!(engine.pending(), resolve);
+    engine.set_open("r", None);
+    engine.reconcile("r", Some(alert.clone()));
     assert_eq!(engine.alert("r"), Some(&alert), "what is settled follows the store");
 }
 
@@ -438,14 +438,14 @@ fn between_two_alerts_without_for_is_a_second() {
         let now = ms(step * 10);
         // Good and bad by turns, every ten milliseconds.
         engine.observe("r", true, Some(if step % 2 == 0 { 2.0 } else { 0.0 }), now);
-        engine.look(now);
-        for decision in engine.unsettled() {
+        engine.evaluate(now);
+        for decision in engine.pending() {
             match decision {
                 Decision::Raise(alert) => {
                     raised.push(step * 10);
-                    engine.stands("r", Some(alert));
+                    engine.set_open("r", Some(alert));
                 }
-                Decision::Resolve(..) => engine.stands("r", None),
+                Decision::Resolve(..) => engine.set_open("r", None),
             }
         }
     }

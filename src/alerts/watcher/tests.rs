@@ -8,7 +8,8 @@ use tokio::{sync::watch, time::sleep};
 use super::*;
 use crate::{
     alerts::{
-        AlertConfig, AlertService, AlertStore, Alerting, Answer, Delivery, Query, Settlement, Standing, Target, Waiting,
+        AlertConfig, AlertService, AlertStore, Alerting, Answer, Delivery, EngineData, Query, Settlement, Target,
+        Waiting,
     },
     core::{
         aggregator::Batches,
@@ -87,23 +88,23 @@ impl AlertStore for Fake {
         let answer = self.answer(|kept| kept.rules.push(rule));
         if is_confirmed { answer } else { async { Err(StoreError::Unknown.into()) }.boxed() }
     }
-    fn replace_rule(&self, _: &str, rule: Rule, _: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
+    fn replace_rule(&self, _: &str, rule: Rule, _: Version, reset: Option<RuleReset>) -> Answer<Option<Resolved>> {
         self.answer(|kept| {
             kept.rules.retain(|known| known.id != rule.id);
             kept.rules.push(rule);
-            anew.and_then(|anew| anew.0).and_then(|resolution| kept.resolve(resolution))
+            reset.and_then(|reset| reset.0).and_then(|resolution| kept.resolve(resolution))
         })
     }
-    fn delete_rule(&self, _: &str, id: &str, _: Version, anew: Anew) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, _: &str, id: &str, _: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
         self.answer(|kept| {
             kept.rules.retain(|known| known.id != id);
-            anew.0.and_then(|resolution| kept.resolve(resolution))
+            reset.0.and_then(|resolution| kept.resolve(resolution))
         })
     }
-    fn standing(&self, _: &str) -> Answer<Standing> {
+    fn engine_data(&self, _: &str) -> Answer<EngineData> {
         self.answer(|kept| {
             kept.loads += 1;
-            Standing { rules: kept.rules.clone(), open: kept.open.clone() }
+            EngineData { rules: kept.rules.clone(), open: kept.open.clone() }
         })
     }
     fn raise(&self, _: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {

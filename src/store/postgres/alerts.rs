@@ -13,8 +13,8 @@ use tokio_postgres::{IsolationLevel, Row, types::ToSql};
 use super::{Abort, Failure, PostgresStore, events, outbox, row, tenant};
 use crate::{
     alerts::{
-        Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
-        Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
+        Acknowledged, Alert, AlertError, AlertStore, Answer, Delivery, EngineData, News, Outgoing, Query, Raised,
+        Resolution, Resolved, Rule, RuleReset, Sample, Settlement, Severity, Target, Waiting,
     },
     core::version::Version,
     store::activity::Kind,
@@ -63,7 +63,13 @@ impl AlertStore for PostgresStore {
         self.transact("alerts", tenant, move |client, tenant| Box::pin(insert_rule(client, tenant, rule, max)))
     }
 
-    fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
+    fn replace_rule(
+        &self,
+        tenant: &str,
+        rule: Rule,
+        seen: Version,
+        reset: Option<RuleReset>,
+    ) -> Answer<Option<Resolved>> {
         let stream = self.stream();
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -79,15 +85,15 @@ impl AlertStore for PostgresStore {
                 if changed == 0 {
                     return Err(AlertError::Moved.into());
                 }
-                match anew {
-                    Some(anew) => begin_anew(client, tenant, &stream, &rule.id, anew).await,
+                match reset {
+                    Some(reset) => reset_rule(client, tenant, &stream, &rule.id, reset).await,
                     None => Ok(None),
                 }
             })
         })
     }
 
-    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
         let (id, stream) = (id.to_owned(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -101,14 +107,14 @@ impl AlertStore for PostgresStore {
                 if client.execute(&delete, &[&tenant, &id, &number, &made]).await? == 0 {
                     return Err(AlertError::Moved.into());
                 }
-                begin_anew(client, tenant, &stream, &id, anew).await
+                reset_rule(client, tenant, &stream, &id, reset).await
             })
         })
     }
 
-    fn standing(&self, tenant: &str) -> Answer<Standing> {
+    fn engine_data(&self, tenant: &str) -> Answer<EngineData> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| Box::pin(standing(client, tenant)))
+        self.ask(Kind::Read, move |client| Box::pin(engine_data(client, tenant)))
     }
 
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
@@ -291,16 +297,16 @@ async fn insert_rule(client: &Client, tenant: i64, rule: Rule, max: usize) -> Re
     Ok(())
 }
 
-async fn begin_anew(
+async fn reset_rule(
     client: &Client,
     tenant: i64,
     stream: &str,
     rule: &str,
-    anew: Anew,
+    reset: RuleReset,
 ) -> Result<Option<Resolved>, Abort<AlertError>> {
     let delete = client.prepare_cached("DELETE FROM tricast_alert_samples WHERE tenant = $1 AND rule = $2").await?;
     client.execute(&delete, &[&tenant, &rule]).await?;
-    match anew.0 {
+    match reset.0 {
         Some(resolution) => resolve(client, tenant, stream, &resolution).await,
         None => Ok(None),
     }
@@ -346,8 +352,8 @@ async fn resolve(
     Ok(Some(Resolved { alert, deliveries }))
 }
 
-async fn standing(client: &mut Client, name: String) -> Result<Standing, Abort<AlertError>> {
-    let Some(tenant) = tenant(client, &name).await? else { return Ok(Standing::default()) };
+async fn engine_data(client: &mut Client, name: String) -> Result<EngineData, Abort<AlertError>> {
+    let Some(tenant) = tenant(client, &name).await? else { return Ok(EngineData::default()) };
     // One snapshot for both.
     let snapshot =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
@@ -356,7 +362,7 @@ async fn standing(client: &mut Client, name: String) -> Result<Standing, Abort<A
     let open = snapshot.query(&select, &[&tenant]).await?.iter().map(alert_of).collect::<Result<_, _>>()?;
     let rules = rules(&snapshot, tenant).await?;
     snapshot.commit().await?;
-    Ok(Standing { rules, open })
+    Ok(EngineData { rules, open })
 }
 
 async fn rules(client: &impl GenericClient, tenant: i64) -> Result<Vec<Rule>, Abort<AlertError>> {

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use super::{Abort, SqliteStore, events, outbox, row, tenant, tenant_or_new};
 use crate::{
     alerts::{
-        Acknowledged, Alert, AlertError, AlertStore, Anew, Answer, Delivery, News, Outgoing, Query, Raised, Resolution,
-        Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
+        Acknowledged, Alert, AlertError, AlertStore, Answer, Delivery, EngineData, News, Outgoing, Query, Raised,
+        Resolution, Resolved, Rule, RuleReset, Sample, Settlement, Severity, Target, Waiting,
     },
     core::version::Version,
 };
@@ -60,7 +60,13 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn replace_rule(&self, tenant: &str, rule: Rule, seen: Version, anew: Option<Anew>) -> Answer<Option<Resolved>> {
+    fn replace_rule(
+        &self,
+        tenant: &str,
+        rule: Rule,
+        seen: Version,
+        reset: Option<RuleReset>,
+    ) -> Answer<Option<Resolved>> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::Moved)?;
@@ -72,11 +78,11 @@ impl AlertStore for SqliteStore {
             if update.execute((tenant, &rule.id, number, made, row::to_json(&rule)?, rule.version as i64))? == 0 {
                 return Err(AlertError::Moved.into());
             }
-            anew.map_or(Ok(None), |anew| begin_anew(connection, tenant, &rule.id, anew))
+            reset.map_or(Ok(None), |reset| reset_rule(connection, tenant, &rule.id, reset))
         })
     }
 
-    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, anew: Anew) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::Moved)?;
@@ -86,14 +92,14 @@ impl AlertStore for SqliteStore {
             if delete.execute((tenant, &id, seen.number as i64, seen.made.as_millisecond()))? == 0 {
                 return Err(AlertError::Moved.into());
             }
-            begin_anew(connection, tenant, &id, anew)
+            reset_rule(connection, tenant, &id, reset)
         })
     }
 
-    fn standing(&self, tenant: &str) -> Answer<Standing> {
+    fn engine_data(&self, tenant: &str) -> Answer<EngineData> {
         self.of(tenant, |connection, tenant| {
             let open = select(connection, "resolved_ms IS NULL ORDER BY id", tenant)?;
-            Ok(Standing { rules: rules(connection, tenant)?, open })
+            Ok(EngineData { rules: rules(connection, tenant)?, open })
         })
     }
 
@@ -251,14 +257,14 @@ impl SqliteStore {
     }
 }
 
-fn begin_anew(
+fn reset_rule(
     connection: &Connection,
     tenant: i64,
     rule: &str,
-    anew: Anew,
+    reset: RuleReset,
 ) -> Result<Option<Resolved>, Abort<AlertError>> {
     connection.prepare_cached("DELETE FROM alert_samples WHERE tenant = ?1 AND rule = ?2")?.execute((tenant, rule))?;
-    anew.0.map_or(Ok(None), |resolution| resolve(connection, tenant, &resolution))
+    reset.0.map_or(Ok(None), |resolution| resolve(connection, tenant, &resolution))
 }
 
 fn resolve(

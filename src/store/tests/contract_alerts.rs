@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{SHOP, Stores};
 use crate::{
     alerts::{
-        Acknowledged, Alert, AlertError, AlertStore, Anew, NewDelivery, NewRule, Outgoing, Query, Raised, Resolution,
-        Resolved, Rule, Sample, Settlement, Severity, Standing, Target, Waiting,
+        Acknowledged, Alert, AlertError, AlertStore, EngineData, NewDelivery, NewRule, Outgoing, Query, Raised,
+        Resolution, Resolved, Rule, RuleReset, Sample, Settlement, Severity, Target, Waiting,
     },
     core::version::Version,
 };
@@ -102,9 +102,9 @@ pub(in crate::store) async fn rules_are_created_changed_and_deleted(stores: Stor
     assert_eq!(store.replace_rule(SHOP, rule("z"), seen, None).await, Err(AlertError::Moved), "it never was");
     let other = Version { made: at(1), ..b.version() };
     assert_eq!(store.replace_rule(SHOP, b.clone(), other, None).await, Err(AlertError::Moved), "another b");
-    assert_eq!(store.delete_rule(SHOP, "b", seen, Anew::default()).await, Err(AlertError::Moved));
-    assert_eq!(store.delete_rule(SHOP, "b", b.version(), Anew::default()).await, Ok(None));
-    assert_eq!(store.delete_rule(SHOP, "b", b.version(), Anew::default()).await, Err(AlertError::Moved));
+    assert_eq!(store.delete_rule(SHOP, "b", seen, RuleReset::default()).await, Err(AlertError::Moved));
+    assert_eq!(store.delete_rule(SHOP, "b", b.version(), RuleReset::default()).await, Ok(None));
+    assert_eq!(store.delete_rule(SHOP, "b", b.version(), RuleReset::default()).await, Err(AlertError::Moved));
     assert_eq!(store.rules(SHOP).await, Ok(vec![a]));
 }
 
@@ -131,14 +131,14 @@ pub(in crate::store) async fn an_alert_is_raised_once_and_resolved_once(stores: 
 
 pub(in crate::store) async fn an_engine_begins_where_another_ended(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
-    let standing = |open: Vec<Alert>| Ok(Standing { rules: vec![rule("a"), rule("b")], open });
-    assert_eq!(store.standing(SHOP).await, standing(vec![]));
+    let engine_data = |open: Vec<Alert>| Ok(EngineData { rules: vec![rule("a"), rule("b")], open });
+    assert_eq!(store.engine_data(SHOP).await, engine_data(vec![]));
     store.raise(SHOP, alert(1, "a"), none()).await.unwrap();
     store.raise(SHOP, alert(2, "b"), none()).await.unwrap();
-    assert_eq!(store.standing(SHOP).await, standing(vec![alert(1, "a"), alert(2, "b")]));
+    assert_eq!(store.engine_data(SHOP).await, engine_data(vec![alert(1, "a"), alert(2, "b")]));
     store.resolve(SHOP, end(1, 60)).await.unwrap();
-    assert_eq!(store.standing(SHOP).await, standing(vec![alert(2, "b")]));
-    assert_eq!(store.standing("other").await, Ok(Standing::default()));
+    assert_eq!(store.engine_data(SHOP).await, engine_data(vec![alert(2, "b")]));
+    assert_eq!(store.engine_data("other").await, Ok(EngineData::default()));
 }
 
 pub(in crate::store) async fn a_rule_reset_resolves_its_alert(stores: Stores) {
@@ -153,18 +153,18 @@ pub(in crate::store) async fn a_rule_reset_resolves_its_alert(stores: Stores) {
     let seen = a.version();
     a.version = 3;
     let outgoing = with(vec![delivery("d", Target::Email, 1, 60)]);
-    let anew = Anew(Some(Resolution { outgoing, ..end(1, 60) }));
-    let moved = store.replace_rule(SHOP, a.clone(), rule("a").version(), Some(anew.clone())).await;
+    let reset = RuleReset(Some(Resolution { outgoing, ..end(1, 60) }));
+    let moved = store.replace_rule(SHOP, a.clone(), rule("a").version(), Some(reset.clone())).await;
     assert_eq!((moved, store.waiting().await), (Err(AlertError::Moved), Ok(vec![])), "nothing of it");
     let ended = Resolved { alert: resolved(1, "a", 60), deliveries: 1 };
-    assert_eq!(store.replace_rule(SHOP, a.clone(), seen, Some(anew.clone())).await, Ok(Some(ended)));
+    assert_eq!(store.replace_rule(SHOP, a.clone(), seen, Some(reset.clone())).await, Ok(Some(ended)));
     assert_eq!(store.samples(SHOP).await, Ok(vec![sample("b")]));
     let seen = a.version();
     a.version = 4;
-    assert_eq!(store.replace_rule(SHOP, a, seen, Some(anew)).await, Ok(None), "it was resolved already");
+    assert_eq!(store.replace_rule(SHOP, a, seen, Some(reset)).await, Ok(None), "it was resolved already");
     store.raise(SHOP, alert(2, "b"), none()).await.unwrap();
     let ended = Resolved { alert: resolved(2, "b", 70), deliveries: 0 };
-    let gone = store.delete_rule(SHOP, "b", rule("b").version(), Anew(Some(end(2, 70)))).await;
+    let gone = store.delete_rule(SHOP, "b", rule("b").version(), RuleReset(Some(end(2, 70)))).await;
     assert_eq!(gone, Ok(Some(ended)));
     assert_eq!(store.alert(SHOP, &id(2)).await, Ok(resolved(2, "b", 70)), "the alert stays");
     assert_eq!(store.samples(SHOP).await, Ok(vec![]));
@@ -258,7 +258,7 @@ pub(in crate::store) async fn each_change_of_an_alert_is_an_event(stores: Stores
     store.resolve(SHOP, end(1, 60)).await.unwrap();
     store.resolve(SHOP, end(1, 61)).await.unwrap();
     store.raise(SHOP, alert(3, "b"), none()).await.unwrap();
-    store.delete_rule(SHOP, "b", rule("b").version(), Anew(Some(end(3, 70)))).await.unwrap();
+    store.delete_rule(SHOP, "b", rule("b").version(), RuleReset(Some(end(3, 70)))).await.unwrap();
     let pending = events.pending(SHOP, 0, 99).await.unwrap().events;
     let told: Vec<_> = pending.iter().map(|event| (&*event.channel, &*event.event)).collect();
     let [raised, acknowledged, resolved] =
@@ -332,10 +332,10 @@ pub(in crate::store) async fn alerts_of_tenants_are_their_own(stores: Stores) {
     assert_eq!(all(&store, Query::default()).await, [id(1)]);
     assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]));
     for (tenant, rule) in [(SHOP, rule("a")), (SHOP, rule("b")), ("other", rule("a"))] {
-        store.delete_rule(tenant, &rule.id, rule.version(), Anew::default()).await.unwrap();
+        store.delete_rule(tenant, &rule.id, rule.version(), RuleReset::default()).await.unwrap();
     }
     assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]), "each has an open alert of a rule gone");
-    assert_eq!(store.standing(SHOP).await.unwrap().open, [alert(1, "a")]);
+    assert_eq!(store.engine_data(SHOP).await.unwrap().open, [alert(1, "a")]);
     store.resolve(SHOP, end(1, 9)).await.unwrap();
     assert_eq!(store.tenants().await, Ok(vec!["other".into()]));
 }
