@@ -119,8 +119,7 @@ async fn write(
     series: Dumps,
 ) -> Result<(), Ended> {
     let keys = &node.keys;
-    let mut head =
-        Head { head: base, snapshot: None, dropped: base, forgotten: base, published: node.published(tenant) };
+    let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, published: node.published(tenant) };
     let mut states = Vec::new();
     // What ended before is told as a gap, with all else that was before this log.
     for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {

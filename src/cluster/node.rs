@@ -505,6 +505,6 @@ fn empty(epoch: &Epoch, base: u64) -> Contents {
         event_channels: built_in::event_channels().map(|channel| (channel, base, None)).collect(),
         events: Vec::new(),
         dropped: base,
-        forgotten: base,
+        forgotten: 0,
     }
 }
