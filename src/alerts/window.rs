@@ -88,7 +88,7 @@ mod tests {
             (window.earlier(at(59)), window.earlier(at(60)), window.earlier(at(62))),
             (None, Some(1.0), Some(1.0))
         );
-        assert_eq!(window.earlier(at(63)), None, "nobody saw what it was at 3");
+        assert_eq!(window.earlier(at(63)), None, "there is no sample at 3");
         window.add(at(100), 2.0);
         assert_eq!(window.earlier(at(160)), Some(2.0));
         assert!(!window.add(at(100), 2.5), "one value at a time");

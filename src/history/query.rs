@@ -1,4 +1,4 @@
-//! Questions about the past, checked. Pure: time is an argument.
+//! Queries of history, checked. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -8,59 +8,59 @@ use serde_json::json;
 use super::{Calendar, HistoryError, Level, config::ms, numeric_fields::MAX_FIELD};
 use crate::core::{channel::Channel, span::Span};
 
-/// Most buckets of a field that `auto` answers.
+/// Largest number of buckets of a field that `auto` returns.
 pub const AUTO: usize = 600;
 
-/// Most fields of one answer.
+/// Largest number of fields in one response.
 pub const MAX_FIELDS: usize = 300;
 
-/// Most buckets of one answer, all fields together.
+/// Largest number of buckets in one response, of all fields together.
 pub const MAX_BUCKETS: usize = 300_000;
 
-/// Most time that a stream may be given of the past.
+/// Longest backfill of a stream.
 pub const MAX_BACKFILL: Duration = Duration::from_secs(31 * 24 * 3_600);
 
-/// Asked without `from`: the last hour.
+/// Time span of a query without `from`: the last hour.
 const FROM: Duration = Duration::from_secs(3_600);
 
-/// As a client writes it.
+/// Query as a client writes it.
 #[derive(Clone, Debug, Default)]
 pub struct Asked<'a> {
     /// Fields, separated by commas; each may hold several.
     pub fields: Vec<&'a str>,
-    /// RFC 3339, or relative: `-15m`.
+    /// Start: RFC 3339, or relative: `-15m`.
     pub from: Option<&'a str>,
-    /// The same, not included.
+    /// End, not included, in the same formats.
     pub to: Option<&'a str>,
-    /// `raw`, `minute`, `hour`, `day` or `auto`.
+    /// Interval: `raw`, `minute`, `hour`, `day` or `auto`.
     pub interval: Option<&'a str>,
 }
 
-/// A question about one channel.
+/// Query of one channel.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The channel.
+    /// Channel.
     pub channel: Channel,
-    /// The fields; `None` for all.
+    /// Fields; `None` for all.
     pub fields: Option<Vec<Box<str>>>,
-    /// From this time on, in milliseconds since 1970.
+    /// Start, in milliseconds since 1970.
     pub from: i64,
-    /// Up to but not including this time.
+    /// End, not included.
     pub to: i64,
-    /// `None`: the finest that makes at most [`AUTO`] buckets.
+    /// Level; `None` for the finest that makes at most [`AUTO`] buckets.
     pub level: Option<Level>,
-    /// Both times are fixed: the same question will mean the same tomorrow.
+    /// Whether both times are absolute: the same query will mean the same tomorrow.
     pub fixed: bool,
 }
 
 impl Question {
-    /// Reads what a client wrote at `now`.
+    /// Parses a client's query at `now`.
     ///
     /// # Errors
     /// [`HistoryError::Invalid`], which names the parameter.
     pub fn read(channel: Channel, asked: &Asked<'_>, now: Timestamp) -> Result<Self, HistoryError> {
         let now = now.as_millisecond();
-        // Without an end: up to now, and what is of this very millisecond.
+        // Without an end: up to and including the current millisecond.
         let to = asked.to.map(|to| parse_time("to", to, now)).transpose()?.unwrap_or(now.saturating_add(1));
         let from = asked.from.map(|from| parse_time("from", from, now)).transpose()?;
         let from = from.unwrap_or(to.saturating_sub(ms(FROM)));
@@ -79,8 +79,8 @@ impl Question {
         Ok(Self { channel, fields: parse_fields(&asked.fields)?, from, to, level, fixed })
     }
 
-    /// Returns the question as text, the same for the same question in every version of this program: the key of its answer in
-    /// a cache that several nodes share. A change of what an answer looks like needs a new number at its beginning.
+    /// Returns the query as text, the same for the same query in every version of this program: the key of its result
+    /// in a cache that nodes share. A change of the format of results needs a new number at its beginning.
     pub fn canonical(&self) -> String {
         let Self { channel, fields, from, to, level, fixed: _ } = self;
         let level = level.map_or("auto", Level::as_str);
@@ -88,7 +88,7 @@ impl Question {
         format!("1 {channel} {from} {to} {level} {}", json!(fields))
     }
 
-    /// The levels to try, the finest first: that which was named, or those that `auto` may take.
+    /// Returns the levels to try, the finest first: the requested one, or those that `auto` may use.
     pub(super) fn levels(&self, calendar: &Calendar) -> Result<Vec<Level>, HistoryError> {
         if let Some(level) = self.level {
             if self.most_buckets(level, calendar).is_some_and(|most| most > MAX_BUCKETS as i64) {
@@ -99,7 +99,7 @@ impl Question {
         }
         let fits = |level: &Level| match self.most_buckets(*level, calendar) {
             Some(most) => most <= AUTO as i64,
-            // Nobody knows without a look; but in much time there surely are too many.
+            // The number of points is unknown without reading; but a long time surely has too many.
             None => self.to.saturating_sub(self.from) <= 4 * AUTO as i64 * 1_000,
         };
         let levels: Vec<Level> = Level::ALL.into_iter().filter(fits).collect();
@@ -110,7 +110,7 @@ impl Question {
         Ok(levels)
     }
 
-    /// How many buckets of `level` there are at most in the time that is asked for; of points nobody knows.
+    /// Returns the largest number of buckets of `level` in the queried time; unknown for points.
     fn most_buckets(&self, level: Level, calendar: &Calendar) -> Option<i64> {
         let shortest = match level {
             Level::Raw => return None,
@@ -123,7 +123,7 @@ impl Question {
     }
 }
 
-/// Reads how much of the past a stream is to be given: `15m`, `2h`, `7d`.
+/// Parses the length of a backfill: `15m`, `2h`, `7d`.
 ///
 /// # Errors
 /// [`HistoryError::Invalid`].
@@ -149,7 +149,7 @@ fn parse_fields(lists: &[&str]) -> Result<Option<Vec<Box<str>>>, HistoryError> {
     Ok((!lists.is_empty()).then_some(fields))
 }
 
-/// Parts a list at its commas, but not at those within the braces of labels.
+/// Splits a list at its commas, but not at those within the braces of labels.
 fn split_fields(list: &str) -> Vec<&str> {
     let (mut parts, mut begin) = (Vec::new(), 0);
     let (mut labels, mut quoted, mut escaped) = (false, false, false);
@@ -182,7 +182,7 @@ fn parse_time(what: &str, text: &str, now: i64) -> Result<i64, HistoryError> {
     if let Some(before) = text.strip_prefix('-') {
         return Ok(now.saturating_sub(ms(parse_span(before).ok_or_else(wrong)?)));
     }
-    // A `+` of an offset that was not escaped in a query is a space by now.
+    // An unescaped `+` of an offset in a query has become a space.
     let time: Timestamp = text.replace(' ', "+").parse().map_err(|_| wrong())?;
     Ok(time.as_millisecond())
 }

@@ -91,13 +91,13 @@ mod tests {
             point("metrics.a", "rate{host=\"a.b\\\"c\"}.p95", 15, 7.0),
             point("metrics.c", "x", 5, 1.0),
         ]);
-        let told: Vec<_> = values
+        let restored_values: Vec<_> = values
             .into_iter()
             .map(|value| (value.channel.to_string(), value.at.as_millisecond(), Value::Object(value.data)))
             .collect();
         let labelled = json!({"rate{host=\"a.b\\\"c\"}": {"p95": 7}});
         assert_eq!(
-            told,
+            restored_values,
             [
                 ("metrics.c".to_owned(), 5, json!({"x": 1})),
                 ("metrics.a".to_owned(), 15, labelled),

@@ -184,13 +184,13 @@ impl Bench {
     }
 
     /// Returns the events on `system`.
-    fn told(&self) -> Vec<(String, Value)> {
+    fn system_events(&self) -> Vec<(String, Value)> {
         let found = self.log.events_after(0, self.log.head(), usize::MAX, |channel, _| channel.as_str() == "system");
-        let told = found.events.iter().map(|event| {
+        let events = found.events.iter().map(|event| {
             let data = serde_json::from_slice(&event.data).unwrap();
             (event.event.as_ref().unwrap().as_str().to_owned(), data)
         });
-        told.collect()
+        events.collect()
     }
 }
 
@@ -204,7 +204,7 @@ async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
     bench.push(1..=5).await;
     bench.fake.stands.send_replace(true);
     bench.push(6..=70).await;
-    assert_eq!(bench.told(), [("degraded".into(), json!({"reason": "history"}))], "once");
+    assert_eq!(bench.system_events(), [("degraded".into(), json!({"reason": "history"}))], "once");
     let before = Instant::now();
     assert_eq!(bench.ask().await, Err(ServiceError::TimedOut.into()));
     assert!(before.elapsed() <= Duration::from_secs(6), "a question is not kept waiting");
@@ -213,7 +213,7 @@ async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
     bench.history.finish().await;
     assert_eq!(bench.fake.values(), numbers(1..=90));
     let recovered = ("recovered".into(), json!({"reason": "history", "dropped": 0}));
-    assert_eq!(bench.told()[1..], [recovered], "once");
+    assert_eq!(bench.system_events()[1..], [recovered], "once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,10 +225,10 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
     bench.fake.fails.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(bench.fake.values(), numbers(41..=60));
-    let told = bench.told();
-    assert_eq!(told.len(), 2, "{told:?}");
+    let events = bench.system_events();
+    assert_eq!(events.len(), 2, "{events:?}");
     // Points that were lost before the outage was noticed would have fitted.
-    assert_eq!(told[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
+    assert_eq!(events[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
     let counted = &bench.counters.history;
     assert_eq!((counted.written.get(), counted.dropped.get()), (20, 40));
     bench.fake.fails.store(true, Ordering::SeqCst);
@@ -236,7 +236,11 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
     bench.fake.fails.store(false, Ordering::SeqCst);
     sleep(Duration::from_secs(20)).await;
     let again = ("recovered".into(), json!({"reason": "history", "dropped": 10}));
-    assert_eq!((bench.told().pop(), counted.dropped.get()), (Some(again), 50), "each outage tells its own losses");
+    assert_eq!(
+        (bench.system_events().pop(), counted.dropped.get()),
+        (Some(again), 50),
+        "each outage reports its own losses"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,14 +388,14 @@ async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed
         sleep(Duration::from_secs(1)).await;
     }
     let limited = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
-    assert_eq!(bench.told(), [("degraded".into(), limited)], "once");
+    assert_eq!(bench.system_events(), [("degraded".into(), limited)], "once");
     bench.push(1..=45).await;
-    assert_eq!(bench.told().len(), 1, "it has been quiet for less than a minute");
+    assert_eq!(bench.system_events().len(), 1, "it has been quiet for less than a minute");
     bench.push(46..=80).await;
-    let told = bench.told();
-    let (event, data) = &told[1];
+    let events = bench.system_events();
+    let (event, data) = &events[1];
     let dropped = data["dropped"].as_u64().unwrap();
-    assert!(told.len() == 2 && event == "recovered" && (50..=70).contains(&dropped), "{told:?}");
+    assert!(events.len() == 2 && event == "recovered" && (50..=70).contains(&dropped), "{events:?}");
     assert_eq!(bench.counters.history.beyond.get(), dropped);
     for n in 0..10 {
         let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
@@ -399,7 +403,7 @@ async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed
         sleep(Duration::from_secs(1)).await;
     }
     bench.push(81..=160).await;
-    let last = bench.told().pop().unwrap();
+    let last = bench.system_events().pop().unwrap();
     let again = last.1["dropped"].as_u64().unwrap();
     assert!(last.0 == "recovered" && (10..=30).contains(&again), "only what was dropped since: {last:?}");
 }
@@ -410,8 +414,8 @@ async fn what_is_not_in_the_store_yet_is_told_all_the_same() {
     for n in 1..=12 {
         bench.push(n..=n).await;
         let result = bench.ask().await.unwrap();
-        let told: Vec<f64> = result.fields[0].1.iter().map(|point| point.last).collect();
-        assert_eq!(told, numbers(1..=n), "each once, wherever it is");
+        let events: Vec<f64> = result.fields[0].1.iter().map(|point| point.last).collect();
+        assert_eq!(events, numbers(1..=n), "each once, wherever it is");
     }
     assert!(!bench.fake.values().is_empty());
 }
@@ -429,5 +433,5 @@ async fn what_the_store_does_not_take_is_lost_alone() {
     bench.history.finish().await;
     let kept: Vec<_> = numbers(1..=30).into_iter().filter(|n| n % 10.0 != 0.0).collect();
     assert_eq!(bench.fake.values(), kept);
-    assert_eq!((bench.history.waiting(), bench.told()), (0, vec![]), "the store works");
+    assert_eq!((bench.history.waiting(), bench.system_events()), (0, vec![]), "the store works");
 }

@@ -327,7 +327,7 @@ mod tests {
         Arc::new(Publication::new(Epoch::random(), channel, None, 1, at, Bytes::copy_from_slice(data.as_bytes())))
     }
 
-    fn told(buffer: &WriteBuffer, field: &str, until: i64) -> Vec<(i64, f64)> {
+    fn points_of(buffer: &WriteBuffer, field: &str, until: i64) -> Vec<(i64, f64)> {
         let found = buffer.of_channel(&Channel::parse("a").unwrap(), until);
         found.get(field).map(|points| points.iter().map(|p| (p.at, p.last)).collect()).unwrap_or_default()
     }
@@ -338,16 +338,16 @@ mod tests {
         for (at, n) in [(100, 1), (900, 2), (1_000, 3), (1_999, 4)] {
             buffer.take(version("a", at, &format!(r#"{{"n":{n}}}"#)));
         }
-        assert_eq!(told(&buffer, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "what is open is told, too");
+        assert_eq!(points_of(&buffer, "n", 9_999), [(900, 2.0), (1_999, 4.0)], "including open versions");
         assert_eq!((buffer.len(), buffer.oldest()), (1, Some(900)));
-        assert_eq!(told(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including");
+        assert_eq!(points_of(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including");
         buffer.close_spans(1_999, 9);
         assert_eq!(buffer.len(), 1);
         assert!(buffer.close_spans(2_000, 1), "there may be more");
         assert_eq!(buffer.len(), 2);
-        assert_eq!(told(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including, also of closed spans");
+        assert_eq!(points_of(&buffer, "n", 1_999), [(900, 2.0)], "up to but not including, also of closed spans");
         assert!(!buffer.close_spans(2_000, 1));
-        assert_eq!(told(&buffer, "n", 9_999).len(), 2);
+        assert_eq!(points_of(&buffer, "n", 9_999).len(), 2);
     }
 
     #[test]
@@ -362,7 +362,7 @@ mod tests {
         buffer.take(version("a", 4, r#"{"n":4}"#));
         buffer.close_all();
         assert_eq!(buffer.lost(), Lost { dropped: 1, ..Lost::default() });
-        let kept = |buffer: &WriteBuffer| told(buffer, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
+        let kept = |buffer: &WriteBuffer| points_of(buffer, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
         assert_eq!(kept(&buffer), [0, 1, 3, 4]);
         buffer.end_writing(false);
         assert_eq!(kept(&buffer), [0, 1, 3, 4], "what failed is tried again");

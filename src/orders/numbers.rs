@@ -320,7 +320,7 @@ mod tests {
             numbers.read(&now, "EUR")[0].1["conversion_rate"].clone()
         };
         let order = || Tally::order(now.timestamp(), Status::Completed, money(1));
-        assert_eq!(rate(order()), json!(0.0), "nobody visited");
+        assert_eq!(rate(order()), json!(0.0), "there were no visits");
         assert_eq!(rate(Tally::visits(now.timestamp(), 1)), json!(1.0));
         assert_eq!(rate(order()), json!(1.0));
         assert_eq!(rate(Tally::visits(now.timestamp(), 3)), json!(0.5));

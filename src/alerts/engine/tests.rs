@@ -145,7 +145,7 @@ fn a_value_that_is_gone_neither_raises_nor_resolves() {
     bench.tick(3);
     bench.value(4, 95.0);
     bench.tick(8);
-    assert_eq!(bench.log(), [], "for three seconds nobody knew");
+    assert_eq!(bench.log(), [], "the value was unknown for three seconds");
     bench.tick(9);
     bench.engine.observe("r", true, None, at(10));
     bench.tick(10);
@@ -211,7 +211,7 @@ fn a_restart_alone_neither_raises_nor_resolves() {
     let mut bench = Bench::new(&json!({"absentFor": "5m"}), "0s");
     bench.engine.observe("r", true, Some(1.0), at(-1_000));
     bench.tick(299);
-    assert_eq!(bench.log(), [], "old news says nothing about how long nobody wrote since");
+    assert_eq!(bench.log(), [], "an old value says nothing about an absence");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_drop_needs_an_earlier_value() {
         bench.value(second, 100.0);
     }
     bench.value(59, 1.0);
-    assert_eq!(bench.log(), [], "nobody knows what it was a minute ago");
+    assert_eq!(bench.log(), [], "the value a minute ago is unknown");
     bench.value(60, 49.0);
     assert_eq!(bench.log(), [('+', 60)]);
     let alert = bench.engine.alert("r").unwrap();
@@ -233,7 +233,7 @@ fn a_drop_needs_an_earlier_value() {
     assert_eq!(bench.log(), [('-', 62)]);
     bench.tick(500);
     bench.value(501, 1.0);
-    assert_eq!(bench.log(), [], "nobody looked a minute ago");
+    assert_eq!(bench.log(), [], "there is no sample of a minute ago");
 }
 
 #[test]

@@ -157,7 +157,7 @@ async fn callers_do_not_wait_while_the_log_can_not_be_written() {
     events.add(2);
     relay.stored(2);
     relay.published(2).await;
-    assert_eq!(begun.elapsed(), STUCK, "nobody else waits");
+    assert_eq!(begun.elapsed(), STUCK, "no other caller waits");
     for place in [1, 2] {
         let (readings, reply) = batches.recv().await.unwrap().into_parts();
         reply.send(vec![Ok(()); readings.len()], LogPosition::new(Epoch::random(), place));

@@ -42,12 +42,12 @@ pub(super) struct Monitor {
     /// Time of the next test commit.
     commit_at: Instant,
     /// Whether the log says that changes fail.
-    told: bool,
+    logged: bool,
 }
 
 impl Monitor {
     pub(super) fn new(link: Arc<Link>, place: String) -> Self {
-        Self { link, place, client: None, commit_at: Instant::now(), told: false }
+        Self { link, place, client: None, commit_at: Instant::now(), logged: false }
     }
 
     /// Makes the first attempt to connect.
@@ -182,13 +182,13 @@ impl Monitor {
         match verdict {
             Ok(()) => {
                 self.link.writable.send_replace(true);
-                if std::mem::take(&mut self.told) {
+                if std::mem::take(&mut self.logged) {
                     tracing::info!(place, "PostgreSQL accepts changes");
                 }
             }
             Err(problem) => {
                 self.link.writable.send_replace(false);
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.logged, true) {
                     tracing::error!(place, %problem, "PostgreSQL can be read, but refuses changes; trying again");
                 }
             }

@@ -134,7 +134,7 @@ async fn nodes_that_write_at_once_assign_no_number_twice() {
 async fn a_recount_includes_changes_of_other_nodes() {
     let url = Cluster::shared().database();
     let (one, other) = (open(&url).await, open(&url).await);
-    assert_eq!(one.recount("shop", 0).await, Ok(None), "nobody was ever here");
+    assert_eq!(one.recount("shop", 0).await, Ok(None), "the tenant never wrote");
     one.create("shop", draft("Ada")).await.unwrap();
     one.recount("shop", 0).await.unwrap();
     assert_eq!(one.recount("shop", 0).await, Ok(None));

@@ -260,10 +260,10 @@ pub(in crate::store) async fn each_change_of_an_alert_is_an_event(stores: Stores
     store.raise(SHOP, alert(3, "b"), none()).await.unwrap();
     store.delete_rule(SHOP, "b", rule("b").version(), RuleReset(Some(end(3, 70)))).await.unwrap();
     let pending = events.pending(SHOP, 0, 99).await.unwrap().events;
-    let told: Vec<_> = pending.iter().map(|event| (&*event.channel, &*event.event)).collect();
+    let events: Vec<_> = pending.iter().map(|event| (&*event.channel, &*event.event)).collect();
     let [raised, acknowledged, resolved] =
         ["alert_raised", "alert_acknowledged", "alert_resolved"].map(|name| ("alerts", name));
-    assert_eq!(told, [raised, acknowledged, resolved, raised, resolved]);
+    assert_eq!(events, [raised, acknowledged, resolved, raised, resolved]);
     assert_eq!(Some(pending[1].seq), seq);
     let data = |index: usize| serde_json::from_str::<serde_json::Value>(&pending[index].data).unwrap();
     assert_eq!(data(0), json!(alert(1, "a")));

@@ -205,10 +205,10 @@ pub(in crate::store) async fn late_points_are_rolled_up_again(stores: Stores) {
     store.write(SHOP, all.clone(), &berlin()).await.unwrap();
     roll_all(store, end).await;
     // A late point, and a point that replaces another.
-    let (anew, place) = (Point { value: 400.25, ..all[5] }, 5);
-    all[place] = anew;
+    let (replacing, place) = (Point { value: 400.25, ..all[5] }, 5);
+    all[place] = replacing;
     all.insert(777, late);
-    store.write(SHOP, vec![late, anew], &berlin()).await.unwrap();
+    store.write(SHOP, vec![late, replacing], &berlin()).await.unwrap();
     for rolled in [false, true] {
         for level in Level::ALL {
             let expected = fold(raw(&all), level, &berlin());
@@ -252,11 +252,11 @@ pub(in crate::store) async fn old_rows_are_deleted_once_they_are_rolled_up(store
     assert!(forget(store, keep_days, 500).await.0 > 0);
     let days = berlin().start(Level::Day, end);
     let whole: Vec<Bucket> = expected(Level::Day).into_iter().filter(|day| day.at < days).collect();
-    let told = folded(&read(store, Level::Day, begin, end).await, Level::Day);
-    assert_eq!(told[..whole.len()], whole, "days outlive what they were made of");
+    let found = folded(&read(store, Level::Day, begin, end).await, Level::Day);
+    assert_eq!(found[..whole.len()], whole, "days outlive what they were made of");
     // A roll-up does not miss deleted rows.
     roll_all(store, end).await;
-    assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), told);
+    assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), found);
 }
 
 pub(in crate::store) async fn a_series_that_stopped_is_rolled_up_and_deleted(stores: Stores) {
@@ -312,8 +312,8 @@ pub(in crate::store) async fn a_track_is_cut_at_the_limit(stores: Stores) {
         let query = Query { limit, ..query(level, begin, begin + 10 * MINUTE) };
         let mut tracks = store.read(SHOP, query).await.unwrap();
         tracks.sort_by(|a, b| a.field.cmp(&b.field));
-        let told: Vec<_> = tracks.iter().map(|track| (track.rows.len(), track.cut)).collect();
-        assert_eq!(told, expected, "{level:?} {limit}");
+        let found: Vec<_> = tracks.iter().map(|track| (track.rows.len(), track.cut)).collect();
+        assert_eq!(found, expected, "{level:?} {limit}");
     }
 }
 
@@ -330,7 +330,7 @@ pub(in crate::store) async fn tenants_share_no_history(stores: Stores) {
     store.write(SHOP, vec![point(theirs, 9.0)], &berlin()).await.unwrap();
     let theirs = store.read("other", query(Level::Raw, begin, begin + 1)).await.unwrap();
     assert_eq!(theirs[0].rows, [Bucket::of_point(begin, 2.0)]);
-    assert_eq!(store.read("nobody", query(Level::Raw, begin, begin + 1)).await.unwrap(), []);
+    assert_eq!(store.read("unknown", query(Level::Raw, begin, begin + 1)).await.unwrap(), []);
     roll_all(store, begin + 60 * HOUR).await;
     assert_eq!(
         store.read("other", query(Level::Day, begin, begin + 1)).await.unwrap()[0].points_from,
@@ -361,7 +361,7 @@ pub(in crate::store) async fn the_newest_point_of_each_series_is_found(stores: S
     let (x, y) = (newest("x", from + 5 * MINUTE - 1_000), newest("y", from + 2 * HOUR - 1_000));
     // Of a channel that ended only what was written since counts, and only of this tenant's.
     let end = |tenant: &str, at: i64| store.end(tenant, vec![(channel("metrics.a"), at), (channel("metrics.no"), at)]);
-    end("nobody", i64::MAX).await.unwrap();
+    end("unknown", i64::MAX).await.unwrap();
     end("other", i64::MAX).await.unwrap();
     end(SHOP, from + 2 * HOUR - 1_001).await.unwrap();
     assert_eq!(store.newest(SHOP, 9).await.unwrap(), std::slice::from_ref(&y));
