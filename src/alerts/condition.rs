@@ -287,8 +287,8 @@ mod tests {
             (json!({"dropsBelowRatio": 0.5, "comparedTo": "1h", "clear": 0.4}), "clear: at least"),
             (json!({"absentFor": 999}), "absentFor: 1s"),
             (json!({"absentFor": 604_800_001}), "absentFor: 1s"),
-            (json!({"absentFor": "5m", "clear": "604800001ms"}), "clear: a span"),
-            (json!({"absentFor": "5m", "clear": 5}), "clear: a span"),
+            (json!({"absentFor": "5m", "clear": "604800001ms"}), "clear: a duration"),
+            (json!({"absentFor": "5m", "clear": 5}), "clear: a duration"),
             (json!({"over": 1}), "unknown field"),
         ] {
             let error = read(&value).unwrap_err();
