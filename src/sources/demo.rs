@@ -1,4 +1,4 @@
-//! `--demo`: a simulated shop that talks to the server through the same public API as a real one.
+//! `--demo`: a simulated shop that uses the public API like a real one.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// So that its requests can be told from those of people.
+/// User agent of its requests, which distinguishes them from those of people.
 pub const USER_AGENT: &str = "tricast-demo";
 
 const NAMES: [&str; 8] = [
@@ -25,15 +25,15 @@ const NAMES: [&str; 8] = [
 const STATUSES: [&str; 5] = ["PROCESSING", "SHIPPED", "COMPLETED", "COMPLETED", "CANCELLED"];
 const SERVICES: [&str; 3] = ["web", "checkout", "search"];
 
-/// Where the server is that the shop talks to: this very program.
+/// Address of the server that the shop uses: this process.
 pub struct Door {
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: SocketAddr,
-    /// Below which path.
+    /// Path below which it serves.
     pub base_path: String,
 }
 
-/// Sends shop traffic to the server behind `door` until the server goes away.
+/// Sends shop traffic to the server behind `door` until the server stops.
 pub async fn run(door: Door) {
     tracing::info!("demo mode: simulated orders, visits and deploys");
     let mut open = Vec::new();
@@ -90,14 +90,14 @@ async fn once(door: &Door, step: u64, open: &mut Vec<String>, load: &mut f64) ->
     Ok(())
 }
 
-/// Whether the present value of a channel is simulated, or not there: it has the fields of `simulated` and no others. What
-/// somebody else pushed is left alone, so that they see it.
+/// Returns whether the present value of a channel is missing or simulated: it has the fields of `simulated` and no others. Values that
+/// a user pushed are left alone, so that the user sees them.
 fn is_simulated(present: &Value, simulated: &Value) -> bool {
     let names = |value: &Value| value.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
     present.is_null() || names(present) == names(simulated)
 }
 
-/// One request on a connection of its own. Enough HTTP for a client whose server is this very program.
+/// Sends one request on a connection of its own, with as much HTTP as a client of this very server needs.
 async fn send(door: &Door, method: &str, path: &str, body: &Value) -> io::Result<Value> {
     let Door { address, base_path } = door;
     let mut stream = TcpStream::connect(address).await?;

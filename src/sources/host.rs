@@ -1,4 +1,4 @@
-//! This host: CPU, memory, disk and network, measured. The one file that knows the crate that reads them.
+//! Measurements of the host: CPU, memory, disk and network. No other file uses the crate that reads them.
 
 use std::{
     sync::Arc,
@@ -14,17 +14,17 @@ use tokio::sync::watch;
 use super::round;
 use crate::counters::Counters;
 
-/// How often the host is read; also the span over which the CPU and the network are measured.
+/// Interval at which the host is read, which is also the span over which CPU and network are measured.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// One reading of the host.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HostReading {
-    /// Of all cores, in percent.
+    /// CPU usage of all cores, in percent.
     pub cpu_usage: f64,
-    /// Memory that is not available, in percent; `None` where it can't be read.
+    /// Memory that is not available, in percent; `None` if it can't be read.
     pub memory_usage: Option<f64>,
-    /// Of the disk that holds the working directory, in percent.
+    /// Usage of the disk with the working directory, in percent.
     pub disk_usage: Option<f64>,
     /// Bytes per second over all interfaces but loopback.
     pub network_in: Option<u64>,
@@ -33,7 +33,7 @@ pub struct HostReading {
 }
 
 impl HostReading {
-    /// As `metrics.infrastructure` has it.
+    /// Returns the value of `metrics.infrastructure`.
     pub fn to_json(self) -> Value {
         json!({
             "cpu_usage": self.cpu_usage,
@@ -45,8 +45,8 @@ impl HostReading {
     }
 }
 
-/// Starts reading on a thread of its own, for reading takes milliseconds and files; `counters` get the CPU for the load
-/// level. Ends when every receiver is dropped.
+/// Starts reading on a thread of its own, since reading blocks for milliseconds. `counters` get the CPU usage for the load level. The
+/// thread ends when every receiver is dropped.
 pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
     let (sender, readings) = watch::channel(None);
     #[expect(clippy::disallowed_methods, reason = "a thread of its own: nobody waits for it")]

@@ -1,6 +1,6 @@
-//! What all nodes measured, added up by the one that leads.
+//! Measurements of all nodes, merged by the leader.
 //!
-//! Each node tells what it measured once a second. `metrics.infrastructure` then has the mean of CPU, memory and disk, the
+//! Each node reports its measurements once a second. `metrics.infrastructure` then has the mean of CPU, memory and disk, the
 //! sum of the network, and under `nodes` each node by itself; `metrics.api` is all traffic, and a user counts once, on
 //! however many nodes.
 
@@ -18,23 +18,23 @@ use crate::{
     presence::Sessions,
 };
 
-/// What was gathered from all nodes.
+/// Recent reports of all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Gathered {
     /// Users online on any node, each once.
     pub users: u64,
-    /// Each node's name, and what it reported.
+    /// Name and report of each node.
     pub reports: Vec<(String, String)>,
 }
 
 /// The other nodes, as the sources of one tenant see them.
 pub trait Peers: Send + Sync {
-    /// Tells what this node measured, and who is online on it; with `gather` answers what all nodes told lately. `None`
-    /// while they can't be reached.
+    /// Sends the report and the online users of this node; with `gather` returns the recent reports of all nodes. `None` while the other
+    /// nodes can't be reached.
     fn exchange(&mut self, report: String, online: HashSet<String>, gather: bool) -> BoxFuture<'_, Option<Gathered>>;
 }
 
-/// What one node measured.
+/// Measurements of one node.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Report {
     host: Option<HostReading>,
@@ -42,7 +42,7 @@ struct Report {
     sessions: Sessions,
 }
 
-/// Tells what this node measured, and publishes what all did while it leads, until the aggregator stops.
+/// Reports the measurements of this node, and publishes the merged ones while it leads, until the aggregator stops.
 pub(super) async fn run(sources: Sources, mut peers: Box<dyn Peers>) {
     let Sources { aggregator, own_http, presence, mut host, mut store, clock, zone, log, .. } = sources;
     let mut ticks = interval(EVERY);
@@ -59,7 +59,7 @@ pub(super) async fn run(sources: Sources, mut peers: Box<dyn Peers>) {
         let report = Report { host: *host.borrow_and_update(), traffic: own_http.traffic(), sessions };
         let report = serde_json::to_string(&report).unwrap_or_default();
         let gathered = peers.exchange(report, online, aggregator.leads()).await;
-        // Whoever does not lead, or can't reach the others, has nothing to publish.
+        // A node that does not lead, or can't reach the others, has nothing to publish.
         let Some(gathered) = gathered.filter(|_| aggregator.leads()) else { continue };
         let reports = read(&gathered.reports);
         let peak_today = peak.with(gathered.users, date, || published_peak(&log, date, &zone));
@@ -76,7 +76,7 @@ pub(super) async fn run(sources: Sources, mut peers: Box<dyn Peers>) {
     }
 }
 
-/// The reports that can be read: a node of another version may say it differently.
+/// Returns the reports that can be parsed; a node of another version may use another format.
 fn read(reports: &[(String, String)]) -> Vec<(&str, Report)> {
     reports.iter().filter_map(|(node, report)| Some((&**node, serde_json::from_str(report).ok()?))).collect()
 }
@@ -113,7 +113,7 @@ fn infrastructure(reports: &[(&str, Report)]) -> Value {
     })
 }
 
-/// The most users at once since midnight. What the node that led before had counted stands in the log.
+/// Most users at once since midnight. The count of an earlier leader is read from the log.
 #[derive(Default)]
 struct Peak {
     day: Option<Date>,

@@ -1,4 +1,4 @@
-//! What feeds the aggregator from inside: the host, the server's own HTTP traffic, who is online, the store.
+//! Built-in sources: the host, the server's own HTTP traffic, presence, and the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,38 +27,38 @@ pub mod store;
 
 pub use merged::{Gathered, Peers};
 
-/// How often the built-in sources are read.
+/// Interval at which the built-in sources are read.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Everything the built-in sources of one tenant read from and write to.
+/// Inputs and output of the built-in sources of one tenant.
 pub struct Sources {
-    /// Where readings go.
+    /// Aggregator that takes the readings.
     pub aggregator: AggregatorHandle,
-    /// The tenant's HTTP traffic.
+    /// HTTP traffic of the tenant.
     pub own_http: Arc<own_http::OwnHttp>,
-    /// Who is online.
+    /// Users online on this node.
     pub presence: Presence,
-    /// This host; the same for every tenant.
+    /// Newest reading of the host; the same for every tenant.
     pub host: watch::Receiver<Option<HostReading>>,
-    /// The store, as `metrics.database` shows it; the same for every tenant.
+    /// Newest value of `metrics.database`; the same for every tenant.
     pub store: watch::Receiver<Value>,
-    /// Wall-clock time, for midnight.
+    /// Wall clock, for midnight.
     pub clock: Clock,
-    /// Where midnight is.
+    /// Time zone of midnight.
     pub zone: TimeZone,
-    /// The tenant's log.
+    /// Log of the tenant.
     pub log: Arc<Log>,
-    /// The other nodes, where there may be some.
+    /// The other nodes of the cluster, if there is one.
     pub peers: Option<Box<dyn Peers>>,
 }
 
 impl Sources {
-    /// Reads the sources every second until the aggregator stops. Blocking readings happen on a thread of their own.
+    /// Publishes the sources every second until the aggregator stops. Blocking measurements run on a thread of their own.
     pub async fn run(mut self) {
         if let Some(peers) = self.peers.take() {
             return merged::run(self, peers).await;
         }
-        // Until they are measured, numbers are not known; that is not zero.
+        // Numbers are null until they are measured, since unknown is not zero.
         let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
         let database = self.store.borrow_and_update().clone();
         let host = unknown(&["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"]);
@@ -72,7 +72,7 @@ impl Sources {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                // No more, where the host can't be measured.
+                // Disabled where the host can't be measured.
                 Ok(()) = self.host.changed() => {
                     let host = *self.host.borrow_and_update();
                     if let Some(host) = host
@@ -132,7 +132,7 @@ pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value
     aggregator.publish_own(vec![Reading::Event { channel, event, data }]).await
 }
 
-/// The value of `metrics.users_online`.
+/// Returns the value of `metrics.users_online`.
 fn users_online(current: u64, peak_today: u64, average_session: Duration) -> Value {
     json!({
         "currentUsers": current,
@@ -141,7 +141,7 @@ fn users_online(current: u64, peak_today: u64, average_session: Duration) -> Val
     })
 }
 
-/// Rounds to `digits` decimals, so that noise makes no new version.
+/// Rounds to `digits` decimals, so that noise does not make new versions.
 pub fn round(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale

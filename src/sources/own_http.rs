@@ -1,4 +1,4 @@
-//! The server's own HTTP traffic over the last 60 s: the channel `metrics.api`.
+//! HTTP traffic of the server over the last 60 s: the channel `metrics.api`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::round;
 
-/// The window, in seconds; one slot each.
+/// Window in seconds, with one slot for each.
 const WINDOW: u64 = 60;
 
-/// Counts requests; any worker may, without a lock.
+/// Counter of requests, which workers share without a lock.
 #[derive(Debug)]
 pub struct OwnHttp {
     started: Instant,
@@ -22,7 +22,7 @@ pub struct OwnHttp {
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// The second it counts, from the start, plus one; 0 for none.
+    /// Second since the start that the slot counts, plus one; 0 for none.
     second: AtomicU64,
     requests: AtomicU64,
     errors: AtomicU64,
@@ -36,7 +36,7 @@ impl Default for OwnHttp {
 }
 
 impl OwnHttp {
-    /// One request was answered. `elapsed` is without the time a long poll was held; an error is a status of 500 or more.
+    /// Counts an answered request. `elapsed` excludes the time that a long poll was held; an error is a status of 500 or more.
     pub fn count(&self, elapsed: Duration, error: bool) {
         self.count_at(self.started.elapsed().as_secs(), elapsed, error);
     }
@@ -56,7 +56,7 @@ impl OwnHttp {
         slot.micros.fetch_add(elapsed.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// What was counted over the window.
+    /// Returns the traffic of the window.
     pub fn traffic(&self) -> Traffic {
         self.traffic_at(self.started.elapsed().as_secs())
     }
@@ -81,18 +81,18 @@ impl OwnHttp {
 /// Requests of the last minute, of one node or of several.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Traffic {
-    /// How many.
+    /// Number of requests.
     pub requests: u64,
-    /// Those answered with a status of 500 or more.
+    /// Requests answered with a status of 500 or more.
     pub errors: u64,
-    /// Microseconds that all took together.
+    /// Total duration in microseconds.
     pub micros: u64,
-    /// How many a second. A node that is young counts over its age.
+    /// Requests per second; of a node younger than the window over its age.
     pub per_second: f64,
 }
 
 impl Traffic {
-    /// The value of `metrics.api` with that many users online.
+    /// Returns the value of `metrics.api` with this number of active users.
     pub fn to_json(self, active_users: u64) -> Value {
         let per = |sum: u64, count: u64| if count == 0 { 0.0 } else { sum as f64 / count as f64 };
         json!({

@@ -1,6 +1,6 @@
-//! The store in use: the channel `metrics.database`.
+//! Measurements of the store: the channel `metrics.database`.
 //!
-//! A store gives running totals and levels; rates are made here, over the last minute, the same way for every store.
+//! A store has running totals and gauges; rates over the last minute are computed here, in the same way for every store.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,47 +14,47 @@ use tokio::{
 
 use super::round;
 
-/// How often the store is read.
+/// Interval at which the store is read.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What rates are made over.
+/// Window of rates.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What a store tells of itself. `None`: it can't be known, for example because a right is missing.
+/// Totals of a store. `None` stands for unknown, for example if a privilege is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreTotals {
-    /// Connections to the database, of everybody who uses it.
+    /// Connections to the database, of all its clients.
     pub connections: Option<u64>,
-    /// Queries so far.
+    /// Queries since its start.
     pub queries: Option<u64>,
     /// Slow queries.
     pub slow: Option<Slow>,
-    /// Pages found in memory, and pages read, so far.
+    /// Pages found in memory and pages read since its start.
     pub cache: Option<(u64, u64)>,
 }
 
-/// How a store knows its slow queries.
+/// Measure of slow queries, depending on the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slow {
-    /// All so far.
+    /// Total since its start.
     Total(u64),
-    /// Those that run right now.
+    /// Number running now.
     Now(u64),
 }
 
-/// What can be read for `metrics.database`.
+/// A store whose totals can be read.
 pub trait StoreCounters: Send + Sync {
-    /// The totals now; `None` if the store does not answer. May take as long as a query may.
+    /// Returns the totals; `None` if the store is unavailable. It may take as long as a query.
     fn totals(&self) -> BoxFuture<'static, Option<StoreTotals>>;
 }
 
-/// Totals of the last minute.
+/// Totals read within the last minute.
 #[derive(Debug, Default)]
 struct History {
     past: VecDeque<(Instant, StoreTotals)>,
 }
 
-/// Reads the store every two seconds on `runtime`; what comes out is the value of the channel. Ends with the runtime.
+/// Starts reading the store every two seconds on `runtime` and returns the values of the channel. It ends with the runtime.
 pub fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Receiver<Value> {
     let (values, reading) = watch::channel(unknown());
     runtime.spawn(async move {
@@ -66,7 +66,7 @@ pub fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Recei
             let value = match counters.totals().await {
                 Some(totals) => history.note(Instant::now(), totals),
                 None => {
-                    // Totals may begin anew.
+                    // Totals may restart from zero.
                     history.past.clear();
                     unknown()
                 }
@@ -79,22 +79,22 @@ pub fn start(counters: Arc<dyn StoreCounters>, runtime: &Handle) -> watch::Recei
     reading
 }
 
-/// Not measured, which is not zero.
+/// Returns the value of a store that is not measured: null, since unknown is not zero.
 fn unknown() -> Value {
     json!({"connections": null, "queries_per_second": null, "slow_queries": null, "cache_hit_ratio": null})
 }
 
 impl History {
-    /// The value of the channel, now that `totals` is known.
+    /// Adds `totals` and returns the value of the channel.
     fn note(&mut self, now: Instant, totals: StoreTotals) -> Value {
         if let Some((_, last)) = self.past.back()
             && last.went_back(&totals)
         {
-            // Somebody has reset the database's counters.
+            // The database's counters were reset.
             self.past.clear();
         }
         self.past.push_back((now, totals));
-        // One more than the window, so that it is covered whole.
+        // One reading before the window is kept, so that all of the window is covered.
         while self.past.get(1).is_some_and(|(at, _)| now - *at >= WINDOW) {
             self.past.pop_front();
         }
@@ -106,7 +106,7 @@ impl History {
             (Some(Slow::Total(count)), Some(Slow::Total(before))) => Some(count - before),
             _ => None,
         };
-        // Of a minute in which nothing was read there is no ratio; that of all time is the next best.
+        // A minute without reads has no ratio; that of all time takes its place.
         let cache = totals.cache.zip(before.cache).map(|(now, before)| (now.0 - before.0, now.1 - before.1));
         let cache = cache.filter(|(hits, reads)| hits + reads > 0).or(totals.cache);
         let cache = cache.filter(|(hits, reads)| hits + reads > 0);
