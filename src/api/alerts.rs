@@ -1,13 +1,13 @@
 //! Alerts and their rules (docs/protocol.md, section 9).
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::{Method, StatusCode, header},
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
     web,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::openapi::{alerts as shapes, params};
@@ -16,27 +16,43 @@ use crate::{
     auth::{self, Permission},
     protocol::error::Code,
     web::{
-        access::{self, Caller},
-        body, precondition,
+        authorized::{Authorized, Requirement},
+        body::Body,
+        caller::Caller,
+        precondition,
         problem::Problem,
         query::Params,
-        state::State,
+        versioned::Versioned,
     },
 };
 
-/// What reading takes.
-const READ: Permission = Permission::ReadAlerts;
+/// Callers that may read alerts and rules.
+pub struct ReadAlerts;
 
-/// What changing rules takes: they cause mails, and silence hides what is wrong.
-const RULE: Permission = Permission::Admin;
+impl Requirement for ReadAlerts {
+    const PERMISSIONS: &'static [Permission] = &[Permission::ReadAlerts];
+}
 
-/// What acknowledging takes, besides reading: to be one of those who look after what everybody sees.
-const ACKNOWLEDGE: Permission = Permission::WriteDashboards;
+/// Callers that may change rules: a rule causes mails, and a missing one hides faults.
+pub struct WriteRules;
+
+impl Requirement for WriteRules {
+    const PERMISSIONS: &'static [Permission] = &[Permission::Admin];
+    const CHANGES_STORE: bool = true;
+}
+
+/// Callers that may acknowledge alerts: readers who may also change what all users of the tenant see.
+pub struct AcknowledgeAlerts;
+
+impl Requirement for AcknowledgeAlerts {
+    const PERMISSIONS: &'static [Permission] = &[Permission::ReadAlerts, Permission::WriteDashboards];
+    const CHANGES_STORE: bool = true;
+}
 
 /// Most alerts on a page.
 const MAX_PAGE: usize = 200;
 
-/// Alerts on a page that was asked for without `limit`.
+/// Alerts on a page without `limit`.
 const PAGE: usize = 50;
 
 impl From<AlertError> for Problem {
@@ -56,7 +72,7 @@ impl From<AlertError> for Problem {
     }
 }
 
-/// Which alerts.
+/// Filter of alerts by state.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -79,8 +95,7 @@ enum Status {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[READ]).await?;
+pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["status", "severity", "rule", "limit", "after"])?;
     let open = match params.word("status")? {
         Some(Status::Open) => Some(true),
@@ -90,12 +105,12 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let severity = params.word::<Severity>("severity")?;
     let (rule, after) = (params.one("rule")?.map(str::to_owned), params.one("after")?.map(str::to_owned));
-    let page = door.caller.tenant.alerts.list(Filter { open, severity, rule }, limit, after).await?;
-    // The page may be shorter for it; `next` is that of the whole.
-    let identity = &door.caller.identity;
+    let page = access.caller.tenant.alerts.list(Filter { open, severity, rule }, limit, after).await?;
+    // This may shorten the page; `next` follows the unfiltered one.
+    let identity = &access.caller.identity;
     let alerts: Vec<_> =
         page.alerts.into_iter().filter(|alert| auth::may_read_alert(identity, &alert.metric)).collect();
-    Ok(no_cache(StatusCode::OK).json(json!({"alerts": alerts, "next": page.next})))
+    Ok(no_cache(json!({"alerts": alerts, "next": page.next})))
 }
 
 /// `GET /api/alerts/{id}`: one alert.
@@ -111,9 +126,8 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[READ]).await?;
-    Ok(no_cache(StatusCode::OK).json(door.alert(&id).await?))
+pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
+    Ok(no_cache(find(&access, &id).await?))
 }
 
 /// `POST /api/alerts/{id}/acknowledge`: the alert. The first who says so stays.
@@ -131,11 +145,13 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn acknowledge(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[READ, ACKNOWLEDGE]).await?;
-    door.alert(&id).await?;
-    let Caller { identity, tenant } = &door.caller;
-    Ok(no_cache(StatusCode::OK).json(tenant.alerts.acknowledge(&id, &identity.user).await?))
+pub async fn acknowledge(
+    id: web::Path<String>,
+    access: Authorized<AcknowledgeAlerts>,
+) -> Result<HttpResponse, Problem> {
+    find(&access, &id).await?;
+    let Caller { identity, tenant } = &access.caller;
+    Ok(no_cache(tenant.alerts.acknowledge(&id, &identity.user).await?))
 }
 
 /// `GET /api/alerts/rules`: `{rules}`, by id.
@@ -150,10 +166,9 @@ pub async fn acknowledge(request: HttpRequest, id: web::Path<String>) -> Result<
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn rules(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[READ]).await?;
-    let rules = door.caller.tenant.alerts.rules().await?;
-    Ok(no_cache(StatusCode::OK).json(json!({"rules": rules})))
+pub async fn rules(access: Authorized<ReadAlerts>) -> Result<HttpResponse, Problem> {
+    let rules = access.caller.tenant.alerts.rules().await?;
+    Ok(no_cache(json!({"rules": rules})))
 }
 
 /// `POST /api/alerts/rules`: 201 with the rule.
@@ -174,12 +189,10 @@ pub async fn rules(request: HttpRequest) -> Result<HttpResponse, Problem> {
         (status = 422, description = "A value is not possible"),
     )
 )]
-pub async fn create_rule(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[RULE]).await?;
-    let new = body::json::<NewRule>(&door.state, &request, payload).await?;
-    let rule = door.caller.tenant.alerts.create(new).await?;
+pub async fn create_rule(access: Authorized<WriteRules>, body: Body) -> Result<Versioned<Rule>, Problem> {
+    let rule = access.caller.tenant.alerts.create(body.json::<NewRule>().await?).await?;
     let location = format!("/api/alerts/rules/{}", rule.id);
-    Ok(tagged(StatusCode::CREATED, &rule).insert_header((header::LOCATION, location)).json(rule))
+    Ok(Versioned::created(rule.version(), location, rule))
 }
 
 /// `GET /api/alerts/rules/{id}`: the rule, or 304.
@@ -195,13 +208,9 @@ pub async fn create_rule(request: HttpRequest, payload: web::Payload) -> Result<
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn rule(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[READ]).await?;
-    let rule = door.caller.tenant.alerts.rule(&id).await?;
-    if precondition::is_fresh(request.headers(), rule.version()) {
-        return Ok(tagged(StatusCode::NOT_MODIFIED, &rule).finish());
-    }
-    Ok(tagged(StatusCode::OK, &rule).json(rule))
+pub async fn rule(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Result<Versioned<Rule>, Problem> {
+    let rule = access.caller.tenant.alerts.rule(&id).await?;
+    Ok(Versioned::ok(rule.version(), rule))
 }
 
 /// `PUT /api/alerts/rules/{id}`: another rule in its place; answers it.
@@ -223,13 +232,12 @@ pub async fn rule(request: HttpRequest, id: web::Path<String>) -> Result<HttpRes
 pub async fn replace_rule(
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[RULE]).await?;
+    access: Authorized<WriteRules>,
+    body: Body,
+) -> Result<Versioned<Rule>, Problem> {
     let if_match = precondition::if_match(request.headers())?;
-    let new = body::json::<NewRule>(&door.state, &request, payload).await?;
-    let rule = door.caller.tenant.alerts.replace(&id, new, if_match).await?;
-    Ok(tagged(StatusCode::OK, &rule).json(rule))
+    let rule = access.caller.tenant.alerts.replace(&id, body.json::<NewRule>().await?, if_match).await?;
+    Ok(Versioned::ok(rule.version(), rule))
 }
 
 /// `DELETE /api/alerts/rules/{id}`: 204. Its open alert is resolved.
@@ -243,52 +251,25 @@ pub async fn replace_rule(
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
     responses((status = 204, description = "It is gone"))
 )]
-pub async fn delete_rule(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, &[RULE]).await?;
+pub async fn delete_rule(
+    request: HttpRequest,
+    id: web::Path<String>,
+    access: Authorized<WriteRules>,
+) -> Result<HttpResponse, Problem> {
     let if_match = precondition::if_match(request.headers())?;
-    door.caller.tenant.alerts.delete(&id, if_match).await?;
+    access.caller.tenant.alerts.delete(&id, if_match).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn tagged(status: StatusCode, rule: &Rule) -> HttpResponseBuilder {
-    let mut response = no_cache(status);
-    response.insert_header((header::ETAG, precondition::tag(rule.version())));
-    response
-}
-
-fn no_cache(status: StatusCode) -> HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    response
-}
-
-/// Somebody who was let in.
-struct Door {
-    state: Rc<State>,
-    caller: Caller,
-}
-
-impl Door {
-    /// An alert that the caller may read: not one about numbers of orders without the permission to read them.
-    async fn alert(&self, id: &str) -> Result<Alert, Problem> {
-        let alert = self.caller.tenant.alerts.get(id).await?;
-        if !auth::may_read_alert(&self.caller.identity, &alert.metric) {
-            return Err(AlertError::NotFound.into());
-        }
-        Ok(alert)
+/// Returns an alert that the caller may read: alerts on order figures need the permission to read orders.
+async fn find<R>(access: &Authorized<R>, id: &str) -> Result<Alert, Problem> {
+    let alert = access.caller.tenant.alerts.get(id).await?;
+    if !auth::may_read_alert(&access.caller.identity, &alert.metric) {
+        return Err(AlertError::NotFound.into());
     }
+    Ok(alert)
 }
 
-/// Lets a request in that may do all of this.
-async fn enter(request: &HttpRequest, permissions: &[Permission]) -> Result<Door, Problem> {
-    let state = State::of(request)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        access::check_origin(&state, request)?;
-    }
-    let caller = access::identify(&state, request).await?;
-    permissions.iter().try_for_each(|permission| caller.needs(*permission))?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        state.change(&caller)?;
-    }
-    Ok(Door { state, caller })
+fn no_cache(body: impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(body)
 }

@@ -13,10 +13,10 @@ use crate::{
         span::iso_8601,
     },
     web::{
-        access::{self, Caller},
+        authorized::{Anyone, Authorized},
+        caller::Caller,
         problem::Problem,
         query::Params,
-        state::State,
     },
 };
 
@@ -71,14 +71,12 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
     params(params::Channels),
     responses((status = 200, description = "The channels that the caller may read", body = shapes::ChannelList))
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = access::identify(&state, &request).await?;
+pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["channels"])?;
     let wanted = params.list("channels").as_deref().map(parse_list).transpose()?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(list(state.clock.now(), &caller, wanted.as_deref())))
+    Ok(response.json(list(access.state.clock.now(), &access.caller, wanted.as_deref())))
 }
 
 /// The channels that `caller` may read, or those of them that `wanted` names.

@@ -1,10 +1,10 @@
 //! Dashboards and their tiles (docs/protocol.md, section 6.3).
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::{Method, StatusCode, header},
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
     web,
 };
 use serde::Deserialize;
@@ -13,21 +13,25 @@ use serde_json::{Map, Value, json};
 use super::openapi::{business, params};
 use crate::{
     auth::Permission,
-    dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile},
+    dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile, Tile},
     protocol::error::Code,
     web::{
-        access::{self, Caller},
-        body, precondition,
+        authorized::{Authorized, ReadMetrics, Requirement},
+        body::Body,
+        caller::Caller,
+        precondition,
         problem::Problem,
-        state::State,
+        versioned::Versioned,
     },
 };
 
-/// What reading takes.
-const READ: Permission = Permission::ReadMetrics;
+/// Callers that may change dashboards.
+pub struct WriteDashboards;
 
-/// What changing takes.
-const WRITE: Permission = Permission::WriteDashboards;
+impl Requirement for WriteDashboards {
+    const PERMISSIONS: &'static [Permission] = &[Permission::WriteDashboards];
+    const CHANGES_STORE: bool = true;
+}
 
 impl From<DashboardError> for Problem {
     fn from(error: DashboardError) -> Self {
@@ -57,9 +61,8 @@ impl From<DashboardError> for Problem {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, READ).await?;
-    let boards = door.caller.tenant.dashboards.list().await?;
+pub async fn list(access: Authorized<ReadMetrics>) -> Result<HttpResponse, Problem> {
+    let boards = access.caller.tenant.dashboards.list().await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(json!({"dashboards": boards})))
 }
 
@@ -80,12 +83,11 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
         (status = 422, description = "A value is not possible"),
     )
 )]
-pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, WRITE).await?;
-    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
-    let board = door.caller.tenant.dashboards.create(new, &door.caller.identity.user).await?.board;
+pub async fn create(access: Authorized<WriteDashboards>, body: Body) -> Result<Versioned<Board>, Problem> {
+    let Caller { identity, tenant } = &access.caller;
+    let board = tenant.dashboards.create(body.json::<NewBoard>().await?, &identity.user).await?.board;
     let location = format!("/api/dashboards/{}", board.id);
-    Ok(tagged(StatusCode::CREATED, &board).insert_header((header::LOCATION, location)).json(board))
+    Ok(Versioned::created(board.version(), location, board))
 }
 
 /// `GET /api/dashboards/{id}`: the dashboard, or 304.
@@ -98,13 +100,9 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
     params(("id" = String, Path, description = "Its id", example = "default"), params::Conditional),
     responses((status = 200, description = "The dashboard", body = business::Dashboard), (status = 503, description = "The store is not available at the moment"))
 )]
-pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, READ).await?;
-    let board = door.caller.tenant.dashboards.get(&id).await?;
-    if precondition::is_fresh(request.headers(), board.version()) {
-        return Ok(tagged(StatusCode::NOT_MODIFIED, &board).finish());
-    }
-    Ok(tagged(StatusCode::OK, &board).json(board))
+pub async fn get(id: web::Path<String>, access: Authorized<ReadMetrics>) -> Result<Versioned<Board>, Problem> {
+    let board = access.caller.tenant.dashboards.get(&id).await?;
+    Ok(Versioned::ok(board.version(), board))
 }
 
 /// `PUT /api/dashboards/{id}`: another name and other tiles; answers the dashboard.
@@ -124,12 +122,12 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
 pub async fn replace(
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, WRITE).await?;
-    let new = body::json::<NewBoard>(&door.state, &request, payload).await?;
-    let board = door.edit(&request, &id, Edit::Replace(new)).await?.board;
-    Ok(tagged(StatusCode::OK, &board).json(board))
+    access: Authorized<WriteDashboards>,
+    body: Body,
+) -> Result<Versioned<Board>, Problem> {
+    let new = body.json::<NewBoard>().await?;
+    let board = edit(&request, &access, &id, Edit::Replace(new)).await?.board;
+    Ok(Versioned::ok(board.version(), board))
 }
 
 /// `DELETE /api/dashboards/{id}`: 204.
@@ -142,9 +140,12 @@ pub async fn replace(
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
     responses((status = 204, description = "It is gone"))
 )]
-pub async fn delete(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, WRITE).await?;
-    door.edit(&request, &id, Edit::Delete).await?;
+pub async fn delete(
+    request: HttpRequest,
+    id: web::Path<String>,
+    access: Authorized<WriteDashboards>,
+) -> Result<HttpResponse, Problem> {
+    edit(&request, &access, &id, Edit::Delete).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -170,14 +171,14 @@ pub async fn delete(request: HttpRequest, id: web::Path<String>) -> Result<HttpR
 pub async fn add_tile(
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let door = enter(&request, WRITE).await?;
-    let tile = body::json::<NewTile>(&door.state, &request, payload).await?;
-    let Edited { board, tile, .. } = door.edit(&request, &id, Edit::AddTile(tile)).await?;
+    access: Authorized<WriteDashboards>,
+    body: Body,
+) -> Result<Versioned<Option<Tile>>, Problem> {
+    let tile = body.json::<NewTile>().await?;
+    let Edited { board, tile, .. } = edit(&request, &access, &id, Edit::AddTile(tile)).await?;
     let name = tile.as_ref().map_or("", |tile| &tile.id);
     let location = format!("/api/dashboards/{}/tiles/{name}", board.id);
-    Ok(tagged(StatusCode::CREATED, &board).insert_header((header::LOCATION, location)).json(tile))
+    Ok(Versioned::created(board.version(), location, tile))
 }
 
 /// `PATCH /api/dashboards/{id}/tiles/{tileId}`: the named fields are replaced, `null` takes one away; answers the tile.
@@ -197,13 +198,13 @@ pub async fn add_tile(
 pub async fn change_tile(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+    access: Authorized<WriteDashboards>,
+    body: Body,
+) -> Result<Versioned<Option<Tile>>, Problem> {
     let (id, tile) = path.into_inner();
-    let door = enter(&request, WRITE).await?;
-    let changes = body::json::<Map<String, Value>>(&door.state, &request, payload).await?;
-    let Edited { board, tile, .. } = door.edit(&request, &id, Edit::ChangeTile { id: tile, changes }).await?;
-    Ok(tagged(StatusCode::OK, &board).json(tile))
+    let changes = body.json::<Map<String, Value>>().await?;
+    let Edited { board, tile, .. } = edit(&request, &access, &id, Edit::ChangeTile { id: tile, changes }).await?;
+    Ok(Versioned::ok(board.version(), tile))
 }
 
 /// `DELETE /api/dashboards/{id}/tiles/{tileId}`: 204.
@@ -216,11 +217,14 @@ pub async fn change_tile(
     params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
     responses((status = 204, description = "It is gone", headers(("ETag" = String, description = "For `If-Match`"))))
 )]
-pub async fn remove_tile(request: HttpRequest, path: web::Path<(String, String)>) -> Result<HttpResponse, Problem> {
+pub async fn remove_tile(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    access: Authorized<WriteDashboards>,
+) -> Result<Versioned<()>, Problem> {
     let (id, tile) = path.into_inner();
-    let door = enter(&request, WRITE).await?;
-    let board = door.edit(&request, &id, Edit::RemoveTile(tile)).await?.board;
-    Ok(tagged(StatusCode::NO_CONTENT, &board).finish())
+    let board = edit(&request, &access, &id, Edit::RemoveTile(tile)).await?.board;
+    Ok(Versioned::no_content(board.version()))
 }
 
 /// Body of a new order of tiles.
@@ -247,46 +251,22 @@ struct TileOrder {
 pub async fn reorder(
     request: HttpRequest,
     path: web::Path<(String, String)>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+    access: Authorized<WriteDashboards>,
+    body: Body,
+) -> Result<Versioned<Board>, Problem> {
     let (id, _) = path.into_inner();
-    let door = enter(&request, WRITE).await?;
-    let TileOrder { order } = body::json(&door.state, &request, payload).await?;
-    let board = door.edit(&request, &id, Edit::Reorder(order)).await?.board;
-    Ok(tagged(StatusCode::OK, &board).json(board))
+    let TileOrder { order } = body.json().await?;
+    let board = edit(&request, &access, &id, Edit::Reorder(order)).await?.board;
+    Ok(Versioned::ok(board.version(), board))
 }
 
-fn tagged(status: StatusCode, board: &Board) -> HttpResponseBuilder {
-    let mut response = HttpResponse::build(status);
-    response.insert_header((header::ETAG, precondition::tag(board.version())));
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    response
-}
-
-/// Somebody who was let in.
-struct Door {
-    state: Rc<State>,
-    caller: Caller,
-}
-
-impl Door {
-    async fn edit(&self, request: &HttpRequest, id: &str, edit: Edit) -> Result<Edited, Problem> {
-        let if_match = precondition::if_match(request.headers())?;
-        let Caller { identity, tenant } = &self.caller;
-        Ok(tenant.dashboards.edit(id, edit, if_match, &identity.user).await?)
-    }
-}
-
-/// Lets a request in that may do this.
-async fn enter(request: &HttpRequest, permission: Permission) -> Result<Door, Problem> {
-    let state = State::of(request)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        access::check_origin(&state, request)?;
-    }
-    let caller = access::identify(&state, request).await?;
-    caller.needs(permission)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        state.change(&caller)?;
-    }
-    Ok(Door { state, caller })
+async fn edit(
+    request: &HttpRequest,
+    access: &Authorized<WriteDashboards>,
+    id: &str,
+    edit: Edit,
+) -> Result<Edited, Problem> {
+    let if_match = precondition::if_match(request.headers())?;
+    let Caller { identity, tenant } = &access.caller;
+    Ok(tenant.dashboards.edit(id, edit, if_match, &identity.user).await?)
 }

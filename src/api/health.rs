@@ -83,7 +83,7 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
             body["reasons"] = json!({"bus": fault.to_string()});
         }
     }
-    if let Some(is_right) = state.clock_is_right() {
+    if let Some(is_right) = state.clocks.is_right() {
         // Named, and no reason to leave the node: it goes by the clock that it is compared with.
         body["checks"]["clock"] = json!(word(is_right));
     }

@@ -27,7 +27,8 @@ use crate::{
     history::{Asked, HistoryError, QueryResult, Question},
     service::StoreError,
     web::{
-        access::{self, Caller},
+        authorized::{Anyone, Authorized},
+        caller::Caller,
         encoding, etag,
         problem::Problem,
         query::{self, Params},
@@ -70,9 +71,8 @@ impl From<HistoryError> for Problem {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = access::identify(&state, &request).await?;
+pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller, .. } = access;
     let params = Params::read(&request, &["channel", "field", "from", "to", "interval"])?;
     let (name, asked) = read(&params)?;
     let question = question(&state, &caller, name, &asked)?;

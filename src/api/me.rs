@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Instant};
 
-use actix_web::{HttpRequest, HttpResponse, http::header};
+use actix_web::{HttpResponse, http::header};
 use serde_json::json;
 
 use super::openapi::shapes;
@@ -10,7 +10,11 @@ use crate::{
     auth,
     core::clock::rfc3339,
     counters::Limit,
-    web::{access, problem::Problem, state::State},
+    web::{
+        authorized::{Anyone, Authorized},
+        caller::Caller,
+        problem::Problem,
+    },
 };
 
 /// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
@@ -22,10 +26,9 @@ use crate::{
     summary = "Current user",
     responses((status = 200, description = "User, tenant, permissions and expiry", body = shapes::Me))
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let identity = access::identify(&state, &request).await?.identity;
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "private, no-cache")).json(json!({
+pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
+    let Authorized { state, caller: Caller { identity, .. }, .. } = access;
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "private, no-cache")).json(json!({
         "user": &*identity.user,
         "tenant": identity.tenant.as_str(),
         "permissions": identity.permissions.names().collect::<Vec<_>>(),
@@ -33,7 +36,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
         "anonymous": identity.is_anonymous(),
         "expiresAt": identity.expires_at.map(rfc3339),
         "demo": state.demo.load(Ordering::Relaxed),
-    })))
+    }))
 }
 
 /// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as whoever asked for it (`?ticket=`).
@@ -49,10 +52,8 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
         asked for it (`?ticket=`), and is worth nothing a moment later.",
     responses((status = 201, description = "The ticket", body = shapes::Ticket))
 )]
-pub async fn ticket(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    access::check_origin(&state, &request)?;
-    let identity = access::identify(&state, &request).await?.identity;
+pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller: Caller { identity, .. }, .. } = access;
     let ticket = state.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
         state.counters.limit(Limit::Tickets).inc();
         Problem::too_many(error.to_string(), auth::TICKET_LIFETIME)

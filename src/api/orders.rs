@@ -1,13 +1,11 @@
 //! Orders, customers and visits (docs/protocol.md, section 6.2).
 
-use std::rc::Rc;
-
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    http::{Method, StatusCode, header},
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
     web,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::openapi::{business, params};
 use crate::{
@@ -16,11 +14,13 @@ use crate::{
     orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status},
     protocol::error::Code,
     web::{
-        access::{self, Caller},
-        body, precondition,
+        authorized::{Authorized, Requirement},
+        body::Body,
+        caller::Caller,
+        precondition,
         problem::Problem,
         query::Params,
-        state::State,
+        versioned::Versioned,
     },
 };
 
@@ -43,10 +43,25 @@ impl From<OrderError> for Problem {
     }
 }
 
+/// Callers that may read orders.
+pub struct ReadOrders;
+
+impl Requirement for ReadOrders {
+    const PERMISSIONS: &'static [Permission] = &[Permission::ReadOrders];
+}
+
+/// Callers that may create and change orders, customers and visits.
+pub struct WriteOrders;
+
+impl Requirement for WriteOrders {
+    const PERMISSIONS: &'static [Permission] = &[Permission::WriteOrders];
+    const CHANGES_STORE: bool = true;
+}
+
 /// Most orders on a page.
 const MAX_PAGE: usize = 200;
 
-/// Orders on a page that was asked for without `limit`.
+/// Orders on a page without `limit`.
 const PAGE: usize = 50;
 
 /// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` is answered as the first time.
@@ -66,17 +81,15 @@ const PAGE: usize = 50;
         (status = 422, description = "A value is not possible, or the key was used for another order"),
     )
 )]
-pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+pub async fn create(
+    request: HttpRequest,
+    access: Authorized<WriteOrders>,
+    body: Body,
+) -> Result<Versioned<Order>, Problem> {
     let key = idempotency_key(&request)?;
-    let new = body::json::<NewOrder>(&state, &request, payload).await?;
-    let order = caller.tenant.orders.create(new, key).await?;
+    let order = access.caller.tenant.orders.create(body.json::<NewOrder>().await?, key).await?;
     let location = format!("/api/orders/{}", order.order_id);
-    Ok(HttpResponse::Created()
-        .insert_header((header::LOCATION, location))
-        .insert_header((header::ETAG, precondition::tag(order.version())))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(order))
+    Ok(Versioned::created(order.version(), location, order).no_store())
 }
 
 /// `GET /api/orders`: `{orders, next}`, the newest first.
@@ -93,12 +106,12 @@ pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpR
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
+pub async fn list(request: HttpRequest, access: Authorized<ReadOrders>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["status", "limit", "after"])?;
     let limit = params.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let page = caller.tenant.orders.list(params.word::<Status>("status")?, limit, params.one("after")?).await?;
-    Ok(no_cache().json(json!({"orders": page.orders, "next": page.next})))
+    let page = access.caller.tenant.orders.list(params.word::<Status>("status")?, limit, params.one("after")?).await?;
+    let body = json!({"orders": page.orders, "next": page.next});
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(body))
 }
 
 /// `GET /api/orders/{id}`: the order, or 304.
@@ -114,17 +127,9 @@ pub async fn list(request: HttpRequest) -> Result<HttpResponse, Problem> {
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let (_, caller) = enter(&request, Permission::ReadOrders).await?;
-    let order = caller.tenant.orders.get(&id).await?;
-    if precondition::is_fresh(request.headers(), order.version()) {
-        let tag = precondition::tag(order.version());
-        return Ok(HttpResponse::NotModified()
-            .insert_header((header::ETAG, tag))
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
-            .finish());
-    }
-    Ok(answer(order))
+pub async fn get(id: web::Path<String>, access: Authorized<ReadOrders>) -> Result<Versioned<Order>, Problem> {
+    let order = access.caller.tenant.orders.get(&id).await?;
+    Ok(Versioned::ok(order.version(), order))
 }
 
 /// `PATCH /api/orders/{id}`: status or priority; with `If-Match` only if it has not moved.
@@ -145,22 +150,22 @@ pub async fn get(request: HttpRequest, id: web::Path<String>) -> Result<HttpResp
 pub async fn change(
     request: HttpRequest,
     id: web::Path<String>,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
+    access: Authorized<WriteOrders>,
+    body: Body,
+) -> Result<Versioned<Value>, Problem> {
     let if_match = precondition::if_match(request.headers())?;
-    let changes = body::json::<Changes>(&state, &request, payload).await?;
-    let order = caller.tenant.orders.change(&id, changes, if_match, &caller.identity.user).await?;
-    if caller.identity.may(Permission::ReadOrders) {
-        return Ok(answer(order));
-    }
-    // What was changed; the rest is for those who may read orders.
-    let tag = precondition::tag(order.version());
+    let changes = body.json::<Changes>().await?;
+    let Caller { identity, tenant } = &access.caller;
+    let order = tenant.orders.change(&id, changes, if_match, &identity.user).await?;
+    let version = order.version();
     let mut order = json!(order);
-    if let Some(fields) = order.as_object_mut() {
+    if !identity.may(Permission::ReadOrders)
+        && let Some(fields) = order.as_object_mut()
+    {
+        // The rest of an order is for callers that may read orders.
         fields.retain(|name, _| ["orderId", "status", "priority", "updatedAt"].contains(&name.as_str()));
     }
-    Ok(no_cache().insert_header((header::ETAG, tag)).json(order))
+    Ok(Versioned::ok(version, order))
 }
 
 /// `POST /api/customers`: 201 for a customer who was never seen, 200 for one who was.
@@ -177,10 +182,9 @@ pub async fn change(
         (status = 422, description = "A value is not possible"),
     )
 )]
-pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
-    let new = body::json_or_default::<NewCustomer>(&state, &request, payload).await?;
-    let customer = caller.tenant.orders.customer(new).await?;
+pub async fn customer(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {
+    let new = body.json_or_default::<NewCustomer>().await?;
+    let customer = access.caller.tenant.orders.customer(new).await?;
     let status = if customer.tally.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     let answer = json!({"customerId": customer.id, "firstSeenAt": rfc3339(customer.first_seen)});
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
@@ -199,10 +203,9 @@ pub async fn customer(request: HttpRequest, payload: web::Payload) -> Result<Htt
         (status = 422, description = "A value is not possible"),
     )
 )]
-pub async fn visit(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let (state, caller) = enter(&request, Permission::WriteOrders).await?;
-    let new = body::json_or_default::<NewVisits>(&state, &request, payload).await?;
-    let accepted = caller.tenant.orders.visit(new).await?;
+pub async fn visit(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {
+    let new = body.json_or_default::<NewVisits>().await?;
+    let accepted = access.caller.tenant.orders.visit(new).await?;
     Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"accepted": accepted})))
 }
 
@@ -214,28 +217,4 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Prob
     }
     let key = IdempotencyKey::parse(key.to_str().unwrap_or_default());
     key.map(Some).map_err(|error| Problem::bad_request(error.to_string()))
-}
-
-fn answer(order: Order) -> HttpResponse {
-    no_cache().insert_header((header::ETAG, precondition::tag(order.version()))).json(order)
-}
-
-fn no_cache() -> HttpResponseBuilder {
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    response
-}
-
-/// Lets a request in that may do this.
-async fn enter(request: &HttpRequest, permission: Permission) -> Result<(Rc<State>, Caller), Problem> {
-    let state = State::of(request)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        access::check_origin(&state, request)?;
-    }
-    let caller = access::identify(&state, request).await?;
-    caller.needs(permission)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        state.change(&caller)?;
-    }
-    Ok((state, caller))
 }

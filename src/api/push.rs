@@ -1,9 +1,6 @@
 //! `POST /api/metrics`: values, events, samples and ends of channels from outside (docs/protocol.md, section 7).
 
-use std::{
-    ops::RangeInclusive,
-    time::{Duration, Instant},
-};
+use std::{ops::RangeInclusive, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use bytes::Bytes;
@@ -15,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use super::{channels, openapi::shapes};
 use crate::{
-    auth::Permission,
     core::{
         aggregator::PublishError,
         channel::{Channel, EventName},
@@ -26,7 +22,12 @@ use crate::{
     },
     counters::Limit,
     protocol::{RESERVED_EVENTS, error::Code, nul},
-    web::{access, body, problem::Problem, state::State},
+    web::{
+        authorized::{Authorized, WriteMetrics},
+        body::Body,
+        problem::Problem,
+        state::State,
+    },
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
@@ -79,13 +80,9 @@ type Line = Result<Reading, Problem>;
         (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
     )
 )]
-pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let arrived = Instant::now();
-    let state = State::of(&request)?;
-    access::check_origin(&state, &request)?;
-    let caller = access::identify(&state, &request).await?;
-    caller.needs(Permission::WriteMetrics)?;
-    let body = body::read(&state, &request, &mut payload.into_inner()).await?;
+pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: Body) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller, arrived, .. } = access;
+    let body = body.bytes().await?;
     let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.body.max_lines);
     let parsed = if weight > PARSE_ELSEWHERE {
         let parsed = web::block(move || parse(&body, ndjson, most)).await;
@@ -142,11 +139,8 @@ pub async fn post(request: HttpRequest, payload: web::Payload) -> Result<HttpRes
         (status = 504, description = "Timed out waiting for the cluster leader; the channel may still end"),
     )
 )]
-pub async fn delete(request: HttpRequest, channel: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    access::check_origin(&state, &request)?;
-    let caller = access::identify(&state, &request).await?;
-    caller.needs(Permission::WriteMetrics)?;
+pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>) -> Result<HttpResponse, Problem> {
+    let Authorized { state, caller, .. } = access;
     let channel = channels::parse_one(&channel)?;
     let end = Reading::End { channel: channel.clone() };
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;

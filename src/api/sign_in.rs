@@ -3,12 +3,13 @@
 //! A page that keeps its token in script has to ask for it again in each tab, and links to other pages don't carry it. The
 //! cookie holds the same token: it is `HttpOnly`, is not sent from other sites (`SameSite=Lax`), and ends with the token.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::openapi::shapes;
 use crate::web::{
-    access::{self, Origin, SESSION_COOKIE},
-    body,
+    access::{self, Origin},
+    body::Body,
+    config::SESSION_COOKIE,
     problem::Problem,
     state::State,
 };
@@ -35,10 +36,10 @@ struct SignIn {
     ),
     security(())
 )]
-pub async fn create(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub async fn create(request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     check_own_page(&state, &request)?;
-    let SignIn { token } = body::json(&state, &request, payload).await?;
+    let SignIn { token } = body.json().await?;
     let token = token.trim();
     if state.access.verifier.is_none() {
         return Ok(HttpResponse::NoContent().finish()); // everyone is let in as they are

@@ -11,7 +11,11 @@ use super::openapi::business;
 use crate::{
     auth::Permission,
     core::clock::rfc3339,
-    web::{access, problem::Problem, query::Params, state::State},
+    web::{
+        authorized::{Authorized, ReadMetrics},
+        problem::Problem,
+        query::Params,
+    },
 };
 
 /// `GET /api/stats`.
@@ -27,10 +31,8 @@ use crate::{
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
-pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    let caller = access::identify(&state, &request).await?;
-    caller.needs(Permission::ReadMetrics)?;
+pub async fn get(request: HttpRequest, access: Authorized<ReadMetrics>) -> Result<HttpResponse, Problem> {
+    let caller = &access.caller;
     Params::read(&request, &[])?;
     let stats = caller.tenant.orders.stats().await?;
     // Numbers of orders are for those who may read orders, whichever way they are asked for.

@@ -43,11 +43,10 @@ use crate::{
     store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
     web::{
-        access::AccessConfig,
         admission::{Admission, AdmissionConfig},
-        body::BodyConfig,
         client::{ForwardedBy, ProxyConfig},
         clocks::Clocks,
+        config::{AccessConfig, BodyConfig},
         request_counts::RequestCounts,
         state::Shared,
     },

@@ -8,40 +8,17 @@ use actix_web::{
 };
 
 use super::{
-    client::{self, ProxyConfig},
+    caller::Caller,
+    client,
+    config::{AccessConfig, SESSION_COOKIE},
     problem::Problem,
     query::Params,
-    state::{LocalTenant, State},
+    state::State,
 };
 use crate::{
-    auth::{self, Identity, Permission, Tickets, TokenError, Verifier},
+    auth::{self, Identity, TokenError},
     core::channel::Selector,
 };
-
-/// Name of the cookie of the server's own pages, where `auth.cookie` names none.
-pub const SESSION_COOKIE: &str = "tricast_session";
-
-/// Who may come in.
-#[derive(Default)]
-pub struct AccessConfig {
-    /// Looks at tokens; `None` where everybody is anonymous.
-    pub verifier: Option<Verifier>,
-    /// Tickets that were given out.
-    pub tickets: Tickets,
-    /// Name of a cookie that may hold the token.
-    pub cookie: Option<String>,
-    /// Proxies in front of this server.
-    pub proxies: ProxyConfig,
-    /// Origins of other sites and apps that may use this server (`https://shop.example`, `capacitor://localhost`), or
-    /// `*`. Default none: only pages of the server's own origin.
-    pub allowed_origins: Vec<String>,
-    /// The origin under which the server is reached from outside, if a proxy changes `Host` or ends TLS.
-    pub public_origin: Option<String>,
-    /// Path of the server's own pages as browsers see it, with a slash at its end: where the cookie of a session goes.
-    pub pages_path: String,
-    /// The server is for this machine only and asks for no token: other names than this machine's are refused.
-    pub local_only: bool,
-}
 
 /// Refuses a foreign name for a server that is for this machine only: a page can have its own name lead here (DNS
 /// rebinding), and would be taken for one of ours.
@@ -148,28 +125,6 @@ pub fn foreign_origin(request: &HttpRequest) -> Problem {
         "pages of {shown:?} may not use this server: name that origin in allowed_origins, or, if it is this server's own \
          behind TLS, set public_url or trusted_proxies"
     ))
-}
-
-/// Who asks, and of which tenant.
-#[derive(Clone)]
-pub struct Caller {
-    /// Who.
-    pub identity: Identity,
-    /// The data that is seen.
-    pub tenant: Rc<LocalTenant>,
-}
-
-impl Caller {
-    /// Refuses whoever may not do this.
-    ///
-    /// # Errors
-    /// 403.
-    pub fn needs(&self, permission: Permission) -> Result<(), Problem> {
-        if self.identity.may(permission) {
-            return Ok(());
-        }
-        Err(Problem::forbidden(format!("this needs the permission {}", permission)))
-    }
 }
 
 /// What a request shows to say who asks.

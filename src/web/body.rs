@@ -1,8 +1,11 @@
 //! Reading a request's body: bounded in size and in time, inflated if it is compressed (RFC 9110, section 8.4).
 
-use std::time::Duration;
+use std::{
+    future::{Ready, ready},
+    rc::Rc,
+};
 
-use actix_web::{HttpRequest, dev::Payload, http::StatusCode, http::header, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::StatusCode, http::header, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -10,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{
     encoding::{self, Inflating},
     problem::Problem,
-    state::Shared,
+    state::{Shared, State},
 };
 use crate::{
     counters::Limit,
@@ -20,17 +23,6 @@ use crate::{
 
 /// actix-http tells both by the same error.
 const BROKEN: &str = "the body broke off, or its chunks are not well-formed (RFC 9112, section 7.1)";
-
-/// Bounds of a request's body.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyConfig {
-    /// Largest body, in bytes. Default 1 MiB.
-    pub max_bytes: usize,
-    /// Longest time from its first byte to its last. Default 15 s.
-    pub timeout: Duration,
-    /// Most lines of a push. Default 10,000; 0 means no limit.
-    pub max_lines: usize,
-}
 
 /// A compressed body above this is inflated away from the worker, which would be busy for more than a millisecond.
 const INFLATE_ELSEWHERE: usize = 16 * 1024;
@@ -47,7 +39,7 @@ const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// 413 when it is larger than allowed (at once, if its length was announced; inflated it may not be larger either), 408
 /// when it takes too long, 415 for a content coding that is not known here, 400 when it breaks off or is not what its
 /// coding says. The connection is closed then, for the rest was not read.
-pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
     let coding = coding(request)?;
     let mut body = BytesMut::new();
     each_chunk(shared, request, payload, |chunk| body.extend_from_slice(chunk)).await?;
@@ -101,15 +93,7 @@ fn too_large(shared: &Shared) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail).and_close()
 }
 
-/// The number of bytes of the whole body as it came; none of them is kept.
-///
-/// # Errors
-/// Those of [`read`].
-pub async fn count(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<usize, Problem> {
-    each_chunk(shared, request, payload, |_| {}).await
-}
-
-/// Takes each piece of the body; answers how many bytes they were.
+/// Passes each chunk of the body to `take` and returns the sum of their lengths.
 async fn each_chunk(
     shared: &Shared,
     request: &HttpRequest,
@@ -148,29 +132,57 @@ async fn each_chunk(
     }
 }
 
-/// Reads the whole body as JSON of that shape.
-///
-/// # Errors
-/// Those of [`read`], and 400 that names the field.
-pub async fn json<T: DeserializeOwned>(
-    shared: &Shared,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<T, Problem> {
-    parse(&read(shared, request, &mut payload.into_inner()).await?)
+/// Extractor of a body that the handler reads once it has authorized the caller: a client that may not write can't make the
+/// server read, and errors in the body never hide a 401 or 403.
+pub struct Body {
+    state: Rc<State>,
+    request: HttpRequest,
+    payload: Payload,
 }
 
-/// The same where no body at all is fine, or `null`.
-///
-/// # Errors
-/// Those of [`json`].
-pub async fn json_or_default<T: DeserializeOwned + Default>(
-    shared: &Shared,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<T, Problem> {
-    let bytes = read(shared, request, &mut payload.into_inner()).await?;
-    if [&b""[..], b"null"].contains(&bytes.trim_ascii()) { Ok(T::default()) } else { parse(&bytes) }
+impl FromRequest for Body {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        ready(State::of(request).map(|state| Self { state, request: request.clone(), payload }))
+    }
+}
+
+impl Body {
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// Those of [`read`].
+    pub async fn bytes(mut self) -> Result<Bytes, Problem> {
+        read(&self.state, &self.request, &mut self.payload).await
+    }
+
+    /// Reads the whole body and returns its length in bytes; keeps none of it.
+    ///
+    /// # Errors
+    /// Those of [`read`].
+    pub async fn count(mut self) -> Result<usize, Problem> {
+        each_chunk(&self.state, &self.request, &mut self.payload, |_| {}).await
+    }
+
+    /// Reads the whole body as a JSON object of the shape `T`.
+    ///
+    /// # Errors
+    /// Those of [`read`], and 400 that names the field.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        parse(&self.bytes().await?)
+    }
+
+    /// Reads the whole body as [`Body::json`] does; returns the default for an empty body and for `null`.
+    ///
+    /// # Errors
+    /// Those of [`Body::json`].
+    pub async fn json_or_default<T: DeserializeOwned + Default>(self) -> Result<T, Problem> {
+        let bytes = self.bytes().await?;
+        if [&b""[..], b"null"].contains(&bytes.trim_ascii()) { Ok(T::default()) } else { parse(&bytes) }
+    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

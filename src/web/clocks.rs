@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 
-use super::state::Shared;
 use crate::{
     cluster::{CLOCK_TOLERANCE, Cluster},
     core::clock::Clock,
@@ -40,14 +39,12 @@ impl Clocks {
         bus.or_else(|| self.by_database().filter(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE))
     }
 
+    /// Returns whether this node's clock agrees with the others; `None` where there is no other one.
+    pub fn is_right(&self) -> Option<bool> {
+        self.are_compared().then(|| self.off().is_none())
+    }
+
     fn by_database(&self) -> Option<SignedDuration> {
         self.store.clock_offset(&self.own).map(|ahead| -ahead)
-    }
-}
-
-impl Shared {
-    /// What is said of the clock in `/readyz`; `None` where there is no other one.
-    pub fn clock_is_right(&self) -> Option<bool> {
-        self.clocks.are_compared().then(|| self.clocks.off().is_none())
     }
 }

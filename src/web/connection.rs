@@ -20,7 +20,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-use super::{access::AccessConfig, admission::Admission};
+use super::{admission::Admission, config::AccessConfig};
 use crate::{
     counters::{Counters, Limit},
     pause::Pause,

@@ -9,8 +9,8 @@ use actix_web::http::{
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 
 use super::{
-    middleware::is_decent_id,
     problem::{PROBLEM_JSON, Problem},
+    request_id::is_valid_id,
 };
 use crate::protocol::error::Code;
 
@@ -72,7 +72,7 @@ pub(super) fn given_id(head: &[u8]) -> Option<&str> {
     let lines = head.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let (_, id) =
         lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("x-request-id"))?;
-    Some(id.trim()).filter(|id| is_decent_id(id))
+    Some(id.trim()).filter(|id| is_valid_id(id))
 }
 
 /// The whole answer, after which the connection is closed.

@@ -18,29 +18,25 @@ use actix_web::{
 };
 
 use super::{
-    access::{self, AccessConfig, Origin},
+    access::{self, Origin},
     base_path::Place,
     body_drain::Chunked,
+    caller::LocalTenant,
+    config::AccessConfig,
     connection::{self, Answering},
     connection_limit,
     problem::{PROBLEM_JSON, Problem},
-    state::{LocalTenant, State},
+    request_id::{RequestId, is_valid_id},
+    state::State,
     telemetry,
 };
 use crate::protocol::error::Code;
-
-/// The id of a request: in `X-Request-Id`, in the log, and as `instance` of a problem.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
 
 /// How long a request was held on purpose, which is no response time.
 #[derive(Clone, Copy, Debug)]
 pub struct Held(pub Duration);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Longest id that is taken over from a client or proxy.
-const MAX_ID: usize = 64;
 
 /// The methods that any path has, and TRACE, which none has: it is known all the same, and refused with what a path does
 /// have (RFC 9110, section 15.5.6). Others never reach a handler: some hang there (CONNECT), none has a meaning.
@@ -151,15 +147,8 @@ fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: Status
 
 /// The id of a proxy in front, if it is a decent one, or a new one.
 fn request_id(state: &State, headers: &HeaderMap) -> String {
-    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_decent_id(id));
+    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_valid_id(id));
     given.map_or_else(|| state.new_id(), str::to_owned)
-}
-
-/// Whether an id is one that may stand in a log as it is.
-pub(super) fn is_decent_id(id: &str) -> bool {
-    !id.is_empty()
-        && id.len() <= MAX_ID
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Refuses what no handler should see.

@@ -2,11 +2,14 @@
 
 pub mod access;
 pub mod admission;
+pub mod authorized;
 pub mod base_path;
 pub mod body;
 mod body_drain;
+pub mod caller;
 pub mod client;
 pub mod clocks;
+pub mod config;
 pub mod connection;
 pub mod connection_limit;
 pub mod encoding;
@@ -18,8 +21,10 @@ pub mod precondition;
 pub mod problem;
 pub mod query;
 pub mod request_counts;
+pub mod request_id;
 pub mod route;
 pub mod state;
 pub mod telemetry;
 mod timer;
+pub mod versioned;
 pub mod watched;

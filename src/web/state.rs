@@ -6,18 +6,18 @@ use std::{
     net::IpAddr,
     rc::{Rc, Weak},
     sync::{Arc, atomic::AtomicBool},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix_web::HttpRequest;
-use tokio::{sync::Semaphore, task::JoinHandle, time::sleep};
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
-    access::{AccessConfig, Caller},
     admission::{AddressPlace, Admission, Reached, UserPlace},
     base_path::BasePath,
-    body::BodyConfig,
+    caller::{Caller, FORGET, LocalTenant, start_hub},
     client,
+    config::{AccessConfig, BodyConfig},
     problem::Problem,
 };
 use crate::{
@@ -25,15 +25,11 @@ use crate::{
     core::{clock::Clock, hub::Hub, log::Log},
     counters::{Counters, Limit, Transport},
     ids::random_u64,
-    presence::{RecentPollers, StreamGuard},
+    presence::StreamGuard,
     shutdown::{Shutdown, reconnect_after},
     store::Store,
-    tenants::{Tenant, Tenants},
+    tenants::Tenants,
 };
-
-/// A worker forgets a tenant that nobody asked it for within this time, and that nobody is connected to. To know it again
-/// costs little.
-const FORGET: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 #[derive(Clone)]
@@ -89,64 +85,12 @@ pub struct State {
     ids: Cell<u64>,
 }
 
-/// A tenant as one worker serves it.
-pub struct LocalTenant {
-    tenant: Arc<Tenant>,
-    /// The worker's hub on the tenant's log.
-    pub hub: Rc<Hub>,
-    pollers: RefCell<RecentPollers>,
-    /// When somebody last asked for it.
-    used: Cell<Instant>,
-    /// Drives the hub.
-    driver: JoinHandle<()>,
-}
-
-impl Drop for LocalTenant {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl std::ops::Deref for State {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
         &self.shared
     }
-}
-
-impl std::ops::Deref for LocalTenant {
-    type Target = Tenant;
-
-    fn deref(&self) -> &Tenant {
-        &self.tenant
-    }
-}
-
-impl LocalTenant {
-    /// Call it on the worker's thread.
-    fn start(tenant: Arc<Tenant>, shutdown: &Shutdown) -> Rc<Self> {
-        let (hub, driver) = start_hub(&tenant.log, shutdown);
-        Rc::new(Self { tenant, hub, pollers: RefCell::default(), used: Cell::new(Instant::now()), driver })
-    }
-
-    /// Whether nobody on this worker needs it, of whom `local` is the only reference.
-    fn is_unused(local: &Rc<Self>) -> bool {
-        Rc::strong_count(local) == 1 && local.hub.readers() == 0 && local.used.get().elapsed() >= FORGET
-    }
-
-    /// Notes that somebody polled.
-    pub fn note_poll(&self, identity: &Identity) {
-        if self.pollers.borrow_mut().is_due(identity) {
-            self.presence.poll(&identity.counted_as());
-        }
-    }
-}
-
-fn start_hub(log: &Arc<Log>, shutdown: &Shutdown) -> (Rc<Hub>, JoinHandle<()>) {
-    let hub = Hub::new(Arc::clone(log));
-    let driver = actix_web::rt::spawn(Rc::clone(&hub).run(shutdown.watch()));
-    (hub, driver)
 }
 
 impl State {
@@ -199,7 +143,7 @@ impl State {
     /// 429 when its tenant would be one too many.
     pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
         if let Some(tenant) = self.tenants.borrow().get(&identity.tenant) {
-            tenant.used.set(Instant::now());
+            tenant.touch();
             return Ok(Caller { tenant: Rc::clone(tenant), identity });
         }
         let tenant = self.shared.tenants.open(&identity.tenant).map_err(|error| {
@@ -258,11 +202,11 @@ impl State {
         self.admission.knock(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
-    /// Somebody changes something that the store keeps. Look at permissions before this.
+    /// Counts a change that the store keeps. Check permissions before.
     ///
     /// # Errors
     /// 429 when the user makes changes too quickly.
-    pub fn change(&self, caller: &Caller) -> Result<(), Problem> {
+    pub fn check_change_rate(&self, caller: &Caller) -> Result<(), Problem> {
         let Identity { tenant, .. } = &caller.identity;
         self.admission.change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
     }

@@ -9,7 +9,7 @@ use actix_web::{
 use tracing::{Level, Span, field::Empty};
 use tracing_actix_web::RootSpanBuilder;
 
-use super::middleware::RequestId;
+use super::request_id::RequestId;
 use crate::sources::demo;
 
 /// Makes one span per request of the plain routes. Polls and streams have none: it costs a poll a third of its

@@ -15,7 +15,6 @@ use std::net::IpAddr;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{Version, header},
-    web,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -30,7 +29,7 @@ use crate::{
     protocol::SERVER_VERSION,
     shutdown::reconnect_after,
     web::{
-        body,
+        body::Body,
         client::{self, Forwarded},
         problem::Problem,
         state::State,
@@ -148,10 +147,10 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     responses((status = 200, description = "The number of bytes", body = shapes::Counted)),
     security(())
 )]
-pub async fn echo(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+pub async fn echo(request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     state.knock(&request).map_err(Problem::and_close)?;
-    let bytes = body::count(&state, &request, &mut payload.into_inner()).await?;
+    let bytes = body.count().await?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"bytes": bytes})))
 }
 

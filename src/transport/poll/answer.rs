@@ -18,7 +18,7 @@ use crate::{
         publication::Publication,
     },
     protocol::{message, slot},
-    web::{access::Caller, problem::Problem},
+    web::{caller::Caller, problem::Problem},
 };
 
 /// Most bytes of events in one answer; the cursor says from where to ask on.

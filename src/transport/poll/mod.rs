@@ -42,7 +42,8 @@ use crate::{
         subscriptions,
     },
     web::{
-        access::{self, Caller},
+        access,
+        caller::Caller,
         etag::{self, Verdict},
         middleware::Held,
         problem::Problem,

@@ -16,7 +16,7 @@ use crate::{
     },
     history::parse_backfill,
     web::{
-        access::Caller,
+        caller::Caller,
         problem::Problem,
         query::{Params, bad},
     },

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use actix_web::{HttpResponse, http::StatusCode, http::header, web};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -26,7 +26,12 @@ use crate::{
         error::Code,
         message::RequestId,
     },
-    web::{access, body, problem::Problem, state::State},
+    web::{
+        access,
+        authorized::{Anyone, Authorized},
+        body::Body,
+        problem::Problem,
+    },
 };
 
 /// Messages that may wait for one stream.
@@ -173,21 +178,19 @@ impl Drop for Registration {
     responses((status = 200, description = "What a WebSocket would be answered", body = shapes::Anything))
 )]
 pub(crate) async fn post(
-    request: HttpRequest,
     id: web::Path<String>,
     registry: web::Data<SessionRegistry>,
-    payload: web::Payload,
+    access: Authorized<Anyone>,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    let state = State::of(&request)?;
-    access::check_origin(&state, &request)?;
-    let caller = access::identify(&state, &request).await?;
+    let Authorized { state, caller, .. } = access;
     let gone = || Problem::not_found("there is no such session of yours");
     let (inbox, wait) = registry.find(&id, &caller.identity).ok_or_else(gone)?;
     if let Some(wait) = wait {
         state.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("too many messages: wait a moment", wait).and_close());
     }
-    let body = body::read(&state, &request, &mut payload.into_inner()).await?;
+    let body = body.bytes().await?;
     if registry.max_message > 0 && body.len() > registry.max_message {
         state.counters.limit(Limit::Message).inc();
         let detail = format!("a message has at most {} bytes", registry.max_message);

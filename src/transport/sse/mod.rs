@@ -48,14 +48,7 @@ use crate::{
         cutover::{Backfill, Cutover},
         resume::Verdict,
     },
-    web::{
-        access::{self, Caller},
-        middleware::RequestId,
-        problem::Problem,
-        query::Params,
-        route,
-        state::State,
-    },
+    web::{access, caller::Caller, problem::Problem, query::Params, request_id::RequestId, route, state::State},
 };
 
 /// The endpoint and its alias.

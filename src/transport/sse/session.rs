@@ -21,7 +21,7 @@ use crate::{
     },
     shutdown::reconnect_after,
     transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
-    web::{access::Caller, problem::Problem, state::State},
+    web::{caller::Caller, problem::Problem, state::State},
 };
 
 /// Bytes of events per write.

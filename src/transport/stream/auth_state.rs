@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::expiry::{Expiring, Expiry};
-use crate::{auth::Identity, web::access::Caller};
+use crate::{auth::Identity, web::caller::Caller};
 
 /// Authentication state of a stream.
 pub(in crate::transport) enum AuthState {

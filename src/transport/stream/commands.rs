@@ -21,10 +21,7 @@ use crate::{
         message::{self, RequestId, ServerMessage},
     },
     shutdown::reconnect_soon,
-    web::{
-        access::{self, Caller},
-        problem::Problem,
-    },
+    web::{access, caller::Caller, problem::Problem},
 };
 
 /// Receiver of the replies to commands.

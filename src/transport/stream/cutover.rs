@@ -18,7 +18,7 @@ use crate::{
         snapshot::{View, place},
     },
     history::{HistoryError, QueryResult},
-    web::access::Caller,
+    web::caller::Caller,
 };
 
 /// Most channels of one backfill.

@@ -58,7 +58,7 @@ use crate::{
     counters::{BackpressureLevel, Limit, Transport},
     shutdown::{reconnect_after, reconnect_soon},
     web::{
-        access::Caller,
+        caller::Caller,
         problem::Problem,
         state::{State, StreamSlot},
     },

@@ -17,7 +17,7 @@ use crate::{
     history::Asked,
     orders::{Changes, Priority, Status},
     protocol::error::Code,
-    web::{access::Caller, problem::Problem, state::State},
+    web::{caller::Caller, problem::Problem, state::State},
 };
 
 /// Most channels of one `get_snapshot`.

@@ -1,0 +1,80 @@
+//! Extractors of the caller: identity, permissions, origin and rate of changes, checked before a handler runs.
+
+use std::{marker::PhantomData, rc::Rc, time::Instant};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::Method};
+use futures_util::future::LocalBoxFuture;
+
+use super::{access, caller::Caller, problem::Problem, state::State};
+use crate::auth::Permission;
+
+/// Requirements of a handler on its caller.
+pub trait Requirement: 'static {
+    /// Permissions that the caller needs, all of them.
+    const PERMISSIONS: &'static [Permission];
+    /// Whether the request changes something that the store keeps, and so counts for `limits.changes_per_second_per_user`.
+    const CHANGES_STORE: bool = false;
+}
+
+/// Any caller that may use the server at all.
+pub struct Anyone;
+
+/// Callers with [`Permission::ReadMetrics`].
+pub struct ReadMetrics;
+
+/// Callers with [`Permission::WriteMetrics`]. A push is published, not stored: it has limits of its own.
+pub struct WriteMetrics;
+
+impl Requirement for Anyone {
+    const PERMISSIONS: &'static [Permission] = &[];
+}
+
+impl Requirement for ReadMetrics {
+    const PERMISSIONS: &'static [Permission] = &[Permission::ReadMetrics];
+}
+
+impl Requirement for WriteMetrics {
+    const PERMISSIONS: &'static [Permission] = &[Permission::WriteMetrics];
+}
+
+/// A caller that meets the requirements `R`.
+///
+/// The checks run from cheap to dear and from the outside in: origin of the page (403; not for GET and HEAD), identity
+/// (401, or 429 for a tenant too many), permissions (403), rate of changes (429).
+///
+/// Place it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order.
+pub struct Authorized<R> {
+    /// State of the worker.
+    pub state: Rc<State>,
+    /// Identity and tenant.
+    pub caller: Caller,
+    /// Time at which the checks began.
+    pub arrived: Instant,
+    requirement: PhantomData<R>,
+}
+
+impl<R: Requirement> Authorized<R> {
+    async fn check(request: &HttpRequest) -> Result<Self, Problem> {
+        let arrived = Instant::now();
+        let state = State::of(request)?;
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            access::check_origin(&state, request)?;
+        }
+        let caller = access::identify(&state, request).await?;
+        R::PERMISSIONS.iter().try_for_each(|permission| caller.needs(*permission))?;
+        if R::CHANGES_STORE {
+            state.check_change_rate(&caller)?;
+        }
+        Ok(Self { state, caller, arrived, requirement: PhantomData })
+    }
+}
+
+impl<R: Requirement> FromRequest for Authorized<R> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { Self::check(&request).await })
+    }
+}
