@@ -1,65 +1,14 @@
-//! Channels in queries, and `GET /api/channels`: what there is to subscribe to.
+//! `GET /api/channels`: the channels that a caller may subscribe to.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
-use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::openapi::{params, shapes};
-use crate::{
-    auth::{self, Identity},
-    core::{
-        built_in,
-        channel::{Channel, Selector},
-        span::iso_8601,
-    },
-    web::{
-        authorized::{Anyone, Authorized},
-        caller::Caller,
-        problem::Problem,
-        query::Params,
-    },
+use crate::web::{
+    authorized::{Anyone, Authorized},
+    channels,
+    problem::Problem,
+    query::Params,
 };
-
-/// What a stream or a poll with `since` carries when it names no channels.
-pub const DEFAULT: &str = "metrics,alerts";
-
-/// Reads `a,b.*,c`.
-///
-/// # Errors
-/// 400 that names the part that is no channel.
-pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
-    let mut selectors = Vec::new();
-    for name in list.split(',') {
-        let shown: String = name.chars().take(60).collect();
-        let selector =
-            Selector::parse(name).map_err(|error| Problem::bad_request(format!("channels: {shown:?}: {error}")))?;
-        if !selectors.contains(&selector) {
-            selectors.push(selector);
-        }
-    }
-    Ok(selectors)
-}
-
-/// What somebody is given who names no channels: as much of [`DEFAULT`] as they may read.
-///
-/// # Errors
-/// 403 when that is nothing.
-pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
-    let mut selectors = parse_list(DEFAULT)?;
-    selectors.retain(|selector| auth::may_read(identity, selector));
-    if selectors.is_empty() {
-        return Err(Problem::forbidden(format!("this token may read neither of {DEFAULT}: name channels that it may")));
-    }
-    Ok(selectors)
-}
-
-/// Parses the name of one channel.
-///
-/// # Errors
-/// 400 that says what is wrong with it.
-pub fn parse_one(name: &str) -> Result<Channel, Problem> {
-    Channel::parse(name).map_err(|error| Problem::bad_request(format!("channel: {error}")))
-}
 
 /// `GET` and `HEAD /api/channels`.
 #[utoipa::path(
@@ -73,43 +22,8 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
 )]
 pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
     let params = Params::read(&request, &["channels"])?;
-    let wanted = params.list("channels").as_deref().map(parse_list).transpose()?;
+    let wanted = params.list("channels").as_deref().map(channels::parse_list).transpose()?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(list(access.state.clock.now(), &access.caller, wanted.as_deref())))
-}
-
-/// The channels that `caller` may read, or those of them that `wanted` names.
-///
-/// Each with kind, version (the offset of its newest publication) and age (ISO 8601; `null` before the first). A channel
-/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes. A
-/// value that was restored from history, and not written since, says so.
-pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
-    let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
-    let channels: Vec<Value> = caller
-        .tenant
-        .log
-        .channels()
-        .into_iter()
-        .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
-        .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
-        .map(|info| {
-            // The server keeps its own numbers true; they are never late.
-            let written = info.written.filter(|_| !built_in::contains(&info.channel));
-            let pace = written.and(info.pace_ms).map(|ms| iso_8601(ms.div_ceil(1_000)));
-            let mut line = json!({
-                "channel": info.channel,
-                "kind": info.kind,
-                "version": info.version,
-                "age": info.changed.map(since),
-                "idle": written.map(since),
-                "pace": pace,
-            });
-            if info.restored {
-                line["restored"] = true.into();
-            }
-            line
-        })
-        .collect();
-    json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})
+    Ok(response.json(channels::list(access.state.clock.now(), &access.caller, wanted.as_deref())))
 }

@@ -16,13 +16,13 @@ use super::openapi::shapes;
 use crate::{
     cluster::Cluster,
     protocol::SERVER_VERSION,
-    web::{problem::Problem, state::State},
+    web::{
+        problem::Problem,
+        state::{PROBE_HEADER, State},
+    },
 };
 
-/// Marks the server's own check of itself.
-pub const PROBE_HEADER: &str = "x-tricast-probe";
-
-/// How long a check may take.
+/// Deadline of one check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `GET` and `HEAD /healthz`.

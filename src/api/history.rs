@@ -17,22 +17,17 @@ use actix_web::{
 use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
-use super::{
-    channels,
-    openapi::{params, shapes},
-};
+use super::openapi::{params, shapes};
 use crate::{
-    auth,
     cluster::Cluster,
     history::{Asked, HistoryError, QueryResult, Question},
     service::StoreError,
     web::{
         authorized::{Anyone, Authorized},
         caller::Caller,
-        encoding, etag,
+        channels, encoding, etag,
         problem::Problem,
         query::{self, Params},
-        state::State,
     },
 };
 
@@ -75,7 +70,8 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     let Authorized { state, caller, .. } = access;
     let params = Params::read(&request, &["channel", "field", "from", "to", "interval"])?;
     let (name, asked) = read(&params)?;
-    let question = question(&state, &caller, name, &asked)?;
+    let channel = channels::parse_readable(name, &caller.identity)?;
+    let question = Question::read(channel, &asked, state.clock.now())?;
     let field = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
         _ => None,
@@ -144,18 +140,6 @@ async fn look_back(
 fn cache_key(question: &Question) -> String {
     let digest = digest(&SHA256, question.canonical().as_bytes());
     format!("history:{}", HEXLOWER.encode(&digest.as_ref()[..16]))
-}
-
-/// A question that `caller` may ask.
-///
-/// # Errors
-/// 400 that names the parameter, 403.
-pub fn question(state: &State, caller: &Caller, channel: &str, asked: &Asked<'_>) -> Result<Question, Problem> {
-    let channel = channels::parse_one(channel)?;
-    if !auth::may_read_channel(&caller.identity, &channel) {
-        return Err(Problem::forbidden(format!("this token may not read {channel:?}")));
-    }
-    Ok(Question::read(channel, asked, state.clock.now())?)
 }
 
 /// The channel, and the rest of the query.

@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{channels, openapi::shapes};
+use super::openapi::shapes;
 use crate::{
     core::{
         aggregator::PublishError,
@@ -25,6 +25,7 @@ use crate::{
     web::{
         authorized::{Authorized, WriteMetrics},
         body::Body,
+        channels,
         problem::Problem,
         state::State,
     },

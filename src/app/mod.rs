@@ -26,7 +26,6 @@ pub use self::supervisor::Supervisor;
 use self::thread::Thread;
 use crate::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
-    api::doctor,
     auth::{KeyError, Tickets, Verifier, unguessable},
     cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
@@ -47,6 +46,7 @@ use crate::{
         client::{ForwardedBy, ProxyConfig},
         clocks::Clocks,
         config::{AccessConfig, BodyConfig},
+        diagnostics,
         request_counts::RequestCounts,
         state::Shared,
     },
@@ -232,14 +232,14 @@ impl Application {
             requests: Arc::new(RequestCounts::default()),
             access: Arc::new(access(config, verifier.clone())),
             admission: Arc::new(Admission::new(admission(config))),
-            doctors: doctor::places(),
+            doctors: diagnostics::probe_permits(),
             body: BodyConfig {
                 max_bytes: config.limits.max_body.0,
                 timeout: config.limits.body_timeout.0,
                 max_lines: config.limits.max_lines,
             },
             max_connection_age: config.max_connection_age.0,
-            crowded_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
+            fd_pressure_at: i64::try_from(descriptors() / 2).unwrap_or(i64::MAX),
             probe: unguessable().ok_or(StartError::NoRandomBytes)?.into(),
             addresses: Arc::new(OnceLock::new()),
             demo: Arc::default(),

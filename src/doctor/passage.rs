@@ -8,7 +8,7 @@ use super::{
     reach::Server,
     report::{Check, Verdict, ms, spoken},
 };
-use crate::api::doctor::Remedy;
+use crate::protocol::remedy::Remedy;
 
 /// Largest body that is tried, in bytes: more is no matter of a proxy's default.
 const MAX_BODY: u64 = 8 << 20;

@@ -4,7 +4,7 @@ use super::{
     patient::Patient,
     report::{Check, Verdict, ms, spoken},
 };
-use crate::api::doctor::Remedy;
+use crate::protocol::remedy::Remedy;
 
 /// What the answer says of whoever stands in between.
 pub(super) struct Server {

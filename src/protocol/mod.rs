@@ -5,6 +5,7 @@ pub mod command;
 pub mod error;
 pub mod message;
 pub mod nul;
+pub mod remedy;
 
 /// The WebSocket subprotocol, accepted when a client offers it.
 pub const SUBPROTOCOL: &str = "tricast.v1";

@@ -177,7 +177,7 @@ enum Accept {
 
 async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
     let address = state.address(request);
-    if let Some(home) = state.home() {
+    if let Some(home) = state.single_tenant() {
         return Ok(Some(Caller { identity: Identity::anonymous(address), tenant: Rc::clone(home) }));
     }
     let identity = match credential(&state.access, request, accept)? {
@@ -289,6 +289,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::web::client::ProxyConfig;
 
     #[test]
     fn an_origin_is_own_allowed_or_foreign() {

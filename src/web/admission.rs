@@ -1,4 +1,4 @@
-//! Who may open one more stream: limits per server, per address, per user, and of handshakes per second.
+//! Admission control: limits of streams per server, address and user, and rates of handshakes and changes.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::client::counted;
 use crate::{auth::TenantName, counters::Limit};
 
-/// How many connections, streams and held polls there may be. 0 means no limit.
+/// Limits of connections, streams and held polls. 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionConfig {
     /// In all. Default 0: what the descriptor limit allows.
@@ -33,16 +33,16 @@ pub struct AdmissionConfig {
     pub changes_per_second_per_user: u32,
 }
 
-/// Seconds' worth of changes that may come at once.
+/// Seconds' worth of changes that may arrive at once.
 const BURST: u32 = 10;
 
-/// Forgets addresses after this many handshakes, so that the table follows those that come.
+/// Number of handshakes after which idle addresses are removed from the table.
 const SWEEP: u64 = 4_096;
 
-/// Fewest connections beyond the limit of an address that are answered before they are closed.
+/// Fewest connections beyond the limit of an address that get a response before they are closed.
 const BEYOND: usize = 8;
 
-/// Counts the streams of this server. Shared by all workers.
+/// Counters and rate limiters of this server. Shared by all workers.
 pub struct Admission {
     config: AdmissionConfig,
     handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
@@ -57,28 +57,28 @@ pub struct Admission {
 
 struct Table<K>(Mutex<HashMap<K, usize>>);
 
-/// A place of an address or a user, given back when it is dropped.
-pub struct Place<K: Hash + Eq> {
+/// A permit counted for an address or a user; released when it is dropped.
+pub struct Permit<K: Hash + Eq> {
     key: Option<K>,
     table: Arc<Table<K>>,
 }
 
-/// The place that a stream of one address holds.
-pub type AddressPlace = Place<IpAddr>;
-/// The place that a stream of one user holds.
-pub type UserPlace = Place<(TenantName, Arc<str>)>;
+/// Permit of a connection or stream from one address.
+pub type AddressPermit = Permit<IpAddr>;
+/// Permit of a stream of one user.
+pub type UserPermit = Permit<(TenantName, Arc<str>)>;
 
 /// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Which.
+    /// The limit.
     pub limit: Limit,
-    /// When to try again.
+    /// Time to wait before the next attempt.
     pub retry_after: Duration,
 }
 
 impl Admission {
-    /// Nobody is there yet.
+    /// Creates admission control with no permits taken.
     pub fn new(config: AdmissionConfig) -> Self {
         let quota = NonZeroU32::new(config.handshakes_per_second_per_address).map(Quota::per_second);
         let changes = NonZeroU32::new(config.changes_per_second_per_user);
@@ -97,11 +97,11 @@ impl Admission {
         }
     }
 
-    /// Somebody knocks; `open` streams are there already. Costs less than looking at a token, so it comes first.
+    /// Counts a handshake; `open` is the number of open streams. Check it before tokens, which cost more.
     ///
     /// # Errors
     /// The limit of handshakes, or of connections.
-    pub fn knock(&self, address: Option<IpAddr>, open: i64) -> Result<(), Reached> {
+    pub fn check_handshake(&self, address: Option<IpAddr>, open: i64) -> Result<(), Reached> {
         if let (Some(limiter), Some(address)) = (&self.handshakes, address) {
             check(limiter, &self.seen, &counted(address), Limit::Handshakes)?;
         }
@@ -112,53 +112,53 @@ impl Admission {
         Ok(())
     }
 
-    /// `user` of `tenant` changes something that the store keeps.
+    /// Counts a change of stored data by `user` of `tenant`.
     ///
     /// # Errors
     /// The user makes changes too quickly.
-    pub fn change(&self, tenant: &TenantName, user: String) -> Result<(), Reached> {
+    pub fn check_change(&self, tenant: &TenantName, user: String) -> Result<(), Reached> {
         let Some(limiter) = &self.changes else { return Ok(()) };
         check(limiter, &self.changes_seen, &(tenant.clone(), user), Limit::Changes)
     }
 
-    /// Takes a place for a stream from `address`.
+    /// Takes the permit of a stream from `address`.
     ///
     /// # Errors
-    /// The address has as many as it may.
-    pub fn enter(&self, address: Option<IpAddr>) -> Result<AddressPlace, Reached> {
+    /// The address is at its limit.
+    pub fn take_stream_permit(&self, address: Option<IpAddr>) -> Result<AddressPermit, Reached> {
         let most = self.config.max_connections_per_address;
-        let taken = Place::take(&self.by_address, address.map(counted), most);
+        let taken = Permit::take(&self.by_address, address.map(counted), most);
         taken.ok_or_else(|| Reached {
             limit: Limit::ConnectionsPerAddress,
             retry_after: crate::shutdown::reconnect_after(),
         })
     }
 
-    /// Takes a place for a connection from `address` that carries no stream; `None` when the address has as many as it may.
-    pub fn connect(&self, address: Option<IpAddr>) -> Option<AddressPlace> {
-        Place::take(&self.connections, address.map(counted), self.config.max_connections_per_address)
+    /// Takes the permit of a connection from `address` that carries no stream; `None` when the address is at its limit.
+    pub fn take_connection_permit(&self, address: Option<IpAddr>) -> Option<AddressPermit> {
+        Permit::take(&self.connections, address.map(counted), self.config.max_connections_per_address)
     }
 
-    /// Takes a place for one connection too many, so that it can be told so; `None` when there are many such already.
-    pub fn connect_beyond(&self, address: Option<IpAddr>) -> Option<AddressPlace> {
+    /// Takes the permit of a connection beyond the limit, which gets an error response; `None` when there are many such.
+    pub fn take_excess_permit(&self, address: Option<IpAddr>) -> Option<AddressPermit> {
         let most = (self.config.max_connections_per_address / 10).max(BEYOND);
-        Place::take(&self.beyond, address.map(counted), most)
+        Permit::take(&self.beyond, address.map(counted), most)
     }
 
-    /// Takes a place for a stream of a user.
+    /// Takes the permit of a stream of a user.
     ///
     /// # Errors
-    /// The user has as many as it may.
-    pub fn enter_as(&self, tenant: &TenantName, user: &Arc<str>) -> Result<UserPlace, Reached> {
+    /// The user is at its limit.
+    pub fn take_user_permit(&self, tenant: &TenantName, user: &Arc<str>) -> Result<UserPermit, Reached> {
         let key = Some((tenant.clone(), Arc::clone(user)));
-        Place::take(&self.by_user, key, self.config.max_connections_per_user).ok_or_else(|| Reached {
+        Permit::take(&self.by_user, key, self.config.max_connections_per_user).ok_or_else(|| Reached {
             limit: Limit::ConnectionsPerUser,
             retry_after: crate::shutdown::reconnect_after(),
         })
     }
 }
 
-/// Counts one of `key`. Keys that stayed away are forgotten from time to time.
+/// Counts one request of `key`, and removes idle keys from time to time.
 fn check<K: Hash + Eq + Clone>(
     limiter: &DefaultKeyedRateLimiter<K>,
     seen: &AtomicU64,
@@ -175,7 +175,7 @@ fn check<K: Hash + Eq + Clone>(
     })
 }
 
-impl<K: Hash + Eq + Clone> Place<K> {
+impl<K: Hash + Eq + Clone> Permit<K> {
     fn take(table: &Arc<Table<K>>, key: Option<K>, most: usize) -> Option<Self> {
         let key = key.filter(|_| most > 0);
         if let Some(key) = &key {
@@ -190,7 +190,7 @@ impl<K: Hash + Eq + Clone> Place<K> {
     }
 }
 
-impl<K: Hash + Eq> Drop for Place<K> {
+impl<K: Hash + Eq> Drop for Permit<K> {
     fn drop(&mut self) {
         let Some(key) = &self.key else { return };
         let mut counts = self.table.0.lock();
@@ -221,13 +221,16 @@ mod tests {
     fn an_address_has_its_places_and_gets_them_back() {
         let admission = admission(2, 0, 0);
         let one = Some("192.0.2.1".parse().unwrap());
-        let first = admission.enter(one).ok().unwrap();
-        let second = admission.enter(one).ok().unwrap();
-        assert_eq!(admission.enter(one).err().map(|reached| reached.limit), Some(Limit::ConnectionsPerAddress));
-        assert!(admission.enter(Some("192.0.2.2".parse().unwrap())).is_ok(), "another one has its own");
+        let first = admission.take_stream_permit(one).ok().unwrap();
+        let second = admission.take_stream_permit(one).ok().unwrap();
+        assert_eq!(
+            admission.take_stream_permit(one).err().map(|reached| reached.limit),
+            Some(Limit::ConnectionsPerAddress)
+        );
+        assert!(admission.take_stream_permit(Some("192.0.2.2".parse().unwrap())).is_ok(), "another one has its own");
         drop(first);
-        assert!(admission.enter(one).is_ok());
-        assert!((0..10).all(|_| admission.enter(None).is_ok()), "who has no address is not counted by it");
+        assert!(admission.take_stream_permit(one).is_ok());
+        assert!((0..10).all(|_| admission.take_stream_permit(None).is_ok()), "who has no address is not counted by it");
         drop(second);
         assert!(admission.by_address.0.lock().is_empty(), "nothing is kept of those who left");
     }
@@ -236,10 +239,10 @@ mod tests {
     fn connections_are_counted_beside_streams_and_some_beyond_are_told() {
         let admission = admission(2, 0, 0);
         let one = Some("192.0.2.1".parse().unwrap());
-        let _stream = admission.enter(one).ok().unwrap();
-        let connections: Vec<_> = (0..3).map_while(|_| admission.connect(one)).collect();
+        let _stream = admission.take_stream_permit(one).ok().unwrap();
+        let connections: Vec<_> = (0..3).map_while(|_| admission.take_connection_permit(one)).collect();
         assert_eq!(connections.len(), 2);
-        let beyond: Vec<_> = (0..99).map_while(|_| admission.connect_beyond(one)).collect();
+        let beyond: Vec<_> = (0..99).map_while(|_| admission.take_excess_permit(one)).collect();
         assert_eq!(beyond.len(), BEYOND);
         drop((connections, beyond));
         assert!(admission.connections.0.lock().is_empty() && admission.beyond.0.lock().is_empty());
@@ -250,31 +253,31 @@ mod tests {
         let admission = admission(0, 1, 0);
         let user: Arc<str> = "ada".into();
         let (acme, other) = (TenantName::parse("acme").unwrap(), TenantName::parse("other").unwrap());
-        let _one = admission.enter_as(&acme, &user).ok().unwrap();
-        assert!(admission.enter_as(&acme, &user).is_err());
-        assert!(admission.enter_as(&other, &user).is_ok());
+        let _one = admission.take_user_permit(&acme, &user).ok().unwrap();
+        assert!(admission.take_user_permit(&acme, &user).is_err());
+        assert!(admission.take_user_permit(&other, &user).is_ok());
     }
 
     #[test]
     fn changes_are_bounded_by_user_and_wait_a_second() {
         let admission = admission(0, 0, 0);
         let acme = TenantName::parse("acme").unwrap();
-        let made = (0..99).take_while(|_| admission.change(&acme, "ada".into()).is_ok()).count();
+        let made = (0..99).take_while(|_| admission.check_change(&acme, "ada".into()).is_ok()).count();
         assert_eq!(made, BURST as usize);
-        let reached = admission.change(&acme, "ada".into()).unwrap_err();
+        let reached = admission.check_change(&acme, "ada".into()).unwrap_err();
         assert!(reached.limit == Limit::Changes && reached.retry_after <= Duration::from_secs(1), "{reached:?}");
-        assert!(admission.change(&acme, "bob".into()).is_ok());
-        assert!(admission.change(&TenantName::default_name(), "ada".into()).is_ok());
+        assert!(admission.check_change(&acme, "bob".into()).is_ok());
+        assert!(admission.check_change(&TenantName::default_name(), "ada".into()).is_ok());
     }
 
     #[test]
     fn handshakes_are_bounded_by_address_and_in_all() {
         let admission = admission(0, 0, 3);
         let one = Some("192.0.2.1".parse().unwrap());
-        assert!((0..3).all(|_| admission.knock(one, 0).is_ok()));
-        let reached = admission.knock(one, 0).unwrap_err();
+        assert!((0..3).all(|_| admission.check_handshake(one, 0).is_ok()));
+        let reached = admission.check_handshake(one, 0).unwrap_err();
         assert!(reached.limit == Limit::Handshakes && reached.retry_after <= Duration::from_secs(1), "{reached:?}");
-        assert!(admission.knock(Some("192.0.2.9".parse().unwrap()), 4).is_ok());
-        assert_eq!(admission.knock(None, 5).unwrap_err().limit, Limit::Connections);
+        assert!(admission.check_handshake(Some("192.0.2.9".parse().unwrap()), 4).is_ok());
+        assert_eq!(admission.check_handshake(None, 5).unwrap_err().limit, Limit::Connections);
     }
 }

@@ -39,7 +39,7 @@ const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// 413 when it is larger than allowed (at once, if its length was announced; inflated it may not be larger either), 408
 /// when it takes too long, 415 for a content coding that is not known here, 400 when it breaks off or is not what its
 /// coding says. The connection is closed then, for the rest was not read.
-async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
+pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
     let coding = coding(request)?;
     let mut body = BytesMut::new();
     each_chunk(shared, request, payload, |chunk| body.extend_from_slice(chunk)).await?;

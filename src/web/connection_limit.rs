@@ -13,7 +13,7 @@ use actix_web::{
 };
 
 use super::{
-    admission::{AddressPlace, Admission},
+    admission::{AddressPermit, Admission},
     client::ProxyConfig,
     problem::Problem,
 };
@@ -27,10 +27,10 @@ pub struct Counted {
     admission: Arc<Admission>,
     /// `None` for a trusted proxy, which counts its own clients, and for a Unix socket.
     address: Option<IpAddr>,
-    /// Its place among the connections of its address; none while it carries a stream, or when there was none left.
-    place: RefCell<Option<AddressPlace>>,
-    /// Its place among those that are one too many.
-    _beyond: Option<AddressPlace>,
+    /// Its permit among the connections of its address; none while it carries a stream, or when there was none left.
+    permit: RefCell<Option<AddressPermit>>,
+    /// Its permit among those that are one too many.
+    _beyond: Option<AddressPermit>,
 }
 
 impl Counted {
@@ -42,14 +42,14 @@ impl Counted {
         peer: Option<IpAddr>,
     ) -> Option<Rc<Self>> {
         let address = peer.map(|peer| peer.to_canonical()).filter(|peer| !proxies.trusts(peer));
-        let place = admission.connect(address);
+        let permit = admission.take_connection_permit(address);
         let mut beyond = None;
-        if place.is_none() {
+        if permit.is_none() {
             counters.limit(Limit::ConnectionsPerAddress).inc();
-            beyond = Some(admission.connect_beyond(address)?);
+            beyond = Some(admission.take_excess_permit(address)?);
         }
         let admission = Arc::clone(admission);
-        Some(Rc::new(Self { admission, address, place: RefCell::new(place), _beyond: beyond }))
+        Some(Rc::new(Self { admission, address, permit: RefCell::new(permit), _beyond: beyond }))
     }
 }
 
@@ -59,12 +59,12 @@ impl Counted {
 /// 429: the address has as many connections as it may, and this is none for a stream.
 pub(super) fn asked(request: &HttpRequest) -> Result<(), Problem> {
     let Some(counted) = request.conn_data::<Rc<Counted>>() else { return Ok(()) };
-    let mut place = counted.place.borrow_mut();
-    if place.is_none() {
+    let mut permit = counted.permit.borrow_mut();
+    if permit.is_none() {
         // It carried a stream before, or others have gone since.
-        *place = counted.admission.connect(counted.address);
+        *permit = counted.admission.take_connection_permit(counted.address);
     }
-    if place.is_some() || may_be_a_stream(request) {
+    if permit.is_some() || may_be_a_stream(request) {
         return Ok(());
     }
     let detail = "this address has as many connections as it may: close some, or use one for several requests";
@@ -82,6 +82,6 @@ pub(super) fn answered(request: &HttpRequest, status: StatusCode, content_type: 
     let is_stream = status == StatusCode::SWITCHING_PROTOCOLS
         || content_type.is_some_and(|content_type| content_type.starts_with(b"text/event-stream"));
     if is_stream && let Some(counted) = request.conn_data::<Rc<Counted>>() {
-        drop(counted.place.borrow_mut().take());
+        drop(counted.permit.borrow_mut().take());
     }
 }

@@ -112,7 +112,7 @@ pub async fn around(
     }
     // The offer of another protocol is passed over; without this the answer would say "Connection: upgrade" to nothing.
     let passed_over = response.request().head().upgrade() && status != StatusCode::SWITCHING_PROTOCOLS;
-    if passed_over || state.shutdown.is_draining() || state.is_crowded() {
+    if passed_over || state.shutdown.is_draining() || state.has_fd_pressure() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -138,7 +138,7 @@ fn make_personal(headers: &mut HeaderMap) {
 
 /// Counts an answer for the tenant it was for, if that is known.
 fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: StatusCode) {
-    if let Some(home) = state.home() {
+    if let Some(home) = state.single_tenant() {
         home.own_http.count(elapsed, status.is_server_error());
     } else if let Some(tenant) = request.extensions().get::<Rc<LocalTenant>>() {
         tenant.own_http.count(elapsed, status.is_server_error());

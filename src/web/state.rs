@@ -1,4 +1,4 @@
-//! What the handlers of one worker share.
+//! State that the handlers of one worker share.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +13,7 @@ use actix_web::HttpRequest;
 use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
-    admission::{AddressPlace, Admission, Reached, UserPlace},
+    admission::{AddressPermit, Admission, Reached, UserPermit},
     base_path::BasePath,
     caller::{Caller, FORGET, LocalTenant, start_hub},
     client,
@@ -31,55 +31,58 @@ use crate::{
     tenants::Tenants,
 };
 
-/// What all workers share.
+/// Request header of the WebSocket handshake by which `/readyz` checks this server; its value is [`Shared::probe`].
+pub const PROBE_HEADER: &str = "x-tricast-probe";
+
+/// State that all workers share.
 #[derive(Clone)]
 pub struct Shared {
-    /// Everybody's data.
+    /// All tenants.
     pub tenants: Tenants,
-    /// Where data is kept.
+    /// Store of orders, dashboards, alerts and history.
     pub store: Store,
-    /// The server's own numbers.
+    /// Metrics of the server itself.
     pub counters: Arc<Counters>,
-    /// Whether the server is going away.
+    /// Shutdown state.
     pub shutdown: Shutdown,
     /// Wall-clock time.
     pub clock: Clock,
-    /// How this machine's own clock compares with others.
+    /// Comparison of this machine's clock with those of the bus and the database.
     pub clocks: super::clocks::Clocks,
-    /// Requests by route.
+    /// Counts of requests by route.
     pub requests: Arc<super::request_counts::RequestCounts>,
-    /// Who may come in.
+    /// Authentication, origins and proxies.
     pub access: Arc<AccessConfig>,
-    /// Who may open one more stream.
+    /// Admission control.
     pub admission: Arc<Admission>,
-    /// Bodies of requests.
+    /// Limits of request bodies.
     pub body: BodyConfig,
-    /// Places for streams that keep a doctor's rhythm.
+    /// Permits of probe streams.
     pub doctors: Arc<Semaphore>,
     /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
     pub max_connection_age: Duration,
-    /// Connections, of whatever kind, from which on none is kept for a next request.
-    pub crowded_at: i64,
-    /// Known to this process alone: by it the server knows its own check of itself.
+    /// Number of open connections from which on none is kept alive, since file descriptors run short.
+    pub fd_pressure_at: i64,
+    /// Secret of this process that marks its own readiness check.
     pub probe: Arc<str>,
-    /// Where the server is below its host.
+    /// Path under which the server is mounted.
     pub base_path: BasePath,
-    /// Where the server listens, for the check that it performs against itself.
+    /// Listen addresses, for the readiness check.
     pub addresses: Arc<std::sync::OnceLock<Vec<std::net::SocketAddr>>>,
-    /// Whether the simulated shop is open.
+    /// Whether the simulated shop runs.
     pub demo: Arc<AtomicBool>,
 }
 
-/// What the handlers of one worker share. Belongs to the worker's thread.
+/// State that the handlers of one worker share. Belongs to the worker's thread.
 pub struct State {
     shared: Shared,
-    /// The tenants that somebody on this worker asked for.
-    tenants: RefCell<HashMap<TenantName, Rc<LocalTenant>>>,
-    /// The one tenant of a server without tokens.
-    home: Option<Rc<LocalTenant>>,
-    /// A hub on a log that stays empty, for streams that have not said yet whose they are.
-    lobby: Rc<Hub>,
-    /// Requests by route on this worker.
+    /// Tenants that requests on this worker use.
+    local_tenants: RefCell<HashMap<TenantName, Rc<LocalTenant>>>,
+    /// The tenant of a server without tokens.
+    single_tenant: Option<Rc<LocalTenant>>,
+    /// A hub on an empty log, for streams that are not authenticated yet.
+    unauthenticated_hub: Rc<Hub>,
+    /// Counts of requests by route on this worker.
     pub request_counts: Arc<super::request_counts::WorkerRequestCounts>,
     id_prefix: String,
     ids: Cell<u64>,
@@ -94,12 +97,12 @@ impl std::ops::Deref for State {
 }
 
 impl State {
-    /// The state of a new worker; starts its hubs. Call it on the worker's thread.
+    /// Creates the state of a new worker and starts its hubs. Call it on the worker's thread.
     pub fn start(shared: Shared) -> Rc<Self> {
         actix_web::rt::spawn(watch_lag(Arc::clone(&shared.counters)));
         let id_prefix = format!("{:010x}", random_u64() >> 24);
         let request_counts = shared.requests.worker();
-        let home = match shared.access.verifier {
+        let single_tenant = match shared.access.verifier {
             Some(_) => None,
             // The first tenant is never one too many.
             None => shared.tenants.open(&TenantName::default_name()).ok(),
@@ -107,9 +110,9 @@ impl State {
         // Its writer is dropped: nothing is ever published.
         let (_, empty) = Log::create(crate::core::log::LogConfig::default());
         let state = Rc::new(Self {
-            home: home.map(|tenant| LocalTenant::start(tenant, &shared.shutdown)),
-            lobby: start_hub(&empty, &shared.shutdown).0,
-            tenants: RefCell::default(),
+            single_tenant: single_tenant.map(|tenant| LocalTenant::start(tenant, &shared.shutdown)),
+            unauthenticated_hub: start_hub(&empty, &shared.shutdown).0,
+            local_tenants: RefCell::default(),
             shared,
             request_counts,
             id_prefix,
@@ -119,7 +122,7 @@ impl State {
         state
     }
 
-    /// The state that serves `request`.
+    /// Returns the state of the worker that serves `request`.
     ///
     /// # Errors
     /// A 500 when the application was put together without it.
@@ -127,22 +130,22 @@ impl State {
         request.app_data::<Rc<Self>>().cloned().ok_or_else(|| Problem::internal("no state in the application"))
     }
 
-    /// The one tenant of a server without tokens.
-    pub fn home(&self) -> Option<&Rc<LocalTenant>> {
-        self.home.as_ref()
+    /// The tenant of a server without tokens.
+    pub fn single_tenant(&self) -> Option<&Rc<LocalTenant>> {
+        self.single_tenant.as_ref()
     }
 
-    /// A hub for streams that have not said yet whose they are.
-    pub fn lobby(&self) -> &Rc<Hub> {
-        &self.lobby
+    /// Returns the hub for streams that are not authenticated yet.
+    pub fn unauthenticated_hub(&self) -> &Rc<Hub> {
+        &self.unauthenticated_hub
     }
 
-    /// `identity` with the data of its tenant.
+    /// Opens the tenant of `identity` on this worker.
     ///
     /// # Errors
     /// 429 when its tenant would be one too many.
     pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
-        if let Some(tenant) = self.tenants.borrow().get(&identity.tenant) {
+        if let Some(tenant) = self.local_tenants.borrow().get(&identity.tenant) {
             tenant.touch();
             return Ok(Caller { tenant: Rc::clone(tenant), identity });
         }
@@ -151,23 +154,23 @@ impl State {
             Problem::too_many(error.to_string(), Duration::from_secs(60))
         })?;
         let local = LocalTenant::start(tenant, &self.shutdown);
-        self.tenants.borrow_mut().insert(identity.tenant.clone(), Rc::clone(&local));
+        self.local_tenants.borrow_mut().insert(identity.tenant.clone(), Rc::clone(&local));
         Ok(Caller { tenant: local, identity })
     }
 
-    /// Where the client of `request` is.
+    /// Returns the address of the client of `request`.
     pub fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
         client::address(&self.access.proxies, request)
     }
 
-    /// A name that no other request or connection of this server has.
+    /// Returns an ID that no other request or connection of this server has.
     pub fn new_id(&self) -> String {
         let id = self.ids.get() + 1;
         self.ids.set(id);
         format!("{}-{id:x}", self.id_prefix)
     }
 
-    /// Takes a place for a stream from `address`. Look at tokens after this, for this costs less.
+    /// Admits a stream from `address`. Check tokens after this, since they cost more.
     ///
     /// # Errors
     /// 503 while the server drains, or when it has as many streams as it may; 429 when the address has.
@@ -176,10 +179,13 @@ impl State {
             return Err(Problem::unavailable("the server is going away", reconnect_after()));
         }
         let open = self.counters.streams();
-        // A held poll is no new stream: its client asks again and again.
+        // A held poll is no handshake: its client sends the next one as soon as it ends.
         let address_of_handshake = address.filter(|_| transport != Transport::LongPoll);
-        let admitted = self.admission.knock(address_of_handshake, open).and_then(|()| self.admission.enter(address));
-        let place = admitted.map_err(|reached| self.count(reached))?;
+        let admitted = self
+            .admission
+            .check_handshake(address_of_handshake, open)
+            .and_then(|()| self.admission.take_stream_permit(address));
+        let permit = admitted.map_err(|reached| self.count(reached))?;
         let of = self.counters.of(transport);
         of.opened.inc();
         of.connections.add(1);
@@ -187,19 +193,19 @@ impl State {
             counters: Arc::clone(&self.counters),
             transport,
             client: address,
-            _address: Some(place),
+            _address: Some(permit),
             user: None,
             presence: None,
         })
     }
 
-    /// Somebody asks for something that anybody may have, and not too often: as for a handshake.
+    /// Counts a request that needs no token, at the rate of handshakes.
     ///
     /// # Errors
-    /// 429 when the address asks too quickly.
-    pub fn knock(&self, request: &HttpRequest) -> Result<(), Problem> {
+    /// 429 when the address exceeds the rate.
+    pub fn check_rate(&self, request: &HttpRequest) -> Result<(), Problem> {
         // No stream is opened, so it does not matter how many there are.
-        self.admission.knock(self.address(request), 0).map_err(|reached| self.count(reached))
+        self.admission.check_handshake(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
     /// Counts a change that the store keeps. Check permissions before.
@@ -208,7 +214,7 @@ impl State {
     /// 429 when the user makes changes too quickly.
     pub fn check_change_rate(&self, caller: &Caller) -> Result<(), Problem> {
         let Identity { tenant, .. } = &caller.identity;
-        self.admission.change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
+        self.admission.check_change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
     }
 
     fn count(&self, reached: Reached) -> Problem {
@@ -216,21 +222,21 @@ impl State {
         reached.into()
     }
 
-    /// Says whose a stream is.
+    /// Assigns a stream to its user and takes one of the user's permits.
     ///
     /// # Errors
     /// 429 when the user has as many streams as they may.
-    pub fn belongs(&self, slot: &mut StreamSlot, caller: &Caller) -> Result<(), Problem> {
+    pub fn attribute_stream(&self, slot: &mut StreamSlot, caller: &Caller) -> Result<(), Problem> {
         let identity = &caller.identity;
         if !identity.is_anonymous() {
-            let place = self.admission.enter_as(&identity.tenant, &identity.user);
-            slot.user = Some(place.map_err(|reached| self.count(reached))?);
+            let permit = self.admission.take_user_permit(&identity.tenant, &identity.user);
+            slot.user = Some(permit.map_err(|reached| self.count(reached))?);
         }
         slot.presence = Some(caller.tenant.presence.stream(&identity.counted_as()));
         Ok(())
     }
 
-    /// A place for the server's own check of itself: it counts as no user, and there is always one.
+    /// Returns the slot of the readiness check, which counts for no limit.
     pub fn open_probe(&self, transport: Transport) -> StreamSlot {
         self.counters.of(transport).connections.add(1);
         StreamSlot {
@@ -243,35 +249,35 @@ impl State {
         }
     }
 
-    /// Whether the workers themselves are late by about `patience`, so that no client can be blamed for being slow.
+    /// Returns whether the workers themselves are late by about `patience`, so that slowness is not the client's fault.
     pub fn is_late(&self, patience: Duration) -> bool {
         u128::from(self.counters.lag_ms.get().unsigned_abs()) * 2 > patience.as_millis()
     }
 
-    /// Whether descriptors get few, so that connections that only might be used again are closed.
-    pub fn is_crowded(&self) -> bool {
-        self.counters.sockets.get() >= self.crowded_at
+    /// Returns whether file descriptors run short, so that idle connections have to be closed.
+    pub fn has_fd_pressure(&self) -> bool {
+        self.counters.sockets.get() >= self.fd_pressure_at
     }
 
-    /// How long a connection may live: `max_connection_age` with a tenth of jitter, if there is one.
+    /// Returns the lifetime of a connection: `max_connection_age` with 10 % of jitter; `None` without a limit.
     pub fn retire_after(&self) -> Option<Duration> {
         let age = self.max_connection_age;
         (!age.is_zero()).then(|| age.mul_f64(0.9 + fastrand::f64() / 5.0))
     }
 }
 
-/// A place that a stream holds; given back when it is dropped.
+/// Permits and counters that a stream holds; released when it is dropped.
 pub struct StreamSlot {
     counters: Arc<Counters>,
     transport: Transport,
     client: Option<IpAddr>,
-    _address: Option<AddressPlace>,
-    user: Option<UserPlace>,
+    _address: Option<AddressPermit>,
+    user: Option<UserPermit>,
     presence: Option<StreamGuard>,
 }
 
 impl StreamSlot {
-    /// Where its client is.
+    /// Address of the stream's client.
     pub fn client(&self) -> Option<IpAddr> {
         self.client
     }
@@ -284,7 +290,7 @@ impl Drop for StreamSlot {
     }
 }
 
-/// Measures by how much this worker is late: what every stream on it feels.
+/// Measures the lag of this worker, which delays every stream on it.
 async fn watch_lag(counters: Arc<Counters>) {
     const EVERY: Duration = Duration::from_millis(500);
     loop {
@@ -296,11 +302,11 @@ async fn watch_lag(counters: Arc<Counters>) {
     }
 }
 
-/// Lets go of tenants that nobody on this worker asks for, so that they can be released everywhere.
+/// Drops tenants that this worker no longer uses, so that the process can release them.
 async fn forget_tenants(state: Weak<State>) {
     loop {
         sleep(FORGET / 2).await;
         let Some(state) = state.upgrade() else { return };
-        state.tenants.borrow_mut().retain(|_, tenant| !LocalTenant::is_unused(tenant));
+        state.local_tenants.borrow_mut().retain(|_, tenant| !LocalTenant::is_unused(tenant));
     }
 }

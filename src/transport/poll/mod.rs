@@ -201,7 +201,7 @@ async fn hold(
     deadline: Instant,
 ) -> Result<Arc<Representation>, Problem> {
     let slot = state.open_stream(Transport::LongPoll, caller.identity.address());
-    let Ok(_slot) = slot.and_then(|mut slot| state.belongs(&mut slot, caller).map(|()| slot)) else {
+    let Ok(_slot) = slot.and_then(|mut slot| state.attribute_stream(&mut slot, caller).map(|()| slot)) else {
         // No place to wait: the answer as it is, at once.
         return Ok(first);
     };

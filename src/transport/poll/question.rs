@@ -6,7 +6,6 @@ use actix_web::{HttpRequest, http::header};
 
 use super::PollConfig;
 use crate::{
-    api::channels,
     core::{
         channel::{Channel, Selector},
         interval::parse_interval,
@@ -17,6 +16,7 @@ use crate::{
     history::parse_backfill,
     web::{
         caller::Caller,
+        channels,
         problem::Problem,
         query::{Params, bad},
     },

@@ -34,7 +34,8 @@ use crate::{
         websocket::frame,
     },
     web::{
-        access::{self, Caller},
+        access,
+        caller::Caller,
         problem::Problem,
         state::{State, StreamSlot},
     },
@@ -125,7 +126,7 @@ impl Connection {
             "maxPayload": max_payload,
         });
         Self {
-            timer: Reader::open(state.lobby(), CatchUp::StatesFirst),
+            timer: Reader::open(state.unauthenticated_hub(), CatchUp::StatesFirst),
             packets: vec![Outgoing::Text(format!("0{open}"))],
             sockets: Vec::new(),
             connecting: InFlight::new(),
@@ -510,7 +511,7 @@ impl Connection {
             Some(user) if user.is_same_user(&caller.identity) => Ok(()),
             Some(_) => Err(Problem::forbidden("this connection is of another user: open one of its own")),
             None => {
-                self.state.belongs(&mut self.slot, caller)?;
+                self.state.attribute_stream(&mut self.slot, caller)?;
                 self.user = Some(caller.identity.clone());
                 Ok(())
             }

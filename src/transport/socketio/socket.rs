@@ -39,7 +39,7 @@ use crate::{
         resume::Verdict,
         rpc::InFlight,
     },
-    web::{access::Caller, state::State},
+    web::{caller::Caller, state::State},
 };
 
 /// Bytes of events per write.

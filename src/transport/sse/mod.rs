@@ -37,7 +37,7 @@ pub use config::SseConfig;
 pub use control::SessionRegistry;
 
 use crate::{
-    api::{channels, openapi::params},
+    api::openapi::params,
     core::{channel::Selector, interval::parse_interval, log::Log, position::Position, resume::ResetReason},
     counters::Transport,
     history::parse_backfill,
@@ -48,7 +48,9 @@ use crate::{
         cutover::{Backfill, Cutover},
         resume::Verdict,
     },
-    web::{access, caller::Caller, problem::Problem, query::Params, request_id::RequestId, route, state::State},
+    web::{
+        access, caller::Caller, channels, problem::Problem, query::Params, request_id::RequestId, route, state::State,
+    },
 };
 
 /// The endpoint and its alias.
@@ -216,7 +218,7 @@ async fn stream(
     let last_event_id = request.headers().get("Last-Event-ID").map(|id| String::from_utf8_lossy(id.as_bytes()));
     let last_event_id = last_event_id.filter(|id| !id.is_empty()).or(query.last_event_id.as_deref().map(Cow::Borrowed));
     let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
-    state.belongs(&mut slot, &caller)?;
+    state.attribute_stream(&mut slot, &caller)?;
     let cursor = last_event_id.as_deref().or(query.since.as_deref());
     if let Some(ahead) = cursor.and_then(|cursor| state.tenants.ahead(log, cursor)) {
         state.tenants.catch_up(log, &ahead).await?;

@@ -23,10 +23,10 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Query, SseConfig, event, head};
 use crate::{
-    api::doctor,
     counters::Transport,
     shutdown::Shutdown,
     web::{
+        diagnostics,
         problem::Problem,
         state::{State, StreamSlot},
     },
@@ -82,7 +82,7 @@ struct Probe {
     greeting: Option<String>,
     shutdown: Shutdown,
     _slot: StreamSlot,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Answers with the rhythm. It counts as an event stream, and as nobody's.
@@ -96,8 +96,8 @@ pub(super) fn open(
     rhythm: Rhythm,
 ) -> Result<HttpResponse, Problem> {
     let slot = state.open_stream(Transport::Sse, state.address(request))?;
-    let place = doctor::place(state)?;
-    let mut seen = json!(doctor::seen(state, request));
+    let permit = diagnostics::probe_permit(state)?;
+    let mut seen = json!(diagnostics::seen(state, request));
     seen["heartbeat"] = (config.comment_interval.as_millis() as u64).into();
     let mut greeting = String::new();
     // Longer than anybody wants to measure: an EventSource that is cut must not begin again.
@@ -110,7 +110,7 @@ pub(super) fn open(
         greeting: Some(greeting),
         shutdown: state.shutdown.clone(),
         _slot: slot,
-        _place: place,
+        _permit: permit,
     };
     let beats = stream::unfold(probe, |mut probe| async {
         let beat = probe.next().await?;

@@ -185,7 +185,7 @@ impl Stream {
         auth_timeout: Duration,
         slot: Option<StreamSlot>,
     ) -> Self {
-        let hub = caller.as_ref().map_or(state.lobby(), |caller| &caller.tenant.hub);
+        let hub = caller.as_ref().map_or(state.unauthenticated_hub(), |caller| &caller.tenant.hub);
         let mut reader = Reader::open(hub, config.order);
         reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
         Self {
@@ -214,7 +214,7 @@ impl Stream {
         let address = self.slot.as_ref().and_then(StreamSlot::client);
         let caller = self.state.caller(identity.with_address(address))?;
         if let Some(slot) = &mut self.slot {
-            self.state.belongs(slot, &caller)?;
+            self.state.attribute_stream(slot, &caller)?;
         }
         self.reader = Reader::open(&caller.tenant.hub, self.config.order);
         self.reader.set_filter(subscriptions::filter(&caller.identity));

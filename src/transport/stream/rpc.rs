@@ -11,13 +11,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{channels, history},
     auth::{self, Permission},
     core::channel::Channel,
-    history::Asked,
+    history::{Asked, Question},
     orders::{Changes, Priority, Status},
     protocol::error::Code,
-    web::{caller::Caller, problem::Problem, state::State},
+    web::{caller::Caller, channels, problem::Problem, state::State},
 };
 
 /// Most channels of one `get_snapshot`.
@@ -155,7 +154,8 @@ async fn history_of(state: &State, caller: &Caller, params: Past) -> Result<Valu
         Some(OneOrMany::Many(fields)) => fields.iter().map(String::as_str).collect(),
     };
     let asked = Asked { fields, from: from.as_deref(), to: to.as_deref(), interval: interval.as_deref() };
-    let question = history::question(state, caller, channel, &asked).map_err(failure)?;
+    let channel = channels::parse_readable(channel, &caller.identity).map_err(failure)?;
+    let question = Question::read(channel, &asked, state.clock.now()).map_err(failure)?;
     let one = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
         _ => None,

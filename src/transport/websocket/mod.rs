@@ -26,11 +26,17 @@ pub use config::WebSocketConfig;
 pub use deflate::Compression;
 
 use crate::{
-    api::{health::PROBE_HEADER, openapi::params},
+    api::openapi::params,
     counters::Transport,
     protocol::SUBPROTOCOL,
     transport::stream::Stream,
-    web::{access, problem::Problem, query::Params, route, state::State},
+    web::{
+        access,
+        problem::Problem,
+        query::Params,
+        route,
+        state::{PROBE_HEADER, State},
+    },
 };
 
 /// The endpoint and its alias.
@@ -84,7 +90,7 @@ pub(crate) async fn open(
         let mut slot = state.open_stream(Transport::WebSocket, state.address(&request))?;
         let caller = access::visitor(&state, &request).await?;
         if let Some(caller) = &caller {
-            state.belongs(&mut slot, caller)?;
+            state.attribute_stream(&mut slot, caller)?;
         }
         (slot, caller)
     };

@@ -1,4 +1,4 @@
-//! What mends a path: one table for the command line, the page and the documentation.
+//! Fixes of a proxied path: one table for the command line, the page and the documentation.
 
 use serde::Serialize;
 

@@ -1,0 +1,102 @@
+//! Channels named by clients, and the list of channels that a caller may read.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{caller::Caller, problem::Problem};
+use crate::{
+    auth::{self, Identity},
+    core::{
+        built_in,
+        channel::{Channel, Selector},
+        span::iso_8601,
+    },
+};
+
+/// Channels of a stream, or of a poll with `since`, that names none.
+pub const DEFAULT: &str = "metrics,alerts";
+
+/// Parses a list of selectors: `a,b.*,c`. Duplicates are dropped.
+///
+/// # Errors
+/// 400 that names the part that is no channel.
+pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
+    let mut selectors = Vec::new();
+    for name in list.split(',') {
+        let shown: String = name.chars().take(60).collect();
+        let selector =
+            Selector::parse(name).map_err(|error| Problem::bad_request(format!("channels: {shown:?}: {error}")))?;
+        if !selectors.contains(&selector) {
+            selectors.push(selector);
+        }
+    }
+    Ok(selectors)
+}
+
+/// Returns the selectors of [`DEFAULT`] that `identity` may read.
+///
+/// # Errors
+/// 403 when there are none.
+pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
+    let mut selectors = parse_list(DEFAULT)?;
+    selectors.retain(|selector| auth::may_read(identity, selector));
+    if selectors.is_empty() {
+        return Err(Problem::forbidden(format!("this token may read neither of {DEFAULT}: name channels that it may")));
+    }
+    Ok(selectors)
+}
+
+/// Parses the name of one channel.
+///
+/// # Errors
+/// 400 that says what is wrong with it.
+pub fn parse_one(name: &str) -> Result<Channel, Problem> {
+    Channel::parse(name).map_err(|error| Problem::bad_request(format!("channel: {error}")))
+}
+
+/// Parses the name of one channel that `identity` may read.
+///
+/// # Errors
+/// 400 for a name that is not valid, 403.
+pub fn parse_readable(name: &str, identity: &Identity) -> Result<Channel, Problem> {
+    let channel = parse_one(name)?;
+    if auth::may_read_channel(identity, &channel) {
+        return Ok(channel);
+    }
+    Err(Problem::forbidden(format!("this token may not read {channel:?}")))
+}
+
+/// Returns `{channels, cursor}`: the channels that `caller` may read, restricted to `wanted` if given.
+///
+/// Each with kind, version (the offset of its newest publication) and age (ISO 8601; `null` before the first). A channel
+/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes. A
+/// value that was restored from history, and not written since, says so.
+pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
+    let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
+    let channels: Vec<Value> = caller
+        .tenant
+        .log
+        .channels()
+        .into_iter()
+        .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
+        .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
+        .map(|info| {
+            // Built-in channels are never late.
+            let written = info.written.filter(|_| !built_in::contains(&info.channel));
+            let pace = written.and(info.pace_ms).map(|ms| iso_8601(ms.div_ceil(1_000)));
+            let mut line = json!({
+                "channel": info.channel,
+                "kind": info.kind,
+                "version": info.version,
+                "age": info.changed.map(since),
+                "idle": written.map(since),
+                "pace": pace,
+            });
+            if info.restored {
+                line["restored"] = true.into();
+            }
+            line
+        })
+        .collect();
+    json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})
+}
