@@ -87,11 +87,11 @@ enum Status {
     path = "/api/alerts",
     tag = "Alerts",
     operation_id = "getAlerts",
-    summary = "Alerts, the newest first",
+    summary = "List alerts",
     params(params::Alerts),
     responses(
-        (status = 200, description = "A page of them", body = shapes::AlertPage),
-        (status = 422, description = "`after` is no alert's id"),
+        (status = 200, description = "One page", body = shapes::AlertPage),
+        (status = 422, description = "`after` is not the ID of an alert"),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
@@ -119,7 +119,7 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Resul
     path = "/api/alerts/{id}",
     tag = "Alerts",
     operation_id = "getAlert",
-    summary = "One alert",
+    summary = "Get an alert",
     params(("id" = String, Path, description = "Its id", example = "alt-0190b6a1f0c85d1e9a3f")),
     responses(
         (status = 200, description = "The alert", body = shapes::Alert),
@@ -130,15 +130,15 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resul
     Ok(no_cache(find(&access, &id).await?))
 }
 
-/// `POST /api/alerts/{id}/acknowledge`: the alert. The first who says so stays.
+/// `POST /api/alerts/{id}/acknowledge`: returns the alert. The first acknowledgement stays.
 #[utoipa::path(
     post,
     path = "/api/alerts/{id}/acknowledge",
     tag = "Alerts",
     operation_id = "acknowledgeAlert",
-    summary = "Say that somebody looks after an alert",
-    description = "Needs `read:alerts` and `write:dashboards`. The first who says so stays in `acknowledgedBy`; a repetition \
-        changes nothing. A body is not looked at.",
+    summary = "Acknowledge an alert",
+    description = "Needs `read:alerts` and `write:dashboards`. The first user stays in `acknowledgedBy`; a repetition \
+        changes nothing. A body is ignored.",
     params(("id" = String, Path, description = "Its id", example = "alt-0190b6a1f0c85d1e9a3f")),
     responses(
         (status = 200, description = "The alert as it is now", body = shapes::Alert),
@@ -160,7 +160,7 @@ pub async fn acknowledge(
     path = "/api/alerts/rules",
     tag = "Alerts",
     operation_id = "getAlertRules",
-    summary = "All rules",
+    summary = "List rules",
     responses(
         (status = 200, description = "All rules, by id", body = shapes::RuleList),
         (status = 503, description = "The store is not available at the moment"),
@@ -177,16 +177,16 @@ pub async fn rules(access: Authorized<ReadAlerts>) -> Result<HttpResponse, Probl
     path = "/api/alerts/rules",
     tag = "Alerts",
     operation_id = "createAlertRule",
-    summary = "A new rule",
+    summary = "Create a rule",
     description = "Needs `admin`.",
     request_body = shapes::NewRule,
     responses(
         (status = 201, description = "The rule", body = shapes::Rule, headers(
-            ("Location" = String, description = "Where it is"),
+            ("Location" = String, description = "Its path"),
             ("ETag" = String, description = "For `If-Match`"),
         )),
-        (status = 409, description = "There is one of that id"),
-        (status = 422, description = "A value is not possible"),
+        (status = 409, description = "The ID is taken"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn create_rule(access: Authorized<WriteRules>, body: Body) -> Result<Versioned<Rule>, Problem> {
@@ -201,7 +201,7 @@ pub async fn create_rule(access: Authorized<WriteRules>, body: Body) -> Result<V
     path = "/api/alerts/rules/{id}",
     tag = "Alerts",
     operation_id = "getAlertRule",
-    summary = "One rule",
+    summary = "Get a rule",
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Conditional),
     responses(
         (status = 200, description = "The rule", body = shapes::Rule),
@@ -213,20 +213,20 @@ pub async fn rule(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resu
     Ok(Versioned::ok(rule.version(), rule))
 }
 
-/// `PUT /api/alerts/rules/{id}`: another rule in its place; answers it.
+/// `PUT /api/alerts/rules/{id}`: replaces the rule and returns it.
 #[utoipa::path(
     put,
     path = "/api/alerts/rules/{id}",
     tag = "Alerts",
     operation_id = "replaceAlertRule",
-    summary = "Another rule in its place",
+    summary = "Replace a rule",
     description = "Needs `admin`. An open alert stays if the rule watches the same field for the same condition as before, \
         and is resolved otherwise.",
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
     request_body = shapes::NewRule,
     responses(
         (status = 200, description = "The rule as it is now", body = shapes::Rule, headers(("ETag" = String, description = "For `If-Match`"))),
-        (status = 422, description = "A value is not possible"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn replace_rule(
@@ -249,7 +249,7 @@ pub async fn replace_rule(
     summary = "Delete a rule",
     description = "Needs `admin`. Its open alert is resolved.",
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "Deleted"))
 )]
 pub async fn delete_rule(
     request: HttpRequest,

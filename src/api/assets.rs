@@ -22,7 +22,7 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
     path = "/static/{path}",
     tag = "Pages",
     operation_id = "getFile",
-    summary = "A file of the pages",
+    summary = "Get a static file",
     params(("path" = String, Path, description = "Its path, slashes included", example = "css/tokens.css"), Conditional),
     responses((status = 200, description = "The file, as what its name says", body = String, content_type = "*/*")),
     security(())
@@ -37,7 +37,7 @@ pub async fn get(request: HttpRequest, path: web::Path<String>) -> Result<HttpRe
     path = "/",
     tag = "Pages",
     operation_id = "getDashboard",
-    summary = "The dashboard",
+    summary = "Dashboard page",
     params(Conditional),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())
@@ -46,13 +46,13 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "index.html")
 }
 
-/// `GET` and `HEAD /docs`: the interface, to read.
+/// `GET` and `HEAD /docs`: the API reference.
 #[utoipa::path(
     get,
     path = "/docs",
     tag = "Pages",
     operation_id = "getDocs",
-    summary = "This interface as a page to read",
+    summary = "API reference page",
     params(Conditional),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())
@@ -61,13 +61,13 @@ pub async fn docs(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "docs.html")
 }
 
-/// `GET` and `HEAD /doctor`: the page that tries the path between a browser and this server.
+/// `GET` and `HEAD /doctor`: the page that checks the path between a browser and this server.
 #[utoipa::path(
     get,
     path = "/doctor",
     tag = "Pages",
     operation_id = "getDoctorPage",
-    summary = "A page that tries the path to this server",
+    summary = "Path doctor page",
     params(Conditional),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")),
     security(())

@@ -55,7 +55,7 @@ impl From<DashboardError> for Problem {
     path = "/api/dashboards",
     tag = "Dashboards",
     operation_id = "getDashboards",
-    summary = "All dashboards",
+    summary = "List dashboards",
     responses(
         (status = 200, description = "All dashboards, by id", body = business::DashboardList),
         (status = 503, description = "The store is not available at the moment"),
@@ -72,15 +72,15 @@ pub async fn list(access: Authorized<ReadMetrics>) -> Result<HttpResponse, Probl
     path = "/api/dashboards",
     tag = "Dashboards",
     operation_id = "createDashboard",
-    summary = "A new dashboard",
+    summary = "Create a dashboard",
     request_body = business::NewDashboard,
     responses(
         (status = 201, description = "The dashboard", body = business::Dashboard, headers(
-            ("Location" = String, description = "Where it is"),
+            ("Location" = String, description = "Its path"),
             ("ETag" = String, description = "For `If-Match`"),
         )),
-        (status = 409, description = "There is one of that id"),
-        (status = 422, description = "A value is not possible"),
+        (status = 409, description = "The ID is taken"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn create(access: Authorized<WriteDashboards>, body: Body) -> Result<Versioned<Board>, Problem> {
@@ -96,7 +96,7 @@ pub async fn create(access: Authorized<WriteDashboards>, body: Body) -> Result<V
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "getDashboardById",
-    summary = "One dashboard",
+    summary = "Get a dashboard",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Conditional),
     responses((status = 200, description = "The dashboard", body = business::Dashboard), (status = 503, description = "The store is not available at the moment"))
 )]
@@ -105,18 +105,18 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadMetrics>) -> Resu
     Ok(Versioned::ok(board.version(), board))
 }
 
-/// `PUT /api/dashboards/{id}`: another name and other tiles; answers the dashboard.
+/// `PUT /api/dashboards/{id}`: replaces name and tiles; returns the dashboard.
 #[utoipa::path(
     put,
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "replaceDashboard",
-    summary = "Another name and other tiles",
+    summary = "Replace a dashboard",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
     request_body = business::NewDashboard,
     responses(
         (status = 200, description = "The dashboard as it is now", body = business::Dashboard, headers(("ETag" = String, description = "For `If-Match`"))),
-        (status = 422, description = "A value is not possible"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn replace(
@@ -138,7 +138,7 @@ pub async fn replace(
     operation_id = "deleteDashboard",
     summary = "Delete a dashboard",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "Deleted"))
 )]
 pub async fn delete(
     request: HttpRequest,
@@ -161,11 +161,11 @@ pub async fn delete(
     request_body = business::NewTile,
     responses(
         (status = 201, description = "The tile", body = business::Tile, headers(
-            ("Location" = String, description = "Where it is"),
+            ("Location" = String, description = "Its path"),
             ("ETag" = String, description = "For `If-Match`"),
         )),
-        (status = 409, description = "The dashboard has one of that id"),
-        (status = 422, description = "A value is not possible"),
+        (status = 409, description = "The dashboard has a tile with that ID"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn add_tile(
@@ -181,7 +181,7 @@ pub async fn add_tile(
     Ok(Versioned::created(board.version(), location, tile))
 }
 
-/// `PATCH /api/dashboards/{id}/tiles/{tileId}`: the named fields are replaced, `null` takes one away; answers the tile.
+/// `PATCH /api/dashboards/{id}/tiles/{tileId}`: replaces the named fields, removes those that are `null`; returns the tile.
 #[utoipa::path(
     patch,
     path = "/api/dashboards/{id}/tiles/{tile}",
@@ -192,7 +192,7 @@ pub async fn add_tile(
     request_body = business::TileChanges,
     responses(
         (status = 200, description = "The tile as it is now", body = business::Tile, headers(("ETag" = String, description = "For `If-Match`"))),
-        (status = 422, description = "A value is not possible"),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn change_tile(
@@ -215,7 +215,7 @@ pub async fn change_tile(
     operation_id = "removeTile",
     summary = "Delete a tile",
     params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
-    responses((status = 204, description = "It is gone", headers(("ETag" = String, description = "For `If-Match`"))))
+    responses((status = 204, description = "Deleted", headers(("ETag" = String, description = "For `If-Match`"))))
 )]
 pub async fn remove_tile(
     request: HttpRequest,
@@ -234,13 +234,13 @@ struct TileOrder {
     order: Vec<String>,
 }
 
-/// `PUT /api/dashboards/{id}/tiles/order`: `{order}`, each tile's id once; answers the dashboard.
+/// `PUT /api/dashboards/{id}/tiles/order`: `{order}`, each tile's ID once; returns the dashboard.
 #[utoipa::path(
     put,
     path = "/api/dashboards/{id}/tiles/order",
     tag = "Dashboards",
     operation_id = "reorderTiles",
-    summary = "Another order of the tiles",
+    summary = "Reorder tiles",
     params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
     request_body = business::TileOrder,
     responses(

@@ -19,16 +19,16 @@ use crate::{
     web::{body::Body, diagnostics::seen, problem::Problem, state::State},
 };
 
-/// `GET` and `HEAD /api/doctor`: the request as it came through, and what mends a path.
+/// `GET` and `HEAD /api/doctor`: the request as it arrived, and the table of fixes.
 #[utoipa::path(
     get,
     path = "/api/doctor",
     tag = "Operation",
     operation_id = "getDoctor",
-    summary = "How this very request came through",
-    description = "For a path doctor: what proxies in between did to the request, and the table of what mends a path. \
-        The answer is never compressed, so one that is was compressed on its way.",
-    responses((status = 200, description = "What came through", body = shapes::Doctor)),
+    summary = "Inspect this request",
+    description = "For a path doctor: the request as proxies passed it on, and the table of fixes. The response is never compressed, \
+        so a compressed one was compressed on its way.",
+    responses((status = 200, description = "The request as it arrived", body = shapes::Doctor)),
     security(())
 )]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -49,8 +49,8 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     path = "/api/doctor/echo",
     tag = "Operation",
     operation_id = "countBody",
-    summary = "How much of a body comes through",
-    description = "Counts the bytes and keeps none of them: whether a proxy lets bodies pass that the server would take.",
+    summary = "Count the bytes of a body",
+    description = "Counts the bytes and keeps none of them, to show whether a proxy passes bodies that the server would accept.",
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, description = "The number of bytes", body = shapes::Counted)),
     security(())

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
     path = "/healthz",
     tag = "Operation",
     operation_id = "getHealth",
-    summary = "The process lives",
+    summary = "Liveness check",
     responses((status = 200, description = "The process is alive", body = shapes::Live)),
     security(())
 )]
@@ -48,7 +48,7 @@ pub async fn live() -> HttpResponse {
     path = "/readyz",
     tag = "Operation",
     operation_id = "getReadiness",
-    summary = "The server can serve",
+    summary = "Readiness check",
     description = "The writer and the store answer, orders can be taken, the bus, where there is one, can be read and written, and a WebSocket can be opened from this server to itself. `clock` says whether this node's clock agrees with those of the bus and of the database; it does not count.",
     responses(
         (status = 200, description = "Ready to serve", body = shapes::Ready),

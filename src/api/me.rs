@@ -39,17 +39,17 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
     }))
 }
 
-/// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as whoever asked for it (`?ticket=`).
+/// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as the caller who requested it (`?ticket=`).
 ///
-/// A token in a URL ends in logs and histories; a ticket there is worth nothing a moment later.
+/// A token in a URL ends up in logs and browser histories; a ticket expires after a moment.
 #[utoipa::path(
     post,
     path = "/api/tickets",
     tag = "Callers",
     operation_id = "createTicket",
-    summary = "A ticket, which may stand in an address",
-    description = "A browser can't set headers on a WebSocket or an EventSource. A ticket opens one stream as whoever \
-        asked for it (`?ticket=`), and is worth nothing a moment later.",
+    summary = "Create a ticket",
+    description = "A browser can't set headers on a WebSocket or an EventSource. A ticket opens one stream as the caller \
+        who requested it (`?ticket=`), and expires after a moment.",
     responses((status = 201, description = "The ticket", body = shapes::Ticket))
 )]
 pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {

@@ -25,8 +25,8 @@ use crate::{
     path = "/metrics",
     tag = "Operation",
     operation_id = "getPrometheus",
-    summary = "The server's own numbers for Prometheus",
-    description = "Needs the permission `admin` where tokens are needed: it tells about all tenants.",
+    summary = "Metrics for Prometheus",
+    description = "Needs the permission `admin` where tokens are required, since it covers all tenants.",
     responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
 )]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -64,21 +64,21 @@ const MAX_PAGE: usize = 200;
 /// Orders on a page without `limit`.
 const PAGE: usize = 50;
 
-/// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` is answered as the first time.
+/// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` gets the first response again.
 #[utoipa::path(
     post,
     path = "/api/orders",
     tag = "Business",
     operation_id = "createOrder",
-    summary = "A new order",
+    summary = "Create an order",
     params(params::Repeatable),
     request_body = business::NewOrder,
     responses(
         (status = 201, description = "The order", body = business::Order, headers(
-            ("Location" = String, description = "Where it is"),
+            ("Location" = String, description = "Its path"),
             ("ETag" = String, description = "For `If-Match`"),
         )),
-        (status = 422, description = "A value is not possible, or the key was used for another order"),
+        (status = 422, description = "A value is not valid, or the key was used for another order"),
     )
 )]
 pub async fn create(
@@ -98,11 +98,11 @@ pub async fn create(
     path = "/api/orders",
     tag = "Business",
     operation_id = "getOrders",
-    summary = "Orders, the newest first",
+    summary = "List orders",
     params(params::Orders),
     responses(
-        (status = 200, description = "A page of them", body = business::OrderPage),
-        (status = 422, description = "`after` is no order's id"),
+        (status = 200, description = "One page", body = business::OrderPage),
+        (status = 422, description = "`after` is not the ID of an order"),
         (status = 503, description = "The store is not available at the moment"),
     )
 )]
@@ -120,7 +120,7 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadOrders>) -> Resul
     path = "/api/orders/{id}",
     tag = "Business",
     operation_id = "getOrder",
-    summary = "One order",
+    summary = "Get an order",
     params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Conditional),
     responses(
         (status = 200, description = "The order", body = business::Order),
@@ -132,19 +132,19 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadOrders>) -> Resul
     Ok(Versioned::ok(order.version(), order))
 }
 
-/// `PATCH /api/orders/{id}`: status or priority; with `If-Match` only if it has not moved.
+/// `PATCH /api/orders/{id}`: status or priority; with `If-Match` only if the version still matches.
 #[utoipa::path(
     patch,
     path = "/api/orders/{id}",
     tag = "Business",
     operation_id = "changeOrder",
-    summary = "Another status or priority",
+    summary = "Update an order",
     description = "Needs `write:orders`. Without `read:orders` the answer has only what can be changed.",
     params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Guarded),
     request_body = business::Changes,
     responses(
         (status = 200, description = "The order as it is now", body = business::ChangedOrder, headers(("ETag" = String, description = "For `If-Match`"))),
-        (status = 422, description = "Nothing is to change"),
+        (status = 422, description = "No field to change"),
     )
 )]
 pub async fn change(
@@ -168,18 +168,18 @@ pub async fn change(
     Ok(Versioned::ok(version, order))
 }
 
-/// `POST /api/customers`: 201 for a customer who was never seen, 200 for one who was.
+/// `POST /api/customers`: 201 for a new customer, 200 for a known one.
 #[utoipa::path(
     post,
     path = "/api/customers",
     tag = "Business",
     operation_id = "createCustomer",
-    summary = "A customer, who counts in `new_users_today` when new",
+    summary = "Register a customer",
     request_body = Option<business::NewCustomer>,
     responses(
-        (status = 200, description = "The customer, who was seen before", body = business::Customer),
-        (status = 201, description = "The customer, who was never seen", body = business::Customer),
-        (status = 422, description = "A value is not possible"),
+        (status = 200, description = "The customer was known", body = business::Customer),
+        (status = 201, description = "The customer is new", body = business::Customer),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn customer(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {
@@ -190,17 +190,17 @@ pub async fn customer(access: Authorized<WriteOrders>, body: Body) -> Result<Htt
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// `POST /api/visits`: 202 with how many were counted.
+/// `POST /api/visits`: 202 with the number of counted visits.
 #[utoipa::path(
     post,
     path = "/api/visits",
     tag = "Business",
     operation_id = "countVisits",
-    summary = "Visits, which `conversion_rate` is made from",
+    summary = "Count visits",
     request_body = Option<business::NewVisits>,
     responses(
-        (status = 202, description = "How many were counted", body = business::Counted),
-        (status = 422, description = "A value is not possible"),
+        (status = 202, description = "Number of counted visits", body = business::Counted),
+        (status = 422, description = "A value is not valid"),
     )
 )]
 pub async fn visit(access: Authorized<WriteOrders>, body: Body) -> Result<HttpResponse, Problem> {

@@ -31,7 +31,7 @@ const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_onl
     path = "/basic",
     tag = "Pages",
     operation_id = "getBasicPage",
-    summary = "The numbers as plain HTML that refreshes itself",
+    summary = "Text-only page",
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
 )]
 pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -55,7 +55,7 @@ type Line = Result<Reading, Problem>;
     path = "/api/metrics",
     tag = "Push",
     operation_id = "push",
-    summary = "Values, events, samples and ends of channels from outside",
+    summary = "Push values, events, samples and ends of channels",
     description = "One object, an array, or one object a line (NDJSON), at most `limits.max_lines` of them; needs the \
         permission `write:metrics`. All of it is accepted, or with 207 each line has a verdict; a single object that is \
         refused is answered with its problem. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); \

@@ -24,7 +24,7 @@ use crate::{
     path = "/api/stats",
     tag = "Business",
     operation_id = "getStats",
-    summary = "Four figures for a page that wants no more",
+    summary = "Get four key figures",
     description = "`activeOrders` and `revenue` are `null` without the permission `read:orders`.",
     responses(
         (status = 200, description = "The figures", body = business::Stats),

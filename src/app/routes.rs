@@ -198,7 +198,7 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
     path = "/api/protocol",
     tag = "Operation",
     operation_id = "getProtocol",
-    summary = "What a client library has to know",
+    summary = "Protocol constants for client libraries",
     description = "From the tables that the server itself uses: version, subprotocol, close codes of the WebSocket.",
     responses((status = 200, description = "The tables", body = shapes::Protocol)),
     security(())

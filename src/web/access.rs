@@ -1,4 +1,4 @@
-//! Who may come in: origins, tokens, identities.
+//! Access control: origins, tokens, identities.
 
 use std::rc::Rc;
 
@@ -20,8 +20,8 @@ use crate::{
     core::channel::Selector,
 };
 
-/// Refuses a foreign name for a server that is for this machine only: a page can have its own name lead here (DNS
-/// rebinding), and would be taken for one of ours.
+/// Checks that a server for this machine only was addressed by a local name: with DNS rebinding a foreign page resolves
+/// its own name to this machine and would count as same-origin.
 ///
 /// # Errors
 /// 403.
@@ -47,7 +47,7 @@ pub fn check_known_host(config: &AccessConfig, headers: &header::HeaderMap) -> R
     .and_close())
 }
 
-/// What a request's `Origin` means here.
+/// Relation of a request's `Origin` to this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// None: not a browser, or a plain navigation.
@@ -60,7 +60,7 @@ pub enum Origin {
     Foreign,
 }
 
-/// Where the page that makes this request came from.
+/// Classifies the origin of the page that sent `request`.
 pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     let Some(origin) = request.headers().get(header::ORIGIN) else { return Origin::Absent };
     let Ok(origin) = origin.to_str() else { return Origin::Foreign };
@@ -106,7 +106,7 @@ fn same_origin(ours: &str, theirs: &str) -> bool {
     theirs.is_some() && parts(ours) == theirs
 }
 
-/// Refuses pages of foreign sites: a WebSocket knows no CORS, and a form can post anywhere.
+/// Refuses pages of foreign sites: CORS does not apply to WebSockets, and a form can post anywhere.
 ///
 /// # Errors
 /// 403.
@@ -117,7 +117,7 @@ pub fn check_origin(state: &State, request: &HttpRequest) -> Result<(), Problem>
     }
 }
 
-/// What a page of a foreign site is answered.
+/// Creates the problem for a page of a foreign site.
 pub fn foreign_origin(request: &HttpRequest) -> Problem {
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
     let shown: String = origin.chars().take(100).collect();
@@ -127,13 +127,13 @@ pub fn foreign_origin(request: &HttpRequest) -> Problem {
     ))
 }
 
-/// What a request shows to say who asks.
+/// Credential of a request.
 enum Credential {
     Token(String),
     Ticket(String),
 }
 
-/// Who asks.
+/// Identifies the caller by its token.
 ///
 /// # Errors
 /// 401 without a token, or with one that is not valid; 429 for a tenant too many.
@@ -141,7 +141,7 @@ pub async fn identify(state: &State, request: &HttpRequest) -> Result<Caller, Pr
     known(look(state, request, Accept::Tokens).await?)
 }
 
-/// Who opens a stream: a ticket will do.
+/// Identifies the caller of a stream by its token or ticket.
 ///
 /// # Errors
 /// As [`identify`].
@@ -158,7 +158,7 @@ fn known(caller: Option<Caller>) -> Result<Caller, Problem> {
     }
 }
 
-/// Who opens a stream; `None` for somebody who shows no token where one is needed.
+/// Identifies the caller of a stream; `None` without credentials where a token is required.
 ///
 /// # Errors
 /// 401 for a token or ticket that is not valid; 429 for a tenant too many.
@@ -166,12 +166,12 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
     look(state, request, Accept::Tickets).await
 }
 
-/// What may be shown besides a token.
+/// Credentials that a route accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accept {
-    /// Nothing.
+    /// Tokens only.
     Tokens,
-    /// A ticket: good for a stream, and for nothing else, least of all for another ticket.
+    /// Tickets too: valid for a stream and nothing else, least of all for another ticket.
     Tickets,
 }
 
@@ -198,8 +198,8 @@ async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Op
     Ok(Some(caller))
 }
 
-/// Whose a ticket is. In a cluster it may have been given by another node, and be used on yet another: the bus says who is
-/// first. Without it, a ticket is good on the node that gave it.
+/// Redeems a ticket. In a cluster another node may have issued it, so the bus decides who redeems it first; without a bus a
+/// ticket is valid on the node that issued it.
 async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
     let here = state.access.tickets.redeem(ticket, std::time::Instant::now());
     let Some(cluster) = state.tenants.cluster() else { return here };
@@ -209,10 +209,10 @@ async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
     }
 }
 
-/// Who a token belongs to.
+/// Verifies a token and returns its identity.
 ///
 /// # Errors
-/// Why it is refused; counted.
+/// The reason of the refusal, which is counted.
 pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
     let Some(verifier) = &state.access.verifier else { return Err(TokenError::KeysUnavailable) };
     let verified = match verifier.verify(token) {
@@ -225,7 +225,7 @@ pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> 
     })
 }
 
-/// The answer to a token that was refused.
+/// Converts the refusal of a token to a problem.
 pub fn token_problem(error: TokenError) -> Problem {
     let detail = format!("the token {error}");
     Problem { may_pass: error.may_pass(), ..Problem::unauthorized(Some("invalid_token"), detail) }
@@ -273,7 +273,7 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
     Ok(token.filter(|token| !token.is_empty()).map(Credential::Token))
 }
 
-/// Refuses a reader that may not read one of `selectors`.
+/// Checks that `identity` may read all `selectors`.
 ///
 /// # Errors
 /// 403.

@@ -8,7 +8,7 @@ use crate::{
     store::Store,
 };
 
-/// What this node's clock can be compared with. Cheap to clone.
+/// Clocks that this node's clock is compared with. Cheap to clone.
 #[derive(Clone)]
 pub struct Clocks {
     /// That of this machine.

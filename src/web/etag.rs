@@ -15,7 +15,7 @@ pub fn is_fresh(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     judge(headers, tag, None) == Verdict::NotModified
 }
 
-/// What a request's validators say about a representation.
+/// Result of evaluating the validators of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It has none.

@@ -1,21 +1,21 @@
-//! Conditions on things that have versions: strong tags, `If-Match` and `If-None-Match` (RFC 9110, section 13).
+//! Preconditions of versioned resources: strong tags, `If-Match` and `If-None-Match` (RFC 9110, section 13).
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use super::{etag, problem::Problem};
 use crate::core::version::{IfMatch, Version};
 
-/// The strong tag of a version.
+/// Returns the strong tag of a version.
 pub fn tag(version: Version) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
 }
 
-/// Whether the client has this very version: 304.
+/// Returns whether `If-None-Match` names this version: 304.
 pub fn is_fresh(headers: &HeaderMap, version: Version) -> bool {
     headers.contains_key(header::IF_NONE_MATCH) && etag::is_fresh(headers, &tag(version))
 }
 
-/// What `If-Match` asks for; `None` without one. Several lines are one list.
+/// Parses `If-Match`; `None` without one. Several lines are one list.
 ///
 /// A weak tag matches as the strong one does, although RFC 9110, section 13.1.1 asks for the strong comparison. That keeps
 /// a change from being made by bytes that differ; our tags name a version, not bytes: whoever holds one has seen that
@@ -41,7 +41,7 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     Ok(Some(IfMatch::OneOf(versions)))
 }
 
-/// What Apache puts behind a tag when it compresses what the tag is on; no version ends so.
+/// Suffixes that Apache adds to the tag of a response that it compresses; no version ends with one.
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// Reads a list of tags by its quotes, for a tag may hold a comma; false if it is none.

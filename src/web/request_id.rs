@@ -7,7 +7,7 @@ const MAX_ID: usize = 64;
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
-/// Whether an id is one that may stand in a log as it is.
+/// Returns whether an ID may be logged as it is.
 pub(super) fn is_valid_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= MAX_ID

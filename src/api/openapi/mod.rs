@@ -60,7 +60,7 @@ impl fmt::Display for Document {
     path = "/api/openapi.json",
     tag = "Operation",
     operation_id = "getOpenApi",
-    summary = "This document",
+    summary = "OpenAPI document",
     description = "An OpenAPI 3.1 document of every path of this server, with its settings. `tricast openapi` prints it too.",
     params(params::Conditional),
     responses((status = 200, description = "The document", body = shapes::Anything)),

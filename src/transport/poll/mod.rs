@@ -63,7 +63,7 @@ const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Pre
     path = "/api/metrics",
     tag = "Polling",
     operation_id = "getMetrics",
-    summary = "The snapshot, or several channels",
+    summary = "Poll the snapshot or several channels",
     description = "Without `channels` and `since` the snapshot; with them states and events, and where to go on from.",
     params(params::Channels, params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting),
     responses(
@@ -86,7 +86,7 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
     path = "/api/metrics/{channel}",
     tag = "Polling",
     operation_id = "getChannel",
-    summary = "One channel",
+    summary = "Poll one channel",
     params(
         ("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.orders"),
         params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting,
