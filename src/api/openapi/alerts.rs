@@ -1,4 +1,4 @@
-//! The shapes of alerts and rules, as the document has them.
+//! OpenAPI schemas of alerts and rules.
 
 #![expect(dead_code, missing_docs, reason = "read by the derive macro alone; docs/protocol.md documents the fields")]
 
@@ -15,7 +15,7 @@ use super::{
     shapes::Time,
 };
 
-/// How bad it is.
+/// Severity of an alert.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -24,7 +24,7 @@ pub enum Severity {
     Critical,
 }
 
-/// Which alerts.
+/// Filter of alerts by state.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertStatus {
@@ -33,7 +33,7 @@ pub enum AlertStatus {
     All,
 }
 
-/// Where alerts go besides the channel `alerts`.
+/// Target of notifications, besides the channel `alerts`.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertTarget {
@@ -56,10 +56,10 @@ pub struct Alert {
     /// Channel and field.
     metric: String,
     message: String,
-    /// What was measured when it was raised; `null` for an absence.
+    /// Value that raised the alert; `null` for an absence.
     #[schema(required = true)]
     value: Option<f64>,
-    /// What that passed; seconds for an absence.
+    /// Threshold of the condition; seconds for an absence.
     threshold: f64,
     raised_at: Time,
     #[schema(nullable = false)]
@@ -96,7 +96,7 @@ fn period(description: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind).pattern(Some("^[0-9]{1,9}(ms|s|m|h|d)?$")).description(Some(text))
 }
 
-/// When a value is bad.
+/// Condition that raises an alert.
 pub struct Condition;
 
 impl PartialSchema for Condition {
@@ -105,23 +105,32 @@ impl PartialSchema for Condition {
             |text: &str| ObjectBuilder::new().schema_type(SchemaType::Type(Type::Number)).description(Some(text));
         let closed =
             || ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
-        let clear = "Good again from here on; where it is bad if not said.";
-        let above = closed().property("above", number("Bad above this.")).required("above");
+        let clear = "Threshold that resolves the alert. Default: the one that raises it.";
+        let above = closed().property("above", number("Raises an alert above this value.")).required("above");
         let above = above.property("clear", number(clear));
-        let below = closed().property("below", number("Bad below this.")).required("below");
+        let below = closed().property("below", number("Raises an alert below this value.")).required("below");
         let below = below.property("clear", number(clear));
         let drop = closed()
-            .property("dropsBelowRatio", number("Bad below this share of the earlier value: above 0, at most 1."))
+            .property(
+                "dropsBelowRatio",
+                number("Raises an alert below this share of the earlier value: above 0, at most 1."),
+            )
             .required("dropsBelowRatio")
-            .property("comparedTo", period("How long ago the earlier value was: `1s` to `7d`."))
+            .property("comparedTo", period("Age of the earlier value: `1s` to `7d`."))
             .required("comparedTo")
-            .property("clear", number("The share from which on it is good again."));
+            .property("clear", number("Share that resolves the alert."));
         let absent = closed()
-            .property("absentFor", period("Bad if nobody wrote it for so long: `1s` to `7d`."))
+            .property(
+                "absentFor",
+                period("Raises an alert when the field was not written for this time: `1s` to `7d`."),
+            )
             .required("absentFor")
-            .property("clear", period("Good again once it has come for so long; at once if not said."));
+            .property(
+                "clear",
+                period("Time that the field has to be written before the alert is resolved. Default: at once."),
+            );
         let one = OneOfBuilder::new().item(above).item(below).item(drop).item(absent);
-        one.description(Some("When a value is bad, and, by `clear`, when it is good again.")).into()
+        one.description(Some("Condition that raises an alert; `clear` is the one that resolves it.")).into()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The shapes of orders and dashboards, as the document has them.
+//! OpenAPI schemas of orders and dashboards.
 
 #![expect(dead_code, missing_docs, reason = "read by the derive macro alone; docs/protocol.md documents the fields")]
 
@@ -12,7 +12,7 @@ use utoipa::{
 
 use super::shapes::Time;
 
-/// Where an order stands.
+/// Status of an order.
 #[derive(ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
@@ -23,7 +23,7 @@ pub enum Status {
     Cancelled,
 }
 
-/// How urgent an order is.
+/// Priority of an order.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
@@ -56,7 +56,7 @@ pub struct Order {
     updated_at: Time,
 }
 
-/// What is answered of an order to a caller who may change orders and not read them.
+/// Fields of an order for a caller that may change orders but not read them.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"orderId": "ord-00000001", "status": "SHIPPED", "priority": "normal",
@@ -69,7 +69,7 @@ pub struct PartOfOrder {
     updated_at: Time,
 }
 
-/// The order, or without the permission `read:orders` what can be changed of it.
+/// The order; without the permission `read:orders` only the fields that can be changed.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum ChangedOrder {
@@ -77,7 +77,7 @@ pub enum ChangedOrder {
     Part(PartOfOrder),
 }
 
-/// An order to be made.
+/// A new order.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"items": 2, "total": 19.9, "customerName": "Ada"}))]
@@ -89,15 +89,15 @@ pub struct NewOrder {
     total: f64,
     customer_name: Words,
     customer_id: Option<Words>,
-    /// `PENDING` if not said.
+    /// Default: `PENDING`.
     #[schema(nullable = false)]
     status: Option<Status>,
-    /// `normal` if not said.
+    /// Default: `normal`.
     #[schema(nullable = false)]
     priority: Option<Priority>,
 }
 
-/// What changes of an order.
+/// Changes of an order.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"status": "SHIPPED"}))]
@@ -106,7 +106,7 @@ pub struct SomeChanges {
     priority: Option<Priority>,
 }
 
-/// At least one of them.
+/// At least one change.
 pub struct Changes;
 
 impl PartialSchema for Changes {
@@ -117,7 +117,7 @@ impl PartialSchema for Changes {
         };
         let one = AnyOfBuilder::new().item(with("status", "Status")).item(with("priority", "Priority"));
         let both = AllOfBuilder::new().item(Ref::from_schema_name("SomeChanges")).item(one);
-        both.description(Some("What changes of an order: at least one of them.")).into()
+        both.description(Some("Changes of an order: at least one of the fields.")).into()
     }
 }
 
@@ -137,14 +137,14 @@ pub struct OrderPage {
     next: Option<String>,
 }
 
-/// Who came; nothing has to be said.
+/// A customer who visits; all fields are optional.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"customerId": "ada-1", "name": "Ada"}))]
 pub struct NewCustomer {
-    /// The shop's own name for the customer, at most 200 bytes. Without it the server gives one.
+    /// ID of the customer in the shop, at most 200 bytes. Default: an ID made by the server.
     customer_id: Option<Words>,
-    /// For people, at most 200 bytes.
+    /// Display name, at most 200 bytes.
     name: Option<Words>,
 }
 
@@ -157,25 +157,25 @@ pub struct Customer {
     first_seen_at: Time,
 }
 
-/// Visits; nothing has to be said.
+/// Visits; all fields are optional.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"count": 1}))]
 pub struct NewVisits {
-    /// Checked and not kept, at most 200 bytes.
+    /// Validated but not stored, at most 200 bytes.
     visitor_id: Option<Words>,
-    /// 1 if not said.
+    /// Default: 1.
     #[schema(nullable = false, minimum = 1, maximum = 10_000)]
     count: Option<u32>,
 }
 
-/// How many were counted.
+/// Number of counted visits.
 #[derive(ToSchema)]
 pub struct Counted {
     accepted: u64,
 }
 
-/// Four figures.
+/// Four key figures.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"activeUsers": 12, "activeOrders": 3, "revenue": 45000.0,
@@ -184,12 +184,12 @@ pub struct Stats {
     active_users: u64,
     /// `PROCESSING` ones of the last 24 hours; `null` without the permission `read:orders`.
     active_orders: Option<u64>,
-    /// Today's; `null` without the permission `read:orders`.
+    /// Revenue of today; `null` without the permission `read:orders`.
     revenue: Option<f64>,
     timestamp: Time,
 }
 
-/// How a tile shows what it shows.
+/// Presentation of a tile.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TileType {
@@ -223,12 +223,12 @@ pub struct Tile {
     options: Option<BTreeMap<String, Value>>,
 }
 
-/// A tile to add.
+/// A new tile.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"type": "chart", "title": "CPU", "channel": "metrics.infrastructure", "field": "cpu_usage"}))]
 pub struct NewTile {
-    /// Its name on the dashboard. Without it the server gives one.
+    /// ID on the dashboard. Default: an ID made by the server.
     #[schema(nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     r#type: TileType,
@@ -244,7 +244,7 @@ pub struct NewTile {
     /// In cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     height: Option<u8>,
-    /// Whatever a page wants to remember, at most 2 KiB of JSON.
+    /// Options of the page, at most 2 KiB of JSON.
     options: Option<BTreeMap<String, Value>>,
 }
 
@@ -253,7 +253,7 @@ pub struct NewTile {
 #[schema(value_type = String, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$")]
 pub struct FieldName(String);
 
-/// What changes of a tile: each field that is named is replaced whole, and taken away by `null`.
+/// Changes of a tile: each named field is replaced; `null` removes it.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"title": "Load", "width": 2}))]
@@ -273,7 +273,7 @@ pub struct TileChanges {
     /// In cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     height: Option<u8>,
-    /// Whatever a page wants to remember, at most 2 KiB of JSON.
+    /// Options of the page, at most 2 KiB of JSON.
     options: Option<BTreeMap<String, Value>>,
 }
 
@@ -287,7 +287,7 @@ pub struct Dashboard {
     name: String,
     /// In the order in which they are shown.
     tiles: Vec<Tile>,
-    /// 1 for a new one; grows with each change.
+    /// 1 for a new dashboard; grows with each change.
     version: u64,
 }
 
@@ -297,25 +297,25 @@ pub struct DashboardList {
     dashboards: Vec<Dashboard>,
 }
 
-/// A dashboard to make. At most 64 KiB of JSON.
+/// A new dashboard, at most 64 KiB of JSON.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Shop", "tiles": [{"type": "number", "title": "Orders today",
     "channel": "metrics.orders", "field": "ordersToday"}]}))]
 pub struct NewDashboard {
-    /// Without it the server gives one.
+    /// Default: an ID made by the server.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     name: Words,
     /// Each id once.
     #[schema(nullable = false, max_items = 50)]
     tiles: Option<Vec<NewTile>>,
-    /// Where one is replaced: the version that was seen, 412 if it is another. Not looked at where one is made.
+    /// On replacement: the version that the client has seen; 412 if it is another. Ignored on creation.
     #[schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64")]
     version: Option<u64>,
 }
 
-/// Another order of the tiles: each id once.
+/// Order of the tiles: each ID once.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"order": ["alerts", "cpu", "orders", "orders-today", "requests", "revenue-today",
@@ -324,7 +324,7 @@ pub struct TileOrder {
     order: Vec<String>,
 }
 
-/// Something to read: not blank, without control characters, at most 200 bytes.
+/// Text: not blank, without control characters, at most 200 bytes.
 #[derive(ToSchema)]
 #[schema(value_type = String, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$")]
 pub struct Words(String);

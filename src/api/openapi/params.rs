@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Conditional {
-    /// Tags that the client holds, as they came in `ETag`. If one is current, the answer is 304.
+    /// Tags that the client holds, from `ETag`. If one is current, the response is 304.
     #[param(nullable = false, rename = "If-None-Match", example = "W/\"402-133606024087959372935779717377397319945\"")]
     if_none_match: Option<String>,
 }
@@ -24,7 +24,7 @@ pub struct Dated {
     if_modified_since: Option<String>,
 }
 
-/// How long a poll waits.
+/// Longest wait of a poll.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Waiting {
@@ -37,8 +37,8 @@ pub struct Waiting {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Poll {
-    /// Go on from here: the `cursor` of an earlier answer. Only what changed since is answered; where the log no longer
-    /// reaches back, everything is, with `"gap": true`.
+    /// Resume from here: the `cursor` of an earlier response. Only changes since then are returned; where the log no longer
+    /// reaches back, all values are, with `"gap": true`.
     #[param(pattern = r"^[A-Za-z0-9_-]{1,32}:[0-9]{1,19}(\.[0-9]{1,19})?$", example = "k3f9x2ab:10482")]
     since: Option<String>,
     /// Hold the request up to so many seconds until there is something new; longer than the server's `long_poll_max` is
@@ -58,7 +58,7 @@ pub struct Poll {
     format: Option<super::shapes::Format>,
 }
 
-/// Which channels.
+/// Selection of channels.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Channels {
@@ -112,7 +112,7 @@ pub struct Probe {
     bytes: Option<u64>,
 }
 
-/// The last event that a browser saw.
+/// ID of the last event that a browser received.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct LastEventId {
@@ -158,13 +158,13 @@ pub struct EngineIo {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Orders {
-    /// Only those that stand here.
+    /// Filter by status.
     #[param(nullable = false)]
     status: Option<super::business::Status>,
     /// Orders on a page, 1 to 200. Default 50; out-of-range values are clamped.
     #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
     limit: Option<u64>,
-    /// Go on behind this order: `next` of the page before.
+    /// Start after this order: `next` of the previous page.
     #[param(
         nullable = false,
         pattern = "^ord-(0{7}[1-9]|0{6}[1-9][0-9]|0{5}[1-9][0-9]{2}|0{4}[1-9][0-9]{3}|000[1-9][0-9]{4}|00[1-9][0-9]{5}|0[1-9][0-9]{6}|[1-9][0-9]{7,17})$",
@@ -177,28 +177,28 @@ pub struct Orders {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Alerts {
-    /// Only those that are open, or only those that are resolved.
+    /// Filter by state.
     #[param(nullable = false)]
     status: Option<super::alerts::AlertStatus>,
     /// Filter by severity.
     #[param(nullable = false)]
     severity: Option<super::alerts::Severity>,
-    /// Only those of this rule.
+    /// Filter by rule.
     #[param(nullable = false, example = "slow")]
     rule: Option<String>,
     /// Alerts on a page, 1 to 200. Default 50; out-of-range values are clamped.
     #[param(nullable = false, minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64", example = 50)]
     limit: Option<u64>,
-    /// Go on behind this alert: `next` of the page before.
+    /// Start after this alert: `next` of the previous page.
     #[param(nullable = false, pattern = "^alt-[0-9a-f]{20}$", example = "alt-0190b6a1f0c85d1e9a3f")]
     after: Option<String>,
 }
 
-/// Header of a change that must not undo somebody else's.
+/// Header of a change that must not overwrite another one.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Guarded {
-    /// Tags as they came in `ETag`, or `*`: only if the thing is still what the client saw, or 412.
+    /// Tags from `ETag`, or `*`: 412 if the resource has another version.
     #[param(
         rename = "If-Match",
         nullable = false,
@@ -208,17 +208,17 @@ pub struct Guarded {
     if_match: Option<String>,
 }
 
-/// Header of a request that may be sent again.
+/// Header of a request that can be repeated safely.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Repeatable {
-    /// 1 to 255 visible characters. The same key with the same order is answered as the first time, for a day; with
-    /// another order it is refused.
+    /// 1 to 255 visible characters. For a day the same key with the same order gets the first
+    /// response again; with another order it is refused.
     #[param(rename = "Idempotency-Key", nullable = false, pattern = "^[!-~]{1,255}$", example = "7f9c24e8")]
     idempotency_key: Option<String>,
 }
 
-/// Query of the past.
+/// Query of history.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct History {
@@ -228,22 +228,22 @@ pub struct History {
     /// A numeric field by its path (`latency.p95`), or several with commas; it may be there several times. Without it all.
     #[param(nullable = false, pattern = "^[^,{}\"]{1,250}$", example = "requests_per_second")]
     field: Option<String>,
-    /// From then on: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. Default: an hour ago.
+    /// Start: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. Default: an hour ago.
     #[param(nullable = false, pattern = "^-[0-9]{1,4}[smhd]$", example = "-1h")]
     from: Option<String>,
-    /// Up to but not including then: RFC 3339, relative to now, or `now`. Default: now.
+    /// End, exclusive: RFC 3339, relative to now, or `now`. Default: now.
     #[param(nullable = false, pattern = "^now$", example = "now")]
     to: Option<String>,
-    /// `auto`, the finest that makes at most 600 buckets of each field, if not said.
+    /// Default: `auto`, the finest interval with at most 600 buckets per field.
     #[param(nullable = false, inline)]
     interval: Option<super::shapes::Interval>,
 }
 
-/// How much of the past comes first.
+/// History before the live values.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Backfill {
-    /// Begin with the history of so much time, up to where the live values begin: `90s`, `15m`, `2h`, `7d`; at most 31 days.
+    /// Start with history of this time span, up to where the live values begin: `90s`, `15m`, `2h`, `7d`; at most 31 days.
     #[param(nullable = false, pattern = "^([1-9][0-9]{0,2}[smh]|[1-9]d)$", example = "15m")]
     backfill: Option<String>,
 }
