@@ -1,4 +1,5 @@
-//! tricast: one metrics aggregator with several transports: WebSocket, Server-Sent Events and polling.
+//! tricast: one metrics aggregator with several transports: WebSocket, Server-Sent Events,
+//! Socket.IO and polling.
 //!
 //! One log; every client is a position in it. Readings go to one writer, which assigns each accepted change an offset;
 //! a transport holds positions in that log and delivers what is newer.

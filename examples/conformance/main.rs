@@ -5,6 +5,9 @@
 //! listening on 127.0.0.1:9001
 //! ```
 //!
+//! With `--socketio ADDRESS` a second listener serves the echo of the official Engine.IO and Socket.IO suites, at `/engine.io/` and
+//! `/socket.io/`.
+//!
 //! `/echo` is a WebSocket that echoes text and binary messages of up to 16 MiB in any number of fragments, with
 //! permessage-deflate when it is offered. `/` echoes the body of every request. `docs/conformance.md` says who judges
 //! it and how.
@@ -14,6 +17,7 @@ use std::{io::Write, net::TcpListener};
 use clap::Parser;
 
 mod echo;
+mod socketio;
 
 /// Echoes WebSocket messages at /echo and request bodies at /, to be judged by conformance suites.
 #[derive(Parser)]
@@ -21,6 +25,9 @@ struct Arguments {
     /// Address and port; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:9001")]
     listen: String,
+    /// Address and port of the Socket.IO echo.
+    #[arg(long)]
+    socketio: Option<String>,
 }
 
 fn main() -> std::io::Result<()> {
@@ -28,6 +35,9 @@ fn main() -> std::io::Result<()> {
     actix_web::rt::System::new().block_on(async {
         let listener = TcpListener::bind(&arguments.listen)?;
         writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
+        if let Some(address) = arguments.socketio {
+            actix_web::rt::spawn(socketio::serve(address)?);
+        }
         let server = echo::serve(listener, 2)?;
         let handle = server.handle();
         actix_web::rt::spawn(async move {

@@ -118,6 +118,9 @@ pub struct Application {
     greeting: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// Registers paths beside the server's own.
+pub type ExtraPaths = Arc<dyn Fn(&mut actix_web::web::ServiceConfig) + Send + Sync>;
+
 /// Changes what a running server can change.
 pub struct Reload {
     verifier: Option<Verifier>,
@@ -138,6 +141,14 @@ impl Application {
     /// # Errors
     /// [`StartError`].
     pub fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        Self::build_with(config, clock, Arc::new(|_| {}))
+    }
+
+    /// Builds every part with `extra` paths before the server's own: for the suites of `docs/conformance.md`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn build_with(config: &Config, clock: Clock, extra: ExtraPaths) -> Result<Self, StartError> {
         let zone = TimeZone::get(&config.time_zone).map_err(StartError::TimeZone)?;
         let keeping = config.database().map(|_| Thread::start("store")).transpose().map_err(StartError::Thread)?;
         let store = open_store(config, keeping.as_ref())?;
@@ -257,7 +268,7 @@ impl Application {
             readers.runtime.spawn(notices::of_bus(cluster.fault(), shared.tenants.clone()));
             readers.runtime.spawn(notices::of_samples(cluster.samples_lost(), shared.tenants.clone()));
         }
-        let (server, addresses) = server::start(config, &shared)?;
+        let (server, addresses) = server::start(config, &shared, &extra)?;
         // Nobody else sets it.
         drop(shared.addresses.set(addresses.clone()));
         Ok(Self {

@@ -87,6 +87,7 @@ impl Routes {
                 connect_timeout: CONNECT_TIMEOUT,
                 slow_client,
                 max_bad_messages: config.limits.max_bad_messages,
+                echo: None,
             },
             socketio_sessions: web::Data::new(Registry::default()),
         }

@@ -10,7 +10,7 @@ use actix_web::{App, Error, dev::AppConfig, middleware::from_fn, web};
 use tokio::net::{TcpStream, UnixStream};
 use tracing_actix_web::TracingLogger;
 
-use super::{StartError, listen, openapi, routes::Routes};
+use super::{ExtraPaths, StartError, listen, openapi, routes::Routes};
 use crate::{
     api::openapi::Document,
     config::{Config, Listen},
@@ -31,7 +31,11 @@ const WRITE_BUFFER: usize = 2_048;
 ///
 /// # Errors
 /// [`StartError::Listen`].
-pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<SocketAddr>), StartError> {
+pub(super) fn start(
+    config: &Config,
+    shared: &Shared,
+    extra: &ExtraPaths,
+) -> Result<(Server, Vec<SocketAddr>), StartError> {
     let mut builder = Server::build()
         .disable_signals()
         .max_concurrent_connections(1_000_000)
@@ -42,12 +46,14 @@ pub(super) fn start(config: &Config, shared: &Shared) -> Result<(Server, Vec<Soc
     let drained = builder.graceful_shutdown_signal();
     let routes = Routes::of(config);
     let document = Document::new(&openapi::document(config));
-    let of_all = shared.clone();
+    let (of_all, extra) = (shared.clone(), Arc::clone(extra));
     let http = move || {
         let (shared, document, drained) = (of_all.clone(), document.clone(), drained.clone());
+        let extra = Arc::clone(&extra);
         let app = App::new()
             .app_data(State::start(shared))
             .wrap(from_fn(middleware::around))
+            .configure(|services| extra(services))
             .configure(|services| routes.streams_and_polls(services))
             .service(
                 web::scope("")

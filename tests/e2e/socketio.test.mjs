@@ -12,6 +12,8 @@ import { io } from 'socket.io-client';
 import { io as io40 } from 'socket.io-client-4-0';
 import { io as io3 } from 'socket.io-client-3';
 import { useBrowser } from './browser.mjs';
+import { startRedis, within } from './cluster.mjs';
+import { startNginx } from './nginx.mjs';
 import { Inbox, PATIENCE_MS, TOGETHER, atEnd, startServer, until } from './helpers.mjs';
 
 const TRANSPORTS = { polling: ['polling'], websocket: ['websocket'], upgrade: ['polling', 'websocket'] };
@@ -54,7 +56,7 @@ async function relay(t, port) {
   return { url: `http://127.0.0.1:${listener.address().port}/`, cut };
 }
 
-describe('socket.io', TOGETHER, () => {
+describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
   const openPage = useBrowser();
 
   for (const [version, connectWith] of Object.entries(CLIENTS)) {
@@ -136,6 +138,31 @@ describe('socket.io', TOGETHER, () => {
     await startServer(t, { port: server.port });
     await until(() => socket.connected, 'the next connection');
   });
+
+  for (const [name, transports] of Object.entries({ polling: ['polling'], websocket: ['websocket'] })) {
+    test(`behind nginx, a client by ${name} is recovered by another node when its own is killed`, async (t) => {
+      const redis = await startRedis(t);
+      const node = (id) => startServer(t, { env: { TRICAST_BUS: redis.url, TRICAST_NODE_ID: id, TRICAST_TRUSTED_PROXIES: '127.0.0.1' } });
+      const nodes = await Promise.all([node('one'), node('two')]);
+      const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
+      const { socket, inbox } = await connect(t, nginx.url, '/tricast', { transports, reconnectionDelayMax: 200 });
+      assert.equal((await ask(socket, 'subscribe', { channels: ['deploys'] })).status, 'ok');
+      const numbers = () => inbox.all.filter((event) => event.name === 'event').map(({ data }) => data.data.n);
+      const push = (server, n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
+      await push(nodes[0], 0);
+      await until(() => numbers().length === 1, 'the first event');
+      const [own, other] = (await nodes[0].connections('socketio')) === 1 ? nodes : nodes.toReversed();
+      let recovered = 0;
+      socket.on('connect', () => (recovered += socket.recovered ? 1 : 0));
+      await own.kill();
+      // The other node may have to take over the lead first.
+      await within(30, () => push(other, 1).then(() => true, () => false), 'a push');
+      await push(other, 2);
+      await within(30, () => numbers().length >= 3, 'all events', () => numbers().join());
+      assert.deepEqual(numbers(), [0, 1, 2]);
+      assert.equal(recovered, 1);
+    });
+  }
 
   test('python-socketio, sync and async', async (t) => {
     const server = await startServer(t);

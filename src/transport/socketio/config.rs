@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::conformance::Echo;
 use crate::transport::SlowClientConfig;
 
 /// Settings of the Socket.IO endpoint; created by `config`, never read from elsewhere.
@@ -27,6 +28,8 @@ pub struct SocketIoConfig {
     pub slow_client: SlowClientConfig,
     /// Bad messages within a minute that close the connection. Default 20; 0 means no limit.
     pub max_bad_messages: usize,
+    /// Echo for the official protocol suites, in place of the namespaces. Only `examples/conformance` sets it.
+    pub echo: Option<Echo>,
 }
 
 /// Packets that one POST may have.

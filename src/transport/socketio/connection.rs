@@ -13,6 +13,7 @@ use super::{
         packet::{self, Content, Packet},
     },
     config::{MAX_ATTACHMENTS, SocketIoConfig},
+    conformance::EchoSession,
     link::Framing,
     namespace::Namespace,
     output::{self, Outgoing, Packets, push},
@@ -40,6 +41,12 @@ use crate::{
         state::{State, StreamSlot},
     },
 };
+
+/// Bytes of replies that may wait for the client.
+const MAX_PENDING: usize = 64 * 1024;
+
+/// Replies that may wait for the client.
+const MAX_PENDING_PACKETS: usize = 256;
 
 /// One client's session.
 pub(super) struct Connection {
@@ -69,6 +76,10 @@ pub(super) struct Connection {
     rate: MessageRate,
     bad_messages: FixedWindow,
     closing: Option<Closing>,
+    /// The client has closed the session by a packet.
+    has_left: bool,
+    /// In place of the namespaces, for the protocol suites.
+    echo: Option<Box<EchoSession>>,
 }
 
 /// What a handshake gave.
@@ -139,6 +150,8 @@ impl Connection {
             rate: MessageRate::new(config.messages_per_second, config.message_burst, now),
             bad_messages: FixedWindow::new(now),
             closing: None,
+            has_left: false,
+            echo: config.echo.map(|echo| Box::new(EchoSession::new(echo))),
             config: *config,
             user: None,
             state,
@@ -165,17 +178,33 @@ impl Connection {
                 self.pong_until = None;
                 self.next_ping = Instant::now() + self.config.ping_interval;
             }
+            EnginePacket::Message(text) if self.echoes_messages() => {
+                self.packets.push(Outgoing::Text(format!("4{text}")));
+            }
+            EnginePacket::Binary(bytes) if self.echoes_messages() => self.packets.push(Outgoing::Binary(bytes)),
             EnginePacket::Message(text) => {
                 if self.check_rate() {
                     self.receive_text(&text);
                 }
             }
             EnginePacket::Binary(bytes) => self.receive_attachment(bytes),
-            EnginePacket::Close => self.end(),
+            EnginePacket::Close => {
+                self.has_left = true;
+                self.end();
+            }
             EnginePacket::Noop => {}
             // A client of protocol 4 does not ping, and an upgrade is the transport's own affair.
             EnginePacket::Ping(_) | EnginePacket::Upgrade => self.fail("an unexpected packet"),
         }
+    }
+
+    fn echoes_messages(&self) -> bool {
+        self.echo.as_ref().is_some_and(|echo| echo.takes_messages())
+    }
+
+    /// Whether the client has joined a namespace.
+    fn has_joined(&self) -> bool {
+        !self.sockets.is_empty() || self.echo.as_ref().is_some_and(|echo| echo.has_joined())
     }
 
     /// Ends the session of a client that is gone or has left.
@@ -198,9 +227,19 @@ impl Connection {
         }
     }
 
+    /// Whether enough replies wait for the client: until it takes them, its next packets stay unread.
+    pub(super) fn is_congested(&self) -> bool {
+        self.packets.len() > MAX_PENDING_PACKETS || self.packets.iter().map(Outgoing::len).sum::<usize>() > MAX_PENDING
+    }
+
     /// Whether nothing more will be written.
     pub(super) fn is_done(&self) -> bool {
         self.closing == Some(Closing::Done)
+    }
+
+    /// Whether the client has closed the session by a packet.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// Whether the session is about to end.
@@ -223,8 +262,10 @@ impl Connection {
                 self.finish_connect(done);
             }
         }
+        // Results wait in their futures until the client takes the replies before them.
+        let takes_results = !self.is_congested();
         for socket in &mut self.sockets {
-            socket.poll(cx, &mut self.packets);
+            socket.poll(cx, takes_results, &mut self.packets);
         }
         self.timer.set_waker(cx.waker());
     }
@@ -267,7 +308,8 @@ impl Connection {
     pub(super) fn arm(&mut self, also: Option<Instant>) {
         self.sockets.iter_mut().for_each(Socket::arm);
         let ping = self.pong_until.unwrap_or(self.next_ping);
-        let deadlines = [Some(ping), self.connect_until, also];
+        let connect = self.connect_until.filter(|_| !self.has_joined());
+        let deadlines = [Some(ping), connect, also];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.timer.set_deadline(deadline);
         }
@@ -288,7 +330,7 @@ impl Connection {
         if self.pong_until.is_some_and(|until| now >= until) {
             return self.close(CloseReason::HeartbeatLost);
         }
-        if self.connect_until.is_some_and(|until| now >= until) && self.sockets.is_empty() {
+        if self.connect_until.is_some_and(|until| now >= until) && !self.has_joined() {
             self.state.counters.limit(Limit::AuthTimeout).inc();
             return self.close(CloseReason::TokenExpired);
         }
@@ -342,7 +384,7 @@ impl Connection {
 
     /// Gives a client without a namespace the time to join one.
     fn await_connect(&mut self) {
-        if self.sockets.is_empty() && self.connect_until.is_none() {
+        if !self.has_joined() && self.connect_until.is_none() {
             self.connect_until = Some(Instant::now() + self.config.connect_timeout);
         }
     }
@@ -392,7 +434,7 @@ impl Connection {
             Ok(packet) if packet.attachments > 0 => {
                 self.assembly = Some(Assembly { packet, attachments: Vec::new() });
             }
-            Ok(packet) => self.handle(packet, false),
+            Ok(packet) => self.handle(packet, Vec::new()),
         }
     }
 
@@ -407,11 +449,18 @@ impl Connection {
         if assembly.attachments.len() < assembly.packet.attachments {
             self.assembly = Some(assembly);
         } else if self.check_rate() {
-            self.handle(assembly.packet, true);
+            self.handle(assembly.packet, assembly.attachments);
         }
     }
 
-    fn handle(&mut self, Packet { namespace: name, ack, content, .. }: Packet, is_binary: bool) {
+    fn handle(&mut self, packet: Packet, attachments: Vec<Bytes>) {
+        if let Some(echo) = &mut self.echo {
+            if !echo.handle(packet, attachments, &mut self.packets) {
+                self.fail("a packet of a namespace that was not joined");
+            }
+            return;
+        }
+        let Packet { namespace: name, ack, content, .. } = packet;
         let namespace = Namespace::parse(&name);
         let socket = self.sockets.iter_mut().position(|socket| Some(socket.namespace) == namespace);
         match (content, namespace, socket) {
@@ -433,7 +482,7 @@ impl Connection {
                     None => return,
                 };
                 let mut arguments: Vec<Value> = arguments.collect();
-                if is_binary {
+                if !attachments.is_empty() {
                     // No event here takes binary data; without it the event is refused by its argument.
                     arguments.iter_mut().for_each(remove_placeholders);
                 }

@@ -251,10 +251,7 @@ impl Link {
     /// For the session: returns the next input.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Input> {
         let mut state = self.0.lock();
-        match &mut state.session {
-            Some(known) => known.clone_from(cx.waker()),
-            empty => *empty = Some(cx.waker().clone()),
-        }
+        state.register(cx);
         let input = state.inbox.pop_front();
         if input.is_some()
             && let Some(socket) = &mut state.carrier.socket
@@ -268,6 +265,7 @@ impl Link {
     /// For the session: what can take bytes now, if anything. Notices that the client gave up its GET.
     pub(super) fn ready(&self, cx: &mut Context<'_>) -> Ready {
         let mut state = self.0.lock();
+        state.register(cx);
         if let Some(poll) = &mut state.carrier.poll
             && poll.poll_closed(cx).is_ready()
         {
@@ -337,6 +335,13 @@ impl State {
         self.inbox.clear();
         self.inbox.push_back(Input::Broken(reason));
         self.wake_session();
+    }
+
+    fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.session {
+            Some(known) => known.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
     }
 
     fn wake_session(&mut self) {

@@ -17,6 +17,7 @@
 //! | `polling`, `websocket`, `link` | what carries a session: requests, a WebSocket, and the upgrade between them |
 //! | `socket`, `rooms` | a client in a namespace: its events on the stream engine, and what it has joined |
 //! | `recovery` | subscriptions of clients that lost their connection |
+//! | `conformance` | the echo for the official protocol suites |
 //! | `encode`, `output` | publications as events, and everything else that is sent |
 //!
 //! A client is a reader of the same log as on the other transports; nothing is queued for it but replies.
@@ -28,6 +29,7 @@ use serde_json::json;
 
 pub mod codec;
 mod config;
+pub mod conformance;
 mod connection;
 mod encode;
 mod link;
@@ -168,7 +170,8 @@ pub(crate) async fn get(
             }
             let response = handshake(&request).await?;
             if !link.attach() {
-                return Ok(EngineFailure::BadRequest("the session has a WebSocket already").into());
+                // The session has a WebSocket already: this one is opened, and closed.
+                return Ok(response.set_body(websocket::closed()).map_into_boxed_body());
             }
             let body = websocket::Upgrade::new(link, payload.into_inner(), config.max_payload);
             Ok(response.set_body(body).map_into_boxed_body())

@@ -27,8 +27,17 @@ pub(super) enum Outgoing {
     /// Text.
     Text(String),
     /// A binary attachment.
-    #[expect(dead_code, reason = "no event of the server has attachments")]
     Binary(Bytes),
+}
+
+impl Outgoing {
+    /// Returns the size of its content, in bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Packets that wait for the transport, in order.

@@ -24,6 +24,9 @@ const PROBE_PAUSE: Duration = Duration::from_millis(100);
 /// Time that a closed session waits for a poll that it can tell so.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Time that the session of a client that has left waits for a poll that was sent beside its last packet.
+const LAST_POLL: Duration = Duration::from_millis(500);
+
 /// Starts a session that is carried by requests and returns its first payload.
 pub(super) fn start(mut connection: Connection, registry: web::Data<Registry>) -> HttpResponse {
     let link = Arc::new(Link::default());
@@ -65,7 +68,9 @@ impl Session {
     async fn run(mut self) {
         poll_fn(|cx| {
             loop {
-                while let Some(input) = self.link.take(cx) {
+                while !self.connection.is_congested()
+                    && let Some(input) = self.link.take(cx)
+                {
                     match input {
                         Input::Packets(packets) => {
                             packets.into_iter().for_each(|packet| self.connection.receive(packet));
@@ -77,9 +82,15 @@ impl Session {
                 let now = Instant::now();
                 self.connection.keep_time(now);
                 if self.connection.is_done() {
-                    // The client has left by a packet: a poll that waits is released.
-                    if matches!(self.link.ready(cx), Ready::For(Framing::Payload) | Ready::LastPoll) {
-                        self.link.write(Bytes::from_static(b"6"));
+                    // A poll of a client that has left is released, whichever of its requests came first.
+                    match self.link.ready(cx) {
+                        Ready::For(Framing::Payload) | Ready::LastPoll => self.link.write(Bytes::from_static(b"6")),
+                        Ready::Busy(Framing::Payload)
+                            if self.connection.has_left() && !self.has_lingered(now, LAST_POLL) =>
+                        {
+                            break;
+                        }
+                        _ => {}
                     }
                     return Poll::Ready(());
                 }
@@ -87,7 +98,8 @@ impl Session {
                     Ready::For(framing) => framing,
                     Ready::Busy(Framing::Frames) => break,
                     Ready::Busy(Framing::Payload) => {
-                        if self.connection.is_closing() && (!self.connection.has_last_words() || self.has_lingered(now))
+                        if self.connection.is_closing()
+                            && (!self.connection.has_last_words() || self.has_lingered(now, LINGER))
                         {
                             return Poll::Ready(());
                         }
@@ -123,9 +135,9 @@ impl Session {
         .await;
     }
 
-    /// Whether a closed session has waited long enough for a poll.
-    fn has_lingered(&mut self, now: Instant) -> bool {
-        now >= *self.linger.get_or_insert(now + LINGER)
+    /// Whether a closed session has waited for a poll for as long as `patience`.
+    fn has_lingered(&mut self, now: Instant, patience: Duration) -> bool {
+        now >= *self.linger.get_or_insert(now + patience)
     }
 }
 

@@ -291,8 +291,8 @@ impl Socket {
     }
 
     /// Registers the waker and completes what waited for a result.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, packets: &mut Packets) {
-        loop {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, takes_results: bool, packets: &mut Packets) {
+        while takes_results {
             let Self { commands, stream, end, bad_messages, .. } = self;
             let mut replies = CommandReplies { packets, end, bad_messages };
             if !commands.poll(stream, cx, &mut replies) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    body::{BodySize, MessageBody},
+    body::{BodySize, BodyStream, MessageBody},
     dev,
 };
 use bytes::Bytes;
@@ -83,6 +83,12 @@ fn last_frames(reason: Option<CloseReason>) -> Vec<u8> {
     out
 }
 
+/// Returns the body of a WebSocket that is closed at once.
+pub(super) fn closed() -> impl MessageBody<Error = Infallible> + 'static {
+    let frames = Bytes::from(last_frames(Some(CloseReason::ProtocolError)));
+    BodyStream::new(futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(frames))))
+}
+
 /// A session that began on a WebSocket: the response body drives it.
 pub(super) struct Direct {
     connection: Connection,
@@ -98,7 +104,7 @@ impl Direct {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut handled = 0;
-        while !self.is_over && !self.connection.is_closing() {
+        while !self.is_over && !self.connection.is_closing() && !self.connection.is_congested() {
             match self.socket.poll_receive(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Received::Packet(packet)) => self.connection.receive(packet),
