@@ -293,6 +293,8 @@ impl Connection {
         }
         if let Some(Closing::Flush(reason)) = self.closing {
             match framing {
+                // A poll that comes too late is refused as one of an unknown session.
+                Framing::Payload if reason == CloseReason::HeartbeatLost => out.clear(),
                 Framing::Payload => {
                     self.packets.push(Outgoing::Text("1".into()));
                     output::write(&mut out, &mut self.packets, framing);
@@ -337,7 +339,9 @@ impl Connection {
         if self.pong_until.is_none() && now >= self.next_ping {
             self.sockets.iter_mut().for_each(|socket| socket.renew(now));
             self.packets.push(Outgoing::Text("2".into()));
-            self.pong_until = Some(now + self.config.ping_timeout);
+            // From the time at which the ping was due, unless this server was late by more than the client can make up for.
+            let timeout = self.config.ping_timeout;
+            self.pong_until = Some((self.next_ping + timeout).max(now + timeout / 2));
         }
         if self.sockets.is_empty() && self.timer.hub().is_draining() {
             self.close(CloseReason::GoingAway);

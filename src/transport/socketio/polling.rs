@@ -122,7 +122,8 @@ impl Session {
                 };
                 match self.connection.next_write(now, framing) {
                     Some(bytes) => self.link.write(bytes),
-                    None => break,
+                    None if !self.connection.is_done() => break,
+                    None => {}
                 }
                 if self.connection.is_done() {
                     return Poll::Ready(());
