@@ -178,6 +178,9 @@ struct Deciding {
     cached: u64,
 }
 
+/// Changes of a tenant to be kept in Redis: its chunks, and the channels that were restored with the times of their values.
+type TenantChanges = (Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>);
+
 /// A batch that is to be decided: of which answer, its number in the group, and what is in it.
 type Waiting = (usize, usize, Handed);
 
@@ -356,7 +359,7 @@ impl<'a> Term<'a> {
         entry: &str,
         word: String,
         decided: &HashMap<String, u64>,
-        kept: &[(Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>)],
+        kept: &[TenantChanges],
         at: Timestamp,
         keeps: bool,
     ) -> Result<(), Ended> {

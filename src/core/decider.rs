@@ -575,7 +575,7 @@ impl Decider {
         if is_custom(channel) {
             self.taken.snapshot = (self.taken.snapshot + bound).saturating_sub(before);
         }
-        if !built_in::contains(&channel) {
+        if !built_in::contains(channel) {
             let states = (self.taken.states + bound).saturating_sub(before);
             self.config.all_states.replace(self.taken.states, states);
             self.taken.states = states;

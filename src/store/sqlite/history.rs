@@ -244,13 +244,16 @@ fn read_rows(
     Ok(())
 }
 
+/// Series with how far each is rolled up, and the one after which the next step begins.
+type SeriesOfStep = (Vec<(SeriesId, RolledUp)>, Option<SeriesId>);
+
 /// Returns the series of a step, in the order of their ids, and the one after which the next step begins; `None` if these
 /// are the last ones.
 fn series_of_step(
     connection: &Connection,
     tenant: i64,
     after: SeriesId,
-) -> rusqlite::Result<(Vec<(SeriesId, RolledUp)>, Option<SeriesId>)> {
+) -> rusqlite::Result<SeriesOfStep> {
     let mut select = connection.prepare_cached(
         "SELECT id, minutes_to, hours_to, days_to FROM history_series WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
     )?;

@@ -290,21 +290,26 @@ impl Socket {
         self.stream.reader.subscribe(selector, interval, None);
     }
 
+    /// Completes one command that waited for a result. Returns whether there was one.
+    fn take_result(&mut self, cx: &mut Context<'_>, packets: &mut Packets) -> bool {
+        let Self { commands, stream, end, bad_messages, .. } = self;
+        let mut replies = CommandReplies { packets, end, bad_messages };
+        if !commands.poll(stream, cx, &mut replies) {
+            return false;
+        }
+        self.is_changed = true;
+        while !self.commands.is_holding()
+            && let Some(event) = self.waiting.pop_front()
+        {
+            self.handle(event, packets);
+        }
+        true
+    }
+
     /// Registers the waker and completes what waited for a result.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, takes_results: bool, packets: &mut Packets) {
-        while takes_results {
-            let Self { commands, stream, end, bad_messages, .. } = self;
-            let mut replies = CommandReplies { packets, end, bad_messages };
-            if !commands.poll(stream, cx, &mut replies) {
-                break;
-            }
-            self.is_changed = true;
-            while !self.commands.is_holding()
-                && let Some(event) = self.waiting.pop_front()
-            {
-                self.handle(event, packets);
-            }
-        }
+        // Results wait where the client does not take them.
+        while takes_results && self.take_result(cx, packets) {}
         if std::mem::take(&mut self.is_changed) {
             self.save();
         }
