@@ -3,7 +3,7 @@
 //! [`load`] reads and checks everything before a socket opens, and reports every fault at once by its key. No other module reads
 //! the environment or a file of settings; each gets its own configuration ready-made.
 //!
-//! A setting is a field of a section, declared with [`setting::section!`]: its documentation, range, type and default are in one
+//! A setting is a field of a section, declared with `section!` of `setting`: its documentation, range, type and default are in one
 //! place, and the reference page, the help of flags and the names in the environment are made from it.
 
 use std::path::PathBuf;

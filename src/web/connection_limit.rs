@@ -1,7 +1,7 @@
 //! Connections of one address.
 //!
 //! Idle connections and slow heads take descriptors as streams do, so connections are counted per address, too: those that
-//! carry a stream by the stream ([`Admission::enter`]), all others here, each with the same limit. One connection too many may
+//! carry a stream by the stream ([`Admission::take_stream_permit`]), all others here, each with the same limit. One connection too many may
 //! still open a stream, which has a limit of its own and a refusal that an EventSource understands; anything else is
 //! answered 429. Well beyond the limit connections are closed unanswered.
 

@@ -249,11 +249,7 @@ type SeriesOfStep = (Vec<(SeriesId, RolledUp)>, Option<SeriesId>);
 
 /// Returns the series of a step, in the order of their ids, and the one after which the next step begins; `None` if these
 /// are the last ones.
-fn series_of_step(
-    connection: &Connection,
-    tenant: i64,
-    after: SeriesId,
-) -> rusqlite::Result<SeriesOfStep> {
+fn series_of_step(connection: &Connection, tenant: i64, after: SeriesId) -> rusqlite::Result<SeriesOfStep> {
     let mut select = connection.prepare_cached(
         "SELECT id, minutes_to, hours_to, days_to FROM history_series WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
     )?;
