@@ -119,7 +119,7 @@ const SPOILT = [
     'a small buffer',
     { ...OLD_EVENTS, more: { '= /events': `${BUFFERED} proxy_buffer_size 2k; proxy_buffers 4 2k; proxy_busy_buffers_size 4k;` } },
     { events: ['buffering'] },
-    'lumps, the largest of',
+    'batches, the largest of',
   ],
   ['compressed streams', { more: { '= /events': 'gzip on; gzip_types text/event-stream;' } }, { events: ['stream_compression'] }, 'gzip off;'],
   ['no ETag', { more: { '/api/': 'proxy_hide_header ETag;' } }, { polling: ['tags'] }, 'ETag'],
@@ -207,7 +207,7 @@ describe('doctor on the command line', FEW, () => {
     assert.match(examined.report.summary, /`proxy_read_timeout 60s;` is missing/);
   });
 
-  for (const [from, part] of [['client', /one direction is swallowed/], ['server', /greeting never comes/]]) {
+  for (const [from, part] of [['client', /one direction is blocked/], ['server', /greeting never comes/]]) {
     test(`a proxy that swallows the frames of the ${from}`, async (t) => {
       const server = await startServer(t);
       const { code, report, checks } = await examine(await startSwallowing(t, server.port, from));

@@ -23,11 +23,18 @@ const EVENTS = ['metric', 'metrics', 'event', 'gap', 'error', 'going_away'];
 /** A client in a namespace whose inbox holds `{name, data}`. */
 async function connect(t, url, namespace, options = {}, connect = io) {
   const socket = connect(`${url.replace(/\/$/, '')}${namespace}`, { forceNew: true, reconnectionDelay: 50, ...options });
-  atEnd(t, () => socket.disconnect());
+  atEnd(t, () => close(socket));
   const inbox = new Inbox();
   for (const name of EVENTS) socket.on(name, (data) => inbox.add({ name, data }));
   await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) });
   return { socket, inbox, next: (name) => inbox.next((event) => event.name === name, `the event ${name}`) };
+}
+
+/** Ends a client, whatever namespaces and attempts to reconnect it has. */
+function close(socket) {
+  socket.io.reconnection(false);
+  socket.disconnect();
+  socket.io.engine?.close();
 }
 
 /** Emits an event and returns its acknowledgement. */
