@@ -38,7 +38,8 @@ async function examine(url, flags = quick) {
 
 /** The names of the checks that found something, each with the names of its remedies. */
 function findings({ report }) {
-  const found = report.checks.filter(({ verdict }) => ['warn', 'fail'].includes(verdict));
+  // An uneven stream says that this machine was busy; there is no remedy for it in the configuration.
+  const found = report.checks.filter(({ verdict, headline }) => ['warn', 'fail'].includes(verdict) && !headline.startsWith('uneven'));
   return Object.fromEntries(found.map(({ id, remedies }) => [id, remedies.map((remedy) => remedy.id)]));
 }
 
@@ -303,6 +304,8 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
       const found = await foundOn(page);
       // A page says Origin with each push, too.
       if (expected.websocket?.[0] === 'host') delete found.push;
+      // As in `findings`.
+      if (!expected.events && found.events?.length === 0) delete found.events;
       assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort(), await page.locator('#summary').textContent());
       const lines = (await (await fetch(`${nginx.url}api/doctor`)).json()).remedies;
       for (const [id, remedies] of Object.entries(expected)) {
