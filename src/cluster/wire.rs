@@ -182,10 +182,10 @@ pub(super) struct WireKept {
     /// Of an event; its channel stands beside it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<(Channel, EventName)>,
-    /// It is a value from history that nobody has written since.
+    /// Whether the value was restored from history and not written since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     restored: bool,
-    /// Of a channel that has ended.
+    /// Reason for which the channel has ended; `None` while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<Gone>,
     /// `None`: a channel that carries events, or has ended.

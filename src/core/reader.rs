@@ -576,7 +576,7 @@ impl Reader {
             lost.extend(self.take_lost_ends_of(number, forgotten));
         }
         collected.gaps += 1;
-        // It covers no state: whoever is cut right after it has to be given the fresh ones.
+        // The cursor covers no state: a client that is disconnected right after the gap must receive the fresh states.
         sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.given, state: 0 });
         for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
             if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {

@@ -1,4 +1,4 @@
-//! A client that reads: it keeps its cursor, loses its connection at any moment, and goes on at any node.
+//! A simulated reading client: keeps its cursor, loses its connection at any moment, and resumes at any node.
 
 use std::{
     cell::{Cell, RefCell},

@@ -83,7 +83,7 @@ impl Decider {
         staged.in_order.push(Change::end(channel, gone));
     }
 
-    /// Ends the channels and series that nobody has written for as long as they live.
+    /// Ends the channels and series that were not written for their time to live.
     pub(super) fn end_idle(&mut self, staged: &mut Staged) {
         for channel in self.expiry.ended(self.awake()) {
             if self.known.contains_key(&channel) {

@@ -1,4 +1,4 @@
-//! What a client has joined in a namespace: dashboards, entities, boards.
+//! Rooms that a client has joined in a namespace: dashboards, entities, boards.
 
 use std::{
     cell::RefCell,

@@ -673,7 +673,7 @@ impl Socket {
     }
 }
 
-/// What an id has to be.
+/// Rule for IDs, as error messages state it.
 const ID_RULE: &str = "an id is 1 to 100 letters, digits, '_', '-', ':' or '.'";
 
 /// Returns an id that can be part of a channel's name.
