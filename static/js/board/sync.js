@@ -35,8 +35,10 @@ export class BoardSync {
   /** @type {Step[][]} steps that undo the reader's own changes, newest last */
   #undo = [];
   #sending = false;
-  /** Newest version named by an event. */
+  /** Newest version named by an event since the last gap. */
   #newestVersion = 0;
+  /** Events were lost, so that the version says nothing about how new the dashboard is. */
+  #stale = false;
   #closed = false;
 
   /**
@@ -99,7 +101,8 @@ export class BoardSync {
 
   /** Loads the dashboard again, because events were lost. */
   refresh() {
-    this.#newestVersion = Infinity;
+    this.#stale = true;
+    this.#newestVersion = 0; // a server that has lost its data counts from 1 again
     this.#catchUp();
   }
 
@@ -173,12 +176,11 @@ export class BoardSync {
 
   /** Loads the dashboard if another user has changed it, unless a step is pending, whose response reveals that. */
   async #catchUp() {
-    if (this.#sending || this.#closed || this.#newestVersion <= this.#board.version) return;
+    if (this.#sending || this.#closed || !(this.#stale || this.#newestVersion > this.#board.version)) return;
     this.#sending = true;
-    const forced = this.#newestVersion === Infinity;
+    this.#stale = false; // a gap or an event that arrives while this reads needs another read
     try {
       await this.#read();
-      if (forced) this.#newestVersion = this.#board.version;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#newestVersion = this.#board.version; // the next event or reconnect tries again
