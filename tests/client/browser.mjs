@@ -1,13 +1,13 @@
-// As much of a browser as tabs need: Web Locks, BroadcastChannel, a document that can be hidden.
+// The browser features that tabs need to share a connection: Web Locks, BroadcastChannel and a document that can be hidden.
 
-/** Puts it into the global scope until the test is over. */
+/** Defines the fakes in the global scope until the test ends. */
 export function fakeBrowser(t) {
   const channels = new Set();
-  /** Tabs whose scripts stand still: nothing reaches them and nothing leaves them. */
+  /** Tabs whose scripts are suspended: they neither send nor receive messages. */
   const frozen = new Set();
   const browser = { tab: 0, frozen, document: new EventTarget(), locks: new Map(), channels };
   browser.document.hidden = false;
-  browser.show = (hidden) => {
+  browser.setHidden = (hidden) => {
     browser.document.hidden = hidden;
     browser.document.dispatchEvent(new Event('visibilitychange'));
   };
@@ -32,7 +32,7 @@ export function fakeBrowser(t) {
     }
   }
 
-  /** name -> the holder and those who wait, first come first served */
+  /** Lock name to its queue: the holder first, then the waiting requests in order. */
   const queues = new Map();
   const request = (name, options, callback) =>
     new Promise((resolve, reject) => {
@@ -69,7 +69,7 @@ export function fakeBrowser(t) {
       first.resolve(result);
     });
   }
-  /** The tab is gone from one moment to the next: its locks are free, its messages end. */
+  /** Ends a tab without notice: its locks are released and its channels are closed. */
   browser.crash = (tab) => {
     frozen.add(tab);
     for (const channel of [...channels]) if (channel.tab === tab) channels.delete(channel);

@@ -1,6 +1,6 @@
-// A tricast server made of one array: it speaks to fake WebSockets and answers a fake `fetch`, and can be bad at either.
+// In-memory tricast server with a fake `WebSocket` and a fake `fetch`, each of which can be made to fail.
 //
-// `log` holds all publications; offset = index + 1. `mode` says for each transport `pass`, `refuse` or `swallow`.
+// `log` holds all publications; offset = index + 1. `mode` is `pass`, `refuse` or `swallow` for each transport.
 
 export class FakeServer {
   epoch = 'e1';
@@ -8,12 +8,12 @@ export class FakeServer {
   mode = { websocket: 'pass', sse: 'pass', poll: 'pass' };
   links = new Set();
   waiting = new Set();
-  /** Every request and every message, to look at afterwards. */
+  /** Every request and every message, for assertions. */
   seen = [];
   token = null;
-  /** Waited for before the past is told; what it gives instead, if anything, is the answer. */
-  past = null;
-  /** What `POST`, `PATCH` and other calls are answered: a function of method, path and body. */
+  /** Function that a backfill waits for. It may return a response to send in place of the history. */
+  backfill = null;
+  /** Handler of `POST`, `PATCH` and other calls: takes method, path and body, returns status, body and headers. */
   call = () => ({ status: 404, body: { code: 'RESOURCE_NOT_FOUND', detail: 'nothing here' } });
 
   get head() {
@@ -26,27 +26,27 @@ export class FakeServer {
 
   event(channel, data, event = 'happened') {
     this.log.push({ channel, event, data, offset: this.head + 1 });
-    this.#news();
+    this.#notify();
   }
 
   state(channel, data) {
     this.log.push({ channel, data, offset: this.head + 1 });
-    this.#news();
+    this.#notify();
   }
 
-  /** The end of a channel. */
+  /** Ends a channel. */
   end(channel, gone) {
     this.log.push({ channel, gone, offset: this.head + 1 });
-    this.#news();
+    this.#notify();
   }
 
-  /** Breaks every link without a word. */
+  /** Breaks every link without a farewell message. */
   cut(code = 1006) {
     for (const link of [...this.links]) link.cut(code);
     for (const wake of [...this.waiting]) wake(new TypeError('network error'));
   }
 
-  /** What a reader of `wants` at `position` is due: events and newest states. */
+  /** Returns the events and newest states that a reader of `wants` at `position` has not received. */
   due(wants, position) {
     const wanted = ({ channel }) =>
       [...wants].some((w) => w === channel || (w.endsWith('.*') && channel.startsWith(w.slice(0, -1))));
@@ -57,7 +57,7 @@ export class FakeServer {
     return [...states, ...events].sort((a, b) => a.offset - b.offset);
   }
 
-  /** The place of a cursor, and why it does not fit. */
+  /** Returns the position of a cursor, with the reason of a reset if it is of another epoch. */
   resume(cursor) {
     if (!cursor) return { offset: this.head, state: 0 };
     const [epoch, rest] = cursor.split(':');
@@ -66,8 +66,8 @@ export class FakeServer {
     return { offset, state };
   }
 
-  #news() {
-    for (const link of [...this.links]) link.news();
+  #notify() {
+    for (const link of [...this.links]) link.notify();
     for (const wake of [...this.waiting]) wake();
   }
 
@@ -86,7 +86,7 @@ export class FakeServer {
           if (server.mode.websocket === 'refuse') return this.cut(1006);
           this.readyState = 1;
           server.links.add(this);
-          this.say({
+          this.deliver({
             type: 'connected',
             heartbeatInterval: 25_000,
             ...(server.token === null && { cursor: server.cursor() }),
@@ -94,7 +94,7 @@ export class FakeServer {
         });
       }
 
-      say(message) {
+      deliver(message) {
         if (server.mode.websocket === 'swallow') return;
         queueMicrotask(() => this.readyState === 1 && this.onmessage({ data: JSON.stringify(message) }));
       }
@@ -107,24 +107,24 @@ export class FakeServer {
         if (type === 'authenticate' || type === 'refresh_token') {
           const good = message.token === server.token;
           if (good)
-            this.say(
+            this.deliver(
               type === 'authenticate'
                 ? { type: 'authenticated', cursor: server.cursor() }
                 : { type: 'token_refreshed' },
             );
           else this.cut(server.badToken ?? 4401, 'token missing or expired');
-        } else if (type === 'ping') this.say({ type: 'pong', requestId });
+        } else if (type === 'ping') this.deliver({ type: 'pong', requestId });
         else if (type === 'request')
-          this.say(server.request?.(message) ?? { type: 'response', requestId, data: message.params });
+          this.deliver(server.request?.(message) ?? { type: 'response', requestId, data: message.params });
         else if (type === 'subscribe' && since && server.mode.websocket === 'behind') {
-          this.say({ type: 'disconnecting', reason: 'BEHIND', message: 'this node is behind', reconnectAfter: 0.5 });
+          this.deliver({ type: 'disconnecting', reason: 'BEHIND', message: 'this node is behind', reconnectAfter: 0.5 });
           queueMicrotask(() => this.cut(4421, 'this node is behind'));
         } else if (type === 'subscribe') {
           const names = channels.map((wanted) => wanted.name ?? wanted);
           const position = server.resume(since);
           this.position ??= { offset: position.offset, state: 0 };
           const denied = (name) => server.denied?.includes(name);
-          this.say({
+          this.deliver({
             type: 'subscribed',
             requestId,
             channels: names.map((name) => ({
@@ -135,15 +135,15 @@ export class FakeServer {
             ...(since && { resume: position.reset ? 'reset' : 'replayed', reason: position.reset }),
           });
           for (const name of names) if (!denied(name)) this.subscribed.add(name);
-          // States of what is new, then what was missed.
-          for (const p of server.due(names, { offset: server.head, state: 0 })) this.give(p);
-          this.news();
+          // States of the new channels, then the missed publications.
+          for (const p of server.due(names, { offset: server.head, state: 0 })) this.publish(p);
+          this.notify();
         } else if (type === 'unsubscribe') channels.forEach((name) => this.subscribed.delete(name));
       }
 
-      give(p) {
+      publish(p) {
         const cursor = server.cursor(Math.max(this.position.offset, p.event ? p.offset : 0));
-        this.say({
+        this.deliver({
           type: p.event ? 'event' : 'metric',
           channel: p.channel,
           event: p.event,
@@ -154,14 +154,14 @@ export class FakeServer {
         });
       }
 
-      news() {
+      notify() {
         if (!this.position) return;
         for (const p of server.due(this.subscribed, {
           ...this.position,
           state: this.position.state || this.position.offset,
         })) {
           this.position = { offset: p.offset, state: p.offset };
-          this.give(p);
+          this.publish(p);
         }
       }
 
@@ -188,7 +188,7 @@ export class FakeServer {
       const aborted = new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
       aborted.catch(() => {});
       if (this.token !== null && headers.Authorization !== `Bearer ${this.token}`)
-        return answer(401, { code: 'UNAUTHORIZED', detail: 'no' });
+        return respond(401, { code: 'UNAUTHORIZED', detail: 'no' });
       if (pathname === '/events') return this.#stream(query, signal, aborted);
       if (pathname === '/api/metrics' && method === 'GET') return Promise.race([this.#poll(query, headers), aborted]);
       const {
@@ -196,15 +196,15 @@ export class FakeServer {
         body: reply,
         headers: more,
       } = await this.call(method, pathname + new URL(url).search, body);
-      return answer(status, reply, more);
+      return respond(status, reply, more);
     };
   }
 
   async #stream({ channels, since }, signal, aborted) {
     const mode = this.mode.sse;
-    if (mode === 'refuse') return answer(502, {});
+    if (mode === 'refuse') return respond(502, {});
     if (mode === 'fail') throw new TypeError('network error');
-    if (typeof mode === 'object') return answer(mode.status, mode.body ?? {}, mode.headers);
+    if (typeof mode === 'object') return respond(mode.status, mode.body ?? {}, mode.headers);
     const server = this;
     const wants = channels.split(',');
     const position = this.resume(since);
@@ -215,7 +215,7 @@ export class FakeServer {
         if (server.mode.sse !== 'swallow') chunks.push(text);
         wake();
       },
-      news: () => {
+      notify: () => {
         for (const p of server.due(wants, position)) {
           position.offset = Math.max(position.offset, p.offset);
           position.state = position.offset;
@@ -245,12 +245,12 @@ export class FakeServer {
     };
     link.write(`retry: 2000\n\nevent: connected\ndata: ${JSON.stringify(connected)}\n\n`);
     if (since) position.state = 0;
-    link.news();
+    link.notify();
     const read = async () => {
       while (chunks.length === 0) await Promise.race([new Promise((resolve) => (wake = resolve)), aborted]);
       const text = chunks.shift();
       if (text === null) throw new TypeError('network error');
-      // In pieces, as networks do.
+      // Splits the text into pieces, as networks do.
       const half = Math.floor(text.length / 2);
       if (half > 20) chunks.unshift(text.slice(half));
       return { done: false, value: new TextEncoder().encode(half > 20 ? text.slice(0, half) : text) };
@@ -258,26 +258,26 @@ export class FakeServer {
     return { ok: true, status: 200, headers: new Headers(), body: { getReader: () => ({ read }) } };
   }
 
-  /** The past of one channel and the value at its end, of the moment at which `past` lets it go. */
-  async #look({ channels: channel, backfill }) {
-    const refused = await this.past?.();
+  /** Returns the history of one channel and its current value, both read after `backfill` has resolved. */
+  async #history({ channels: channel, backfill }) {
+    const refused = await this.backfill?.();
     if (refused) return refused;
     const all = this.log.filter((p) => p.channel === channel);
     const now = all.pop();
     const points = all.map(({ data, offset }) => ({ period: `t${offset}`, last: data.n }));
     const history = { interval: 'raw', from: `-${backfill}`, to: `t${now?.offset ?? this.head + 1}`, fields: { n: points } };
     const body = { channels: now ? { [channel]: now.data } : {}, events: [], gap: true, cursor: this.cursor() };
-    return answer(200, { ...body, timestamp: `t${now?.offset ?? 0}`, history: { [channel]: history } });
+    return respond(200, { ...body, timestamp: `t${now?.offset ?? 0}`, history: { [channel]: history } });
   }
 
   async #poll({ channels, since, backfill }, headers) {
-    if (backfill) return this.#look({ channels, backfill });
+    if (backfill) return this.#history({ channels, backfill });
     const mode = this.mode.poll;
-    if (mode === 'refuse') return answer(502, {});
+    if (mode === 'refuse') return respond(502, {});
     if (mode === 'fail') throw new TypeError('network error');
     if (mode === 'swallow') return new Promise(() => {});
-    if (typeof mode === 'object') return answer(mode.status, mode.body ?? {}, mode.headers);
-    const look = () => {
+    if (typeof mode === 'object') return respond(mode.status, mode.body ?? {}, mode.headers);
+    const read = () => {
       const position = this.resume(since);
       const due = this.due((channels ?? 'metrics').split(','), position);
       const events = due.filter((p) => p.event);
@@ -286,7 +286,7 @@ export class FakeServer {
       const gone = ended.length ? Object.fromEntries(ended) : undefined;
       return { events, states, gone, gap: position.reset, timestamp: `t${due.at(-1)?.offset ?? 0}` };
     };
-    let found = look();
+    let found = read();
     const snapshotTag = () => `W/"${JSON.stringify(found.states)}"`;
     const wait = /wait=(\d+)/.exec(headers.Prefer ?? '')?.[1];
     const current = () =>
@@ -296,7 +296,7 @@ export class FakeServer {
     if (wait && current()) {
       await new Promise((resolve, reject) => {
         const done = (error) => {
-          if (!error && (found = look()) && current()) return;
+          if (!error && (found = read()) && current()) return;
           clearTimeout(timer);
           this.waiting.delete(done);
           if (error) reject(error);
@@ -305,15 +305,15 @@ export class FakeServer {
         const timer = setTimeout(() => (this.waiting.delete(done), resolve()), wait * 1000);
         this.waiting.add(done);
       });
-      found = look();
+      found = read();
     }
     if (!channels) {
-      if (headers['If-None-Match'] === snapshotTag()) return answer(304, null, { ETag: snapshotTag() });
-      return answer(200, { ...found.states.metrics, cursor: this.cursor(), timestamp: 't' }, { ETag: snapshotTag() });
+      if (headers['If-None-Match'] === snapshotTag()) return respond(304, null, { ETag: snapshotTag() });
+      return respond(200, { ...found.states.metrics, cursor: this.cursor(), timestamp: 't' }, { ETag: snapshotTag() });
     }
     const empty = !found.gone && found.events.length === 0 && Object.keys(found.states).length === 0;
     const tag = empty ? 'W/"empty"' : `W/"${this.head}"`;
-    if (headers['If-None-Match'] === tag) return answer(304, null, { ETag: tag });
+    if (headers['If-None-Match'] === tag) return respond(304, null, { ETag: tag });
     const events = found.events.map((p) => ({
       channel: p.channel,
       event: p.event,
@@ -321,7 +321,7 @@ export class FakeServer {
       timestamp: `t${p.offset}`,
       cursor: this.cursor(p.offset),
     }));
-    return answer(
+    return respond(
       200,
       { channels: found.states, gone: found.gone, events, cursor: this.cursor(), timestamp: found.timestamp, ...(found.gap && { gap: true }) },
       { ETag: tag },
@@ -329,6 +329,6 @@ export class FakeServer {
   }
 }
 
-export function answer(status, body, headers = {}) {
+export function respond(status, body, headers = {}) {
   return { ok: status >= 200 && status < 300, status, headers: new Headers(headers), json: async () => body };
 }

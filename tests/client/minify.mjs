@@ -1,5 +1,5 @@
-// Makes static/client/index.min.js, the library as one file for pages that load it without a bundler.
-// usage: node tests/client/minify.mjs        prints nothing; the tests compare the file with what this would write
+// Builds static/client/index.min.js, the library as one file for pages that load it without a bundler.
+// usage: node tests/client/minify.mjs        prints nothing; the tests compare the file with the output of this script
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -9,13 +9,13 @@ const require = createRequire(new URL('../e2e/package.json', import.meta.url));
 const CLIENT = new URL('../../static/client/', import.meta.url);
 
 /**
- * Names that only the library's own modules use: not its surface, not the server's messages, nor what tabs tell each other.
- * Nothing else is renamed.
+ * Properties that are safe to mangle: only the library's own modules use them. Names of the public API, of the server's
+ * messages and of the messages between tabs must stay.
  */
-const INWARD =
+const PRIVATE =
   /^(address|admits|beat|begin|give|handler|isDead|isStale|link|opened|renew|takes|timer)$/;
 
-/** The text that index.min.js has to have. */
+/** Returns the expected contents of index.min.js. */
 export async function minified() {
   const { build } = require('esbuild');
   const { minify } = require('terser');
@@ -30,9 +30,9 @@ export async function minified() {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2022,
-    // `unsafe` writes texts shorter; what it could break is not in here.
+    // `unsafe` shortens string operations; the library has no code that it could break.
     compress: { passes: 3, unsafe_arrows: true, unsafe: true, pure_getters: true },
-    mangle: { properties: { regex: INWARD } },
+    mangle: { properties: { regex: PRIVATE } },
   });
   const { version } = JSON.parse(readFileSync(new URL('package.json', CLIENT)));
   return `// tricast-client ${version}, MIT\n${code}\n`;

@@ -1,4 +1,4 @@
-// The library as npm would have it: what is in the package, its types, its size, and the hooks for React.
+// The npm package: its contents, its types, its size, and the React hooks.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -10,15 +10,15 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { FakeServer } from './fake-server.mjs';
-import { settle as settled } from './helpers.mjs';
+import { settle } from './helpers.mjs';
 import { minified } from './minify.mjs';
 
 const CLIENT = fileURLToPath(new URL('../../static/client/', import.meta.url));
 const TOOLS = fileURLToPath(new URL('../e2e/node_modules/', import.meta.url));
-const MOST_BYTES = 9000;
+const MAX_BYTES = 9000;
 
-/** Runs the TypeScript compiler; what it complains about, or ''. */
-function complaints(...args) {
+/** Runs the TypeScript compiler and returns its errors, or ''. */
+function typeErrors(...args) {
   try {
     return void execFileSync(process.execPath, [join(TOOLS, 'typescript/bin/tsc'), ...args]) ?? '';
   } catch ({ stdout }) {
@@ -42,7 +42,7 @@ describe('the package', () => {
   });
   after(() => rmSync(home, { recursive: true, force: true }));
 
-  test('it holds the modules, their types, the licence and a readme, and nothing else', () => {
+  test('it contains the modules, their types, the licence and a readme, and nothing else', () => {
     const names = readdirSync(join(home, 'node_modules/tricast-client'), { recursive: true }).sort();
     for (const name of [
       'index.js',
@@ -63,30 +63,30 @@ describe('the package', () => {
     );
   });
 
-  test('its hooks are for the client side, where a framework has another', () => {
+  test('the hooks are marked as client-side code', () => {
     const [first] = readFileSync(join(home, 'node_modules/tricast-client/react.js'), 'utf8').split('\n');
     assert.equal(first, "'use client';");
   });
 
-  test('it is imported without a browser', () => {
+  test('it can be imported without a browser', () => {
     const script = "import('tricast-client').then(({ connect }) => console.log(typeof connect))";
     assert.equal(execFileSync(process.execPath, ['-e', script], { cwd: home, encoding: 'utf8' }).trim(), 'function');
   });
 
-  test('the minified file is what its modules make, and below 9 kB with gzip -9', async () => {
+  test('the minified file is up to date and smaller than 9 kB with gzip -9', async () => {
     const file = readFileSync(join(CLIENT, 'index.min.js'), 'utf8');
-    assert.equal(file, await minified(), 'make it anew: node tests/client/minify.mjs');
+    assert.equal(file, await minified(), 'rebuild it with: node tests/client/minify.mjs');
     const { length } = gzipSync(file, { level: 9 });
-    assert.ok(length < MOST_BYTES, `${length} bytes`);
+    assert.ok(length < MAX_BYTES, `${length} bytes`);
     const { connect, TricastError } = await import(pathToFileURL(join(CLIENT, 'index.min.js')));
     assert.ok(typeof connect === 'function' && new TricastError('X').code === 'X');
   });
 
-  test('the code keeps its types', () => {
-    assert.equal(complaints('-p', fileURLToPath(new URL('tsconfig.json', import.meta.url))), '');
+  test('the modules pass the type check', () => {
+    assert.equal(typeErrors('-p', fileURLToPath(new URL('tsconfig.json', import.meta.url))), '');
   });
 
-  test('the types fit what the documentation shows, and refuse what is wrong', () => {
+  test('the type declarations accept the documented usage and reject wrong usage', () => {
     writeFileSync(
       join(home, 'example.ts'),
       `import { connect, TricastError, type Status, type Tricast } from 'tricast-client';
@@ -100,14 +100,14 @@ describe('the package', () => {
       tricast.addEventListener('status', () => show(tricast.status));
       await tricast.request('mark_order_priority', { orderId: '1', priority: 'urgent' }, { timeout: 5, signal: new AbortController().signal });
       await tricast.request('a_newer_action', { anything: 1 });
-      // @ts-expect-error a known action takes what it takes
+      // @ts-expect-error a known action has typed parameters
       await tricast.request('mark_order_priority', { orderId: '1', priority: 'nope' });
       tricast.use('long-poll'); tricast.retry(); tricast.close(); off();
       // @ts-expect-error there is no such transport
       tricast.use('pigeon');
       // @ts-expect-error the status is read only
       tricast.status.state = 'live';
-      // @ts-expect-error nor such an option
+      // @ts-expect-error there is no such option
       connect('/', { tokn: '' });
       `,
     );
@@ -138,10 +138,10 @@ describe('the package', () => {
         files: ['example.ts', 'example.tsx'],
       }),
     );
-    assert.equal(complaints('-p', home), '');
+    assert.equal(typeErrors('-p', home), '');
   });
 
-  test('the hooks render values and states, and let go with the component', async (t) => {
+  test('the hooks render values and states, and close the connection when the component unmounts', async (t) => {
     const require = createRequire(join(home, 'package.json'));
     const { createElement: h, StrictMode } = require('react');
     const { act, create } = require('react-test-renderer');
@@ -161,25 +161,25 @@ describe('the package', () => {
       useChannel(tricast, 'orders', { onEvent: ({ n }) => events.push(n) });
       return h('p', null, `${useStatus(tricast)?.state}: ${value?.pendingOrders}`);
     }
-    const settle = () => act(settled);
+    const settleInAct = () => act(settle);
     let root;
-    // Strict mode mounts everything twice: the first connection has to be let go.
+    // Strict mode mounts everything twice: the first connection has to be closed.
     const page = (channel) => h(StrictMode, null, h(Orders, { channel }));
     await act(async () => void (root = create(page('metrics.orders'))));
-    await settle();
+    await settleInAct();
     const shown = () => root.toJSON().children[0];
     assert.equal(shown(), 'live: 3');
     assert.equal(server.links.size, 1);
     server.state('metrics.orders', { pendingOrders: 4 });
     server.event('orders', { n: 1 });
     server.event('orders', { n: 2 });
-    await settle();
+    await settleInAct();
     assert.deepEqual([shown(), events], ['live: 4', [1, 2]]);
     await act(async () => root.update(page('metrics.other')));
-    await settle();
+    await settleInAct();
     assert.equal(shown(), 'live: undefined');
     await act(async () => root.unmount());
-    await settle();
+    await settleInAct();
     assert.equal(server.links.size, 0);
   });
 });

@@ -1,14 +1,14 @@
-// Exactly once: whatever is cut, replayed or told twice.
+// Exactly-once delivery across disconnects, replays and duplicates.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { backoff } from '../../static/client/backoff.js';
 import { Liveness } from '../../static/client/liveness.js';
 import { Position, isBefore, withoutStates } from '../../static/client/position.js';
-import { begin, pass } from './helpers.mjs';
+import { advance, startClient } from './helpers.mjs';
 
-/** A generator of numbers below `n` that a seed repeats (mulberry32). */
-function dice(seed) {
+/** Returns a seeded random number generator (mulberry32) of integers below `n`. */
+function randomBelow(seed) {
   return (n) => {
     seed = (seed + 0x6d2b79f5) | 0;
     let x = Math.imul(seed ^ (seed >>> 15), 1 | seed);
@@ -18,27 +18,27 @@ function dice(seed) {
 }
 
 describe('position', () => {
-  test('of any overlapping replays each event is let through once, and in order', () => {
+  test('overlapping replays deliver each event once and in order', () => {
     for (let seed = 0; seed < 500; seed += 1) {
-      const roll = dice(seed);
+      const roll = randomBelow(seed);
       const log = Array.from({ length: 50 }, (_, n) => [`c${roll(3)}`, n + 1]);
       const position = new Position();
-      const given = [];
+      const delivered = [];
       let reached = 0;
       while (reached < log.length) {
-        // A link begins at or before what was reached, as a cursor does, and is cut anywhere behind that.
+        // A link starts at or before the position reached so far, and is cut at a random later point.
         const from = reached - roll(Math.min(reached, 8) + 1);
         const until = from + roll(log.length - from + 1);
         for (const [channel, offset] of log.slice(from, until)) {
-          if (position.admits(channel, `e:${offset}`)) given.push([channel, offset]);
+          if (position.admits(channel, `e:${offset}`)) delivered.push([channel, offset]);
         }
         reached = Math.max(reached, until);
       }
-      assert.deepEqual(given, log, `seed ${seed}`);
+      assert.deepEqual(delivered, log, `seed ${seed}`);
     }
   });
 
-  test('an event of another log is new, one in no log always is, and the state part does not matter', () => {
+  test('events of another epoch and events without a cursor are admitted, and the state part of a cursor is ignored', () => {
     const position = new Position();
     assert.equal(position.admits('a', 'e:9'), true);
     assert.equal(position.admits('a', 'e:9.3'), false);
@@ -48,7 +48,7 @@ describe('position', () => {
     assert.equal(position.admits('a', null), true);
   });
 
-  test('cursors are compared within their log', () => {
+  test('cursors are compared within their epoch', () => {
     assert.equal(isBefore('e:9', 'e:10'), true);
     assert.equal(isBefore('e:10.2', 'e:10'), false);
     assert.equal(isBefore('e:11', 'e:10'), false);
@@ -58,14 +58,14 @@ describe('position', () => {
   });
 
   for (let seed = 1; seed <= 20; seed += 1) {
-    test(`cuts, faults and changes of transport at random, seed ${seed}: every event once, in order`, async (t) => {
-      const roll = dice(seed);
+    test(`random disconnects, faults and transport changes deliver every event once and in order, seed ${seed}`, async (t) => {
+      const roll = randomBelow(seed);
       t.mock.method(Math, 'random', () => roll(1000) / 1000);
-      const { server, client } = begin(t, { pollInterval: 300 });
+      const { server, client } = startClient(t, { pollInterval: 300 });
       const [events, values] = [[], []];
       client.subscribe('deploys', ({ n }) => events.push(n));
       client.subscribe('metrics.*', ({ n }) => values.push(n));
-      await pass(100);
+      await advance(100);
       let n = 0;
       let extra = () => {};
       for (let turn = 0; turn < 120; turn += 1) {
@@ -96,12 +96,12 @@ describe('position', () => {
             break;
           default:
         }
-        await pass(roll(3) ? roll(400) : roll(9_000), 300);
+        await advance(roll(3) ? roll(400) : roll(9_000), 300);
       }
       Object.assign(server.mode, { websocket: 'pass', sse: 'pass', poll: 'pass' });
       client.use('auto');
       client.retry();
-      await pass(40_000, 1_000);
+      await advance(40_000, 1_000);
       assert.deepEqual(
         events,
         Array.from({ length: n }, (_, i) => i + 1),
@@ -116,7 +116,7 @@ describe('position', () => {
 });
 
 describe('back-off', () => {
-  test('it is anywhere below a bound that doubles from 0.5 s to 5 s in the first minute, and to 20 s after it', (t) => {
+  test('the delay is random below a bound that doubles from 0.5 s, up to 5 s in the first minute and up to 20 s after it', (t) => {
     for (const [since, random, expected] of [
       [0, 1, [500, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000]],
       [60_000, 1, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000]],
@@ -133,7 +133,7 @@ describe('back-off', () => {
 });
 
 describe('liveness', () => {
-  test('silence makes stale, and more of it dead', () => {
+  test('a silent link becomes stale, then dead', () => {
     const life = new Liveness({ quiet: 20_000, dead: 40_000 }, 0);
     assert.equal(life.isStale(20_000), false);
     assert.equal(life.isStale(20_001), true);

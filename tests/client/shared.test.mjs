@@ -4,34 +4,34 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { fakeBrowser } from './browser.mjs';
 import { FakeServer } from './fake-server.mjs';
-import { begin, pass } from './helpers.mjs';
+import { advance, startClient } from './helpers.mjs';
 
 const numbers = (count) => Array.from({ length: count }, (_, n) => n + 1);
 
-/** `count` tabs on one server, each following `deploys`. A tab that is cut off from the network has a fetch of its own. */
+/** Opens `count` tabs on one server, each of which subscribes to `deploys`. */
 async function openTabs(t, count, options = {}, server = new FakeServer()) {
   const tabs = [];
   t.after(() => tabs.forEach(({ client }) => client.close()));
   const browser = fakeBrowser(t);
   const open = async (more = {}) => {
     browser.tab = tabs.length;
-    const tab = { ...begin(t, { ...options, ...more }, server), events: [], gaps: [] };
+    const tab = { ...startClient(t, { ...options, ...more }, server), events: [], gaps: [] };
     tab.client.subscribe('deploys', ({ n }) => tab.events.push(n), { onGap: ({ reason }) => tab.gaps.push(reason) });
     tabs.push(tab);
-    await pass(200);
+    await advance(200);
     return tab;
   };
   for (let n = 0; n < count; n += 1) await open();
   let last = 0;
   const push = async (many = 1) => {
     for (const end = last + many; last < end;) server.event('deploys', { n: ++last });
-    await pass(100);
+    await advance(100);
   };
   return { browser, server, tabs, open, push };
 }
 
 describe('tabs', () => {
-  test('all are live over one link, and each gets each event', async (t) => {
+  test('tabs share one link, and each receives every event', async (t) => {
     const { server, tabs, push } = await openTabs(t, 4);
     assert.equal(server.links.size, 1);
     await push(3);
@@ -40,26 +40,26 @@ describe('tabs', () => {
     }
   });
 
-  test('what one wants the link asks for, and what none wants any more it does not', async (t) => {
+  test('the link subscribes once per channel, and unsubscribes when no tab needs the channel', async (t) => {
     const { server, tabs } = await openTabs(t, 2);
     server.state('metrics.a', { n: 1 });
-    const got = [[], []];
+    const received = [[], []];
     const offs = [];
     for (const n of [1, 0]) {
-      offs.push(tabs[n].client.subscribe('metrics.a', (value) => got[n].push(value.n)));
-      await pass(100);
+      offs.push(tabs[n].client.subscribe('metrics.a', (value) => received[n].push(value.n)));
+      await advance(100);
     }
-    assert.deepEqual(got, [[1], [1]]);
-    const asked = () =>
+    assert.deepEqual(received, [[1], [1]]);
+    const subscribes = () =>
       server.seen.filter(({ type, channels }) => type === 'subscribe' && channels.includes('metrics.a')).length;
-    assert.equal(asked(), 1);
+    assert.equal(subscribes(), 1);
     offs[0]();
-    await pass(100);
+    await advance(100);
     server.state('metrics.a', { n: 2 });
-    await pass(100);
-    assert.deepEqual(got, [[1, 2], [1]]);
+    await advance(100);
+    assert.deepEqual(received, [[1, 2], [1]]);
     offs[1]();
-    await pass(100);
+    await advance(100);
     assert.ok(server.seen.some(({ type, channels }) => type === 'unsubscribe' && channels.includes('metrics.a')));
   });
 
@@ -67,13 +67,13 @@ describe('tabs', () => {
     ['is closed', ({ tabs }) => tabs[0].client.close()],
     ['crashes', ({ browser, server }) => (browser.crash(0), [...server.links].forEach((link) => link.close()))],
   ]) {
-    test(`when the leader ${how} another goes on from its own cursor, and nothing is lost or repeated`, async (t) => {
+    test(`another tab takes over from its own cursor when the leader ${how}, without a lost or repeated event`, async (t) => {
       const all = await openTabs(t, 3);
       const { server, tabs, push } = all;
       await push(5);
       await end(all);
-      await push(5); // while nobody is connected
-      await pass(2_000);
+      await push(5); // while no tab is connected
+      await advance(2_000);
       await push(5);
       for (const { events, gaps, client } of tabs.slice(1)) {
         assert.deepEqual([events, gaps, client.status.state], [numbers(15), [], 'live']);
@@ -82,23 +82,23 @@ describe('tabs', () => {
     });
   }
 
-  test('a tab that comes back from behind the others is given what it missed, and the others nothing twice', async (t) => {
+  test('a tab that was suspended receives the missed events, and the other tabs receive no event twice', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 3);
     await push(3);
-    browser.frozen.add(2); // it hears nothing
+    browser.frozen.add(2);
     await push(3);
-    await pass(100);
+    await advance(100);
     browser.frozen.delete(2);
-    // It lets go, and joins again with its old cursor.
+    // It leaves, and joins again with its old cursor.
     tabs[2].client.use('poll');
     tabs[2].client.use('auto');
-    await pass(1_000);
+    await advance(1_000);
     await push(2);
     for (const { events, gaps } of tabs) assert.deepEqual([events, gaps], [numbers(8), []]);
     assert.equal(server.links.size, 1);
   });
 
-  test('what was before a subscription does not come by another tab that is behind', async (t) => {
+  test('a replay for another tab does not deliver events from before a subscription', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 2);
     await push(1);
     browser.frozen.add(1);
@@ -106,65 +106,65 @@ describe('tabs', () => {
     await push(2);
     const late = [];
     tabs[0].client.subscribe('late', ({ n }) => late.push(n));
-    await pass(100);
+    await advance(100);
     browser.frozen.delete(1);
     tabs[1].client.use('poll');
     tabs[1].client.use('auto');
-    await pass(1_000);
+    await advance(1_000);
     server.event('late', { n: 2 });
-    await pass(100);
+    await advance(100);
     assert.deepEqual([late, tabs[0].events, tabs[1].events], [[2], numbers(3), numbers(3)]);
   });
 
-  test('what a tab wanted that has crashed is asked for no more', async (t) => {
+  test('the subscriptions of a crashed tab end', async (t) => {
     const { browser, server, tabs } = await openTabs(t, 2);
     tabs[1].client.subscribe('metrics.a', () => {});
-    await pass(100);
+    await advance(100);
     browser.crash(1);
-    await pass(100);
-    const gone = server.seen.filter(({ type }) => type === 'unsubscribe').flatMap(({ channels }) => channels);
-    assert.deepEqual(gone, ['metrics.a']);
+    await advance(100);
+    const unsubscribed = server.seen.filter(({ type }) => type === 'unsubscribe').flatMap(({ channels }) => channels);
+    assert.deepEqual(unsubscribed, ['metrics.a']);
   });
 
-  test('a leader that stands still loses its place to one that does not', async (t) => {
+  test('a suspended leader is replaced by another tab', async (t) => {
     const { browser, server, tabs, push } = await openTabs(t, 3);
     await push(2);
     browser.frozen.add(0);
     await push(2);
-    await pass(30_000, 1_000);
+    await advance(30_000, 1_000);
     await push(2);
     for (const { events, client } of tabs.slice(1))
       assert.deepEqual([events, client.status.state], [numbers(6), 'live']);
     browser.frozen.delete(0);
-    await pass(10_000, 1_000);
+    await advance(10_000, 1_000);
     await push(1);
     for (const { events } of tabs) assert.deepEqual(events, numbers(7));
     assert.equal(server.links.size, 1);
   });
 
-  test('who chose one transport keeps to itself, and comes back for auto', async (t) => {
+  test('a tab with a chosen transport has its own link, and shares again when it switches to auto', async (t) => {
     const { server, tabs, push } = await openTabs(t, 2);
     tabs[1].client.use('sse');
     await push(1);
-    await pass(500);
+    await advance(500);
     assert.deepEqual(
       tabs.map(({ client }) => client.status.transport),
       ['websocket', 'sse'],
     );
     assert.equal(server.links.size, 2);
     await push(1);
-    tabs[0].client.use('long-poll'); // the leader, whose followers are none
-    await pass(500);
+    tabs[0].client.use('long-poll'); // the leader, which has no followers
+    await advance(500);
     await push(1);
     for (const { client } of tabs) client.use('auto');
-    await pass(500);
+    await advance(500);
     await push(1);
     for (const { events, client } of tabs)
       assert.deepEqual([events, client.status.transport], [numbers(4), 'websocket']);
     assert.equal(server.links.size, 1);
   });
 
-  test('different users do not share, two tokens of one user do', async (t) => {
+  test('tabs of different users do not share a link, tabs with two tokens of one user do', async (t) => {
     const server = new FakeServer();
     const token = (claims) => `h.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.s`;
     const { open } = await openTabs(t, 0, {}, server);
@@ -175,67 +175,67 @@ describe('tabs', () => {
     assert.equal(server.links.size, 2);
   });
 
-  test('a request of a tab that does not lead goes over HTTP', async (t) => {
+  test('a follower sends its requests over HTTP', async (t) => {
     const { server, tabs } = await openTabs(t, 2);
     server.call = (method, path) => ({ body: { method, path } });
     assert.deepEqual(await tabs[1].client.request('list_channels'), { method: 'GET', path: '/api/channels' });
   });
 
-  test('a try at once that one tab asks for is made by the leader', async (t) => {
+  test('retry in a follower makes the leader reconnect immediately', async (t) => {
     t.mock.method(Math, 'random', () => 0.99);
     const { server, tabs } = await openTabs(t, 2);
     Object.assign(server.mode, { websocket: 'refuse', sse: 'fail', poll: 'fail' });
     server.cut();
-    await pass(20_000, 500);
+    await advance(20_000, 500);
     assert.equal(tabs[1].client.status.state, 'offline');
     Object.assign(server.mode, { websocket: 'pass', sse: 'pass', poll: 'pass' });
     tabs[1].client.retry();
-    await pass(100);
+    await advance(100);
     for (const { client } of tabs) assert.equal(client.status.state, 'live');
   });
 });
 
 describe('a hidden page', () => {
   for (const share of [true, false]) {
-    test(`lets go after some seconds and goes on when it is seen, ${share ? 'sharing' : 'alone'}`, async (t) => {
+    test(`disconnects after some seconds and resumes when it is shown again, ${share ? 'with' : 'without'} sharing`, async (t) => {
       const { browser, server, tabs, push } = await openTabs(t, 1, { share });
       await push(1);
-      browser.show(true);
-      await pass(9_000, 500);
-      browser.show(false);
-      await pass(9_000, 500);
-      assert.equal(server.links.size, 1, 'hidden for less');
-      browser.show(true);
-      await pass(11_000, 500);
+      browser.setHidden(true);
+      await advance(9_000, 500);
+      browser.setHidden(false);
+      await advance(9_000, 500);
+      assert.equal(server.links.size, 1, 'hidden for a shorter time');
+      browser.setHidden(true);
+      await advance(11_000, 500);
       assert.equal(server.links.size, 0);
       const { state, reason, nextTryAt } = tabs[0].client.status;
       assert.deepEqual({ state, reason, nextTryAt }, { state: 'offline', reason: 'hidden', nextTryAt: null });
       const { length } = server.seen;
       await push(3);
-      await pass(120_000, 1_000);
+      await advance(120_000, 1_000);
       assert.equal(server.seen.length, length, 'nothing is tried while it is hidden');
-      browser.show(false);
-      await pass(500);
+      browser.setHidden(false);
+      await advance(500);
       assert.deepEqual([tabs[0].events, tabs[0].gaps], [numbers(4), []]);
     });
   }
 
-  test('that was told not to come back is not brought back by being seen, nor by the network', async (t) => {
+  test('does not reconnect after a permanent close, neither when it is shown nor when the network returns', async (t) => {
     const { browser, server, tabs } = await openTabs(t, 1);
     server.cut(4503);
-    await pass(100);
+    await advance(100);
     const { length } = server.seen;
-    browser.show(true);
-    await pass(11_000, 500);
-    browser.show(false);
-    await pass(11_000, 500);
+    browser.setHidden(true);
+    await advance(11_000, 500);
+    browser.setHidden(false);
+    await advance(11_000, 500);
     assert.deepEqual([tabs[0].client.status.state, server.seen.length], ['ended', length]);
   });
 
-  test('keeps its connection if it was told to', async (t) => {
+  test('keeps its connection with pauseWhenHidden: false', async (t) => {
     const { browser, server } = await openTabs(t, 1, { pauseWhenHidden: false });
-    browser.show(true);
-    await pass(60_000, 1_000);
+    browser.setHidden(true);
+    await advance(60_000, 1_000);
     assert.equal(server.links.size, 1);
   });
 });
