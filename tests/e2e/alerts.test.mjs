@@ -1,5 +1,5 @@
-// Alerts as foreign receivers see them: a real mail server, a receiver that checks signatures by itself, and a server that
-// is killed before it could tell them.
+// Alert notifications to independent receivers: a mail server and a webhook receiver that verifies signatures, also after a
+// crash of the server before delivery.
 
 import assert from 'node:assert/strict';
 import { createHmac, timingSafeEqual } from 'node:crypto';
@@ -10,26 +10,26 @@ import { describe, test } from 'node:test';
 import { SMTPServer } from 'smtp-server';
 import { Inbox, Socket, TOGETHER, atEnd, startServer, temporaryDirectory, until } from './helpers.mjs';
 
-const SECRET = 'a secret between the two';
+const SECRET = 'a shared secret';
 
-/** What docs/operations.md tells receivers to do. */
+/** Verifies a request as docs/operations.md recommends, and returns its body. */
 function verify(headers, body) {
   const stamp = headers['x-tricast-timestamp'];
-  assert.ok(Math.abs(Date.now() / 1000 - Number(stamp)) < 300, 'an old request, sent again by somebody');
+  assert.ok(Math.abs(Date.now() / 1000 - Number(stamp)) < 300, 'an old timestamp, possibly a replay');
   const expected = createHmac('sha256', SECRET).update(`${stamp}.`).update(body).digest();
   const given = Buffer.from(headers['x-tricast-signature'].replace(/^v1=/, ''), 'hex');
-  assert.ok(given.length === expected.length && timingSafeEqual(given, expected), 'not by tricast');
+  assert.ok(given.length === expected.length && timingSafeEqual(given, expected), 'the signature is wrong');
   return JSON.parse(body);
 }
 
-/** A receiver of webhooks that answers with `status()`, or not at all if that is null. */
-async function receiver(t, status = () => 204) {
+/** Starts a webhook receiver that responds with `status()`, or never if that is null. */
+async function startReceiver(t, status = () => 204) {
   const inbox = new Inbox();
   const server = http.createServer(async (request, response) => {
     const body = await buffer(request);
     inbox.add({ delivery: request.headers['x-tricast-delivery'], ...verify(request.headers, body) });
-    const answer = status();
-    if (answer !== null) response.writeHead(answer).end();
+    const code = status();
+    if (code !== null) response.writeHead(code).end();
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -37,19 +37,19 @@ async function receiver(t, status = () => 204) {
   return { inbox, url: `http://127.0.0.1:${server.address().port}/hook` };
 }
 
-/** A mail server that wants a password. */
-async function mailServer(t) {
+/** Starts a mail server that requires a password. */
+async function startMailServer(t) {
   const inbox = new Inbox();
   const server = new SMTPServer({
     allowInsecureAuth: true,
     onAuth({ username, password }, _session, done) {
       const known = username === 'tricast' && password === 'open sesame';
-      done(known ? null : new Error('who?'), { user: username });
+      done(known ? null : new Error('invalid credentials'), { user: username });
     },
     async onData(stream, session, done) {
-      const letter = await text(stream);
+      const source = await text(stream);
       const { mailFrom, rcptTo } = session.envelope;
-      inbox.add({ from: mailFrom.address, to: rcptTo.map(({ address }) => address), text: letter });
+      inbox.add({ from: mailFrom.address, to: rcptTo.map(({ address }) => address), text: source });
       done();
     },
   });
@@ -74,7 +74,7 @@ function settings(webhook, mail) {
   };
 }
 
-async function makeRule(server, more = {}) {
+async function createRule(server, more = {}) {
   const rule = {
     id: 'load', name: 'Zu viel Last ⚠', channel: 'metrics.shop', field: 'load', condition: { above: 90, clear: 80 },
     severity: 'critical', ...more,
@@ -83,48 +83,48 @@ async function makeRule(server, more = {}) {
   assert.equal(response.status, 201, await response.text());
 }
 
-const load = (server, value) => server.push({ channel: 'metrics.shop', data: { load: value } });
+const pushLoad = (server, value) => server.push({ channel: 'metrics.shop', data: { load: value } });
 
 describe('alerts', TOGETHER, () => {
-  test('a critical alert and its end reach socket, mail and webhook once', async (t) => {
-    const [webhook, mail] = [await receiver(t), await mailServer(t)];
+  test('a critical alert and its resolution are delivered once by WebSocket, mail and webhook', async (t) => {
+    const [webhook, mail] = [await startReceiver(t), await startMailServer(t)];
     const server = await startServer(t, { env: settings(webhook, mail) });
     const socket = await Socket.open(t, server);
     await socket.subscribe(['alerts']);
-    await makeRule(server);
-    await load(server, 97);
+    await createRule(server);
+    await pushLoad(server, 97);
     const { data: alert } = await socket.inbox.next((message) => message.event === 'alert_raised', 'the alert');
     const request = await webhook.inbox.next();
     assert.deepEqual([request.event, request.alert, request.delivery], ['alert_raised', alert, request.id]);
-    const letter = await mail.inbox.next();
-    assert.deepEqual([letter.from, letter.to], ['tricast@shop.example', ['ops@shop.example', 'ada@shop.example']]);
-    assert.match(letter.text, /^Subject: \[critical\] Zu viel Last =\?utf-8\?b\?4pqg\?=\r$/m);
-    assert.match(letter.text, /^Auto-Submitted: auto-generated\r$/m);
-    await load(server, 10);
-    await socket.inbox.next((message) => message.event === 'alert_resolved', 'its end');
+    const message = await mail.inbox.next();
+    assert.deepEqual([message.from, message.to], ['tricast@shop.example', ['ops@shop.example', 'ada@shop.example']]);
+    assert.match(message.text, /^Subject: \[critical\] Zu viel Last =\?utf-8\?b\?4pqg\?=\r$/m);
+    assert.match(message.text, /^Auto-Submitted: auto-generated\r$/m);
+    await pushLoad(server, 10);
+    await socket.inbox.next((message) => message.event === 'alert_resolved', 'the resolution');
     assert.equal((await webhook.inbox.next()).event, 'alert_resolved');
     assert.match((await mail.inbox.next()).text, /^Subject: \[resolved\]/m);
-    assert.deepEqual([webhook.inbox.all.length, mail.inbox.all.length, socket.of('alerts').length], [2, 2, 2]);
+    assert.deepEqual([webhook.inbox.all.length, mail.inbox.all.length, socket.received('alerts').length], [2, 2, 2]);
   });
 
-  test('what a killed server did not deliver goes out after its next start', async (t) => {
-    let status = null; // hangs
-    const webhook = await receiver(t, () => status);
+  test('an undelivered notification is sent after a crash and restart of the server', async (t) => {
+    let status = null; // no response
+    const webhook = await startReceiver(t, () => status);
     const flags = ['--data-dir', temporaryDirectory(t)];
     const first = await startServer(t, { flags, env: settings(webhook) });
-    await makeRule(first);
-    await load(first, 97);
+    await createRule(first);
+    await pushLoad(first, 97);
     const attempt = await webhook.inbox.next();
     await first.kill();
     status = 204;
     const second = await startServer(t, { flags, env: settings(webhook) });
-    const again = await webhook.inbox.next();
-    assert.deepEqual([again.id, again.alert], [attempt.id, attempt.alert]);
+    const retry = await webhook.inbox.next();
+    assert.deepEqual([retry.id, retry.alert], [attempt.id, attempt.alert]);
     const open = await (await fetch(`${second.url}api/alerts?status=open`)).json();
-    assert.deepEqual(open.alerts, [attempt.alert], 'and the alert is still the one');
-    await load(second, 10);
+    assert.deepEqual(open.alerts, [attempt.alert], 'the same alert is still open');
+    await pushLoad(second, 10);
     assert.equal((await webhook.inbox.next()).event, 'alert_resolved');
     const page = async () => (await fetch(`${second.url}metrics`)).text();
-    await until(async () => (await page()).includes('tricast_notifications_total{target="webhook",result="delivered"} 2'), 'both', page);
+    await until(async () => (await page()).includes('tricast_notifications_total{target="webhook",result="delivered"} 2'), 'two deliveries', page);
   });
 });

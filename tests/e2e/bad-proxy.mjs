@@ -1,10 +1,10 @@
-// A proxy with the faults that proxies have, one switch for each kind of traffic, to be changed at any time.
+// A proxy with typical faults. Each kind of traffic has a mode, which can be changed at any time.
 //
-//     websocket  pass | refuse (400) | swallow: accepts the upgrade and passes nothing on, no error ever fires
-//     sse        pass | refuse (502) | buffer: holds what the server sends until the server ends the answer
-//     poll       pass | refuse (502) | hang: no answer
+//     websocket  pass | refuse (400) | swallow: accepts the upgrade and forwards no frames, without an error
+//     sse        pass | refuse (502) | buffer: holds the response back until the server ends it
+//     poll       pass | refuse (502) | hang: sends no response
 //
-// `cut()` breaks every connection, in the middle of whatever is on its way.
+// `cut()` breaks all connections, also in the middle of a message.
 
 import { once } from 'node:events';
 import http from 'node:http';
@@ -16,7 +16,7 @@ export async function startBadProxy(t, port, faults = {}) {
   const sockets = new Set();
   const seen = { websocket: 0, sse: 0, poll: 0, urls: [] };
   const keep = (socket) => {
-    if (sockets.has(socket)) return socket; // it carries another request
+    if (sockets.has(socket)) return socket; // kept alive for another request
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => sockets.delete(socket));
@@ -61,13 +61,13 @@ export async function startBadProxy(t, port, faults = {}) {
     for (let n = 0; n < request.rawHeaders.length; n += 2)
       head.push(`${request.rawHeaders[n]}: ${request.rawHeaders[n + 1]}`);
     far.write(`${head.join('\r\n')}\r\n\r\n`);
-    let answered = false;
+    let upgraded = false;
     far.on('data', (bytes) => {
       const swallows = mode.websocket === 'swallow';
-      // The answer to the upgrade passes, no frame does.
+      // The response to the upgrade is forwarded, frames are not.
       if (!swallows) near.write(bytes);
-      else if (!answered) near.write(bytes.subarray(0, bytes.indexOf('\r\n\r\n') + 4));
-      answered = true;
+      else if (!upgraded) near.write(bytes.subarray(0, bytes.indexOf('\r\n\r\n') + 4));
+      upgraded = true;
     });
     near.on('data', (bytes) => mode.websocket === 'swallow' || far.write(bytes));
     near.on('close', () => far.destroy());

@@ -1,26 +1,26 @@
-// What nodes and Redis say to each other: bytes and commands, idle and under pushes. `node tests/e2e/bus.bench.mjs [NODES]`
-// Wants `cargo build` (or TRICAST_BIN), redis-server and redis-cli.
+// Measures the traffic between nodes and Redis: bytes and commands, idle and under pushes.
+// usage: node tests/e2e/bus.bench.mjs [NODES]        needs `cargo build` (or TRICAST_BIN), redis-server and redis-cli
 import { spawn, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const { TRICAST_BIN: binary, ...environment } = process.env; // a node would take it for a setting
+const { TRICAST_BIN: binary, ...environment } = process.env; // a node would read it as a setting
 const program = binary ?? new URL('../../target/debug/tricast', import.meta.url).pathname;
 const count = Number(process.argv[2] ?? 3);
-const place = mkdtempSync(join(tmpdir(), 'tricast-bus-'));
-const socket = join(place, 'redis.sock');
+const directory = mkdtempSync(join(tmpdir(), 'tricast-bus-'));
+const socket = join(directory, 'redis.sock');
 const children = [];
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1_000 * seconds));
 
 function start(command, args, env = {}) {
-  const child = spawn(command, args, { cwd: place, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(command, args, { cwd: directory, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
   return child;
 }
 
-/** A node; answers its address once it says it. */
-function node(name) {
+/** Starts a node and resolves with its URL. */
+function startNode(name) {
   const child = start(program, ['--listen', '127.0.0.1:0'], {
     TRICAST_BUS: `unix://${socket}`,
     TRICAST_NODE_ID: name,
@@ -28,7 +28,7 @@ function node(name) {
   });
   return new Promise((done, fail) => {
     let text = '';
-    child.once('exit', () => fail(new Error(`a node ended: ${text}`)));
+    child.once('exit', () => fail(new Error(`a node exited: ${text}`)));
     child.stdout.on('data', (chunk) => {
       text += chunk;
       const found = /http:\/\/127\.0\.0\.1:\d+/.exec(text);
@@ -49,16 +49,16 @@ function traffic() {
   };
 }
 
-async function measure(what, seconds, work) {
+async function measure(name, seconds, work) {
   const before = traffic();
-  const began = performance.now();
+  const startedAt = performance.now();
   const units = await work(seconds);
-  const took = (performance.now() - began) / 1_000;
+  const took = (performance.now() - startedAt) / 1_000;
   const after = traffic();
   const per = (name) => (after[name] - before[name]) / (units ?? took);
   const unit = units ? 'push' : 's';
   console.log(
-    `${what}: ${per('received').toFixed(0)} B/${unit} to Redis, ${per('sent').toFixed(0)} B/${unit} from it, ` +
+    `${name}: ${per('received').toFixed(0)} B/${unit} to Redis, ${per('sent').toFixed(0)} B/${unit} from it, ` +
       `${per('commands').toFixed(1)} commands/${unit}` +
       (units ? `, ${(units / took).toFixed(0)} pushes/s` : `, ${after.clients - 1} connections, ${(after.memory / 1e6).toFixed(1)} MB`),
   );
@@ -68,19 +68,19 @@ try {
   start('redis-server', ['--port', '0', '--unixsocket', socket, '--save', '', '--appendonly', 'yes', '--appendfsync', process.env.APPENDFSYNC ?? 'always']);
   await pause(1);
   const nodes = [];
-  for (let at = 0; at < count; at += 1) nodes.push(await node(`n${at}`));
+  for (let at = 0; at < count; at += 1) nodes.push(await startNode(`n${at}`));
   await pause(3);
   await measure(`${count} nodes, idle`, 10, pause);
   const body = JSON.stringify({ channel: 'deploys', event: 'released', data: { version: '1.2.3', by: 'ada', to: 'production' } });
-  for (const [what, at] of [['one after the other', 1], ['64 at once', 64]]) {
-    await measure(`events of ${body.length} bytes, ${what}`, 5, async (seconds) => {
+  for (const [name, at] of [['sequential', 1], ['64 concurrent', 64]]) {
+    await measure(`events of ${body.length} bytes, ${name}`, 5, async (seconds) => {
       const until = performance.now() + 1_000 * seconds;
       let pushed = 0;
       const one = async (worker) => {
         while (performance.now() < until) {
-          const answer = await fetch(`${nodes[worker % count]}/api/metrics`, { method: 'POST', body });
-          if (answer.status !== 202) throw new Error(`a push was answered ${answer.status}`);
-          await answer.arrayBuffer();
+          const response = await fetch(`${nodes[worker % count]}/api/metrics`, { method: 'POST', body });
+          if (response.status !== 202) throw new Error(`a push returned ${response.status}`);
+          await response.arrayBuffer();
           pushed += 1;
         }
       };
@@ -90,5 +90,5 @@ try {
   }
 } finally {
   for (const child of children.reverse()) child.kill('SIGKILL');
-  rmSync(place, { recursive: true, force: true, maxRetries: 5 });
+  rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
 }

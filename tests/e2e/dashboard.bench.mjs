@@ -1,8 +1,8 @@
-// What the dashboard costs a browser: charts that each get so many updates a second, in a real headless Chromium.
+// Measures the CPU time and memory of the dashboard in headless Chromium, with charts at a given update rate.
 // usage: node dashboard.bench.mjs [SECONDS] [CHARTS] [UPDATES_A_SECOND] [RANGE]      default 60 12 20 5m
 //
 // Main thread: `TaskDuration` of Chromium's Performance domain. Process: CPU time of the renderer with all its threads.
-// Heap: `JSHeapUsedSize` right after a forced collection. The server, this script and the browser share the machine.
+// Heap: `JSHeapUsedSize` after a forced collection. The server, this script and the browser share the machine.
 
 import { launch } from './browser.mjs';
 import { startServer } from './helpers.mjs';
@@ -12,8 +12,8 @@ const range = process.argv[5] ?? '5m';
 const SETTLE_MS = 5_000;
 const HEAP_EVERY_MS = Math.max(5_000, (seconds * 1000) / 12);
 
-const undo = [];
-const t = { after: (last) => undo.push(last) };
+const cleanups = [];
+const t = { after: (cleanup) => cleanups.push(cleanup) };
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const server = await startServer(t);
@@ -32,7 +32,7 @@ await push();
 
 const browser = await launch();
 const page = await (await browser.newContext({ viewport: { width: 1920, height: 1080 } })).newPage();
-// Counted in the page: to have each frame reported would cost it more than the frame.
+// Counts messages in the page, because reporting each frame to this script would cost more than the frame.
 await page.addInitScript(() => {
   globalThis.received = 0;
   const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
@@ -76,12 +76,12 @@ let main = 0;
 let process_ = 0;
 let measured = 0;
 const received = () => page.evaluate(() => globalThis.received);
-const got = await received();
-const begun = Date.now();
-while (Date.now() - begun < seconds * 1000) {
-  // Collections that are forced for the heap's sake are not the page's cost.
+const receivedBefore = await received();
+const startedAt = Date.now();
+while (Date.now() - startedAt < seconds * 1000) {
+  // Forced collections are not part of the measurement.
   const [before, cpu, from] = [await metrics(), await renderers(), Date.now()];
-  await wait(Math.min(HEAP_EVERY_MS, seconds * 1000 - (Date.now() - begun)));
+  await wait(Math.min(HEAP_EVERY_MS, seconds * 1000 - (Date.now() - startedAt)));
   main += (await metrics()).TaskDuration - before.TaskDuration;
   process_ += (await renderers()) - cpu;
   measured += (Date.now() - from) / 1000;
@@ -91,10 +91,10 @@ clearInterval(pushing);
 
 const share = (cpu) => `${((100 * cpu) / measured).toFixed(1)} % of one core`;
 console.log(`${charts} charts, ${rate} updates a second each, range ${range}, ${Math.round(measured)} s, 1920 x 1080`);
-console.log(`updates received   ${(((await received()) - got) / ((Date.now() - begun) / 1000)).toFixed(0)} a second`);
+console.log(`updates received   ${(((await received()) - receivedBefore) / ((Date.now() - startedAt) / 1000)).toFixed(0)} a second`);
 console.log(`main thread        ${share(main)}`);
 console.log(`renderer process   ${share(process_)}`);
 console.log(`heap, collected    ${heaps.map((size) => size.toFixed(1)).join('  ')} MiB`);
 
 await browser.close();
-for (const last of undo.reverse()) await last();
+for (const cleanup of cleanups.reverse()) await cleanup();

@@ -1,5 +1,5 @@
-// The path doctor, on the command line and as a page: right in front of the server, behind the configuration in nginx/,
-// and behind proxies that each have one thing wrong.
+// The doctor, on the command line and as a page: connected directly, behind the configuration in nginx/, and behind
+// proxies with one mistake each.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
 import { freePort, startNginx } from './nginx.mjs';
-import { startSpoiltNginx } from './spoilt-nginx.mjs';
+import { startMisconfiguredNginx } from './misconfigured-nginx.mjs';
 
 const TRUSTED = { TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
 
@@ -21,12 +21,12 @@ const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: 'a secret of a
 
 const quick = ['--quick'];
 
-/** A token of a server with these settings. */
-const mint = async (args) =>
+/** Creates a token for a server with `TOKENS`. */
+const createToken = async (args) =>
   (await promisify(execFile)(BINARY, args, { env: { PATH: process.env.PATH, ...TOKENS }, cwd: tmpdir() })).stdout.trim();
 
-/** Runs `tricast doctor`: `{code, report, checks}` with the checks by their names. */
-async function examine(url, flags = quick) {
+/** Runs `tricast doctor` and returns `{code, report, checks}`, with the checks by id. */
+async function runDoctor(url, flags = quick) {
   const [code, stdout, stderr] = await new Promise((resolve) => {
     execFile(BINARY, ['doctor', url, '--json', ...flags], (error, out, err) => resolve([error?.code ?? 0, out, err]));
   });
@@ -36,15 +36,15 @@ async function examine(url, flags = quick) {
   return { code, report, checks };
 }
 
-/** The names of the checks that found something, each with the names of its remedies. */
+/** Returns the ids of the checks that warned or failed, each with the ids of its remedies. */
 function findings({ report }) {
-  // An uneven stream says that this machine was busy; there is no remedy for it in the configuration.
+  // An uneven stream is caused by a busy machine, not by the configuration.
   const found = report.checks.filter(({ verdict, headline }) => ['warn', 'fail'].includes(verdict) && !headline.startsWith('uneven'));
   return Object.fromEntries(found.map(({ id, remedies }) => [id, remedies.map((remedy) => remedy.id)]));
 }
 
-/** A proxy that passes the answer to a handshake and then swallows whatever `from` one side ('client' or 'server') comes. */
-async function startSwallowing(t, port, from) {
+/** Starts a proxy that forwards the handshake and then swallows everything `from` one side ('client' or 'server'). */
+async function startSwallowingProxy(t, port, from) {
   const sockets = new Set();
   const proxy = net.createServer((near) => {
     const far = net.connect(port, '127.0.0.1');
@@ -71,7 +71,7 @@ async function startSwallowing(t, port, from) {
   return `http://127.0.0.1:${proxy.address().port}/`;
 }
 
-/** TLS with a certificate that nobody trusts, in front of `port`. */
+/** Starts a TLS proxy with a self-signed certificate in front of `port`. */
 async function startTls(t, port, at = 0) {
   const key = (name) => readFileSync(new URL(`../keys/${name}`, import.meta.url));
   const sockets = new Set();
@@ -94,14 +94,14 @@ async function startTls(t, port, at = 0) {
 }
 
 /**
- * Two proxies: the inner one takes X-Accel-Buffering for itself, so the outer one never hears of it. And nginx gives
- * chunks on as they come, whatever is set; an answer in HTTP/1.0 has none.
+ * Two proxies: the inner one consumes X-Accel-Buffering, so the outer one buffers. HTTP/1.0 is needed, because nginx
+ * forwards chunks immediately whatever is configured, and HTTP/1.0 has none.
  */
 const OLD_EVENTS = { proxies: 2, without: ['proxy_http_version'], within: ['= /events'] };
 const BUFFERED = 'proxy_http_version 1.0;';
 
-/** Each: what is wrong, how nginx is spoilt, what is found with which remedy, and what the summary has to say. */
-const SPOILT = [
+/** Each: name, misconfiguration, expected findings with their remedies, and a text of the report. */
+const MISCONFIGURATIONS = [
   ['no upgrade', { without: ['Upgrade', 'upgrade'] }, { websocket: ['upgrade'] }, 'proxy_set_header Upgrade $http_upgrade;'],
   [
     'HTTP/1.0 to the server',
@@ -125,7 +125,7 @@ const SPOILT = [
   ['compressed streams', { more: { '= /events': 'gzip on; gzip_types text/event-stream;' } }, { events: ['stream_compression'] }, 'gzip off;'],
   ['no ETag', { more: { '/api/': 'proxy_hide_header ETag;' } }, { polling: ['tags'] }, 'ETag'],
   [
-    'bodies that are rewritten',
+    'rewritten bodies',
     { more: { '/api/': 'sub_filter_types application/json; sub_filter nothing something; proxy_set_header Accept-Encoding "";' } },
     { polling: ['tags'] },
     'ETag',
@@ -138,7 +138,7 @@ const SPOILT = [
     'proxy_cache off;',
   ],
   ['no Prefer', { more: { '/api/': 'proxy_set_header Prefer "";' } }, { long_poll: ['request_headers'] }, 'Prefer'],
-  ['answers that keep', { more: { '/api/': 'expires 1h;' } }, { polling: ['caching'] }, 'expires off;'],
+  ['cacheable responses', { more: { '/api/': 'expires 1h;' } }, { polling: ['caching'] }, 'expires off;'],
   ['small bodies', { more: { server: 'client_max_body_size 1k;' } }, { push: ['body'] }, 'client_max_body_size 1m;'],
   ['no address', { without: ['X-Forwarded-For'] }, { address: ['forwarded'] }, 'proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;'],
   ['no path for WebSockets', { drop: ['= /ws'], more: { '/': 'location = /ws { return 404; }' } }, { websocket: ['passed'] }, 'proxy_pass'],
@@ -148,56 +148,56 @@ const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/googl
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
 
-/** Each takes seconds and measures time: not all at once. */
-const FEW = { concurrency: 6, timeout: 240_000 };
+/** Options of a suite whose tests take seconds and measure time, so that few of them run concurrently. */
+const FEW_AT_ONCE = { concurrency: 6, timeout: 240_000 };
 
-/** The server behind nginx that is spoilt so. */
-async function startSpoilt(t, spoilt) {
+/** Starts a server behind a misconfigured nginx. */
+async function startMisconfigured(t, misconfiguration) {
   const server = await startServer(t, { env: TRUSTED });
-  const port = spoilt.proxies === 2 ? (await startSpoiltNginx(t, server.port, {})).port : server.port;
-  return startSpoiltNginx(t, port, spoilt);
+  const port = misconfiguration.proxies === 2 ? (await startMisconfiguredNginx(t, server.port, {})).port : server.port;
+  return startMisconfiguredNginx(t, port, misconfiguration);
 }
 
-describe('doctor on the command line', FEW, () => {
-  test('right in front of the server all is well', async (t) => {
+describe('doctor on the command line', FEW_AT_ONCE, () => {
+  test('a direct connection has no findings', async (t) => {
     const server = await startServer(t);
-    const { code, report, checks } = await examine(server.url);
+    const { code, report, checks } = await runDoctor(server.url);
     assert.deepEqual([code, report.verdict], [0, 'ok'], JSON.stringify(report, null, 1));
     assert.match(report.summary, /^WebSocket: works, .+\. Events: work, .+\. Polling: works, .+\.$/);
     assert.equal(checks.websocket.figures.largest_sent_bytes, 65_536);
     assert.ok(checks.websocket.figures.largest_received_bytes > 10_000);
   });
 
-  test('behind the configuration in nginx/ all is well, also in silence', async (t) => {
+  test('the configuration in nginx/ has no findings, also with idle streams', async (t) => {
     const server = await startServer(t, { env: TRUSTED });
     const nginx = await startNginx(t, { ports: [server.port] });
-    const { code, report, checks } = await examine(nginx.url, ['--idle', '4']);
+    const { code, report, checks } = await runDoctor(nginx.url, ['--idle', '4']);
     assert.deepEqual([code, report.verdict], [0, 'ok'], JSON.stringify(report, null, 1));
     assert.match(checks.proxy.headline, /nginx/);
     assert.deepEqual([checks.idle_events.verdict, checks.idle_websocket.verdict], ['ok', 'ok']);
   });
 
-  test('a server that was not told to trust its proxy is told so', async (t) => {
+  test('a missing trusted_proxies setting is found', async (t) => {
     const server = await startServer(t);
     const nginx = await startNginx(t, { ports: [server.port] });
-    const { code, report, checks } = await examine(nginx.url);
+    const { code, report, checks } = await runDoctor(nginx.url);
     assert.deepEqual([code, findings({ report })], [1, { address: ['trusted'] }]);
     assert.match(report.summary, /trusted_proxies = \["127\.0\.0\.1"\]/);
     assert.equal(checks.address.remedies[0].nginx, '');
   });
 
-  for (const [name, spoilt, expected, said] of SPOILT) {
-    test(`nginx with ${name}`, async (t) => {
-      const nginx = await startSpoilt(t, spoilt);
-      const { code, report } = await examine(nginx.url);
+  for (const [name, misconfiguration, expected, text] of MISCONFIGURATIONS) {
+    test(`a mistake in nginx is found: ${name}`, async (t) => {
+      const nginx = await startMisconfigured(t, misconfiguration);
+      const { code, report } = await runDoctor(nginx.url);
       assert.deepEqual([code, findings({ report })], [1, expected], JSON.stringify(report, null, 1));
-      assert.ok(report.summary.includes(said) || JSON.stringify(report.checks).includes(said), report.summary);
+      assert.ok(report.summary.includes(text) || JSON.stringify(report.checks).includes(text), report.summary);
     });
   }
 
   test('a short proxy_read_timeout is found for streams, sockets and held polls', async (t) => {
-    const nginx = await startSpoilt(t, { more: { server: 'proxy_read_timeout 2s;' } });
-    const examined = await examine(nginx.url, ['--idle', '5']);
+    const nginx = await startMisconfigured(t, { more: { server: 'proxy_read_timeout 2s;' } });
+    const examined = await runDoctor(nginx.url, ['--idle', '5']);
     assert.deepEqual(findings(examined), {
       long_poll: ['poll_timeout'], idle_events: ['events_timeout'], idle_websocket: ['websocket_timeout'],
     }, JSON.stringify(examined.report, null, 1));
@@ -209,102 +209,102 @@ describe('doctor on the command line', FEW, () => {
   });
 
   for (const [from, part] of [['client', /one direction is blocked/], ['server', /greeting never comes/]]) {
-    test(`a proxy that swallows the frames of the ${from}`, async (t) => {
+    test(`a proxy that swallows the frames of the ${from} is found`, async (t) => {
       const server = await startServer(t);
-      const { code, report, checks } = await examine(await startSwallowing(t, server.port, from));
+      const { code, report, checks } = await runDoctor(await startSwallowingProxy(t, server.port, from));
       assert.deepEqual([code, findings({ report })], [1, { websocket: ['inspection'] }], JSON.stringify(report, null, 1));
       assert.equal(checks.websocket.headline, 'frames are swallowed');
       assert.match(checks.websocket.detail, part);
     });
   }
 
-  test('a certificate that nobody trusts is named, and taken if one insists', async (t) => {
+  test('an untrusted certificate is reported, and accepted with --insecure', async (t) => {
     const port = await freePort();
-    // A proxy that says nothing of TLS: the server has to be given its address.
+    // The proxy sends no X-Forwarded-Proto, so the server needs its public URL.
     const server = await startServer(t, { env: { TRICAST_PUBLIC_URL: `https://127.0.0.1:${port}/` } });
     const url = await startTls(t, server.port, port);
-    const { code, checks } = await examine(url);
+    const { code, checks } = await runDoctor(url);
     assert.equal(code, 1);
     assert.match(checks.reach.detail, /certificate is not trusted \(TLS\)/);
-    const insecure = await examine(url, ['--quick', '--insecure']);
+    const insecure = await runDoctor(url, ['--quick', '--insecure']);
     assert.deepEqual([insecure.code, insecure.report.verdict], [0, 'ok'], JSON.stringify(insecure.report, null, 1));
     const unaware = await startServer(t);
-    const { report } = await examine(await startTls(t, unaware.port), ['--quick', '--insecure']);
-    assert.match(report.summary, /X-Forwarded-Proto \$scheme/, 'pages over TLS are foreign to a server that does not know of it');
+    const { report } = await runDoctor(await startTls(t, unaware.port), ['--quick', '--insecure']);
+    assert.match(report.summary, /X-Forwarded-Proto \$scheme/, 'a server that does not know of TLS refuses the origin of its pages');
   });
 
-  test('a server that is not there, and one that is something else', async (t) => {
-    const nowhere = await examine(`http://127.0.0.1:${await freePort()}/`);
-    assert.deepEqual([nowhere.code, Object.keys(nowhere.checks)], [1, ['reach']]);
-    assert.match(nowhere.checks.reach.detail, /connection refused/);
-    const nginx = await startSpoiltNginx(t, await freePort(), {});
-    const away = await examine(nginx.url);
+  test('an unreachable server and a proxy without a server are reported', async (t) => {
+    const unreachable = await runDoctor(`http://127.0.0.1:${await freePort()}/`);
+    assert.deepEqual([unreachable.code, Object.keys(unreachable.checks)], [1, ['reach']]);
+    assert.match(unreachable.checks.reach.detail, /connection refused/);
+    const nginx = await startMisconfiguredNginx(t, await freePort(), {});
+    const away = await runDoctor(nginx.url);
     assert.match(away.checks.reach.headline, /^502, by nginx/);
   });
 });
 
-describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
+describe('doctor as a page', { ...FEW_AT_ONCE, concurrency: 4 }, () => {
   let browser;
   before(async () => {
     browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? PATHS.find(existsSync), args: FLAGS });
   });
   after(() => browser?.close());
 
-  /** The page, when it has come to its first conclusion. `complaints` fills with whatever goes wrong in it. */
+  /** Opens the page and waits for its first result. `problems` collects console errors, exceptions and foreign requests. */
   async function openDoctor(t, url, options = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     atEnd(t, () => context.close());
     context.setDefaultTimeout(2 * PATIENCE_MS);
     const page = await context.newPage();
-    const complaints = [];
+    const problems = [];
     // A violation of the content security policy is an error on the console.
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
+      if (['error', 'warning'].includes(message.type())) problems.push(message.text());
     });
-    page.on('pageerror', (error) => complaints.push(String(error)));
+    page.on('pageerror', (error) => problems.push(String(error)));
     page.on('response', (response) => {
-      if (!response.url().startsWith(url)) complaints.push(`elsewhere: ${response.url()}`);
+      if (!response.url().startsWith(url)) problems.push(`request to another origin: ${response.url()}`);
     });
     await page.goto(`${url}doctor`);
-    if (options.javaScriptEnabled !== false) await concluded(page);
-    return { page, context, complaints };
+    if (options.javaScriptEnabled !== false) await waitForResult(page);
+    return { page, context, problems };
   }
 
-  const concluded = (page) => page.locator('#verdict:not(.verdict-busy)').waitFor();
+  const waitForResult = (page) => page.locator('#verdict:not(.verdict-busy)').waitFor();
 
-  /** What it found, in the words of the command line's report. */
-  const foundOn = async (page) =>
+  /** Returns the checks that warned or failed by id, each with the texts of its remedies. */
+  const findingsOn = async (page) =>
     Object.fromEntries(
       await page.locator('.check-warn, .check-fail').evaluateAll((all) =>
         all.map((item) => [item.id.replace('check-', ''), [...item.querySelectorAll('.remedy')].map((code) => code.textContent)]),
       ),
     );
 
-  test('right in front of the server all is well', async (t) => {
+  test('a direct connection has no findings', async (t) => {
     const server = await startServer(t);
-    const { page, complaints } = await openDoctor(t, server.url);
+    const { page, problems } = await openDoctor(t, server.url);
     assert.match(await page.locator('#summary').textContent(), /^WebSocket: works, .+\. Events: work, .+\. Polling: works, .+\.$/);
     assert.equal(await page.locator('.check-ok').count(), 8);
-    assert.deepEqual(complaints, []);
+    assert.deepEqual(problems, []);
   });
 
-  test('behind the configuration in nginx/ all is well', async (t) => {
+  test('the configuration in nginx/ has no findings', async (t) => {
     const server = await startServer(t, { env: TRUSTED });
     const nginx = await startNginx(t, { ports: [server.port] });
-    const { page, complaints } = await openDoctor(t, nginx.url);
-    assert.deepEqual(await foundOn(page), {}, await page.locator('#summary').textContent());
+    const { page, problems } = await openDoctor(t, nginx.url);
+    assert.deepEqual(await findingsOn(page), {}, await page.locator('#summary').textContent());
     assert.match(await page.locator('#check-proxy').textContent(), /nginx/);
-    assert.deepEqual(complaints, []);
+    assert.deepEqual(problems, []);
   });
 
-  for (const [name, spoilt, expected] of SPOILT) {
-    test(`nginx with ${name}`, async (t) => {
-      const nginx = await startSpoilt(t, spoilt);
+  for (const [name, misconfiguration, expected] of MISCONFIGURATIONS) {
+    test(`a mistake in nginx is found: ${name}`, async (t) => {
+      const nginx = await startMisconfigured(t, misconfiguration);
       const { page } = await openDoctor(t, nginx.url);
-      const found = await foundOn(page);
-      // A page says Origin with each push, too.
+      const found = await findingsOn(page);
+      // A page sends Origin with each push, which fails for the same reason.
       if (expected.websocket?.[0] === 'host') delete found.push;
-      // As in `findings`.
+      // Caused by a busy machine, as in `findings`.
       if (!expected.events && found.events?.length === 0) delete found.events;
       assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort(), await page.locator('#summary').textContent());
       const lines = (await (await fetch(`${nginx.url}api/doctor`)).json()).remedies;
@@ -314,38 +314,38 @@ describe('doctor as a page', { ...FEW, concurrency: 4 }, () => {
     });
   }
 
-  test('a proxy that swallows frames', async (t) => {
+  test('a proxy that swallows frames is found', async (t) => {
     const server = await startServer(t);
-    const { page } = await openDoctor(t, await startSwallowing(t, server.port, 'client'));
+    const { page } = await openDoctor(t, await startSwallowingProxy(t, server.port, 'client'));
     assert.match(await page.locator('#summary').textContent(), /WebSocket: frames are swallowed\./);
   });
 
-  test('the report can be copied, and the examination repeated with a token, by keyboard', async (t) => {
+  test('the checks can be repeated with a token and the report copied, by keyboard', async (t) => {
     const server = await startServer(t, { env: TOKENS });
-    const { page, context, complaints } = await openDoctor(t, server.url);
+    const { page, context, problems } = await openDoctor(t, server.url);
     await page.locator('#check-polling.check-skipped', { hasText: 'a token is needed' }).waitFor();
-    await page.getByLabel('Token').fill(await mint(['token', '--user', 'ada']));
+    await page.getByLabel('Token').fill(await createToken(['token', '--user', 'ada']));
     await page.keyboard.press('Enter');
     await page.locator('#verdict.verdict-busy').waitFor();
-    await concluded(page);
+    await waitForResult(page);
     await page.locator('#check-polling.check-ok').waitFor();
     await page.locator('#check-websocket.check-ok').waitFor();
     await context.grantPermissions(['clipboard-read', 'clipboard-write']);
     await page.getByRole('button', { name: 'Copy report' }).press('Enter');
     await page.locator('#announcer', { hasText: 'Copied' }).waitFor();
     assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^tricast doctor http:[^]+\nok +WebSocket +works, [^]+Polling: works, .+\.\n$/);
-    // The first examination came without a token, and was refused.
-    assert.deepEqual(complaints.filter((text) => !text.includes('401')), []);
+    // The first run had no token and was refused.
+    assert.deepEqual(problems.filter((text) => !text.includes('401')), []);
   });
 
-  test('nothing scrolls sideways on a screen of 360 pixels, findings and all', async (t) => {
-    const nginx = await startSpoilt(t, { without: ['Upgrade', 'upgrade', 'X-Forwarded-For'] });
+  test('the page with findings has no horizontal scrolling at a width of 360 pixels', async (t) => {
+    const nginx = await startMisconfigured(t, { without: ['Upgrade', 'upgrade', 'X-Forwarded-For'] });
     const { page } = await openDoctor(t, nginx.url, { viewport: { width: 360, height: 740 } });
     const [width, visible] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-    assert.ok(width <= visible, `${width} pixels on ${visible}`);
+    assert.ok(width <= visible, `content of ${width} pixels in ${visible}`);
   });
 
-  test('without scripts, and without modules, there is a sentence', async (t) => {
+  test('browsers without scripts or without modules show an explanation', async (t) => {
     const server = await startServer(t);
     const { page } = await openDoctor(t, server.url, { javaScriptEnabled: false });
     assert.match(await page.locator('noscript').textContent(), /tricast doctor/);

@@ -1,6 +1,6 @@
-// What every test needs: a server of its own, something pushed into it, and waiting without sleeping.
+// Helpers of all tests: a server per test, pushes, clients, and waiting without sleeping.
 //
-// A test starts what it uses and hands its context over (`t`), so that all of it ends with the test, however that ends.
+// Helpers that start something take the context of the test (`t`) and stop it when the test ends, also after a failure.
 
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
@@ -13,20 +13,20 @@ import { fileURLToPath } from 'node:url';
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 
-/** How long anything may take that should happen at once, on a machine that is busy with something else. */
+/** Longest wait for a condition that normally holds within milliseconds, with room for a busy machine. */
 export const PATIENCE_MS = 15_000;
 
-/** Tests share nothing, so those of a file run at the same time. */
+/** Options of a suite: its tests share nothing, so they run concurrently. */
 export const TOGETHER = { concurrency: true, timeout: 60_000 };
 
 export const BINARY = process.env.TRICAST_BIN ?? fileURLToPath(new URL('../../target/debug/tricast', import.meta.url));
 
-/** Longer than the server's own limit for leaving. */
-const LEAVE_MS = 25_000;
+/** Longest wait for the server to exit. Above the server's own drain limit. */
+const EXIT_MS = 25_000;
 
 const cleanups = new WeakMap();
 
-/** Does it when the test is over: last come, first undone, and each even if another fails. */
+/** Registers a cleanup for the end of the test. Cleanups run in reverse order, each even if another one fails. */
 export function atEnd(t, undo) {
   const known = cleanups.get(t);
   if (known !== undefined) return void known.push(undo);
@@ -45,15 +45,15 @@ export function atEnd(t, undo) {
   });
 }
 
-/** A directory that is gone after the test. */
+/** Creates a directory that is removed after the test. */
 export function temporaryDirectory(t) {
   const path = mkdtempSync(join(tmpdir(), 'tricast-e2e-'));
   atEnd(t, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
-/** A program that ends with the test, at the latest by `lastWord`. `child.output` is what it has written so far. */
-export function start(t, command, args, { lastWord = 'SIGKILL', ...options } = {}) {
+/** Starts a program, which is ended by `stopSignal` when the test ends. `child.output` has its output so far. */
+export function start(t, command, args, { stopSignal = 'SIGKILL', ...options } = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   child.output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -66,7 +66,7 @@ export function start(t, command, args, { lastWord = 'SIGKILL', ...options } = {
     });
     child.on('exit', (code, signal) => resolve({ code, signal }));
   });
-  const kill = () => child.kill(lastWord);
+  const kill = () => child.kill(stopSignal);
   running.add(kill);
   child.ended.then(() => running.delete(kill));
   atEnd(t, async () => {
@@ -79,9 +79,9 @@ export function start(t, command, args, { lastWord = 'SIGKILL', ...options } = {
 const running = new Set();
 process.on('exit', () => running.forEach((kill) => kill()));
 
-/** A server on a free port, or on `port`. It has to leave with exit code 0 when the test is over. */
+/** Starts a server on a free port, or on `port`. At the end of the test it has to stop with exit code 0. */
 export async function startServer(t, { port = 0, flags = [], env = {} } = {}) {
-  // No settings of the surroundings, be they in the environment or in a file.
+  // Removes settings of the environment; the temporary directory has no configuration file.
   const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TRICAST_')));
   const child = start(t, BINARY, ['--listen', `127.0.0.1:${port}`, ...flags], {
     cwd: temporaryDirectory(t),
@@ -104,12 +104,12 @@ class Server {
     this.url = `http://127.0.0.1:${port}/`;
   }
 
-  /** Pushes what `POST /api/metrics` takes: an object or an array, or its text. Answers `{accepted, cursor}`. */
+  /** Pushes the body of a `POST /api/metrics`: an object, an array or JSON text. Returns `{accepted, cursor}`. */
   push(body) {
     return this.#post('api/metrics', body, 202);
   }
 
-  /** A new order. */
+  /** Creates an order. */
   order(customerName) {
     return this.#post('api/orders', { items: 2, total: 19.9, customerName }, 201);
   }
@@ -118,7 +118,7 @@ class Server {
     return this.send('POST', path, body, [status]);
   }
 
-  /** Changes something over HTTP; answers the body as an object, null for none. */
+  /** Sends a request and returns the parsed body of the response, null if it is empty. */
   async send(method, path, body, statuses = [200, 201, 202, 204]) {
     const response = await fetch(this.url + path, {
       method,
@@ -130,42 +130,42 @@ class Server {
     return text === '' ? null : JSON.parse(text);
   }
 
-  /** How many streams or held polls of one transport are open, by the server's own count. */
+  /** Returns the number of open streams or held polls of a transport, according to the server's metrics. */
   async connections(transport) {
     const page = await (await fetch(`${this.url}metrics`)).text();
     return Number(new RegExp(`^tricast_connections\\{transport="${transport}"\\} (\\d+)$`, 'm').exec(page)?.[1]);
   }
 
-  /** Asks it to leave and waits until it has left well. */
+  /** Sends SIGTERM and waits for a clean exit. */
   async stop() {
     this.child.kill('SIGTERM');
-    await this.hasLeft();
+    await this.waitForExit();
   }
 
-  async hasLeft() {
-    const late = setTimeout(() => this.child.kill('SIGKILL'), LEAVE_MS);
+  async waitForExit() {
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), EXIT_MS);
     const { code, signal } = await this.child.ended;
-    clearTimeout(late);
-    assert.deepEqual({ code, signal }, { code: 0, signal: null }, `the server did not leave well: ${this.child.output}`);
+    clearTimeout(timer);
+    assert.deepEqual({ code, signal }, { code: 0, signal: null }, `the server did not stop cleanly: ${this.child.output}`);
   }
 
-  /** Ends it without a word, as a power cut would. */
+  /** Sends SIGKILL, as a crash or a power cut would end the process. */
   async kill() {
     this.child.kill('SIGKILL');
     await this.child.ended;
   }
 }
 
-/** Waits until `condition` holds; `seen` tells what there was instead. */
-export async function until(condition, what, seen = () => '') {
+/** Waits until `condition` holds. The failure names `description` and the result of `actual`. */
+export async function until(condition, description, actual = () => '') {
   const deadline = Date.now() + PATIENCE_MS;
   while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`waited in vain for ${what}. There was: ${seen()}`);
+    if (Date.now() > deadline) assert.fail(`timed out waiting for ${description}; actual: ${actual()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-/** What came, in order. `next` reads on from where the last `next` ended. */
+/** Received items in order. Each `next` continues behind the item that the last one returned. */
 export class Inbox {
   all = [];
   #read = 0;
@@ -176,16 +176,16 @@ export class Inbox {
     this.#wake();
   }
 
-  /** The next one that `fits`; those before it are passed over. */
-  async next(fits = () => true, what = fits) {
+  /** Returns the next item that `matches`, and skips those before it. */
+  async next(matches = () => true, description = matches) {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       while (this.#read < this.all.length) {
         const item = this.all[this.#read++];
-        if (fits(item)) return item;
+        if (matches(item)) return item;
       }
       const left = deadline - Date.now();
-      if (left <= 0) assert.fail(`waited in vain for ${what}. There was: ${JSON.stringify(this.all.slice(-20), null, 1)}`);
+      if (left <= 0) assert.fail(`timed out waiting for ${description}; last items: ${JSON.stringify(this.all.slice(-20), null, 1)}`);
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, left);
         this.#wake = () => (clearTimeout(timer), resolve());
@@ -194,11 +194,11 @@ export class Inbox {
   }
 }
 
-/** An npm ws client. Its inbox holds messages as objects, each with its very text as `raw`. */
+/** Client of npm's ws. Its inbox has messages as objects, each with its original text as `raw`. */
 export class Socket {
   inbox = new Inbox();
 
-  /** Opens one and reads the greeting. */
+  /** Opens a socket and waits for the greeting. */
   static async open(t, server, { path = 'ws', protocols = [], ...options } = {}) {
     const socket = new Socket(new URL(path, server.url.replace('http', 'ws')), protocols, options);
     atEnd(t, () => socket.client.terminate());
@@ -219,26 +219,26 @@ export class Socket {
     this.client.on('error', (error) => (this.error = error));
   }
 
-  say(message) {
+  send(message) {
     this.client.send(typeof message === 'string' ? message : JSON.stringify(message));
   }
 
-  /** Says it with a `requestId` and waits for the answer to it. */
-  async ask(message) {
-    this.asked = (this.asked ?? 0) + 1;
-    const requestId = message.requestId ?? `r${this.asked}`;
-    this.say({ ...message, requestId });
-    return this.inbox.next((answer) => answer.requestId === requestId, `the answer to ${JSON.stringify(message)}`);
+  /** Sends a message with a `requestId` and waits for its reply. */
+  async request(message) {
+    this.requests = (this.requests ?? 0) + 1;
+    const requestId = message.requestId ?? `r${this.requests}`;
+    this.send({ ...message, requestId });
+    return this.inbox.next((reply) => reply.requestId === requestId, `the reply to ${JSON.stringify(message)}`);
   }
 
   async subscribe(channels, more = {}) {
-    const answer = await this.ask({ type: 'subscribe', channels, ...more });
-    assert.equal(answer.type, 'subscribed', answer.raw);
-    return answer;
+    const reply = await this.request({ type: 'subscribe', channels, ...more });
+    assert.equal(reply.type, 'subscribed', reply.raw);
+    return reply;
   }
 
-  /** Everything that came for one channel. */
-  of(channel) {
+  /** Returns all messages received for a channel. */
+  received(channel) {
     return this.inbox.all.filter((message) => message.channel === channel);
   }
 
@@ -248,7 +248,7 @@ export class Socket {
   }
 }
 
-/** An npm eventsource client that listens to events called `names`. Its inbox holds `{name, id, data}`. */
+/** Opens a client of npm's eventsource that listens to the events `names`. Its inbox has `{name, id, data}`. */
 export function openEvents(t, url, names) {
   const source = new EventSource(url);
   atEnd(t, () => source.close());
@@ -258,11 +258,11 @@ export function openEvents(t, url, names) {
     source.addEventListener(name, ({ data, lastEventId }) => stream.inbox.add({ name, id: lastEventId, data }));
   }
   stream.next = (name) => stream.inbox.next((event) => event.name === name, `the event ${name}`);
-  stream.of = (name) => stream.inbox.all.filter((event) => event.name === name);
+  stream.received = (name) => stream.inbox.all.filter((event) => event.name === name);
   return stream;
 }
 
-/** Runs the real curl: `{status, headers, all, body, seconds}`. Header names are in lower case; `all` has each as often as it came. */
+/** Runs curl and returns `{status, headers, all, body, seconds}`. Header names are in lower case; `all` includes repeated ones. */
 export async function curl(...args) {
   const format = '\n%{http_code} %{time_total}';
   const { error, stdout, stderr } = await new Promise((resolve) => {
@@ -278,7 +278,7 @@ export async function curl(...args) {
   return { status, seconds, headers, all: fields.map(([name]) => name.toLowerCase()), body: rest.slice(end + 4) };
 }
 
-/** A proxy in front of `port` that can cut every connection, at once or in the middle of what comes next. */
+/** Starts a proxy in front of `port` that can cut all connections, immediately or in the middle of the next message. */
 export async function startCuttingProxy(t, port) {
   const pairs = new Set();
   let opened = 0;
@@ -313,7 +313,7 @@ export async function startCuttingProxy(t, port) {
   return { port: own, url: `http://127.0.0.1:${own}/`, cut, cutMidway: () => (cutMidway = true), opened: () => opened };
 }
 
-/** JSON as the server writes it: in one line, with sorted keys. */
+/** Returns JSON as the server writes it: in one line, with sorted keys. */
 export function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (value === null || typeof value !== 'object') return JSON.stringify(value);
@@ -321,7 +321,7 @@ export function canonical(value) {
   return `{${fields.join(',')}}`;
 }
 
-/** The very text of the member `name` in the text of an object, `{...}` by itself. */
+/** Returns the unparsed text of the member `name`, an object, of a JSON text. */
 export function memberText(text, name) {
   const start = text.indexOf(`"${name}":{`) + name.length + 3;
   assert.ok(start > name.length + 2, `no ${name} in ${text}`);
@@ -334,7 +334,7 @@ export function memberText(text, name) {
   return assert.fail(`${name} does not end in ${text}`);
 }
 
-/** What a command of the program prints. */
+/** Runs a command of the program and returns its output. */
 export async function runTricast(args, env = {}) {
   return new Promise((resolve, reject) => {
     execFile(BINARY, args, { env: { PATH: process.env.PATH, ...env }, cwd: tmpdir() }, (error, stdout, stderr) =>

@@ -1,4 +1,4 @@
-// Nodes that come and go, and nginx itself that reads its configuration again: nobody loses anything.
+// nginx with draining, failed and lagging nodes, and during a reload of its configuration.
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
@@ -7,14 +7,14 @@ import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { WebSocketServer } from 'ws';
 import { Socket, TOGETHER, atEnd, curl, openEvents, startServer, until } from './helpers.mjs';
-import { startBoth, startNginx } from './nginx.mjs';
+import { startServerWithNginx, startNginx } from './nginx.mjs';
 
-/** A stand-in for a node that says its name to everything. `on` changes what it does. */
-async function startNode(t, name, on = (_, response) => response.end(name)) {
-  const node = { asked: 0, on };
+/** Starts a fake node that responds with its name, or as `handle` does. */
+async function startFakeNode(t, name, handle = (_, response) => response.end(name)) {
+  const node = { requests: 0, handle };
   const server = http.createServer((request, response) => {
-    node.asked += 1;
-    node.on(request, response);
+    node.requests += 1;
+    node.handle(request, response);
   });
   new WebSocketServer({ server }).on('connection', (socket) => socket.send(JSON.stringify({ type: 'connected', name })));
   server.listen(0, '127.0.0.1');
@@ -23,34 +23,34 @@ async function startNode(t, name, on = (_, response) => response.end(name)) {
   return Object.assign(node, { port: server.address().port });
 }
 
-/** It waits for its clients longer than a test takes, and for slow ones, too. */
-const PATIENT = { TRICAST_DRAIN_TIMEOUT: '60s', TRICAST_LIMITS__SLOW_AFTER: '0ms', TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
+/** Settings of a server whose drain lasts longer than a test, also with slow clients. */
+const LONG_DRAIN = { TRICAST_DRAIN_TIMEOUT: '60s', TRICAST_LIMITS__SLOW_AFTER: '0ms', TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
 
-/** Two real nodes and nginx in front of both. */
-async function startTwo(t) {
-  const nodes = await Promise.all([startServer(t, { env: PATIENT }), startServer(t, { env: PATIENT })]);
+/** Starts two nodes and nginx in front of them. */
+async function startTwoNodes(t) {
+  const nodes = await Promise.all([startServer(t, { env: LONG_DRAIN }), startServer(t, { env: LONG_DRAIN })]);
   const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
   return { nodes, nginx };
 }
 
-/** Tells a server to stop, and keeps it from leaving until the test is over: by a client that does not read. */
-async function holdDraining(t, server) {
-  const stays = net.connect(server.port, '127.0.0.1').pause();
-  atEnd(t, () => stays.destroy());
-  stays.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
+/** Starts the drain of a server, which a client that does not read keeps running until the test ends. */
+async function startDrain(t, server) {
+  const client = net.connect(server.port, '127.0.0.1').pause();
+  atEnd(t, () => client.destroy());
+  client.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
   await until(async () => (await server.connections('sse')) === 1, 'the stream');
   const padding = 'x'.repeat(900_000);
   for (let n = 0; n < 12; n += 1) await server.push({ channel: 'metrics.big', data: { n, padding } });
   server.child.kill('SIGTERM');
-  await until(async () => (await curl(`${server.url}readyz`)).status === 503, 'the draining');
+  await until(async () => (await curl(`${server.url}readyz`)).status === 503, 'the drain');
 }
 
 const epoch = ({ greeting }) => greeting.cursor.split(':')[0];
 
 describe('a node that drains', TOGETHER, () => {
-  test('refuses politely through nginx', async (t) => {
-    const { server, nginx } = await startBoth(t, { env: PATIENT });
-    await holdDraining(t, server);
+  test('refuses new connections with Retry-After through nginx', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t, { env: LONG_DRAIN });
+    await startDrain(t, server);
     const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
     for (const path of ['ws', 'v1/dashboard/ws']) {
       const { status, headers, body } = await curl(...upgrade.flatMap((field) => ['--header', field]), nginx.url + path);
@@ -64,10 +64,10 @@ describe('a node that drains', TOGETHER, () => {
     assert.equal((await curl(`${nginx.url}readyz`)).status, 503);
   });
 
-  test('hands upgrades and streams over to another one', async (t) => {
-    const { nodes, nginx } = await startTwo(t);
+  test('receives no new upgrades and streams while another node is available', async (t) => {
+    const { nodes, nginx } = await startTwoNodes(t);
     const other = epoch(await Socket.open(t, nodes[1]));
-    await holdDraining(t, nodes[0]);
+    await startDrain(t, nodes[0]);
     for (let n = 0; n < 8; n += 1) assert.equal(epoch(await Socket.open(t, nginx)), other);
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
     await stream.next('connected');
@@ -77,41 +77,41 @@ describe('a node that drains', TOGETHER, () => {
 });
 
 describe('several nodes', TOGETHER, () => {
-  test('of which one is gone: every poll and every stream is answered', async (t) => {
-    const { nodes, nginx } = await startTwo(t);
+  test('serve every poll and stream when one of them is down', async (t) => {
+    const { nodes, nginx } = await startTwoNodes(t);
     const before = new Set();
     await until(async () => before.add(epoch(await Socket.open(t, nginx))).size === 2, 'streams at both');
     await nodes[0].kill();
-    const left = epoch(await Socket.open(t, nodes[1]));
+    const remaining = epoch(await Socket.open(t, nodes[1]));
     for (let n = 1; n <= 12; n += 1) {
       assert.equal((await curl('--interface', `127.0.0.${n}`, `${nginx.url}api/metrics`)).status, 200);
-      assert.equal(epoch(await Socket.open(t, nginx)), left);
+      assert.equal(epoch(await Socket.open(t, nginx)), remaining);
     }
   });
 
-  test('what could be done twice is not sent to a second one', async (t) => {
-    const asked = [];
-    const die = (request, response) => {
+  test('do not receive a repeated non-idempotent request', async (t) => {
+    const methods = [];
+    const fail = (request, response) => {
       if (request.url === '/healthz') return response.end();
-      asked.push(request.method);
+      methods.push(request.method);
       request.resume().on('end', () => request.socket.destroy());
     };
-    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, die)));
+    const nodes = await Promise.all(['a', 'b'].map((name) => startFakeNode(t, name, fail)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     const send = async (method) => {
       const { status, headers } = await curl('--request', method, '--data', '{}', `${nginx.url}api/orders/1`);
       assert.deepEqual([status, headers['content-type']], [502, 'application/problem+json']);
-      return asked.includes(method);
+      return methods.includes(method);
     };
-    // A node that failed is left alone for a second.
+    // A node that failed is skipped for a second.
     for (const method of ['POST', 'PATCH']) await until(() => send(method), method);
-    assert.deepEqual(asked, ['POST', 'PATCH']);
-    await until(async () => (await send('GET'), asked.length >= 4), 'a read to be sent to both', () => asked);
-    assert.deepEqual(asked.slice(2, 4), ['GET', 'GET']);
+    assert.deepEqual(methods, ['POST', 'PATCH']);
+    await until(async () => (await send('GET'), methods.length >= 4), 'a GET to be sent to both', () => methods);
+    assert.deepEqual(methods.slice(2, 4), ['GET', 'GET']);
   });
 
-  test('a message to an event stream finds the one that has it', async (t) => {
-    const { nodes, nginx } = await startTwo(t);
+  test('receive the control messages of their own event streams', async (t) => {
+    const { nodes, nginx } = await startTwoNodes(t);
     for (const node of nodes) {
       const inbox = openEvents(t, `${node.url}events?channels=deploys`, []);
       const { session } = JSON.parse((await inbox.next('connected')).data);
@@ -124,15 +124,15 @@ describe('several nodes', TOGETHER, () => {
     assert.equal((await curl('--json', '{"type":"subscribe","channels":["metrics"]}', `${nginx.url}api/sessions/nobody`)).status, 404);
   });
 
-  test('are not left alone for what only one way in is refused', async (t) => {
+  test('are not skipped after refusals of a single path', async (t) => {
     const full = (request, response) => {
       const refused = /^\/(ws|events|api\/orders|readyz)/.test(request.url);
       response.writeHead(refused ? 503 : 200).end(request.url);
     };
-    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, full)));
+    const nodes = await Promise.all(['a', 'b'].map((name) => startFakeNode(t, name, full)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     for (const path of ['ws', 'events?strict=1', 'api/orders', 'readyz']) {
-      // As often as would make nginx think that neither is there.
+      // Often enough that nginx could take both nodes for unavailable.
       for (let n = 0; n < 12; n += 1) await curl(nginx.url + path);
       for (const other of ['', 'api/metrics', 'static/js/main.js']) {
         assert.equal((await curl(nginx.url + other)).status, 200, `/${other} after refusals of /${path}`);
@@ -140,41 +140,41 @@ describe('several nodes', TOGETHER, () => {
     }
   });
 
-  test('of which one is behind: its pollers are answered by another, and nothing else leaves it', async (t) => {
-    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
+  test('serve the polls of a node that is behind, while its other requests stay with it', async (t) => {
+    const nodes = await Promise.all(['a', 'b'].map((name) => startFakeNode(t, name)));
     const [behind] = nodes;
     const polls = { POST: 0, GET: 0, HEAD: 0 };
-    behind.on = ({ method, url }, response) => {
+    behind.handle = ({ method, url }, response) => {
       const isPoll = url.startsWith('/api/metrics');
       if (isPoll) polls[method] += 1;
       response.writeHead(isPoll ? 503 : 200, { 'retry-after': 1, 'x-of': 'a' }).end('a');
     };
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     const from = (n, path, ...more) => curl('--interface', `127.0.0.${n}`, ...more, nginx.url + path);
-    const own = async (n) => (await from(n, '')).body;
+    const pageOf = async (n) => (await from(n, '')).body;
     for (let n = 1; n <= 12; n += 1) {
-      const before = await own(n);
+      const before = await pageOf(n);
       for (const path of ['api/metrics?since=x:1', 'api/metrics/metrics.a?wait=1']) {
         const { status, body } = await from(n, path);
         assert.deepEqual([status, body], [200, 'b'], path);
         assert.equal((await from(n, path, '--head')).status, 200);
       }
-      assert.equal(await own(n), before, 'pages and orders stay with their node');
+      assert.equal(await pageOf(n), before, 'pages and orders stay with their node');
     }
-    assert.ok(polls.GET >= 4 && polls.HEAD >= 4, 'the node was asked first, and never left alone');
-    // A push is not carried out twice.
+    assert.ok(polls.GET >= 4 && polls.HEAD >= 4, 'the node was tried first each time');
+    // A push is not repeated on another node.
     const pushed = async (n) => (await from(n, 'api/metrics', '--request', 'POST', '--data', '{}')).body;
-    const answers = new Set();
-    for (let n = 1; n <= 12; n += 1) answers.add(await pushed(n));
-    assert.deepEqual([...answers].sort(), ['a', 'b']);
+    const names = new Set();
+    for (let n = 1; n <= 12; n += 1) names.add(await pushed(n));
+    assert.deepEqual([...names].sort(), ['a', 'b']);
   });
 
-  test('all behind: a poller is told so by the server, and polls that can be answered are', async (t) => {
+  test('return their 503 when all are behind, and serve all other polls', async (t) => {
     const refuse = ({ url }, response) => {
       const status = { '/api/metrics?since=x:1': 503, '/api/metrics?since=x:2': 429, '/api/metrics?since=x:3': 400 }[url] ?? 200;
       response.writeHead(status, { 'retry-after': 7, 'content-type': 'application/problem+json' }).end(`{"code":"${status}"}`);
     };
-    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name, refuse)));
+    const nodes = await Promise.all(['a', 'b'].map((name) => startFakeNode(t, name, refuse)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     // As often as would make nginx think that neither is there.
     for (let n = 0; n < 12; n += 1) {
@@ -183,12 +183,12 @@ describe('several nodes', TOGETHER, () => {
     }
     for (const [since, expected] of [['2', 429], ['3', 400], ['4', 200]]) {
       const { status, body } = await curl(`${nginx.url}api/metrics?since=x:${since}`);
-      assert.deepEqual([status, body], [expected, `{"code":"${expected}"}`], 'as the server said it');
+      assert.deepEqual([status, body], [expected, `{"code":"${expected}"}`], 'the response of the server');
     }
   });
 
-  test('polls of an address stay with one', async (t) => {
-    const nodes = await Promise.all(['a', 'b'].map((name) => startNode(t, name)));
+  test('serve all requests of an address on the same node', async (t) => {
+    const nodes = await Promise.all(['a', 'b'].map((name) => startFakeNode(t, name)));
     const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
     const used = new Set();
     for (let n = 1; n <= 16; n += 1) {
@@ -200,56 +200,56 @@ describe('several nodes', TOGETHER, () => {
       assert.equal(names.size, 1, `${address}: ${[...names]}`);
       used.add([...names][0]);
     }
-    assert.equal(used.size, 2, 'and both have some');
+    assert.equal(used.size, 2, 'both nodes have some addresses');
   });
 });
 
 describe('nginx', TOGETHER, () => {
-  test('reads its configuration again without an event lost or seen twice', async (t) => {
+  test('reloads its configuration without a lost or repeated event', async (t) => {
     const changes = { 'nginx.conf': [['worker_shutdown_timeout 60s', 'worker_shutdown_timeout 1s']] };
-    const { server, nginx } = await startBoth(t, { changes });
+    const { server, nginx } = await startServerWithNginx(t, { changes });
     const old = nginx.workers();
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
     await stream.next('connected');
-    const socket = await follow(t, nginx, 'deploys');
-    const polls = pollOn(nginx, 'deploys', await server.push({ channel: 'metrics.begin', data: { n: 0 } }));
-    await polls.asked();
+    const socket = await openResumingSocket(t, nginx, 'deploys');
+    const polls = startPolling(nginx, 'deploys', await server.push({ channel: 'metrics.begin', data: { n: 0 } }));
+    await polls.started();
 
     let n = 0;
     const push = () => server.push({ channel: 'deploys', event: 'released', data: { n: (n += 1) } });
     for (let k = 0; k < 20; k += 1) await push();
     await nginx.reload();
-    // Old workers go on with their streams, then leave; clients come back to new ones. All the while something happens.
-    await until(async () => (await push(), stream.opened >= 2 && socket.opened() >= 2), 'all to come back');
-    await until(async () => (await push(), !nginx.workers().some((pid) => old.includes(pid))), 'the old workers to leave');
+    // Old workers continue their streams, then exit, and clients reconnect to new ones. Events are pushed all the time.
+    await until(async () => (await push(), stream.opened >= 2 && socket.opened() >= 2), 'all clients to reconnect');
+    await until(async () => (await push(), !nginx.workers().some((pid) => old.includes(pid))), 'the old workers to exit');
     for (let k = 0; k < 20; k += 1) await push();
     const all = Array.from({ length: n }, (_, k) => k + 1);
-    const seen = () => stream.of('released').map(({ data }) => JSON.parse(data).data.n);
-    await until(() => [seen(), socket.seen(), polls.seen()].every((list) => list.at(-1) === n), 'the last event');
+    const received = () => stream.received('released').map(({ data }) => JSON.parse(data).data.n);
+    await until(() => [received(), socket.received(), polls.received()].every((list) => list.at(-1) === n), 'the last event');
     await polls.stop();
-    assert.deepEqual(seen(), all, 'event stream');
-    assert.deepEqual(socket.seen(), all, 'WebSocket');
-    assert.deepEqual(polls.seen(), all, 'polls');
+    assert.deepEqual(received(), all, 'event stream');
+    assert.deepEqual(socket.received(), all, 'WebSocket');
+    assert.deepEqual(polls.received(), all, 'polls');
   });
 
-  test('holds no event back: each is there before the next one is sent', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('forwards each event without waiting for the next one', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released']);
     await stream.next('connected');
     const socket = await Socket.open(t, nginx);
     await socket.subscribe(['deploys']);
     for (let n = 1; n <= 50; n += 1) {
       await server.push({ channel: 'deploys', event: 'released', data: { n } });
-      // Nothing else is sent meanwhile that could push it out of a buffer: where nginx buffers and compresses, this waits in vain.
+      // Nothing else is sent that could flush a buffer: if nginx buffers or compresses the stream, this times out.
       assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n });
       assert.deepEqual((await socket.inbox.next(({ type }) => type === 'event')).data, { n });
     }
-    assert.deepEqual([stream.opened, stream.of('released').length, socket.of('deploys').length], [1, 50, 50]);
+    assert.deepEqual([stream.opened, stream.received('released').length, socket.received('deploys').length], [1, 50, 50]);
   });
 });
 
-/** A WebSocket that goes on from its cursor when it was cut. */
-async function follow(t, nginx, channel) {
+/** Opens a WebSocket that reconnects and resumes from its cursor. */
+async function openResumingSocket(t, nginx, channel) {
   const events = [];
   let opened = 0;
   let since;
@@ -265,31 +265,31 @@ async function follow(t, nginx, channel) {
     socket.closed.then(() => open().catch(() => {}));
   };
   await open();
-  return { opened: () => opened, seen: () => events };
+  return { opened: () => opened, received: () => events };
 }
 
-/** Polls from a cursor on, each over a connection of its own. Any answer but 200 and 304 ends it. */
-function pollOn(nginx, channel, { cursor }) {
+/** Polls from a cursor, each time over a new connection. Fails after any status but 200 and 304. */
+function startPolling(nginx, channel, { cursor }) {
   const events = [];
-  let asked = 0;
+  let polls = 0;
   let on = true;
   const run = async () => {
     while (on) {
       const { status, body } = await curl(`${nginx.url}api/metrics?channels=${channel}&since=${cursor}`);
-      asked += 1;
+      polls += 1;
       assert.ok([200, 304].includes(status), `${status}: ${body}`);
       if (status === 304) continue;
-      const answer = JSON.parse(body);
-      assert.notEqual(answer.gap, true);
-      events.push(...answer.events.map(({ data }) => data.n));
-      cursor = answer.cursor;
+      const response = JSON.parse(body);
+      assert.notEqual(response.gap, true);
+      events.push(...response.events.map(({ data }) => data.n));
+      cursor = response.cursor;
     }
   };
   const running = run();
   running.catch(() => {});
   return {
-    seen: () => events,
-    asked: () => until(() => asked > 0, 'a poll'),
+    received: () => events,
+    started: () => until(() => polls > 0, 'a poll'),
     stop: () => ((on = false), running),
   };
 }

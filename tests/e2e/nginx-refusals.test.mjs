@@ -1,4 +1,4 @@
-// What nginx refuses by itself, and whom it counts: in the words of the server, by the address of the client.
+// Refusals by nginx itself: their format, and limits per client address.
 
 import assert from 'node:assert/strict';
 import net from 'node:net';
@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { Socket, TOGETHER, atEnd, curl, openEvents, temporaryDirectory, until } from './helpers.mjs';
-import { startBoth } from './nginx.mjs';
+import { startServerWithNginx } from './nginx.mjs';
 
-/** A refusal is a problem with a code and the request's id, whoever made it. */
+/** Checks that a response is a problem with the code and the id of the request. */
 function assertProblem({ status, headers, body }, expected, code) {
   assert.equal(status, expected, body);
   assert.equal(headers['content-type'], 'application/problem+json');
@@ -22,24 +22,24 @@ function assertProblem({ status, headers, body }, expected, code) {
   return problem;
 }
 
-/** What comes back for these very bytes. */
-function raw(t, port, text) {
+/** Sends the bytes unchanged and returns the raw response. */
+function sendRaw(t, port, text) {
   return new Promise((resolve) => {
-    let answer = '';
+    let response = '';
     const client = net.connect(port, '127.0.0.1', () => client.write(text));
     atEnd(t, () => client.destroy());
-    client.setEncoding('latin1').on('data', (piece) => (answer += piece)).on('close', () => resolve(answer));
-    client.on('error', () => {}); // it closes before all was read
+    client.setEncoding('latin1').on('data', (piece) => (response += piece)).on('close', () => resolve(response));
+    client.on('error', () => {}); // nginx closes before it has read everything
   });
 }
 
-/** From another address of this machine. */
-const from = (address, ...more) => curl('--interface', address, ...more);
+/** Sends a request from another address of this machine. */
+const curlFrom = (address, ...more) => curl('--interface', address, ...more);
 
-describe('what nginx refuses', TOGETHER, () => {
-  test('is a problem like any of the server', async (t) => {
-    const { server, nginx } = await startBoth(t);
-    assertProblem(await curl(`${nginx.url}nothing`), 404, 'RESOURCE_NOT_FOUND'); // the server's own
+describe('a refusal by nginx', TOGETHER, () => {
+  test('is a problem in the format of the server', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
+    assertProblem(await curl(`${nginx.url}nothing`), 404, 'RESOURCE_NOT_FOUND'); // by the server
     assertProblem(await curl(`${nginx.url}metrics`), 404, 'RESOURCE_NOT_FOUND');
     const path = join(temporaryDirectory(t), 'body');
     writeFileSync(path, 'x'.repeat(1_048_577));
@@ -50,16 +50,16 @@ describe('what nginx refuses', TOGETHER, () => {
     assertProblem(await curl('--request', 'TRACE', nginx.url), 405, 'INVALID_MESSAGE');
 
     await server.kill();
-    const away = assertProblem(await curl(`${nginx.url}api/metrics`), 502, 'SERVER_ERROR');
-    assert.equal(away.retryAfter, 2);
+    const problem = assertProblem(await curl(`${nginx.url}api/metrics`), 502, 'SERVER_ERROR');
+    assert.equal(problem.retryAfter, 2);
     assertProblem(await curl('--data', '{}', `${nginx.url}api/orders`), 502, 'SERVER_ERROR');
     assertProblem(await curl(`${nginx.url}events`), 503, 'SERVER_ERROR');
     const upgrade = ['--header', 'Connection: Upgrade', '--header', 'Upgrade: websocket'];
     assertProblem(await curl(...upgrade, `${nginx.url}ws`), 502, 'SERVER_ERROR');
   });
 
-  test('a request that can not be read is one, too', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('of a malformed request is a problem, too', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     for (const text of [
       'GET / HTTP/1.1\r\n\r\n', // no Host
       'GET / HTTP/1.1\r\nHost: a\r\nNo colon\r\n\r\n',
@@ -70,34 +70,34 @@ describe('what nginx refuses', TOGETHER, () => {
       'GET /api/metrics HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n',
       'nonsense\r\n\r\n',
     ]) {
-      const answer = await raw(t, nginx.port, text);
-      assert.match(answer, /^HTTP\/1\.1 400 /, text);
-      assert.match(answer, /\r\nContent-Type: application\/problem\+json\r\n/, text);
-      assert.match(answer, /"status":400,.*"code":"INVALID_MESSAGE"/, text);
-      // The line in the log has the same id, and says why.
-      const [, id] = /"instance":"(\w+)"/.exec(answer);
-      await until(() => nginx.log().includes(id), 'the line', nginx.log);
+      const response = await sendRaw(t, nginx.port, text);
+      assert.match(response, /^HTTP\/1\.1 400 /, text);
+      assert.match(response, /\r\nContent-Type: application\/problem\+json\r\n/, text);
+      assert.match(response, /"status":400,.*"code":"INVALID_MESSAGE"/, text);
+      // The line in the log has the same id and the reason.
+      const [, id] = /"instance":"(\w+)"/.exec(response);
+      await until(() => nginx.log().includes(id), 'the line in the log', nginx.log);
       assert.match(nginx.log().split('\n').find((line) => line.includes(id)), /"the request can't be read: /);
     }
   });
 
-  test('an address that asks too often is told when to come back, and no other one is', async (t) => {
+  test('limits the request rate of one address, with Retry-After, and does not affect others', async (t) => {
     const changes = { 'snippets/limits.conf': [['burst=400', 'burst=3']], 'conf.d/zones.conf': [['200r/s', '1r/m']] };
-    const { nginx } = await startBoth(t, { changes });
+    const { nginx } = await startServerWithNginx(t, { changes });
     const url = `${nginx.url}api/channels`;
     for (let n = 0; n < 4; n += 1) assert.equal((await curl(url)).status, 200);
     assert.equal(assertProblem(await curl(url), 429, 'RATE_LIMITED').retryAfter, 1);
-    const pretended = ['--header', 'X-Forwarded-For: 192.0.2.1', '--header', 'X-Real-IP: 192.0.2.1'];
-    assertProblem(await curl(...pretended, url), 429, 'RATE_LIMITED');
-    assert.equal((await from('127.0.0.2', url)).status, 200);
-    // Streams are counted by the server, which can refuse them so that an EventSource comes back.
+    const forged = ['--header', 'X-Forwarded-For: 192.0.2.1', '--header', 'X-Real-IP: 192.0.2.1'];
+    assertProblem(await curl(...forged, url), 429, 'RATE_LIMITED');
+    assert.equal((await curlFrom('127.0.0.2', url)).status, 200);
+    // Streams are limited by the server, which can refuse them so that an EventSource reconnects.
     const stream = openEvents(t, `${nginx.url}events`, []);
     await stream.next('connected');
     await Socket.open(t, nginx);
   });
 
-  test('an IPv6 client is its network of 64 bits, whichever address of it it takes', async (t) => {
-    const { nginx } = await startBoth(t, {
+  test('counts IPv6 clients by their /64 network', async (t) => {
+    const { nginx } = await startServerWithNginx(t, {
       changes: {
         'snippets/limits.conf': [[' burst=400 nodelay', '']],
         'conf.d/zones.conf': [['200r/s', '1r/m']],
@@ -105,16 +105,16 @@ describe('what nginx refuses', TOGETHER, () => {
       },
     });
     const as = async (address) => (await curl('--header', `X-Forwarded-For: ${address}`, `${nginx.url}api/channels`)).status;
-    const seen = [];
+    const statuses = [];
     for (const address of ['2001:db8::1', '2001:db8::2', '2001:db8:0:0:a0a:a0a:a0a:a0a', '2001:db8:0:1::1', '2001:db8:1::1', '32.1.13.184']) {
-      seen.push(await as(address));
+      statuses.push(await as(address));
     }
-    assert.deepEqual(seen, [200, 429, 429, 200, 200, 200]);
+    assert.deepEqual(statuses, [200, 429, 429, 200, 200, 200]);
   });
 
-  test('an address has so many polls open and no more', async (t) => {
+  test('limits the open polls of one address', async (t) => {
     const changes = { 'snippets/limits.conf': [['tricast_open 1000', 'tricast_open 2']] };
-    const { server, nginx } = await startBoth(t, { changes });
+    const { server, nginx } = await startServerWithNginx(t, { changes });
     await server.push({ channel: 'metrics.checkout', data: { n: 1 } });
     const url = `${nginx.url}api/metrics/metrics.checkout`;
     const { etag } = (await curl(url)).headers;
@@ -122,7 +122,7 @@ describe('what nginx refuses', TOGETHER, () => {
     const held = [hold(), hold()];
     await until(async () => (await server.connections('long_poll')) === 2, 'two polls to be held');
     assertProblem(await curl(url), 429, 'RATE_LIMITED');
-    assert.equal((await from('127.0.0.2', url)).status, 200);
+    assert.equal((await curlFrom('127.0.0.2', url)).status, 200);
     await server.push({ channel: 'metrics.checkout', data: { n: 2 } });
     for (const { status } of await Promise.all(held)) assert.equal(status, 200);
   });
@@ -132,8 +132,8 @@ describe('the address of a client', TOGETHER, () => {
   const one = { TRICAST_LIMITS__MAX_CONNECTIONS_PER_ADDRESS: '1' };
   const open = (t, nginx, address, headers = {}) => Socket.open(t, nginx, { localAddress: address, headers });
 
-  test('is known to the server, and nothing that a client writes changes it', async (t) => {
-    const { nginx } = await startBoth(t, { env: one });
+  test('is known to the server and cannot be forged by headers', async (t) => {
+    const { nginx } = await startServerWithNginx(t, { env: one });
     await open(t, nginx, '127.0.0.2');
     await open(t, nginx, '127.0.0.3');
     for (const headers of [
@@ -147,14 +147,14 @@ describe('the address of a client', TOGETHER, () => {
     }
   });
 
-  test('comes from the proxy in front where one is trusted, and is the last one it did not write', async (t) => {
+  test('is taken from the last entry of X-Forwarded-For if a trusted proxy is in front', async (t) => {
     const trusted = [['# set_real_ip_from 10.0.0.0/8;', 'set_real_ip_from 127.0.0.9;']];
-    const { nginx } = await startBoth(t, { env: one, changes: { 'snippets/client-address.conf': trusted } });
+    const { nginx } = await startServerWithNginx(t, { env: one, changes: { 'snippets/client-address.conf': trusted } });
     const via = (list) => open(t, nginx, '127.0.0.9', { 'X-Forwarded-For': list });
     await via('192.0.2.1');
     await via('192.0.2.2');
     await assert.rejects(via('192.0.2.1'), /429/);
-    await assert.rejects(via('203.0.113.5, 192.0.2.1'), /429/, 'what stands before it was written by the client');
+    await assert.rejects(via('203.0.113.5, 192.0.2.1'), /429/, 'earlier addresses were written by the client');
     await open(t, nginx, '127.0.0.2', { 'X-Forwarded-For': '192.0.2.1' });
     await until(() => nginx.log().split('\n').some((line) => line.startsWith('192.0.2.1 ')), 'the log', nginx.log);
   });

@@ -1,52 +1,52 @@
-// A node that accepts connections and answers nothing, as one whose process is stopped or whose machine hangs: its kernel
-// goes on accepting. nginx has to find another node for whatever may go to another one.
+// A node that accepts connections and never responds, as when its process is stopped or its machine hangs: its kernel keeps
+// accepting. nginx has to send retryable requests to another node.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PATIENCE_MS, Socket, TOGETHER, atEnd, curl, openEvents, startServer, until } from './helpers.mjs';
-import { startBoth, startNginx } from './nginx.mjs';
+import { startServerWithNginx, startNginx } from './nginx.mjs';
 
 const ADDRESSES = Array.from({ length: 12 }, (_, n) => `127.0.4.${n + 1}`);
 const ENV = { TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
 
-/** Answered within the patience of every other test; what nginx once took for it was 40 s and more. */
-const soon = (address, ...more) => curl('--interface', address, '--max-time', String(PATIENCE_MS / 1000), ...more);
+/** Sends a request from an address, with a timeout below the 40 s that nginx would need without its short timeouts. */
+const curlFrom = (address, ...more) => curl('--interface', address, '--max-time', String(PATIENCE_MS / 1000), ...more);
 
-/** Two nodes behind nginx, each with a share of the addresses, of which the first one is stopped. */
+/** Starts two nodes behind nginx, each with some of the addresses, and stops the process of the first. */
 async function startWithOneStopped(t) {
   const nodes = await Promise.all([startServer(t, { env: ENV }), startServer(t, { env: ENV })]);
   for (const node of nodes) await node.push({ channel: 'metrics.node', data: { port: node.port } });
   const nginx = await startNginx(t, { ports: nodes.map(({ port }) => port) });
-  const asked = ADDRESSES.map((address) => curl('--interface', address, `${nginx.url}api/metrics/metrics.node`));
-  const answering = (await Promise.all(asked)).map(({ body }) => JSON.parse(body).data.port);
-  const theirs = ADDRESSES.filter((_, n) => answering[n] === nodes[0].port);
-  assert.ok(theirs.length > 0 && theirs.length < ADDRESSES.length, 'each node has some addresses');
+  const polls = ADDRESSES.map((address) => curl('--interface', address, `${nginx.url}api/metrics/metrics.node`));
+  const portOf = (await Promise.all(polls)).map(({ body }) => JSON.parse(body).data.port);
+  const affected = ADDRESSES.filter((_, n) => portOf[n] === nodes[0].port);
+  assert.ok(affected.length > 0 && affected.length < ADDRESSES.length, 'each node has some addresses');
   atEnd(t, () => nodes[0].child.kill('SIGCONT'));
   nodes[0].child.kill('SIGSTOP');
-  return { nodes, nginx, theirs, alive: nodes[1] };
+  return { nodes, nginx, affected, alive: nodes[1] };
 }
 
-describe('a node that accepts and does not answer', TOGETHER, () => {
-  test('is left by polls', async (t) => {
-    const { nginx, theirs, alive } = await startWithOneStopped(t);
-    const polls = await Promise.all(theirs.map((address) => soon(address, `${nginx.url}api/metrics/metrics.node`)));
+describe('a node that accepts connections and does not respond', TOGETHER, () => {
+  test('is replaced for polls', async (t) => {
+    const { nginx, affected, alive } = await startWithOneStopped(t);
+    const polls = await Promise.all(affected.map((address) => curlFrom(address, `${nginx.url}api/metrics/metrics.node`)));
     for (const { status, body } of polls) assert.deepEqual([status, JSON.parse(body).data.port], [200, alive.port]);
   });
 
-  test('is left by held polls, pages, reads and changes that wait for a store', async (t) => {
-    const { nginx, theirs, alive } = await startWithOneStopped(t);
+  test('is replaced for long polls, pages, reads and writes', async (t) => {
+    const { nginx, affected, alive } = await startWithOneStopped(t);
     const { etag } = (await curl(`${alive.url}api/metrics/metrics.node`)).headers;
     const held = ['--header', `If-None-Match: ${etag}`, '--header', 'Prefer: wait=1', `${nginx.url}api/metrics/metrics.node`];
     const order = ['--json', '{"items":1,"total":5,"customerName":"Ada"}', `${nginx.url}api/orders`];
     const kinds = { held, page: [nginx.url], read: [`${nginx.url}api/orders`], order };
     for (const [kind, request] of Object.entries(kinds)) {
-      const answers = await Promise.all(theirs.map((address) => soon(address, ...request)));
+      const responses = await Promise.all(affected.map((address) => curlFrom(address, ...request)));
       const expected = { held: 304, order: 201 }[kind] ?? 200;
-      assert.deepEqual(answers.map(({ status }) => status), theirs.map(() => expected), kind);
+      assert.deepEqual(responses.map(({ status }) => status), affected.map(() => expected), kind);
     }
   });
 
-  test('is left by WebSockets and event streams that are opened', async (t) => {
+  test('is replaced for new WebSockets and event streams', async (t) => {
     const { nginx, alive } = await startWithOneStopped(t);
     const epoch = ({ cursor }) => cursor.split(':')[0];
     const known = epoch((await Socket.open(t, alive)).greeting);
@@ -58,33 +58,33 @@ describe('a node that accepts and does not answer', TOGETHER, () => {
     }
   });
 
-  test('has a push that was sent to it: it may have been accepted, and is not sent to another one', async (t) => {
-    const { nginx, theirs, alive } = await startWithOneStopped(t);
+  test('causes a 504 for a push, which may have been accepted and is not repeated', async (t) => {
+    const { nginx, affected, alive } = await startWithOneStopped(t);
     const push = ['--json', '{"channel":"deploys","event":"released","data":{"n":1}}', `${nginx.url}api/metrics`];
-    const { status, headers, body } = await soon(theirs[0], ...push);
+    const { status, headers, body } = await curlFrom(affected[0], ...push);
     assert.deepEqual([status, headers['content-type']], [504, 'application/problem+json'], body);
     const { code, detail, instance } = JSON.parse(body);
     assert.equal(code, 'SERVER_ERROR');
     assert.match(detail, /may or may not have been accepted/);
     await until(() => nginx.log().includes(`${instance} `), 'the line in the log', nginx.log);
     assert.match(nginx.log().split('\n').find((line) => line.includes(instance)), /may or may not have been accepted/);
-    // The next one goes to a node that answers.
-    assert.equal((await soon(theirs[0], ...push)).status, 202);
+    // The next push goes to the other node.
+    assert.equal((await curlFrom(affected[0], ...push)).status, 202);
     const events = async (node) => (await (await fetch(`${node.url}metrics`)).text()).match(/^tricast_readings_accepted_total (\d+)/m)[1];
     assert.equal(Number(await events(alive)), 2, 'its own value and the second push');
   });
 
-  test('is asked again when it answers', async (t) => {
-    const { nodes, nginx, theirs } = await startWithOneStopped(t);
+  test('is used again when it responds', async (t) => {
+    const { nodes, nginx, affected } = await startWithOneStopped(t);
     const url = `${nginx.url}api/metrics/metrics.node`;
-    assert.equal((await soon(theirs[0], url)).status, 200);
+    assert.equal((await curlFrom(affected[0], url)).status, 200);
     nodes[0].child.kill('SIGCONT');
-    await until(async () => JSON.parse((await soon(theirs[0], url)).body).data.port === nodes[0].port, 'its node');
+    await until(async () => JSON.parse((await curlFrom(affected[0], url)).body).data.port === nodes[0].port, 'the original node');
   });
 });
 
-test('a question whether the server answers refuses nothing and is seen by nobody', TOGETHER, async (t) => {
-  const { server, nginx } = await startBoth(t);
+test('internal health checks are not reachable from outside and do not refuse requests', TOGETHER, async (t) => {
+  const { server, nginx } = await startServerWithNginx(t);
   for (const path of ['.tricast-streams', '.tricast-pinned', '.tricast-problem']) {
     assert.equal((await curl(nginx.url + path)).status, 404, path);
   }

@@ -1,4 +1,4 @@
-// The other sites: TLS with HTTP/2, and below a path.
+// Site variants: TLS with HTTP/2, and a sub-path.
 
 import assert from 'node:assert/strict';
 import http2 from 'node:http2';
@@ -6,43 +6,43 @@ import { once } from 'node:events';
 import tls from 'node:tls';
 import { describe, test } from 'node:test';
 import { Socket, TOGETHER, atEnd, canonical, curl, openEvents, until } from './helpers.mjs';
-import { startBoth } from './nginx.mjs';
+import { startServerWithNginx } from './nginx.mjs';
 
 const insecure = { rejectUnauthorized: false };
 
-/** An HTTP/2 request whose answer is read piece by piece: `{headers, text()}`. */
-async function request2(t, session, headers) {
+/** Sends an HTTP/2 request and returns `{headers, text(), ended()}`, with the part of the body received so far. */
+async function requestHttp2(t, session, headers) {
   const stream = session.request(headers);
   atEnd(t, () => stream.close());
   let text = '';
   stream.setEncoding('utf8').on('data', (piece) => (text += piece));
-  const [answer] = await once(stream, 'response');
-  return { headers: answer, text: () => text, ended: () => stream.readableEnded };
+  const [response] = await once(stream, 'response');
+  return { headers: response, text: () => text, ended: () => stream.readableEnded };
 }
 
 describe('over TLS', TOGETHER, () => {
-  test('plain HTTP only leads there, with the method kept', async (t) => {
-    const { nginx } = await startBoth(t, { site: 'tls' });
-    const answer = await curl('--data', '{}', `${nginx.url}api/metrics?a=b`);
-    assert.deepEqual([answer.status, answer.headers.location], [308, 'https://127.0.0.1/api/metrics?a=b']);
+  test('plain HTTP redirects to HTTPS and preserves the method', async (t) => {
+    const { nginx } = await startServerWithNginx(t, { site: 'tls' });
+    const response = await curl('--data', '{}', `${nginx.url}api/metrics?a=b`);
+    assert.deepEqual([response.status, response.headers.location], [308, 'https://127.0.0.1/api/metrics?a=b']);
     assert.equal((await curl(`${nginx.url}.well-known/acme-challenge/x`)).status, 404);
-    // And so does plain HTTP on the port of TLS.
+    // Plain HTTP on the TLS port redirects, too.
     const wrong = await curl(nginx.secureUrl.replace('https', 'http'));
     assert.deepEqual([wrong.status, wrong.headers.location], [308, nginx.secureUrl]);
   });
 
-  test('pages, polls and event streams share one HTTP/2 connection, and a WebSocket has its own', async (t) => {
-    const { server, nginx } = await startBoth(t, { site: 'tls' });
+  test('pages, polls and event streams share one HTTP/2 connection, and a WebSocket uses its own', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t, { site: 'tls' });
     const session = http2.connect(nginx.secureUrl, insecure);
     atEnd(t, () => session.destroy());
     await server.push({ channel: 'metrics.checkout', data: { n: 1 } });
-    const stream = await request2(t, session, { ':path': '/events?channels=deploys', accept: 'text/event-stream' });
+    const stream = await requestHttp2(t, session, { ':path': '/events?channels=deploys', accept: 'text/event-stream' });
     assert.equal(stream.headers['content-type'], 'text/event-stream');
     await until(() => stream.text().includes('event: connected'), 'the stream', stream.text);
-    const page = await request2(t, session, { ':path': '/' });
+    const page = await requestHttp2(t, session, { ':path': '/' });
     assert.deepEqual([page.headers[':status'], page.headers['strict-transport-security']], [200, 'max-age=63072000']);
-    const poll = await request2(t, session, { ':path': '/api/metrics/metrics.checkout' });
-    const same = await request2(t, session, { ':path': '/api/metrics/metrics.checkout', 'if-none-match': poll.headers.etag });
+    const poll = await requestHttp2(t, session, { ':path': '/api/metrics/metrics.checkout' });
+    const same = await requestHttp2(t, session, { ':path': '/api/metrics/metrics.checkout', 'if-none-match': poll.headers.etag });
     assert.equal(same.headers[':status'], 304);
     await server.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
     await until(() => stream.text().includes('event: released'), 'the event', stream.text);
@@ -55,8 +55,8 @@ describe('over TLS', TOGETHER, () => {
     assert.deepEqual((await socket.inbox.next(({ type }) => type === 'event')).data, { n: 2 });
   });
 
-  test('old versions are refused, new ones resume', async (t) => {
-    const { nginx } = await startBoth(t, { site: 'tls' });
+  test('TLS 1.1 is refused, and TLS 1.2 sessions are resumed', async (t) => {
+    const { nginx } = await startServerWithNginx(t, { site: 'tls' });
     const { port } = new URL(nginx.secureUrl);
     const connect = async (options) => {
       const socket = tls.connect({ port, host: '127.0.0.1', ...insecure, ...options });
@@ -72,12 +72,12 @@ describe('over TLS', TOGETHER, () => {
   });
 });
 
-describe('below a path', TOGETHER, () => {
-  const below = (nginx) => ({ url: `${nginx.url}live/` });
+describe('below a sub-path', TOGETHER, () => {
+  const siteOf = (nginx) => ({ url: `${nginx.url}live/` });
 
   test('every transport works', async (t) => {
-    const { server, nginx } = await startBoth(t, { site: 'sub-path' });
-    const live = below(nginx);
+    const { server, nginx } = await startServerWithNginx(t, { site: 'sub-path' });
+    const live = siteOf(nginx);
     for (const path of ['ws', 'v1/dashboard/ws']) {
       const socket = await Socket.open(t, live, { path, origin: new URL(nginx.url).origin });
       await socket.subscribe(['metrics.checkout']);
@@ -97,10 +97,10 @@ describe('below a path', TOGETHER, () => {
     assert.equal(same.status, 304);
   });
 
-  test('pages find their files, and what is created says where it is', async (t) => {
+  test('pages load their files, and the Location of a created resource includes the path', async (t) => {
     const env = { TRICAST_PUBLIC_URL: 'https://site.example/live' };
-    const { nginx } = await startBoth(t, { site: 'sub-path', env });
-    const live = below(nginx);
+    const { nginx } = await startServerWithNginx(t, { site: 'sub-path', env });
+    const live = siteOf(nginx);
     for (const path of ['', 'basic', 'docs']) {
       const { status, body } = await curl(live.url + path);
       assert.equal(status, 200, path);
@@ -116,19 +116,19 @@ describe('below a path', TOGETHER, () => {
     assert.equal(document.servers[0].url, 'https://site.example/live');
   });
 
-  test('what is encoded stays encoded', async (t) => {
-    const { server, nginx } = await startBoth(t, { site: 'sub-path' });
+  test('percent-encoding is preserved', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t, { site: 'sub-path' });
     await server.push({ channel: 'metrics.a:b', data: { n: 1 } });
     for (const path of ['api/metrics/metrics.a%3Ab', 'api/metrics/metrics.a%2Fb', 'api/metrics?channels=metrics.a%3Ab%2Cx']) {
-      const [direct, through] = [await curl(server.url + path), await curl(below(nginx).url + path)];
-      // Of what is measured all the time the cursor moves from one request to the next.
+      const [direct, through] = [await curl(server.url + path), await curl(siteOf(nginx).url + path)];
+      // Cursors and times differ between requests, because the server's own metrics change all the time.
       const detail = ({ status, body }) => [status, JSON.parse(body).detail ?? body.replace(/"(cursor|timestamp)":"[^"]*"/g, '')];
       assert.deepEqual(detail(through), detail(direct), path);
     }
   });
 
-  test('the path itself leads to the page, and nothing of the server is anywhere else', async (t) => {
-    const { nginx } = await startBoth(t, { site: 'sub-path' });
+  test('the bare path redirects to the page, and the server is not reachable elsewhere', async (t) => {
+    const { nginx } = await startServerWithNginx(t, { site: 'sub-path' });
     const bare = await curl(`${nginx.url}live`);
     assert.deepEqual([bare.status, new URL(bare.headers.location, nginx.url).pathname], [308, '/live/']);
     for (const path of ['', 'ws', 'events', 'api/metrics', 'metrics', 'live/metrics', 'liveapi/metrics', 'live../etc/passwd']) {

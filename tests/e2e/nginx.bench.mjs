@@ -1,9 +1,9 @@
-// What nginx adds to an event: the same one is awaited straight from the server and through nginx, again and again.
+// Measures the delay that nginx adds to events: each event is received directly from the server and through nginx.
 // usage: node nginx.bench.mjs [EVENTS] [OTHERS]      default 500 0
 //
-// An event is pushed when the one before it has come on every way, so nothing waits in a queue of ours. OTHERS more event
-// streams through nginx get each event, too. Server, nginx and clients share the machine, so a way is to be read against
-// the direct one of the same run. TRICAST_BIN names the server's program.
+// An event is pushed after the previous one was received on every path, so that no event waits in a queue of this script.
+// OTHERS more event streams through nginx receive each event, too. Server, nginx and clients share the machine, so compare a
+// path with the direct one of the same run. TRICAST_BIN names the server's program.
 
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -18,8 +18,8 @@ const PATH = 'events?channels=deploys';
 const ACCEPT = { accept: 'text/event-stream' };
 const INSECURE = { rejectUnauthorized: false };
 
-const undo = [];
-const t = { after: (last) => undo.push(last) };
+const cleanups = [];
+const t = { after: (cleanup) => cleanups.push(cleanup) };
 const env = {
   TRICAST_TRUSTED_PROXIES: '127.0.0.1',
   TRICAST_LIMITS__HANDSHAKES_PER_SECOND_PER_ADDRESS: '0',
@@ -29,16 +29,16 @@ const server = await startServer(t, { env });
 const plain = await startNginx(t, { ports: [server.port] });
 const secure = await startNginx(t, { ports: [server.port], site: 'tls' });
 
-/** An event stream over HTTP/1.1: when each event came. */
+/** Opens an event stream over HTTP/1.1. Returns an inbox with the time of each event. */
 async function stream({ url }) {
-  const [answer] = await once(http.get(url + PATH, { headers: ACCEPT }), 'response');
-  return read(answer);
+  const [response] = await once(http.get(url + PATH, { headers: ACCEPT }), 'response');
+  return read(response);
 }
 
-/** The same over TLS and HTTP/2. */
+/** Opens an event stream over TLS and HTTP/2. */
 async function stream2({ secureUrl }) {
   const session = http2.connect(secureUrl, INSECURE);
-  undo.push(() => session.destroy());
+  cleanups.push(() => session.destroy());
   const request = session.request({ ':path': `/${PATH}`, ...ACCEPT });
   await once(request, 'response');
   return read(request);
@@ -61,7 +61,7 @@ async function socket(url) {
   const inbox = new Inbox();
   const client = new WebSocket(new URL('ws', url.replace('http', 'ws')), INSECURE);
   client.on('error', () => {});
-  undo.push(() => client.terminate());
+  cleanups.push(() => client.terminate());
   await once(client, 'open');
   client.send('{"type":"subscribe","channels":["deploys"]}');
   await new Promise((resolve) => {
@@ -74,7 +74,7 @@ async function socket(url) {
   return inbox;
 }
 
-const ways = {
+const paths = {
   'event stream, direct': await stream(server),
   'event stream, nginx': await stream(plain),
   'event stream, nginx, TLS, HTTP/2': await stream2(secure),
@@ -84,28 +84,28 @@ const ways = {
 };
 for (let n = 0; n < others; n += 1) (await once(http.get(plain.url + PATH, { headers: ACCEPT }), 'response'))[0].resume();
 
-const taken = Object.fromEntries(Object.keys(ways).map((way) => [way, []]));
+const delays = Object.fromEntries(Object.keys(paths).map((path) => [path, []]));
 for (let n = 0; n < WARM_UP + events; n += 1) {
-  const pushed = performance.now();
-  const answered = server.push({ channel: 'deploys', event: 'released', data: { n } });
-  for (const [way, inbox] of Object.entries(ways)) {
-    const came = await inbox.next();
-    if (n >= WARM_UP) taken[way].push(came - pushed);
+  const pushedAt = performance.now();
+  const response = server.push({ channel: 'deploys', event: 'released', data: { n } });
+  for (const [path, inbox] of Object.entries(paths)) {
+    const receivedAt = await inbox.next();
+    if (n >= WARM_UP) delays[path].push(receivedAt - pushedAt);
   }
-  await answered;
+  await response;
 }
 
 const sorted = (list) => list.toSorted((a, b) => a - b);
 const at = (list, share) => sorted(list)[Math.min(list.length - 1, Math.floor(list.length * share))];
 const ms = (value) => `${value.toFixed(2)} ms`.padStart(10);
-console.log(`${events} events, ${others} other streams; from the push on, and what the way adds to the direct one, event by event`);
+console.log(`${events} events, ${others} other streams; delay after the push, and the delay added to the direct path per event`);
 console.log(`${''.padEnd(34)}    median       p99   added: median       p99`);
-for (const [way, list] of Object.entries(taken)) {
-  const direct = taken[`${way.split(',')[0]}, direct`];
+for (const [path, list] of Object.entries(delays)) {
+  const direct = delays[`${path.split(',')[0]}, direct`];
   const added = list.map((value, n) => value - direct[n]);
   const more = list === direct ? '' : `      ${ms(at(added, 0.5))}${ms(at(added, 0.99))}`;
-  console.log(`${way.padEnd(34)}${ms(at(list, 0.5))}${ms(at(list, 0.99))}${more}`);
+  console.log(`${path.padEnd(34)}${ms(at(list, 0.5))}${ms(at(list, 0.99))}${more}`);
 }
 
-for (const last of undo.reverse()) await last();
+for (const cleanup of cleanups.reverse()) await cleanup();
 process.exit(0);

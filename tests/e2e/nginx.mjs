@@ -1,4 +1,4 @@
-// The configuration in nginx/, in a real nginx with other ports and places, and nothing else changed.
+// Runs nginx with the configuration in nginx/. Only ports and paths are changed.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -13,10 +13,10 @@ const KEYS = fileURLToPath(new URL('../keys', import.meta.url));
 
 const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 
-/** Where nginx puts what it has no room for, as directives. */
+/** Returns the directives of nginx's temporary directories. */
 export const temporaryPaths = (directory) => TEMPORARY.map((kind) => `${kind}_temp_path ${directory}/${kind};`).join('\n');
 
-/** How nginx is called with the configuration in `directory`. */
+/** Returns the arguments of nginx for the configuration in `directory`. */
 export const flagsOf = (directory) => [
   ...['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')],
   ...['-g', `pid ${directory}/pid;`],
@@ -32,13 +32,13 @@ export async function freePort() {
 }
 
 /**
- * The configuration as an operator would have it, ready to start.
- * @param {{ports: number[], site?: string, changes?: Record<string, [string | RegExp, any][]>}} how `ports` of the nodes;
- *   `site` of nginx/choices instead of the plain one; `changes` to files, all of which have to apply
+ * Writes the configuration to a temporary directory, ready to start.
+ * @param {{ports: number[], site?: string, changes?: Record<string, [string | RegExp, any][]>}} options `ports` of the nodes;
+ *   `site` of nginx/choices to use instead of the plain one; `changes` to files, each of which has to match
  */
 export async function render(t, { ports, site, changes = {} }) {
   const directory = temporaryDirectory(t);
-  chmodSync(directory, 0o755); // the workers are another user
+  chmodSync(directory, 0o755); // the workers run as another user
   cpSync(SOURCE, directory, { recursive: true });
   if (site !== undefined) copyFileSync(join(directory, 'choices', `${site}.conf`), join(directory, 'conf.d/tricast.conf'));
   if (ports.length > 1) {
@@ -83,14 +83,14 @@ export async function render(t, { ports, site, changes = {} }) {
   return { directory, port, securePort, flags: flagsOf(directory) };
 }
 
-/** An nginx in front of servers at `ports`: `{url, secureUrl, log(), errors(), reload(), ...}`. */
-export async function startNginx(t, how) {
-  return run(t, await render(t, how));
+/** Starts nginx in front of servers at `ports`: `{url, secureUrl, log(), errors(), reload(), ...}`. */
+export async function startNginx(t, options) {
+  return runNginx(t, await render(t, options));
 }
 
-/** An nginx of that configuration, once it listens. */
-export async function run(t, { directory, port, securePort, flags }) {
-  const child = start(t, 'nginx', [...flags.slice(0, -1), `${flags.at(-1)} daemon off;`], { lastWord: 'SIGTERM' });
+/** Starts nginx with a written configuration, and waits until it listens. */
+export async function runNginx(t, { directory, port, securePort, flags }) {
+  const child = start(t, 'nginx', [...flags.slice(0, -1), `${flags.at(-1)} daemon off;`], { stopSignal: 'SIGTERM' });
   const read = (name) => readFileSync(join(directory, name), 'utf8');
   const listens = () =>
     new Promise((resolve) => {
@@ -106,9 +106,9 @@ export async function run(t, { directory, port, securePort, flags }) {
     secureUrl: `https://127.0.0.1:${securePort}/`,
     log: () => read('access.log'),
     errors: () => read('error.log'),
-    kept: (cache) => readdirSync(join(directory, cache), { recursive: true }),
+    cachedFiles: (cache) => readdirSync(join(directory, cache), { recursive: true }),
     workers,
-    /** Reads its configuration again, and comes back when new workers serve. */
+    /** Reloads the configuration and waits for new workers. */
     async reload() {
       const before = workers();
       child.kill('SIGHUP');
@@ -117,11 +117,11 @@ export async function run(t, { directory, port, securePort, flags }) {
   };
 }
 
-/** The change that turns the cache of polls on. */
+/** Change that enables the cache of polls. */
 export const POLL_CACHE = { 'snippets/poll.conf': [['# include snippets/poll-cache.conf;', 'include snippets/poll-cache.conf;']] };
 
-/** A server that believes nginx about addresses, and nginx in front of it. */
-export async function startBoth(t, { env = {}, ...how } = {}) {
+/** Starts a server that trusts nginx as its proxy, and nginx in front of it. */
+export async function startServerWithNginx(t, { env = {}, ...options } = {}) {
   const server = await startServer(t, { env: { TRICAST_TRUSTED_PROXIES: '127.0.0.1', ...env } });
-  return { server, nginx: await startNginx(t, { ports: [server.port], ...how }) };
+  return { server, nginx: await startNginx(t, { ports: [server.port], ...options }) };
 }

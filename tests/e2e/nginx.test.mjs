@@ -1,4 +1,4 @@
-// The configuration in nginx/, in a real nginx in front of a real server.
+// The configuration in nginx/, run by nginx in front of the server.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -10,38 +10,38 @@ import { promisify } from 'node:util';
 import {
   Socket, TOGETHER, atEnd, canonical, curl, openEvents, startCuttingProxy, startServer, temporaryDirectory, until,
 } from './helpers.mjs';
-import { POLL_CACHE, render, startBoth, startNginx } from './nginx.mjs';
+import { POLL_CACHE, render, startServerWithNginx, startNginx } from './nginx.mjs';
 
 describe('nginx', TOGETHER, () => {
-  test('every choice passes nginx -t without a warning', async (t) => {
+  test('every variant passes nginx -t without a warning', async (t) => {
     for (const site of [undefined, 'tls', 'sub-path']) {
       for (const ports of [[8080], [8080, 8081]]) {
         const { flags } = await render(t, { ports, site, changes: POLL_CACHE });
         const { stderr } = await promisify(execFile)('nginx', [...flags, '-t']);
-        const complaints = stderr.split('\n').filter((line) => /\[(warn|error|emerg)\]/.test(line));
-        assert.deepEqual(complaints.filter((line) => !line.includes('super-user privileges')), [], `${site} ${ports}`);
+        const problems = stderr.split('\n').filter((line) => /\[(warn|error|emerg)\]/.test(line));
+        assert.deepEqual(problems.filter((line) => !line.includes('super-user privileges')), [], `${site} ${ports}`);
       }
     }
   });
 
-  test('what deploy/ has for Docker is the same, with other addresses', async (t) => {
+  test('the upstream of deploy/compose equals the one in nginx/, except for addresses', async (t) => {
     const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
     const directives = (text) => text.split('\n').filter((line) => !/^ *(#|$)/.test(line)).join('\n');
     const several = directives(read('nginx/choices/upstream-several.conf'));
     const docker = directives(read('deploy/compose/upstream.conf'));
     const servers = / *server [\d.]+:\d+(.*\n)(?: *server [\d.]+:\d+\1)*/g;
     assert.equal(docker.replace(servers, '(servers)$1'), several.replace(servers, '(servers)$1'));
-    // Each node has that address there, and nginx the one that nodes believe.
+    // Each node has its address in compose.yaml, and nginx has the address that nodes trust.
     const compose = read('deploy/compose.yaml');
     for (const [, address] of docker.matchAll(/server ([\d.]+):/g)) assert.ok(compose.includes(`ipv4_address: ${address}\n`), address);
-    const [, believed] = /TRICAST_TRUSTED_PROXIES: (.*)/.exec(compose);
-    assert.match(compose, new RegExp(`  nginx:\n[^]*ipv4_address: ${believed}\n`));
+    const [, trusted] = /TRICAST_TRUSTED_PROXIES: (.*)/.exec(compose);
+    assert.match(compose, new RegExp(`  nginx:\n[^]*ipv4_address: ${trusted}\n`));
     const { flags } = await render(t, { ports: [8080, 8081], changes: { 'conf.d/upstream.conf': [[/^[^]*$/, docker]] } });
     await promisify(execFile)('nginx', [...flags, '-t']);
   });
 
-  test('a WebSocket is upgraded, its own page may open it, a foreign one may not', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('a WebSocket is upgraded from the own origin and refused from a foreign one', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     for (const path of ['ws', 'v1/dashboard/ws']) {
       const socket = await Socket.open(t, nginx, { path, origin: new URL(nginx.url).origin });
       await socket.subscribe(['metrics.checkout']);
@@ -54,22 +54,22 @@ describe('nginx', TOGETHER, () => {
     await assert.rejects(Socket.open(t, nginx, { origin: 'https://evil.example' }), /Unexpected server response: 403/);
   });
 
-  test('what is no proper handshake is not upgraded, and told so by the server', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('an invalid handshake is refused by the server', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     const key = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dHJpY2FzdCByZWFkeSEhIQ=='];
     for (const [more, expected] of [
       [['--http1.0', '--header', 'Connection: Upgrade'], [400, 426]],
       [['--header', 'Connection:'], [400, 426]],
       [['--header', 'Connection: keep-alive, Upgrade', '--max-time', '1'], []],
     ]) {
-      const answer = curl(...more, ...key.flatMap((field) => ['--header', field]), `${nginx.url}ws`);
-      if (expected.length === 0) await assert.rejects(answer, /timed out/i, 'upgraded, and stays open');
-      else assert.ok(expected.includes((await answer).status), `${more}: ${(await answer).status}`);
+      const response = curl(...more, ...key.flatMap((field) => ['--header', field]), `${nginx.url}ws`);
+      if (expected.length === 0) await assert.rejects(response, /timed out/i, 'upgraded, and stays open');
+      else assert.ok(expected.includes((await response).status), `${more}: ${(await response).status}`);
     }
   });
 
-  test('an event is seen while the stream goes on, and a resumed stream misses nothing', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('events are forwarded while the stream is open, and a resumed stream misses none', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const cuttable = await startCuttingProxy(t, new URL(nginx.url).port);
     const stream = openEvents(t, `${cuttable.url}events?channels=deploys`, ['released']);
     await stream.next('connected');
@@ -81,11 +81,11 @@ describe('nginx', TOGETHER, () => {
     cuttable.cut();
     await server.push({ channel: 'deploys', event: 'released', data: { n: 4 } });
     assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 4 });
-    assert.deepEqual([stream.opened, stream.of('released').length], [2, 4]);
+    assert.deepEqual([stream.opened, stream.received('released').length], [2, 4]);
   });
 
-  test('a client that did not read gets the newest value when it reads again, and not all that it missed', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('a slow client receives the newest value instead of all missed ones', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const client = net.connect(new URL(nginx.url).port, '127.0.0.1');
     atEnd(t, () => client.destroy());
     client.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
@@ -94,15 +94,15 @@ describe('nginx', TOGETHER, () => {
     const last = 60;
     for (let n = 1; n <= last; n += 1) await server.push({ channel: 'metrics.big', data: { n, padding } });
 
-    let text = ''; // what is left after each padding
+    let text = ''; // without the padding
     client.setEncoding('latin1').on('data', (piece) => (text = (text + piece).replace(/x{100,}/g, '')));
     await until(() => text.includes(`"n":${last},`), 'the newest value', () => text.slice(-500));
     const versions = text.match(/"n":\d+,/g).length;
     assert.ok(versions <= last / 2, `${versions} of ${last} versions`);
   });
 
-  test('a long poll is held and returns as soon as something is pushed', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('a long poll is held and returns as soon as a value is pushed', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
     const url = `${nginx.url}api/metrics/metrics.checkout`;
     const { etag } = (await curl(url)).headers;
@@ -115,8 +115,8 @@ describe('nginx', TOGETHER, () => {
     assert.ok(body.includes('"data":{"p95":240}'), body);
   });
 
-  test('a 304 passes without a body and with the same tag, also for a compressed answer', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('a 304 is forwarded without a body and with the same tag, also for a compressed response', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     await server.push({ channel: 'metrics.long', data: { text: 'again and '.repeat(500) } });
     const url = `${nginx.url}api/metrics/metrics.long`;
     const direct = await curl('--compressed', url.replace(nginx.url, server.url));
@@ -129,7 +129,7 @@ describe('nginx', TOGETHER, () => {
     assert.deepEqual([same.status, same.body, same.headers.etag], [304, '', first.headers.etag]);
   });
 
-  test('polls share a few connections to the server', async (t) => {
+  test('polls reuse connections to the server', async (t) => {
     const server = await startServer(t);
     const counting = await startCuttingProxy(t, server.port);
     const nginx = await startNginx(t, { ports: [counting.port] });
@@ -137,8 +137,8 @@ describe('nginx', TOGETHER, () => {
     assert.ok(counting.opened() <= 8, `${counting.opened()} connections for 30 polls`);
   });
 
-  test('one request id is in the answer and in the log, and a token is in no log', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('the response and the log have the same request id, and the log has no token', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     const { headers } = await curl('--header', 'X-Request-Id: made-up', `${nginx.url}api/channels?token=hush`);
     assert.match(headers['x-request-id'], /^[0-9a-f]{32}$/);
     await until(() => nginx.log().includes(headers['x-request-id']), 'the line in the log', nginx.log);
@@ -146,8 +146,8 @@ describe('nginx', TOGETHER, () => {
     assert.ok(!nginx.log().includes('hush'), nginx.log());
   });
 
-  test('nginx and the server agree on the largest push', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('nginx and the server have the same limit for the size of a push', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const head = '{"channel":"metrics.big","data":{"x":"';
     const path = join(temporaryDirectory(t), 'body');
     const push = async (url, bytes) => {
@@ -160,14 +160,14 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
-  test('what is created says where it is as the server wrote it', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('the Location of a created resource is forwarded unchanged', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     const order = await curl('--json', '{"items":1,"total":5,"customerName":"Ada"}', `${nginx.url}api/orders`);
     assert.match(order.headers.location, /^\/api\/orders\//);
   });
 
-  test('headers for browsers are there once, whoever answers', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('security headers are present once, in responses of the server and of nginx', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     for (const path of ['', 'static/js/main.js', 'api/metrics', 'metrics', 'nothing']) {
       const { headers, all } = await curl(nginx.url + path);
       assert.equal(headers['x-content-type-options'], 'nosniff', path);
@@ -178,7 +178,7 @@ describe('nginx', TOGETHER, () => {
     }
   });
 
-  test('the server may be behind a Unix socket', async (t) => {
+  test('the server can listen on a Unix socket', async (t) => {
     const path = join(temporaryDirectory(t), 'tricast.sock');
     const server = await startServer(t, {
       flags: ['--listen', `unix:${path}`],
@@ -192,12 +192,12 @@ describe('nginx', TOGETHER, () => {
     await stream.next('connected');
     await server.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
     assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 1 });
-    await assert.rejects(Socket.open(t, nginx), /429/, 'the address is known here, too');
+    await assert.rejects(Socket.open(t, nginx), /429/, 'the client address is known');
     await Socket.open(t, nginx, { localAddress: '127.0.0.2' });
   });
 
-  test('the dashboard and its files pass, the numbers for Prometheus do not', async (t) => {
-    const { nginx } = await startBoth(t);
+  test('the dashboard and its files are public, the Prometheus metrics are not', async (t) => {
+    const { nginx } = await startServerWithNginx(t);
     const page = await curl(nginx.url);
     assert.equal(page.status, 200);
     assert.match(page.headers['content-security-policy'], /default-src 'none'/);
@@ -206,8 +206,8 @@ describe('nginx', TOGETHER, () => {
     assert.equal((await curl(`${nginx.url}metrics`)).status, 404);
   });
 
-  test('a server that is told to stop still says so through nginx', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('the farewell messages of a stopping server are forwarded', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const socket = await Socket.open(t, nginx);
     const stream = openEvents(t, `${nginx.url}events`, []);
     await stream.next('connected');
@@ -217,8 +217,8 @@ describe('nginx', TOGETHER, () => {
     assert.equal(JSON.parse((await stream.next('bye')).data).reason, 'SERVER_MAINTENANCE');
   });
 
-  test('an EventSource lives through an absence of the server, and everybody else is told 503', async (t) => {
-    const { server, nginx } = await startBoth(t);
+  test('an EventSource reconnects after an outage of the server, and other clients receive 503', async (t) => {
+    const { server, nginx } = await startServerWithNginx(t);
     const stream = openEvents(t, `${nginx.url}events?channels=deploys`, ['released', 'error']);
     await stream.next('connected');
     await server.kill();
@@ -226,14 +226,14 @@ describe('nginx', TOGETHER, () => {
     const refusal = await stream.inbox.next(({ name, data }) => name === 'error' && data !== undefined, 'the refusal');
     assert.deepEqual([JSON.parse(refusal.data).status, stream.source.readyState], [503, stream.source.OPEN]);
     assert.equal((await curl(`${nginx.url}events`)).status, 503);
-    const away = await curl('--header', 'Accept: text/event-stream', `${nginx.url}events`);
-    assert.deepEqual([away.status, away.headers['content-type']], [200, 'text/event-stream']);
-    assert.match(away.body, /^retry: [2468]000\n\nevent: error\ndata: \{.*\}\n\n$/);
+    const retry = await curl('--header', 'Accept: text/event-stream', `${nginx.url}events`);
+    assert.deepEqual([retry.status, retry.headers['content-type']], [200, 'text/event-stream']);
+    assert.match(retry.body, /^retry: [2468]000\n\nevent: error\ndata: \{.*\}\n\n$/);
     assert.equal((await curl(`${nginx.url}api/metrics`)).status, 502);
 
-    const again = await startServer(t, { port: server.port });
+    const restarted = await startServer(t, { port: server.port });
     await stream.next('connected');
-    await again.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
+    await restarted.push({ channel: 'deploys', event: 'released', data: { n: 1 } });
     assert.deepEqual(JSON.parse((await stream.next('released')).data).data, { n: 1 });
   });
 });

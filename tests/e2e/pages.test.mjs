@@ -1,14 +1,14 @@
-// The pages in a real Chromium: the dashboard over each transport, the plain page, and the one for old browsers.
+// The pages in Chromium: the dashboard over each transport, the plain page, and the fallback for old browsers.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { badge, reads, tile, useBrowser } from './browser.mjs';
+import { tile, useBrowser, waitForBadge, waitForNumber } from './browser.mjs';
 import { TOGETHER, startServer } from './helpers.mjs';
 
 const TRANSPORTS = { ws: 'WebSocket', sse: 'SSE', 'long-poll': 'Long poll', poll: 'Poll' };
 
-/** A board with a number of a pushed channel. */
-async function carts(server) {
+/** Pushes a value and stores a dashboard that shows it. */
+async function createCartsDashboard(server) {
   await server.push({ channel: 'metrics.checkout', data: { carts: 3 } });
   await server.send('PUT', 'api/dashboards/default', {
     name: 'Overview',
@@ -21,61 +21,61 @@ async function carts(server) {
   });
 }
 
-// Three at a time: a page that has to share a small machine with a dozen others is late with everything.
+// Three at a time, because more pages are too slow on a small machine.
 describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
   const openPage = useBrowser();
 
   for (const [name, label] of Object.entries(TRANSPORTS)) {
-    test(`the dashboard over ${label} names it, shows live numbers, and follows one that is pushed`, async (t) => {
+    test(`the dashboard shows ${label} as its transport, live numbers and pushed changes`, async (t) => {
       const server = await startServer(t);
-      await carts(server);
+      await createCartsDashboard(server);
       const page = await openPage(t);
       await page.goto(`${server.url}?transport=${name}`);
-      await badge(page, 'live');
+      await waitForBadge(page, 'live');
       assert.equal(await page.locator('#badge-transport').textContent(), label);
       assert.equal(await page.locator('#transport-switch a[aria-current]').textContent(), label);
       await tile(page, 'CPU').locator('.legend-value', { hasText: /^\d+\.\d %$/ }).waitFor();
-      await reads(page, 'Users online', /^1$/);
-      await reads(page, 'Carts', /^3$/);
+      await waitForNumber(page, 'Users online', /^1$/);
+      await waitForNumber(page, 'Carts', /^3$/);
 
       await server.push({ channel: 'metrics.checkout', data: { carts: 4 } });
-      await reads(page, 'Carts', /^4$/);
+      await waitForNumber(page, 'Carts', /^4$/);
       await server.push({ channel: 'metrics.checkout', data: { carts: 12.5 } });
-      await reads(page, 'Carts', /^12\.5$/);
+      await waitForNumber(page, 'Carts', /^12\.5$/);
       assert.equal(await page.locator('#badge').getAttribute('data-state'), 'live');
-      assert.deepEqual(page.complaints, []);
+      assert.deepEqual(page.problems, []);
     });
 
-    test(`the dashboard over ${label} comes back by itself after the server was killed and started again`, async (t) => {
+    test(`the dashboard over ${label} recovers after a crash and restart of the server`, async (t) => {
       const first = await startServer(t);
-      await carts(first);
+      await createCartsDashboard(first);
       const page = await openPage(t);
       await page.goto(`${first.url}?transport=${name}`);
-      await reads(page, 'Carts', /^3$/);
+      await waitForNumber(page, 'Carts', /^3$/);
 
       await first.kill();
-      await badge(page, 'offline');
-      await reads(page, 'Carts', /^3$/); // the last known value stays, and is seen to be old
+      await waitForBadge(page, 'offline');
+      await waitForNumber(page, 'Carts', /^3$/); // the last value stays, marked as old
       await page.locator('#main[data-fresh=false]').waitFor();
 
       const second = await startServer(t, { port: first.port });
-      await carts(second);
+      await createCartsDashboard(second);
       await second.push({ channel: 'metrics.checkout', data: { carts: 4 } });
-      await badge(page, 'live');
+      await waitForBadge(page, 'live');
       assert.equal(await page.locator('#badge-transport').textContent(), label);
-      await reads(page, 'Carts', /^4$/);
+      await waitForNumber(page, 'Carts', /^4$/);
       await second.push({ channel: 'metrics.checkout', data: { carts: 5 } });
-      await reads(page, 'Carts', /^5$/);
+      await waitForNumber(page, 'Carts', /^5$/);
       await page.locator('#main[data-fresh=true]').waitFor();
     });
   }
 
-  test('the dashboard lists an order as it is made, once, and goes on over another transport without a reload', async (t) => {
+  test('the dashboard lists each new order once, also while the transport is switched', async (t) => {
     const server = await startServer(t);
-    await carts(server);
+    await createCartsDashboard(server);
     const page = await openPage(t);
     await page.goto(`${server.url}?transport=ws`);
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     const rows = tile(page, 'Orders').locator('tbody tr');
     await server.order('Ada');
     await rows.filter({ hasText: 'Ada' }).waitFor();
@@ -87,10 +87,10 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
       await rows.filter({ hasText: `after ${label}` }).waitFor();
     }
     assert.equal(await rows.count(), 5);
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('the plain page shows the same number without scripts, and a newer one by itself', async (t) => {
+  test('the plain page shows numbers without scripts and updates itself', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { javaScriptEnabled: false });
     await server.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
@@ -102,23 +102,23 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     assert.equal(await value.textContent(), '180');
     await server.push({ channel: 'metrics.checkout', data: { latency_p95: 240 } });
     await value.filter({ hasText: /^240$/ }).waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('without scripts the dashboard points to the plain page', async (t) => {
+  test('without scripts the dashboard links to the plain page', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { javaScriptEnabled: false });
     await page.goto(server.url);
     await page.locator('noscript a').click();
     await page.waitForURL(`${server.url}basic`);
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('a browser without modules gets the numbers by XMLHttpRequest, an unchanged snapshot as a 304', async (t) => {
+  test('a browser without modules polls numbers with XMLHttpRequest and an ETag', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
     const page = await openPage(t);
-    // What such a browser makes of the page: no module runs, and what is for browsers without them does.
+    // Simulates such a browser: module scripts are removed, and `nomodule` scripts run.
     await page.route(server.url, async (route) => {
       const response = await route.fetch();
       const body = (await response.text()).replace(/<script type="module".*?<\/script>/, '').replace('<script nomodule', '<script');
@@ -134,11 +134,11 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
     await page.clock.fastForward(5_000);
     await value.filter({ hasText: /^240$/ }).waitFor();
     assert.match(tags[0] ?? '', /^W\//);
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
   for (const path of ['', 'basic']) {
-    test(`/${path} has no sideways scroll on a screen of 360 pixels`, async (t) => {
+    test(`/${path} has no horizontal scrolling at a width of 360 pixels`, async (t) => {
       const server = await startServer(t);
       const channel = `metrics.${'an_unusually_long_name_'.repeat(4)}`;
       const field = `field_${'x'.repeat(80)}`;
@@ -156,8 +156,8 @@ describe('pages', { ...TOGETHER, concurrency: 3 }, () => {
         const { scrollWidth, clientWidth } = document.documentElement;
         return [scrollWidth, clientWidth];
       });
-      assert.ok(width <= visible, `${width} pixels on ${visible}`);
-      assert.deepEqual(page.complaints, []);
+      assert.ok(width <= visible, `content of ${width} pixels in ${visible}`);
+      assert.deepEqual(page.problems, []);
     });
   }
 });

@@ -1,10 +1,10 @@
-// The product: the same value at the same cursor, whichever way it leaves.
+// Parity of the transports: the same data at the same cursor.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Socket, TOGETHER, curl, memberText, openEvents, startServer, until } from './helpers.mjs';
 
-/** Values as a careless pusher writes them: unsorted, spaced, escaped, and with numbers of every kind. */
+/** JSON texts in unusual notations: unsorted, with spaces, escapes, and various number formats. */
 const PUSHED = [
   '{ "b" : 1 , "a" : 2 }',
   '{"n":[0,-0,1.0,1e3,0.1,123456789012,1e-7,9007199254740993,-2.50]}',
@@ -14,7 +14,7 @@ const PUSHED = [
 ];
 
 describe('parity', TOGETHER, () => {
-  test('the same pushes give byte-equal data at the same cursor over WebSocket, SSE and polling', async (t) => {
+  test('values have equal bytes and cursors over WebSocket, SSE and polling', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     await socket.subscribe(['metrics.same']);
@@ -37,7 +37,7 @@ describe('parity', TOGETHER, () => {
     }
   });
 
-  test('the same events come in the same order at the same cursors over WebSocket, SSE and polling', async (t) => {
+  test('events have the same order and cursors over WebSocket, SSE and polling', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     await socket.subscribe(['deploys', 'alarms']);
@@ -50,32 +50,32 @@ describe('parity', TOGETHER, () => {
     await server.push(`[${events.join(',')}]`);
 
     const messages = await collect(socket.inbox, ({ type }) => type === 'event');
-    const heard = messages.map(({ cursor, raw }) => [cursor, memberText(raw, 'data')]);
+    const received = messages.map(({ cursor, raw }) => [cursor, memberText(raw, 'data')]);
     const streamed = (await collect(stream.inbox, () => true)).map(({ id, data }) => [id, memberText(data, 'data')]);
     const { body } = await curl(`${server.url}api/metrics?channels=deploys,alarms&since=${cursor}`);
     const polled = body.slice(body.indexOf('"events":[')).split(/(?=\{"channel":)/).slice(1);
-    assert.deepEqual(heard.map(([, data]) => JSON.parse(data)), PUSHED.map((data) => JSON.parse(data)));
-    assert.deepEqual(streamed, heard);
-    assert.deepEqual(polled.map((event) => [/"cursor":"([^"]+)"/.exec(event)[1], memberText(event, 'data')]), heard);
+    assert.deepEqual(received.map(([, data]) => JSON.parse(data)), PUSHED.map((data) => JSON.parse(data)));
+    assert.deepEqual(streamed, received);
+    assert.deepEqual(polled.map((event) => [/"cursor":"([^"]+)"/.exec(event)[1], memberText(event, 'data')]), received);
   });
 
-  test('the snapshot is byte-equal at the same cursor over WebSocket, SSE and polling', async (t) => {
+  test('the snapshot has equal bytes at the same cursor over WebSocket, SSE and polling', async (t) => {
     const server = await startServer(t);
     for (const [index, data] of PUSHED.entries()) await server.push(`{"channel":"metrics.part${index}","data":${data}}`);
     const socket = await Socket.open(t, server);
     await socket.subscribe(['metrics']);
     const stream = openEvents(t, `${server.url}events?channels=metrics`, ['metrics']);
 
-    // The server's own readings change it all the time: polls until one met a version that both streams have seen.
+    // The server's own metrics change the snapshot all the time: polls until both streams have received the same version.
     let same;
     await until(async () => {
       const poll = await curl(`${server.url}api/metrics`);
       const { cursor } = JSON.parse(poll.body);
-      const message = socket.of('metrics').find((message) => message.cursor === cursor);
-      const event = stream.of('metrics').find(({ id }) => id === cursor);
+      const message = socket.received('metrics').find((message) => message.cursor === cursor);
+      const event = stream.received('metrics').find(({ id }) => id === cursor);
       if (message !== undefined && event !== undefined) same = { cursor, poll, message, event };
       return same !== undefined;
-    }, 'a version that all three have seen', () => `${socket.of('metrics').length} and ${stream.of('metrics').length} versions`);
+    }, 'a version that all three have received', () => `${socket.received('metrics').length} and ${stream.received('metrics').length} versions`);
 
     const { timestamp } = same.message;
     assert.equal(memberText(same.message.raw, 'data'), same.event.data);
@@ -83,9 +83,9 @@ describe('parity', TOGETHER, () => {
   });
 });
 
-/** As many that fit as were pushed. */
-async function collect(inbox, fits) {
+/** Collects as many matching items as were pushed. */
+async function collect(inbox, matches) {
   const found = [];
-  while (found.length < PUSHED.length) found.push(await inbox.next(fits));
+  while (found.length < PUSHED.length) found.push(await inbox.next(matches));
   return found;
 }

@@ -1,4 +1,4 @@
-// Polling as the real curl sees it.
+// Polling with curl.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { Socket, TOGETHER, canonical, curl, startServer, temporaryDirectory, until } from './helpers.mjs';
 
 describe('polling', TOGETHER, () => {
-  test('a poll with the etag that curl kept is answered 304 without a body, until the value changes', async (t) => {
+  test('a poll with the current etag returns 304 without a body until the value changes', async (t) => {
     const server = await startServer(t);
     const directory = temporaryDirectory(t);
     const [tag, output] = [join(directory, 'tag'), join(directory, 'output')];
@@ -34,7 +34,7 @@ describe('polling', TOGETHER, () => {
     assert.equal((await curl(url)).headers.etag, first.headers.etag, 'the same value has the same tag');
   });
 
-  test('the snapshot has every section, its own cursor and the time of its last change', async (t) => {
+  test('the snapshot has every section, a cursor and a timestamp', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { b: 2, a: 1 } });
     const { status, headers, body } = await curl(`${server.url}api/metrics`);
@@ -47,11 +47,11 @@ describe('polling', TOGETHER, () => {
     assert.deepEqual(Object.keys(JSON.parse(body)).sort(), names);
   });
 
-  test('HEAD answers the headers of GET and no body', async (t) => {
+  test('HEAD returns the headers of GET and no body', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
     const url = `${server.url}api/metrics/metrics.checkout`;
-    let get; // Last-Modified counts in seconds, and is there when the second of the change is over
+    let get; // Last-Modified has a resolution of a second, and is sent only after the second of the change
     await until(async () => 'last-modified' in (get = await curl(url)).headers, 'Last-Modified');
     const head = await curl('--head', url);
     assert.deepEqual([head.status, head.body], [200, '']);
@@ -62,7 +62,7 @@ describe('polling', TOGETHER, () => {
     assert.equal((await curl('--head', '--header', `If-None-Match: ${get.headers.etag}`, url)).status, 304);
   });
 
-  test('a long poll is held and returns as soon as something is pushed', async (t) => {
+  test('a long poll is held and returns as soon as a value is pushed', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { p95: 180 } });
     const url = `${server.url}api/metrics/metrics.checkout`;
@@ -80,7 +80,7 @@ describe('polling', TOGETHER, () => {
     assert.ok((await ended) - pushedAt < 2_000, `${(await ended) - pushedAt} ms after the push`);
   });
 
-  test('a long poll without news ends with 304 when its time is up, and a first one is never held', async (t) => {
+  test('a long poll without a change returns 304 after its wait, and a first poll is never held', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.quiet', data: { n: 1 } });
     const url = `${server.url}api/metrics/metrics.quiet`;
@@ -92,7 +92,7 @@ describe('polling', TOGETHER, () => {
     assert.ok(held.seconds >= 1 && held.seconds < 5, `${held.seconds} s`);
   });
 
-  test('a poll goes on from the cursor of a WebSocket, and the WebSocket from that of the poll', async (t) => {
+  test('a poll resumes from the cursor of a WebSocket, and a WebSocket from the cursor of a poll', async (t) => {
     const server = await startServer(t);
     const deploy = (n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
     const first = await Socket.open(t, server);
@@ -104,8 +104,8 @@ describe('polling', TOGETHER, () => {
 
     await deploy(2);
     await server.push({ channel: 'metrics.other', data: { n: 9 } });
-    const ask = (since) => curl(`${server.url}api/metrics?channels=deploys,metrics.level&since=${since}`);
-    const missed = JSON.parse((await ask(cursor)).body);
+    const poll = (since) => curl(`${server.url}api/metrics?channels=deploys,metrics.level&since=${since}`);
+    const missed = JSON.parse((await poll(cursor)).body);
     assert.deepEqual(missed.channels, {}, 'the level has not changed since');
     assert.deepEqual(missed.events.map((event) => event.data), [{ n: 2 }]);
     assert.ok(!('gap' in missed));
@@ -117,31 +117,31 @@ describe('polling', TOGETHER, () => {
     assert.deepEqual(next.data, { n: 3 });
 
     await server.push({ channel: 'metrics.level', data: { n: 2 } });
-    const rest = JSON.parse((await ask(next.cursor)).body);
+    const rest = JSON.parse((await poll(next.cursor)).body);
     assert.deepEqual([rest.channels, rest.events], [{ 'metrics.level': { n: 2 } }, []]);
-    assert.equal(JSON.parse((await ask('elsewhere:1')).body).gap, true);
+    assert.equal(JSON.parse((await poll('elsewhere:1')).body).gap, true);
   });
 
-  test('?format=text gives aligned lines of name and value', async (t) => {
+  test('?format=text returns aligned lines of name and value', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.checkout', data: { a_rather_long_name_of_a_field: 1.5, p95: 180 } });
-    let answer; // the host's first reading takes a moment
+    let response; // the host's first measurement takes a moment
     await until(async () => {
-      answer = await curl(`${server.url}api/metrics?format=text`);
-      return /^infrastructure\.cpu_usage +\d/m.test(answer.body);
-    }, 'the CPU', () => answer.body);
-    const { headers, body } = answer;
+      response = await curl(`${server.url}api/metrics?format=text`);
+      return /^infrastructure\.cpu_usage +\d/m.test(response.body);
+    }, 'the CPU usage', () => response.body);
+    const { headers, body } = response;
     assert.match(headers['content-type'], /^text\/plain\b/);
     const lines = body.trimEnd().split('\n');
     const columns = lines.map((line) => /^(\S+ {2,})\S/.exec(line)?.[1].length);
     assert.equal(new Set(columns).size, 1, body);
     assert.match(body, /^custom\.checkout\.p95 +180$/m);
-    const asked = await curl('--header', 'Accept: text/plain', `${server.url}api/metrics/metrics.checkout`);
-    assert.equal(asked.headers['content-type'], headers['content-type']);
-    assert.match(asked.body, /^data\.p95 +180$/m);
+    const accepted = await curl('--header', 'Accept: text/plain', `${server.url}api/metrics/metrics.checkout`);
+    assert.equal(accepted.headers['content-type'], headers['content-type']);
+    assert.match(accepted.body, /^data\.p95 +180$/m);
   });
 
-  test('curl gets the same bytes compressed and plain', async (t) => {
+  test('a compressed response has the same body and tag as a plain one', async (t) => {
     const server = await startServer(t);
     const data = { text: 'again and '.repeat(500) };
     await server.push({ channel: 'metrics.long', data });
@@ -152,19 +152,19 @@ describe('polling', TOGETHER, () => {
     assert.ok(Number(small.headers['content-length']) < 500);
     assert.equal(small.body, plain.body);
     assert.ok(plain.body.includes(`"data":${canonical(data)}`));
-    assert.equal(small.headers.etag, plain.headers.etag, 'a weak tag is of the value, whatever the coding');
+    assert.equal(small.headers.etag, plain.headers.etag, 'a weak tag does not depend on the encoding');
   });
 
-  test('a question that makes no sense is answered with a problem that names it', async (t) => {
+  test('invalid parameters return 400 with a problem that has the request id', async (t) => {
     const server = await startServer(t);
-    const questions = { 'since=nonsense': 400, 'wait=soon': 400, 'channels=no%20such!': 400, 'channel=metrics': 400 };
-    for (const [query, status] of Object.entries(questions)) {
-      const answer = await curl(`${server.url}api/metrics?${query}`);
-      assert.equal(answer.status, status, query);
-      assert.match(answer.headers['content-type'], /^application\/problem\+json\b/);
-      const problem = JSON.parse(answer.body);
+    const queries = { 'since=nonsense': 400, 'wait=soon': 400, 'channels=no%20such!': 400, 'channel=metrics': 400 };
+    for (const [query, status] of Object.entries(queries)) {
+      const response = await curl(`${server.url}api/metrics?${query}`);
+      assert.equal(response.status, status, query);
+      assert.match(response.headers['content-type'], /^application\/problem\+json\b/);
+      const problem = JSON.parse(response.body);
       assert.equal(problem.status, status);
-      assert.equal(problem.instance, answer.headers['x-request-id']);
+      assert.equal(problem.instance, response.headers['x-request-id']);
     }
   });
 });

@@ -1,4 +1,4 @@
-"""python-socketio in the namespace /tricast: joins, subscribes with an acknowledgement, and receives what it makes the server publish.
+"""Client of python-socketio in the namespace /tricast: connects, subscribes with an acknowledgement, pushes a value and receives it.
 
 usage: socketio_client.py sync|async polling|websocket|upgrade URL
 """
@@ -26,7 +26,7 @@ def sync_client():
     received = threading.Event()
 
     @client.on("metric", namespace=NAMESPACE)
-    def metric(message):  # one argument: no offset behind it
+    def metric(message):  # one argument, without an offset
         if message["data"] == {"of": KIND + TRANSPORT}:
             received.set()
 

@@ -1,4 +1,4 @@
-// Server-Sent Events as npm's eventsource, which follows the standard, sees them.
+// Server-Sent Events with npm's eventsource, which follows the standard.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -8,7 +8,7 @@ const offset = (cursor) => Number(/^[A-Za-z0-9_-]+:(\d+)/.exec(cursor)?.[1]);
 
 describe('sse', TOGETHER, () => {
   for (const path of ['events', 'api/events']) {
-    test(`a stream at /${path} begins with connected and goes on with named events`, async (t) => {
+    test(`a stream at /${path} starts with connected and continues with named events`, async (t) => {
       const server = await startServer(t);
       const names = ['metrics', 'metric', 'released', 'order_created'];
       const stream = openEvents(t, `${server.url}${path}?channels=metrics,metrics.checkout,deploys,orders`, names);
@@ -32,18 +32,18 @@ describe('sse', TOGETHER, () => {
 
       await server.order('Ada');
       assert.equal(JSON.parse((await stream.next('order_created')).data).channel, 'orders');
-      assert.deepEqual([stream.of('gap'), stream.of('bye'), stream.opened], [[], [], 1]);
+      assert.deepEqual([stream.received('gap'), stream.received('bye'), stream.opened], [[], [], 1]);
     });
   }
 
-  test('the id of every event is a cursor that grows and that the other transports take', async (t) => {
+  test('event ids are increasing cursors that other transports accept', async (t) => {
     const server = await startServer(t);
     const stream = openEvents(t, `${server.url}events?channels=deploys`, ['released']);
     await stream.next('connected');
     for (const n of [1, 2, 3]) await server.push({ channel: 'deploys', event: 'released', data: { n } });
     const second = (await stream.next('released'), await stream.next('released'));
     await stream.next('released');
-    const offsets = stream.of('released').map((event) => offset(event.id));
+    const offsets = stream.received('released').map((event) => offset(event.id));
     assert.ok(offsets[0] < offsets[1] && offsets[1] < offsets[2], `${offsets}`);
 
     const socket = await Socket.open(t, server);
@@ -53,7 +53,7 @@ describe('sse', TOGETHER, () => {
     assert.deepEqual(JSON.parse(polled.body).events.map((event) => event.data), [{ n: 3 }]);
   });
 
-  test('a client whose connection is cut comes back by itself and sees every event exactly once, in order', async (t) => {
+  test('a disconnected client reconnects and receives every event exactly once, in order', async (t) => {
     const server = await startServer(t);
     const proxy = await startCuttingProxy(t, server.port);
     const stream = openEvents(t, `${proxy.url}events?channels=deploys,metrics.level`, ['released', 'metric']);
@@ -68,33 +68,33 @@ describe('sse', TOGETHER, () => {
         ]);
       }
     };
-    const reaches = (n) =>
+    const waitForEvent = (n) =>
       stream.inbox.next(({ name, data }) => name === 'released' && JSON.parse(data).data.n === n, `event ${n}`);
 
     await push(20);
-    await reaches(20);
+    await waitForEvent(20);
     proxy.cut();
     await push(20);
-    await until(() => stream.opened === 2, 'the client to come back');
-    await reaches(40);
+    await until(() => stream.opened === 2, 'the client to reconnect');
+    await waitForEvent(40);
 
-    proxy.cutMidway(); // the client throws the half of an event away, and has to get the whole
+    proxy.cutMidway(); // the client discards the partial event and has to receive the whole one
     await push(20);
-    await until(() => stream.opened === 3, 'the client to come back again');
+    await until(() => stream.opened === 3, 'the client to reconnect again');
     await push(5);
-    await reaches(65);
+    await waitForEvent(65);
 
-    const seen = stream.of('released').map(({ data }) => JSON.parse(data).data.n);
+    const seen = stream.received('released').map(({ data }) => JSON.parse(data).data.n);
     assert.deepEqual(seen, Array.from({ length: 65 }, (_, index) => index + 1));
-    await stream.inbox.next(() => stream.of('metric').some(({ data }) => JSON.parse(data).data.n === 65), 'the newest state');
-    const levels = stream.of('metric').map(({ data }) => JSON.parse(data).data.n);
+    await stream.inbox.next(() => stream.received('metric').some(({ data }) => JSON.parse(data).data.n === 65), 'the newest state');
+    const levels = stream.received('metric').map(({ data }) => JSON.parse(data).data.n);
     assert.deepEqual(levels, [...new Set(levels)].sort((a, b) => a - b), 'a state never goes back');
-    const outcomes = stream.of('connected').map(({ data }) => JSON.parse(data).resume);
+    const outcomes = stream.received('connected').map(({ data }) => JSON.parse(data).resume);
     assert.deepEqual(outcomes.slice(1), ['replayed', 'replayed']);
-    assert.deepEqual(stream.of('gap'), []);
+    assert.deepEqual(stream.received('gap'), []);
   });
 
-  test('a cursor of another life of the server is answered with gap and fresh state', async (t) => {
+  test('a cursor of another epoch causes a gap and fresh state', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.level', data: { n: 1 } });
     const stream = openEvents(t, `${server.url}events?channels=metrics.level,deploys&since=elsewhere:7`, ['metric']);
@@ -105,7 +105,7 @@ describe('sse', TOGETHER, () => {
     assert.deepEqual(JSON.parse((await stream.next('metric')).data).data, { n: 1 });
   });
 
-  test('a server that is told to stop says bye with the time to come back, and leaves with exit code 0', async (t) => {
+  test('a stopping server sends bye with the reconnect delay and exits with code 0', async (t) => {
     const server = await startServer(t);
     const stream = openEvents(t, `${server.url}events`, []);
     await stream.next('connected');

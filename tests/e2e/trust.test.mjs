@@ -1,21 +1,21 @@
-// What the dashboard shows is so: lines, ages, gaps, errors. In a real Chromium.
+// Correctness of what the dashboard shows, in Chromium: chart lines, ages, gaps, sessions and errors.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { startBadProxy } from './bad-proxy.mjs';
-import { badge, reads, tile, useBrowser } from './browser.mjs';
+import { tile, useBrowser, waitForBadge, waitForNumber } from './browser.mjs';
 import { TOGETHER, runTricast, startServer, until } from './helpers.mjs';
 
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 const SECRET = 'a secret of at least thirty-two bytes';
 const TOKENS = { TRICAST_AUTH__MODE: 'jwt', TRICAST_AUTH__SECRET: SECRET };
 
-/** A board with these tiles. */
-const board = (server, tiles, name = 'Shop') => server.send('PUT', 'api/dashboards/default', { name, tiles });
+/** Stores a dashboard with these tiles. */
+const putDashboard = (server, tiles, name = 'Shop') => server.send('PUT', 'api/dashboards/default', { name, tiles });
 const chart = (id, field, more = {}) => ({ id, type: 'chart', title: id.toUpperCase(), channel: 'metrics.shop', field, ...more });
 const number = (id, field, more = {}) => ({ id, type: 'number', title: id.toUpperCase(), channel: 'metrics.shop', field, ...more });
 
-/** What the table behind the chart called `title` says, newest first. */
+/** Returns the values in the table of the chart with this title, newest first. */
 async function tableOf(page, title) {
   const plot = tile(page, title).getByRole('application');
   await plot.blur();
@@ -23,12 +23,12 @@ async function tableOf(page, title) {
   return page.locator(`#${await plot.getAttribute('aria-details')} td`).allTextContents();
 }
 
-/** Lets the test set the page's idea of the computer's clock: `setClock(ms)`. */
+/** Installs `moveClock(ms)` in the page, which moves its wall clock. */
 function movableClock(by = 0) {
   const real = Date.now.bind(Date);
-  let set = by;
-  Date.now = () => real() + set;
-  globalThis.setClock = (ms) => (set += ms);
+  let offset = by;
+  Date.now = () => real() + offset;
+  globalThis.moveClock = (ms) => (offset += ms);
 }
 
 describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
@@ -39,38 +39,38 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.addInitScript((range) => localStorage.setItem('tricast.range', range), range);
     if (clock !== undefined) await page.addInitScript(movableClock, clock);
     await page.goto(server.url + query);
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     return page;
   }
 
   for (const range of ['1h', '24h']) {
-    test(`a pulse is in the line of ${range}, live and after a reload`, async (t) => {
+    test(`a short peak is in the chart of ${range}, live and after a reload`, async (t) => {
       const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
       await server.push({ channel: 'metrics.shop', data: { a: 100 } });
-      await board(server, [chart('a', 'a')]);
+      await putDashboard(server, [chart('a', 'a')]);
       const page = await open(t, server, { range });
       const legend = tile(page, 'A').locator('.legend-value');
       for (const a of [5_000, 100]) {
         await server.push({ channel: 'metrics.shop', data: { a } });
         await legend.filter({ hasText: new RegExp(`^${a.toLocaleString('en')}$`) }).waitFor();
       }
-      let seen;
-      const pulse = async () => (seen = await tableOf(page, 'A')).some((value) => value.includes('5,000'));
-      await until(pulse, 'the pulse', () => `${seen}`);
+      let shown;
+      const hasPeak = async () => (shown = await tableOf(page, 'A')).some((value) => value.includes('5,000'));
+      await until(hasPeak, 'the peak', () => `${shown}`);
       await page.reload();
-      await until(pulse, 'the pulse after a reload', () => `${seen}`);
-      assert.deepEqual(page.complaints, []);
+      await until(hasPeak, 'the peak after a reload', () => `${shown}`);
+      assert.deepEqual(page.problems, []);
     });
   }
 
-  test('a source that stopped is seen to have, and one that repeats itself has not', async (t) => {
+  test('a tile without new data is marked, and one whose value is repeated is not', async (t) => {
     const server = await startServer(t);
     await server.push([
       { channel: 'metrics.shop', data: { a: 1 } },
       { channel: 'metrics.steady', data: { a: 1 } },
     ]);
     const options = { noDataAfter: '3s' };
-    await board(server, [number('a', 'a', { options }), number('b', 'a', { channel: 'metrics.steady', options }), number('c', 'a')]);
+    await putDashboard(server, [number('a', 'a', { options }), number('b', 'a', { channel: 'metrics.steady', options }), number('c', 'a')]);
     const steady = setInterval(() => server.push({ channel: 'metrics.steady', data: { a: 1 } }).catch(() => {}), 500);
     t.after(() => clearInterval(steady));
     const page = await open(t, server);
@@ -80,13 +80,13 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await server.push({ channel: 'metrics.shop', data: { a: 2 } });
     await page.locator('.card[data-tile=a][data-silent=false]').waitFor();
     assert.equal(await tile(page, 'A').locator('.card-corner').textContent(), '');
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('a value from before a restart says so, until it is written again', async (t) => {
+  test('a value restored after a restart is marked until it is pushed again', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-    await board(server, [number('a', 'a')]);
+    await putDashboard(server, [number('a', 'a')]);
     const page = await openPage(t);
     let old = true;
     await page.route('**/api/channels?channels=*', async (route) => {
@@ -101,56 +101,56 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     old = false;
     await server.push({ channel: 'metrics.shop', data: { a: 2 } });
     await page.locator('.card[data-tile=a][data-silent=false]').waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
   for (const minutes of [-20, 20]) {
-    test(`a clock that is set by ${minutes} minutes freezes nothing`, async (t) => {
+    test(`numbers and charts continue after a clock change of ${minutes} minutes`, async (t) => {
       const server = await startServer(t, { env: { TRICAST_HISTORY__RESOLUTION: '0ms' } });
       await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-      await board(server, [number('a', 'a'), chart('b', 'a')]);
+      await putDashboard(server, [number('a', 'a'), chart('b', 'a')]);
       const page = await open(t, server, { clock: 0 });
-      await reads(page, 'A', /^1$/);
-      await page.evaluate((ms) => globalThis.setClock(ms), minutes * 60_000);
+      await waitForNumber(page, 'A', /^1$/);
+      await page.evaluate((ms) => globalThis.moveClock(ms), minutes * 60_000);
       for (const a of [2, 3]) {
-        // A chart keeps one value of a second.
+        // A chart keeps one value per second.
         const second = Math.floor(performance.now() / 1_100);
         await until(() => Math.floor(performance.now() / 1_100) > second, 'the next second');
         await server.push({ channel: 'metrics.shop', data: { a } });
-        await reads(page, 'A', new RegExp(`^${a}$`));
+        await waitForNumber(page, 'A', new RegExp(`^${a}$`));
       }
-      let seen;
-      const all = async () => {
-        seen = await tableOf(page, 'B');
-        return ['1', '2', '3'].every((value) => seen.includes(value));
+      let shown;
+      const hasAll = async () => {
+        shown = await tableOf(page, 'B');
+        return ['1', '2', '3'].every((value) => shown.includes(value));
       };
-      await until(all, 'all values', () => `${seen}`);
+      await until(hasAll, 'all values', () => `${shown}`);
       assert.equal(await page.locator('#badge').getAttribute('data-state'), 'live');
       assert.equal(await tile(page, 'A').locator('.card-corner').textContent(), '');
-      assert.deepEqual(page.complaints, []);
+      assert.deepEqual(page.problems, []);
     });
   }
 
   for (const hours of [-1, 1]) {
-    test(`the time since an alert is right on a computer whose clock is ${hours} h off`, async (t) => {
+    test(`the time since an alert is correct with a clock offset of ${hours} h`, async (t) => {
       const server = await startServer(t);
       await server.push({ channel: 'metrics.shop', data: { a: 5 } });
       const rule = { id: 'r', name: 'Sales', channel: 'metrics.shop', field: 'a', condition: { below: 1 }, severity: 'critical', message: 'Sales have stopped' };
       await server.send('POST', 'api/alerts/rules', rule);
-      await board(server, [{ id: 'al', type: 'alerts', title: 'Alerts', channel: 'alerts' }]);
+      await putDashboard(server, [{ id: 'al', type: 'alerts', title: 'Alerts', channel: 'alerts' }]);
       const page = await open(t, server, { clock: hours * 3_600_000 });
       await server.push({ channel: 'metrics.shop', data: { a: 0 } });
       await tile(page, 'Alerts').locator('time', { hasText: /^([1-9]|[1-5]\d) s ago$/ }).waitFor();
-      assert.deepEqual(page.complaints, []);
+      assert.deepEqual(page.problems, []);
     });
   }
 
-  test('ages go on when an edit is refused while the connection is away', async (t) => {
+  test('ages keep increasing after an edit that failed while offline', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-    await board(server, [number('a', 'a'), number('b', 'a')]);
+    await putDashboard(server, [number('a', 'a'), number('b', 'a')]);
     const page = await open(t, server, { expected: /./ });
-    await reads(page, 'A', /^1$/);
+    await waitForNumber(page, 'A', /^1$/);
     await button(page, 'Edit').click();
     await page.context().setOffline(true);
     await tile(page, 'A').locator('.card-corner', { hasText: /^([4-9]|\d\d) s ago$/ }).waitFor();
@@ -158,33 +158,33 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.locator('.toast', { hasText: 'Not saved' }).waitFor();
     await tile(page, 'B').waitFor();
     assert.match(await tile(page, 'A').locator('.card-corner').textContent(), /^([4-9]|\d\d) s ago$/);
-    // What was said of it is over with the connection back.
+    // The message disappears when the connection is back.
     await page.context().setOffline(false);
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     await page.locator('.toast').waitFor({ state: 'detached' });
   });
 
-  test('any answer of the server ends the wait for the next try', async (t) => {
+  test('any response of the server triggers an immediate reconnect', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-    await board(server, [number('a', 'a')]);
+    await putDashboard(server, [number('a', 'a')]);
     const proxy = await startBadProxy(t, server.port);
     const page = await openPage(t, { expected: /./ });
-    // Each wait is as long as it may be, and then longer: nothing but the answer can end it.
+    // Makes each backoff delay very long, so that only the response can end it.
     await page.addInitScript(() => {
       Math.random = () => 1_000;
     });
     await page.goto(`${proxy.url}?transport=ws`);
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     proxy.mode.websocket = 'refuse';
     proxy.cut();
     await page.locator('#badge[data-state=offline] #badge-brief', { hasText: /Retrying in \d+ m/ }).waitFor();
     proxy.mode.websocket = 'pass';
     await page.locator('#boards > summary').click(); // reads the list of boards
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
   });
 
-  test('without a board there is nothing to edit, and one can be made', async (t) => {
+  test('a missing dashboard cannot be edited, and a new one can be created', async (t) => {
     const server = await startServer(t);
     const page = await openPage(t, { expected: /api\/dashboards\// });
     await page.goto(`${server.url}?board=nope`);
@@ -199,13 +199,13 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await button(page, 'Create').click();
     await page.locator('#board-name', { hasText: 'Night shift' }).waitFor();
     await button(page, 'Edit').waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('on paper all charts are drawn at its width, without controls, and it says what and when', async (t) => {
+  test('a printed dashboard has all charts at the width of the paper, no controls, and a title with the time', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });
-    await board(server, [...'abcdefgh'].map((id) => chart(id, 'a', { width: 12, height: 6 })));
+    await putDashboard(server, [...'abcdefgh'].map((id) => chart(id, 'a', { width: 12, height: 6 })));
     const page = await open(t, server, { viewport: { width: 1_600, height: 700 }, colorScheme: 'dark' });
     await tile(page, 'A').locator('canvas').waitFor();
     const printed = await page.evaluate(() => {
@@ -228,48 +228,48 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(printed.backgroundColor, 'rgb(255, 255, 255)');
     assert.match(printed.title, /Shop · 5m\s+\d+ \w+ \d{4}/);
     assert.equal(await page.locator('.controls').isVisible(), true);
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  const FILLS = { 'a full HD screen': { width: 1920, height: 1080 }, 'a 4K screen': { width: 3840, height: 2160 } };
-  for (const [name, viewport] of Object.entries(FILLS)) {
-    test(`on a wall nothing is cut and nothing is below the edge, on ${name}`, async (t) => {
+  const SCREENS = { 'a full HD screen': { width: 1920, height: 1080 }, 'a 4K screen': { width: 3840, height: 2160 } };
+  for (const [name, viewport] of Object.entries(SCREENS)) {
+    test(`the wall view fits all tiles on ${name} without clipping`, async (t) => {
       const server = await startServer(t);
       await server.push({ channel: 'metrics.shop', data: { a: 1 } });
       const tiles = [...'abcdefghijklABCDEFGHIJKL'].map((id, n) => number(id, 'a', { title: `${n}`, height: n < 12 ? 2 : 1, width: 4 }));
-      await board(server, [...tiles, ...[...'mnopqr'].map((id) => chart(id, 'a', { width: 6, height: 4 }))]);
+      await putDashboard(server, [...tiles, ...[...'mnopqr'].map((id) => chart(id, 'a', { width: 6, height: 4 }))]);
       const page = await open(t, server, { viewport, query: '?view=wall' });
       await page.locator('.number-value', { hasText: /^1$/ }).first().waitFor();
-      let seen;
+      let layout;
       const fits = async () => {
-        seen = await page.evaluate(() => {
+        layout = await page.evaluate(() => {
           const cards = [...document.querySelectorAll('.card')].filter((card) => card.getClientRects().length > 0);
           const bottom = Math.max(...cards.map((card) => card.getBoundingClientRect().bottom));
-          const cut = cards.filter((card) => {
+          const clipped = cards.filter((card) => {
             const inner = card.querySelector('.number-value, .legend');
             return inner !== null && inner.getBoundingClientRect().bottom > card.getBoundingClientRect().bottom;
           });
-          const small = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
-          return { cards: cards.length, below: bottom - innerHeight, cut: cut.length, small };
+          const fontSize = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
+          return { cards: cards.length, below: bottom - innerHeight, clipped: clipped.length, fontSize };
         });
-        return seen.below <= 0 && seen.cut === 0 && seen.cards > 0;
+        return layout.below <= 0 && layout.clipped === 0 && layout.cards > 0;
       };
-      await until(fits, 'everything within the screen', () => JSON.stringify(seen));
-      assert.ok(seen.small >= 0.7 * (viewport.width / 120), JSON.stringify(seen));
+      await until(fits, 'everything within the screen', () => JSON.stringify(layout));
+      assert.ok(layout.fontSize >= 0.7 * (viewport.width / 120), JSON.stringify(layout));
       assert.equal(await button(page, 'Edit').count(), 0);
-      // What is not shown now is in another part.
+      // The other tiles are on further parts.
       const shown = new Set();
       const collect = async () => {
         for (const title of await page.locator('.card:visible .card-title').allTextContents()) shown.add(title);
         await page.keyboard.press('ArrowRight');
         return shown.size === 30;
       };
-      await until(collect, 'all tiles, part by part', () => [...shown].join());
-      assert.deepEqual(page.complaints, []);
+      await until(collect, 'all tiles on all parts', () => [...shown].join());
+      assert.deepEqual(page.problems, []);
     });
   }
 
-  test('who signs in once is signed in everywhere, and signs out everywhere', async (t) => {
+  test('signing in and out affects all pages of the browser', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics,read:orders'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
@@ -279,13 +279,13 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.locator('#signin-problem', { hasText: 'That doesn’t look like a token' }).waitFor();
     await page.getByLabel('Token').fill(token);
     await button(page, 'Sign in').click();
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     assert.equal(await page.evaluate(() => document.cookie), '', 'scripts can’t read it');
     assert.equal(await page.evaluate(() => sessionStorage.length), 0);
 
     const other = await page.context().newPage();
     await other.goto(server.url);
-    await badge(other, 'live');
+    await waitForBadge(other, 'live');
     await other.locator('#user-name', { hasText: 'ada' }).waitFor();
     const plain = await page.context().newPage();
     await plain.goto(`${server.url}basic`);
@@ -299,7 +299,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await plain.getByText('You are not signed in.').waitFor();
   });
 
-  test('a browser that gets no cookie keeps the token in the tab', async (t) => {
+  test('without a session cookie the token is kept in the tab', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'ada', '--permissions', 'read:metrics'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
@@ -307,36 +307,36 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.goto(server.url);
     await page.getByLabel('Token').fill(token);
     await button(page, 'Sign in').click();
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     await page.reload();
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     await page.goto(`${server.url}doctor`); // the same tab
     await page.locator('#check-polling.check-ok').waitFor();
   });
 
-  test('a session that ended says when, and who was signed in is no longer shown', async (t) => {
+  test('an expired session shows its end time and no user name', async (t) => {
     const server = await startServer(t, { env: { ...TOKENS, TRICAST_AUTH__LEEWAY: '0s' } });
     const page = await openPage(t, { expected: /./ });
     await page.goto(server.url);
     const token = await runTricast(['token', '--user', 'bob', '--permissions', 'read:metrics', '--expires', '8s'], TOKENS);
     await page.getByLabel('Token').fill(token);
     await button(page, 'Sign in').click();
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     await page.locator('#signin-problem', { hasText: /^Your session ended at \d\d:\d\d\. Sign in again\.$/ }).waitFor();
     assert.equal(await page.locator('#user').isVisible(), false);
   });
 
-  test('a tile that the reader may not see says why', async (t) => {
+  test('a tile without permission shows the reason', async (t) => {
     const server = await startServer(t, { env: TOKENS });
     const token = await runTricast(['token', '--user', 'eve', '--permissions', 'read:metrics'], TOKENS);
     const page = await openPage(t, { expected: /api\// });
     await page.goto(server.url);
     await page.getByLabel('Token').fill(token);
     await button(page, 'Sign in').click();
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     for (const title of ['Orders today', 'Newest orders']) await tile(page, title).getByText('You don’t have permission to view orders.').waitFor();
     await tile(page, 'Alerts').getByText('You don’t have permission to view alerts.').waitFor();
-    // Nor in what has it among other things.
+    // The same applies to the parts of the snapshot.
     const admin = await runTricast(['token', '--user', 'root', '--admin'], TOKENS);
     const tiles = [
       { id: 'n', type: 'number', title: 'Revenue', channel: 'metrics', field: 'business.revenue_today' },
@@ -344,14 +344,14 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
       { id: 't', type: 'table', title: 'All', channel: 'metrics' },
     ];
     const headers = { Authorization: `Bearer ${admin}`, 'Content-Type': 'application/json' };
-    const answer = await fetch(`${server.url}api/dashboards/default`, { method: 'PUT', headers, body: JSON.stringify({ name: 'Shop', tiles }) });
-    assert.equal(answer.status, 200);
+    const response = await fetch(`${server.url}api/dashboards/default`, { method: 'PUT', headers, body: JSON.stringify({ name: 'Shop', tiles }) });
+    assert.equal(response.status, 200);
     for (const title of ['Revenue', 'Both']) await tile(page, title).getByText('You don’t have permission to view orders.').waitFor();
     await tile(page, 'All').getByText('No permission').first().waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('amounts have their currency, and a list of objects is a table', async (t) => {
+  test('amounts are shown with their currency, and a list of objects as a table', async (t) => {
     const server = await startServer(t);
     const nodes = [
       { node: 'a', cpu_usage: 12.5, up: true },
@@ -359,7 +359,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     ];
     await server.push({ channel: 'metrics.cluster', data: { nodes } });
     await server.order('Ada');
-    await board(server, [
+    await putDashboard(server, [
       { id: 'b', type: 'table', title: 'Business', channel: 'metrics.business' },
       { id: 'n', type: 'table', title: 'Nodes', channel: 'metrics.cluster', fields: ['nodes'] },
     ]);
@@ -369,25 +369,25 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await button(page, 'Edit').click();
     await button(page, 'Edit Nodes').click();
     assert.equal(await page.getByRole('checkbox', { name: 'nodes', exact: true }).isChecked(), true);
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('fields of two units have two axes, and a third is refused', async (t) => {
+  test('a chart has axes for two units and refuses a third', async (t) => {
     const server = await startServer(t);
     const data = { orders: 3, latency_ms: 120, body_bytes: 5_000, error_ratio: 0.1, a: 1, b: 2, c: 3, d: 4, e: 5 };
     await server.push({ channel: 'metrics.shop', data });
-    await board(server, [
+    await putDashboard(server, [
       chart('two', undefined, { fields: ['orders', 'latency_ms'] }),
       chart('three', undefined, { fields: ['orders', 'latency_ms', 'body_bytes'] }),
     ]);
     const page = await open(t, server);
     await tile(page, 'TWO').locator('.u-over').waitFor();
-    const rooms = await page.locator('.card[data-tile=two] .uplot').evaluate((node) => {
+    const margins = await page.locator('.card[data-tile=two] .uplot').evaluate((node) => {
       const over = node.querySelector('.u-over').getBoundingClientRect();
       const wrap = node.querySelector('.u-wrap').getBoundingClientRect();
       return [over.left - wrap.left, wrap.right - over.right];
     });
-    assert.ok(rooms.every((room) => room > 20), `room for an axis on both sides: ${rooms}`);
+    assert.ok(margins.every((margin) => margin > 20), `margins for an axis on both sides: ${margins}`);
     await tile(page, 'THREE').getByText('Not drawn: Body bytes. A chart has room for two units.').waitFor();
 
     await button(page, 'Edit').click();
@@ -400,14 +400,14 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(await field('body_bytes').isDisabled(), true);
     await dialog.getByText('A chart has room for two units.').waitFor();
     for (const name of ['a', 'b', 'c', 'd']) await field(name).check();
-    assert.equal(await field('e').isDisabled(), true, 'six are the most');
+    assert.equal(await field('e').isDisabled(), true, 'at most six fields');
     await dialog.getByLabel('Title').fill('Many');
     await dialog.getByRole('button', { name: 'Add' }).click();
     await tile(page, 'Many').locator('.u-over').waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
-  test('the form of a tile says that the server isn’t responding', async (t) => {
+  test('the tile dialog shows that the server isn’t responding', async (t) => {
     const server = await startServer(t);
     const page = await open(t, server, { expected: /./ });
     await button(page, 'Edit').click();
@@ -416,7 +416,7 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.getByRole('dialog').getByText('The server isn’t responding.').waitFor();
   });
 
-  test('a change that failed is said until the connection is back, or until it is closed', async (t) => {
+  test('the message about a failed change stays until it is closed or the connection is back', async (t) => {
     const server = await startServer(t);
     const { orderId } = await server.order('Ada');
     const page = await open(t, server, { expected: /./ });
@@ -430,11 +430,11 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     await page.getByLabel(`Priority of ${orderId}`).selectOption('urgent');
     await problem.waitFor();
     await page.context().setOffline(false);
-    await badge(page, 'live');
+    await waitForBadge(page, 'live');
     await problem.waitFor({ state: 'hidden' });
   });
 
-  test('made-up data are said to be', async (t) => {
+  test('a notice marks demo data', async (t) => {
     const [demo, plain] = [await startServer(t, { flags: ['--demo'] }), await startServer(t)];
     const page = await open(t, demo);
     await page.getByText('Demo data: the orders, visits and deploys on this server are simulated.').waitFor();
@@ -442,18 +442,18 @@ describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(await other.locator('#demo').isVisible(), false);
   });
 
-  test('the demo leaves alone what somebody pushed', async (t) => {
+  test('the demo does not overwrite pushed values', async (t) => {
     const demo = await startServer(t, { flags: ['--demo'] });
     const value = async (channel) => (await (await fetch(`${demo.url}api/metrics/${channel}`)).json()).data;
     await until(async () => (await value('metrics.checkout'))?.active_carts !== undefined, 'the simulated value');
     const orders = async () => (await value('metrics.orders')).ordersToday;
-    // Once it may be overwritten, by a push that the shop was about to make.
-    const stays = async () => {
+    // One overwrite is possible, by a simulated push that was already in progress.
+    const isKept = async () => {
       await demo.push({ channel: 'metrics.checkout', data: { latency_p95: 180 } });
       const before = await orders();
-      await until(async () => (await orders()) > before, 'the shop to go on');
+      await until(async () => (await orders()) > before, 'the next simulated order');
       return (await value('metrics.checkout')).latency_p95 === 180;
     };
-    await until(async () => (await stays()) && (await stays()), 'the pushed value to stay');
+    await until(async () => (await isKept()) && (await isKept()), 'the pushed value to be kept');
   });
 });

@@ -1,4 +1,4 @@
-// WebSocket as npm's ws sees it.
+// WebSocket with npm's ws.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -9,7 +9,7 @@ const isEvent = (message) => message.type === 'event';
 
 describe('websocket', TOGETHER, () => {
   for (const path of ['ws', 'v1/dashboard/ws']) {
-    test(`a client at /${path} is greeted, subscribes, and gets byte for byte what was pushed`, async (t) => {
+    test(`a client at /${path} receives the greeting and, after subscribing, pushed values byte for byte`, async (t) => {
       const server = await startServer(t);
       const socket = await Socket.open(t, server, { path, protocols: ['other', 'tricast.v1'] });
       assert.equal(socket.client.protocol, 'tricast.v1');
@@ -31,7 +31,7 @@ describe('websocket', TOGETHER, () => {
     });
   }
 
-  test('a new subscriber gets the current value at once', async (t) => {
+  test('a new subscriber receives the current value immediately', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.queue', data: { depth: 7 } });
     const socket = await Socket.open(t, server);
@@ -45,16 +45,16 @@ describe('websocket', TOGETHER, () => {
     );
   });
 
-  test('a ping is answered with the same requestId, however odd it is', async (t) => {
+  test('a pong has the requestId of its ping, also with unusual characters and numbers', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     for (const requestId of ['ż-✓-😀"\\', '', ' ', '</script>', 42, -1.5]) {
-      const pong = await socket.ask({ type: 'ping', requestId });
+      const pong = await socket.request({ type: 'ping', requestId });
       assert.equal(pong.type, 'pong');
     }
   });
 
-  test('a ping frame is answered with a pong frame of the same payload', async (t) => {
+  test('a pong frame has the payload of its ping frame', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     const payload = Buffer.from('any 125 bytes or less');
@@ -63,7 +63,7 @@ describe('websocket', TOGETHER, () => {
     assert.deepEqual(await pong, payload);
   });
 
-  test('a wildcard follows every channel below it, also those that come later', async (t) => {
+  test('a wildcard covers all channels below it, including later ones', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop.eu', data: { n: 1 } });
     const socket = await Socket.open(t, server);
@@ -75,33 +75,33 @@ describe('websocket', TOGETHER, () => {
     assert.deepEqual(channels, ['metrics.shop.eu', 'metrics.shop.us']);
   });
 
-  test('two updates of a channel are never closer than the interval, and the newest value arrives', async (t) => {
+  test('updates of a channel keep the interval, and the newest value arrives', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
-    const begin = performance.now();
+    const startedAt = performance.now();
     const subscribed = await socket.subscribe([{ name: 'metrics.fast', interval: '300ms' }]);
     assert.equal(subscribed.channels[0].interval, '300ms');
 
     let pushed = 0;
-    while (socket.of('metrics.fast').length < 5) await server.push({ channel: 'metrics.fast', data: { n: ++pushed } });
+    while (socket.received('metrics.fast').length < 5) await server.push({ channel: 'metrics.fast', data: { n: ++pushed } });
     await socket.inbox.next((message) => message.data?.n === pushed);
 
-    const updates = socket.of('metrics.fast');
+    const updates = socket.received('metrics.fast');
     assert.ok(pushed > 2 * updates.length, `${pushed} values made ${updates.length} updates`);
-    // The clock is the client's, which reads a message late but never early: one that it read late makes the next gap
-    // look shorter, and none can come before its turn, counted from before the first.
+    // The times are the client's, which can read a message late but never early. A late message shortens the next gap, but no
+    // update can arrive before its multiple of the interval, counted from before the subscription.
     const gaps = updates.slice(1).map((update, index) => update.at - updates[index].at);
     assert.ok(Math.min(...gaps) >= 150, `gaps in ms: ${gaps}`);
-    for (const [turn, { at }] of updates.entries()) {
-      assert.ok(at - begin >= turn * 300, `update ${turn} came ${at - begin} ms after the subscription; gaps in ms: ${gaps}`);
+    for (const [index, { at }] of updates.entries()) {
+      assert.ok(at - startedAt >= index * 300, `update ${index} arrived ${at - startedAt} ms after the subscription; gaps in ms: ${gaps}`);
     }
   });
 
-  test('what is paused is silent; resumed, it brings the newest state and every event that was missed', async (t) => {
+  test('a paused subscription is silent and, when resumed, delivers the newest state and every missed event', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     await socket.subscribe(['metrics.level', 'deploys', 'metrics.fence']);
-    const paused = await socket.ask({ type: 'pause', channels: ['metrics.level', 'deploys'] });
+    const paused = await socket.request({ type: 'pause', channels: ['metrics.level', 'deploys'] });
     assert.equal(paused.type, 'paused');
     assert.deepEqual(paused.channels, ['metrics.level', 'deploys']);
 
@@ -111,17 +111,17 @@ describe('websocket', TOGETHER, () => {
     }
     await server.push({ channel: 'metrics.fence', data: { up: true } });
     await socket.inbox.next((message) => message.channel === 'metrics.fence');
-    await socket.ask({ type: 'ping' });
-    assert.deepEqual([...socket.of('metrics.level'), ...socket.of('deploys')], []);
+    await socket.request({ type: 'ping' });
+    assert.deepEqual([...socket.received('metrics.level'), ...socket.received('deploys')], []);
 
-    assert.equal((await socket.ask({ type: 'resume', channels: ['metrics.level', 'deploys'] })).type, 'resumed');
+    assert.equal((await socket.request({ type: 'resume', channels: ['metrics.level', 'deploys'] })).type, 'resumed');
     await server.push({ channel: 'deploys', event: 'released', data: { n: 4 } });
     await socket.inbox.next((message) => message.channel === 'deploys' && message.data.n === 4);
-    assert.deepEqual(socket.of('metrics.level').map((message) => message.data.n), [3]);
-    assert.deepEqual(socket.of('deploys').map((message) => message.data.n), [1, 2, 3, 4]);
+    assert.deepEqual(socket.received('metrics.level').map((message) => message.data.n), [3]);
+    assert.deepEqual(socket.received('deploys').map((message) => message.data.n), [1, 2, 3, 4]);
   });
 
-  test('an impossible channel name is denied by itself, the others are active', async (t) => {
+  test('an invalid channel name is denied, and the other channels are active', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     const { channels, activeSubscriptions } = await socket.subscribe(['no such name!', 'metrics.fine']);
@@ -130,23 +130,23 @@ describe('websocket', TOGETHER, () => {
       { name: 'metrics.fine', status: 'active', code: undefined },
     ]);
     assert.equal(activeSubscriptions, 1);
-    const error = await socket.ask({ type: 'unsubscribe', channels: ['metrics.never'] });
+    const error = await socket.request({ type: 'unsubscribe', channels: ['metrics.never'] });
     assert.deepEqual([error.type, error.code], ['error', 'RESOURCE_NOT_FOUND']);
   });
 
-  test('a bad message is answered and the connection lives on', async (t) => {
+  test('an invalid message returns an error, and the connection stays open', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     for (const bad of ['{"type":', '[]', '"ping"', '{"type":"dance"}', '{"type":"subscribe"}', '']) {
-      socket.say(bad);
+      socket.send(bad);
       const error = await socket.inbox.next((message) => message.type === 'error');
       assert.equal(error.code, 'INVALID_MESSAGE', bad);
       assert.ok(error.message.length > 0);
     }
-    assert.equal((await socket.ask({ type: 'ping' })).type, 'pong');
+    assert.equal((await socket.request({ type: 'ping' })).type, 'pong');
   });
 
-  test('a client that comes back with its cursor gets each missed event exactly once', async (t) => {
+  test('a client that resumes from its cursor receives each missed event exactly once', async (t) => {
     const server = await startServer(t);
     const deploy = (n) => server.push({ channel: 'deploys', event: 'released', data: { n } });
     const first = await Socket.open(t, server);
@@ -160,52 +160,52 @@ describe('websocket', TOGETHER, () => {
     assert.equal((await second.subscribe(['deploys'], { since: cursor })).resume, 'replayed');
     await deploy(6);
     await second.inbox.next((message) => isEvent(message) && message.data.n === 6);
-    assert.deepEqual(second.of('deploys').map((message) => message.data.n), [3, 4, 5, 6]);
+    assert.deepEqual(second.received('deploys').map((message) => message.data.n), [3, 4, 5, 6]);
 
-    const stranger = await Socket.open(t, server);
-    const { resume, reason } = await stranger.subscribe(['deploys'], { since: 'elsewhere:3' });
+    const foreign = await Socket.open(t, server);
+    const { resume, reason } = await foreign.subscribe(['deploys'], { since: 'elsewhere:3' });
     assert.deepEqual({ resume, reason }, { resume: 'reset', reason: 'epoch_changed' });
   });
 
-  test('a binary message closes with 1003', async (t) => {
+  test('a binary message closes the connection with 1003', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
     socket.client.send(Buffer.from([1, 2, 3]));
     assert.equal((await socket.closed).code, 1003);
   });
 
-  test('a message of 64 KiB is read, and a longer one closes with 1009', async (t) => {
+  test('a message of 64 KiB is accepted, and a longer one closes the connection with 1009', async (t) => {
     const server = await startServer(t);
     const socket = await Socket.open(t, server);
-    const ofBytes = (bytes) => {
+    const messageOf = (bytes) => {
       const head = '{"type":"ping","requestId":"long","padding":"';
       return `${head}${'x'.repeat(bytes - head.length - 2)}"}`;
     };
-    socket.say(ofBytes(65_536));
+    socket.send(messageOf(65_536));
     assert.equal((await socket.inbox.next((message) => message.type === 'pong')).requestId, 'long');
-    socket.say(ofBytes(65_537));
+    socket.send(messageOf(65_537));
     assert.equal((await socket.closed).code, 1009);
   });
 
-  test('a page of a foreign origin is refused with 403 before any upgrade', async (t) => {
+  test('a foreign origin is refused with 403 instead of an upgrade', async (t) => {
     const server = await startServer(t);
     const opening = Socket.open(t, server, { origin: 'https://evil.example' });
     await assert.rejects(opening, /Unexpected server response: 403/);
   });
 
-  test('a server that is told to stop says when to come back, closes with 1001, and leaves with exit code 0', async (t) => {
+  test('a stopping server sends the reconnect delay, closes with 1001, and exits with code 0', async (t) => {
     const server = await startServer(t);
     const sockets = await Promise.all([1, 2, 3].map(() => Socket.open(t, server)));
     await sockets[0].subscribe(['metrics.*']);
     await server.stop();
-    const waits = [];
+    const delays = [];
     for (const socket of sockets) {
       const farewell = await socket.inbox.next((message) => message.type === 'disconnecting');
       assert.equal(farewell.reason, 'SERVER_MAINTENANCE');
       assert.ok(farewell.reconnectAfter > 0 && farewell.reconnectAfter <= 60, farewell.raw);
       assert.equal((await socket.closed).code, 1001);
-      waits.push(farewell.reconnectAfter);
+      delays.push(farewell.reconnectAfter);
     }
-    assert.equal(new Set(waits).size, waits.length, `all come back at different times: ${waits}`);
+    assert.equal(new Set(delays).size, delays.length, `delays differ between clients: ${delays}`);
   });
 });

@@ -1,11 +1,11 @@
-// A small configuration of nginx in which something is wrong.
+// Runs nginx with a minimal configuration that has a mistake.
 
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryDirectory } from './helpers.mjs';
-import { flagsOf, freePort, run, temporaryPaths } from './nginx.mjs';
+import { flagsOf, freePort, runNginx, temporaryPaths } from './nginx.mjs';
 
-/** What every location of a small and proper configuration says. */
+/** Directives of every location of the correct minimal configuration. */
 const COMMON = [
   'proxy_http_version 1.1;',
   'proxy_set_header Host $http_host;',
@@ -20,18 +20,18 @@ const LOCATIONS = {
 };
 
 /**
- * A small and proper configuration, spoiled: `without` drops every directive that holds one of these words (in the
- * locations of `within`, if that is given), `drop` drops locations, `more` adds lines to locations, to the server, or to
- * http.
+ * Starts nginx with a modified minimal configuration: `without` removes every directive that contains one of these words
+ * (only in the locations of `within`, if given), `drop` removes locations, `more` adds lines to locations, to the server, or
+ * to http.
  */
-export async function startSpoiltNginx(t, serverPort, { without = [], within = Object.keys(LOCATIONS), more = {}, drop = [] }) {
+export async function startMisconfiguredNginx(t, serverPort, { without = [], within = Object.keys(LOCATIONS), more = {}, drop = [] }) {
   const [port, directory] = [await freePort(), temporaryDirectory(t)];
   chmodSync(directory, 0o755);
   const locations = Object.entries(LOCATIONS)
     .filter(([path]) => !drop.includes(path))
     .map(([path, own]) => {
-      const spoilt = (line) => within.includes(path) && without.some((word) => line.includes(word));
-      const lines = [...COMMON, ...own].filter((line) => !spoilt(line));
+      const isRemoved = (line) => within.includes(path) && without.some((word) => line.includes(word));
+      const lines = [...COMMON, ...own].filter((line) => !isRemoved(line));
       return `location ${path} {\n${[...lines, more[path] ?? ''].join('\n')}\nproxy_pass http://127.0.0.1:${serverPort};\n}`;
     });
   writeFileSync(
@@ -50,5 +50,5 @@ ${locations.join('\n')}
 }
 `,
   );
-  return run(t, { directory, port, flags: flagsOf(directory) });
+  return runNginx(t, { directory, port, flags: flagsOf(directory) });
 }
