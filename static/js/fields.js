@@ -71,13 +71,13 @@ export function kindOf(field, unit) {
 }
 
 /**
- * Whether the amounts of a field are money, so that the currency must be known.
+ * Returns whether the amounts of a field are money, so that the currency must be known.
  * @param {string} field
  */
 export const isMoney = (field) => kindOf(field) === amount;
 
 /**
- * A field's name for a person.
+ * Returns the display name of a field.
  * @param {string} field
  */
 export function nameOf(field) {
@@ -119,7 +119,7 @@ export function fieldsOf(data, prefix = '', depth = 0) {
 }
 
 /**
- * Whether a value is a list of objects, which a table shows as rows.
+ * Returns whether a value is a list of objects, which a table shows as rows.
  * @param {any} value
  * @returns {value is Record<string, any>[]}
  */

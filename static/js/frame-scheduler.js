@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Schedules redraws: at most one per animation frame, and for new values at most ten a second, because nobody can read
- * numbers that change faster and each redraw costs a layout. A hidden page gets no frames, so it is drawn once when it
+ * Schedules redraws: at most one per animation frame, and for new values at most ten a second, because faster
+ * changes are not readable and each redraw costs a layout. A hidden page gets no frames, so it is drawn once when it
  * becomes visible.
  */
 

@@ -7,7 +7,7 @@
 import { address } from './address.js';
 import { now } from './time.js';
 
-/** Longest time for a response; after it the server counts as unavailable. */
+/** Timeout of a request; after it the server counts as unavailable. */
 const PATIENCE_MS = 12_000;
 /** Smaller clock differences are ignored: `Date` has whole seconds, and the response took time. */
 const NO_SKEW_MS = 3_000;

@@ -26,7 +26,7 @@ export function storeToken(token) {
   }
 }
 
-/** Whether this browser was signed in through this page. */
+/** Returns whether this browser was signed in through this page. */
 export function isSignedIn() {
   try {
     return localStorage.getItem(SIGNED_IN) !== null;

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Wall display (`?view=wall`): no controls, the screen stays awake, and the rows fill the screen, because nobody scrolls
- * there. If that would cut tiles, everything shrinks; if text would become too small, the dashboard is shown in parts, one
+ * Wall display (`?view=wall`): no controls, the screen stays awake, and the rows fill the screen, because there is no
+ * scrolling. If tiles would be cut, everything shrinks; if text would become too small, the dashboard is shown in parts, one
  * after the other.
  */
 

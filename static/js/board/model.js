@@ -86,8 +86,8 @@ export function requestFor(board, step) {
 }
 
 /**
- * Whether `step` overwrites another user's change between two states of the dashboard.
- * @param {Board} before as the reader saw it
+ * Returns whether `step` overwrites another user's change between two states of the dashboard.
+ * @param {Board} before state that the reader saw
  * @param {Board} now
  * @param {Step} step
  */

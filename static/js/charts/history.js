@@ -13,7 +13,7 @@
 import { ApiError } from '../rest.js';
 import { now } from '../time.js';
 
-/** Fields that the server records every second while it runs. The others are used only if the first seems to stand still. */
+/** Fields that the server records every second while it runs. The others are requested only if the first has silent spans. */
 const PULSE = { channel: 'metrics.infrastructure', field: 'cpu_usage', others: ['memory_usage', 'network_in', 'network_out'] };
 /** Shortest silence that counts as an outage, in ms and in buckets. */
 const SILENCE_MS = 10_000;
@@ -28,7 +28,7 @@ const STEPS = /** @type {Record<string, number>} */ ({ raw: 0, minute: 60_000, h
 const LONGEST_RAW_MS = 3_600_000;
 /** Additional part of the range that is requested, so that the value at its beginning is known. */
 const LEAD = 0.1;
-/** Tiles that load within this time share one response about the pulse. */
+/** Tiles that load within this time share one response with the pulse. */
 const SHARED_MS = 2_000;
 
 /**
@@ -83,7 +83,7 @@ async function serverAway(rest, intervals, span) {
   const answer = await ask(rest, channel, [field], intervals, span);
   const quiet = silences(answer, span);
   if (answer === null || quiet.length === 0) return quiet;
-  // On an idle machine one number may stand still for a while, but not all of them.
+  // On an idle machine one number may be constant for a while, but not all of them.
   const asked = { from: quiet[0].from - BEAT_MS, to: quiet[quiet.length - 1].to + BEAT_MS };
   const more = await ask(rest, channel, others, [answer.interval], asked);
   return silences({ ...answer, fields: { ...answer.fields, ...more?.fields } }, span);

@@ -3,7 +3,7 @@
 
 import { address } from '../address.js';
 
-/** Longest time for a response that is not held on purpose. */
+/** Longest time for a response that the server does not hold deliberately. */
 export const PATIENCE_MS = 10_000;
 
 /** @typedef {Record<string, any>} Json */
@@ -20,7 +20,7 @@ export const PATIENCE_MS = 10_000;
  * Sends a request. Resolves with any status.
  * @param {string} path
  * @param {RequestInit & {token?: string, patience?: number, query?: Record<string, string>}} [how]
- * @returns {Promise<Answer>} rejects with an Error that says why there was no response
+ * @returns {Promise<Answer>} rejects with an Error whose message is the reason for the missing response
  */
 export async function ask(path, { patience = PATIENCE_MS, ...how } = {}) {
   const began = performance.now();
@@ -39,7 +39,7 @@ export async function ask(path, { patience = PATIENCE_MS, ...how } = {}) {
 export function send(path, { token = '', query = {}, headers = {}, ...how }) {
   const all = new Headers(headers);
   if (token !== '') all.set('Authorization', `Bearer ${token}`);
-  // The browser's cache would answer instead of the server.
+  // Bypasses the browser's cache, which could respond instead of the server.
   return fetch(address(path, query), { cache: 'no-store', redirect: 'manual', ...how, headers: all }).catch(explain);
 }
 

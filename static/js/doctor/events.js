@@ -8,7 +8,7 @@ import { HELD_MS, read } from './rhythm.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {import('./rhythm.js').Beat} Beat */
 
-/** In total a little less than the usual buffer of 8 KiB, so that a buffer holds it to the end. */
+/** In total slightly less than the usual buffer of 8 KiB, so that a buffering proxy holds all of it until the end. */
 const RHYTHM = { probe: 12, every: 250, bytes: 512 };
 
 /**
@@ -32,7 +32,7 @@ export async function listen(rhythm, patience) {
     /** @type {Record<string, any>} */
     seen: {},
     beats,
-    /** The stream said that it is refused. @type {string | null} */
+    /** Reason of a refusal that was sent in the stream. @type {string | null} */
     refused: null,
     cut: false,
     after: 0,

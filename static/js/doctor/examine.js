@@ -1,5 +1,5 @@
 // @ts-check
-/** The order in which things are tried. */
+/** Runs all checks in order. */
 
 import { ask } from './ask.js';
 import { checkEvents } from './events.js';
@@ -11,15 +11,15 @@ import { checkWebSocket } from './websocket.js';
 /** @typedef {import('./report.js').Check} Check */
 /** @typedef {import('./report.js').Remedy} Remedy */
 
-/** Longest that the server holds a poll by default, in seconds. */
+/** Longest time for which the server holds a poll by default, in seconds. */
 const LONGEST_WAIT_S = 25;
 
 /**
  * @param {object} how
  * @param {string} how.token
- * @param {number} how.idle ms of silence; 0: not at all, and all else is done quickly
+ * @param {number} how.idle ms of silence on idle connections; 0 skips these checks and shortens the others
  * @param {(check: Check) => void} found called as each check ends
- * @returns {Promise<Record<string, Remedy>>} the table of what mends a path
+ * @returns {Promise<Record<string, Remedy>>} the server's table of remedies
  */
 export async function examine({ token, idle }, found) {
   const { check, proxy } = await checkServer();
@@ -27,7 +27,7 @@ export async function examine({ token, idle }, found) {
   if (check.verdict === 'fail') return {};
   const answer = await ask('api/doctor').catch(() => null);
   const seen = answer?.status === 200 ? answer.json : null;
-  // One after the other, so that they don't disturb each other's times.
+  // Sequentially, so that they do not affect each other's measurements.
   found(await checkWebSocket({ token, host: seen?.host }));
   found(await checkPolling({ token }));
   found(checkAddress(seen, proxy));

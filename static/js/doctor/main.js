@@ -1,5 +1,5 @@
 // @ts-check
-/** The connection test as a page: begins by itself, shows each check as it ends, and sums up in a sentence. */
+/** Page of the connection test: starts automatically, shows the result of each check, and then a summary. */
 
 import { address } from '../address.js';
 import { byId, element, setText } from '../dom.js';
@@ -13,17 +13,17 @@ import { VERDICTS, WORDS, asText, remediesOf, summary, worst } from './report.js
 /** Longer than the 60 s after which common proxies cut. */
 const IDLE_MS = 65_000;
 
-/** In this order, whenever they end. */
+/** Order in which results are shown. */
 const ORDER = [
   'reach', 'websocket', 'events', 'polling', 'long_poll', 'push', 'address', 'proxy', 'idle_events', 'idle_websocket',
 ];
 
-/** What is shown. @type {{checks: Check[], table: Record<string, Remedy>, busy: boolean}} */
+/** Shown results. @type {{checks: Check[], table: Record<string, Remedy>, busy: boolean}} */
 const state = { checks: [], table: {}, busy: false };
 
 function announce(/** @type {string} */ text) {
   const announcer = byId('announcer');
-  // The same words again are news too.
+  // The same text again has to be announced, too.
   announcer.textContent = '';
   requestAnimationFrame(() => setText(announcer, text));
 }
@@ -53,7 +53,7 @@ function line(check) {
   return item;
 }
 
-/** What stands between backticks is code. */
+/** Renders a text with inline `code`. */
 function withCode(/** @type {string} */ text) {
   return text.split('`').map((part, n) => (n % 2 === 1 ? element('code', '', part) : part));
 }
@@ -74,7 +74,7 @@ function draw() {
 async function run(idle) {
   if (state.busy) return;
   Object.assign(state, { checks: [], busy: true });
-  // A cookie goes by itself; without one the tab may have a token from the dashboard.
+  // A cookie is sent automatically; without one the tab may have a token from the dashboard.
   const token = /** @type {HTMLInputElement} */ (byId('token')).value.trim() || (storedToken() ?? '');
   setText(byId('summary'), idle > 0 ? 'Testing; idle connections are held for 65 s.' : 'Testing.');
   draw();

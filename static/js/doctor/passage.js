@@ -107,7 +107,7 @@ export async function checkPush(seen) {
 const post = (/** @type {number} */ bytes) =>
   ask('api/doctor/echo', { method: 'POST', body: new Blob(['-'.repeat(bytes)]), patience: 3 * PATIENCE_MS });
 
-/** `1 MiB`, `512 B`. */
+/** Formats a number of bytes: `1 MiB`, `512 B`. */
 function size(/** @type {number} */ bytes) {
   if (bytes % (1 << 20) === 0) return `${bytes >> 20} MiB`;
   return bytes >= 1 << 10 ? `${bytes >> 10} KiB` : `${bytes} B`;

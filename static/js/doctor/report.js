@@ -1,5 +1,5 @@
 // @ts-check
-/** Report: checks with verdicts, and a summary. The same as `tricast doctor` prints. */
+/** Report: checks with verdicts, and a summary, as `tricast doctor` prints them. */
 
 /** @typedef {{id: string, nginx: string, setting: string, advice: string}} Remedy */
 /** @typedef {'skipped' | 'ok' | 'warn' | 'fail'} Verdict */
@@ -42,7 +42,7 @@ export function remediesOf({ remedies = [] }, table) {
 }
 
 /**
- * `Events: held back by a proxy for 5.2 s: "proxy_buffering off;" is missing.`
+ * Returns the summary: `Events: held back by a proxy for 5.2 s: "proxy_buffering off;" is missing.`
  * @param {Check[]} checks
  * @param {Record<string, Remedy>} table
  */
@@ -75,7 +75,7 @@ export function asText(url, checks, table) {
   return `${[...lines, '', summary(checks, table)].join('\n')}\n`;
 }
 
-/** `12 ms`, `2.8 s`, `65 s`. */
+/** Formats a duration: `12 ms`, `2.8 s`, `65 s`. */
 export function spoken(/** @type {number} */ ms) {
   if (ms < 0.95) return 'under 1 ms';
   if (ms < 999.5) return `${Math.round(ms)} ms`;

@@ -1,5 +1,5 @@
 // @ts-check
-/** Measures how long the probe events of a stream were held back, and in how many batches they arrived. As in the command line. */
+/** Measures how long the probe events of a stream were held back, and in how many batches they arrived, as the command line does. */
 
 /** @typedef {{given: number, came: number, bytes: number}} Beat times in ms: the server's since the start of the stream, the browser's since the request */
 
@@ -9,7 +9,7 @@ export const HELD_MS = 600;
 /** Probe events that arrive within this time form one batch. */
 const TOGETHER_MS = 40;
 
-/** @param {Beat[]} beats not empty */
+/** Returns the delay and the batches of the events. @param {Beat[]} beats not empty */
 export function read(beats) {
   // The clocks have no common origin, so delays are relative to the fastest event.
   const late = beats.map(({ given, came }) => came - given);

@@ -42,7 +42,7 @@ export class Talk {
     });
   }
 
-  /** Resolves with the first matching message; null if none came in time or the connection closed. */
+  /** Resolves with the first matching message; null after a timeout or if the connection was closed. */
   async next(/** @type {(message: Json) => boolean} */ fits, patience = ANSWER_MS) {
     const deadline = performance.now() + patience;
     for (;;) {
@@ -77,7 +77,7 @@ export class Talk {
   }
 }
 
-/** @param {{token: string, host: string | undefined}} how `host`: as received by the server */
+/** Runs the check. @param {{token: string, host: string | undefined}} how `host`: as received by the server */
 export async function checkWebSocket({ token, host }) {
   const talk = new Talk();
   try {
