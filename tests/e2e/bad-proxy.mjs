@@ -33,17 +33,17 @@ export async function startBadProxy(t, port, faults = {}) {
     if (mode[kind] === 'refuse') return response.writeHead(502).end();
     if (mode[kind] === 'hang') return;
     const { method, url, headers } = request;
-    const onward = http.request({ port, host: '127.0.0.1', method, path: url, headers }, (answer) => {
+    const onward = http.request({ port, host: '127.0.0.1', method, path: url, headers }, (upstream) => {
       if (kind === 'sse' && mode.sse === 'buffer') {
-        response.writeHead(answer.statusCode, answer.headers).flushHeaders();
+        response.writeHead(upstream.statusCode, upstream.headers).flushHeaders();
         const held = [];
-        answer.on('data', (bytes) => held.push(bytes));
-        answer.on('end', () => response.end(Buffer.concat(held)));
+        upstream.on('data', (bytes) => held.push(bytes));
+        upstream.on('end', () => response.end(Buffer.concat(held)));
         return;
       }
-      response.writeHead(answer.statusCode, answer.headers);
+      response.writeHead(upstream.statusCode, upstream.headers);
       response.flushHeaders();
-      answer.pipe(response);
+      upstream.pipe(response);
     });
     onward.on('socket', keep);
     onward.on('error', () => response.destroy());
