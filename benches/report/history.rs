@@ -11,11 +11,9 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
-use tricast::{
-    core::channel::Channel,
-    history::{Calendar, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
-    store::sqlite::SqliteStore,
-};
+use tricast_core::channel::Channel;
+use tricast_domain::history::{Calendar, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName};
+use tricast_store::sqlite::SqliteStore;
 
 use crate::{
     Outcome,
@@ -155,7 +153,7 @@ async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
     // All fields in two parts, as the service asks for them.
     let named = |from: usize, to: usize| (from..to).map(|n| format!("f{n}").into()).collect::<Vec<Box<str>>>();
     for parts in [vec![named(0, 100), named(100, 200)], vec![named(0, 100), named(100, 200)], vec![named(0, 1)]] {
-        let query = |fields| tricast::history::Query {
+        let query = |fields| tricast_domain::history::Query {
             channel: channel.clone(),
             fields: Some(fields),
             level: Level::Hour,

@@ -14,10 +14,8 @@ use std::{
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
-use tricast::{
-    orders::{Answer, Created, Draft, Money, NewOrder, OrderStore, Priority, Status},
-    store::sqlite::SqliteStore,
-};
+use tricast_domain::orders::{Answer, Created, Draft, Money, NewOrder, OrderStore, Priority, Status};
+use tricast_store::sqlite::SqliteStore;
 
 use crate::{
     Outcome,

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::{Sleep, sleep};
 use tricast::{
-    protocol::close::CloseReason,
     transport::websocket::{
         Compression, accept_deflate,
         frame::{self, Decoder, Incoming},
@@ -24,6 +23,7 @@ use tricast::{
     },
     web::problem::Problem,
 };
+use tricast_core::protocol::close::CloseReason;
 
 /// Largest message, in bytes: what section 9 of the Autobahn suite sends.
 const MAX_MESSAGE: usize = 16 << 20;

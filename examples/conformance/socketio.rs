@@ -6,12 +6,12 @@ use actix_web::web;
 use tricast::{
     app::Application,
     config::Config,
-    core::clock::Clock,
     transport::socketio::{
         Registry,
         conformance::{self, Echo},
     },
 };
+use tricast_core::clock::Clock;
 
 /// Starts the server at `address` and returns the future that runs it. The suites are pages of another origin, too.
 ///

@@ -11,20 +11,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::openapi::{alerts as shapes, params};
-use crate::{
-    alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity},
-    auth::{self, Permission},
-    protocol::error::Code,
-    web::{
-        authorized::{Authorized, Requirement},
-        body::Body,
-        caller::Caller,
-        precondition,
-        problem::Problem,
-        query::Params,
-        versioned::Versioned,
-    },
+use crate::web::{
+    authorized::{Authorized, Requirement},
+    body::Body,
+    caller::Caller,
+    precondition,
+    problem::Problem,
+    query::Params,
+    versioned::Versioned,
 };
+use tricast_auth::Permission;
+use tricast_core::protocol::error::Code;
+use tricast_domain::alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity};
 
 /// Callers that may read alerts and rules.
 pub struct ReadAlerts;
@@ -109,7 +107,7 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Resul
     // This may shorten the page; `next` follows the unfiltered one.
     let identity = &access.caller.identity;
     let alerts: Vec<_> =
-        page.alerts.into_iter().filter(|alert| auth::may_read_alert(identity, &alert.metric)).collect();
+        page.alerts.into_iter().filter(|alert| tricast_auth::may_read_alert(identity, &alert.metric)).collect();
     Ok(no_cache(json!({"alerts": alerts, "next": page.next})))
 }
 
@@ -264,7 +262,7 @@ pub async fn delete_rule(
 /// Returns an alert that the caller may read: alerts on order figures need the permission to read orders.
 async fn find<R>(access: &Authorized<R>, id: &str) -> Result<Alert, Problem> {
     let alert = access.caller.tenant.alerts.get(id).await?;
-    if !auth::may_read_alert(&access.caller.identity, &alert.metric) {
+    if !tricast_auth::may_read_alert(&access.caller.identity, &alert.metric) {
         return Err(AlertError::NotFound.into());
     }
     Ok(alert)

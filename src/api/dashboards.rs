@@ -11,19 +11,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::openapi::{business, params};
-use crate::{
-    auth::Permission,
-    dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile, Tile},
-    protocol::error::Code,
-    web::{
-        authorized::{Authorized, ReadMetrics, Requirement},
-        body::Body,
-        caller::Caller,
-        precondition,
-        problem::Problem,
-        versioned::Versioned,
-    },
+use crate::web::{
+    authorized::{Authorized, ReadMetrics, Requirement},
+    body::Body,
+    caller::Caller,
+    precondition,
+    problem::Problem,
+    versioned::Versioned,
 };
+use tricast_auth::Permission;
+use tricast_core::protocol::error::Code;
+use tricast_domain::dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile, Tile};
 
 /// Callers that may change dashboards.
 pub struct WriteDashboards;

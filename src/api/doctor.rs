@@ -14,10 +14,8 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
 use super::openapi::shapes;
-use crate::{
-    protocol::{SERVER_VERSION, remedy::Remedy},
-    web::{body::Body, diagnostics::seen, problem::Problem, state::State},
-};
+use crate::web::{body::Body, diagnostics::seen, problem::Problem, state::State};
+use tricast_core::protocol::{SERVER_VERSION, remedy::Remedy};
 
 /// `GET` and `HEAD /api/doctor`: the request as it arrived, and the table of fixes.
 #[utoipa::path(

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::counters::Latency;
+use tricast_core::counters::Latency;
 
 /// Media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -13,14 +13,12 @@ use tokio::{
 };
 
 use super::openapi::shapes;
-use crate::{
-    cluster::Cluster,
-    protocol::SERVER_VERSION,
-    web::{
-        problem::Problem,
-        state::{PROBE_HEADER, State},
-    },
+use crate::web::{
+    problem::Problem,
+    state::{PROBE_HEADER, State},
 };
+use tricast_cluster::Cluster;
+use tricast_core::protocol::SERVER_VERSION;
 
 /// Deadline of one check.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -18,17 +18,17 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 
 use super::openapi::{params, shapes};
-use crate::{
-    cluster::Cluster,
+use crate::web::{
+    authorized::{Anyone, Authorized},
+    caller::Caller,
+    channels, encoding, etag,
+    problem::Problem,
+    query::{self, Params},
+};
+use tricast_cluster::Cluster;
+use tricast_domain::{
     history::{Asked, HistoryError, QueryResult, Question},
     service::StoreError,
-    web::{
-        authorized::{Anyone, Authorized},
-        caller::Caller,
-        channels, encoding, etag,
-        problem::Problem,
-        query::{self, Params},
-    },
 };
 
 /// Buckets of an answer that is put into the cache of a cluster; a larger one is asked of the store.

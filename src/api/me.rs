@@ -6,16 +6,12 @@ use actix_web::{HttpResponse, http::header};
 use serde_json::json;
 
 use super::openapi::shapes;
-use crate::{
-    auth,
-    core::clock::rfc3339,
-    counters::Limit,
-    web::{
-        authorized::{Anyone, Authorized},
-        caller::Caller,
-        problem::Problem,
-    },
+use crate::web::{
+    authorized::{Anyone, Authorized},
+    caller::Caller,
+    problem::Problem,
 };
+use tricast_core::{clock::rfc3339, counters::Limit};
 
 /// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(
@@ -32,7 +28,7 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
         "user": &*identity.user,
         "tenant": identity.tenant.as_str(),
         "permissions": identity.permissions.names().collect::<Vec<_>>(),
-        "capabilities": auth::capabilities(&identity),
+        "capabilities": tricast_auth::capabilities(&identity),
         "anonymous": identity.is_anonymous(),
         "expiresAt": identity.expires_at.map(rfc3339),
         "demo": state.demo.load(Ordering::Relaxed),
@@ -56,13 +52,13 @@ pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem>
     let Authorized { state, caller: Caller { identity, .. }, .. } = access;
     let ticket = state.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
         state.counters.limit(Limit::Tickets).inc();
-        Problem::too_many(error.to_string(), auth::TICKET_LIFETIME)
+        Problem::too_many(error.to_string(), tricast_auth::TICKET_LIFETIME)
     })?;
     if let Some(cluster) = state.tenants.cluster() {
-        let (name, kept) = (auth::ticket_name(&ticket), identity.to_json());
-        cluster.lend(&name, kept.as_bytes(), auth::TICKET_LIFETIME).await;
+        let (name, kept) = (tricast_auth::ticket_name(&ticket), identity.to_json());
+        cluster.lend(&name, kept.as_bytes(), tricast_auth::TICKET_LIFETIME).await;
     }
     Ok(HttpResponse::Created()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({"ticket": ticket, "expiresIn": auth::TICKET_LIFETIME.as_secs()})))
+        .json(json!({"ticket": ticket, "expiresIn": tricast_auth::TICKET_LIFETIME.as_secs()})))
 }

@@ -4,13 +4,6 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 
 use super::exposition::{self, Page};
 use crate::{
-    alerts::{Sent, Target},
-    auth::{Permission, TenantName},
-    cluster::Cluster,
-    core::channel::Gone,
-    counters::{BackpressureLevel, Limit, Transport, TransportCounters},
-    pause,
-    protocol::SERVER_VERSION,
     telemetry,
     web::{
         access,
@@ -18,6 +11,15 @@ use crate::{
         state::{Shared, State},
     },
 };
+use tricast_auth::{Permission, TenantName};
+use tricast_cluster::Cluster;
+use tricast_core::{
+    channel::Gone,
+    counters::{BackpressureLevel, Limit, Transport, TransportCounters},
+    pause,
+    protocol::SERVER_VERSION,
+};
+use tricast_domain::alerts::{Sent, Target};
 
 /// `GET` and `HEAD /metrics`.
 #[utoipa::path(

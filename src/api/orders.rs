@@ -8,21 +8,18 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use super::openapi::{business, params};
-use crate::{
-    auth::Permission,
-    core::clock::rfc3339,
-    orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status},
-    protocol::error::Code,
-    web::{
-        authorized::{Authorized, Requirement},
-        body::Body,
-        caller::Caller,
-        precondition,
-        problem::Problem,
-        query::Params,
-        versioned::Versioned,
-    },
+use crate::web::{
+    authorized::{Authorized, Requirement},
+    body::Body,
+    caller::Caller,
+    precondition,
+    problem::Problem,
+    query::Params,
+    versioned::Versioned,
 };
+use tricast_auth::Permission;
+use tricast_core::{clock::rfc3339, protocol::error::Code};
+use tricast_domain::orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status};
 
 impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {

@@ -9,14 +9,12 @@ use actix_web::{
 use serde_json::Value;
 
 use super::assets;
-use crate::{
-    auth::{self, Permission},
-    core::{
-        channel::Channel,
-        clock::rfc3339,
-        snapshot::{SNAPSHOT, View},
-    },
-    web::{access, problem::Problem, state::State},
+use crate::web::{access, problem::Problem, state::State};
+use tricast_auth::Permission;
+use tricast_core::{
+    channel::Channel,
+    clock::rfc3339,
+    snapshot::{SNAPSHOT, View},
 };
 
 /// How often the page asks for itself again, in seconds.
@@ -45,7 +43,7 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let log = &caller.tenant.log;
     let mut tables = String::new();
     // Sections that the caller may not see are left out, not shown as empty.
-    let view = auth::view(&caller.identity);
+    let view = tricast_auth::view(&caller.identity);
     let snapshot: Value = serde_json::from_slice(&log.snapshot(view).data).unwrap_or(Value::Null);
     for (name, section) in snapshot.as_object().into_iter().flatten() {
         if name == "business" && view == View::WithoutBusiness {
@@ -60,7 +58,8 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
         }
     }
     for name in ALSO {
-        let channel = Channel::parse(name).ok().filter(|channel| auth::may_read_channel(&caller.identity, channel));
+        let channel =
+            Channel::parse(name).ok().filter(|channel| tricast_auth::may_read_channel(&caller.identity, channel));
         let channel = channel.and_then(|channel| log.state(&channel, View::Full));
         if let Some(values) = channel.and_then(|state| serde_json::from_slice(&state.data).ok()) {
             table(&mut tables, name.trim_start_matches(SNAPSHOT).trim_start_matches('.'), &values);

@@ -11,24 +11,22 @@ use serde::{
 use serde_json::{Map, Value, json};
 
 use super::openapi::shapes;
-use crate::{
-    core::{
-        aggregator::PublishError,
-        channel::{Channel, EventName},
-        depth,
-        reading::{Origin, Reading, Refusal},
-        sample::Sample,
-        span::Span,
-    },
+use crate::web::{
+    authorized::{Authorized, WriteMetrics},
+    body::Body,
+    channels,
+    problem::Problem,
+    state::State,
+};
+use tricast_core::{
+    aggregator::PublishError,
+    channel::{Channel, EventName},
     counters::Limit,
+    depth,
     protocol::{RESERVED_EVENTS, error::Code, nul},
-    web::{
-        authorized::{Authorized, WriteMetrics},
-        body::Body,
-        channels,
-        problem::Problem,
-        state::State,
-    },
+    reading::{Origin, Reading, Refusal},
+    sample::Sample,
+    span::Span,
 };
 
 /// A body above this is parsed away from the worker, which would be busy for more than a millisecond.

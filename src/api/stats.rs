@@ -8,15 +8,13 @@ use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
 
 use super::openapi::business;
-use crate::{
-    auth::Permission,
-    core::clock::rfc3339,
-    web::{
-        authorized::{Authorized, ReadMetrics},
-        problem::Problem,
-        query::Params,
-    },
+use crate::web::{
+    authorized::{Authorized, ReadMetrics},
+    problem::Problem,
+    query::Params,
 };
+use tricast_auth::Permission;
+use tricast_core::clock::rfc3339;
 
 /// `GET /api/stats`.
 #[utoipa::path(

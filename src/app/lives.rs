@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::core::lives::Lives;
+use tricast_core::lives::Lives;
 
 const FILE: &str = "lives";
 

@@ -25,21 +25,8 @@ mod thread;
 pub use self::supervisor::Supervisor;
 use self::thread::Thread;
 use crate::{
-    alerts::{Alerting, Announce, Outbox, Target, TargetError},
-    auth::{KeyError, Tickets, Verifier, unguessable},
-    cluster::{BusError, Cluster},
     config::{AuthMode, Config, ForwardedHeader, Listen},
-    core::{
-        aggregator::{AggregatorConfig, EndCounts, StateBudget},
-        clock::Clock,
-        lives::Lives,
-        log::LogConfig,
-    },
-    counters::Counters,
-    pause,
     shutdown::Shutdown,
-    sources::{self, demo::Door},
-    store::{OpenError, Store},
     tenants::{Blueprint, Tenants},
     web::{
         admission::{Admission, AdmissionConfig},
@@ -51,6 +38,21 @@ use crate::{
         state::Shared,
     },
 };
+use tricast_auth::{KeyError, Tickets, Verifier, unguessable};
+use tricast_cluster::{BusError, Cluster};
+use tricast_core::{
+    aggregator::{AggregatorConfig, EndCounts, StateBudget},
+    clock::Clock,
+    counters::Counters,
+    lives::Lives,
+    log::LogConfig,
+    pause,
+};
+use tricast_domain::{
+    alerts::{Alerting, Announce, Outbox, Target, TargetError},
+    sources::{self, demo::Door},
+};
+use tricast_store::{OpenError, Store};
 
 /// How long a server that goes waits for the last requests of connections that are kept.
 const LINGER: Duration = Duration::from_millis(500);

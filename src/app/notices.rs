@@ -5,12 +5,9 @@ use std::{collections::HashSet, time::Duration};
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{
-    cluster::Fault,
-    sources::{self, round},
-    tenants::Tenants,
-    web::clocks::Clocks,
-};
+use crate::{tenants::Tenants, web::clocks::Clocks};
+use tricast_cluster::Fault;
+use tricast_domain::sources::{self, round};
 
 /// How often the clocks are looked at, and whether there is another tenant.
 const LOOK: Duration = Duration::from_secs(1);

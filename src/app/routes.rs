@@ -12,7 +12,6 @@ use crate::{
         orders, pages, push, sign_in, stats,
     },
     config::Config,
-    protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason},
     transport::{
         SlowClientConfig,
         poll::{self, PollConfig},
@@ -25,6 +24,7 @@ use crate::{
         route::{self, get_or_head},
     },
 };
+use tricast_core::protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason};
 
 /// Time that a Socket.IO client has to join a namespace, as in Socket.IO itself.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);

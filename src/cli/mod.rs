@@ -15,11 +15,9 @@ use clap::{
 };
 use toml::Value;
 
-use crate::{
-    auth::Verifier,
-    config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKERS, SETTINGS, Setting},
-    core::clock::Clock,
-};
+use crate::config::{self, AuthMode, Config, Faults, Flags, LogFormat, MOST_WORKERS, SETTINGS, Setting};
+use tricast_auth::Verifier;
+use tricast_core::clock::Clock;
 
 mod doctor;
 mod openapi;

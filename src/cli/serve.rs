@@ -14,10 +14,9 @@ use super::ServeFlags;
 use crate::{
     app::{Application, Reload, Supervisor},
     config::{AuthMode, Config},
-    core::clock::Clock,
-    protocol::SERVER_VERSION,
     telemetry,
 };
+use tricast_core::{clock::Clock, protocol::SERVER_VERSION};
 
 /// Longest time that the greeting waits for earlier log lines.
 const BEFORE_THE_GREETING: Duration = Duration::from_millis(200);

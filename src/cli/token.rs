@@ -6,12 +6,10 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{USAGE, complain, load, refuse, say};
-use crate::{
-    auth::{
-        Permission, Permissions, TenantName,
-        mint::{Claims, SigningKey, mint},
-    },
-    config::{Config, Flags, Span},
+use crate::config::{Config, Flags, Span};
+use tricast_auth::{
+    Permission, Permissions, TenantName,
+    mint::{Claims, SigningKey, mint},
 };
 
 /// Claims and key of the token.

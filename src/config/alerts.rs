@@ -6,7 +6,7 @@ use super::{
     Secret, Span,
     setting::{FaultList, section},
 };
-use crate::alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig, check_mailbox, check_webhook};
+use tricast_domain::alerts::{AlertConfig, MailTls, SmtpConfig, WebhookConfig, check_mailbox, check_webhook};
 
 section! {
     /// Alert rules and alerts.

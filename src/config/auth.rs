@@ -9,7 +9,7 @@ use super::{
     setting::{FaultList, section},
     values,
 };
-use crate::auth::{AuthConfig, MIN_SECRET, check_url};
+use tricast_auth::{AuthConfig, MIN_SECRET, check_url};
 
 /// Whether clients need tokens.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]

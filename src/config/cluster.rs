@@ -6,10 +6,8 @@ use super::{
     Config, Span,
     setting::{FaultList, section},
 };
-use crate::{
-    cluster::{ClusterConfig, check_bus_url},
-    ids::random_u64,
-};
+use tricast_cluster::{ClusterConfig, check_bus_url};
+use tricast_core::ids::random_u64;
 
 section! {
     /// Use of the bus that several nodes share.

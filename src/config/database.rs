@@ -6,7 +6,7 @@ use super::{
     Config, Span,
     setting::{FaultList, section},
 };
-use crate::store::postgres::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
+use tricast_store::postgres::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
 
 section! {
     /// Connections to PostgreSQL.

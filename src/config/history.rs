@@ -6,7 +6,7 @@ use super::{
     Config, Size, Span,
     setting::{OrZero, section},
 };
-use crate::history::HistoryConfig;
+use tricast_domain::history::HistoryConfig;
 
 /// Times that something recorded may be kept. Nothing could be rolled up of points that are kept for less than an hour.
 const fn kept() -> OrZero<std::ops::RangeInclusive<Span>> {

@@ -40,15 +40,15 @@ pub use setting::{SETTINGS, Setting};
 pub use values::{Secret, Size};
 
 use self::setting::{FaultList, OrZero, Section, section};
-pub use crate::core::span::Span;
-use crate::{
+use crate::web::base_path::BasePath;
+use tricast_auth::AuthConfig;
+use tricast_cluster::ClusterConfig;
+pub use tricast_core::span::Span;
+use tricast_domain::{
     alerts::{AlertConfig, SmtpConfig, WebhookConfig},
-    auth::AuthConfig,
-    cluster::ClusterConfig,
     history::HistoryConfig,
-    store::postgres::PostgresConfig,
-    web::base_path::BasePath,
 };
+use tricast_store::postgres::PostgresConfig;
 
 /// Most threads that serve connections.
 pub const MOST_WORKERS: u16 = 1_024;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::alerts::MailTls;
+use tricast_domain::alerts::MailTls;
 
 fn keys(change: impl FnOnce(&mut Config)) -> Vec<String> {
     let mut config = Config::default();

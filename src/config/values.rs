@@ -1,4 +1,4 @@
-//! Values of settings as people write them: sizes and secrets. Durations are [`Span`](crate::core::span::Span).
+//! Values of settings as people write them: sizes and secrets. Durations are [`Span`](tricast_core::span::Span).
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ use super::{
     report::{Check, Verdict, ms, spoken},
     rhythm::{self, Beat, Reading},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// Beats, milliseconds between two, and bytes of padding: in all a little less than the usual buffer of 8 KiB, so that
 /// a buffer holds it to the end.

@@ -8,7 +8,7 @@ use super::{
     reach::Server,
     report::{Check, Verdict, ms, spoken},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// Largest body that is tried, in bytes: more is no matter of a proxy's default.
 const MAX_BODY: u64 = 8 << 20;

@@ -8,7 +8,7 @@ use super::{
     patient::{Answer, PATIENCE, Patient},
     report::{Check, Verdict, ms, spoken},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// The snapshot may change between two polls; so often in a row it does not.
 const ATTEMPTS: usize = 6;

@@ -4,7 +4,7 @@ use super::{
     patient::Patient,
     report::{Check, Verdict, ms, spoken},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// What the answer says of whoever stands in between.
 pub(super) struct Server {

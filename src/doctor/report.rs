@@ -12,7 +12,7 @@ use std::{fmt::Write, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// How a check ended; the later the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -11,7 +11,7 @@ use super::{
     report::{Check, Verdict, ms, spoken},
     socket::{self, Heard},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// Name of the check of event streams.
 pub(super) const EVENTS: &str = "idle_events";

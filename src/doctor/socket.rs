@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 use super::patient::{Answer, PATIENCE, Patient, explain, read};
-use crate::{ids::random_u64, protocol::SUBPROTOCOL};
+use tricast_core::{ids::random_u64, protocol::SUBPROTOCOL};
 
 /// An open one.
 pub(super) struct Socket {

@@ -9,7 +9,7 @@ use super::{
     report::{Check, Verdict, ms, spoken},
     socket::{self, Heard, Refused, Socket},
 };
-use crate::protocol::remedy::Remedy;
+use tricast_core::protocol::remedy::Remedy;
 
 /// How long an answer to one message may take.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -22,23 +22,23 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{
-    alerts::{AlertService, Alerting},
-    auth::TenantName,
-    cluster::{Behind, Cluster},
-    core::{
-        aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, EndCounts, Stopped},
-        channel::{Channel, EventName},
-        clock::Clock,
-        lives::Lives,
-        log::{Change, Log, LogConfig},
-        position::Position,
-    },
+use tricast_auth::TenantName;
+use tricast_cluster::{Behind, Cluster};
+use tricast_core::{
+    aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, EndCounts, Stopped},
+    channel::{Channel, EventName},
+    clock::Clock,
     counters::{Count, Counters},
+    lives::Lives,
+    log::{Change, Log, LogConfig},
+    position::Position,
+    presence::Presence,
+};
+use tricast_domain::{
+    alerts::{AlertService, Alerting},
     dashboards::{DashboardService, DashboardStore},
     history::{History, HistoryConfig, HistoryStore},
     orders::{OrderService, OrderStore},
-    presence::Presence,
     relay::{EventStore, Relay},
     service::Retry,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},

@@ -4,10 +4,8 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 
-use crate::{
-    cluster::Census,
-    sources::{Gathered, Peers},
-};
+use tricast_cluster::Census;
+use tricast_domain::sources::{Gathered, Peers};
 
 /// The other nodes.
 pub(super) struct Others(pub(super) Census);

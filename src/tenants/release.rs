@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::{Inner, Tenant, Tenants};
-use crate::auth::TenantName;
+use tricast_auth::TenantName;
 
 /// How often it is looked who can go.
 const EVERY: Duration = Duration::from_secs(5);

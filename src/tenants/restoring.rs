@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::sleep};
 
-use crate::{
-    core::{aggregator::AggregatorHandle, reading::Reading},
-    history::History,
-};
+use tricast_core::{aggregator::AggregatorHandle, reading::Reading};
+use tricast_domain::history::History;
 
 /// First and longest time between two tries to read them.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

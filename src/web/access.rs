@@ -15,10 +15,8 @@ use super::{
     query::Params,
     state::State,
 };
-use crate::{
-    auth::{self, Identity, TokenError},
-    core::channel::Selector,
-};
+use tricast_auth::{Identity, TokenError};
+use tricast_core::channel::Selector;
 
 /// Checks that a server for this machine only was addressed by a local name: with DNS rebinding a foreign page resolves
 /// its own name to this machine and would count as same-origin.
@@ -203,7 +201,7 @@ async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Op
 async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
     let here = state.access.tickets.redeem(ticket, std::time::Instant::now());
     let Some(cluster) = state.tenants.cluster() else { return here };
-    match cluster.take(&auth::ticket_name(ticket)).await {
+    match cluster.take(&tricast_auth::ticket_name(ticket)).await {
         Ok(kept) => kept.and_then(|kept| Identity::from_json(&kept)),
         Err(_) => here,
     }
@@ -278,7 +276,7 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
 /// # Errors
 /// 403.
 pub fn check_reading(identity: &Identity, selectors: &[Selector]) -> Result<(), Problem> {
-    match selectors.iter().find(|selector| !auth::may_read(identity, selector)) {
+    match selectors.iter().find(|selector| !tricast_auth::may_read(identity, selector)) {
         Some(selector) => Err(Problem::forbidden(format!("this token may not read {selector}"))),
         None => Ok(()),
     }

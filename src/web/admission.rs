@@ -16,7 +16,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use parking_lot::Mutex;
 
 use super::client::counted;
-use crate::{auth::TenantName, counters::Limit};
+use tricast_auth::TenantName;
+use tricast_core::counters::Limit;
 
 /// Limits of connections, streams and held polls. 0 means no limit.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::Method};
 use futures_util::future::LocalBoxFuture;
 
 use super::{access, caller::Caller, problem::Problem, state::State};
-use crate::auth::Permission;
+use tricast_auth::Permission;
 
 /// Requirements of a handler on its caller.
 pub trait Requirement: 'static {

@@ -15,7 +15,7 @@ use super::{
     problem::Problem,
     state::{Shared, State},
 };
-use crate::{
+use tricast_core::{
     counters::Limit,
     pause,
     protocol::{error::Code, nul},

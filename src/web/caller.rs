@@ -10,13 +10,9 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::problem::Problem;
-use crate::{
-    auth::{Identity, Permission},
-    core::{hub::Hub, log::Log},
-    presence::RecentPollers,
-    shutdown::Shutdown,
-    tenants::Tenant,
-};
+use crate::{shutdown::Shutdown, tenants::Tenant};
+use tricast_auth::{Identity, Permission};
+use tricast_core::{hub::Hub, log::Log, presence::RecentPollers};
 
 /// Time after which a worker drops a tenant without requests and streams. Opening it again costs little.
 pub(super) const FORGET: Duration = Duration::from_secs(1);

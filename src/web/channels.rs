@@ -4,13 +4,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{caller::Caller, problem::Problem};
-use crate::{
-    auth::{self, Identity},
-    core::{
-        built_in,
-        channel::{Channel, Selector},
-        span::iso_8601,
-    },
+use tricast_auth::Identity;
+use tricast_core::{
+    built_in,
+    channel::{Channel, Selector},
+    span::iso_8601,
 };
 
 /// Channels of a stream, or of a poll with `since`, that names none.
@@ -39,7 +37,7 @@ pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
 /// 403 when there are none.
 pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
     let mut selectors = parse_list(DEFAULT)?;
-    selectors.retain(|selector| auth::may_read(identity, selector));
+    selectors.retain(|selector| tricast_auth::may_read(identity, selector));
     if selectors.is_empty() {
         return Err(Problem::forbidden(format!("this token may read neither of {DEFAULT}: name channels that it may")));
     }
@@ -60,7 +58,7 @@ pub fn parse_one(name: &str) -> Result<Channel, Problem> {
 /// 400 for a name that is not valid, 403.
 pub fn parse_readable(name: &str, identity: &Identity) -> Result<Channel, Problem> {
     let channel = parse_one(name)?;
-    if auth::may_read_channel(identity, &channel) {
+    if tricast_auth::may_read_channel(identity, &channel) {
         return Ok(channel);
     }
     Err(Problem::forbidden(format!("this token may not read {channel:?}")))
@@ -79,7 +77,7 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
         .channels()
         .into_iter()
         .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
-        .filter(|info| auth::may_read_channel(&caller.identity, &info.channel))
+        .filter(|info| tricast_auth::may_read_channel(&caller.identity, &info.channel))
         .map(|info| {
             // Built-in channels are never late.
             let written = info.written.filter(|_| !built_in::contains(&info.channel));

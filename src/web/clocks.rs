@@ -2,11 +2,9 @@
 
 use jiff::SignedDuration;
 
-use crate::{
-    cluster::{CLOCK_TOLERANCE, Cluster},
-    core::clock::Clock,
-    store::Store,
-};
+use tricast_cluster::{CLOCK_TOLERANCE, Cluster};
+use tricast_core::clock::Clock;
+use tricast_store::Store;
 
 /// Clocks that this node's clock is compared with. Cheap to clone.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::ProxyConfig;
-use crate::auth::{Tickets, Verifier};
+use tricast_auth::{Tickets, Verifier};
 
 /// Name of the cookie of the server's own pages, where `auth.cookie` names none.
 pub const SESSION_COOKIE: &str = "tricast_session";

@@ -1,7 +1,7 @@
 //! One connection, as far as the server has to know it.
 //!
 //! A client has a limited time for the head of a request, and for its next request. These deadlines are kept here and not by
-//! actix-http, which knows nothing of pauses of this process ([`crate::pause`]), gives every head but the first any time, and
+//! actix-http, which knows nothing of pauses of this process ([`tricast_core::pause`]), gives every head but the first any time, and
 //! counts from a clock that stands still during a pause.
 
 use std::{
@@ -21,7 +21,7 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{admission::Admission, config::AccessConfig};
-use crate::{
+use tricast_core::{
     counters::{Counters, Limit},
     pause::Pause,
 };

@@ -17,10 +17,8 @@ use super::{
     client::ProxyConfig,
     problem::Problem,
 };
-use crate::{
-    counters::{Counters, Limit},
-    shutdown::reconnect_after,
-};
+use crate::shutdown::reconnect_after;
+use tricast_core::counters::{Counters, Limit};
 
 /// How one connection is counted.
 pub struct Counted {

@@ -12,7 +12,7 @@ use super::{
     problem::{PROBLEM_JSON, Problem},
     request_id::is_valid_id,
 };
-use crate::protocol::error::Code;
+use tricast_core::protocol::error::Code;
 
 /// Headers that actix-http takes of one request.
 const MAX_HEADERS: usize = 96;

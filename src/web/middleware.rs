@@ -30,7 +30,7 @@ use super::{
     state::State,
     telemetry,
 };
-use crate::protocol::error::Code;
+use tricast_core::protocol::error::Code;
 
 /// How long a request was held on purpose, which is no response time.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use super::{etag, problem::Problem};
-use crate::core::version::{IfMatch, Version};
+use tricast_core::version::{IfMatch, Version};
 
 /// Returns the strong tag of a version.
 pub fn tag(version: Version) -> HeaderValue {

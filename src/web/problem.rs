@@ -14,14 +14,15 @@ use actix_web::{
 use serde::Serialize;
 
 use super::admission::Reached;
-use crate::{
-    cluster::Behind,
-    core::{publication::Publication, reading::Refusal},
+use crate::shutdown::reconnect_soon;
+use tricast_cluster::Behind;
+use tricast_core::{
     counters::Limit,
     protocol::{command::Rejection, error::Code},
-    service::{ServiceError, StoreError},
-    shutdown::reconnect_soon,
+    publication::Publication,
+    reading::Refusal,
 };
+use tricast_domain::service::{ServiceError, StoreError};
 
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -21,15 +21,19 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    auth::{Identity, TenantName},
-    core::{clock::Clock, hub::Hub, log::Log},
-    counters::{Counters, Limit, Transport},
-    ids::random_u64,
-    presence::StreamGuard,
     shutdown::{Shutdown, reconnect_after},
-    store::Store,
     tenants::Tenants,
 };
+use tricast_auth::{Identity, TenantName};
+use tricast_core::{
+    clock::Clock,
+    counters::{Counters, Limit, Transport},
+    hub::Hub,
+    ids::random_u64,
+    log::Log,
+    presence::StreamGuard,
+};
+use tricast_store::Store;
 
 /// Request header of the WebSocket handshake by which `/readyz` checks this server; its value is [`Shared::probe`].
 pub const PROBE_HEADER: &str = "x-tricast-probe";
@@ -108,7 +112,7 @@ impl State {
             None => shared.tenants.open(&TenantName::default_name()).ok(),
         };
         // Its writer is dropped: nothing is ever published.
-        let (_, empty) = Log::create(crate::core::log::LogConfig::default());
+        let (_, empty) = Log::create(tricast_core::log::LogConfig::default());
         let state = Rc::new(Self {
             single_tenant: single_tenant.map(|tenant| LocalTenant::start(tenant, &shared.shutdown)),
             unauthenticated_hub: start_hub(&empty, &shared.shutdown).0,

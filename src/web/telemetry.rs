@@ -10,7 +10,7 @@ use tracing::{Level, Span, field::Empty};
 use tracing_actix_web::RootSpanBuilder;
 
 use super::request_id::RequestId;
-use crate::sources::demo;
+use tricast_domain::sources::demo;
 
 /// Makes one span per request of the plain routes. Polls and streams have none: it costs a poll a third of its
 /// throughput, and would live as long as a stream.

@@ -8,7 +8,7 @@ use actix_web::{
 use serde::Serialize;
 
 use super::precondition;
-use crate::core::version::Version;
+use tricast_core::version::Version;
 
 /// A resource with the strong entity tag of its version. A GET or HEAD whose `If-None-Match` names that version is
 /// answered with 304 and no body.

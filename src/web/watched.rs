@@ -26,7 +26,7 @@ use super::{
     problem::Problem,
     timer::Timer,
 };
-use crate::{ids::random_u64, pause, protocol::error::Code};
+use tricast_core::{ids::random_u64, pause, protocol::error::Code};
 
 /// What a refused client may still send, and for how long: closing before it was read would take the answer from it.
 const MOST_IGNORED: u64 = 1024 * 1024;

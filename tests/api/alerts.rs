@@ -8,11 +8,9 @@ use std::sync::{
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tricast::{
-    alerts::{Alert, NewRule, Outgoing, Severity},
-    core::clock::Clock,
-    store::Store,
-};
+use tricast_core::clock::Clock;
+use tricast_domain::alerts::{Alert, NewRule, Outgoing, Severity};
+use tricast_store::Store;
 
 use crate::{
     dashboards::{ask, send},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use tricast::core::clock::Clock;
+use tricast_core::clock::Clock;
 
 use crate::helpers::{
     EventStream, TestApp, Visitor, WebSocket, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens,

@@ -17,13 +17,13 @@ use tokio_tungstenite::{
 };
 use tricast::{
     app::Application,
-    auth::{
-        Permissions, TenantName,
-        mint::{Claims, SigningKey, mint},
-    },
     config::{AuthMode, Config},
-    core::clock::Clock,
 };
+use tricast_auth::{
+    Permissions, TenantName,
+    mint::{Claims, SigningKey, mint},
+};
+use tricast_core::clock::Clock;
 
 /// How long anything may take that should happen at once. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

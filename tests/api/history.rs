@@ -10,7 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tricast::{config::Config, core::clock::Clock};
+use tricast::config::Config;
+use tricast_core::clock::Clock;
 
 use crate::{
     helpers::{TestApp, Visitor, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},

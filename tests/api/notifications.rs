@@ -10,7 +10,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
 };
-use tricast::{alerts::MailTls, config::Config};
+use tricast::config::Config;
+use tricast_domain::alerts::MailTls;
 
 use crate::{
     alerts::{Hands, load, make, open, rule},

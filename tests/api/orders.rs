@@ -7,19 +7,19 @@ use jiff::{Zoned, tz::TimeZone};
 use parking_lot::Mutex;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tricast::{
-    core::{
-        aggregator::{Aggregator, AggregatorConfig},
-        channel::Channel,
-        clock::Clock,
-        log::{Log, LogConfig},
-        snapshot::View,
-    },
+use tricast_core::{
+    aggregator::{Aggregator, AggregatorConfig},
+    channel::Channel,
+    clock::Clock,
+    log::{Log, LogConfig},
+    snapshot::View,
+};
+use tricast_domain::{
     orders::{NewOrder, NewVisits, OrderError, OrderService},
     relay::Relay,
     service::StoreError,
-    store::sqlite::SqliteStore,
 };
+use tricast_store::sqlite::SqliteStore;
 
 use crate::{
     helpers::{TestApp, soon, spawn_app, spawn_app_at, spawn_app_with, until},

@@ -13,7 +13,8 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use tricast::{config::Config, core::clock::Clock};
+use tricast::config::Config;
+use tricast_core::clock::Clock;
 
 use crate::{
     cluster::Cluster,

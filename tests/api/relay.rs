@@ -5,11 +5,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tricast::{
-    config::Config,
-    orders::Draft,
-    store::{Store, postgres::PostgresConfig},
-};
+use tricast::config::Config;
+use tricast_domain::orders::Draft;
+use tricast_store::{Store, postgres::PostgresConfig};
 
 use crate::{
     cluster::Cluster,

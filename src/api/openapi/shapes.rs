@@ -11,9 +11,9 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
 
-use crate::{
-    core::sample::{MAX_LABEL_BYTES, MAX_LABELS},
+use tricast_core::{
     protocol::error::Code,
+    sample::{MAX_LABEL_BYTES, MAX_LABELS},
 };
 
 /// Any JSON object.

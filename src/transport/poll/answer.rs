@@ -9,16 +9,13 @@ use super::{
     question::{Question, Since, Target},
     representation::Representation,
 };
-use crate::{
-    auth,
-    core::{
-        channel::{Channel, ChannelKind, Selector},
-        clock::rfc3339,
-        position::Position,
-        publication::Publication,
-    },
+use crate::web::{caller::Caller, problem::Problem};
+use tricast_core::{
+    channel::{Channel, ChannelKind, Selector},
+    clock::rfc3339,
+    position::Position,
     protocol::{message, slot},
-    web::{caller::Caller, problem::Problem},
+    publication::Publication,
 };
 
 /// Most bytes of events in one answer; the cursor says from where to ask on.
@@ -32,7 +29,9 @@ pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representat
     let log = &caller.tenant.log;
     let since = question.since(log);
     match &question.target {
-        Target::Snapshot => Ok(log.snapshot(auth::view(&caller.identity)).attached(Representation::of_snapshot)),
+        Target::Snapshot => {
+            Ok(log.snapshot(tricast_auth::view(&caller.identity)).attached(Representation::of_snapshot))
+        }
         Target::One(channel) => one(channel, since.as_ref(), caller),
         // Some of them may not be there yet: their asker follows from the cursor, as on the other transports.
         Target::Several(selectors) => Ok(Arc::new(several(selectors, since.as_ref(), caller))),
@@ -41,7 +40,7 @@ pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representat
 
 fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
-    let view = auth::view(&caller.identity);
+    let view = tricast_auth::view(&caller.identity);
     match log.kind(channel) {
         None => Err(unknown(channel, caller)),
         Some(ChannelKind::State) => {
@@ -73,7 +72,7 @@ fn unknown(channel: &Channel, caller: &Caller) -> Problem {
     }
     let known = |other: &Channel| caller.tenant.log.kind(other).is_some();
     let other = channel.with_or_without_metrics().filter(known);
-    let hint = match other.filter(|other| auth::may_read_channel(&caller.identity, other)) {
+    let hint = match other.filter(|other| tricast_auth::may_read_channel(&caller.identity, other)) {
         Some(other) => format!(": did you mean \"{other}\"?"),
         None => String::new(),
     };
@@ -111,8 +110,8 @@ struct Found {
 fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller: &Caller) -> Found {
     let Caller { identity, tenant } = caller;
     let log = &tenant.log;
-    let sees_all = auth::sees_all(identity);
-    let may = |channel: &Channel| sees_all || auth::may_read_channel(identity, channel);
+    let sees_all = tricast_auth::sees_all(identity);
+    let may = |channel: &Channel| sees_all || tricast_auth::may_read_channel(identity, channel);
     let ceiling = log.head();
     let wanted = |channel: &Channel| selectors.iter().any(|selector| selector.matches(channel)) && may(channel);
     let events_from = since.map_or(events_from, |since| since.position.offset);
@@ -122,8 +121,8 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
     let gap = since.is_some_and(|since| since.gap || !read.lost.is_empty() || since.position.epoch != log.epoch());
     let states_from = since.filter(|_| !gap).map_or(0, |since| since.position.state);
     // That something ended changes the answer, although only who has seen it before is told so.
-    let states = log.states_after(states_from, 0, auth::view(identity), wanted);
-    read.events.retain(|event| sees_all || auth::may_read_event(identity, event));
+    let states = log.states_after(states_from, 0, tricast_auth::view(identity), wanted);
+    read.events.retain(|event| sees_all || tricast_auth::may_read_event(identity, event));
     let only_states = selectors
         .iter()
         .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
@@ -172,7 +171,7 @@ impl Found {
     /// Closes the object that `value` began, with cursor and time; the tag is that of `value`.
     fn finish(self, value: String, caller: &Caller) -> Representation {
         let newest = self.newest;
-        let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(auth::view(&caller.identity)).timestamp);
+        let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(tricast_auth::view(&caller.identity)).timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = self.cursor;
         // A gap belongs to the tag: a 304 must not hide it.

@@ -29,13 +29,6 @@ pub use config::PollConfig;
 use self::{question::Question, representation::Representation};
 use crate::{
     api::openapi::{params, shapes},
-    core::{
-        channel::Selector,
-        position::Position,
-        publication::Publication,
-        reader::{CatchUp, Reader, Sink},
-    },
-    counters::Transport,
     transport::stream::{
         cutover::{self, Cutover},
         expiry::Expiry,
@@ -49,6 +42,13 @@ use crate::{
         problem::Problem,
         state::State,
     },
+};
+use tricast_core::{
+    channel::Selector,
+    counters::Transport,
+    position::Position,
+    publication::Publication,
+    reader::{CatchUp, Reader, Sink},
 };
 
 /// What a cache has to look at besides the URL.

@@ -5,22 +5,20 @@ use std::time::Duration;
 use actix_web::{HttpRequest, http::header};
 
 use super::PollConfig;
-use crate::{
-    core::{
-        channel::{Channel, Selector},
-        interval::parse_interval,
-        log::Log,
-        position::Position,
-        resume::{Resume, judge},
-    },
-    history::parse_backfill,
-    web::{
-        caller::Caller,
-        channels,
-        problem::Problem,
-        query::{Params, bad},
-    },
+use crate::web::{
+    caller::Caller,
+    channels,
+    problem::Problem,
+    query::{Params, bad},
 };
+use tricast_core::{
+    channel::{Channel, Selector},
+    interval::parse_interval,
+    log::Log,
+    position::Position,
+    resume::{Resume, judge},
+};
+use tricast_domain::history::parse_backfill;
 
 /// Parameters of a poll of several channels; one that is named in the path has all but the first.
 const PARAMETERS: [&str; 6] = ["channels", "since", "wait", "interval", "format", "backfill"];
@@ -124,7 +122,7 @@ impl Target {
     /// Never in practice: the names were checked.
     pub(super) fn selectors(&self) -> Result<Vec<Selector>, Problem> {
         Ok(match self {
-            Self::Snapshot => channels::parse_list(crate::core::snapshot::SNAPSHOT)?,
+            Self::Snapshot => channels::parse_list(tricast_core::snapshot::SNAPSHOT)?,
             Self::One(channel) => vec![Selector::Exact(channel.clone())],
             Self::Several(selectors) => selectors.clone(),
         })

@@ -10,10 +10,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{
-    core::publication::Publication,
-    web::{encoding, etag},
-};
+use crate::web::{encoding, etag};
+use tricast_core::publication::Publication;
 
 /// Compressing more than this would keep a worker busy for more than a millisecond.
 const COMPRESS_ELSEWHERE: usize = 64 * 1024;

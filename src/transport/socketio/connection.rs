@@ -21,11 +21,6 @@ use super::{
     socket::{ClientEvent, Socket},
 };
 use crate::{
-    auth::Identity,
-    core::reader::{CatchUp, Reader},
-    counters::Limit,
-    pause,
-    protocol::close::CloseReason,
     transport::{
         stream::{
             End,
@@ -40,6 +35,13 @@ use crate::{
         problem::Problem,
         state::{State, StreamSlot},
     },
+};
+use tricast_auth::Identity;
+use tricast_core::{
+    counters::Limit,
+    pause,
+    protocol::close::CloseReason,
+    reader::{CatchUp, Reader},
 };
 
 /// Bytes of replies that may wait for the client.

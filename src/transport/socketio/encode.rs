@@ -7,11 +7,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{codec::packet, namespace::Namespace, output::text_of};
-use crate::{
-    core::{position::Position, publication::Publication, snapshot::SNAPSHOT},
-    protocol::slot,
-    transport::websocket::frame,
-};
+use crate::transport::websocket::frame;
+use tricast_core::{position::Position, protocol::slot, publication::Publication, snapshot::SNAPSHOT};
 
 /// Returns the frame of an event with one argument, and the offset behind it.
 pub(super) fn event(namespace: Namespace, name: &str, argument: &str, offset: Option<&str>) -> Bytes {
@@ -191,7 +188,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::core::{
+    use tricast_core::{
         channel::{Channel, EventName},
         position::Epoch,
     };

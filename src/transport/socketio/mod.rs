@@ -49,11 +49,10 @@ use link::Framing;
 
 use crate::{
     api::openapi::{params, shapes},
-    auth,
-    counters::Transport,
     transport::websocket::handshake,
     web::{access, problem::Problem, query::Params, route, state::State},
 };
+use tricast_core::counters::Transport;
 
 /// The endpoint, and its name without the slash.
 pub const PATHS: [&str; 2] = ["/socket.io/", "/socket.io"];
@@ -192,7 +191,7 @@ async fn open(
     let slot = state.open_stream(Transport::SocketIo, state.address(request))?;
     // A token may still come with each namespace: what the handshake shows is not required, and may be out of date.
     let caller = access::visitor(state, request).await.ok().flatten();
-    let sid = auth::unguessable();
+    let sid = tricast_auth::unguessable();
     let sid: Arc<str> = sid.ok_or_else(|| Problem::internal("there are no random bytes"))?.into();
     let framing = if is_websocket { Framing::Frames } else { Framing::Payload };
     let handshake = Handshake { sid, caller, slot, takes_offsets: takes_offsets(request, is_websocket) };
@@ -261,7 +260,7 @@ pub(crate) async fn post(
         Err(polling::PostFailure::Body(problem)) => Err(problem),
         Err(polling::PostFailure::TooLarge(most)) => {
             let detail = format!("a payload has at most {most} bytes");
-            let code = crate::protocol::error::Code::InvalidMessage;
+            let code = tricast_core::protocol::error::Code::InvalidMessage;
             Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail))
         }
     }

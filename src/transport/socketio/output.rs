@@ -9,13 +9,15 @@ use super::{
     namespace::Namespace,
     rooms::Rooms,
 };
-use crate::{
-    core::{channel::Selector, position::Position, publication::Publication},
+use crate::transport::{
+    stream::{Encoder, End, Notice, Output, commands::Replies},
+    websocket::frame,
+};
+use tricast_core::{
+    channel::Selector,
+    position::Position,
     protocol::{close::CloseReason, command::Rejection, error::Code, message::ServerMessage},
-    transport::{
-        stream::{Encoder, End, Notice, Output, commands::Replies},
-        websocket::frame,
-    },
+    publication::Publication,
 };
 
 /// Event before the server ends a connection. `disconnecting`, its name on a WebSocket, is reserved here: clients fail on it.

@@ -13,10 +13,8 @@ use super::{
     connection::Connection,
     link::{Framing, Input, Link, LinkError, Ready, Registry},
 };
-use crate::{
-    counters::Limit,
-    web::{body, middleware::Held, problem::Problem, state::State},
-};
+use crate::web::{body, middleware::Held, problem::Problem, state::State};
+use tricast_core::counters::Limit;
 
 /// Least time between two empty polls while a WebSocket is probed.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);

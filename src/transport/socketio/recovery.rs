@@ -21,10 +21,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{
-    auth::{self, Identity},
-    cluster::Cluster,
-};
+use tricast_auth::Identity;
+use tricast_cluster::Cluster;
 
 /// Time within which a client has to return.
 const KEPT: Duration = Duration::from_secs(120);
@@ -105,7 +103,7 @@ pub(super) struct Hold {
 impl Recovery {
     /// Keeps a new session; `None` when the system has no random bytes.
     pub(super) fn begin(self: &Arc<Self>, cluster: Option<&Cluster>, saved: Saved) -> Option<Hold> {
-        Some(self.hold(auth::unguessable()?.into(), cluster, saved))
+        Some(self.hold(tricast_auth::unguessable()?.into(), cluster, saved))
     }
 
     /// Takes up the session `pid` of `identity` in `namespace`; a session of another user is as unknown as none.
@@ -231,7 +229,7 @@ impl Drop for Hold {
 
 /// Returns the name of a session's copy on the bus, by which it cannot be taken up.
 fn bus_name(pid: &str) -> String {
-    format!("socketio:{}", auth::ticket_name(pid))
+    format!("socketio:{}", tricast_auth::ticket_name(pid))
 }
 
 #[cfg(test)]

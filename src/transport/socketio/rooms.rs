@@ -14,7 +14,7 @@ use super::{
     namespace::Namespace,
     output::{end_of, text_of},
 };
-use crate::core::{channel::Channel, position::Position, publication::Publication};
+use tricast_core::{channel::Channel, position::Position, publication::Publication};
 
 /// What a client has joined in one namespace.
 #[derive(Default)]
@@ -135,7 +135,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::core::position::Epoch;
+    use tricast_core::position::Epoch;
 
     fn publication(offset: u64, data: &'static str) -> Publication {
         let channel = Channel::parse("entity.shop.s1").unwrap();

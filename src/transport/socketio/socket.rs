@@ -22,17 +22,6 @@ use super::{
     rooms::{Entity, Rooms},
 };
 use crate::{
-    alerts,
-    auth::{self, Permission},
-    core::{
-        channel::{Channel, Selector},
-        interval::{format_interval, parse_interval},
-        position::Position,
-        reader::CatchUp,
-        snapshot::SNAPSHOT,
-    },
-    counters::{Limit, Transport},
-    protocol::{command, error::Code, message::ServerMessage},
     transport::stream::{
         End, Stream, StreamConfig,
         commands::{Commands, Replies},
@@ -41,6 +30,17 @@ use crate::{
     },
     web::{caller::Caller, state::State},
 };
+use tricast_auth::Permission;
+use tricast_core::{
+    channel::{Channel, Selector},
+    counters::{Limit, Transport},
+    interval::{format_interval, parse_interval},
+    position::Position,
+    protocol::{command, error::Code, message::ServerMessage},
+    reader::CatchUp,
+    snapshot::SNAPSHOT,
+};
+use tricast_domain::alerts;
 
 /// Bytes of events per write.
 const BUDGET: usize = 64 * 1024;
@@ -191,7 +191,7 @@ impl Socket {
         let mut begun = Vec::new();
         for SavedSubscription { selector, interval_ms, since } in &saved.subscriptions {
             let selector =
-                Selector::parse(selector).ok().filter(|selector| auth::may_read(&caller.identity, selector))?;
+                Selector::parse(selector).ok().filter(|selector| tricast_auth::may_read(&caller.identity, selector))?;
             let since: Position = since.parse().ok()?;
             let received = offset.clone().filter(|offset| offset.epoch == since.epoch && offset.offset >= since.offset);
             // A client that received nothing since gets the states, too.
@@ -501,7 +501,7 @@ impl Socket {
         }
         for name in ["alerts", "system"] {
             if let Ok(selector) = Selector::parse(name)
-                && auth::may_read(&caller.identity, &selector)
+                && tricast_auth::may_read(&caller.identity, &selector)
             {
                 self.subscribe(selector, Duration::ZERO);
             }
@@ -510,7 +510,7 @@ impl Socket {
             self.later.push(async move {
                 let open = alerts::Filter { open: Some(true), ..alerts::Filter::default() };
                 let Ok(page) = caller.tenant.alerts.list(open, MAX_ALERTS, None).await else { return Vec::new() };
-                let may_read = |alert: &&alerts::Alert| auth::may_read_alert(&caller.identity, &alert.metric);
+                let may_read = |alert: &&alerts::Alert| tricast_auth::may_read_alert(&caller.identity, &alert.metric);
                 let alerts: Vec<_> = page.alerts.iter().filter(may_read).collect();
                 vec![("alerts", json!(alerts))]
             });
@@ -625,7 +625,7 @@ impl Socket {
         self.later.push(async move {
             let board = caller.tenant.dashboards.get(&entity.id).await;
             // Read now, so that they are not older than the updates that were sent meanwhile.
-            let state = caller.tenant.log.state(&channel, auth::view(&caller.identity));
+            let state = caller.tenant.log.state(&channel, tricast_auth::view(&caller.identity));
             let metrics = state.map(|state| encode::metrics_of(&state)).unwrap_or_default();
             let tiles = board.map(|board| json!(board.tiles)).unwrap_or_else(|_| json!([]));
             let initial = json!({
@@ -699,7 +699,7 @@ fn interval_of(argument: Option<&Value>) -> Result<Option<Duration>, String> {
 
 /// Appends an event with the present figures.
 fn push_figures(packets: &mut Packets, name: &str, caller: &Caller) {
-    let snapshot = caller.tenant.log.snapshot(auth::view(&caller.identity));
+    let snapshot = caller.tenant.log.snapshot(tricast_auth::view(&caller.identity));
     let argument = format!(r#"["{name}",{}]"#, encode::figures(&snapshot));
     output::push(packets, '2', Namespace::Root.as_str(), None, &argument);
 }

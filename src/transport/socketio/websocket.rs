@@ -21,10 +21,8 @@ use super::{
     connection::Connection,
     link::{Framing, Input, Link},
 };
-use crate::{
-    protocol::close::CloseReason,
-    transport::websocket::frame::{self, Decoder, Incoming},
-};
+use crate::transport::websocket::frame::{self, Decoder, Incoming};
+use tricast_core::protocol::close::CloseReason;
 
 /// Messages carried out before the worker's other tasks run.
 const MESSAGES_AT_ONCE: usize = 32;

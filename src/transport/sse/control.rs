@@ -19,18 +19,20 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::openapi::shapes,
-    auth::{self, Identity},
-    counters::Limit,
-    protocol::{
-        command::{self, Command, Message, Rejection},
-        error::Code,
-        message::RequestId,
-    },
     web::{
         access,
         authorized::{Anyone, Authorized},
         body::Body,
         problem::Problem,
+    },
+};
+use tricast_auth::Identity;
+use tricast_core::{
+    counters::Limit,
+    protocol::{
+        command::{self, Command, Message, Rejection},
+        error::Code,
+        message::RequestId,
     },
 };
 
@@ -136,7 +138,7 @@ impl SessionRegistry {
     /// # Errors
     /// 503 when the system has no random bytes: a predictable name is worse than none.
     pub(super) fn register(self: Arc<Self>, identity: &Identity) -> Result<Registration, Problem> {
-        let id = auth::unguessable();
+        let id = tricast_auth::unguessable();
         let id: Arc<str> = id.ok_or_else(|| Problem::unavailable("there are no random bytes", PATIENCE))?.into();
         let inbox = Arc::<Inbox>::default();
         let entry = Entry { identity: identity.clone(), inbox: Arc::clone(&inbox), limiter: None };

@@ -5,10 +5,7 @@ use std::fmt::{Display, Write};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{
-    core::{publication::Publication, snapshot::SNAPSHOT},
-    protocol::slot,
-};
+use tricast_core::{protocol::slot, publication::Publication, snapshot::SNAPSHOT};
 
 /// A comment that keeps proxies from cutting the stream.
 ///
@@ -84,7 +81,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::core::{
+    use tricast_core::{
         channel::{Channel, EventName},
         position::Epoch,
     };

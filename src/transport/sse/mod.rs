@@ -38,10 +38,6 @@ pub use control::SessionRegistry;
 
 use crate::{
     api::openapi::params,
-    core::{channel::Selector, interval::parse_interval, log::Log, position::Position, resume::ResetReason},
-    counters::Transport,
-    history::parse_backfill,
-    protocol::error::Code,
     shutdown::{reconnect_after, reconnect_soon},
     transport::stream::{
         Session, Stream,
@@ -52,6 +48,11 @@ use crate::{
         access, caller::Caller, channels, problem::Problem, query::Params, request_id::RequestId, route, state::State,
     },
 };
+use tricast_core::{
+    channel::Selector, counters::Transport, interval::parse_interval, log::Log, position::Position,
+    protocol::error::Code, resume::ResetReason,
+};
+use tricast_domain::history::parse_backfill;
 
 /// The endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/events", "/api/events"];

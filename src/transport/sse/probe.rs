@@ -23,7 +23,6 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Query, SseConfig, event, head};
 use crate::{
-    counters::Transport,
     shutdown::Shutdown,
     web::{
         diagnostics,
@@ -31,6 +30,7 @@ use crate::{
         state::{State, StreamSlot},
     },
 };
+use tricast_core::counters::Transport;
 
 /// Most beats of one stream.
 const MAX_BEATS: u32 = 40;

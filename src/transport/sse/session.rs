@@ -12,16 +12,22 @@ use super::{
     event,
 };
 use crate::{
-    core::{channel::Selector, clock::rfc3339, position::Position, publication::Publication, reader::CatchUp},
+    shutdown::reconnect_after,
+    transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
+    web::{caller::Caller, problem::Problem, state::State},
+};
+use tricast_core::{
+    channel::Selector,
+    clock::rfc3339,
     counters::Transport,
+    position::Position,
     protocol::{
         command::{Command, Rejection},
         error::Code,
         message::ServerMessage,
     },
-    shutdown::reconnect_after,
-    transport::stream::{Encoder, End, Notice, Output, Protocol, Session, Stream, StreamConfig, subscriptions},
-    web::{caller::Caller, problem::Problem, state::State},
+    publication::Publication,
+    reader::CatchUp,
 };
 
 /// Bytes of events per write.

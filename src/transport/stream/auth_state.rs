@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::expiry::{Expiring, Expiry};
-use crate::{auth::Identity, web::caller::Caller};
+use crate::web::caller::Caller;
+use tricast_auth::Identity;
 
 /// Authentication state of a stream.
 pub(in crate::transport) enum AuthState {

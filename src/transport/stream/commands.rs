@@ -9,20 +9,23 @@ use super::{
     subscriptions,
 };
 use crate::{
-    auth::{self, Identity, TokenError},
-    cluster::Behind,
-    core::{clock::rfc3339, position::Position},
+    shutdown::reconnect_soon,
+    web::{access, caller::Caller, problem::Problem},
+};
+use tricast_auth::{Identity, TokenError};
+use tricast_cluster::Behind;
+use tricast_core::{
+    clock::rfc3339,
     counters::Limit,
-    history::parse_backfill,
+    position::Position,
     protocol::{
         close::CloseReason,
         command::{Command, Rejection, Token, Wanted},
         error::Code,
         message::{self, RequestId, ServerMessage},
     },
-    shutdown::reconnect_soon,
-    web::{access, caller::Caller, problem::Problem},
 };
+use tricast_domain::history::parse_backfill;
 
 /// Receiver of the replies to commands.
 pub(in crate::transport) trait Replies {
@@ -239,7 +242,7 @@ impl Commands {
                 (_, Err(error)) => {
                     return replies.reject(Rejection::new(request_id, Code::InvalidMessage, error.to_string()));
                 }
-                (Ok((selector, _)), Ok(Some(span))) if auth::may_read(&caller.identity, selector) => {
+                (Ok((selector, _)), Ok(Some(span))) if tricast_auth::may_read(&caller.identity, selector) => {
                     wanted.push((selector.clone(), span));
                 }
                 _ => {}
@@ -297,7 +300,7 @@ fn follow(
     // The identity may have changed in the meantime; it was authenticated then, too.
     let Some(caller) = stream.caller().cloned() else { return };
     let mut states = backfill.states;
-    if backfill.view != auth::view(&caller.identity) {
+    if backfill.view != tricast_auth::view(&caller.identity) {
         // Another token was accepted in the meantime: the snapshot of the cutover is not for its holder.
         states.retain(|selector, _| !selector.is_snapshot());
     }
@@ -306,7 +309,7 @@ fn follow(
     match backfill.chapters {
         Ok(chapters) => {
             let cursor = stream.reader.cursor_aside();
-            let may = |channel| auth::may_read_channel(&caller.identity, channel);
+            let may = |channel| tricast_auth::may_read_channel(&caller.identity, channel);
             for chapter in chapters.iter().filter(|chapter| may(&chapter.channel)) {
                 let channel = chapter.channel.as_str();
                 replies.reply_json(&message::history(request_id.as_ref(), channel, &chapter.data(), &cursor));
@@ -374,7 +377,7 @@ fn welcome(stream: &Stream, request_id: Option<RequestId>, purpose: Purpose, rep
             user_id: &identity.user,
             permissions: identity.permissions.names().collect(),
             expires_at,
-            capabilities: &auth::capabilities(identity),
+            capabilities: &tricast_auth::capabilities(identity),
             cursor: tenant.log.position().to_string(),
         }),
     }

@@ -10,16 +10,13 @@
 
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
-use crate::{
-    auth,
-    core::{
-        channel::{Channel, ChannelKind, Selector},
-        publication::Publication,
-        snapshot::{View, place},
-    },
-    history::{HistoryError, QueryResult},
-    web::caller::Caller,
+use crate::web::caller::Caller;
+use tricast_core::{
+    channel::{Channel, ChannelKind, Selector},
+    publication::Publication,
+    snapshot::{View, place},
 };
+use tricast_domain::history::{HistoryError, QueryResult};
 
 /// Most channels of one backfill.
 const MAX_CHANNELS: usize = 100;
@@ -65,11 +62,11 @@ impl Cutover {
 
     fn try_set(caller: &Caller, wanted: &[(Selector, Duration)], now: jiff::Timestamp) -> Self {
         let log = &caller.tenant.log;
-        let may = |channel: &Channel| auth::may_read_channel(&caller.identity, channel);
+        let may = |channel: &Channel| tricast_auth::may_read_channel(&caller.identity, channel);
         let mut wanted: Vec<_> = wanted.iter().collect();
         // The most specific selector that matches a channel decides.
         wanted.sort_by_key(|(selector, _)| std::cmp::Reverse(selector.closeness()));
-        let view = auth::view(&caller.identity);
+        let view = tricast_auth::view(&caller.identity);
         let mut cutover = Self { view, states: HashMap::new(), channels: Vec::new() };
         for (selector, span) in wanted {
             let (states, parts) = match selector {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::auth::Identity;
+use tricast_auth::Identity;
 
 /// Time before the expiry at which the client is warned (docs/protocol.md, section 2.1).
 const WARNING: Duration = Duration::from_secs(300);

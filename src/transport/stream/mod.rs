@@ -47,21 +47,21 @@ use slow_client::{LevelChange, SlowClient, SlowClientConfig};
 use write_batch::Batch;
 
 use crate::{
-    auth::Identity,
-    core::{
-        channel::Selector,
-        clock::rfc3339,
-        position::Position,
-        publication::Publication,
-        reader::{CatchUp, Reader},
-    },
-    counters::{BackpressureLevel, Limit, Transport},
     shutdown::{reconnect_after, reconnect_soon},
     web::{
         caller::Caller,
         problem::Problem,
         state::{State, StreamSlot},
     },
+};
+use tricast_auth::Identity;
+use tricast_core::{
+    channel::Selector,
+    clock::rfc3339,
+    counters::{BackpressureLevel, Limit, Transport},
+    position::Position,
+    publication::Publication,
+    reader::{CatchUp, Reader},
 };
 
 /// Settings of a stream.

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock};
 use tokio::time::Instant;
 
-use crate::pause;
+use tricast_core::pause;
 
 /// Bursts of refused messages within a minute after which the connection is closed (4429): the client was asked to wait
 /// and does not.

@@ -1,6 +1,6 @@
 //! Resume verdict: how a cursor that a client brings fits the log, in the words that all transports use.
 
-use crate::core::{
+use tricast_core::{
     channel::{ChannelKind, Selector},
     log::Log,
     position::Position,

@@ -10,13 +10,12 @@ use futures_util::{Stream, stream::FuturesUnordered};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    auth::{self, Permission},
-    core::channel::Channel,
+use crate::web::{caller::Caller, channels, problem::Problem, state::State};
+use tricast_auth::Permission;
+use tricast_core::{channel::Channel, protocol::error::Code};
+use tricast_domain::{
     history::{Asked, Question},
     orders::{Changes, Priority, Status},
-    protocol::error::Code,
-    web::{caller::Caller, channels, problem::Problem, state::State},
 };
 
 /// Most channels of one `get_snapshot`.
@@ -207,10 +206,10 @@ fn snapshot(caller: &Caller, params: &Map<String, Value>) -> Result<Value, RpcEr
             continue;
         }
         let channel = Channel::parse(name).map_err(|error| invalid(format!("{name:?}: {error}")))?;
-        if !auth::may_read_channel(&caller.identity, &channel) {
+        if !tricast_auth::may_read_channel(&caller.identity, &channel) {
             return Err((Code::Forbidden, format!("this token may not read {name:?}")));
         }
-        let Some(publication) = log.state(&channel, auth::view(&caller.identity)) else {
+        let Some(publication) = log.state(&channel, tricast_auth::view(&caller.identity)) else {
             return Err((Code::ResourceNotFound, format!("there is no state channel {name:?}")));
         };
         let data = serde_json::from_slice(&publication.data).unwrap_or(Value::Null);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{core::reader::Pace, counters::BackpressureLevel};
+use tricast_core::{counters::BackpressureLevel, reader::Pace};
 
 /// Factor between the intervals of the levels `interval_stretched` and `snapshot_only`.
 const SNAPSHOT_FACTOR: u32 = 5;

@@ -3,27 +3,25 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc};
 
 use super::{Stream, resume::Verdict};
-use crate::{
-    auth::{self, Identity},
-    core::{
-        channel::{Channel, Selector},
-        interval::format_interval,
-        position::Position,
-        publication::Publication,
-        reader::{Filter, Reader},
-        resume::ResetReason,
-    },
+use tricast_auth::Identity;
+use tricast_core::{
+    channel::{Channel, Selector},
     counters::Limit,
+    interval::format_interval,
+    position::Position,
     protocol::{
         command::{Rejection, Wanted},
         error::Code,
         message::{RequestId, ServerMessage, SubscribedChannel},
     },
+    publication::Publication,
+    reader::{Filter, Reader},
+    resume::ResetReason,
 };
 
 /// Returns the filter for what `identity` may not read of the selectors that it asks for; `None` if it may read everything.
 pub(in crate::transport) fn filter(identity: &Identity) -> Option<Rc<dyn Filter>> {
-    if auth::sees_all(identity) {
+    if tricast_auth::sees_all(identity) {
         return None;
     }
     Some(Rc::new(Allowed(identity.clone())))
@@ -34,11 +32,11 @@ struct Allowed(Identity);
 
 impl Filter for Allowed {
     fn allows_channel(&self, channel: &Channel) -> bool {
-        auth::may_read_channel(&self.0, channel)
+        tricast_auth::may_read_channel(&self.0, channel)
     }
 
     fn allows_event(&self, event: &Publication) -> bool {
-        auth::may_read_event(&self.0, event)
+        tricast_auth::may_read_event(&self.0, event)
     }
 }
 
@@ -57,7 +55,7 @@ impl Stream {
         // Channels beyond the limit are denied in any case.
         let most = if limit > 0 { limit } else { usize::MAX };
         let parsed = channels.iter().filter_map(|w| w.parsed.as_ref().ok());
-        let readable = parsed.filter(|(selector, _)| auth::may_read(identity, selector));
+        let readable = parsed.filter(|(selector, _)| tricast_auth::may_read(identity, selector));
         let selectors: Vec<Selector> = readable.map(|(selector, _)| selector.clone()).take(most).collect();
         let verdict = since.map(|cursor| Verdict::of(self.reader.hub().log(), &cursor, &selectors));
         let from: Option<&Position> = verdict.as_ref().map(|verdict| &verdict.position);
@@ -74,7 +72,7 @@ impl Stream {
             };
             lines.push(match parsed {
                 Err(error) => denied(name, Code::InvalidMessage, error.to_string()),
-                Ok((selector, _)) if !auth::may_read(identity, &selector) => {
+                Ok((selector, _)) if !tricast_auth::may_read(identity, &selector) => {
                     denied(name, Code::Forbidden, "this token may not read it".into())
                 }
                 Ok((selector, _)) if self.is_full_for(&selector) => {
@@ -154,7 +152,7 @@ pub(super) fn recheck(reader: &mut Reader, identity: &Identity) -> Vec<String> {
     // Channels that only the new token allows have to be delivered.
     reader.give_again();
     let lost: Vec<Selector> =
-        reader.selectors().filter(|selector| !auth::may_read(identity, selector)).cloned().collect();
+        reader.selectors().filter(|selector| !tricast_auth::may_read(identity, selector)).cloned().collect();
     for selector in &lost {
         reader.unsubscribe(selector);
     }

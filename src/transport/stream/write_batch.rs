@@ -8,15 +8,13 @@ use std::{
 use bytes::Bytes;
 
 use super::Encoder;
-use crate::{
-    core::{
-        channel::Selector,
-        position::Position,
-        publication::Publication,
-        reader::{Reader, Sink},
-    },
+use tricast_core::{
+    channel::Selector,
     counters::TransportCounters,
     pause,
+    position::Position,
+    publication::Publication,
+    reader::{Reader, Sink},
 };
 
 /// Bytes to write, and whether more data is due.

@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::deflate;
-use crate::protocol::close::{CloseReason, may_be_sent};
+use tricast_core::protocol::close::{CloseReason, may_be_sent};
 
 /// Text frame, also the first of a fragmented message.
 pub const TEXT: u8 = 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT};
-use crate::protocol::message::Settings;
+use tricast_core::protocol::message::Settings;
 
 /// What our ping frames carry, so that a pong that nobody asked for is not taken for an answer.
 pub(super) const PING_PAYLOAD: &[u8] = b"tricast";

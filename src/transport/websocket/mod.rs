@@ -27,8 +27,6 @@ pub use deflate::Compression;
 
 use crate::{
     api::openapi::params,
-    counters::Transport,
-    protocol::SUBPROTOCOL,
     transport::stream::Stream,
     web::{
         access,
@@ -38,6 +36,7 @@ use crate::{
         state::{PROBE_HEADER, State},
     },
 };
+use tricast_core::{counters::Transport, protocol::SUBPROTOCOL};
 
 /// The endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];

@@ -7,8 +7,13 @@ use tokio::time::Instant;
 
 use super::frame;
 use crate::{
-    core::{channel::Selector, position::Position, publication::Publication},
+    transport::stream::{Encoder, End, Notice, Output, commands::Replies, rate_limit::FixedWindow},
+    web::state::State,
+};
+use tricast_core::{
+    channel::Selector,
     counters::Limit,
+    position::Position,
     protocol::{
         close::CloseReason,
         command::Rejection,
@@ -16,8 +21,7 @@ use crate::{
         message::{self, ServerMessage},
         slot,
     },
-    transport::stream::{Encoder, End, Notice, Output, commands::Replies, rate_limit::FixedWindow},
-    web::state::State,
+    publication::Publication,
 };
 
 /// Time that the client has to answer our close frame.

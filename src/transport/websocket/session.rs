@@ -19,9 +19,13 @@ use super::{
     heartbeat::{Heartbeat, PING_PAYLOAD},
     output::Frames,
 };
-use crate::{
-    auth,
-    core::{clock::rfc3339, reader::CatchUp},
+use crate::transport::stream::{
+    Output, Protocol, Session, Stream, StreamConfig,
+    commands::{Commands, Replies},
+    rate_limit::{MessageRate, RateExceeded},
+};
+use tricast_core::{
+    clock::rfc3339,
     counters::{Limit, Transport},
     pause,
     protocol::{
@@ -31,11 +35,7 @@ use crate::{
         error::Code,
         message::ServerMessage,
     },
-    transport::stream::{
-        Output, Protocol, Session, Stream, StreamConfig,
-        commands::{Commands, Replies},
-        rate_limit::{MessageRate, RateExceeded},
-    },
+    reader::CatchUp,
 };
 
 /// Bytes of events per write.
@@ -85,7 +85,7 @@ pub(super) fn open(
         connection_id: &stream.state.new_id(),
         timestamp: stream.timestamp(),
         server_version: SERVER_VERSION,
-        capabilities: &caller.map(|caller| auth::capabilities(&caller.identity)).unwrap_or_default(),
+        capabilities: &caller.map(|caller| tricast_auth::capabilities(&caller.identity)).unwrap_or_default(),
         cursor: caller.map(|caller| caller.tenant.log.position().to_string()),
         heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
         stale: stream.state.tenants.is_stale(),

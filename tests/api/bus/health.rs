@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tricast::core::clock::Clock;
+use tricast_core::clock::Clock;
 
 use super::{first_leads, leader, node, node_with, numbers, program, reads_up_to};
 use crate::{

@@ -1,0 +1,201 @@
+//! Says that this node lives, hears who leads, notices when the log is lost, and compares the clocks.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    health::{SILENT, WriteRefusal},
+    node::{Confirmed, Followed, Node, Seen},
+    scripts,
+};
+use tricast_core::position::Epoch;
+
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// By so much a node that has fewer of the newest values waits longer before it begins a log: as long as the others may
+/// take to find that Redis is back.
+const HESITATION: Duration = Duration::from_millis(500);
+
+/// What Redis answers to a beat.
+struct Answer {
+    leader: String,
+    epoch: Option<Epoch>,
+    suspect: Option<Epoch>,
+    seq: u64,
+    /// The last group of this node in the inbox.
+    last_group: u64,
+    /// What the clock of Redis shows.
+    time: Option<Timestamp>,
+    /// Why a write was refused; empty when none was.
+    refused: String,
+}
+
+/// How a node takes part in an election.
+#[derive(Clone, Copy)]
+struct Candidacy {
+    /// It may lead.
+    stands: bool,
+    /// It may begin a log where there is none that is good.
+    may_found: bool,
+}
+
+/// Beats until the task is ended.
+pub(super) async fn run(node: Arc<Node>) {
+    let lease = node.config.lease;
+    // From when an answer was asked for, not from when it came: that is where Redis counts from.
+    let mut heard = Instant::now();
+    // Since when there is no log that is good, and since when nobody leads.
+    let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
+    // The log has it that Redis does not answer.
+    let mut silent = false;
+    loop {
+        let asked = Instant::now();
+        // Who has the newest values begins a log first, or they would be lost: the one that led, then those that have some.
+        let patience = match (node.series.lock().is_empty(), node.followed.borrow().is_some()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => lease / 8 + HESITATION,
+            (true, false) => lease / 4 + 2 * HESITATION,
+        };
+        let candidacy = Candidacy {
+            stands: node.standing.lock().stands(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
+            may_found: without_log.is_some_and(|since| since.elapsed() >= patience),
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = timeout(SILENT, beat(&node, candidacy)) => answer,
+            // Another node may lead by now.
+            () = sleep_until(heard + lease), if node.seen.borrow().elected => {
+                node.leads.send_replace(false);
+                node.seen.send_modify(|seen| seen.elected = false);
+                continue;
+            }
+        };
+        let pause = match answer {
+            Ok(Ok((has_log, has_leader))) => {
+                heard = asked;
+                silent = false;
+                without_log = if has_log { None } else { without_log.or(Some(asked)) };
+                without_leader = if has_leader { None } else { without_leader.or(Some(asked)) };
+                if has_log { lease / 4 } else { lease / 16 }
+            }
+            Ok(Err(error)) => {
+                node.figures.failures.inc();
+                if std::mem::replace(&mut silent, true) {
+                    tracing::debug!(%error, "Redis does not answer a beat; trying again");
+                } else {
+                    tracing::warn!(bus = node.config.place(), %error, "Redis does not answer; trying again");
+                }
+                RETRY
+            }
+            Err(_) => {
+                node.figures.failures.inc();
+                if !std::mem::replace(&mut silent, true) {
+                    let bus = node.config.place();
+                    tracing::warn!(bus, "Redis does not answer in time; trying again");
+                }
+                node.link.give_up();
+                RETRY
+            }
+        };
+        node.health.judge();
+        tokio::select! {
+            biased;
+            () = sleep(pause) => {}
+            () = node.hurry.notified() => {}
+        }
+    }
+}
+
+/// Answers whether there is a log that is good, and whether some node leads.
+async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bool)> {
+    // As it was before the question, so that an answer that is late says nothing wrong.
+    let (followed, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
+    let of = asked_at.clone().or_else(|| followed.as_ref().map(|followed| followed.epoch.clone()));
+    let handed_in = node.handed_in.load(Ordering::Acquire);
+    let asked = Instant::now();
+    let shown = node.own_clock.now();
+    let read = followed.as_ref().filter(|followed| of.as_ref() == Some(&followed.epoch));
+    let answer = ask(node, of.as_ref(), candidacy, read).await?;
+    if let Some(time) = answer.time {
+        node.time.compare(asked, shown, time);
+    }
+    let probe = (!answer.refused.is_empty()).then(|| {
+        tracing::debug!(refused = answer.refused, "Redis refuses to write");
+        WriteRefusal::read(&answer.refused).unwrap_or(WriteRefusal::Other)
+    });
+    node.health.heard(asked, probe);
+    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
+        // Redis was restored from before the log that this node reads. The script has marked it.
+        tracing::debug!(%epoch, "Redis has an earlier log");
+        node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
+        return Ok((false, !answer.leader.is_empty()));
+    }
+    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| Some(*epoch) == of.as_ref()) {
+        let read = node.followed.borrow().as_ref().filter(|followed| followed.epoch == *epoch).map(|now| now.seq);
+        node.figures.behind.store(answer.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
+        node.health.newest(epoch, answer.seq, read);
+    }
+    if answer.epoch.is_some() && answer.epoch == asked_at && answer.last_group < handed_in {
+        node.hand_in_again.notify_one();
+    }
+    let suspect = answer.suspect.is_some() && answer.suspect == answer.epoch;
+    match &answer.epoch {
+        Some(epoch) if !suspect && answer.epoch == asked_at => {
+            node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: answer.seq }));
+        }
+        // How far the new log reaches is asked at once.
+        Some(_) if !suspect => node.hurry.notify_one(),
+        _ => {}
+    }
+    let elected = answer.leader == node.id;
+    if !elected && !answer.leader.is_empty() {
+        // What this node knew of series when it led is not the newest any more.
+        node.series.lock().clear();
+    }
+    let has_log = answer.epoch.is_some() && !suspect;
+    // A log that was begun meanwhile is the one that counts, whatever this answer says.
+    let now = node.seen.borrow().epoch.clone();
+    let epoch = if now == asked_at { answer.epoch } else { now };
+    node.heard(Seen { epoch, elected, suspect });
+    Ok((has_log, !answer.leader.is_empty()))
+}
+
+async fn ask(
+    node: &Node,
+    epoch: Option<&Epoch>,
+    candidacy: Candidacy,
+    read: Option<&Followed>,
+) -> redis::RedisResult<Answer> {
+    let keys = &node.keys;
+    let (state, seen) = match epoch {
+        Some(epoch) => (keys.of(epoch, "state"), keys.seen(epoch, &node.id)),
+        // There is nothing in it that has these fields.
+        None => (keys.meta(), keys.none()),
+    };
+    let answer: [String; 7] = node
+        .link
+        .ask(async |connection| {
+            let mut beat = scripts::BEAT.prepare_invoke();
+            beat.key(keys.meta()).key(keys.leader()).key(state).key(seen).key(keys.beat(&node.id));
+            beat.arg(&node.id).arg(node.config.lease.as_millis() as u64);
+            beat.arg(i32::from(candidacy.stands)).arg(i32::from(candidacy.may_found));
+            match read {
+                Some(Followed { epoch, seq, word }) => beat.arg(epoch.to_string()).arg(*seq).arg(word),
+                None => beat.arg("").arg(0).arg(""),
+            };
+            beat.arg(node.earlier().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+            beat.invoke_async(connection).await
+        })
+        .await?;
+    let [leader, epoch, suspect, seq, last_group, time, refused] = answer;
+    let (epoch, suspect) = (Epoch::parse(&epoch).ok(), Epoch::parse(&suspect).ok());
+    let number = |text: &str| text.parse().unwrap_or(0);
+    let time = time.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    Ok(Answer { leader, epoch, suspect, seq: number(&seq), last_group: number(&last_group), time, refused })
+}

@@ -1,0 +1,197 @@
+//! Reads the log that all nodes share, entry by entry. What it can't read any more, since it was away for too long, it
+//! loads as a whole.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use redis::{RedisError, cmd};
+use tokio::time::sleep;
+
+use super::{
+    connection::Connection,
+    founding,
+    node::{Followed, Node},
+    scripts,
+    stream::{self, Item},
+    wire::{Entry, Head, KeptChannel, WireKept},
+};
+use tricast_core::{
+    channel::Channel,
+    log::{Contents, Kept},
+    position::Epoch,
+};
+
+/// How long Redis waits for an entry before it answers that there is none.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Entries that are read together.
+const ENTRIES: usize = 64;
+
+/// Events that are loaded together.
+const EVENTS: usize = 1_000;
+
+/// Follows until the task is ended.
+pub(super) async fn run(node: Arc<Node>) {
+    loop {
+        if let Err(error) = follow(&node).await {
+            node.figures.failures.inc();
+            tracing::debug!(%error, "the log can't be read; trying again");
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// Why the log can't be followed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("Redis: {0}")]
+    Redis(#[from] RedisError),
+    #[error("an entry can't be read: {0}")]
+    Entry(#[from] serde_json::Error),
+    #[error("an entry has not what it needs")]
+    Shape,
+    #[error("the log lost entries that this node had read")]
+    Rewritten,
+}
+
+/// Follows the log of one epoch.
+async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
+    let mut seen = node.seen.subscribe();
+    // The sender lives as long as the node.
+    let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else {
+        return Ok(());
+    };
+    let Some(epoch) = epoch else { return Ok(()) };
+    let mut connection = node.link.connect(WAIT).await?;
+    let known = node.followed.borrow().clone().filter(|followed| followed.epoch == epoch);
+    let (mut last, mut word) = match known {
+        Some(followed) => (followed.seq, followed.word),
+        None => load(node, &mut connection, &epoch).await?,
+    };
+    let key = node.keys.of(&epoch, "log");
+    loop {
+        let after = format!("{last}-0");
+        let items = tokio::select! {
+            biased;
+            items = stream::read(&mut connection, &key, &after, ENTRIES, WAIT) => items?,
+            // Another log; or none, which is no reason to forget this one.
+            _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => return Ok(()),
+        };
+        for item in items {
+            let seq = item.number().ok_or(Failure::Shape)?;
+            if seq != last + 1 {
+                tracing::warn!(last, seq, "entries of the log are gone: all is loaded anew");
+                (last, word) = load(node, &mut connection, &epoch).await?;
+                break;
+            }
+            let entry: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
+            let entry: Entry = match serde_json::from_slice(&entry) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    // What came of it is kept in another form, and those who wait for its answers are told that it is
+                    // not known.
+                    tracing::error!(seq, %error, "an entry of the log can't be read: all is loaded anew");
+                    (last, word) = load(node, &mut connection, &epoch).await?;
+                    break;
+                }
+            };
+            if entry.before != word {
+                // It lost what was read here, and others were written in its place.
+                node.suspect(&epoch).await?;
+                return Err(Failure::Rewritten);
+            }
+            word.clone_from(&entry.word);
+            node.apply(&epoch, seq, entry);
+            last = seq;
+        }
+    }
+}
+
+/// Loads all that is kept of the log; answers the entry up to which it is read, and its word.
+async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<(u64, String), Failure> {
+    node.figures.loads.inc();
+    // First: what is added after this is read as entries, and what is in both is taken once.
+    let mut state = cmd("HMGET");
+    state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
+    let (seq, word): (Option<u64>, Option<String>) = state.query_async(connection).await?;
+    let missed_answers = node.next_group();
+    let mut meta = cmd("HMGET");
+    meta.arg(node.keys.meta()).arg(&["base", "earlier"]);
+    let (base, earlier): (Option<u64>, Option<String>) = meta.query_async(connection).await?;
+    let earlier = founding::read_epochs(earlier.as_deref());
+    let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(epoch, "tenants")).query_async(connection).await?;
+    let mut loaded = HashMap::new();
+    for tenant in tenants {
+        let contents = load_tenant(node, connection, epoch, &tenant).await?;
+        loaded.insert(Arc::from(tenant), contents);
+    }
+    let (seq, word) = (seq.unwrap_or(0), word.unwrap_or_default());
+    let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);
+    tracing::info!(%epoch, seq, tenants = loaded.len(), "the log is loaded");
+    // Of a log that has just begun all entries are read, for there are answers in them to what was handed in again; what
+    // they change is there already.
+    let (seq, word) = if before == Some(false) { (0, String::new()) } else { (seq, word) };
+    let followed = Followed { epoch: epoch.clone(), seq, word: word.clone() };
+    node.take_over(followed, base.unwrap_or(0), earlier, loaded);
+    if before == Some(true) {
+        node.forget_answers(missed_answers);
+    }
+    Ok((seq, word))
+}
+
+async fn load_tenant(
+    node: &Node,
+    connection: &mut Connection,
+    epoch: &Epoch,
+    tenant: &str,
+) -> Result<Contents, Failure> {
+    let kept = |what| node.keys.kept(epoch, tenant, what);
+    let mut load = scripts::LOAD.prepare_invoke();
+    load.key(node.keys.of(epoch, "tenants")).key(kept("states")).arg(tenant);
+    let (head, states): (String, HashMap<String, Vec<u8>>) = load.invoke_async(connection).await?;
+    let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
+    let Head { head, snapshot, dropped, forgotten, published } = head;
+    node.note_published(tenant, &published);
+    let mut contents = Contents {
+        epoch: epoch.clone(),
+        head,
+        snapshot,
+        states: Vec::with_capacity(states.len()),
+        event_channels: Vec::new(),
+        events: Vec::new(),
+        dropped,
+        forgotten,
+    };
+    for (channel, kept) in states {
+        let channel = Channel::parse(&channel).map_err(|_| Failure::Shape)?;
+        let kept: WireKept = serde_json::from_slice(&kept)?;
+        match kept.into_channel(channel.clone()) {
+            KeptChannel::State(state) => contents.states.push(state),
+            KeptChannel::Events(last, at) => contents.event_channels.push((channel, last, at)),
+        }
+    }
+    contents.states.sort_by_key(|state| state.offset);
+    let (mut from, to) = (format!("({dropped}-0"), format!("{head}-0"));
+    loop {
+        let events = stream::range(connection, &kept("events"), &from, &to, EVENTS).await?;
+        let Some(last) = events.last() else { break };
+        from = format!("({}", last.id);
+        for event in &events {
+            contents.events.push(read_event(event)?);
+        }
+    }
+    // Some may have been let go while they were read.
+    let now: Option<String> =
+        cmd("HGET").arg(node.keys.of(epoch, "tenants")).arg(tenant).query_async(connection).await?;
+    if let Some(now) = now {
+        contents.dropped = contents.dropped.max(serde_json::from_str::<Head>(&now)?.dropped.min(head));
+    }
+    Ok(contents)
+}
+
+fn read_event(item: &Item) -> Result<Kept, Failure> {
+    let event: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
+    serde_json::from_slice::<WireKept>(&event)?.into_event().ok_or(Failure::Shape)
+}

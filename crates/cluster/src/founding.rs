@@ -1,0 +1,178 @@
+//! Beginning a log: where there is none, or where the one that is there lost what nodes had read of it.
+//!
+//! What this node has of the lost one is written to the new one: the newest values, at offsets that none of its readers was
+//! given, so that readers go on from where they are. What events there were is known to be gone: they are told of a gap.
+
+use std::sync::Arc;
+
+use redis::cmd;
+
+use super::{
+    connection::Connection,
+    ended::Ended,
+    keys::PARTS,
+    node::{Dumps, Node, united},
+    scripts,
+    wire::{Head, WireKept, json},
+};
+use tricast_core::{log::Contents, position::Epoch};
+
+/// By so much the offsets of a new log are above those that this node knows, at least: another node may have read further.
+const JUMP: u64 = 1_000_000;
+
+/// The epoch of the log that is there, or of the one that is begun.
+pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, Ended> {
+    let mut meta = cmd("HMGET");
+    meta.arg(node.keys.meta()).arg(&["epoch", "suspect", "earlier"]);
+    let (epoch, suspect, earlier): (Option<String>, Option<String>, Option<String>) =
+        meta.query_async(connection).await?;
+    let lost = epoch.as_deref().and_then(|epoch| Epoch::parse(epoch).ok());
+    if let Some(epoch) = &lost
+        && Some(epoch.to_string()) != suspect
+        && !node.is_earlier(epoch)
+    {
+        return Ok(epoch.clone());
+    }
+    let contents = node.contents();
+    let known = contents.iter().map(|(_, contents)| contents.head).max().unwrap_or(0);
+    // Also for a node that knows nothing: above what others know, as far as no log grows by a million a second.
+    let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
+    let base = (known + JUMP).max(since_1970);
+    let new = Epoch::random();
+    let earlier = united(read_epochs(earlier.as_deref()), node.epochs().into_iter().chain(lost.clone()));
+    step(node, connection, lost.as_ref(), &new, base, &earlier, false).await?;
+    // Series in full are known to the node that led. Another one takes what the lost log still has of them.
+    let led = !node.series.lock().is_empty();
+    let mut incomplete = 0;
+    for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
+        let series = match &lost {
+            _ if led => node.series.lock().get(tenant).cloned().unwrap_or_default(),
+            Some(lost) => {
+                let kept = node.keys.kept(lost, tenant, "series");
+                cmd("HGETALL").arg(kept).query_async(connection).await?
+            }
+            None => Vec::new(),
+        };
+        incomplete += usize::from(!led);
+        write(node, connection, &new, tenant, contents, base, series).await?;
+    }
+    step(node, connection, lost.as_ref(), &new, base, &earlier, true).await?;
+    if incomplete > 0 {
+        tracing::error!(
+            tenants = incomplete,
+            "Redis lost samples that only the node which led before knew: numbers of today may be too low"
+        );
+        node.samples_lost.send_modify(|times| *times += 1);
+    }
+    tracing::warn!(epoch = %new, "a log is begun");
+    node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
+    Ok(new)
+}
+
+/// The epochs of the logs before the present one, oldest first, as they are kept: so that every node can tell a cursor of an
+/// earlier log from one of a later log that it has not heard of yet.
+pub(super) fn read_epochs(text: Option<&str>) -> Vec<Epoch> {
+    text.unwrap_or_default().split_whitespace().filter_map(|name| Epoch::parse(name).ok()).collect()
+}
+
+/// Removes the log before the present one, which nobody reads any more; also where the one that began this one could not.
+///
+/// # Errors
+/// Redis can't be reached.
+pub(super) async fn clean_up(node: &Node, connection: &mut Connection) -> Result<(), Ended> {
+    let mut meta = cmd("HGET");
+    let before: Option<String> = meta.arg(node.keys.meta()).arg("before").query_async(connection).await?;
+    let Some(before) = before.filter(|before| !before.is_empty()) else { return Ok(()) };
+    if let Ok(epoch) = Epoch::parse(&before) {
+        retire(node, connection, &epoch).await?;
+    }
+    let mut done = cmd("HDEL");
+    done.arg(node.keys.meta()).arg("before").query_async::<()>(connection).await?;
+    Ok(())
+}
+
+async fn step(
+    node: &Node,
+    connection: &mut Connection,
+    lost: Option<&Epoch>,
+    new: &Epoch,
+    base: u64,
+    earlier: &[Epoch],
+    prepared: bool,
+) -> Result<(), Ended> {
+    let mut found = scripts::FOUND.prepare_invoke();
+    found.key(node.keys.meta()).key(node.keys.leader());
+    found.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
+    found.arg(i32::from(prepared)).arg(earlier.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    let answer: String = found.invoke_async(connection).await?;
+    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+}
+
+/// Writes the newest values of a tenant at offsets above `base`.
+async fn write(
+    node: &Node,
+    connection: &mut Connection,
+    epoch: &Epoch,
+    tenant: &Arc<str>,
+    contents: &Contents,
+    base: u64,
+    series: Dumps,
+) -> Result<(), Ended> {
+    let keys = &node.keys;
+    let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, published: node.published(tenant) };
+    let mut states = Vec::new();
+    // What ended before is told as a gap, with all else that was before this log.
+    for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {
+        head.head += 1;
+        let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
+        states.push((&state.change.channel, kept));
+    }
+    if let Some((_, at)) = contents.snapshot {
+        head.head += 1;
+        head.snapshot = Some((head.head, at));
+    }
+    let channels = contents.event_channels.iter();
+    states.extend(channels.map(|(channel, _, at)| (channel, Some(WireKept::events(base, *at)))));
+    let mut append = scripts::APPEND.prepare_invoke();
+    append.key(keys.meta()).key(keys.leader());
+    for what in PARTS {
+        append.key(keys.of(epoch, what));
+    }
+    for what in ["states", "events", "series"] {
+        append.key(keys.kept(epoch, tenant, what));
+    }
+    append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
+    // Their nodes hand them in again when they have not read the reply: readers would be given their events twice, and
+    // samples would be counted twice.
+    let decided = node.decided();
+    append.arg(decided.len());
+    for (name, group) in decided {
+        append.arg(name).arg(group);
+    }
+    append.arg(&**tenant).arg(json(&head)).arg(states.len());
+    for (channel, kept) in states {
+        append.arg(channel.as_str()).arg(json(&kept));
+    }
+    append.arg(0).arg("").arg(series.len());
+    for (name, dump) in series {
+        append.arg(name).arg(dump);
+    }
+    let answer: String = append.invoke_async(connection).await?;
+    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+}
+
+async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), Ended> {
+    let keys = &node.keys;
+    let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;
+    let mut unlink = cmd("UNLINK");
+    for what in PARTS {
+        unlink.arg(keys.of(epoch, what));
+    }
+    for tenant in &tenants {
+        for what in ["states", "events", "series"] {
+            unlink.arg(keys.kept(epoch, tenant, what));
+        }
+    }
+    unlink.query_async::<()>(connection).await?;
+    Ok(())
+}

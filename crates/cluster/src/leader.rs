@@ -1,0 +1,517 @@
+//! The elected node: decides about what is in the inbox, and writes the log.
+//!
+//! Each step decides about some groups, places what follows from them, and hands Redis one script: the entry that all
+//! nodes follow, the newest values for nodes that come later, and how far the inbox is decided. It is done as a whole or
+//! not at all, and only while this node leads. Whoever is elected next goes on just there; of samples, whose series are
+//! written only now and then, it counts again those that came since.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use indexmap::IndexMap;
+use jiff::{SignedDuration, Timestamp};
+use redis::ScriptInvocation;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    connection::Connection,
+    ended::Ended,
+    founding,
+    health::{PATIENCE, Writer},
+    keys::PARTS,
+    node::{Node, Seen},
+    scripts,
+    stream::{self, Item},
+    wire::{Answered, Entry, Head, Unreadable, WireChunk, WireKept, Written, json},
+};
+use tricast_core::{
+    channel::Channel,
+    decider::{Decided, Decider},
+    ids::random_u64,
+    log::{Chunk, Log, place},
+    position::Epoch,
+    published::Published,
+    reading::Refusal,
+    snapshot::View,
+};
+
+mod ends;
+mod inbox;
+mod retention;
+mod retreat;
+mod succession;
+
+use ends::Ends;
+use inbox::Handed;
+use retention::{Pace, Retention};
+use retreat::Retreat;
+
+/// How long Redis waits for a group before it answers that there is none.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// After a term ended.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long this node may take to read what was decided before its term.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
+/// Groups that are decided together. A group is a mebibyte at most, or one batch.
+const GROUPS: usize = 64;
+
+/// A time that is earlier than that of the entry before by less than this is moved up to it; a clock that was set back by
+/// more is followed.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a cached snapshot lives.
+const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
+
+/// Leads whenever this node is elected, until the task is ended.
+pub(super) async fn run(node: Arc<Node>) {
+    let mut seen = node.seen.subscribe();
+    let mut retreat = Retreat::default();
+    loop {
+        if !seen.borrow_and_update().elected {
+            node.health.idle(Writer::Leader);
+            // The sender lives as long as the node.
+            if seen.wait_for(|seen| seen.elected).await.is_err() {
+                return;
+            }
+        }
+        // What Redis refuses to this node it refuses to every other one.
+        node.health.writable().await;
+        if !seen.borrow_and_update().elected {
+            continue;
+        }
+        let begun = Instant::now();
+        let ended = lead(&node).await;
+        node.leads.send_replace(false);
+        let gives_way = match ended {
+            Ok(()) => {
+                tracing::info!(node = node.id, "leads no more");
+                false
+            }
+            // Another node may be able to, such as a newer one.
+            Err(Ended::Kept(_) | Ended::Behind) => true,
+            Err(_) => node.health.failing_for(Writer::Leader) >= PATIENCE,
+        };
+        if gives_way {
+            let span = retreat.after(begun.elapsed());
+            node.figures.surrenders.inc();
+            tracing::error!(node = node.id, ?span, "can't lead: other nodes go first for some time");
+            node.give_way(span);
+            drop(timeout(node.config.lease, seen.wait_for(|seen| !seen.elected)).await);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
+    let begun = Instant::now();
+    let begin = async {
+        let mut connection = node.link.connect(WAIT).await?;
+        let epoch = founding::found(node, &mut connection).await?;
+        let mut term = Term::begin(node, connection, epoch).await?;
+        founding::clean_up(node, &mut term.connection).await?;
+        Ok(term)
+    };
+    let mut term = begin.await.inspect_err(|error| note(node, begun, error))?;
+    let result = async {
+        term.decide_waiting().await?;
+        node.figures.elections.inc();
+        node.leads.send_replace(true);
+        tracing::info!(node = node.id, epoch = %term.epoch, "leads");
+        term.run().await
+    }
+    .await;
+    if let Err(error) = &result {
+        note(node, term.attempt, error);
+    }
+    *node.series.lock() =
+        term.deciding.iter_mut().map(|(name, of)| (Arc::clone(name), of.decider.dump(true))).collect();
+    result
+}
+
+/// Notes why a term ended, or could not begin, and whether this node's way to Redis is to blame: what failed was begun
+/// at `begun`.
+fn note(node: &Node, begun: Instant, error: &Ended) {
+    node.figures.failures.inc();
+    tracing::warn!(node = node.id, %error, "a term ended");
+    match error {
+        Ended::Redis(error) => _ = node.health.failed(Writer::Leader, begun, Some(error)),
+        Ended::Stuck => _ = node.health.failed(Writer::Leader, begun, None),
+        Ended::Kept(_) | Ended::Lost(_) | Ended::Behind => {}
+    }
+}
+
+/// What the elected node knows.
+struct Term<'a> {
+    node: &'a Arc<Node>,
+    connection: Connection,
+    epoch: Epoch,
+    /// The newest entry of the log, and its word.
+    seq: u64,
+    word: String,
+    /// The time of the newest entry.
+    at: Timestamp,
+    /// When that was begun which is waited for.
+    attempt: Instant,
+    pace: Pace,
+    retention: Retention,
+    /// The last group of the inbox that is decided.
+    inbox: String,
+    /// Of each node the last of its groups that is decided: they come in order, and one that comes again is not decided again.
+    decided: HashMap<String, u64>,
+    deciding: HashMap<Arc<str>, Deciding>,
+}
+
+/// One tenant.
+struct Deciding {
+    decider: Decider,
+    log: Arc<Log>,
+    head: Head,
+    /// Ends of channels that are kept.
+    ends: Ends,
+    /// Names of series that ended and are still kept.
+    ended: Vec<String>,
+    /// The version of the snapshot that is cached.
+    cached: u64,
+}
+
+/// Changes of a tenant to be kept in Redis: its chunks, and the channels that were restored with the times of their values.
+type TenantChanges = (Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>);
+
+/// A batch that is to be decided: of which answer, its number in the group, and what is in it.
+type Waiting = (usize, usize, Handed);
+
+impl<'a> Term<'a> {
+    /// Decides about what came into the inbox while no node led, and waits until this node has read the result: alerts that
+    /// the leader evaluates must not miss a value that was pushed before its term.
+    async fn decide_waiting(&mut self) -> Result<(), Ended> {
+        let key = self.node.keys.of(&self.epoch, "inbox");
+        if let Some(last) = stream::last_id(&mut self.connection, &key).await? {
+            loop {
+                let after = format!("({}", self.inbox);
+                let items = stream::range(&mut self.connection, &key, &after, &last, GROUPS).await?;
+                if items.is_empty() {
+                    break;
+                }
+                self.step(items).await?;
+            }
+        }
+        self.has_read(self.seq).await.map(drop)
+    }
+
+    async fn run(&mut self) -> Result<(), Ended> {
+        let key = self.node.keys.of(&self.epoch, "inbox");
+        let mut seen = self.node.seen.subscribe();
+        let mut leaving = self.node.leaving.subscribe();
+        let mut resigned = false;
+        let over = {
+            let epoch = self.epoch.clone();
+            move |seen: &Seen| !seen.elected || seen.suspect || seen.epoch.as_ref() != Some(&epoch)
+        };
+        loop {
+            let now = Instant::now();
+            let wake = self.deciding.values().filter_map(|of| of.decider.wake()).min();
+            let wait = wake.map_or(WAIT, |wake| wake.saturating_duration_since(now)).min(WAIT);
+            let wait = wait.min(self.pace.left());
+            self.attempt = Instant::now();
+            let read = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait);
+            let items = tokio::select! {
+                biased;
+                items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
+                was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
+                    return if was_elected { Err(Ended::Lost("another log counts".into())) } else { Ok(()) };
+                }
+                () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !resigned => {
+                    self.pace.hurry();
+                    self.step(Vec::new()).await?;
+                    self.node.resign();
+                    resigned = true;
+                    continue;
+                }
+            };
+            self.step(items).await?;
+        }
+    }
+
+    /// Decides about `items`, and about what changes by itself, and writes it.
+    async fn step(&mut self, items: Vec<Item>) -> Result<(), Ended> {
+        let mut replies = Vec::with_capacity(items.len());
+        let mut decided = HashMap::new();
+        let mut by_tenant = IndexMap::<Arc<str>, Vec<Waiting>>::new();
+        for item in &items {
+            let Some((answer, batches)) = self.open(item) else { continue };
+            for (number, batch) in batches {
+                let waiting = (replies.len(), number, batch);
+                by_tenant.entry(Arc::from(&*waiting.2.tenant)).or_default().push(waiting);
+            }
+            if !answer.repeated {
+                decided.insert(answer.node.clone(), answer.seq);
+            }
+            replies.push(answer);
+        }
+        let now = Instant::now();
+        for (tenant, of) in &self.deciding {
+            if of.decider.wake().is_some_and(|wake| wake <= now) {
+                by_tenant.entry(Arc::clone(tenant)).or_default();
+            }
+        }
+        self.pace.decided(items.len());
+        let at = self.next_time();
+        let (mut written, mut kept) = (Vec::new(), Vec::new());
+        for (tenant, waiting) in by_tenant {
+            if !self.deciding.contains_key(&tenant) {
+                self.take_up(&tenant).await?;
+            }
+            let Some(of) = self.deciding.get_mut(&tenant) else { continue };
+            let (same, restored, chunks) = of.decide(waiting, &mut replies);
+            of.head.advance(&chunks, at);
+            let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
+            let wire = wire.ok_or_else(|| Ended::Lost("a value is no JSON".into()))?;
+            let published = of.head.publish(of.decider.published());
+            if !wire.is_empty() || !same.is_empty() || !published.is_empty() {
+                let (tenant, head) = ((*tenant).to_owned(), of.head.head);
+                written.push(Written { tenant, head, published, same, restored: restored.clone(), chunks: wire });
+            }
+            if !chunks.is_empty() {
+                kept.push((tenant, chunks, restored));
+            }
+        }
+        // What ended is not to be counted again by a later leader: series are written up to here with each end.
+        let keeps = self.pace.is_due() || self.deciding.values().any(|of| !of.ended.is_empty());
+        if keeps {
+            for tenant in self.deciding.keys() {
+                if kept.iter().all(|(other, ..)| other != tenant) {
+                    kept.push((Arc::clone(tenant), Vec::new(), Vec::new()));
+                }
+            }
+        }
+        let is_empty = written.is_empty() && replies.is_empty();
+        if is_empty && !keeps && items.is_empty() {
+            return Ok(());
+        }
+        let word = format!("{:016x}", random_u64());
+        let entry = if is_empty {
+            String::new()
+        } else {
+            let (word, before) = (word.clone(), self.word.clone());
+            json(&Entry { word, before, at, tenants: written, replies })
+        };
+        if let Some(last) = items.last() {
+            self.inbox.clone_from(&last.id);
+        }
+        self.append(&entry, word, &decided, &kept, at, keeps).await?;
+        if keeps {
+            self.pace.written();
+            self.cache_snapshots().await?;
+        }
+        Ok(())
+    }
+
+    /// The time of the next entry: by the clock of the cluster, and not before that of the last entry.
+    fn next_time(&mut self) -> Timestamp {
+        let now = self.node.clock.now();
+        let is_back = now < self.at && self.at.duration_since(now) < SET_BACK;
+        if !is_back {
+            self.at = now;
+        }
+        self.at
+    }
+
+    /// Reads a group, as far as it can be read: the answer to it, which refuses the rest, and its batches by their numbers.
+    /// `None` where nobody is there to be answered.
+    fn open(&mut self, item: &Item) -> Option<(Answered, Vec<(usize, Handed)>)> {
+        let (node, seq) = (item.get::<String>("n"), item.get::<u64>("s"));
+        if let (Some(node), Some(seq)) = (&node, seq) {
+            if self.decided.get(node).is_some_and(|decided| *decided >= seq) {
+                tracing::warn!(from = node, group = seq, "a group was in the inbox again after it was decided");
+                return Some((Answered { repeated: true, ..Answered::to(node, seq) }, Vec::new()));
+            }
+            self.decided.insert(node.clone(), seq);
+        }
+        let (mut refused, mut unreadable, mut readable) = (Vec::new(), Vec::new(), Vec::new());
+        let group = inbox::read(item);
+        let is_group = group.is_some();
+        for (number, batch) in group.into_iter().flatten().enumerate() {
+            let Some(batch) = batch else {
+                unreadable.push(number);
+                continue;
+            };
+            refused.extend(batch.unreadable.iter().map(|reading| (number, *reading, Refusal::Unreadable)));
+            readable.push((number, batch));
+        }
+        let unreadable = match (is_group, unreadable.is_empty()) {
+            (false, _) => Unreadable::All,
+            (true, true) => Unreadable::Nothing,
+            (true, false) => Unreadable::Batches(unreadable),
+        };
+        if !unreadable.is_nothing() || !refused.is_empty() || node.is_none() || seq.is_none() {
+            self.node.figures.unreadable.inc();
+            tracing::error!(from = node, group = seq, "a group in the inbox can't be read; what can't be is refused");
+        }
+        Some((Answered { refused, unreadable, ..Answered::to(&node?, seq?) }, readable))
+    }
+
+    async fn append(
+        &mut self,
+        entry: &str,
+        word: String,
+        decided: &HashMap<String, u64>,
+        kept: &[TenantChanges],
+        at: Timestamp,
+        keeps: bool,
+    ) -> Result<(), Ended> {
+        let Node { keys, id, .. } = &**self.node;
+        let seq = self.seq + u64::from(!entry.is_empty());
+        let (oldest, bytes) = if entry.is_empty() { (0, 0) } else { self.retention.add(seq, entry.len()) };
+        let mut append = scripts::APPEND.prepare_invoke();
+        append.key(keys.meta()).key(keys.leader());
+        for what in PARTS {
+            append.key(keys.of(&self.epoch, what));
+        }
+        append.arg(id).arg(self.epoch.to_string()).arg(self.seq).arg(&self.word).arg(entry).arg(&word).arg(&self.inbox);
+        append.arg(if keeps { &*self.inbox } else { "" }).arg(oldest).arg(bytes).arg(decided.len());
+        for (node, group) in decided {
+            append.arg(node).arg(*group);
+        }
+        for (tenant, chunks, restored) in kept {
+            for what in ["states", "events", "series"] {
+                append.key(keys.kept(&self.epoch, tenant, what));
+            }
+            let Some(of) = self.deciding.get_mut(tenant) else { continue };
+            let mut series = if keeps { of.decider.dump(false) } else { Vec::new() };
+            // Nothing in place of those that are gone; they come first, for one may have begun anew.
+            series.splice(..0, of.ended.drain(..).map(|name| (name, String::new())));
+            keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
+        }
+        self.attempt = Instant::now();
+        let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
+        let answer = answer.map_err(|_| Ended::Stuck)??;
+        self.node.health.wrote(Writer::Leader);
+        if answer != "done" {
+            return Err(Ended::Lost(answer));
+        }
+        self.node.figures.appended.inc();
+        if !entry.is_empty() {
+            (self.seq, self.word) = (seq, word);
+        }
+        Ok(())
+    }
+
+    async fn cache_snapshots(&mut self) -> Result<(), Ended> {
+        let mut all = redis::pipe();
+        for (tenant, of) in &mut self.deciding {
+            let version = of.log.snapshot_offset();
+            if std::mem::replace(&mut of.cached, version) != version {
+                let key = self.node.keys.tenant(tenant, "snapshot");
+                all.cmd("SET")
+                    .arg(key)
+                    .arg(&of.log.snapshot(View::Full).data[..])
+                    .arg("EX")
+                    .arg(SNAPSHOT_LIVES.as_secs())
+                    .ignore();
+            }
+        }
+        if all.is_empty() { Ok(()) } else { Ok(all.query_async(&mut self.connection).await?) }
+    }
+}
+
+impl Deciding {
+    /// Decides, and notes in `replies` what is refused. Answers what is written again and the same, what is from history, and
+    /// all that is new.
+    fn decide(
+        &mut self,
+        waiting: Vec<Waiting>,
+        replies: &mut [Answered],
+    ) -> (Vec<Channel>, Vec<(Channel, Timestamp)>, Vec<Chunk>) {
+        let (mut places, mut batches) = (Vec::new(), Vec::new());
+        for (reply, number, Handed { origin, readings, unreadable, .. }) in waiting {
+            places.push((reply, number, unreadable));
+            batches.push((origin, readings));
+        }
+        let Decided { verdicts, changes, same, restored, ended } = self.decider.decide_all(batches);
+        for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
+            let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
+            let refused = refused.map(|(index, refusal)| (batch, inbox::place(&unreadable, index), refusal));
+            if let Some(reply) = replies.get_mut(reply) {
+                reply.refused.extend(refused);
+            }
+        }
+        self.ended.extend(ended);
+        (same, restored, place(self.head.head, changes))
+    }
+}
+
+impl Head {
+    /// Notes what is published; answers it where that is news.
+    fn publish(&mut self, published: &Published) -> Published {
+        if self.published == *published {
+            return Published::default();
+        }
+        self.published = published.clone();
+        published.clone()
+    }
+
+    fn advance(&mut self, chunks: &[Chunk], at: Timestamp) {
+        for chunk in chunks {
+            self.head = chunk.head().unwrap_or(self.head);
+            self.snapshot = chunk.snapshot.map(|offset| (offset, at)).or(self.snapshot);
+        }
+    }
+}
+
+/// Says what is kept of one tenant, as the script takes it.
+fn keep(
+    append: &mut ScriptInvocation<'_>,
+    tenant: &str,
+    of: &mut Deciding,
+    (chunks, restored): (&[Chunk], &[(Channel, Timestamp)]),
+    at: Timestamp,
+    series: &[(String, String)],
+) -> Result<(), Ended> {
+    let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
+    let (mut states, mut events) = (HashMap::new(), Vec::new());
+    for (offset, change) in chunks.iter().flat_map(|chunk| &chunk.changes) {
+        let (name, data) = (change.channel.as_str(), &change.data);
+        let kept = match &change.event {
+            Some(event) => {
+                events.push((offset, WireKept::event(*offset, at, &change.channel, event, data)));
+                Some(WireKept::events(*offset, Some(at)))
+            }
+            None => match change.gone {
+                Some(gone) => Some(WireKept::end(*offset, at, gone)),
+                None => {
+                    let written = times.get(&change.channel).copied();
+                    WireKept::value(*offset, written.unwrap_or(at), data, written.is_some())
+                }
+            },
+        };
+        of.ends.note(&change.channel, change.gone.map(|_| *offset));
+        states.insert(name, kept);
+    }
+    // The ring of this node says how far back events are kept: it has the same limits everywhere.
+    let dropped = of.log.dropped();
+    let trims = dropped > of.head.dropped && !events.is_empty();
+    if trims {
+        of.head.dropped = dropped;
+    }
+    // Ends that the log of this node has forgotten: as with events, every node forgets the same.
+    of.head.forgotten = of.log.forgotten();
+    let forgotten = of.ends.forget(of.head.forgotten);
+    append.arg(tenant).arg(json(&of.head)).arg(states.len() + forgotten.len());
+    for channel in forgotten {
+        append.arg(channel.as_str()).arg("");
+    }
+    for (name, kept) in states {
+        append.arg(name).arg(json(&kept));
+    }
+    append.arg(events.len());
+    for (offset, kept) in events {
+        append.arg(*offset).arg(json(&kept));
+    }
+    append.arg(if trims { (dropped + 1).to_string() } else { String::new() }).arg(series.len());
+    for (name, dump) in series {
+        append.arg(name).arg(dump);
+    }
+    Ok(())
+}

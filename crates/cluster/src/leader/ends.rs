@@ -1,0 +1,64 @@
+//! The ends of channels that are kept in Redis, so that they can be removed there when they are forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tricast_core::{channel::Channel, log::Kept};
+
+/// Of one tenant.
+#[derive(Default)]
+pub(super) struct Ends {
+    by_offset: BTreeMap<u64, Channel>,
+    offsets: HashMap<Channel, u64>,
+}
+
+impl Ends {
+    /// Those among `states`.
+    pub(super) fn of(states: &[Kept]) -> Self {
+        let mut ends = Self::default();
+        for state in states.iter().filter(|state| state.change.gone.is_some()) {
+            ends.note(&state.change.channel, Some(state.offset));
+        }
+        ends
+    }
+
+    /// Notes a change of `channel`: its end, or with `None` that it is there.
+    pub(super) fn note(&mut self, channel: &Channel, end: Option<u64>) {
+        let before = match end {
+            Some(offset) => {
+                self.by_offset.insert(offset, channel.clone());
+                self.offsets.insert(channel.clone(), offset)
+            }
+            None => self.offsets.remove(channel),
+        };
+        before.and_then(|before| self.by_offset.remove(&before));
+    }
+
+    /// Forgets those up to `offset`; answers their channels.
+    pub(super) fn forget(&mut self, offset: u64) -> Vec<Channel> {
+        let mut forgotten = Vec::new();
+        while let Some(first) = self.by_offset.first_entry().filter(|first| *first.key() <= offset) {
+            let channel = first.remove();
+            self.offsets.remove(&channel);
+            forgotten.push(channel);
+        }
+        forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_again_is_not_removed() {
+        let channel = |name: &str| Channel::parse(name).unwrap();
+        let mut ends = Ends::default();
+        for (name, end) in [("a", Some(1)), ("b", Some(2)), ("a", None), ("c", Some(4)), ("b", Some(5)), ("d", Some(9))]
+        {
+            ends.note(&channel(name), end);
+        }
+        assert_eq!(ends.forget(4), [channel("c")]);
+        assert_eq!(ends.forget(8), [channel("b")]);
+        assert_eq!((ends.by_offset.len(), ends.offsets.len()), (1, 1));
+    }
+}

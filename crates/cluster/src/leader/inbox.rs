@@ -1,0 +1,111 @@
+//! Groups of the inbox, read so that what can't be read fails nothing else.
+//!
+//! A node of another version may write what this one does not understand. Where a group can't be read as a whole, its
+//! batches are tried one by one, and where a batch can't, its readings are.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{stream::Item, wire::Pushed};
+use tricast_core::reading::{Origin, Reading};
+
+/// A batch of a group.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) tenant: String,
+    pub(super) origin: Origin,
+    /// Those that can be read.
+    pub(super) readings: Vec<Reading>,
+    /// Where the others were, in order.
+    pub(super) unreadable: Vec<usize>,
+}
+
+/// The same, before its readings are read.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    tenant: String,
+    origin: Origin,
+    #[serde(borrow)]
+    readings: Vec<&'a RawValue>,
+}
+
+impl Handed {
+    /// Where in the batch the reading is that is at `index` among those that can be read.
+    pub(super) fn place(&self, index: usize) -> usize {
+        place(&self.unreadable, index)
+    }
+}
+
+/// See [`Handed::place`].
+pub(super) fn place(unreadable: &[usize], index: usize) -> usize {
+    unreadable.iter().fold(index, |place, gap| if *gap <= place { place + 1 } else { place })
+}
+
+/// The batches of a group, `None` for one that can't be read; `None` for the whole when it is no group.
+pub(super) fn read(item: &Item) -> Option<Vec<Option<Handed>>> {
+    parse(&item.get::<Vec<u8>>("p")?)
+}
+
+fn parse(payload: &[u8]) -> Option<Vec<Option<Handed>>> {
+    if let Ok(batches) = serde_json::from_slice::<Vec<Pushed<'_>>>(payload) {
+        let handed = |batch: Pushed<'_>| Handed {
+            tenant: batch.tenant.into_owned(),
+            origin: batch.origin,
+            readings: batch.readings.into_owned(),
+            unreadable: Vec::new(),
+        };
+        return Some(batches.into_iter().map(|batch| Some(handed(batch))).collect());
+    }
+    let batches: Vec<&RawValue> = serde_json::from_slice(payload).ok()?;
+    Some(batches.into_iter().map(|batch| salvage(batch.get())).collect())
+}
+
+fn salvage(batch: &str) -> Option<Handed> {
+    let Envelope { tenant, origin, readings } = serde_json::from_str(batch).ok()?;
+    let mut handed = Handed { tenant, origin, readings: Vec::with_capacity(readings.len()), unreadable: Vec::new() };
+    for (at, reading) in readings.into_iter().enumerate() {
+        match serde_json::from_str(reading.get()) {
+            Ok(reading) => handed.readings.push(reading),
+            Err(_) => handed.unreadable.push(at),
+        }
+    }
+    Some(handed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"event":{"channel":"a","event":"x","data":{}}}"#;
+
+    fn batch(readings: &[&str]) -> String {
+        format!(r#"{{"tenant":"t","origin":"pushed","readings":[{}]}}"#, readings.join(","))
+    }
+
+    #[test]
+    fn what_can_not_be_read_fails_no_neighbour() {
+        let deep = format!(
+            r#"{{"value":{{"channel":"a","data":{}1{},"merge":false}}}}"#,
+            "{\"b\":".repeat(200),
+            "}".repeat(200)
+        );
+        let newer = r#"{"tenant":"t","origin":"of_a_newer_version","readings":[]}"#;
+        let group = format!("[{},{newer},{}]", batch(&[&deep, GOOD, "{\"newer\":1}", GOOD]), batch(&[GOOD]));
+        let read = parse(group.as_bytes()).unwrap();
+        let first = read[0].as_ref().unwrap();
+        assert_eq!((first.readings.len(), &first.unreadable[..]), (2, &[0, 2][..]));
+        assert_eq!([first.place(0), first.place(1)], [1, 3]);
+        assert!(read[1].is_none());
+        assert_eq!(read[2].as_ref().unwrap().readings.len(), 1);
+        assert!(read[2].as_ref().unwrap().unreadable.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_group_is_none() {
+        for payload in ["", "{}", "{\"batches\": []}", "[1", "nonsense"] {
+            assert!(parse(payload.as_bytes()).is_none(), "{payload}");
+        }
+        assert!(parse(b"[]").unwrap().is_empty());
+        assert!(parse(b"[5]").unwrap()[0].is_none());
+    }
+}

@@ -1,0 +1,224 @@
+//! What a leader takes over from the one before it: the values as this node has read them, the series as they were last
+//! kept, and the samples that came since.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use jiff::Timestamp;
+use redis::cmd;
+use tokio::time::{Instant, timeout};
+
+use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, inbox};
+use crate::{
+    connection::Connection,
+    ended::Ended,
+    node::{Followed, Node},
+    stream,
+    wire::{Answered, Entry, Head},
+};
+use tricast_core::{
+    decider::{Decider, Saved},
+    log::Contents,
+    position::Epoch,
+};
+
+/// What was not counted when it was decided.
+#[derive(Default)]
+struct Uncounted {
+    /// Readings that were refused: of which node, which of its groups, which batch of that, and which reading of it.
+    refused: HashSet<(String, u64, usize, usize)>,
+    /// Groups that were in the inbox again after they were decided, and how often.
+    repeated: HashMap<(String, u64), usize>,
+    /// Groups that were decided.
+    decided: HashSet<(String, u64)>,
+}
+
+impl Uncounted {
+    /// Whether a group that comes next in the inbox was passed over there.
+    fn is_passed_over(&mut self, group: &(String, u64)) -> bool {
+        if self.decided.remove(group) {
+            return false;
+        }
+        let times = self.repeated.get_mut(group).filter(|times| **times > 0);
+        times.is_some_and(|times| {
+            *times -= 1;
+            true
+        })
+    }
+}
+
+/// Nodes of which it is known what was decided, before those that are gone for a day are forgotten.
+const MANY_NODES: usize = 100;
+
+impl<'a> Term<'a> {
+    /// Takes up the work of the leader before this one, once this node has read all that it wrote.
+    pub(super) async fn begin(node: &'a Arc<Node>, mut connection: Connection, epoch: Epoch) -> Result<Self, Ended> {
+        let mut state = cmd("HMGET");
+        state.arg(node.keys.of(&epoch, "state")).arg(&[
+            "seq",
+            "word",
+            "inbox",
+            "dumped",
+            "dumped_seq",
+            "oldest",
+            "bytes",
+        ]);
+        let state: [Option<String>; 7] = state.query_async(&mut connection).await?;
+        let [seq, word, inbox, dumped, dumped_seq, oldest, bytes] = state;
+        let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        let (seq, oldest, bytes) = (number(seq), number(oldest), number(bytes));
+        let (word, inbox) = (word.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
+        let followed = has_read(node, &epoch, seq).await?;
+        if followed.seq != seq || followed.word != word {
+            return Err(Ended::Lost("entries of the log are gone".into()));
+        }
+        let tenants: Vec<String> =
+            cmd("HKEYS").arg(node.keys.of(&epoch, "tenants")).query_async(&mut connection).await?;
+        let mut term = Self {
+            node,
+            connection,
+            epoch,
+            seq,
+            word,
+            at: Timestamp::from_microsecond(node.last_at.load(Ordering::Acquire)).unwrap_or_default(),
+            attempt: Instant::now(),
+            pace: Pace::new(),
+            retention: Retention::of(oldest.max(1), seq, usize::try_from(bytes).unwrap_or(usize::MAX)),
+            inbox,
+            decided: HashMap::new(),
+            deciding: HashMap::new(),
+        };
+        term.read_decided().await?;
+        for tenant in tenants {
+            term.take_up(&tenant).await?;
+        }
+        let uncounted = term.uncounted_since(dumped_seq.as_deref().unwrap_or("0")).await?;
+        term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
+        Ok(term)
+    }
+
+    /// Waits until this node has read the entry `seq`.
+    pub(super) async fn has_read(&self, seq: u64) -> Result<Followed, Ended> {
+        has_read(self.node, &self.epoch, seq).await
+    }
+
+    /// Begins to decide about a tenant.
+    pub(super) async fn take_up(&mut self, tenant: &str) -> Result<(), Ended> {
+        let Node { keys, clock, aggregator, .. } = &**self.node;
+        let series = keys.kept(&self.epoch, tenant, "series");
+        let saved: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
+        let saved = saved.iter().map(|saved| serde_json::from_str::<Saved>(saved)).collect::<Result<Vec<_>, _>>()?;
+        let log = self.node.replica(tenant);
+        let mut decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, saved.into_iter());
+        // This node has read all that is written, and with it what is published.
+        let published = self.node.published(tenant);
+        decider.follow(&published);
+        let contents = log.contents();
+        let Contents { head, snapshot, dropped, forgotten, states, .. } = contents;
+        let ends = Ends::of(&states);
+        let head = Head { head, snapshot, dropped, forgotten, published };
+        self.deciding.insert(tenant.into(), Deciding { decider, log, head, ends, ended: Vec::new(), cached: 0 });
+        Ok(())
+    }
+
+    /// Reads which groups were decided.
+    async fn read_decided(&mut self) -> Result<(), Ended> {
+        let Node { keys, .. } = &**self.node;
+        let key = keys.of(&self.epoch, "decided");
+        self.decided = cmd("HGETALL").arg(&key).query_async(&mut self.connection).await?;
+        if self.decided.len() <= MANY_NODES {
+            return Ok(());
+        }
+        let nodes: Vec<_> = self.decided.keys().cloned().collect();
+        for node in nodes {
+            let lives: bool =
+                cmd("EXISTS").arg(keys.seen(&self.epoch, &node)).query_async(&mut self.connection).await?;
+            if !lives {
+                cmd("HDEL").arg(&key).arg(&node).query_async::<()>(&mut self.connection).await?;
+                self.decided.remove(&node);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was not counted by the entries after `seq`.
+    async fn uncounted_since(&mut self, seq: &str) -> Result<Uncounted, Ended> {
+        let key = self.node.keys.of(&self.epoch, "log");
+        let (mut from, to) = (format!("({seq}-0"), format!("{}-0", self.seq));
+        let mut uncounted = Uncounted::default();
+        loop {
+            let items = stream::range(&mut self.connection, &key, &from, &to, GROUPS).await?;
+            let Some(last) = items.last() else { return Ok(uncounted) };
+            from = format!("({}", last.id);
+            for item in &items {
+                let entry: Entry = serde_json::from_slice(&item.get::<Vec<u8>>("e").unwrap_or_default())?;
+                for Answered { node, seq, refused: readings, repeated, .. } in entry.replies {
+                    if repeated {
+                        *uncounted.repeated.entry((node, seq)).or_default() += 1;
+                        continue;
+                    }
+                    uncounted.decided.insert((node.clone(), seq));
+                    let readings = readings.into_iter().map(|(batch, reading, _)| (node.clone(), seq, batch, reading));
+                    uncounted.refused.extend(readings);
+                }
+            }
+        }
+    }
+
+    /// Counts the samples that were accepted after the series were last written.
+    async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), Ended> {
+        let key = self.node.keys.of(&self.epoch, "inbox");
+        let mut from = format!("({dumped}");
+        loop {
+            let items = stream::range(&mut self.connection, &key, &from, &self.inbox, GROUPS).await?;
+            let Some(last) = items.last() else { return Ok(()) };
+            from = format!("({}", last.id);
+            for item in &items {
+                // What can't be read was refused when it was decided.
+                let (Some(node), Some(seq), Some(batches)) =
+                    (item.get::<String>("n"), item.get("s"), inbox::read(item))
+                else {
+                    continue;
+                };
+                if uncounted.is_passed_over(&(node.clone(), seq)) {
+                    continue;
+                }
+                for (number, batch) in batches.into_iter().enumerate() {
+                    let Some(mut batch) = batch else { continue };
+                    let Some(of) = self.deciding.get_mut(&*batch.tenant) else { continue };
+                    let readings = std::mem::take(&mut batch.readings).into_iter().enumerate();
+                    let accepted = readings
+                        .filter(|(at, _)| !uncounted.refused.contains(&(node.clone(), seq, number, batch.place(*at))));
+                    of.decider.count_again(accepted.map(|(_, reading)| reading).collect());
+                }
+            }
+        }
+    }
+}
+
+/// Waits until `node` has read the entry `seq` of the log of `epoch`; answers how far it has read.
+async fn has_read(node: &Node, epoch: &Epoch, seq: u64) -> Result<Followed, Ended> {
+    let mut followed = node.followed.subscribe();
+    let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == *epoch && of.seq >= seq);
+    let Ok(Ok(followed)) = timeout(CATCH_UP, followed.wait_for(reached)).await else { return Err(Ended::Behind) };
+    followed.clone().ok_or(Ended::Behind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_was_in_the_inbox_twice_is_counted_once() {
+        let group = |seq| ("a/1".to_owned(), seq);
+        // The first was decided before the series were written; the second was, too, and again after that.
+        let mut uncounted = Uncounted::default();
+        uncounted.repeated.extend([(group(1), 1), (group(2), 1)]);
+        uncounted.decided.extend([group(2), group(3)]);
+        let inbox = [group(1), group(2), group(2), group(3), group(4), group(1)];
+        let passed_over: Vec<_> = inbox.iter().map(|group| uncounted.is_passed_over(group)).collect();
+        assert_eq!(passed_over, [true, false, true, false, false, false]);
+    }
+}

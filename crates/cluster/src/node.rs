@@ -1,0 +1,510 @@
+//! What the tasks of this node share: the logs as far as they are read, who leads, and what waits for an answer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{
+    config::ClusterConfig,
+    connection::Link,
+    figures::Figures,
+    health::Health,
+    keys::Keys,
+    time::Timekeeper,
+    wire::{Answered, Entry, WireChunk},
+};
+use tricast_core::{
+    aggregator::{AggregatorConfig, Reply},
+    built_in,
+    clock::{Clock, ClockSetter},
+    decider::Verdicts,
+    log::{Contents, Log, LogConfig, LogWriter},
+    position::{Epoch, Position},
+    published::Published,
+    reading::Refusal,
+};
+
+/// A node of the cluster: this process.
+pub(super) struct Node {
+    /// Its name and a word that no other process has: who leads, and whose group it is.
+    pub(super) id: String,
+    pub(super) config: ClusterConfig,
+    pub(super) link: Link,
+    pub(super) keys: Keys,
+    /// What the clock of this machine shows.
+    pub(super) own_clock: Clock,
+    /// The time of the cluster, set by `time`.
+    pub(super) clock: Clock,
+    pub(super) time: Timekeeper,
+    pub(super) log: LogConfig,
+    pub(super) aggregator: AggregatorConfig,
+    /// What Redis said last.
+    pub(super) seen: watch::Sender<Seen>,
+    /// How far the log reached when Redis was last asked.
+    pub(super) confirmed: watch::Sender<Option<Confirmed>>,
+    /// As far as the log is read: its epoch, and its newest entry.
+    pub(super) followed: watch::Sender<Option<Followed>>,
+    /// Whether this node publishes what is the same for all.
+    pub(super) leads: watch::Sender<bool>,
+    /// Whether this node can do its part.
+    pub(super) health: Health,
+    /// The node is going away.
+    pub(super) leaving: watch::Sender<bool>,
+    pub(super) standing: Mutex<Standing>,
+    /// Beat now.
+    pub(super) hurry: Notify,
+    pub(super) figures: Figures,
+    /// Series as they were when this node's last term ended, by tenant.
+    pub(super) series: Mutex<HashMap<Arc<str>, Dumps>>,
+    /// How often this node began a log without all samples of the one before.
+    pub(super) samples_lost: watch::Sender<u64>,
+    replicas: Mutex<Replicas>,
+    /// Groups that were decided in entries that this node has applied, in whatever epoch.
+    decided: Mutex<Decided>,
+    /// Events of stores that are published, by tenant: in whatever epoch.
+    published: Mutex<HashMap<Arc<str>, Published>>,
+    pending: Mutex<Pending>,
+    /// A group was answered.
+    answered: Notify,
+    /// The last group that Redis took.
+    pub(super) handed_in: AtomicU64,
+    /// The time of the newest entry that was read, in microseconds since 1970.
+    pub(super) last_at: AtomicI64,
+    /// Redis lost groups that it had taken.
+    pub(super) hand_in_again: Notify,
+}
+
+/// Series that somebody else can go on with, by name.
+pub(super) type Dumps = Vec<(String, String)>;
+
+/// Whether this node stands for election.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// It does.
+    Stands,
+    /// It could not lead, and lets others lead until then.
+    GivesWay(Instant),
+    /// It is going away.
+    Leaves,
+}
+
+impl Standing {
+    /// Whether it stands when there was no leader for some time: a node that gives way leads all the same when no other
+    /// one does for as long as a lease.
+    pub(super) fn stands(self, without_leader: Duration, lease: Duration) -> bool {
+        match self {
+            Self::Stands => true,
+            Self::GivesWay(until) => Instant::now() >= until || without_leader >= lease,
+            Self::Leaves => false,
+        }
+    }
+}
+
+/// As far as the log is read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Followed {
+    /// Of which epoch.
+    pub(super) epoch: Epoch,
+    /// The newest entry that was read.
+    pub(super) seq: u64,
+    /// Its word.
+    pub(super) word: String,
+}
+
+/// What Redis said last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    /// The epoch of the log; `None` while there is no log.
+    pub(super) epoch: Option<Epoch>,
+    /// This node is elected.
+    pub(super) elected: bool,
+    /// The log lost what some node had read of it.
+    pub(super) suspect: bool,
+}
+
+/// How far the log reached: nobody had read more of it, or of a later one, when Redis was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Confirmed {
+    /// When Redis was asked.
+    pub(super) asked: Instant,
+    pub(super) epoch: Epoch,
+    /// The newest entry.
+    pub(super) seq: u64,
+}
+
+/// Most epochs of earlier logs that are remembered.
+const MOST_EARLIER: usize = 32;
+
+/// The logs of all tenants, as this node has them.
+#[derive(Default)]
+struct Replicas {
+    /// Once it is known.
+    epoch: Option<Epoch>,
+    /// Epochs of the logs before it, oldest first.
+    earlier: Vec<Epoch>,
+    /// Where the offsets of this epoch begin.
+    base: u64,
+    writers: HashMap<Arc<str>, LogWriter>,
+}
+
+/// Groups of this node that were handed in and not answered yet.
+#[derive(Default)]
+struct Pending {
+    last: u64,
+    groups: BTreeMap<u64, Group>,
+}
+
+/// Most nodes whose decided groups are remembered. Each start of a process makes it another node.
+const MOST_DECIDED: usize = 256;
+
+/// By node: its last decided group, and a number that grows with each group.
+#[derive(Default)]
+struct Decided(HashMap<String, (u64, u64)>);
+
+impl Decided {
+    fn note(&mut self, answer: &Answered) {
+        let newest = self.0.values().map(|(_, at)| at + 1).max().unwrap_or(0);
+        match self.0.get_mut(&answer.node) {
+            Some(of) => *of = (of.0.max(answer.seq), newest),
+            None => _ = self.0.insert(answer.node.clone(), (answer.seq, newest)),
+        }
+        if self.0.len() > MOST_DECIDED
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, (_, at))| *at).map(|(node, _)| node.clone())
+        {
+            self.0.remove(&oldest);
+        }
+    }
+}
+
+/// Batches that go into the inbox together.
+pub(super) struct Group {
+    /// As they are said.
+    pub(super) payload: Arc<str>,
+    /// Of each: its tenant, how many readings it has, and who wants to know.
+    pub(super) batches: Vec<(Arc<str>, usize, Reply)>,
+}
+
+/// Groups that wait for an answer; more wait before they are handed in.
+const MOST_PENDING: usize = 256;
+
+impl Node {
+    pub(super) fn new(
+        config: ClusterConfig,
+        link: Link,
+        own_clock: Clock,
+        (clock, setter): (Clock, ClockSetter),
+        log: LogConfig,
+        aggregator: AggregatorConfig,
+    ) -> Self {
+        let id = format!("{}/{:08x}", config.node, tricast_core::ids::random_u64() >> 32);
+        Self {
+            id,
+            link,
+            keys: Keys::new(&config.key_prefix),
+            config,
+            own_clock,
+            clock,
+            time: Timekeeper::new(setter),
+            log,
+            aggregator,
+            seen: watch::Sender::default(),
+            confirmed: watch::Sender::default(),
+            followed: watch::Sender::default(),
+            leads: watch::Sender::new(false),
+            health: Health::new(),
+            leaving: watch::Sender::new(false),
+            standing: Mutex::new(Standing::Stands),
+            hurry: Notify::new(),
+            figures: Figures::default(),
+            series: Mutex::default(),
+            samples_lost: watch::Sender::default(),
+            replicas: Mutex::default(),
+            decided: Mutex::default(),
+            published: Mutex::default(),
+            pending: Mutex::default(),
+            answered: Notify::new(),
+            handed_in: AtomicU64::new(0),
+            last_at: AtomicI64::new(0),
+            hand_in_again: Notify::new(),
+        }
+    }
+
+    /// The log of `tenant` as this node has it; an empty one where nothing was published yet.
+    pub(super) fn replica(&self, tenant: &str) -> Arc<Log> {
+        let mut replicas = self.replicas.lock();
+        Arc::clone(replicas.writer(tenant, self.log).log())
+    }
+
+    /// Epochs of the logs before the one that this node reads, and that one, oldest first.
+    pub(super) fn epochs(&self) -> Vec<Epoch> {
+        let replicas = self.replicas.lock();
+        replicas.earlier.iter().cloned().chain(replicas.epoch.clone()).collect()
+    }
+
+    /// The epochs of the logs before the one that this node reads, the oldest first.
+    pub(super) fn earlier(&self) -> Vec<Epoch> {
+        self.replicas.lock().earlier.clone()
+    }
+
+    /// Whether `epoch` is that of a log before the one that this node reads.
+    pub(super) fn is_earlier(&self, epoch: &Epoch) -> bool {
+        self.replicas.lock().earlier.contains(epoch)
+    }
+
+    /// All that this node has.
+    pub(super) fn contents(&self) -> Vec<(Arc<str>, Contents)> {
+        let logs: Vec<_> = {
+            let replicas = self.replicas.lock();
+            replicas.writers.iter().map(|(tenant, writer)| (Arc::clone(tenant), Arc::clone(writer.log()))).collect()
+        };
+        logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
+    }
+
+    /// Events of a tenant's stores that are published, as far as this node has read.
+    pub(super) fn published(&self, tenant: &str) -> Published {
+        self.published.lock().get(tenant).cloned().unwrap_or_default()
+    }
+
+    /// Notes that they are.
+    pub(super) fn note_published(&self, tenant: &str, published: &Published) {
+        if !published.is_empty() {
+            self.published.lock().entry(tenant.into()).or_default().merge(published);
+        }
+    }
+
+    /// Returns the number of the last decided group of each node, as far as this node has read.
+    pub(super) fn decided(&self) -> Vec<(String, u64)> {
+        self.decided.lock().0.iter().map(|(node, (group, _))| (node.clone(), *group)).collect()
+    }
+
+    /// Takes over what was loaded of a log, whose offsets begin at `base` and which follows those of the epochs in `earlier`.
+    /// Tenants of whom nothing is kept begin anew.
+    pub(super) fn take_over(
+        &self,
+        followed: Followed,
+        base: u64,
+        mut earlier: Vec<Epoch>,
+        loaded: HashMap<Arc<str>, Contents>,
+    ) {
+        let epoch = &followed.epoch;
+        earlier.retain(|earlier| earlier != epoch);
+        let mut replicas = self.replicas.lock();
+        let is_new = replicas.epoch.as_ref() != Some(epoch);
+        let newest =
+            loaded.values().flat_map(|contents| contents.states.iter().chain(&contents.events)).map(|kept| kept.at);
+        if let Some(newest) = newest.max() {
+            self.last_at.store(newest.as_microsecond(), Ordering::Release);
+        }
+        let before = replicas.epoch.replace(epoch.clone()).filter(|before| before != epoch);
+        replicas.base = base;
+        let known = std::mem::take(&mut replicas.earlier);
+        replicas.earlier = united(earlier, known.into_iter().chain(before).filter(|earlier| earlier != epoch));
+        if is_new {
+            let earlier = replicas.earlier.clone();
+            replicas.writers.values_mut().for_each(|writer| writer.set_earlier(earlier.clone()));
+            for (tenant, writer) in &mut replicas.writers {
+                if !loaded.contains_key(tenant) {
+                    writer.take_over(empty(epoch, base));
+                }
+            }
+        }
+        for (tenant, contents) in loaded {
+            let writer = replicas.writer(&tenant, self.log);
+            if is_new || contents.head > writer.log().head() {
+                writer.take_over(contents);
+            }
+        }
+        drop(replicas);
+        self.followed.send_replace(Some(followed));
+    }
+
+    /// Applies the entry `seq` of the log of `epoch`, and answers those who wait for it.
+    pub(super) fn apply(&self, epoch: &Epoch, seq: u64, entry: Entry) {
+        let Entry { word, at, tenants, replies, .. } = entry;
+        let mut replicas = self.replicas.lock();
+        for written in tenants {
+            self.note_published(&written.tenant, &written.published);
+            let writer = replicas.writer(&written.tenant, self.log);
+            // What was loaded may be newer already.
+            if written.head > writer.log().head() {
+                let chunks = written.chunks.into_iter().map(WireChunk::into_chunk).collect();
+                writer.apply_restored(chunks, at, &written.restored);
+            }
+            if !written.same.is_empty() {
+                writer.confirm(&written.same, at);
+            }
+        }
+        for answer in replies {
+            self.decided.lock().note(&answer);
+            if answer.node == self.id {
+                self.answer(epoch, answer, &mut replicas);
+            }
+        }
+        drop(replicas);
+        self.last_at.store(at.as_microsecond(), Ordering::Release);
+        self.figures.applied.inc();
+        self.followed.send_replace(Some(Followed { epoch: epoch.clone(), seq, word }));
+    }
+
+    fn answer(&self, epoch: &Epoch, answer: Answered, replicas: &mut Replicas) {
+        let Some(group) = self.pending.lock().groups.remove(&answer.seq) else { return };
+        self.answered.notify_one();
+        if answer.repeated {
+            // What was said of it before is not known here. Who waits is told so.
+            return;
+        }
+        let verdict = |batch| if answer.unreadable.has(batch) { Err(Refusal::Unreadable) } else { Ok(()) };
+        let counts = group.batches.iter().map(|(_, count, _)| *count).enumerate();
+        let mut verdicts: Vec<Verdicts> = counts.map(|(batch, count)| vec![verdict(batch); count]).collect();
+        for (batch, reading, refusal) in answer.refused {
+            if let Some(verdict) = verdicts.get_mut(batch).and_then(|verdicts| verdicts.get_mut(reading)) {
+                *verdict = Err(refusal);
+            }
+        }
+        for ((tenant, _, reply), verdicts) in group.batches.into_iter().zip(verdicts) {
+            let head = replicas.writer(&tenant, self.log).log().head();
+            reply.send(verdicts, Position::new(epoch.clone(), head));
+        }
+    }
+
+    /// Notes a group that is to be handed in; answers its number.
+    pub(super) fn expect(&self, group: Group) -> u64 {
+        let mut pending = self.pending.lock();
+        pending.last += 1;
+        let seq = pending.last;
+        pending.groups.insert(seq, group);
+        seq
+    }
+
+    /// Takes back a group that Redis did not take.
+    pub(super) fn withdraw(&self, seq: u64) -> Option<Group> {
+        let group = self.pending.lock().groups.remove(&seq);
+        self.answered.notify_one();
+        group
+    }
+
+    /// Groups that were not answered yet, in order.
+    pub(super) fn unanswered(&self) -> Vec<(u64, Arc<str>)> {
+        let pending = self.pending.lock();
+        pending.groups.iter().map(|(seq, group)| (*seq, Arc::clone(&group.payload))).collect()
+    }
+
+    /// Waits until there is room for another group.
+    pub(super) async fn has_room(&self) {
+        while self.pending.lock().groups.len() >= MOST_PENDING {
+            self.answered.notified().await;
+        }
+    }
+
+    /// How many groups wait.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.lock().groups.len()
+    }
+
+    /// Lets go of the groups that were handed in before `seq`: whoever waits is told that it is not known. For a node that
+    /// did not read all of the log, so that it may have missed the answers.
+    pub(super) fn forget_answers(&self, seq: u64) {
+        let mut pending = self.pending.lock();
+        let kept = pending.groups.split_off(&seq);
+        pending.groups = kept;
+        self.answered.notify_one();
+    }
+
+    /// The number that the next group will have.
+    pub(super) fn next_group(&self) -> u64 {
+        self.pending.lock().last + 1
+    }
+
+    /// Says of a log that it lost entries which this node had read: the leader has to begin another one, or offsets would be
+    /// given twice.
+    ///
+    /// # Errors
+    /// Redis can't be reached.
+    pub(super) async fn suspect(&self, epoch: &Epoch) -> redis::RedisResult<()> {
+        let mut mark = redis::cmd("HSET");
+        mark.arg(self.keys.meta()).arg("suspect").arg(epoch.to_string());
+        self.link.ask(async |connection| mark.query_async(connection).await).await
+    }
+
+    /// Stands for election no more: another one may lead at once.
+    pub(super) fn resign(&self) {
+        *self.standing.lock() = Standing::Leaves;
+        self.hurry.notify_one();
+    }
+
+    /// Hands the lead to another node, if there is one, and does not stand for election for `span`.
+    pub(super) fn give_way(&self, span: Duration) {
+        let until = Instant::now() + span;
+        {
+            let standing = &mut *self.standing.lock();
+            if matches!(standing, Standing::Leaves) {
+                return;
+            }
+            *standing = Standing::GivesWay(until);
+        }
+        self.health.unfit(until);
+        self.hurry.notify_one();
+    }
+
+    /// Redis answered.
+    pub(super) fn heard(&self, seen: Seen) {
+        self.figures.heard(Instant::now());
+        self.seen.send_if_modified(|before| {
+            let changed = *before != seen;
+            *before = seen;
+            changed
+        });
+    }
+}
+
+impl Replicas {
+    fn writer(&mut self, tenant: &str, config: LogConfig) -> &mut LogWriter {
+        if !self.writers.contains_key(tenant) {
+            let (mut writer, _) = Log::create(config);
+            // Until a log is read it is not known what was before it: no cursor is taken for one of an earlier log.
+            writer.set_earlier(self.earlier.clone());
+            if let Some(epoch) = &self.epoch {
+                writer.take_over(empty(epoch, self.base));
+            }
+            self.writers.insert(tenant.into(), writer);
+        }
+        self.writers.get_mut(tenant).unwrap_or_else(|| unreachable!("it was put in"))
+    }
+}
+
+/// `epochs` with those of `more` that are not in it, the last [`MOST_EARLIER`] of them.
+pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> Vec<Epoch> {
+    let mut all = epochs;
+    for epoch in more {
+        if !all.contains(&epoch) {
+            all.push(epoch);
+        }
+    }
+    all.drain(..all.len().saturating_sub(MOST_EARLIER));
+    all
+}
+
+/// A log in which nothing was published yet.
+fn empty(epoch: &Epoch, base: u64) -> Contents {
+    Contents {
+        epoch: epoch.clone(),
+        head: base,
+        snapshot: None,
+        states: Vec::new(),
+        event_channels: built_in::event_channels().map(|channel| (channel, base, None)).collect(),
+        events: Vec::new(),
+        dropped: base,
+        forgotten: 0,
+    }
+}

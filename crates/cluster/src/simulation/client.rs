@@ -1,0 +1,63 @@
+//! Clients that write: each pushes one event after the other to any node, and orders.
+
+use std::{cell::RefCell, rc::Rc};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use tricast_core::{
+    aggregator::PublishError,
+    channel::{Channel, EventName},
+    reading::{Origin, Reading},
+};
+
+use super::{node::SimulatedNode, rules::Verdict};
+
+/// Bytes in each pushed event: more than fit into one packet.
+const PADDING: usize = 1_500;
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Pushes the event `id` and a value to `node`, as a request to it does.
+pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
+    let (reply, verdict) = oneshot::channel();
+    let process = node.clone();
+    node.spawn(async move {
+        let (Ok(deploys), Ok(name), Ok(load)) =
+            (Channel::parse("deploys"), EventName::parse("deployed"), Channel::parse("metrics.load"))
+        else {
+            return;
+        };
+        let readings = vec![
+            Reading::Event { channel: deploys, event: name, data: object(json!({"id": id, "x": "x".repeat(PADDING)})) },
+            Reading::value(load, object(json!({"value": id}))),
+        ];
+        let verdict = match process.handle.publish(Origin::Pushed, readings, 100).await {
+            Ok(outcome) if outcome.verdicts.iter().all(Result::is_ok) => Verdict::Accepted,
+            Ok(_) => Verdict::Refused,
+            Err(PublishError::Unavailable | PublishError::Stopped) => Verdict::Refused,
+            Err(PublishError::Unknown) => Verdict::Unknown,
+        };
+        let _ = reply.send(verdict);
+    });
+    // The process may be killed meanwhile.
+    verdict.await.unwrap_or(Verdict::Unknown)
+}
+
+/// Orders at `node`. The order counts as acknowledged once it is stored.
+pub(super) async fn order(node: &SimulatedNode, id: u64, acknowledged: &Rc<RefCell<Vec<u64>>>) {
+    let (process, acknowledged) = (node.clone(), Rc::clone(acknowledged));
+    let (done, finished) = oneshot::channel();
+    node.spawn(async move {
+        let place = process.outbox.store(id);
+        acknowledged.borrow_mut().push(id);
+        process.relay.stored(place);
+        process.relay.published(place).await;
+        let _ = done.send(());
+    });
+    drop(finished.await);
+}

@@ -1,0 +1,119 @@
+//! What has to be true of every run.
+
+use std::collections::{HashMap, HashSet};
+
+use tricast_core::position::Epoch;
+
+use super::reader::Received;
+
+/// The reply to a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Accepted.
+    Accepted,
+    /// Nothing was accepted.
+    Refused,
+    /// It may have been accepted.
+    Unknown,
+}
+
+/// Everything that clients know at the end of a run.
+#[derive(Default)]
+pub(super) struct Record {
+    /// Events that were pushed: ID, pusher and the reply, in the order in which each pusher sent them.
+    pub(super) pushes: Vec<(u64, usize, Verdict)>,
+    /// Orders that were acknowledged.
+    pub(super) orders: Vec<u64>,
+    /// IDs of the events in the log of each node at the end.
+    pub(super) logs: Vec<Vec<u64>>,
+    /// What each client received.
+    pub(super) clients: Vec<Vec<Received>>,
+    /// Redis lost something that it had acknowledged.
+    pub(super) lost_data: bool,
+}
+
+impl Record {
+    /// Returns the first rule that does not hold.
+    pub(super) fn violation(&self) -> Option<String> {
+        if let Some(other) = self.logs.iter().position(|log| *log != self.logs[0]) {
+            return Some(format!("nodes 0 and {other} have different logs at the end"));
+        }
+        let log: HashSet<u64> = self.logs.first().into_iter().flatten().copied().collect();
+        if self.logs.first().is_some_and(|all| all.len() != log.len()) {
+            return Some("the log has an event twice".into());
+        }
+        self.clients.iter().enumerate().find_map(|(number, received)| {
+            self.violation_of(received, &log).map(|violation| format!("client {number}: {violation}"))
+        })
+    }
+
+    fn violation_of(&self, received: &[Received], log: &HashSet<u64>) -> Option<String> {
+        let gaps = received.iter().filter(|received| matches!(received, Received::Gap)).count();
+        if gaps > 0 && !self.lost_data {
+            return Some(format!("{gaps} gaps, and nothing was lost"));
+        }
+        let mut epochs: Vec<&Epoch> = Vec::new();
+        let (mut newest_event, mut newest_state) = (0, 0);
+        let mut order = Vec::new();
+        for received in received {
+            let (epoch, newest, offset) = match received {
+                Received::Event { id, epoch, offset } => {
+                    order.push(*id);
+                    (epoch, &mut newest_event, *offset)
+                }
+                Received::State { epoch, offset, .. } => (epoch, &mut newest_state, *offset),
+                Received::Gap => continue,
+            };
+            if offset <= *newest && epochs.last() == Some(&epoch) {
+                let again =
+                    if matches!(received, Received::Event { .. }) || offset < *newest { "went back" } else { "" };
+                if !again.is_empty() {
+                    return Some(format!("{received:?} {again}: had {newest}"));
+                }
+            }
+            *newest = offset;
+            if epochs.last() != Some(&epoch) {
+                if epochs.contains(&epoch) {
+                    return Some(format!("{received:?} is of an earlier log"));
+                }
+                epochs.push(epoch);
+            }
+        }
+        let mut places = HashMap::new();
+        for (place, id) in order.iter().enumerate() {
+            if places.insert(*id, place).is_some() {
+                return Some(format!("event {id} came twice"));
+            }
+        }
+        let mut last_of = HashMap::new();
+        for (id, pusher, verdict) in &self.pushes {
+            let place = places.get(id);
+            match verdict {
+                Verdict::Refused if place.is_some() => return Some(format!("event {id} was refused and came")),
+                Verdict::Accepted => {
+                    if let Some(missing) = self.missing(*id, place, gaps, log) {
+                        return Some(missing);
+                    }
+                    if let Some(place) = place
+                        && let Some(before) = last_of.insert(*pusher, *place)
+                        && before > *place
+                    {
+                        return Some(format!("event {id} came before an earlier one of the same client"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.orders.iter().find_map(|id| self.missing(*id, places.get(id), gaps, log))
+    }
+
+    fn missing(&self, id: u64, place: Option<&usize>, gaps: usize, log: &HashSet<u64>) -> Option<String> {
+        if place.is_some() {
+            return None;
+        }
+        if log.contains(&id) {
+            return Some(format!("event {id} is in the log and did not come"));
+        }
+        (gaps == 0).then(|| format!("event {id} was acknowledged and did not come, without a gap"))
+    }
+}

@@ -1,0 +1,345 @@
+//! What nodes say to each other, as JSON.
+//!
+//! ```json
+//! {"word": "9f2c41d0", "before": "03be77a1", "at": "2024-07-15T14:00:05.12Z",
+//!  "tenants": [{"tenant": "acme", "head": 12, "same": ["metrics.api"],
+//!               "chunks": [{"changes": [[11, "metrics.checkout", null, {"latency": 12.5}]],
+//!                           "ended": [[12, "metrics.old", "deleted"]], "snapshot": 13}]}],
+//!  "replies": [{"node": "a/5f3e", "seq": 7, "refused": [[0, 2, {"built_in": "metrics.api"}]]}]}
+//! ```
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use tricast_core::{
+    channel::{Channel, EventName, Gone},
+    log::{Change, Chunk, Kept},
+    published::Published,
+    reading::{Origin, Reading, Refusal},
+};
+
+/// A batch in the inbox.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Pushed<'a> {
+    pub(super) tenant: Cow<'a, str>,
+    pub(super) origin: Origin,
+    pub(super) readings: Cow<'a, [Reading]>,
+}
+
+/// An entry of the log: what was decided about a group of batches.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Entry {
+    /// A random word, and that of the entry before it: so that two entries of one number are told apart.
+    pub(super) word: String,
+    pub(super) before: String,
+    /// When; the time of all its changes.
+    pub(super) at: Timestamp,
+    pub(super) tenants: Vec<Written>,
+    pub(super) replies: Vec<Answered>,
+}
+
+/// What changed in one tenant's log.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Written {
+    pub(super) tenant: String,
+    /// The newest offset with it.
+    pub(super) head: u64,
+    /// Events of stores that are published with it.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub(super) published: Published,
+    /// State channels whose value was written again and is the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) same: Vec<Channel>,
+    /// State channels among the changes whose values are from history, and when each was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) restored: Vec<(Channel, Timestamp)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) chunks: Vec<WireChunk>,
+}
+
+/// The answers to one group of a node.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Answered {
+    pub(super) node: String,
+    pub(super) seq: u64,
+    /// Which batch of the group, which reading of it, and why it was refused. All others were accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "refusals")]
+    pub(super) refused: Vec<(usize, usize, Refusal)>,
+    /// What the leader could not read, and so refused.
+    #[serde(default, skip_serializing_if = "Unreadable::is_nothing")]
+    pub(super) unreadable: Unreadable,
+    /// It was in the inbox again after it was decided: the true answer is that of before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) repeated: bool,
+}
+
+impl Answered {
+    /// That all of a group was accepted.
+    pub(super) fn to(node: &str, seq: u64) -> Self {
+        Self { node: node.to_owned(), seq, refused: Vec::new(), unreadable: Unreadable::Nothing, repeated: false }
+    }
+}
+
+/// What of a group could not be read, besides single readings.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unreadable {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// These batches.
+    Batches(Vec<usize>),
+    /// All of it.
+    All,
+}
+
+impl Unreadable {
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+
+    pub(super) fn has(&self, batch: usize) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Batches(batches) => batches.contains(&batch),
+            Self::All => true,
+        }
+    }
+}
+
+/// Refusals, of which those of a newer version are read as one that this version knows: it still is a refusal.
+fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Refusal)>, D::Error> {
+    let refused = Vec::<(usize, usize, serde_json::Value)>::deserialize(from)?;
+    let read =
+        |(batch, reading, refusal)| (batch, reading, serde_json::from_value(refusal).unwrap_or(Refusal::Unreadable));
+    Ok(refused.into_iter().map(read).collect())
+}
+
+/// [`Chunk`].
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WireChunk {
+    changes: Vec<(u64, Channel, Option<EventName>, Box<RawValue>)>,
+    /// Channels that end. A node of a version that does not know them goes on with their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<(u64, Channel, Gone)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<u64>,
+}
+
+impl WireChunk {
+    /// `None` where the data is no JSON, which it always is.
+    pub(super) fn of(chunk: &Chunk) -> Option<Self> {
+        let (mut changes, mut ended) = (Vec::with_capacity(chunk.changes.len()), Vec::new());
+        for (offset, Change { channel, event, gone, data }) in &chunk.changes {
+            match gone {
+                Some(gone) => ended.push((*offset, channel.clone(), *gone)),
+                None => changes.push((*offset, channel.clone(), event.clone(), raw(data)?)),
+            }
+        }
+        Some(Self { changes, ended, snapshot: chunk.snapshot })
+    }
+
+    pub(super) fn into_chunk(self) -> Chunk {
+        let changes = self.changes.into_iter().map(|(offset, channel, event, data)| {
+            let data = Bytes::from(String::from(Box::<str>::from(data)));
+            (offset, Change { channel, event, gone: None, data })
+        });
+        let mut changes: Vec<_> = changes.collect();
+        if !self.ended.is_empty() {
+            let ended = self.ended.into_iter();
+            changes.extend(ended.map(|(offset, channel, gone)| (offset, Change::end(channel, gone))));
+            changes.sort_by_key(|(offset, _)| *offset);
+        }
+        Chunk { changes, snapshot: self.snapshot }
+    }
+}
+
+/// A tenant's newest offsets, as its log is kept.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(super) struct Head {
+    pub(super) head: u64,
+    /// The snapshot's version: offset and time.
+    pub(super) snapshot: Option<(u64, Timestamp)>,
+    /// Events up to here may be gone.
+    pub(super) dropped: u64,
+    /// Ends of channels up to here may be forgotten.
+    #[serde(default)]
+    pub(super) forgotten: u64,
+    /// Events of stores that are published.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub(super) published: Published,
+}
+
+/// What is kept of a channel, or of an event.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WireKept {
+    offset: u64,
+    at: Option<Timestamp>,
+    /// Of an event; its channel stands beside it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<(Channel, EventName)>,
+    /// Whether the value was restored from history and not written since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    restored: bool,
+    /// Reason for which the channel has ended; `None` while it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<Gone>,
+    /// `None`: a channel that carries events, or has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// What [`WireKept`] says of a channel.
+pub(super) enum KeptChannel {
+    State(Kept),
+    Events(u64, Option<Timestamp>),
+}
+
+impl WireKept {
+    pub(super) fn state(offset: u64, at: Timestamp, data: &Bytes) -> Option<Self> {
+        Some(Self { offset, at: Some(at), event: None, gone: None, restored: false, data: Some(raw(data)?) })
+    }
+
+    /// A value from history that was written at `at`, where `restored` is true; otherwise as [`WireKept::state`].
+    pub(super) fn value(offset: u64, at: Timestamp, data: &Bytes, restored: bool) -> Option<Self> {
+        Some(Self { restored, ..Self::state(offset, at, data)? })
+    }
+
+    pub(super) fn events(last: u64, at: Option<Timestamp>) -> Self {
+        Self { offset: last, at, event: None, gone: None, restored: false, data: None }
+    }
+
+    pub(super) fn end(offset: u64, at: Timestamp, gone: Gone) -> Self {
+        Self { offset, at: Some(at), event: None, gone: Some(gone), restored: false, data: None }
+    }
+
+    pub(super) fn event(
+        offset: u64,
+        at: Timestamp,
+        channel: &Channel,
+        event: &EventName,
+        data: &Bytes,
+    ) -> Option<Self> {
+        let event = Some((channel.clone(), event.clone()));
+        Some(Self { offset, at: Some(at), event, gone: None, restored: false, data: Some(raw(data)?) })
+    }
+
+    /// Of the channel that it is kept for.
+    pub(super) fn into_channel(self, channel: Channel) -> KeptChannel {
+        match (self.data, self.gone, self.at) {
+            (_, Some(gone), Some(at)) => {
+                let (offset, change) = (self.offset, Change::end(channel, gone));
+                KeptChannel::State(Kept { offset, at, change, restored: false })
+            }
+            (Some(data), None, Some(at)) => {
+                let data = Bytes::from(String::from(Box::<str>::from(data)));
+                let (offset, restored) = (self.offset, self.restored);
+                KeptChannel::State(Kept { offset, at, change: Change::state(channel, data), restored })
+            }
+            (_, _, at) => KeptChannel::Events(self.offset, at),
+        }
+    }
+
+    pub(super) fn into_event(self) -> Option<Kept> {
+        let (channel, event) = self.event?;
+        let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
+        let change = Change::event(channel, event, data);
+        Some(Kept { offset: self.offset, at: self.at?, change, restored: false })
+    }
+}
+
+fn raw(data: &Bytes) -> Option<Box<RawValue>> {
+    RawValue::from_string(std::str::from_utf8(data).ok()?.to_owned()).ok()
+}
+
+/// JSON of what can always be said in it.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tricast_core::log::place;
+
+    fn change(channel: &str, event: Option<&str>, data: &str) -> Change {
+        Change {
+            channel: Channel::parse(channel).unwrap(),
+            event: event.map(|name| EventName::parse(name).unwrap()),
+            gone: None,
+            data: Bytes::copy_from_slice(data.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let end = Change::end(Channel::parse("metrics.b").unwrap(), Gone::Expired);
+        let changes = vec![change("deploys", Some("released"), "{}"), end, change("metrics.a", None, r#"{"x":1.0}"#)];
+        let chunks = place(7, changes);
+        let mut published = Published::default();
+        published.note("store", 5);
+        let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
+        let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
+        let entry = Entry {
+            word: "b".into(),
+            before: "a".into(),
+            at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
+            tenants: vec![Written {
+                tenant: "a".into(),
+                head: 11,
+                published: published.clone(),
+                same: vec![],
+                restored: vec![],
+                chunks: wire,
+            }],
+            replies: vec![Answered {
+                node: "n".into(),
+                seq: 3,
+                refused: vec![(0, 2, refusal.clone())],
+                unreadable: Unreadable::Batches(vec![4]),
+                repeated: false,
+            }],
+        };
+        let text = json(&entry);
+        let read: Entry = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.at, entry.at);
+        assert_eq!(read.replies[0].refused, [(0, 2, refusal)]);
+        assert_eq!([0, 4].map(|batch| read.replies[0].unreadable.has(batch)), [false, true]);
+        let newer: Entry = serde_json::from_str(&text.replace("built_in", "a_newer_reason")).unwrap();
+        assert_eq!(newer.replies[0].refused, [(0, 2, Refusal::Unreadable)], "a newer node's refusal is one, too");
+        let written = read.tenants.into_iter().next().unwrap();
+        assert_eq!(written.published, published, "or the next leader would publish it again");
+        assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
+    }
+
+    #[test]
+    fn an_answer_without_refusals_says_no_more_than_whom_it_answers() {
+        assert_eq!(json(&Answered::to("n", 3)), r#"{"node":"n","seq":3}"#);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let (at, data) = (Timestamp::from_second(1).unwrap(), Bytes::from_static(b"{\"x\":1}"));
+        let channel = Channel::parse("a").unwrap();
+        let back = |kept: WireKept| serde_json::from_str::<WireKept>(&json(&kept)).unwrap();
+        let KeptChannel::State(state) = back(WireKept::state(5, at, &data).unwrap()).into_channel(channel.clone())
+        else {
+            panic!("a state");
+        };
+        assert_eq!((state.offset, state.at, state.change.data), (5, at, data.clone()));
+        let KeptChannel::State(end) = back(WireKept::end(5, at, Gone::Deleted)).into_channel(channel.clone()) else {
+            panic!("an end");
+        };
+        assert_eq!((end.offset, end.at, end.change), (5, at, Change::end(channel.clone(), Gone::Deleted)));
+        let KeptChannel::Events(5, None) = back(WireKept::events(5, None)).into_channel(channel.clone()) else {
+            panic!("a channel of events");
+        };
+        let name = EventName::parse("x").unwrap();
+        let event = back(WireKept::event(6, at, &channel, &name, &data).unwrap()).into_event().unwrap();
+        assert_eq!((event.offset, event.change.event), (6, Some(name)));
+    }
+}

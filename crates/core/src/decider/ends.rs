@@ -1,0 +1,110 @@
+//! How channels end: by a client's word, or because nobody writes them.
+//!
+//! What has ended takes no room: it is not known any more, its series are gone, and what is merged into it next begins with
+//! nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Decider, Known, Staged};
+use crate::{
+    built_in,
+    channel::{Channel, Gone},
+    log::Change,
+    reading::Reading,
+};
+
+/// How many channels ended, by reason. Clones share one count.
+#[derive(Clone, Debug, Default)]
+pub struct EndCounts(Arc<[AtomicU64; Gone::ALL.len()]>);
+
+impl EndCounts {
+    /// How many ended for this reason.
+    pub fn of(&self, gone: Gone) -> u64 {
+        self.0[gone as usize].load(Ordering::Relaxed)
+    }
+
+    fn count(&self, gone: Gone) {
+        self.0[gone as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A sign of life of a channel.
+pub(super) struct Use {
+    channel: Channel,
+    /// The time to live that came with it.
+    own: Option<Duration>,
+    /// Without one the channel keeps the one that it has: the reading changes only a part of its value.
+    keeps: bool,
+}
+
+impl Use {
+    /// What `reading` says, once it is accepted; `None` for a channel that does not end by itself.
+    pub(super) fn of(reading: &Reading) -> Option<Self> {
+        let (ttl, keeps) = match reading {
+            Reading::Value { ttl, merge, .. } => (*ttl, *merge),
+            Reading::Sample(sample) => (sample.ttl, true),
+            Reading::Event { .. } => (None, true),
+            Reading::Stored(_) | Reading::Restored(_) | Reading::End { .. } => return None,
+        };
+        let channel = reading.channel()?;
+        let own = ttl.map(Duration::from_millis);
+        (!built_in::contains(channel)).then(|| Self { channel: channel.clone(), own, keeps })
+    }
+}
+
+impl Decider {
+    /// A channel was written.
+    pub(super) fn note_use(&mut self, used: Option<Use>) {
+        if let Some(Use { channel, own, keeps }) = used {
+            self.expiry.used(&channel, own, keeps, self.awake());
+        }
+    }
+
+    /// Ends a channel that is known.
+    pub(super) fn end(&mut self, channel: Channel, gone: Gone, staged: &mut Staged) {
+        let bound = self.bound(&channel, staged);
+        if let Some(Known::State(_)) = self.known.remove(&channel) {
+            self.take_room(&channel, bound, 0);
+        }
+        staged.states.shift_remove(&channel);
+        staged.ended.extend(self.series.end_channel(&channel));
+        if self.expiry.remove(&channel) {
+            staged.ended.push(channel.to_string());
+        }
+        self.weigh_series();
+        self.pushed_channels = self.pushed_channels.saturating_sub(1);
+        self.config.ended.count(gone);
+        staged.in_order.push(Change::end(channel, gone));
+    }
+
+    /// Ends the channels and series that were not written for their time to live.
+    pub(super) fn end_idle(&mut self, staged: &mut Staged) {
+        for channel in self.expiry.ended(self.awake()) {
+            if self.known.contains_key(&channel) {
+                self.end(channel, Gone::Expired, staged);
+            } else {
+                self.expiry.remove(&channel);
+            }
+        }
+        for idle in self.series.idle(self.moment().elapsed.saturating_sub(self.paused())) {
+            if idle.is_written {
+                // As it was counted with the series.
+                let bound = self.bound(&idle.channel, staged);
+                staged.state(&idle.channel, bound).removed.push(idle.field.as_ref().to_owned());
+            }
+            staged.ended.push(self.series.end_series(&idle));
+        }
+        self.weigh_series();
+    }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

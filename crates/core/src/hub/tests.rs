@@ -1,0 +1,177 @@
+//! When readers are woken.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Wake,
+};
+
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::{
+    channel::{Channel, EventName},
+    log::{Change, LogConfig, LogWriter},
+    reader::{CatchUp, Reader},
+};
+
+/// Counts how often it wakes.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn so_far(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A reader of one channel, and how often it is woken.
+fn reader_of(hub: &Rc<Hub>, name: &str, interval: Duration) -> (Reader, Arc<Count>) {
+    let (mut reader, woken) = (Reader::open(hub, CatchUp::StatesFirst), Arc::<Count>::default());
+    reader.subscribe(Selector::parse(name).unwrap(), interval, None);
+    reader.set_waker(&Arc::clone(&woken).into());
+    (reader, woken)
+}
+
+/// Publishes a value of `metrics.a`.
+fn publish(writer: &mut LogWriter, n: u32) {
+    let data = format!(r#"{{"n":{n}}}"#).into();
+    let change = Change::state(Channel::parse("metrics.a").unwrap(), data);
+    writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);
+}
+
+/// Lets the hub do all that it can do at the moment.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn run(test: impl AsyncFnOnce(LogWriter, Rc<Hub>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let (writer, log) = Log::create(LogConfig::default());
+        let hub = Hub::new(log);
+        let (_drain, draining) = watch::channel(false);
+        tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+        test(writer, hub).await;
+    });
+}
+
+#[test]
+fn other_tasks_of_the_worker_get_their_turn_within_a_sweep() {
+    run(async |mut writer, hub| {
+        let selector = Selector::parse("orders").unwrap();
+        let woken = Arc::<Count>::default();
+        let _readers: Vec<Reader> = (0..3 * WAKE_CHUNK)
+            .map(|_| {
+                let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+                reader.subscribe(selector.clone(), Duration::ZERO, None);
+                reader.set_waker(&Arc::clone(&woken).into());
+                reader
+            })
+            .collect();
+        let change = Change {
+            channel: Channel::parse("orders").unwrap(),
+            event: EventName::parse("created").ok(),
+            gone: None,
+            data: "{}".into(),
+        };
+        writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);
+        let mut seen = Vec::new();
+        while seen.last() != Some(&(3 * WAKE_CHUNK)) {
+            tokio::task::yield_now().await;
+            seen.push(woken.0.load(Ordering::Relaxed));
+            assert!(seen.len() < 1_000, "{seen:?}");
+        }
+        for chunks in 1..3 {
+            assert!(seen.contains(&(chunks * WAKE_CHUNK)), "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn a_deadline_that_is_sooner_than_all_others_is_kept() {
+    run(async |_writer, hub| {
+        let begun = Instant::now();
+        let mut readers = Vec::new();
+        for ms in [1_000, 500, 50] {
+            // The hub sleeps until the one before, or without an end.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let (reader, woken) = (Reader::open(&hub, CatchUp::StatesFirst), Arc::<Count>::default());
+            reader.set_waker(&Arc::clone(&woken).into());
+            reader.set_deadline(begun + Duration::from_millis(ms));
+            readers.push((ms, reader, woken));
+        }
+        // The clock stands still but for these steps.
+        for now in 4..=1_000 {
+            tokio::time::sleep_until(begun + Duration::from_millis(now)).await;
+            tokio::task::yield_now().await;
+            for (ms, _, woken) in &readers {
+                assert_eq!(woken.0.load(Ordering::Relaxed), usize::from(now >= *ms), "{ms} ms, after {now} ms");
+            }
+        }
+    });
+}
+
+#[test]
+fn readers_of_a_channel_are_woken_by_each_value_also_after_others_have_left_it() {
+    run(async |mut writer, hub| {
+        let [(mut gone, _), (stays, woken), (closed, _)] =
+            [(); 3].map(|()| reader_of(&hub, "metrics.a", Duration::ZERO));
+        assert_eq!((hub.readers(), hub.topics()), (3, 1));
+        gone.unsubscribe(&Selector::parse("metrics.a").unwrap());
+        assert!(!gone.has_due(), "what is not subscribed any more is not due");
+        drop(closed);
+        assert_eq!((hub.readers(), hub.topics()), (2, 1));
+        for n in 1..=3 {
+            publish(&mut writer, n);
+            settle().await;
+            assert_eq!(woken.so_far(), n as usize);
+        }
+        drop((gone, stays));
+        assert_eq!((hub.readers(), hub.topics()), (0, 0), "nothing is left of those who are gone");
+    });
+}
+
+#[test]
+fn what_an_interval_holds_back_comes_when_it_has_passed_though_nothing_else_happens() {
+    run(async |mut writer, hub| {
+        let begun = Instant::now();
+        publish(&mut writer, 0);
+        settle().await;
+        let intervals = [50, 200, 1_000];
+        let readers = intervals.map(|ms| reader_of(&hub, "metrics.a", Duration::from_millis(ms)));
+        publish(&mut writer, 1);
+        settle().await;
+        // A joining reader's time may be put off by a part of its interval, so that it is told with others.
+        for (at, told) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])] {
+            tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
+            settle().await;
+            assert_eq!(readers.each_ref().map(|(_, woken)| woken.so_far()), told, "after {at} ms");
+        }
+    });
+}
+
+#[test]
+fn what_is_due_for_a_slow_reader_is_bounded_and_it_knows_since_when() {
+    run(async |mut writer, hub| {
+        let (reader, _) = reader_of(&hub, "metrics.a", Duration::ZERO);
+        let told = Instant::now();
+        for n in 0..100 {
+            publish(&mut writer, n);
+            settle().await;
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(hub.inner.borrow().slots.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1]);
+        let mut due = Vec::new();
+        assert_eq!(hub.take_due(0, &mut due), Some(told));
+        assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));
+        drop(reader);
+    });
+}

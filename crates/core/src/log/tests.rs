@@ -1,0 +1,524 @@
+//! A log that somebody else keeps is the same log, and readers go on in it.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    built_in,
+    channel::{EventName, Gone},
+    hub::Hub,
+    reader::{CatchUp, Reader, Sink},
+};
+
+fn channel(name: &str) -> Channel {
+    Channel::parse(name).unwrap()
+}
+
+fn change((place, n): (usize, u32)) -> Change {
+    let (name, event) = [("metrics.a", None), ("entity.b", None), ("deploys", Some("x")), ("orders", Some("y"))][place];
+    let event = event.map(|event| EventName::parse(event).unwrap());
+    Change { channel: channel(name), event, gone: None, data: Bytes::from(format!(r#"{{"n":{n}}}"#)) }
+}
+
+fn batches() -> impl Strategy<Value = Vec<Vec<Change>>> {
+    let changes = prop::collection::vec((0..4usize, 0..9u32).prop_map(change), 1..9);
+    prop::collection::vec(changes, 1..12)
+}
+
+fn small() -> LogConfig {
+    LogConfig { events: 5, bytes: usize::MAX, ends: 3 }
+}
+
+fn same(one: &Contents, other: &Contents) {
+    let channels = |contents: &Contents| {
+        let mut channels = contents.event_channels.clone();
+        channels.sort_by(|one, other| one.0.cmp(&other.0));
+        channels
+    };
+    assert_eq!(
+        (one.head, one.forgotten, one.snapshot, &one.states, &one.events),
+        (other.head, other.forgotten, other.snapshot, &other.states, &other.events)
+    );
+    assert_eq!((one.dropped, channels(one)), (other.dropped, channels(other)));
+}
+
+/// Takes what a reader is given.
+#[derive(Default)]
+struct Given {
+    offsets: Vec<(bool, u64)>,
+    gaps: Vec<Selector>,
+    cursor: Option<Position>,
+}
+
+impl Sink for Given {
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        self.offsets.push((publication.event.is_some(), publication.offset));
+        self.cursor = Some(cursor.unwrap_or_else(|| publication.own_cursor()));
+    }
+
+    fn gap(&mut self, channels: &[Selector], cursor: Position) {
+        self.gaps.extend(channels.iter().cloned());
+        self.cursor = Some(cursor);
+    }
+}
+
+/// What `GET /api/channels` says of a log.
+fn listed(log: &Log) -> Vec<(Channel, ChannelKind, u64, Option<Timestamp>)> {
+    log.channels().into_iter().map(|info| (info.channel, info.kind, info.version, info.changed)).collect()
+}
+
+proptest! {
+    #[test]
+    fn whoever_applies_what_was_placed_has_what_the_writer_has(batches in batches()) {
+        let now = Timestamp::from_second(1).unwrap();
+        let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+        let mut head = 0;
+        for changes in batches {
+            let chunks = place(head, changes.clone());
+            head = chunks.last().and_then(Chunk::head).unwrap();
+            one.append(changes, now);
+            other.apply(chunks, now);
+            prop_assert_eq!(log.head(), head);
+            same(&log.contents(), &copy.contents());
+        }
+    }
+
+    #[test]
+    fn whoever_takes_a_log_over_has_it_and_goes_on_alike(before in batches(), after in batches()) {
+        let now = Timestamp::from_second(1).unwrap();
+        let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+        for changes in before {
+            one.append(changes, now);
+        }
+        let mut changed = copy.watch();
+        changed.mark_unchanged();
+        other.take_over(log.contents());
+        prop_assert!(changed.has_changed().unwrap());
+        same(&log.contents(), &copy.contents());
+        prop_assert_eq!(log.position(), copy.position());
+        prop_assert_eq!(listed(&log), listed(&copy));
+        for offset in 0..=log.head() {
+            let wanted = |channel: &Channel, at| channel.as_str() == "orders" && at > offset;
+            let lost = |log: &Log| !log.events_after(offset, log.head(), usize::MAX, wanted).lost.is_empty();
+            // What a channel lost before the log was taken over is known by its newest event alone.
+            let newest = log.contents().event_channels.iter().find(|(channel, ..)| channel.as_str() == "orders").unwrap().1;
+            prop_assert!(lost(&copy) == lost(&log) || (lost(&copy) && newest > offset), "a gap where nothing is lost");
+        }
+        prop_assert_eq!(&log.snapshot(View::Full).data, &copy.snapshot(View::Full).data);
+        for changes in after {
+            one.append(changes.clone(), now);
+            other.append(changes, now);
+        }
+        same(&log.contents(), &copy.contents());
+    }
+
+    #[test]
+    fn a_reader_goes_on_in_a_log_that_is_taken_over(before in batches(), missed in batches()) {
+        let now = Timestamp::from_second(1).unwrap();
+        let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+        for changes in before {
+            one.append(changes, now);
+        }
+        other.take_over(log.contents());
+        let hub = Hub::new(Arc::clone(&copy));
+        let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
+        for name in ["metrics.a", "entity.b", "deploys", "orders"] {
+            reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
+        }
+        reader.collect(usize::MAX, &mut Given::default());
+        let stood = copy.head();
+        for changes in missed {
+            one.append(changes, now);
+        }
+        other.take_over(log.contents());
+        hub.follow();
+        let mut given = Given::default();
+        reader.collect(usize::MAX, &mut given);
+        let contents = log.contents();
+        let events: Vec<u64> = given.offsets.iter().filter(|(event, _)| *event).map(|(_, offset)| *offset).collect();
+        let expected: Vec<u64> = contents.events.iter().map(|event| event.offset).filter(|offset| *offset > stood).collect();
+        prop_assert_eq!(events, expected, "every event that is kept, once and in order");
+        prop_assert_eq!(!given.gaps.is_empty(), contents.dropped > stood, "and what is not kept is told");
+        for state in contents.states.iter().filter(|state| state.offset > stood) {
+            prop_assert!(given.offsets.contains(&(false, state.offset)));
+        }
+        same(&contents, &copy.contents());
+    }
+}
+
+/// A log of another epoch, as it is begun when the one before was lost.
+fn another(contents: &Contents, base: u64) -> Contents {
+    let mut next = contents.clone();
+    next.epoch = Epoch::random();
+    (next.dropped, next.events, next.head) = (base, Vec::new(), base);
+    for state in &mut next.states {
+        next.head += 1;
+        state.offset = next.head;
+    }
+    next.head += 1;
+    next.snapshot = next.snapshot.map(|(_, at)| (next.head, at));
+    next.event_channels.iter_mut().for_each(|(_, last, _)| *last = base);
+    next
+}
+
+#[test]
+fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
+    let now = Timestamp::from_second(1).unwrap();
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((2, 1))], now);
+    let hub = Hub::new(Arc::clone(&log));
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    for name in ["metrics.a", "deploys", "metrics"] {
+        reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
+    }
+    let mut given = Given::default();
+    reader.collect(usize::MAX, &mut given);
+    let before = given.cursor.unwrap();
+    let next = another(&log.contents(), 1_000);
+    let epoch = next.epoch.clone();
+    writer.take_over(next);
+    hub.follow();
+    let mut given = Given::default();
+    reader.collect(usize::MAX, &mut given);
+    assert_eq!(given.gaps, [Selector::Exact(channel("deploys"))]);
+    assert_eq!(given.offsets, [(false, 1_001), (false, 1_002)], "the value and the snapshot");
+    let cursor = given.cursor.unwrap();
+    assert_eq!((cursor.epoch, cursor.offset), (epoch.clone(), 1_002));
+    assert_ne!(before.epoch, epoch);
+    // What was assembled of the other log is not taken for that of this one.
+    assert_eq!(log.snapshot(View::Full).epoch, epoch);
+    assert_eq!(log.state(&channel("metrics.a"), View::Full).unwrap().epoch, epoch);
+    writer.append(vec![change((2, 2))], now);
+    hub.follow();
+    let mut given = Given::default();
+    reader.collect(usize::MAX, &mut given);
+    assert_eq!((given.offsets, given.gaps), (vec![(true, 1_003)], vec![]));
+}
+
+#[test]
+fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
+    let now = Timestamp::from_second(1).unwrap();
+    let (_writer, log) = Log::create(small());
+    let hub = Hub::new(Arc::clone(&log));
+    let reader = |name: &str| {
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
+        reader.collect(usize::MAX, &mut Given::default());
+        reader
+    };
+    let (mut told, mut other) = (reader("system"), reader("orders"));
+    let notice = Change {
+        channel: channel("system"),
+        event: EventName::parse("degraded").ok(),
+        gone: None,
+        data: Bytes::from("{}"),
+    };
+    log.notice(notice, now, false);
+    hub.follow();
+    let mut given = Given::default();
+    told.collect(usize::MAX, &mut given);
+    assert_eq!(given.offsets.len(), 1);
+    assert_eq!(given.cursor.map(|cursor| (cursor.offset, cursor.state)), Some((0, 0)), "it covers nothing new");
+    for reader in [&mut told, &mut other, &mut reader("system")] {
+        let mut given = Given::default();
+        reader.collect(usize::MAX, &mut given);
+        assert!(given.offsets.is_empty());
+    }
+}
+
+#[test]
+fn notices_wake_readers_and_only_the_last_ones_are_kept() {
+    let (_writer, log) = Log::create(small());
+    let mut changed = log.watch();
+    changed.mark_unchanged();
+    for n in 1..=20 {
+        let event = EventName::parse("degraded").ok();
+        let data = Bytes::from(format!(r#"{{"n":{n}}}"#));
+        log.notice(Change { channel: channel("system"), event, gone: None, data }, Timestamp::UNIX_EPOCH, n == 20);
+        assert!(changed.has_changed().unwrap(), "readers are woken");
+        changed.mark_unchanged();
+    }
+    let (kept, count) = log.notices_after(0);
+    assert_eq!((kept.len(), count), (NOTICES, 20));
+    assert_eq!(&kept[0].data[..], br#"{"n":13}"#);
+    assert_eq!((log.notices_after(18).0.len(), log.notices_after(20).0.len()), (2, 0));
+    assert_eq!(log.standing_notice(), Some((channel("system"), 19)), "as if only the last one were still to be given");
+}
+
+#[test]
+fn channels_of_built_in_events_are_known_before_their_first_event() {
+    let (_writer, log) = Log::create(small());
+    let listed = log.channels();
+    for name in ["orders", "alerts", "dashboards", "system"] {
+        let info = listed.iter().find(|info| info.channel.as_str() == name).unwrap();
+        assert_eq!((info.kind, info.version, info.changed), (ChannelKind::Event, 0, None), "{name}");
+        assert_eq!(log.kind(&channel(name)), Some(ChannelKind::Event));
+    }
+    assert_eq!((listed[0].channel.as_str(), listed[0].version, listed[0].changed), (SNAPSHOT, 0, None));
+    assert_eq!(log.kind(&channel(SNAPSHOT)), Some(ChannelKind::State), "it is a state, though it has no value yet");
+    assert_eq!(log.kind(&channel("metrics.a")), None);
+}
+
+#[test]
+fn a_state_stands_at_its_newest_offset_and_at_no_other() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..10 {
+        writer.append(vec![change((0, n)), change((1, n))], Timestamp::UNIX_EPOCH);
+    }
+    let states = log.states_after(0, 0, View::Full, |channel| channel.as_str() != SNAPSHOT);
+    let head = log.head();
+    assert_eq!(states.iter().map(|state| state.offset).collect::<Vec<_>>(), [head - 2, head - 1]);
+    assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; nothing is left of earlier versions");
+    assert_eq!(log.first_state_after(0, 0, |_| true), Some(head - 2));
+}
+
+#[test]
+fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_lost_none() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..12 {
+        writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
+    }
+    assert_eq!((log.sizes().events, log.dropped()), (5, 7));
+    let read = |after| log.events_after(after, log.head(), usize::MAX, |_, offset| offset > after);
+    let at_the_edge = read(7);
+    assert_eq!((at_the_edge.events.len(), at_the_edge.lost), (5, vec![]));
+    assert_eq!(log.events_after(7, log.head(), usize::MAX, |_, _| true).lost, [], "the last one dropped was given");
+    assert_eq!(read(6).lost, [channel("deploys")]);
+}
+
+#[test]
+fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
+    let (mut writer, log) = Log::create(small());
+    for name in ["wide.a", "wide.b", "wide.c", "other"] {
+        let change = Change::state(channel(name), Bytes::from_static(b"{}"));
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    }
+    let read = |after, budget| {
+        let (states, through) = log.states_below("wide.", after, 0, budget);
+        (states.iter().map(|state| state.offset).collect::<Vec<_>>(), through)
+    };
+    assert_eq!(read(0, 0), (vec![1], 1));
+    assert_eq!(read(1, 0), (vec![2], 2));
+    assert_eq!(read(1, usize::MAX), (vec![2, 3], u64::MAX));
+    assert_eq!(read(2, 0), (vec![3], u64::MAX), "nothing is left");
+}
+
+#[test]
+fn the_ring_keeps_as_many_bytes_as_it_may() {
+    let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000, ends: 10 });
+    for n in 0..100 {
+        writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
+        let Sizes { events, event_bytes: bytes, .. } = log.sizes();
+        assert!(bytes <= 10_000 && (log.dropped() == 0 || bytes + bytes / events > 10_000), "{events}, {bytes}");
+    }
+    assert!(log.dropped() > 0);
+}
+
+#[test]
+fn a_log_knows_its_own_places_and_earlier_logs_and_no_others() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((2, 1))], Timestamp::UNIX_EPOCH);
+    let (before, other) = (log.epoch(), Epoch::random());
+    assert!(log.follows(&other), "nothing is known of before");
+    let at = |epoch: &Epoch, offset| Position::new(epoch.clone(), offset);
+    assert!(log.covers(&at(&before, 1)) && !log.covers(&at(&before, 2)) && !log.covers(&at(&other, 1)));
+    let next = another(&log.contents(), 1_000);
+    writer.set_earlier(vec![before.clone()]);
+    writer.take_over(next);
+    assert!(log.follows(&before) && log.covers(&at(&before, 2)));
+    assert!(!log.follows(&other) && !log.covers(&at(&other, 1)) && !log.follows(&log.epoch()));
+    assert_eq!(log.beginning(), at(&log.epoch(), 1_000));
+}
+
+#[test]
+fn the_list_of_channels_says_when_each_changed_and_how_often_it_is_written() {
+    let second = |second| Timestamp::from_second(second).unwrap();
+    let (mut writer, log) = Log::create(small());
+    for at in [10, 15, 20] {
+        writer.append(vec![change((0, at as u32)), change((2, 1))], second(at));
+    }
+    let listed = log.channels();
+    let of = |name: &str| listed.iter().find(|info| info.channel.as_str() == name).unwrap();
+    assert_eq!((of("metrics.a").changed, of("metrics.a").pace_ms), (Some(second(20)), Some(5_000)));
+    assert_eq!((of("deploys").changed, of("deploys").version), (Some(second(20)), log.head() - 1));
+    assert_eq!((of(SNAPSHOT).changed, of(SNAPSHOT).version), (Some(second(20)), log.head()));
+}
+
+#[test]
+fn what_a_selector_names_is_known_by_what_was_published() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
+    for (selector, kind, is_known, has_state) in [
+        ("metrics.a", Some(ChannelKind::State), true, true),
+        ("metrics.*", None, true, true),
+        ("deploys", Some(ChannelKind::Event), true, false),
+        ("deploys.*", None, false, false),
+        ("metrics.b", None, false, false),
+        ("entity.*", None, false, false),
+    ] {
+        let named = Selector::parse(selector).unwrap();
+        let found = (log.kind_of(&named), log.knows(&named), log.knows_state(&named));
+        assert_eq!(found, (kind, is_known, has_state), "{selector}");
+    }
+}
+
+#[test]
+fn a_log_counts_the_bytes_of_the_newest_values_alone() {
+    let (mut writer, log) = Log::create(small());
+    for data in ["{}", r#"{"n":123456}"#, r#"{"n":1}"#] {
+        let change = |name| Change::state(channel(name), Bytes::from_static(data.as_bytes()));
+        writer.append(vec![change("a"), change("b")], Timestamp::UNIX_EPOCH);
+    }
+    assert_eq!(log.sizes().state_bytes, 2 * r#"{"n":1}"#.len());
+}
+
+#[test]
+fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
+    let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 3 });
+    writer.append([2, 2, 3, 0, 2].map(|place| change((place, 1))).into(), Timestamp::UNIX_EPOCH);
+    let changed = |after| {
+        let Changes { changed, head, .. } = log.changes_after(after);
+        assert_eq!(head, log.head());
+        let told = changed.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
+        told.map(|(channel, offset, _)| (channel.to_string(), *offset)).collect::<Vec<_>>()
+    };
+    let told =
+        |list: &[(&str, u64)]| list.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect::<Vec<_>>();
+    // The ring has dropped the first two: whoever waits for them is to be told.
+    assert_eq!(changed(1), told(&[("metrics.a", 4), ("deploys", 2), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(2), told(&[("metrics.a", 4), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(3), told(&[("metrics.a", 4), ("deploys", 5)]));
+    assert_eq!(changed(5), told(&[]));
+}
+
+#[test]
+fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_again() {
+    let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX, ends: 3 });
+    let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from("{}"));
+    writer.append(["f", "b", "e", "a", "d", "c", "last"].map(event).into(), Timestamp::UNIX_EPOCH);
+    let all = log.events_after(0, log.head(), usize::MAX, |_, _| true);
+    let lost: Vec<_> = all.lost.iter().map(Channel::as_str).filter(|name| name.len() == 1).collect();
+    assert_eq!(lost, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(all.events.len(), 1);
+    assert!(log.events_after(log.head(), log.head(), usize::MAX, |_, _| true).events.is_empty());
+}
+
+#[test]
+fn a_write_takes_as_many_states_as_its_bytes_hold() {
+    let (mut writer, log) = Log::create(small());
+    let change = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    writer.append(["wide.a", "wide.b", "wide.c", "wide.d"].map(change).into(), Timestamp::UNIX_EPOCH);
+    let weight = log.state(&channel("wide.a"), View::Full).unwrap().weight();
+    let taken = |budget| log.states_below("wide.", 0, 0, budget).0.len();
+    assert_eq!([1, weight, weight + 1, 3 * weight, 4 * weight].map(taken), [1, 1, 2, 3, 4]);
+}
+
+#[test]
+fn the_ring_holds_as_many_bytes_as_its_limit_and_the_newest_event_whatever_its_size() {
+    let event = |bytes: usize| {
+        let data = Bytes::from(format!(r#"{{"x":"{}"}}"#, "y".repeat(bytes)));
+        Change::event(channel("deploys"), EventName::parse("x").unwrap(), data)
+    };
+    let kept = |limit: usize, sizes: &[usize]| {
+        let (mut writer, log) = Log::create(LogConfig { events: 100, bytes: limit, ends: 3 });
+        writer.append(sizes.iter().map(|bytes| event(*bytes)).collect(), Timestamp::UNIX_EPOCH);
+        (log.sizes().events, log.sizes().event_bytes)
+    };
+    let (_, weight) = kept(usize::MAX, &[10]);
+    assert_eq!(kept(3 * weight, &[10; 5]), (3, 3 * weight));
+    assert_eq!(kept(3 * weight - 1, &[10; 5]), (2, 2 * weight));
+    assert_eq!(kept(weight, &[10, 10, 5_000]).0, 1, "the large one");
+}
+
+#[test]
+fn a_view_of_the_snapshot_has_a_new_version_when_something_in_it_changed() {
+    let (mut writer, log) = Log::create(small());
+    assert_eq!(log.contents().snapshot, None);
+    let state = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    let mut moved = |names: &[&str]| {
+        let offsets = || View::ALL.map(|view| log.snapshot(view).offset);
+        let before = offsets();
+        writer.append(names.iter().map(|name| state(name)).collect(), Timestamp::UNIX_EPOCH);
+        let after = offsets();
+        [after[0] > before[0], after[1] > before[1]]
+    };
+    for (names, expected) in [
+        (&["metrics.a"][..], [true, true]),
+        (&["metrics.business"], [true, false]),
+        (&["metrics.a", "metrics.business"], [true, true]),
+        (&["metrics.business", "entity.b"], [true, false]),
+        (&["entity.b"], [false, false]),
+    ] {
+        assert_eq!(moved(names), expected, "the whole, and without business: {names:?}");
+    }
+}
+
+fn end(name: &str) -> Change {
+    Change::end(channel(name), Gone::Deleted)
+}
+
+#[test]
+fn an_ended_channel_leaves_everything_but_the_memory_of_its_end() {
+    let (mut writer, log) = Log::create(small());
+    writer.append(vec![change((0, 1)), change((1, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
+    let snapshot = log.snapshot_offset();
+    writer.append(vec![end("metrics.a")], Timestamp::UNIX_EPOCH);
+    assert!(log.snapshot_offset() > snapshot, "the snapshot is another one");
+    assert!(!String::from_utf8_lossy(&log.snapshot(View::Full).data).contains("\"a\""));
+    writer.append(vec![end("entity.b"), end("deploys")], Timestamp::UNIX_EPOCH);
+    assert!(log.channels().iter().all(|info| built_in::contains(&info.channel)));
+    for name in ["metrics.a", "entity.b", "deploys"] {
+        let channel = channel(name);
+        assert!(log.state(&channel, View::Full).is_none() && log.kind(&channel).is_none());
+        assert!(!log.knows(&Selector::Exact(channel.clone())) && log.end_of(&channel).is_some(), "{name}");
+    }
+    let Sizes { state_bytes, ends, .. } = log.sizes();
+    assert_eq!((state_bytes, ends), (0, 3));
+    assert!(log.states_after(0, u64::MAX, View::Full, |channel| channel.as_str() != SNAPSHOT).is_empty());
+    // An event channel begins anew, and its events of before are still there.
+    writer.append(vec![change((2, 2))], Timestamp::UNIX_EPOCH);
+    assert_eq!(log.kind(&channel("deploys")), Some(ChannelKind::Event));
+    assert_eq!(log.events_after(0, log.head(), usize::MAX, |_, _| true).events.len(), 2);
+    assert_eq!(log.sizes().ends, 2);
+}
+
+#[test]
+fn ends_are_forgotten_when_they_are_too_many_or_too_old() {
+    let (mut writer, log) = Log::create(small());
+    for n in 0..1_000 {
+        let name = format!("churn.{n}");
+        let value = Change::state(channel(&name), Bytes::from_static(b"{}"));
+        writer.append(vec![value, end(&name)], Timestamp::UNIX_EPOCH);
+    }
+    let inner = log.inner.read();
+    assert_eq!(
+        (inner.ends.len(), inner.names.len() - built_in::event_channels().count(), inner.by_offset.len()),
+        (3, 3, 3)
+    );
+    assert_eq!(inner.channels.len() - built_in::event_channels().count(), 3);
+    drop(inner);
+    assert_eq!(log.forgotten(), log.head() - 6);
+    let day = Timestamp::from_second(86_400).unwrap();
+    writer.append(vec![end("churn.1001")], day);
+    assert_eq!((log.sizes().ends, log.end_of(&channel("churn.999")).is_some()), (1, false));
+}
+
+#[test]
+fn a_log_that_is_taken_over_has_the_ends() {
+    let now = Timestamp::UNIX_EPOCH;
+    let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
+    let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
+    one.append(vec![change((2, 1)), value("a"), value("b"), value("c"), value("d"), value("e")], now);
+    one.append(vec![end("a"), end("b"), end("c"), end("d"), end("deploys")], now);
+    other.take_over(log.contents());
+    same(&log.contents(), &copy.contents());
+    assert_eq!((copy.forgotten(), copy.sizes()), (log.forgotten(), log.sizes()));
+    assert!(copy.kind(&channel("deploys")).is_none(), "its events are there, and it is not");
+    for log in [&mut one, &mut other] {
+        log.append(vec![end("e"), value("a")], now);
+    }
+    same(&log.contents(), &copy.contents());
+    assert_eq!(copy.forgotten(), log.forgotten());
+}

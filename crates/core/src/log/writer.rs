@@ -1,0 +1,294 @@
+//! The writing end of a log: appending what was decided, and taking over a log that somebody else keeps.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{Entry, Inner, Log};
+use crate::{
+    channel::{Channel, EventName, Gone},
+    position::{Epoch, Position},
+    publication::Publication,
+    snapshot::{self, SNAPSHOT, View},
+};
+
+/// How many changes are written under one lock, so that readers never wait long.
+const WRITE_CHUNK: usize = 256;
+
+/// A change that was decided on; it gets its offset by [`place`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Where.
+    pub channel: Channel,
+    /// `None` for a state.
+    pub event: Option<EventName>,
+    /// Set for the end of the channel; `event` is `None` then and `data` is `null`.
+    pub gone: Option<Gone>,
+    /// Canonical JSON.
+    pub data: Bytes,
+}
+
+impl Change {
+    /// A new value of a state channel.
+    pub fn state(channel: Channel, data: Bytes) -> Self {
+        Self { channel, event: None, gone: None, data }
+    }
+
+    /// An event.
+    pub fn event(channel: Channel, event: EventName, data: Bytes) -> Self {
+        Self { channel, event: Some(event), gone: None, data }
+    }
+
+    /// The end of a channel.
+    pub fn end(channel: Channel, gone: Gone) -> Self {
+        Self { channel, event: None, gone: Some(gone), data: Bytes::from_static(b"null") }
+    }
+
+    fn publication(self, epoch: Epoch, offset: u64, at: Timestamp) -> Publication {
+        let Self { channel, event, gone, data } = self;
+        match gone {
+            Some(gone) => Publication::end(epoch, channel, gone, offset, at),
+            None => Publication::new(epoch, channel, event, offset, at, data),
+        }
+    }
+}
+
+/// Changes that become visible together, with their offsets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chunk {
+    /// In order.
+    pub changes: Vec<(u64, Change)>,
+    /// The offset of the snapshot's version that they make, if they do. It has one of its own, so that a cursor never
+    /// stands between a value and the snapshot that shows it.
+    pub snapshot: Option<u64>,
+}
+
+impl Chunk {
+    /// The newest offset in it.
+    pub fn head(&self) -> Option<u64> {
+        self.snapshot.or(self.changes.last().map(|(offset, _)| *offset))
+    }
+}
+
+/// Gives `changes` the offsets after `head`.
+pub fn place(head: u64, changes: Vec<Change>) -> Vec<Chunk> {
+    let mut changes = changes.into_iter().peekable();
+    let mut chunks = Vec::new();
+    let mut head = head;
+    let mut next = || {
+        head += 1;
+        head
+    };
+    while changes.peek().is_some() {
+        let changes: Vec<_> = changes.by_ref().take(WRITE_CHUNK).map(|change| (next(), change)).collect();
+        let shown = |(_, change): &(u64, Change)| change.event.is_none() && snapshot::place(&change.channel).is_some();
+        let snapshot = changes.iter().any(shown).then(&mut next);
+        chunks.push(Chunk { changes, snapshot });
+    }
+    chunks
+}
+
+/// A publication as it is kept elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Where it stands.
+    pub offset: u64,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// What it is.
+    pub change: Change,
+    /// It is a value from history that nobody has written since.
+    pub restored: bool,
+}
+
+/// All of a log, as it is kept elsewhere.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Its newest offset.
+    pub head: u64,
+    /// The newest version of the snapshot: its offset and time.
+    pub snapshot: Option<(u64, Timestamp)>,
+    /// The newest value of each state channel, and the ends of channels that are remembered.
+    pub states: Vec<Kept>,
+    /// Channels that carry events: the newest offset and time of each.
+    pub event_channels: Vec<(Channel, u64, Option<Timestamp>)>,
+    /// The events that are kept, in order.
+    pub events: Vec<Kept>,
+    /// Events up to here may be gone.
+    pub dropped: u64,
+    /// Ends of channels up to here may be forgotten.
+    pub forgotten: u64,
+}
+
+/// The writing end of a [`Log`]. There is one.
+#[derive(Debug)]
+pub struct LogWriter {
+    pub(super) log: Arc<Log>,
+}
+
+impl LogWriter {
+    /// The log this writes.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Notes that the present values of `channels` were written again at `now`. Makes no version and wakes nobody.
+    pub fn confirm(&self, channels: &[Channel], now: Timestamp) {
+        let inner = self.log.inner.read();
+        for channel in channels {
+            if let Some(Entry::State(publication)) = inner.channels.get(channel) {
+                publication.confirm(now);
+            }
+        }
+    }
+
+    /// Sets the epochs of the logs before this one, oldest first. Call it before [`Self::take_over`] of a log of another
+    /// epoch, with the epoch that ends.
+    pub fn set_earlier(&mut self, epochs: Vec<Epoch>) {
+        self.log.inner.write().earlier = Some(epochs);
+    }
+
+    /// Appends `changes` in order, made at `now`, and wakes the readers once. Answers the position after them.
+    pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
+        let chunks = place(self.log.head(), changes);
+        self.apply(chunks, now);
+        self.log.position()
+    }
+
+    /// Writes what has its place already, made at `now`, and wakes the readers once. The offsets have to be above the head.
+    pub fn apply(&mut self, chunks: Vec<Chunk>, now: Timestamp) {
+        self.apply_restored(chunks, now, &[]);
+    }
+
+    /// The same where the values of the state channels in `restored` are from history, each with the time that it had.
+    pub fn apply_restored(&mut self, chunks: Vec<Chunk>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
+        let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
+        let epoch = self.log.epoch();
+        for chunk in chunks {
+            let Some(head) = chunk.head() else { continue };
+            let views = views_of(&chunk);
+            let mut inner = self.log.inner.write();
+            for (offset, change) in chunk.changes {
+                let at =
+                    times.get(&change.channel).copied().filter(|_| change.event.is_none() && change.gone.is_none());
+                let publication = change.publication(epoch.clone(), offset, at.unwrap_or(now));
+                inner.insert(publication.set_restored(at.is_some()), self.log.config);
+            }
+            inner.forget_ends(now, self.log.config);
+            self.log.forgotten.store(inner.forgotten, Ordering::Release);
+            if let Some(offset) = chunk.snapshot {
+                // Under the same lock, so that no version has two bodies.
+                self.log.show(&mut inner, views, offset, now);
+            }
+            self.log.head.store(head, Ordering::Release);
+        }
+        self.log.changed.send_replace(self.log.head());
+    }
+
+    /// Takes over a log that is kept elsewhere, in place of all that is here. Its head has to be at or above the head here:
+    /// then readers go on, each from where it stands; events that are not kept any more are told as a gap, and so is,
+    /// of a log of another epoch, all that was before it.
+    pub fn take_over(&mut self, contents: Contents) {
+        let log = &self.log;
+        let Contents { epoch, head, snapshot, states, event_channels, events, dropped, forgotten } = contents;
+        let mut inner = log.inner.write();
+        // What is unchanged keeps the encodings that it has.
+        let earlier = inner.earlier.clone();
+        let known = std::mem::replace(&mut *inner, Inner { earlier, ..Inner::default() });
+        for (channel, last, last_time) in event_channels {
+            inner.names.insert(channel.clone());
+            inner.channels.insert(channel, Entry::Events { last, last_time, dropped: dropped.min(last) });
+        }
+        (inner.dropped, inner.forgotten) = (dropped, forgotten);
+        for state in states {
+            match known.channels.get(&state.change.channel) {
+                Some(Entry::State(before)) if before.offset == state.offset && before.epoch == epoch => {
+                    inner.keep(Arc::clone(before), log.config);
+                }
+                _ => inner.insert(state.publication(&epoch), log.config),
+            }
+        }
+        events.into_iter().for_each(|event| inner.insert(event.publication(&epoch), log.config));
+        log.epoch.store(Arc::new(epoch));
+        log.forgotten.store(forgotten, Ordering::Release);
+        match snapshot {
+            // Which view changed last is not kept: one that did not is given once more.
+            Some((offset, at)) => log.show(&mut inner, &View::ALL, offset, at),
+            None => log.snapshot_offsets.iter().for_each(|known| known.store(0, Ordering::Release)),
+        }
+        log.head.store(head, Ordering::Release);
+        drop(inner);
+        log.changed.send_replace(head);
+    }
+}
+
+/// The views of the snapshot that have a new version after `chunk`: all, unless only `business` changed.
+fn views_of(chunk: &Chunk) -> &'static [View] {
+    let states =
+        || chunk.changes.iter().filter(|(_, change)| change.event.is_none()).map(|(_, change)| &change.channel);
+    let only_business = !states().any(|channel| View::WithoutBusiness.shows(channel))
+        && states().any(|channel| View::Full.shows(channel));
+    if only_business { &[View::Full] } else { &View::ALL }
+}
+
+impl Kept {
+    fn publication(self, epoch: &Epoch) -> Publication {
+        self.change.publication(epoch.clone(), self.offset, self.at).set_restored(self.restored)
+    }
+}
+
+impl Log {
+    /// Moves the version of these views of the snapshot to `offset`; the full one is always among them.
+    fn show(&self, inner: &mut Inner, views: &[View], offset: u64, at: Timestamp) {
+        inner.by_offset.remove(&self.snapshot_offset());
+        for view in views {
+            self.snapshot_offsets[view.index()].store(offset, Ordering::Release);
+            inner.snapshot_times[view.index()] = at;
+        }
+        if let Ok(channel) = Channel::parse(SNAPSHOT) {
+            inner.by_offset.insert(offset, channel);
+        }
+    }
+
+    /// All that is in it.
+    pub fn contents(&self) -> Contents {
+        let inner = self.inner.read();
+        let kept = |publication: &Publication| Kept {
+            offset: publication.offset,
+            at: publication.timestamp,
+            change: Change {
+                channel: publication.channel.clone(),
+                event: publication.event.clone(),
+                gone: publication.gone,
+                data: publication.data.clone(),
+            },
+            restored: publication.is_restored(),
+        };
+        let mut states = Vec::new();
+        let mut event_channels = Vec::new();
+        for (channel, entry) in &inner.channels {
+            match entry {
+                Entry::State(publication) | Entry::Gone(publication) => states.push(kept(publication)),
+                Entry::Events { last, last_time, .. } => event_channels.push((channel.clone(), *last, *last_time)),
+            }
+        }
+        states.sort_by_key(|state| state.offset);
+        let snapshot = self.snapshot_offset();
+        Contents {
+            epoch: self.epoch(),
+            head: self.head(),
+            snapshot: (snapshot > 0).then_some((snapshot, inner.snapshot_times[View::Full.index()])),
+            states,
+            event_channels,
+            events: inner.ring.iter().map(|event| kept(event)).collect(),
+            dropped: inner.dropped,
+            forgotten: inner.forgotten,
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What a client says, on a WebSocket or about its event stream: JSON in, a checked command out. Pure.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{error::Code, message::RequestId, nul};
+use crate::{
+    channel::{NameError, Selector},
+    interval::{IntervalError, parse_interval},
+};
+
+/// Most channels in one message: each is answered by a line.
+const MAX_NAMES: usize = 1_000;
+
+/// Longest `requestId`, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+/// A message that was understood.
+#[derive(Debug)]
+pub struct Message {
+    /// Given back in the answer.
+    pub request_id: Option<RequestId>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Start or change subscriptions, from a cursor on if there is one.
+    Subscribe {
+        /// Which, and how often.
+        channels: Vec<Wanted>,
+        /// A cursor, as the client wrote it.
+        since: Option<String>,
+    },
+    /// End subscriptions.
+    Unsubscribe(Vec<String>),
+    /// Stop deliveries.
+    Pause(Vec<String>),
+    /// Start them again.
+    Resume(Vec<String>),
+    /// Answer with a pong.
+    Ping,
+    /// The answer to our ping, with its timestamp.
+    Pong(Option<String>),
+    /// Change the heartbeat.
+    Configure {
+        /// How often to ping.
+        interval: Option<Duration>,
+        /// How long to wait for a sign of life.
+        timeout: Option<Duration>,
+    },
+    /// Say good-bye.
+    Disconnect,
+    /// An action with an answer.
+    Request {
+        /// Its name.
+        action: String,
+        /// What it needs to know.
+        params: Map<String, Value>,
+    },
+    /// A first token.
+    Authenticate(Token),
+    /// A newer token of the same user.
+    RefreshToken(Token),
+}
+
+/// A token as it came; it never shows.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// One channel of a `subscribe`.
+#[derive(Debug)]
+pub struct Wanted {
+    /// As the client wrote it.
+    pub name: String,
+    /// What it means, or why it means nothing.
+    pub parsed: Result<(Selector, Duration), WantedError>,
+    /// How much of its past comes first, as the client wrote it.
+    pub backfill: Option<String>,
+}
+
+/// Why one channel of a `subscribe` is denied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WantedError {
+    /// No name of a channel.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No interval.
+    #[error(transparent)]
+    Interval(#[from] IntervalError),
+}
+
+/// A message that was not understood or is refused.
+#[derive(Debug, PartialEq)]
+pub struct Rejection {
+    /// The id of the message, if it had a proper one.
+    pub request_id: Option<RequestId>,
+    /// The stable code.
+    pub code: Code,
+    /// For people.
+    pub message: String,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Rejection {
+    /// A rejection of the message with that id.
+    pub fn new(request_id: Option<RequestId>, code: Code, message: impl Into<String>) -> Self {
+        Self { request_id, code, message: message.into(), retry_after: None }
+    }
+}
+
+/// Reads one text message.
+///
+/// # Errors
+/// A [`Rejection`] that says what is wrong with it, and where.
+pub fn parse(text: &str) -> Result<Message, Rejection> {
+    let mut request_id = None;
+    let message = read(text, &mut request_id);
+    message.map_err(|message| Rejection::new(request_id, Code::InvalidMessage, message))
+}
+
+/// The `requestId` of a message that is not looked at any further.
+pub fn request_id(text: &str) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Id {
+        request_id: Option<Value>,
+    }
+    let Id { request_id } = serde_json::from_str(text).ok()?;
+    request_id.filter(|id| match id {
+        Value::String(text) => text.len() <= MAX_REQUEST_ID,
+        id => id.is_number(),
+    })
+}
+
+fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
+    // A byte order mark in front of it may be passed over (RFC 8259, section 8.1).
+    let text = text.trim_start_matches('\u{feff}');
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let fault = if nul::may_be_in(text.as_bytes()) { nul::fault(&value) } else { None };
+    let Value::Object(mut fields) = value else { return Err("a message is one JSON object".into()) };
+    match fields.remove("requestId") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text.len() <= MAX_REQUEST_ID => *id = Some(Value::String(text)),
+        Some(Value::Number(number)) => *id = Some(Value::Number(number)),
+        Some(_) => return Err(format!("\"requestId\" is a string of at most {MAX_REQUEST_ID} bytes, or a number")),
+    }
+    if let Some(fault) = fault {
+        return Err(fault);
+    }
+    let kind = match fields.get("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        Some(_) => return Err("\"type\" has to be a string".into()),
+        None => return Err("\"type\" is missing".into()),
+    };
+    let command = match kind.as_str() {
+        "subscribe" => Command::Subscribe {
+            channels: wanted(&fields)?,
+            since: match fields.remove("since") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(cursor)) => Some(cursor),
+                Some(_) => return Err("\"since\" has to be a cursor, a string".into()),
+            },
+        },
+        "unsubscribe" => Command::Unsubscribe(names(&fields)?),
+        "pause" => Command::Pause(names(&fields)?),
+        "resume" => Command::Resume(names(&fields)?),
+        "ping" => Command::Ping,
+        "pong" => Command::Pong(fields.get("timestamp").and_then(Value::as_str).map(str::to_owned)),
+        "configure" => {
+            let Some(Value::Object(settings)) = fields.get("settings") else {
+                return Err("\"settings\" has to be an object".into());
+            };
+            if let Some(unknown) =
+                settings.keys().find(|key| !matches!(key.as_str(), "heartbeatInterval" | "heartbeatTimeout"))
+            {
+                return Err(format!(
+                    "there is no setting {unknown:?}; there are heartbeatInterval and heartbeatTimeout"
+                ));
+            }
+            Command::Configure {
+                interval: milliseconds(settings, "heartbeatInterval")?,
+                timeout: milliseconds(settings, "heartbeatTimeout")?,
+            }
+        }
+        "disconnect" => Command::Disconnect,
+        "request" => {
+            if id.is_none() {
+                return Err("a request needs a \"requestId\"".into());
+            }
+            let action =
+                fields.get("action").and_then(Value::as_str).ok_or("\"action\" has to be a string")?.to_owned();
+            let params = match fields.remove("params") {
+                None | Some(Value::Null) => Map::new(),
+                Some(Value::Object(params)) => params,
+                Some(_) => return Err("\"params\" has to be an object".into()),
+            };
+            Command::Request { action, params }
+        }
+        "authenticate" => Command::Authenticate(token(&mut fields)?),
+        "refresh_token" => Command::RefreshToken(token(&mut fields)?),
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            return Err(format!("there is no message type {shown:?}"));
+        }
+    };
+    Ok(Message { request_id: id.clone(), command })
+}
+
+fn token(fields: &mut Map<String, Value>) -> Result<Token, String> {
+    match fields.remove("token") {
+        Some(Value::String(token)) => Ok(Token(token)),
+        _ => Err("\"token\" has to be a string".into()),
+    }
+}
+
+/// The entries of `channels`, or `channel` alone.
+fn entries(fields: &Map<String, Value>) -> Result<Vec<&Value>, String> {
+    match (fields.get("channels"), fields.get("channel")) {
+        (Some(Value::Array(list)), None) if list.is_empty() => Err("\"channels\" is empty".into()),
+        (Some(Value::Array(list)), None) if list.len() > MAX_NAMES => {
+            Err(format!("\"channels\" names more than {MAX_NAMES} channels"))
+        }
+        (Some(Value::Array(list)), None) => Ok(list.iter().collect()),
+        (None, Some(one @ Value::String(_))) => Ok(vec![one]),
+        (Some(_), Some(_)) => Err("write \"channels\" or \"channel\", not both".into()),
+        (Some(_), None) => Err("\"channels\" has to be a list".into()),
+        (None, Some(_)) => Err("\"channel\" has to be a string".into()),
+        (None, None) => Err("\"channels\" is missing".into()),
+    }
+}
+
+fn names(fields: &Map<String, Value>) -> Result<Vec<String>, String> {
+    let name = |entry: &Value| match entry {
+        Value::String(name) => Ok(name.clone()),
+        _ => Err("\"channels\" has to be a list of names".to_owned()),
+    };
+    entries(fields)?.into_iter().map(name).collect()
+}
+
+fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, String> {
+    entries(fields)?
+        .into_iter()
+        .map(|entry| {
+            let (name, interval, backfill) = match entry {
+                Value::String(name) => (name, None, None),
+                Value::Object(entry) => match entry.get("name") {
+                    Some(Value::String(name)) => (name, entry.get("interval"), entry.get("backfill")),
+                    _ => return Err("each of \"channels\" needs a \"name\", a string".to_owned()),
+                },
+                _ => return Err("each of \"channels\" is a name or {\"name\", \"interval\", \"backfill\"}".to_owned()),
+            };
+            let backfill = match backfill.or(fields.get("backfill")) {
+                None | Some(Value::Null) => None,
+                Some(Value::String(text)) => Some(text.clone()),
+                Some(_) => return Err("\"backfill\" has to be a string such as \"15m\"".to_owned()),
+            };
+            let interval = match interval.or(fields.get("interval")) {
+                None | Some(Value::Null) => Ok(Duration::ZERO),
+                Some(Value::String(text)) => parse_interval(text),
+                Some(other) => parse_interval(&other.to_string()),
+            };
+            let parsed = Selector::parse(name)
+                .map_err(WantedError::from)
+                .and_then(|selector| Ok((selector, interval.map_err(WantedError::from)?)));
+            Ok(Wanted { name: name.chars().take(130).collect(), parsed, backfill })
+        })
+        .collect()
+}
+
+fn milliseconds(settings: &Map<String, Value>, key: &str) -> Result<Option<Duration>, String> {
+    match settings.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64() {
+            Some(ms) => Ok(Some(Duration::from_millis(ms))),
+            None => Err(format!("{key:?} has to be a whole number of milliseconds")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, part) in [
+            ("", "not JSON"),
+            ("[1]", "one JSON object"),
+            ("{}", "\"type\" is missing"),
+            (r#"{"type":5}"#, "\"type\" has to be"),
+            (r#"{"type":"dance"}"#, "no message type \"dance\""),
+            (r#"{"type":"subscribe"}"#, "\"channels\" is missing"),
+            (r#"{"type":"subscribe","channels":[]}"#, "empty"),
+            (r#"{"type":"subscribe","channels":"a"}"#, "has to be a list"),
+            (r#"{"type":"subscribe","channels":[5]}"#, "a name or"),
+            (r#"{"type":"subscribe","channels":[{"interval":5}]}"#, "needs a \"name\""),
+            (r#"{"type":"subscribe","channels":["a"],"channel":"b"}"#, "not both"),
+            (r#"{"type":"subscribe","channel":"a","since":7}"#, "\"since\""),
+            (r#"{"type":"subscribe","channel":"a","backfill":7}"#, "\"backfill\""),
+            (r#"{"type":"unsubscribe","channels":[{"name":"a"}]}"#, "list of names"),
+            (r#"{"type":"configure"}"#, "\"settings\""),
+            (r#"{"type":"configure","settings":{"heartbeatInterval":-1}}"#, "whole number"),
+            (r#"{"type":"configure","settings":{"colour":1}}"#, "no setting \"colour\""),
+            (r#"{"type":"request","action":"x"}"#, "needs a \"requestId\""),
+            (r#"{"type":"ping","requestId":{}}"#, "\"requestId\" is a string"),
+            (r#"{"type":"ping","requestId":"\ud800"}"#, "not JSON"),
+            (r#"{"type":"request","requestId":1,"params":{"orderId":"\u0000"}}"#, "params.orderId: U+0000"),
+        ] {
+            let rejection = parse(text).unwrap_err();
+            assert!(rejection.message.contains(part), "{text}: {}", rejection.message);
+            assert_eq!(rejection.code, Code::InvalidMessage);
+        }
+        let deep = format!(r#"{{"type":"ping","x":{}1{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+        assert!(parse(&deep).unwrap_err().message.contains("not JSON"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert!(parse("\u{feff}{\"type\":\"ping\"}").is_ok());
+    }
+
+    #[test]
+    fn a_rejection_keeps_the_id() {
+        let rejection = parse(r#"{"requestId":"a-1","type":"nope"}"#).unwrap_err();
+        assert_eq!(rejection.request_id, Some(Value::String("a-1".into())));
+    }
+
+    #[test]
+    fn a_subscription_is_read_with_its_intervals() {
+        let text = r#"{"type":"subscribe","channels":["a.*",{"name":"b","interval":"5s"},{"name":"c","interval":250},
+            {"name":"no good"},{"name":"d","interval":"often"}],"since":"e:1"}"#;
+        let Ok(Message { command: Command::Subscribe { channels, since }, .. }) = parse(text) else { panic!() };
+        assert_eq!(since.as_deref(), Some("e:1"));
+        let intervals: Vec<_> = channels.iter().map(|w| w.parsed.as_ref().ok().map(|p| p.1.as_millis())).collect();
+        assert_eq!(intervals, [Some(0), Some(5_000), Some(250), None, None]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text: String) {
+            let _ = parse(&text);
+        }
+    }
+}

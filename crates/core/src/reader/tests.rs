@@ -1,0 +1,1041 @@
+//! The invariants of a reader, against a model, with a clock that stands still unless it is moved.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proptest::prelude::*;
+use tokio::{sync::watch, task::LocalSet};
+
+use super::*;
+use crate::{
+    channel::EventName,
+    log::{Change, Log, LogConfig, LogWriter},
+    resume::{Resume, resume},
+};
+
+/// Two event channels and two states; the second state belongs to the snapshot as well.
+const EVENTS: [&str; 2] = ["orders", "shop.deploys"];
+const STATES: [&str; 2] = ["shop.load", "metrics.load"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Event(usize),
+    State(usize),
+    /// Milliseconds.
+    Wait(u64),
+    /// Collect with this budget.
+    Collect(usize),
+    /// The same before the hub has seen what was published last.
+    CollectAtOnce(usize),
+    Pause(usize),
+    Resume(usize),
+    /// Subscribe again to what is subscribed.
+    Again(usize),
+    /// The connection is cut after so many deliveries of a write with this budget; another one goes on from the last cursor.
+    Cut(CatchUp, usize, usize),
+    /// A state's subscription ends, and its value is kept as the seam of the next one.
+    Seam(usize),
+    /// It begins again, with that value.
+    Begin(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..2usize).prop_map(Step::Event),
+        4 => (0..2usize).prop_map(Step::State),
+        3 => (0..150u64).prop_map(Step::Wait),
+        6 => budget().prop_map(Step::Collect),
+        2 => budget().prop_map(Step::CollectAtOnce),
+        1 => (0..4usize).prop_map(Step::Pause),
+        2 => (0..4usize).prop_map(Step::Resume),
+        1 => (0..4usize).prop_map(Step::Again),
+        2 => (order(), 1..6usize, budget()).prop_map(|(order, kept, budget)| Step::Cut(order, kept, budget)),
+        1 => (0..2usize).prop_map(Step::Seam),
+        3 => (0..2usize).prop_map(Step::Begin),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+fn budget() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0..2_000usize]
+}
+
+fn order() -> impl Strategy<Value = CatchUp> {
+    prop_oneof![Just(CatchUp::StatesFirst), Just(CatchUp::EventsFirst)]
+}
+
+fn channel(name: &str) -> Channel {
+    Channel::parse(name).unwrap()
+}
+
+fn selector(number: usize) -> Selector {
+    Selector::Exact(channel(if number < 2 { EVENTS[number] } else { STATES[number - 2] }))
+}
+
+/// What the client has been given, over all its connections.
+struct Client {
+    /// Deliveries that still arrive before the connection is cut.
+    room: usize,
+    /// Events that it has may come again: the connection was cut in the middle of the replay of a resumed channel.
+    again: bool,
+    events: BTreeMap<Channel, Vec<u64>>,
+    states: BTreeMap<Channel, (u64, Instant)>,
+    intervals: BTreeMap<Channel, Duration>,
+    /// A value may come sooner than the interval: the subscription or a resume has just asked for it.
+    asked: BTreeMap<Channel, bool>,
+    cursor: Option<Position>,
+    /// A resumed channel may go back to what it missed.
+    resumed: bool,
+    /// The last gap covers everything up to here.
+    gap: u64,
+    /// The version of a state that has to be the next one.
+    first: BTreeMap<Channel, u64>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            room: usize::MAX,
+            again: false,
+            events: BTreeMap::new(),
+            states: BTreeMap::new(),
+            intervals: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            cursor: None,
+            resumed: false,
+            gap: 0,
+            first: BTreeMap::new(),
+        }
+    }
+}
+
+impl Client {
+    /// Whether the next delivery arrives.
+    fn is_there(&mut self) -> bool {
+        let there = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        there
+    }
+}
+
+impl Sink for Client {
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        if !self.is_there() {
+            return;
+        }
+        let channel = publication.channel.clone();
+        if publication.event.is_some() {
+            let seen = self.events.entry(channel).or_default();
+            if !(self.again && seen.contains(&publication.offset)) {
+                assert!(seen.last().is_none_or(|last| *last < publication.offset), "twice or out of order");
+                seen.push(publication.offset);
+            }
+        } else {
+            if let Some(first) = self.first.remove(&channel) {
+                assert_eq!(publication.offset, first, "the value at the seam comes first");
+            }
+            let now = Instant::now();
+            let asked = self.asked.insert(channel.clone(), false).unwrap_or(true);
+            if let Some((before, at)) = self.states.insert(channel.clone(), (publication.offset, now)) {
+                assert!(before <= publication.offset, "a state went back");
+                let interval = self.intervals.get(&channel).copied().unwrap_or_default();
+                assert!(asked || now - at + SLACK >= interval, "{channel} after {:?} of {interval:?}", now - at);
+            }
+        }
+        let cursor = cursor.unwrap_or_else(|| publication.own_cursor());
+        let forward = self.cursor.as_ref().is_none_or(|before| before.offset <= cursor.offset);
+        assert!(forward || self.resumed, "a cursor went back");
+        self.cursor = Some(cursor);
+    }
+
+    fn gap(&mut self, channels: &[Selector], cursor: Position) {
+        assert!(!channels.is_empty());
+        if !self.is_there() {
+            return;
+        }
+        self.asked.values_mut().for_each(|asked| *asked = true);
+        self.gap = self.gap.max(cursor.offset);
+        self.cursor = Some(cursor);
+    }
+}
+
+struct World {
+    writer: LogWriter,
+    hub: Rc<Hub>,
+    client: Client,
+    paused: [bool; 4],
+    /// States that are not subscribed at the moment.
+    seams: [Option<Vec<Arc<Publication>>>; 2],
+    /// Nothing was given since one of them began again.
+    begun: bool,
+    /// A resumed channel has not caught up yet.
+    settling: bool,
+    /// Offsets of all events, per channel.
+    truth: BTreeMap<Channel, Vec<u64>>,
+    counter: u64,
+}
+
+impl World {
+    fn publish(&mut self, name: &str, event: bool) {
+        self.counter += 1;
+        let data = Bytes::from(format!("{{\"n\":{}}}", self.counter));
+        let event = event.then(|| EventName::parse("happened").unwrap());
+        let is_event = event.is_some();
+        let change = Change { channel: channel(name), event, gone: None, data };
+        let position = self.writer.append(vec![change], Timestamp::UNIX_EPOCH);
+        if is_event {
+            self.truth.entry(channel(name)).or_default().push(position.offset);
+        }
+    }
+
+    /// The cursor that the client holds claims no more than it was given.
+    fn check_cursor(&self, collected: Collected) {
+        let Some(cursor) = &self.client.cursor else { return };
+        let away = self.begun || self.seams.iter().any(Option::is_some);
+        if away || self.settling || self.paused.iter().any(|paused| *paused) {
+            // A cursor does not wait for what its holder did not want for a while.
+            return;
+        }
+        for (channel, all) in &self.truth {
+            let claimed = all.iter().filter(|offset| **offset <= cursor.offset && **offset > self.client.gap);
+            let seen = self.client.events.get(channel).map_or(&[][..], |seen| seen);
+            for offset in claimed {
+                assert!(seen.contains(offset), "{cursor} claims event {offset} of {channel}, {collected:?}");
+            }
+        }
+        for name in STATES {
+            let Some(latest) = self.writer.log().state(&channel(name), View::Full) else { continue };
+            let given = self.client.states.get(&channel(name)).map_or(0, |(offset, _)| *offset);
+            assert!(
+                latest.offset > cursor.state || given == latest.offset,
+                "{cursor} claims {latest:?}, given was {given}"
+            );
+        }
+    }
+}
+
+fn open(world: &mut World, order: CatchUp, intervals: &[Duration; 2]) -> Reader {
+    let mut reader = Reader::open(&world.hub, order);
+    let selectors: Vec<Selector> = (0..4).map(selector).collect();
+    let cursor = world.client.cursor.as_ref().map(Position::to_string);
+    let resumed = cursor.map(|cursor| resume(world.writer.log(), &cursor, &selectors));
+    for (number, selector) in selectors.into_iter().enumerate() {
+        let interval = if number < 2 { Duration::ZERO } else { intervals[number - 2] };
+        match &resumed {
+            Some((Resume::Replay(_), position)) if order == CatchUp::EventsFirst => {
+                reader.go_on(selector, interval, position);
+            }
+            Some((_, position)) => reader.subscribe(selector, interval, Some(position)),
+            None => reader.subscribe(selector, interval, None),
+        }
+    }
+    world.client.resumed = false;
+    world.client.asked = STATES.iter().map(|name| (channel(name), true)).collect();
+    world.client.first.clear();
+    (world.paused, world.settling) = ([false; 4], false);
+    (world.seams, world.begun) = ([None, None], false);
+    reader
+}
+
+/// A state that is not subscribed is again.
+fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Duration; 2]) {
+    let Some(states) = world.seams[which].take() else { return };
+    let name = channel(STATES[which]);
+    world.client.asked.insert(name.clone(), true);
+    world.client.first.extend(states.first().map(|state| (name, state.offset)));
+    reader.subscribe_with(selector(which + 2), intervals[which], None, states);
+    world.begun = true;
+}
+
+async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
+    let (writer, log) = Log::create(LogConfig { events: ring, bytes: usize::MAX, ends: 10 });
+    let hub = Hub::new(Arc::clone(&log));
+    let (_drain, draining) = watch::channel(false);
+    tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+    let intervals_by_channel = STATES.iter().map(|name| channel(name)).zip(intervals).collect();
+    let client = Client { intervals: intervals_by_channel, cursor: Some(log.position()), ..Client::default() };
+    let (paused, seams, truth) = ([false; 4], [None, None], BTreeMap::new());
+    let mut world = World { writer, hub, client, paused, seams, begun: false, settling: false, truth, counter: 0 };
+    let mut reader = open(&mut world, CatchUp::StatesFirst, &intervals);
+    for step in steps {
+        match step {
+            Step::Event(which) => world.publish(EVENTS[which], true),
+            Step::State(which) => world.publish(STATES[which], false),
+            Step::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Step::Collect(budget) | Step::CollectAtOnce(budget) => {
+                if matches!(step, Step::Collect(_)) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let collected = reader.collect(budget, &mut world.client);
+                world.settling &= collected.more;
+                world.client.resumed &= collected.more;
+                world.begun &= collected.delivered == 0;
+                world.check_cursor(collected);
+            }
+            Step::Seam(which) => {
+                if world.seams[which].is_none() && !world.paused[which + 2] {
+                    assert!(reader.unsubscribe(&selector(which + 2)));
+                    world.client.first.remove(&channel(STATES[which]));
+                    world.seams[which] = Some(log.state(&channel(STATES[which]), View::Full).into_iter().collect());
+                }
+            }
+            Step::Begin(which) => begin(&mut world, &mut reader, which, &intervals),
+            Step::Pause(which) | Step::Resume(which) if which >= 2 && world.seams[which - 2].is_some() => {}
+            Step::Pause(which) => {
+                assert!(reader.pause(&selector(which)));
+                world.paused[which] = true;
+            }
+            Step::Resume(which) => {
+                assert!(reader.resume(&selector(which)));
+                world.paused[which] = false;
+                (world.settling, world.client.resumed) = (true, true);
+                if which >= 2 {
+                    world.client.first.remove(&channel(STATES[which - 2]));
+                    world.client.asked.insert(channel(STATES[which - 2]), true);
+                }
+            }
+            Step::Again(which) if world.paused[which] || (which >= 2 && world.seams[which - 2].is_some()) => {}
+            Step::Again(which) => {
+                let interval = if which < 2 { Duration::ZERO } else { intervals[which - 2] };
+                if which >= 2 {
+                    world.client.first.remove(&channel(STATES[which - 2]));
+                    world.client.asked.insert(channel(STATES[which - 2]), true);
+                }
+                reader.subscribe(selector(which), interval, None);
+            }
+            Step::Cut(order, kept, budget) => {
+                // What a paused channel did not get is the business of the connection that paused it: its cursor says so
+                // from the first delivery on.
+                world.client.again |= world.settling || world.paused.iter().any(|paused| *paused);
+                (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
+                world.client.first.clear();
+                (0..4).filter(|which| world.paused[*which]).for_each(|which| assert!(reader.resume(&selector(which))));
+                world.client.asked.values_mut().for_each(|asked| *asked = true);
+                (world.client.resumed, world.client.room) = (true, kept);
+                while world.client.room > 0 && reader.collect(budget, &mut world.client).delivered > 0 {}
+                world.client.room = usize::MAX;
+                drop(reader);
+                reader = open(&mut world, order, &intervals);
+            }
+        }
+    }
+    // Writing stops; nobody is away or paused; one interval later everything is there.
+    (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
+    world.client.first.clear();
+    (0..4).for_each(|which| assert!(reader.resume(&selector(which))));
+    world.client.asked.values_mut().for_each(|asked| *asked = true);
+    world.client.resumed = true;
+    (world.paused, world.settling) = ([false; 4], false);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        while reader.collect(500, &mut world.client).more {}
+    }
+    world.check_cursor(Collected::default());
+    for (channel, all) in &world.truth {
+        let seen = world.client.events.get(channel).cloned().unwrap_or_default();
+        let missing: Vec<_> = all.iter().filter(|offset| !seen.contains(offset)).collect();
+        assert!(missing.iter().all(|offset| **offset <= world.client.gap), "{channel}: {missing:?} silently lost");
+        if ring > 1_000 {
+            assert_eq!((&seen, world.client.gap), (all, 0), "{channel}");
+        }
+    }
+    for name in STATES {
+        if let Some(latest) = log.state(&channel(name), View::Full) {
+            let given = world.client.states.get(&channel(name)).map(|(offset, _)| *offset);
+            assert_eq!(given, Some(latest.offset), "{name} is not the newest");
+        }
+    }
+    let events = log.sizes().events;
+    assert!(events <= ring, "the ring is bounded");
+}
+
+fn run(steps: Vec<Step>, intervals: [u64; 2], ring: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let intervals = intervals.map(Duration::from_millis);
+    LocalSet::new().block_on(&runtime, play(steps, intervals, ring));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_event_once_and_in_order_and_the_newest_state_at_last(
+        steps in steps(), intervals in [0..300u64, 0..300u64],
+    ) {
+        run(steps, intervals, 100_000);
+    }
+
+    #[test]
+    fn what_falls_off_the_ring_is_told(steps in steps(), intervals in [0..300u64, 0..300u64], ring in 1..6usize) {
+        run(steps, intervals, ring);
+    }
+}
+
+#[test]
+fn an_idle_topic_costs_a_publish_nothing_and_a_reader_leaves_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let (mut writer, log) = Log::create(LogConfig::default());
+        let hub = Hub::new(Arc::clone(&log));
+        let readers: Vec<Reader> = (0..1_000)
+            .map(|_| {
+                let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+                reader.subscribe(selector(2), Duration::ZERO, None);
+                reader.subscribe(Selector::parse("shop.*").unwrap(), Duration::from_secs(5), None);
+                reader.collect(usize::MAX, &mut Client::default());
+                reader
+            })
+            .collect();
+        let change = Change { channel: channel("other"), event: None, gone: None, data: Bytes::from_static(b"{}") };
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+        hub.follow();
+        assert!(readers.iter().all(|reader| !reader.has_due()));
+        assert_eq!(hub.readers(), 1_000);
+        drop(readers);
+        assert_eq!((hub.readers(), hub.topics()), (0, 0));
+    });
+}
+
+/// A log, its hub, and a client of it.
+fn world() -> (LogWriter, Rc<Hub>) {
+    let (writer, log) = Log::create(LogConfig::default());
+    (writer, Hub::new(log))
+}
+
+fn publish(writer: &mut LogWriter, name: &str, event: bool, bytes: usize) -> u64 {
+    let data = Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)));
+    let event = event.then(|| EventName::parse("happened").unwrap());
+    let at = writer.append(vec![Change { channel: channel(name), event, gone: None, data }], Timestamp::UNIX_EPOCH);
+    at.offset
+}
+
+/// Everything in the order in which it was given, with the cursors.
+#[derive(Default)]
+struct Given {
+    offsets: Vec<u64>,
+    cursors: Vec<Position>,
+    gaps: usize,
+    bytes: usize,
+}
+
+impl Sink for Given {
+    fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
+        self.offsets.push(publication.offset);
+        self.cursors.push(cursor.unwrap_or_else(|| publication.own_cursor()));
+        self.bytes += publication.weight();
+    }
+
+    fn gap(&mut self, _: &[Selector], cursor: Position) {
+        self.gaps += 1;
+        self.cursors.push(cursor);
+    }
+}
+
+fn collect(reader: &mut Reader, budget: usize) -> Given {
+    let mut given = Given::default();
+    reader.collect(budget, &mut given);
+    given
+}
+
+fn reader_of(hub: &Rc<Hub>, names: &[&str]) -> Reader {
+    let mut reader = Reader::open(hub, CatchUp::StatesFirst);
+    names.iter().for_each(|name| reader.subscribe(Selector::parse(name).unwrap(), Duration::ZERO, None));
+    reader
+}
+
+#[test]
+fn a_cursor_in_the_middle_of_a_replay_stops_before_the_first_event_that_is_missed() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "shop.deploys", "orders"]);
+    publish(&mut writer, "shop.load", false, 1);
+    collect(&mut reader, usize::MAX);
+    for name in ["shop.load", "shop.deploys"] {
+        reader.pause(&Selector::parse(name).unwrap());
+    }
+    let missed = publish(&mut writer, "shop.deploys", true, 1);
+    publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    for name in ["shop.load", "shop.deploys"] {
+        reader.resume(&Selector::parse(name).unwrap());
+    }
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets[..2], [1, missed], "the state first");
+    assert!(given.cursors[0].offset < missed, "{}", given.cursors[0]);
+}
+
+#[test]
+fn a_cursor_covers_nothing_that_the_hub_has_not_seen() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["shop.load", "orders"]);
+    collect(&mut reader, usize::MAX);
+    publish(&mut writer, "shop.load", false, 1);
+    hub.follow();
+    let event = publish(&mut writer, "orders", true, 1);
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets, [newest], "read from the log itself");
+    assert!(given.cursors[0].offset < event, "{}", given.cursors[0]);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.contains(&event));
+}
+
+#[test]
+fn a_resume_that_is_cut_among_its_events_is_given_its_states_by_the_next_one() {
+    let (mut writer, hub) = world();
+    let begin = writer.log().position();
+    let state = publish(&mut writer, "shop.load", false, 1);
+    let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
+    let go_on = |from: &Position| {
+        let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
+        for name in ["shop.load", "orders"] {
+            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, from);
+        }
+        reader
+    };
+    let first = collect(&mut go_on(&begin), 1);
+    assert_eq!((&first.offsets[..], first.cursors[0].state), (&events[..1], state - 1));
+    let mut next = go_on(first.cursors.last().unwrap());
+    assert_eq!(collect(&mut next, usize::MAX).offsets, [&events[1..], &[state]].concat());
+}
+
+#[test]
+fn every_state_follows_afresh_after_a_gap_and_its_cursor_says_so() {
+    let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 10 });
+    let (mut writer, hub) = (writer, Hub::new(log));
+    let mut reader = reader_of(&hub, &["shop.load", "wide.*", "orders"]);
+    let states = ["shop.load", "wide.load"].map(|name| publish(&mut writer, name, false, 1));
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, states);
+    let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
+    hub.follow();
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!((given.gaps, &given.offsets), (1, &[&states[..], &events[3..]].concat()));
+    assert_eq!(given.cursors[0].state, 0, "the gap covers no state");
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+}
+
+#[test]
+fn subscribing_again_keeps_the_events_that_are_due() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["orders"]);
+    collect(&mut reader, usize::MAX);
+    let event = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    reader.subscribe(Selector::parse("orders").unwrap(), Duration::from_secs(1), None);
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [event]);
+}
+
+fn with_paused_time(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, test());
+}
+
+#[test]
+fn the_pace_of_a_slow_client_holds_for_one_that_follows_a_single_channel() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let mut reader = reader_of(&hub, &["shop.load"]);
+        reader.set_pace(Pace { interval: Duration::from_secs(5), events: true });
+        let mut given = Vec::new();
+        for _ in 0..10 {
+            publish(&mut writer, "shop.load", false, 1);
+            hub.follow();
+            given.extend(collect(&mut reader, usize::MAX).offsets);
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+        assert_eq!(given, [1, 10], "one at once, and one after 5 s");
+    });
+}
+
+#[test]
+fn a_write_holds_states_up_to_its_budget_and_each_comes_as_it_is_by_then() {
+    const BUDGET: usize = 64 * 1024;
+    for names in [vec!["wide.*"], (0..40).map(|n| ["wide.", &n.to_string()].concat().leak() as &str).collect()] {
+        let (mut writer, hub) = world();
+        for n in 0..40 {
+            publish(&mut writer, &format!("wide.{n}"), false, 10_000);
+        }
+        let mut reader = reader_of(&hub, &names);
+        let (mut given, mut writes) = (Vec::new(), 0);
+        while reader.has_due() {
+            let now = collect(&mut reader, BUDGET);
+            assert!(now.bytes < BUDGET + 11_000, "{} bytes in one write", now.bytes);
+            given.extend(now.offsets);
+            if writes == 0 {
+                // One that was given, and one that was not.
+                for n in [0, 39] {
+                    publish(&mut writer, &format!("wide.{n}"), false, 10_000);
+                }
+                hub.follow();
+            }
+            writes += 1;
+            assert!(writes < 20, "it comes to an end");
+        }
+        assert!(writes > 5);
+        assert_eq!(given, (1..=42).filter(|offset| *offset != 40).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn states_that_may_not_be_given_do_not_hold_up_those_behind_them() {
+    let (mut writer, hub) = world();
+    for n in 0..10 {
+        publish(&mut writer, &format!("wide.{n}"), false, 1_000);
+    }
+    let mut reader = reader_of(&hub, &["wide.*"]);
+    reader.set_filter(Some(Rc::new(|channel: &Channel| channel.as_str() == "wide.9")));
+    let mut given = Vec::new();
+    for _ in 0..20 {
+        given.extend(collect(&mut reader, 1).offsets);
+    }
+    assert_eq!(given, [10]);
+    assert!(!reader.has_due());
+}
+
+/// Many states below one prefix, and writes that hold few of them.
+#[derive(Clone, Debug)]
+enum WideStep {
+    Publish(usize),
+    Wait(u64),
+    Collect(usize),
+    Cut(CatchUp, usize, usize),
+}
+
+async fn play_wide(steps: Vec<WideStep>, interval: Duration) {
+    let (mut writer, hub) = world();
+    let log = Arc::clone(hub.log());
+    let (_drain, draining) = watch::channel(false);
+    tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+    let names: Vec<String> = (0..6).map(|n| format!("wide.{n}")).collect();
+    let all_asked = || names.iter().map(|name| (channel(name), true)).collect::<BTreeMap<_, _>>();
+    let selectors = ["wide.*", "wide.3"].map(|name| Selector::parse(name).unwrap());
+    let intervals = names.iter().map(|name| (channel(name), interval)).collect();
+    let mut client = Client { intervals, cursor: Some(log.position()), ..Client::default() };
+    let open = |client: &mut Client, order| {
+        let mut reader = Reader::open(&hub, order);
+        let cursor = client.cursor.as_ref().unwrap().clone();
+        for selector in selectors.clone() {
+            match order {
+                CatchUp::EventsFirst => reader.go_on(selector, interval, &cursor),
+                CatchUp::StatesFirst => reader.subscribe(selector, interval, Some(&cursor)),
+            }
+        }
+        client.asked = all_asked();
+        // A WebSocket begins with all states, whatever its cursor says.
+        client.resumed = true;
+        reader
+    };
+    let mut reader = open(&mut client, CatchUp::StatesFirst);
+    let bytes = |which: usize| if which == 0 { 5_000 } else { 100 };
+    let end = [WideStep::Wait(400), WideStep::Collect(usize::MAX), WideStep::Wait(400), WideStep::Collect(usize::MAX)];
+    for step in steps.into_iter().chain(end) {
+        match step {
+            WideStep::Publish(which) => {
+                publish(&mut writer, &names[which], false, bytes(which));
+            }
+            WideStep::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            WideStep::Collect(budget) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                reader.collect(budget, &mut client);
+            }
+            WideStep::Cut(order, kept, budget) => {
+                client.room = kept;
+                while client.room > 0 && reader.collect(budget, &mut client).delivered > 0 {}
+                client.room = usize::MAX;
+                drop(reader);
+                reader = open(&mut client, order);
+            }
+        }
+    }
+    for name in &names {
+        if let Some(latest) = log.state(&channel(name), View::Full) {
+            assert_eq!(client.states.get(&channel(name)).map(|(offset, _)| *offset), Some(latest.offset), "{name}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_state_below_a_prefix_is_lost_or_comes_too_soon_however_little_a_write_holds(
+        steps in prop::collection::vec(prop_oneof![
+            6 => (0..6usize).prop_map(WideStep::Publish),
+            2 => (0..150u64).prop_map(WideStep::Wait),
+            4 => budget().prop_map(WideStep::Collect),
+            1 => (order(), 1..6usize, budget()).prop_map(|(order, kept, budget)| WideStep::Cut(order, kept, budget)),
+        ], 1..120),
+        interval in prop_oneof![Just(0u64), 50..300u64],
+    ) {
+        with_paused_time(async || play_wide(steps, Duration::from_millis(interval)).await);
+    }
+}
+
+#[test]
+fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
+    let (writer, hub) = world();
+    let notice = |name: &str, stands| {
+        let event = EventName::parse(name).ok();
+        let change = Change { channel: channel("system"), event, gone: None, data: Bytes::from_static(b"{}") };
+        writer.log().notice(change, Timestamp::UNIX_EPOCH, stands);
+        hub.follow();
+    };
+    let mut before = reader_of(&hub, &["system"]);
+    collect(&mut before, usize::MAX);
+    notice("degraded", true);
+    let mut after = reader_of(&hub, &["orders"]);
+    assert!(collect(&mut after, usize::MAX).offsets.is_empty());
+    after.subscribe(Selector::parse("system").unwrap(), Duration::ZERO, None);
+    for reader in [&mut before, &mut after, &mut reader_of(&hub, &["system"])] {
+        assert_eq!(collect(reader, usize::MAX).offsets.len(), 1);
+        assert!(collect(reader, usize::MAX).offsets.is_empty(), "once");
+    }
+    notice("recovered", false);
+    assert_eq!(collect(&mut after, usize::MAX).offsets.len(), 1);
+    assert!(collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.is_empty());
+}
+
+/// A filter that looks at channels alone.
+impl<F: Fn(&Channel) -> bool> Filter for F {
+    fn allows_channel(&self, channel: &Channel) -> bool {
+        self(channel)
+    }
+
+    fn allows_event(&self, _: &Publication) -> bool {
+        true
+    }
+}
+
+/// Offsets and values in the order in which they were given.
+#[derive(Default)]
+struct Values(Vec<(u64, String)>);
+
+impl Sink for Values {
+    fn publication(&mut self, publication: &Arc<Publication>, _: Option<Position>) {
+        self.0.push((publication.offset, String::from_utf8_lossy(&publication.data).into_owned()));
+    }
+
+    fn gap(&mut self, _: &[Selector], _: Position) {}
+}
+
+#[test]
+fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_other() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    let (mut writer, log) = Log::create(LogConfig::default());
+    let hub = Hub::new(Arc::clone(&log));
+    let open = |filter: Option<Rc<dyn Filter>>| {
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.set_filter(filter);
+        reader.subscribe(Selector::parse("metrics").unwrap(), Duration::ZERO, None);
+        reader
+    };
+    let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
+    let (mut whole, mut first, mut second) = (open(None), open(Some(Rc::clone(&no_business))), open(Some(no_business)));
+    let given = |reader: &mut Reader| {
+        let mut values = Values::default();
+        reader.collect(usize::MAX, &mut values);
+        values.0
+    };
+    let mut append = |name: &str| {
+        let change = Change { channel: channel(name), event: None, gone: None, data: Bytes::from_static(b"{\"n\":1}") };
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    };
+    for reader in [&mut whole, &mut first, &mut second] {
+        assert!(given(reader).is_empty());
+    }
+    append("metrics.business");
+    hub.follow();
+    assert!(given(&mut first).is_empty(), "nothing that it is shown has changed");
+    // The hub has not seen this yet; the whole snapshot is fetched all the same.
+    append("metrics.a");
+    assert_eq!(given(&mut whole)[0].0, 4);
+    assert!(given(&mut second).is_empty());
+    hub.follow();
+    for reader in [&mut first, &mut second] {
+        let values = given(reader);
+        assert!(
+            values.len() == 1 && values[0].0 == 4 && values[0].1.contains(r#""business":null,"custom":{"a""#),
+            "{values:?}"
+        );
+    }
+    append("metrics.business");
+    hub.follow();
+    assert!(given(&mut first).is_empty() && given(&mut second).is_empty());
+    assert!(given(&mut whole)[0].1.contains(r#""business":{"n":1}"#));
+    // Another token may show all of it.
+    first.set_filter(None);
+    first.give_again();
+    assert_eq!(given(&mut first)[0].0, 6);
+}
+
+#[test]
+fn a_snapshot_that_was_to_come_first_is_not_given_to_one_who_may_see_less_by_then() {
+    let (mut writer, hub) = world();
+    for name in ["metrics.business", "metrics.a"] {
+        let change = Change::state(channel(name), Bytes::from_static(b"{\"revenue\":5}"));
+        writer.append(vec![change], Timestamp::UNIX_EPOCH);
+    }
+    hub.follow();
+    let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
+    let given_after = |filter: Option<Rc<dyn Filter>>| {
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        let seam = vec![hub.log().snapshot(View::Full)];
+        reader.subscribe_with(Selector::parse("metrics").unwrap(), Duration::ZERO, None, seam);
+        reader.set_filter(filter);
+        let mut values = Values::default();
+        while reader.has_due() {
+            reader.collect(usize::MAX, &mut values);
+        }
+        values.0
+    };
+    let less = given_after(Some(no_business));
+    assert!(less.len() == 1 && less[0].1.contains("\"business\":null"), "{less:?}");
+    let all = given_after(Some(Rc::new(|_: &Channel| true)));
+    assert!(all.len() == 1 && all[0].1.contains("\"business\":{\"revenue\":5}"), "{all:?}");
+}
+
+#[test]
+fn an_old_value_has_a_cursor_that_leads_back_to_no_event_of_before() {
+    let (mut writer, hub) = world();
+    let state = publish(&mut writer, "shop.load", false, 1);
+    let event = publish(&mut writer, "orders", true, 1);
+    let given = collect(&mut reader_of(&hub, &["shop.load", "orders"]), usize::MAX);
+    assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[state][..], event));
+    let mut single = reader_of(&hub, &["shop.load"]);
+    let mut offset = state;
+    for _ in 0..2 {
+        let given = collect(&mut single, usize::MAX);
+        assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[offset][..], offset), "its own place is enough");
+        offset = publish(&mut writer, "shop.load", false, 2);
+        hub.follow();
+    }
+}
+
+#[test]
+fn events_of_before_a_subscription_are_not_given_though_the_hub_has_not_seen_them_yet() {
+    let (mut writer, hub) = world();
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    publish(&mut writer, "orders", true, 1);
+    reader.subscribe(Selector::parse("orders").unwrap(), Duration::ZERO, None);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+    let next = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [next]);
+}
+
+#[test]
+fn a_channel_that_is_added_with_an_older_cursor_takes_the_cursor_of_the_connection_back() {
+    let (mut writer, hub) = world();
+    let begin = hub.log().position();
+    let missed = publish(&mut writer, "shop.deploys", true, 1);
+    publish(&mut writer, "orders", true, 1);
+    let mut reader = reader_of(&hub, &["orders", "shop.load"]);
+    let newest = publish(&mut writer, "orders", true, 1);
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    let state = publish(&mut writer, "shop.load", false, 1);
+    reader.subscribe(Selector::parse("shop.deploys").unwrap(), Duration::ZERO, Some(&begin));
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!(given.offsets, [state, missed], "the state first");
+    assert!(given.cursors[0].offset < missed, "{:?}", given.cursors);
+    assert!(given.cursors[1].offset >= newest, "and then it is where it was: {:?}", given.cursors);
+}
+
+#[test]
+fn a_paused_channel_is_given_nothing_until_it_is_resumed() {
+    let (mut writer, hub) = world();
+    let selector = Selector::parse("shop.load").unwrap();
+    let mut reader = reader_of(&hub, &["shop.load"]);
+    reader.pause(&selector);
+    publish(&mut writer, "shop.load", false, 1);
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    hub.follow();
+    assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
+    reader.resume(&selector);
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [newest]);
+}
+
+#[test]
+fn the_value_at_a_seam_comes_before_the_newest_one() {
+    let (mut writer, hub) = world();
+    let seam = publish(&mut writer, "shop.load", false, 1);
+    let value = hub.log().state(&channel("shop.load"), View::Full).unwrap();
+    let newest = publish(&mut writer, "shop.load", false, 2);
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    reader.subscribe_with(Selector::parse("shop.load").unwrap(), Duration::ZERO, None, vec![value]);
+    let mut given = Vec::new();
+    while reader.has_due() {
+        given.extend(collect(&mut reader, usize::MAX).offsets);
+    }
+    assert_eq!(given, [seam, newest]);
+}
+
+#[test]
+fn versions_that_a_slow_client_does_not_see_are_counted() {
+    let (mut writer, hub) = world();
+    for other in [None, Some(Duration::ZERO), Some(Duration::from_secs(1))] {
+        let mut reader = reader_of(&hub, &["shop.load"]);
+        if let Some(interval) = other {
+            reader.subscribe(Selector::parse("shop.other").unwrap(), interval, None);
+        }
+        collect(&mut reader, usize::MAX);
+        for versions in [5, 1, 3] {
+            for _ in 0..versions {
+                publish(&mut writer, "shop.load", false, versions);
+                hub.follow();
+            }
+            let collected = reader.collect(usize::MAX, &mut Given::default());
+            assert_eq!((collected.delivered, collected.conflated), (1, versions as u64 - 1));
+        }
+    }
+}
+
+#[test]
+fn a_notice_has_the_cursor_of_what_was_given() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["orders", "system"]);
+    let event = publish(&mut writer, "orders", true, 1);
+    let notice = Change {
+        channel: channel("system"),
+        event: EventName::parse("degraded").ok(),
+        gone: None,
+        data: Bytes::from_static(b"{}"),
+    };
+    hub.follow();
+    collect(&mut reader, usize::MAX);
+    hub.log().notice(notice, Timestamp::UNIX_EPOCH, false);
+    hub.follow();
+    let given = collect(&mut reader, usize::MAX);
+    assert_eq!((given.cursors[0].offset, given.cursors[0].state), (event, 0));
+}
+
+#[test]
+fn a_value_that_comes_too_soon_after_one_that_was_taken_late_follows_by_itself() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        let (_drain, draining) = watch::channel(false);
+        tokio::task::spawn_local(Rc::clone(&hub).run(draining));
+        let begun = Instant::now();
+        let at = async |ms| tokio::time::sleep_until(begun + Duration::from_millis(ms)).await;
+        publish(&mut writer, "shop.load", false, 1);
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.subscribe(Selector::parse("shop.load").unwrap(), Duration::from_millis(100), None);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [1]);
+        at(10).await;
+        publish(&mut writer, "shop.load", false, 2);
+        at(180).await;
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2], "the socket took it late");
+        publish(&mut writer, "shop.load", false, 3);
+        at(260).await;
+        assert!(reader.has_due() && collect(&mut reader, usize::MAX).offsets.is_empty(), "too soon for this client");
+        at(279).await;
+        assert!(!reader.has_due());
+        at(290).await;
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [3]);
+    });
+}
+
+#[test]
+fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_order_of_the_log() {
+    for (order, expected) in [(CatchUp::StatesFirst, [2, 1, 3]), (CatchUp::EventsFirst, [1, 3, 2])] {
+        let (mut writer, hub) = world();
+        let begin = hub.log().position();
+        let publish_three = |writer: &mut LogWriter| {
+            [("orders", true), ("shop.load", false), ("orders", true)]
+                .map(|(name, event)| publish(writer, name, event, 1))
+        };
+        publish_three(&mut writer);
+        let mut reader = Reader::open(&hub, order);
+        for name in ["orders", "shop.load"] {
+            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, &begin);
+        }
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, expected, "{order:?}");
+        let later = publish_three(&mut writer);
+        hub.follow();
+        let given = collect(&mut reader, usize::MAX);
+        assert_eq!(given.offsets, later, "{order:?}");
+        assert_eq!(given.cursors.iter().map(|cursor| cursor.offset).collect::<Vec<_>>(), later);
+    }
+}
+
+#[test]
+fn what_one_write_does_not_hold_is_due_at_once_and_gaps_are_counted() {
+    let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX, ends: 10 });
+    let (mut writer, hub) = (writer, Hub::new(log));
+    let mut reader = reader_of(&hub, &["orders"]);
+    collect(&mut reader, usize::MAX);
+    for n in 0..5 {
+        publish(&mut writer, "orders", true, n);
+    }
+    hub.follow();
+    for (delivered, gaps, more) in [(1, 1, true), (1, 0, true), (1, 0, false)] {
+        assert!(reader.has_due());
+        let collected = reader.collect(0, &mut Given::default());
+        assert_eq!((collected.delivered, collected.gaps, collected.more), (delivered, gaps, more));
+    }
+    assert!(!reader.has_due());
+}
+
+#[test]
+fn the_values_at_a_seam_come_in_the_order_of_the_log_and_once() {
+    let (mut writer, hub) = world();
+    let states = ["wide.b", "wide.c", "wide.a"].map(|name| publish(&mut writer, name, false, 1));
+    let mut seam: Vec<_> = ["wide.a", "wide.b", "wide.c"]
+        .iter()
+        .map(|name| hub.log().state(&channel(name), View::Full).unwrap())
+        .collect();
+    seam.reverse();
+    let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+    reader.subscribe_with(Selector::parse("wide.*").unwrap(), Duration::ZERO, None, seam);
+    let mut given = Vec::new();
+    for _ in 0..10 {
+        given.extend(collect(&mut reader, 1).offsets);
+    }
+    assert_eq!(given, states);
+    assert!(!reader.has_due());
+}
+
+#[test]
+fn of_many_states_only_those_that_changed_are_given_again() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["wide.*"]);
+    for names in [&["wide.a", "wide.b"][..], &["wide.c"], &["wide.a"]] {
+        let offsets: Vec<_> = names.iter().map(|name| publish(&mut writer, name, false, 1)).collect();
+        hub.follow();
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, offsets);
+    }
+}
+
+#[test]
+fn a_wider_subscription_gives_what_a_closer_one_held_back_when_that_ends() {
+    let (mut writer, hub) = world();
+    let mut reader = reader_of(&hub, &["wide.*", "wide.a"]);
+    let closer = Selector::parse("wide.a").unwrap();
+    reader.pause(&closer);
+    let held = publish(&mut writer, "wide.a", false, 1);
+    let other = publish(&mut writer, "wide.b", false, 1);
+    hub.follow();
+    assert_eq!(collect(&mut reader, usize::MAX).offsets, [other]);
+    reader.unsubscribe(&closer);
+    assert!(reader.has_due() && collect(&mut reader, usize::MAX).offsets.contains(&held));
+}
+
+#[test]
+fn a_channel_that_is_resumed_gives_its_newest_value_at_once_whatever_its_interval() {
+    with_paused_time(async || {
+        let (mut writer, hub) = world();
+        publish(&mut writer, "shop.load", false, 1);
+        let selector = Selector::parse("shop.load").unwrap();
+        let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
+        reader.subscribe(selector.clone(), Duration::from_secs(60), None);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [1]);
+        reader.pause(&selector);
+        publish(&mut writer, "shop.load", false, 2);
+        reader.resume(&selector);
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2]);
+    });
+}

@@ -1,0 +1,124 @@
+//! How a cursor that a client brings fits a log.
+
+use super::{
+    channel::{Channel, Selector},
+    log::Log,
+    position::Position,
+};
+
+/// How a cursor that a client brought fits this log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Nothing is missing: go on from here.
+    Replay(Position),
+    /// Something is lost, or can't be known; start from what there is.
+    Reset(ResetReason),
+}
+
+/// Why a resume is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetReason {
+    /// The cursor belongs to an earlier log, which was lost. All events of this log are new to its holder.
+    EpochChanged,
+    /// Some of the events since are no longer kept, or it is not known any more which channels have ended. Those that are
+    /// will follow.
+    TooOld,
+    /// Not a cursor of this log or of an earlier one, or beyond the end of this log.
+    UnknownCursor,
+}
+
+impl ResetReason {
+    /// As clients read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::TooOld => "too_old",
+            Self::UnknownCursor => "unknown_cursor",
+        }
+    }
+}
+
+/// Judges a cursor for a reader of `selectors`: the verdict, and the position from which events are read.
+///
+/// After an earlier epoch that is the log's beginning (its holder saw none of this log's events), for a cursor that is too
+/// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now. Where
+/// several processes read one log, ask [`Log::covers`] first: a cursor of a later log or place looks unknown here.
+pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
+    match cursor.parse::<Position>() {
+        Ok(position) => judge(log, &position, selectors),
+        Err(_) => (Resume::Reset(ResetReason::UnknownCursor), log.position()),
+    }
+}
+
+/// The same for a cursor that was read.
+pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume, Position) {
+    if log.follows(&position.epoch) {
+        return (Resume::Reset(ResetReason::EpochChanged), log.beginning());
+    }
+    let now = log.position();
+    if position.epoch != now.epoch || position.offset > now.offset {
+        return (Resume::Reset(ResetReason::UnknownCursor), now);
+    }
+    let position = position.clone();
+    let wanted =
+        |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
+    let has_all_ends = || !selectors.iter().any(|selector| log.has_forgotten(selector, position.state));
+    if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() && has_all_ends() {
+        (Resume::Replay(position.clone()), position)
+    } else {
+        (Resume::Reset(ResetReason::TooOld), position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::{
+        channel::EventName,
+        log::{Change, LogConfig},
+        position::Epoch,
+    };
+
+    #[test]
+    fn a_cursor_is_judged_by_what_the_log_still_has_for_these_channels() {
+        let epoch = Epoch::random();
+        let config = LogConfig { events: 2, bytes: usize::MAX, ends: 10 };
+        let (mut writer, log) = Log::create_as(config, epoch.clone(), Some(vec![Epoch::parse("before").unwrap()]));
+        for name in ["orders", "orders", "deploys", "deploys"] {
+            let event = EventName::parse("x").ok();
+            let change =
+                Change { channel: Channel::parse(name).unwrap(), event, gone: None, data: Bytes::from_static(b"{}") };
+            writer.append(vec![change], Timestamp::UNIX_EPOCH);
+        }
+        let judged = |epoch: &str, offset: u64, names: &[&str]| {
+            let selectors: Vec<_> = names.iter().map(|name| Selector::parse(name).unwrap()).collect();
+            let (verdict, from) = resume(&log, &format!("{epoch}:{offset}"), &selectors);
+            let reason = match verdict {
+                Resume::Replay(position) => {
+                    assert_eq!(position, from);
+                    None
+                }
+                Resume::Reset(reason) => Some(reason),
+            };
+            (reason, from.offset)
+        };
+        let own = epoch.to_string();
+        for (offset, names, expected) in [
+            (4, &["orders", "deploys"][..], (None, 4)),
+            (5, &["deploys"], (Some(ResetReason::UnknownCursor), 4)),
+            (2, &["orders", "deploys"], (None, 2)),
+            (1, &["orders", "deploys"], (Some(ResetReason::TooOld), 1)),
+            (1, &["deploys", "orders"], (Some(ResetReason::TooOld), 1)),
+            (1, &["deploys"], (None, 1)),
+            (0, &["*.x"][..0], (None, 0)),
+        ] {
+            assert_eq!(judged(&own, offset, names), expected, "{offset} {names:?}");
+        }
+        assert_eq!(judged("before", 9, &["deploys"]), (Some(ResetReason::EpochChanged), 2), "all that there is");
+        assert_eq!(judged("other", 3, &["deploys"]), (Some(ResetReason::UnknownCursor), 4));
+    }
+}

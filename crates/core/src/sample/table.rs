@@ -1,0 +1,475 @@
+//! All series of a tenant: which there are, which of them have something in the window, and whose numbers are due.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use slab::Slab;
+
+use super::{Measure, Moment, Sample, SampleKind};
+use crate::{channel::Channel, expiry::Expiry, reading::Refusal};
+
+/// Every series, by channel and field. Written by the aggregator alone.
+///
+/// Series end with their channel, or one by one when no sample comes for as long as they live. Their number is bounded, and
+/// [`SeriesTable::bytes`] says what they keep.
+#[derive(Debug)]
+pub struct SeriesTable {
+    /// Most series; 0 means no limit.
+    limit: usize,
+    channels: HashMap<Channel, Fields>,
+    series: Slab<Series>,
+    /// Those that ended. They keep their places until nothing points there any more.
+    ended: Vec<usize>,
+    /// When the others end.
+    expiry: Expiry<usize>,
+    /// What the measures of all series keep, in bytes.
+    bytes: usize,
+    /// Those with something in the window.
+    live: Vec<usize>,
+    /// Those that are to be read, in order; some may have been called off since.
+    due: Vec<usize>,
+    now: Option<Moment>,
+    /// A sample came today.
+    day_has_samples: bool,
+}
+
+/// The series of one channel.
+#[derive(Debug, Default)]
+struct Fields {
+    by_name: HashMap<Arc<str>, usize>,
+    /// The most bytes that all of them can take in the channel's value.
+    room: usize,
+    /// The bytes that they take at the moment.
+    written: usize,
+}
+
+#[derive(Debug)]
+struct Series {
+    channel: Channel,
+    field: Arc<str>,
+    measure: Measure,
+    /// What the measure keeps, as counted in [`SeriesTable::bytes`].
+    bytes: usize,
+    /// What was read last.
+    text: Box<str>,
+    /// The bytes that it takes in the channel's value; 0 when a plain value replaced it.
+    written: usize,
+    is_live: bool,
+    has_ended: bool,
+    due: Due,
+    /// Something was added since it was last dumped.
+    is_new: bool,
+}
+
+/// A series as somebody else can go on with it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Dump {
+    /// The channel it is in.
+    pub channel: Channel,
+    /// Its field there.
+    pub field: Box<str>,
+    day: Date,
+    measure: Measure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    No,
+    /// Time passed: it is written if it reads differently.
+    IfChanged,
+    /// A sample came.
+    Yes,
+}
+
+/// What a sample needs that is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    whole: Option<usize>,
+    labelled: Option<usize>,
+    /// Bytes that the new series can take in the channel's value.
+    pub room: usize,
+}
+
+/// A series to which no sample came for as long as it lives.
+#[derive(Debug)]
+pub struct Idle {
+    series: usize,
+    /// The channel it is in.
+    pub channel: Channel,
+    /// Its field there.
+    pub field: Arc<str>,
+    /// The field is in the channel's value, and is the series' own.
+    pub is_written: bool,
+}
+
+/// New numbers of a series.
+#[derive(Debug)]
+pub struct Update {
+    series: usize,
+    /// The channel it is in.
+    pub channel: Channel,
+    /// Its field there.
+    pub field: Arc<str>,
+    /// Its numbers: an object.
+    pub value: Value,
+}
+
+/// The most bytes that a series can take in its channel's value: the field's name, the numbers, a colon and a comma.
+fn room(field: &str, kind: SampleKind) -> usize {
+    key_bytes(field) + Measure::max_bytes(kind)
+}
+
+/// What a series is called where it is kept.
+fn name(channel: &Channel, field: &str) -> String {
+    format!("{channel} {field}")
+}
+
+fn key_bytes(field: &str) -> usize {
+    // Two quotes, a colon, a comma, and what is escaped.
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c.is_control() && c.is_ascii() => 6,
+        c => c.len_utf8(),
+    };
+    field.chars().map(escaped).sum::<usize>() + 4
+}
+
+impl SeriesTable {
+    /// No series yet, and at most `limit` of them; 0 means no limit. One ends when no sample comes for `idle`.
+    pub fn new(limit: usize, idle: Option<Duration>) -> Self {
+        Self {
+            limit,
+            channels: HashMap::new(),
+            series: Slab::new(),
+            ended: Vec::new(),
+            expiry: Expiry::new(idle),
+            bytes: 0,
+            live: Vec::new(),
+            due: Vec::new(),
+            now: None,
+            day_has_samples: false,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.series.len() - self.ended.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that the numbers of all series keep. They shrink as seconds leave the windows and when the day ends.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When, since the aggregator began, the numbers change by themselves: at the next second while something is in a
+    /// window.
+    pub fn next_second(&self) -> Option<Duration> {
+        self.now.filter(|_| !self.live.is_empty()).map(|now| Duration::from_secs(now.second() + 1))
+    }
+
+    /// Whether midnight will change something.
+    pub fn waits_for_midnight(&self) -> bool {
+        self.day_has_samples
+    }
+
+    /// Lets time pass until `moment`: what leaves a window and what ends with the day makes a series due.
+    pub fn advance(&mut self, moment: Moment) {
+        let Some(before) = self.now.replace(moment) else { return };
+        if before.second() != moment.second() {
+            let (series, due, bytes) = (&mut self.series, &mut self.due, &mut self.bytes);
+            self.live.retain(|&at| {
+                let one = &mut series[at];
+                one.is_live = !one.has_ended && one.measure.forget(moment);
+                if !one.has_ended {
+                    one.weigh(bytes);
+                    one.make_due(Due::IfChanged, at, due);
+                }
+                one.is_live
+            });
+        }
+        if before.day != moment.day && self.day_has_samples {
+            self.day_has_samples = false;
+            for (at, one) in self.series.iter_mut().filter(|(_, one)| !one.has_ended) {
+                one.measure.begin_day();
+                one.weigh(&mut self.bytes);
+                one.make_due(Due::IfChanged, at, &mut self.due);
+            }
+        }
+    }
+
+    /// What `sample` needs that is not there yet.
+    ///
+    /// # Errors
+    /// [`Refusal::OtherType`] when its series has another type, [`Refusal::TooManySeries`] beyond the limit.
+    pub fn need(&self, sample: &Sample) -> Result<Need, Refusal> {
+        let fields = self.channels.get(&sample.channel);
+        let find = |field: &str| fields.and_then(|fields| fields.by_name.get(field).copied());
+        let mut need = Need { whole: find(&sample.field), labelled: None, room: 0 };
+        let mut more = 0;
+        match need.whole {
+            // The type of the whole is that of all its parts: it comes into being with the first of them.
+            Some(at) if self.series[at].measure.kind() != sample.kind => {
+                let (channel, field) = (sample.channel.clone(), sample.field.clone());
+                return Err(Refusal::OtherType { channel, field, kind: self.series[at].measure.kind() });
+            }
+            Some(_) => {}
+            None => {
+                need.room += room(&sample.field, sample.kind);
+                more += 1;
+            }
+        }
+        if let Some(field) = &sample.labelled {
+            need.labelled = find(field);
+            if need.labelled.is_none() {
+                need.room += room(field, sample.kind);
+                more += 1;
+            }
+        }
+        if more > 0 && self.limit > 0 && self.len() + more > self.limit {
+            return Err(Refusal::TooManySeries(self.limit));
+        }
+        Ok(need)
+    }
+
+    /// Counts a sample in its series, which come into being where `need` says so.
+    pub fn add(&mut self, sample: Sample, need: Need) {
+        let Some(now) = self.now else { return };
+        let Sample { channel, field, labelled, kind, measured, .. } = sample;
+        let whole = need.whole.unwrap_or_else(|| self.create(&channel, field, kind));
+        let labelled = need.labelled.or_else(|| labelled.map(|field| self.create(&channel, field, kind)));
+        self.day_has_samples = true;
+        for at in [Some(whole), labelled].into_iter().flatten() {
+            let one = &mut self.series[at];
+            one.measure.add(measured, now);
+            one.weigh(&mut self.bytes);
+            one.is_new = true;
+            self.expiry.used(&at, None, false, now.elapsed);
+            if !one.is_live {
+                one.is_live = true;
+                self.live.push(at);
+            }
+            one.make_due(Due::Yes, at, &mut self.due);
+        }
+    }
+
+    fn create(&mut self, channel: &Channel, field: Box<str>, kind: SampleKind) -> usize {
+        let field: Arc<str> = field.into();
+        let fields = self.channels.entry(channel.clone()).or_default();
+        fields.room += room(&field, kind);
+        let at = self.series.insert(Series {
+            channel: channel.clone(),
+            field: field.clone(),
+            measure: Measure::new(kind),
+            bytes: 0,
+            text: Box::default(),
+            written: 0,
+            is_live: false,
+            has_ended: false,
+            due: Due::No,
+            is_new: false,
+        });
+        fields.by_name.insert(field, at);
+        at
+    }
+
+    /// When [`SeriesTable::idle`] is to be asked again.
+    pub fn next_idle(&self) -> Option<Duration> {
+        self.expiry.next()
+    }
+
+    /// Ends all series of `channel`; answers the names under which [`SeriesTable::dump`] gave them out.
+    pub fn end_channel(&mut self, channel: &Channel) -> Vec<String> {
+        let Some(fields) = self.channels.remove(channel) else { return Vec::new() };
+        fields.by_name.into_values().map(|at| self.end(at)).collect()
+    }
+
+    /// The series to which no sample came for as long as they live, and whether their fields are in their channels' values.
+    /// Say [`SeriesTable::end_series`] of each.
+    pub fn idle(&mut self, now: Duration) -> Vec<Idle> {
+        let ended = self.expiry.ended(now).into_iter();
+        ended
+            .filter_map(|at| {
+                let one = self.series.get(at)?;
+                let (channel, field) = (one.channel.clone(), one.field.clone());
+                Some(Idle { series: at, channel, field, is_written: one.written > 0 })
+            })
+            .collect()
+    }
+
+    /// Ends one series; answers the name under which [`SeriesTable::dump`] gave it out.
+    pub fn end_series(&mut self, idle: &Idle) -> String {
+        if let Some(fields) = self.channels.get_mut(&idle.channel)
+            && fields.by_name.remove(&idle.field).is_some()
+        {
+            let one = &self.series[idle.series];
+            fields.room -= room(&idle.field, one.measure.kind());
+            fields.written -= one.written;
+            if fields.by_name.is_empty() {
+                self.channels.remove(&idle.channel);
+            }
+        }
+        self.end(idle.series)
+    }
+
+    fn end(&mut self, at: usize) -> String {
+        self.expiry.remove(&at);
+        let one = &mut self.series[at];
+        one.measure = Measure::new(one.measure.kind());
+        self.bytes -= std::mem::take(&mut one.bytes);
+        (one.text, one.written) = (Box::default(), 0);
+        (one.has_ended, one.is_new, one.due) = (true, false, Due::No);
+        self.ended.push(at);
+        name(&one.channel, &one.field)
+    }
+
+    /// What changed since this was last asked, or with `all` everything, as somebody else can go on with it: a name for
+    /// each series, and the JSON of a [`Dump`].
+    pub fn dump(&mut self, all: bool) -> Vec<(String, String)> {
+        #[derive(Serialize)]
+        struct Borrowed<'a> {
+            channel: &'a Channel,
+            field: &'a str,
+            day: Date,
+            measure: &'a Measure,
+        }
+        let Some(now) = self.now else { return Vec::new() };
+        let text = self.series.iter_mut().filter_map(|(_, one)| {
+            let Series { channel, field, measure, is_new, has_ended, .. } = one;
+            if *has_ended || (!std::mem::take(is_new) && !all) {
+                return None;
+            }
+            let dump = serde_json::to_string(&Borrowed { channel, field, day: now.day, measure }).ok()?;
+            Some((name(channel, field), dump))
+        });
+        text.collect()
+    }
+
+    /// Goes on with a series of somebody else, at `moment`, in whose channel's value it reads `present`.
+    pub fn restore(&mut self, dump: Dump, present: Option<&Value>, moment: Moment) {
+        self.now = Some(moment);
+        let Dump { channel, field, day, mut measure } = dump;
+        let at = self.create(&channel, field, measure.kind());
+        self.expiry.used(&at, None, false, moment.elapsed);
+        measure.forget(moment);
+        if day == moment.day {
+            self.day_has_samples = true;
+        } else {
+            measure.begin_day();
+        }
+        let one = &mut self.series[at];
+        one.is_live = measure.is_live();
+        one.measure = measure;
+        one.weigh(&mut self.bytes);
+        if one.is_live {
+            self.live.push(at);
+        }
+        if let Some(present) = present {
+            one.text = present.to_string().into();
+            one.written = key_bytes(&one.field) + one.text.len();
+            if let Some(fields) = self.channels.get_mut(&channel) {
+                fields.written += one.written;
+            }
+        }
+        one.make_due(Due::IfChanged, at, &mut self.due);
+    }
+
+    /// A plain value was written to `channel`: the whole of it, or the named fields. A series that is gone by it is
+    /// written again at its next change.
+    pub fn overwritten(&mut self, channel: &Channel, named: Option<&Map<String, Value>>) {
+        let Some(fields) = self.channels.get_mut(channel) else { return };
+        let written = &mut fields.written;
+        let mut gone = |at: usize, series: &mut Slab<Series>| {
+            let one = &mut series[at];
+            *written -= one.written;
+            (one.written, one.due) = (0, Due::No);
+        };
+        match named {
+            None => fields.by_name.values().for_each(|at| gone(*at, &mut self.series)),
+            Some(named) => {
+                let found = named.keys().filter_map(|name| fields.by_name.get(name.as_str()));
+                found.for_each(|at| gone(*at, &mut self.series));
+            }
+        }
+    }
+
+    /// The bytes of a value of `channel` that are not a series' and those that its series can take at most, of a value of
+    /// `bytes` bytes.
+    pub fn bound(&self, channel: &Channel, bytes: usize) -> usize {
+        self.channels.get(channel).map_or(bytes, |fields| bytes.saturating_sub(fields.written) + fields.room)
+    }
+
+    /// The bytes that the series of `channel` can take at most.
+    pub fn room(&self, channel: &Channel) -> usize {
+        self.channels.get(channel).map_or(0, |fields| fields.room)
+    }
+
+    /// Reads the series that are due, each once. Say [`SeriesTable::written`] of each that was put into its channel.
+    pub fn read_due(&mut self) -> Vec<Update> {
+        let Some(now) = self.now else { return Vec::new() };
+        let mut updates = Vec::with_capacity(self.due.len());
+        for at in std::mem::take(&mut self.due) {
+            let one = &mut self.series[at];
+            let due = std::mem::replace(&mut one.due, Due::No);
+            if due == Due::No {
+                continue;
+            }
+            let value = one.measure.read(now);
+            let text = value.to_string();
+            if due == Due::IfChanged && *one.text == *text {
+                continue;
+            }
+            one.text = text.into();
+            updates.push(Update { series: at, channel: one.channel.clone(), field: one.field.clone(), value });
+        }
+        // Nothing is due any more, so only those in a window have something that points to them.
+        let series = &mut self.series;
+        self.ended.retain(|at| {
+            let is_live = series[*at].is_live;
+            if !is_live {
+                series.remove(*at);
+            }
+            is_live
+        });
+        updates
+    }
+
+    /// What `update` says is in its channel's value now.
+    pub fn written(&mut self, update: &Update) {
+        let one = &mut self.series[update.series];
+        let bytes = key_bytes(&one.field) + one.text.len();
+        if let Some(fields) = self.channels.get_mut(&one.channel) {
+            fields.written = fields.written - one.written + bytes;
+        }
+        one.written = bytes;
+    }
+}
+
+impl Series {
+    /// Counts in `total` what its measure keeps now in place of what it kept before.
+    fn weigh(&mut self, total: &mut usize) {
+        let bytes = self.measure.bytes();
+        *total = *total + bytes - self.bytes;
+        self.bytes = bytes;
+    }
+
+    fn make_due(&mut self, how: Due, at: usize, due: &mut Vec<usize>) {
+        match (self.due, how) {
+            (Due::No, _) => {
+                self.due = how;
+                due.push(at);
+            }
+            (_, Due::Yes) => self.due = Due::Yes,
+            (_, Due::IfChanged | Due::No) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

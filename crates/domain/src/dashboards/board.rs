@@ -1,0 +1,163 @@
+//! A board of tiles.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    DashboardError, NewTile, Tile, TileKind,
+    tile::{is_id, is_text, new_id},
+};
+use tricast_core::version::Version;
+
+/// Largest number of boards of one tenant.
+pub(super) const MAX_BOARDS: usize = 100;
+
+/// Largest number of tiles of one board.
+const MAX_TILES: usize = 50;
+
+/// Largest length of a name, in bytes.
+const MAX_NAME: usize = 200;
+
+/// Largest size of a board as JSON, in bytes, so that a list of all boards stays below some megabytes.
+const MAX_BOARD: usize = 64 * 1024;
+
+/// Id of the board that every tenant starts with.
+pub(super) const DEFAULT: &str = "default";
+
+/// Board as clients see it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Board {
+    /// Id: `[A-Za-z0-9_-]{1,64}`.
+    pub id: String,
+    /// Name for people to read.
+    pub name: String,
+    /// Tiles in the order in which they are shown; each id occurs once.
+    pub tiles: Vec<Tile>,
+    /// Version: 1 for a new board; grows by one with each change.
+    pub version: u64,
+    /// Time of creation, in whole milliseconds.
+    #[serde(skip)]
+    pub made: Timestamp,
+}
+
+/// Board to create, or to replace another one with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBoard {
+    /// Id; a new board without one is given one.
+    pub id: Option<String>,
+    /// Name for people to read.
+    pub name: String,
+    /// Tiles; none if left out.
+    #[serde(default)]
+    pub tiles: Vec<NewTile>,
+    /// Version that the client has seen, if it states one: a board at another version is not replaced.
+    pub version: Option<u64>,
+}
+
+impl NewBoard {
+    /// Creates a board.
+    ///
+    /// # Errors
+    /// [`DashboardError::Invalid`], which names the field.
+    pub fn build(self, made: Timestamp) -> Result<Board, DashboardError> {
+        let id = self.id.clone().unwrap_or_else(|| new_id("board"));
+        self.build_at(id, 1, made)
+    }
+
+    /// Creates the next version of `board`.
+    ///
+    /// # Errors
+    /// [`DashboardError::Invalid`], which names the field; [`DashboardError::Moved`] if the client has seen another
+    /// version.
+    pub(super) fn replace(self, board: &Board) -> Result<Board, DashboardError> {
+        if self.id.as_ref().is_some_and(|id| *id != board.id) {
+            return Err(DashboardError::invalid("id: a dashboard keeps its id"));
+        }
+        let moved = self.version.is_some_and(|version| version != board.version);
+        let next = self.build_at(board.id.clone(), board.version, board.made)?;
+        if moved { Err(DashboardError::Moved) } else { Ok(next) }
+    }
+
+    fn build_at(self, id: String, version: u64, made: Timestamp) -> Result<Board, DashboardError> {
+        // Checked before each tile is.
+        check_count(self.tiles.len())?;
+        let mut tiles = Vec::with_capacity(self.tiles.len());
+        for (index, tile) in self.tiles.into_iter().enumerate() {
+            tiles.push(tile.build().map_err(|error| DashboardError::invalid(format!("tiles[{index}].{error}")))?);
+        }
+        let board = Board { id, name: self.name, tiles, version, made };
+        board.check().map(|()| board)
+    }
+}
+
+impl Board {
+    /// Checks whether the board can be added where the tenant has `count` boards; `taken`: one of them has its id.
+    ///
+    /// # Errors
+    /// [`DashboardError::Taken`] before [`DashboardError::TooMany`].
+    pub fn check_room(&self, taken: bool, count: i64, max: usize) -> Result<(), DashboardError> {
+        if taken {
+            return Err(DashboardError::Taken(self.id.clone()));
+        }
+        let full = usize::try_from(count).is_ok_and(|count| count >= max);
+        if full { Err(DashboardError::TooMany(max)) } else { Ok(()) }
+    }
+
+    /// Creates the board that every tenant starts with.
+    pub(super) fn default_at(made: Timestamp) -> Self {
+        let tile = |id: &str, kind, title: &str, channel: &str, field: &str| Tile {
+            id: id.into(),
+            kind,
+            title: title.into(),
+            channel: (!channel.is_empty()).then(|| channel.into()),
+            field: (!field.is_empty()).then(|| field.into()),
+            fields: None,
+            width: None,
+            height: None,
+            options: None,
+        };
+        let tiles = vec![
+            tile("orders-today", TileKind::Number, "Orders today", "metrics.orders", "ordersToday"),
+            tile("revenue-today", TileKind::Number, "Revenue today", "metrics.revenue", "revenueToday"),
+            tile("users-online", TileKind::Number, "Users online", "metrics.users_online", "currentUsers"),
+            tile("requests", TileKind::Chart, "Requests per second", "metrics.api", "requests_per_second"),
+            tile("cpu", TileKind::Chart, "CPU", "metrics.infrastructure", "cpu_usage"),
+            tile("orders", TileKind::Table, "Newest orders", "orders", ""),
+            tile("alerts", TileKind::Alerts, "Alerts", "alerts", ""),
+        ];
+        Self { id: DEFAULT.into(), name: "Overview".into(), tiles, version: 1, made }
+    }
+
+    /// Returns the version, which is compared with `If-Match`.
+    pub fn version(&self) -> Version {
+        Version { number: self.version, made: self.made }
+    }
+
+    /// Checks the bounds of the whole board.
+    ///
+    /// # Errors
+    /// [`DashboardError::Invalid`], which names the field.
+    pub fn check(&self) -> Result<(), DashboardError> {
+        if !is_id(&self.id) {
+            return Err(DashboardError::invalid("id: 1 to 64 characters of A-Z, a-z, 0-9, _ and -"));
+        }
+        if !is_text(&self.name, MAX_NAME) {
+            return Err(DashboardError::invalid("name: 1 to 200 bytes without control characters"));
+        }
+        check_count(self.tiles.len())?;
+        for (index, tile) in self.tiles.iter().enumerate() {
+            if self.tiles[..index].iter().any(|other| other.id == tile.id) {
+                return Err(DashboardError::invalid(format!("tiles: the id {:?} comes twice", tile.id)));
+            }
+        }
+        if serde_json::to_vec(self).map_or(usize::MAX, |text| text.len()) > MAX_BOARD {
+            return Err(DashboardError::invalid("a dashboard has at most 64 KiB of JSON"));
+        }
+        Ok(())
+    }
+}
+
+fn check_count(tiles: usize) -> Result<(), DashboardError> {
+    if tiles > MAX_TILES { Err(DashboardError::invalid("tiles: at most 50")) } else { Ok(()) }
+}

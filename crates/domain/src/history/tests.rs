@@ -1,0 +1,435 @@
+//! The recorder with a store that hangs, fails and recovers. The clock is tokio's, which is paused.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use jiff::{Timestamp, tz::TimeZone};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use super::*;
+use crate::service::{ServiceError, StoreError};
+use tricast_core::{
+    aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, Batches},
+    channel::Channel,
+    clock::Clock,
+    counters::Counters,
+    log::{Change, Log, LogConfig, LogWriter, place},
+    reading::{Origin, Reading},
+};
+
+/// Store that keeps points in a map, and can be stopped.
+#[derive(Default)]
+struct Fake {
+    points: Mutex<BTreeMap<(SeriesId, i64), f64>>,
+    ends: Mutex<Vec<(Channel, i64)>>,
+    fails: AtomicBool,
+    stands: watch::Sender<bool>,
+    /// Whether other processes write it.
+    is_shared: AtomicBool,
+    bytes: Mutex<Option<u64>>,
+    /// Roll-ups: when, which level, and up to which time.
+    rolled: Mutex<Vec<(i64, Level, i64)>>,
+    /// Steps of deleting.
+    forgotten: Mutex<Vec<[i64; 4]>>,
+}
+
+impl Fake {
+    /// Returns the result of `work` once the store is not stopped.
+    fn answer<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Answer<T> {
+        let this = Arc::clone(self);
+        async move {
+            let mut stands = this.stands.subscribe();
+            drop(stands.wait_for(|stands| !*stands).await);
+            if this.fails.load(Ordering::SeqCst) { Err(StoreError::Unavailable.into()) } else { Ok(work(&this)) }
+        }
+        .boxed()
+    }
+
+    fn values(&self) -> Vec<f64> {
+        self.points.lock().values().copied().collect()
+    }
+}
+
+struct Shared(Arc<Fake>, Clock);
+
+impl HistoryStore for Shared {
+    fn is_shared(&self) -> bool {
+        self.0.is_shared.load(Ordering::SeqCst)
+    }
+
+    fn bytes(&self) -> Answer<Option<u64>> {
+        self.0.answer(|fake| *fake.bytes.lock())
+    }
+
+    fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> Answer<Vec<Option<SeriesId>>> {
+        if names.iter().any(|name| name.field.contains("odd")) {
+            return async { Err(StoreError::Refused.into()) }.boxed();
+        }
+        // One series is enough.
+        self.0.answer(move |_| names.iter().map(|_| Some(SeriesId(1))).collect())
+    }
+
+    fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> Answer<()> {
+        if points.iter().any(|point| point.value < 0.0) {
+            return async { Err(StoreError::Refused.into()) }.boxed();
+        }
+        self.0.answer(move |fake| {
+            fake.points.lock().extend(points.into_iter().map(|point| ((point.series, point.at), point.value)));
+        })
+    }
+
+    fn read(&self, _: &str, query: Query) -> Answer<Vec<Track>> {
+        self.0.answer(move |fake| {
+            let points = fake.points.lock();
+            let rows: Vec<Bucket> = points.iter().map(|((_, at), value)| Bucket::of_point(*at, *value)).collect();
+            let rows = rows.into_iter().filter(|row| (query.from..query.ends[0]).contains(&row.at)).collect();
+            vec![Track { field: "n".into(), rows, points_from: query.from, cut: false }]
+        })
+    }
+
+    fn end(&self, _: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+        self.0.answer(move |fake| fake.ends.lock().extend(ends))
+    }
+
+    fn newest(&self, _: &str, _: usize) -> Answer<Vec<Newest>> {
+        self.0.answer(|_| Vec::new())
+    }
+
+    fn roll_up(&self, _: &str, step: RollUp) -> Answer<Progress> {
+        let now = self.1.now().as_millisecond();
+        self.0.answer(move |fake| {
+            fake.rolled.lock().push((now, step.level, step.through));
+            Progress::default()
+        })
+    }
+
+    fn forget(&self, _: &str, step: Forget) -> Answer<Progress> {
+        self.0.answer(move |fake| {
+            fake.forgotten.lock().push(step.before);
+            Progress::default()
+        })
+    }
+}
+
+struct Bench {
+    fake: Arc<Fake>,
+    history: History,
+    handle: AggregatorHandle,
+    log: Arc<Log>,
+    counters: Arc<Counters>,
+}
+
+fn bench(buffer: usize) -> Bench {
+    bench_with(HistoryConfig { buffer, ..HistoryConfig::default() })
+}
+
+/// Start of a test, in milliseconds since 1970: 20 s after a full minute.
+const BEGUN: i64 = 1_790_000_000_000;
+
+/// Clock that follows tokio's.
+fn clock() -> Clock {
+    let begun = Instant::now();
+    Clock::from_fn(move || Timestamp::from_millisecond(BEGUN + begun.elapsed().as_millis() as i64).unwrap())
+}
+
+fn bench_with(config: HistoryConfig) -> Bench {
+    let clock = clock();
+    let (writer, log) = Log::create(LogConfig::default());
+    let (aggregator, handle) = Aggregator::new(writer, clock.clone(), AggregatorConfig::default());
+    tokio::spawn(aggregator.run());
+    Bench::new(config, Arc::default(), clock, handle, log)
+}
+
+fn channel() -> Channel {
+    Channel::parse("metrics.shop").unwrap()
+}
+
+impl Bench {
+    fn new(config: HistoryConfig, fake: Arc<Fake>, clock: Clock, handle: AggregatorHandle, log: Arc<Log>) -> Self {
+        let store = Arc::new(Shared(Arc::clone(&fake), clock.clone()));
+        let counters = Arc::<Counters>::default();
+        let (history, recorder) =
+            History::new("shop", config, store, Arc::clone(&log), clock, TimeZone::UTC, Arc::clone(&counters));
+        tokio::spawn(recorder.run(handle.clone()));
+        Self { fake, history, handle, log, counters }
+    }
+
+    /// Publishes a value every second.
+    async fn push(&self, numbers: std::ops::RangeInclusive<u32>) {
+        for n in numbers {
+            let data = Map::from_iter([("n".to_owned(), json!(n))]);
+            self.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn ask(&self) -> Result<QueryResult, HistoryError> {
+        let asked = Asked { from: Some("-1h"), interval: Some("raw"), ..Asked::default() };
+        let now = Timestamp::from_millisecond(1_790_000_000_000 + 3_500_000).unwrap();
+        self.history.ask(Question::read(channel(), &asked, now).unwrap()).await
+    }
+
+    /// Returns the events on `system`.
+    fn system_events(&self) -> Vec<(String, Value)> {
+        let found = self.log.events_after(0, self.log.head(), usize::MAX, |channel, _| channel.as_str() == "system");
+        let events = found.events.iter().map(|event| {
+            let data = serde_json::from_slice(&event.data).unwrap();
+            (event.event.as_ref().unwrap().as_str().to_owned(), data)
+        });
+        events.collect()
+    }
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<f64> {
+    range.map(f64::from).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
+    let bench = bench(1_000);
+    bench.push(1..=5).await;
+    bench.fake.stands.send_replace(true);
+    bench.push(6..=70).await;
+    assert_eq!(bench.system_events(), [("degraded".into(), json!({"reason": "history"}))], "once");
+    let before = Instant::now();
+    assert_eq!(bench.ask().await, Err(ServiceError::TimedOut.into()));
+    assert!(before.elapsed() <= Duration::from_secs(6), "a question is not kept waiting");
+    bench.fake.stands.send_replace(false);
+    bench.push(71..=90).await;
+    bench.history.finish().await;
+    assert_eq!(bench.fake.values(), numbers(1..=90));
+    let recovered = ("recovered".into(), json!({"reason": "history", "dropped": 0}));
+    assert_eq!(bench.system_events()[1..], [recovered], "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
+    let bench = bench(20);
+    bench.fake.fails.store(true, Ordering::SeqCst);
+    bench.push(1..=60).await;
+    assert_eq!(bench.history.waiting(), 20);
+    bench.fake.fails.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(bench.fake.values(), numbers(41..=60));
+    let events = bench.system_events();
+    assert_eq!(events.len(), 2, "{events:?}");
+    // Points that were lost before the outage was noticed would have fitted.
+    assert_eq!(events[1], ("recovered".into(), json!({"reason": "history", "dropped": 40})));
+    let counted = &bench.counters.history;
+    assert_eq!((counted.written.get(), counted.dropped.get()), (20, 40));
+    bench.fake.fails.store(true, Ordering::SeqCst);
+    bench.push(61..=90).await;
+    bench.fake.fails.store(false, Ordering::SeqCst);
+    sleep(Duration::from_secs(20)).await;
+    let again = ("recovered".into(), json!({"reason": "history", "dropped": 10}));
+    assert_eq!(
+        (bench.system_events().pop(), counted.dropped.get()),
+        (Some(again), 50),
+        "each outage reports its own losses"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pushed_just_before_the_end_is_stored() {
+    let bench = bench(1_000);
+    let data = Map::from_iter([("n".to_owned(), json!(7))]);
+    bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+    let before = Instant::now();
+    bench.history.finish().await;
+    assert_eq!((bench.fake.values(), before.elapsed()), (vec![7.0], Duration::ZERO), "without waiting for anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_minute_is_rolled_up_once_soon_after_it_is_over() {
+    let bench = bench(1_000);
+    bench.push(1..=200).await;
+    let rolled = bench.fake.rolled.lock().clone();
+    let of = |level| rolled.iter().filter(move |(_, of, _)| *of == level);
+    let minutes: Vec<_> = of(Level::Minute).map(|(_, _, through)| (*through - BEGUN) / 1_000).collect();
+    assert_eq!(minutes, [-20, 40, 100, 160]);
+    for (at, _, through) in of(Level::Minute).skip(1) {
+        let late = (at - through) / 1_000;
+        assert!((2..=12).contains(&late), "{late} s after its end, for late points and the rhythm of the recorder");
+    }
+    assert_eq!((of(Level::Hour).count(), of(Level::Day).count()), (1, 1), "of the time before");
+    let lag = bench.history.lag().as_secs();
+    assert!((2..=72).contains(&lag), "{lag} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_old_is_forgotten_every_ten_minutes() {
+    let bench = bench(1_000);
+    sleep(Duration::from_secs(1_500)).await;
+    let forgotten = bench.fake.forgotten.lock().clone();
+    assert_eq!(forgotten.len(), 3);
+    let hour = 3_600_000;
+    assert_eq!(forgotten[0][0], BEGUN / hour * hour - 48 * hour, "points, after two days");
+    assert_eq!(forgotten[0][3], i64::MIN, "days are kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_too_large_forgets_sooner_until_there_is_room() {
+    let bench = bench_with(HistoryConfig { max_bytes: 100, ..HistoryConfig::default() });
+    let kept = HistoryConfig::default().keep[0];
+    *bench.fake.bytes.lock() = Some(101);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((bench.history.bytes(), bench.history.points_kept()), (101, kept / 4 * 3));
+    sleep(Duration::from_secs(600)).await;
+    let forgotten = bench.fake.forgotten.lock().clone();
+    assert!((9..=11).contains(&forgotten.len()), "every minute: {}", forgotten.len());
+    assert!(forgotten.is_sorted_by_key(|before| before[0]) && bench.history.points_kept() < kept / 2);
+    *bench.fake.bytes.lock() = Some(50);
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(bench.history.points_kept(), kept);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_beyond_the_limit_of_series_are_counted() {
+    let bench = bench_with(HistoryConfig { max_series: 1, ..HistoryConfig::default() });
+    for n in 1..=3 {
+        let data = Map::from_iter(["n", "x", "y"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((bench.history.series(), bench.counters.history.refused.get()), (1, 6));
+}
+
+/// Node of a cluster, whose log the test writes.
+struct Member {
+    bench: Bench,
+    writer: LogWriter,
+    clock: Clock,
+    leads: watch::Sender<bool>,
+    // No leader takes what it publishes.
+    _batches: Batches,
+}
+
+impl Member {
+    fn new(leads: bool) -> Self {
+        let leads = watch::Sender::new(leads);
+        let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), leads.subscribe());
+        let (writer, log) = Log::create(LogConfig::default());
+        let fake = Arc::<Fake>::default();
+        fake.is_shared.store(true, Ordering::SeqCst);
+        let clock = clock();
+        let bench = Bench::new(HistoryConfig::default(), fake, clock.clone(), handle, log);
+        Self { bench, writer, clock, leads, _batches: batches }
+    }
+
+    fn change(n: u32) -> Change {
+        Change::state(channel(), format!(r#"{{"n":{n}}}"#).into())
+    }
+
+    /// Writes a value every second.
+    async fn write(&mut self, numbers: std::ops::RangeInclusive<u32>) {
+        for n in numbers {
+            self.writer.append(vec![Self::change(n)], self.clock.now());
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_nodes_the_one_that_leads_writes_and_its_successor_has_what_it_may_have_missed() {
+    let mut member = Member::new(false);
+    member.write(1..=200).await;
+    assert_eq!(member.bench.fake.values(), [] as [f64; 0]);
+    let waiting = member.bench.history.waiting();
+    assert!((60..=66).contains(&waiting), "a minute of {waiting} points");
+    member.leads.send_replace(true);
+    member.write(201..=210).await;
+    member.bench.history.finish().await;
+    let values = member.bench.fake.values();
+    assert_eq!(values, numbers(values[0] as u32..=210));
+    assert!(values[0] <= 145.0, "from {} on", values[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_lead_ends_without_writing() {
+    let mut member = Member::new(false);
+    member.write(1..=20).await;
+    member.bench.history.finish().await;
+    assert_eq!((member.bench.fake.values(), member.bench.history.waiting()), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_were_restored_are_not_recorded_again() {
+    let mut member = Member::new(true);
+    let at = Timestamp::from_millisecond(BEGUN - 3_600_000).unwrap();
+    let chunks = place(member.writer.log().head(), vec![Member::change(1)]);
+    member.writer.apply_restored(chunks, at, &[(channel(), at)]);
+    sleep(Duration::from_secs(10)).await;
+    member.write(2..=3).await;
+    member.bench.history.finish().await;
+    assert_eq!(member.bench.fake.values(), [2.0, 3.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed_without() {
+    let bench = bench_with(HistoryConfig { max_points_per_second: 1, ..HistoryConfig::default() });
+    for n in 0..30 {
+        let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    let limited = json!({"reason": "history_limit", "setting": "history.max_points_per_second"});
+    assert_eq!(bench.system_events(), [("degraded".into(), limited)], "once");
+    bench.push(1..=45).await;
+    assert_eq!(bench.system_events().len(), 1, "it has been quiet for less than a minute");
+    bench.push(46..=80).await;
+    let events = bench.system_events();
+    let (event, data) = &events[1];
+    let dropped = data["dropped"].as_u64().unwrap();
+    assert!(events.len() == 2 && event == "recovered" && (50..=70).contains(&dropped), "{events:?}");
+    assert_eq!(bench.counters.history.beyond.get(), dropped);
+    for n in 0..10 {
+        let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    bench.push(81..=160).await;
+    let last = bench.system_events().pop().unwrap();
+    let again = last.1["dropped"].as_u64().unwrap();
+    assert!(last.0 == "recovered" && (10..=30).contains(&again), "only what was dropped since: {last:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_in_the_store_yet_is_told_all_the_same() {
+    let bench = bench(1_000);
+    for n in 1..=12 {
+        bench.push(n..=n).await;
+        let result = bench.ask().await.unwrap();
+        let events: Vec<f64> = result.fields[0].1.iter().map(|point| point.last).collect();
+        assert_eq!(events, numbers(1..=n), "each once, wherever it is");
+    }
+    assert!(!bench.fake.values().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_take_is_lost_alone() {
+    let bench = bench(1_000);
+    for n in 1..=30 {
+        // A series whose name is refused, and now and then a point that is.
+        let number = if n % 10 == 0 { -1.0 } else { f64::from(n) };
+        let data = Map::from_iter([("n".to_owned(), json!(number)), (format!("odd{n}"), json!(n))]);
+        bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    bench.history.finish().await;
+    let kept: Vec<_> = numbers(1..=30).into_iter().filter(|n| n % 10.0 != 0.0).collect();
+    assert_eq!(bench.fake.values(), kept);
+    assert_eq!((bench.history.waiting(), bench.system_events()), (0, vec![]), "the store works");
+}

@@ -1,0 +1,360 @@
+//! An order, and the requests that create and change one.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::json;
+
+use super::{Money, OrderError};
+use crate::relay::NewEvent;
+use tricast_core::{clock::rfc3339, version::Version};
+
+/// Channel of the events about orders.
+const CHANNEL: &str = "orders";
+
+/// Largest length of a text of an order, in bytes.
+const MAX_TEXT: usize = 200;
+
+/// Largest number of items of one order.
+const MAX_ITEMS: u32 = 1_000_000;
+
+/// Largest number of visits that are counted at once.
+const MAX_VISITS: u32 = 10_000;
+
+/// Status of an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
+pub enum Status {
+    #[default]
+    Pending,
+    Processing,
+    Shipped,
+    Completed,
+    Cancelled,
+}
+
+impl Status {
+    /// All statuses.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Shipped, Self::Completed, Self::Cancelled];
+
+    /// Returns the value as it is written in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Processing => "PROCESSING",
+            Self::Shipped => "SHIPPED",
+            Self::Completed => "COMPLETED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Parses a status.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// Urgency of an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+    High,
+    Urgent,
+}
+
+impl Priority {
+    /// All priorities.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
+
+    /// Returns the value as it is written in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Urgent => "urgent",
+        }
+    }
+
+    /// Parses a priority.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.as_str() == word)
+    }
+}
+
+/// Id of an order: `ord-00000042` is the tenant's 42nd. Later orders have greater ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderId(u64);
+
+impl OrderId {
+    /// Creates the id of the order with this number, counted from 1.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Parses an id; returns `None` for a text that this server never assigns.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("ord-")?;
+        let id = Self(digits.parse().ok().filter(|number| (1..=i64::MAX as u64).contains(number))?);
+        // One order has one id: no sign, no other number of zeros.
+        (id.to_string() == text).then_some(id)
+    }
+}
+
+impl fmt::Display for OrderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ord-{:08}", self.0)
+    }
+}
+
+impl Serialize for OrderId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Order as clients see it. Its times are whole milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
+pub struct Order {
+    pub order_id: OrderId,
+    pub status: Status,
+    pub items: u32,
+    pub total: Money,
+    pub customer_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    pub priority: Priority,
+    #[serde(serialize_with = "time")]
+    pub created_at: Timestamp,
+    #[serde(serialize_with = "time")]
+    pub updated_at: Timestamp,
+    /// Version: 1 for a new order; clients see it in the entity tag.
+    #[serde(skip)]
+    pub version: u64,
+}
+
+impl Order {
+    /// Creates an order that was just accepted.
+    pub fn begin(id: OrderId, new: NewOrder, at: Timestamp) -> Self {
+        let NewOrder { items, total, customer_name, customer_id, status, priority } = new;
+        Self {
+            order_id: id,
+            status,
+            items,
+            total,
+            customer_name,
+            customer_id,
+            priority,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        }
+    }
+
+    /// Returns the version, which is compared with `If-Match`.
+    pub fn version(&self) -> Version {
+        Version { number: self.version, made: self.created_at }
+    }
+
+    /// Returns the event for a new order.
+    pub fn created(&self) -> NewEvent {
+        NewEvent::new(CHANNEL, "order_created", self)
+    }
+
+    /// Applies `changes` and returns those with a new value. If there are none, the order stays unchanged, version
+    /// included.
+    pub fn apply(&mut self, changes: Changes, at: Timestamp) -> Changes {
+        let real = Changes {
+            status: changes.status.filter(|status| *status != self.status),
+            priority: changes.priority.filter(|priority| *priority != self.priority),
+        };
+        if !real.is_empty() {
+            self.status = real.status.unwrap_or(self.status);
+            self.priority = real.priority.unwrap_or(self.priority);
+            // A clock that was set back does not make an order older than it is.
+            self.updated_at = at.max(self.updated_at);
+            self.version += 1;
+        }
+        real
+    }
+}
+
+fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
+}
+
+/// Order to create.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
+pub struct NewOrder {
+    pub items: u32,
+    pub total: Money,
+    pub customer_name: String,
+    pub customer_id: Option<String>,
+    #[serde(default)]
+    pub status: Status,
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+/// Fields of an order to change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
+pub struct Changes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
+impl Changes {
+    /// Returns whether no field changes.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none() && self.priority.is_none()
+    }
+
+    /// Returns the event for these changes, made to the order `id` by the user `by`.
+    pub fn event(&self, id: OrderId, by: &str) -> NewEvent {
+        NewEvent::new(CHANNEL, "order_updated", &json!({"orderId": id, "changes": self, "updatedBy": by}))
+    }
+}
+
+/// Customer to record.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewCustomer {
+    /// Id that the shop uses for the customer. Without one the server assigns an id, and the customer is new.
+    pub customer_id: Option<String>,
+    /// Name for people to read.
+    pub name: Option<String>,
+}
+
+/// Visits to the shop.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NewVisits {
+    /// Id of the visitor. It is checked and not kept: visits are counted, not visitors.
+    pub visitor_id: Option<String>,
+    /// Number of visits, 1 to 10,000. Default 1.
+    pub count: u32,
+}
+
+impl Default for NewVisits {
+    fn default() -> Self {
+        Self { visitor_id: None, count: 1 }
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(char::is_control)
+}
+
+impl NewOrder {
+    /// Checks the bounds that types don't express.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], which names the field.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if self.items == 0 || self.items > MAX_ITEMS {
+            return Err(OrderError::Invalid("items: 1 to 1,000,000"));
+        }
+        if !is_text(&self.customer_name) {
+            return Err(OrderError::Invalid("customerName: 1 to 200 bytes without control characters"));
+        }
+        if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
+        }
+        Ok(())
+    }
+
+    /// Returns a digest that is equal for equal orders however they were written. It tells a repeated request from
+    /// another one.
+    pub fn digest(&self) -> [u8; 32] {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &text);
+        digest.as_ref().try_into().unwrap_or_default()
+    }
+}
+
+impl NewCustomer {
+    /// Checks the bounds that types don't express.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], which names the field.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if self.customer_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("customerId: 1 to 200 bytes without control characters"));
+        }
+        if self.name.as_deref().is_some_and(|name| !is_text(name)) {
+            return Err(OrderError::Invalid("name: 1 to 200 bytes without control characters"));
+        }
+        Ok(())
+    }
+}
+
+impl NewVisits {
+    /// Checks the bounds that types don't express.
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`], which names the field.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if self.count == 0 || self.count > MAX_VISITS {
+            return Err(OrderError::Invalid("count: 1 to 10,000"));
+        }
+        if self.visitor_id.as_deref().is_some_and(|id| !is_text(id)) {
+            return Err(OrderError::Invalid("visitorId: 1 to 200 bytes without control characters"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_one_id() {
+        for number in [1, 99_999_999, 100_000_000, i64::MAX as u64] {
+            assert_eq!(OrderId::parse(&OrderId::new(number).to_string()), Some(OrderId::new(number)));
+        }
+        for bad in ["", "ord-", "ord-1", "ord-000000001", "ord-+0000001", "ord-00000000", "ord-99999999999999999999"] {
+            assert_eq!(OrderId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_change_to_the_current_value_makes_no_version() {
+        let new: NewOrder = serde_json::from_str(r#"{"items":1,"total":1,"customerName":"Ada"}"#).unwrap();
+        let mut order = Order::begin(OrderId::new(1), new, Timestamp::UNIX_EPOCH);
+        let same = Changes { status: Some(Status::Pending), priority: Some(Priority::Normal) };
+        let before = order.clone();
+        assert!(order.apply(same, Timestamp::MAX).is_empty());
+        assert_eq!(order, before);
+        let half = Changes { status: Some(Status::Pending), priority: Some(Priority::High) };
+        assert_eq!(order.apply(half, Timestamp::MAX), Changes { status: None, priority: Some(Priority::High) });
+        assert_eq!((order.version, order.updated_at), (2, Timestamp::MAX));
+    }
+
+    #[test]
+    fn the_digest_is_that_of_the_order_not_of_its_text() {
+        let digest = |text: &str| serde_json::from_str::<NewOrder>(text).unwrap().digest();
+        let one = digest(r#"{"items":1,"total":1.50,"customerName":"Ada"}"#);
+        assert_eq!(one, digest(r#"{ "customerName":"Ada", "total":1.5, "items":1, "status":"PENDING" }"#));
+        assert_ne!(one, digest(r#"{"items":1,"total":1.51,"customerName":"Ada"}"#));
+    }
+}
