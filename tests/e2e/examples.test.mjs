@@ -115,7 +115,7 @@ describe('the React dashboard', { ...TOGETHER, timeout: 120_000 }, () => {
     await card(page, 'Alerts').getByText('Checkout is slow').waitFor(); // an alert that is open already
     await server.push({ channel: 'metrics.checkout', data: { latency: 20 } });
     await card(page, 'Alerts').getByText('None open').waitFor();
-    assert.deepEqual(page.complaints, []);
+    assert.deepEqual(page.problems, []);
   });
 
   for (const end of ['stop', 'kill']) {
@@ -127,7 +127,7 @@ describe('the React dashboard', { ...TOGETHER, timeout: 120_000 }, () => {
       await reads(page, 'Orders today', /^1$/);
       await metric(page, 'visitors', '12');
       await pieces(page, 'CPU', 1);
-      assert.deepEqual(page.complaints, []);
+      assert.deepEqual(page.problems, []);
 
       await server[end]();
       await hasStatus(page, 'offline');
@@ -143,7 +143,7 @@ describe('the React dashboard', { ...TOGETHER, timeout: 120_000 }, () => {
       await metric(page, 'visitors', '13');
       await pieces(page, 'CPU', 2);
       // Chromium itself reports attempts to connect while there is no server.
-      const others = page.complaints.filter((text) => !/ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed/.test(text));
+      const others = page.problems.filter((text) => !/ERR_CONNECTION_|ERR_EMPTY_RESPONSE|WebSocket connection to .* failed/.test(text));
       assert.deepEqual(others, []);
     });
   }
