@@ -38,7 +38,7 @@ async function createTilesABC(server) {
   await server.send('PUT', 'api/dashboards/default', { name: 'Shop', tiles });
 }
 
-describe('boards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
+describe('dashboards', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   const openPage = useBrowser();
 
   async function open(t, server, options) {

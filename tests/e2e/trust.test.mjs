@@ -31,7 +31,7 @@ function movableClock(by = 0) {
   globalThis.moveClock = (ms) => (offset += ms);
 }
 
-describe('trust', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
+describe('correctness of the dashboard', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, () => {
   const openPage = useBrowser();
 
   async function open(t, server, { range = '5m', query = '', clock, ...options } = {}) {
