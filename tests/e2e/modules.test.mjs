@@ -222,4 +222,27 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
       'Response time',
     ]);
   });
+
+  test('a board that changes while it is read again after a gap is read once more', async (t) => {
+    const shown = await within(t, 'board/sync.js', async ({ BoardSync }) => {
+      const board = (version) => ({ id: 'default', name: `version ${version}`, tiles: [], version });
+      /** @type {((version: number) => void)[]} */
+      const responses = [];
+      const request = () => new Promise((resolve) => responses.push((version) => resolve({ data: board(version), etag: `"${version}"` })));
+      const names = [];
+      const watcher = { show: ({ name }) => names.push(name), notify() {}, saved() {}, deleted() {} };
+      const sync = new BoardSync({ request }, board(7), '"7"', watcher);
+      const respond = async (version) => {
+        responses.shift()(version);
+        await new Promise((resolve) => setTimeout(resolve));
+      };
+      sync.refresh(); // the server has restarted without its data
+      sync.handleEvent({ dashboardId: 'default', action: 'updated', version: 2 });
+      await respond(1);
+      await respond(2);
+      sync.handleEvent({ dashboardId: 'default', action: 'updated', version: 2 });
+      return { names, open: responses.length };
+    });
+    assert.deepEqual(shown, { names: ['version 1', 'version 2'], open: 0 });
+  });
 });
