@@ -8,7 +8,7 @@ import http from 'node:http';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import { SMTPServer } from 'smtp-server';
-import { Inbox, Socket, TOGETHER, atEnd, startServer, temporaryDirectory, until } from './helpers.mjs';
+import { Inbox, Socket, TOGETHER, onTestEnd, startServer, temporaryDirectory, until } from './helpers.mjs';
 
 const SECRET = 'a shared secret';
 
@@ -33,7 +33,7 @@ async function startReceiver(t, status = () => 204) {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  atEnd(t, () => (server.closeAllConnections(), server.close()));
+  onTestEnd(t, () => (server.closeAllConnections(), server.close()));
   return { inbox, url: `http://127.0.0.1:${server.address().port}/hook` };
 }
 
@@ -55,7 +55,7 @@ async function startMailServer(t) {
   });
   server.listen(0, '127.0.0.1');
   await once(server.server, 'listening');
-  atEnd(t, () => new Promise((resolve) => server.close(resolve)));
+  onTestEnd(t, () => new Promise((resolve) => server.close(resolve)));
   return { inbox, port: server.server.address().port };
 }
 

@@ -9,7 +9,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import { atEnd } from './helpers.mjs';
+import { onTestEnd } from './helpers.mjs';
 
 export async function startBadProxy(t, port, faults = {}) {
   const mode = { websocket: 'pass', sse: 'pass', poll: 'pass', ...faults };
@@ -78,7 +78,7 @@ export async function startBadProxy(t, port, faults = {}) {
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
   const cut = () => sockets.forEach((socket) => socket.destroy());
-  atEnd(t, () => {
+  onTestEnd(t, () => {
     cut();
     proxy.close();
   });

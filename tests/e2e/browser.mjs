@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs';
 import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
-import { PATIENCE_MS, atEnd } from './helpers.mjs';
+import { TIMEOUT_MS, onTestEnd } from './helpers.mjs';
 
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
@@ -35,8 +35,8 @@ export function useBrowser() {
 
   return async function openPage(t, { expected = /(?!)/, ...options } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-    atEnd(t, () => context.close());
-    context.setDefaultTimeout(PATIENCE_MS);
+    onTestEnd(t, () => context.close());
+    context.setDefaultTimeout(TIMEOUT_MS);
     const page = await context.newPage();
     page.problems = [];
     // A violation of the content security policy is an error on the console.

@@ -7,7 +7,7 @@ import WebSocket from 'ws';
 import { connect } from '../../static/client/index.js';
 import { startBadProxy } from './bad-proxy.mjs';
 import { launch } from './browser.mjs';
-import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer, until } from './helpers.mjs';
+import { BINARY, TIMEOUT_MS, TOGETHER, onTestEnd, startServer, until } from './helpers.mjs';
 
 const TRANSPORTS = ['websocket', 'sse', 'long-poll', 'poll'];
 const numbers = (count) => Array.from({ length: count }, (_, n) => n + 1);
@@ -21,8 +21,8 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
 
   async function newContext(t) {
     const context = await browser.newContext();
-    atEnd(t, () => context.close());
-    context.setDefaultTimeout(PATIENCE_MS);
+    onTestEnd(t, () => context.close());
+    context.setDefaultTimeout(TIMEOUT_MS);
     return context;
   }
 
@@ -417,7 +417,7 @@ describe('client library', { ...TOGETHER, concurrency: 3, timeout: 180_000 }, ()
       ],
     ]) {
       const client = connect(server.url, { WebSocket: Socket });
-      atEnd(t, () => client.close());
+      onTestEnd(t, () => client.close());
       const events = [];
       client.subscribe('deploys', ({ n }) => events.push(n));
       await until(

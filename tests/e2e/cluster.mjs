@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
-import { atEnd, curl, start, startServer, temporaryDirectory, until } from './helpers.mjs';
+import { onTestEnd, curl, start, startServer, temporaryDirectory, until } from './helpers.mjs';
 import { freePort, startNginx } from './nginx.mjs';
 
 /** Event channel of the check. Its events are `{by, n}`: the pusher and its sequence number. */
@@ -19,7 +19,7 @@ const MAX_REPORTED = 30;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Waits until `condition` holds, as `until` does, with a timeout of its own for slow operations such as a drain. */
-export async function within(seconds, condition, description, actual) {
+export async function waitUpTo(seconds, condition, description, actual) {
   const deadline = performance.now() + seconds * 1000;
   while (!(await condition())) {
     if (performance.now() > deadline) assert.fail(`timed out after ${seconds} s waiting for ${description}; actual: ${actual?.() ?? ''}`);
@@ -116,7 +116,7 @@ export class Pusher {
   constructor(t, url, by, { pause = 10, address = '127.0.0.1' } = {}) {
     Object.assign(this, { url, by, pause });
     this.agent = new http.Agent({ keepAlive: true, maxSockets: 1, localAddress: address });
-    atEnd(t, () => ((this.#on = false), this.agent.destroy()));
+    onTestEnd(t, () => ((this.#on = false), this.agent.destroy()));
     this.running = this.#run();
     this.running.catch(() => {});
   }
@@ -202,7 +202,7 @@ export async function watchSocket(t, url, { address = '127.0.0.1', channels = [C
   let over = false;
   let client;
   let since;
-  atEnd(t, () => ((over = true), client?.terminate()));
+  onTestEnd(t, () => ((over = true), client?.terminate()));
   const connect = () =>
     new Promise((resolve) => {
       let after = 100; // ms, if the server announced no delay
@@ -252,7 +252,7 @@ export async function watchSocket(t, url, { address = '127.0.0.1', channels = [C
 export async function watchEvents(t, url, { name = 'EventSource' } = {}) {
   const watcher = new Watcher(name);
   const source = new EventSource(`${url}events?channels=${CHANNEL},${STATE}`);
-  atEnd(t, () => source.close());
+  onTestEnd(t, () => source.close());
   source.addEventListener('connected', ({ data }) => {
     const { resume, reason } = JSON.parse(data);
     if (watcher.connected.length > 0 && resume !== 'replayed') watcher.faults.push(`lost: ${resume}, ${reason}`);
@@ -300,7 +300,7 @@ export async function watchPolls(t, urls, { address = '127.0.0.1', hold, name = 
       return status === 200 ? JSON.parse(body) : undefined;
     }
   };
-  atEnd(t, () => ((over = true), agent.destroy()));
+  onTestEnd(t, () => ((over = true), agent.destroy()));
   const first = await poll();
   assert.ok(first !== undefined, `${name} failed: ${watcher.faults}`);
   let { cursor } = first;
@@ -330,7 +330,7 @@ export async function watchTags(t, url, { address = '127.0.0.1', name = 'poll wi
   let over = false;
   let tag;
   watcher.unchanged = 0;
-  atEnd(t, () => ((over = true), agent.destroy()));
+  onTestEnd(t, () => ((over = true), agent.destroy()));
   (async () => {
     while (!over) {
       const headers = tag === undefined ? {} : { 'If-None-Match': tag };
@@ -471,7 +471,7 @@ export async function startConsistencyCheck(t, { url, nodes }, { pushers = 2 } =
       await Promise.all(all.map((pusher) => pusher.stop()));
       let late;
       const state = () => JSON.stringify(watchers.map(({ name, isConnected, events, refusals }) => [name, isConnected, events.at(-1), refusals]));
-      await within(40, this.caughtUp, 'all watchers to have the last event', state).catch((error) => (late = error));
+      await waitUpTo(40, this.caughtUp, 'all watchers to have the last event', state).catch((error) => (late = error));
       const found = [
         ...watchers.flatMap((watcher) => faultsOf(pushed(), own(watcher))),
         ...differences(watchers.map(own)),

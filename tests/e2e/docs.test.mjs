@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
-import { PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
+import { TIMEOUT_MS, TOGETHER, onTestEnd, startServer } from './helpers.mjs';
 
 const PATHS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
@@ -25,8 +25,8 @@ describe('docs', { ...TOGETHER, concurrency: 3 }, () => {
   async function openDocs(t, { env, hash = '', ...options } = {}) {
     const server = await startServer(t, { env });
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-    atEnd(t, () => context.close());
-    context.setDefaultTimeout(PATIENCE_MS);
+    onTestEnd(t, () => context.close());
+    context.setDefaultTimeout(TIMEOUT_MS);
     const page = await context.newPage();
     const problems = [];
     // A violation of the content security policy is an error on the console.

@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
-import { BINARY, PATIENCE_MS, TOGETHER, atEnd, startServer } from './helpers.mjs';
+import { BINARY, TIMEOUT_MS, TOGETHER, onTestEnd, startServer } from './helpers.mjs';
 import { freePort, startNginx } from './nginx.mjs';
 import { startMisconfiguredNginx } from './misconfigured-nginx.mjs';
 
@@ -64,7 +64,7 @@ async function startSwallowingProxy(t, port, from) {
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  atEnd(t, () => {
+  onTestEnd(t, () => {
     for (const socket of sockets) socket.destroy();
     proxy.close();
   });
@@ -86,7 +86,7 @@ async function startTls(t, port, at = 0) {
   });
   proxy.listen(at, '127.0.0.1');
   await once(proxy, 'listening');
-  atEnd(t, () => {
+  onTestEnd(t, () => {
     for (const socket of sockets) socket.destroy();
     proxy.close();
   });
@@ -253,8 +253,8 @@ describe('doctor as a page', { ...FEW_AT_ONCE, concurrency: 4 }, () => {
   /** Opens the page and waits for its first result. `problems` collects console errors, exceptions and foreign requests. */
   async function openDoctor(t, url, options = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
-    atEnd(t, () => context.close());
-    context.setDefaultTimeout(2 * PATIENCE_MS);
+    onTestEnd(t, () => context.close());
+    context.setDefaultTimeout(2 * TIMEOUT_MS);
     const page = await context.newPage();
     const problems = [];
     // A violation of the content security policy is an error on the console.
@@ -352,7 +352,7 @@ describe('doctor as a page', { ...FEW_AT_ONCE, concurrency: 4 }, () => {
     assert.ok(await page.locator('noscript').isVisible());
     assert.ok(await page.locator('#controls').isHidden());
     const old = await (await browser.newContext()).newPage();
-    atEnd(t, () => old.context().close());
+    onTestEnd(t, () => old.context().close());
     await old.route('**/doctor', async (route) => {
       const response = await route.fetch();
       const body = (await response.text()).replaceAll('type="module"', 'type="unknown"').replace('nomodule ', '');

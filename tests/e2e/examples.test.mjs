@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { useBrowser } from './browser.mjs';
-import { TOGETHER, atEnd, startServer, temporaryDirectory, until } from './helpers.mjs';
+import { TOGETHER, onTestEnd, startServer, temporaryDirectory, until } from './helpers.mjs';
 
 const SOURCE = fileURLToPath(new URL('../../examples/react-dashboard', import.meta.url));
 const MODULES = fileURLToPath(new URL('node_modules', import.meta.url));
@@ -36,7 +36,7 @@ async function serve(t, folder) {
   });
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');
-  atEnd(t, () => (listener.close(), listener.closeAllConnections()));
+  onTestEnd(t, () => (listener.close(), listener.closeAllConnections()));
   return `http://127.0.0.1:${listener.address().port}`;
 }
 

@@ -14,7 +14,7 @@ import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 
 /** Longest wait for a condition that normally holds within milliseconds, with room for a busy machine. */
-export const PATIENCE_MS = 15_000;
+export const TIMEOUT_MS = 15_000;
 
 /** Options of a suite: its tests share nothing, so they run concurrently. */
 export const TOGETHER = { concurrency: true, timeout: 60_000 };
@@ -27,7 +27,7 @@ const EXIT_MS = 25_000;
 const cleanups = new WeakMap();
 
 /** Registers a cleanup for the end of the test. Cleanups run in reverse order, each even if another one fails. */
-export function atEnd(t, undo) {
+export function onTestEnd(t, undo) {
   const known = cleanups.get(t);
   if (known !== undefined) return void known.push(undo);
   const all = [undo];
@@ -48,7 +48,7 @@ export function atEnd(t, undo) {
 /** Creates a directory that is removed after the test. */
 export function temporaryDirectory(t) {
   const path = mkdtempSync(join(tmpdir(), 'tricast-e2e-'));
-  atEnd(t, () => rmSync(path, { recursive: true, force: true }));
+  onTestEnd(t, () => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 
@@ -69,7 +69,7 @@ export function start(t, command, args, { stopSignal = 'SIGKILL', ...options } =
   const kill = () => child.kill(stopSignal);
   running.add(kill);
   child.ended.then(() => running.delete(kill));
-  atEnd(t, async () => {
+  onTestEnd(t, async () => {
     kill();
     await child.ended;
   });
@@ -93,7 +93,7 @@ export async function startServer(t, { port = 0, flags = [], env = {} } = {}) {
   await until(() => ended || greeting() !== null, 'the greeting', () => child.output);
   assert.ok(greeting() !== null, `the server did not start: ${child.output}`);
   const server = new Server(child, Number(greeting()[1]));
-  atEnd(t, () => (child.exitCode === null && child.signalCode === null ? server.stop() : undefined));
+  onTestEnd(t, () => (child.exitCode === null && child.signalCode === null ? server.stop() : undefined));
   return server;
 }
 
@@ -158,7 +158,7 @@ class Server {
 
 /** Waits until `condition` holds. The failure names `description` and the result of `actual`. */
 export async function until(condition, description, actual = () => '') {
-  const deadline = Date.now() + PATIENCE_MS;
+  const deadline = Date.now() + TIMEOUT_MS;
   while (!(await condition())) {
     if (Date.now() > deadline) assert.fail(`timed out waiting for ${description}; actual: ${actual()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -178,7 +178,7 @@ export class Inbox {
 
   /** Returns the next item that `matches`, and skips those before it. */
   async next(matches = () => true, description = matches) {
-    const deadline = Date.now() + PATIENCE_MS;
+    const deadline = Date.now() + TIMEOUT_MS;
     for (;;) {
       while (this.#read < this.all.length) {
         const item = this.all[this.#read++];
@@ -201,8 +201,8 @@ export class Socket {
   /** Opens a socket and waits for the greeting. */
   static async open(t, server, { path = 'ws', protocols = [], ...options } = {}) {
     const socket = new Socket(new URL(path, server.url.replace('http', 'ws')), protocols, options);
-    atEnd(t, () => socket.client.terminate());
-    await once(socket.client, 'open', { signal: AbortSignal.timeout(PATIENCE_MS) });
+    onTestEnd(t, () => socket.client.terminate());
+    await once(socket.client, 'open', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     socket.greeting = await socket.inbox.next((message) => message.type === 'connected');
     return socket;
   }
@@ -251,7 +251,7 @@ export class Socket {
 /** Opens a client of npm's eventsource that listens to the events `names`. Its inbox has `{name, id, data}`. */
 export function openEvents(t, url, names) {
   const source = new EventSource(url);
-  atEnd(t, () => source.close());
+  onTestEnd(t, () => source.close());
   const stream = { source, inbox: new Inbox(), opened: 0 };
   source.addEventListener('open', () => (stream.opened += 1));
   for (const name of ['connected', 'gap', 'bye', ...names]) {
@@ -305,7 +305,7 @@ export async function startCuttingProxy(t, port) {
   });
   proxy.listen(0, '127.0.0.1');
   await once(proxy, 'listening');
-  atEnd(t, () => {
+  onTestEnd(t, () => {
     cut();
     proxy.close();
   });

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
-import { TOGETHER, atEnd, curl, until } from './helpers.mjs';
+import { TOGETHER, onTestEnd, curl, until } from './helpers.mjs';
 import { POLL_CACHE, startServerWithNginx, startNginx } from './nginx.mjs';
 
 /** Returns the number of cache hits in nginx's log. */
@@ -32,7 +32,7 @@ async function startOrigin(t, respond) {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  atEnd(t, () => (server.closeAllConnections(), server.close()));
+  onTestEnd(t, () => (server.closeAllConnections(), server.close()));
   return Object.assign(origin, { port: server.address().port });
 }
 
@@ -72,7 +72,7 @@ describe('the cache of 304 responses', TOGETHER, () => {
     // Polls until the last value, with or without the tag of the value that it has.
     const poll = async (sendsTag) => {
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-      atEnd(t, () => agent.destroy());
+      onTestEnd(t, () => agent.destroy());
       let held = { cursor: 0 };
       while (held.n !== 'last') {
         const headers = sendsTag && held.tag !== undefined ? { 'If-None-Match': held.tag } : {};

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TOGETHER, curl } from './helpers.mjs';
-import { CHANNEL, differences, faultsOf, startConsistencyCheck, startCluster, watchSocket, within } from './cluster.mjs';
+import { CHANNEL, differences, faultsOf, startConsistencyCheck, startCluster, watchSocket, waitUpTo } from './cluster.mjs';
 
 const LONG = { timeout: 240_000 };
 
@@ -37,7 +37,7 @@ describe('the checker', TOGETHER, () => {
     const check = await startConsistencyCheck(t, cluster);
     await cluster.nginx.reload();
     const streams = check.watchers.filter(isStream);
-    await within(30, () => streams.every(({ connected }) => connected.length > 1), 'all streams to reconnect');
+    await waitUpTo(30, () => streams.every(({ connected }) => connected.length > 1), 'all streams to reconnect');
     assert.deepEqual(await check.stop(), []);
     t.diagnostic(JSON.stringify(check.summary()));
   });
@@ -69,7 +69,7 @@ describe('three nodes behind nginx', () => {
     const check = await startConsistencyCheck(t, cluster);
     const sockets = await openManySockets(t, cluster, 150);
     const streams = [...check.watchers.filter(isStream), ...sockets];
-    await within(20, async () => {
+    await waitUpTo(20, async () => {
       const open = await Promise.all(cluster.nodes.map((node) => node.connections('websocket')));
       return open.every((count) => count >= 30);
     }, 'clients on each node');
@@ -79,7 +79,7 @@ describe('three nodes behind nginx', () => {
       await node.stop();
       await node.start();
       // Disconnected clients reconnect within their window.
-      await within(30, () => streams.every(({ isConnected }) => isConnected), 'all streams to reconnect', disconnected(streams));
+      await waitUpTo(30, () => streams.every(({ isConnected }) => isConnected), 'all streams to reconnect', disconnected(streams));
     }
     assert.deepEqual(await check.stop(), []);
     // A push on a reused connection that is being closed returns 502, because nginx does not repeat non-idempotent requests.
@@ -111,7 +111,7 @@ describe('three nodes behind nginx', () => {
     const sockets = await openManySockets(t, cluster, 90);
     await cluster.nodes[2].start();
     let open = [];
-    await within(60, async () => {
+    await waitUpTo(60, async () => {
       open = await Promise.all(cluster.nodes.map((node) => node.connections('websocket')));
       // Some clients are always reconnecting.
       return Math.min(...open) >= 10 && Math.min(...open) >= 0.6 * Math.max(...open);
@@ -127,9 +127,9 @@ describe('three nodes behind nginx', () => {
     for (const node of cluster.nodes) {
       const before = check.pushers.map(({ last }) => last);
       await node.kill();
-      await within(30, () => check.pushers.every(({ last }, n) => last > before[n] + 20), 'pushes to continue', responses(check));
+      await waitUpTo(30, () => check.pushers.every(({ last }, n) => last > before[n] + 20), 'pushes to continue', responses(check));
       await node.start();
-      await within(30, check.caughtUp, 'all to catch up');
+      await waitUpTo(30, check.caughtUp, 'all to catch up');
     }
     assert.deepEqual(await check.stop(), []);
     t.diagnostic(JSON.stringify(check.summary()));
@@ -142,12 +142,12 @@ describe('three nodes behind nginx', () => {
     // Pushes in flight are held until their outcome is known; new pushes are refused.
     await Promise.all(cluster.nodes.map(async ({ url }) => {
       const push = () => curl('--json', '{"channel":"metrics.other","data":{"n":1}}', `${url}api/metrics`);
-      await within(60, async () => (await push()).status === 503, 'pushes to be refused');
+      await waitUpTo(60, async () => (await push()).status === 503, 'pushes to be refused');
       assert.equal((await curl(`${url}api/metrics/metrics.checked`)).status, 200, 'polls continue');
     }));
     await cluster.redis.start();
     const before = check.pushers.map(({ last }) => last);
-    await within(30, () => check.pushers.every(({ last }, n) => last > before[n] + 20), 'pushes to continue', responses(check));
+    await waitUpTo(30, () => check.pushers.every(({ last }, n) => last > before[n] + 20), 'pushes to continue', responses(check));
     assert.deepEqual(await check.stop(), []);
     t.diagnostic(JSON.stringify(check.summary()));
   });
@@ -158,7 +158,7 @@ describe('three nodes behind nginx', () => {
     const old = cluster.nginx.workers();
     old.forEach((pid) => process.kill(pid, 'SIGKILL'));
     const streams = check.watchers.filter(isStream);
-    await within(30, () => streams.every(({ connected, isConnected }) => isConnected && connected.length > 1), 'all streams to reconnect');
+    await waitUpTo(30, () => streams.every(({ connected, isConnected }) => isConnected && connected.length > 1), 'all streams to reconnect');
     // Polls in flight are cut with their worker. That is not a fault of the cluster.
     const cut = /ECONNRESET|socket hang up/;
     for (const watcher of [...check.watchers, ...check.tags]) watcher.faults = watcher.faults.filter((fault) => !cut.test(fault));

@@ -6,7 +6,7 @@ import net from 'node:net';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { WebSocketServer } from 'ws';
-import { Socket, TOGETHER, atEnd, curl, openEvents, startServer, until } from './helpers.mjs';
+import { Socket, TOGETHER, onTestEnd, curl, openEvents, startServer, until } from './helpers.mjs';
 import { startServerWithNginx, startNginx } from './nginx.mjs';
 
 /** Starts a fake node that responds with its name, or as `handle` does. */
@@ -19,7 +19,7 @@ async function startFakeNode(t, name, handle = (_, response) => response.end(nam
   new WebSocketServer({ server }).on('connection', (socket) => socket.send(JSON.stringify({ type: 'connected', name })));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  atEnd(t, () => (server.closeAllConnections(), server.close()));
+  onTestEnd(t, () => (server.closeAllConnections(), server.close()));
   return Object.assign(node, { port: server.address().port });
 }
 
@@ -36,7 +36,7 @@ async function startTwoNodes(t) {
 /** Starts the drain of a server, which a client that does not read keeps running until the test ends. */
 async function startDrain(t, server) {
   const client = net.connect(server.port, '127.0.0.1').pause();
-  atEnd(t, () => client.destroy());
+  onTestEnd(t, () => client.destroy());
   client.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
   await until(async () => (await server.connections('sse')) === 1, 'the stream');
   const padding = 'x'.repeat(900_000);

@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { Socket, TOGETHER, atEnd, curl, openEvents, temporaryDirectory, until } from './helpers.mjs';
+import { Socket, TOGETHER, onTestEnd, curl, openEvents, temporaryDirectory, until } from './helpers.mjs';
 import { startServerWithNginx } from './nginx.mjs';
 
 /** Checks that a response is a problem with the code and the id of the request. */
@@ -27,7 +27,7 @@ function sendRaw(t, port, text) {
   return new Promise((resolve) => {
     let response = '';
     const client = net.connect(port, '127.0.0.1', () => client.write(text));
-    atEnd(t, () => client.destroy());
+    onTestEnd(t, () => client.destroy());
     client.setEncoding('latin1').on('data', (piece) => (response += piece)).on('close', () => resolve(response));
     client.on('error', () => {}); // nginx closes before it has read everything
   });

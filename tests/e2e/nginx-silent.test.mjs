@@ -3,14 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { PATIENCE_MS, Socket, TOGETHER, atEnd, curl, openEvents, startServer, until } from './helpers.mjs';
+import { TIMEOUT_MS, Socket, TOGETHER, onTestEnd, curl, openEvents, startServer, until } from './helpers.mjs';
 import { startServerWithNginx, startNginx } from './nginx.mjs';
 
 const ADDRESSES = Array.from({ length: 12 }, (_, n) => `127.0.4.${n + 1}`);
 const ENV = { TRICAST_TRUSTED_PROXIES: '127.0.0.1' };
 
 /** Sends a request from an address, with a timeout below the 40 s that nginx would need without its short timeouts. */
-const curlFrom = (address, ...more) => curl('--interface', address, '--max-time', String(PATIENCE_MS / 1000), ...more);
+const curlFrom = (address, ...more) => curl('--interface', address, '--max-time', String(TIMEOUT_MS / 1000), ...more);
 
 /** Starts two nodes behind nginx, each with some of the addresses, and stops the process of the first. */
 async function startWithOneStopped(t) {
@@ -21,7 +21,7 @@ async function startWithOneStopped(t) {
   const portOf = (await Promise.all(polls)).map(({ body }) => JSON.parse(body).data.port);
   const affected = ADDRESSES.filter((_, n) => portOf[n] === nodes[0].port);
   assert.ok(affected.length > 0 && affected.length < ADDRESSES.length, 'each node has some addresses');
-  atEnd(t, () => nodes[0].child.kill('SIGCONT'));
+  onTestEnd(t, () => nodes[0].child.kill('SIGCONT'));
   nodes[0].child.kill('SIGSTOP');
   return { nodes, nginx, affected, alive: nodes[1] };
 }

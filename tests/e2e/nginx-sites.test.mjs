@@ -5,7 +5,7 @@ import http2 from 'node:http2';
 import { once } from 'node:events';
 import tls from 'node:tls';
 import { describe, test } from 'node:test';
-import { Socket, TOGETHER, atEnd, canonical, curl, openEvents, until } from './helpers.mjs';
+import { Socket, TOGETHER, onTestEnd, canonical, curl, openEvents, until } from './helpers.mjs';
 import { startServerWithNginx } from './nginx.mjs';
 
 const insecure = { rejectUnauthorized: false };
@@ -13,7 +13,7 @@ const insecure = { rejectUnauthorized: false };
 /** Sends an HTTP/2 request and returns `{headers, text(), ended()}`, with the part of the body received so far. */
 async function requestHttp2(t, session, headers) {
   const stream = session.request(headers);
-  atEnd(t, () => stream.close());
+  onTestEnd(t, () => stream.close());
   let text = '';
   stream.setEncoding('utf8').on('data', (piece) => (text += piece));
   const [response] = await once(stream, 'response');
@@ -34,7 +34,7 @@ describe('over TLS', TOGETHER, () => {
   test('pages, polls and event streams share one HTTP/2 connection, and a WebSocket uses its own', async (t) => {
     const { server, nginx } = await startServerWithNginx(t, { site: 'tls' });
     const session = http2.connect(nginx.secureUrl, insecure);
-    atEnd(t, () => session.destroy());
+    onTestEnd(t, () => session.destroy());
     await server.push({ channel: 'metrics.checkout', data: { n: 1 } });
     const stream = await requestHttp2(t, session, { ':path': '/events?channels=deploys', accept: 'text/event-stream' });
     assert.equal(stream.headers['content-type'], 'text/event-stream');
@@ -60,7 +60,7 @@ describe('over TLS', TOGETHER, () => {
     const { port } = new URL(nginx.secureUrl);
     const connect = async (options) => {
       const socket = tls.connect({ port, host: '127.0.0.1', ...insecure, ...options });
-      atEnd(t, () => socket.destroy());
+      onTestEnd(t, () => socket.destroy());
       await Promise.race([once(socket, 'secureConnect'), once(socket, 'error').then(([error]) => Promise.reject(error))]);
       return socket;
     };

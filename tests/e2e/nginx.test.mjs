@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import {
-  Socket, TOGETHER, atEnd, canonical, curl, openEvents, startCuttingProxy, startServer, temporaryDirectory, until,
+  Socket, TOGETHER, onTestEnd, canonical, curl, openEvents, startCuttingProxy, startServer, temporaryDirectory, until,
 } from './helpers.mjs';
 import { POLL_CACHE, render, startServerWithNginx, startNginx } from './nginx.mjs';
 
@@ -87,7 +87,7 @@ describe('nginx', TOGETHER, () => {
   test('a slow client receives the newest value instead of all missed ones', async (t) => {
     const { server, nginx } = await startServerWithNginx(t);
     const client = net.connect(new URL(nginx.url).port, '127.0.0.1');
-    atEnd(t, () => client.destroy());
+    onTestEnd(t, () => client.destroy());
     client.write('GET /events?channels=metrics.big HTTP/1.1\r\nHost: tricast\r\nAccept: text/event-stream\r\n\r\n');
     await until(async () => (await server.connections('sse')) === 1, 'the stream');
     const padding = 'x'.repeat(900_000);

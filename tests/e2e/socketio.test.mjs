@@ -12,9 +12,9 @@ import { io } from 'socket.io-client';
 import { io as io40 } from 'socket.io-client-4-0';
 import { io as io3 } from 'socket.io-client-3';
 import { useBrowser } from './browser.mjs';
-import { startRedis, within } from './cluster.mjs';
+import { startRedis, waitUpTo } from './cluster.mjs';
 import { startNginx } from './nginx.mjs';
-import { Inbox, PATIENCE_MS, TOGETHER, atEnd, startServer, until } from './helpers.mjs';
+import { Inbox, TIMEOUT_MS, TOGETHER, onTestEnd, startServer, until } from './helpers.mjs';
 
 const TRANSPORTS = { polling: ['polling'], websocket: ['websocket'], upgrade: ['polling', 'websocket'] };
 const CLIENTS = { 'socket.io-client 4': io, 'socket.io-client 4.0': io40, 'socket.io-client 3': io3 };
@@ -23,10 +23,10 @@ const EVENTS = ['metric', 'metrics', 'event', 'gap', 'error', 'going_away'];
 /** A client in a namespace whose inbox holds `{name, data}`. */
 async function connect(t, url, namespace, options = {}, connect = io) {
   const socket = connect(`${url.replace(/\/$/, '')}${namespace}`, { forceNew: true, reconnectionDelay: 50, ...options });
-  atEnd(t, () => close(socket));
+  onTestEnd(t, () => close(socket));
   const inbox = new Inbox();
   for (const name of EVENTS) socket.on(name, (data) => inbox.add({ name, data }));
-  await once(socket, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) });
+  await once(socket, 'connect', { signal: AbortSignal.timeout(TIMEOUT_MS) });
   return { socket, inbox, next: (name) => inbox.next((event) => event.name === name, `the event ${name}`) };
 }
 
@@ -40,7 +40,7 @@ function close(socket) {
 /** Emits an event and returns its acknowledgement. */
 function ask(socket, name, ...args) {
   return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`no acknowledgement of ${name}`)), PATIENCE_MS);
+    const late = setTimeout(() => reject(new Error(`no acknowledgement of ${name}`)), TIMEOUT_MS);
     socket.emit(name, ...args, (reply) => (clearTimeout(late), resolve(reply)));
   });
 }
@@ -59,7 +59,7 @@ async function relay(t, port) {
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const cut = () => open.forEach((socket) => socket.destroy());
-  atEnd(t, () => (listener.close(), cut()));
+  onTestEnd(t, () => (listener.close(), cut()));
   return { url: `http://127.0.0.1:${listener.address().port}/`, cut };
 }
 
@@ -116,11 +116,11 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
     for (const namespace of ['/', '/dashboard', '/analytics/dashboard']) {
       const other = socket.io.socket(namespace);
       other.connect();
-      await once(other, 'connect', { signal: AbortSignal.timeout(PATIENCE_MS) });
+      await once(other, 'connect', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     }
     const unknown = socket.io.socket('/no-such-namespace');
     unknown.connect();
-    const [error] = await once(unknown, 'connect_error', { signal: AbortSignal.timeout(PATIENCE_MS) });
+    const [error] = await once(unknown, 'connect_error', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     assert.equal(error.message, 'Invalid namespace');
     assert.equal(await server.connections('socketio'), 1);
   });
@@ -128,7 +128,7 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
   test('a dashboard receives its documented events', async (t) => {
     const server = await startServer(t);
     const { socket } = await connect(t, server.url, '/');
-    const initial = once(socket, 'initial-data', { signal: AbortSignal.timeout(PATIENCE_MS) });
+    const initial = once(socket, 'initial-data', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     assert.equal((await ask(socket, 'subscribe-metrics', 'main', { interval: '100ms' })).status, 'ok');
     assert.deepEqual(Object.keys((await initial)[0]).sort(), ['activeUsers', 'orders', 'revenue', 'snapshot', 'timestamp']);
     await server.order('Ada');
@@ -140,7 +140,7 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
   test('a server that leaves sends its clients away, and they return to its successor', async (t) => {
     const server = await startServer(t);
     const { socket, next } = await connect(t, server.url, '/tricast');
-    const away = once(socket, 'disconnect', { signal: AbortSignal.timeout(PATIENCE_MS) });
+    const away = once(socket, 'disconnect', { signal: AbortSignal.timeout(TIMEOUT_MS) });
     await server.stop();
     assert.equal((await next('going_away')).data.reason, 'SERVER_MAINTENANCE');
     assert.equal((await away)[0], 'transport close');
@@ -165,9 +165,9 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
       socket.on('connect', () => (recovered += socket.recovered ? 1 : 0));
       await own.kill();
       // The other node may have to take over the lead first.
-      await within(30, () => push(other, 1).then(() => true, () => false), 'a push');
+      await waitUpTo(30, () => push(other, 1).then(() => true, () => false), 'a push');
       await push(other, 2);
-      await within(30, () => numbers().length >= 3, 'all events', () => numbers().join());
+      await waitUpTo(30, () => numbers().length >= 3, 'all events', () => numbers().join());
       assert.deepEqual(numbers(), [0, 1, 2]);
       assert.equal(recovered, 1);
     });
@@ -181,7 +181,7 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
     const script = fileURLToPath(new URL('socketio_client.py', import.meta.url));
     for (const kind of ['sync', 'async']) {
       for (const transport of ['polling', 'websocket', 'upgrade']) {
-        const { stdout } = await run(`${folder}/bin/python`, [script, kind, transport, server.url.replace(/\/$/, '')], { timeout: PATIENCE_MS });
+        const { stdout } = await run(`${folder}/bin/python`, [script, kind, transport, server.url.replace(/\/$/, '')], { timeout: TIMEOUT_MS });
         assert.equal(stdout.trim(), 'ok', `${kind} ${transport}`);
       }
     }
