@@ -3,10 +3,10 @@
 
 import { PATIENCE_MS, described, send } from './ask.js';
 import { spoken } from './report.js';
-import { HELD_MS, read } from './rhythm.js';
+import { HELD_MS, measure } from './timing.js';
 
 /** @typedef {import('./report.js').Check} Check */
-/** @typedef {import('./rhythm.js').Beat} Beat */
+/** @typedef {import('./timing.js').ProbeEvent} ProbeEvent */
 
 /** In total slightly less than the usual buffer of 8 KiB, so that a buffering proxy holds all of it until the end. */
 const RHYTHM = { probe: 12, every: 250, bytes: 512 };
@@ -22,7 +22,7 @@ export async function listen(rhythm, patience) {
   const stop = AbortSignal.timeout(patience);
   const response = await send('events', { query: { ...query, strict: '1' }, headers: { Accept: 'text/event-stream' }, signal: stop });
   const kind = response.headers.get('content-type') ?? '';
-  /** @type {Beat[]} */
+  /** @type {ProbeEvent[]} */
   const beats = [];
   const heard = {
     status: response.status,
@@ -64,7 +64,7 @@ export async function listen(rhythm, patience) {
     const data = JSON.parse(field('data') ?? 'null');
     const event = field('event');
     if (event === 'seen') heard.seen = data;
-    if (event === 'probe') beats.push({ given: data.at, came: performance.now() - began, bytes: block.length + 2 });
+    if (event === 'probe') beats.push({ sentAt: data.at, receivedAt: performance.now() - began, bytes: block.length + 2 });
     if (event === 'error') heard.refused = data.detail ?? 'without a reason';
   }
 }
@@ -90,11 +90,11 @@ function judge(heard) {
   if (beats.length === 0) {
     return fail(`no event within ${spoken(after)}`, { detail: 'The response began, but no event followed.', remedies: ['buffering'] });
   }
-  const { held, lumps, largest, isHeld } = read(beats);
+  const { held, batches, largest, isHeld } = measure(beats);
   if (isHeld) {
-    const how = lumps === 1
+    const how = batches === 1
       ? `all ${beats.length} events arrived at once, at the end`
-      : `${beats.length} events arrived in ${lumps} batches, the largest of ${largest} bytes`;
+      : `${beats.length} events arrived in ${batches} batches, the largest of ${largest} bytes`;
     return fail(`held back by a proxy for ${spoken(held)}`, {
       detail: `Sent every ${RHYTHM.every} ms, ${how}. The server asks for no buffering (X-Accel-Buffering: no); a proxy ignores that, or a first one keeps it from a second.`,
       remedies: [...(encoded === null ? [] : ['stream_compression']), 'buffering', ...(heard.seen.http === '1.0' ? ['version'] : [])],
@@ -119,7 +119,7 @@ function judge(heard) {
       live: true,
     });
   }
-  return check('ok', `work, the first after ${spoken(beats[0].came)}`, { live: true });
+  return check('ok', `work, the first after ${spoken(beats[0].receivedAt)}`, { live: true });
 }
 
 /**

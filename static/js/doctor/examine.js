@@ -3,9 +3,9 @@
 
 import { ask } from './ask.js';
 import { checkEvents } from './events.js';
-import { checkAddress, checkProxy, checkPush, checkServer } from './passage.js';
+import { checkAddress, checkProxy, checkPush, checkServer } from './arrival.js';
 import { checkLongPoll, checkPolling } from './polling.js';
-import { checkQuietEvents, checkQuietSocket } from './silence.js';
+import { checkQuietEvents, checkQuietSocket } from './idle.js';
 import { checkWebSocket } from './websocket.js';
 
 /** @typedef {import('./report.js').Check} Check */

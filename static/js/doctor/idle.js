@@ -25,8 +25,8 @@ export async function checkQuietEvents(idle) {
   const heard = await listen({ probe: 2, every: idle, bytes: 0 }, idle + PATIENCE_MS).catch(() => null);
   if (heard === null || heard.beats.length === 0) return skipped('Event streams do not work.');
   const [first, second] = heard.beats;
-  if (second !== undefined && second.came - first.came < idle / 2) return skipped("Events are held back, so this can't be tested.");
-  const lasted = second === undefined ? heard.after - first.came : idle;
+  if (second !== undefined && second.receivedAt - first.receivedAt < idle / 2) return skipped("Events are held back, so this can't be tested.");
+  const lasted = second === undefined ? heard.after - first.receivedAt : idle;
   return judge(EVENTS, { lasted, survived: second !== undefined, heartbeat: heard.seen.heartbeat ?? 15_000 });
 }
 
