@@ -1,4 +1,4 @@
-// The dashboard's pure modules, in the browser that runs them.
+// Unit tests of the dashboard's pure modules, run in Chromium.
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -8,8 +8,8 @@ import { TOGETHER, startServer } from './helpers.mjs';
 describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
   const openPage = useBrowser();
 
-  /** Runs `work` with the exports of a module; what it answers has to be JSON (NaN comes as it is). */
-  async function within(t, path, work, argument) {
+  /** Runs `work` with the exports of a module in a page and returns its result, which has to be JSON or NaN. */
+  async function runInModule(t, path, work, argument) {
     const server = await startServer(t);
     const page = await openPage(t);
     await page.goto(`${server.url}docs`);
@@ -17,8 +17,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     return page.evaluate(`import(${JSON.stringify(url)}).then((module) => (${work})(module, ${JSON.stringify(argument ?? null)}))`);
   }
 
-  test('a ring keeps the newest rows in order, however many come', async (t) => {
-    const [times, values, length] = await within(t, 'charts/ring.js', ({ Ring }) => {
+  test('a ring keeps its newest rows in order', async (t) => {
+    const [times, values, length] = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 5, 0);
       for (let i = 0; i < 1003; i += 1) ring.push(i * 10, [i]);
       const view = ring.view(null);
@@ -29,14 +29,14 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.equal(length, 5);
   });
 
-  test('a ring has a gap from where the link was lost to where it came back, and holds what did not change', async (t) => {
-    const rows = await within(t, 'charts/ring.js', ({ Ring }) => {
+  test('a ring has a gap for the time without a connection, and holds unchanged values', async (t) => {
+    const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 100, 500);
       ring.push(1_000, [7]);
       ring.push(1_100, [8]);
-      ring.push(10_000, [9]); // 8 held until then
+      ring.push(10_000, [9]); // the value 8 held until then
       ring.end(12_000);
-      ring.end(12_500); // lost is lost
+      ring.end(12_500); // has no effect after the first end
       ring.push(20_000, [3]);
       const { times, values } = ring.view(21_000);
       return [...times].map((time, i) => [time, values[0][i]]);
@@ -44,8 +44,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[1_000, 7], [1_100, 8], [9_999, 8], [10_000, 9], [12_000, 9], [12_000, NaN], [20_000, 3], [21_000, 3]]);
   });
 
-  test('a ring takes the past in front of what it has, and no more than fits', async (t) => {
-    const [all, few] = await within(t, 'charts/ring.js', ({ Ring }) =>
+  test('a ring inserts history before its rows, up to its capacity', async (t) => {
+    const [all, few] = await runInModule(t, 'charts/ring.js', ({ Ring }) =>
       [10, 3].map((capacity) => {
         const ring = new Ring(1, capacity, 0);
         ring.push(100, [1]);
@@ -60,11 +60,11 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(few, [[90, 9], [100, 1], [200, 2]]);
   });
 
-  test('history holds a value until the next, and has a gap where the server was away', async (t) => {
+  test('history holds a value until the next one, and has a gap where the server was unavailable', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };
     const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), average: last, last }));
-    const [away, past] = await within(
+    const [away, past] = await runInModule(
       t,
       'charts/history.js',
       ({ rows, silences }, { pulse, buckets }) => {
@@ -78,8 +78,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[0, 1], [3.999, 1], [4, 2], [10, 2], [10, NaN], [62, 3]]);
   });
 
-  test('a ring loses no pulse, however many values a row stands for', async (t) => {
-    const [rows, newest] = await within(t, 'charts/ring.js', ({ Ring }) => {
+  test('a ring keeps short peaks when it merges values into one row', async (t) => {
+    const [rows, newest] = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 100, 1_000);
       for (let i = 0; i < 100; i += 1) ring.push(i * 100, [i % 10 === 7 ? 5_000 : 100]);
       const { times, values, lows, highs } = ring.view(20_000);
@@ -88,11 +88,11 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     });
     assert.ok(rows.length > 5 && rows.every(([, , low, high]) => low === 100 && high === 5_000), JSON.stringify(rows));
     assert.ok(rows.every(([, average]) => average > 500 && average < 650), JSON.stringify(rows));
-    assert.deepEqual(newest, [20_000, 100, 100, 100]); // what holds is the newest value, not an average
+    assert.deepEqual(newest, [20_000, 100, 100, 100]); // the newest value holds, not the average
   });
 
-  test('a ring merges a past that is more than fits, and keeps its extremes', async (t) => {
-    const [count, high, last] = await within(t, 'charts/ring.js', ({ Ring }) => {
+  test('a ring merges history that exceeds its capacity, and keeps the extremes', async (t) => {
+    const [count, high, last] = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 50, 100);
       ring.push(5_000, [1]);
       const times = Array.from({ length: 500 }, (_, i) => i * 10);
@@ -106,18 +106,18 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual([high, last], [99, 2]);
   });
 
-  test('minutes are drawn by their average in their middle, with how far the value went', async (t) => {
+  test('a minute is drawn by its average, in its middle, with its lowest and highest value', async (t) => {
     const at = (minutes) => new Date(minutes * 60_000).toISOString();
     const buckets = [
       { period: at(10), average: 88, min: 5, max: 100, last: 10 },
       { period: at(11), average: 90, min: 80, max: 95, last: 91 },
-      { period: at(20), average: 50, min: 50, max: 50, last: 50 }, // the one before held for eight minutes
+      { period: at(20), average: 50, min: 50, max: 50, last: 50 }, // the previous value held for eight minutes
     ];
-    const past = await within(t, 'charts/history.js', ({ rows }, buckets) => rows([buckets], [], 60_000), buckets);
+    const past = await runInModule(t, 'charts/history.js', ({ rows }, buckets) => rows([buckets], [], 60_000), buckets);
     const rows = past.times.map((time, i) => [time / 60_000, past.values[0][i], past.lows[0][i], past.highs[0][i]]);
     assert.deepEqual(rows.map(([time, ...rest]) => [Math.round(time * 10) / 10, ...rest]), [
       [10.5, 88, 5, 100],
-      [11.5, 90, 10, 95], // it began with 10
+      [11.5, 90, 10, 95], // the previous value of 10 held at its start
       [12, 91, 91, 91],
       [20, 91, 91, 91],
       [20.5, 50, 50, 91],
@@ -125,10 +125,10 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(past.last, [50]);
   });
 
-  test('a gap is drawn for what was recorded within the last second of a server that went away, and at the end', async (t) => {
+  test('a gap starts at a value of the last second before an outage, and also at the end of the range', async (t) => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const bucket = ([seconds, last]) => ({ period: at(seconds), average: last, last });
-    const past = await within(
+    const past = await runInModule(
       t,
       'charts/history.js',
       ({ rows }, { buckets, away }) => rows([buckets], away, 0),
@@ -138,8 +138,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(rows, [[0, 1], [9.899, 1], [9.9, 2], [9.9, NaN], [40, 3], [59.999, 3], [60, 4], [61, 4], [61, NaN]]);
   });
 
-  test('a number says how it moved from the beginning of the range on, or nothing where that is not known', async (t) => {
-    const said = await within(t, 'tiles/number.js', ({ movement }) => {
+  test('a number shows its change since the start of the range, or nothing if the value at the start is unknown', async (t) => {
+    const texts = await runInModule(t, 'tiles/number.js', ({ movement }) => {
       const of = (times, values, lows = values, highs = values) =>
         movement(
           { times: Float64Array.from(times), values: [Float64Array.from(values)], lows: [Float64Array.from(lows)], highs: [Float64Array.from(highs)] },
@@ -147,18 +147,18 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
         );
       return [
         of([900, 1_500, 2_000], [10, 11, 15]),
-        of([1_400, 1_500, 2_000], [10, 11, 15]), // what was before is not known
+        of([1_400, 1_500, 2_000], [10, 11, 15]), // the value at the start is unknown
         of([900, 2_000], [7, 7]),
         of([900, 1_500, 2_000], [7, 8, 7], [7, 3, 7], [7, 9, 7]),
         of([900, 950, 1_500, 2_000], [7, NaN, 7, 9]),
         of([], []),
       ];
     });
-    assert.deepEqual(said, ['↑ 50 % over 5m', '', '→ steady over 5m', 'between 3 and 9 over 5m', '', '']);
+    assert.deepEqual(texts, ['↑ 50 % over 5m', '', '→ steady over 5m', 'between 3 and 9 over 5m', '', '']);
   });
 
-  test('each step of an edit can be taken back', async (t) => {
-    const same = await within(t, 'board/model.js', ({ apply, inverse }) => {
+  test('each step of an edit can be undone', async (t) => {
+    const same = await runInModule(t, 'board/model.js', ({ apply, inverse }) => {
       const tile = (id) => ({ id, type: 'number', title: id, channel: 'metrics.shop', field: id });
       const board = { id: 'x', name: 'X', version: 1, tiles: ['a', 'b', 'c'].map(tile) };
       const steps = [
@@ -180,8 +180,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(same, Array(7).fill(true));
   });
 
-  test('a step that makes no sense on the board as it has become is not done', async (t) => {
-    const results = await within(t, 'board/model.js', ({ apply, overwrites }) => {
+  test('a step that is no longer possible is not applied, and overwriting another change is detected', async (t) => {
+    const results = await runInModule(t, 'board/model.js', ({ apply, overwrites }) => {
       const board = { id: 'x', name: 'X', version: 1, tiles: [{ id: 'a', type: 'text', title: 'A' }] };
       const step = { kind: 'change', id: 'a', changes: { title: 'Mine' } };
       const theirs = { ...board, tiles: [{ id: 'a', type: 'text', title: 'Theirs' }] };
@@ -197,8 +197,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.deepEqual(results, [null, null, null, true, false]);
   });
 
-  test('a field is found by its name or along its dots, and reads by what it is', async (t) => {
-    const read = await within(t, 'fields.js', ({ fieldsOf, kindOf, nameOf, numericFields, valueAt }) => {
+  test('a field is found by its name or path, and formatted by its kind', async (t) => {
+    const read = await runInModule(t, 'fields.js', ({ fieldsOf, kindOf, nameOf, numericFields, valueAt }) => {
       const data = { 'a.b': 1, a: { b: 2, c: { d: 'text' } }, list: [1], none: null };
       return [
         ['a.b', 'a.c.d', 'a.x', 'list'].map((field) => valueAt(data, field) ?? null),
@@ -223,8 +223,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     ]);
   });
 
-  test('a board that changes while it is read again after a gap is read once more', async (t) => {
-    const shown = await within(t, 'board/sync.js', async ({ BoardSync }) => {
+  test('a dashboard that changes while it is reloaded after a gap is loaded again', async (t) => {
+    const shown = await runInModule(t, 'board/sync.js', async ({ BoardSync }) => {
       const board = (version) => ({ id: 'default', name: `version ${version}`, tiles: [], version });
       /** @type {((version: number) => void)[]} */
       const responses = [];

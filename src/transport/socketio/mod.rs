@@ -15,7 +15,7 @@
 //! | `codec/` | the packets of both protocols (pure) |
 //! | `connection` | a session: heartbeat, namespaces, limits |
 //! | `polling`, `websocket`, `link` | what carries a session: requests, a WebSocket, and the upgrade between them |
-//! | `socket`, `rooms` | a client in a namespace: its events on the stream engine, and what it has joined |
+//! | `socket/`, `rooms` | a client in a namespace: its events on the stream engine (one file per namespace), and the rooms it has joined |
 //! | `recovery` | subscriptions of clients that lost their connection |
 //! | `conformance` | the echo for the official protocol suites |
 //! | `encode`, `output` | publications as events, and everything else that is sent |

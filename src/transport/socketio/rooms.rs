@@ -27,6 +27,8 @@ pub(super) struct Rooms {
     pub(super) boards: BTreeSet<String>,
     /// Per entity: hashes of the metrics that were sent last.
     sent: RefCell<HashMap<Channel, HashSet<u64>>>,
+    /// Number of the newest subscription to an entity.
+    joined: u64,
 }
 
 /// An entity that the client subscribed to.
@@ -36,6 +38,8 @@ pub(super) struct Entity {
     pub(super) id: String,
     /// Its type.
     pub(super) kind: String,
+    /// Number of the subscription, which differs when the client subscribes again.
+    pub(super) joined: u64,
 }
 
 impl Rooms {
@@ -44,7 +48,13 @@ impl Rooms {
         self.dashboards.len() + self.entities.len() + self.boards.len()
     }
 
-    /// Forgets what was sent of an entity.
+    /// Adds an entity.
+    pub(super) fn join_entity(&mut self, channel: Channel, id: String, kind: String) {
+        self.joined += 1;
+        self.entities.insert(channel, Entity { id, kind, joined: self.joined });
+    }
+
+    /// Removes an entity, and forgets what was sent of it.
     pub(super) fn leave_entity(&mut self, channel: &Channel) {
         self.entities.remove(channel);
         self.sent.borrow_mut().remove(channel);
@@ -84,42 +94,56 @@ impl Rooms {
         change.is_ok_and(|change| self.boards.contains(change.dashboard_id.as_ref()))
     }
 
+    /// Notes that the client has the metrics of an entity that `state` holds.
+    pub(super) fn note_sent(&self, state: &Publication) {
+        let Some(entity) = self.entities.get(&state.channel) else { return };
+        let hashes = metrics(encode::entity(state, &entity.id)).iter().map(|metric| metric.hash).collect();
+        self.sent.borrow_mut().insert(state.channel.clone(), hashes);
+    }
+
     /// Returns the metrics of an entity that differ from those that were sent last. Only the last one carries the offset: a
     /// client that is cut in between has not received the publication.
     fn changed_metrics(&self, with_offset: bool, publication: &Publication, cursor: Option<Position>) -> Bytes {
         let Some(entity) = self.entities.get(&publication.channel) else { return Bytes::new() };
-        let frames = encode::entity(publication, &entity.id);
         let mut sent = self.sent.borrow_mut();
         let before = sent.entry(publication.channel.clone()).or_default();
-        let mut now = HashSet::with_capacity(before.len());
-        let mut changed: Vec<(Bytes, Bytes)> = Vec::new();
-        let mut rest = frames;
-        while let Some(plain) = end_of(&rest) {
-            let without = rest.slice(..plain);
-            let Some(own) = end_of(&rest[plain..]) else { break };
-            let with = rest.slice(plain..plain + own);
-            rest = rest.slice(plain + own..);
-            let hash = hash_of(&text_of(&without));
-            if !before.contains(&hash) {
-                changed.push((without, with));
-            }
-            now.insert(hash);
-        }
+        let metrics = metrics(encode::entity(publication, &entity.id));
+        let now = metrics.iter().map(|metric| metric.hash).collect();
+        let mut changed: Vec<Metric> = metrics.into_iter().filter(|metric| !before.contains(&metric.hash)).collect();
         *before = now;
-        let Some((last_without, last_with)) = changed.pop() else { return Bytes::new() };
+        let Some(last) = changed.pop() else { return Bytes::new() };
         let last = match cursor {
-            _ if !with_offset => last_without,
-            None => last_with,
-            Some(cursor) => encode::with_offset(&last_without, &cursor.to_string()),
+            _ if !with_offset => last.plain,
+            None => last.with_offset,
+            Some(cursor) => encode::with_offset(&last.plain, &cursor.to_string()),
         };
         if changed.is_empty() {
             return last;
         }
         let mut out: Vec<u8> = Vec::new();
-        changed.iter().for_each(|(without, _)| out.extend_from_slice(without));
+        changed.iter().for_each(|metric| out.extend_from_slice(&metric.plain));
         out.extend_from_slice(&last);
         out.into()
     }
+}
+
+/// Frames of one metric.
+struct Metric {
+    /// Hash of its name and value.
+    hash: u64,
+    plain: Bytes,
+    with_offset: Bytes,
+}
+
+/// Splits the frames of [`encode::entity`].
+fn metrics(mut frames: Bytes) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    while let Some(end) = end_of(&frames) {
+        let plain = frames.split_to(end);
+        let Some(end) = end_of(&frames) else { break };
+        metrics.push(Metric { hash: hash_of(&text_of(&plain)), plain, with_offset: frames.split_to(end) });
+    }
+    metrics
 }
 
 /// Returns the hash of a metric's name and value: the event up to its time.
@@ -146,8 +170,7 @@ mod tests {
     #[test]
     fn only_metrics_that_changed_are_sent_and_the_last_carries_the_offset() {
         let mut rooms = Rooms::default();
-        let entity = Entity { id: "s1".into(), kind: "shop".into() };
-        rooms.entities.insert(Channel::parse("entity.shop.s1").unwrap(), entity);
+        rooms.join_entity(Channel::parse("entity.shop.s1").unwrap(), "s1".into(), "shop".into());
         let text = |offset, data| {
             let frames = rooms.encode(Namespace::Dashboard, false, true, &publication(offset, data), None);
             String::from_utf8_lossy(&frames).into_owned()

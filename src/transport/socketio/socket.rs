@@ -9,79 +9,45 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     config::SocketIoConfig,
-    encode,
     link::Framing,
     namespace::Namespace,
-    output::{self, CommandReplies, NamespaceOutput, Packets, ack_request, push_ack, push_event},
+    output::{CommandReplies, NamespaceOutput, Packets, push_event},
     recovery::{Hold, Recovery, Saved, SavedSubscription},
-    rooms::{Entity, Rooms},
+    rooms::Rooms,
 };
 use crate::{
-    transport::stream::{
-        End, Stream, StreamConfig,
-        commands::{Commands, Replies},
-        resume::Verdict,
-        rpc::InFlight,
-    },
+    transport::stream::{End, Stream, StreamConfig, commands::Commands, resume::Verdict, rpc::InFlight},
     web::{caller::Caller, state::State},
 };
-use tricast_auth::Permission;
 use tricast_core::{
     channel::{Channel, Selector},
     counters::{Limit, Transport},
-    interval::{format_interval, parse_interval},
     position::Position,
-    protocol::{command, error::Code, message::ServerMessage},
     reader::CatchUp,
-    snapshot::SNAPSHOT,
 };
-use tricast_domain::alerts;
+
+mod arguments;
+mod boards;
+mod commands;
+mod entities;
+mod refusal;
+mod root;
+
+use refusal::Refusal;
 
 /// Bytes of events per write.
 const BUDGET: usize = 64 * 1024;
 
-/// Interval of `metrics-update` where the client asks for none.
-const METRICS_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Interval of `dashboard:update`.
-const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Events of a client that wait while one before them is carried out.
 const MAX_WAITING: usize = 64;
 
-/// Open alerts that a client receives when it joins.
-const MAX_ALERTS: usize = 100;
-
 /// Noted subscriptions from which on those that have ended are forgotten.
 const MAX_BEGUN: usize = 2_048;
-
-/// Longest id of a dashboard or an entity, in bytes.
-const MAX_ID: usize = 100;
-
-/// Error codes of the documented namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    InvalidEntity,
-    PermissionDenied,
-    BadEvent,
-    LimitReached,
-}
-
-impl Refusal {
-    fn code(self) -> &'static str {
-        match self {
-            Self::InvalidEntity => "ANALYTICS_1100",
-            Self::PermissionDenied => "ANALYTICS_1101",
-            Self::BadEvent => "ANALYTICS_1102",
-            Self::LimitReached => "ANALYTICS_1103",
-        }
-    }
-}
 
 /// One client in one namespace.
 pub(super) struct Socket {
@@ -105,10 +71,24 @@ pub(super) struct Socket {
     /// Events that wait for a command in flight.
     waiting: VecDeque<ClientEvent>,
     /// Events whose data has to be read from the store.
-    later: InFlight<Vec<(&'static str, Value)>>,
+    later: InFlight<Later>,
     pub(super) end: Option<End>,
     /// Bad messages since the connection counted them last.
     pub(super) bad_messages: usize,
+}
+
+/// What was read from the store for a client.
+enum Later {
+    Nothing,
+    /// Open alerts, as the argument of `alerts`.
+    Alerts(Value),
+    /// Tiles of an entity that the client subscribed to.
+    Entity {
+        channel: Channel,
+        joined: u64,
+        interval: Duration,
+        tiles: Value,
+    },
 }
 
 /// An event that a client emitted.
@@ -213,7 +193,12 @@ impl Socket {
         socket.rooms.boards = saved.boards;
         for (id, kind) in saved.entities {
             let channel = Channel::parse(&format!("entity.{kind}.{id}")).ok()?;
-            socket.rooms.entities.insert(channel, Entity { id, kind });
+            let is_followed = socket.begun.contains_key(&Selector::Exact(channel.clone()));
+            socket.rooms.join_entity(channel.clone(), id, kind);
+            if !is_followed {
+                // The client was cut before its initial metrics were read.
+                socket.read_entity(channel, Duration::ZERO);
+            }
         }
         socket.follow_dashboards();
         socket.hold = Some(hold);
@@ -313,9 +298,13 @@ impl Socket {
         if std::mem::take(&mut self.is_changed) {
             self.save();
         }
-        while let Some(events) = self.later.poll_next(cx) {
-            for (name, argument) in events {
-                push_event(packets, self.namespace, name, &argument);
+        while let Some(result) = self.later.poll_next(cx) {
+            match result {
+                Later::Nothing => {}
+                Later::Alerts(alerts) => push_event(packets, self.namespace, "alerts", &alerts),
+                Later::Entity { channel, joined, interval, tiles } => {
+                    self.follow_entity(channel, joined, interval, &tiles, packets);
+                }
             }
         }
         self.stream.reader.set_waker(cx.waker());
@@ -390,324 +379,5 @@ impl Socket {
             Namespace::Dashboard => self.entity_event(&event, packets),
             Namespace::Analytics => self.board_event(&event, packets),
         }
-    }
-
-    /// Carries out a command of the namespace `/tricast`: the same as the WebSocket message of that type.
-    fn command(&mut self, ClientEvent { name, mut arguments, ack }: ClientEvent, packets: &mut Packets) {
-        let mut fields = match arguments.drain(..).next() {
-            Some(Value::Object(fields)) => fields,
-            None => Map::new(),
-            Some(_) => return self.reject(ack, "the argument has to be one object", packets),
-        };
-        if !matches!(
-            name.as_str(),
-            "subscribe" | "unsubscribe" | "pause" | "resume" | "request" | "refresh_token" | "ping"
-        ) {
-            let shown: String = name.chars().take(40).collect();
-            let known = "subscribe, unsubscribe, pause, resume, request, refresh_token and ping";
-            return self.reject(ack, format!("there is no event {shown:?}; there are {known}"), packets);
-        }
-        fields.insert("type".into(), name.into());
-        if ack.is_some() {
-            // Replaced below by the acknowledgement; a request needs one of the two.
-            fields.insert("requestId".into(), "ack".into());
-        }
-        let parsed = command::parse(&Value::Object(fields).to_string());
-        if let Ok(command::Message { command: command::Command::Subscribe { channels, since }, .. }) = &parsed {
-            for (selector, interval) in channels.iter().filter_map(|wanted| wanted.parsed.as_ref().ok()) {
-                self.note_begun(selector.clone(), *interval, since.as_deref());
-            }
-        }
-        let Self { commands, stream, end, bad_messages, .. } = self;
-        let mut replies = CommandReplies { packets, end, bad_messages };
-        let ack_request = ack.map(ack_request);
-        match parsed {
-            Err(rejection) => {
-                let request_id = ack_request.or(rejection.request_id.clone());
-                replies.reject(command::Rejection { request_id, ..rejection });
-            }
-            Ok(command::Message { request_id, command }) => {
-                let request_id = ack_request.or(request_id);
-                match command {
-                    command::Command::Ping => {
-                        let timestamp = stream.timestamp();
-                        replies.reply(&ServerMessage::Pong { request_id, latency: None, timestamp });
-                    }
-                    command => commands.execute(stream, request_id, command, &mut replies),
-                }
-            }
-        }
-    }
-
-    fn reject(&mut self, ack: Option<u64>, message: impl Into<String>, packets: &mut Packets) {
-        let Self { end, bad_messages, .. } = self;
-        let rejection = command::Rejection::new(ack.map(ack_request), Code::InvalidMessage, message);
-        CommandReplies { packets, end, bad_messages }.reject(rejection);
-    }
-
-    /// Refuses an event of a documented namespace.
-    fn refuse(&mut self, ack: Option<u64>, refusal: Refusal, message: impl Into<String>, packets: &mut Packets) {
-        if refusal == Refusal::BadEvent {
-            self.bad_messages += 1;
-        }
-        let mut error = json!({"code": refusal.code(), "message": message.into()});
-        match ack {
-            None => push_event(packets, self.namespace, "error", &error),
-            Some(ack) => {
-                error["status"] = "error".into();
-                push_ack(packets, self.namespace, ack, &error);
-            }
-        }
-    }
-
-    /// Acknowledges an event, if the client asked for it.
-    fn accept(&self, ack: Option<u64>, mut fields: Value, packets: &mut Packets) {
-        if let Some(ack) = ack {
-            fields["status"] = "ok".into();
-            push_ack(packets, self.namespace, ack, &fields);
-        }
-    }
-
-    fn unknown(&mut self, event: &ClientEvent, known: &str, packets: &mut Packets) {
-        let shown: String = event.name.chars().take(40).collect();
-        let message = format!("there is no event {shown:?} in {}; there are {known}", self.namespace.as_str());
-        self.refuse(event.ack, Refusal::BadEvent, message, packets);
-    }
-
-    fn may(&self, permission: Permission) -> bool {
-        self.stream.caller().is_some_and(|caller| caller.identity.may(permission))
-    }
-
-    fn is_full(&self) -> bool {
-        self.config.max_subscriptions > 0 && self.rooms.len() >= self.config.max_subscriptions
-    }
-
-    fn refuse_full(&mut self, ack: Option<u64>, packets: &mut Packets) {
-        self.stream.state.counters.limit(Limit::Subscriptions).inc();
-        let message = format!("a client has at most {} subscriptions", self.config.max_subscriptions);
-        self.refuse(ack, Refusal::LimitReached, message, packets);
-    }
-
-    // Namespace `/`.
-
-    fn join_root(&mut self, packets: &mut Packets) {
-        let Some(caller) = self.stream.caller().cloned() else { return };
-        if caller.identity.may(Permission::ReadMetrics) {
-            push_figures(packets, "dashboard:data", &caller);
-            if let Ok(selector) = Selector::parse(SNAPSHOT) {
-                self.note_begun(selector, DASHBOARD_INTERVAL, None);
-            }
-            follow_snapshot(&mut self.stream, DASHBOARD_INTERVAL);
-        }
-        for name in ["alerts", "system"] {
-            if let Ok(selector) = Selector::parse(name)
-                && tricast_auth::may_read(&caller.identity, &selector)
-            {
-                self.subscribe(selector, Duration::ZERO);
-            }
-        }
-        if caller.identity.may(Permission::ReadAlerts) {
-            self.later.push(async move {
-                let open = alerts::Filter { open: Some(true), ..alerts::Filter::default() };
-                let Ok(page) = caller.tenant.alerts.list(open, MAX_ALERTS, None).await else { return Vec::new() };
-                let may_read = |alert: &&alerts::Alert| tricast_auth::may_read_alert(&caller.identity, &alert.metric);
-                let alerts: Vec<_> = page.alerts.iter().filter(may_read).collect();
-                vec![("alerts", json!(alerts))]
-            });
-        }
-    }
-
-    fn root_event(&mut self, event: &ClientEvent, packets: &mut Packets) {
-        let ack = event.ack;
-        match event.name.as_str() {
-            "subscribe-metrics" => {
-                if !self.may(Permission::ReadMetrics) {
-                    return self.refuse(ack, Refusal::PermissionDenied, "this needs read:metrics", packets);
-                }
-                let Some(id) = id_of(event.arguments.first()) else {
-                    return self.refuse(ack, Refusal::InvalidEntity, ID_RULE, packets);
-                };
-                let interval = match interval_of(event.arguments.get(1)) {
-                    Ok(interval) => interval.unwrap_or(METRICS_INTERVAL),
-                    Err(message) => return self.refuse(ack, Refusal::BadEvent, message, packets),
-                };
-                if !self.rooms.dashboards.contains_key(&id) && self.is_full() {
-                    return self.refuse_full(ack, packets);
-                }
-                self.rooms.dashboards.insert(id.clone(), interval);
-                self.accept(ack, json!({"dashboardId": id, "interval": format_interval(interval)}), packets);
-                if let Some(caller) = self.stream.caller() {
-                    push_figures(packets, "initial-data", caller);
-                }
-                self.follow_dashboards();
-            }
-            "unsubscribe-metrics" => {
-                let id = id_of(event.arguments.first());
-                match id.filter(|id| self.rooms.dashboards.remove(id).is_some()) {
-                    Some(id) => {
-                        self.accept(ack, json!({"dashboardId": id}), packets);
-                        self.follow_dashboards();
-                    }
-                    None => self.refuse(ack, Refusal::InvalidEntity, "this dashboard is not subscribed", packets),
-                }
-            }
-            _ => self.unknown(event, "subscribe-metrics and unsubscribe-metrics", packets),
-        }
-    }
-
-    /// Follows the snapshot at the shortest interval of the dashboards.
-    fn follow_dashboards(&mut self) {
-        let Some(interval) = self.rooms.interval() else { return self.metrics = None };
-        if self.metrics.is_none() {
-            let (state, caller) = (Rc::clone(&self.stream.state), self.stream.caller().cloned());
-            let stream = Stream::open(state, stream_config(&self.config), caller, Duration::ZERO, None);
-            self.metrics = Some(Box::new(stream));
-        }
-        if let Some(metrics) = &mut self.metrics {
-            follow_snapshot(metrics, interval);
-        }
-    }
-
-    // Namespace `/dashboard`.
-
-    fn entity_event(&mut self, event: &ClientEvent, packets: &mut Packets) {
-        let ack = event.ack;
-        let argument = event.arguments.first();
-        let text = |name: &str| id_of(argument.and_then(|argument| argument.get(name)));
-        match event.name.as_str() {
-            "subscribe" => {
-                if !self.may(Permission::ReadMetrics) {
-                    return self.refuse(ack, Refusal::PermissionDenied, "this needs read:metrics", packets);
-                }
-                let (Some(id), Some(kind)) = (text("entityId"), text("entityType")) else {
-                    let message = format!("write {{entityId, entityType}}: {ID_RULE}");
-                    return self.refuse(ack, Refusal::InvalidEntity, message, packets);
-                };
-                let interval = match interval_of(argument) {
-                    Ok(interval) => interval.unwrap_or(Duration::ZERO),
-                    Err(message) => return self.refuse(ack, Refusal::BadEvent, message, packets),
-                };
-                let Ok(channel) = Channel::parse(&format!("entity.{kind}.{id}")) else {
-                    return self.refuse(ack, Refusal::InvalidEntity, ID_RULE, packets);
-                };
-                if !self.rooms.entities.contains_key(&channel) && self.is_full() {
-                    return self.refuse_full(ack, packets);
-                }
-                let entity = Entity { id: id.clone(), kind: kind.clone() };
-                self.rooms.leave_entity(&channel);
-                self.rooms.entities.insert(channel.clone(), entity.clone());
-                self.accept(ack, json!({"entityId": id, "entityType": kind}), packets);
-                self.send_entity(entity, &channel);
-                self.subscribe(Selector::Exact(channel), interval);
-            }
-            "unsubscribe" => {
-                let id = text("entityId");
-                let matches = |entity: &Entity| Some(&entity.id) == id.as_ref();
-                let left: Vec<Channel> =
-                    self.rooms.entities.iter().filter(|(_, e)| matches(e)).map(|(c, _)| c.clone()).collect();
-                if left.is_empty() {
-                    return self.refuse(ack, Refusal::InvalidEntity, "this entity is not subscribed", packets);
-                }
-                for channel in left {
-                    self.rooms.leave_entity(&channel);
-                    self.stream.reader.unsubscribe(&Selector::Exact(channel));
-                }
-                self.accept(ack, json!({"entityId": id}), packets);
-            }
-            _ => self.unknown(event, "subscribe and unsubscribe", packets),
-        }
-    }
-
-    /// Sends `dashboard:initial`: the current metrics of an entity, and the tiles of the dashboard that has its id.
-    fn send_entity(&mut self, entity: Entity, channel: &Channel) {
-        let Some(caller) = self.stream.caller().cloned() else { return };
-        let channel = channel.clone();
-        self.later.push(async move {
-            let board = caller.tenant.dashboards.get(&entity.id).await;
-            // Read now, so that they are not older than the updates that were sent meanwhile.
-            let state = caller.tenant.log.state(&channel, tricast_auth::view(&caller.identity));
-            let metrics = state.map(|state| encode::metrics_of(&state)).unwrap_or_default();
-            let tiles = board.map(|board| json!(board.tiles)).unwrap_or_else(|_| json!([]));
-            let initial = json!({
-                "entityId": entity.id,
-                "entityType": entity.kind,
-                "metrics": metrics,
-                "tiles": tiles,
-            });
-            vec![("dashboard:initial", initial)]
-        });
-    }
-
-    // Namespace `/analytics/dashboard`.
-
-    fn board_event(&mut self, event: &ClientEvent, packets: &mut Packets) {
-        let ack = event.ack;
-        let id = id_of(event.arguments.first().and_then(|argument| argument.get("dashboardId")));
-        match (event.name.as_str(), id) {
-            ("subscribe", _) if !self.may(Permission::ReadMetrics) => {
-                self.refuse(ack, Refusal::PermissionDenied, "this needs read:metrics", packets);
-            }
-            ("subscribe" | "unsubscribe", None) => {
-                self.refuse(ack, Refusal::InvalidEntity, format!("write {{dashboardId}}: {ID_RULE}"), packets);
-            }
-            ("subscribe", Some(id)) if !self.rooms.boards.contains(&id) && self.is_full() => {
-                self.refuse_full(ack, packets);
-            }
-            ("subscribe", Some(id)) => {
-                if let Ok(selector) = Selector::parse("dashboards")
-                    && !self.stream.reader.is_subscribed(&selector)
-                {
-                    self.subscribe(selector, Duration::ZERO);
-                }
-                self.rooms.boards.insert(id.clone());
-                self.accept(ack, json!({"dashboardId": id}), packets);
-            }
-            ("unsubscribe", Some(id)) if self.rooms.boards.remove(&id) => {
-                self.accept(ack, json!({"dashboardId": id}), packets);
-            }
-            ("unsubscribe", Some(_)) => {
-                self.refuse(ack, Refusal::InvalidEntity, "this dashboard is not subscribed", packets);
-            }
-            _ => self.unknown(event, "subscribe and unsubscribe", packets),
-        }
-    }
-}
-
-/// Rule for IDs, as error messages state it.
-const ID_RULE: &str = "an id is 1 to 100 letters, digits, '_', '-', ':' or '.'";
-
-/// Returns an id that can be part of a channel's name.
-fn id_of(value: Option<&Value>) -> Option<String> {
-    let id = match value? {
-        Value::String(id) => id.clone(),
-        Value::Number(id) => id.to_string(),
-        _ => return None,
-    };
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte);
-    (!id.is_empty() && id.len() <= MAX_ID && id.bytes().all(fits)).then_some(id)
-}
-
-/// Returns the `interval` of an argument, if it has one.
-fn interval_of(argument: Option<&Value>) -> Result<Option<Duration>, String> {
-    let interval = match argument.and_then(|argument| argument.get("interval")) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => parse_interval(text),
-        Some(other) => parse_interval(&other.to_string()),
-    };
-    interval.map(Some).map_err(|error| format!("interval: {error}"))
-}
-
-/// Appends an event with the present figures.
-fn push_figures(packets: &mut Packets, name: &str, caller: &Caller) {
-    let snapshot = caller.tenant.log.snapshot(tricast_auth::view(&caller.identity));
-    let argument = format!(r#"["{name}",{}]"#, encode::figures(&snapshot));
-    output::push(packets, '2', Namespace::Root.as_str(), None, &argument);
-}
-
-/// Follows the snapshot from now on: the client has the present one.
-fn follow_snapshot(stream: &mut Stream, interval: Duration) {
-    let position = stream.reader.hub().log().position();
-    if let Ok(selector) = Selector::parse(SNAPSHOT) {
-        stream.reader.go_on(selector, interval, &position);
     }
 }
