@@ -43,6 +43,12 @@ const STEP: usize = 2_000;
 /// Interval of roll-ups.
 const ROLL_UP: Duration = Duration::from_secs(5);
 
+/// Interval of releasing names of series.
+const RELEASE: Duration = Duration::from_secs(60);
+
+/// Time without a point after which the name of a series is released. Asking the store for its id again costs little.
+const IDLE: Duration = Duration::from_secs(3_600);
+
 /// Interval of deleting old rows.
 const FORGET: Duration = Duration::from_secs(600);
 
@@ -199,7 +205,7 @@ impl Writer {
     }
 
     async fn run(&mut self) {
-        let (mut roll_up, mut forget) = (Instant::now(), Instant::now());
+        let (mut roll_up, mut forget, mut release) = (Instant::now(), Instant::now(), Instant::now());
         let mut rolled = [i64::MIN; 3];
         loop {
             let pressed = Arc::clone(&self.shared);
@@ -208,6 +214,11 @@ impl Writer {
                 () = pressed.pressed.notified() => {}
             }
             self.watch_the_rate().await;
+            if Instant::now() >= release {
+                let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(IDLE));
+                self.shared.buffer.lock().release_series(before);
+                release = Instant::now() + RELEASE;
+            }
             if !self.writes() {
                 // Another node writes the same points. Should it stop, this one has those that it had not written.
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(OVERLAP));

@@ -19,7 +19,9 @@ pub(super) struct WriteBuffer {
     resolution: i64,
     capacity: usize,
     max_series: usize,
-    series: Vec<Series>,
+    /// Names of series by index; `None` for an index that is free.
+    series: Vec<Option<Series>>,
+    free: Vec<u32>,
     by_channel: HashMap<Channel, HashMap<Box<str>, u32>>,
     open: HashMap<Channel, Arc<Publication>>,
     points: VecDeque<Waiting>,
@@ -87,6 +89,8 @@ struct Series {
     id: Option<SeriesId>,
     /// Whether the store has no room for it.
     refused: bool,
+    /// Time of its last point in milliseconds since 1970; long ago if its channel has ended.
+    last: i64,
 }
 
 /// Point that waits.
@@ -106,6 +110,7 @@ impl WriteBuffer {
             capacity: config.buffer,
             max_series: if config.max_series == 0 { usize::MAX } else { config.max_series },
             series: Vec::new(),
+            free: Vec::new(),
             by_channel: HashMap::new(),
             open: HashMap::new(),
             points: VecDeque::new(),
@@ -131,6 +136,11 @@ impl WriteBuffer {
     pub(super) fn end(&mut self, channel: &Channel, at: i64) {
         if let Some(version) = self.open.remove(channel) {
             self.make_points(&version);
+        }
+        for series in self.by_channel.get(channel).into_iter().flat_map(HashMap::values) {
+            if let Some(series) = &mut self.series[*series as usize] {
+                series.last = i64::MIN;
+            }
         }
         self.put_ends(vec![(channel.clone(), at)]);
     }
@@ -178,7 +188,7 @@ impl WriteBuffer {
     fn make_points(&mut self, version: &Publication) {
         let at = version.timestamp.as_millisecond();
         for (field, value) in numeric_fields(&version.data) {
-            let Some(series) = self.series_of(&version.channel, &field) else {
+            let Some(series) = self.series_of(&version.channel, &field, at) else {
                 self.refused += 1;
                 continue;
             };
@@ -194,18 +204,53 @@ impl WriteBuffer {
         }
     }
 
-    fn series_of(&mut self, channel: &Channel, field: &str) -> Option<u32> {
-        if let Some(series) = self.by_channel.get(channel).and_then(|fields| fields.get(field)) {
-            return Some(*series).filter(|series| !self.series[*series as usize].refused);
+    /// Returns the index of a series that gets a point at the time `at`.
+    fn series_of(&mut self, channel: &Channel, field: &str, at: i64) -> Option<u32> {
+        if let Some(index) = self.by_channel.get(channel).and_then(|fields| fields.get(field)) {
+            let series = self.series[*index as usize].as_mut().filter(|series| !series.refused)?;
+            series.last = at;
+            return Some(*index);
         }
-        if self.series.len() >= self.max_series {
+        if self.series() >= self.max_series {
             return None;
         }
-        let series = u32::try_from(self.series.len()).ok()?;
         let name = SeriesName { channel: channel.clone(), field: field.into() };
-        self.series.push(Series { name, id: None, refused: false });
-        self.by_channel.entry(channel.clone()).or_default().insert(field.into(), series);
-        Some(series)
+        let series = Some(Series { name, id: None, refused: false, last: at });
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.series[index as usize] = series;
+                index
+            }
+            None => {
+                let index = u32::try_from(self.series.len()).ok()?;
+                self.series.push(series);
+                index
+            }
+        };
+        self.by_channel.entry(channel.clone()).or_default().insert(field.into(), index);
+        Some(index)
+    }
+
+    /// Forgets the names of series without a point since `before`, and of ended channels, once no point of theirs waits.
+    /// One that gets a point again is added again.
+    pub(super) fn release_series(&mut self, before: i64) {
+        let mut waits = vec![false; self.series.len()];
+        self.points.iter().for_each(|point| waits[point.series as usize] = true);
+        let Self { series, free, by_channel, .. } = self;
+        for (index, (place, waits)) in series.iter_mut().zip(waits).enumerate() {
+            if waits || place.as_ref().is_none_or(|series| series.last >= before) {
+                continue;
+            }
+            if let Some(Series { name, .. }) = place.take()
+                && let Some(fields) = by_channel.get_mut(&name.channel)
+            {
+                fields.remove(&*name.field);
+                if fields.is_empty() {
+                    by_channel.remove(&name.channel);
+                }
+            }
+            free.extend(u32::try_from(index));
+        }
     }
 
     /// Returns the first points, at most `most`, and marks them as being written.
@@ -234,25 +279,27 @@ impl WriteBuffer {
         let mut asked: Vec<u32> = points.iter().map(|point| point.series).collect();
         asked.sort_unstable();
         asked.dedup();
-        let unknown = asked.into_iter().map(|place| (place, &self.series[place as usize]));
+        let series = |index: u32| self.series[index as usize].as_ref().map(|series| (index, series));
+        let unknown = asked.into_iter().filter_map(series);
         let unknown = unknown.filter(|(_, series)| series.id.is_none() && !series.refused);
-        unknown.map(|(place, series)| (place, series.name.clone())).collect()
+        unknown.map(|(index, series)| (index, series.name.clone())).collect()
     }
 
     /// Sets an id; `None` if the store has no room for the series.
     pub(super) fn set_id(&mut self, series: u32, id: Option<SeriesId>) {
-        let series = &mut self.series[series as usize];
-        (series.id, series.refused) = (id, id.is_none());
+        if let Some(series) = &mut self.series[series as usize] {
+            (series.id, series.refused) = (id, id.is_none());
+        }
     }
 
     /// Discards all ids, because some are invalid now. Series without room are tried again.
     pub(super) fn forget_ids(&mut self) {
-        self.series.iter_mut().for_each(|series| (series.id, series.refused) = (None, false));
+        self.series.iter_mut().flatten().for_each(|series| (series.id, series.refused) = (None, false));
     }
 
     /// Returns the id of the series of `point`.
     pub(super) fn id_of(&self, point: &Waiting) -> Option<SeriesId> {
-        self.series[point.series as usize].id
+        self.series[point.series as usize].as_ref().and_then(|series| series.id)
     }
 
     /// Returns the points of `channel` before `until`, by field.
@@ -295,9 +342,9 @@ impl WriteBuffer {
         self.points.len()
     }
 
-    /// Returns the number of series that this process has seen.
+    /// Returns the number of series whose names are kept.
     pub(super) fn series(&self) -> usize {
-        self.series.len()
+        self.series.len() - self.free.len()
     }
 
     /// Returns the numbers of points that were not recorded.
@@ -404,5 +451,35 @@ mod tests {
         assert_eq!(buffer.len(), 1, "one without room is not kept");
         buffer.forget_ids();
         assert_eq!(buffer.unresolved_series(&points).len(), 2);
+    }
+
+    #[test]
+    fn names_of_series_without_points_are_released() {
+        let mut buffer = buffer(0, 10, 2);
+        let channel = Channel::parse("a").unwrap();
+        buffer.take(version("a", 10, r#"{"x":1,"y":2}"#));
+        buffer.end(&channel, 11);
+        let points = buffer.begin_writing(9);
+        let names = buffer.unresolved_series(&points);
+        names.iter().for_each(|(series, _)| buffer.set_id(*series, Some(SeriesId(7))));
+        buffer.release_series(0);
+        assert_eq!(buffer.series(), 2, "their points are being written");
+        buffer.take(version("b", 12, r#"{"x":1}"#));
+        buffer.close_all();
+        assert_eq!((buffer.series(), buffer.lost().refused), (2, 1), "there is no room yet");
+        buffer.end_writing(true);
+        buffer.release_series(0);
+        assert_eq!((buffer.series(), buffer.by_channel.len()), (0, 0));
+        // A channel that begins again, and another one, are recorded again, under ids that are asked for again.
+        buffer.take(version("a", 20, r#"{"x":3}"#));
+        buffer.take(version("b", 21, r#"{"x":4}"#));
+        buffer.close_all();
+        let points = buffer.begin_writing(9);
+        assert_eq!((buffer.series(), points.len(), buffer.unresolved_series(&points).len()), (2, 2, 2));
+        assert_eq!(points_of(&buffer, "x", 99), [(20, 3.0)]);
+        buffer.end_writing(true);
+        buffer.release_series(21);
+        assert_eq!(buffer.series(), 1, "one whose last point is old enough");
+        assert!(buffer.by_channel.contains_key(&Channel::parse("b").unwrap()));
     }
 }
