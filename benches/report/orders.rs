@@ -14,7 +14,7 @@ use std::{
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
-use tricast_domain::orders::{Answer, Created, Draft, Money, NewOrder, OrderStore, Priority, Status};
+use tricast_domain::orders::{Answer, Created, Draft, Money, NewOrder, OrderStore, Priority, RowLimits, Status};
 use tricast_store::sqlite::SqliteStore;
 
 use crate::{
@@ -99,7 +99,7 @@ async fn fill(directory: &Path, orders: u64) -> Outcome<()> {
             priority: Priority::Normal,
         };
         let at = now - 1.minute() - ((orders - number) as i64 * step).milliseconds();
-        asked.push_back(store.create("default", Draft { new, key: None, at }));
+        asked.push_back(store.create("default", Draft { new, key: None, at, limits: RowLimits::default() }));
         if asked.len() >= AHEAD
             && let Some(oldest) = asked.pop_front()
         {

@@ -21,7 +21,7 @@ use crate::web::{
     versioned::Versioned,
 };
 use tricast_auth::Permission;
-use tricast_core::protocol::error::Code;
+use tricast_core::{counters::Limit, protocol::error::Code};
 use tricast_domain::alerts::{Alert, AlertError, Filter, NewRule, Rule, Severity};
 
 /// Callers that may read alerts and rules.
@@ -62,7 +62,7 @@ impl From<AlertError> for Problem {
             AlertError::NotFound | AlertError::NoRule => Self::not_found(detail),
             AlertError::Taken(_) => invalid(StatusCode::CONFLICT),
             AlertError::Moved => invalid(StatusCode::PRECONDITION_FAILED),
-            AlertError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
+            AlertError::TooMany(_) => Self::at_limit(Limit::Rules, detail),
             AlertError::Store(error) => error.into(),
             AlertError::Service(error) => error.into(),
             AlertError::NotDeciding => Self::unavailable(detail, Duration::from_secs(2)),

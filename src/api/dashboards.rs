@@ -1,7 +1,5 @@
 //! Dashboards and their tiles (docs/protocol.md, section 6.3).
 
-use std::time::Duration;
-
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -20,7 +18,7 @@ use crate::web::{
     versioned::Versioned,
 };
 use tricast_auth::Permission;
-use tricast_core::protocol::error::Code;
+use tricast_core::{counters::Limit, protocol::error::Code};
 use tricast_domain::dashboards::{Board, DashboardError, Edit, Edited, NewBoard, NewTile, Tile};
 
 /// Callers that may change dashboards.
@@ -40,7 +38,7 @@ impl From<DashboardError> for Problem {
             DashboardError::NotFound | DashboardError::NoTile => Self::not_found(detail),
             DashboardError::Taken(_) => invalid(StatusCode::CONFLICT),
             DashboardError::Moved => invalid(StatusCode::PRECONDITION_FAILED),
-            DashboardError::TooMany(_) => Self::too_many(detail, Duration::from_secs(60)),
+            DashboardError::TooMany(_) => Self::at_limit(Limit::Dashboards, detail),
             DashboardError::Store(error) => error.into(),
             DashboardError::Service(error) => error.into(),
         }

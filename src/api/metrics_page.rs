@@ -19,7 +19,10 @@ use tricast_core::{
     pause,
     protocol::SERVER_VERSION,
 };
-use tricast_domain::alerts::{Sent, Target};
+use tricast_domain::{
+    alerts::{Sent, Target},
+    orders::RowCounts,
+};
 
 /// `GET` and `HEAD /metrics`.
 #[utoipa::path(
@@ -101,6 +104,15 @@ fn write(shared: &Shared) -> String {
     let levels = BackpressureLevel::ALL.map(|level| (level, [("step", level.as_str())]));
     let slowed = levels.iter().map(|(level, label)| (&label[..], counters.backpressure(*level).get()));
     page.counters("slow_clients_total", "Times a slow client reached a backpressure level", slowed);
+    let rows: Vec<_> = tenants.iter().map(|tenant| tenant.orders.rows()).collect();
+    let most = |of: fn(&RowCounts) -> i64| rows.iter().map(of).max().unwrap_or_default();
+    page.gauge("orders", "Orders in the store, of the tenants in memory", rows.iter().map(|of| of.orders).sum::<i64>());
+    page.gauge("orders_largest_tenant", "Orders of the tenant that has the most", most(|of| of.orders));
+    let customers = rows.iter().map(|of| of.customers).sum::<i64>();
+    page.gauge("customers", "Customers in the store, of the tenants in memory", customers);
+    page.gauge("customers_largest_tenant", "Customers of the tenant that has the most", most(|of| of.customers));
+    let pending: u64 = tenants.iter().map(|tenant| tenant.relay.waiting()).sum();
+    page.gauge("pending_events", "Events that are stored and wait to be published", pending);
     let (activity, store) = (shared.store.activity(), shared.store.gauges());
     let work = [(Some(("operation", "read")), &activity.reads), (Some(("operation", "write")), &activity.writes)];
     page.histograms("store_latency_seconds", "From the hand-in of a read or a change until its answer", work);
@@ -146,7 +158,7 @@ fn write(shared: &Shared) -> String {
     let kept = tenants.iter().map(|tenant| tenant.history.points_kept().as_secs()).min().unwrap_or_default();
     page.gauge("history_points_kept_seconds", "How long points are kept at the moment, 0 for ever", kept);
     let series: usize = tenants.iter().map(|tenant| tenant.history.series()).sum();
-    page.gauge("history_series", "Series that were recorded in this process", series);
+    page.gauge("history_series", "Series that were recorded in the last hour, or wait for the store", series);
     let lag = tenants.iter().map(|tenant| tenant.history.lag()).max().unwrap_or_default();
     page.gauge(
         "history_rollup_lag_seconds",

@@ -5,6 +5,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::openapi::{business, params};
@@ -14,12 +15,14 @@ use crate::web::{
     caller::Caller,
     precondition,
     problem::Problem,
-    query::Params,
+    query::{self, Params},
     versioned::Versioned,
 };
 use tricast_auth::Permission;
-use tricast_core::{clock::rfc3339, protocol::error::Code};
-use tricast_domain::orders::{Changes, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status};
+use tricast_core::{clock::rfc3339, counters::Limit, protocol::error::Code};
+use tricast_domain::orders::{
+    Changes, Deletion, IdempotencyKey, NewCustomer, NewOrder, NewVisits, Order, OrderError, Status,
+};
 
 impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
@@ -28,6 +31,8 @@ impl From<OrderError> for Problem {
             OrderError::Invalid(_) | OrderError::KeyReused => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::InvalidMessage, detail)
             }
+            OrderError::TooManyOrders(_) => Self::at_limit(Limit::Orders, detail),
+            OrderError::TooManyCustomers(_) => Self::at_limit(Limit::Customers, detail),
             OrderError::NotFound => Self::not_found(detail),
             OrderError::Moved => Self::new(StatusCode::PRECONDITION_FAILED, Code::InvalidMessage, detail),
             _ if error.is_unknown() => Self::unknown(
@@ -52,6 +57,14 @@ pub struct WriteOrders;
 
 impl Requirement for WriteOrders {
     const PERMISSIONS: &'static [Permission] = &[Permission::WriteOrders];
+    const CHANGES_STORE: bool = true;
+}
+
+/// Callers that may delete orders and customers.
+pub struct DeleteOrders;
+
+impl Requirement for DeleteOrders {
+    const PERMISSIONS: &'static [Permission] = &[Permission::Admin];
     const CHANGES_STORE: bool = true;
 }
 
@@ -204,6 +217,56 @@ pub async fn visit(access: Authorized<WriteOrders>, body: Body) -> Result<HttpRe
     let new = body.json_or_default::<NewVisits>().await?;
     let accepted = access.caller.tenant.orders.visit(new).await?;
     Ok(HttpResponse::Accepted().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"accepted": accepted})))
+}
+
+/// `DELETE /api/orders?before=`: 200 with the number of deleted orders.
+#[utoipa::path(
+    delete,
+    path = "/api/orders",
+    tag = "Business",
+    operation_id = "deleteOrders",
+    summary = "Delete old orders",
+    description = "Deletes orders that were created before a time and are neither `PENDING` nor `PROCESSING`, the oldest \
+        first. One call deletes at most 1,000: repeat it while `more` is true. The numbers of past days stay.",
+    params(params::Before),
+    responses(
+        (status = 200, description = "Number of deleted orders", body = business::Deletion),
+        (status = 422, description = "`before` is less than 24 h ago"),
+    )
+)]
+pub async fn delete_orders(request: HttpRequest, access: Authorized<DeleteOrders>) -> Result<HttpResponse, Problem> {
+    Ok(deletion(access.caller.tenant.orders.delete_orders(before(&request)?).await?))
+}
+
+/// `DELETE /api/customers?before=`: 200 with the number of deleted customers.
+#[utoipa::path(
+    delete,
+    path = "/api/customers",
+    tag = "Business",
+    operation_id = "deleteCustomers",
+    summary = "Delete old customers",
+    description = "Deletes customers who were first recorded before a time, the oldest first. One call deletes at most \
+        1,000: repeat it while `more` is true. Their orders stay. A customer who comes again counts as new.",
+    params(params::Before),
+    responses(
+        (status = 200, description = "Number of deleted customers", body = business::Deletion),
+        (status = 422, description = "`before` is less than 24 h ago"),
+    )
+)]
+pub async fn delete_customers(request: HttpRequest, access: Authorized<DeleteOrders>) -> Result<HttpResponse, Problem> {
+    Ok(deletion(access.caller.tenant.orders.delete_customers(before(&request)?).await?))
+}
+
+/// Reads the parameter `before`, which has to be there: nothing is deleted by mistake.
+fn before(request: &HttpRequest) -> Result<Timestamp, Problem> {
+    let params = Params::read(request, &["before"])?;
+    let text = params.one("before")?.ok_or_else(|| Problem::bad_request("before: a time has to be given"))?;
+    text.parse().map_err(|_| query::bad("before", &"write a time such as 2026-01-31T00:00:00Z"))
+}
+
+fn deletion(Deletion { deleted, more }: Deletion) -> HttpResponse {
+    let body = json!({"deleted": deleted, "more": more});
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(body)
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {

@@ -50,6 +50,7 @@ use tricast_core::{
 };
 use tricast_domain::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
+    orders::RowLimits,
     sources::{self, demo::Door},
 };
 use tricast_store::{OpenError, Store};
@@ -203,7 +204,9 @@ impl Application {
             aggregator,
             cluster: cluster.clone(),
             orders: store.orders(),
+            row_limits: RowLimits { orders: config.limits.max_orders, customers: config.limits.max_customers },
             events: store.events(),
+            max_pending_events: config.limits.max_pending_events,
             shares_events: store.is_shared(),
             dashboards: store.dashboards(),
             alerting: alerting.clone(),

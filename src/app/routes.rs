@@ -140,13 +140,18 @@ impl Routes {
         });
         route::add(services, "/api/tickets", "POST", |resource| resource.route(web::post().to(me::ticket)));
         route::add(services, "/api/update-metrics", "POST", |resource| resource.route(web::post().to(push::post)));
-        route::add(services, "/api/orders", "GET, HEAD, POST", |resource| {
-            resource.route(get_or_head().to(orders::list)).route(web::post().to(orders::create))
+        route::add(services, "/api/orders", "GET, HEAD, POST, DELETE", |resource| {
+            resource
+                .route(get_or_head().to(orders::list))
+                .route(web::post().to(orders::create))
+                .route(web::delete().to(orders::delete_orders))
         });
         route::add(services, "/api/orders/{id}", "GET, HEAD, PATCH", |resource| {
             resource.route(get_or_head().to(orders::get)).route(web::patch().to(orders::change))
         });
-        route::add(services, "/api/customers", "POST", |resource| resource.route(web::post().to(orders::customer)));
+        route::add(services, "/api/customers", "POST, DELETE", |resource| {
+            resource.route(web::post().to(orders::customer)).route(web::delete().to(orders::delete_customers))
+        });
         route::add(services, "/api/visits", "POST", |resource| resource.route(web::post().to(orders::visit)));
         route::add(services, "/api/dashboards", "GET, HEAD, POST", |resource| {
             resource.route(get_or_head().to(dashboards::list)).route(web::post().to(dashboards::create))

@@ -82,6 +82,13 @@ section! {
         /// channel (`ttl`). 0 means that they stay.
         #[range(OrZero(Span::from_secs(1)..=Span::from_days(366)))]
         channel_ttl: Span = Span::ZERO,
+        /// Events of one tenant that may wait to be published while the log can't be written; beyond it changes of orders and
+        /// dashboards are refused with 503 until the log can be written again. 0 means no limit.
+        max_pending_events: usize = 1_000_000,
+        /// Orders of one tenant. More are refused with 429; none is deleted by itself. 0 means no limit.
+        max_orders: usize = 10_000_000,
+        /// Customers of one tenant. More are refused with 429; none is deleted by itself. 0 means no limit.
+        max_customers: usize = 10_000_000,
         /// Largest database file in `data_dir`; beyond it changes are refused with 503. 0 means no limit.
         max_store: Size = Size::mebibytes(32 << 10),
         /// Longest time for a request's headers, including the first request of a new connection.

@@ -38,7 +38,7 @@ use tricast_domain::{
     alerts::{AlertService, Alerting},
     dashboards::{DashboardService, DashboardStore},
     history::{History, HistoryConfig, HistoryStore},
-    orders::{OrderService, OrderStore},
+    orders::{OrderService, OrderStore, RowLimits},
     relay::{EventStore, Relay},
     service::Retry,
     sources::{self, Sources, host::HostReading, own_http::OwnHttp},
@@ -90,8 +90,12 @@ pub struct Blueprint {
     pub aggregator: AggregatorConfig,
     /// Where orders are kept.
     pub orders: Arc<dyn OrderStore>,
+    /// Limits of each one's orders and customers.
+    pub row_limits: RowLimits,
     /// Where events are kept until they are published.
     pub events: Arc<dyn EventStore>,
+    /// Number of them that may wait of each tenant; 0 means any number.
+    pub max_pending_events: usize,
     /// Whether other processes publish events of that store, too.
     pub shares_events: bool,
     /// Where boards are kept.
@@ -344,7 +348,8 @@ impl Blueprint {
                 (Some(aggregator), log, handle)
             }
         };
-        let (relay, relay_task) = Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone());
+        let (relay, relay_task) =
+            Relay::new(name.as_str(), Arc::clone(&self.events), handle.clone(), self.max_pending_events);
         let (orders, ledger) = OrderService::new(
             name.as_str(),
             Arc::clone(&self.orders),
@@ -352,6 +357,7 @@ impl Blueprint {
             self.store_clock.clone(),
             self.zone.clone(),
             self.currency.clone(),
+            self.row_limits,
         );
         let (dashboards, dashboard_writer) =
             DashboardService::new(name.as_str(), Arc::clone(&self.dashboards), relay.clone(), self.store_clock.clone());

@@ -89,6 +89,9 @@ pub async fn around(
     let mut problem = None;
     if response.status().as_u16() >= 400 {
         (response, problem) = into_problem(response, &id);
+        if let Some(limit) = problem.as_ref().and_then(|problem| problem.limit) {
+            state.counters.limit(limit).inc();
+        }
     }
     if let Some(chunked) = chunked {
         response = chunked.release(response);

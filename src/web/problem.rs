@@ -52,6 +52,8 @@ pub struct Problem {
     pub upgrade: bool,
     /// The connection can't be used again: the body was not read to its end.
     pub close: bool,
+    /// Limit that refused the request and that no one has counted yet.
+    pub limit: Option<Limit>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +84,7 @@ impl Problem {
             may_pass: false,
             upgrade: false,
             close: false,
+            limit: None,
         }
     }
 
@@ -128,6 +131,11 @@ impl Problem {
     pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
+    }
+
+    /// 429 because a tenant has as much of something as it may have. The middleware counts it for `limit`.
+    pub fn at_limit(limit: Limit, detail: impl Into<String>) -> Self {
+        Self { limit: Some(limit), ..Self::too_many(detail, Duration::from_secs(60)) }
     }
 
     /// 503.
@@ -265,6 +273,9 @@ impl From<ServiceError> for Problem {
         let detail = error.to_string();
         match error {
             ServiceError::Busy | ServiceError::TimedOut => Self::unavailable(detail, Duration::from_secs(2)),
+            ServiceError::EventsPending(_) => {
+                Self { limit: Some(Limit::PendingEvents), ..Self::unavailable(detail, Duration::from_secs(10)) }
+            }
             ServiceError::Unknown => Self::unknown(detail),
             ServiceError::Stopped => Self::unavailable(detail, Duration::from_secs(10)),
         }

@@ -43,6 +43,7 @@ mod side_channel;
 mod slow_client;
 mod socketio;
 mod sse;
+mod stored_limits;
 mod tenants;
 mod tokens;
 mod unparsable;

@@ -15,7 +15,7 @@ use tricast_core::{
     snapshot::View,
 };
 use tricast_domain::{
-    orders::{NewOrder, NewVisits, OrderError, OrderService},
+    orders::{NewOrder, NewVisits, OrderError, OrderService, RowLimits},
     relay::Relay,
     service::StoreError,
 };
@@ -417,9 +417,10 @@ fn bench(tenants: &[&str]) -> Vec<Bench> {
         let (writer, log) = Log::create(LogConfig::default());
         let (aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
         let kept = Arc::new(store.clone());
-        let (relay, publisher) = Relay::new(tenant, Arc::new(store.clone()), handle.clone());
+        let (relay, publisher) = Relay::new(tenant, Arc::new(store.clone()), handle.clone(), 0);
         tokio::spawn(publisher.run());
-        let (service, ledger) = OrderService::new(tenant, kept, relay, Clock::system(), TimeZone::UTC, "EUR".into());
+        let (service, ledger) =
+            OrderService::new(tenant, kept, relay, Clock::system(), TimeZone::UTC, "EUR".into(), RowLimits::default());
         tokio::spawn(aggregator.run());
         tokio::spawn(ledger.run(handle));
         Bench { service, log, store: store.clone() }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tricast::config::Config;
-use tricast_domain::orders::Draft;
+use tricast_domain::orders::{Draft, RowLimits};
 use tricast_store::{Store, postgres::PostgresConfig};
 
 use crate::{
@@ -212,7 +212,12 @@ async fn order_events(app: &Visitor) -> Vec<Value> {
 
 fn draft(name: &str) -> Draft {
     let new = serde_json::from_str(&order(name)).unwrap();
-    Draft { new, key: None, at: jiff::Timestamp::from_millisecond(1_800_000_000_000).unwrap() }
+    Draft {
+        new,
+        key: None,
+        at: jiff::Timestamp::from_millisecond(1_800_000_000_000).unwrap(),
+        limits: RowLimits::default(),
+    }
 }
 
 async fn leave_an_order(store: &Store, name: &str) {

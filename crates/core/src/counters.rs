@@ -131,11 +131,16 @@ pub enum Limit {
     Tenants,
     Tickets,
     SlowClients,
+    PendingEvents,
+    Orders,
+    Customers,
+    Dashboards,
+    Rules,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 28] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
@@ -159,6 +164,11 @@ impl Limit {
         Self::Tenants,
         Self::Tickets,
         Self::SlowClients,
+        Self::PendingEvents,
+        Self::Orders,
+        Self::Customers,
+        Self::Dashboards,
+        Self::Rules,
     ];
 
     /// The label.
@@ -187,6 +197,11 @@ impl Limit {
             Self::Tenants => "max_tenants",
             Self::Tickets => "max_tickets",
             Self::SlowClients => "slow_after",
+            Self::PendingEvents => "max_pending_events",
+            Self::Orders => "max_orders",
+            Self::Customers => "max_customers",
+            Self::Dashboards => "max_dashboards",
+            Self::Rules => "max_rules",
         }
     }
 }

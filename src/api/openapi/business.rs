@@ -137,6 +137,17 @@ pub struct OrderPage {
     next: Option<String>,
 }
 
+/// Result of a deletion.
+#[derive(ToSchema)]
+#[schema(example = json!({"deleted": 1_000, "more": true}))]
+pub struct Deletion {
+    /// Number of deleted ones.
+    #[schema(minimum = 0, maximum = 1_000)]
+    deleted: u64,
+    /// Whether there may be more to delete: repeat the call.
+    more: bool,
+}
+
 /// A customer who visits; all fields are optional.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

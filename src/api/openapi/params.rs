@@ -247,3 +247,15 @@ pub struct Backfill {
     #[param(nullable = false, pattern = "^([1-9][0-9]{0,2}[smh]|[1-9]d)$", example = "15m")]
     backfill: Option<String>,
 }
+
+/// Selection of old orders or customers.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Before {
+    /// Time in RFC 3339 that is at least 24 h ago: what was created before it is deleted.
+    #[param(
+        pattern = "^(19[7-9][0-9]|20[01][0-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$",
+        example = "2019-01-31T00:00:00Z"
+    )]
+    before: String,
+}

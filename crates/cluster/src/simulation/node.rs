@@ -111,7 +111,7 @@ impl SimulatedNode {
         let (log, handle) = cluster.join(TENANT);
         let hub = Hub::new(Arc::clone(&log));
         let store: Arc<dyn EventStore> = Arc::new(outbox.clone());
-        let (relay, publishing) = Relay::new(TENANT, Arc::clone(&store), handle.clone());
+        let (relay, publishing) = Relay::new(TENANT, Arc::clone(&store), handle.clone(), 0);
         let (draining, drain) = watch::channel(false);
         let process = Self {
             cluster,

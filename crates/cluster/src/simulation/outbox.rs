@@ -59,6 +59,14 @@ impl EventStore for Outbox {
         })
     }
 
+    fn count(&self, _tenant: &str, after: u64) -> Answer<u64> {
+        let (stored, delay) = (Arc::clone(&self.stored), self.delay());
+        Box::pin(async move {
+            sleep(delay).await;
+            Ok(stored.lock().pending.range(after + 1..).count() as u64)
+        })
+    }
+
     fn remove(&self, _tenant: &str, through: u64) -> Answer<()> {
         let (stored, delay) = (Arc::clone(&self.stored), self.delay());
         Box::pin(async move {

@@ -112,6 +112,7 @@ impl AlertService {
     /// # Errors
     /// [`AlertError::NotFound`], [`AlertError::Store`], [`AlertError::Service`].
     pub async fn acknowledge(&self, id: &str, by: &str) -> Result<Alert, AlertError> {
+        self.shared.relay.check_room()?;
         let acknowledge = |reply| Command::Acknowledge { id: id.to_owned(), by: by.to_owned(), reply };
         let Acknowledged { alert, event } = self.submit(acknowledge).await?;
         if let Some(seq) = event {

@@ -93,6 +93,7 @@ impl DashboardService {
         if let Some(Err(error)) = &*self.shared.ready.borrow() {
             return Err(error.clone());
         }
+        self.shared.relay.check_room()?;
         let command = |reply| Command { change, by: by.to_owned(), reply };
         let (edited, event) = self.commands.submit(DEADLINE, command).await?;
         if let Some(seq) = event {

@@ -17,6 +17,16 @@ pub enum OrderError {
     /// The idempotency key was used with another body.
     #[error("this Idempotency-Key came with another body within the last 24 h: use a new key for a new order")]
     KeyReused,
+    /// The tenant has as many orders as it may have.
+    #[error(
+        "there are {0} orders, which is the limit: nothing was stored; an administrator can delete old ones, or raise limits.max_orders"
+    )]
+    TooManyOrders(usize),
+    /// The tenant has as many customers as it may have.
+    #[error(
+        "there are {0} customers, which is the limit: nothing was stored; an administrator can delete old ones, or raise limits.max_customers"
+    )]
+    TooManyCustomers(usize),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Numbers, OrderError, OrderStore, Rollup, Tally};
+use super::{Numbers, OrderError, OrderStore, Rollup, RowLimits, Tally};
 use crate::{relay::Relay, service::Retry, sources};
 use tricast_core::{
     aggregator::{AggregatorHandle, Stopped},
@@ -72,6 +72,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) zone: TimeZone,
     pub(super) currency: String,
+    pub(super) limits: RowLimits,
     /// Figures; `None` until they are loaded.
     pub(super) numbers: Mutex<Option<Numbers>>,
     /// Progress of loading the figures.

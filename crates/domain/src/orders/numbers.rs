@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, ToSpan, Zoned};
 use serde_json::{Value, json};
 
-use super::{Money, Rollup, Status};
+use super::{Money, Rollup, RowCounts, Status};
 use crate::sources::round;
 
 /// Minutes of a day on which the clocks don't change.
@@ -53,6 +53,8 @@ pub struct Tally {
     pub counts: Minute,
     /// Number to add to the open orders.
     pub open: i64,
+    /// Numbers to add to the rows.
+    pub rows: RowCounts,
 }
 
 impl Tally {
@@ -65,8 +67,8 @@ impl Tally {
             processing: i64::from(status == Status::Processing),
             ..Minute::default()
         };
-        let open = i64::from(matches!(status, Status::Pending | Status::Processing));
-        Self { minute: minute_of(created), counts, open }
+        let open = i64::from(status.is_open());
+        Self { minute: minute_of(created), counts, open, rows: RowCounts { orders: 1, customers: 0 } }
     }
 
     /// Moves an order from one status to another.
@@ -78,12 +80,13 @@ impl Tally {
             processing: after.counts.processing - before.counts.processing,
             ..Minute::default()
         };
-        Self { minute: after.minute, counts, open: after.open - before.open }
+        Self { minute: after.minute, counts, open: after.open - before.open, rows: RowCounts::default() }
     }
 
     /// Adds a customer who was recorded for the first time.
     pub fn and_customer(mut self) -> Self {
         self.counts.customers += 1;
+        self.rows.customers += 1;
         self
     }
 
@@ -95,7 +98,13 @@ impl Tally {
     /// Counts visits.
     pub fn visits(at: Timestamp, count: u32) -> Self {
         let counts = Minute { visits: count.into(), ..Minute::default() };
-        Self { minute: minute_of(at), counts, open: 0 }
+        Self { minute: minute_of(at), counts, ..Self::default() }
+    }
+
+    /// Takes deleted rows off the numbers of rows; the figures stay.
+    pub fn deleted(at: Timestamp, rows: RowCounts) -> Self {
+        let rows = RowCounts { orders: -rows.orders, customers: -rows.customers };
+        Self { minute: minute_of(at), rows, ..Self::default() }
     }
 }
 
@@ -104,11 +113,12 @@ pub fn minute_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(60)
 }
 
-/// Counts per minute, and the number of open orders.
+/// Counts per minute, and the numbers of open orders and of rows.
 #[derive(Debug, Default)]
 pub struct Numbers {
     minutes: BTreeMap<i64, Minute>,
     open: i64,
+    rows: RowCounts,
 }
 
 /// Order figures of `GET /api/stats`.
@@ -128,7 +138,7 @@ fn start_of_day(day: &Zoned) -> i64 {
 
 impl From<Rollup> for Numbers {
     fn from(rollup: Rollup) -> Self {
-        Self { minutes: rollup.minutes.into_iter().collect(), open: rollup.open }
+        Self { minutes: rollup.minutes.into_iter().collect(), open: rollup.open, rows: rollup.rows }
     }
 }
 
@@ -158,6 +168,12 @@ impl Numbers {
         let minute = self.minutes.entry(tally.minute).or_default();
         *minute = minute.plus(tally.counts);
         self.open = self.open.saturating_add(tally.open);
+        self.rows = self.rows.plus(tally.rows);
+    }
+
+    /// Returns the numbers of rows.
+    pub fn rows(&self) -> RowCounts {
+        self.rows
     }
 
     /// Returns the values of `metrics.business`, `metrics.orders` and `metrics.revenue` at `now`, whose zone determines

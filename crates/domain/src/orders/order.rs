@@ -54,6 +54,11 @@ impl Status {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
+
+    /// Returns whether an order with this status still needs work.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Processing)
+    }
 }
 
 /// Urgency of an order.

@@ -77,7 +77,7 @@ impl Customer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::orders::{Money, Priority, Status};
+    use crate::orders::{Money, Priority, RowLimits, Status};
     use tricast_core::version::IfMatch;
 
     fn at() -> Timestamp {
@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_change_of_the_priority_does_not_move_the_figures() {
-        let (mut order, _) = Draft { new: new(), key: None, at: at() }.accept(OrderId::new(1));
+        let (mut order, _) =
+            Draft { new: new(), key: None, at: at(), limits: RowLimits::default() }.accept(OrderId::new(1));
         let effect = change(None, Some(Priority::High), None).apply(&mut order).unwrap().unwrap();
         assert_eq!((effect.tally, order.version), (None, 2));
         let effect = change(Some(Status::Shipped), None, None).apply(&mut order).unwrap().unwrap();
@@ -111,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_change_of_another_version_is_refused_even_if_it_changes_nothing() {
-        let (mut order, _) = Draft { new: new(), key: None, at: at() }.accept(OrderId::new(1));
+        let (mut order, _) =
+            Draft { new: new(), key: None, at: at(), limits: RowLimits::default() }.accept(OrderId::new(1));
         let other = Some(IfMatch::OneOf(vec!["other".into()]));
         let refused = change(Some(Status::Pending), None, other).apply(&mut order);
         assert!(matches!(refused, Err(OrderError::Moved)));

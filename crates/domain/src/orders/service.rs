@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Answer, Change, Changes, Customer, Draft, IdempotencyKey, Ledger, NewCustomer, NewOrder, NewVisits, Order,
-    OrderError, OrderId, OrderStore, Query, Stats, Status, Tally,
+    Answer, Change, Changes, Customer, Draft, IdempotencyKey, Ledger, NewCustomer, NewOrder, NewVisits, Numbers, Order,
+    OrderError, OrderId, OrderStore, Query, RowCounts, RowLimits, Stats, Status, Tally,
     ledger::{self, Command, Completed, Loading},
 };
 use crate::{
@@ -34,6 +34,9 @@ pub struct OrderService {
     shared: Arc<ledger::Shared>,
 }
 
+/// Largest number of rows that one call deletes: some milliseconds, for which orders wait.
+const DELETED_AT_ONCE: usize = 1_000;
+
 /// Page of a list of orders.
 #[derive(Debug)]
 pub struct Page {
@@ -41,6 +44,15 @@ pub struct Page {
     pub orders: Vec<Order>,
     /// Last order of this page, after which the next page begins; `None` on the last page.
     pub next: Option<OrderId>,
+}
+
+/// Result of deleting old orders or customers.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletion {
+    /// Number of deleted ones.
+    pub deleted: usize,
+    /// Whether there may be more to delete.
+    pub more: bool,
 }
 
 /// Consequences of a change that succeeded.
@@ -61,6 +73,7 @@ impl OrderService {
         clock: Clock,
         zone: TimeZone,
         currency: String,
+        limits: RowLimits,
     ) -> (Self, Ledger) {
         let (commands, queue) = Commands::bounded(ledger::QUEUE);
         let shared = Arc::new(ledger::Shared {
@@ -70,6 +83,7 @@ impl OrderService {
             clock,
             zone,
             currency,
+            limits,
             numbers: Mutex::new(None),
             loading: watch::Sender::new(Loading::Pending),
             in_flight: AtomicUsize::new(0),
@@ -87,10 +101,12 @@ impl OrderService {
     /// order that the first request created.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::Store`], [`OrderError::Service`].
+    /// [`OrderError::Invalid`], [`OrderError::KeyReused`], [`OrderError::TooManyOrders`],
+    /// [`OrderError::TooManyCustomers`], [`OrderError::Store`], [`OrderError::Service`].
     pub async fn create(&self, new: NewOrder, key: Option<IdempotencyKey>) -> Result<Order, OrderError> {
         new.check()?;
-        let draft = Draft { new, key, at: self.now() };
+        self.shared.relay.check_room()?;
+        let draft = Draft { new, key, at: self.now(), limits: self.shared.limits };
         let created = self.submit(
             move |store, tenant| store.create(tenant, draft),
             |created| Effects { tally: created.tally, event: created.event },
@@ -117,6 +133,7 @@ impl OrderService {
             return Err(OrderError::Invalid("status or priority: one of them has to be there"));
         }
         let id = OrderId::parse(id).ok_or(OrderError::NotFound)?;
+        self.shared.relay.check_room()?;
         let change = Change { id, changes, if_match, by: by.to_owned(), at: self.now() };
         let changed = self.submit(
             move |store, tenant| store.change(tenant, change),
@@ -156,12 +173,12 @@ impl OrderService {
     /// Records a customer. A customer without an id, or with an id that was never recorded, counts as new today.
     ///
     /// # Errors
-    /// [`OrderError::Invalid`], [`OrderError::Store`], [`OrderError::Service`].
+    /// [`OrderError::Invalid`], [`OrderError::TooManyCustomers`], [`OrderError::Store`], [`OrderError::Service`].
     pub async fn customer(&self, customer: NewCustomer) -> Result<Customer, OrderError> {
         customer.check()?;
-        let at = self.now();
+        let (at, limits) = (self.now(), self.shared.limits);
         self.submit(
-            move |store, tenant| store.customer(tenant, customer, at),
+            move |store, tenant| store.customer(tenant, customer, at, limits),
             |customer| Effects { tally: customer.tally, event: None },
         )
         .await
@@ -179,6 +196,53 @@ impl OrderService {
             |tally| Effects { tally: Some(*tally), event: None },
         );
         counted.await.map(|_| count)
+    }
+
+    /// Deletes the oldest orders that were created before `before` and are neither `PENDING` nor `PROCESSING`. One call
+    /// deletes some of them; see [`Deletion::more`].
+    ///
+    /// # Errors
+    /// [`OrderError::Invalid`] unless `before` is a day ago, [`OrderError::Store`], [`OrderError::Service`].
+    pub async fn delete_orders(&self, before: Timestamp) -> Result<Deletion, OrderError> {
+        self.check_age(before)?;
+        let deleted = self.submit(
+            move |store, tenant| store.delete_orders(tenant, before, DELETED_AT_ONCE),
+            |deleted| Effects { tally: deleted.tally, event: None },
+        );
+        deleted.await.map(|deleted| self.deletion("orders", before, deleted.number))
+    }
+
+    /// Deletes the oldest customers who were first recorded before `before`. One who comes again counts as new.
+    ///
+    /// # Errors
+    /// As [`OrderService::delete_orders`].
+    pub async fn delete_customers(&self, before: Timestamp) -> Result<Deletion, OrderError> {
+        self.check_age(before)?;
+        let deleted = self.submit(
+            move |store, tenant| store.delete_customers(tenant, before, DELETED_AT_ONCE),
+            |deleted| Effects { tally: deleted.tally, event: None },
+        );
+        deleted.await.map(|deleted| self.deletion("customers", before, deleted.number))
+    }
+
+    /// Checks that no idempotency key names an order that was created before `before`.
+    fn check_age(&self, before: Timestamp) -> Result<(), OrderError> {
+        if before.as_millisecond() > IdempotencyKey::expired_at(self.now()) {
+            return Err(OrderError::Invalid("before: a time that is at least 24 h ago"));
+        }
+        Ok(())
+    }
+
+    fn deletion(&self, what: &'static str, before: Timestamp, deleted: usize) -> Deletion {
+        if deleted > 0 {
+            tracing::info!(tenant = &*self.shared.tenant, what, %before, deleted, "deleted by an administrator");
+        }
+        Deletion { deleted, more: deleted == DELETED_AT_ONCE }
+    }
+
+    /// Returns the numbers of orders and customers that the store has; 0 until the figures are loaded.
+    pub fn rows(&self) -> RowCounts {
+        self.shared.numbers.lock().as_ref().map(Numbers::rows).unwrap_or_default()
     }
 
     /// Returns whether the figures are loaded, so that changes are accepted.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::{Changes, IdempotencyKey, Minute, NewCustomer, NewOrder, Order, OrderError, OrderId, Status, Tally};
+use super::{
+    Changes, IdempotencyKey, Minute, NewCustomer, NewOrder, Order, OrderError, OrderId, RowCounts, RowLimits, Status,
+    Tally,
+};
 use tricast_core::version::IfMatch;
 
 /// Result of a call to a store. It borrows nothing, so it can be awaited elsewhere; dropping it does not undo a change.
@@ -25,7 +28,7 @@ pub trait OrderStore: Send + Sync {
     /// Creates an order. With an idempotency key that is known, returns the order that the key created.
     ///
     /// # Errors
-    /// [`OrderError::KeyReused`].
+    /// [`OrderError::KeyReused`], [`OrderError::TooManyOrders`], [`OrderError::TooManyCustomers`].
     fn create(&self, tenant: &str, draft: Draft) -> Answer<Created>;
 
     /// Changes an order, if it is at the required version.
@@ -35,7 +38,17 @@ pub trait OrderStore: Send + Sync {
     fn change(&self, tenant: &str, change: Change) -> Answer<Changed>;
 
     /// Records a customer.
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp) -> Answer<Customer>;
+    ///
+    /// # Errors
+    /// [`OrderError::TooManyCustomers`].
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer>;
+
+    /// Deletes the oldest orders that are neither `PENDING` nor `PROCESSING` and were created before `before`, at most
+    /// `most`. The figures are counted by minute and stay.
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted>;
+
+    /// Deletes the oldest customers who were first recorded before `before`, at most `most`. Their orders stay.
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted>;
 
     /// Counts visits.
     fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally>;
@@ -75,6 +88,8 @@ pub struct Draft {
     pub key: Option<IdempotencyKey>,
     /// Current time, in whole milliseconds.
     pub at: Timestamp,
+    /// Limits of the tenant's rows.
+    pub limits: RowLimits,
 }
 
 /// Result of creating an order.
@@ -127,6 +142,15 @@ pub struct Customer {
     pub tally: Option<Tally>,
 }
 
+/// Result of deleting rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Number of deleted rows.
+    pub number: usize,
+    /// Change of the figures; `None` if nothing was deleted, or where [`OrderStore::recount`] reports it.
+    pub tally: Option<Tally>,
+}
+
 /// Selection of orders.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
@@ -145,4 +169,6 @@ pub struct Rollup {
     pub minutes: Vec<(i64, Minute)>,
     /// Number of orders of any age that are `PENDING` or `PROCESSING`.
     pub open: i64,
+    /// Number of rows of any age.
+    pub rows: RowCounts,
 }

@@ -15,6 +15,9 @@
 //! Sequence numbers are assigned under a lock that the transaction holds, so events become visible in the order of
 //! their numbers. A relay always begins with the first pending event. If two nodes publish the same events at once, the
 //! decider of the log drops each one that it has seen: no event is missed, doubled or out of order.
+//!
+//! While the log can't be written, events pile up in the store. [`Relay::check_room`] refuses changes by clients before
+//! they are stored once the limit is reached; alerts are stored nevertheless, at most one open one per rule.
 
 use std::time::Duration;
 
@@ -80,6 +83,9 @@ pub struct Pending {
 pub trait EventStore: Send + Sync {
     /// Returns the first pending events of a tenant after the sequence number `after`.
     fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending>;
+
+    /// Returns the number of pending events of a tenant after the sequence number `after`. The cost grows with that number.
+    fn count(&self, tenant: &str, after: u64) -> Answer<u64>;
 
     /// Removes the events of a tenant up to the sequence number `through`, which are published.
     fn remove(&self, tenant: &str, through: u64) -> Answer<()>;

@@ -11,10 +11,11 @@ use std::{
 use serde_json::Value;
 use tokio::{
     sync::{Notify, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{EventStore, Pending, PendingEvent};
+use crate::service::ServiceError;
 use tricast_core::{
     aggregator::{AggregatorHandle, PublishError, Stopped},
     channel::{Channel, EventName},
@@ -30,6 +31,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Time after which callers stop waiting for a publication: the log can't be written at the moment.
 const STUCK: Duration = Duration::from_secs(1);
 
+/// Interval at which the store counts pending events while there are more than a group, or while the log can't be written.
+const RECOUNT: Duration = Duration::from_secs(5);
+
 /// Handle of the relay of one tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Relay {
@@ -40,6 +44,11 @@ struct Shared {
     tenant: Arc<str>,
     store: Arc<dyn EventStore>,
     aggregator: AggregatorHandle,
+    /// Limit of `waiting`; 0 means no limit.
+    max_pending: u64,
+    /// Number of events that wait to be published: those in the store when it was last read, and those that this process
+    /// stored since.
+    waiting: AtomicU64,
     /// Greatest sequence number that this process is known to have stored.
     stored: AtomicU64,
     /// Whether the store has overdue events, perhaps some that were removed before.
@@ -63,16 +72,25 @@ struct Position {
     published: u64,
     /// Sequence number up to which events are removed from the store.
     removed: u64,
+    /// Time at which the store last counted the events.
+    counted: Option<Instant>,
 }
 
 impl Relay {
-    /// Creates the relay for the events that `store` has of `tenant`. Nothing is published until the caller runs the
-    /// returned [`RelayTask`].
-    pub fn new(tenant: &str, store: Arc<dyn EventStore>, aggregator: AggregatorHandle) -> (Self, RelayTask) {
+    /// Creates the relay for the events that `store` has of `tenant`, of which about `max_pending` may wait (0 means any
+    /// number). Nothing is published until the caller runs the returned [`RelayTask`].
+    pub fn new(
+        tenant: &str,
+        store: Arc<dyn EventStore>,
+        aggregator: AggregatorHandle,
+        max_pending: usize,
+    ) -> (Self, RelayTask) {
         let shared = Arc::new(Shared {
             tenant: tenant.into(),
             store,
             aggregator,
+            max_pending: u64::try_from(max_pending).unwrap_or(u64::MAX),
+            waiting: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             left_behind: AtomicBool::new(false),
             wake: Notify::new(),
@@ -93,8 +111,26 @@ impl Relay {
         self.wake();
     }
 
+    /// Returns whether a change may be made that stores an event. Changes that are made at the same time see the same room,
+    /// so the limit is exceeded by as many as there are.
+    ///
+    /// # Errors
+    /// [`ServiceError::EventsPending`].
+    pub fn check_room(&self) -> Result<(), ServiceError> {
+        match (self.shared.max_pending, self.waiting()) {
+            (1.., waiting) if waiting >= self.shared.max_pending => Err(ServiceError::EventsPending(waiting)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the number of events that wait to be published, as far as this process knows.
+    pub fn waiting(&self) -> u64 {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
     /// Wakes the task for the event `seq`, which this process has stored.
     pub fn stored(&self, seq: u64) {
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         self.shared.stored.fetch_max(seq, Ordering::AcqRel);
         self.wake();
     }
@@ -122,13 +158,19 @@ impl RelayTask {
         loop {
             shared.wake.notified().await;
             loop {
+                let published = position.published;
                 let group = shared.group(&mut position);
                 tokio::pin!(group);
-                let done = tokio::select! {
-                    done = &mut group => done,
-                    () = sleep(STUCK) => {
-                        shared.progress.send_modify(|progress| progress.stuck = true);
-                        group.await
+                let mut pause = STUCK;
+                let done = loop {
+                    tokio::select! {
+                        done = &mut group => break done,
+                        () = sleep(pause) => {}
+                    }
+                    shared.progress.send_modify(|progress| progress.stuck = true);
+                    tokio::select! {
+                        done = &mut group => break done,
+                        () = shared.recount(published) => pause = RECOUNT,
                     }
                 };
                 match done {
@@ -159,8 +201,15 @@ impl Shared {
         if self.left_behind.swap(false, Ordering::AcqRel) {
             position.removed = 0;
         }
+        let counted = self.waiting.load(Ordering::Relaxed);
         let Pending { source, events } = self.pending(position.published).await;
-        let more = events.len() == GROUP;
+        let (length, more) = (events.len() as u64, events.len() == GROUP);
+        if !more {
+            self.set_waiting(counted, length);
+        } else if position.counted.is_none_or(|counted| counted.elapsed() >= RECOUNT) {
+            position.counted = Some(Instant::now());
+            self.recount(position.published).await;
+        }
         if let Some(last) = events.last().map(|event| event.seq) {
             let readings = events.into_iter().filter_map(|event| self.reading(&source, event)).collect();
             match self.aggregator.publish(Origin::Internal, readings, 0).await {
@@ -169,7 +218,10 @@ impl Shared {
                     sleep(RETRY).await;
                     return Ok(true);
                 }
-                Ok(_) => position.published = last,
+                Ok(_) => {
+                    position.published = last;
+                    self.update_waiting(|waiting| waiting.saturating_sub(length));
+                }
                 Err(PublishError::Stopped) => return Err(Stopped),
                 // Events that were published nevertheless are dropped when they are published again.
                 Err(PublishError::Unavailable | PublishError::Unknown) => {
@@ -192,6 +244,26 @@ impl Shared {
             }
         }
         Ok(more)
+    }
+
+    /// Counts the events after the sequence number `after` in the store, to which other nodes may have added some.
+    async fn recount(&self, after: u64) {
+        let counted = self.waiting.load(Ordering::Relaxed);
+        // After a failure the next count is soon enough.
+        if let Ok(count) = self.store.count(&self.tenant, after).await {
+            self.set_waiting(counted, count);
+        }
+    }
+
+    /// Replaces what was `counted` before the store was read by what the store has; events that were stored in the meantime
+    /// stay counted.
+    fn set_waiting(&self, counted: u64, count: u64) {
+        self.update_waiting(|waiting| count + waiting.saturating_sub(counted));
+    }
+
+    fn update_waiting(&self, change: impl Fn(u64) -> u64) {
+        // Never fails: the change is always made.
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| Some(change(waiting)));
     }
 
     /// Reads pending events, however long it takes.

@@ -26,6 +26,11 @@ pub enum ServiceError {
     /// Too many changes wait already, or the same item is changed all the time. Nothing was changed.
     #[error("too many changes wait at the moment: nothing was changed")]
     Busy,
+    /// As many events of the tenant wait to be published as may wait. Nothing was changed.
+    #[error(
+        "{0} events wait to be published, which is the limit: changes are accepted again once the log can be written"
+    )]
+    EventsPending(u64),
     /// The store did not answer a read within the deadline.
     #[error("the store did not answer in time")]
     TimedOut,

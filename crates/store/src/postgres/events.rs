@@ -101,6 +101,22 @@ impl EventStore for PostgresStore {
         })
     }
 
+    fn count(&self, tenant: &str, after: u64) -> Answer<u64> {
+        let (tenant, stream) = (tenant.to_owned(), self.stream());
+        self.ask(Kind::Read, move |client| {
+            Box::pin(async move {
+                let count = client
+                    .prepare_cached(
+                        "SELECT count(*) FROM tricast_pending_events WHERE stream = $2 AND seq > $3 \
+                         AND tenant = (SELECT id FROM tricast_tenants WHERE name = $1)",
+                    )
+                    .await?;
+                let row = client.query_one(&count, &[&tenant, &&*stream, &(after as i64)]).await?;
+                Ok(row.get::<_, i64>(0) as u64)
+            })
+        })
+    }
+
     fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
         self.ask(Kind::Write, move |client| {

@@ -23,7 +23,7 @@ use super::{
 use tricast_domain::{
     orders::{
         Change, Changed, Created, Customer, Draft, Effect, IdempotencyKey, Minute, NewCustomer, Order, OrderError,
-        OrderId, Tally,
+        OrderId, RowCounts, RowLimits, Tally,
     },
     relay::{self, NewEvent},
     service::StoreError,
@@ -57,6 +57,8 @@ struct Tenant {
     id: i64,
     last_order: i64,
     last_customer: i64,
+    /// Numbers of rows, which triggers write.
+    rows: RowCounts,
     open: i64,
     revision: i64,
     counted: bool,
@@ -154,7 +156,7 @@ async fn lock(
     let lock = client
         .prepare_cached(
             "SELECT name, id, last_order, last_customer, revision, txid_current(), last_event, \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM tricast_tenants \
+             (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, orders, customers FROM tricast_tenants \
              WHERE name = ANY($1::text[]) ORDER BY id FOR NO KEY UPDATE",
         )
         .await?;
@@ -167,6 +169,7 @@ async fn lock(
             id: row.get(1),
             last_order: row.get(2),
             last_customer: row.get(3),
+            rows: RowCounts { orders: row.get(8), customers: row.get(9) },
             open: 0,
             revision: row.get(4),
             counted: false,
@@ -192,7 +195,7 @@ impl Memory {
                     customers.extend(draft.new.customer_id.as_deref().map(|customer| (id, customer)));
                 }
                 Work::Change(change, _) => drop(orders.insert((id, change.id.number() as i64))),
-                Work::Customer(new, _, _) => match new.customer_id.as_deref() {
+                Work::Customer(new, ..) => match new.customer_id.as_deref() {
                     Some(customer) => drop(customers.insert((id, customer))),
                     None => *unnamed.entry(&write.tenant).or_default() += 1,
                 },
@@ -223,7 +226,9 @@ impl Memory {
         match &mut write.work {
             Work::Create(draft, slot) => slot.result = Some(self.create(tenant, draft.clone())),
             Work::Change(change, slot) => slot.result = Some(self.change(tenant, change)),
-            Work::Customer(customer, at, slot) => slot.result = Some(self.customer(tenant, customer, *at)),
+            Work::Customer(customer, at, limits, slot) => {
+                slot.result = Some(self.customer(tenant, customer, *at, *limits));
+            }
             Work::Visits(count, at, slot) => {
                 let tally = Tally::visits(*at, *count);
                 slot.result = Some(self.count(tenant, tally).map(|()| tally));
@@ -244,7 +249,10 @@ impl Memory {
             let number = OrderId::new(known.number as u64);
             return Created::repeated(draft.new, &known.digest, number, known.created);
         }
+        let customer = draft.new.customer_id.as_deref();
+        let is_new = customer.is_some_and(|customer| !self.customers.contains_key(&(id, customer.to_owned())));
         let row = self.tenant(tenant)?;
+        draft.limits.check(row.rows, RowCounts { orders: 1, customers: i64::from(is_new) })?;
         row.last_order += 1;
         let number = row.last_order;
         let (order, mut tally) = draft.accept(OrderId::new(number as u64));
@@ -281,8 +289,19 @@ impl Memory {
         Ok(Changed { order, changes, tally, event: Some(event) })
     }
 
-    fn customer(&mut self, tenant: &str, customer: &NewCustomer, at: Timestamp) -> Result<Customer, OrderError> {
-        let id = self.tenant(tenant)?.id;
+    fn customer(
+        &mut self,
+        tenant: &str,
+        customer: &NewCustomer,
+        at: Timestamp,
+        limits: RowLimits,
+    ) -> Result<Customer, OrderError> {
+        let row = self.tenant(tenant)?;
+        let (id, present) = (row.id, row.rows);
+        let known = |customer: &String| self.customers.contains_key(&(id, customer.clone()));
+        if !customer.customer_id.as_ref().is_some_and(known) {
+            limits.check(present, RowCounts { orders: 0, customers: 1 })?;
+        }
         let name = customer.name.as_deref();
         let (customer, is_new) = match &customer.customer_id {
             Some(customer) => (customer.clone(), self.note_customer(id, customer, name, at)),
@@ -325,9 +344,10 @@ impl Memory {
     }
 
     fn count(&mut self, tenant: &str, tally: Tally) -> Result<(), OrderError> {
-        let Tally { minute, counts, open } = tally;
+        let Tally { minute, counts, open, rows } = tally;
         let row = self.tenant(tenant)?;
         row.open += open;
+        row.rows = row.rows.plus(rows);
         row.counted = true;
         let id = row.id;
         let sum = self.minutes.entry((id, minute)).or_default();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use tricast_domain::{
-    orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, Tally},
+    orders::{Change, Changed, Created, Customer, Draft, NewCustomer, OrderError, Rollup, RowLimits, Tally},
     service::StoreError,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Write {
 pub(super) enum Work {
     Create(Draft, Slot<Created>),
     Change(Change, Slot<Changed>),
-    Customer(NewCustomer, Timestamp, Slot<Customer>),
+    Customer(NewCustomer, Timestamp, RowLimits, Slot<Customer>),
     Visits(u32, Timestamp, Slot<Tally>),
     /// Reads the figures since this minute, in order with the changes.
     Recount(i64, Slot<Option<Rollup>>),
@@ -56,7 +56,7 @@ impl Write {
         match self.work {
             Work::Create(_, slot) => slot.send(failure),
             Work::Change(_, slot) => slot.send(failure),
-            Work::Customer(_, _, slot) => slot.send(failure),
+            Work::Customer(_, _, _, slot) => slot.send(failure),
             Work::Visits(_, _, slot) => slot.send(failure),
             Work::Recount(_, slot) => slot.send(failure),
         }

@@ -10,8 +10,8 @@ use tokio_postgres::Row;
 use super::{Abort, Failure, PostgresStore, order_queue::Work, row, tenant};
 use crate::activity::Kind;
 use tricast_domain::orders::{
-    Answer, Change, Changed, Created, Customer, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
-    OrderStore, Priority, Query, Rollup, Status, Tally,
+    Answer, Change, Changed, Created, Customer, Deleted, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
+    OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, Tally,
 };
 
 /// Interval at which a node checks whether another node has changed the figures: one row is read, if not.
@@ -29,8 +29,46 @@ impl OrderStore for PostgresStore {
         self.write(tenant, |slot| Work::Change(change, slot))
     }
 
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp) -> Answer<Customer> {
-        self.write(tenant, |slot| Work::Customer(customer, at, slot))
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer> {
+        self.write(tenant, |slot| Work::Customer(customer, at, limits, slot))
+    }
+
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+        self.transact("delete orders", tenant, move |client, tenant| {
+            Box::pin(async move {
+                // Numbers grow with time, so the oldest orders of a status are the first of its index.
+                let delete = client
+                    .prepare_cached(
+                        "DELETE FROM tricast_orders WHERE tenant = $1 AND number IN (SELECT number FROM \
+                         (SELECT number, created_ms FROM tricast_orders WHERE tenant = $1 AND status = $2 \
+                         ORDER BY number LIMIT $4) AS oldest WHERE created_ms < $3)",
+                    )
+                    .await?;
+                let mut number = 0;
+                for status in Status::ALL.into_iter().filter(|status| !status.is_open()) {
+                    let room = i64::try_from(most - number).unwrap_or(i64::MAX);
+                    let before = before.as_millisecond();
+                    number += client.execute(&delete, &[&tenant, &status.as_str(), &before, &room]).await? as usize;
+                }
+                deleted(client, tenant, number).await
+            })
+        })
+    }
+
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+        self.transact("delete customers", tenant, move |client, tenant| {
+            Box::pin(async move {
+                let delete = client
+                    .prepare_cached(
+                        "DELETE FROM tricast_customers WHERE tenant = $1 AND id IN (SELECT id FROM tricast_customers \
+                         WHERE tenant = $1 AND first_seen_ms < $2 ORDER BY first_seen_ms LIMIT $3)",
+                    )
+                    .await?;
+                let most = i64::try_from(most).unwrap_or(i64::MAX);
+                let number = client.execute(&delete, &[&tenant, &before.as_millisecond(), &most]).await?;
+                deleted(client, tenant, number as usize).await
+            })
+        })
     }
 
     fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally> {
@@ -75,6 +113,15 @@ impl OrderStore for PostgresStore {
     }
 }
 
+/// Has every node count again, this one included, if rows were deleted.
+async fn deleted(client: &Client, tenant: i64, number: usize) -> Result<Deleted, Abort<OrderError>> {
+    if number > 0 {
+        let note = client.prepare_cached("UPDATE tricast_tenants SET revision = revision + 1 WHERE id = $1").await?;
+        client.execute(&note, &[&tenant]).await?;
+    }
+    Ok(Deleted { number, tally: None })
+}
+
 async fn page(client: &Client, name: String, query: Query) -> Result<Vec<Order>, Abort<OrderError>> {
     let Some(tenant) = tenant(client, &name).await? else { return Ok(Vec::new()) };
     let before = query.before.map_or(i64::MAX, |id| id.number() as i64);
@@ -106,7 +153,8 @@ pub(super) fn read_rollup<'a>(
     Box::pin(async move {
         let select = client
             .prepare_cached(
-                "SELECT t.revision, t.open_orders, m.minute, m.orders, m.cents, m.processing, m.customers, m.visits \
+                "SELECT t.revision, t.open_orders, m.minute, m.orders, m.cents, m.processing, m.customers, m.visits, \
+                 t.orders, t.customers \
                  FROM tricast_tenants AS t LEFT JOIN tricast_minutes AS m ON m.tenant = t.id AND m.minute >= $2 \
                  WHERE t.name = $1 ORDER BY m.minute",
             )
@@ -114,6 +162,7 @@ pub(super) fn read_rollup<'a>(
         let rows = client.query(&select, &[&tenant, &since]).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let (revision, open) = (first.get(0), first.get(1));
+        let row_counts = RowCounts { orders: first.get(8), customers: first.get(9) };
         let counts = |row: &Row| {
             let minute: Option<i64> = row.get(2);
             minute.map(|minute| {
@@ -127,7 +176,8 @@ pub(super) fn read_rollup<'a>(
                 (minute, counts)
             })
         };
-        Ok(Some((revision, Rollup { minutes: rows.iter().filter_map(counts).collect(), open })))
+        let minutes = rows.iter().filter_map(counts).collect();
+        Ok(Some((revision, Rollup { minutes, open, rows: row_counts })))
     })
 }
 

@@ -11,7 +11,7 @@ use tricast_core::channel::Channel;
 use tricast_domain::{
     alerts::{Alert, AlertStore, NewDelivery, NewRule, Outgoing, Raised, Severity, Target},
     history::{self, Calendar, Forget, HistoryStore, Level, Point, RollUp, SeriesId, SeriesName},
-    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Status},
+    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, RowLimits, Status},
     service::StoreError,
     sources::store::Slow,
 };
@@ -66,7 +66,7 @@ fn draft(name: &str) -> Draft {
         status: Status::Pending,
         priority: Priority::Normal,
     };
-    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap() }
+    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap(), limits: RowLimits::default() }
 }
 
 #[tokio::test]

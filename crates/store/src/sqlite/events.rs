@@ -43,6 +43,16 @@ impl EventStore for SqliteStore {
         })
     }
 
+    fn count(&self, tenant: &str, after: u64) -> Answer<u64> {
+        let tenant = tenant.to_owned();
+        self.read(move |connection| {
+            let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(0) };
+            let mut count =
+                connection.prepare_cached("SELECT count(*) FROM pending_events WHERE tenant = ?1 AND seq > ?2")?;
+            Ok(count.query_row((tenant, after as i64), |row| row.get::<_, i64>(0))? as u64)
+        })
+    }
+
     fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
         let tenant = tenant.to_owned();
         // The removal need not survive a power cut, so it does not wait for the disk: the log did not survive either.

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{Abort, SqliteStore, events, row, tenant, tenant_or_new};
 use tricast_domain::orders::{
-    Answer, Change, Changed, Created, Customer, Draft, Effect, IdempotencyKey, Minute, Money, NewCustomer, Order,
-    OrderError, OrderId, OrderStore, Priority, Query, Rollup, Status, Tally,
+    Answer, Change, Changed, Created, Customer, Deleted, Draft, Effect, IdempotencyKey, Minute, Money, NewCustomer,
+    Order, OrderError, OrderId, OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, Tally,
 };
 
 const COLUMNS: &str =
@@ -23,9 +23,43 @@ impl OrderStore for SqliteStore {
         self.write(move |connection| self::change(connection, &tenant, change))
     }
 
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp) -> Answer<Customer> {
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer> {
         let tenant = tenant.to_owned();
-        self.write(move |connection| self::customer(connection, &tenant, customer, at))
+        self.write(move |connection| self::customer(connection, &tenant, customer, at, limits))
+    }
+
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+        let tenant = tenant.to_owned();
+        self.write(move |connection| {
+            let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Deleted::default()) };
+            // Numbers grow with time, so the oldest orders of a status are the first of its index.
+            let mut delete = connection.prepare_cached(
+                "DELETE FROM orders WHERE tenant = ?1 AND number IN (SELECT number FROM (SELECT number, created_ms \
+                 FROM orders WHERE tenant = ?1 AND status = ?2 ORDER BY number LIMIT ?4) WHERE created_ms < ?3)",
+            )?;
+            let mut number = 0;
+            for status in Status::ALL.into_iter().filter(|status| !status.is_open()) {
+                let room = i64::try_from(most - number).unwrap_or(i64::MAX);
+                number += delete.execute((tenant, status.as_str(), before.as_millisecond(), room))?;
+            }
+            let rows = RowCounts { orders: number as i64, customers: 0 };
+            Ok(Deleted { number, tally: (number > 0).then(|| Tally::deleted(before, rows)) })
+        })
+    }
+
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+        let tenant = tenant.to_owned();
+        self.write(move |connection| {
+            let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Deleted::default()) };
+            let mut delete = connection.prepare_cached(
+                "DELETE FROM customers WHERE tenant = ?1 AND id IN (SELECT id FROM customers \
+                 WHERE tenant = ?1 AND first_seen_ms < ?2 ORDER BY first_seen_ms LIMIT ?3)",
+            )?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let number = delete.execute((tenant, before.as_millisecond(), most))?;
+            let rows = RowCounts { orders: 0, customers: number as i64 };
+            Ok(Deleted { number, tally: (number > 0).then(|| Tally::deleted(before, rows)) })
+        })
     }
 
     fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally> {
@@ -91,15 +125,19 @@ impl OrderStore for SqliteStore {
                 Ok((row.get(0)?, counts))
             })?;
             let minutes = minutes.collect::<Result<_, _>>()?;
-            let mut open = connection.prepare_cached("SELECT open_orders FROM tenants WHERE id = ?1")?;
-            Ok(Rollup { minutes, open: open.query_row([tenant], |row| row.get(0))? })
+            let mut totals =
+                connection.prepare_cached("SELECT open_orders, orders, customers FROM tenants WHERE id = ?1")?;
+            Ok(totals.query_row([tenant], |row| {
+                let rows = RowCounts { orders: row.get(1)?, customers: row.get(2)? };
+                Ok(Rollup { minutes, open: row.get(0)?, rows })
+            })?)
         })
     }
 }
 
 fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created, Abort<OrderError>> {
     let tenant = tenant_or_new(connection, tenant)?;
-    let (key, at) = (draft.key.clone(), draft.at);
+    let (key, at, limits) = (draft.key.clone(), draft.at, draft.limits);
     let digest = draft.new.digest();
     if let Some(key) = &key
         && let Some(known) = known_key(connection, tenant, key, at)?
@@ -110,6 +148,8 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
     let mut next = connection
         .prepare_cached("UPDATE tenants SET last_order = last_order + 1 WHERE id = ?1 RETURNING last_order")?;
     let number: i64 = next.query_row([tenant], |row| row.get(0))?;
+    let present = row_counts(connection, tenant)?;
+    limits.check(present, RowCounts { orders: 1, customers: 0 })?;
     let (order, mut tally) = draft.accept(OrderId::new(number as u64));
     let mut insert = connection.prepare_cached(
         "INSERT INTO orders (tenant, number, version, status, priority, items, cents, customer_name, customer_id, \
@@ -142,6 +182,7 @@ fn create(connection: &Connection, tenant: &str, draft: Draft) -> Result<Created
         && note_customer(connection, tenant, id, Some(&order.customer_name), at)?
     {
         tally = tally.and_customer();
+        limits.check(present, tally.rows)?;
     }
     count(connection, tenant, tally)?;
     let event = events::add(connection, tenant, &order.created())?;
@@ -193,9 +234,11 @@ fn customer(
     tenant: &str,
     customer: NewCustomer,
     at: Timestamp,
+    limits: RowLimits,
 ) -> Result<Customer, Abort<OrderError>> {
     let NewCustomer { customer_id, name } = customer;
     let tenant = tenant_or_new(connection, tenant)?;
+    let present = row_counts(connection, tenant)?;
     let (id, is_new) = match customer_id {
         Some(id) => {
             let is_new = note_customer(connection, tenant, &id, name.as_deref(), at)?;
@@ -207,6 +250,7 @@ fn customer(
     let first_seen = seen.query_row((tenant, &id), |row| row::time(row, 0))?;
     let tally = is_new.then(|| Tally::customer(at));
     if let Some(tally) = tally {
+        limits.check(present, tally.rows)?;
         count(connection, tenant, tally)?;
     }
     Ok(Customer { id, first_seen, tally })
@@ -259,9 +303,16 @@ fn insert_customer(
     Ok(insert.execute((tenant, id, name, at.as_millisecond()))? > 0)
 }
 
+/// Returns the numbers of rows of a tenant.
+fn row_counts(connection: &Connection, tenant: i64) -> rusqlite::Result<RowCounts> {
+    let mut find = connection.prepare_cached("SELECT orders, customers FROM tenants WHERE id = ?1")?;
+    find.query_row([tenant], |row| Ok(RowCounts { orders: row.get(0)?, customers: row.get(1)? }))
+}
+
 /// Adds to the counts, in the transaction of the change that is counted.
 fn count(connection: &Connection, tenant: i64, tally: Tally) -> rusqlite::Result<()> {
-    let Tally { minute, counts, open } = tally;
+    // Triggers count the rows.
+    let Tally { minute, counts, open, rows: _ } = tally;
     if counts != Minute::default() {
         let mut add = connection.prepare_cached(
             "INSERT INTO minutes (tenant, minute, orders, cents, processing, customers, visits) \

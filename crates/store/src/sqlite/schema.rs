@@ -17,12 +17,13 @@ const APPLICATION: i64 = 0x7472_6963;
 pub(super) const MEMORY: &str = ":memory:";
 
 /// All migrations, in order; the first one creates schema 1.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("orders and dashboards", include_str!("schema/1_orders_and_dashboards.sql")),
     ("history", include_str!("schema/2_history.sql")),
     ("alerts", include_str!("schema/3_alerts.sql")),
     ("pending events", include_str!("schema/4_pending_events.sql")),
     ("ended channels", include_str!("schema/5_ended_channels.sql")),
+    ("row counts", include_str!("schema/6_row_counts.sql")),
 ];
 
 /// Tables that every tenant needs.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::tests::{Stores, contract};
 use tricast_domain::{
-    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, Status},
+    orders::{Draft, Money, NewOrder, OrderError, OrderId, OrderStore, Priority, Query, RowLimits, Status},
     service::StoreError,
 };
 
@@ -82,7 +82,7 @@ fn draft(name: &str) -> Draft {
         status: Status::Pending,
         priority: Priority::Normal,
     };
-    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap() }
+    Draft { new, key: None, at: "2026-06-01T12:00:00Z".parse().unwrap(), limits: RowLimits::default() }
 }
 
 fn refusal(directory: &Path) -> OpenError {

@@ -67,6 +67,8 @@ pub(crate) async fn events_are_pending_in_order_until_they_are_removed(stores: S
         places.push(answer.await.unwrap().event.unwrap());
     }
     assert!(places.is_sorted_by(|a, b| a < b), "in the order of the calls");
+    assert_eq!((events.count(SHOP, 0).await, events.count(SHOP, places[9]).await), (Ok(30), Ok(20)));
+    assert_eq!(events.count("other", 0).await, Ok(0));
     let some = events.pending(SHOP, places[9], 5).await.unwrap();
     assert_eq!(some.events.iter().map(|event| event.seq).collect::<Vec<_>>(), places[10..15]);
     events.remove(SHOP, places[19]).await.unwrap();

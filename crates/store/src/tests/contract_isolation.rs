@@ -3,7 +3,7 @@
 use super::{SHOP, Stores, board, board_event, keyed, now, open, to};
 use tricast_domain::{
     dashboards::DashboardError,
-    orders::{Minute, NewCustomer, OrderError, OrderId, Query, Rollup, Status},
+    orders::{Minute, NewCustomer, OrderError, OrderId, Query, Rollup, RowLimits, Status},
 };
 
 pub(crate) async fn tenants_see_nothing_of_each_other(stores: Stores) {
@@ -25,8 +25,8 @@ pub(crate) async fn tenants_see_nothing_of_each_other(stores: Stores) {
     let theirs = store.create("other", keyed("k", 999, now())).await.unwrap();
     assert_eq!(theirs.order.order_id, OrderId::new(1), "numbers and keys are each tenant's own");
     let customer = NewCustomer { customer_id: Some("a".into()), name: None };
-    assert!(store.customer(SHOP, customer.clone(), now()).await.unwrap().tally.is_some());
-    assert!(store.customer("other", customer, now()).await.unwrap().tally.is_some());
+    assert!(store.customer(SHOP, customer.clone(), now(), RowLimits::default()).await.unwrap().tally.is_some());
+    assert!(store.customer("other", customer, now(), RowLimits::default()).await.unwrap().tally.is_some());
     boards.insert("other", board("mine"), 1, board_event("x")).await.unwrap();
     assert_eq!(store.order(SHOP, order.order_id).await.unwrap(), order);
     assert_eq!(

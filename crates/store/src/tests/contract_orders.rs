@@ -5,7 +5,8 @@ use jiff::ToSpan;
 use super::{SHOP, Stores, draft, keyed, now, open, to};
 use tricast_core::version::{IfMatch, Version};
 use tricast_domain::orders::{
-    Change, Changes, Draft, Minute, Money, NewCustomer, OrderError, OrderId, Priority, Query, Status, Tally, minute_of,
+    Change, Changes, Draft, Minute, Money, NewCustomer, OrderError, OrderId, Priority, Query, RowCounts, RowLimits,
+    Status, Tally, minute_of,
 };
 
 pub(crate) async fn orders_are_numbered_and_read_back(stores: Stores) {
@@ -113,7 +114,7 @@ pub(crate) async fn customers_are_new_once(stores: Stores) {
     let store = stores.orders;
     let customer = |id: Option<&str>, at| {
         let new = NewCustomer { customer_id: id.map(str::to_owned), name: None };
-        let noted = store.customer(SHOP, new, at);
+        let noted = store.customer(SHOP, new, at, RowLimits::default());
         async { noted.await.map(|customer| (customer.id, customer.first_seen, customer.tally.is_some())).unwrap() }
     };
     let later = now() + 1.hour();
@@ -216,4 +217,81 @@ pub(crate) async fn a_dropped_answer_does_not_undo_the_change(stores: Stores) {
     let next = store.create(SHOP, draft(6, Status::Pending)).await.unwrap().order;
     assert_eq!(next.order_id, OrderId::new(2));
     assert_eq!(store.order(SHOP, OrderId::new(1)).await.unwrap().total.cents, 5);
+}
+
+pub(crate) async fn orders_and_customers_are_bounded(stores: Stores) {
+    let store = stores.orders;
+    let limits = RowLimits { orders: 3, customers: 2 };
+    let create = |tenant: &str, key: &str, customer: Option<&str>| {
+        let mut draft = Draft { limits, ..keyed(key, 500, now()) };
+        draft.new.customer_id = customer.map(str::to_owned);
+        store.create(tenant, draft)
+    };
+    let customer = |id: Option<&str>| {
+        let new = NewCustomer { customer_id: id.map(str::to_owned), name: None };
+        let customer = store.customer(SHOP, new, now(), limits);
+        async { customer.await.map(|customer| customer.tally.is_some()) }
+    };
+    let rows = async || store.rollup(SHOP, 0).await.unwrap().rows;
+    create(SHOP, "1", Some("a")).await.unwrap();
+    assert_eq!((customer(None).await, customer(Some("a")).await), (Ok(true), Ok(false)));
+    assert_eq!(rows().await, RowCounts { orders: 1, customers: 2 });
+    assert_eq!(create(SHOP, "2", Some("b")).await.unwrap_err(), OrderError::TooManyCustomers(2), "before it is stored");
+    assert_eq!((customer(None).await, customer(Some("b")).await), {
+        let refused = Err(OrderError::TooManyCustomers(2));
+        (refused.clone(), refused)
+    });
+    assert_eq!(rows().await, RowCounts { orders: 1, customers: 2 });
+    // In one group.
+    let (second, third, fourth) =
+        tokio::join!(create(SHOP, "2", Some("a")), create(SHOP, "3", None), create(SHOP, "4", None));
+    assert_eq!(fourth.unwrap_err(), OrderError::TooManyOrders(3));
+    assert_eq!((second.unwrap().order.order_id, third.unwrap().order.order_id), (OrderId::new(2), OrderId::new(3)));
+    assert_eq!(create(SHOP, "3", None).await.unwrap().tally, None, "a repeated request creates nothing");
+    assert_eq!(rows().await, RowCounts { orders: 3, customers: 2 });
+    let shipped = store.change(SHOP, to(OrderId::new(3), Status::Shipped)).await.unwrap();
+    assert_eq!(shipped.tally.unwrap().rows, RowCounts::default(), "a change needs no room");
+    create("other", "1", Some("b")).await.unwrap();
+    let lower = RowLimits { orders: 1, customers: 1 };
+    let refused = store.create(SHOP, Draft { limits: lower, ..draft(1, Status::Pending) }).await;
+    assert_eq!(refused.unwrap_err(), OrderError::TooManyOrders(1));
+    assert_eq!(rows().await, RowCounts { orders: 3, customers: 2 }, "nothing is deleted");
+    let raised = RowLimits { orders: 4, customers: 2 };
+    let created = store.create(SHOP, Draft { limits: raised, ..draft(1, Status::Pending) }).await.unwrap();
+    assert_eq!(created.order.order_id, OrderId::new(4), "no number was lost");
+}
+
+pub(crate) async fn old_orders_and_customers_are_deleted(stores: Stores) {
+    let store = stores.orders;
+    let day = |number: i64| now() + (number * 24).hours();
+    for number in 0..10 {
+        let mut draft = Draft { at: day(number), ..draft(100, Status::ALL[number as usize % 5]) };
+        draft.new.customer_id = Some(format!("c{number}"));
+        store.create(SHOP, draft).await.unwrap();
+        let mut other = Draft { at: day(number), ..self::draft(100, Status::Completed) };
+        other.new.customer_id = Some(format!("c{number}"));
+        store.create("other", other).await.unwrap();
+    }
+    let figures = open(&store.rollup(SHOP, 0).await.unwrap());
+    let left = async || {
+        let orders = store.orders(SHOP, Query { limit: 99, ..Query::default() }).await.unwrap();
+        orders.iter().map(|order| order.created_at).rev().collect::<Vec<_>>()
+    };
+    let closed = |days: &[i64]| days.iter().map(|number| day(*number)).collect::<Vec<_>>();
+    assert_eq!(store.delete_orders(SHOP, day(0), 99).await.unwrap().number, 0);
+    assert_eq!(store.delete_orders(SHOP, day(8), 2).await.unwrap().number, 2);
+    assert_eq!(left().await.len(), 8);
+    assert_eq!(store.delete_orders(SHOP, day(8), 99).await.unwrap().number, 2);
+    let open_or_new: Vec<i64> =
+        (0..10).filter(|number| *number >= 8 || Status::ALL[*number as usize % 5].is_open()).collect();
+    assert_eq!(left().await, closed(&open_or_new), "open orders stay, whatever their age");
+    assert_eq!(store.delete_customers(SHOP, day(8), 3).await.unwrap().number, 3);
+    assert_eq!(store.delete_customers(SHOP, day(8), 99).await.unwrap().number, 5);
+    let rollup = store.rollup(SHOP, 0).await.unwrap();
+    assert_eq!(rollup.rows, RowCounts { orders: 6, customers: 2 });
+    assert_eq!(open(&rollup), figures, "the figures stay");
+    assert_eq!(store.rollup("other", 0).await.unwrap().rows, RowCounts { orders: 10, customers: 10 });
+    assert_eq!(store.delete_orders("nobody", day(8), 99).await.unwrap().number, 0);
+    let created = store.create(SHOP, draft(1, Status::Pending)).await.unwrap();
+    assert_eq!(created.order.order_id, OrderId::new(11), "numbers are not given out again");
 }

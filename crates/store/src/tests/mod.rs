@@ -12,7 +12,8 @@ use tricast_domain::{
     dashboards::{Board, DashboardStore, NewBoard},
     history::HistoryStore,
     orders::{
-        Change, Changes, Draft, IdempotencyKey, Minute, Money, NewOrder, OrderId, OrderStore, Priority, Rollup, Status,
+        Change, Changes, Draft, IdempotencyKey, Minute, Money, NewOrder, OrderId, OrderStore, Priority, Rollup,
+        RowLimits, Status,
     },
     relay::{EventStore, NewEvent},
 };
@@ -49,6 +50,8 @@ macro_rules! contract {
             concurrent_requests_with_one_key_make_one_order,
             a_key_expires_after_a_day,
             customers_are_new_once,
+            orders_and_customers_are_bounded,
+            old_orders_and_customers_are_deleted,
             the_rollup_is_that_of_the_orders,
             money_is_exact,
             a_failed_change_changes_nothing,
@@ -135,11 +138,16 @@ pub(super) fn new_order(cents: i64, status: Status) -> NewOrder {
 }
 
 pub(super) fn draft(cents: i64, status: Status) -> Draft {
-    Draft { new: new_order(cents, status), key: None, at: now() }
+    Draft { new: new_order(cents, status), key: None, at: now(), limits: RowLimits::default() }
 }
 
 pub(super) fn keyed(key: &str, cents: i64, at: Timestamp) -> Draft {
-    Draft { new: new_order(cents, Status::Pending), key: Some(IdempotencyKey::parse(key).unwrap()), at }
+    Draft {
+        new: new_order(cents, Status::Pending),
+        key: Some(IdempotencyKey::parse(key).unwrap()),
+        at,
+        limits: RowLimits::default(),
+    }
 }
 
 pub(super) fn to(id: OrderId, status: Status) -> Change {

@@ -171,6 +171,9 @@ impl EventStore for Fake {
         self.0.lock().publishes += 1;
         async { Ok(Pending::default()) }.boxed()
     }
+    fn count(&self, _: &str, _: u64) -> relay::Answer<u64> {
+        async { Ok(0) }.boxed()
+    }
     fn remove(&self, _: &str, _: u64) -> relay::Answer<()> {
         async { Ok(()) }.boxed()
     }
@@ -214,7 +217,7 @@ impl Bench {
             outgoing: watch::Sender::default(),
         };
         let outgoing = alerting.outgoing.subscribe();
-        let (relay, publishing) = Relay::new("shop", Arc::new(fake.clone()), handle.clone());
+        let (relay, publishing) = Relay::new("shop", Arc::new(fake.clone()), handle.clone(), 0);
         tokio::spawn(publishing.run());
         let (service, watcher) = AlertService::new("shop", alerting, log, relay, clock.clone());
         tokio::spawn(watcher.run(handle));

@@ -47,6 +47,11 @@ impl EventStore for Events {
         })
     }
 
+    fn count(&self, _tenant: &str, after: u64) -> Answer<u64> {
+        let events = self.0.lock().clone().ok_or(StoreError::Unavailable);
+        Box::pin(async move { Ok(events?.into_iter().filter(|seq| *seq > after).count() as u64) })
+    }
+
     fn remove(&self, _tenant: &str, through: u64) -> Answer<()> {
         let store = self.clone();
         Box::pin(async move {
@@ -69,7 +74,11 @@ fn aggregator() -> (Arc<Log>, AggregatorHandle) {
 }
 
 fn start(events: &Events, handle: &AggregatorHandle) -> Relay {
-    let (relay, task) = Relay::new("shop", Arc::new(events.clone()), handle.clone());
+    start_with(events, handle, 0)
+}
+
+fn start_with(events: &Events, handle: &AggregatorHandle, max_pending: usize) -> Relay {
+    let (relay, task) = Relay::new("shop", Arc::new(events.clone()), handle.clone(), max_pending);
     tokio::spawn(task.run());
     relay
 }
@@ -237,4 +246,49 @@ async fn a_log_that_can_not_be_written_is_tried_again_after_a_pause() {
         assert!(timeout(RETRY * 20, writer).await.is_err());
         assert!((10..=21).contains(&tries), "{tries} times in 20 pauses");
     }
+}
+
+/// Answers every batch until the test ends.
+fn answer_all(mut batches: Batches) {
+    tokio::spawn(async move {
+        while let Some(batch) = batches.recv().await {
+            let (readings, reply) = batch.into_parts();
+            reply.send(vec![Ok(()); readings.len()], LogPosition::new(Epoch::random(), 1));
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_refused_while_too_many_events_wait_and_accepted_once_they_are_published() {
+    let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
+    let events = Events::with([]);
+    let (relay, unbounded) = (start_with(&events, &handle, 3), start(&events, &handle));
+    for seq in 1..=3 {
+        assert_eq!((relay.waiting(), relay.check_room()), (seq - 1, Ok(())));
+        events.add(seq);
+        relay.stored(seq);
+        tokio::time::sleep(RETRY * 4).await;
+    }
+    assert_eq!((relay.check_room(), unbounded.check_room()), (Err(ServiceError::EventsPending(3)), Ok(())));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(relay.waiting(), 3, "each is counted once, however often publishing is tried");
+    answer_all(batches);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((relay.waiting(), relay.check_room()), (0, Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_earlier_processes_and_other_nodes_count_as_waiting() {
+    let (handle, batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
+    let events = Events::with(1..=600);
+    let relay = start_with(&events, &handle, 610);
+    relay.wake();
+    tokio::time::sleep(RETRY).await;
+    assert_eq!((relay.waiting(), relay.check_room()), (600, Ok(())), "more than a group");
+    (601..=620).for_each(|seq| events.add(seq));
+    tokio::time::sleep(RECOUNT * 4).await;
+    assert_eq!(relay.check_room(), Err(ServiceError::EventsPending(620)));
+    answer_all(batches);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((relay.waiting(), events.left()), (0, 0));
 }
