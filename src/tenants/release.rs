@@ -29,7 +29,7 @@ impl Place {
 
     /// Whether nobody holds it, nothing in it would be lost, and nothing is on its way.
     fn is_unused(&self) -> bool {
-        let Tenant { presence, log, alerts, orders, dashboards, .. } = &*self.tenant;
+        let Tenant { presence, log, alerts, orders, dashboards, relay, .. } = &*self.tenant;
         // Under the lock of the map nobody can get another reference than from one that is there.
         Arc::strong_count(&self.tenant) == 1
             && presence.online().current == 0
@@ -37,6 +37,7 @@ impl Place {
             && alerts.is_unused()
             && orders.is_idle()
             && dashboards.is_idle()
+            && relay.waiting() == 0
     }
 }
 

@@ -277,3 +277,15 @@ async fn a_long_poll_is_no_slow_request_and_a_readiness_check_no_user() {
     };
     assert!(api["avg_response_time"].as_f64().unwrap() < 200.0, "{api}");
 }
+
+#[tokio::test]
+async fn the_snapshot_as_a_channel_has_another_form_than_the_snapshot_of_the_same_version() {
+    let app = spawn_app();
+    // Some of these find the same version.
+    for _ in 0..10 {
+        let channel = app.get_json("/api/metrics/metrics").await;
+        assert!(channel["channel"] == "metrics" && channel["data"]["api"].is_object(), "{channel}");
+        let snapshot = app.get_json("/api/metrics").await;
+        assert!(snapshot["api"].is_object() && snapshot["data"].is_null(), "{snapshot}");
+    }
+}

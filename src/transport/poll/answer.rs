@@ -16,6 +16,7 @@ use tricast_core::{
     position::Position,
     protocol::{message, slot},
     publication::Publication,
+    snapshot::SNAPSHOT,
 };
 
 /// Most bytes of events in one answer; the cursor says from where to ask on.
@@ -54,6 +55,8 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
                     same.empty = true;
                     Ok(Arc::new(same))
                 }
+                // The publication of the snapshot shares the other representation, that of `Target::Snapshot`.
+                _ if channel.as_str() == SNAPSHOT => Ok(Arc::new(Representation::of_state(&state))),
                 _ => Ok(state.attached(Representation::of_state)),
             }
         }
