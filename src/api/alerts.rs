@@ -148,7 +148,7 @@ pub async fn acknowledge(
     access: Authorized<AcknowledgeAlerts>,
 ) -> Result<HttpResponse, Problem> {
     find(&access, &id).await?;
-    let Caller { identity, tenant } = &access.caller;
+    let Caller { identity, tenant, .. } = &access.caller;
     Ok(no_cache(tenant.alerts.acknowledge(&id, &identity.user).await?))
 }
 

@@ -25,5 +25,5 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     let wanted = params.list("channels").as_deref().map(channels::parse_list).transpose()?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    Ok(response.json(channels::list(access.state.clock.now(), &access.caller, wanted.as_deref())))
+    Ok(response.json(channels::list(access.state.shared.clock.now(), &access.caller, wanted.as_deref())))
 }

@@ -80,7 +80,7 @@ pub async fn list(access: Authorized<ReadMetrics>) -> Result<HttpResponse, Probl
     )
 )]
 pub async fn create(access: Authorized<WriteDashboards>, body: Body) -> Result<Versioned<Board>, Problem> {
-    let Caller { identity, tenant } = &access.caller;
+    let Caller { identity, tenant, .. } = &access.caller;
     let board = tenant.dashboards.create(body.json::<NewBoard>().await?, &identity.user).await?.board;
     let location = format!("/api/dashboards/{}", board.id);
     Ok(Versioned::created(board.version(), location, board))
@@ -263,6 +263,6 @@ async fn edit(
     edit: Edit,
 ) -> Result<Edited, Problem> {
     let if_match = precondition::if_match(request.headers())?;
-    let Caller { identity, tenant } = &access.caller;
+    let Caller { identity, tenant, .. } = &access.caller;
     Ok(tenant.dashboards.edit(id, edit, if_match, &identity.user).await?)
 }

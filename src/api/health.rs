@@ -56,13 +56,13 @@ pub async fn live() -> HttpResponse {
 )]
 pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    let draining = state.shutdown.is_draining();
+    let draining = state.shared.shutdown.is_draining();
     let (aggregator, store, websocket) =
-        tokio::join!(in_time(state.tenants.respond()), in_time(state.store.responds()), async {
+        tokio::join!(in_time(state.shared.tenants.respond()), in_time(state.shared.store.responds()), async {
             !draining && upgrades(&state).await
         },);
-    let bus = state.tenants.cluster().map(Cluster::is_ready);
-    let orders = state.tenants.orders_loaded();
+    let bus = state.shared.tenants.cluster().map(Cluster::is_ready);
+    let orders = state.shared.tenants.orders_loaded();
     let ready = !draining && aggregator && store && orders && websocket && bus != Some(false);
     let word = |fine: bool| if fine { "ok" } else { "failed" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -75,13 +75,13 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
             "websocket": if draining { "not tried" } else { word(websocket) },
         },
     });
-    if let Some(cluster) = state.tenants.cluster() {
+    if let Some(cluster) = state.shared.tenants.cluster() {
         body["checks"]["bus"] = json!(word(bus != Some(false)));
         if let Some(fault) = *cluster.fault().borrow() {
             body["reasons"] = json!({"bus": fault.to_string()});
         }
     }
-    if let Some(is_right) = state.clocks.is_right() {
+    if let Some(is_right) = state.shared.clocks.is_right() {
         // Named, and no reason to leave the node: it goes by the clock that it is compared with.
         body["checks"]["clock"] = json!(word(is_right));
     }
@@ -95,8 +95,8 @@ async fn in_time(check: impl Future<Output = bool>) -> bool {
 /// Whether a WebSocket handshake with this very server is answered 101. Without a TCP address (only Unix sockets) there is
 /// nothing to try.
 async fn upgrades(state: &State) -> bool {
-    let Some(mut address) = state.addresses.get().and_then(|all| all.first().copied()) else { return true };
-    let (probe, base) = (&state.probe, &state.base_path);
+    let Some(mut address) = state.shared.addresses.get().and_then(|all| all.first().copied()) else { return true };
+    let (probe, base) = (&state.shared.probe, &state.shared.base_path);
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

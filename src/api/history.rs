@@ -71,15 +71,15 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     let params = Params::read(&request, &["channel", "field", "from", "to", "interval"])?;
     let (name, asked) = read(&params)?;
     let channel = channels::parse_readable(name, &caller.identity)?;
-    let question = Question::read(channel, &asked, state.clock.now())?;
+    let question = Question::read(channel, &asked, state.shared.clock.now())?;
     let field = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
         _ => None,
     };
-    let personal = state.access.verifier.is_some();
+    let personal = state.shared.access.verifier.is_some();
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
     // What a node keeps for itself is not what another one would answer.
-    let cluster = state.tenants.cluster().filter(|_| state.store.is_shared());
+    let cluster = state.shared.tenants.cluster().filter(|_| state.shared.store.is_shared());
     let (past, closed) = look_back(&caller, question, field.as_deref(), cluster).await?;
     let cache = match (closed, personal) {
         (true, true) => format!("private, max-age={KEEP}"),
@@ -95,7 +95,7 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
         if personal { "Accept-Encoding, Authorization, Cookie" } else { "Accept-Encoding" },
     ));
     if fresh {
-        state.counters.not_modified.inc();
+        state.shared.counters.not_modified.inc();
         return Ok(response.finish());
     }
     if let Some(coding) = made.coding {

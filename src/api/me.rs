@@ -31,7 +31,7 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
         "capabilities": tricast_auth::capabilities(&identity),
         "anonymous": identity.is_anonymous(),
         "expiresAt": identity.expires_at.map(rfc3339),
-        "demo": state.demo.load(Ordering::Relaxed),
+        "demo": state.shared.demo.load(Ordering::Relaxed),
     }))
 }
 
@@ -50,11 +50,11 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
 )]
 pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem> {
     let Authorized { state, caller: Caller { identity, .. }, .. } = access;
-    let ticket = state.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
-        state.counters.limit(Limit::Tickets).inc();
+    let ticket = state.shared.access.tickets.issue(&identity, Instant::now()).map_err(|error| {
+        state.shared.counters.limit(Limit::Tickets).inc();
         Problem::too_many(error.to_string(), tricast_auth::TICKET_LIFETIME)
     })?;
-    if let Some(cluster) = state.tenants.cluster() {
+    if let Some(cluster) = state.shared.tenants.cluster() {
         let (name, kept) = (tricast_auth::ticket_name(&ticket), identity.to_json());
         cluster.lend(&name, kept.as_bytes(), tricast_auth::TICKET_LIFETIME).await;
     }

@@ -36,7 +36,7 @@ use tricast_domain::{
 )]
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
-    if state.access.verifier.is_some() {
+    if state.shared.access.verifier.is_some() {
         // It tells about all tenants: no tenant's own administrator may read that.
         let caller = access::identify(&state, &request).await?;
         caller.needs(Permission::Admin)?;
@@ -47,7 +47,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, exposition::CONTENT_TYPE))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(write(&state)))
+        .body(write(&state.shared)))
 }
 
 fn write(shared: &Shared) -> String {

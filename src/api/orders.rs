@@ -165,7 +165,7 @@ pub async fn change(
 ) -> Result<Versioned<Value>, Problem> {
     let if_match = precondition::if_match(request.headers())?;
     let changes = body.json::<Changes>().await?;
-    let Caller { identity, tenant } = &access.caller;
+    let Caller { identity, tenant, .. } = &access.caller;
     let order = tenant.orders.change(&id, changes, if_match, &identity.user).await?;
     let version = order.version();
     let mut order = json!(order);

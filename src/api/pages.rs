@@ -65,10 +65,13 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
             table(&mut tables, name.trim_start_matches(SNAPSHOT).trim_start_matches('.'), &values);
         }
     }
-    let now = state.clock.now();
+    let now = state.shared.clock.now();
     let (time, clock) = (rfc3339(now), now.strftime("%H:%M:%S UTC").to_string());
-    let demo =
-        if state.demo.load(Ordering::Relaxed) { "Demo data: the numbers of the shop are simulated. " } else { "" };
+    let demo = if state.shared.demo.load(Ordering::Relaxed) {
+        "Demo data: the numbers of the shop are simulated. "
+    } else {
+        ""
+    };
     let intro = format!("{demo}Updated <time datetime=\"{time}\">{clock}</time>. Refreshes every {REFRESH} seconds.");
     let mut response = HttpResponse::Ok();
     response.insert_header((header::REFRESH, REFRESH));

@@ -82,7 +82,7 @@ type Line = Result<Reading, Problem>;
 pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: Body) -> Result<HttpResponse, Problem> {
     let Authorized { state, caller, arrived, .. } = access;
     let body = body.bytes().await?;
-    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.body.max_lines);
+    let (ndjson, weight, most) = (is_ndjson(&request), body.len(), state.shared.body.max_lines);
     let parsed = if weight > PARSE_ELSEWHERE {
         let parsed = web::block(move || parse(&body, ndjson, most)).await;
         parsed.map_err(|_| Problem::internal("the parsing thread is gone"))?
@@ -104,9 +104,9 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
             }
         }
     }
-    state.counters.accepted.add(accepted.len() as u64);
-    state.counters.refused.add(refused.count as u64);
-    state.counters.publish_latency.observe(arrived.elapsed(), 1);
+    state.shared.counters.accepted.add(accepted.len() as u64);
+    state.shared.counters.refused.add(refused.count as u64);
+    state.shared.counters.publish_latency.observe(arrived.elapsed(), 1);
 
     if single && let Some((_, problem)) = refused.listed.pop() {
         return Err(problem);
@@ -145,12 +145,12 @@ pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, vec![end], 0).await.map_err(not_published)?;
     match outcome.verdicts.into_iter().next() {
         Some(Err(refusal)) => {
-            state.counters.refused.inc();
+            state.shared.counters.refused.inc();
             let ended = caller.tenant.log.end_of(&channel).filter(|_| matches!(refusal, Refusal::NoChannel(_)));
             Err(ended.map_or_else(|| Problem::from(&refusal), |end| Problem::gone(&end)))
         }
         _ => {
-            state.counters.accepted.inc();
+            state.shared.counters.accepted.inc();
             Ok(HttpResponse::NoContent().finish())
         }
     }
@@ -209,7 +209,7 @@ fn count(state: &State, refusal: &Refusal) {
             return;
         }
     };
-    state.counters.limit(limit).inc();
+    state.shared.counters.limit(limit).inc();
 }
 
 fn is_ndjson(request: &HttpRequest) -> bool {
@@ -261,7 +261,7 @@ impl Fault {
         match self {
             Self::Bad(detail) => Problem::bad_request(detail),
             Self::TooManyLines => {
-                state.counters.limit(Limit::Lines).inc();
+                state.shared.counters.limit(Limit::Lines).inc();
                 let detail = format!("the body has more than {most} lines, which is the limit; nothing was accepted");
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail)
             }

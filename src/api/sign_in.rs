@@ -41,11 +41,11 @@ pub async fn create(request: HttpRequest, body: Body) -> Result<HttpResponse, Pr
     check_own_page(&state, &request)?;
     let SignIn { token } = body.json().await?;
     let token = token.trim();
-    if state.access.verifier.is_none() {
+    if state.shared.access.verifier.is_none() {
         return Ok(HttpResponse::NoContent().finish()); // everyone is let in as they are
     }
     let identity = access::verify(&state, token).await.map_err(access::token_problem)?;
-    let left = identity.expires_at.map(|ends| ends.duration_since(state.clock.now()).as_secs().max(0));
+    let left = identity.expires_at.map(|ends| ends.duration_since(state.shared.clock.now()).as_secs().max(0));
     Ok(answer(&cookie(&state, &request, token, left)))
 }
 
@@ -67,7 +67,7 @@ pub async fn delete(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 /// Refuses pages of other origins, also allowed ones: they would sign the reader in as somebody else.
 fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
-    match access::origin(&state.access, request) {
+    match access::origin(&state.shared.access, request) {
         Origin::Own | Origin::Absent => Ok(()),
         Origin::Allowed | Origin::Foreign => {
             Err(Problem::forbidden("only this server's own pages may sign a browser in or out"))
@@ -77,10 +77,11 @@ fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
 
 /// The field `Set-Cookie` (RFC 6265, section 4.1). A verified token has none of the characters that would need quoting.
 fn cookie(state: &State, request: &HttpRequest, token: &str, seconds: Option<i64>) -> String {
-    let name = state.access.cookie.as_deref().unwrap_or(SESSION_COOKIE);
+    let name = state.shared.access.cookie.as_deref().unwrap_or(SESSION_COOKIE);
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
-    let secure = origin.or(state.access.public_origin.as_deref()).is_some_and(|origin| origin.starts_with("https:"));
-    let mut field = format!("{name}={token}; Path={}; HttpOnly; SameSite=Lax", state.access.pages_path);
+    let secure =
+        origin.or(state.shared.access.public_origin.as_deref()).is_some_and(|origin| origin.starts_with("https:"));
+    let mut field = format!("{name}={token}; Path={}; HttpOnly; SameSite=Lax", state.shared.access.pages_path);
     if let Some(seconds) = seconds {
         field.push_str(&format!("; Max-Age={seconds}"));
     }

@@ -109,7 +109,7 @@ fn same_origin(ours: &str, theirs: &str) -> bool {
 /// # Errors
 /// 403.
 pub fn check_origin(state: &State, request: &HttpRequest) -> Result<(), Problem> {
-    match origin(&state.access, request) {
+    match origin(&state.shared.access, request) {
         Origin::Foreign => Err(foreign_origin(request)),
         _ => Ok(()),
     }
@@ -176,31 +176,31 @@ enum Accept {
 async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
     let address = state.address(request);
     if let Some(home) = state.single_tenant() {
-        return Ok(Some(Caller { identity: Identity::anonymous(address), tenant: Rc::clone(home) }));
+        return Ok(Some(Caller::new(Identity::anonymous(address), Rc::clone(home))));
     }
-    let identity = match credential(&state.access, request, accept)? {
+    let identity = match credential(&state.shared.access, request, accept)? {
         None => return Ok(None),
         Some(Credential::Ticket(ticket)) => {
             let redeemed = redeem(state, &ticket).await;
             // The token behind it may have run out since.
-            let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.clock.now()));
+            let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.shared.clock.now()));
             good.ok_or_else(|| {
-                state.counters.refused_tokens.inc();
+                state.shared.counters.refused_tokens.inc();
                 Problem::unauthorized(Some("invalid_token"), "this ticket was already used, has expired, or is unknown")
             })?
         }
         Some(Credential::Token(token)) => verify(state, &token).await.map_err(token_problem)?,
     };
     let caller = state.caller(identity.with_address(address))?;
-    request.extensions_mut().insert(Rc::clone(&caller.tenant));
+    request.extensions_mut().insert(Rc::clone(&caller.local));
     Ok(Some(caller))
 }
 
 /// Redeems a ticket. In a cluster another node may have issued it, so the bus decides who redeems it first; without a bus a
 /// ticket is valid on the node that issued it.
 async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
-    let here = state.access.tickets.redeem(ticket, std::time::Instant::now());
-    let Some(cluster) = state.tenants.cluster() else { return here };
+    let here = state.shared.access.tickets.redeem(ticket, std::time::Instant::now());
+    let Some(cluster) = state.shared.tenants.cluster() else { return here };
     match cluster.take(&tricast_auth::ticket_name(ticket)).await {
         Ok(kept) => kept.and_then(|kept| Identity::from_json(&kept)),
         Err(_) => here,
@@ -212,13 +212,13 @@ async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
 /// # Errors
 /// The reason of the refusal, which is counted.
 pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
-    let Some(verifier) = &state.access.verifier else { return Err(TokenError::KeysUnavailable) };
+    let Some(verifier) = &state.shared.access.verifier else { return Err(TokenError::KeysUnavailable) };
     let verified = match verifier.verify(token) {
         Err(TokenError::UnknownKey | TokenError::KeysUnavailable) => verifier.verify_fetching(token).await,
         known => known,
     };
     verified.inspect_err(|error| {
-        state.counters.refused_tokens.inc();
+        state.shared.counters.refused_tokens.inc();
         tracing::info!(%error, "a token was refused");
     })
 }

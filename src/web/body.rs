@@ -156,7 +156,7 @@ impl Body {
     /// # Errors
     /// Those of [`read`].
     pub async fn bytes(mut self) -> Result<Bytes, Problem> {
-        read(&self.state, &self.request, &mut self.payload).await
+        read(&self.state.shared, &self.request, &mut self.payload).await
     }
 
     /// Reads the whole body and returns its length in bytes; keeps none of it.
@@ -164,7 +164,7 @@ impl Body {
     /// # Errors
     /// Those of [`read`].
     pub async fn count(mut self) -> Result<usize, Problem> {
-        each_chunk(&self.state, &self.request, &mut self.payload, |_| {}).await
+        each_chunk(&self.state.shared, &self.request, &mut self.payload, |_| {}).await
     }
 
     /// Reads the whole body as a JSON object of the shape `T`.

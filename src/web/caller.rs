@@ -23,10 +23,17 @@ pub struct Caller {
     /// User, permissions and expiry.
     pub identity: Identity,
     /// The tenant whose data the client sees.
-    pub tenant: Rc<LocalTenant>,
+    pub tenant: Arc<Tenant>,
+    /// The same tenant in this worker.
+    pub local: Rc<LocalTenant>,
 }
 
 impl Caller {
+    /// A client of the tenant that `local` is in this worker.
+    pub(super) fn new(identity: Identity, local: Rc<LocalTenant>) -> Self {
+        Self { identity, tenant: Arc::clone(&local.tenant), local }
+    }
+
     /// Checks that the caller has `permission`.
     ///
     /// # Errors
@@ -41,7 +48,8 @@ impl Caller {
 
 /// A tenant in one worker, with the hub of its streams there.
 pub struct LocalTenant {
-    tenant: Arc<Tenant>,
+    /// The tenant, which all workers share.
+    pub tenant: Arc<Tenant>,
     /// The worker's hub on the tenant's log.
     pub hub: Rc<Hub>,
     pollers: RefCell<RecentPollers>,
@@ -54,14 +62,6 @@ pub struct LocalTenant {
 impl Drop for LocalTenant {
     fn drop(&mut self) {
         self.driver.abort();
-    }
-}
-
-impl std::ops::Deref for LocalTenant {
-    type Target = Tenant;
-
-    fn deref(&self) -> &Tenant {
-        &self.tenant
     }
 }
 
@@ -80,7 +80,7 @@ impl LocalTenant {
     /// Counts the caller of a poll as present.
     pub fn note_poll(&self, identity: &Identity) {
         if self.pollers.borrow_mut().is_due(identity) {
-            self.presence.poll(&identity.counted_as());
+            self.tenant.presence.poll(&identity.counted_as());
         }
     }
 

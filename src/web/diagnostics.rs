@@ -65,7 +65,7 @@ impl Range {
 
 /// Describes `request` as it arrived.
 pub fn seen(state: &State, request: &HttpRequest) -> Seen {
-    let (forwarded, address) = client::forwarded(&state.access.proxies, request);
+    let (forwarded, address) = client::forwarded(&state.shared.access.proxies, request);
     let range = address.map(Range::of);
     Seen {
         http: if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" },
@@ -87,7 +87,7 @@ pub fn probe_permits() -> Arc<Semaphore> {
 /// # Errors
 /// 503 when all are taken.
 pub fn probe_permit(state: &State) -> Result<OwnedSemaphorePermit, Problem> {
-    let permit = Arc::clone(&state.doctors).try_acquire_owned();
+    let permit = Arc::clone(&state.shared.doctors).try_acquire_owned();
     permit.map_err(|_| Problem::unavailable("other doctors are at work here: try again later", reconnect_after()))
 }
 

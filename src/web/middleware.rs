@@ -68,14 +68,14 @@ pub async fn around(
     let admitted = connection_limit::asked(request.request());
     let id = request_id(&state, request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let origin = access::origin(&state.access, request.request());
-    let place = state.base_path.enter(&mut request);
+    let origin = access::origin(&state.shared.access, request.request());
+    let place = state.shared.base_path.enter(&mut request);
 
     let chunked = Chunked::hold(&mut request);
-    let mut response = match admitted.and_then(|()| guard(&state.access, &request, origin)) {
+    let mut response = match admitted.and_then(|()| guard(&state.shared.access, &request, origin)) {
         Err(problem) => refused(request, problem),
         Ok(()) if place == Place::Outside => {
-            refused(request, Problem::not_found(format!("this server is below {}/", state.base_path)))
+            refused(request, Problem::not_found(format!("this server is below {}/", state.shared.base_path)))
         }
         Ok(()) if place == Place::Edge => to_the_slash(request),
         Ok(()) if is_preflight(&request) => {
@@ -104,7 +104,7 @@ pub async fn around(
         log_refusal(&id, response.request(), status, problem.as_ref(), origin);
     }
     let headers = response.headers_mut();
-    state.base_path.leave(headers);
+    state.shared.base_path.leave(headers);
     if let Ok(id) = HeaderValue::try_from(id) {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -115,7 +115,7 @@ pub async fn around(
     }
     // The offer of another protocol is passed over; without this the answer would say "Connection: upgrade" to nothing.
     let passed_over = response.request().head().upgrade() && status != StatusCode::SWITCHING_PROTOCOLS;
-    if passed_over || state.shutdown.is_draining() || state.has_fd_pressure() {
+    if passed_over || state.shared.shutdown.is_draining() || state.has_fd_pressure() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
     }
     let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -142,9 +142,9 @@ fn make_personal(headers: &mut HeaderMap) {
 /// Counts an answer for the tenant it was for, if that is known.
 fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: StatusCode) {
     if let Some(home) = state.single_tenant() {
-        home.own_http.count(elapsed, status.is_server_error());
+        home.tenant.own_http.count(elapsed, status.is_server_error());
     } else if let Some(tenant) = request.extensions().get::<Rc<LocalTenant>>() {
-        tenant.own_http.count(elapsed, status.is_server_error());
+        tenant.tenant.own_http.count(elapsed, status.is_server_error());
     }
 }
 
@@ -273,7 +273,7 @@ fn allow_origin(state: &State, origin: Origin, response: &mut ServiceResponse<Bo
     let preflight = response.request().method() == Method::OPTIONS;
     let given = response.request().headers().get(header::ORIGIN).cloned();
     let headers = response.headers_mut();
-    if !state.access.allowed_origins.is_empty() {
+    if !state.shared.access.allowed_origins.is_empty() {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
     }
     let (Origin::Allowed, Some(given)) = (origin, given) else { return };

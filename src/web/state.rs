@@ -79,7 +79,8 @@ pub struct Shared {
 
 /// State that the handlers of one worker share. Belongs to the worker's thread.
 pub struct State {
-    shared: Shared,
+    /// State that all workers share.
+    pub shared: Shared,
     /// Tenants that requests on this worker use.
     local_tenants: RefCell<HashMap<TenantName, Rc<LocalTenant>>>,
     /// The tenant of a server without tokens.
@@ -90,14 +91,6 @@ pub struct State {
     pub request_counts: Arc<super::request_counts::WorkerRequestCounts>,
     id_prefix: String,
     ids: Cell<u64>,
-}
-
-impl std::ops::Deref for State {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.shared
-    }
 }
 
 impl State {
@@ -151,20 +144,20 @@ impl State {
     pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
         if let Some(tenant) = self.local_tenants.borrow().get(&identity.tenant) {
             tenant.touch();
-            return Ok(Caller { tenant: Rc::clone(tenant), identity });
+            return Ok(Caller::new(identity, Rc::clone(tenant)));
         }
         let tenant = self.shared.tenants.open(&identity.tenant).map_err(|error| {
-            self.counters.limit(Limit::Tenants).inc();
+            self.shared.counters.limit(Limit::Tenants).inc();
             Problem::too_many(error.to_string(), Duration::from_secs(60))
         })?;
-        let local = LocalTenant::start(tenant, &self.shutdown);
+        let local = LocalTenant::start(tenant, &self.shared.shutdown);
         self.local_tenants.borrow_mut().insert(identity.tenant.clone(), Rc::clone(&local));
-        Ok(Caller { tenant: local, identity })
+        Ok(Caller::new(identity, local))
     }
 
     /// Returns the address of the client of `request`.
     pub fn address(&self, request: &HttpRequest) -> Option<IpAddr> {
-        client::address(&self.access.proxies, request)
+        client::address(&self.shared.access.proxies, request)
     }
 
     /// Returns an ID that no other request or connection of this server has.
@@ -179,22 +172,23 @@ impl State {
     /// # Errors
     /// 503 while the server drains, or when it has as many streams as it may; 429 when the address has.
     pub fn open_stream(&self, transport: Transport, address: Option<IpAddr>) -> Result<StreamSlot, Problem> {
-        if self.shutdown.is_draining() {
+        if self.shared.shutdown.is_draining() {
             return Err(Problem::unavailable("the server is going away", reconnect_after()));
         }
-        let open = self.counters.streams();
+        let open = self.shared.counters.streams();
         // A held poll is no handshake: its client sends the next one as soon as it ends.
         let address_of_handshake = address.filter(|_| transport != Transport::LongPoll);
         let admitted = self
+            .shared
             .admission
             .check_handshake(address_of_handshake, open)
-            .and_then(|()| self.admission.take_stream_permit(address));
+            .and_then(|()| self.shared.admission.take_stream_permit(address));
         let permit = admitted.map_err(|reached| self.count(reached))?;
-        let of = self.counters.of(transport);
+        let of = self.shared.counters.of(transport);
         of.opened.inc();
         of.connections.add(1);
         Ok(StreamSlot {
-            counters: Arc::clone(&self.counters),
+            counters: Arc::clone(&self.shared.counters),
             transport,
             client: address,
             _address: Some(permit),
@@ -209,7 +203,7 @@ impl State {
     /// 429 when the address exceeds the rate.
     pub fn check_rate(&self, request: &HttpRequest) -> Result<(), Problem> {
         // No stream is opened, so it does not matter how many there are.
-        self.admission.check_handshake(self.address(request), 0).map_err(|reached| self.count(reached))
+        self.shared.admission.check_handshake(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
     /// Counts a change that the store keeps. Check permissions before.
@@ -218,11 +212,11 @@ impl State {
     /// 429 when the user makes changes too quickly.
     pub fn check_change_rate(&self, caller: &Caller) -> Result<(), Problem> {
         let Identity { tenant, .. } = &caller.identity;
-        self.admission.check_change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
+        self.shared.admission.check_change(tenant, caller.identity.counted_as()).map_err(|reached| self.count(reached))
     }
 
     fn count(&self, reached: Reached) -> Problem {
-        self.counters.limit(reached.limit).inc();
+        self.shared.counters.limit(reached.limit).inc();
         reached.into()
     }
 
@@ -233,7 +227,7 @@ impl State {
     pub fn attribute_stream(&self, slot: &mut StreamSlot, caller: &Caller) -> Result<(), Problem> {
         let identity = &caller.identity;
         if !identity.is_anonymous() {
-            let permit = self.admission.take_user_permit(&identity.tenant, &identity.user);
+            let permit = self.shared.admission.take_user_permit(&identity.tenant, &identity.user);
             slot.user = Some(permit.map_err(|reached| self.count(reached))?);
         }
         slot.presence = Some(caller.tenant.presence.stream(&identity.counted_as()));
@@ -242,9 +236,9 @@ impl State {
 
     /// Returns the slot of the readiness check, which counts for no limit.
     pub fn open_probe(&self, transport: Transport) -> StreamSlot {
-        self.counters.of(transport).connections.add(1);
+        self.shared.counters.of(transport).connections.add(1);
         StreamSlot {
-            counters: Arc::clone(&self.counters),
+            counters: Arc::clone(&self.shared.counters),
             transport,
             client: None,
             _address: None,
@@ -255,17 +249,17 @@ impl State {
 
     /// Returns whether the workers themselves are late by about `patience`, so that slowness is not the client's fault.
     pub fn is_late(&self, patience: Duration) -> bool {
-        u128::from(self.counters.lag_ms.get().unsigned_abs()) * 2 > patience.as_millis()
+        u128::from(self.shared.counters.lag_ms.get().unsigned_abs()) * 2 > patience.as_millis()
     }
 
     /// Returns whether file descriptors run short, so that idle connections have to be closed.
     pub fn has_fd_pressure(&self) -> bool {
-        self.counters.sockets.get() >= self.fd_pressure_at
+        self.shared.counters.sockets.get() >= self.shared.fd_pressure_at
     }
 
     /// Returns the lifetime of a connection: `max_connection_age` with 10 % of jitter; `None` without a limit.
     pub fn retire_after(&self) -> Option<Duration> {
-        let age = self.max_connection_age;
+        let age = self.shared.max_connection_age;
         (!age.is_zero()).then(|| age.mul_f64(0.9 + fastrand::f64() / 5.0))
     }
 }

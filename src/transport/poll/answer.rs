@@ -111,7 +111,7 @@ struct Found {
 }
 
 fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller: &Caller) -> Found {
-    let Caller { identity, tenant } = caller;
+    let Caller { identity, tenant, .. } = caller;
     let log = &tenant.log;
     let sees_all = tricast_auth::sees_all(identity);
     let may = |channel: &Channel| sees_all || tricast_auth::may_read_channel(identity, channel);

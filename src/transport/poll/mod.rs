@@ -117,10 +117,10 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     let caller = access::identify(&state, request).await?;
     let question = Question::read(request, one, &caller, config)?;
     access::check_reading(&caller.identity, &question.target.selectors()?)?;
-    caller.tenant.note_poll(&caller.identity);
+    caller.local.note_poll(&caller.identity);
     let log = &caller.tenant.log;
     if let Some(cursor) = &question.cursor {
-        state.tenants.catch_up(log, cursor).await?;
+        state.shared.tenants.catch_up(log, cursor).await?;
     }
     // Whoever goes on from a cursor has had it.
     let is_new = || question.since(log).is_none_or(|since| since.gap);
@@ -143,15 +143,15 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
         };
         request.extensions_mut().insert(Held(began.elapsed()));
     }
-    let counters = state.counters.of(Transport::Poll);
+    let counters = state.shared.counters.of(Transport::Poll);
     if verdict == Verdict::NotModified {
-        state.counters.not_modified.inc();
+        state.shared.counters.not_modified.inc();
     } else {
         counters.deliveries.inc();
     }
-    let personal = state.access.verifier.is_some();
-    let mut response = respond(state.clock.now(), personal, request, &question, &representation, verdict).await;
-    if state.tenants.is_stale() {
+    let personal = state.shared.access.verifier.is_some();
+    let mut response = respond(state.shared.clock.now(), personal, request, &question, &representation, verdict).await;
+    if state.shared.tenants.is_stale() {
         response.headers_mut().insert(header::WARNING, HeaderValue::from_static(STALE));
     }
     Ok(response)
@@ -170,7 +170,7 @@ async fn with_past(
     let mut attempts = 8;
     let (now, cutover) = loop {
         let head = log.head();
-        let pair = (answer::to(question, caller)?, Cutover::set(caller, &wanted, state.clock.now()));
+        let pair = (answer::to(question, caller)?, Cutover::set(caller, &wanted, state.shared.clock.now()));
         attempts -= 1;
         // Both show one moment; or nearly, where publications do not pause.
         if log.head() == head || attempts == 0 {
@@ -180,9 +180,9 @@ async fn with_past(
     let chapters = cutover.query(caller).await.chapters?;
     let representation = Arc::new(now.with("history", &cutover::by_channel(&chapters)));
     let verdict = etag::judge(request.headers(), &representation.tag, None);
-    state.counters.of(Transport::Poll).deliveries.inc();
-    let personal = state.access.verifier.is_some();
-    Ok(respond(state.clock.now(), personal, request, question, &representation, verdict).await)
+    state.shared.counters.of(Transport::Poll).deliveries.inc();
+    let personal = state.shared.access.verifier.is_some();
+    Ok(respond(state.shared.clock.now(), personal, request, question, &representation, verdict).await)
 }
 
 /// Whether the asker has all there is, so that a wait makes sense.
@@ -205,9 +205,9 @@ async fn hold(
         // No place to wait: the answer as it is, at once.
         return Ok(first);
     };
-    let expiry = Expiry::of(&caller.identity, state.clock.now()).at();
+    let expiry = Expiry::of(&caller.identity, state.shared.clock.now()).at();
     let not_before = (Instant::now() + question.interval).min(deadline);
-    let mut reader = Reader::open(&caller.tenant.hub, CatchUp::EventsFirst);
+    let mut reader = Reader::open(&caller.local.hub, CatchUp::EventsFirst);
     reader.set_filter(subscriptions::filter(&caller.identity));
     let since = question.since(&caller.tenant.log);
     for selector in question.target.selectors()? {

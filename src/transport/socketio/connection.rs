@@ -335,7 +335,7 @@ impl Connection {
             return self.close(CloseReason::HeartbeatLost);
         }
         if self.connect_until.is_some_and(|until| now >= until) && !self.has_joined() {
-            self.state.counters.limit(Limit::AuthTimeout).inc();
+            self.state.shared.counters.limit(Limit::AuthTimeout).inc();
             return self.close(CloseReason::TokenExpired);
         }
         if self.pong_until.is_none() && now >= self.next_ping {
@@ -397,10 +397,10 @@ impl Connection {
 
     fn note_bad_messages(&mut self, number: usize) {
         for _ in 0..number {
-            self.state.counters.bad_messages.inc();
+            self.state.shared.counters.bad_messages.inc();
             let limit = self.config.max_bad_messages;
             if self.bad_messages.count() >= limit && limit > 0 {
-                self.state.counters.limit(Limit::BadMessages).inc();
+                self.state.shared.counters.limit(Limit::BadMessages).inc();
                 self.close(CloseReason::TooManyBadMessages);
             }
         }
@@ -411,7 +411,7 @@ impl Connection {
         match self.rate.check() {
             Ok(()) => true,
             Err(exceeded) => {
-                self.state.counters.limit(Limit::Messages).inc();
+                self.state.shared.counters.limit(Limit::Messages).inc();
                 match exceeded {
                     RateExceeded::Close => self.close(CloseReason::RateLimited),
                     RateExceeded::Wait(wait) => self.refuse_rate(wait),
@@ -448,7 +448,7 @@ impl Connection {
         let Some(mut assembly) = self.assembly.take() else { return self.fail("an attachment of nothing") };
         let held: usize = assembly.attachments.iter().map(Bytes::len).sum();
         if self.config.max_payload > 0 && held + bytes.len() > self.config.max_payload {
-            self.state.counters.limit(Limit::Message).inc();
+            self.state.shared.counters.limit(Limit::Message).inc();
             return self.close(CloseReason::TooBig);
         }
         assembly.attachments.push(bytes);
@@ -582,7 +582,7 @@ async fn identify(
     address: Option<std::net::IpAddr>,
 ) -> Result<Caller, Problem> {
     match auth.get("token") {
-        Some(Value::String(token)) if state.access.verifier.is_some() => {
+        Some(Value::String(token)) if state.shared.access.verifier.is_some() => {
             let identity = access::verify(state, token).await.map_err(access::token_problem)?;
             state.caller(identity.with_address(address))
         }
@@ -605,12 +605,12 @@ async fn recover(
 ) -> Option<(Hold, Option<String>)> {
     let pid = auth.get("pid")?.as_str()?;
     let offset = auth.get("offset").and_then(Value::as_str).map(str::to_owned);
-    let cluster = state.tenants.cluster();
+    let cluster = state.shared.tenants.cluster();
     let hold = recovery.restore(cluster, pid, namespace.as_str(), &caller.identity).await?;
     let log = &caller.tenant.log;
     let cursors = offset.iter().chain(hold.saved().subscriptions.iter().map(|subscription| &subscription.since));
-    for ahead in cursors.filter_map(|cursor| state.tenants.ahead(log, cursor)).collect::<Vec<_>>() {
-        state.tenants.catch_up(log, &ahead).await.ok()?;
+    for ahead in cursors.filter_map(|cursor| state.shared.tenants.ahead(log, cursor)).collect::<Vec<_>>() {
+        state.shared.tenants.catch_up(log, &ahead).await.ok()?;
     }
     Some((hold, offset))
 }

@@ -164,9 +164,9 @@ pub(super) async fn post(
     if request.content_type().eq_ignore_ascii_case("application/octet-stream") {
         return Err(EngineFailure::BadRequest("binary data is sent as base64 in a payload").into());
     }
-    let body = body::read(state, request, &mut payload.into_inner()).await?;
+    let body = body::read(&state.shared, request, &mut payload.into_inner()).await?;
     if config.max_payload > 0 && body.len() > config.max_payload {
-        state.counters.limit(Limit::Message).inc();
+        state.shared.counters.limit(Limit::Message).inc();
         return Err(PostFailure::TooLarge(config.max_payload));
     }
     let text = std::str::from_utf8(&body).map_err(|_| EngineFailure::BadRequest("the payload is not UTF-8"));

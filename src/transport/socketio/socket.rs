@@ -141,7 +141,7 @@ impl Socket {
     /// Keeps the client's session for connection state recovery.
     pub(super) fn keep(&mut self, recovery: &Arc<Recovery>) {
         let saved = self.saved();
-        self.hold = recovery.begin(self.stream.state.tenants.cluster(), saved);
+        self.hold = recovery.begin(self.stream.state.shared.tenants.cluster(), saved);
     }
 
     /// Sends what the namespace sends on its own.
@@ -369,7 +369,7 @@ impl Socket {
             if self.waiting.len() < MAX_WAITING {
                 return self.waiting.push_back(event);
             }
-            self.stream.state.counters.limit(Limit::Requests).inc();
+            self.stream.state.shared.counters.limit(Limit::Requests).inc();
             return self.refuse(event.ack, Refusal::LimitReached, "too many events wait", packets);
         }
         self.is_changed = true;

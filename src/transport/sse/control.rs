@@ -189,12 +189,12 @@ pub(crate) async fn post(
     let gone = || Problem::not_found("there is no such session of yours");
     let (inbox, wait) = registry.find(&id, &caller.identity).ok_or_else(gone)?;
     if let Some(wait) = wait {
-        state.counters.limit(Limit::Messages).inc();
+        state.shared.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("too many messages: wait a moment", wait).and_close());
     }
     let body = body.bytes().await?;
     if registry.max_message > 0 && body.len() > registry.max_message {
-        state.counters.limit(Limit::Message).inc();
+        state.shared.counters.limit(Limit::Message).inc();
         let detail = format!("a message has at most {} bytes", registry.max_message);
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail));
     }
@@ -202,9 +202,9 @@ pub(crate) async fn post(
     let Message { request_id, command } = command::parse(text).map_err(Problem::from)?;
     let log = &caller.tenant.log;
     if let Command::Subscribe { since: Some(cursor), .. } = &command
-        && let Some(ahead) = state.tenants.ahead(log, cursor)
+        && let Some(ahead) = state.shared.tenants.ahead(log, cursor)
     {
-        state.tenants.catch_up(log, &ahead).await?;
+        state.shared.tenants.catch_up(log, &ahead).await?;
     }
     let control = match command {
         Command::Subscribe { .. } | Command::Unsubscribe(_) | Command::Pause(_) | Command::Resume(_) => {
@@ -226,7 +226,7 @@ pub(crate) async fn post(
     };
     let (reply, answer) = oneshot::channel();
     if inbox.put(ControlMessage { request_id, control, reply }).is_err() {
-        state.counters.limit(Limit::Messages).inc();
+        state.shared.counters.limit(Limit::Messages).inc();
         return Err(Problem::too_many("this session has messages enough that wait", Duration::from_secs(1)));
     }
     match tokio::time::timeout(PATIENCE, answer).await {

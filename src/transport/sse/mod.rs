@@ -221,8 +221,8 @@ async fn stream(
     let backfill = query.backfill.as_deref().map(parse_backfill).transpose()?;
     state.attribute_stream(&mut slot, &caller)?;
     let cursor = last_event_id.as_deref().or(query.since.as_deref());
-    if let Some(ahead) = cursor.and_then(|cursor| state.tenants.ahead(log, cursor)) {
-        state.tenants.catch_up(log, &ahead).await?;
+    if let Some(ahead) = cursor.and_then(|cursor| state.shared.tenants.ahead(log, cursor)) {
+        state.shared.tenants.catch_up(log, &ahead).await?;
     }
     let judge = || cursor.map(|cursor| Verdict::of(log, cursor, &selectors));
     // A client that resumes its stream has the history.
@@ -231,7 +231,7 @@ async fn stream(
         None => None,
         Some(span) => {
             let wanted: Vec<_> = selectors.iter().map(|selector| (selector.clone(), span)).collect();
-            Some(Cutover::set(&caller, &wanted, state.clock.now()).query(&caller).await)
+            Some(Cutover::set(&caller, &wanted, state.shared.clock.now()).query(&caller).await)
         }
     };
 
@@ -240,7 +240,7 @@ async fn stream(
     let mut stream = Stream::open(Rc::clone(state), stream_config, Some(caller.clone()), timeout, Some(slot));
     let verdict = judge();
     let registration = registry.register(&caller.identity)?;
-    let is_stale = state.tenants.is_stale();
+    let is_stale = state.shared.tenants.is_stale();
     let resumed = verdict.as_ref();
     let greeting = greet(&registration.id, log, config, &selectors, resumed, backfill.as_ref(), is_stale);
     for selector in selectors {

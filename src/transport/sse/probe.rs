@@ -108,7 +108,7 @@ pub(super) fn open(
         given: 0,
         began: Instant::now(),
         greeting: Some(greeting),
-        shutdown: state.shutdown.clone(),
+        shutdown: state.shared.shutdown.clone(),
         _slot: slot,
         _permit: permit,
     };

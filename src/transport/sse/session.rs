@@ -101,7 +101,7 @@ impl Protocol for EventStream {
         }
         if now >= self.next_ping {
             self.next_ping = now + self.ping_interval;
-            let ping = json!({"timestamp": stream.timestamp(), "serverLoad": stream.state.counters.load()});
+            let ping = json!({"timestamp": stream.timestamp(), "serverLoad": stream.state.shared.counters.load()});
             self.output.write(|out| event::write_json(out, None, "ping", &ping));
         }
     }

@@ -121,7 +121,7 @@ impl Commands {
         let reply = match command {
             Command::Subscribe { channels, since } => {
                 let log = &caller.tenant.log;
-                let ahead = since.as_ref().and_then(|cursor| stream.state.tenants.ahead(log, cursor));
+                let ahead = since.as_ref().and_then(|cursor| stream.state.shared.tenants.ahead(log, cursor));
                 return match ahead {
                     Some(ahead) => self.catch_up(stream, &caller, request_id, channels, ahead),
                     None => self.subscribe(stream, &caller, request_id, channels, since, replies),
@@ -175,7 +175,7 @@ impl Commands {
         let (state, log) = (Rc::clone(&stream.state), Arc::clone(&caller.tenant.log));
         self.is_holding = true;
         self.in_flight.push(async move {
-            let caught_up = state.tenants.catch_up(&log, &ahead).await;
+            let caught_up = state.shared.tenants.catch_up(&log, &ahead).await;
             Done::CaughtUp(request_id, channels, Some(ahead.to_string()), caught_up)
         });
     }
@@ -188,7 +188,7 @@ impl Commands {
         purpose: Purpose,
         replies: &mut impl Replies,
     ) {
-        if stream.state.access.verifier.is_none() {
+        if stream.state.shared.access.verifier.is_none() {
             let message = "this server runs without authentication: go on without a token";
             return replies.reject(Rejection::new(request_id, Code::InvalidMessage, message));
         }
@@ -220,7 +220,7 @@ impl Commands {
         if most == 0 || self.in_flight.len() < most {
             return None;
         }
-        stream.state.counters.limit(Limit::Requests).inc();
+        stream.state.shared.counters.limit(Limit::Requests).inc();
         let message = format!("{most} requests wait for their answers: wait for one of them");
         let rejection = Rejection::new(request_id.clone(), Code::RateLimited, message);
         Some(Rejection { retry_after: Some(Duration::from_millis(100)), ..rejection })
@@ -251,7 +251,7 @@ impl Commands {
         if let Some(rejection) = self.over_limit(stream, &request_id) {
             return replies.reject(rejection);
         }
-        let backfill = Cutover::set(caller, &wanted, stream.state.clock.now()).query(caller);
+        let backfill = Cutover::set(caller, &wanted, stream.state.shared.clock.now()).query(caller);
         self.in_flight.push(async move { Done::Backfilled(request_id, channels, since, backfill.await) });
     }
 
@@ -366,7 +366,7 @@ fn accept(
 }
 
 fn welcome(stream: &Stream, request_id: Option<RequestId>, purpose: Purpose, replies: &mut impl Replies) {
-    let Some(Caller { identity, tenant }) = stream.caller() else { return };
+    let Some(Caller { identity, tenant, .. }) = stream.caller() else { return };
     let expires_at = identity.expires_at.map(rfc3339);
     match purpose {
         Purpose::Refresh => {

@@ -185,12 +185,12 @@ impl Stream {
         auth_timeout: Duration,
         slot: Option<StreamSlot>,
     ) -> Self {
-        let hub = caller.as_ref().map_or(state.unauthenticated_hub(), |caller| &caller.tenant.hub);
+        let hub = caller.as_ref().map_or(state.unauthenticated_hub(), |caller| &caller.local.hub);
         let mut reader = Reader::open(hub, config.order);
         reader.set_filter(caller.as_ref().and_then(|caller| subscriptions::filter(&caller.identity)));
         Self {
             reader,
-            auth: AuthState::new(caller, auth_timeout, state.clock.now()),
+            auth: AuthState::new(caller, auth_timeout, state.shared.clock.now()),
             slow_client: SlowClient::default(),
             retire_at: state.retire_after().map(|age| Instant::now() + age),
             more: false,
@@ -216,15 +216,15 @@ impl Stream {
         if let Some(slot) = &mut self.slot {
             self.state.attribute_stream(slot, &caller)?;
         }
-        self.reader = Reader::open(&caller.tenant.hub, self.config.order);
+        self.reader = Reader::open(&caller.local.hub, self.config.order);
         self.reader.set_filter(subscriptions::filter(&caller.identity));
-        self.auth = AuthState::new(Some(caller), Duration::ZERO, self.state.clock.now());
+        self.auth = AuthState::new(Some(caller), Duration::ZERO, self.state.shared.clock.now());
         Ok(())
     }
 
     /// Replaces the token of the same user; returns the names of the subscriptions that the new one does not allow.
     pub(super) fn refresh(&mut self, identity: Identity) -> Vec<String> {
-        match self.auth.refresh(identity, self.state.clock.now()) {
+        match self.auth.refresh(identity, self.state.shared.clock.now()) {
             Some(caller) => subscriptions::recheck(&mut self.reader, &caller.identity),
             None => Vec::new(),
         }
@@ -232,7 +232,7 @@ impl Stream {
 
     /// Returns the time as messages carry it.
     pub(super) fn timestamp(&self) -> String {
-        rfc3339(self.state.clock.now())
+        rfc3339(self.state.shared.clock.now())
     }
 
     /// Advances the life-cycle to `now` and returns the next write of publications, if any is due.
@@ -274,7 +274,7 @@ impl Stream {
             Some(AuthEvent::Expiring(seconds)) => output.notify(Notice::TokenExpiring(seconds)),
             Some(AuthEvent::Expired) => output.end(End::TokenExpired),
             Some(AuthEvent::TimedOut) => {
-                self.state.counters.limit(Limit::AuthTimeout).inc();
+                self.state.shared.counters.limit(Limit::AuthTimeout).inc();
                 output.end(End::AuthTimeout);
             }
         }
@@ -282,7 +282,7 @@ impl Stream {
 
     /// Writes all due data in one piece, behind the pending bytes.
     fn write(&mut self, output: &mut impl Output) -> Option<Bytes> {
-        let counters = self.state.counters.of(self.config.transport);
+        let counters = self.state.shared.counters.of(self.config.transport);
         let pending = std::mem::take(output.pending());
         let Batch { bytes, more, waited } =
             write_batch::drain(&mut self.reader, self.config.budget, pending, counters, output);
@@ -307,9 +307,9 @@ impl Stream {
         let (event, data) = slow_client::event(change, pace);
         output.notify(Notice::SlowClient { event, data, timestamp: self.timestamp() });
         if let LevelChange::Raised(level) = change {
-            self.state.counters.backpressure(level).inc();
+            self.state.shared.counters.backpressure(level).inc();
             if level == BackpressureLevel::Closed {
-                self.state.counters.limit(Limit::SlowClients).inc();
+                self.state.shared.counters.limit(Limit::SlowClients).inc();
                 output.end(End::TooSlow(reconnect_after()));
             }
         }

@@ -76,7 +76,7 @@ pub(super) async fn call(
 ) -> Result<Value, RpcError> {
     match action.as_str() {
         "get_snapshot" => snapshot(&caller, &params),
-        "list_channels" => Ok(channels::list(state.clock.now(), &caller, None)),
+        "list_channels" => Ok(channels::list(state.shared.clock.now(), &caller, None)),
         "get_history" => history_of(state, &caller, read(params)?).await,
         "get_order_details" => {
             needs(&caller, Permission::ReadOrders)?;
@@ -154,7 +154,7 @@ async fn history_of(state: &State, caller: &Caller, params: Past) -> Result<Valu
     };
     let asked = Asked { fields, from: from.as_deref(), to: to.as_deref(), interval: interval.as_deref() };
     let channel = channels::parse_readable(channel, &caller.identity).map_err(failure)?;
-    let question = Question::read(channel, &asked, state.clock.now()).map_err(failure)?;
+    let question = Question::read(channel, &asked, state.shared.clock.now()).map_err(failure)?;
     let one = match question.fields.as_deref() {
         Some([field]) => Some(field.clone()),
         _ => None,

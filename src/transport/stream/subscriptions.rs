@@ -76,7 +76,7 @@ impl Stream {
                     denied(name, Code::Forbidden, "this token may not read it".into())
                 }
                 Ok((selector, _)) if self.is_full_for(&selector) => {
-                    self.state.counters.limit(Limit::Subscriptions).inc();
+                    self.state.shared.counters.limit(Limit::Subscriptions).inc();
                     denied(name, Code::SubscriptionLimit, format!("a connection has at most {limit} subscriptions"))
                 }
                 Ok((selector, interval)) => {

@@ -82,7 +82,8 @@ pub(crate) async fn open(
         true => accept_deflate(&request, &mut response),
         false => Compression::None,
     };
-    let probe = request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.probe.as_bytes());
+    let probe =
+        request.headers().get(PROBE_HEADER).is_some_and(|probe| probe.as_bytes() == state.shared.probe.as_bytes());
     let (slot, caller) = if probe {
         (state.open_probe(Transport::WebSocket), None)
     } else {

@@ -182,9 +182,9 @@ impl Replies for Frames {
             // Understood and refused: not a bad message.
             return;
         }
-        self.state.counters.bad_messages.inc();
+        self.state.shared.counters.bad_messages.inc();
         if self.bad_messages.count() >= self.max_bad_messages && self.max_bad_messages > 0 {
-            self.state.counters.limit(Limit::BadMessages).inc();
+            self.state.shared.counters.limit(Limit::BadMessages).inc();
             self.close(CloseReason::TooManyBadMessages);
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn open(
         capabilities: &caller.map(|caller| tricast_auth::capabilities(&caller.identity)).unwrap_or_default(),
         cursor: caller.map(|caller| caller.tenant.log.position().to_string()),
         heartbeat_interval: config.heartbeat_interval.as_millis() as u64,
-        stale: stream.state.tenants.is_stale(),
+        stale: stream.state.shared.tenants.is_stale(),
     });
     // So that a round trip is measured before the first heartbeat.
     frame::write(output.pending(), frame::PING, false, PING_PAYLOAD);
@@ -136,8 +136,8 @@ impl Protocol for WebSocket {
             return self.output.close(CloseReason::HeartbeatLost);
         }
         let state = &stream.state;
-        if let Some(timestamp) = self.heartbeat.ping(now, || rfc3339(state.clock.now())) {
-            self.output.reply(&ServerMessage::Ping { timestamp, server_load: state.counters.load() });
+        if let Some(timestamp) = self.heartbeat.ping(now, || rfc3339(state.shared.clock.now())) {
+            self.output.reply(&ServerMessage::Ping { timestamp, server_load: state.shared.counters.load() });
             frame::write(self.output.pending(), frame::PING, false, PING_PAYLOAD);
         }
     }
@@ -174,7 +174,7 @@ impl WebSocket {
                 Err(error) => {
                     tracing::debug!(%error, "a client's frames broke the protocol");
                     if matches!(error, frame::FrameError::TooBig(_)) {
-                        stream.state.counters.limit(Limit::Message).inc();
+                        stream.state.shared.counters.limit(Limit::Message).inc();
                     }
                     self.output.fail(error.close_reason());
                 }
@@ -216,7 +216,7 @@ impl WebSocket {
 
     /// Refuses a message that exceeds the rate limit, and closes a connection that keeps exceeding it.
     fn refuse(&mut self, stream: &Stream, exceeded: RateExceeded, incoming: &Incoming) {
-        stream.state.counters.limit(Limit::Messages).inc();
+        stream.state.shared.counters.limit(Limit::Messages).inc();
         match exceeded {
             RateExceeded::Close => self.output.close(CloseReason::RateLimited),
             RateExceeded::Wait(wait) => {

@@ -74,7 +74,7 @@ impl Socket {
     }
 
     pub(super) fn refuse_full(&mut self, ack: Option<u64>, packets: &mut Packets) {
-        self.stream.state.counters.limit(Limit::Subscriptions).inc();
+        self.stream.state.shared.counters.limit(Limit::Subscriptions).inc();
         let message = format!("a client has at most {} subscriptions", self.config.max_subscriptions);
         self.refuse(ack, Refusal::LimitReached, message, packets);
     }
