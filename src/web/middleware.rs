@@ -90,7 +90,7 @@ pub async fn around(
     if response.status().as_u16() >= 400 {
         (response, problem) = into_problem(response, &id);
         if let Some(limit) = problem.as_ref().and_then(|problem| problem.limit) {
-            state.counters.limit(limit).inc();
+            state.shared.counters.limit(limit).inc();
         }
     }
     if let Some(chunked) = chunked {
