@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
+    openapi::{ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
 };
 
 use tricast_core::{
     protocol::error::Code,
     sample::{MAX_LABEL_BYTES, MAX_LABELS},
 };
+use tricast_domain::sources::host::FIELDS;
 
 /// Any JSON object.
 #[derive(ToSchema)]
@@ -57,19 +58,22 @@ pub struct Problem {
     retry_after: Option<u64>,
 }
 
-/// This host, measured: percentages, and bytes per second.
-#[derive(ToSchema)]
-pub struct Infrastructure {
-    #[schema(required = true)]
-    cpu_usage: Option<f64>,
-    #[schema(required = true)]
-    memory_usage: Option<f64>,
-    #[schema(required = true)]
-    disk_usage: Option<f64>,
-    #[schema(required = true)]
-    network_in: Option<f64>,
-    #[schema(required = true)]
-    network_out: Option<f64>,
+/// This host, measured.
+pub struct Infrastructure;
+
+impl ToSchema for Infrastructure {}
+
+impl PartialSchema for Infrastructure {
+    fn schema() -> RefOr<Schema> {
+        let number = |description: &str| {
+            let types = SchemaType::from_iter([Type::Number, Type::Null]);
+            ObjectBuilder::new().schema_type(types).description(Some(description)).build()
+        };
+        let object = FIELDS.iter().fold(ObjectBuilder::new(), |object, field| {
+            object.property(field.name, number(field.description)).required(field.name)
+        });
+        object.description(Some("This host, measured; `null` where a value is unknown.")).into()
+    }
 }
 
 /// This server's own HTTP traffic over the last 60 s; times in ms, `error_rate` from 0 to 1.

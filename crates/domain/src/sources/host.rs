@@ -1,6 +1,7 @@
 //! Measurements of the host: CPU, memory, disk and network. No other file uses the crate that reads them.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -17,31 +18,116 @@ use tricast_core::counters::Counters;
 /// Interval at which the host is read, which is also the span over which CPU and network are measured.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// One reading of the host.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-pub struct HostReading {
-    /// CPU usage of all cores, in percent.
-    pub cpu_usage: f64,
-    /// Memory that is not available, in percent; `None` if it can't be read.
-    pub memory_usage: Option<f64>,
-    /// Usage of the disk with the working directory, in percent.
-    pub disk_usage: Option<f64>,
-    /// Bytes per second over all interfaces but loopback.
-    pub network_in: Option<u64>,
-    /// Bytes per second over all interfaces but loopback.
-    pub network_out: Option<u64>,
+/// How the values of several nodes become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Their mean, with one decimal.
+    Mean,
+    /// Their sum, a whole number.
+    Sum,
 }
 
+/// A field of `metrics.infrastructure`.
+#[derive(Clone, Copy, Debug)]
+pub struct HostField {
+    /// Name of the field.
+    pub name: &'static str,
+    /// Meaning and unit, as the API description states them.
+    pub description: &'static str,
+    /// How the values of several nodes become one.
+    pub merge: Merge,
+    measure: fn(&Measured<'_>) -> Option<f64>,
+}
+
+const CPU: &str = "cpu_usage";
+
+/// Every field of `metrics.infrastructure`. A new one is an entry in this table.
+pub const FIELDS: [HostField; 5] = [
+    HostField {
+        name: CPU,
+        description: "CPU usage of all cores, in percent.",
+        merge: Merge::Mean,
+        measure: |host| Some(round(f64::from(host.system.global_cpu_usage()).clamp(0.0, 100.0), 1)),
+    },
+    HostField {
+        name: "memory_usage",
+        description: "Memory that is not available, in percent.",
+        merge: Merge::Mean,
+        measure: |host| used_percent(host.system.available_memory(), host.system.total_memory()),
+    },
+    HostField {
+        name: "disk_usage",
+        description: "Usage of the disk with the working directory, in percent.",
+        merge: Merge::Mean,
+        measure: |host| host.disk().and_then(|disk| used_percent(disk.available_space(), disk.total_space())),
+    },
+    HostField {
+        name: "network_in",
+        description: "Bytes received per second over all interfaces but loopback.",
+        merge: Merge::Sum,
+        measure: |host| Some(host.traffic(sysinfo::NetworkData::received)),
+    },
+    HostField {
+        name: "network_out",
+        description: "Bytes sent per second over all interfaces but loopback.",
+        merge: Merge::Sum,
+        measure: |host| Some(host.traffic(sysinfo::NetworkData::transmitted)),
+    },
+];
+
+/// One reading of the host: a value per field, `None` where it can't be read.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(from = "BTreeMap<String, Option<f64>>", into = "BTreeMap<&'static str, Option<f64>>")]
+pub struct HostReading([Option<f64>; FIELDS.len()]);
+
 impl HostReading {
-    /// Returns the value of `metrics.infrastructure`.
+    /// Returns the reading whose fields have the values that `value` returns.
+    pub fn of(value: impl Fn(&HostField) -> Option<f64>) -> Self {
+        Self(FIELDS.each_ref().map(value))
+    }
+
+    /// CPU usage of all cores, in percent.
+    fn cpu_usage(&self) -> Option<f64> {
+        FIELDS.iter().position(|field| field.name == CPU).and_then(|index| self.0[index])
+    }
+
+    /// Returns the mean or the sum of each field over several readings; `None` where none of them has a value.
+    pub fn merged(readings: &[Self]) -> Self {
+        let mut merged = Self::default();
+        for (index, field) in FIELDS.iter().enumerate() {
+            let known: Vec<f64> = readings.iter().filter_map(|reading| reading.0[index]).collect();
+            let sum: f64 = known.iter().sum();
+            merged.0[index] = (!known.is_empty()).then(|| match field.merge {
+                Merge::Mean => round(sum / known.len() as f64, 1),
+                Merge::Sum => sum,
+            });
+        }
+        merged
+    }
+
+    /// Returns the value of `metrics.infrastructure`. Without a reading every field is null, since unknown is not zero.
     pub fn to_json(self) -> Value {
-        json!({
-            "cpu_usage": self.cpu_usage,
-            "memory_usage": self.memory_usage,
-            "disk_usage": self.disk_usage,
-            "network_in": self.network_in,
-            "network_out": self.network_out,
-        })
+        let value = |(field, value): (&HostField, Option<f64>)| {
+            let value = match field.merge {
+                Merge::Mean => json!(value),
+                Merge::Sum => json!(value.map(|value| value as u64)),
+            };
+            (field.name.to_owned(), value)
+        };
+        FIELDS.iter().zip(self.0).map(value).collect()
+    }
+}
+
+impl From<BTreeMap<String, Option<f64>>> for HostReading {
+    /// A node of another version may report other fields.
+    fn from(values: BTreeMap<String, Option<f64>>) -> Self {
+        Self::of(|field| values.get(field.name).copied().flatten())
+    }
+}
+
+impl From<HostReading> for BTreeMap<&'static str, Option<f64>> {
+    fn from(reading: HostReading) -> Self {
+        FIELDS.iter().map(|field| field.name).zip(reading.0).collect()
     }
 }
 
@@ -56,7 +142,7 @@ pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
             thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
             loop {
                 let reading = host.read();
-                counters.cpu_permille.set((reading.cpu_usage * 10.0) as i64);
+                counters.cpu_permille.set((reading.cpu_usage().unwrap_or(0.0) * 10.0) as i64);
                 if sender.send(Some(reading)).is_err() {
                     return;
                 }
@@ -98,27 +184,39 @@ impl Host {
         self.networks.refresh(true);
         let seconds = self.networks_read.elapsed().as_secs_f64().max(0.001);
         self.networks_read = Instant::now();
-        let share = |free: u64, total: u64| (total > 0).then(|| round(100.0 * (1.0 - free as f64 / total as f64), 1));
-        let traffic = |bytes: fn(&sysinfo::NetworkData) -> u64| {
-            let interfaces = self.networks.iter().filter(|(name, _)| *name != "lo");
-            let total: u64 = interfaces.map(|(_, data)| bytes(data)).sum();
-            Some((total as f64 / seconds) as u64)
-        };
-        HostReading {
-            cpu_usage: round(f64::from(self.system.global_cpu_usage()).clamp(0.0, 100.0), 1),
-            memory_usage: share(self.system.available_memory(), self.system.total_memory()),
-            disk_usage: self.disk().and_then(|disk| share(disk.available_space(), disk.total_space())),
-            network_in: traffic(sysinfo::NetworkData::received),
-            network_out: traffic(sysinfo::NetworkData::transmitted),
-        }
+        let measured = Measured { system: &self.system, disks: &self.disks, networks: &self.networks, seconds };
+        HostReading::of(|field| (field.measure)(&measured))
     }
+}
 
+/// What a field is measured on.
+struct Measured<'a> {
+    system: &'a System,
+    disks: &'a Disks,
+    networks: &'a Networks,
+    /// Time since the networks were read before.
+    seconds: f64,
+}
+
+impl Measured<'_> {
     /// The disk whose mount point is the longest prefix of the working directory.
     fn disk(&self) -> Option<&sysinfo::Disk> {
         let here = std::env::current_dir().ok()?;
         let holds = |disk: &&sysinfo::Disk| here.starts_with(disk.mount_point());
         self.disks.iter().filter(holds).max_by_key(|disk| disk.mount_point().as_os_str().len())
     }
+
+    /// Bytes per second over all interfaces but loopback.
+    fn traffic(&self, bytes: fn(&sysinfo::NetworkData) -> u64) -> f64 {
+        let interfaces = self.networks.iter().filter(|(name, _)| *name != "lo");
+        let total: u64 = interfaces.map(|(_, data)| bytes(data)).sum();
+        (total as f64 / self.seconds).floor()
+    }
+}
+
+/// Returns what is not free, in percent; `None` if the total is unknown.
+fn used_percent(free: u64, total: u64) -> Option<f64> {
+    (total > 0).then(|| round(100.0 * (1.0 - free as f64 / total as f64), 1))
 }
 
 #[cfg(test)]
@@ -134,9 +232,11 @@ mod tests {
             std::hint::spin_loop();
         }
         let reading = host.read();
-        assert!(reading.cpu_usage > 0.0 && reading.cpu_usage <= 100.0, "{reading:?}");
-        let memory = reading.memory_usage.unwrap();
-        assert!(memory > 0.0 && memory < 100.0, "{reading:?}");
-        assert!(reading.disk_usage.is_some_and(|disk| disk > 0.0), "{reading:?}");
+        assert!(reading.cpu_usage().is_some_and(|cpu| cpu > 0.0 && cpu <= 100.0), "{reading:?}");
+        let value = reading.to_json();
+        let memory = value["memory_usage"].as_f64().unwrap();
+        assert!(memory > 0.0 && memory < 100.0, "{value}");
+        assert!(value["disk_usage"].as_f64().is_some_and(|disk| disk > 0.0), "{value}");
+        assert!(value["network_in"].is_u64(), "{value}");
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{EVERY, Sources, host::HostReading, own_http::Traffic, publish, round, users_online};
+use super::{EVERY, Sources, host::HostReading, own_http::Traffic, publish, users_online};
 use tricast_core::{channel::Channel, log::Log, presence::Sessions, snapshot::View};
 
 /// Recent reports of all nodes.
@@ -87,27 +87,16 @@ fn sessions_of(reports: &[(&str, Report)]) -> Sessions {
 
 fn infrastructure(reports: &[(&str, Report)]) -> Value {
     let hosts: Vec<_> = reports.iter().filter_map(|(node, report)| Some((*node, report.host?))).collect();
-    let mean = |of: fn(&HostReading) -> Option<f64>| {
-        let known: Vec<_> = hosts.iter().filter_map(|(_, host)| of(host)).collect();
-        (!known.is_empty()).then(|| round(known.iter().sum::<f64>() / known.len() as f64, 1))
-    };
-    let sum = |of: fn(&HostReading) -> Option<u64>| {
-        let known: Vec<_> = hosts.iter().filter_map(|(_, host)| of(host)).collect();
-        (!known.is_empty()).then(|| known.iter().sum::<u64>())
-    };
     let each = hosts.iter().map(|(node, host)| {
         let mut value = host.to_json();
         value["node"] = json!(node);
         value
     });
-    json!({
-        "cpu_usage": mean(|host| Some(host.cpu_usage)),
-        "memory_usage": mean(|host| host.memory_usage),
-        "disk_usage": mean(|host| host.disk_usage),
-        "network_in": sum(|host| host.network_in),
-        "network_out": sum(|host| host.network_out),
-        "nodes": each.collect::<Vec<_>>(),
-    })
+    let nodes: Vec<Value> = each.collect();
+    let readings: Vec<HostReading> = hosts.iter().map(|(_, host)| *host).collect();
+    let mut value = HostReading::merged(&readings).to_json();
+    value["nodes"] = nodes.into();
+    value
 }
 
 /// Most users at once since midnight. The count of an earlier leader is read from the log.
@@ -143,13 +132,12 @@ mod tests {
     use super::*;
 
     fn report(cpu: f64, network: Option<u64>, requests: u64, errors: u64, sessions: (u64, u64)) -> String {
-        let host = HostReading {
-            cpu_usage: cpu,
-            memory_usage: Some(50.0),
-            disk_usage: None,
-            network_in: network,
-            network_out: network,
-        };
+        let host = HostReading::of(|field| match field.name {
+            "cpu_usage" => Some(cpu),
+            "memory_usage" => Some(50.0),
+            "disk_usage" => None,
+            _ => network.map(|bytes| bytes as f64),
+        });
         let traffic = Traffic { requests, errors, micros: requests * 1_000, per_second: requests as f64 };
         let sessions = Sessions { count: sessions.0, seconds: sessions.1 };
         serde_json::to_string(&Report { host: Some(host), traffic, sessions }).unwrap()

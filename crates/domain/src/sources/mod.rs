@@ -56,10 +56,8 @@ impl Sources {
         if let Some(peers) = self.peers.take() {
             return merged::run(self, peers).await;
         }
-        // Numbers are null until they are measured, since unknown is not zero.
-        let unknown = |fields: &[&str]| fields.iter().map(|field| ((*field).to_owned(), Value::Null)).collect();
         let database = self.store.borrow_and_update().clone();
-        let host = unknown(&["cpu_usage", "memory_usage", "disk_usage", "network_in", "network_out"]);
+        let host = HostReading::default().to_json();
         if self.publish([("metrics.database", database), ("metrics.infrastructure", host)]).await.is_err() {
             return;
         }
