@@ -1,6 +1,6 @@
-//! The cryptography behind tokens: `jsonwebtoken` asks, `ring` answers.
+//! Cryptography of tokens: `jsonwebtoken` with `ring` as its provider.
 //!
-//! `ring` is in the program anyway, for TLS; so there is one implementation to trust and nothing in C to build.
+//! `ring` is already linked for TLS. So there is one implementation to trust, and no C code to build.
 
 use std::sync::Once;
 
@@ -12,24 +12,24 @@ use jsonwebtoken::{
 };
 use ring::{hmac, rand::SystemRandom, rsa, signature};
 
-/// Makes `ring` what tokens and TLS are computed with. Call it before either is used; any number of times, from any
-/// thread: all callers return when it is done.
+/// Installs `ring` as the cryptography provider of tokens and of TLS. Call it before either is used. It can be called any
+/// number of times, from any thread: every call returns after the installation.
 pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: |algorithm, key| Ok(Box::new(RingSigner::new(*algorithm, key)?)),
         verifier_factory: |algorithm, key| Ok(Box::new(RingVerifier::new(*algorithm, key)?)),
-        // Only used to make JWKs of keys, which nothing here does.
+        // Only needed to derive JWKs from keys, which this crate does not do.
         key_utils: KeyUtils::new_unimplemented(),
     };
     INSTALLED.call_once(|| {
-        // Whoever was first has the same reasons; a program that embeds this one may have its own.
+        // A program that embeds this crate may have installed its own provider; that one stays.
         let _ = PROVIDER.install_default();
         drop(rustls::crypto::ring::default_provider().install_default());
     });
 }
 
-/// Something that signs: one key, one algorithm.
+/// Signing key of one algorithm.
 enum SigningKey {
     Hmac(hmac::Key),
     Rsa(signature::RsaKeyPair, &'static dyn signature::RsaEncoding),
@@ -62,7 +62,7 @@ impl RingSigner {
             Algorithm::ES256 => ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
             Algorithm::ES384 => ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
             Algorithm::EdDSA => {
-                // OpenSSL leaves the public half out.
+                // OpenSSL leaves the public key out of the document.
                 let pair = signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes);
                 SigningKey::Ed(pair.map_err(|_| ErrorKind::InvalidEddsaKey)?)
             }
@@ -115,7 +115,7 @@ impl Verifier<Vec<u8>> for RingVerifier {
         let verified = match self.key.kind() {
             DecodingKeyKind::SecretOrDer(secret) if self.algorithm.family() == AlgorithmFamily::Hmac => {
                 match self.algorithm {
-                    // In constant time.
+                    // The comparison takes constant time.
                     Algorithm::HS256 => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, given),
                     _ => return Err(Error::new()),
                 }
@@ -148,7 +148,7 @@ fn asymmetric(algorithm: Algorithm) -> Option<&'static dyn signature::Verificati
     })
 }
 
-/// RSA keys below 2,048 bits are refused by these.
+/// Returns parameters that refuse RSA keys below 2,048 bits.
 fn rsa(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
     Some(match algorithm {
         Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,

@@ -1,4 +1,4 @@
-//! Keys behind a URL: asked at start, every now and then, and when a token names a key that is not known.
+//! Keys of a URL: fetched at start, at intervals, and when a token names an unknown key.
 
 use std::{error::Error, time::Duration};
 
@@ -16,22 +16,23 @@ use super::{
     key_set::{Keyring, Source},
 };
 
-/// Largest answer, bytes.
+/// Largest response body, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// Longest time for a connection, and for a whole answer.
+/// Timeouts of connecting and of a whole request.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
-/// How often things happen; shorter in tests.
+/// Intervals and timeouts; shorter in tests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Files are read again this often.
+    /// Interval between two reads of the key files.
     pub(super) files: Duration,
-    /// Between two fetches that unknown keys ask for: what a sender of invented names can cause.
+    /// Minimum time between two fetches that tokens with unknown keys cause, so that invented key names cannot flood the
+    /// issuer.
     pub(super) between: Duration,
-    /// How long one token waits for a fetch.
+    /// Longest time that a token waits for a fetch.
     pub(super) patience: Duration,
-    /// After a fetch that failed; doubles with each, up to the second.
+    /// Pauses after failed fetches: the first one, and the limit up to which it doubles.
     pub(super) backoff: (Duration, Duration),
 }
 
@@ -42,7 +43,7 @@ impl Default for Pace {
     }
 }
 
-/// Fetches the keys of one URL. One task runs it; any number of callers wait for it.
+/// Fetches the keys of one URL. One task runs it; any number of callers can wait for a fetch.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     client: Client,
@@ -50,33 +51,33 @@ pub(super) struct Fetcher {
     refresh: Duration,
     pace: Pace,
     state: Mutex<State>,
-    /// Fetch at once.
+    /// Requests a fetch without waiting for the next interval.
     wanted: Notify,
-    /// Fetches that are over, whatever came of them.
+    /// Number of finished fetches, successful or not.
     fetches: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// A fetch is going on, or asked for.
+    /// A fetch is running or requested.
     under_way: bool,
-    /// When the last began.
+    /// Start of the last fetch.
     began: Option<Instant>,
 }
 
-/// Reads `auth.jwks_url`: https, or http on this machine, without a user in it.
+/// Parses `auth.jwks_url`: https, or http on this machine, without user information.
 ///
 /// # Errors
-/// What is wrong with it. Does not repeat it: it may hold a password.
+/// Description of the fault. It does not repeat the URL, which may contain a password.
 pub fn check_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("names a user: keys are public, and addresses end up in logs".into());
+        return Err("contains user information, which is not needed for public keys and would appear in logs".into());
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
-        "http" => Err("has to be https: who can change the keys on their way can sign tokens".into()),
+        "http" => Err("has to be https: over http an attacker could replace the keys and sign tokens".into()),
         _ => Err("has to be an https URL".into()),
     }
 }
@@ -96,7 +97,7 @@ impl Fetcher {
             .timeout(TIMEOUTS.1);
         let client = match url.scheme() {
             "https" => client.https_only(true).redirect(Policy::limited(3)),
-            // Nowhere but to this machine, and without its certificates, which a small container may not have.
+            // Connects to this machine only and needs no certificates, which a small container may not have.
             _ => client.no_proxy().redirect(Policy::none()).tls_certs_only([]),
         };
         let client = client.build().map_err(|error| KeyError::Url(causes(&error)))?;
@@ -105,7 +106,7 @@ impl Fetcher {
         Ok(Self { client, url, refresh, pace, state, wanted, fetches })
     }
 
-    /// Keeps `keyring` fresh for ever. A fetch that fails leaves the last keys where they are.
+    /// Keeps `keyring` up to date until it is cancelled. After a failed fetch the last keys stay in force.
     pub(super) async fn run(&self, keyring: &Keyring) {
         let mut failures = 0;
         loop {
@@ -113,7 +114,7 @@ impl Fetcher {
             match self.fetch().await {
                 Ok(keys) => {
                     if failures > 0 {
-                        tracing::info!(failures, "keys can be fetched again");
+                        tracing::info!(failures, "fetching the keys of auth.jwks_url works again");
                     }
                     failures = 0;
                     if let Some(generation) = keyring.replace(Source::Url, keys) {
@@ -121,9 +122,9 @@ impl Fetcher {
                     }
                 }
                 Err(problem) => {
-                    // Once, not at each attempt.
+                    // Logged for the first failure only.
                     if failures == 0 {
-                        tracing::warn!(%problem, "keys of auth.jwks_url can't be fetched; the last ones stay in force");
+                        tracing::warn!(%problem, "cannot fetch the keys of auth.jwks_url; the last keys stay in force");
                     }
                     failures += 1;
                 }
@@ -131,7 +132,7 @@ impl Fetcher {
             self.state.lock().under_way = false;
             self.fetches.send_modify(|fetches| *fetches += 1);
             let pause = if failures == 0 { self.refresh } else { self.backoff(failures) };
-            // Either way it is time.
+            // A timeout and a request have the same result: the next fetch.
             let _ = timeout(pause, self.wanted.notified()).await;
         }
     }
@@ -141,23 +142,23 @@ impl Fetcher {
         first.saturating_mul(1 << (failures - 1).min(16)).min(longest).min(self.refresh)
     }
 
-    /// Waits until a fetch is over that began at most [`Pace::between`] ago, or that begins now; not longer than
+    /// Waits for the end of a fetch that started at most [`Pace::between`] ago, or starts one. Waits no longer than
     /// [`Pace::patience`].
     pub(super) async fn refetched(&self) {
         let mut fetches = self.fetches.subscribe();
-        if self.ask() {
-            // Too slow is as good as failed.
+        if self.request_fetch() {
+            // A timeout is handled like a failed fetch.
             let _ = timeout(self.pace.patience, fetches.changed()).await;
         }
     }
 
-    /// Fetches at once, or again as soon as the fetch that is under way is over.
+    /// Fetches now, or again as soon as the running fetch is over.
     pub(super) fn refresh_now(&self) {
         self.wanted.notify_one();
     }
 
-    /// Whether there is a fetch to wait for.
-    fn ask(&self) -> bool {
+    /// Requests a fetch if the last one is old enough. Returns whether there is a fetch to wait for.
+    fn request_fetch(&self) -> bool {
         let mut state = self.state.lock();
         if !state.under_way {
             if state.began.is_some_and(|began| began.elapsed() < self.pace.between) {
@@ -173,22 +174,22 @@ impl Fetcher {
         let failed = |error: reqwest::Error| causes(&error.without_url());
         let request =
             self.client.get(self.url.clone()).header(header::ACCEPT, "application/jwk-set+json, application/json");
-        let mut answer = request.send().await.map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(format!("answered {}", answer.status().as_u16()));
+        let mut response = request.send().await.map_err(failed)?;
+        if !response.status().is_success() {
+            return Err(format!("status {}", response.status().as_u16()));
         }
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_BODY {
-                return Err("answered more than 1 MiB".into());
+                return Err("the response is larger than 1 MiB".into());
             }
             body.extend_from_slice(&chunk);
         }
-        jwks::parse(&body, Secrets::Refused).map_err(|problem| format!("what it answered {problem}"))
+        jwks::parse(&body, Secrets::Refused).map_err(|problem| format!("the response {problem}"))
     }
 }
 
-/// An error and what caused it; reqwest's own text stops at "error sending request".
+/// Returns the texts of an error and of its causes; reqwest's own text ends at "error sending request".
 fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

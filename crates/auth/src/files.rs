@@ -1,4 +1,4 @@
-//! Keys in files, read again when they change.
+//! Keys in files, which are read again at intervals.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     key_set::{Keyring, Source},
 };
 
-/// A file of keys.
+/// File of keys.
 #[derive(Clone, Debug)]
 pub(super) struct KeyFile {
     pub(super) source: Source,
@@ -17,7 +17,7 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    /// Reads the keys. Blocks.
+    /// Reads the keys of the file. Blocks.
     pub(super) fn read(&self) -> Result<Vec<Key>, KeyError> {
         let jwks = self.source == Source::File;
         let setting = if jwks { "auth.jwks_file" } else { "auth.public_key_file" };
@@ -27,10 +27,11 @@ impl KeyFile {
     }
 }
 
-/// Keeps `keyring` as the files are, for ever. A file that is gone or broken leaves its last keys in force, so that it
-/// may be written in place.
+/// Keeps `keyring` in line with the files until it is cancelled. The last keys of a file that is missing or broken stay in
+/// force, so that a file may be rewritten in place.
 ///
-/// The whole file is read each time: it is small, and a changed time says little where a mounted volume swaps links.
+/// Files are read completely each time: they are small, and modification times are unreliable on mounted volumes that swap
+/// symbolic links.
 pub(super) async fn watch(files: &[KeyFile], every: Duration, keyring: &Arc<Keyring>) {
     if files.is_empty() {
         return std::future::pending().await;
@@ -49,7 +50,7 @@ pub(super) async fn watch(files: &[KeyFile], every: Duration, keyring: &Arc<Keyr
                     }
                 }
                 Ok(Err(error)) => warn_once(broken, &error),
-                // Only when the runtime ends.
+                // The task was cancelled, which happens at the end of the runtime only.
                 Err(_) => return std::future::pending().await,
             }
         }
@@ -58,6 +59,6 @@ pub(super) async fn watch(files: &[KeyFile], every: Duration, keyring: &Arc<Keyr
 
 fn warn_once(broken: &mut bool, error: &KeyError) {
     if !std::mem::replace(broken, true) {
-        tracing::warn!(%error, "the last keys stay in force");
+        tracing::warn!(%error, "cannot read a key file; its last keys stay in force");
     }
 }

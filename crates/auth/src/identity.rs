@@ -1,4 +1,4 @@
-//! The identity behind a request.
+//! Identity of the client behind a request.
 
 use std::{
     net::IpAddr,
@@ -27,11 +27,11 @@ pub struct Identity {
     pub expires_at: Option<Timestamp>,
     /// Address of the client.
     address: Option<IpAddr>,
-    /// Whether there was no token.
+    /// Set for clients without a token.
     anonymous: bool,
 }
 
-/// An identity as it is sent to another node.
+/// Identity as it is sent to another node.
 #[derive(Deserialize, Serialize)]
 struct Kept {
     tenant: String,
@@ -92,7 +92,7 @@ impl Identity {
         self.address
     }
 
-    /// Whether there was no token.
+    /// Returns whether the client has no token.
     pub fn is_anonymous(&self) -> bool {
         self.anonymous
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn admin_may_everything_and_others_what_they_were_given() {
+    fn admin_has_every_permission_and_others_have_the_granted_ones() {
         let reader = ada("acme", &["read:metrics"]);
         assert!(reader.may(Permission::ReadMetrics) && !reader.may(Permission::ReadOrders));
         assert!(!reader.may(Permission::Admin) && !ada("acme", &[]).may(Permission::ReadMetrics));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn another_node_takes_somebody_for_the_same() {
+    fn an_identity_sent_to_another_node_stays_the_same() {
         for identity in [ada("acme", &["read:metrics", "admin"]), Identity::anonymous(None)] {
             assert_eq!(Identity::from_json(identity.to_json().as_bytes()), Some(identity));
         }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_told_apart_by_tenant_and_by_having_a_token() {
+    fn users_differ_by_tenant_and_by_having_a_token() {
         let address = Some("192.0.2.7".parse().unwrap());
         let acme = ada("acme", &[]);
         assert!(acme.is_same_user(&ada("acme", &["admin"]).with_address(address)));

@@ -1,7 +1,7 @@
-//! JWK Sets (RFC 7517): the keys in one that can verify tokens.
+//! JWK Sets (RFC 7517): parsing of the keys that can verify tokens.
 //!
-//! Sets are written by others and hold keys for other uses too; those are passed over, and a set is refused only when
-//! nothing is left of it.
+//! Sets come from other programs and contain keys of other uses too. Those are skipped; a set without a usable key is
+//! refused.
 
 use jsonwebtoken::{
     Algorithm,
@@ -14,15 +14,15 @@ use serde_json::Value;
 
 use super::key::{Key, MIN_MODULUS, MIN_SECRET};
 
-/// Keys of one set.
+/// Most keys of a set.
 const MAX_KEYS: usize = 100;
 
-/// Whether a set may hold secrets.
+/// Policy for shared secrets in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Secrets {
-    /// In a file of this machine.
+    /// Accepted: the set is a file of this machine.
     Accepted,
-    /// Behind a URL: who can read a secret there can sign tokens.
+    /// Refused: the set is behind a URL, and everybody who can read a secret there could sign tokens.
     Refused,
 }
 
@@ -31,20 +31,20 @@ struct Set {
     keys: Vec<Value>,
 }
 
-/// The keys of a set that can verify tokens.
+/// Returns the keys of a set that can verify tokens.
 ///
 /// # Errors
-/// What is wrong with the set, in words for an operator.
+/// Description of the fault for the operator.
 pub(super) fn parse(text: &[u8], secrets: Secrets) -> Result<Vec<Key>, &'static str> {
-    let Set { keys } = serde_json::from_slice(text).map_err(|_| "is no JWK Set (RFC 7517): {\"keys\": [...]}")?;
+    let Set { keys } = serde_json::from_slice(text).map_err(|_| "is not a JWK Set (RFC 7517): {\"keys\": [...]}")?;
     if keys.len() > MAX_KEYS {
-        return Err("holds more than 100 keys");
+        return Err("contains more than 100 keys");
     }
     let keys: Vec<Key> = keys.into_iter().filter_map(|key| usable(key, secrets)).collect();
-    if keys.is_empty() { Err("holds no key that can verify tokens") } else { Ok(keys) }
+    if keys.is_empty() { Err("contains no key that can verify tokens") } else { Ok(keys) }
 }
 
-/// One key, if it is for signatures and of a kind that is known here.
+/// Returns the key if it is for signatures and of a supported type.
 fn usable(key: Value, secrets: Secrets) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(key).ok()?;
     let common = &jwk.common;
@@ -54,7 +54,7 @@ fn usable(key: Value, secrets: Secrets) -> Option<Key> {
     if common.key_operations.as_ref().is_some_and(|allowed| !allowed.contains(&KeyOperations::Verify)) {
         return None;
     }
-    // What the type of the key allows; `alg` can only narrow it.
+    // Algorithms of the key's type; `alg` can only narrow them.
     let possible: &[&'static [Algorithm]] = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => {
             &[&[RS256, RS384, RS512], &[RS256], &[RS384], &[RS512], &[PS256], &[PS384], &[PS512]]

@@ -1,4 +1,4 @@
-//! Keys, each of which knows what it may be used for, and where they are read from: a secret, or a file in PEM.
+//! Keys with their permitted algorithms, read from a secret or from a PEM file.
 
 use std::{
     fs::File,
@@ -14,21 +14,21 @@ use jsonwebtoken::{
 
 use super::{error::KeyError, token::Token};
 
-/// Shortest secret, bytes: as long as the hash (RFC 7518, section 3.2).
+/// Shortest secret, in bytes: the length of the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET: usize = 32;
 
-/// Shortest RSA modulus, bytes: 2,048 bits (RFC 7518, section 3.3).
+/// Shortest RSA modulus, in bytes: 2,048 bits (RFC 7518, section 3.3).
 pub(super) const MIN_MODULUS: usize = 256;
 
-/// Largest file of keys, bytes.
+/// Largest key file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// One key.
+/// Key that verifies tokens.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Its `kid`. A key of a file without names answers for any `kid`.
+    /// `kid` of the key. `None` for keys of files without names: they match any `kid`.
     pub(super) id: Option<String>,
-    /// What it may be used for; taken from the key, never from a token.
+    /// Permitted algorithms. They are taken from the key, never from a token.
     pub(super) algorithms: &'static [Algorithm],
     material: DecodingKey,
 }
@@ -44,7 +44,7 @@ impl PartialEq for Key {
 }
 
 impl Key {
-    /// A shared secret; for HS256 and nothing else.
+    /// Creates the key of a shared secret, which is for HS256 only. `None` if it is too short.
     pub(super) fn of_secret(secret: &[u8]) -> Option<Self> {
         (secret.len() >= MIN_SECRET).then(|| Self::new(None, &[HS256], DecodingKey::from_secret(secret)))
     }
@@ -53,17 +53,18 @@ impl Key {
         Self { id, algorithms, material }
     }
 
-    /// Whether the signature is this key's, by the algorithm the token names. Ask only for one of [`Self::algorithms`].
+    /// Returns whether the signature was made with this key and the algorithm of the token, which has to be one of
+    /// [`Self::algorithms`].
     pub(super) fn verifies(&self, token: &Token<'_>) -> bool {
         jsonwebtoken::crypto::verify(token.signature, token.message, &self.material, token.algorithm).unwrap_or(false)
     }
 }
 
-/// Reads a file of keys, [`MAX_FILE`] at most.
+/// Reads a key file of at most [`MAX_FILE`] bytes.
 pub(super) fn read_file(setting: &'static str, file: &Path) -> Result<String, KeyError> {
     let read = || {
         let mut text = String::new();
-        // More than a file of keys can have: somebody named the wrong one, or a device.
+        // No key file is that large: the setting names a wrong file or a device.
         if File::open(file)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than 1 MiB"));
         }
@@ -72,10 +73,10 @@ pub(super) fn read_file(setting: &'static str, file: &Path) -> Result<String, Ke
     read().map_err(|source| KeyError::Unreadable { setting, file: file.into(), source })
 }
 
-/// The public keys of a PEM file, one per block.
+/// Parses the public keys of a PEM file, one per block.
 ///
 /// # Errors
-/// What is wrong with it, in words for an operator.
+/// Description of the fault for the operator.
 pub(super) fn of_pem(text: &str) -> Result<Vec<Key>, &'static str> {
     const BEGIN: &str = "-----BEGIN ";
     let mut keys = Vec::new();
@@ -86,17 +87,17 @@ pub(super) fn of_pem(text: &str) -> Result<Vec<Key>, &'static str> {
         match label {
             "PUBLIC KEY" | "RSA PUBLIC KEY" => keys.push(public_key(block.as_bytes())?),
             "CERTIFICATE" => {
-                return Err("is a certificate; take its public key out: openssl x509 -pubkey -noout -in FILE");
+                return Err("is a certificate; extract its public key: openssl x509 -pubkey -noout -in FILE");
             }
             _ if label.ends_with("PRIVATE KEY") => {
                 return Err(
-                    "is a private key, which has no place on this server; openssl pkey -pubout makes a public one",
+                    "is a private key, which does not belong on this server; extract the public key: openssl pkey -pubout -in FILE",
                 );
             }
-            _ => return Err("is no public key"),
+            _ => return Err("is not a public key"),
         }
     }
-    if keys.is_empty() { Err("holds no public key in PEM") } else { Ok(keys) }
+    if keys.is_empty() { Err("contains no public key in PEM") } else { Ok(keys) }
 }
 
 fn public_key(block: &[u8]) -> Result<Key, &'static str> {
@@ -110,13 +111,13 @@ fn public_key(block: &[u8]) -> Result<Key, &'static str> {
         return match material.try_get_as_bytes().map(<[u8]>::len) {
             Ok(65) => Ok(Key::new(None, &[ES256], material)),
             Ok(97) => Ok(Key::new(None, &[ES384], material)),
-            _ => Err("is an EC key of another curve than P-256 and P-384"),
+            _ => Err("is an EC key on a curve other than P-256 and P-384"),
         };
     }
     match DecodingKey::from_ed_pem(block) {
         Ok(material) if material.try_get_as_bytes().is_ok_and(|key| key.len() == 32) => {
             Ok(Key::new(None, &[EdDSA], material))
         }
-        _ => Err("is no RSA, EC or Ed25519 public key"),
+        _ => Err("is not an RSA, EC or Ed25519 public key"),
     }
 }

@@ -1,4 +1,4 @@
-//! The keys in force: one set, made of what each source gave last.
+//! Keys in force: one set, merged from the last keys of each source.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 
 use super::{cache::Cache, error::TokenError, key::Key, token::Token};
 
-/// Signatures that are checked for one token that names no key: what one bad token can cost.
+/// Most signature checks for a token without a `kid`: the limit of the work that one bad token can cause.
 const MAX_TRIES: usize = 8;
 
-/// Where keys come from.
+/// Source of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// `auth.secret`.
@@ -24,41 +24,41 @@ pub(super) enum Source {
     Url,
 }
 
-/// What a set knows of keys behind a URL.
+/// State of the keys of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Url {
-    /// There is none.
+    /// No URL is configured.
     None,
-    /// It has not answered yet.
+    /// The first fetch is not finished.
     Awaited,
-    /// Its keys are in the set; it may have others by now.
+    /// The set contains the fetched keys; the URL may have newer ones.
     Fetched,
 }
 
-/// The sources and the set made of them. Readers never wait for a writer.
+/// Keys by source, and the merged set. Readers never wait for a writer.
 #[derive(Debug)]
 pub(super) struct Keyring {
     sources: Mutex<Vec<(Source, Vec<Arc<Key>>)>>,
-    /// Whether there is a URL.
+    /// Set if a URL is configured.
     has_url: bool,
     current: ArcSwap<KeySet>,
 }
 
 impl Keyring {
-    /// No keys yet, generation 0.
+    /// Creates an empty ring of generation 0.
     pub(super) fn new(has_url: bool) -> Self {
         let url = if has_url { Url::Awaited } else { Url::None };
         let empty = KeySet { generation: 0, cache: Cache::default(), keys: Vec::new(), url };
         Self { sources: Mutex::default(), has_url, current: ArcSwap::from_pointee(empty) }
     }
 
-    /// The set in force.
+    /// Returns the set in force.
     pub(super) fn current(&self) -> Guard<Arc<KeySet>> {
         self.current.load()
     }
 
-    /// Puts `keys` in the place of what `source` gave before; the generation if that changed anything. The order of keys
-    /// means nothing.
+    /// Replaces the keys of `source`. Returns the new generation if that changed anything; the order of keys is not
+    /// significant.
     pub(super) fn replace(&self, source: Source, keys: Vec<Key>) -> Option<u64> {
         let keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
         let mut sources = self.sources.lock();
@@ -74,16 +74,16 @@ impl Keyring {
         };
         let keys = sources.iter().flat_map(|(_, keys)| keys.iter().cloned()).collect();
         let generation = self.current.load().generation + 1;
-        // Still under the lock, so that sets follow each other in order.
+        // Stored while the lock is held, so that sets are published in the order of their generations.
         self.current.store(Arc::new(KeySet { generation, cache: Cache::default(), keys, url }));
         Some(generation)
     }
 }
 
-/// The keys in force, with the tokens that were verified by them.
+/// Keys in force, with the cache of tokens that they verified.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    /// Grows with each set.
+    /// Number that grows with each set.
     pub(super) generation: u64,
     /// Tokens that were verified with these keys.
     pub(super) cache: Cache,
@@ -92,7 +92,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// Checks a token's signature with the key it names, or with those that may be meant.
+    /// Checks the signature of a token with the key that it names. A token without a `kid` is checked with all possible keys.
     ///
     /// # Errors
     /// `BadAlgorithm`, `UnknownKey`, `KeysUnavailable`, `BadSignature`.
@@ -101,7 +101,7 @@ impl KeySet {
         let accepts = |key: &Key| key.algorithms.contains(&token.algorithm);
         let keys = || self.keys.iter().map(Arc::as_ref);
         let by_name = keys().any(named);
-        // Where no key has the name, one without a name may be meant; and a token that names none may mean any.
+        // If no key has the name, keys without a name are candidates; a token without a `kid` may use any key.
         let meant = |key: &Key| if by_name { named(key) } else { key.id.is_none() || token.key_id.is_none() };
         let candidates: Vec<&Key> = keys().filter(|key| meant(key) && accepts(key)).take(MAX_TRIES + 1).collect();
         if candidates.len() > MAX_TRIES {
@@ -112,7 +112,7 @@ impl KeySet {
         }
         let can_be_fetched = self.url != Url::None && token.algorithm.family() != AlgorithmFamily::Hmac;
         Err(match () {
-            // The key that is named is for something else: confusion, or an attack.
+            // The named key is for other algorithms: a confusion, or an attack.
             () if by_name && candidates.is_empty() => TokenError::BadAlgorithm,
             () if by_name => TokenError::BadSignature,
             () if can_be_fetched && self.url == Url::Awaited => TokenError::KeysUnavailable,

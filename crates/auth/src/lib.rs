@@ -1,17 +1,17 @@
-//! Who asks, and what they may do. With authentication off everybody is anonymous and may do everything.
+//! Authentication and authorization of clients. With authentication off, all clients are anonymous and may do everything.
 //!
-//! A [`Verifier`] turns a JSON Web Token into an [`Identity`]; [`Tickets`] stand in for tokens where only an address can
-//! carry one; [`mint`] makes tokens for development. This module does no HTTP of its own: where a token comes from and
-//! what its refusal looks like is said in `http`.
+//! A [`Verifier`] turns a JSON Web Token into an [`Identity`]. [`Tickets`] replace tokens where a credential can only be part
+//! of a URL. [`mint`] makes tokens for development. This crate handles no requests: extracting the token and the response to
+//! a refusal are the task of the package `tricast` (`src/web/`).
 //!
 //! ```text
 //! token ─▶ length ─▶ cache ─▶ shape, header ─▶ key by name ─▶ signature ─▶ claims ─▶ time ─▶ Identity
 //!                      └──────────────────────────────────────────────────────────▶ time ─▶ Identity
 //! ```
 //!
-//! # What is accepted
+//! # Accepted tokens
 //!
-//! | key | from | algorithms |
+//! | key | source | algorithms |
 //! |---|---|---|
 //! | secret, at least 32 bytes | `auth.secret`, `kty: oct` in `auth.jwks_file` | HS256 |
 //! | RSA, at least 2048 bits | PEM | RS256, RS384, RS512, PS256, PS384, PS512 |
@@ -20,27 +20,31 @@
 //! | Ed25519 | PEM, JWK Set | EdDSA |
 //!
 //! Claims: `sub` (1 to 128 bytes), `exp`, both required; `tenantId` (without it `default`), `permissions` or `scope`, `nbf`,
-//! and `iss` and `aud` where they are configured. `exp` and `nbf` are moved apart by `auth.leeway`, 5 s.
+//! and `iss` and `aud` if they are configured. `auth.leeway`, 5 s by default, extends the validity at both ends.
 //!
-//! # What is refused, and how
+//! # Refused tokens
 //!
-//! | attempt | what happens | error |
+//! | attempt | defence | error |
 //! |---|---|---|
 //! | `alg: none` in any spelling, HS256 with a public key as secret, RS256 on an EC key | the algorithms come from the key, the token only chooses among them | [`BadAlgorithm`](TokenError::BadAlgorithm) |
 //! | another payload or signature, an empty one, one of zeros | the signature is checked before claims are read | [`BadSignature`](TokenError::BadSignature) |
 //! | a `kid` that is a path, SQL, or huge | it is compared with the names of keys, nothing else | [`UnknownKey`](TokenError::UnknownKey) |
 //! | many invented `kid`s | the URL is asked once in 10 s for all of them | [`UnknownKey`](TokenError::UnknownKey) |
-//! | `jwk`, `jku`, `x5u`, `x5c` in the header | not read, never fetched | by the signature |
-//! | `crit` | nothing critical is understood | [`Malformed`](TokenError::Malformed) |
-//! | a header field twice, other shapes (JWE), padding, spaces, more than 8 KiB | strict parsing: a token can be written in one way | [`Malformed`](TokenError::Malformed) |
+//! | `jwk`, `jku`, `x5u`, `x5c` in the header | not read, never fetched | that of the signature |
+//! | `crit` | no critical extension is supported | [`Malformed`](TokenError::Malformed) |
+//! | a header field twice, other shapes (JWE), padding, spaces, more than 8 KiB | strict parsing: a token has one
+//! spelling | [`Malformed`](TokenError::Malformed) |
 //! | a claim twice, of another type, `null`, 1e300, negative | strict types, bounded times | [`BadClaims`](TokenError::BadClaims) |
-//! | no `exp` | no token lives for ever | [`BadClaims`](TokenError::BadClaims) |
-//! | a token that was accepted before and has expired | time is looked at again each time | [`Expired`](TokenError::Expired) |
-//! | a token of a key that was taken away | verified tokens are forgotten with their keys | [`UnknownKey`](TokenError::UnknownKey) |
-//! | a secret in a JWK Set behind a URL, `use: enc`, weak keys | passed over; the last good set stays if none is left | |
-//! | a key server that is down, slow, or answers nonsense, a redirect off this machine | the last good set stays | [`KeysUnavailable`](TokenError::KeysUnavailable) if there was none |
+//! | no `exp` | tokens without an end are refused | [`BadClaims`](TokenError::BadClaims) |
+//! | a token that was accepted before and has expired | the time is checked at each use | [`Expired`](TokenError::Expired) |
+//! | a token of a removed key | the cache of verified tokens is dropped with their keys |
+//! [`UnknownKey`](TokenError::UnknownKey) |
+//! | a secret in a JWK Set behind a URL, `use: enc`, weak keys | skipped; without a usable key the last good set stays in
+//! force | |
+//! | a key server that is down, slow, or sends nonsense, a redirect away from this machine | the last good set stays in
+//! force | [`KeysUnavailable`](TokenError::KeysUnavailable) if there is none |
 //!
-//! Errors, logs and `Debug` hold nothing of a token, a secret or a file of keys.
+//! Errors, log lines and `Debug` output contain no part of a token, a secret or a key file.
 
 mod cache;
 mod channel_access;

@@ -1,4 +1,4 @@
-//! Making tokens, for development and tests. The server itself never does.
+//! Minting of tokens, for development and tests. The server itself never mints one.
 
 use std::{path::Path, time::Duration};
 
@@ -15,50 +15,50 @@ use super::{
     tenant::TenantName,
 };
 
-/// What a token is to say.
+/// Claims of a new token.
 #[derive(Clone, Debug)]
 pub struct Claims {
-    /// `sub`.
+    /// Claim `sub`.
     pub user: String,
-    /// `tenantId`; left out for `default`.
+    /// Claim `tenantId`; left out for `default`.
     pub tenant: TenantName,
-    /// `permissions`.
+    /// Claim `permissions`.
     pub permissions: Permissions,
-    /// `iat`, and what the times below count from.
+    /// Claim `iat`, and the start of the durations below.
     pub now: Timestamp,
-    /// `exp`, from now.
+    /// Time from `now` to `exp`.
     pub expires: Duration,
-    /// `nbf`, from now.
+    /// Time from `now` to `nbf`.
     pub not_before: Option<Duration>,
-    /// `iss`.
+    /// Claim `iss`.
     pub issuer: Option<String>,
-    /// `aud`.
+    /// Claim `aud`.
     pub audience: Option<String>,
 }
 
-/// A key that signs tokens. Shows nothing of itself.
+/// Key that signs tokens. Its `Debug` output hides it.
 pub struct SigningKey {
     algorithm: Algorithm,
     key: EncodingKey,
     id: Option<String>,
 }
 
-/// Why a token can't be made.
+/// Reason why a token cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// The user's name would be refused.
+    /// The name of the user is not a valid `sub`.
     #[error("a user has 1 to 128 bytes without control characters")]
     BadUser,
-    /// A time beyond the calendar.
+    /// A time is beyond the calendar.
     #[error("this time is too far away")]
     BadTime,
-    /// The key can't sign.
+    /// The key cannot sign.
     #[error("the key can't sign: it has to be RSA of at least 2048 bits, EC P-256 or P-384, or Ed25519, in PKCS#8")]
     Unsigned,
 }
 
 impl SigningKey {
-    /// HS256 with a shared secret.
+    /// Creates the HS256 key of a shared secret.
     ///
     /// # Errors
     /// [`KeyError::ShortSecret`].
@@ -69,20 +69,20 @@ impl SigningKey {
         Ok(Self { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(secret), id: None })
     }
 
-    /// A private key in PEM (PKCS#8): RS256, ES256, ES384 or EdDSA, whichever it is for.
+    /// Reads a private key in PEM (PKCS#8): RS256, ES256, ES384 or EdDSA, depending on the type of the key.
     ///
     /// # Errors
-    /// [`KeyError`], with `setting` as the name of what was said.
+    /// [`KeyError`], with `setting` as the name of the setting or flag.
     pub fn of_file(setting: &'static str, file: &Path) -> Result<Self, KeyError> {
         let text = read_file(setting, file)?;
         Self::of_pem(&text).ok_or_else(|| KeyError::Unusable {
             setting,
             file: file.into(),
-            problem: "is no private key of RSA, EC or Ed25519 in PEM (PKCS#8); openssl pkcs8 -topk8 -nocrypt makes one",
+            problem: "is not an RSA, EC or Ed25519 private key in PEM (PKCS#8); to convert one: openssl pkcs8 -topk8 -nocrypt",
         })
     }
 
-    /// A private key in PEM (PKCS#8); `None` if it is none.
+    /// Parses a private key in PEM (PKCS#8); `None` for any other text.
     pub fn of_pem(pem: &str) -> Option<Self> {
         crypto::install();
         if !pem.contains("PRIVATE KEY-----") {
@@ -95,7 +95,7 @@ impl SigningKey {
             (Algorithm::ES384, EncodingKey::from_ec_pem(pem)),
             (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem)),
         ];
-        // The curve of an EC key shows when it signs.
+        // The curve of an EC key is only known once it signs.
         let works = |algorithm, key: &EncodingKey| jsonwebtoken::crypto::sign(b"", key, algorithm).is_ok();
         keys.into_iter()
             .filter_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
@@ -103,7 +103,7 @@ impl SigningKey {
             .map(|(algorithm, key)| Self { algorithm, key, id: None })
     }
 
-    /// The same with a name, for keys of a JWK Set.
+    /// Returns the same key with a `kid`, for keys of a JWK Set.
     #[must_use]
     pub fn named(self, id: Option<String>) -> Self {
         Self { id, ..self }
@@ -116,7 +116,7 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// Makes a token.
+/// Mints a token.
 ///
 /// # Errors
 /// [`MintError`].
@@ -144,7 +144,7 @@ pub fn mint(claims: &Claims, key: &SigningKey) -> Result<String, MintError> {
     sign(json!({}), &Value::Object(payload), key)
 }
 
-/// Signs any payload, with `header` over what the key would say: also tokens that nobody should accept.
+/// Signs any payload; members of `header` replace those of the key. Also makes tokens that must be refused.
 pub(super) fn sign(header: Value, payload: &Value, key: &SigningKey) -> Result<String, MintError> {
     crypto::install();
     let plain = Header { kid: key.id.clone(), ..Header::new(key.algorithm) };

@@ -1,4 +1,4 @@
-//! The name of a tenant.
+//! Name of a tenant.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ pub struct TenantName(Arc<str>);
 pub struct BadTenant;
 
 impl TenantName {
-    /// `default`: the only tenant while authentication is off, and that of tokens that name none.
+    /// Returns `default`: the only tenant while authentication is off, and the tenant of tokens without a `tenantId`.
     pub fn default_name() -> Self {
         static DEFAULT: OnceLock<TenantName> = OnceLock::new();
         DEFAULT.get_or_init(|| Self("default".into())).clone()
@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_what_was_written(text in "[A-Za-z0-9_.:-]{1,64}") {
+        fn a_written_name_is_read_back_unchanged(text in "[A-Za-z0-9_.:-]{1,64}") {
             prop_assert_eq!(TenantName::parse(&text).unwrap().to_string(), text);
         }
     }

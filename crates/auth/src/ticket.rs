@@ -94,7 +94,7 @@ impl Tickets {
     /// Returns the identity that the ticket was issued to, once and within [`LIFETIME`]; `None` for any other ticket. The caller has to
     /// check whether the identity itself has expired.
     pub fn redeem(&self, ticket: &str, now: Instant) -> Option<Identity> {
-        // Comparing hashes tells nothing of how much of a ticket was guessed.
+        // The comparison of hashes reveals nothing about a partial guess.
         let key = fingerprint(ticket);
         let mut out = self.out.lock();
         let Ticket { identity, ends } = out.tickets.remove(&key)?;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_once_and_for_30_s() {
+    fn a_ticket_is_valid_once_and_for_30_s() {
         let (tickets, now) = (Tickets::default(), Instant::now());
         let ada = from("192.0.2.1");
         let ticket = tickets.issue(&ada, now).unwrap();
@@ -151,17 +151,17 @@ mod tests {
         assert_eq!(tickets.redeem(&ticket, now), None);
         let late = tickets.issue(&ada, now).unwrap();
         assert_eq!(tickets.redeem(&late, now + LIFETIME), None);
-        assert_eq!(tickets.redeem(&late, now), None, "the attempt used it up");
+        assert_eq!(tickets.redeem(&late, now), None, "the late attempt consumed it");
     }
 
     #[test]
-    fn guesses_find_nothing() {
+    fn a_guessed_ticket_is_refused() {
         let (tickets, now) = (Tickets::default(), Instant::now());
         let ticket = tickets.issue(&from("192.0.2.1"), now).unwrap();
         for guess in ["", &ticket[..47], &format!("{ticket} "), &ticket.to_uppercase(), &"x".repeat(1 << 20)] {
             assert_eq!(tickets.redeem(guess, now), None);
         }
-        assert!(tickets.redeem(&ticket, now).is_some(), "a guess uses nothing up");
+        assert!(tickets.redeem(&ticket, now).is_some(), "a wrong guess consumes no ticket");
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         }
         assert_eq!(tickets.issue(&ada, now), Err(TooMany));
         tickets.redeem(&first, now).unwrap();
-        assert_eq!(tickets.issue(&ada, now), Err(TooMany), "a redeemed one counts until its time is up");
+        assert_eq!(tickets.issue(&ada, now), Err(TooMany), "a redeemed ticket counts until it would have expired");
         for user in 0..MAX {
             let other = from(&format!("10.0.{}.{}", user / 256, user % 256));
             if tickets.issue(&other, now).is_err() {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_redeem_the_same_ticket_one_gets_it() {
+    fn one_of_many_concurrent_redemptions_succeeds() {
         let (tickets, now) = (Tickets::default(), Instant::now());
         let ticket = tickets.issue(&from("192.0.2.1"), now).unwrap();
         let redeem = || tickets.redeem(&ticket, now).is_some();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_ticket_shows() {
+    fn debug_output_hides_tickets() {
         let tickets = Tickets::default();
         let ticket = tickets.issue(&from("192.0.2.1"), Instant::now()).unwrap();
         assert!(!format!("{tickets:?}").contains(&ticket[..8]));

@@ -1,4 +1,4 @@
-//! The verifier of tokens.
+//! Verification of tokens.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,24 +18,24 @@ use super::{
 };
 use tricast_core::clock::Clock;
 
-/// What tokens are verified with. At least one of the first four has to be there; all that are count.
+/// Settings of the verifier. At least one of the first four is required; all that are set apply.
 #[derive(Clone)]
 pub struct AuthConfig {
     /// Secret of HS256, at least 32 bytes.
     pub secret: Option<Vec<u8>>,
     /// Public keys in PEM: RSA, EC (P-256, P-384), Ed25519.
     pub public_key_file: Option<PathBuf>,
-    /// A JWK Set (RFC 7517) in a file.
+    /// File with a JWK Set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
-    /// A JWK Set behind a URL: https, or http on this machine.
+    /// URL of a JWK Set: https, or http on this machine.
     pub jwks_url: Option<String>,
-    /// What `iss` has to be; `None`: not looked at.
+    /// Required `iss`; `None` disables the check.
     pub issuer: Option<String>,
-    /// What `aud` has to name; `None`: not looked at.
+    /// Required member of `aud`; `None` disables the check.
     pub audience: Option<String>,
-    /// How far the issuer's clock may differ; default 5 s, as machines that run NTP differ by far less.
+    /// Allowed difference between the clocks of issuer and server; default 5 s, as machines that run NTP differ by far less.
     pub leeway: Duration,
-    /// How often the URL is asked again; default 5 minutes.
+    /// Interval between two fetches of the URL; default 5 minutes.
     pub jwks_refresh: Duration,
 }
 
@@ -82,15 +82,15 @@ impl fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Reads the keys of secret and files. A URL is first asked by [`Self::run`].
+    /// Reads the keys of the secret and the files. The URL is first fetched by [`Self::run`].
     ///
     /// # Errors
-    /// [`KeyError`]: names the setting and the file, never what is in it.
+    /// [`KeyError`]: names the setting and the file, never their contents.
     pub fn open(config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
         Self::open_at(Pace::default(), config, clock)
     }
 
-    /// The same at another pace, for tests.
+    /// Does the same as [`Self::open`] with other intervals, for tests.
     pub(super) fn open_at(pace: Pace, config: AuthConfig, clock: Clock) -> Result<Self, KeyError> {
         crypto::install();
         let AuthConfig { secret, public_key_file, jwks_file, jwks_url, issuer, audience, leeway, jwks_refresh } =
@@ -99,7 +99,7 @@ impl Verifier {
             return Err(KeyError::NoKeys);
         }
         if jwks_url.is_some() && audience.is_none() {
-            tracing::warn!("auth.audience is not set: tokens that the issuer made for any other program are accepted");
+            tracing::warn!("auth.audience is not set: tokens that the issuer made for other programs are accepted");
         }
         let fetcher = jwks_url.map(|url| Fetcher::new(&url, jwks_refresh, pace)).transpose()?;
         let keyring = Arc::new(Keyring::new(fetcher.is_some()));
@@ -117,8 +117,8 @@ impl Verifier {
         Ok(Self { inner: Arc::new(Inner { keyring, files, fetcher, pace, expected, clock }) })
     }
 
-    /// Keeps the keys as files and URL have them, until `shutdown` turns true or its sender is gone. What can't be read
-    /// or fetched leaves the last keys in force; it is logged once, and tried again.
+    /// Keeps the keys in line with files and URL, until `shutdown` turns true or its sender is dropped. If a source cannot be
+    /// read, its last keys stay in force; the failure is logged once, and reading is retried.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Inner { keyring, files, fetcher, pace, .. } = &*self.inner;
         let fetching = async {
@@ -128,15 +128,15 @@ impl Verifier {
             }
         };
         tokio::select! {
-            // Its sender is gone: the end as well.
+            // A dropped sender means shutdown too.
             _ = shutdown.wait_for(|over| *over) => {}
             () = files::watch(files, pace.files, keyring) => {}
             () = fetching => {}
         }
     }
 
-    /// Verifies a token with the keys that are there; no I/O. A token that was verified before costs a hash and a
-    /// look-up; whether it has expired is checked each time.
+    /// Verifies a token with the current keys; no I/O. A token that was verified before costs a hash and a look-up; its
+    /// expiry is checked each time.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -152,14 +152,15 @@ impl Verifier {
         keys.verify(&token)?;
         let verified = Verified::read(&token.payload()?, expected)?;
         let identity = verified.at(clock.now())?;
-        // Into the cache of the very keys it was verified with: if they were replaced just now, it goes with them.
+        // The entry goes into the cache of the keys that verified it: if they were replaced meanwhile, it is dropped with
+        // them.
         keys.cache.keep(fingerprint, verified);
         Ok(identity)
     }
 
-    /// Like [`Self::verify`]; when the token names a key that is not known, or none have arrived yet, waits up to 2 s
-    /// for the URL to be asked once more, and tries again. All callers together ask at most once in 10 s. [`Self::run`]
-    /// has to run. Cancel safe.
+    /// Verifies a token like [`Self::verify`]. If it names an unknown key, or no keys were fetched yet, waits up to 2 s for
+    /// another fetch and retries. All callers together cause at most one fetch in 10 s. [`Self::run`] has to be running.
+    /// Cancel safe.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -173,14 +174,14 @@ impl Verifier {
         }
     }
 
-    /// Has the URL asked for its keys now. Files are looked at every two seconds anyway.
+    /// Fetches the URL now. Files are read every two seconds anyway.
     pub fn refresh(&self) {
         if let Some(fetcher) = &self.inner.fetcher {
             fetcher.refresh_now();
         }
     }
 
-    /// Grows when the keys change: a stream that notes it can have its token verified anew.
+    /// Returns a number that grows when the keys change. A stream that remembers it knows when to verify its token again.
     pub fn generation(&self) -> u64 {
         self.inner.keyring.current().generation
     }
@@ -201,7 +202,7 @@ mod tests {
         mint::{Claims, SigningKey, mint},
     };
 
-    /// Keys are taken away between the look at a token and the note that it was good.
+    /// Removes the keys between the verification and the cache entry.
     #[test]
     fn a_token_is_remembered_with_the_keys_that_verified_it_only() {
         const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests only";
@@ -209,10 +210,10 @@ mod tests {
         let armed = Arc::new(AtomicBool::new(false));
         let clock = {
             let (keyring, armed) = (Arc::clone(&keyring), Arc::clone(&armed));
-            let looks = std::sync::atomic::AtomicU32::new(0);
+            let reads = std::sync::atomic::AtomicU32::new(0);
             Clock::from_fn(move || {
-                // The second look of a verification is after the signature and before the note.
-                if armed.load(Ordering::SeqCst) && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+                // The second read of the clock is after the signature and before the cache entry.
+                if armed.load(Ordering::SeqCst) && reads.fetch_add(1, Ordering::SeqCst) == 1 {
                     let other = Key::of_secret(b"another secret of more than 32 bytes, for tests").unwrap();
                     keyring.get().unwrap().replace(Source::Secret, vec![other]).unwrap();
                 }
@@ -234,7 +235,7 @@ mod tests {
         };
         let token = mint(&claims, &SigningKey::of_secret(SECRET).unwrap()).unwrap();
         armed.store(true, Ordering::SeqCst);
-        assert!(verifier.verify(&token).is_ok(), "when it was asked, the keys were there");
+        assert!(verifier.verify(&token).is_ok(), "the keys were in force at the call");
         assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::BadSignature);
     }
 }

@@ -1,4 +1,4 @@
-//! What is accepted, with which keys, and until when.
+//! Tests of accepted tokens: keys, claims, and the end of their validity.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -40,7 +40,7 @@ fn all_sources_count_together() {
 }
 
 #[test]
-fn a_set_with_keys_of_other_kinds_and_uses_is_read_for_those_that_verify() {
+fn keys_of_other_types_and_uses_in_a_set_are_skipped() {
     let good = Pair::p256().named("good");
     let others = [
         Pair::ed25519().named("enc").with(json!({"use": "enc"})),
@@ -71,7 +71,7 @@ fn a_set_with_keys_of_other_kinds_and_uses_is_read_for_those_that_verify() {
 }
 
 #[test]
-fn an_identity_is_what_the_claims_say() {
+fn an_identity_has_the_values_of_the_claims() {
     let identity = claimed(&ada()).unwrap();
     assert_eq!((identity.tenant.as_str(), &*identity.user, identity.is_anonymous()), ("acme", "ada", false));
     assert!(identity.may(Permission::ReadMetrics) && !identity.may(Permission::ReadOrders));
@@ -82,14 +82,14 @@ fn an_identity_is_what_the_claims_say() {
     assert!(permissions(plain).is_empty());
     let scoped = json!({"sub": "ada", "exp": NOW + 1, "scope": "openid read:orders  admin"});
     assert_eq!(permissions(scoped), ["read:orders", "admin"]);
-    assert_eq!(permissions(but(json!({"scope": "admin"}))), ["read:metrics"], "the list counts where both are there");
+    assert_eq!(permissions(but(json!({"scope": "admin"}))), ["read:metrics"], "the list takes precedence");
     assert_eq!(permissions(but(json!({"permissions": ["read:alerts", "fly", ""]}))), ["read:alerts"]);
     assert!(claimed(&but(json!({"sub": "x".repeat(128)}))).is_ok());
     assert!(claimed(&but(json!({"exp": NOW as f64 + 1.5, "nbf": 0.5}))).is_ok(), "fractions are allowed");
 }
 
 #[test]
-fn a_token_that_was_seen_before_still_expires() {
+fn a_cached_token_still_expires() {
     let (clock, now) = clock();
     let verifier = Verifier::open(AuthConfig { leeway: Duration::ZERO, ..config() }, clock).unwrap();
     let token = sign(json!({}), &but(json!({"exp": NOW + 10, "nbf": NOW})), &secret()).unwrap();
@@ -113,7 +113,7 @@ fn clocks_may_differ_by_the_leeway_and_no_more() {
 }
 
 #[test]
-fn issuer_and_audience_are_looked_at_where_they_are_configured() {
+fn issuer_and_audience_are_checked_if_they_are_configured() {
     let strict = AuthConfig { issuer: Some("https://id.example".into()), audience: Some("tricast".into()), ..config() };
     let strict = open(strict);
     let said = |iss: Value, aud: Value| {
@@ -136,7 +136,7 @@ fn issuer_and_audience_are_looked_at_where_they_are_configured() {
 }
 
 #[test]
-fn many_threads_get_the_same_answers() {
+fn many_threads_get_the_same_results() {
     let verifier = open(config());
     let tokens: Vec<String> =
         (0..40).map(|i| sign(json!({}), &but(json!({"sub": format!("user-{i}")})), &secret()).unwrap()).collect();
@@ -157,7 +157,7 @@ fn many_threads_get_the_same_answers() {
 }
 
 #[test]
-fn what_the_command_mints_is_accepted() {
+fn minted_tokens_are_accepted() {
     let claims = mint::Claims {
         user: "ada".into(),
         tenant: TenantName::parse("acme").unwrap(),

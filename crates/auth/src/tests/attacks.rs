@@ -1,10 +1,10 @@
-//! What attackers try, one test each.
+//! Tests of attacks, one each.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A token of any header and payload, signed with nothing or with any text.
+/// Returns a token of any header and payload, without a signature or with any text in its place.
 fn forged(header: &str, payload: &str, signature: &str) -> String {
     format!("{}.{}.{}", b64(header), b64(payload), b64(signature))
 }
@@ -97,7 +97,7 @@ fn a_signature_that_is_cut_or_empty_or_zero_is_refused() {
 }
 
 #[test]
-fn a_token_can_be_written_in_one_way_only() {
+fn a_token_has_one_spelling() {
     let (verifier, token) = (open(config()), sign(json!({}), &ada(), &secret()).unwrap());
     assert!(verifier.verify(&token).is_ok());
     for other in [
@@ -146,8 +146,8 @@ fn absurd_times_are_refused_without_a_panic() {
         assert_eq!(claimed(&but(json!({"exp": absurd}))), Err(TokenError::BadClaims("exp")), "{absurd}");
         assert_eq!(claimed(&but(json!({"nbf": absurd}))), Err(TokenError::BadClaims("nbf")), "{absurd}");
     }
-    assert_eq!(claimed(&json!({"sub": "ada"})), Err(TokenError::BadClaims("exp")), "no token lives for ever");
-    assert!(claimed(&but(json!({"exp": 253_402_207_200_u64}))).is_ok(), "the leeway runs off the calendar");
+    assert_eq!(claimed(&json!({"sub": "ada"})), Err(TokenError::BadClaims("exp")), "a token without an end is refused");
+    assert!(claimed(&but(json!({"exp": 253_402_207_200_u64}))).is_ok(), "the leeway ends after the calendar");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn claims_that_make_no_sense_are_refused() {
     }
 }
 
-/// A token of this very text, well signed.
+/// Returns a validly signed token of exactly this text.
 fn signed(header: &str, payload: &str) -> String {
     let message = format!("{}.{}", b64(header), b64(payload));
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
@@ -192,7 +192,7 @@ fn signed(header: &str, payload: &str) -> String {
 }
 
 #[test]
-fn what_is_said_twice_is_refused() {
+fn repeated_fields_and_claims_are_refused() {
     let verifier = open(config());
     let fine = r#"{"alg":"HS256"}"#;
     let payload = format!(r#"{{"sub":"ada","exp":{},"sub":"root"}}"#, NOW + 1);
@@ -205,7 +205,7 @@ fn what_is_said_twice_is_refused() {
 }
 
 #[test]
-fn critical_extensions_are_not_understood_and_refused() {
+fn critical_extensions_are_refused() {
     let verifier = open(config());
     for crit in [json!(["b64"]), json!(["exp"]), json!([]), json!(null), json!("exp")] {
         let token = sign(json!({"crit": crit, "b64": true}), &ada(), &secret()).unwrap();
@@ -214,7 +214,7 @@ fn critical_extensions_are_not_understood_and_refused() {
 }
 
 #[test]
-fn keys_and_addresses_in_the_header_are_not_looked_at() {
+fn keys_and_urls_in_the_header_are_ignored() {
     let (ours, theirs) = (Pair::p256(), Pair::p256());
     let verifier = open_jwks(&jwks(&[&ours])).unwrap();
     for header in [
@@ -230,7 +230,7 @@ fn keys_and_addresses_in_the_header_are_not_looked_at() {
 }
 
 #[test]
-fn a_kid_is_a_name_and_nothing_else() {
+fn a_kid_is_only_compared_with_names() {
     let pair = Pair::p256().named("2026");
     let verifier = open_jwks(&jwks(&[&pair])).unwrap();
     let huge = "k".repeat(4_000);
@@ -243,7 +243,7 @@ fn a_kid_is_a_name_and_nothing_else() {
         let token = sign(json!({"kid": kid}), &ada(), &pair.private).unwrap();
         assert_eq!(verifier.verify(&token), Err(TokenError::Malformed), "{kid}");
     }
-    // `/dev/null` as a key would be this.
+    // The key that `/dev/null` would be.
     let empty = signed(r#"{"alg":"HS256","kid":"/dev/null"}"#, &ada().to_string());
     assert_eq!(verifier.verify(&empty), Err(TokenError::BadAlgorithm));
 }
@@ -254,7 +254,7 @@ fn one_bad_token_costs_a_few_signatures_at_most() {
     let verifier = open_jwks(&jwks(&pairs.iter().collect::<Vec<_>>())).unwrap();
     let nameless = pairs.into_iter().next_back().unwrap().private.named(None);
     let token = sign(json!({}), &ada(), &nameless).unwrap();
-    assert_eq!(verifier.verify(&token), Err(TokenError::UnknownKey), "with nine keys it has to say which");
+    assert_eq!(verifier.verify(&token), Err(TokenError::UnknownKey), "with nine keys the token has to name one");
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn encrypted_tokens_and_other_shapes_are_refused() {
 }
 
 #[test]
-fn json_nested_deeply_is_refused_where_it_is_read_and_skipped_where_it_is_not() {
+fn deeply_nested_json_is_refused_in_claims_that_are_read_and_skipped_in_others() {
     let verifier = open(config());
     let deep = format!("{}{}", "[".repeat(1_500), "]".repeat(1_500));
     for header in [
@@ -305,7 +305,7 @@ fn a_huge_token_is_refused_before_anything_is_computed() {
 }
 
 #[test]
-fn an_unknown_key_is_told_from_a_bad_signature() {
+fn an_unknown_key_and_a_bad_signature_have_different_errors() {
     let (ours, theirs) = (Pair::p256().named("ours"), Pair::p256().named("theirs"));
     let verifier = open_jwks(&jwks(&[&ours])).unwrap();
     assert_eq!(verifier.verify(&theirs.token()), Err(TokenError::UnknownKey));
@@ -314,7 +314,7 @@ fn an_unknown_key_is_told_from_a_bad_signature() {
 }
 
 #[test]
-fn files_that_are_no_public_keys_are_named_and_not_shown() {
+fn errors_of_key_files_name_the_file_and_not_its_contents() {
     let (pair, weak) = (Pair::p256(), include_str!("../../../../tests/keys/rsa-1024.pub.pem"));
     let certificate = pem("CERTIFICATE", b"none");
     for (text, part) in [
@@ -322,11 +322,11 @@ fn files_that_are_no_public_keys_are_named_and_not_shown() {
         (RSA_PRIVATE, "private key"),
         (weak, "2048 bits"),
         (&certificate, "x509 -pubkey"),
-        ("hunter2", "holds no public key"),
-        ("", "holds no public key"),
+        ("hunter2", "contains no public key"),
+        ("", "contains no public key"),
         ("-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----\n", "no RSA, EC or Ed25519"),
         (&pem("PUBLIC KEY", b"hunter2"), "no RSA, EC or Ed25519"),
-        (&pem("OPENSSH PUBLIC KEY", b"hunter2"), "is no public key"),
+        (&pem("OPENSSH PUBLIC KEY", b"hunter2"), "is not a public key"),
     ] {
         let error = open_pem(text).unwrap_err();
         let shown = format!("{error} {error:?}");
@@ -354,7 +354,7 @@ fn files_that_are_no_public_keys_are_named_and_not_shown() {
 }
 
 #[test]
-fn a_set_in_a_file_may_hold_a_long_secret_and_no_short_one() {
+fn a_set_in_a_file_may_contain_a_long_secret_but_no_short_one() {
     let oct = |secret: &[u8]| json!({"keys": [{"kty": "oct", "k": b64(secret)}]}).to_string();
     let token = sign(json!({}), &ada(), &secret()).unwrap();
     assert!(open_jwks(&oct(SECRET)).unwrap().verify(&token).is_ok());

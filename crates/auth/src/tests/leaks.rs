@@ -1,4 +1,4 @@
-//! Secrets and tokens show nowhere: not in logs, not in errors, not in Debug.
+//! Secrets and tokens appear in no log line, error or `Debug` output.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,7 @@ use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use super::*;
 
-/// Takes what is logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -34,7 +34,7 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 #[tokio::test]
-async fn nothing_of_tokens_and_secrets_is_logged_or_shown() {
+async fn no_part_of_a_token_or_secret_is_logged_or_displayed() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().with_writer(lines.clone()));
     let _logging = tracing::subscriber::set_default(subscriber);
@@ -43,7 +43,7 @@ async fn nothing_of_tokens_and_secrets_is_logged_or_shown() {
     let file = write(directory.path(), "keys.json", &jwks(&[&pair]));
     let config = AuthConfig {
         jwks_file: Some(file),
-        // Nothing listens there.
+        // Refuses connections.
         jwks_url: Some("http://127.0.0.1:9/?token=hunter2-address".into()),
         ..config()
     };
@@ -71,7 +71,7 @@ async fn nothing_of_tokens_and_secrets_is_logged_or_shown() {
     }
     write(directory.path(), "keys.json", "{\"keys\": [\"hunter2-file\"");
     let logged = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    while !logged().contains("auth.jwks_file") || !logged().contains("can't be fetched") {
+    while !logged().contains("auth.jwks_file") || !logged().contains("cannot fetch") {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     shown += &format!("{:?} {:?}", secret(), KeyError::ShortSecret);

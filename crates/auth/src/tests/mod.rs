@@ -1,4 +1,4 @@
-//! Tests of tokens from the outside of the module: attacks, rotation, what shows in logs.
+//! Tests of the crate from the outside: accepted tokens, attacks, rotation of keys, leaks.
 
 use std::{
     path::Path,
@@ -29,7 +29,7 @@ mod attacks;
 mod leaks;
 mod rotation;
 
-/// The present of all these tests.
+/// Current time of all these tests.
 const NOW: i64 = 1_800_000_000;
 
 const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests only";
@@ -37,7 +37,7 @@ const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests only";
 const RSA_PRIVATE: &str = include_str!("../../../../tests/keys/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("../../../../tests/keys/rsa.pub.pem");
 
-/// A pair of keys, in all the forms that tests need.
+/// Key pair, in all the forms that tests need.
 struct Pair {
     private: SigningKey,
     private_pem: String,
@@ -51,7 +51,7 @@ impl Pair {
         let private = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private.as_ref(), &random).unwrap();
         let point = pair.public_key().as_ref();
-        // SubjectPublicKeyInfo (RFC 5480) up to the point.
+        // SubjectPublicKeyInfo (RFC 5480) up to the point of the curve.
         const HEAD: [u8; 26] = [
             0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
             0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -64,7 +64,7 @@ impl Pair {
         let private = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(private.as_ref()).unwrap();
         let point = pair.public_key().as_ref();
-        // SubjectPublicKeyInfo (RFC 8410) up to the point.
+        // SubjectPublicKeyInfo (RFC 8410) up to the point of the curve.
         const HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
         let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(point)});
         Self::new(private.as_ref(), &[&HEAD, point].concat(), jwk)
@@ -88,19 +88,19 @@ impl Pair {
         Self { private, private_pem, public_pem: pem("PUBLIC KEY", public), jwk }
     }
 
-    /// With a name.
+    /// Returns the pair with a `kid`.
     fn named(self, id: &str) -> Self {
         let Self { private, private_pem, public_pem, jwk } = self.with(json!({"kid": id}));
         Self { private: private.named(Some(id.into())), private_pem, public_pem, jwk }
     }
 
-    /// With more said in its JWK.
+    /// Returns the pair with more members in its JWK.
     fn with(mut self, more: Value) -> Self {
         self.jwk.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self
     }
 
-    /// A token that is fine.
+    /// Mints a valid token.
     fn token(&self) -> String {
         sign(json!({}), &ada(), &self.private).unwrap()
     }
@@ -114,12 +114,12 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     BASE64URL_NOPAD.encode(bytes.as_ref())
 }
 
-/// Claims that are fine.
+/// Returns valid claims.
 fn ada() -> Value {
     json!({"sub": "ada", "tenantId": "acme", "permissions": ["read:metrics"], "exp": NOW + 3_600})
 }
 
-/// [`ada`] with some claims replaced.
+/// Returns [`ada`] with some claims replaced.
 fn but(more: Value) -> Value {
     let mut claims = ada();
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -138,7 +138,7 @@ fn jwks(keys: &[&Pair]) -> String {
     json!({"keys": keys.iter().map(|pair| pair.jwk.clone()).collect::<Vec<_>>()}).to_string()
 }
 
-/// A clock that stands at [`NOW`] until it is moved.
+/// Returns a clock that stands at [`NOW`] until it is moved.
 fn clock() -> (Clock, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(NOW));
     let hand = Arc::clone(&now);
@@ -149,14 +149,14 @@ fn open(config: AuthConfig) -> Verifier {
     Verifier::open(config, clock().0).unwrap()
 }
 
-/// A verifier that has the public keys of `pem` and nothing else.
+/// Opens a verifier that has only the public keys of `pem`.
 fn open_pem(pem: &str) -> Result<Verifier, KeyError> {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "keys.pem", pem);
     Verifier::open(AuthConfig { public_key_file: Some(file), ..AuthConfig::default() }, clock().0)
 }
 
-/// A verifier that has the keys of a JWK Set in a file and nothing else.
+/// Opens a verifier that has only the keys of a JWK Set in a file.
 fn open_jwks(text: &str) -> Result<Verifier, KeyError> {
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "keys.json", text);
@@ -170,7 +170,7 @@ fn write(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
     file
 }
 
-/// What the verifier of [`config`] says to claims under a good signature.
+/// Returns the result of the verifier of [`config`] for correctly signed claims.
 fn claimed(claims: &Value) -> Result<Identity, TokenError> {
     open(config()).verify(&sign(json!({}), claims, &secret()).unwrap())
 }

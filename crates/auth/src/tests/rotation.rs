@@ -18,10 +18,10 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Long enough for any machine: waits end when what they wait for has happened.
+/// Longer than any test runs: waits end when their condition is met.
 const LONG: Duration = Duration::from_secs(600);
 
-/// No fetch and no reading unless something asks for it.
+/// Returns a pace without any fetch or read at intervals.
 fn still() -> Pace {
     Pace { files: LONG, between: LONG, patience: LONG, backoff: (LONG, LONG) }
 }
@@ -30,30 +30,30 @@ fn quick() -> Pace {
     Pace { files: 2 * MS, between: Duration::ZERO, patience: LONG, backoff: (2 * MS, 5 * MS) }
 }
 
-/// Waits until something is so; the limit only ends a test that would hang.
-async fn until(what: impl Fn() -> bool) {
+/// Waits until a condition is met. The limit only ends a test that would hang.
+async fn until(condition: impl Fn() -> bool) {
     let so = async {
-        while !what() {
+        while !condition() {
             tokio::time::sleep(MS).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), so).await.unwrap();
 }
 
-/// Runs `verifier` until the test is over.
+/// Runs `verifier` until the returned sender is dropped.
 fn run(verifier: &Verifier) -> watch::Sender<bool> {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(verifier.clone().run(stopped));
     stop
 }
 
-/// A server of keys that answers whatever it was told.
+/// Key server with configurable responses.
 #[derive(Clone)]
 struct Issuer {
     url: String,
     answer: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
-    /// Answers wait while it is false.
+    /// Responses wait while it is false.
     open: watch::Sender<bool>,
 }
 
@@ -62,7 +62,7 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys.json", listener.local_addr().unwrap());
         let issuer = Self { url, answer: Arc::default(), asked: Arc::default(), open: watch::Sender::new(true) };
-        issuer.offer(&jwks(keys));
+        issuer.serve(&jwks(keys));
         let server = issuer.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -83,18 +83,18 @@ impl Issuer {
         issuer
     }
 
-    /// From now on answers with this set.
-    fn offer(&self, set: &str) {
+    /// Responds with this set from now on.
+    fn serve(&self, set: &str) {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
         *self.answer.lock().unwrap() = format!("{head}content-length: {}\r\n\r\n{set}", set.len());
     }
 
-    /// From now on answers so.
+    /// Responds with this text from now on.
     fn fail(&self, answer: &str) {
         *self.answer.lock().unwrap() = answer.into();
     }
 
-    fn asked(&self) -> usize {
+    fn fetches(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -108,7 +108,7 @@ impl Issuer {
 }
 
 #[tokio::test]
-async fn a_file_that_changes_changes_the_keys() {
+async fn a_changed_file_replaces_its_keys() {
     let (old, new) = (Pair::p256().named("old"), Pair::p256().named("new"));
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "keys.json", &jwks(&[&old]));
@@ -123,18 +123,18 @@ async fn a_file_that_changes_changes_the_keys() {
     write(directory.path(), "keys.json", &jwks(&[&new.1]));
     until(|| verifier.verify(&new.0).is_ok()).await;
     assert_eq!(verifier.generation(), first + 1);
-    assert_eq!(verifier.verify(&old), Err(TokenError::UnknownKey), "verified tokens went with their key");
+    assert_eq!(verifier.verify(&old), Err(TokenError::UnknownKey), "cached tokens are dropped with their key");
 
     write(directory.path(), "keys.json", "half a fi");
     read_again(&verifier, directory.path()).await;
-    assert!(verifier.verify(&new.0).is_ok(), "a broken file leaves the last keys");
+    assert!(verifier.verify(&new.0).is_ok(), "the last keys of a broken file stay in force");
     std::fs::remove_file(directory.path().join("keys.json")).unwrap();
     read_again(&verifier, directory.path()).await;
-    assert!(verifier.verify(&new.0).is_ok(), "and so does one that is gone");
+    assert!(verifier.verify(&new.0).is_ok(), "and so do those of a missing file");
 }
 
-/// Waits until all files were read after this began: files are read in rounds, so two changes of `key.pem` that were
-/// seen have a whole round between them.
+/// Waits until all files were read after this call. Files are read in rounds, so two observed changes of `key.pem` have a
+/// whole round between them.
 async fn read_again(verifier: &Verifier, directory: &Path) {
     for _ in 0..2 {
         let pair = Pair::ed25519();
@@ -144,7 +144,7 @@ async fn read_again(verifier: &Verifier, directory: &Path) {
 }
 
 #[tokio::test]
-async fn a_key_in_pem_is_read_again_too() {
+async fn a_changed_pem_file_replaces_its_key() {
     let (old, new) = (Pair::ed25519(), Pair::p256());
     let directory = tempfile::tempdir().unwrap();
     let file = write(directory.path(), "key.pem", &old.public_pem);
@@ -157,26 +157,26 @@ async fn a_key_in_pem_is_read_again_too() {
 }
 
 #[tokio::test]
-async fn the_url_is_asked_at_start() {
+async fn the_url_is_fetched_at_start() {
     let pair = Pair::p256().named("2026");
     let issuer = Issuer::start(&[&pair]).await;
     let verifier = issuer.verifier(still());
     let error = verifier.verify(&pair.token()).unwrap_err();
     assert!(error == TokenError::KeysUnavailable && error.may_pass());
     let _running = run(&verifier);
-    assert!(verifier.verify_fetching(&pair.token()).await.is_ok(), "waits for the first answer");
-    assert_eq!((issuer.asked(), verifier.generation()), (1, 1));
+    assert!(verifier.verify_fetching(&pair.token()).await.is_ok(), "waits for the first response");
+    assert_eq!((issuer.fetches(), verifier.generation()), (1, 1));
 }
 
 #[tokio::test]
-async fn an_unknown_key_has_the_url_asked_once_for_all() {
+async fn an_unknown_key_causes_one_fetch_for_all_callers() {
     let (old, new) = (Pair::p256().named("old"), Pair::rsa().named("new"));
     let issuer = Issuer::start(&[&old]).await;
     let verifier = issuer.verifier(Pace { between: Duration::ZERO, ..still() });
     let _running = run(&verifier);
     assert!(verifier.verify_fetching(&old.token()).await.is_ok());
 
-    issuer.offer(&jwks(&[&old, &new]));
+    issuer.serve(&jwks(&[&old, &new]));
     issuer.open.send_replace(false);
     let token = new.token();
     assert_eq!(verifier.verify(&token), Err(TokenError::UnknownKey));
@@ -186,17 +186,17 @@ async fn an_unknown_key_has_the_url_asked_once_for_all() {
             tokio::spawn(async move { verifier.verify_fetching(&token).await.map(drop) })
         })
         .collect();
-    until(|| issuer.asked() == 2).await;
+    until(|| issuer.fetches() == 2).await;
     issuer.open.send_replace(true);
     for caller in waiting {
         assert_eq!(caller.await.unwrap(), Ok(()));
     }
-    assert_eq!((issuer.asked(), verifier.generation()), (2, 2));
+    assert_eq!((issuer.fetches(), verifier.generation()), (2, 2));
     assert!(verifier.verify(&old.token()).is_ok());
 }
 
 #[tokio::test]
-async fn invented_keys_cannot_have_the_url_asked_again_and_again() {
+async fn invented_keys_cause_no_repeated_fetches() {
     let pair = Pair::p256().named("2026");
     let issuer = Issuer::start(&[&pair]).await;
     let verifier = issuer.verifier(still());
@@ -208,11 +208,11 @@ async fn invented_keys_cannot_have_the_url_asked_again_and_again() {
     }
     let secret = sign(json!({"kid": "x"}), &ada(), &secret()).unwrap();
     assert_eq!(verifier.verify_fetching(&secret).await, Err(TokenError::BadAlgorithm), "no URL brings secrets");
-    assert_eq!(issuer.asked(), 1, "the first answer is not old enough");
+    assert_eq!(issuer.fetches(), 1, "the first response is not old enough");
 }
 
 #[tokio::test]
-async fn a_key_without_a_name_does_not_hide_that_the_url_has_a_new_one() {
+async fn a_key_without_a_name_does_not_prevent_the_fetch_of_a_new_one() {
     let (fixed, new) = (Pair::p256(), Pair::p256().named("new"));
     let directory = tempfile::tempdir().unwrap();
     let issuer = Issuer::start(&[&Pair::p256().named("old")]).await;
@@ -220,14 +220,14 @@ async fn a_key_without_a_name_does_not_hide_that_the_url_has_a_new_one() {
     let config = AuthConfig { public_key_file: Some(file), ..issuer.config() };
     let verifier = Verifier::open_at(Pace { between: Duration::ZERO, ..still() }, config, clock().0).unwrap();
     let _running = run(&verifier);
-    until(|| issuer.asked() == 1 && verifier.generation() == 2).await;
-    issuer.offer(&jwks(&[&new]));
+    until(|| issuer.fetches() == 1 && verifier.generation() == 2).await;
+    issuer.serve(&jwks(&[&new]));
     assert!(verifier.verify(&fixed.token()).is_ok());
     assert!(verifier.verify_fetching(&new.token()).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_url_that_is_down_or_answers_nonsense_leaves_the_last_keys() {
+async fn the_last_keys_stay_when_the_url_fails_or_returns_nonsense() {
     let (old, new) = (Pair::p256().named("old"), Pair::p256().named("new"));
     let issuer = Issuer::start(&[&old]).await;
     let verifier =
@@ -249,14 +249,14 @@ async fn a_url_that_is_down_or_answers_nonsense_leaves_the_last_keys() {
         String::new(),
     ] {
         issuer.fail(&answer);
-        // The second that begins from now on is answered so for sure.
-        let asked = issuer.asked();
-        until(|| issuer.asked() > asked + 2).await;
+        // The second fetch from here on certainly gets this response.
+        let asked = issuer.fetches();
+        until(|| issuer.fetches() > asked + 2).await;
         assert!(verifier.verify(&old.token()).is_ok(), "{answer:.60}");
         assert_eq!(verifier.generation(), 1, "{answer:.60}");
     }
-    assert_eq!(elsewhere.asked(), 0);
-    issuer.offer(&jwks(&[&new]));
+    assert_eq!(elsewhere.fetches(), 0);
+    issuer.serve(&jwks(&[&new]));
     until(|| verifier.verify(&new.token()).is_ok()).await;
     assert_eq!(verifier.verify(&old.token()), Err(TokenError::UnknownKey));
 }
@@ -269,16 +269,16 @@ async fn the_same_keys_in_another_order_change_nothing() {
         Verifier::open_at(quick(), AuthConfig { jwks_refresh: 2 * MS, ..issuer.config() }, clock().0).unwrap();
     let _running = run(&verifier);
     assert!(verifier.verify_fetching(&a.token()).await.is_ok());
-    issuer.offer(&jwks(&[&b, &a]));
-    let asked = issuer.asked();
-    until(|| issuer.asked() > asked + 2).await;
+    issuer.serve(&jwks(&[&b, &a]));
+    let asked = issuer.fetches();
+    until(|| issuer.fetches() > asked + 2).await;
     assert_eq!(verifier.generation(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_url_that_hangs_holds_a_token_for_2_s_at_most() {
+async fn a_hanging_url_delays_a_token_by_2_s_at_most() {
     let pair = Pair::p256().named("2026");
-    // Nobody runs it, so no answer ever comes; the clock of this test jumps to what is waited for.
+    // No task runs the verifier, so no response arrives. The paused clock advances to the next timeout.
     let config = AuthConfig { jwks_url: Some("http://127.0.0.1:9/".into()), ..AuthConfig::default() };
     let verifier = Verifier::open(config, clock().0).unwrap();
     let began = tokio::time::Instant::now();
@@ -287,7 +287,7 @@ async fn a_url_that_hangs_holds_a_token_for_2_s_at_most() {
 }
 
 #[tokio::test]
-async fn running_ends_with_the_server() {
+async fn the_verifier_stops_at_shutdown() {
     let issuer = Issuer::start(&[&Pair::p256()]).await;
     let verifier = issuer.verifier(still());
     let (stop, stopped) = watch::channel(false);
