@@ -1,14 +1,13 @@
-//! What a path doctor asks the server for: how a request looks when it has come through, and a body that is only
-//! counted. Whoever looks for a fault may have no token, so these answer to anybody, with nothing but what the asker
-//! sent, and not too often.
+//! Endpoints for the path doctor: a description of the request as it arrived, and a count of the bytes of a body. A user who
+//! investigates a fault may have no token. So both need none, return only data of the request itself, and are rate limited.
 //!
 //! ```json
 //! {"version": "0.1.0", "http": "1.1", "host": "live.example", "forwarded": "believed", "range": "public",
 //!  "address": "203.0.113.7", "maxBody": 1048576, "remedies": {"buffering": {"nginx": "proxy_buffering off;", ...}}}
 //! ```
 //!
-//! The rhythm by which buffering and cuts are measured comes from the event stream's own path; see
-//! `transport::sse::probe`. The doctor itself is [`crate::doctor`], and the page at `/doctor`.
+//! `transport::sse::probe` sends the timed events by which buffering and cuts are measured, on the path of the event stream.
+//! The doctor itself is [`crate::doctor`], and the page at `/doctor`.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use serde_json::json;
@@ -17,7 +16,7 @@ use super::openapi::shapes;
 use crate::web::{body::Body, diagnostics::seen, problem::Problem, state::State};
 use tricast_core::protocol::{SERVER_VERSION, remedy::Remedy};
 
-/// `GET` and `HEAD /api/doctor`: the request as it arrived, and the table of fixes.
+/// Handles `GET` and `HEAD /api/doctor`: returns the request as it arrived, and the table of fixes.
 #[utoipa::path(
     get,
     path = "/api/doctor",
@@ -41,7 +40,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// `POST /api/doctor/echo`: counts the bytes of the body and keeps none of them.
+/// Handles `POST /api/doctor/echo`: counts the bytes of the body and discards them.
 #[utoipa::path(
     post,
     path = "/api/doctor/echo",

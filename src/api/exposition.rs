@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use tricast_core::counters::Latency;
+use tricast_core::counters::Histogram;
 
 /// Media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -65,7 +65,7 @@ impl Page {
         &mut self,
         name: &str,
         help: &str,
-        latencies: impl IntoIterator<Item = (Option<(&'a str, &'a str)>, &'a Latency)>,
+        latencies: impl IntoIterator<Item = (Option<(&'a str, &'a str)>, &'a Histogram)>,
     ) {
         debug_assert!(name.ends_with("_seconds"), "{name}");
         self.family(name, help, "histogram");
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn buckets_add_up() {
-        let latency = Latency::default();
+        let latency = Histogram::default();
         latency.observe(Duration::from_micros(50), 2);
         latency.observe(Duration::from_secs(9), 1);
         let mut page = Page::default();

@@ -123,7 +123,7 @@ fn write(shared: &Shared) -> String {
     let available = *shared.store.available().borrow();
     page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
     page.gauge("tenants", "Tenants in memory", tenants.len());
-    page.counter("tenants_released_total", "Tenants released that had nothing and nobody", shared.tenants.released());
+    page.counter("tenants_released_total", "Unused tenants that were released", shared.tenants.released());
     let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
     page.gauge("users_online", "Users on any transport, of all tenants", users);
     page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));

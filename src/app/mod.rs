@@ -27,7 +27,7 @@ use self::thread::Thread;
 use crate::{
     config::{AuthMode, Config, ForwardedHeader, Listen},
     shutdown::Shutdown,
-    tenants::{Blueprint, Tenants},
+    tenants::{TenantDeps, Tenants},
     web::{
         admission::{Admission, AdmissionConfig},
         client::{ForwardedBy, ProxyConfig},
@@ -198,7 +198,7 @@ impl Application {
             None => (None, clock),
         };
         let verifier = config.auth().map(|auth| Verifier::open(auth, clock.clone())).transpose()?;
-        let tenants = Tenants::new(Blueprint {
+        let tenants = Tenants::new(TenantDeps {
             log,
             lives: config.data_dir.as_deref().map_or_else(Lives::unknown, lives::begin),
             aggregator,
@@ -228,7 +228,7 @@ impl Application {
         readers.runtime.spawn(outbox.run());
         if verifier.is_some() {
             let tenants = tenants.clone();
-            readers.runtime.spawn(tenants.clone().tend());
+            readers.runtime.spawn(tenants.clone().release_unused());
             readers.runtime.spawn(async move { tenants.resume().await });
         }
         let left_behind = tenants.clone();

@@ -34,7 +34,7 @@ pub(super) struct DoctorFlags {
     insecure: bool,
 }
 
-/// Prints the report and nothing else.
+/// Runs the checks and prints the report.
 pub(super) fn run(flags: &DoctorFlags) -> ExitCode {
     let url = match doctor::parse_url(&flags.url) {
         Ok(url) => url,
@@ -60,7 +60,7 @@ pub(super) fn run(flags: &DoctorFlags) -> ExitCode {
         }
     };
     if !flags.quick {
-        complain(&format!("connections are held for {} s without a word; --quick leaves that out", flags.idle));
+        complain(&format!("testing idle connections for {} s; --quick skips that", flags.idle));
     }
     let report = match runtime.block_on(doctor::examine(&options)) {
         Ok(report) => report,

@@ -1,25 +1,25 @@
-//! What requests look like when they have come through: the client's address, the version of HTTP, the largest body.
+//! Checks of requests on arrival: the client's address, the version of HTTP, the largest body.
 
 use reqwest::Method;
 use serde_json::Value;
 
 use super::{
-    patient::{PATIENCE, Patient},
-    reach::Server,
+    connectivity::Server,
     report::{Check, Verdict, ms, spoken},
+    target::{PATIENCE, Target},
 };
 use tricast_core::protocol::remedy::Remedy;
 
-/// Largest body that is tried, in bytes: more is no matter of a proxy's default.
+/// Largest tested body, in bytes: larger ones are not limited by the defaults of proxies.
 const MAX_BODY: u64 = 8 << 20;
 
-/// Bodies that are tried when the largest was refused, in bytes: the least shows that any at all comes through.
+/// Sizes tested after the largest was refused, in bytes. The smallest shows whether bodies arrive at all.
 const SMALLER: [u64; 4] = [1 << 19, 1 << 16, 1 << 13, 1 << 9];
 
-/// The address that the server counts its client by, and the version of HTTP that it is spoken to in.
-pub(super) async fn check(patient: &Patient, server: &Server) -> (Check, Check) {
+/// Tests which address the server counts the client by, and the version of HTTP of its requests.
+pub(super) async fn check(target: &Target, server: &Server) -> (Check, Check) {
     let fail = |id, name, headline: &str| Check::new(id, name, Verdict::Fail, headline);
-    let seen = match patient.get("api/doctor").await {
+    let seen = match target.get("api/doctor").await {
         Ok(answer) if answer.status == 200 => answer.json().filter(Value::is_object),
         Ok(answer) => {
             let detail = format!("api/doctor answers {}.", answer.described());
@@ -34,10 +34,10 @@ pub(super) async fn check(patient: &Patient, server: &Server) -> (Check, Check) 
         }
     };
     let seen = seen.unwrap_or_default();
-    (address(patient, server, &seen), proxy(patient, server, &seen))
+    (address(target, server, &seen), proxy(target, server, &seen))
 }
 
-fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
+fn address(target: &Target, server: &Server, seen: &Value) -> Check {
     let check = |verdict, headline: &str| Check::new("address", "Address", verdict, headline);
     let address = seen["address"].as_str();
     match seen["forwarded"].as_str() {
@@ -49,8 +49,8 @@ fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
             .detail("All clients behind it count as one, and share one address's limits.")
             .remedy(Remedy::Trusted),
         _ => {
-            let local = patient.url.host_str().is_some_and(|host| host == "localhost" || host.contains("127.0.0."));
-            let inside = seen["range"] == "loopback" && !local && patient.url.host_str() != Some("[::1]");
+            let local = target.url.host_str().is_some_and(|host| host == "localhost" || host.contains("127.0.0."));
+            let inside = seen["range"] == "loopback" && !local && target.url.host_str() != Some("[::1]");
             if server.proxy.is_some() || inside {
                 return check(Verdict::Warn, "not forwarded by the proxy")
                     .detail("All clients behind it count as one, and share one address's limits.")
@@ -66,7 +66,7 @@ fn address(patient: &Patient, server: &Server, seen: &Value) -> Check {
     }
 }
 
-fn proxy(patient: &Patient, server: &Server, seen: &Value) -> Check {
+fn proxy(target: &Target, server: &Server, seen: &Value) -> Check {
     let http = seen["http"].as_str().unwrap_or("1.1");
     let host = seen["host"].as_str().unwrap_or_default();
     let by = server.proxy.as_deref().unwrap_or("none detected");
@@ -77,32 +77,32 @@ fn proxy(patient: &Patient, server: &Server, seen: &Value) -> Check {
             .remedy(Remedy::Version),
         _ => Check::new("proxy", "Proxy", Verdict::Ok, headline),
     };
-    if host.eq_ignore_ascii_case(&patient.host()) {
+    if host.eq_ignore_ascii_case(&target.host()) {
         return check;
     }
-    // Fatal to a WebSocket of a page, unless public_url is set: that check says so.
+    // A WebSocket of a page fails, unless public_url is set: the check of WebSockets reports it.
     let detail = format!("{} Host arrives as \"{host}\".", check.detail).trim_start().to_owned();
     check.detail(detail)
 }
 
-/// Sends a body as large as the server would take, and counts what came.
-pub(super) async fn body(patient: &Patient) -> Check {
+/// Sends a body as large as the server accepts and compares the number of bytes that arrived.
+pub(super) async fn body(target: &Target) -> Check {
     let check = |verdict, headline: String| Check::new("push", "Push", verdict, headline);
-    let most = match patient.get("api/doctor").await {
+    let most = match target.get("api/doctor").await {
         Ok(answer) => answer.json().and_then(|answer| answer["maxBody"].as_u64()),
         Err(_) => None,
     };
     let Some(most) = most.map(|most| if most == 0 { MAX_BODY } else { most.min(MAX_BODY) }) else {
-        return check(Verdict::Skipped, "not tested".into()).detail("The server did not say how much it takes.");
+        return check(Verdict::Skipped, "not tested".into()).detail("The server did not return its limit.");
     };
-    match send(patient, most).await {
+    match send(target, most).await {
         Sent::Whole(took) => check(Verdict::Ok, format!("{} pass, in {}", size(most), spoken(took)))
             .figure("largest_bytes", most)
             .figure("took_ms", ms(took)),
         Sent::Refused(status) => {
             let mut passes = 0;
             for bytes in SMALLER.into_iter().filter(|bytes| *bytes < most) {
-                if matches!(send(patient, bytes).await, Sent::Whole(_)) {
+                if matches!(send(target, bytes).await, Sent::Whole(_)) {
                     passes = bytes;
                     break;
                 }
@@ -126,11 +126,11 @@ enum Sent {
     Lost(String),
 }
 
-async fn send(patient: &Patient, bytes: u64) -> Sent {
+async fn send(target: &Target, bytes: u64) -> Sent {
     let body = vec![b'-'; usize::try_from(bytes).unwrap_or(usize::MAX)];
-    let request = patient.request(Method::POST, "api/doctor/echo").header("content-type", "application/octet-stream");
-    // A large body over a slow line is not lost yet.
-    match patient.ask(request.body(body), PATIENCE * 3).await {
+    let request = target.request(Method::POST, "api/doctor/echo").header("content-type", "application/octet-stream");
+    // A large body takes its time on a slow line.
+    match target.ask(request.body(body), PATIENCE * 3).await {
         Ok(answer) if answer.status == 200 => match answer.json().and_then(|answer| answer["bytes"].as_u64()) {
             Some(counted) if counted == bytes => Sent::Whole(answer.took),
             counted => Sent::Lost(format!("Of {bytes} bytes the server counted {}.", counted.unwrap_or_default())),
@@ -141,7 +141,7 @@ async fn send(patient: &Patient, bytes: u64) -> Sent {
     }
 }
 
-/// `1 MiB`, `512 B`.
+/// Formats a size: `1 MiB`, `512 B`.
 fn size(bytes: u64) -> String {
     match bytes {
         0 => "not even the smallest".into(),

@@ -1,21 +1,21 @@
-//! Is it there, and is it a tricast?
+//! Check of the connection: whether there is a server, and whether it is a tricast.
 
 use super::{
-    patient::Patient,
     report::{Check, Verdict, ms, spoken},
+    target::Target,
 };
 use tricast_core::protocol::remedy::Remedy;
 
-/// What the answer says of whoever stands in between.
+/// Properties of the server, and of a proxy in front of it.
 pub(super) struct Server {
-    /// `Server` or `Via`: the server itself says neither.
+    /// `Server` or `Via` header: the server itself sends neither.
     pub(super) proxy: Option<String>,
 }
 
-/// Asks for `/healthz`. Without a server nothing else is worth a try.
-pub(super) async fn check(patient: &Patient) -> (Check, Option<Server>) {
+/// Requests `/healthz`. Without a server, other tests are pointless.
+pub(super) async fn check(target: &Target) -> (Check, Option<Server>) {
     let fail = |headline: String| Check::new("reach", "Server", Verdict::Fail, headline);
-    let answer = match patient.get("healthz").await {
+    let answer = match target.get("healthz").await {
         Ok(answer) => answer,
         Err(error) => return (fail("can't be reached".into()).detail(error), None),
     };
@@ -29,19 +29,18 @@ pub(super) async fn check(patient: &Patient) -> (Check, Option<Server>) {
             return (check, Some(Server { proxy }));
         }
         (200, None) => fail(format!("another server responds{by}"))
-            .detail("There is something at this address, and it is no tricast. Is a part of the path missing?"),
+            .detail("The server at this address is not a tricast. Is a part of the path missing?"),
         (status @ 300..=399, _) => {
             let location = answer.header("location").unwrap_or("another address");
-            fail(format!("{status}: it is elsewhere")).detail(format!("It points to {location}: try that address."))
+            fail(format!("{status}: redirected")).detail(format!("It redirects to {location}: use that address."))
         }
-        (404, _) => fail(format!("404{by}: nothing is there"))
+        (404, _) => fail(format!("404{by}: not found"))
             .detail("The path is not forwarded to the server, or the server is below another path.")
             .remedy(Remedy::Passed),
-        (status @ (502..=504), _) => fail(format!("{status}{by}: it does not reach the server"))
-            .detail("Is the server running, and does the proxy ask at the address where it listens?"),
-        (status @ (401 | 403), _) => fail(format!("{status}{by}: access is denied")).detail(
-            "Something in front of the server asks for a login of its own, or knows this name not as one of its own.",
-        ),
+        (status @ (502..=504), _) => fail(format!("{status}{by}: the proxy does not reach the server"))
+            .detail("Is the server running, and does the proxy connect to the address on which it listens?"),
+        (status @ (401 | 403), _) => fail(format!("{status}{by}: access is denied"))
+            .detail("A proxy in front of the server asks for its own login, or does not serve this host name."),
         (_, _) => fail(format!("returns {}{by}", answer.described())),
     };
     (check, None)

@@ -1,30 +1,30 @@
-//! Polls: whether a tag comes through in both directions, whether somebody keeps answers, and whether a poll may be held.
+//! Checks of polling: entity tags in both directions, caches in between, and held polls.
 
 use std::time::Duration;
 
 use reqwest::{Method, header};
 
 use super::{
-    patient::{Answer, PATIENCE, Patient},
     report::{Check, Verdict, ms, spoken},
+    target::{Answer, PATIENCE, Target},
 };
 use tricast_core::protocol::remedy::Remedy;
 
-/// The snapshot may change between two polls; so often in a row it does not.
+/// Attempts to get the same snapshot twice: it may change between two polls, but rarely that many times in a row.
 const ATTEMPTS: usize = 6;
 
-/// How long a poll is held in a quick examination, and at most, in seconds.
+/// Time for which a poll is held, in seconds: in a quick test, and at most.
 const WAIT: (u64, u64) = (2, 25);
 
-/// Asks twice: the second time with the tag of the first, which is to be answered 304.
-pub(super) async fn check(patient: &Patient) -> Check {
+/// Polls twice, the second time with the tag of the first response, and expects a 304.
+pub(super) async fn check(target: &Target) -> Check {
     let check = |verdict, headline: String| Check::new("polling", "Polling", verdict, headline);
     let fail = |headline: &str| check(Verdict::Fail, headline.to_owned());
-    let mut first = match poll(patient, None).await {
+    let mut first = match poll(target, None).await {
         Ok(answer) => answer,
         Err(error) => return fail("does not work").detail(error),
     };
-    if let Some(refused) = refusal("polling", "Polling", patient, &first) {
+    if let Some(refused) = refusal("polling", "Polling", target, &first) {
         return refused;
     }
     if let Some(kept) = kept(&first) {
@@ -36,7 +36,7 @@ pub(super) async fn check(patient: &Patient) -> Check {
                 .detail("Each poll transfers the whole response, and long polls by tag do not work.")
                 .remedy(Remedy::Tags);
         };
-        let second = match poll(patient, Some(&tag)).await {
+        let second = match poll(target, Some(&tag)).await {
             Ok(answer) => answer,
             Err(error) => return fail("does not work").detail(error),
         };
@@ -56,22 +56,22 @@ pub(super) async fn check(patient: &Patient) -> Check {
         .figure("round_trip_ms", ms(first.took))
 }
 
-async fn poll(patient: &Patient, tag: Option<&str>) -> Result<Answer, String> {
-    // As browsers ask, for that is when proxies compress.
-    let mut request = patient.request(Method::GET, "api/metrics").header(header::ACCEPT_ENCODING, "gzip");
+async fn poll(target: &Target, tag: Option<&str>) -> Result<Answer, String> {
+    // Sends the header of browsers, which is when proxies compress.
+    let mut request = target.request(Method::GET, "api/metrics").header(header::ACCEPT_ENCODING, "gzip");
     if let Some(tag) = tag {
         request = request.header(header::IF_NONE_MATCH, tag);
     }
-    patient.ask(request, PATIENCE).await
+    target.ask(request, PATIENCE).await
 }
 
-/// A check that ends here, because the poll was not answered.
-fn refusal(id: &'static str, name: &'static str, patient: &Patient, answer: &Answer) -> Option<Check> {
+/// Returns the final check if the poll failed.
+fn refusal(id: &'static str, name: &'static str, target: &Target, answer: &Answer) -> Option<Check> {
     let own = answer.problem().is_some();
     Some(match answer.status {
         200 => return None,
-        401 | 403 if own && !patient.has_token() => {
-            Check::new(id, name, Verdict::Skipped, "not tried: a token is needed").detail("Say one with --token.")
+        401 | 403 if own && !target.has_token() => {
+            Check::new(id, name, Verdict::Skipped, "not tested: a token is needed").detail("Use --token.")
         }
         401 | 403 if own => Check::new(id, name, Verdict::Skipped, "not tested: the token was refused")
             .detail(format!("The server returns {}.", answer.described())),
@@ -80,7 +80,7 @@ fn refusal(id: &'static str, name: &'static str, patient: &Patient, answer: &Ans
     })
 }
 
-/// What says that somebody keeps answers, or tells others to.
+/// Returns the sign that a cache stored the response, or that a proxy allows that.
 fn kept(answer: &Answer) -> Option<String> {
     let said = answer.header("cache-control").unwrap_or_default();
     if answer.header("age").is_some_and(|age| age.trim() != "0") {
@@ -98,16 +98,16 @@ fn kept(answer: &Answer) -> Option<String> {
     })
 }
 
-/// Asks for what has changed since now in a channel where little happens, and waits.
-pub(super) async fn hold(patient: &Patient, idle: Duration) -> Check {
+/// Polls a channel with few changes, from the current cursor on, and waits.
+pub(super) async fn hold(target: &Target, idle: Duration) -> Check {
     let check = |verdict, headline: String| Check::new("long_poll", "Long poll", verdict, headline);
     let fail = |headline: String| check(Verdict::Fail, headline);
     let wait = Duration::from_secs(idle.as_secs().clamp(WAIT.0, WAIT.1));
-    let first = match patient.get("api/metrics?channels=system").await {
+    let first = match target.get("api/metrics?channels=system").await {
         Ok(answer) => answer,
         Err(error) => return fail("does not work".into()).detail(error),
     };
-    if let Some(refused) = refusal("long_poll", "Long poll", patient, &first) {
+    if let Some(refused) = refusal("long_poll", "Long poll", target, &first) {
         return refused;
     }
     let cursor = first.json().and_then(|body| Some(body.get("cursor")?.as_str()?.to_owned()));
@@ -116,8 +116,8 @@ pub(super) async fn hold(patient: &Patient, idle: Duration) -> Check {
     };
     let path = format!("api/metrics?channels=system&since={cursor}");
     let began = std::time::Instant::now();
-    let request = patient.request(Method::GET, &path).header("prefer", format!("wait={}", wait.as_secs()));
-    let held = match patient.ask(request, wait + PATIENCE).await {
+    let request = target.request(Method::GET, &path).header("prefer", format!("wait={}", wait.as_secs()));
+    let held = match target.ask(request, wait + PATIENCE).await {
         Ok(answer) => answer,
         Err(error) => {
             let after = spoken(began.elapsed());
@@ -133,7 +133,7 @@ pub(super) async fn hold(patient: &Patient, idle: Duration) -> Check {
             check(Verdict::Ok, format!("works, held for {}", spoken(held.took))).figure("held_ms", ms(held.took))
         }
         (200 | 304, None) => {
-            let again = patient.ask(patient.request(Method::GET, &format!("{path}&wait=1")), PATIENCE).await;
+            let again = target.ask(target.request(Method::GET, &format!("{path}&wait=1")), PATIENCE).await;
             let by_query = again.is_ok_and(|answer| answer.took >= Duration::from_millis(900));
             let verdict = if by_query { Verdict::Warn } else { Verdict::Fail };
             check(verdict, "Prefer is removed on the way".into())

@@ -1,4 +1,4 @@
-//! What a doctor found: checks, each with a verdict, and one sentence over all of them.
+//! Report of the doctor: checks with their verdicts, and a summary.
 //!
 //! ```json
 //! {"url": "https://live.example/", "verdict": "fail", "summary": "WebSocket: works, 12 ms. Events: held back ...",
@@ -14,66 +14,66 @@ use serde_json::{Map, Value};
 
 use tricast_core::protocol::remedy::Remedy;
 
-/// How a check ended; the later the worse.
+/// Result of a check, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// Not tried; the detail says why.
+    /// Not tested; the detail gives the reason.
     Skipped,
-    /// As it should be.
+    /// No fault.
     Ok,
-    /// It works, and not as well as it could.
+    /// Works, with a shortcoming.
     Warn,
-    /// It does not work.
+    /// Does not work.
     Fail,
 }
 
-/// One thing that was tried.
+/// Result of one test.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// Its name, which stays the same.
+    /// Stable name.
     pub id: &'static str,
-    /// The same for people.
+    /// Display name.
     pub name: &'static str,
-    /// How it ended.
+    /// Result of the test.
     pub verdict: Verdict,
-    /// A few words: `works, 12 ms`.
+    /// Short result: `works, 12 ms`.
     pub headline: String,
-    /// A sentence or two; may be empty.
+    /// Explanation of one or two sentences; may be empty.
     pub detail: String,
-    /// What was measured; each name ends in its unit.
+    /// Measured values; each name ends in its unit.
     pub figures: Map<String, Value>,
-    /// What mends it.
+    /// Fixes.
     pub remedies: Vec<Remedy>,
 }
 
-/// All checks of one path.
+/// Results of all tests of one path.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// What was looked at.
+    /// URL of the server.
     pub url: String,
-    /// The worst of the checks.
+    /// The worst verdict of the checks.
     pub verdict: Verdict,
-    /// One or a few sentences.
+    /// Summary of one or a few sentences.
     pub summary: String,
-    /// In the order in which they make sense.
+    /// Checks, in the order in which they are read best.
     pub checks: Vec<Check>,
 }
 
 impl Check {
-    /// A check that ended so.
+    /// Creates a check without details.
     pub(super) fn new(id: &'static str, name: &'static str, verdict: Verdict, headline: impl Into<String>) -> Self {
         let (detail, figures, remedies) = (String::new(), Map::new(), Vec::new());
         Self { id, name, verdict, headline: printable(&headline.into()), detail, figures, remedies }
     }
 
-    /// With a sentence.
+    /// Adds the explanation.
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = printable(&detail.into());
         self
     }
 
-    /// With something that was measured.
+    /// Adds a measured value.
     pub(super) fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
         let value = match value.into() {
             Value::String(text) => Value::String(printable(&text)),
@@ -83,13 +83,13 @@ impl Check {
         self
     }
 
-    /// With what mends it.
+    /// Adds a fix.
     pub(super) fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedies.push(remedy);
         self
     }
 
-    /// `Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing.`
+    /// Returns the check as a sentence: `Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing.`
     fn sentence(&self) -> String {
         let mut out = format!("{}: {}", self.name, self.headline);
         let lines = self.remedies.iter().map(|remedy| remedy.line());
@@ -102,11 +102,11 @@ impl Check {
     }
 }
 
-/// Longest text of a check, in characters: parts of it are what the server sent.
+/// Longest text of a check, in characters: parts of it come from the server.
 const MAX_TEXT: usize = 400;
 
-/// What may be shown of `text`, some of which the server sent: one line without characters that control a terminal or
-/// turn the direction of writing, and not too long.
+/// Returns `text`, parts of which come from the server, as one line of limited length, without control characters and without
+/// marks that change the direction of writing.
 fn printable(text: &str) -> String {
     let harmless = |char: char| {
         let format = matches!(char, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -120,11 +120,11 @@ fn printable(text: &str) -> String {
     shown
 }
 
-/// Checks that the summary always mentions.
+/// Checks that the summary always contains.
 const ALWAYS: [&str; 3] = ["websocket", "events", "polling"];
 
 impl Report {
-    /// Puts the checks together.
+    /// Creates the report of the checks.
     pub(super) fn new(url: String, checks: Vec<Check>) -> Self {
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Fail);
         let mentioned = |check: &&Check| check.verdict >= Verdict::Warn || ALWAYS.contains(&check.id);
@@ -132,15 +132,15 @@ impl Report {
         Self { url, verdict, summary: summary.join(" "), checks }
     }
 
-    /// Whether there is something to mend.
+    /// Returns whether there is a fault to fix.
     pub fn has_findings(&self) -> bool {
         self.verdict >= Verdict::Warn
     }
 
-    /// For people: a line per check, what mends it below, the summary at the end.
+    /// Formats the report for people: a line per check, its fixes below, and the summary at the end.
     pub fn to_text(&self) -> String {
         let mut out = format!("tricast doctor {}\n\n", self.url);
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         for check in &self.checks {
             let word = match check.verdict {
                 Verdict::Skipped => "skipped",
@@ -169,7 +169,7 @@ impl Report {
     }
 }
 
-/// `12 ms`, `2.8 s`, `65 s`.
+/// Formats a duration: `12 ms`, `2.8 s`, `65 s`.
 pub(super) fn spoken(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 0.000_95 => "under 1 ms".into(),
@@ -179,7 +179,7 @@ pub(super) fn spoken(time: Duration) -> String {
     }
 }
 
-/// Whole milliseconds.
+/// Returns whole milliseconds.
 pub(super) fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_sends_can_not_control_the_terminal() {
+    fn texts_of_a_server_cannot_control_the_terminal() {
         let evil = format!("\u{1b}[2J\u{9b}31m\r\nok \u{202e}{}", "x".repeat(1_000));
         let check = Check::new("reach", "Server", Verdict::Fail, evil.clone()).detail(evil.clone()).figure("by", evil);
         let report = Report::new("http://a/".into(), vec![check]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_said_as_people_say_them() {
+    fn durations_are_formatted_with_a_fitting_unit() {
         for (ms, expected) in
             [(0, "under 1 ms"), (1, "1 ms"), (999, "999 ms"), (1_000, "1.0 s"), (5_200, "5.2 s"), (65_400, "65 s")]
         {

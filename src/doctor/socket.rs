@@ -1,7 +1,6 @@
-//! A WebSocket as a browser opens one, with the answer in hand when it is refused.
+//! WebSocket client as in a browser, which also returns the response if the handshake is refused.
 //!
-//! The handshake goes over the same HTTP client as everything else, so that TLS, certificates and forward proxies are
-//! the same too.
+//! The handshake uses the same HTTP client as all other requests, so that TLS, certificates and forward proxies are the same.
 
 use std::time::{Duration, Instant};
 
@@ -14,48 +13,48 @@ use tokio_tungstenite::{
     tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
-use super::patient::{Answer, PATIENCE, Patient, explain, read};
+use super::target::{Answer, PATIENCE, Target, explain, read};
 use tricast_core::{ids::random_u64, protocol::SUBPROTOCOL};
 
-/// An open one.
+/// Open WebSocket.
 pub(super) struct Socket {
     stream: WebSocketStream<Upgraded>,
-    /// How long the handshake took.
+    /// Duration of the handshake.
     pub(super) took: Duration,
 }
 
-/// Why there is none.
+/// Reason why the WebSocket could not be opened.
 pub(super) enum Refused {
-    /// Another status than 101.
+    /// A status other than 101.
     Answer(Box<Answer>),
-    /// No answer; in words.
+    /// No response; the error as text.
     Lost(String),
-    /// 101, and not from a WebSocket server.
+    /// Status 101, but not from a WebSocket server.
     Forged,
 }
 
-/// What comes next.
-pub(super) enum Heard {
+/// Received item.
+pub(super) enum Incoming {
     /// A JSON message.
     Message(Value),
     /// A close frame: the server's own decision.
     Closed(u16, String),
-    /// The connection ended without one.
+    /// End of the connection without a close frame.
     Cut,
-    /// Nothing in time.
+    /// Nothing arrived in time.
     Nothing,
 }
 
-/// Opens one, with the `Origin` of the server's own page.
-pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
+/// Opens a WebSocket, with the `Origin` of the server's own page.
+pub(super) async fn open(target: &Target) -> Result<Socket, Refused> {
     let began = Instant::now();
     let nonce = [random_u64(), random_u64()].map(u64::to_be_bytes);
     let key = BASE64.encode(nonce.as_flattened());
-    let request = patient
+    let request = target
         .request(Method::GET, "ws")
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::ORIGIN, patient.origin())
+        .header(header::ORIGIN, target.origin())
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
         .header(header::SEC_WEBSOCKET_KEY, &key);
@@ -79,47 +78,47 @@ pub(super) async fn open(patient: &Patient) -> Result<Socket, Refused> {
 }
 
 impl Socket {
-    /// Says something; whether it could be said.
-    pub(super) async fn say(&mut self, message: String) -> bool {
+    /// Sends a message. Returns whether it was sent.
+    pub(super) async fn send(&mut self, message: String) -> bool {
         let saying = self.stream.send(Message::text(message));
         matches!(tokio::time::timeout(PATIENCE, saying).await, Ok(Ok(())))
     }
 
-    /// Waits for what comes next, until `deadline`.
-    pub(super) async fn hear(&mut self, deadline: Instant) -> Heard {
+    /// Waits for the next item until `deadline`.
+    pub(super) async fn receive(&mut self, deadline: Instant) -> Incoming {
         loop {
             match tokio::time::timeout_at(deadline.into(), self.stream.next()).await {
-                Err(_) => return Heard::Nothing,
+                Err(_) => return Incoming::Nothing,
                 Ok(Some(Ok(Message::Text(text)))) => {
                     if let Ok(message) = serde_json::from_str(&text) {
-                        return Heard::Message(message);
+                        return Incoming::Message(message);
                     }
                 }
                 Ok(Some(Ok(Message::Close(frame)))) => {
                     let (code, reason) =
                         frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
-                    return Heard::Closed(code, reason);
+                    return Incoming::Closed(code, reason);
                 }
                 Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(_)) | None) => return Heard::Cut,
+                Ok(Some(Err(_)) | None) => return Incoming::Cut,
             }
         }
     }
 
     /// Waits for the message that `fits`.
-    pub(super) async fn wait_for(&mut self, patience: Duration, fits: impl Fn(&Value) -> bool) -> Heard {
+    pub(super) async fn wait_for(&mut self, patience: Duration, fits: impl Fn(&Value) -> bool) -> Incoming {
         let deadline = Instant::now() + patience;
         loop {
-            match self.hear(deadline).await {
-                Heard::Message(message) if !fits(&message) => {}
+            match self.receive(deadline).await {
+                Incoming::Message(message) if !fits(&message) => {}
                 heard => return heard,
             }
         }
     }
 
-    /// Says good-bye.
+    /// Closes the connection.
     pub(super) async fn close(mut self) {
-        // It is over either way.
+        // The result does not matter: the connection ends either way.
         drop(tokio::time::timeout(Duration::from_secs(1), self.stream.close(None)).await);
     }
 }

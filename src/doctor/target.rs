@@ -1,4 +1,4 @@
-//! The server that is looked at, as far as it can be reached: its address, and a client to ask it by.
+//! The server under test: its URL, and an HTTP client for it.
 
 use std::{error::Error, time::Duration};
 
@@ -8,48 +8,48 @@ use serde_json::Value;
 use super::report::spoken;
 use crate::config::Secret;
 
-/// Longest time for a connection, and for an answer that is not held on purpose.
+/// Longest time for a connection, and for a response that is not held on purpose.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Largest answer that is read, in bytes.
+/// Largest response that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// How to look.
+/// Options of the test.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server's address, sub-path included.
+    /// URL of the server, sub-path included.
     pub url: Url,
-    /// Shown where one is needed.
+    /// Token for requests that need one.
     pub token: Option<Secret>,
-    /// How long connections are held without a word; zero: not at all, and all else is done quickly.
+    /// Time for which connections are kept idle. Zero skips that test, so that the others end within seconds.
     pub idle: Duration,
-    /// Any certificate will do.
+    /// Accept any certificate.
     pub insecure: bool,
 }
 
-/// Why a doctor can't begin.
+/// Reason why the test cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// Not an address of a server.
+    /// The URL is not that of a server.
     #[error("{0}")]
     Url(String),
-    /// The token can't stand in a header.
+    /// The token is not valid in a header.
     #[error("the token holds characters that no token has")]
     Token,
-    /// No client could be made.
+    /// The HTTP client could not be created.
     #[error("no HTTP client: {0}")]
     Client(String),
 }
 
-/// The server that is looked at.
-pub(super) struct Patient {
-    /// Ends in a slash.
+/// Server under test.
+pub(super) struct Target {
+    /// URL of the server; ends in a slash.
     pub(super) url: Url,
     client: Client,
     token: Option<Secret>,
 }
 
-/// An answer that was read to its end.
+/// Response that was read completely.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) head: reqwest::header::HeaderMap,
@@ -57,28 +57,28 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
-/// Reads an address as people write it: `live.example/shop`, `http://127.0.0.1:8080`.
+/// Parses a URL as users type it: `live.example/shop`, `http://127.0.0.1:8080`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Description of the fault.
 pub fn parse_url(text: &str) -> Result<Url, String> {
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let mut url = Url::parse(&text).map_err(|error| format!("{text}: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err("say an address that begins with http:// or https://".into());
+        return Err("use a URL that begins with http:// or https://".into());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("say the address of the server, without a query".into());
+        return Err("use the URL of the server, without a query".into());
     }
     if !url.path().ends_with('/') {
-        // The page itself is as good a name for the server.
+        // The URL of the doctor's page names the server as well.
         let path = url.path().strip_suffix("/doctor").unwrap_or(url.path()).to_owned();
         url.set_path(&format!("{path}/"));
     }
     Ok(url)
 }
 
-impl Patient {
+impl Target {
     pub(super) fn new(options: &Options) -> Result<Self, SetupError> {
         let fits =
             |token: &Secret| reqwest::header::HeaderValue::try_from(format!("Bearer {}", token.expose())).is_ok();
@@ -98,34 +98,34 @@ impl Patient {
             client = client.tls_danger_accept_invalid_certs(true);
         }
         if loopback {
-            // A proxy of the environment is for other machines.
+            // The proxy of the environment is for other machines.
             client = client.no_proxy();
         }
         if options.url.scheme() == "http" {
-            // None is asked for, and a small container may not have any.
+            // Plain HTTP needs no certificates, and a small container may not have any.
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(|error| SetupError::Client(causes(&error)))?;
         Ok(Self { url: options.url.clone(), client, token: options.token.clone() })
     }
 
-    /// Whether a token is shown.
+    /// Returns whether requests have a token.
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
     }
 
-    /// What a browser says of a page of this server.
+    /// Returns the `Origin` that a browser sends for a page of this server.
     pub(super) fn origin(&self) -> String {
         self.url.origin().ascii_serialization()
     }
 
-    /// `Host`, as the client sends it.
+    /// Returns `Host` as the client sends it.
     pub(super) fn host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// A request, with the token if there is one.
+    /// Creates a request, with the token if there is one.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.url.clone();
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
@@ -138,10 +138,10 @@ impl Patient {
         }
     }
 
-    /// Asks and reads the whole answer, within `patience`.
+    /// Sends a request and reads the whole response, within `patience`.
     ///
     /// # Errors
-    /// In words, what went wrong.
+    /// Description of the failure.
     pub(super) async fn ask(&self, request: RequestBuilder, patience: Duration) -> Result<Answer, String> {
         let began = std::time::Instant::now();
         let asking = async {
@@ -151,19 +151,19 @@ impl Patient {
             Ok(Answer { status, head, body, took: began.elapsed() })
         };
         let answer = tokio::time::timeout(patience, asking).await;
-        answer.unwrap_or_else(|_| Err(format!("no answer within {}", spoken(patience))))
+        answer.unwrap_or_else(|_| Err(format!("no response within {}", spoken(patience))))
     }
 
-    /// The same for a GET.
+    /// Sends a GET request and reads the whole response.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, String> {
         self.ask(self.request(Method::GET, path), PATIENCE).await
     }
 }
 
-/// The body, as far as it is worth reading.
+/// Reads the body, up to the limit.
 ///
 /// # Errors
-/// In words, why it broke off.
+/// Description of the failure.
 pub(super) async fn read(response: &mut Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error))? {
@@ -176,29 +176,29 @@ pub(super) async fn read(response: &mut Response) -> Result<Vec<u8>, String> {
 }
 
 impl Answer {
-    /// A header, if it is text.
+    /// Returns a header, if it is text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub(super) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// What the server itself says is wrong; `None` where the answer is not the server's own.
+    /// Returns the error detail of the server itself; `None` if the response is not the server's own.
     pub(super) fn problem(&self) -> Option<String> {
         let own = self.header("content-type").is_some_and(|kind| kind.starts_with(crate::web::problem::PROBLEM_JSON));
         Some(self.json().filter(|_| own)?.get("detail")?.as_str()?.to_owned())
     }
 
-    /// `404`, or `404 (there is nothing at this path)`.
+    /// Returns the status and the error detail: `404`, or `404 (there is nothing at this path)`.
     pub(super) fn described(&self) -> String {
         self.problem().map_or_else(|| self.status.to_string(), |detail| format!("{} ({detail})", self.status))
     }
 }
 
-/// What went wrong, without the address, which may hold a token, and with its cause, which reqwest does not say.
+/// Describes an error without the URL, which may contain a token, and with its cause, which reqwest leaves out.
 pub(super) fn explain(error: &reqwest::Error) -> String {
     let causes = causes(error);
     let of = |part: &str| causes.contains(part);
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_read_as_people_write_it() {
+    fn a_url_is_parsed_as_users_type_it() {
         for (text, expected) in [
             ("127.0.0.1:8080", "http://127.0.0.1:8080/"),
             ("https://live.example", "https://live.example/"),

@@ -1,41 +1,41 @@
-//! WebSocket: the handshake, the round trip, and frames with lengths of every kind in both directions.
+//! Check of WebSockets: the handshake, the round trip, and frames with lengths of every kind in both directions.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{
-    patient::{Answer, Patient},
     report::{Check, Verdict, ms, spoken},
-    socket::{self, Heard, Refused, Socket},
+    socket::{self, Incoming, Refused, Socket},
+    target::{Answer, Target},
 };
 use tricast_core::protocol::remedy::Remedy;
 
-/// How long an answer to one message may take.
+/// Longest time for the answer to a message.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Round trips that are measured; the middle one counts.
+/// Number of measured round trips; the median counts.
 const ROUNDS: usize = 5;
 
-/// Bytes of messages on both sides of where the length changes its form (RFC 6455, section 5.2), up to the server's
-/// default limit.
+/// Sizes of messages at both sides of the limits between the encodings of the length (RFC 6455, section 5.2), up to the
+/// server's default limit.
 const SIZES: [usize; 5] = [125, 126, 4_096, 65_535, 65_536];
 
-/// Names in the question that makes the server answer at length, and their length.
+/// Number and length of the names in the command that makes the server send a long answer.
 const NAMES: (usize, usize) = (90, 120);
 
 fn check_of(verdict: Verdict, headline: impl Into<String>) -> Check {
     Check::new("websocket", "WebSocket", verdict, headline)
 }
 
-/// Opens one and talks.
-pub(super) async fn check(patient: &Patient) -> Check {
-    let mut socket = match socket::open(patient).await {
+/// Opens a WebSocket and exchanges messages.
+pub(super) async fn check(target: &Target) -> Check {
+    let mut socket = match socket::open(target).await {
         Ok(socket) => socket,
         Err(Refused::Lost(error)) => return check_of(Verdict::Fail, "does not work").detail(error),
         Err(Refused::Forged) => {
             return check_of(Verdict::Fail, "another server responds to the handshake")
-                .detail("101, and not with the proof that a WebSocket server gives (Sec-WebSocket-Accept).");
+                .detail("Status 101, but without the proof of a WebSocket server (Sec-WebSocket-Accept).");
         }
         Err(Refused::Answer(answer)) => return refused(&answer),
     };
@@ -45,7 +45,7 @@ pub(super) async fn check(patient: &Patient) -> Check {
     check
 }
 
-/// What a status in the place of 101 means.
+/// Explains a status other than 101.
 fn refused(answer: &Answer) -> Check {
     let fail = |headline: String| check_of(Verdict::Fail, headline);
     match (answer.status, answer.problem()) {
@@ -76,11 +76,13 @@ fn refused(answer: &Answer) -> Check {
     }
 }
 
-/// The outcome, or the check that ends it early.
+/// Exchanges messages. Returns the result, or the failed check as an error.
 async fn talk(socket: &mut Socket) -> Result<Check, Box<Check>> {
     match socket.wait_for(ANSWER, |message| message["type"] == "connected").await {
-        Heard::Message(_) => {}
-        heard => return Err(Box::new(lost(&heard, "The handshake passes, and the server's greeting never comes."))),
+        Incoming::Message(_) => {}
+        incoming => {
+            return Err(Box::new(lost(&incoming, "The handshake passes, but the server's greeting does not arrive.")));
+        }
     }
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
@@ -113,49 +115,49 @@ fn works(round_trip: Duration, largest: usize, back: usize) -> Check {
         .figure("largest_received_bytes", back as u64)
 }
 
-/// Says something and waits for the answer; answers how large it was, about.
+/// Sends a message, waits for the answer and returns its approximate size.
 async fn exchange(
     socket: &mut Socket,
     id: &str,
     message: impl FnOnce(&str) -> String,
     size: usize,
 ) -> Result<usize, Box<Check>> {
-    let said = socket.say(message(id)).await;
+    let sent = socket.send(message(id)).await;
     match socket.wait_for(ANSWER, |answer| answer["requestId"] == id).await {
-        Heard::Message(answer) if said => Ok(answer.to_string().len()),
-        heard => {
+        Incoming::Message(answer) if sent => Ok(answer.to_string().len()),
+        incoming => {
             let what = match (id, size) {
                 ("back", _) => "A long response of the server did not arrive.".to_owned(),
                 (_, 0) => "The greeting arrived, but a ping was not answered: one direction is blocked.".to_owned(),
                 (_, size) => format!("A message of {size} bytes was not answered; smaller ones were."),
             };
-            Err(Box::new(lost(&heard, &what)))
+            Err(Box::new(lost(&incoming, &what)))
         }
     }
 }
 
-/// A ping of `size` bytes.
+/// Creates a ping of `size` bytes.
 fn padded(id: &str, size: usize) -> String {
     let bare = json!({"type": "ping", "requestId": id, "padding": ""}).to_string();
     json!({"type": "ping", "requestId": id, "padding": "-".repeat(size.saturating_sub(bare.len()))}).to_string()
 }
 
-/// Subscribes to channels that nobody has, for the answer names them all. Without a token it is refused, which is an
-/// answer too.
+/// Subscribes to channels that do not exist, because the answer lists them all. Without a token the server refuses, which is
+/// a long answer too.
 fn question(id: &str) -> String {
     let name = |n: usize| format!("{}{n:03}", "doctor.".repeat(NAMES.1 / 7));
     let names: Vec<_> = (0..NAMES.0).map(name).collect();
     json!({"type": "subscribe", "requestId": id, "channels": names}).to_string()
 }
 
-fn lost(heard: &Heard, what: &str) -> Check {
-    match heard {
-        Heard::Closed(code, reason) => check_of(Verdict::Fail, format!("closed by the server ({code} {reason})"))
+fn lost(incoming: &Incoming, what: &str) -> Check {
+    match incoming {
+        Incoming::Closed(code, reason) => check_of(Verdict::Fail, format!("closed by the server ({code} {reason})"))
             .detail(what)
             .figure("close_code", *code),
-        Heard::Cut => check_of(Verdict::Fail, "cut in the middle").detail(what).remedy(Remedy::Inspection),
-        Heard::Nothing | Heard::Message(_) => {
-            check_of(Verdict::Fail, "frames are swallowed").detail(what).remedy(Remedy::Inspection)
+        Incoming::Cut => check_of(Verdict::Fail, "cut in the middle").detail(what).remedy(Remedy::Inspection),
+        Incoming::Nothing | Incoming::Message(_) => {
+            check_of(Verdict::Fail, "frames do not arrive").detail(what).remedy(Remedy::Inspection)
         }
     }
 }
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_padded_ping_is_as_long_as_it_says() {
+    fn a_padded_ping_has_the_requested_size() {
         for size in SIZES {
             assert_eq!(padded(&format!("size-{size}"), size).len(), size);
         }

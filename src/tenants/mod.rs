@@ -1,7 +1,7 @@
-//! Tenants: each owner of data has a log, a writer, orders and users of its own, and nothing crosses.
+//! Tenants. Each owner of data has its own log, writer, orders and users; nothing crosses from one to another.
 //!
-//! A tenant begins when somebody with a token of it comes for the first time. Whoever holds a [`Tenant`] can reach the
-//! data of this one alone, so code that is given a tenant can't ask for another's.
+//! A tenant starts at the first request with a token of it. A [`Tenant`] gives access to its own data only, so code that is
+//! given one cannot read another's.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use tricast_core::{
     aggregator::{Aggregator, AggregatorConfig, AggregatorHandle, EndCounts, Stopped},
     channel::{Channel, EventName},
     clock::Clock,
-    counters::{Count, Counters},
+    counters::{Counter, Counters},
     lives::Lives,
     log::{Change, Log, LogConfig},
     position::Position,
@@ -48,91 +48,91 @@ mod peers;
 mod release;
 mod restoring;
 
-use peers::Others;
-use release::Place;
+use peers::OtherNodes;
+use release::Slot;
 
-/// After this time an event that was stored and not published is left behind; how often that is looked for.
+/// Age at which a stored event that was not published counts as left behind; also the interval of the search for such events.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
-/// Everything that belongs to one tenant.
+/// All parts of one tenant.
 pub struct Tenant {
-    /// Its name.
+    /// Name of the tenant.
     pub name: TenantName,
-    /// Its log.
+    /// Log of its channels.
     pub log: Arc<Log>,
-    /// The writer of the log.
+    /// Handle of the log's single writer.
     pub aggregator: AggregatorHandle,
-    /// Its orders.
+    /// Orders of the tenant.
     pub orders: OrderService,
-    /// Its boards.
+    /// Dashboards of the tenant.
     pub dashboards: DashboardService,
-    /// Its alerts.
+    /// Alerts and rules of the tenant.
     pub alerts: AlertService,
-    /// What publishes the events that were stored with its orders, boards and alerts.
+    /// Publishes the events that were stored with orders, dashboards and alerts.
     pub relay: Relay,
-    /// What its numbers were.
+    /// Recorded values of the tenant's metrics.
     pub history: History,
-    /// Its users.
+    /// Online users of the tenant.
     pub presence: Presence,
-    /// Its HTTP traffic.
+    /// HTTP requests of the tenant.
     pub own_http: Arc<OwnHttp>,
-    /// Ends its sources when it is dropped; everything else ends with the last handle.
+    /// Stops the tenant's sources when it is dropped; all other tasks end with the last handle.
     _alive: watch::Sender<()>,
 }
 
-/// What every tenant is made from.
-pub struct Blueprint {
-    /// How far back events are kept, for each.
+/// Dependencies and settings that all tenants share.
+pub struct TenantDeps {
+    /// Capacity of each log.
     pub log: LogConfig,
-    /// By them logs of this process know cursors of earlier ones.
+    /// Earlier lives of this server, by which logs accept the cursors of its previous processes.
     pub lives: Lives,
-    /// Limits of each one's data.
+    /// Limits of each aggregator.
     pub aggregator: AggregatorConfig,
-    /// Where orders are kept.
+    /// Store of orders.
     pub orders: Arc<dyn OrderStore>,
-    /// Limits of each one's orders and customers.
+    /// Limits of a tenant's orders and customers.
     pub row_limits: RowLimits,
-    /// Where events are kept until they are published.
+    /// Store of events that wait for publication.
     pub events: Arc<dyn EventStore>,
-    /// Number of them that may wait of each tenant; 0 means any number.
+    /// Most events of a tenant that may wait; 0 means no limit.
     pub max_pending_events: usize,
-    /// Whether other processes publish events of that store, too.
+    /// Whether other processes also publish events of that store.
     pub shares_events: bool,
-    /// Where boards are kept.
+    /// Store of dashboards.
     pub dashboards: Arc<dyn DashboardStore>,
-    /// What the alerts of all share.
+    /// Store, limits and notifiers of alerts.
     pub alerting: Alerting,
-    /// Where history is kept.
+    /// Store of history.
     pub history_store: Arc<dyn HistoryStore>,
-    /// What is recorded of each, and how long it is kept.
+    /// Recorded channels and retention of history.
     pub history: HistoryConfig,
     /// Wall-clock time.
     pub clock: Clock,
-    /// The time that orders and dashboards go by: that of the store, which other nodes may share.
+    /// Time of the store, which nodes may share. Orders and dashboards use it.
     pub store_clock: Clock,
-    /// Where midnight is.
+    /// Time zone whose midnight starts a day.
     pub zone: TimeZone,
-    /// Of revenue.
+    /// Currency of revenue.
     pub currency: String,
-    /// The server's own numbers.
+    /// Metrics of the server itself.
     pub counters: Arc<Counters>,
-    /// This host, measured; `None` until it was.
+    /// Measurements of the host; `None` before the first one.
     pub host: watch::Receiver<Option<HostReading>>,
-    /// The store, as `metrics.database` shows it.
+    /// Measurements of the store, as in `metrics.database`.
     pub store: watch::Receiver<Value>,
-    /// The other nodes, where there may be some.
+    /// Connection to the other nodes, if there is a cluster.
     pub cluster: Option<Cluster>,
-    /// Where writers and sources run.
+    /// Runtime of aggregators and sources.
     pub runtime: Handle,
-    /// Where inner readers of the logs run: they never make a writer or a worker wait.
+    /// Runtime of internal readers, so that they never delay an aggregator or a worker.
     pub readers: Handle,
     /// Most tenants; 0 means no limit.
     pub max_tenants: usize,
-    /// A tenant that has nothing and nobody is released after this time; zero: only where another one needs its place.
+    /// Time after which an unused tenant is released. Zero: only when another one needs its slot.
     pub tenant_idle: Duration,
 }
 
-/// All tenants of this server. Cheap to clone.
+/// All tenants of the server. Cheap to clone.
 #[derive(Clone)]
 pub struct Tenants {
     inner: Arc<Inner>,
@@ -140,35 +140,35 @@ pub struct Tenants {
 
 struct Inner {
     known: RwLock<Known>,
-    /// The orders of all tenants could be served once.
+    /// Set once the orders of all tenants are loaded.
     loaded: AtomicBool,
-    blueprint: Blueprint,
-    released: Count,
-    /// When it was last looked whether a tenant can give up its place to another one.
-    pressed: Mutex<Option<Instant>>,
+    deps: TenantDeps,
+    released: Counter,
+    /// Time of the last search for a tenant whose slot can be given to another one.
+    searched: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
 struct Known {
-    tenants: HashMap<TenantName, Place>,
-    /// What holds on this node at the moment: tenants that begin later are told of it, too.
-    standing: Option<Change>,
+    tenants: HashMap<TenantName, Slot>,
+    /// Notice in force on this node. Tenants that start later receive it too.
+    notice: Option<Change>,
 }
 
-/// The server has as many tenants as it may.
+/// The server has reached the limit of tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this server has {0} tenants, which is the limit")]
 pub struct TooManyTenants(pub usize);
 
 impl Tenants {
-    /// No tenants yet.
-    pub fn new(blueprint: Blueprint) -> Self {
-        let (known, released, pressed) = Default::default();
+    /// Creates an empty set of tenants.
+    pub fn new(deps: TenantDeps) -> Self {
+        let (known, released, searched) = Default::default();
         let loaded = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { known, loaded, blueprint, released, pressed }) }
+        Self { inner: Arc::new(Inner { known, loaded, deps, released, searched }) }
     }
 
-    /// The tenant of that name, begun if nobody was here before.
+    /// Returns the tenant of that name and starts it if necessary.
     ///
     /// # Errors
     /// [`TooManyTenants`].
@@ -180,30 +180,30 @@ impl Tenants {
         if let Some(known) = known.tenants.get(name) {
             return Ok(Arc::clone(&known.tenant));
         }
-        let most = self.inner.blueprint.max_tenants;
+        let most = self.inner.deps.max_tenants;
         if most > 0 && known.tenants.len() >= most && !self.inner.make_room(&mut known.tenants) {
             return Err(TooManyTenants(most));
         }
-        let tenant = Arc::new(self.inner.blueprint.begin(name.clone()));
-        if let Some(standing) = known.standing.clone() {
-            tenant.log.notice(standing, self.inner.blueprint.clock.now(), true);
+        let tenant = Arc::new(self.inner.deps.start(name.clone()));
+        if let Some(notice) = known.notice.clone() {
+            tenant.log.notice(notice, self.inner.deps.clock.now(), true);
         }
-        known.tenants.insert(name.clone(), Place::new(Arc::clone(&tenant)));
+        known.tenants.insert(name.clone(), Slot::new(Arc::clone(&tenant)));
         Ok(tenant)
     }
 
-    /// Every tenant there is.
+    /// Returns all tenants.
     pub fn all(&self) -> Vec<Arc<Tenant>> {
         self.inner.known.read().tenants.values().map(|known| Arc::clone(&known.tenant)).collect()
     }
 
-    /// What the alerts of all tenants share.
+    /// Returns the parts of alerting that all tenants share.
     pub fn alerting(&self) -> &Alerting {
-        &self.inner.blueprint.alerting
+        &self.inner.deps.alerting
     }
 
-    /// Begins the tenants that have rules or alerts, however long the store takes to say which: what a rule waits for may
-    /// be that somebody does not come. One beyond the limit waits for its first visitor.
+    /// Starts the tenants that have rules or alerts, because a rule may wait for the absence of values. Retries until the
+    /// store lists them. A tenant beyond the limit starts at its first request.
     pub async fn resume(&self) {
         let store = Arc::clone(&self.alerting().store);
         let mut retry = Retry::loading("the tenants with alert rules", None);
@@ -216,20 +216,24 @@ impl Tenants {
         for name in names {
             let opened = TenantName::parse(&name).map_err(|error| error.to_string());
             if let Err(error) = opened.and_then(|name| self.open(&name).map_err(|error| error.to_string())) {
-                tracing::warn!(tenant = name, error, "its alert rules are not watched until somebody comes");
+                tracing::warn!(
+                    tenant = name,
+                    error,
+                    "cannot start the tenant: its alert rules are not evaluated until its first request"
+                );
             }
         }
     }
 
-    /// Has events published that nobody has published in the moments after they were stored, because the process that stored
-    /// them has ended or can't. Where several nodes share a store and a log, the one that leads does.
+    /// Publishes events that were left behind because the process that stored them ended or failed. If nodes share a store
+    /// and a log, only the leader does it.
     pub async fn publish_left_behind(&self) {
         loop {
-            let blueprint = &self.inner.blueprint;
-            if !blueprint.shares_events || self.leads() {
-                match blueprint.events.left_behind(LEFT_BEHIND).await {
+            let deps = &self.inner.deps;
+            if !deps.shares_events || self.leads() {
+                match deps.events.left_behind(LEFT_BEHIND).await {
                     Ok(names) => names.iter().for_each(|name| self.publish_events_of(name)),
-                    Err(error) => tracing::debug!(%error, "the store does not say which events are pending"),
+                    Err(error) => tracing::debug!(%error, "cannot list the tenants with unpublished events"),
                 }
             }
             sleep(LEFT_BEHIND).await;
@@ -240,41 +244,45 @@ impl Tenants {
         let opened = TenantName::parse(name).map_err(|error| error.to_string());
         match opened.and_then(|name| self.open(&name).map_err(|error| error.to_string())) {
             Ok(tenant) => tenant.relay.left_behind(),
-            Err(error) => tracing::debug!(tenant = name, error, "its events wait until somebody comes"),
+            Err(error) => tracing::debug!(
+                tenant = name,
+                error,
+                "cannot start the tenant: its events are not published until its first request"
+            ),
         }
     }
 
-    /// Gives the readers of `system` of every tenant on this node alone a notice beside the log. One that `stands` holds until
-    /// the next one: readers and tenants that come later are given it, too.
-    pub fn notice(&self, event: &str, details: &Value, stands: bool) {
+    /// Sends a notice outside of the log to the readers of `system` on this node, for every tenant. A `lasting` notice stays
+    /// in force until the next one: readers and tenants that start later receive it too.
+    pub fn notice(&self, event: &str, details: &Value, lasting: bool) {
         let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return };
         let notice = Change::event(channel, event, Bytes::from(details.to_string()));
         let mut known = self.inner.known.write();
-        for place in known.tenants.values() {
-            place.tenant.log.notice(notice.clone(), self.inner.blueprint.clock.now(), stands);
+        for slot in known.tenants.values() {
+            slot.tenant.log.notice(notice.clone(), self.inner.deps.clock.now(), lasting);
         }
-        known.standing = stands.then_some(notice);
+        known.notice = lasting.then_some(notice);
     }
 
-    /// How many channels of all tenants this process has ended.
+    /// Returns the number of ended channels by cause, for all tenants of this process.
     pub fn ended(&self) -> &EndCounts {
-        &self.inner.blueprint.aggregator.ended
+        &self.inner.deps.aggregator.ended
     }
 
-    /// The other nodes, where there may be some.
+    /// Returns the connection to the other nodes, if there is a cluster.
     pub fn cluster(&self) -> Option<&Cluster> {
-        self.inner.blueprint.cluster.as_ref()
+        self.inner.deps.cluster.as_ref()
     }
 
-    /// Whether there may be newer values elsewhere, which this node can't read at the moment.
+    /// Returns whether other nodes may have newer values, which this node cannot read at the moment.
     pub fn is_stale(&self) -> bool {
         self.cluster().is_some_and(Cluster::is_stale)
     }
 
-    /// Waits until `log` covers `cursor`, or has all there is: another node may have read more than this one.
+    /// Waits until `log` covers `cursor`, or has reached the end of the shared log: another node may be ahead of this one.
     ///
     /// # Errors
-    /// [`Behind`]: this node can't, in time. Whoever holds the cursor must not be given what is here.
+    /// [`Behind`] if that took too long. A client with this cursor must not be given older data.
     pub async fn catch_up(&self, log: &Log, cursor: &Position) -> Result<(), Behind> {
         match self.cluster() {
             Some(cluster) if !log.covers(cursor) => cluster.catch_up(log, cursor).await,
@@ -282,32 +290,33 @@ impl Tenants {
         }
     }
 
-    /// The same at once: `cursor` as a position that `log` does not cover, although another node may; `None` for what is no
-    /// cursor.
+    /// Returns `cursor` as a position if `log` does not cover it but another node may; `None` for an invalid cursor. Does
+    /// not wait.
     pub fn ahead(&self, log: &Log, cursor: &str) -> Option<Position> {
         self.cluster()?;
         cursor.parse().ok().filter(|position| !log.covers(position))
     }
 
-    /// Whether this process is the one that tells all tenants what concerns all nodes.
+    /// Returns whether this process publishes the events that concern all nodes.
     fn leads(&self) -> bool {
         self.cluster().is_none_or(|cluster| *cluster.leads().borrow())
     }
 
-    /// Whether the thread of the writers takes its turn.
+    /// Returns whether the runtime of the aggregators makes progress.
     pub async fn respond(&self) -> bool {
-        self.inner.blueprint.runtime.spawn(async {}).await.is_ok()
+        self.inner.deps.runtime.spawn(async {}).await.is_ok()
     }
 
-    /// Ends what reads the logs from inside, once it has read all. After the writers, or something may be missed.
+    /// Stops the recorders of history after they have read everything. Call it after the aggregators stopped, or changes
+    /// may be missed.
     pub async fn finish(&self) {
         futures_util::future::join_all(self.all().iter().map(|tenant| tenant.history.finish())).await;
     }
 
-    /// Publishes an event of the channel `system` that is about this node to every tenant, whichever node leads.
+    /// Publishes an event of the channel `system` about this node to every tenant, whether it leads or not.
     ///
     /// # Errors
-    /// [`Stopped`] when the server is going away.
+    /// [`Stopped`] if the server is shutting down.
     pub async fn announce_here(&self, event: &str, details: &Value) -> Result<(), Stopped> {
         for tenant in self.all() {
             sources::announce(&tenant.aggregator, event, details.clone()).await?;
@@ -315,27 +324,27 @@ impl Tenants {
         Ok(())
     }
 
-    /// Whether the orders of all tenants with which the server began can be served.
+    /// Returns whether the orders of all initial tenants are loaded.
     pub fn orders_loaded(&self) -> bool {
         let loaded = &self.inner.loaded;
-        // A tenant that comes later makes a server no less ready.
+        // A tenant that starts later does not make the server unready.
         if !loaded.load(Ordering::Relaxed) && self.all().iter().all(|tenant| tenant.orders.is_loaded()) {
             loaded.store(true, Ordering::Relaxed);
         }
         loaded.load(Ordering::Relaxed)
     }
 
-    /// Publishes an event of the channel `system` to every tenant. In a cluster the node that leads does, or nobody.
+    /// Publishes an event of the channel `system` to every tenant. In a cluster only the leader does.
     ///
     /// # Errors
-    /// [`Stopped`] when the server is going away.
+    /// [`Stopped`] if the server is shutting down.
     pub async fn announce(&self, event: &str, details: &Value) -> Result<(), Stopped> {
         if self.leads() { self.announce_here(event, details).await } else { Ok(()) }
     }
 }
 
-impl Blueprint {
-    fn begin(&self, name: TenantName) -> Tenant {
+impl TenantDeps {
+    fn start(&self, name: TenantName) -> Tenant {
         let (aggregator, log, handle) = match &self.cluster {
             Some(cluster) => {
                 let (log, handle) = cluster.join(name.as_str());
@@ -400,18 +409,18 @@ impl Blueprint {
             clock: self.clock.clone(),
             zone: self.zone.clone(),
             log,
-            peers: self.cluster.as_ref().map(|cluster| Box::new(Others(cluster.census(tenant.name.as_str()))) as _),
+            peers: self.cluster.as_ref().map(|cluster| Box::new(OtherNodes(cluster.census(tenant.name.as_str()))) as _),
         };
         let mut gone = tenant._alive.subscribe();
-        // They end with the runtime, whose owner waits for it.
+        // The tasks end with the runtime, whose owner waits for it.
         if let Some(mut aggregator) = aggregator {
             let history = history.clone();
             let later = restoring::restore(history.clone(), handle.clone(), gone.clone(), || false);
             self.runtime.spawn(async move {
-                // Before anything else is written, unless the store keeps that waiting.
+                // Restored before anything else is written, unless the store is too slow.
                 match history.last_values().await {
                     Ok(values) => {
-                        // It holds a handle, and the aggregator runs until there is none.
+                        // It holds a handle, and the aggregator runs as long as there is one.
                         drop(later);
                         aggregator.restore(values);
                     }
@@ -442,7 +451,7 @@ impl Blueprint {
         self.runtime.spawn(async move {
             tokio::select! {
                 () = sources.run() => {}
-                // Nothing is ever sent: the sender is gone.
+                // No value is ever sent; the end of the sender is the signal.
                 _ = gone.changed() => {}
             }
         });

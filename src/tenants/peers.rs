@@ -1,4 +1,4 @@
-//! The census of a cluster, as the sources of one tenant see it.
+//! Connection of a tenant's sources to the node reports of a cluster.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use tricast_cluster::Census;
 use tricast_domain::sources::{Gathered, Peers};
 
-/// The other nodes.
-pub(super) struct Others(pub(super) Census);
+/// Node reports of the other nodes.
+pub(super) struct OtherNodes(pub(super) Census);
 
-impl Peers for Others {
+impl Peers for OtherNodes {
     fn exchange(&mut self, report: String, online: HashSet<String>, gather: bool) -> BoxFuture<'_, Option<Gathered>> {
         Box::pin(async move {
             self.0.report(&report, online).await?;

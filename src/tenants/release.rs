@@ -1,7 +1,7 @@
-//! Letting tenants go that have nothing and nobody: they would take up memory, tasks and a place among `limits.max_tenants`.
+//! Release of unused tenants, which would otherwise occupy memory, tasks and slots of `limits.max_tenants`.
 //!
-//! Nothing is lost by it. What is in the store is read again when somebody comes back. The log begins anew (in a cluster it
-//! stays), and had nothing in it but what the server measures by itself.
+//! No data is lost. Stored data is read again at the next request of the tenant. Its log starts with a new epoch (in a
+//! cluster the log stays), and contained only the server's own measurements.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,27 +10,27 @@ use tokio::time::{Instant, sleep};
 use super::{Inner, Tenant, Tenants};
 use tricast_auth::TenantName;
 
-/// How often it is looked who can go.
+/// Interval of the search for unused tenants.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often it is looked who can give up a place at most, however many want one.
-const PRESSED: Duration = Duration::from_millis(500);
+/// Shortest time between two searches for a slot that is needed, however many requests need one.
+const SEARCH_PAUSE: Duration = Duration::from_millis(500);
 
-/// A tenant, and since when it could go.
-pub(super) struct Place {
+/// Tenant with the time since which it is unused.
+pub(super) struct Slot {
     pub(super) tenant: Arc<Tenant>,
     idle_since: Option<Instant>,
 }
 
-impl Place {
+impl Slot {
     pub(super) fn new(tenant: Arc<Tenant>) -> Self {
         Self { tenant, idle_since: None }
     }
 
-    /// Whether nobody holds it, nothing in it would be lost, and nothing is on its way.
+    /// Returns whether the tenant has no clients, no pending work, and nothing that a release would lose.
     fn is_unused(&self) -> bool {
         let Tenant { presence, log, alerts, orders, dashboards, relay, .. } = &*self.tenant;
-        // Under the lock of the map nobody can get another reference than from one that is there.
+        // The caller holds the lock of the map, so no new reference can appear.
         Arc::strong_count(&self.tenant) == 1
             && presence.online().current == 0
             && log.is_unused()
@@ -42,61 +42,61 @@ impl Place {
 }
 
 impl Tenants {
-    /// Releases tenants that had nothing and nobody for as long as the blueprint says, until the task is ended.
-    pub async fn tend(self) {
-        let idle = self.inner.blueprint.tenant_idle;
+    /// Releases tenants after the configured idle time, until the task is cancelled.
+    pub async fn release_unused(self) {
+        let idle = self.inner.deps.tenant_idle;
         loop {
             sleep(if idle.is_zero() { EVERY } else { EVERY.min(idle) }).await;
-            self.inner.look(idle);
+            self.inner.release_idle(idle);
         }
     }
 
-    /// Tenants that were released since the start.
+    /// Returns the number of tenants released since the start.
     pub fn released(&self) -> u64 {
         self.inner.released.get()
     }
 }
 
 impl Inner {
-    /// Notes who could go, and releases those that could for `idle`.
-    fn look(&self, idle: Duration) {
+    /// Records which tenants are unused, and releases those that were for `idle`.
+    fn release_idle(&self, idle: Duration) {
         let now = Instant::now();
-        let places = &mut self.known.write().tenants;
-        for place in places.values_mut() {
-            // The day's peak of users ends with the tenant: it stays until midnight.
-            let is_unused = place.is_unused() && place.tenant.presence.online().peak_today == 0;
-            place.idle_since = is_unused.then_some(place.idle_since.unwrap_or(now));
+        let slots = &mut self.known.write().tenants;
+        for slot in slots.values_mut() {
+            // A release would lose the day's peak of users, so such a tenant stays until midnight.
+            let is_unused = slot.is_unused() && slot.tenant.presence.online().peak_today == 0;
+            slot.idle_since = is_unused.then_some(slot.idle_since.unwrap_or(now));
         }
         if !idle.is_zero() {
-            let over = places.extract_if(|_, place| place.idle_since.is_some_and(|since| now - since >= idle));
-            over.for_each(|(_, place)| self.release(place));
+            let over = slots.extract_if(|_, slot| slot.idle_since.is_some_and(|since| now - since >= idle));
+            over.for_each(|(_, slot)| self.release(slot));
         }
     }
 
-    /// Releases the tenant that was unused for longest; false when there is none.
-    pub(super) fn make_room(&self, places: &mut HashMap<TenantName, Place>) -> bool {
+    /// Releases the tenant that was unused for longest. Returns false if there is none.
+    pub(super) fn make_room(&self, slots: &mut HashMap<TenantName, Slot>) -> bool {
         {
-            let mut pressed = self.pressed.lock();
-            if pressed.is_some_and(|pressed| pressed.elapsed() < PRESSED) {
+            let mut searched = self.searched.lock();
+            if searched.is_some_and(|searched| searched.elapsed() < SEARCH_PAUSE) {
                 return false;
             }
-            *pressed = Some(Instant::now());
+            *searched = Some(Instant::now());
         }
-        let unused = places.iter().filter(|(_, place)| place.is_unused());
-        let oldest = unused.min_by_key(|(_, place)| place.idle_since.unwrap_or_else(Instant::now));
+        let unused = slots.iter().filter(|(_, slot)| slot.is_unused());
+        let oldest = unused.min_by_key(|(_, slot)| slot.idle_since.unwrap_or_else(Instant::now));
         let Some(name) = oldest.map(|(name, _)| name.clone()) else { return false };
-        // It may be that more come: the next one need not wait.
-        *self.pressed.lock() = None;
-        places.remove(&name).into_iter().for_each(|place| self.release(place));
+        // There may be more unused tenants, so the next search need not wait.
+        *self.searched.lock() = None;
+        slots.remove(&name).into_iter().for_each(|slot| self.release(slot));
         true
     }
 
-    /// Lets a tenant go. Its tasks end when they have done what was handed in.
-    fn release(&self, place: Place) {
-        let Place { tenant, .. } = place;
-        tracing::info!(tenant = %tenant.name, "released: it had nothing and nobody");
+    /// Releases a tenant. Its tasks end when they have finished their pending work.
+    fn release(&self, slot: Slot) {
+        let Slot { tenant, .. } = slot;
+        tracing::info!(tenant = %tenant.name, "released an unused tenant");
         self.released.inc();
         let history = tenant.history.clone();
-        self.blueprint.readers.spawn(async move { history.finish().await });
+        self.deps.readers.spawn(async move { history.finish().await });
     }
 }

@@ -1,5 +1,5 @@
-//! The last values of channels, for a log that begins without any: read from history and handed in like a push, so that a push
-//! that comes first wins. A log takes them once.
+//! Restores the last values of channels into a new log. They are read from history and sent to the aggregator like a push, so
+//! that a push that arrives first takes precedence. A log accepts them once.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::{sync::watch, time::sleep};
 use tricast_core::{aggregator::AggregatorHandle, reading::Reading};
 use tricast_domain::history::History;
 
-/// First and longest time between two tries to read them.
+/// First and longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Reads the last values and hands them in. Tries again while the store does not answer, until `is_done`, since another node
-/// did, or the tenant is gone.
+/// Reads the last values and sends them to the aggregator. Retries while the store fails, until `is_done` (another node did
+/// it) or the tenant is released.
 pub(super) async fn restore(
     history: History,
     aggregator: AggregatorHandle,
@@ -23,15 +23,15 @@ pub(super) async fn restore(
     while !is_done() {
         match history.last_values().await {
             Ok(values) => {
-                // An error means that the server is going away.
+                // An error means that the server is shutting down.
                 let _ = aggregator.publish_own(vec![Reading::Restored(values)]).await;
                 return;
             }
             Err(error) => {
-                tracing::warn!(%error, ?pause, "can't read the last values from history; trying again");
+                tracing::warn!(%error, ?pause, "cannot read the last values from history; retrying");
                 tokio::select! {
                     () = sleep(pause) => {}
-                    // Nothing is ever sent: the sender is gone.
+                    // No value is ever sent; the end of the sender is the signal.
                     _ = gone.changed() => return,
                 }
                 pause = (pause * 2).min(longest);

@@ -68,7 +68,7 @@ async fn a_body_is_counted_up_to_the_limit_and_needs_no_token() {
 }
 
 #[tokio::test]
-async fn a_rhythm_is_kept_and_says_when_each_beat_was_given() {
+async fn probe_events_come_at_their_times_and_carry_them() {
     let app = spawn_app_with_tokens(|_| {});
     let mut stream = app.events("?probe=3&every=50&bytes=100").await;
     let greeting = stream.next().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_rhythm_is_kept_and_says_when_each_beat_was_given() {
 }
 
 #[tokio::test]
-async fn a_rhythm_without_bounds_is_refused_and_so_are_too_many_at_once() {
+async fn unbounded_probes_and_too_many_at_once_are_refused() {
     let app = spawn_app();
     for query in
         ["probe=0", "probe=41", "probe=x", "probe=2&every=300001", "probe=40&every=10000", "probe=1&bytes=2049"]
@@ -118,7 +118,7 @@ async fn whoever_asks_too_often_is_told_to_wait() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_does_not_wait_for_a_silent_rhythm() {
+async fn a_stopping_server_does_not_wait_for_a_silent_probe() {
     let mut app = spawn_app();
     let mut stream = app.events("?probe=2&every=300000").await;
     stream.next_of("probe").await;

@@ -6,27 +6,27 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::health::SILENT;
-use tricast_core::counters::Count;
+use tricast_core::counters::Counter;
 
 /// What a node counts.
 #[derive(Default)]
 pub struct Figures {
     /// Entries of the log that were applied.
-    pub applied: Count,
+    pub applied: Counter,
     /// Entries that this node wrote as the elected one.
-    pub appended: Count,
+    pub appended: Counter,
     /// Groups of batches that were handed in.
-    pub enqueued: Count,
+    pub enqueued: Counter,
     /// Times that this node was elected.
-    pub elections: Count,
+    pub elections: Counter,
     /// Times that all was loaded anew.
-    pub loads: Count,
+    pub loads: Counter,
     /// Times that Redis did not do what it was asked.
-    pub failures: Count,
+    pub failures: Counter,
     /// Times that this node could not lead and let others.
-    pub surrenders: Count,
+    pub surrenders: Counter,
     /// Groups of batches that could not be read, as a whole or in part.
-    pub unreadable: Count,
+    pub unreadable: Counter,
     /// Entries of the log that were there and not applied yet at the last beat.
     pub behind: AtomicI64,
     heard: Mutex<Option<Instant>>,

@@ -1,12 +1,12 @@
-//! The server's own numbers: plain atomics that anybody may count with, and nobody waits for.
+//! Metrics of the server itself: plain atomics that any thread can update without waiting.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// A number that only grows.
+/// Number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
@@ -17,45 +17,45 @@ impl Count {
         self.add(1);
     }
 
-    /// The number so far.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A number that goes up and down.
+/// Number that goes up and down.
 #[derive(Debug, Default)]
-pub struct Level(AtomicI64);
+pub struct Gauge(AtomicI64);
 
-impl Level {
-    /// Adds `n`, which may be negative; answers the new level.
+impl Gauge {
+    /// Adds `n`, which may be negative, and returns the new value.
     pub fn add(&self, n: i64) -> i64 {
         self.0.fetch_add(n, Ordering::Relaxed) + n
     }
 
-    /// Sets it.
+    /// Sets the value.
     pub fn set(&self, n: i64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    /// The level now.
+    /// Returns the value.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the latency buckets, in seconds.
+/// Upper bounds of the histogram's buckets, in seconds.
 pub const LATENCY_BUCKETS: [f64; 12] =
     [0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 
-/// A latency histogram with [`LATENCY_BUCKETS`].
+/// Histogram of latencies, with the buckets [`LATENCY_BUCKETS`].
 #[derive(Debug, Default)]
-pub struct Latency {
+pub struct Histogram {
     buckets: [AtomicU64; LATENCY_BUCKETS.len() + 1],
     micros: AtomicU64,
 }
 
-impl Latency {
+impl Histogram {
     /// Counts `times` observations of `elapsed`.
     pub fn observe(&self, elapsed: std::time::Duration, times: u64) {
         let seconds = elapsed.as_secs_f64();
@@ -64,7 +64,8 @@ impl Latency {
         self.micros.fetch_add((elapsed.as_micros() as u64).saturating_mul(times), Ordering::Relaxed);
     }
 
-    /// Sum in seconds, count, and for each bound how many were in its bucket (not cumulative; the last has no bound).
+    /// Returns the sum in seconds, the number of observations, and for each bound the observations in its bucket (not
+    /// cumulative; the last bucket has no bound).
     pub fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let bounds = LATENCY_BUCKETS.into_iter().chain([f64::MAX]);
@@ -73,26 +74,26 @@ impl Latency {
     }
 }
 
-/// The ways out, as `/metrics` labels them.
+/// Transport of a connection, as `/metrics` labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// WebSocket.
     WebSocket,
     /// Server-Sent Events.
     Sse,
-    /// A held poll.
+    /// A poll that waits for a change.
     LongPoll,
-    /// A poll answered at once.
+    /// A poll that is answered at once.
     Poll,
-    /// Socket.IO, on whichever of its transports.
+    /// Socket.IO, over either of its transports.
     SocketIo,
 }
 
 impl Transport {
-    /// Every transport.
+    /// All transports.
     pub const ALL: [Self; 5] = [Self::WebSocket, Self::Sse, Self::LongPoll, Self::Poll, Self::SocketIo];
 
-    /// The label.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -104,7 +105,7 @@ impl Transport {
     }
 }
 
-/// The limits that can refuse somebody something, as `/metrics` labels them: by the name of their setting.
+/// Limit that can refuse a request, as `/metrics` labels it: the name of its setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is named after its setting")]
 pub enum Limit {
@@ -139,7 +140,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Every limit.
+    /// All limits.
     pub const ALL: [Self; 28] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
@@ -171,7 +172,7 @@ impl Limit {
         Self::Rules,
     ];
 
-    /// The label.
+    /// Returns the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "max_connections",
@@ -215,15 +216,15 @@ pub enum BackpressureLevel {
     Stretched,
     /// It receives states only, and rarely; events wait.
     SnapshotOnly,
-    /// Its stream is ended.
+    /// The stream ends.
     Closed,
 }
 
 impl BackpressureLevel {
-    /// Every level.
+    /// All levels.
     pub const ALL: [Self; 4] = [Self::Conflated, Self::Stretched, Self::SnapshotOnly, Self::Closed];
 
-    /// The label, and the reason that the client is told.
+    /// Returns the label, which is also the reason in messages to the client.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Conflated => "conflated",
@@ -234,92 +235,92 @@ impl BackpressureLevel {
     }
 }
 
-/// What is counted per transport.
+/// Counters of one transport.
 #[derive(Debug, Default)]
 pub struct TransportCounters {
-    /// Open now.
-    pub connections: Level,
-    /// Opened since the start.
-    pub opened: Count,
-    /// States and events handed to clients.
-    pub deliveries: Count,
-    /// State versions skipped because a newer one was there.
-    pub conflations: Count,
-    /// Gaps told.
-    pub gaps: Count,
-    /// From the aggregator's acceptance until the bytes were handed to the socket.
-    pub delivery_latency: Latency,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections opened since the start.
+    pub opened: Counter,
+    /// Values and events sent to clients.
+    pub deliveries: Counter,
+    /// Values of state channels that were skipped for a newer one.
+    pub conflations: Counter,
+    /// Gaps reported to clients.
+    pub gaps: Counter,
+    /// Time from the acceptance by the aggregator until the bytes are handed to the socket.
+    pub delivery_latency: Histogram,
 }
 
-/// What is counted of history, of all tenants.
+/// Counters of the history of all tenants.
 #[derive(Debug, Default)]
 pub struct HistoryCounters {
-    /// Points that are in the store.
-    pub written: Count,
-    /// How long the store took for a batch of points.
-    pub write_latency: Latency,
-    /// How long it took for a step of a roll-up.
-    pub roll_up_latency: Latency,
-    /// Points that were dropped because the store did not take them in time.
-    pub dropped: Count,
+    /// Points written to the store.
+    pub written: Counter,
+    /// Time that the store takes for a batch of points.
+    pub write_latency: Histogram,
+    /// Time of one step of a roll-up.
+    pub roll_up_latency: Histogram,
+    /// Points that were dropped because the store did not accept them in time.
+    pub dropped: Counter,
     /// Points of fields beyond the limit of series.
-    pub refused: Count,
-    /// Points that the store does not take.
-    pub refused_by_store: Count,
-    /// Points beyond the limit of points a second.
-    pub beyond: Count,
+    pub refused: Counter,
+    /// Points that the store refused.
+    pub refused_by_store: Counter,
+    /// Points beyond the limit of points per second.
+    pub beyond: Counter,
 }
 
 /// All counters of one server.
 #[derive(Debug, Default)]
 pub struct Counters {
     transports: [TransportCounters; Transport::ALL.len()],
-    /// Of history.
+    /// Counters of history.
     pub history: HistoryCounters,
-    /// Readings accepted.
-    pub accepted: Count,
-    /// Readings refused.
-    pub refused: Count,
-    /// From the arrival of a push until its changes are in the log.
-    pub publish_latency: Latency,
+    /// Accepted readings.
+    pub accepted: Counter,
+    /// Refused readings.
+    pub refused: Counter,
+    /// Time from the arrival of a push until its changes are in the log.
+    pub publish_latency: Histogram,
     /// Messages of WebSocket clients that were answered with an error.
-    pub bad_messages: Count,
+    pub bad_messages: Counter,
     /// Polls answered 304.
-    pub not_modified: Count,
-    limits: [Count; Limit::ALL.len()],
-    backpressure: [Count; BackpressureLevel::ALL.len()],
+    pub not_modified: Counter,
+    limits: [Counter; Limit::ALL.len()],
+    backpressure: [Counter; BackpressureLevel::ALL.len()],
     /// Connections of any kind that are open.
-    pub sockets: Level,
-    /// Tokens refused, for whatever reason.
-    pub refused_tokens: Count,
-    /// Milliseconds by which the slowest worker's timer was late in the last second.
-    pub lag_ms: Level,
-    /// Host CPU in permille, for the load level.
-    pub cpu_permille: Level,
+    pub sockets: Gauge,
+    /// Tokens that were refused for any reason.
+    pub refused_tokens: Counter,
+    /// Delay in milliseconds of the slowest worker's timer in the last second.
+    pub lag_ms: Gauge,
+    /// CPU utilization of the host in permille, for the load level.
+    pub cpu_permille: Gauge,
 }
 
 impl Counters {
-    /// The counters of one transport.
+    /// Returns the counters of one transport.
     pub fn of(&self, transport: Transport) -> &TransportCounters {
         &self.transports[transport as usize]
     }
 
-    /// How often a limit refused something.
-    pub fn limit(&self, limit: Limit) -> &Count {
+    /// Returns the counter of refusals by a limit.
+    pub fn limit(&self, limit: Limit) -> &Counter {
         &self.limits[limit as usize]
     }
 
-    /// Number of times that a slow client reached a level.
-    pub fn backpressure(&self, level: BackpressureLevel) -> &Count {
+    /// Returns the counter of slow clients that reached a level.
+    pub fn backpressure(&self, level: BackpressureLevel) -> &Counter {
         &self.backpressure[level as usize]
     }
 
-    /// Open streams: WebSockets, event streams and held polls.
+    /// Returns the number of open streams: WebSockets, event streams and held polls.
     pub fn streams(&self) -> i64 {
         Transport::ALL.iter().map(|transport| self.of(*transport).connections.get()).sum()
     }
 
-    /// `normal`, `high` or `critical`, from the measured CPU and the lag of the workers.
+    /// Returns the load level `normal`, `high` or `critical`, from the CPU utilization and the lag of the workers.
     pub fn load(&self) -> &'static str {
         match (self.cpu_permille.get(), self.lag_ms.get()) {
             (980.., _) | (_, 1_000..) => "critical",
@@ -336,8 +337,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_falls_into_the_bucket_that_bounds_it() {
-        let latency = Latency::default();
+    fn a_latency_is_counted_in_the_bucket_that_bounds_it() {
+        let latency = Histogram::default();
         latency.observe(Duration::from_micros(100), 1);
         latency.observe(Duration::from_micros(101), 2);
         latency.observe(Duration::from_secs(60), 1);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_and_level_has_its_own_place() {
+    fn every_limit_and_level_has_its_own_counter() {
         assert!(Limit::ALL.iter().enumerate().all(|(place, limit)| *limit as usize == place));
         assert!(BackpressureLevel::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
     }

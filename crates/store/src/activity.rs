@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tricast_core::counters::{Count, Latency};
+use tricast_core::counters::{Counter, Histogram};
 
 /// Duration above which a query counts as slow.
 pub(super) const SLOW: Duration = Duration::from_millis(100);
@@ -14,11 +14,11 @@ pub(super) const SLOW: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub struct Activity {
     /// Time from queueing a read to its result.
-    pub reads: Latency,
+    pub reads: Histogram,
     /// Time from queueing a change to its commit.
-    pub writes: Latency,
+    pub writes: Histogram,
     /// Number of reads and changes that took longer than 100 ms.
-    pub slow: Count,
+    pub slow: Counter,
 }
 
 /// Kind of a query.

@@ -97,7 +97,7 @@ pub struct Stream {
     strict: Option<String>,
 }
 
-/// Query of an event stream that keeps a rhythm instead of telling events. Needs no token; five minutes at most.
+/// Query of a stream of timed events for the path doctor. Needs no token; five minutes at most.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Probe {

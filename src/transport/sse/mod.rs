@@ -79,7 +79,7 @@ pub(crate) struct Query {
     backfill: Option<String>,
     /// `1`: refusals have their real status.
     strict: bool,
-    /// A rhythm instead of events, for a path doctor: how many beats.
+    /// Number of timed events for the path doctor; they replace the events of the channels.
     probe: Option<u32>,
     /// Milliseconds between two of them.
     every: Option<u64>,
@@ -152,7 +152,7 @@ pub(crate) async fn open(
     let state = State::of(&request)?;
     let query = Query::read(&request)?;
     if let Some(count) = query.probe {
-        let answer = probe::open(&state, &request, **config, probe::Rhythm::read(count, &query)?);
+        let answer = probe::open(&state, &request, **config, probe::ProbeSettings::read(count, &query)?);
         return answer.or_else(|problem| refuse(&state, &request, &query, problem));
     }
     match stream(&state, **config, registry.into_inner(), &request, &query).await {

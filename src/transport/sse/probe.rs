@@ -1,5 +1,5 @@
-//! A rhythm instead of events: what a path doctor measures buffering and cuts by. It comes from the same path as the
-//! events do, for a proxy has its settings by path.
+//! Stream of timed events, by which the path doctor measures buffering and cuts. It has the path of the event stream,
+//! because the settings of a proxy depend on the path.
 //!
 //! ```text
 //! > GET /events?probe=12&every=250&bytes=512
@@ -10,8 +10,8 @@
 //! < data: {"n":0,"of":12,"at":0,"padding":"..."}
 //! ```
 //!
-//! `at` is the time in ms since the stream began, so a piece that was held back shows. Between the beats there is
-//! nothing, not even a comment: two beats a minute apart show whether a silent stream is cut.
+//! `at` is the time in ms since the start of the stream, so that a delay by a buffer shows. Nothing is sent between the
+//! events, not even a comment: two events a minute apart show whether an idle stream is cut.
 
 use std::{convert::Infallible, rc::Rc, time::Duration};
 
@@ -32,52 +32,52 @@ use crate::{
 };
 use tricast_core::counters::Transport;
 
-/// Most beats of one stream.
-const MAX_BEATS: u32 = 40;
+/// Most events of one stream.
+const MAX_EVENTS: u32 = 40;
 
-/// Longest stream.
+/// Longest time that a stream may take.
 const MAX_TOTAL: Duration = Duration::from_secs(300);
 
-/// Most padding of one beat, in bytes.
+/// Most padding of one event, in bytes.
 const MAX_PADDING: usize = 2_048;
 
-/// Between two beats, if nothing else is asked for.
+/// Default time between two events.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// What was asked for.
+/// Parameters of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rhythm {
-    beats: u32,
+pub(super) struct ProbeSettings {
+    events: u32,
     every: Duration,
     padding: usize,
 }
 
-impl Rhythm {
+impl ProbeSettings {
     /// Reads the query.
     ///
     /// # Errors
     /// 400 that names the parameter.
-    pub(super) fn read(beats: u32, query: &Query) -> Result<Self, Problem> {
+    pub(super) fn read(events: u32, query: &Query) -> Result<Self, Problem> {
         let every = query.every.map_or(EVERY, Duration::from_millis);
         let padding = query.bytes.unwrap_or(0);
-        if !(1..=MAX_BEATS).contains(&beats) {
-            return Err(Problem::bad_request(format!("probe: 1 to {MAX_BEATS} beats")));
+        if !(1..=MAX_EVENTS).contains(&events) {
+            return Err(Problem::bad_request(format!("probe: 1 to {MAX_EVENTS} events")));
         }
-        if every.checked_mul(beats - 1).is_none_or(|total| total > MAX_TOTAL) || every > MAX_TOTAL {
+        if every.checked_mul(events - 1).is_none_or(|total| total > MAX_TOTAL) || every > MAX_TOTAL {
             return Err(Problem::bad_request(format!("every: {} s at most in all", MAX_TOTAL.as_secs())));
         }
         if padding > MAX_PADDING {
             return Err(Problem::bad_request(format!("bytes: at most {MAX_PADDING}")));
         }
-        Ok(Self { beats, every, padding })
+        Ok(Self { events, every, padding })
     }
 }
 
-/// A stream that is under way.
+/// Running stream.
 struct Probe {
-    rhythm: Rhythm,
-    /// Beats that were given.
-    given: u32,
+    settings: ProbeSettings,
+    /// Events that were sent.
+    sent: u32,
     began: Instant,
     greeting: Option<String>,
     shutdown: Shutdown,
@@ -85,7 +85,7 @@ struct Probe {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Answers with the rhythm. It counts as an event stream, and as nobody's.
+/// Responds with the stream. It counts as an event stream without a user.
 ///
 /// # Errors
 /// 429 and 503 when there are too many streams, or too many of these.
@@ -93,54 +93,54 @@ pub(super) fn open(
     state: &Rc<State>,
     request: &HttpRequest,
     config: SseConfig,
-    rhythm: Rhythm,
+    settings: ProbeSettings,
 ) -> Result<HttpResponse, Problem> {
     let slot = state.open_stream(Transport::Sse, state.address(request))?;
     let permit = diagnostics::probe_permit(state)?;
     let mut seen = json!(diagnostics::seen(state, request));
     seen["heartbeat"] = (config.comment_interval.as_millis() as u64).into();
     let mut greeting = String::new();
-    // Longer than anybody wants to measure: an EventSource that is cut must not begin again.
+    // Longer than any measurement: an EventSource whose stream was cut must not reconnect.
     event::write_retry(&mut greeting, MAX_TOTAL);
     event::write_json(&mut greeting, None, "seen", &seen);
     let probe = Probe {
-        rhythm,
-        given: 0,
+        settings,
+        sent: 0,
         began: Instant::now(),
         greeting: Some(greeting),
         shutdown: state.shared.shutdown.clone(),
         _slot: slot,
         _permit: permit,
     };
-    let beats = stream::unfold(probe, |mut probe| async {
-        let beat = probe.next().await?;
-        Some((Ok::<_, Infallible>(beat), probe))
+    let events = stream::unfold(probe, |mut probe| async {
+        let event = probe.next().await?;
+        Some((Ok::<_, Infallible>(event), probe))
     });
-    // Nothing else may come over a connection that was held for a measurement.
-    Ok(head(StatusCode::OK).force_close().streaming(beats))
+    // No other request may use a connection that was held for a measurement.
+    Ok(head(StatusCode::OK).force_close().streaming(events))
 }
 
 impl Probe {
-    /// The next beat, at its time; `None` after the last, and when the server is going away.
+    /// Returns the next event at its time; `None` after the last one, and when the server drains.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.given == self.rhythm.beats {
+        if self.sent == self.settings.events {
             return None;
         }
         let mut draining = self.shutdown.watch();
         tokio::select! {
-            () = tokio::time::sleep_until(self.began + self.rhythm.every * self.given) => {}
-            // The sender lives in the server.
+            () = tokio::time::sleep_until(self.began + self.settings.every * self.sent) => {}
+            // The sender lives as long as the server.
             _ = draining.wait_for(|draining| *draining) => return None,
         }
         let mut out = self.greeting.take().unwrap_or_default();
-        let beat = json!({
-            "n": self.given,
-            "of": self.rhythm.beats,
+        let data = json!({
+            "n": self.sent,
+            "of": self.settings.events,
             "at": self.began.elapsed().as_millis() as u64,
-            "padding": "-".repeat(self.rhythm.padding),
+            "padding": "-".repeat(self.settings.padding),
         });
-        event::write_json(&mut out, None, "probe", &beat);
-        self.given += 1;
+        event::write_json(&mut out, None, "probe", &data);
+        self.sent += 1;
         Some(out.into())
     }
 }
@@ -150,11 +150,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_take_too_long_or_too_much_is_refused() {
-        let read = |beats, every, bytes| Rhythm::read(beats, &Query { every, bytes, ..Query::default() });
-        assert_eq!(read(12, None, None).unwrap(), Rhythm { beats: 12, every: EVERY, padding: 0 });
+    fn streams_that_are_too_long_or_too_large_are_refused() {
+        let read = |events, every, bytes| ProbeSettings::read(events, &Query { every, bytes, ..Query::default() });
+        assert_eq!(read(12, None, None).unwrap(), ProbeSettings { events: 12, every: EVERY, padding: 0 });
         assert!(read(2, Some(300_000), Some(2_048)).is_ok() && read(1, Some(300_000), None).is_ok());
-        for (beats, every, bytes, part) in [
+        for (events, every, bytes, part) in [
             (0, None, None, "probe"),
             (41, None, None, "probe"),
             (u32::MAX, Some(u64::MAX), None, "probe"),
@@ -163,7 +163,7 @@ mod tests {
             (40, Some(u64::MAX), None, "every"),
             (2, None, Some(2_049), "bytes"),
         ] {
-            let problem = read(beats, every, bytes).unwrap_err();
+            let problem = read(events, every, bytes).unwrap_err();
             assert!(problem.status == StatusCode::BAD_REQUEST && problem.detail.starts_with(part), "{problem}");
         }
     }

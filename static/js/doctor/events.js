@@ -86,7 +86,7 @@ function judge(heard) {
   if (!kind.startsWith('text/event-stream')) {
     return fail('another server responds', { detail: `200 with the content type "${kind}": a login page, or another server.` });
   }
-  if (refused !== null) return fail('refused in the stream', { detail: `It says: ${refused}.` });
+  if (refused !== null) return fail('refused in the stream', { detail: `The error says: ${refused}.` });
   if (beats.length === 0) {
     return fail(`no event within ${spoken(after)}`, { detail: 'The response began, but no event followed.', remedies: ['buffering'] });
   }
@@ -102,7 +102,7 @@ function judge(heard) {
   }
   if (beats.length < RHYTHM.probe) {
     return fail(`cut after ${spoken(after)}, ${beats.length} of ${RHYTHM.probe} events`, {
-      detail: cut ? 'The connection broke off.' : 'The stream ended as if it were over.',
+      detail: cut ? 'The connection broke off.' : 'The stream ended regularly, before its last event.',
       remedies: ['events_timeout'],
     });
   }

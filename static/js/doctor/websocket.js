@@ -83,7 +83,7 @@ export async function checkWebSocket({ token, host }) {
   try {
     const greeting = await talk.next(({ type }) => type === 'connected');
     if (!talk.opened) return await refused(token, host);
-    if (greeting === null) return lost(talk, "The handshake passes, and the server's greeting never comes.");
+    if (greeting === null) return lost(talk, "The handshake passes, but the server's greeting does not arrive.");
     return await exchange(talk, token);
   } finally {
     talk.close();
@@ -158,7 +158,7 @@ async function refused(token, host) {
  * @param {string} detail
  */
 function lost({ closed }, detail) {
-  if (closed === null) return fail('frames are swallowed', { detail, remedies: ['inspection'] });
+  if (closed === null) return fail('frames do not arrive', { detail, remedies: ['inspection'] });
   if (closed.code === 1006) return fail('cut in the middle', { detail, remedies: ['inspection'] });
   return fail(`closed by the server (${closed.code} ${closed.reason})`, { detail });
 }

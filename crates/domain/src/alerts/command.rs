@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Acknowledged, AlertError, AlertStore, Alerting, NewRule, Rule};
 use crate::{relay::Relay, service::Reply};
-use tricast_core::{clock::Clock, counters::Level, log::Log, version::IfMatch};
+use tricast_core::{clock::Clock, counters::Gauge, log::Log, version::IfMatch};
 
 /// Longest time that a caller or the task waits for the store.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,8 +20,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// True once the watcher has loaded the rules.
     pub(super) ready: watch::Sender<bool>,
-    pub(super) rules: Level,
-    pub(super) open: Level,
+    pub(super) rules: Gauge,
+    pub(super) open: Gauge,
 }
 
 impl Shared {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::{Target, Waiting};
-use tricast_core::counters::Count;
+use tricast_core::counters::Counter;
 
 /// Result of a delivery, as the metrics page labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +38,20 @@ impl Sent {
 #[derive(Debug, Default)]
 pub struct Figures {
     /// Number of evaluations of all rules of a tenant.
-    pub evaluations: Count,
+    pub evaluations: Counter,
     /// Number of alerts raised.
-    pub raised: Count,
+    pub raised: Counter,
     /// Number of alerts resolved.
-    pub resolved: Count,
+    pub resolved: Counter,
     /// Number of failed attempts to store decisions, which are repeated.
-    pub store_failures: Count,
-    sent: [[Count; Sent::ALL.len()]; Target::ALL.len()],
+    pub store_failures: Counter,
+    sent: [[Counter; Sent::ALL.len()]; Target::ALL.len()],
     waiting: Mutex<Vec<Waiting>>,
 }
 
 impl Figures {
     /// Returns the counter of deliveries to `target` with this result.
-    pub fn sent(&self, target: Target, result: Sent) -> &Count {
+    pub fn sent(&self, target: Target, result: Sent) -> &Counter {
         &self.sent[target as usize][result as usize]
     }
 

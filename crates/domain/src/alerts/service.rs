@@ -13,7 +13,7 @@ use crate::{
     relay::Relay,
     service::{Commands, Reply, ServiceError, in_time},
 };
-use tricast_core::{clock::Clock, counters::Level, log::Log, version::IfMatch};
+use tricast_core::{clock::Clock, counters::Gauge, log::Log, version::IfMatch};
 
 /// Largest number of changes that wait; more are refused. People make them, one at a time.
 const QUEUE: usize = 64;
@@ -57,8 +57,8 @@ impl AlertService {
             relay,
             clock,
             ready: watch::Sender::new(false),
-            rules: Level::default(),
-            open: Level::default(),
+            rules: Gauge::default(),
+            open: Gauge::default(),
         });
         (Self { commands, shared: Arc::clone(&shared) }, Watcher::new(shared, queue))
     }
