@@ -79,7 +79,7 @@ enum Status {
     All,
 }
 
-/// `GET /api/alerts`: `{alerts, next}`, the newest first.
+/// Handles `GET /api/alerts`: returns `{alerts, next}`, the newest first.
 #[utoipa::path(
     get,
     path = "/api/alerts",
@@ -104,14 +104,14 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadAlerts>) -> Resul
     let severity = params.word::<Severity>("severity")?;
     let (rule, after) = (params.one("rule")?.map(str::to_owned), params.one("after")?.map(str::to_owned));
     let page = access.caller.tenant.alerts.list(Filter { open, severity, rule }, limit, after).await?;
-    // This may shorten the page; `next` follows the unfiltered one.
+    // The filter may shorten the page; `next` follows the unfiltered one.
     let identity = &access.caller.identity;
     let alerts: Vec<_> =
         page.alerts.into_iter().filter(|alert| tricast_auth::may_read_alert(identity, &alert.metric)).collect();
     Ok(no_cache(json!({"alerts": alerts, "next": page.next})))
 }
 
-/// `GET /api/alerts/{id}`: one alert.
+/// Handles `GET /api/alerts/{id}`: returns one alert.
 #[utoipa::path(
     get,
     path = "/api/alerts/{id}",
@@ -128,7 +128,7 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resul
     Ok(no_cache(find(&access, &id).await?))
 }
 
-/// `POST /api/alerts/{id}/acknowledge`: returns the alert. The first acknowledgement stays.
+/// Handles `POST /api/alerts/{id}/acknowledge`: returns the alert. The first acknowledgement stays.
 #[utoipa::path(
     post,
     path = "/api/alerts/{id}/acknowledge",
@@ -152,7 +152,7 @@ pub async fn acknowledge(
     Ok(no_cache(tenant.alerts.acknowledge(&id, &identity.user).await?))
 }
 
-/// `GET /api/alerts/rules`: `{rules}`, by id.
+/// Handles `GET /api/alerts/rules`: returns `{rules}`, ordered by ID.
 #[utoipa::path(
     get,
     path = "/api/alerts/rules",
@@ -169,7 +169,7 @@ pub async fn rules(access: Authorized<ReadAlerts>) -> Result<HttpResponse, Probl
     Ok(no_cache(json!({"rules": rules})))
 }
 
-/// `POST /api/alerts/rules`: 201 with the rule.
+/// Handles `POST /api/alerts/rules`: 201 with the rule.
 #[utoipa::path(
     post,
     path = "/api/alerts/rules",
@@ -193,7 +193,7 @@ pub async fn create_rule(access: Authorized<WriteRules>, body: Body) -> Result<V
     Ok(Versioned::created(rule.version(), location, rule))
 }
 
-/// `GET /api/alerts/rules/{id}`: the rule, or 304.
+/// Handles `GET /api/alerts/rules/{id}`: returns the rule, or 304.
 #[utoipa::path(
     get,
     path = "/api/alerts/rules/{id}",
@@ -211,7 +211,7 @@ pub async fn rule(id: web::Path<String>, access: Authorized<ReadAlerts>) -> Resu
     Ok(Versioned::ok(rule.version(), rule))
 }
 
-/// `PUT /api/alerts/rules/{id}`: replaces the rule and returns it.
+/// Handles `PUT /api/alerts/rules/{id}`: replaces the rule and returns it.
 #[utoipa::path(
     put,
     path = "/api/alerts/rules/{id}",
@@ -238,14 +238,14 @@ pub async fn replace_rule(
     Ok(Versioned::ok(rule.version(), rule))
 }
 
-/// `DELETE /api/alerts/rules/{id}`: 204. Its open alert is resolved.
+/// Handles `DELETE /api/alerts/rules/{id}`: 204. Resolves the rule's open alert.
 #[utoipa::path(
     delete,
     path = "/api/alerts/rules/{id}",
     tag = "Alerts",
     operation_id = "deleteAlertRule",
     summary = "Delete a rule",
-    description = "Needs `admin`. Its open alert is resolved.",
+    description = "Needs `admin`. The rule's open alert is resolved.",
     params(("id" = String, Path, description = "Its id", example = "slow"), params::Guarded),
     responses((status = 204, description = "Deleted"))
 )]

@@ -1,4 +1,4 @@
-//! The files of `static/`, embedded in the binary.
+//! Files of `static/`, embedded in the binary.
 
 use std::sync::OnceLock;
 
@@ -12,11 +12,11 @@ use crate::web::{encoding, etag, problem::Problem};
 #[folder = "static/"]
 struct Files;
 
-/// What a page may do: load from this server, and nothing else. No inline script or style.
+/// Content security policy of pages: they load from this server only, without inline scripts or styles.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// `GET` and `HEAD /static/{path}`.
+/// Handles `GET` and `HEAD /static/{path}`.
 #[utoipa::path(
     get,
     path = "/static/{path}",
@@ -24,14 +24,14 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
     operation_id = "getFile",
     summary = "Get a static file",
     params(("path" = String, Path, description = "Its path, slashes included", example = "css/tokens.css"), Conditional),
-    responses((status = 200, description = "The file, as what its name says", body = String, content_type = "*/*")),
+    responses((status = 200, description = "The file; its name determines the media type", body = String, content_type = "*/*")),
     security(())
 )]
 pub async fn get(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse, Problem> {
     serve(&request, &path)
 }
 
-/// `GET` and `HEAD /`: the dashboard.
+/// Handles `GET` and `HEAD /`: the dashboard.
 #[utoipa::path(
     get,
     path = "/",
@@ -46,7 +46,7 @@ pub async fn index(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "index.html")
 }
 
-/// `GET` and `HEAD /docs`: the API reference.
+/// Handles `GET` and `HEAD /docs`: the API reference.
 #[utoipa::path(
     get,
     path = "/docs",
@@ -61,7 +61,7 @@ pub async fn docs(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, "docs.html")
 }
 
-/// `GET` and `HEAD /doctor`: the page that checks the path between a browser and this server.
+/// Handles `GET` and `HEAD /doctor`: the page that tests the path between a browser and this server.
 #[utoipa::path(
     get,
     path = "/doctor",
@@ -89,7 +89,7 @@ fn serve(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
         },
         None => (body, None),
     };
-    // Weak, for it is the same in every coding.
+    // Weak, because it is the same in every coding.
     let tag = etag::tag(&file.metadata.sha256_hash());
     let fresh = etag::is_fresh(request.headers(), &tag);
     let mut response = if fresh { HttpResponse::NotModified() } else { HttpResponse::Ok() };
@@ -110,7 +110,7 @@ fn serve(request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
     Ok(response.body(body))
 }
 
-/// The headers of a page.
+/// Adds the security headers of a page.
 pub fn harden(response: &mut actix_web::HttpResponseBuilder) {
     response
         .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
@@ -119,12 +119,12 @@ pub fn harden(response: &mut actix_web::HttpResponseBuilder) {
         .insert_header(("Cross-Origin-Opener-Policy", "same-origin"));
 }
 
-/// A file in a coding: compressed on first use, then kept, for there are as many as there are files.
+/// Compresses a file on first use and caches the result; the number of files bounds the cache.
 fn compressed(path: &str, coding: &'static str, body: &Bytes) -> Option<Bytes> {
     type Kept = parking_lot::Mutex<std::collections::HashMap<(String, &'static str), Option<Bytes>>>;
     static KEPT: OnceLock<Kept> = OnceLock::new();
     if cfg!(debug_assertions) {
-        // Read from disk at each request, so that an edit shows.
+        // A debug build reads the file at each request, so that an edit shows.
         return encoding::compress(coding, body);
     }
     let kept = KEPT.get_or_init(Kept::default);

@@ -10,7 +10,7 @@ use crate::web::{
     query::Params,
 };
 
-/// `GET` and `HEAD /api/channels`.
+/// Handles `GET` and `HEAD /api/channels`.
 #[utoipa::path(
     get,
     path = "/api/channels",

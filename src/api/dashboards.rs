@@ -45,7 +45,7 @@ impl From<DashboardError> for Problem {
     }
 }
 
-/// `GET /api/dashboards`: `{dashboards}`, by id.
+/// Handles `GET /api/dashboards`: returns `{dashboards}`, ordered by ID.
 #[utoipa::path(
     get,
     path = "/api/dashboards",
@@ -62,7 +62,7 @@ pub async fn list(access: Authorized<ReadMetrics>) -> Result<HttpResponse, Probl
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(json!({"dashboards": boards})))
 }
 
-/// `POST /api/dashboards`: 201 with the dashboard.
+/// Handles `POST /api/dashboards`: 201 with the dashboard.
 #[utoipa::path(
     post,
     path = "/api/dashboards",
@@ -86,14 +86,14 @@ pub async fn create(access: Authorized<WriteDashboards>, body: Body) -> Result<V
     Ok(Versioned::created(board.version(), location, board))
 }
 
-/// `GET /api/dashboards/{id}`: the dashboard, or 304.
+/// Handles `GET /api/dashboards/{id}`: returns the dashboard, or 304.
 #[utoipa::path(
     get,
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "getDashboardById",
     summary = "Get a dashboard",
-    params(("id" = String, Path, description = "Its id", example = "default"), params::Conditional),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), params::Conditional),
     responses((status = 200, description = "The dashboard", body = business::Dashboard), (status = 503, description = "The store is not available at the moment"))
 )]
 pub async fn get(id: web::Path<String>, access: Authorized<ReadMetrics>) -> Result<Versioned<Board>, Problem> {
@@ -101,14 +101,14 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadMetrics>) -> Resu
     Ok(Versioned::ok(board.version(), board))
 }
 
-/// `PUT /api/dashboards/{id}`: replaces name and tiles; returns the dashboard.
+/// Handles `PUT /api/dashboards/{id}`: replaces name and tiles; returns the dashboard.
 #[utoipa::path(
     put,
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "replaceDashboard",
     summary = "Replace a dashboard",
-    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), params::Guarded),
     request_body = business::NewDashboard,
     responses(
         (status = 200, description = "The dashboard as it is now", body = business::Dashboard, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -126,14 +126,14 @@ pub async fn replace(
     Ok(Versioned::ok(board.version(), board))
 }
 
-/// `DELETE /api/dashboards/{id}`: 204.
+/// Handles `DELETE /api/dashboards/{id}`: 204.
 #[utoipa::path(
     delete,
     path = "/api/dashboards/{id}",
     tag = "Dashboards",
     operation_id = "deleteDashboard",
     summary = "Delete a dashboard",
-    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), params::Guarded),
     responses((status = 204, description = "Deleted"))
 )]
 pub async fn delete(
@@ -145,15 +145,15 @@ pub async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// `POST /api/dashboards/{id}/tiles`: 201 with the tile. The tag is the dashboard's, here and below.
+/// Handles `POST /api/dashboards/{id}/tiles`: 201 with the tile. The tag is that of the dashboard, here and below.
 #[utoipa::path(
     post,
     path = "/api/dashboards/{id}/tiles",
     tag = "Dashboards",
     operation_id = "addTile",
     summary = "Add a tile",
-    description = "The tag is the dashboard's, here and below.",
-    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    description = "The tag is that of the dashboard.",
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), params::Guarded),
     request_body = business::NewTile,
     responses(
         (status = 201, description = "The tile", body = business::Tile, headers(
@@ -177,14 +177,15 @@ pub async fn add_tile(
     Ok(Versioned::created(board.version(), location, tile))
 }
 
-/// `PATCH /api/dashboards/{id}/tiles/{tileId}`: replaces the named fields, removes those that are `null`; returns the tile.
+/// Handles `PATCH /api/dashboards/{id}/tiles/{tileId}`: replaces the named fields and removes those that are `null`;
+/// returns the tile.
 #[utoipa::path(
     patch,
     path = "/api/dashboards/{id}/tiles/{tile}",
     tag = "Dashboards",
     operation_id = "changeTile",
     summary = "Update a tile",
-    params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), ("tile" = String, Path, description = "ID of the tile", example = "cpu"), params::Guarded),
     request_body = business::TileChanges,
     responses(
         (status = 200, description = "The tile as it is now", body = business::Tile, headers(("ETag" = String, description = "For `If-Match`"))),
@@ -203,14 +204,14 @@ pub async fn change_tile(
     Ok(Versioned::ok(board.version(), tile))
 }
 
-/// `DELETE /api/dashboards/{id}/tiles/{tileId}`: 204.
+/// Handles `DELETE /api/dashboards/{id}/tiles/{tileId}`: 204.
 #[utoipa::path(
     delete,
     path = "/api/dashboards/{id}/tiles/{tile}",
     tag = "Dashboards",
     operation_id = "removeTile",
     summary = "Delete a tile",
-    params(("id" = String, Path, description = "Its id", example = "default"), ("tile" = String, Path, description = "The id of the tile", example = "cpu"), params::Guarded),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), ("tile" = String, Path, description = "ID of the tile", example = "cpu"), params::Guarded),
     responses((status = 204, description = "Deleted", headers(("ETag" = String, description = "For `If-Match`"))))
 )]
 pub async fn remove_tile(
@@ -223,21 +224,21 @@ pub async fn remove_tile(
     Ok(Versioned::no_content(board.version()))
 }
 
-/// Body of a new order of tiles.
+/// Body of a request for another order of the tiles.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TileOrder {
     order: Vec<String>,
 }
 
-/// `PUT /api/dashboards/{id}/tiles/order`: `{order}`, each tile's ID once; returns the dashboard.
+/// Handles `PUT /api/dashboards/{id}/tiles/order` with `{order}`, each tile's ID once; returns the dashboard.
 #[utoipa::path(
     put,
     path = "/api/dashboards/{id}/tiles/order",
     tag = "Dashboards",
     operation_id = "reorderTiles",
     summary = "Reorder tiles",
-    params(("id" = String, Path, description = "Its id", example = "default"), params::Guarded),
+    params(("id" = String, Path, description = "ID of the dashboard", example = "default"), params::Guarded),
     request_body = business::TileOrder,
     responses(
         (status = 200, description = "The dashboard as it is now", body = business::Dashboard, headers(("ETag" = String, description = "For `If-Match`"))),

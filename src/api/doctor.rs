@@ -47,7 +47,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     tag = "Operation",
     operation_id = "countBody",
     summary = "Count the bytes of a body",
-    description = "Counts the bytes and keeps none of them, to show whether a proxy passes bodies that the server would accept.",
+    description = "Counts the bytes and discards them, to show whether a proxy passes bodies that the server would accept.",
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = 200, description = "The number of bytes", body = shapes::Counted)),
     security(())

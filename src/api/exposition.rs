@@ -1,4 +1,4 @@
-//! Prometheus' text format, version 0.0.4: what every scraper and linter reads.
+//! Writer of Prometheus' text format, version 0.0.4, which every scraper and linter reads.
 
 use std::fmt::{Display, Write};
 
@@ -7,7 +7,7 @@ use tricast_core::counters::Histogram;
 /// Media type of a page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A page that is being written. Names get the prefix `tricast_`.
+/// Page of metrics. Names get the prefix `tricast_`.
 #[derive(Debug, Default)]
 pub struct Page {
     text: String,
@@ -16,9 +16,9 @@ pub struct Page {
 /// Label names with their values.
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
-// Writing to a String can't fail: the results are dropped.
+// Writing to a String cannot fail, so the results are dropped.
 impl Page {
-    /// Begins a family; its samples follow.
+    /// Writes the head of a family; its samples follow.
     fn family(&mut self, name: &str, help: &str, kind: &str) {
         let _ = write!(self.text, "# HELP tricast_{name} {help}\n# TYPE tricast_{name} {kind}\n");
     }
@@ -32,12 +32,12 @@ impl Page {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    /// A value that goes up and down.
+    /// Writes a gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.gauges(name, help, [(&[][..], value)]);
     }
 
-    /// The same with labels.
+    /// Writes a gauge with labels.
     pub fn gauges<'a>(
         &mut self,
         name: &str,
@@ -48,19 +48,19 @@ impl Page {
         samples.into_iter().for_each(|(labels, value)| self.sample(name, labels, value));
     }
 
-    /// A number that only grows; `name` ends in `_total`.
+    /// Writes a counter; `name` ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.counters(name, help, [(&[][..], value)]);
     }
 
-    /// The same with labels.
+    /// Writes a counter with labels.
     pub fn counters<'a>(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels<'a>, u64)>) {
         debug_assert!(name.ends_with("_total"), "{name}");
         self.family(name, help, "counter");
         samples.into_iter().for_each(|(labels, value)| self.sample(name, labels, value));
     }
 
-    /// Latencies; `name` ends in `_seconds`.
+    /// Writes histograms of latencies; `name` ends in `_seconds`.
     pub fn histograms<'a>(
         &mut self,
         name: &str,
@@ -84,7 +84,7 @@ impl Page {
         }
     }
 
-    /// The page.
+    /// Returns the page.
     pub fn finish(self) -> String {
         self.text
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_add_up() {
+    fn buckets_are_cumulative() {
         let latency = Histogram::default();
         latency.observe(Duration::from_micros(50), 2);
         latency.observe(Duration::from_secs(9), 1);

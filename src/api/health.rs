@@ -1,4 +1,4 @@
-//! `/healthz`: the process lives. `/readyz`: it can serve.
+//! Probes: `/healthz` shows that the process is alive, `/readyz` that it can serve.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -23,7 +23,7 @@ use tricast_core::protocol::SERVER_VERSION;
 /// Deadline of one check.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// `GET` and `HEAD /healthz`.
+/// Handles `GET` and `HEAD /healthz`.
 #[utoipa::path(
     get,
     path = "/healthz",
@@ -39,8 +39,8 @@ pub async fn live() -> HttpResponse {
         .json(json!({"status": "ok", "version": SERVER_VERSION}))
 }
 
-/// `GET` and `HEAD /readyz`: the writer and the store answer, the bus can be read and written, and a WebSocket can be opened from
-/// this very server to itself.
+/// Handles `GET` and `HEAD /readyz`: the aggregator and the store respond, the bus can be read and written, and a
+/// WebSocket connection from this server to itself can be opened.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -82,7 +82,8 @@ pub async fn ready(request: HttpRequest) -> Result<HttpResponse, Problem> {
         }
     }
     if let Some(is_right) = state.shared.clocks.is_right() {
-        // Named, and no reason to leave the node: it goes by the clock that it is compared with.
+        // Reported only: a clock that is off is no reason to take the node out of service, because it uses the clock of
+        // the bus or the database.
         body["checks"]["clock"] = json!(word(is_right));
     }
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(body))
@@ -92,8 +93,8 @@ async fn in_time(check: impl Future<Output = bool>) -> bool {
     tokio::time::timeout(PATIENCE, check).await.unwrap_or(false)
 }
 
-/// Whether a WebSocket handshake with this very server is answered 101. Without a TCP address (only Unix sockets) there is
-/// nothing to try.
+/// Returns whether a WebSocket handshake with this server itself is answered with 101. Always true without a TCP address
+/// (only Unix sockets), because the handshake needs one.
 async fn upgrades(state: &State) -> bool {
     let Some(mut address) = state.shared.addresses.get().and_then(|all| all.first().copied()) else { return true };
     let (probe, base) = (&state.shared.probe, &state.shared.base_path);

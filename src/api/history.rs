@@ -31,10 +31,10 @@ use tricast_domain::{
     service::StoreError,
 };
 
-/// Buckets of an answer that is put into the cache of a cluster; a larger one is asked of the store.
+/// Most buckets of a response in the cache of the cluster; larger ones are read from the store.
 const MOST_CACHED: usize = 5_000;
 
-/// How long a cache may keep what will not change any more, in seconds.
+/// Lifetime in caches of responses that will not change any more, in seconds.
 const KEEP: u32 = 3_600;
 
 impl From<HistoryError> for Problem {
@@ -49,7 +49,7 @@ impl From<HistoryError> for Problem {
     }
 }
 
-/// `GET` and `HEAD /api/history`.
+/// Handles `GET` and `HEAD /api/history`.
 #[utoipa::path(
     get,
     path = "/api/history",
@@ -104,45 +104,46 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     Ok(response.insert_header((header::CONTENT_TYPE, "application/json")).body(made.body))
 }
 
-/// What is to be told: from the store, or as a node of the cluster told it before.
-enum Past {
-    Asked(Box<QueryResult>),
-    Told(Vec<u8>),
+/// Result of a query: from the store, or as another node of the cluster cached it.
+enum Outcome {
+    Computed(Box<QueryResult>),
+    Cached(Vec<u8>),
 }
 
-/// What was, and whether that will not change any more.
-async fn look_back(
+/// Queries the history. Also returns whether the result will not change any more.
+async fn query_cached(
     caller: &Caller,
     question: Question,
     field: Option<&str>,
     cluster: Option<&Cluster>,
-) -> Result<(Past, bool), Problem> {
-    // Of what is not fixed each question is a new one.
+) -> Result<(Outcome, bool), Problem> {
+    // Results that may still change are not cached.
     let Some(cluster) = cluster.filter(|_| question.fixed) else {
         let result = caller.tenant.history.ask(question).await?;
         let closed = result.closed;
-        return Ok((Past::Asked(Box::new(result)), closed));
+        return Ok((Outcome::Computed(Box::new(result)), closed));
     };
     let (tenant, key) = (caller.tenant.name.as_str(), cache_key(&question));
-    if let Some(told) = cluster.cached(tenant, &key).await {
-        return Ok((Past::Told(told), true));
+    if let Some(json) = cluster.cached(tenant, &key).await {
+        return Ok((Outcome::Cached(json), true));
     }
     let result = caller.tenant.history.ask(question).await?;
     if result.closed && result.buckets() <= MOST_CACHED {
-        let told = result.to_json(field);
-        cluster.cache(tenant, &key, told.as_bytes(), Duration::from_secs(KEEP.into())).await;
+        let json = result.to_json(field);
+        cluster.cache(tenant, &key, json.as_bytes(), Duration::from_secs(KEEP.into())).await;
     }
     let closed = result.closed;
-    Ok((Past::Asked(Box::new(result)), closed))
+    Ok((Outcome::Computed(Box::new(result)), closed))
 }
 
-/// Returns the key of an answer in the cache that nodes share: a hash of bounded length, since fields are the client's text.
+/// Returns the key of a response in the cache that nodes share: a hash of bounded length, because fields are texts of
+/// clients.
 fn cache_key(question: &Question) -> String {
     let digest = digest(&SHA256, question.canonical().as_bytes());
     format!("history:{}", HEXLOWER.encode(&digest.as_ref()[..16]))
 }
 
-/// The channel, and the rest of the query.
+/// Reads the channel and the rest of the query.
 fn read(params: &Params) -> Result<(&str, Asked<'_>), Problem> {
     let asked = Asked {
         fields: params.all("field").collect(),
@@ -154,23 +155,23 @@ fn read(params: &Params) -> Result<(&str, Asked<'_>), Problem> {
     Ok((channel, asked))
 }
 
-/// An answer, ready to be sent.
+/// Response body that is ready to be sent.
 struct Made {
     body: bytes::Bytes,
     tag: header::HeaderValue,
     coding: Option<&'static str>,
 }
 
-/// Writes, tags and compresses, away from the worker if it is a lot.
-async fn write(past: Past, field: Option<Box<str>>, accept: Option<header::HeaderValue>) -> Result<Made, Problem> {
+/// Encodes, tags and compresses a result, on a thread of its own if it is large.
+async fn write(past: Outcome, field: Option<Box<str>>, accept: Option<header::HeaderValue>) -> Result<Made, Problem> {
     let much = match &past {
-        Past::Asked(result) => result.buckets() > 500,
-        Past::Told(told) => told.len() > 64 * 1024,
+        Outcome::Computed(result) => result.buckets() > 500,
+        Outcome::Cached(json) => json.len() > 64 * 1024,
     };
     let make = move || {
         let plain = match past {
-            Past::Asked(result) => result.to_json(field.as_deref()),
-            Past::Told(told) => String::from_utf8_lossy(&told).into_owned(),
+            Outcome::Computed(result) => result.to_json(field.as_deref()),
+            Outcome::Cached(json) => String::from_utf8_lossy(&json).into_owned(),
         };
         let tag = etag::tag(plain.as_bytes());
         let coding = encoding::choose(accept.as_ref(), plain.len());

@@ -1,4 +1,4 @@
-//! `GET /api/me`: the current user. `POST /api/tickets`: a token that may stand in a URL.
+//! `GET /api/me`: the current user. `POST /api/tickets`: a short-lived credential for URLs.
 
 use std::{sync::atomic::Ordering, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::web::{
 };
 use tricast_core::{clock::rfc3339, counters::Limit};
 
-/// `GET` and `HEAD /api/me`: `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
+/// Handles `GET` and `HEAD /api/me`: returns `{user, tenant, permissions, capabilities, anonymous, expiresAt, demo}`.
 #[utoipa::path(
     get,
     path = "/api/me",
@@ -35,7 +35,8 @@ pub async fn get(access: Authorized<Anyone>) -> HttpResponse {
     }))
 }
 
-/// `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream as the caller who requested it (`?ticket=`).
+/// Handles `POST /api/tickets`: 201 with `{ticket, expiresIn}`. A ticket opens one stream for the caller who requested it
+/// (`?ticket=`).
 ///
 /// A token in a URL ends up in logs and browser histories; a ticket expires after a moment.
 #[utoipa::path(

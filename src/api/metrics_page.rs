@@ -1,4 +1,4 @@
-//! `GET /metrics`: the server's own numbers for Prometheus.
+//! `GET /metrics`: metrics of the server itself for Prometheus.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
@@ -24,7 +24,7 @@ use tricast_domain::{
     orders::RowCounts,
 };
 
-/// `GET` and `HEAD /metrics`.
+/// Handles `GET` and `HEAD /metrics`.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -37,7 +37,7 @@ use tricast_domain::{
 pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     if state.shared.access.verifier.is_some() {
-        // It tells about all tenants: no tenant's own administrator may read that.
+        // The page covers all tenants, so an administrator of one tenant may not read it.
         let caller = access::identify(&state, &request).await?;
         caller.needs(Permission::Admin)?;
         if caller.identity.tenant != TenantName::default_name() {
@@ -62,17 +62,17 @@ fn write(shared: &Shared) -> String {
     let open = labels.iter().map(|(transport, label)| (&label[..], counters.of(*transport).connections.get()));
     page.gauges("connections", "Streams and held polls that are open", open);
     page.counters("connections_opened_total", "Streams and held polls opened", each(|of| of.opened.get()));
-    page.counters("deliveries_total", "States and events handed to clients", each(|of| of.deliveries.get()));
-    let skipped = "State versions skipped because a newer one was there";
+    page.counters("deliveries_total", "Values and events sent to clients", each(|of| of.deliveries.get()));
+    let skipped = "Values of state channels that were skipped for a newer one";
     page.counters("conflations_total", skipped, each(|of| of.conflations.get()));
-    page.counters("gaps_total", "Times a client was told that events are lost", each(|of| of.gaps.get()));
+    page.counters("gaps_total", "Gaps reported to clients", each(|of| of.gaps.get()));
     let streams = [Transport::WebSocket, Transport::Sse];
     page.histograms(
         "delivery_latency_seconds",
-        "From the acceptance of a change until its bytes were handed to the socket",
+        "Time from the acceptance of a change until its bytes are handed to the socket",
         streams.map(|transport| (Some(("transport", transport.as_str())), &counters.of(transport).delivery_latency)),
     );
-    let publish = "From the arrival of a push until it is in the log";
+    let publish = "Time from the arrival of a push until it is in the log";
     page.histograms("publish_latency_seconds", publish, [(None, &counters.publish_latency)]);
 
     let tenants = shared.tenants.all();
@@ -115,59 +115,63 @@ fn write(shared: &Shared) -> String {
     page.gauge("pending_events", "Events that are stored and wait to be published", pending);
     let (activity, store) = (shared.store.activity(), shared.store.gauges());
     let work = [(Some(("operation", "read")), &activity.reads), (Some(("operation", "write")), &activity.writes)];
-    page.histograms("store_latency_seconds", "From the hand-in of a read or a change until its answer", work);
-    page.counter("store_slow_queries_total", "Those that took more than 100 ms", activity.slow.get());
+    page.histograms("store_latency_seconds", "Time from the request of a read or a change until its result", work);
+    page.counter(
+        "store_slow_queries_total",
+        "Reads and changes of the store that took more than 100 ms",
+        activity.slow.get(),
+    );
     page.gauge("store_queue", "Reads and changes that wait for the store", store.waiting);
     page.gauge("store_connections", "Connections of the store that are open", store.connections);
-    page.gauge("store_connections_in_use", "Those of them that are in use", store.in_use);
+    page.gauge("store_connections_in_use", "Connections of the store that are in use", store.in_use);
     let available = *shared.store.available().borrow();
     page.gauge("store_available", "1 while the store can be read and written", u8::from(available));
     page.gauge("tenants", "Tenants in memory", tenants.len());
     page.counter("tenants_released_total", "Unused tenants that were released", shared.tenants.released());
     let users: usize = tenants.iter().map(|tenant| tenant.presence.online().current).sum();
     page.gauge("users_online", "Users on any transport, of all tenants", users);
-    page.gauge("draining", "1 while the server is going away", u8::from(shared.shutdown.is_draining()));
+    page.gauge("draining", "1 while the server is shutting down", u8::from(shared.shutdown.is_draining()));
     let dropped = "Log lines that were dropped because standard error was not read in time";
     page.counter("log_lines_dropped_total", dropped, telemetry::dropped());
-    page.counter("pauses_total", "Times that the process stood still for a second or more", pause::count());
+    page.counter("pauses_total", "Pauses of the process of a second or more", pause::count());
     let lag = counters.lag_ms.get() as f64 / 1e3;
-    page.gauge("worker_lag_seconds", "By how much the slowest worker was late", lag);
+    page.gauge("worker_lag_seconds", "Lag of the slowest worker", lag);
 
     if let Some(cluster) = shared.tenants.cluster() {
         write_bus(cluster, &mut page);
     }
     if shared.clocks.are_compared() {
-        let ahead = "By how much the clock of this node is ahead of that of the bus or the database; NaN while that is not known";
+        let ahead = "Lead of this node's clock over that of the bus or the database; NaN while it is unknown";
         let seconds = shared.clocks.ahead().map_or(f64::NAN, |ahead| ahead.as_secs_f64());
         page.gauge("clock_offset_seconds", ahead, seconds);
     }
     write_alerts(shared, &mut page);
     let history = &counters.history;
-    page.counter("history_points_total", "Points written into the store", history.written.get());
+    page.counter("history_points_total", "Points of history written to the store", history.written.get());
     let lost = [
         (&[("reason", "buffer_full")][..], history.dropped.get()),
         (&[("reason", "max_series")][..], history.refused.get()),
         (&[("reason", "store")][..], history.refused_by_store.get()),
         (&[("reason", "max_points_per_second")][..], history.beyond.get()),
     ];
-    page.counters("history_points_lost_total", "Points that were not recorded", lost);
+    page.counters("history_points_lost_total", "Points of history that were not recorded", lost);
     let waiting: usize = tenants.iter().map(|tenant| tenant.history.waiting()).sum();
-    page.gauge("history_buffer_points", "Points that wait for the store", waiting);
+    page.gauge("history_buffer_points", "Points of history that wait for the store", waiting);
     let bytes = tenants.iter().map(|tenant| tenant.history.bytes()).max().unwrap_or_default();
-    page.gauge("history_store_bytes", "Bytes of the store that history is in, at the last look", bytes);
+    page.gauge("history_store_bytes", "Size of the store of history at the last measurement", bytes);
     let kept = tenants.iter().map(|tenant| tenant.history.points_kept().as_secs()).min().unwrap_or_default();
-    page.gauge("history_points_kept_seconds", "How long points are kept at the moment, 0 for ever", kept);
+    page.gauge("history_points_kept_seconds", "Current retention of points, 0 without a limit", kept);
     let series: usize = tenants.iter().map(|tenant| tenant.history.series()).sum();
     page.gauge("history_series", "Series that were recorded in the last hour, or wait for the store", series);
     let lag = tenants.iter().map(|tenant| tenant.history.lag()).max().unwrap_or_default();
     page.gauge(
         "history_rollup_lag_seconds",
-        "Age of the newest minute that is not rolled up, at the last look",
+        "Age of the newest minute that is not rolled up, at the last measurement",
         lag.as_secs_f64(),
     );
     let work =
         [(Some(("work", "write")), &history.write_latency), (Some(("work", "roll_up")), &history.roll_up_latency)];
-    page.histograms("history_store_seconds", "How long the store took for one transaction of history", work);
+    page.histograms("history_store_seconds", "Time of one transaction of history in the store", work);
 
     let routes = shared.requests.sum();
     let routes: Vec<_> =
@@ -179,7 +183,7 @@ fn write(shared: &Shared) -> String {
         })
         .collect();
     let samples = routes.iter().map(|(labels, count)| (&labels[..], *count));
-    page.counters("http_requests_total", "Answers by route, method and status", samples);
+    page.counters("http_requests_total", "Responses by route, method and status", samples);
     page.finish()
 }
 
@@ -187,35 +191,35 @@ fn write_bus(cluster: &Cluster, page: &mut Page) {
     let figures = cluster.figures();
     let fine = cluster.fault().borrow().is_none();
     page.gauge("bus_available", "1 while the bus can be read and written", u8::from(fine));
-    page.gauge("bus_leads", "1 while this node decides for all", u8::from(*cluster.leads().borrow()));
+    page.gauge("bus_leads", "1 while this node is the leader", u8::from(*cluster.leads().borrow()));
     let silent = figures.silent_for().unwrap_or(f64::NAN);
-    page.gauge("bus_silent_seconds", "How long ago the bus answered last", silent);
+    page.gauge("bus_silent_seconds", "Time since the last response of the bus", silent);
     let behind = figures.entries_behind().map_or(f64::NAN, |behind| behind as f64);
-    let help = "Entries of the log that were not read at the last look; NaN while the bus is silent";
+    let help = "Entries of the shared log that were not read at the last check; NaN while the bus does not respond";
     page.gauge("bus_entries_behind", help, behind);
-    page.gauge("bus_pending_groups", "Groups of batches that wait for an answer", cluster.pending());
-    page.counter("bus_groups_total", "Groups of batches that were handed in", figures.enqueued.get());
-    page.counter("bus_entries_read_total", "Entries of the log that were read", figures.applied.get());
-    page.counter("bus_entries_written_total", "Entries that this node wrote while it led", figures.appended.get());
+    page.gauge("bus_pending_groups", "Groups of batches that wait for the leader's reply", cluster.pending());
+    page.counter("bus_groups_total", "Groups of batches that were sent to the inbox", figures.enqueued.get());
+    page.counter("bus_entries_read_total", "Entries of the shared log that were read", figures.applied.get());
+    page.counter("bus_entries_written_total", "Entries that this node wrote as leader", figures.appended.get());
     page.counter("bus_elections_total", "Times that this node was elected", figures.elections.get());
-    let surrenders = "Times that this node could not write the log and let other nodes lead";
+    let surrenders = "Times that this node gave up the lease because it could not write the log";
     page.counter("bus_surrenders_total", surrenders, figures.surrenders.get());
     let unreadable = "Groups of batches that could not be read, as a whole or in part, and were refused";
     page.counter("bus_unreadable_groups_total", unreadable, figures.unreadable.get());
-    page.counter("bus_loads_total", "Times that the log was loaded as a whole", figures.loads.get());
-    page.counter("bus_failures_total", "Times that the bus did not do what it was asked", figures.failures.get());
+    page.counter("bus_loads_total", "Times that the whole log was loaded", figures.loads.get());
+    page.counter("bus_failures_total", "Failed requests to the bus", figures.failures.get());
 }
 
 fn write_alerts(shared: &Shared, page: &mut Page) {
     let sizes = shared.tenants.all().iter().map(|tenant| tenant.alerts.sizes()).collect::<Vec<_>>();
-    page.gauge("alert_rules", "Alert rules that are watched", sizes.iter().map(|of| of.0).sum::<i64>());
+    page.gauge("alert_rules", "Alert rules that are evaluated", sizes.iter().map(|of| of.0).sum::<i64>());
     page.gauge("alerts_open", "Alerts that are not resolved", sizes.iter().map(|of| of.1).sum::<i64>());
     let figures = &shared.tenants.alerting().figures;
-    let looks = "Times that all rules of a tenant were looked at";
+    let looks = "Evaluations of all rules of a tenant";
     page.counter("alert_evaluations_total", looks, figures.evaluations.get());
     page.counter("alerts_raised_total", "Alerts raised", figures.raised.get());
     page.counter("alerts_resolved_total", "Alerts resolved", figures.resolved.get());
-    let failures = "Times that the store did not take what was decided about alerts";
+    let failures = "Failed writes of alerts to the store";
     page.counter("alert_store_failures_total", failures, figures.store_failures.get());
     let results = Target::ALL.iter().flat_map(|target| Sent::ALL.iter().map(move |result| (*target, *result)));
     let results: Vec<_> = results
@@ -223,12 +227,12 @@ fn write_alerts(shared: &Shared, page: &mut Page) {
             ([("target", target.as_str()), ("result", result.as_str())], figures.sent(target, result).get())
         })
         .collect();
-    let help = "Mails and webhooks of alerts, by what came of an attempt";
+    let help = "Attempts to deliver mails and webhooks of alerts, by result";
     page.counters("notifications_total", help, results.iter().map(|(labels, count)| (&labels[..], *count)));
     let now = shared.clock.now();
     let waiting = Target::ALL.map(|target| ([("target", target.as_str())], figures.waiting(target, now)));
     let length = waiting.iter().map(|(label, waiting)| (&label[..], waiting.0));
-    page.gauges("outbox_length", "Mails and webhooks of alerts that wait", length);
+    page.gauges("outbox_length", "Mails and webhooks of alerts that wait for delivery", length);
     let age = waiting.iter().map(|(label, waiting)| (&label[..], waiting.1));
-    page.gauges("outbox_age_seconds", "How long the oldest of them has waited", age);
+    page.gauges("outbox_age_seconds", "Age of the oldest waiting mail or webhook", age);
 }

@@ -74,7 +74,7 @@ const MAX_PAGE: usize = 200;
 /// Orders on a page without `limit`.
 const PAGE: usize = 50;
 
-/// `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` gets the first response again.
+/// Handles `POST /api/orders`: 201 with the order. A repeated `Idempotency-Key` gets the first response again.
 #[utoipa::path(
     post,
     path = "/api/orders",
@@ -102,7 +102,7 @@ pub async fn create(
     Ok(Versioned::created(order.version(), location, order).no_store())
 }
 
-/// `GET /api/orders`: `{orders, next}`, the newest first.
+/// Handles `GET /api/orders`: returns `{orders, next}`, the newest first.
 #[utoipa::path(
     get,
     path = "/api/orders",
@@ -124,7 +124,7 @@ pub async fn list(request: HttpRequest, access: Authorized<ReadOrders>) -> Resul
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(body))
 }
 
-/// `GET /api/orders/{id}`: the order, or 304.
+/// Handles `GET /api/orders/{id}`: returns the order, or 304.
 #[utoipa::path(
     get,
     path = "/api/orders/{id}",
@@ -142,14 +142,14 @@ pub async fn get(id: web::Path<String>, access: Authorized<ReadOrders>) -> Resul
     Ok(Versioned::ok(order.version(), order))
 }
 
-/// `PATCH /api/orders/{id}`: status or priority; with `If-Match` only if the version still matches.
+/// Handles `PATCH /api/orders/{id}`: changes status or priority; with `If-Match` only if the version still matches.
 #[utoipa::path(
     patch,
     path = "/api/orders/{id}",
     tag = "Business",
     operation_id = "changeOrder",
     summary = "Update an order",
-    description = "Needs `write:orders`. Without `read:orders` the answer has only what can be changed.",
+    description = "Needs `write:orders`. Without `read:orders` the response has only the fields that can be changed.",
     params(("id" = String, Path, description = "Its id", example = "ord-00000001"), params::Guarded),
     request_body = business::Changes,
     responses(
@@ -172,13 +172,13 @@ pub async fn change(
     if !identity.may(Permission::ReadOrders)
         && let Some(fields) = order.as_object_mut()
     {
-        // The rest of an order is for callers that may read orders.
+        // The other fields are for callers that may read orders.
         fields.retain(|name, _| ["orderId", "status", "priority", "updatedAt"].contains(&name.as_str()));
     }
     Ok(Versioned::ok(version, order))
 }
 
-/// `POST /api/customers`: 201 for a new customer, 200 for a known one.
+/// Handles `POST /api/customers`: 201 for a new customer, 200 for a known one.
 #[utoipa::path(
     post,
     path = "/api/customers",
@@ -200,7 +200,7 @@ pub async fn customer(access: Authorized<WriteOrders>, body: Body) -> Result<Htt
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// `POST /api/visits`: 202 with the number of counted visits.
+/// Handles `POST /api/visits`: 202 with the number of counted visits.
 #[utoipa::path(
     post,
     path = "/api/visits",

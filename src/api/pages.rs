@@ -17,13 +17,13 @@ use tricast_core::{
     snapshot::{SNAPSHOT, View},
 };
 
-/// How often the page asks for itself again, in seconds.
+/// Refresh interval of the page, in seconds.
 const REFRESH: u32 = 5;
 
-/// The channels it shows besides the snapshot.
+/// Channels on the page besides the snapshot.
 const ALSO: [&str; 3] = ["metrics.orders", "metrics.revenue", "metrics.users_online"];
 
-/// `GET` and `HEAD /basic`.
+/// Handles `GET` and `HEAD /basic`.
 #[utoipa::path(
     get,
     path = "/basic",
@@ -42,7 +42,7 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.needs(Permission::ReadMetrics)?;
     let log = &caller.tenant.log;
     let mut tables = String::new();
-    // Sections that the caller may not see are left out, not shown as empty.
+    // Sections that the caller may not read are left out.
     let view = tricast_auth::view(&caller.identity);
     let snapshot: Value = serde_json::from_slice(&log.snapshot(view).data).unwrap_or(Value::Null);
     for (name, section) in snapshot.as_object().into_iter().flatten() {
@@ -78,13 +78,13 @@ pub async fn basic(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(page(&mut response, &intro, &tables))
 }
 
-/// Whether a person looks at the answer.
+/// Returns whether the client prefers HTML, as browsers do.
 fn prefers_html(request: &HttpRequest) -> bool {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// 401 for a person: where to sign in.
+/// Creates the 401 for people: a page that says where to sign in.
 fn signed_out() -> HttpResponse {
     let main = "<p>Sign in on the <a href=\"./\">live dashboard</a> to see the numbers here, too.</p>\n";
     let mut response = HttpResponse::Unauthorized();
@@ -126,7 +126,7 @@ fn page(response: &mut HttpResponseBuilder, intro: &str, main: &str) -> HttpResp
 
 fn table(out: &mut String, name: &str, values: &Value) {
     let name = escape(&name.replace('_', " "));
-    // Writing to a String can't fail.
+    // Writing to a String cannot fail.
     let _ = write!(out, "<section>\n<h2>{name}</h2>\n<table>\n<caption>{name}</caption>\n");
     out.push_str("<thead><tr><th scope=\"col\">Name</th><th scope=\"col\">Value</th></tr></thead>\n<tbody>\n");
     match values.as_object().filter(|fields| !fields.is_empty()) {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_pushed_can_not_be_markup() {
+    fn pushed_texts_are_escaped() {
         let mut out = String::new();
         table(&mut out, "<b>", &serde_json::json!({"<script>": "<img src=x onerror='a'>", "n": null}));
         assert!(!out.contains("<script") && !out.contains("<img") && !out.contains("<b>"), "{out}");

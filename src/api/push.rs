@@ -1,4 +1,4 @@
-//! `POST /api/metrics`: values, events, samples and ends of channels from outside (docs/protocol.md, section 7).
+//! `POST /api/metrics`: values, events, samples and ends of channels from clients (docs/protocol.md, section 7).
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -29,25 +29,25 @@ use tricast_core::{
     span::Span,
 };
 
-/// A body above this is parsed away from the worker, which would be busy for more than a millisecond.
+/// Bodies above this size are parsed on another thread, because they would occupy the worker for more than a millisecond.
 const PARSE_ELSEWHERE: usize = 64 * 1024;
 
-/// When a push is worth another try while the log can't be written.
+/// Time after which to retry a push while the log cannot be written.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Refused lines that are listed with their reasons; more are counted.
+/// Most refused lines that are listed with their reasons; further ones are only counted.
 const LISTED: usize = 100;
 
-/// Shortest and longest time to live that a push can say.
+/// Shortest and longest time to live of a channel.
 const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
 
-/// A pushed line: a reading, or why it is none.
+/// Pushed line: a reading, or the reason for its refusal.
 type Line = Result<Reading, Problem>;
 
-/// `POST /api/metrics` and its alias: one object, an array, or NDJSON.
+/// Handles `POST /api/metrics` and its alias: one object, an array, or NDJSON.
 ///
-/// 202 when all is in the log, 207 with the lines' verdicts when some were refused; a single refused object is answered
-/// with its problem.
+/// 202 if all lines are in the log, 207 with the verdicts of the lines if some were refused. A single refused object gets
+/// its problem as the response.
 #[utoipa::path(
     post,
     path = "/api/metrics",
@@ -59,22 +59,22 @@ type Line = Result<Reading, Problem>;
         refused is answered with its problem. A body may be compressed (`Content-Encoding: gzip`, `deflate` or `br`); \
         `max_body` is for it and for what it holds.",
     request_body(
-        description = "What was measured or what happened",
+        description = "Values, events, samples or ends of channels",
         content(
             (shapes::Lines = "application/json", examples(
                 ("value" = (summary = "A value", value = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))),
                 ("event" = (summary = "An event", value = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))),
                 ("sample" = (summary = "A sample", value = json!({"metric": "checkout.duration", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))),
                 ("end" = (summary = "The end of a channel", value = json!({"channel": "metrics.checkout", "delete": true}))),
-                ("several" = (summary = "Several at once", value = json!([{"channel": "metrics.checkout", "data": {"carts": 3}, "merge": true}, {"metric": "shop.visitors", "type": "set", "value": "ada"}]))),
+                ("several" = (summary = "Several lines", value = json!([{"channel": "metrics.checkout", "data": {"carts": 3}, "merge": true}, {"metric": "shop.visitors", "type": "set", "value": "ada"}]))),
             )),
             ("application/x-ndjson", example = json!("{\"channel\":\"metrics.checkout\",\"data\":{\"carts\":3}}\n{\"metric\":\"shop.visitors\",\"type\":\"set\",\"value\":\"ada\"}\n")),
         )
     ),
     responses(
-        (status = 202, description = "All of it is in the log", body = shapes::Accepted),
+        (status = 202, description = "All lines are in the log", body = shapes::Accepted),
         (status = 207, description = "Some lines were refused", body = shapes::Mixed),
-        (status = 409, description = "The channel is of the other kind, or the series of another type"),
+        (status = 409, description = "The channel has the other kind, or the series another type"),
         (status = 413, description = "The body is too large, or has too many lines"),
         (status = 504, description = "Timed out waiting for the cluster leader; the push may still be accepted"),
     )
@@ -89,13 +89,13 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
     } else {
         parse(&body, ndjson, most)
     };
-    let Batch { lines, places, readings, mut refused, single } =
+    let Batch { lines, line_numbers, readings, mut refused, single } =
         parsed.map_err(|fault| fault.into_problem(&state, most))?;
 
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome = outcome.map_err(not_published)?;
     let mut accepted = Vec::new();
-    for (place, verdict) in places.into_iter().zip(outcome.verdicts) {
+    for (place, verdict) in line_numbers.into_iter().zip(outcome.verdicts) {
         match verdict {
             Ok(()) => accepted.push(place),
             Err(refusal) => {
@@ -121,7 +121,7 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
     Ok(HttpResponse::build(status).insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
 }
 
-/// `DELETE /api/metrics/{channel}`: ends a channel.
+/// Handles `DELETE /api/metrics/{channel}`: ends a channel.
 #[utoipa::path(
     delete,
     path = "/api/metrics/{channel}",
@@ -134,7 +134,7 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
     responses(
         (status = 204, description = "The channel has ended"),
         (status = 404, description = "There is no such channel"),
-        (status = 410, description = "It had ended before"),
+        (status = 410, description = "The channel had already ended"),
         (status = 504, description = "Timed out waiting for the cluster leader; the channel may still end"),
     )
 )]
@@ -158,13 +158,15 @@ pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>
 
 fn not_published(error: PublishError) -> Problem {
     match error {
-        PublishError::Stopped => Problem::unavailable("the server is going away", crate::shutdown::reconnect_after()),
+        PublishError::Stopped => {
+            Problem::unavailable("the server is shutting down", crate::shutdown::reconnect_after())
+        }
         PublishError::Unavailable => Problem::unavailable(error.to_string(), RETRY_AFTER),
         PublishError::Unknown => Problem::unknown(error.to_string()),
     }
 }
 
-/// The lines that were refused, counted from 0: the first [`LISTED`] of those that were found, and how many there are.
+/// Refused lines, counted from 0: the first [`LISTED`] ones with their problems, and their total number.
 #[derive(Default)]
 struct Refused {
     count: usize,
@@ -172,14 +174,14 @@ struct Refused {
 }
 
 impl Refused {
-    fn add(&mut self, place: usize, problem: impl FnOnce() -> Problem) {
+    fn add(&mut self, line: usize, problem: impl FnOnce() -> Problem) {
         self.count += 1;
         if self.listed.len() < LISTED {
-            self.listed.push((place, problem()));
+            self.listed.push((line, problem()));
         }
     }
 
-    /// The verdicts in the order of the lines. What is not among them was refused.
+    /// Returns the verdicts in the order of the lines. Lines without a verdict were refused.
     fn results(self, accepted: Vec<usize>) -> Vec<Value> {
         let accepted = accepted.into_iter().map(|place| (place, json!({"index": place, "status": 202})));
         let refused = self.listed.into_iter().map(|(place, problem)| {
@@ -217,28 +219,28 @@ fn is_ndjson(request: &HttpRequest) -> bool {
     kind.contains("ndjson") || kind.contains("jsonl") || kind.contains("json-seq") || kind.contains("jsonlines")
 }
 
-/// A body that was read.
+/// Parsed body.
 #[derive(Default)]
 struct Batch {
-    /// How many there are.
+    /// Number of lines.
     lines: usize,
-    /// Of each reading the line that it stands in.
-    places: Vec<usize>,
+    /// Line number of each reading.
+    line_numbers: Vec<usize>,
     readings: Vec<Reading>,
     refused: Refused,
-    /// One object by itself: its refusal is the answer.
+    /// Set for a single object, whose refusal is the response.
     single: bool,
 }
 
 impl Batch {
-    /// Adds a line, unless there are `most` (0: no limit) already.
+    /// Adds a line, unless there are already `most` (0: no limit).
     fn add(&mut self, most: usize, line: impl FnOnce() -> Line) -> Result<(), Fault> {
         if most > 0 && self.lines >= most {
             return Err(Fault::TooManyLines);
         }
         match line() {
             Ok(reading) => {
-                self.places.push(self.lines);
+                self.line_numbers.push(self.lines);
                 self.readings.push(reading);
             }
             Err(problem) => self.refused.add(self.lines, || problem),
@@ -248,10 +250,10 @@ impl Batch {
     }
 }
 
-/// Why nothing of a body is taken.
+/// Reason for refusing a whole body.
 #[derive(Debug)]
 enum Fault {
-    /// What is wrong with it.
+    /// Description of the fault.
     Bad(String),
     TooManyLines,
 }
@@ -269,7 +271,7 @@ impl Fault {
     }
 }
 
-/// Reads a body of at most `most` lines. What is several lines of JSON is NDJSON, whatever it is called.
+/// Parses a body of at most `most` lines. Several lines of JSON are treated as NDJSON, whatever their content type.
 fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, Fault> {
     let text = bytes.trim_ascii();
     if text.is_empty() {
@@ -294,7 +296,7 @@ fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, Fault> {
     let mut batch = Batch::default();
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         batch.add(most, || {
-            // Where files were joined, each may begin with a byte order mark.
+            // In joined files each part may begin with a byte order mark.
             let value = serde_json::from_slice(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line));
             reading(value.map_err(|error| Problem::bad_request(format!("not JSON: {error}")))?, nul)
         })?;
@@ -302,7 +304,7 @@ fn parse(bytes: &Bytes, ndjson: bool, most: usize) -> Result<Batch, Fault> {
     Ok(batch)
 }
 
-/// Reads an array, one member after the other, so that only one of them is in memory twice.
+/// Parses an array, one element after the other, so that only one of them is in memory twice.
 fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch, Fault>> {
     struct List {
         most: usize,
@@ -320,7 +322,7 @@ fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch,
             let mut batch = Batch::default();
             while let Some(value) = list.next_element()? {
                 if let Err(fault) = batch.add(self.most, || reading(value, self.nul)) {
-                    // The rest is read for its end only.
+                    // The rest is read only to reach the end.
                     while list.next_element::<IgnoredAny>()?.is_some() {}
                     return Ok(Err(fault));
                 }
@@ -335,13 +337,13 @@ fn list(text: &[u8], most: usize, nul: bool) -> serde_json::Result<Result<Batch,
     Ok(batch)
 }
 
-/// Whether the first line is a value by itself and more follows.
+/// Returns whether the first line is a complete value and further lines follow.
 fn is_lines(bytes: &[u8], error: &serde_json::Error) -> bool {
     let first = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or(&[]);
     error.is_syntax() && error.line() > 1 && serde_json::from_slice::<serde::de::IgnoredAny>(first).is_ok()
 }
 
-/// Reads a line. `nul` says that U+0000 may be in it.
+/// Parses a line. `nul`: it may contain U+0000, so it has to be checked.
 fn reading(value: Value, nul: bool) -> Line {
     let bad = |detail: &str| Problem::bad_request(detail);
     if nul && let Some(fault) = nul::fault(&value) {
@@ -402,7 +404,7 @@ fn reading(value: Value, nul: bool) -> Line {
     }
 }
 
-/// A typed sample: `{"metric":"checkout.latency","type":"timing","value":12.5,"labels":{"region":"eu"}}`.
+/// Parses a typed sample: `{"metric":"checkout.latency","type":"timing","value":12.5,"labels":{"region":"eu"}}`.
 fn sample(metric: Value, mut fields: Map<String, Value>) -> Line {
     let bad = |detail: &str| Problem::bad_request(detail);
     let Value::String(metric) = metric else { return Err(bad("\"metric\" has to be a string")) };
@@ -424,7 +426,7 @@ fn sample(metric: Value, mut fields: Map<String, Value>) -> Line {
     sample.map(reading).map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-/// Takes `ttl`, in milliseconds.
+/// Removes and parses `ttl`, in milliseconds.
 fn ttl(fields: &mut Map<String, Value>) -> Result<Option<u64>, Problem> {
     let ttl = match fields.remove("ttl") {
         None => return Ok(None),
@@ -436,7 +438,7 @@ fn ttl(fields: &mut Map<String, Value>) -> Result<Option<u64>, Problem> {
     ttl.map(Some).ok_or_else(|| Problem::bad_request(wrong))
 }
 
-/// Refuses fields that nobody asked for: they are misspelt ones.
+/// Refuses unknown fields, which are likely misspelt.
 fn no_more(fields: &Map<String, Value>, known: &str) -> Result<(), Problem> {
     let Some(unknown) = fields.keys().next() else { return Ok(()) };
     let shown: String = unknown.chars().take(60).collect();
@@ -475,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_fault() {
         let one = r#"{"channel":"a","data":{}}"#;
         for (body, part) in [
             ("", "empty"),

@@ -1,7 +1,7 @@
-//! `POST` and `DELETE /api/session`: the cookie of the server's own pages.
+//! `POST` and `DELETE /api/session`: sign-in of the server's own pages with a cookie.
 //!
-//! A page that keeps its token in script has to ask for it again in each tab, and links to other pages don't carry it. The
-//! cookie holds the same token: it is `HttpOnly`, is not sent from other sites (`SameSite=Lax`), and ends with the token.
+//! A page that keeps its token in script needs it again in each tab and after each link. The cookie contains the same
+//! token: it is `HttpOnly`, is not sent from other sites (`SameSite=Lax`), and expires with the token.
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
 
@@ -20,7 +20,7 @@ struct SignIn {
     token: String,
 }
 
-/// `POST /api/session`: 204 with the cookie.
+/// Handles `POST /api/session`: 204 with the cookie.
 #[utoipa::path(
     post,
     path = "/api/session",
@@ -49,7 +49,7 @@ pub async fn create(request: HttpRequest, body: Body) -> Result<HttpResponse, Pr
     Ok(answer(&cookie(&state, &request, token, left)))
 }
 
-/// `DELETE /api/session`: 204, and the cookie is gone.
+/// Handles `DELETE /api/session`: 204, and removes the cookie.
 #[utoipa::path(
     delete,
     path = "/api/session",
@@ -65,7 +65,7 @@ pub async fn delete(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Ok(answer(&cookie(&state, &request, "", Some(0))))
 }
 
-/// Refuses pages of other origins, also allowed ones: they would sign the reader in as somebody else.
+/// Refuses pages of other origins, also allowed ones: they would sign the user in as another one.
 fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
     match access::origin(&state.shared.access, request) {
         Origin::Own | Origin::Absent => Ok(()),
@@ -75,7 +75,7 @@ fn check_own_page(state: &State, request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-/// The field `Set-Cookie` (RFC 6265, section 4.1). A verified token has none of the characters that would need quoting.
+/// Returns the field `Set-Cookie` (RFC 6265, section 4.1). A verified token contains no characters that need quoting.
 fn cookie(state: &State, request: &HttpRequest, token: &str, seconds: Option<i64>) -> String {
     let name = state.shared.access.cookie.as_deref().unwrap_or(SESSION_COOKIE);
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());

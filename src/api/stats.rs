@@ -1,4 +1,4 @@
-//! `GET /api/stats`: four figures for a page that wants no more.
+//! `GET /api/stats`: four key figures for simple pages.
 //!
 //! ```json
 //! {"activeUsers": 12, "activeOrders": 3, "revenue": 45000.0, "timestamp": "2024-07-15T14:00:05.120Z"}
@@ -16,7 +16,7 @@ use crate::web::{
 use tricast_auth::Permission;
 use tricast_core::clock::rfc3339;
 
-/// `GET /api/stats`.
+/// Handles `GET /api/stats`.
 #[utoipa::path(
     get,
     path = "/api/stats",
@@ -33,7 +33,7 @@ pub async fn get(request: HttpRequest, access: Authorized<ReadMetrics>) -> Resul
     let caller = &access.caller;
     Params::read(&request, &[])?;
     let stats = caller.tenant.orders.stats().await?;
-    // Numbers of orders are for those who may read orders, whichever way they are asked for.
+    // Figures of orders require the permission to read orders on every path.
     let of_orders = caller.identity.may(Permission::ReadOrders);
     let answer = json!({
         "activeUsers": caller.tenant.presence.online().current,

@@ -48,11 +48,11 @@ pub fn check_known_host(config: &AccessConfig, headers: &header::HeaderMap) -> R
 /// Relation of a request's `Origin` to this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// None: not a browser, or a plain navigation.
+    /// No origin: not a browser, or a plain navigation.
     Absent,
-    /// A page of this very server: the same scheme, host and port.
+    /// A page of this server: the same scheme, host and port.
     Own,
-    /// A page of a site that was allowed.
+    /// A page of an allowed site.
     Allowed,
     /// A page of any other site.
     Foreign,
@@ -71,10 +71,10 @@ pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
     }
 }
 
-/// Whether a page of `origin` is one of this server's own.
+/// Returns whether a page of `origin` is one of this server's own.
 ///
-/// A page of `http://shop.example` is not one of `https://shop.example`: whoever is between it and its reader can change
-/// it. This server speaks plain HTTP; that TLS ends before it is said by a trusted proxy or by `public_url`.
+/// A page of `http://shop.example` is not one of `https://shop.example`: an attacker on the network could change it. This
+/// server speaks plain HTTP; a trusted proxy or `public_url` tells that TLS ends in front of it.
 fn is_own(config: &AccessConfig, request: &HttpRequest, origin: &str) -> bool {
     if config.public_origin.as_deref().is_some_and(|public| same_origin(public, origin)) {
         return true;
@@ -82,13 +82,13 @@ fn is_own(config: &AccessConfig, request: &HttpRequest, origin: &str) -> bool {
     let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let forwarded = client::scheme(&config.proxies, request);
     let scheme = forwarded.as_deref().unwrap_or("http");
-    // The one name that is known to be reached with another scheme.
+    // The public URL is the only name for which another scheme is known.
     let public = config.public_origin.as_deref().filter(|_| forwarded.is_none()).and_then(|url| url.split_once("://"));
     let other_scheme = public.is_some_and(|(of, name)| of != scheme && name.eq_ignore_ascii_case(host));
     !other_scheme && same_origin(&format!("{scheme}://{host}"), origin)
 }
 
-/// Whether two http or https origins are the same; the port of the scheme may be left out.
+/// Returns whether two http or https origins are equal; the default port of the scheme may be left out.
 fn same_origin(ours: &str, theirs: &str) -> bool {
     let parts = |origin: &str| {
         let uri = origin.parse::<Uri>().ok()?;
@@ -134,15 +134,15 @@ enum Credential {
 /// Identifies the caller by its token.
 ///
 /// # Errors
-/// 401 without a token, or with one that is not valid; 429 for a tenant too many.
+/// 401 without a valid token; 429 if the server has reached its limit of tenants.
 pub async fn identify(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
-    known(look(state, request, Accept::Tokens).await?)
+    known(authenticate(state, request, Accept::Tokens).await?)
 }
 
 /// Identifies the caller of a stream by its token or ticket.
 ///
 /// # Errors
-/// As [`identify`].
+/// Those of [`identify`].
 pub async fn identify_stream(state: &State, request: &HttpRequest) -> Result<Caller, Problem> {
     known(visitor(state, request).await?)
 }
@@ -156,12 +156,12 @@ fn known(caller: Option<Caller>) -> Result<Caller, Problem> {
     }
 }
 
-/// Identifies the caller of a stream; `None` without credentials where a token is required.
+/// Identifies the caller of a stream; `None` without credentials if a token is required.
 ///
 /// # Errors
-/// 401 for a token or ticket that is not valid; 429 for a tenant too many.
+/// 401 for a token or ticket that is not valid; 429 if the server has reached its limit of tenants.
 pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
-    look(state, request, Accept::Tickets).await
+    authenticate(state, request, Accept::Tickets).await
 }
 
 /// Credentials that a route accepts.
@@ -169,11 +169,11 @@ pub async fn visitor(state: &State, request: &HttpRequest) -> Result<Option<Call
 enum Accept {
     /// Tokens only.
     Tokens,
-    /// Tickets too: valid for a stream and nothing else, least of all for another ticket.
+    /// Tickets too: they are valid for streams only, and not for issuing another ticket.
     Tickets,
 }
 
-async fn look(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
+async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> Result<Option<Caller>, Problem> {
     let address = state.address(request);
     if let Some(home) = state.single_tenant() {
         return Ok(Some(Caller::new(Identity::anonymous(address), Rc::clone(home))));
@@ -210,7 +210,7 @@ async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
 /// Verifies a token and returns its identity.
 ///
 /// # Errors
-/// The reason of the refusal, which is counted.
+/// [`TokenError`]; the refusal is counted.
 pub async fn verify(state: &State, token: &str) -> Result<Identity, TokenError> {
     let Some(verifier) = &state.shared.access.verifier else { return Err(TokenError::KeysUnavailable) };
     let verified = match verifier.verify(token) {
@@ -229,14 +229,15 @@ pub fn token_problem(error: TokenError) -> Problem {
     Problem { may_pass: error.may_pass(), ..Problem::unauthorized(Some("invalid_token"), detail) }
 }
 
-/// `Authorization` before `?ticket=` and `?token=`, those before the cookie: what was said for this very request wins.
+/// Returns the credential of a request: `Authorization`, else `?ticket=` or `?token=`, else the cookie, which was not
+/// meant for this request in particular.
 fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> Result<Option<Credential>, Problem> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION);
     match (headers.next(), headers.next()) {
         (Some(header), None) => {
             let text = header.to_str().unwrap_or_default().trim();
             let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-            // Another scheme is for somebody else, such as a proxy in front.
+            // Other schemes are meant for others, such as a proxy in front.
             if scheme.eq_ignore_ascii_case("bearer") {
                 return match token.trim() {
                     "" => Err(Problem::unauthorized(
@@ -248,7 +249,7 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
             }
         }
         (Some(_), Some(_)) => {
-            return Err(Problem::unauthorized(Some("invalid_request"), "Authorization is there twice"));
+            return Err(Problem::unauthorized(Some("invalid_request"), "Authorization occurs twice"));
         }
         (None, _) => {}
     }
@@ -261,7 +262,7 @@ fn credential(access: &AccessConfig, request: &HttpRequest, accept: Accept) -> R
     if let Some(token) = params.one("token")? {
         return Ok(Some(Credential::Token(token.to_owned())));
     }
-    // A page of another origin may have its own token, and not the one that a reader of this server's pages has.
+    // A page of another origin may have a token of its own, but not the one of this server's pages.
     let session = access.cookie.is_none() && matches!(origin(access, request), Origin::Own | Origin::Absent);
     let Some(name) = access.cookie.as_deref().or(session.then_some(SESSION_COOKIE)) else { return Ok(None) };
     let fields = request.headers().get_all(header::COOKIE).filter_map(|field| field.to_str().ok());
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_ends_tls_says_so_and_has_to_be_trusted() {
+    fn the_scheme_of_a_trusted_proxy_counts() {
         let trusting = AccessConfig {
             proxies: ProxyConfig { trusted: vec!["127.0.0.1/32".parse().unwrap()], ..ProxyConfig::default() },
             ..AccessConfig::default()

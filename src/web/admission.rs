@@ -22,19 +22,19 @@ use tricast_core::counters::Limit;
 /// Limits of connections, streams and held polls. 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionConfig {
-    /// In all. Default 0: what the descriptor limit allows.
+    /// Connections in all. Default 0: as many as the limit of file descriptors allows.
     pub max_connections: usize,
     /// Streams and held polls of one address, and as many other connections. Default 1,000.
     pub max_connections_per_address: usize,
-    /// Of one user with a token. Default 50.
+    /// Streams and held polls of one user with a token. Default 50.
     pub max_connections_per_user: usize,
-    /// New streams from one address. Default 50; as many may come at once.
+    /// New streams per second from one address. Default 50; the same number may arrive at once.
     pub handshakes_per_second_per_address: u32,
-    /// Changes of orders, dashboards and rules by one user. Default 500; ten times as many may come at once.
+    /// Changes of orders, dashboards and rules per second by one user. Default 500; ten times as many may arrive at once.
     pub changes_per_second_per_user: u32,
 }
 
-/// Seconds' worth of changes that may arrive at once.
+/// Seconds of allowed changes that may arrive at once.
 const BURST: u32 = 10;
 
 /// Number of handshakes after which idle addresses are removed from the table.
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_places_and_gets_them_back() {
+    fn an_address_has_a_number_of_permits_and_gets_them_back() {
         let admission = admission(2, 0, 0);
         let one = Some("192.0.2.1".parse().unwrap());
         let first = admission.take_stream_permit(one).ok().unwrap();
@@ -228,16 +228,22 @@ mod tests {
             admission.take_stream_permit(one).err().map(|reached| reached.limit),
             Some(Limit::ConnectionsPerAddress)
         );
-        assert!(admission.take_stream_permit(Some("192.0.2.2".parse().unwrap())).is_ok(), "another one has its own");
+        assert!(
+            admission.take_stream_permit(Some("192.0.2.2".parse().unwrap())).is_ok(),
+            "another address has its own permits"
+        );
         drop(first);
         assert!(admission.take_stream_permit(one).is_ok());
-        assert!((0..10).all(|_| admission.take_stream_permit(None).is_ok()), "who has no address is not counted by it");
+        assert!(
+            (0..10).all(|_| admission.take_stream_permit(None).is_ok()),
+            "clients without an address are not counted by it"
+        );
         drop(second);
-        assert!(admission.by_address.0.lock().is_empty(), "nothing is kept of those who left");
+        assert!(admission.by_address.0.lock().is_empty(), "the table has no entries of clients that left");
     }
 
     #[test]
-    fn connections_are_counted_beside_streams_and_some_beyond_are_told() {
+    fn connections_are_counted_beside_streams_and_some_excess_ones_get_a_response() {
         let admission = admission(2, 0, 0);
         let one = Some("192.0.2.1".parse().unwrap());
         let _stream = admission.take_stream_permit(one).ok().unwrap();
@@ -260,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_bounded_by_user_and_wait_a_second() {
+    fn changes_are_bounded_by_user_and_can_be_retried_after_a_second() {
         let admission = admission(0, 0, 0);
         let acme = TenantName::parse("acme").unwrap();
         let made = (0..99).take_while(|_| admission.check_change(&acme, "ada".into()).is_ok()).count();

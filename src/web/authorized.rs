@@ -12,7 +12,7 @@ use tricast_auth::Permission;
 pub trait Requirement: 'static {
     /// Permissions that the caller needs, all of them.
     const PERMISSIONS: &'static [Permission];
-    /// Whether the request changes something that the store keeps, and so counts for `limits.changes_per_second_per_user`.
+    /// Whether the request changes stored data, and so counts for `limits.changes_per_second_per_user`.
     const CHANGES_STORE: bool = false;
 }
 
@@ -39,16 +39,16 @@ impl Requirement for WriteMetrics {
 
 /// A caller that meets the requirements `R`.
 ///
-/// The checks run from cheap to dear and from the outside in: origin of the page (403; not for GET and HEAD), identity
-/// (401, or 429 for a tenant too many), permissions (403), rate of changes (429).
+/// The checks run from cheap to expensive and from the outside in: origin of the page (403; not for GET and HEAD),
+/// identity (401, or 429 at the limit of tenants), permissions (403), rate of changes (429).
 ///
-/// Place it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order.
+/// Location it behind [`actix_web::web::Path`] in a handler's parameters: extractors run in that order.
 pub struct Authorized<R> {
     /// State of the worker.
     pub state: Rc<State>,
     /// Identity and tenant.
     pub caller: Caller,
-    /// Time at which the checks began.
+    /// Start of the checks.
     pub arrived: Instant,
     requirement: PhantomData<R>,
 }

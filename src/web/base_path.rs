@@ -1,11 +1,11 @@
-//! Where the server is below its host: `base_path`.
+//! Base path of the server below its host: `base_path`.
 //!
 //! ```text
 //! base_path = "/live"      GET /live/events ─▶ /events      GET /live ─▶ 308 /live/      GET /events ─▶ 404
 //! ```
 //!
-//! For a proxy that passes paths on as they are. One that takes the path off needs no `base_path`. What watches the process
-//! (`/healthz`, `/readyz`, `/metrics`) finds it at the root, too.
+//! It is for proxies that pass paths on unchanged; a proxy that strips the path needs none. Monitoring (`/healthz`,
+//! `/readyz`, `/metrics`) works at the root too.
 
 use std::{fmt, sync::Arc};
 
@@ -18,29 +18,29 @@ use actix_web::{
     },
 };
 
-/// Paths that are at the root as well.
+/// Paths that exist at the root as well.
 const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Where a request is.
+/// Location of a request relative to the base path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Below the path, which was taken off.
+pub enum Location {
+    /// Below the base path, which was stripped.
     Inside,
-    /// The path itself, without the slash that pages need.
-    Edge,
-    /// Elsewhere.
+    /// The base path itself, without the slash that pages need.
+    Root,
+    /// Outside of the base path.
     Outside,
 }
 
-/// A path below which the server is: empty, or `/live`.
+/// Base path: empty, or `/live`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BasePath(Arc<str>);
 
 impl BasePath {
-    /// Reads `/live`, `/live/`, `/` or nothing.
+    /// Parses `/live`, `/live/`, `/` or an empty text.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Description of the fault.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let path = text.strip_suffix('/').unwrap_or(text);
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
@@ -56,39 +56,39 @@ impl BasePath {
         Ok(Self(path.into()))
     }
 
-    /// Without a slash at its end.
+    /// Returns the path without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Says where `request` is, and takes the path off.
-    pub fn enter(&self, request: &mut ServiceRequest) -> Place {
+    /// Strips the path of `request` and returns its location.
+    pub fn enter(&self, request: &mut ServiceRequest) -> Location {
         if self.0.is_empty() {
-            return Place::Inside;
+            return Location::Inside;
         }
         let Some(rest) = request.path().strip_prefix(&*self.0) else {
-            return if WATCHED.contains(&request.path()) { Place::Inside } else { Place::Outside };
+            return if WATCHED.contains(&request.path()) { Location::Inside } else { Location::Outside };
         };
         if rest.is_empty() {
-            return Place::Edge;
+            return Location::Root;
         }
         if !rest.starts_with('/') {
-            return Place::Outside;
+            return Location::Outside;
         }
         let below = match request.query_string() {
             "" => rest.to_owned(),
             query => format!("{rest}?{query}"),
         };
         let mut parts = request.uri().clone().into_parts();
-        let Ok(below) = PathAndQuery::try_from(below) else { return Place::Outside };
+        let Ok(below) = PathAndQuery::try_from(below) else { return Location::Outside };
         parts.path_and_query = Some(below);
-        let Ok(uri) = Uri::from_parts(parts) else { return Place::Outside };
+        let Ok(uri) = Uri::from_parts(parts) else { return Location::Outside };
         request.match_info_mut().get_mut().update(&uri);
         request.head_mut().uri = uri;
-        Place::Inside
+        Location::Inside
     }
 
-    /// Puts the path in front of where an answer leads to.
+    /// Adds the path to the `Location` of a response.
     pub fn leave(&self, headers: &mut HeaderMap) {
         if self.0.is_empty() {
             return;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_or_it_is_said_why_not() {
+    fn a_path_is_parsed_or_refused_with_the_fault() {
         for (text, path) in
             [("", ""), ("/", ""), ("/live", "/live"), ("/live/", "/live"), ("/a/b-c_d.e~f", "/a/b-c_d.e~f")]
         {
@@ -125,17 +125,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_it_is_inside() {
+    fn paths_below_it_are_inside() {
         let base = BasePath::parse("/live").unwrap();
         for (uri, place, path) in [
-            ("/live/events?channels=a&x=%2F", Place::Inside, "/events?channels=a&x=%2F"),
-            ("/live/", Place::Inside, "/"),
-            ("/live/live/x", Place::Inside, "/live/x"),
-            ("/live", Place::Edge, "/live"),
-            ("/lively/x", Place::Outside, "/lively/x"),
-            ("/events", Place::Outside, "/events"),
-            ("/healthz", Place::Inside, "/healthz"),
-            ("/live/healthz", Place::Inside, "/healthz"),
+            ("/live/events?channels=a&x=%2F", Location::Inside, "/events?channels=a&x=%2F"),
+            ("/live/", Location::Inside, "/"),
+            ("/live/live/x", Location::Inside, "/live/x"),
+            ("/live", Location::Root, "/live"),
+            ("/lively/x", Location::Outside, "/lively/x"),
+            ("/events", Location::Outside, "/events"),
+            ("/healthz", Location::Inside, "/healthz"),
+            ("/live/healthz", Location::Inside, "/healthz"),
         ] {
             let mut request = TestRequest::with_uri(uri).to_srv_request();
             assert_eq!(base.enter(&mut request), place, "{uri}");

@@ -21,24 +21,25 @@ use tricast_core::{
     protocol::{error::Code, nul},
 };
 
-/// actix-http tells both by the same error.
-const BROKEN: &str = "the body broke off, or its chunks are not well-formed (RFC 9112, section 7.1)";
+/// actix-http reports both with the same error.
+const BROKEN: &str = "the body is incomplete, or its chunks are not well-formed (RFC 9112, section 7.1)";
 
-/// A compressed body above this is inflated away from the worker, which would be busy for more than a millisecond.
+/// Compressed bodies above this size are inflated on another thread, because they would occupy the worker for more than a
+/// millisecond.
 const INFLATE_ELSEWHERE: usize = 16 * 1024;
 
-/// U+FEFF in UTF-8, which some editors and shells write in front of a text.
+/// U+FEFF in UTF-8, which some editors and shells write at the start of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The same in UTF-16, little and big endian.
+/// Byte order marks of UTF-16, little and big endian.
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// Reads the whole body, a JSON text, inflated and without a byte order mark (RFC 8259, section 8.1).
 ///
 /// # Errors
-/// 413 when it is larger than allowed (at once, if its length was announced; inflated it may not be larger either), 408
-/// when it takes too long, 415 for a content coding that is not known here, 400 when it breaks off or is not what its
-/// coding says. The connection is closed then, for the rest was not read.
+/// 413 for a body that is larger than allowed, announced, received or inflated; 408 if it takes too long; 415 for an
+/// unsupported content coding; 400 if it is incomplete or does not match its coding. The connection is then closed,
+/// because the rest was not read.
 pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Problem> {
     let coding = coding(request)?;
     let mut body = BytesMut::new();
@@ -56,7 +57,7 @@ pub async fn read(shared: &Shared, request: &HttpRequest, payload: &mut Payload)
     Ok(body)
 }
 
-/// The content coding of the body, if it has one.
+/// Returns the content coding of the body, if it has one.
 fn coding(request: &HttpRequest) -> Result<Option<&'static str>, Problem> {
     let fields = request.headers().get_all(header::CONTENT_ENCODING);
     let named = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
@@ -83,7 +84,7 @@ async fn inflate(shared: &Shared, coding: &'static str, body: Bytes) -> Result<B
     };
     inflated.map_err(|error| match error {
         Inflating::TooLarge => too_large(shared),
-        Inflating::Broken(error) => Problem::bad_request(format!("the body is not what {coding} makes: {error}")),
+        Inflating::Broken(error) => Problem::bad_request(format!("the body is not valid {coding}: {error}")),
     })
 }
 
@@ -123,7 +124,7 @@ async fn each_chunk(
         if let Ok(read) = tokio::time::timeout(config.timeout, &mut reading).await {
             return read;
         }
-        // A client can't help it that this process stood still.
+        // The client is not at fault when this process was paused.
         if pause::count() == pauses {
             shared.counters.limit(Limit::BodyTimeout).inc();
             let detail = format!("the body took longer than {} s", config.timeout.as_secs());
@@ -159,7 +160,7 @@ impl Body {
         read(&self.state.shared, &self.request, &mut self.payload).await
     }
 
-    /// Reads the whole body and returns its length in bytes; keeps none of it.
+    /// Reads the whole body, discards it and returns its length in bytes.
     ///
     /// # Errors
     /// Those of [`read`].
@@ -167,7 +168,7 @@ impl Body {
         each_chunk(&self.state.shared, &self.request, &mut self.payload, |_| {}).await
     }
 
-    /// Reads the whole body as a JSON object of the shape `T`.
+    /// Reads the whole body as a JSON object of the type `T`.
     ///
     /// # Errors
     /// Those of [`read`], and 400 that names the field.
@@ -190,7 +191,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let place = if place == "." { String::new() } else { format!("{place}: ") };
         Problem::bad_request(format!("{place}{error}"))
     };
-    // Or a list would be read as the fields in their order.
+    // serde would accept a list as the fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::bad_request("the body has to be an object"));
     }

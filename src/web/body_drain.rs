@@ -1,8 +1,8 @@
-//! Chunked bodies that nobody read to their end.
+//! Chunked bodies that a handler did not read to the end.
 //!
-//! After an answer, actix-http reads what is left of a chunked body for as long as the client cares to send it, with no
-//! limit of time. Only while somebody still holds the body does it close the connection instead. So the middleware
-//! keeps hold of it until the answer is out.
+//! After a response, actix-http reads the rest of a chunked body for as long as the client keeps sending, without a time
+//! limit. Only if the body is still referenced does it close the connection instead. So the middleware keeps a reference
+//! until the response is written.
 
 use std::{
     cell::RefCell,
@@ -31,7 +31,7 @@ struct Inner {
 }
 
 impl Chunked {
-    /// Keeps hold of the request's body, if it is chunked.
+    /// Keeps a reference to the request's body, if it is chunked.
     pub(super) fn hold(request: &mut ServiceRequest) -> Option<Self> {
         if !request.headers().contains_key(header::TRANSFER_ENCODING) {
             return None;
@@ -63,7 +63,7 @@ impl Stream for Chunked {
     }
 }
 
-/// A response body that holds a request body until it is written.
+/// Response body that keeps a reference to a request body until it is written.
 struct Holding {
     body: BoxBody,
     _unread: Chunked,

@@ -11,13 +11,13 @@ use tricast_core::{
     span::iso_8601,
 };
 
-/// Channels of a stream, or of a poll with `since`, that names none.
+/// Channels of a stream, or of a poll with `since`, that does not name any.
 pub const DEFAULT: &str = "metrics,alerts";
 
 /// Parses a list of selectors: `a,b.*,c`. Duplicates are dropped.
 ///
 /// # Errors
-/// 400 that names the part that is no channel.
+/// 400 that names the invalid part.
 pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
     let mut selectors = Vec::new();
     for name in list.split(',') {
@@ -34,7 +34,7 @@ pub fn parse_list(list: &str) -> Result<Vec<Selector>, Problem> {
 /// Returns the selectors of [`DEFAULT`] that `identity` may read.
 ///
 /// # Errors
-/// 403 when there are none.
+/// 403 if there are none.
 pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
     let mut selectors = parse_list(DEFAULT)?;
     selectors.retain(|selector| tricast_auth::may_read(identity, selector));
@@ -47,7 +47,7 @@ pub fn default_for(identity: &Identity) -> Result<Vec<Selector>, Problem> {
 /// Parses the name of one channel.
 ///
 /// # Errors
-/// 400 that says what is wrong with it.
+/// 400 with the fault.
 pub fn parse_one(name: &str) -> Result<Channel, Problem> {
     Channel::parse(name).map_err(|error| Problem::bad_request(format!("channel: {error}")))
 }
@@ -66,9 +66,9 @@ pub fn parse_readable(name: &str, identity: &Identity) -> Result<Channel, Proble
 
 /// Returns `{channels, cursor}`: the channels that `caller` may read, restricted to `wanted` if given.
 ///
-/// Each with kind, version (the offset of its newest publication) and age (ISO 8601; `null` before the first). A channel
-/// that others write also has `idle`, the time since it was last written, and `pace`, the usual time between two writes. A
-/// value that was restored from history, and not written since, says so.
+/// Each has a kind, a version (the offset of its newest publication) and an age (ISO 8601; `null` before the first one).
+/// A channel that clients write also has `idle`, the time since it was last written, and `pace`, the usual time between
+/// two writes. A value that was restored from history, and not written since, has a mark.
 pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
     let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
     let channels: Vec<Value> = caller

@@ -1,7 +1,7 @@
-//! Where a client is: its address, through the proxies that are trusted and no others.
+//! Address of a client: through trusted proxies, and no others.
 //!
-//! Each trusted proxy adds the address it was asked from at the end of the list; what stands before the last address
-//! that is no trusted proxy was written by the client itself and means nothing (RFC 7239, section 8.1).
+//! Each trusted proxy appends the address of its client to the list. Everything before the last address that is not a
+//! trusted proxy was written by the client itself and is ignored (RFC 7239, section 8.1).
 
 use std::net::IpAddr;
 
@@ -12,11 +12,11 @@ use actix_web::{
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// Which header a trusted proxy writes.
+/// Header that a trusted proxy writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedBy {
-    /// `X-Forwarded-For`, and `Forwarded` where there is none. A proxy that writes `Forwarded` has to drop the other one,
-    /// or be named by [`ForwardedBy::Forwarded`]: clients can send both.
+    /// `X-Forwarded-For`, and `Forwarded` if that is missing. A proxy that writes `Forwarded` has to remove the other
+    /// one, or be configured as [`ForwardedBy::Forwarded`]: clients can send both.
     #[default]
     Either,
     /// `X-Forwarded-For` only.
@@ -25,37 +25,37 @@ pub enum ForwardedBy {
     Forwarded,
 }
 
-/// Whom to believe about the address of a client.
+/// Trusted proxies.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyConfig {
     /// Networks of proxies in front of this server. Default none.
     pub trusted: Vec<IpNet>,
-    /// Whether whoever comes through a Unix socket is one.
+    /// Whether clients on a Unix socket are trusted proxies.
     pub trust_unix: bool,
-    /// Which header they write.
+    /// Header that the proxies write.
     pub header: ForwardedBy,
 }
 
 impl ProxyConfig {
-    /// Whether a trusted proxy is there.
+    /// Returns whether `address` is that of a trusted proxy.
     pub fn trusts(&self, address: &IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
 }
 
-/// What became of what proxies wrote about a client.
+/// Use of the forwarding headers of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forwarded {
-    /// They wrote nothing.
+    /// There are none.
     Absent,
-    /// It came from somebody who is not trusted.
+    /// They came from an untrusted client.
     Ignored,
-    /// It came from a trusted proxy.
+    /// They came from a trusted proxy.
     Believed,
 }
 
-/// The same as [`address`], and what it was made of.
+/// Returns the address as [`address`] does, and whether forwarding headers were used.
 pub fn forwarded(config: &ProxyConfig, request: &HttpRequest) -> (Forwarded, Option<IpAddr>) {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let trusted = |address: &IpAddr| config.trusts(address);
@@ -67,14 +67,14 @@ pub fn forwarded(config: &ProxyConfig, request: &HttpRequest) -> (Forwarded, Opt
     (source, address(config, request))
 }
 
-/// The address of the client; `None` for a Unix socket whose peer is not trusted or says nothing.
+/// Returns the address of the client; `None` for a Unix socket whose peer is not trusted or sends no header.
 pub fn address(config: &ProxyConfig, request: &HttpRequest) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let trusted = |address: &IpAddr| config.trusts(address);
     if !peer.as_ref().map_or(config.trust_unix, trusted) {
         return peer;
     }
-    // From the last to the first: the first that is not one of ours is the client. What can't be read ends the search.
+    // From last to first: the first one that is not a trusted proxy is the client. An unreadable one ends the search.
     let mut nearest = peer;
     for hop in hops(config.header, request).into_iter().rev() {
         let Some(hop) = hop else { break };
@@ -86,8 +86,8 @@ pub fn address(config: &ProxyConfig, request: &HttpRequest) -> Option<IpAddr> {
     nearest
 }
 
-/// The scheme by which a trusted proxy was asked, `http` or `https`; `None` if none says so. Of several the first, which
-/// the proxy nearest to the client wrote.
+/// Returns the scheme of the client's request to a trusted proxy, `http` or `https`; `None` without the header. Of
+/// several the first one counts, which the proxy nearest to the client wrote.
 pub fn scheme(config: &ProxyConfig, request: &HttpRequest) -> Option<String> {
     const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
@@ -114,7 +114,7 @@ pub fn scheme(config: &ProxyConfig, request: &HttpRequest) -> Option<String> {
     scheme.map(|scheme| scheme.to_ascii_lowercase()).filter(|scheme| matches!(scheme.as_str(), "http" | "https"))
 }
 
-/// What an address is counted by: an IPv6 client has a whole network of 64 bits to choose from.
+/// Returns the address by which a client is counted: an IPv6 client can use a whole network of 64 bits.
 pub fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
@@ -122,11 +122,11 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The addresses that the proxies wrote, in their order; `None` for one that is no address (`unknown`, `_hidden`).
+/// Returns the addresses that the proxies wrote, in order; `None` for a value that is not an address (`unknown`, `_hidden`).
 fn hops(by: ForwardedBy, request: &HttpRequest) -> Vec<Option<IpAddr>> {
     const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
     let list = |name: HeaderName| -> Vec<String> {
-        // What is not text is there all the same, and no address: it must not make another header be believed.
+        // A value that is not text counts as a present one without an address, so that the other header is not used instead.
         let fields = request.headers().get_all(name).map(|field| String::from_utf8_lossy(field.as_bytes()));
         fields.flat_map(|field| field.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>()).collect()
     };
@@ -142,7 +142,7 @@ fn hops(by: ForwardedBy, request: &HttpRequest) -> Vec<Option<IpAddr>> {
     list(header::FORWARDED).iter().map(of).collect()
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+/// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
 fn node(text: &str) -> Option<IpAddr> {
     let bare = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_address_that_is_no_proxy_of_ours_is_the_client() {
+    fn the_last_address_that_is_no_trusted_proxy_is_the_client() {
         let ours = ["127.0.0.0/8", "10.0.0.0/8"];
         for (header, expected) in [
             ("203.0.113.7", "203.0.113.7"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_header_is_read_and_does_not_beat_the_other_one() {
+    fn the_standard_header_is_read_if_the_other_one_is_missing() {
         let ours = ["127.0.0.0/8"];
         for (header, expected) in [
             ("for=203.0.113.7", "203.0.113.7"),

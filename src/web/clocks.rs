@@ -1,4 +1,4 @@
-//! This node's own clock, compared with those of the bus and of the database.
+//! Comparison of this node's clock with those of the bus and the database.
 
 use jiff::SignedDuration;
 
@@ -9,35 +9,35 @@ use tricast_store::Store;
 /// Clocks that this node's clock is compared with. Cheap to clone.
 #[derive(Clone)]
 pub struct Clocks {
-    /// That of this machine.
+    /// Clock of this machine.
     pub own: Clock,
-    /// The node's name, for people.
+    /// Display name of the node.
     pub node: String,
-    /// Whose clock all nodes go by.
+    /// Cluster, whose bus has the clock that all nodes use.
     pub cluster: Option<Cluster>,
-    /// Whose clock orders and alerts go by, where it has one.
+    /// Store, whose clock orders and alerts use if it has one.
     pub store: Store,
 }
 
 impl Clocks {
-    /// Whether there is another clock.
+    /// Returns whether there is another clock.
     pub fn are_compared(&self) -> bool {
         self.cluster.is_some() || self.by_database().is_some()
     }
 
-    /// By how much this node's clock is ahead of the one that differs most. `None` while no other one is known.
+    /// Returns the lead of this node's clock over the one that differs most; `None` while no other one is known.
     pub fn ahead(&self) -> Option<SignedDuration> {
         let bus = self.cluster.as_ref().and_then(Cluster::clock_ahead);
         [bus, self.by_database()].into_iter().flatten().max_by_key(|ahead| ahead.unsigned_abs())
     }
 
-    /// By how much this node's clock is ahead, where it is off.
+    /// Returns the lead of this node's clock if it is too large.
     pub fn off(&self) -> Option<SignedDuration> {
         let bus = self.cluster.as_ref().and_then(|cluster| *cluster.clock_off().borrow());
         bus.or_else(|| self.by_database().filter(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE))
     }
 
-    /// Returns whether this node's clock agrees with the others; `None` where there is no other one.
+    /// Returns whether this node's clock agrees with the others; `None` if there is no other one.
     pub fn is_right(&self) -> Option<bool> {
         self.are_compared().then(|| self.off().is_none())
     }

@@ -1,17 +1,17 @@
-//! Settings of the guards and of request bodies.
+//! Settings of access control and request bodies.
 
 use std::time::Duration;
 
 use super::client::ProxyConfig;
 use tricast_auth::{Tickets, Verifier};
 
-/// Name of the cookie of the server's own pages, where `auth.cookie` names none.
+/// Default name of the cookie of the server's own pages, if `auth.cookie` is not set.
 pub const SESSION_COOKIE: &str = "tricast_session";
 
 /// Authentication, and the origins, hosts and proxies that the server trusts.
 #[derive(Default)]
 pub struct AccessConfig {
-    /// Verifier of tokens; `None` where every client is anonymous.
+    /// Verifier of tokens; `None` if every client is anonymous.
     pub verifier: Option<Verifier>,
     /// Issued tickets.
     pub tickets: Tickets,
@@ -22,15 +22,16 @@ pub struct AccessConfig {
     /// Origins of other sites and apps that may use this server (`https://shop.example`, `capacitor://localhost`), or
     /// `*`. Default none: only pages of the server's own origin.
     pub allowed_origins: Vec<String>,
-    /// The origin under which the server is reached from outside, if a proxy changes `Host` or ends TLS.
+    /// Origin under which the server is reached from outside, if a proxy changes `Host` or ends TLS.
     pub public_origin: Option<String>,
-    /// Path of the server's own pages as browsers see it, with a slash at its end: where the cookie of a session goes.
+    /// Path of the server's own pages in browsers, with a slash at its end: the path of the session cookie.
     pub pages_path: String,
-    /// The server is for this machine only and asks for no token: other names than this machine's are refused.
+    /// Set if the server is for this machine only and needs no token: other host names than those of this machine are
+    /// refused.
     pub local_only: bool,
 }
 
-/// Bounds of a request's body.
+/// Limits of a request's body.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyConfig {
     /// Largest body, in bytes. Default 1 MiB.

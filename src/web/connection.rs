@@ -1,8 +1,8 @@
-//! One connection, as far as the server has to know it.
+//! Deadlines and state of one connection.
 //!
-//! A client has a limited time for the head of a request, and for its next request. These deadlines are kept here and not by
-//! actix-http, which knows nothing of pauses of this process ([`tricast_core::pause`]), gives every head but the first any time, and
-//! counts from a clock that stands still during a pause.
+//! A client has a limited time for the head of a request, and until its next request. actix-http's own deadlines are not
+//! used: they ignore pauses of this process ([`tricast_core::pause`]), give every head but the first unlimited time, and
+//! use a clock that stands still during a pause.
 
 use std::{
     cell::Cell,
@@ -26,52 +26,53 @@ use tricast_core::{
     pause::Pause,
 };
 
-/// How long after its deadline a client is called late. Meanwhile the socket is read again: what lies in it may not have been
-/// noticed yet, when this worker was held up or many sockets have something at once.
-const SECOND_LOOK: Duration = Duration::from_millis(100);
+/// Time between the deadline and the verdict. Meanwhile the socket is read again: data in it may not have been noticed
+/// yet, if this worker was busy or many sockets have data at once.
+const GRACE: Duration = Duration::from_millis(100);
 
-/// What every connection is given.
+/// Settings and shared parts of all connections.
 pub struct ConnectionConfig {
-    /// Where connections are counted.
+    /// Counters of connections.
     pub counters: Arc<Counters>,
-    /// Longest time for the head of a request, from its first byte; of the first request, from when the connection was opened.
+    /// Longest time for the head of a request, from its first byte; for the first request, from the opening of the
+    /// connection.
     pub header_timeout: Duration,
-    /// Longest time between an answer and the next request.
+    /// Longest time between a response and the next request.
     pub keep_alive: Duration,
-    /// Who may open one more.
+    /// Limits of connections.
     pub admission: Arc<Admission>,
-    /// Which proxies are trusted.
+    /// Trusted proxies.
     pub access: Arc<AccessConfig>,
 }
 
-/// What is known about a connection, by its stream ([`super::watched::Watched`]) and by the requests that come over it.
+/// State of a connection, shared by its stream ([`super::watched::Watched`]) and its requests.
 pub struct Connection {
     config: Arc<ConnectionConfig>,
     asked: Cell<bool>,
     unparsed: Cell<usize>,
     upgraded: Cell<bool>,
     last: Cell<bool>,
-    /// A request is being answered: its client is waited for by nobody.
+    /// A request is being answered, so the client has no deadline.
     answering: Cell<bool>,
-    /// The head of a request has begun and is not complete.
+    /// The head of a request has started and is not complete.
     within_head: Cell<bool>,
-    /// When the client is late.
+    /// Deadline of the client.
     deadline: Cell<Instant>,
-    /// The deadline has passed, and was put off for [`SECOND_LOOK`].
+    /// The deadline has passed, and was extended by [`GRACE`].
     overdue: Cell<bool>,
 }
 
-/// What a late client did not do.
+/// Missing input of a late client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
-    /// It did not complete the head of a request, or did not begin its first one.
+    /// The rest of the head of a request, or the first request.
     Head,
-    /// It did not send another request.
+    /// Another request.
     Idle,
 }
 
 impl Connection {
-    /// A connection that was just opened.
+    /// Creates the state of a new connection.
     pub fn open(config: &Arc<ConnectionConfig>) -> Rc<Self> {
         config.counters.sockets.add(1);
         Rc::new(Self {
@@ -87,59 +88,60 @@ impl Connection {
         })
     }
 
-    /// Counts bytes that came in; returns how many had come before, since the last request was complete.
+    /// Counts received bytes; returns the number before, since the last request was complete.
     pub(super) fn received(&self, bytes: usize) -> usize {
         self.unparsed.replace(self.unparsed.get().saturating_add(bytes))
     }
 
-    /// Bytes that came in since the last request was complete.
+    /// Returns the number of bytes received since the last request was complete.
     pub(super) fn unparsed(&self) -> usize {
         self.unparsed.get()
     }
 
-    /// Whether the connection is a WebSocket: what goes over it is no HTTP.
+    /// Returns whether the connection is a WebSocket, so that it does not carry HTTP any more.
     pub(super) fn is_upgraded(&self) -> bool {
         self.upgraded.get()
     }
 
-    /// Whether the answer that closes the connection was given.
+    /// Returns whether the last response closes the connection.
     pub(super) fn is_closing(&self) -> bool {
         self.last.get()
     }
 
-    /// Longest time for the head of a request.
+    /// Returns the longest time for the head of a request.
     pub(super) fn header_timeout(&self) -> Duration {
         self.config.header_timeout
     }
 
-    /// Notes whether what came in so far ends within the head of a request.
+    /// Records whether the received data ends within the head of a request.
     pub(super) fn set_within_head(&self, within: bool) {
         let before = self.within_head.replace(within);
-        // The time for the first head began with the connection.
+        // The time for the first head started with the connection.
         if within && !before && self.asked.get() {
             self.wait_from(Instant::now());
         }
     }
 
-    /// Notes that a part of an answer was taken. The client has its time from the last one.
+    /// Records that the client accepted a part of the response. Its time starts again with each part.
     pub(super) fn wrote(&self) {
         if !self.answering.get() {
             self.wait_from(Instant::now());
         }
     }
 
-    /// Whether the head of a request has begun and is not complete.
+    /// Returns whether the head of a request has started and is not complete.
     pub(super) fn is_within_head(&self) -> bool {
         self.within_head.get()
     }
 
-    /// When the client is late; `None` while nothing is expected of it. Changes of this are mostly to a later time.
+    /// Returns the deadline of the client; `None` while nothing is expected of it. It mostly changes to a later time.
     pub(super) fn deadline(&self) -> Option<Instant> {
         (!self.answering.get() && !self.upgraded.get()).then(|| self.deadline.get())
     }
 
-    /// Whether the client is late, after its socket was read and had nothing. `pause` is the last one of this process: what
-    /// came during a pause may still lie in the socket, so the client has its whole time again after it.
+    /// Returns whether the client is late. Call it after its socket was read and had no data. `pause` is the last one of
+    /// this process: data that arrived during a pause may still be in the socket, so the whole time starts again after
+    /// it.
     pub(super) fn late(&self, now: Instant, pause: Option<Pause>) -> Option<Late> {
         let after_pause = pause.map(|pause| pause.ended + self.patience());
         if after_pause.is_some_and(|deadline| deadline > self.deadline.get()) {
@@ -149,7 +151,7 @@ impl Connection {
             return None;
         }
         if !self.overdue.replace(true) {
-            self.deadline.set(now + SECOND_LOOK);
+            self.deadline.set(now + GRACE);
             return None;
         }
         let late = self.awaited();
@@ -176,11 +178,11 @@ impl Connection {
     }
 }
 
-/// A request that is being answered. The time for the next one begins when this is dropped.
+/// Request that is being answered. The time for the next one starts when this is dropped.
 pub(super) struct Answering(Rc<Connection>);
 
 impl Answering {
-    /// Notes that the head of a request was parsed.
+    /// Records that the head of a request was parsed.
     pub(super) fn begin(request: &HttpRequest) -> Option<Self> {
         let connection = request.conn_data::<Rc<Connection>>()?;
         connection.asked.set(true);
@@ -197,7 +199,7 @@ impl Drop for Answering {
     }
 }
 
-/// Notes that the request has its answer, whose body is still to be written.
+/// Records that the request has its response, whose body is still to be written.
 pub(super) fn answered(
     response: ServiceResponse<BoxBody>,
     answering: Option<Answering>,
@@ -212,7 +214,7 @@ pub(super) fn answered(
     response.map_body(|_, body| Body { body, _answering: answering })
 }
 
-/// The body of an answer, which is dropped when it is written.
+/// Body of a response, which is dropped when it is written.
 pub struct Body {
     body: BoxBody,
     _answering: Option<Answering>,
@@ -275,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_late_at_the_second_look() {
+    fn a_client_is_late_at_the_second_check() {
         let connection = open();
         let deadline = connection.deadline().unwrap();
         assert_eq!(connection.late(deadline - Duration::from_millis(1), None), None);
-        // However late the first look is.
+        // The delay of the first check does not matter.
         let first = deadline + Duration::from_secs(9);
-        assert_eq!((connection.late(first, None), connection.deadline()), (None, Some(first + SECOND_LOOK)));
-        assert_eq!(connection.late(first + SECOND_LOOK, None), Some(Late::Head));
+        assert_eq!((connection.late(first, None), connection.deadline()), (None, Some(first + GRACE)));
+        assert_eq!(connection.late(first + GRACE, None), Some(Late::Head));
         assert_eq!(connection.config.counters.limit(Limit::HeaderTimeout).get(), 1);
     }
 
@@ -293,14 +295,14 @@ mod tests {
         let idle = connection.deadline().unwrap();
         connection.set_within_head(true);
         let head = connection.deadline().unwrap();
-        assert!(head + IDLE - HEAD >= idle && head < idle, "the time for a head begins with its first byte");
+        assert!(head + IDLE - HEAD >= idle && head < idle, "the time for a head starts with its first byte");
         connection.set_within_head(true);
-        assert_eq!(connection.deadline(), Some(head), "and not with each that follows");
+        assert_eq!(connection.deadline(), Some(head), "and not again with later bytes");
         connection.set_within_head(false);
         answer(&connection);
         let idle = connection.deadline().unwrap();
         assert_eq!(connection.late(idle, None), None);
-        assert_eq!(connection.late(idle + SECOND_LOOK, None), Some(Late::Idle));
+        assert_eq!(connection.late(idle + GRACE, None), Some(Late::Idle));
         assert_eq!(connection.config.counters.limit(Limit::HeaderTimeout).get(), 0);
     }
 
@@ -309,26 +311,26 @@ mod tests {
         let connection = open();
         for patience in [HEAD, IDLE] {
             let deadline = connection.deadline().unwrap();
-            // It was overdue already when the process stood still.
+            // It was overdue already before the pause.
             assert_eq!(connection.late(deadline, None), None);
             let pause = Pause { ended: deadline + Duration::from_secs(60), length: Duration::from_secs(60) };
-            assert_eq!(connection.late(pause.ended + SECOND_LOOK, Some(pause)), None);
+            assert_eq!(connection.late(pause.ended + GRACE, Some(pause)), None);
             let deadline = pause.ended + patience;
             assert_eq!(connection.deadline(), Some(deadline));
             assert_eq!(connection.late(deadline, Some(pause)), None);
-            assert!(connection.late(deadline + SECOND_LOOK, Some(pause)).is_some(), "a pause counts once");
+            assert!(connection.late(deadline + GRACE, Some(pause)).is_some(), "a pause counts once");
             answer(&connection);
         }
     }
 
     #[test]
-    fn a_client_that_takes_its_answer_slowly_has_its_time_from_the_last_part() {
+    fn the_time_of_a_client_that_reads_slowly_starts_with_the_last_part() {
         let connection = open();
         answer(&connection);
         let idle = connection.deadline().unwrap();
         assert_eq!(connection.late(idle, None), None);
         connection.wrote();
-        assert_eq!(connection.late(idle + SECOND_LOOK, None), None, "it is not overdue any more");
+        assert_eq!(connection.late(idle + GRACE, None), None, "it is not overdue any more");
     }
 
     #[test]

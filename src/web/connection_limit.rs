@@ -1,9 +1,9 @@
-//! Connections of one address.
+//! Limit of the connections of one address.
 //!
-//! Idle connections and slow heads take descriptors as streams do, so connections are counted per address, too: those that
-//! carry a stream by the stream ([`Admission::take_stream_permit`]), all others here, each with the same limit. One connection too many may
-//! still open a stream, which has a limit of its own and a refusal that an EventSource understands; anything else is
-//! answered 429. Well beyond the limit connections are closed unanswered.
+//! Idle connections and slow heads occupy descriptors as streams do, so connections are counted per address too: those
+//! with a stream by the stream ([`Admission::take_stream_permit`]), all others here, each with the same limit. A
+//! connection beyond the limit may still open a stream, which has its own limit and a refusal that an EventSource
+//! understands. Any other request is refused with 429. Far beyond the limit connections are closed without a response.
 
 use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
@@ -20,19 +20,19 @@ use super::{
 use crate::shutdown::reconnect_after;
 use tricast_core::counters::{Counters, Limit};
 
-/// How one connection is counted.
+/// Permits of one connection.
 pub struct Counted {
     admission: Arc<Admission>,
-    /// `None` for a trusted proxy, which counts its own clients, and for a Unix socket.
+    /// `None` for a trusted proxy, which limits its own clients, and for a Unix socket.
     address: Option<IpAddr>,
-    /// Its permit among the connections of its address; none while it carries a stream, or when there was none left.
+    /// Permit among the connections of the address; none while it carries a stream, or if there was none left.
     permit: RefCell<Option<AddressPermit>>,
-    /// Its permit among those that are one too many.
+    /// Permit among the excess connections.
     _beyond: Option<AddressPermit>,
 }
 
 impl Counted {
-    /// Counts a connection from `peer` that was just opened. `None`: there are so many that it is to be closed at once.
+    /// Counts a new connection from `peer`. `None` if there are so many that it has to be closed at once.
     pub fn open(
         admission: &Arc<Admission>,
         proxies: &ProxyConfig,
@@ -51,21 +51,21 @@ impl Counted {
     }
 }
 
-/// A request came in.
+/// Checks a request on the connection.
 ///
 /// # Errors
-/// 429: the address has as many connections as it may, and this is none for a stream.
+/// 429: the address has reached its limit of connections, and this request is not for a stream.
 pub(super) fn asked(request: &HttpRequest) -> Result<(), Problem> {
     let Some(counted) = request.conn_data::<Rc<Counted>>() else { return Ok(()) };
     let mut permit = counted.permit.borrow_mut();
     if permit.is_none() {
-        // It carried a stream before, or others have gone since.
+        // It carried a stream before, or other connections were closed since.
         *permit = counted.admission.take_connection_permit(counted.address);
     }
     if permit.is_some() || may_be_a_stream(request) {
         return Ok(());
     }
-    let detail = "this address has as many connections as it may: close some, or use one for several requests";
+    let detail = "this address has reached its connection limit: close some, or use one for several requests";
     Err(Problem::too_many(detail, reconnect_after()).and_close())
 }
 
@@ -75,7 +75,7 @@ fn may_be_a_stream(request: &HttpRequest) -> bool {
     headers.contains_key(header::UPGRADE) || accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// An answer begins. A connection whose answer is a stream counts as one from now on.
+/// Records the start of a response. A connection with a stream as the response is counted as a stream from now on.
 pub(super) fn answered(request: &HttpRequest, status: StatusCode, content_type: Option<&[u8]>) {
     let is_stream = status == StatusCode::SWITCHING_PROTOCOLS
         || content_type.is_some_and(|content_type| content_type.starts_with(b"text/event-stream"));

@@ -25,25 +25,25 @@ const MAX_PROBES: usize = 64;
 pub struct Seen {
     /// Version of HTTP that the nearest proxy speaks.
     pub http: &'static str,
-    /// `Host`, as it came.
+    /// `Host` as it arrived.
     pub host: Option<String>,
-    /// Whether a proxy told the client's address, and whether it was believed.
+    /// Use of the forwarding headers.
     pub forwarded: Forwarded,
-    /// Where the address lies that the client is counted by.
+    /// Range of the address by which the client is counted.
     pub range: Option<Range>,
-    /// That address, unless it may be one of the network inside.
+    /// That address, unless it may belong to the internal network.
     pub address: Option<IpAddr>,
 }
 
-/// Range that an address lies in.
+/// Range of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Range {
     /// This machine.
     Loopback,
-    /// A network that is not reached from outside.
+    /// A network that is not reachable from outside.
     Private,
-    /// Any other.
+    /// Any other address.
     Public,
 }
 
@@ -72,7 +72,7 @@ pub fn seen(state: &State, request: &HttpRequest) -> Seen {
         host: request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
         forwarded,
         range,
-        // Of a proxy that says nothing the address would be shown, and that is nobody's business.
+        // Without a forwarding header this is the address of a proxy, which is not disclosed.
         address: address.filter(|_| forwarded == Forwarded::Believed || range == Some(Range::Public)),
     }
 }
@@ -85,7 +85,7 @@ pub fn probe_permits() -> Arc<Semaphore> {
 /// Takes the permit of a probe stream.
 ///
 /// # Errors
-/// 503 when all are taken.
+/// 503 if all are in use.
 pub fn probe_permit(state: &State) -> Result<OwnedSemaphorePermit, Problem> {
     let permit = Arc::clone(&state.shared.doctors).try_acquire_owned();
     permit.map_err(|_| Problem::unavailable("other doctors are at work here: try again later", reconnect_after()))
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_lies_here_inside_or_outside() {
+    fn an_address_is_local_private_or_public() {
         for (address, expected) in [
             ("127.0.0.1", Range::Loopback),
             ("::1", Range::Loopback),

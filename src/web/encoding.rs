@@ -1,33 +1,33 @@
-//! Content codings (RFC 9110, section 8.4.1): which one, and the work. Streams are never compressed.
+//! Content codings (RFC 9110, section 8.4.1): negotiation, compression and inflation. Streams are never compressed.
 
 use std::io::{self, Read, Write};
 
 use actix_web::http::header::HeaderValue;
 use bytes::Bytes;
 
-/// Bodies below this are sent as they are.
+/// Smallest body that is compressed, in bytes.
 const MIN_BYTES: usize = 256;
 
-/// The codings offered, the preferred one first.
+/// Offered codings, the preferred one first.
 const OFFERED: [&str; 2] = ["br", "gzip"];
 
-/// The codings that bodies of requests may have, as `Accept-Encoding` says them (RFC 7694).
+/// Codings of request bodies, as in `Accept-Encoding` (RFC 7694).
 pub const INFLATABLE: &str = "gzip, deflate, br";
 
-/// Why a body can't be inflated.
+/// Error of inflating a body.
 #[derive(Debug)]
 pub enum Inflating {
-    /// It would be larger than allowed; what came until then is thrown away.
+    /// The inflated body would be larger than allowed.
     TooLarge,
-    /// It is not of this coding, or not all of it is there.
+    /// The body does not have this coding, or is incomplete.
     Broken(io::Error),
 }
 
-/// The coding of this name, if bodies may have it.
+/// Returns the coding of this name, if request bodies may have it.
 pub fn inflatable(name: &[u8]) -> Option<&'static str> {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     match () {
-        // RFC 9110, section 8.4.1.3: the two are the same.
+        // RFC 9110, section 8.4.1.3: both names mean the same.
         () if is("gzip") || is("x-gzip") => Some("gzip"),
         () if is("deflate") => Some("deflate"),
         () if is("br") => Some("br"),
@@ -35,7 +35,7 @@ pub fn inflatable(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `body` as it was before it was compressed by `coding`, at most `most` bytes. No more than that is ever made of it.
+/// Inflates `body`, compressed by `coding`, to at most `most` bytes. Never produces more.
 ///
 /// # Errors
 /// [`Inflating`].
@@ -51,8 +51,8 @@ pub fn inflate(coding: &str, body: &[u8], most: usize) -> Result<Bytes, Inflatin
     if plain.len() > most { Err(Inflating::TooLarge) } else { Ok(plain.into()) }
 }
 
-/// The coding for a body of `length` bytes: the one with the highest weight, ours to choose among equals; `None` for
-/// the plain body.
+/// Returns the coding for a body of `length` bytes: the one with the highest weight, and of equal ones the server's
+/// preferred one; `None` for no coding.
 pub fn choose(accept_encoding: Option<&HeaderValue>, length: usize) -> Option<&'static str> {
     let accepted = accept_encoding?.to_str().ok()?;
     if length < MIN_BYTES {
@@ -83,12 +83,12 @@ pub fn choose(accept_encoding: Option<&HeaderValue>, length: usize) -> Option<&'
     best.map(|(coding, _)| coding)
 }
 
-/// `body` in a coding, or `None` when that does not make it smaller.
+/// Compresses `body`; `None` if that does not make it smaller.
 pub fn compress(coding: &str, body: &[u8]) -> Option<Bytes> {
     let mut out = Vec::new();
     match coding {
         "br" => {
-            // Quality 4 takes about as long as gzip and is smaller.
+            // Quality 4 takes about as long as gzip, with a smaller result.
             let mut encoder = brotli::CompressorWriter::new(&mut out, 16 * 1024, 4, 20);
             encoder.write_all(body).ok()?;
             encoder.flush().ok()?;

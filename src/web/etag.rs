@@ -2,15 +2,15 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-/// The tag of a value: weak, for the same value has the same tag whatever its content coding, its cursor, the node that
-/// answers, or the life of the server.
+/// Returns the tag of a value. It is weak: the same value has the same tag, independent of content coding, cursor, node
+/// and process.
 pub fn tag(value: &[u8]) -> HeaderValue {
     let strong = etag::EntityTag::from_data(value);
     let weak = etag::EntityTag::weak(strong.tag());
     HeaderValue::from_str(&weak.to_string()).unwrap_or_else(|_| HeaderValue::from_static("W/\"\""))
 }
 
-/// The same for a tag that is compared with an `If-None-Match` alone.
+/// Returns whether `If-None-Match` contains the tag; other conditions are ignored.
 pub fn is_fresh(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     judge(headers, tag, None) == Verdict::NotModified
 }
@@ -18,15 +18,15 @@ pub fn is_fresh(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 /// Result of evaluating the validators of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has none.
+    /// There are none.
     Unconditional,
     /// The client has this representation: 304.
     NotModified,
-    /// The client has another one.
+    /// The client has another representation.
     Modified,
 }
 
-/// Judges `If-None-Match`, and without it `If-Modified-Since` (section 13.2.2).
+/// Evaluates `If-None-Match`, or without it `If-Modified-Since` (section 13.2.2).
 pub fn judge(headers: &HeaderMap, tag: &HeaderValue, modified: Option<jiff::Timestamp>) -> Verdict {
     if headers.contains_key(header::IF_NONE_MATCH) {
         let opaque = opaque(tag.as_bytes());
@@ -36,7 +36,7 @@ pub fn judge(headers: &HeaderMap, tag: &HeaderValue, modified: Option<jiff::Time
     let since: Option<header::HttpDate> =
         headers.get(header::IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok()?.parse().ok());
     match (since, modified) {
-        // A date that is none is ignored (section 13.1.3).
+        // An invalid date is ignored (section 13.1.3).
         (None, _) | (_, None) => Verdict::Unconditional,
         (Some(since), Some(modified)) => {
             let since = std::time::SystemTime::from(since);
@@ -46,21 +46,21 @@ pub fn judge(headers: &HeaderMap, tag: &HeaderValue, modified: Option<jiff::Time
     }
 }
 
-/// A `Last-Modified` of the whole second.
+/// Returns a `Last-Modified` in whole seconds.
 pub fn http_date(time: jiff::Timestamp) -> header::HttpDate {
     let seconds = std::time::Duration::from_secs(time.as_second().max(0) as u64);
     header::HttpDate::from(std::time::UNIX_EPOCH + seconds)
 }
 
-/// The part between the quotes.
+/// Returns the part between the quotes.
 fn opaque(tag: &[u8]) -> &[u8] {
     let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
     tag.strip_prefix(b"\"").and_then(|tag| tag.strip_suffix(b"\"")).unwrap_or(tag)
 }
 
-/// Whether `*` or a tag in the list `field` compares weakly equal to `opaque` (section 8.8.3.2).
+/// Returns whether `*` or a tag in the list `field` compares weakly equal to `opaque` (section 8.8.3.2).
 ///
-/// The list is read by its quotes, for a tag may hold a comma; what is no tag ends the reading and matches nothing.
+/// The list is parsed by its quotes, because a tag may contain a comma; an invalid tag ends the list.
 fn matches(field: &[u8], opaque: &[u8]) -> bool {
     let mut rest = field.trim_ascii();
     if rest == b"*" {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn if_modified_since_counts_whole_seconds_and_ignores_what_is_no_date() {
+    fn if_modified_since_counts_whole_seconds_and_ignores_invalid_dates() {
         for (expected, value) in [
             (Verdict::NotModified, "Sun, 06 Nov 1994 08:49:37 GMT"),
             (Verdict::NotModified, "Sun, 06 Nov 1994 08:49:38 GMT"),

@@ -1,32 +1,32 @@
-//! Where the heads of requests begin and end in what a client sends (RFC 9112). Pure.
+//! Boundaries of request heads in the bytes of a connection (RFC 9112). Pure.
 //!
-//! actix-http panics at a field name of 65,536 bytes or more, which the `http` crate has no room for. So names are measured
-//! before it sees them. What is measured here follows its parser for all that it accepts; what it refuses ends the
-//! connection, and does not matter here.
+//! actix-http panics at a field name of 65,536 bytes or more, for which the `http` crate has no room. So names are
+//! measured before it parses them. This parser agrees with actix-http's on everything that it accepts; input that it
+//! refuses ends the connection, so it does not matter here.
 
-/// Longest field name, in bytes: far more than any that is used, and half of what would break the parser.
+/// Longest field name, in bytes: far more than any in use, and half of the size that breaks the parser.
 pub(super) const MAX_NAME: usize = 32 * 1024;
 
-/// Longest line that is looked into: `Content-Length` and `Transfer-Encoding` with their values, and the size of a chunk.
+/// Longest line that is parsed: `Content-Length` and `Transfer-Encoding` with their values, and the size of a chunk.
 const MAX_LINE: usize = 128;
 
-/// A field name is longer than it may be.
+/// Error: a field name is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NameTooLong;
 
-/// Follows one connection.
+/// State of the parser of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
     phase: Phase,
-    /// Bytes of the line that has begun.
+    /// Length of the current line in bytes.
     length: usize,
-    /// Its beginning, as far as it has to be known.
+    /// Start of the line, up to the length that matters.
     line: Vec<u8>,
-    /// The line has a colon, so that its name is over.
+    /// The line has a colon, so its name is complete.
     named: bool,
-    /// The first line of the head is over.
+    /// The first line of the head is complete.
     begun: bool,
-    /// What the head says of its body.
+    /// Body that the head announces.
     body: Body,
 }
 
@@ -34,10 +34,10 @@ pub(super) struct Framing {
 enum Phase {
     #[default]
     Head,
-    /// So many bytes of a body are to come.
+    /// Number of remaining bytes of a body.
     Body(u64),
     ChunkSize,
-    /// So many bytes of a chunk and its line end are to come.
+    /// Number of remaining bytes of a chunk and its line end.
     Chunk(u64),
     Trailer,
 }
@@ -51,12 +51,12 @@ enum Body {
 }
 
 impl Framing {
-    /// Returns whether the head of a request has begun and is not complete.
+    /// Returns whether the head of a request has started and is not complete.
     pub(super) fn is_within_head(&self) -> bool {
         self.phase == Phase::Head && (self.begun || self.length > 0)
     }
 
-    /// Takes what came in.
+    /// Parses received bytes.
     ///
     /// # Errors
     /// [`NameTooLong`].
@@ -71,7 +71,7 @@ impl Framing {
         Ok(())
     }
 
-    /// Passes over bytes of a body, of which `left` are to come.
+    /// Skips bytes of a body with `left` remaining ones.
     fn skip<'a>(&mut self, bytes: &'a [u8], left: u64, on: fn(u64) -> Phase, after: Phase) -> &'a [u8] {
         let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let left = left - skipped as u64;
@@ -79,13 +79,13 @@ impl Framing {
         &bytes[skipped..]
     }
 
-    /// Takes the rest of a line, or all there is of it; returns what is behind it.
+    /// Reads the rest of a line, or all of the input; returns the bytes after it.
     fn take_line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], NameTooLong> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         let wanted = MAX_LINE.saturating_sub(self.length).min(part.len());
         self.line.extend_from_slice(&part[..wanted]);
-        // The first line of a head has no name, and a bound of its own.
+        // The first line of a head has no name, and a limit of its own.
         let has_name = self.phase == Phase::Trailer || (self.phase == Phase::Head && self.begun);
         if has_name && !self.named {
             let colon = part.iter().position(|byte| *byte == b':');
@@ -102,7 +102,7 @@ impl Framing {
         self.line.clear();
         (self.length, self.named) = (0, false);
         if self.phase != Phase::Head || !self.begun {
-            // Connections that wait for their next request keep nothing.
+            // Connections that wait for their next request keep no buffer.
             self.line = Vec::new();
         }
         Ok(&bytes[end + 1..])
@@ -119,7 +119,7 @@ impl Framing {
                 };
             }
             Phase::Head if self.begun => self.note(line),
-            // Empty lines before a request are passed over.
+            // Empty lines before a request are skipped.
             Phase::Head => self.begun = !line.is_empty(),
             Phase::ChunkSize => {
                 let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -132,7 +132,7 @@ impl Framing {
         }
     }
 
-    /// Notes what a header says of the body.
+    /// Records the body that a header announces.
     fn note(&mut self, line: &[u8]) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -149,7 +149,7 @@ impl Framing {
 mod tests {
     use super::*;
 
-    /// The outcome, whatever pieces the bytes come in.
+    /// Returns the result, which is the same for any split of the bytes.
     fn taken(bytes: &[u8]) -> Result<(), NameTooLong> {
         let in_pieces = |size: usize| {
             let mut framing = Framing::default();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_targets_and_bodies_are_none_of_its_business() {
+    fn long_values_targets_and_bodies_are_accepted() {
         let long = "a".repeat(100_000);
         assert_eq!(taken(&request(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\nCookie: {long}"), "")), Ok(()));
         let name = "a".repeat(MAX_NAME);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_waits_keeps_nothing() {
+    fn a_connection_that_waits_keeps_no_buffer() {
         let mut framing = Framing::default();
         framing.take(&request("GET / HTTP/1.1\r\nHost: x", "")).unwrap();
         assert_eq!(framing.line.capacity(), 0);

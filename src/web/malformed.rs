@@ -1,4 +1,4 @@
-//! Requests that can't be parsed: what actix-http writes about them by itself, and what is said instead.
+//! Problems for requests that cannot be parsed, in place of actix-http's own responses.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use super::{
 };
 use tricast_core::protocol::error::Code;
 
-/// Headers that actix-http takes of one request.
+/// Most headers of a request in actix-http.
 const MAX_HEADERS: usize = 96;
 
-/// Bytes of a head that are kept to find out what is wrong with it.
+/// Bytes of a head that are kept to find its fault.
 pub(super) const MOST_KEPT: usize = 16 * 1024;
 
-/// Longest answer that actix-http gives by itself.
+/// Longest response of actix-http itself.
 const LONGEST: usize = 160;
 
-/// The end of `written` that is an answer by actix-http itself: where it begins, and its status. Answers of handlers have
-/// more headers, `X-Request-Id` at least.
+/// Finds a response of actix-http itself at the end of `written`: returns its start and its status. Responses of handlers
+/// have more headers, at least `X-Request-Id`.
 pub(super) fn own_answer(written: &[u8]) -> Option<(usize, StatusCode)> {
     let head = written.strip_suffix(b"\r\n\r\n")?;
     let from = head.len().saturating_sub(LONGEST);
@@ -44,16 +44,16 @@ pub(super) fn own_answer(written: &[u8]) -> Option<(usize, StatusCode)> {
     Some((from + begin, status))
 }
 
-/// Returns the problem of a request that was refused with `status`. `head` is what is known of it: nothing where it came in
-/// pieces, or behind another request.
+/// Returns the problem of a request that was refused with `status`. `head` is the known part of it: empty if it arrived
+/// in pieces, or after another request.
 pub(super) fn problem(status: StatusCode, head: &[u8], header_timeout: Duration) -> Problem {
     let detail = match status {
         StatusCode::REQUEST_TIMEOUT => {
-            format!("the head of the request did not come within {} s", header_timeout.as_secs_f64())
+            format!("the head of the request did not arrive within {} s", header_timeout.as_secs_f64())
         }
-        status if status.is_server_error() => return Problem::internal("actix-http answered by itself"),
+        status if status.is_server_error() => return Problem::internal("actix-http sent its own response"),
         StatusCode::BAD_REQUEST if head.len() == MOST_KEPT && !head.contains(&b'\n') => {
-            let detail = "the address is longer than 65,534 characters";
+            let detail = "the URL is longer than 65,534 characters";
             return Problem::new(StatusCode::URI_TOO_LONG, Code::InvalidMessage, detail);
         }
         status => fault(head).unwrap_or_else(|| {
@@ -67,7 +67,7 @@ pub(super) fn problem(status: StatusCode, head: &[u8], header_timeout: Duration)
     Problem::new(status, Code::InvalidMessage, detail)
 }
 
-/// The id that a proxy in front gave the request, so that its log and ours have the same.
+/// Returns the ID that a proxy in front gave the request, so that both logs have the same one.
 pub(super) fn given_id(head: &[u8]) -> Option<&str> {
     let lines = head.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
     let (_, id) =
@@ -75,7 +75,7 @@ pub(super) fn given_id(head: &[u8]) -> Option<&str> {
     Some(id.trim()).filter(|id| is_valid_id(id))
 }
 
-/// The whole answer, after which the connection is closed.
+/// Returns the whole response, after which the connection is closed.
 pub(super) fn answer(problem: &Problem, id: &str) -> String {
     let body = problem.to_json(Some(id));
     let (status, length) = (problem.status, body.len());
@@ -85,7 +85,7 @@ pub(super) fn answer(problem: &Problem, id: &str) -> String {
     )
 }
 
-/// What is wrong with the head of a request, as actix-http sees it.
+/// Returns the fault in the head of a request, as actix-http sees it.
 fn fault(head: &[u8]) -> Option<String> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
@@ -114,30 +114,30 @@ fn fault(head: &[u8]) -> Option<String> {
     })
 }
 
-/// The last header that was read.
+/// Returns the last header that was parsed.
 fn last<'a>(request: &'a Request<'_, '_>) -> Option<&'a Header<'a>> {
     request.headers.iter().take_while(|header| !header.name.is_empty()).last()
 }
 
-/// What is wrong with the first line.
+/// Returns the fault in the first line.
 fn fault_of_first_line(head: &[u8]) -> &'static str {
     let line = head.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
     let words = line.trim_ascii().split(|byte| *byte == b' ').count();
     let version = line.trim_ascii().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if line.iter().any(|byte| !byte.is_ascii()) {
-        "the address has characters that are not ASCII: write them percent-encoded, as UTF-8"
+        "the URL has characters that are not ASCII: percent-encode them, as UTF-8"
     } else if words > 3 {
-        "the address has a space in it: write %20"
+        "the URL has a space: write %20"
     } else if words < 3 {
-        "the first line has to be METHOD ADDRESS HTTP/1.1"
+        "the first line has to be METHOD URL HTTP/1.1"
     } else if !matches!(version, b"HTTP/1.1" | b"HTTP/1.0") {
         "the version has to be HTTP/1.1 or HTTP/1.0"
     } else {
-        "the address has a character that has to be percent-encoded"
+        "the URL has a character that has to be percent-encoded"
     }
 }
 
-/// What is wrong with a head that can be read.
+/// Returns the fault in a head that can be parsed.
 fn fault_of_meaning(request: &Request<'_, '_>) -> Option<&'static str> {
     let all = |name: HeaderName| {
         request
@@ -154,23 +154,23 @@ fn fault_of_meaning(request: &Request<'_, '_>) -> Option<&'static str> {
         std::str::from_utf8(length).is_ok_and(|text| !text.starts_with('+') && text.trim().parse::<u64>().is_ok())
     };
     Some(if !path.is_ascii() {
-        "the address has characters that are not ASCII: write them percent-encoded, as UTF-8"
+        "the URL has characters that are not ASCII: percent-encode them, as UTF-8"
     } else if Uri::try_from(path).is_err() {
-        "the address is no URI, or longer than 65,534 characters"
+        "the URL is not valid, or longer than 65,534 characters"
     } else if lengths > 1 {
-        "Content-Length is there twice"
+        "Content-Length occurs twice"
     } else if !all(header::CONTENT_LENGTH).all(digits) {
-        "Content-Length is no number"
+        "Content-Length is not a number"
     } else if codings.len() > 1 {
-        "Transfer-Encoding is there twice"
+        "Transfer-Encoding occurs twice"
     } else if !codings.is_empty() && old {
         "HTTP/1.0 has no Transfer-Encoding"
     } else if codings.iter().any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         "Transfer-Encoding has to be chunked"
     } else if !codings.is_empty() && lengths > 0 {
-        "Content-Length and Transfer-Encoding are both there"
+        "Content-Length and Transfer-Encoding are both present"
     } else if all(header::HOST).count() > 1 {
-        "Host is there twice"
+        "Host occurs twice"
     } else if !old && all(header::HOST).next().is_none() {
         "Host is missing"
     } else if old && lengths == 0 && request.method == Some(Method::POST.as_str()) {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_without_a_request_id_is_recognised_wherever_it_begins() {
+    fn a_response_without_a_request_id_is_recognised_at_any_position() {
         let own = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\ndate: Mon, 30 Nov 2026 19:58:18 GMT\r\n\r\n";
         assert_eq!(own_answer(own.as_bytes()), Some((0, StatusCode::BAD_REQUEST)));
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-request-id: a\r\n\r\n{}";
@@ -207,22 +207,22 @@ mod tests {
     }
 
     #[test]
-    fn the_detail_names_what_is_wrong() {
+    fn the_detail_names_the_fault() {
         let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(100));
         for (head, expected) in [
             (many.as_str(), "more than 96 headers"),
             ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "%20"),
             ("GET /?a=\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", "percent-encoded"),
             ("GET / HTTP/2.1\r\nHost: a\r\n\r\n", "version"),
-            ("GET /\r\n\r\n", "METHOD ADDRESS HTTP/1.1"),
+            ("GET /\r\n\r\n", "METHOD URL HTTP/1.1"),
             ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", "method"),
             ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", "after Host has no colon"),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", "control character"),
             ("GET / HTTP/1.1\r\n\r\n", "Host is missing"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "Host is there twice"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "Host occurs twice"),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
-                "Content-Length is there twice",
+                "Content-Length occurs twice",
             ),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "no number"),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "both there"),
@@ -237,20 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_proxy_is_kept() {
+    fn the_request_id_of_a_proxy_is_kept() {
         assert_eq!(given_id(b"GET /a b HTTP/1.1\r\nX-Request-ID: a-1\r\n\r\n"), Some("a-1"));
         assert_eq!(given_id(b"GET /a b HTTP/1.1\r\nX-Request-ID: a\"b\r\n\r\n"), None);
         assert_eq!(given_id(b"\xff\r\n\r\n"), None);
     }
 
     #[test]
-    fn an_address_that_is_too_long_is_414() {
+    fn a_url_that_is_too_long_is_414() {
         let head = vec![b'x'; MOST_KEPT];
         assert_eq!(problem(StatusCode::BAD_REQUEST, &head, Duration::ZERO).status, StatusCode::URI_TOO_LONG);
     }
 
     #[test]
-    fn an_answer_is_a_problem_with_the_id() {
+    fn a_response_is_a_problem_with_the_id() {
         let problem = problem(StatusCode::BAD_REQUEST, b"GET / HTTP/1.1\r\n\r\n", Duration::from_secs(5));
         let text = answer(&problem, "the-id");
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -1,5 +1,4 @@
-//! What happens around every request: guards in front of the handlers, the request's id, CORS, errors in one shape,
-//! the server's own numbers.
+//! Middleware around all requests: guards, request IDs, CORS, errors as problems, metrics.
 
 use std::{
     rc::Rc,
@@ -19,7 +18,7 @@ use actix_web::{
 
 use super::{
     access::{self, Origin},
-    base_path::Place,
+    base_path::Location,
     body_drain::Chunked,
     caller::LocalTenant,
     config::AccessConfig,
@@ -32,14 +31,14 @@ use super::{
 };
 use tricast_core::protocol::error::Code;
 
-/// How long a request was held on purpose, which is no response time.
+/// Time for which a request was held on purpose, which does not count as response time.
 #[derive(Clone, Copy, Debug)]
 pub struct Held(pub Duration);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The methods that any path has, and TRACE, which none has: it is known all the same, and refused with what a path does
-/// have (RFC 9110, section 15.5.6). Others never reach a handler: some hang there (CONNECT), none has a meaning.
+/// Methods that reach the routes: those that some path has, and TRACE, which is known and refused with the methods of the
+/// path (RFC 9110, section 15.5.6). Others are refused before: some would hang (CONNECT), none has a meaning.
 const METHODS: [Method; 8] = [
     Method::GET,
     Method::HEAD,
@@ -51,13 +50,13 @@ const METHODS: [Method; 8] = [
     Method::TRACE,
 ];
 
-/// The same as TRACE: a method that is known (a GET with a body), and that no path has.
+/// A known method (a GET with a body) that no path has, like TRACE.
 const QUERY: &str = "QUERY";
 
-/// The middleware.
+/// Handles a request: guards, routes, and completion of the response.
 ///
 /// # Errors
-/// What a middleware further in failed with; a handler's error becomes an answer here.
+/// The error of an inner middleware; errors of handlers become responses here.
 pub async fn around(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -77,12 +76,12 @@ pub async fn around(
         Ok(()) if place == Place::Outside => {
             refused(request, Problem::not_found(format!("this server is below {}/", state.shared.base_path)))
         }
-        Ok(()) if place == Place::Edge => to_the_slash(request),
+        Ok(()) if place == Location::Root => to_the_slash(request),
         Ok(()) if is_preflight(&request) => {
             let (request, _) = request.into_parts();
             ServiceResponse::new(request, HttpResponse::NoContent().finish())
         }
-        // A handler's error comes as a response; only a middleware further in could fail otherwise.
+        // Errors of handlers come as responses; only an inner middleware can fail.
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
     };
 
@@ -113,7 +112,7 @@ pub async fn around(
     if response.request().extensions().contains::<Rc<LocalTenant>>() {
         make_personal(response.headers_mut());
     }
-    // The offer of another protocol is passed over; without this the answer would say "Connection: upgrade" to nothing.
+    // The offer of another protocol is ignored; without this the response would say "Connection: upgrade" without one.
     let passed_over = response.request().head().upgrade() && status != StatusCode::SWITCHING_PROTOCOLS;
     if passed_over || state.shared.shutdown.is_draining() || state.has_fd_pressure() {
         response.response_mut().head_mut().set_connection_type(actix_http::ConnectionType::Close);
@@ -124,7 +123,7 @@ pub async fn around(
     Ok(connection::answered(response, answering, status == StatusCode::SWITCHING_PROTOCOLS, closes))
 }
 
-/// What somebody with a token is answered is for nobody else: no cache that is shared may keep it.
+/// Marks responses to clients with a token as private, so that no shared cache stores them.
 fn make_personal(headers: &mut HeaderMap) {
     let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or("no-cache");
     if !said.contains("private")
@@ -139,7 +138,7 @@ fn make_personal(headers: &mut HeaderMap) {
     }
 }
 
-/// Counts an answer for the tenant it was for, if that is known.
+/// Counts a response for its tenant, if that is known.
 fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: StatusCode) {
     if let Some(home) = state.single_tenant() {
         home.tenant.own_http.count(elapsed, status.is_server_error());
@@ -148,30 +147,30 @@ fn count(state: &State, request: &HttpRequest, elapsed: Duration, status: Status
     }
 }
 
-/// The id of a proxy in front, if it is a decent one, or a new one.
+/// Returns the ID of a proxy in front, if it is valid, or a new one.
 fn request_id(state: &State, headers: &HeaderMap) -> String {
     let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| is_valid_id(id));
     given.map_or_else(|| state.new_id(), str::to_owned)
 }
 
-/// Refuses what no handler should see.
+/// Refuses requests that no handler should receive.
 fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Result<(), Problem> {
     if !METHODS.contains(request.method()) && request.method().as_str() != QUERY {
-        let detail = "this server knows no such method";
+        let detail = "the method is not supported";
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, Code::InvalidMessage, detail).and_close());
     }
     check_host(request.headers(), request.version() == actix_web::http::Version::HTTP_11)?;
     access::check_known_host(access, request.headers())?;
     if request.uri().path_and_query().is_some_and(|address| address.as_str().contains("%00")) {
-        return Err(Problem::bad_request("the address has %00: U+0000 is in no name and no value here").and_close());
+        return Err(Problem::bad_request("the URL contains %00: U+0000 is not allowed in names and values").and_close());
     }
-    // To any other protocol nobody is obliged to change (RFC 9110, section 7.8): the request is answered as it is.
+    // A server need not change to any other protocol (RFC 9110, section 7.8): the request is answered normally.
     let fields = request.headers().get_all(header::UPGRADE);
     let upgrades = fields.into_iter().any(|field| field.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"));
     let body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if upgrades && (body || request.method() != Method::GET) {
-        // Its payload would never end.
+        // Its body would never end.
         return Err(Problem::bad_request("only a GET without a body can be upgraded").and_close());
     }
     if origin == Origin::Foreign && !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
@@ -180,7 +179,7 @@ fn guard(access: &AccessConfig, request: &ServiceRequest, origin: Origin) -> Res
     Ok(())
 }
 
-/// `Host` has to be there once, and be a host (RFC 9112, section 3.2).
+/// Checks that there is exactly one valid `Host` (RFC 9112, section 3.2).
 fn check_host(headers: &HeaderMap, required: bool) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST);
     match (hosts.next(), hosts.next()) {
@@ -189,12 +188,12 @@ fn check_host(headers: &HeaderMap, required: bool) -> Result<(), Problem> {
             if host.as_bytes().iter().all(fine) {
                 Ok(())
             } else {
-                Err(Problem::bad_request("Host is no host").and_close())
+                Err(Problem::bad_request("Host is not a valid host").and_close())
             }
         }
         (None, _) if required => Err(Problem::bad_request("Host is missing").and_close()),
         (None, _) => Ok(()),
-        (Some(_), Some(_)) => Err(Problem::bad_request("Host is there twice").and_close()),
+        (Some(_), Some(_)) => Err(Problem::bad_request("Host occurs twice").and_close()),
     }
 }
 
@@ -203,15 +202,15 @@ fn is_preflight(request: &ServiceRequest) -> bool {
 }
 
 fn refused(request: ServiceRequest, problem: Problem) -> ServiceResponse<BoxBody> {
-    // The payload is dropped with the service request.
+    // Drops the payload with the service request.
     let (request, _) = request.into_parts();
     ServiceResponse::new(request, HttpResponse::from_error(problem))
 }
 
-/// Longest text of a client that is repeated in the log, in bytes.
+/// Longest text of a client in the log, in bytes.
 const MAX_REPEATED: usize = 300;
 
-/// Writes the one line that a refusal has in the log. Texts are written quoted, so none can begin a line of its own.
+/// Writes the log line of a refusal. Texts are quoted, so that none can start a line of its own.
 fn log_refusal(id: &str, request: &HttpRequest, status: StatusCode, problem: Option<&Problem>, origin: Origin) {
     let (method, path, status) = (request.method(), beginning(request.path()), status.as_u16());
     let code = problem.map(|problem| problem.code.as_str());
@@ -231,7 +230,7 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_REPEATED)]
 }
 
-/// Pages name what they need relative to a path that ends with a slash.
+/// Redirects to the path with a slash at its end, to which the links of pages are relative.
 fn to_the_slash(request: ServiceRequest) -> ServiceResponse<BoxBody> {
     let location = match request.query_string() {
         "" => "/".to_owned(),
@@ -242,8 +241,8 @@ fn to_the_slash(request: ServiceRequest) -> ServiceResponse<BoxBody> {
     ServiceResponse::new(request, response)
 }
 
-/// Every error has the same shape, wherever it came from, and carries the request's id. Returns the problem, too, unless a
-/// handler made an error page on purpose.
+/// Converts errors of any origin to problems with the request ID. Also returns the problem, unless a handler made an
+/// error page on purpose.
 fn into_problem(response: ServiceResponse<BoxBody>, id: &str) -> (ServiceResponse<BoxBody>, Option<Problem>) {
     let (request, response) = response.into_parts();
     let known = response.error().and_then(|error| error.as_error::<Problem>()).cloned();
@@ -255,7 +254,7 @@ fn into_problem(response: ServiceResponse<BoxBody>, id: &str) -> (ServiceRespons
     (ServiceResponse::new(request, response), problem)
 }
 
-/// A problem for what actix itself refused; `None` for an error page that a handler made on purpose.
+/// Creates a problem for a refusal by actix itself; `None` for an error page that a handler made on purpose.
 fn from_response(response: &HttpResponse) -> Option<Problem> {
     let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let status = response.status();

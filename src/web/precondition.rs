@@ -17,13 +17,13 @@ pub fn is_fresh(headers: &HeaderMap, version: Version) -> bool {
 
 /// Parses `If-Match`; `None` without one. Several lines are one list.
 ///
-/// A weak tag matches as the strong one does, although RFC 9110, section 13.1.1 asks for the strong comparison. That keeps
-/// a change from being made by bytes that differ; our tags name a version, not bytes: whoever holds one has seen that
-/// version, however a proxy wrote it down. nginx and Cloudflare make a tag weak when they compress what it is on, Apache
-/// puts the coding behind it (`"3-1f-gzip"`), and nothing that was read through them could be changed.
+/// A weak tag matches like the strong one, although RFC 9110, section 13.1.1 requires the strong comparison. That
+/// prevents changes based on different bytes; these tags name a version, not bytes: a client with the tag has seen that
+/// version in any encoding. nginx and Cloudflare make tags of compressed responses weak, Apache appends the coding
+/// (`"3-1f-gzip"`), and resources read through them could not be changed otherwise.
 ///
 /// # Errors
-/// 400 for what is no list of tags: a condition that was not understood must not be passed over.
+/// 400 for an invalid list: a condition that cannot be evaluated must not be ignored.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(None);
@@ -44,7 +44,7 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
 /// Suffixes that Apache adds to the tag of a response that it compresses; no version ends with one.
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
-/// Reads a list of tags by its quotes, for a tag may hold a comma; false if it is none.
+/// Parses a list of tags by its quotes, because a tag may contain a comma. Returns false if it is not valid.
 fn read_list(line: &str, versions: &mut Vec<String>) -> bool {
     let mut rest = line;
     loop {
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(read(&["\"1-a\""]), one_of(&["1-a"]));
         assert_eq!(read(&["\"1-a\", \"2,b\" ,, \"3\""]), one_of(&["1-a", "2,b", "3"]));
         assert_eq!(read(&["\"1\"", "\"2\""]), one_of(&["1", "2"]));
-        assert_eq!(read(&["W/\"1-a\", \"2-b-gzip\""]), one_of(&["1-a", "2-b"]), "as proxies that compress write them");
+        assert_eq!(read(&["W/\"1-a\", \"2-b-gzip\""]), one_of(&["1-a", "2-b"]), "as compressing proxies write them");
         assert_eq!(read(&[""]), one_of(&[]));
         for bad in ["1-a", "\"1", "\"1\" \"2\"", "garbage, \"1\"", "w/\"1\"", "\"1\";q=1"] {
             assert_eq!(read(&[bad]), Err(400), "{bad}");

@@ -1,4 +1,4 @@
-//! The one place that turns an error into an HTTP answer (RFC 9457), and where a status is chosen.
+//! Problems: the error responses of the server (RFC 9457), and the only place that chooses their status.
 //!
 //! ```json
 //! {"type":"about:blank","title":"Not Found","status":404,"detail":"there is no channel \"x\"",
@@ -27,30 +27,30 @@ use tricast_domain::service::{ServiceError, StoreError};
 /// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// An error as a client gets it: a stable code, a status, and a sentence that says what to do.
+/// Error for a client: a stable code, a status, and a sentence about the fault and its remedy.
 ///
-/// Holds nothing internal: what went wrong inside belongs into the log, under the request's id.
+/// It contains nothing internal: details of internal errors are in the log, under the request's ID.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// The HTTP status.
+    /// Status of the response.
     pub status: StatusCode,
-    /// The stable code.
+    /// Stable code.
     pub code: Code,
-    /// For people.
+    /// Explanation for people.
     pub detail: String,
-    /// When it may be tried again.
+    /// Time after which to retry.
     pub retry_after: Option<Duration>,
-    /// The methods that the path has, on a 405.
+    /// Methods of the path, for a 405.
     pub allow: Option<&'static str>,
-    /// The content codings that a body may have, on a 415 (RFC 7694).
+    /// Content codings of bodies, for a 415 (RFC 7694).
     pub accept_encoding: Option<&'static str>,
-    /// What `WWW-Authenticate` says on a 401 (RFC 6750, section 3).
+    /// Value of `WWW-Authenticate` for a 401 (RFC 6750, section 3).
     pub authenticate: Option<&'static str>,
-    /// The same request may succeed later, without anybody changing anything but the token.
+    /// Whether the same request may succeed later, with no other change than a newer token.
     pub may_pass: bool,
-    /// The answer tells how to upgrade.
+    /// Whether the response names the protocol to upgrade to.
     pub upgrade: bool,
-    /// The connection can't be used again: the body was not read to its end.
+    /// Whether the connection has to be closed, because the body was not read to its end.
     pub close: bool,
     /// Limit that refused the request and that no one has counted yet.
     pub limit: Option<Limit>,
@@ -70,7 +70,7 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// Any problem.
+    /// Creates a problem.
     pub fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self {
@@ -88,12 +88,12 @@ impl Problem {
         }
     }
 
-    /// 400.
+    /// Creates a 400.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidMessage, detail)
     }
 
-    /// 401. `error` is that of RFC 6750, section 3.1; none when no token was shown.
+    /// Creates a 401. `error` is that of RFC 6750, section 3.1; `None` for a request without a token.
     pub fn unauthorized(error: Option<&str>, detail: impl Into<String>) -> Self {
         let authenticate = match error {
             None => r#"Bearer realm="tricast""#,
@@ -104,30 +104,30 @@ impl Problem {
         Self { authenticate: Some(authenticate), ..problem }
     }
 
-    /// 403.
+    /// Creates a 403.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
     }
 
-    /// 404.
+    /// Creates a 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::ResourceNotFound, detail)
     }
 
-    /// 410: the channel has ended.
+    /// Creates a 410: the channel has ended.
     pub fn gone(end: &Publication) -> Self {
         let reason = end.gone.map_or("ended", |gone| gone.as_str());
-        let detail = format!("the channel \"{}\" is gone since {}: {reason}", end.channel, end.time_text);
+        let detail = format!("the channel \"{}\" ended at {}: {reason}", end.channel, end.time_text);
         Self::new(StatusCode::GONE, Code::ResourceNotFound, detail)
     }
 
-    /// 405, with the methods the path has.
+    /// Creates a 405 with the methods of the path.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("this path answers to {allow}");
+        let detail = format!("this path supports {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidMessage, detail) }
     }
 
-    /// 429.
+    /// Creates a 429.
     pub fn too_many(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
@@ -138,41 +138,41 @@ impl Problem {
         Self { limit: Some(limit), ..Self::too_many(detail, Duration::from_secs(60)) }
     }
 
-    /// 503.
+    /// Creates a 503.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServerError, detail);
         Self { retry_after: Some(retry_after), may_pass: true, ..problem }
     }
 
-    /// 504: what was asked for may have been done or not.
+    /// Creates a 504: the result of the request is unknown.
     pub fn unknown(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, Code::ServerError, detail)
     }
 
-    /// 500. `reason` goes to the log only.
+    /// Creates a 500. `reason` goes to the log only.
     pub fn internal(reason: &str) -> Self {
         tracing::error!(reason, "internal error");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             Code::ServerError,
-            "something failed inside; the log knows more under this id",
+            "internal error; the server log has details under this ID",
         )
     }
 
-    /// A WebSocket path that was not asked properly: 400 for a handshake with a fault, 426 for none.
+    /// Creates the problem of a bad handshake on the WebSocket path: 400 for a handshake with a fault, 426 for none.
     pub fn upgrade_required(fault: &str, tried: bool) -> Self {
         let status = if tried { StatusCode::BAD_REQUEST } else { StatusCode::UPGRADE_REQUIRED };
         let detail = format!("this is a WebSocket endpoint (RFC 6455, version 13): {fault}");
         Self { upgrade: true, ..Self::new(status, Code::InvalidMessage, detail) }
     }
 
-    /// The same problem, after which the connection is closed.
+    /// Returns the same problem for a response that closes the connection.
     pub fn and_close(mut self) -> Self {
         self.close = true;
         self
     }
 
-    /// The JSON text, with the request's id.
+    /// Returns the problem as JSON, with the request's ID.
     pub fn to_json(&self, instance: Option<&str>) -> String {
         let body = Body {
             r#type: "about:blank",
@@ -186,7 +186,7 @@ impl Problem {
         serde_json::to_string(&body).unwrap_or_default()
     }
 
-    /// The answer, with the request's id.
+    /// Returns the response, with the request's ID.
     pub fn to_response(&self, instance: Option<&str>) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON)).insert_header((header::CACHE_CONTROL, "no-store"));
@@ -249,7 +249,7 @@ impl From<&Refusal> for Problem {
             | Refusal::SnapshotFull(_)
             | Refusal::StatesFull(_)
             | Refusal::ServerFull(_) => Self::too_many(detail, Duration::from_secs(60)),
-            // The next node that decides may be another one.
+            // Another node may be the leader by then.
             Refusal::Unreadable => Self::unavailable(detail, Duration::from_secs(60)),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidMessage, detail),
         }

@@ -1,11 +1,11 @@
-//! Query parameters: known ones only, said once or several times.
+//! Query parameters: known ones only, single or repeated.
 //!
 //! ```text
 //! ?channels=a,b      ?channels=a&channels=b      ?channels[]=a&channels[]=b      ?channels[0]=a&channels[1]=b
 //! ```
 //!
-//! all mean the same. A parameter that a path does not know is refused by its name: passed over, `?channel=a` would be
-//! answered with the default channels, and nobody would see why.
+//! All forms mean the same. Unknown parameters are refused by name: if they were ignored, `?channel=a` would get the
+//! default channels without a hint at the mistake.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -15,27 +15,27 @@ use serde::de::{DeserializeOwned, IntoDeserializer, value};
 use super::problem::Problem;
 use crate::spelling;
 
-/// Parameters that every path knows: who asks. `access` reads them.
+/// Credentials, which every path accepts. `access` reads them.
 const CREDENTIALS: [&str; 2] = ["token", "ticket"];
 
-/// Parameters that mean nothing to a server: scripts, test tools and links add them so that no cache is asked, or for
-/// statistics of visits. Those that begin with [`CAMPAIGN`] are of the same kind.
+/// Parameters without a meaning for a server: scripts, test tools and links add them to avoid caches or for statistics.
+/// Those with the prefix [`CAMPAIGN`] are of the same kind.
 const PASSED_OVER: [&str; 9] = ["_", "t", "ts", "cb", "rnd", "nocache", "cachebuster", "fbclid", "gclid"];
 
-/// What parameters of campaigns begin with.
+/// Prefix of the parameters of campaigns.
 const CAMPAIGN: &str = "utm_";
 
-/// The parameters of one request, in their order.
+/// Parameters of one request, in order.
 #[derive(Debug, Default)]
 pub struct Params {
     pairs: Vec<(String, String)>,
 }
 
 impl Params {
-    /// Reads the query of a path that knows the parameters `known`.
+    /// Parses the query of a path with the parameters `known`.
     ///
     /// # Errors
-    /// 400 that names a parameter that is not known, and the known ones.
+    /// 400 that names an unknown parameter, and the known ones.
     pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
         let params = Self::read_any(request)?;
         match params.pairs.iter().find(|(name, _)| !is_known(name, known)) {
@@ -44,10 +44,10 @@ impl Params {
         }
     }
 
-    /// The same without a look at the names.
+    /// Parses a query without a check of the names.
     ///
     /// # Errors
-    /// 400 for what is no query.
+    /// 400 for an invalid query.
     pub fn read_any(request: &HttpRequest) -> Result<Self, Problem> {
         let query = request.query_string();
         if query.is_empty() {
@@ -60,40 +60,40 @@ impl Params {
         Ok(Self { pairs: pairs.into_inner() })
     }
 
-    /// All values of a parameter.
+    /// Returns all values of a parameter.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a parameter that can be there once.
+    /// Returns the value of a parameter that may occur once.
     ///
     /// # Errors
-    /// 400 if it is there several times.
+    /// 400 if it occurs several times.
     pub fn one(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (first, None) => Ok(first),
-            (_, Some(_)) => Err(Problem::bad_request(format!("{name}: it is there more than once"))),
+            (_, Some(_)) => Err(Problem::bad_request(format!("{name}: it occurs more than once"))),
         }
     }
 
-    /// The values of a parameter that is a list, separated by commas.
+    /// Returns the values of a parameter that is a list, separated by commas.
     pub fn list(&self, name: &str) -> Option<String> {
         let mut values = self.all(name);
         let first = values.next()?.to_owned();
         Some(values.fold(first, |list, value| list + "," + value))
     }
 
-    /// A whole number.
+    /// Parses a whole number.
     ///
     /// # Errors
-    /// 400 that says so.
+    /// 400 for any other value.
     pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
         let number = self.one(name)?.map(str::parse).transpose();
         number.map_err(|_| bad(name, &"write a whole number"))
     }
 
-    /// One of the words that `T` knows.
+    /// Parses one of the names that `T` knows.
     ///
     /// # Errors
     /// 400 that lists them.
@@ -104,12 +104,12 @@ impl Params {
     }
 }
 
-/// 400 about the value of a parameter.
+/// Creates the 400 for the value of a parameter.
 pub fn bad(name: &str, error: &dyn Display) -> Problem {
     Problem::bad_request(format!("{name}: {error}"))
 }
 
-/// `channels` of `channels[]` and `channels[0]`.
+/// Returns `channels` for `channels[]` and `channels[0]`.
 fn bare(name: &str) -> &str {
     let inner = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
     inner.filter(|(_, index)| index.bytes().all(|byte| byte.is_ascii_digit())).map_or(name, |(name, _)| name)
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused_by_its_name() {
+    fn unknown_parameters_are_refused_by_name() {
         for (query, parts) in [
             ("?channel=a", ["\"channel\"", "did you mean channels?", "channels, since, limit"]),
             ("?Since=a", ["\"Since\"", "did you mean since?", ""]),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_value_is_said_in_plain_words() {
+    fn the_fault_of_a_value_is_described() {
         let params = read("?since=a&since=b&limit=abc").unwrap();
         assert!(params.one("since").unwrap_err().detail.contains("more than once"));
         assert_eq!(params.number::<usize>("limit").unwrap_err().detail, "limit: write a whole number");

@@ -28,7 +28,7 @@ impl RequestCounts {
         worker
     }
 
-    /// Number of workers that have started.
+    /// Returns the number of workers that have started.
     pub fn workers(&self) -> usize {
         self.workers.lock().len()
     }
@@ -48,7 +48,7 @@ impl RequestCounts {
 impl WorkerRequestCounts {
     /// Counts one response by the pattern of its route, which bounds the number of keys; paths would not.
     pub fn count(&self, request: &HttpRequest, status: StatusCode) {
-        // Looking the pattern up walks the routes; the path that is polled all day is its own pattern.
+        // Looking up the pattern walks the routes; the path of polls is its own pattern.
         let route = match request.path() {
             "/api/metrics" => Cow::Borrowed("/api/metrics"),
             _ => request.match_pattern().map_or(Cow::Borrowed("none"), Cow::Owned),

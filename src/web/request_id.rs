@@ -1,6 +1,6 @@
 //! IDs of requests.
 
-/// Longest id accepted from a client or proxy.
+/// Longest ID accepted from a client or proxy.
 const MAX_ID: usize = 64;
 
 /// ID of a request: in `X-Request-Id`, in the log, and as `instance` of a problem.

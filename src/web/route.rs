@@ -1,4 +1,4 @@
-//! Registering a path so that a wrong method is answered properly.
+//! Registration of paths with their methods, so that a wrong method gets a 405.
 
 use std::cell::RefCell;
 
@@ -7,20 +7,20 @@ use actix_web::{Resource, web};
 use super::problem::Problem;
 
 thread_local! {
-    /// The list that [`listed`] is making, if it is on this thread.
+    /// List that [`listed`] is collecting on this thread, if any.
     static LIST: RefCell<Option<Vec<Registered>>> = const { RefCell::new(None) };
 }
 
-/// A path with the methods that it answers to.
+/// Registered path with its methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
-    /// As it is registered: `/api/orders/{id}`, `/static/{path:.*}`.
+    /// Pattern of the path: `/api/orders/{id}`, `/static/{path:.*}`.
     pub path: String,
-    /// As a 405 says it: `GET, HEAD, POST`.
+    /// Methods as in a 405: `GET, HEAD, POST`.
     pub allow: &'static str,
 }
 
-/// Adds `path`; any method that `with` does not route is answered 405 with `allow`.
+/// Adds `path`. Methods that `with` does not route are answered with 405 and `allow`.
 pub fn add(config: &mut web::ServiceConfig, path: &str, allow: &'static str, with: impl FnOnce(Resource) -> Resource) {
     LIST.with_borrow_mut(|list| {
         if let Some(list) = list {
@@ -33,15 +33,15 @@ pub fn add(config: &mut web::ServiceConfig, path: &str, allow: &'static str, wit
     config.service(with(resource));
 }
 
-/// Everything that `register` adds, in its order. [`add`] is the one door, so nothing can be missing from it: the
-/// description of the interface is compared with this list.
+/// Returns all paths that `register` adds, in order. [`add`] is the only way to add one, so the list is complete; tests
+/// compare the OpenAPI document with it.
 pub fn listed(register: impl FnOnce()) -> Vec<Registered> {
     LIST.set(Some(Vec::new()));
     register();
     LIST.take().unwrap_or_default()
 }
 
-/// A route for GET and HEAD.
+/// Creates a route for GET and HEAD.
 pub fn get_or_head() -> actix_web::Route {
     use actix_web::guard;
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))

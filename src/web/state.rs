@@ -63,7 +63,7 @@ pub struct Shared {
     pub body: BodyConfig,
     /// Permits of probe streams.
     pub doctors: Arc<Semaphore>,
-    /// A stream is ended after about this time, so that clients spread over nodes. Zero: never.
+    /// Approximate age at which a stream ends, so that clients spread over the nodes. Zero: never.
     pub max_connection_age: Duration,
     /// Number of open connections from which on none is kept alive, since file descriptors run short.
     pub fd_pressure_at: i64,
@@ -83,9 +83,9 @@ pub struct State {
     pub shared: Shared,
     /// Tenants that requests on this worker use.
     local_tenants: RefCell<HashMap<TenantName, Rc<LocalTenant>>>,
-    /// The tenant of a server without tokens.
+    /// Tenant of a server without tokens.
     single_tenant: Option<Rc<LocalTenant>>,
-    /// A hub on an empty log, for streams that are not authenticated yet.
+    /// Hub on an empty log, for streams that are not authenticated yet.
     unauthenticated_hub: Rc<Hub>,
     /// Counts of requests by route on this worker.
     pub request_counts: Arc<super::request_counts::WorkerRequestCounts>,
@@ -101,7 +101,7 @@ impl State {
         let request_counts = shared.requests.worker();
         let single_tenant = match shared.access.verifier {
             Some(_) => None,
-            // The first tenant is never one too many.
+            // The first tenant never exceeds the limit.
             None => shared.tenants.open(&TenantName::default_name()).ok(),
         };
         // Its writer is dropped: nothing is ever published.
@@ -122,12 +122,12 @@ impl State {
     /// Returns the state of the worker that serves `request`.
     ///
     /// # Errors
-    /// A 500 when the application was put together without it.
+    /// A 500 if the application was built without it.
     pub fn of(request: &HttpRequest) -> Result<Rc<Self>, Problem> {
         request.app_data::<Rc<Self>>().cloned().ok_or_else(|| Problem::internal("no state in the application"))
     }
 
-    /// The tenant of a server without tokens.
+    /// Returns the tenant of a server without tokens.
     pub fn single_tenant(&self) -> Option<&Rc<LocalTenant>> {
         self.single_tenant.as_ref()
     }
@@ -140,7 +140,7 @@ impl State {
     /// Opens the tenant of `identity` on this worker.
     ///
     /// # Errors
-    /// 429 when its tenant would be one too many.
+    /// 429 if the server has reached its limit of tenants.
     pub fn caller(&self, identity: Identity) -> Result<Caller, Problem> {
         if let Some(tenant) = self.local_tenants.borrow().get(&identity.tenant) {
             tenant.touch();
@@ -170,13 +170,13 @@ impl State {
     /// Admits a stream from `address`. Check tokens after this, since they cost more.
     ///
     /// # Errors
-    /// 503 while the server drains, or when it has as many streams as it may; 429 when the address has.
+    /// 503 while the server drains or if it has reached its limit of streams; 429 if the address has.
     pub fn open_stream(&self, transport: Transport, address: Option<IpAddr>) -> Result<StreamSlot, Problem> {
         if self.shared.shutdown.is_draining() {
             return Err(Problem::unavailable("the server is going away", reconnect_after()));
         }
         let open = self.shared.counters.streams();
-        // A held poll is no handshake: its client sends the next one as soon as it ends.
+        // A held poll is not a handshake: its client sends the next one as soon as it ends.
         let address_of_handshake = address.filter(|_| transport != Transport::LongPoll);
         let admitted = self
             .shared
@@ -206,7 +206,7 @@ impl State {
         self.shared.admission.check_handshake(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 
-    /// Counts a change that the store keeps. Check permissions before.
+    /// Counts a change of stored data. Check permissions before.
     ///
     /// # Errors
     /// 429 when the user makes changes too quickly.
@@ -223,7 +223,7 @@ impl State {
     /// Assigns a stream to its user and takes one of the user's permits.
     ///
     /// # Errors
-    /// 429 when the user has as many streams as they may.
+    /// 429 if the user has reached the limit of streams.
     pub fn attribute_stream(&self, slot: &mut StreamSlot, caller: &Caller) -> Result<(), Problem> {
         let identity = &caller.identity;
         if !identity.is_anonymous() {
@@ -295,7 +295,7 @@ async fn watch_lag(counters: Arc<Counters>) {
         let due = tokio::time::Instant::now() + EVERY;
         tokio::time::sleep_until(due).await;
         let late = due.elapsed().as_millis() as i64;
-        // The level falls by half each time, so that the worst of the workers shows for a moment.
+        // The value falls by half each time, so that that of the slowest worker stays visible for a moment.
         counters.lag_ms.set(late.max(counters.lag_ms.get() / 2));
     }
 }

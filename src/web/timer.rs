@@ -1,4 +1,4 @@
-//! The timer of a connection.
+//! Timer of a connection's deadline.
 
 use std::{
     pin::Pin,
@@ -8,19 +8,19 @@ use std::{
 
 use tokio::time::{Sleep, sleep_until};
 
-/// Shortest time that is waited for a deadline, also for one that has passed: a connection that does not act on it can't keep
-/// its worker busy.
+/// Shortest wait for a deadline, also for one that has passed: a connection that does not act on it cannot keep its
+/// worker busy.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Wakes the task of a connection at its deadline, or before.
+/// Wakes the task of a connection at its deadline, or earlier.
 ///
-/// A connection that is polled puts its deadline off with each request. The timer stays where it is and is set on when it has
-/// run out, so that a request does not pay for it. It is kept only while there is a deadline.
+/// Each request on a connection moves its deadline. The timer is not moved with it but set again when it has run out, so
+/// that requests do not pay for it. It exists only while there is a deadline.
 #[derive(Default)]
 pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// Has the task of `cx` woken at `deadline` at the latest.
+    /// Wakes the task of `cx` at `deadline` at the latest.
     pub(super) fn set(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) {
         let Some(deadline) = deadline.map(tokio::time::Instant::from_std) else {
             self.0 = None;
@@ -35,7 +35,7 @@ impl Timer {
         }
     }
 
-    /// Whether it has run out.
+    /// Returns whether the timer has run out.
     pub(super) fn has_run_out(&self) -> bool {
         self.0.as_ref().is_some_and(|timer| timer.is_elapsed())
     }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::precondition;
 use tricast_core::version::Version;
 
-/// A resource with the strong entity tag of its version. A GET or HEAD whose `If-None-Match` names that version is
-/// answered with 304 and no body.
+/// Resource with the strong entity tag of its version. A GET or HEAD whose `If-None-Match` names that version is answered
+/// with 304 and no body.
 pub struct Versioned<T> {
     version: Version,
     status: StatusCode,
@@ -38,7 +38,7 @@ impl<T: Serialize> Versioned<T> {
 }
 
 impl Versioned<()> {
-    /// Creates a response with 204 and the tag alone.
+    /// Creates a response with 204 and the tag.
     pub fn no_content(version: Version) -> Self {
         Self { status: StatusCode::NO_CONTENT, body: None, ..Self::ok(version, ()) }
     }

@@ -131,7 +131,7 @@ impl Claim {
 /// Why a batch has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The aggregator has ended, the server is going away. Nothing was accepted.
+    /// The aggregator has ended, the server is shutting down. Nothing was accepted.
     #[error("the aggregator has stopped")]
     Stopped,
     /// Whoever decides can't be reached. Nothing was accepted.
@@ -142,7 +142,7 @@ pub enum PublishError {
     Unknown,
 }
 
-/// The aggregator has ended: the server is going away.
+/// The aggregator has ended: the server is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the aggregator has stopped")]
 pub struct Stopped;
@@ -219,7 +219,7 @@ impl AggregatorHandle {
     /// Hands in what this program itself reads or decides, and waits until it is in the log.
     ///
     /// # Errors
-    /// [`Stopped`] when the server is going away.
+    /// [`Stopped`] when the server is shutting down.
     pub async fn publish_own(&self, readings: Vec<Reading>) -> Result<(), Stopped> {
         match self.publish(Origin::Internal, readings, 0).await {
             Ok(_) => Ok(()),

@@ -142,7 +142,7 @@ impl Hub {
         self.seen.get()
     }
 
-    /// Whether the server is going away and readers should end.
+    /// Whether the server is shutting down and readers should end.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }

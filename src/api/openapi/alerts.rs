@@ -79,7 +79,7 @@ pub struct AlertPage {
     next: Option<String>,
 }
 
-/// A span of time, such as `30s`, `5m`, `1h`, `7d`.
+/// Duration, such as `30s`, `5m`, `1h`, `7d`.
 pub struct Period;
 
 impl PartialSchema for Period {
@@ -91,7 +91,7 @@ impl PartialSchema for Period {
 impl ToSchema for Period {}
 
 fn period(description: &str) -> ObjectBuilder {
-    let text = if description.is_empty() { "A span of time: `30s`, `5m`, `1h`, `7d`." } else { description };
+    let text = if description.is_empty() { "A duration: `30s`, `5m`, `1h`, `7d`." } else { description };
     let kind = SchemaType::Type(Type::String);
     ObjectBuilder::new().schema_type(kind).pattern(Some("^[0-9]{1,9}(ms|s|m|h|d)?$")).description(Some(text))
 }
@@ -154,40 +154,40 @@ pub struct Rule {
     message: Option<String>,
     #[schema(nullable = false)]
     notify: Option<Vec<AlertTarget>>,
-    /// 1 for a new one; grows with each change.
+    /// 1 for a new rule; grows with each change.
     version: u64,
 }
 
-/// All rules, by id.
+/// All rules, ordered by ID.
 #[derive(ToSchema)]
 pub struct RuleList {
     rules: Vec<Rule>,
 }
 
-/// A rule to make.
+/// A new rule.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Slow answers", "channel": "metrics.api", "field": "avg_response_time",
     "condition": {"above": 250, "clear": 200}, "for": "2m", "severity": "critical"}))]
 pub struct NewRule {
-    /// Without it the server gives one.
+    /// ID of the rule. Default: an ID made by the server.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     name: Words,
-    /// A channel with a present value; it need not be there yet.
+    /// A state channel; it need not exist yet.
     #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
     channel: String,
-    /// A field of its value; dots go into objects.
+    /// Field of the channel's value; a dot leads into an object.
     field: FieldName,
     condition: Condition,
-    /// How long it has to be bad without a break, at most `1d`; at once if not said.
+    /// Time for which the condition has to hold without a break, at most `1d`. Default: 0, an alert is raised at once.
     r#for: Option<Period>,
     severity: Severity,
-    /// What alerts say, at most 1000 bytes; what was measured if not said.
+    /// Message of alerts, at most 1000 bytes. Default: a text with the measured value.
     message: Option<Words>,
-    /// Where alerts go. If not said, critical ones go everywhere that is configured, and others nowhere.
+    /// Targets of notifications. Default: all configured targets for critical alerts, none for others.
     notify: Option<Vec<AlertTarget>>,
-    /// Where one is replaced: the version that was seen, 412 if it is another. Not looked at where one is made.
+    /// On replacement: the version that the client has seen; 412 if it is another. Ignored on creation.
     #[schema(minimum = 0, maximum = 18_446_744_073_709_551_615_u64, format = "uint64")]
     version: Option<u64>,
 }

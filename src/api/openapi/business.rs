@@ -45,7 +45,7 @@ pub struct Order {
     status: Status,
     #[schema(minimum = 1, maximum = 1_000_000)]
     items: u32,
-    /// In the currency of the server, with at most 2 decimals.
+    /// Amount in the currency of the server, with at most 2 decimals.
     #[schema(minimum = 0)]
     total: f64,
     customer_name: String,
@@ -84,15 +84,15 @@ pub enum ChangedOrder {
 pub struct NewOrder {
     #[schema(minimum = 1, maximum = 1_000_000)]
     items: u32,
-    /// In the currency of the server, with at most 2 decimals.
+    /// Amount in the currency of the server, with at most 2 decimals.
     #[schema(minimum = 0, exclusive_maximum = 1e11)]
     total: f64,
     customer_name: Words,
     customer_id: Option<Words>,
-    /// Default: `PENDING`.
+    /// Status; default `PENDING`.
     #[schema(nullable = false)]
     status: Option<Status>,
-    /// Default: `normal`.
+    /// Priority; default `normal`.
     #[schema(nullable = false)]
     priority: Option<Priority>,
 }
@@ -175,7 +175,7 @@ pub struct Customer {
 pub struct NewVisits {
     /// Validated but not stored, at most 200 bytes.
     visitor_id: Option<Words>,
-    /// Default: 1.
+    /// Number of visits; default 1.
     #[schema(nullable = false, minimum = 1, maximum = 10_000)]
     count: Option<u32>,
 }
@@ -193,7 +193,7 @@ pub struct Counted {
     "timestamp": "2024-07-15T14:00:05.120Z"}))]
 pub struct Stats {
     active_users: u64,
-    /// `PROCESSING` ones of the last 24 hours; `null` without the permission `read:orders`.
+    /// Orders of the last 24 hours with the status `PROCESSING`; `null` without the permission `read:orders`.
     active_orders: Option<u64>,
     /// Revenue of today; `null` without the permission `read:orders`.
     revenue: Option<f64>,
@@ -249,17 +249,17 @@ pub struct NewTile {
     field: Option<FieldName>,
     #[schema(min_items = 1, max_items = 32)]
     fields: Option<Vec<FieldName>>,
-    /// In cells of the grid.
+    /// Width in cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     width: Option<u8>,
-    /// In cells of the grid.
+    /// Height in cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     height: Option<u8>,
-    /// Options of the page, at most 2 KiB of JSON.
+    /// Display options of the page, at most 2 KiB of JSON.
     options: Option<BTreeMap<String, Value>>,
 }
 
-/// The name of a field, at most 256 bytes.
+/// Name of a field, at most 256 bytes.
 #[derive(ToSchema)]
 #[schema(value_type = String, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$")]
 pub struct FieldName(String);
@@ -278,13 +278,13 @@ pub struct TileChanges {
     field: Option<FieldName>,
     #[schema(min_items = 1, max_items = 32)]
     fields: Option<Vec<FieldName>>,
-    /// In cells of the grid.
+    /// Width in cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     width: Option<u8>,
-    /// In cells of the grid.
+    /// Height in cells of the grid.
     #[schema(minimum = 1, maximum = 12)]
     height: Option<u8>,
-    /// Options of the page, at most 2 KiB of JSON.
+    /// Display options of the page, at most 2 KiB of JSON.
     options: Option<BTreeMap<String, Value>>,
 }
 
@@ -302,7 +302,7 @@ pub struct Dashboard {
     version: u64,
 }
 
-/// All dashboards, by id.
+/// All dashboards, ordered by ID.
 #[derive(ToSchema)]
 pub struct DashboardList {
     dashboards: Vec<Dashboard>,
@@ -314,11 +314,11 @@ pub struct DashboardList {
 #[schema(example = json!({"name": "Shop", "tiles": [{"type": "number", "title": "Orders today",
     "channel": "metrics.orders", "field": "ordersToday"}]}))]
 pub struct NewDashboard {
-    /// Default: an ID made by the server.
+    /// ID of the dashboard. Default: an ID made by the server.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     name: Words,
-    /// Each id once.
+    /// Tiles with unique IDs.
     #[schema(nullable = false, max_items = 50)]
     tiles: Option<Vec<NewTile>>,
     /// On replacement: the version that the client has seen; 412 if it is another. Ignored on creation.

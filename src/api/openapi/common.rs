@@ -1,4 +1,4 @@
-//! What holds for every operation, said once: errors, headers, how to say who asks, HEAD.
+//! Parts that all operations share: errors, headers, security schemes, HEAD.
 
 use std::collections::BTreeSet;
 
@@ -15,43 +15,39 @@ use utoipa::{
 use super::Facts;
 use crate::web::problem::PROBLEM_JSON;
 
-/// Errors that have one answer wherever they happen: status, name below `components`, when.
+/// Errors that any operation can have: status, name below `components`, description.
 const ERRORS: [(&str, &str, &str); 12] = [
     (
         "400",
         "BadRequest",
-        "Not understood: syntax, a parameter out of bounds, a field that is missing, wrong or unknown.",
+        "The request is not valid: its syntax, a parameter out of bounds, or a missing, wrong or unknown field.",
     ),
-    ("401", "Unauthorized", "A token is needed, or the one shown is not valid."),
-    ("403", "Forbidden", "The token does not allow this, or a page of a foreign origin asks."),
-    ("404", "NotFound", "There is no such thing, or not for this caller."),
+    ("401", "Unauthorized", "A token is required, or the given one is not valid."),
+    ("403", "Forbidden", "The token lacks a permission, or the request comes from a page of a foreign origin."),
+    ("404", "NotFound", "The resource does not exist, or the caller may not see it."),
     ("408", "Timeout", "The body took too long. The connection is closed."),
-    ("412", "PreconditionFailed", "It has changed since the tag in `If-Match`."),
+    ("412", "PreconditionFailed", "The resource has changed since the tag in `If-Match`."),
     ("413", "TooLarge", "The body is larger than `limits.max_body`. The connection is closed."),
     ("415", "UnsupportedMediaType", "The body is compressed. The connection is closed."),
-    ("429", "TooMany", "Too often or too much: `Retry-After` says when to try again."),
+    ("429", "TooMany", "A limit was exceeded; `Retry-After` says when to retry."),
     ("500", "Internal", "Internal error. Look up the request id in the server log."),
-    (
-        "503",
-        "Unavailable",
-        "The server is going away, or has as much to do as it can: `Retry-After` says when to try again.",
-    ),
+    ("503", "Unavailable", "The server is shutting down or at a limit; `Retry-After` says when to retry."),
     (
         "504",
         "Unconfirmed",
-        "The store did not confirm the change, which may have been made: read it back before a repetition.",
+        "The store did not confirm the change, which may have been made: read the resource before you repeat the request.",
     ),
 ];
 
-/// Paths of what the store keeps.
-const KEPT: [&str; 5] = ["/api/orders", "/api/customers", "/api/visits", "/api/dashboards", "/api/alerts"];
+/// Paths of stored resources.
+const STORED: [&str; 5] = ["/api/orders", "/api/customers", "/api/visits", "/api/dashboards", "/api/alerts"];
 
-/// Adds it all.
+/// Adds the shared parts to the document.
 pub struct Common(pub Facts);
 
 impl Modify for Common {
     fn modify(&self, document: &mut OpenApi) {
-        self.say_who_asks(document);
+        self.add_security(document);
         let mut used = BTreeSet::new();
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations(item) {
@@ -68,7 +64,7 @@ impl Modify for Common {
 }
 
 impl Common {
-    fn say_who_asks(&self, document: &mut OpenApi) {
+    fn add_security(&self, document: &mut OpenApi) {
         let Facts { tokens, cookie, url } = &self.0;
         let url = match url.trim_end_matches('/') {
             "" => "/",
@@ -85,14 +81,14 @@ impl Common {
                 "token",
                 SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
                     "token",
-                    "The same token in the address, where headers can't be set. Addresses end up in logs: a ticket is better.",
+                    "The same token in the URL, for clients that cannot set headers. URLs end up in logs: a ticket is better.",
                 ))),
             ),
             (
                 "ticket",
                 SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(
                     "ticket",
-                    "A ticket of `POST /api/tickets`, good for one request within 30 s.",
+                    "A ticket of `POST /api/tickets`, valid for one request within 30 s.",
                 ))),
             ),
         ];
@@ -102,7 +98,7 @@ impl Common {
         }
         let mut any: Vec<SecurityRequirement> = Vec::new();
         if !tokens {
-            // Authentication is off: nothing has to be shown.
+            // Authentication is off: no credential is needed.
             any.push(SecurityRequirement::default());
         }
         for (name, scheme) in schemes {
@@ -113,14 +109,14 @@ impl Common {
     }
 }
 
-/// The operations of a path, each with its method.
+/// Returns the operations of a path, each with its method.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     let PathItem { get, put, post, delete, patch, .. } = item;
     let all = [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Adds the errors that an operation can have by its nature, and the headers of every answer.
+/// Adds the errors that an operation can have by its nature, and the headers of all responses.
 fn complete(path: &str, method: &str, operation: &mut Operation, used: &mut BTreeSet<&'static str>) {
     let protected = operation.security.is_none();
     let writes = method != "get";
@@ -147,14 +143,14 @@ fn complete(path: &str, method: &str, operation: &mut Operation, used: &mut BTre
     add("429", protected);
     add("500", true);
     add("503", protected && writes);
-    add("504", writes && KEPT.iter().any(|kept| path.starts_with(kept)));
+    add("504", writes && STORED.iter().any(|kept| path.starts_with(kept)));
     if conditional {
         let reference = RefOr::Ref(Ref::from_response_name("NotModified"));
         responses.entry("304".into()).or_insert(reference);
     }
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
-        add_header(response, "X-Request-Id", "The request's id, also in the log.");
+        add_header(response, "X-Request-Id", "ID of the request, also in the log.");
         if conditional && status == "200" {
             add_header(response, "ETag", "For `If-None-Match`.");
         }
@@ -178,12 +174,12 @@ fn add_header(response: &mut Response, name: &str, description: &str) {
     response.headers.entry(name.into()).or_insert(header.into());
 }
 
-/// HEAD is GET without the body, of a stream too. Nothing is upgraded by it.
+/// Adds HEAD: GET without the body, also for streams. It never upgrades.
 fn add_head(item: &mut PathItem) {
     let Some(get) = &item.get else { return };
     let mut head = get.clone();
     if head.responses.responses.remove("101").is_some() {
-        // Nobody is asked for a token before a handshake.
+        // A handshake needs no token.
         head.security = Some(vec![SecurityRequirement::default()]);
     }
     head.operation_id = head.operation_id.map(|id| format!("head{}", id.trim_start_matches("get")));
@@ -210,7 +206,7 @@ fn problem() -> utoipa::openapi::Content {
 
 fn error(name: &str, description: &str) -> Response {
     let mut response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem()).build();
-    add_header(&mut response, "X-Request-Id", "The request's id, also in the log.");
+    add_header(&mut response, "X-Request-Id", "ID of the request, also in the log.");
     match name {
         "Unauthorized" => {
             add_header(&mut response, "WWW-Authenticate", "`Bearer`, with an error (RFC 6750, section 3).")
@@ -224,12 +220,12 @@ fn error(name: &str, description: &str) -> Response {
 fn not_modified() -> Response {
     let description = "The client has the current representation.";
     let mut response = ResponseBuilder::new().description(description).build();
-    add_header(&mut response, "X-Request-Id", "The request's id, also in the log.");
+    add_header(&mut response, "X-Request-Id", "ID of the request, also in the log.");
     add_header(&mut response, "ETag", "As with 200.");
     response
 }
 
-/// `path` once more under another name, as a copy with operation ids of its own.
+/// Adds `path` under another name too, as a copy with operation IDs of its own.
 pub fn alias(document: &mut OpenApi, path: &str, name: &str, suffix: &str) {
     let Some(mut item) = document.paths.paths.get(path).cloned() else { return };
     let PathItem { get, put, post, delete, patch, head, .. } = &mut item;

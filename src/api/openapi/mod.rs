@@ -1,7 +1,7 @@
-//! `GET /api/openapi.json`: what the server understands and answers, as an OpenAPI 3.1 document. `/docs` shows it.
+//! `GET /api/openapi.json`: the interface of the server as an OpenAPI 3.1 document. `/docs` shows it.
 //!
-//! Each handler says its own part beside its code (`#[utoipa::path]`); `app` puts the parts together, for only it knows
-//! all handlers; what holds everywhere is added here, once ([`common`]). The document is written when the server starts.
+//! Each handler describes itself beside its code (`#[utoipa::path]`). `app` combines the parts, because it knows all
+//! handlers; [`common`] adds the parts that all operations share. The document is written when the server starts.
 
 use std::fmt;
 
@@ -21,14 +21,14 @@ pub mod common;
 pub mod params;
 pub mod shapes;
 
-/// What of the document depends on the settings.
+/// Parts of the document that depend on the settings.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Somebody without a token is refused.
+    /// Whether a token is required.
     pub tokens: bool,
-    /// The name of the cookie that may hold the token.
+    /// Name of the cookie that may contain the token.
     pub cookie: Option<String>,
-    /// Where the server is reached: `https://live.example/tricast`, if that was said; else its path on its host.
+    /// URL of the server, `https://live.example/tricast`, if configured; otherwise its path on the host.
     pub url: String,
 }
 
@@ -40,9 +40,9 @@ pub struct Document {
 }
 
 impl Document {
-    /// Writes it.
+    /// Serializes the document.
     pub fn new(document: &OpenApi) -> Self {
-        // Maps with names and plain values: nothing in it can fail to be written.
+        // Maps with text keys and plain values cannot fail to serialize.
         let json = Bytes::from(document.to_pretty_json().unwrap_or_default());
         Self { tag: etag::tag(&json), json }
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Document {
     }
 }
 
-/// `GET` and `HEAD /api/openapi.json`.
+/// Handles `GET` and `HEAD /api/openapi.json`.
 #[utoipa::path(
     get,
     path = "/api/openapi.json",
@@ -80,7 +80,7 @@ pub async fn get(request: HttpRequest, document: web::Data<Document>) -> Result<
     let json = document.json.clone();
     let coding = encoding::choose(request.headers().get(header::ACCEPT_ENCODING), json.len());
     let small = match coding {
-        // Some tens of milliseconds in a build for development: too long for a worker.
+        // Compression takes some tens of milliseconds in a debug build: too long for a worker.
         Some(coding) => web::block(move || encoding::compress(coding, &json)).await.ok().flatten(),
         None => None,
     };

@@ -1,6 +1,6 @@
-//! Parameters as the document has them: headers that several paths look at, and queries with their bounds.
+//! Parameters in the OpenAPI document: headers that several paths use, and queries with their bounds.
 //!
-//! The bounds are those of the code that reads them; the tests hold the two together.
+//! The bounds repeat those of the code that reads the parameters; tests compare the two.
 
 #![expect(dead_code, reason = "read by the derive macro alone")]
 
@@ -15,11 +15,11 @@ pub struct Conditional {
     if_none_match: Option<String>,
 }
 
-/// Headers of a conditional request about something with a date.
+/// Headers of a conditional request for a resource with a date.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Dated {
-    /// A date of `Last-Modified`. `If-None-Match` wins; one that is no date is ignored.
+    /// Date of a `Last-Modified`. Ignored if it is not a date, or if `If-None-Match` is present.
     #[param(nullable = false, rename = "If-Modified-Since", example = "Sat, 21 Nov 2026 06:02:05 GMT")]
     if_modified_since: Option<String>,
 }
@@ -28,7 +28,7 @@ pub struct Dated {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Waiting {
-    /// `wait=SECONDS` (RFC 7240): hold the request until there is something new. Other preferences are ignored.
+    /// `wait=SECONDS` (RFC 7240): hold the request until there is new data. Other preferences are ignored.
     #[param(nullable = false, rename = "Prefer", example = "wait=20")]
     prefer: Option<String>,
 }
@@ -37,23 +37,23 @@ pub struct Waiting {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Poll {
-    /// Resume from here: the `cursor` of an earlier response. Only changes since then are returned; where the log no longer
-    /// reaches back, all values are, with `"gap": true`.
+    /// Resume from here: the `cursor` of an earlier response. Only later changes are returned. If the log no longer
+    /// reaches back that far, all values are, with `"gap": true`.
     #[param(pattern = r"^[A-Za-z0-9_-]{1,32}:[0-9]{1,19}(\.[0-9]{1,19})?$", example = "k3f9x2ab:10482")]
     since: Option<String>,
-    /// Hold the request up to so many seconds until there is something new; longer than the server's `long_poll_max` is
-    /// shortened to it. Needs a tag (`If-None-Match`) or `since`: a first request is answered at once.
+    /// Hold the request up to this many seconds until there is new data, limited by the server's `long_poll_max`.
+    /// Requires a tag (`If-None-Match`) or `since`: a first request is answered at once.
     #[param(nullable = false, minimum = 0, maximum = 4_294_967_295_u64, example = 20)]
     wait: Option<u64>,
-    /// The shortest time between the request and an answer with something new: `500ms`, `5s`, `1m`, or a number of
-    /// milliseconds; at most an hour.
+    /// Shortest time between the request and a response with new data: `500ms`, `5s`, `1m`, or a number of milliseconds;
+    /// at most an hour.
     #[param(
         nullable = false,
         pattern = r"^0*(([0-2]?[0-9]{1,6}|3[0-5][0-9]{5}|3600000)(ms)?|([0-2]?[0-9]{1,3}|3[0-5][0-9]{2}|3600)s|([0-5]?[0-9]|60)m|[01]h)$",
         example = "500ms"
     )]
     interval: Option<String>,
-    /// `text`: aligned `name value` lines for a person. Without it, `Accept: text/plain` says the same.
+    /// `text`: aligned `name value` lines for people. `Accept: text/plain` has the same effect.
     #[param(nullable = false, inline)]
     format: Option<super::shapes::Format>,
 }
@@ -62,7 +62,7 @@ pub struct Poll {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Channels {
-    /// Names, separated by commas; `metrics.*` is everything below a prefix. The parameter may be there several times, and
+    /// Names separated by commas; `metrics.*` selects all channels below a prefix. The parameter may be repeated, and may
     /// be called `channels[]`.
     #[param(
         nullable = false,
@@ -76,23 +76,22 @@ pub struct Channels {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Stream {
-    /// The shortest time between two updates of a channel: `500ms`, `5s`, `1m`, or a number of milliseconds; at most an
-    /// hour.
+    /// Shortest time between two updates of a channel: `500ms`, `5s`, `1m`, or a number of milliseconds; at most an hour.
     #[param(
         nullable = false,
         pattern = r"^0*(([0-2]?[0-9]{1,6}|3[0-5][0-9]{5}|3600000)(ms)?|([0-2]?[0-9]{1,3}|3[0-5][0-9]{2}|3600)s|([0-5]?[0-9]|60)m|[01]h)$",
         example = "500ms"
     )]
     interval: Option<String>,
-    /// Go on from this cursor. One that is not known is answered with the event `gap` and everything there is.
+    /// Resume from this cursor. An unknown cursor causes the event `gap` and all current values.
     #[param(nullable = false, example = "k3f9x2ab:10482")]
     since: Option<String>,
-    /// The last event that was seen, for clients that can't send the header `Last-Event-ID`, which wins; wins over `since`.
-    /// `lastEventID`, `last-event-id`, `Last-Event-ID` and `last_event_id` are the same.
+    /// Last received event, for clients that cannot send the header `Last-Event-ID`. The header takes precedence over it,
+    /// and it over `since`. `lastEventID`, `last-event-id`, `Last-Event-ID` and `last_event_id` are the same.
     #[param(nullable = false, rename = "lastEventId", example = "k3f9x2ab:10482")]
     last_event_id: Option<String>,
-    /// `1`: a refusal has its real status. Otherwise one that passes by itself is a stream of 200 that says `error` and
-    /// when to come back, for a browser's EventSource never comes back after anything else.
+    /// `1`: refusals have their own status. Otherwise a temporary refusal is a stream with status 200, the event `error`
+    /// and a reconnection time, because an EventSource does not reconnect after any other status.
     #[param(nullable = false, example = "1")]
     strict: Option<String>,
 }
@@ -101,13 +100,13 @@ pub struct Stream {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Probe {
-    /// For a path doctor: this many events `probe`, at known times, and nothing else.
+    /// Number of events `probe`, which are sent at known times in place of all others.
     #[param(nullable = false, minimum = 1, maximum = 40, example = 12)]
     probe: Option<u32>,
-    /// Milliseconds from one of them to the next; 250 without it.
+    /// Milliseconds between two of them; default 250.
     #[param(nullable = false, minimum = 0, maximum = 300_000, example = 250)]
     every: Option<u64>,
-    /// Padding of each, in bytes.
+    /// Padding of each event, in bytes.
     #[param(nullable = false, minimum = 0, maximum = 2_048, example = 512)]
     bytes: Option<u64>,
 }
@@ -116,7 +115,7 @@ pub struct Probe {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct LastEventId {
-    /// The cursor to go on from, as an EventSource sends it by itself; wins over `since`.
+    /// Cursor to resume from, as an EventSource sends it; takes precedence over `since`.
     #[param(nullable = false, rename = "Last-Event-ID", example = "k3f9x2ab:10482")]
     last_event_id: Option<String>,
 }
@@ -125,16 +124,16 @@ pub struct LastEventId {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Handshake {
-    /// `websocket`; `Connection` says `Upgrade`.
+    /// `websocket`; `Connection` has to be `Upgrade`.
     #[param(nullable = false, rename = "Upgrade", example = "websocket")]
     upgrade: String,
-    /// `13`.
+    /// Version of the protocol: `13`.
     #[param(nullable = false, rename = "Sec-WebSocket-Version", example = "13")]
     version: String,
     /// 16 random bytes as Base64.
     #[param(nullable = false, rename = "Sec-WebSocket-Key", example = "dHJpY2FzdCByZWFkeXogPw==")]
     key: String,
-    /// `tricast.v1` is accepted when offered.
+    /// Subprotocol: `tricast.v1` is accepted if offered.
     #[param(nullable = false, rename = "Sec-WebSocket-Protocol", example = "tricast.v1")]
     protocol: Option<String>,
 }
@@ -149,7 +148,7 @@ pub struct EngineIo {
     /// `polling` or `websocket`.
     #[param(nullable = false, example = "polling")]
     transport: String,
-    /// The session, once it is open.
+    /// ID of the session, once it is open.
     #[param(nullable = false)]
     sid: Option<String>,
 }
@@ -222,10 +221,10 @@ pub struct Repeatable {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct History {
-    /// A state channel. The snapshot `metrics` is recorded by its parts.
+    /// A state channel. The snapshot `metrics` is recorded by its sections.
     #[param(pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.api")]
     channel: String,
-    /// A numeric field by its path (`latency.p95`), or several with commas; it may be there several times. Without it all.
+    /// Path of a numeric field (`latency.p95`), or several with commas; may be repeated. Default: all fields.
     #[param(nullable = false, pattern = "^[^,{}\"]{1,250}$", example = "requests_per_second")]
     field: Option<String>,
     /// Start: RFC 3339, or relative to now as `-15m`, `-2h`, `-7d`. Default: an hour ago.
@@ -243,7 +242,7 @@ pub struct History {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Backfill {
-    /// Start with history of this time span, up to where the live values begin: `90s`, `15m`, `2h`, `7d`; at most 31 days.
+    /// Start with the history of this time span, up to the live values: `90s`, `15m`, `2h`, `7d`; at most 31 days.
     #[param(nullable = false, pattern = "^([1-9][0-9]{0,2}[smh]|[1-9]d)$", example = "15m")]
     backfill: Option<String>,
 }

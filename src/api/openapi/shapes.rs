@@ -1,5 +1,5 @@
-//! Shapes that the code writes or reads by hand, as the document has them. Those that are types of their own are
-//! described where they are.
+//! Schemas of values that the code writes or reads without a type of its own. Other types are described where they are
+//! defined.
 
 #![expect(dead_code, missing_docs, reason = "read by the derive macro alone; docs/protocol.md documents the fields")]
 
@@ -22,7 +22,7 @@ use tricast_domain::sources::host::FIELDS;
 #[schema(value_type = Object)]
 pub struct Anything(Value);
 
-/// How a poll is answered.
+/// Format of the response to a poll.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -30,7 +30,7 @@ pub enum Format {
     Text,
 }
 
-/// What a channel carries: a current value, or a list of events.
+/// Kind of a channel: a current value, or a list of events.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -38,8 +38,8 @@ pub enum Kind {
     Event,
 }
 
-/// An error (RFC 9457). `code` is stable; `title` and `detail` are for people. `instance` is the request's id, which is
-/// in the log and in `X-Request-Id` too.
+/// An error (RFC 9457). `code` is stable; `title` and `detail` are for people. `instance` is the ID of the request, which
+/// is also in the log and in `X-Request-Id`.
 #[derive(ToSchema)]
 #[schema(example = json!({"type": "about:blank", "title": "Not Found", "status": 404,
     "detail": "there is no channel \"metrics.nothing\"", "code": "RESOURCE_NOT_FOUND", "instance": "72babca893-1"}))]
@@ -53,7 +53,7 @@ pub struct Problem {
     code: Code,
     #[schema(nullable = false)]
     instance: Option<String>,
-    /// Seconds, as in `Retry-After`.
+    /// Value of `Retry-After` in seconds.
     #[schema(rename = "retryAfter", minimum = 1, nullable = false)]
     retry_after: Option<u64>,
 }
@@ -76,7 +76,7 @@ impl PartialSchema for Infrastructure {
     }
 }
 
-/// This server's own HTTP traffic over the last 60 s; times in ms, `error_rate` from 0 to 1.
+/// HTTP requests of this server in the last 60 s; times in ms, `error_rate` from 0 to 1.
 #[derive(ToSchema)]
 pub struct Api {
     #[schema(required = true)]
@@ -89,7 +89,7 @@ pub struct Api {
     active_users: Option<f64>,
 }
 
-/// The store in use; `null` where there is none.
+/// The store in use; fields without a meaning for it are `null`.
 #[derive(ToSchema)]
 pub struct Database {
     #[schema(required = true)]
@@ -102,7 +102,7 @@ pub struct Database {
     cache_hit_ratio: Option<f64>,
 }
 
-/// Today's business, in the configured time zone.
+/// Figures of today's business, in the configured time zone.
 #[derive(ToSchema)]
 pub struct Business {
     #[schema(required = true)]
@@ -115,7 +115,7 @@ pub struct Business {
     conversion_rate: Option<f64>,
 }
 
-/// The whole picture: the value of the channel `metrics`.
+/// Snapshot of all metrics: the value of the channel `metrics`.
 #[derive(ToSchema)]
 #[schema(example = json!({
     "database": {"connections": 3, "queries_per_second": 120.5, "slow_queries": 0, "cache_hit_ratio": 0.98},
@@ -132,42 +132,42 @@ pub struct Snapshot {
     /// `null` without the permission `read:orders`.
     #[schema(required = true)]
     business: Option<Business>,
-    /// What was pushed, by the name of its channel without `metrics.`.
+    /// Pushed values, by the name of their channel without `metrics.`.
     custom: BTreeMap<String, BTreeMap<String, Value>>,
     cursor: Cursor,
     timestamp: Time,
 }
 
-/// A place in the log. Give it back as it came.
+/// Position in the log. Opaque to clients.
 #[derive(ToSchema)]
 #[schema(value_type = String, pattern = r"^[A-Za-z0-9_-]{1,32}:[0-9]{1,19}(\.[0-9]{1,19})?$", example = "k3f9x2ab:10482")]
 pub struct Cursor(String);
 
-/// When something last changed, in UTC.
+/// Time of the last change, in UTC.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = DateTime, example = "2024-07-15T14:00:05.120Z")]
 pub struct Time(String);
 
-/// Several channels at once, or what changed since a cursor.
+/// Values of several channels, or the changes since a cursor.
 #[derive(ToSchema)]
 #[schema(example = json!({"channels": {"metrics.orders": {"ordersToday": 12, "ordersLastHour": 3, "pendingOrders": 2,
     "trend": "+12%"}}, "events": [], "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
 pub struct Several {
-    /// The values of state channels, by name.
+    /// Values of state channels, by name.
     channels: BTreeMap<String, BTreeMap<String, Value>>,
-    /// Channels that ended since the cursor, by name; left out when there are none.
+    /// Channels that ended since the cursor, by name; left out if there are none.
     #[schema(nullable = false)]
     gone: Option<BTreeMap<String, Gone>>,
-    /// What happened on event channels since the cursor, in order.
+    /// Events since the cursor, in order.
     events: Vec<Event>,
-    /// Events were lost to the log's end; everything there is, is in here.
+    /// Events were lost because the log no longer reaches back to the cursor; the response has all current values.
     #[schema(nullable = false)]
     gap: Option<bool>,
     cursor: Cursor,
     timestamp: Time,
 }
 
-/// Why a channel ended.
+/// Reason for the end of a channel.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Gone {
@@ -175,7 +175,7 @@ pub enum Gone {
     Expired,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(ToSchema)]
 pub struct Event {
     channel: String,
@@ -185,7 +185,7 @@ pub struct Event {
     cursor: Cursor,
 }
 
-/// The snapshot where no channels are named, and several channels where some are.
+/// The snapshot for a request without channels, otherwise the named channels.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Polled {
@@ -193,7 +193,7 @@ pub enum Polled {
     Several(Several),
 }
 
-/// One state channel.
+/// A state channel.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "metrics.checkout", "kind": "state", "data": {"latency": 12.5},
     "cursor": "k3f9x2ab:10482", "timestamp": "2024-07-15T14:00:05.120Z"}))]
@@ -208,7 +208,7 @@ pub struct StateChannel {
     timestamp: Time,
 }
 
-/// One event channel.
+/// An event channel.
 #[derive(ToSchema)]
 pub struct EventChannel {
     channel: String,
@@ -233,7 +233,7 @@ pub enum EventKind {
     Event,
 }
 
-/// One channel: its value, or its events.
+/// A channel: its value, or its events.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum OneChannel {
@@ -248,25 +248,24 @@ pub struct ChannelList {
     cursor: Cursor,
 }
 
-/// One channel of the list.
+/// A channel of the list.
 #[derive(ToSchema)]
 pub struct ChannelLine {
     channel: String,
     kind: Kind,
-    /// The offset of its newest publication.
+    /// Offset of its newest publication.
     version: u64,
-    /// How long ago that was (ISO 8601); `null` before the first.
+    /// Age of that publication (ISO 8601); `null` before the first one.
     #[schema(required = true, example = "PT30S")]
     age: Option<String>,
-    /// Time since its value was last written, also the same one again (ISO 8601); `null` for events, and for what the server
-    /// itself measures.
+    /// Time since its value was last written, even unchanged (ISO 8601); `null` for event channels and built-in channels.
     #[schema(required = true, example = "PT2S")]
     idle: Option<String>,
     /// Usual time between two writes (ISO 8601); `null` before the second. A source that is silent for many times as long
     /// has probably stopped.
     #[schema(required = true, example = "PT1S")]
     pace: Option<String>,
-    /// `true` while the value is the one that history had when the server started; not there otherwise.
+    /// `true` as long as the value is the one that was restored from history at the start; left out otherwise.
     restored: Option<bool>,
 }
 
@@ -282,7 +281,7 @@ pub enum Line {
     End(PushedEnd),
 }
 
-/// One line, or several. What is no line among several has its own verdict in the answer.
+/// One line, or several. Each invalid line among several has a verdict of its own in the response.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Lines {
@@ -290,7 +289,7 @@ pub enum Lines {
     Several(Vec<Value>),
 }
 
-/// A value of a state channel: replaces what it had, or with `merge` the named fields alone.
+/// A value of a state channel: replaces the previous one, or with `merge` the named fields only.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "metrics.checkout", "data": {"latency": 12.5}}))]
 #[serde(deny_unknown_fields)]
@@ -304,7 +303,7 @@ pub struct PushedValue {
     ttl: Option<Ttl>,
 }
 
-/// The channel ends when it is not written for this time, 1 s to 366 d: `30s`, `5m`, `2h`, `7d`, or a number of milliseconds.
+/// The channel ends if it is not written for this time, 1 s to 366 d: `30s`, `5m`, `2h`, `7d`, or a number of milliseconds.
 #[derive(ToSchema)]
 #[schema(example = "5m")]
 #[serde(untagged)]
@@ -313,7 +312,7 @@ pub enum Ttl {
     Milliseconds(u64),
 }
 
-/// The end of a channel.
+/// End of a channel.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "metrics.checkout", "delete": true}))]
 #[serde(deny_unknown_fields)]
@@ -323,14 +322,14 @@ pub struct PushedEnd {
     delete: bool,
 }
 
-/// Something that happened, on an event channel.
+/// An event of an event channel.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "deploys", "event": "released", "data": {"version": "1.2.3"}}))]
 #[serde(deny_unknown_fields)]
 pub struct PushedEvent {
     #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
     channel: String,
-    /// Its name; those that the event stream itself uses are refused.
+    /// Name of the event; names with a meaning in the event stream are refused.
     #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
     event: String,
     #[schema(nullable = false)]
@@ -356,7 +355,7 @@ pub enum SetKind {
     Set,
 }
 
-/// A level; the server keeps last, min, max and average. `checkout.load` is the field `load` of `metrics.checkout`.
+/// A gauge; the server computes last, min, max and average. `checkout.load` is the field `load` of `metrics.checkout`.
 #[derive(ToSchema)]
 #[schema(example = json!({"metric": "checkout.load", "type": "gauge", "value": 0.7}))]
 #[serde(deny_unknown_fields)]
@@ -373,7 +372,7 @@ pub struct PushedGauge {
     ttl: Option<Ttl>,
 }
 
-/// An increment or a duration; the server keeps total and rate, or average and percentiles.
+/// A counter increment or a timing; the server computes total and rate, or average and percentiles.
 #[derive(ToSchema)]
 #[schema(example = json!({"metric": "checkout.latency", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}))]
 #[serde(deny_unknown_fields)]
@@ -390,7 +389,7 @@ pub struct PushedSample {
     ttl: Option<Ttl>,
 }
 
-/// A member of a set, of which the different ones are counted.
+/// A member of a set, whose distinct members are counted.
 #[derive(ToSchema)]
 #[schema(example = json!({"metric": "checkout.visitors", "type": "set", "value": "ada"}))]
 #[serde(deny_unknown_fields)]
@@ -414,7 +413,7 @@ pub enum Member {
     Number(f64),
 }
 
-/// What a sample is about: at most 8, named like variables, each value at most 64 bytes long.
+/// Labels of a sample: at most 8, named like variables, each value at most 64 bytes long.
 pub struct Labels;
 
 impl PartialSchema for Labels {
@@ -434,7 +433,7 @@ impl PartialSchema for Labels {
 
 impl ToSchema for Labels {}
 
-/// All of it is in the log. A reader at `cursor` has seen it.
+/// All lines are in the log, before `cursor`.
 #[derive(ToSchema)]
 #[schema(example = json!({"accepted": 1, "cursor": "k3f9x2ab:10482"}))]
 pub struct Accepted {
@@ -442,7 +441,7 @@ pub struct Accepted {
     cursor: Cursor,
 }
 
-/// Some of it is in the log.
+/// Some lines are in the log, others were refused.
 #[derive(ToSchema)]
 #[schema(example = json!({"accepted": 1, "cursor": "k3f9x2ab:10482", "results": [{"index": 0, "status": 202},
     {"index": 1, "status": 403, "code": "FORBIDDEN", "detail": "metrics.api is a channel of the server's own"}]}))]
@@ -450,11 +449,11 @@ pub struct Mixed {
     accepted: u64,
     refused: u64,
     cursor: Cursor,
-    /// The verdict on each accepted line and on 100 refused ones at most; a line that is not here was refused.
+    /// Verdict on each accepted line and on at most 100 refused ones; all other lines were refused.
     results: Vec<Verdict>,
 }
 
-/// The verdict on a line, counted from 0.
+/// Verdict on a line; lines are counted from 0.
 #[derive(ToSchema)]
 #[schema(example = json!({"index": 1, "status": 403, "code": "FORBIDDEN", "detail": "metrics.api is a channel of the server's own"}))]
 pub struct Verdict {
@@ -475,23 +474,23 @@ pub struct Me {
     user: String,
     tenant: String,
     permissions: Vec<String>,
-    /// The families of channels that may be read.
+    /// Families of channels that the user may read.
     capabilities: Vec<String>,
     anonymous: bool,
     #[schema(rename = "expiresAt", required = true)]
     expires_at: Option<Time>,
-    /// Whether the server runs the simulated shop (`--demo`): its data are made up.
+    /// Whether the server runs the simulated shop (`--demo`), whose data are made up.
     demo: bool,
 }
 
-/// A token to sign in with.
+/// A token for signing in.
 #[derive(ToSchema)]
 pub struct SignIn {
     /// A JSON Web Token that this server accepts.
     token: String,
 }
 
-/// Good for one stream, within `expiresIn` seconds.
+/// A credential for one stream, valid for `expiresIn` seconds.
 #[derive(ToSchema)]
 pub struct Ticket {
     #[schema(pattern = "^[0-9a-f]{48}$")]
@@ -500,7 +499,7 @@ pub struct Ticket {
     expires_in: u64,
 }
 
-/// What a client library has to know.
+/// Facts for client libraries.
 #[derive(ToSchema)]
 pub struct Protocol {
     version: String,
@@ -515,12 +514,12 @@ pub struct CloseCode {
     #[schema(minimum = 1000, maximum = 4999)]
     code: u16,
     reason: String,
-    /// Whether the client should connect again.
+    /// Whether the client should reconnect.
     #[schema(rename = "comeBack")]
     come_back: bool,
 }
 
-/// The process lives.
+/// The process is alive.
 #[derive(ToSchema)]
 pub struct Live {
     #[schema(example = "ok")]
@@ -528,31 +527,31 @@ pub struct Live {
     version: String,
 }
 
-/// A request as it came through, and what mends a path.
+/// The request as it arrived, and fixes for faults of the path.
 #[derive(ToSchema)]
 pub struct Doctor {
     version: String,
     /// Version of HTTP that the nearest proxy speaks: `1.0` or `1.1`.
     http: String,
-    /// `Host`, as it came.
+    /// `Host` as it arrived.
     #[schema(required = true)]
     host: Option<String>,
-    /// Whether a proxy told the client's address, and whether it was believed: `absent`, `ignored` or `believed`.
+    /// Whether a proxy sent the client's address, and whether the server trusts it: `absent`, `ignored` or `believed`.
     forwarded: String,
-    /// Where the address lies that the client is counted by: `loopback`, `private` or `public`.
+    /// Range of the address by which the client is counted: `loopback`, `private` or `public`.
     #[schema(required = true)]
     range: Option<String>,
-    /// That address, unless it may be one of the network inside.
+    /// That address, unless it may belong to the internal network.
     #[schema(required = true)]
     address: Option<String>,
     /// Largest body, in bytes.
     #[schema(rename = "maxBody", minimum = 0)]
     max_body: u64,
-    /// By name.
+    /// Fixes by name.
     remedies: BTreeMap<String, Remedy>,
 }
 
-/// What mends a path: a line for nginx or a setting of the server, and the same in a sentence.
+/// Fix of a fault: a directive of nginx or a setting of the server, and an explanation.
 #[derive(ToSchema)]
 pub struct Remedy {
     #[schema(example = "buffering")]
@@ -563,25 +562,25 @@ pub struct Remedy {
     advice: String,
 }
 
-/// How much of a body came through.
+/// Size of a body on arrival.
 #[derive(ToSchema)]
 pub struct Counted {
     #[schema(minimum = 0)]
     bytes: u64,
 }
 
-/// Whether the server can serve, and what says so.
+/// Whether the server can serve, with the results of its checks.
 #[derive(ToSchema)]
 #[schema(example = json!({"status": "ready", "checks": {"aggregator": "ok", "store": "ok", "orders": "ok", "websocket": "ok"}}))]
 pub struct Ready {
     status: String,
     checks: BTreeMap<String, String>,
-    /// For people: why a check failed, as far as the server can say.
+    /// Explanations of failed checks for people, if known.
     #[schema(required = false)]
     reasons: Option<BTreeMap<String, String>>,
 }
 
-/// A message for an event stream, as a WebSocket is sent it.
+/// A message of the WebSocket protocol, for an event stream.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum SessionMessage {
@@ -624,12 +623,12 @@ pub struct Subscribe {
     since: Option<String>,
 }
 
-/// The name of a channel; `metrics.*` is everything below a prefix.
+/// Name of a channel; `metrics.*` selects all channels below a prefix.
 #[derive(ToSchema)]
 #[schema(value_type = String, pattern = r"^[A-Za-z0-9_.:-]{1,128}(\.\*)?$", example = "metrics.*")]
 pub struct Selector(String);
 
-/// A channel, by its name or with an interval.
+/// A channel, as a name or with an interval.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Wanted {
@@ -648,7 +647,7 @@ pub struct WantedChannel {
     interval: Option<String>,
 }
 
-/// End subscriptions, pause them, or go on with them.
+/// End, pause or resume subscriptions.
 #[derive(ToSchema)]
 #[schema(example = json!({"type": "pause", "requestId": "2", "channels": ["orders"]}))]
 pub struct Subscriptions {
@@ -671,7 +670,7 @@ pub struct RefreshToken {
     token: String,
 }
 
-/// What the buckets of an answer are.
+/// Length of the buckets of a response.
 #[derive(ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Interval {
@@ -682,10 +681,10 @@ pub enum Interval {
     Auto,
 }
 
-/// The points of a span of time, summed up; of a point, itself.
+/// Summary of the points of a time span; with the interval `raw`, one point.
 #[derive(ToSchema)]
 pub struct Bucket {
-    /// Where it begins.
+    /// Start of the time span.
     period: Time,
     #[schema(minimum = 1)]
     count: u64,
@@ -696,34 +695,34 @@ pub struct Bucket {
     last: f64,
 }
 
-/// History of the fields of a channel. Where nothing was recorded there is no bucket.
+/// History of the fields of a channel. Time spans without points have no bucket.
 #[derive(ToSchema)]
 #[schema(example = json!({"channel": "metrics.api", "field": "requests_per_second", "interval": "minute",
     "from": "2024-07-15T14:00:00.000Z", "to": "2024-07-15T14:01:00.000Z", "buckets": [{"period": "2024-07-15T14:00:00.000Z",
     "count": 60, "total": 3090, "average": 51.5, "min": 50, "max": 53, "last": 53}]}))]
 pub struct Past {
     channel: String,
-    /// Where one was asked for.
+    /// Name of the field, if the request names one.
     #[schema(nullable = false)]
     field: Option<String>,
     interval: Interval,
     from: Time,
-    /// Not included.
+    /// End, exclusive.
     to: Time,
-    /// Of the one field that was asked for.
+    /// Buckets of that field.
     #[schema(nullable = false)]
     buckets: Option<Vec<Bucket>>,
-    /// Of all others, by name.
+    /// Buckets by field, if the request does not name a single one.
     #[schema(nullable = false)]
     fields: Option<BTreeMap<String, Vec<Bucket>>>,
 }
 
-/// What a channel was, in front of what it is now.
+/// History of a channel before its live values.
 #[derive(ToSchema)]
 pub struct Backfilled {
     interval: Interval,
     from: Time,
-    /// Not included: here the live value begins.
+    /// End, exclusive: the live values start here.
     to: Time,
     fields: BTreeMap<String, Vec<Bucket>>,
 }

@@ -149,7 +149,7 @@ impl Output for Frames {
     fn end(&mut self, end: End) {
         match end {
             End::Draining(after) => {
-                self.send_away("SERVER_MAINTENANCE", "the server is going away, come back", after);
+                self.send_away("SERVER_MAINTENANCE", "the server is shutting down, come back", after);
             }
             End::Retired(after) => {
                 self.send_away("CONNECTION_AGE", "this connection is old enough, open a new one", after);

@@ -5,7 +5,7 @@
 pub enum CloseReason {
     /// The client asked for it.
     Normal,
-    /// The server is going away.
+    /// The server is shutting down.
     GoingAway,
     /// The frames broke the protocol.
     ProtocolError,
