@@ -24,7 +24,7 @@ const ALERT: &str = "id, rule, severity, metric, message, value, threshold, rais
 
 impl AlertStore for PostgresStore {
     fn tenants(&self) -> Answer<Vec<String>> {
-        self.ask(Kind::Read, |client| {
+        self.read_on_pool(Kind::Read, |client| {
             Box::pin(async move {
                 let select = client
                     .prepare_cached(
@@ -45,7 +45,7 @@ impl AlertStore for PostgresStore {
 
     fn rule(&self, tenant: &str, id: &str) -> Answer<Rule> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let tenant = self::tenant(client, &tenant).await?.ok_or(AlertError::NoRule)?;
                 let select = client
@@ -112,7 +112,7 @@ impl AlertStore for PostgresStore {
 
     fn engine_data(&self, tenant: &str) -> Answer<EngineData> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| Box::pin(engine_data(client, tenant)))
+        self.read_on_pool(Kind::Read, move |client| Box::pin(engine_data(client, tenant)))
     }
 
     fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
@@ -158,7 +158,7 @@ impl AlertStore for PostgresStore {
 
     fn alert(&self, tenant: &str, id: &str) -> Answer<Alert> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let tenant = self::tenant(client, &tenant).await?.ok_or(AlertError::NotFound)?;
                 alert(client, tenant, &id).await?.ok_or(AlertError::NotFound.into())
@@ -227,16 +227,16 @@ impl AlertStore for PostgresStore {
     }
 
     fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Delivery>> {
-        self.ask(Kind::Write, move |client| Box::pin(outbox::take(client, target, now, until, limit)))
+        self.read_on_pool(Kind::Write, move |client| Box::pin(outbox::take(client, target, now, until, limit)))
     }
 
     fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> Answer<bool> {
         let id = id.to_owned();
-        self.ask(Kind::Write, move |client| Box::pin(outbox::settle(client, id, attempt, settlement)))
+        self.read_on_pool(Kind::Write, move |client| Box::pin(outbox::settle(client, id, attempt, settlement)))
     }
 
     fn waiting(&self) -> Answer<Vec<Waiting>> {
-        self.ask(Kind::Read, |client| Box::pin(outbox::waiting(client)))
+        self.read_on_pool(Kind::Read, |client| Box::pin(outbox::waiting(client)))
     }
 
     fn is_shared(&self) -> bool {
@@ -252,7 +252,7 @@ impl PostgresStore {
         work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<AlertError>>> + Send + 'static,
     ) -> Answer<T> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 match self::tenant(client, &tenant).await? {
                     Some(tenant) => work(client, tenant).await,

@@ -43,11 +43,11 @@ impl Default for PostgresConfig {
 /// Check of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Accepts any server.
-    Anybody,
-    /// Requires a certificate of a trusted authority.
+    /// Accept any server.
+    AnyServer,
+    /// Require a certificate of a trusted authority.
     Authority,
-    /// Requires a certificate of a trusted authority for the requested name.
+    /// Require a certificate of a trusted authority for the requested name.
     Name,
 }
 
@@ -65,8 +65,11 @@ const UNSUPPORTED: [(&str, &str); 5] = [
     ("sslrootcert", "name the file by database.ca_file"),
     ("sslcert", "certificates of clients are not supported"),
     ("sslkey", "certificates of clients are not supported"),
-    ("passfile", "write the password into the URL, and the URL into the environment or a file that others can't read"),
-    ("service", "write host, port and database into the URL"),
+    (
+        "passfile",
+        "put the password into the URL, and the URL into the environment or a file that other users cannot read",
+    ),
+    ("service", "put host, port and database into the URL"),
 ];
 
 /// Checks a URL without connecting.
@@ -84,7 +87,7 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
         return Err("has to begin with postgres:// or postgresql://".into());
     }
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut trust = Trust::Anybody;
+    let mut trust = Trust::AnyServer;
     let mut kept = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -93,7 +96,7 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
         }
         match (name, value) {
             ("sslmode", "require") => {
-                trust = if has_ca_file { Trust::Authority } else { Trust::Anybody };
+                trust = if has_ca_file { Trust::Authority } else { Trust::AnyServer };
                 kept.push(part);
             }
             ("sslmode", "verify-ca") => {
@@ -118,16 +121,16 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
         source.unwrap_or_else(|| error.to_string())
     })?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err("names no host".into());
+        return Err("contains no host".into());
     }
     if config.get_user().is_none() {
-        return Err("names no user".into());
+        return Err("contains no user".into());
     }
     if config.get_dbname().is_none() {
-        return Err("names no database".into());
+        return Err("contains no database".into());
     }
-    if trust != Trust::Anybody && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
-        return Err("sslmode=verify-ca and verify-full make no sense on a Unix socket".into());
+    if trust != Trust::AnyServer && config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) {
+        return Err("sslmode=verify-ca and verify-full are not possible on a Unix socket".into());
     }
     if config.get_application_name().is_none() {
         config.application_name("tricast");
@@ -162,7 +165,7 @@ impl Target {
     }
 
     /// Returns the address for the log, without user and password.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn address(&self) -> String {
         let host = |host: &Host| match host {
             Host::Tcp(name) => name.clone(),
             Host::Unix(path) => path.display().to_string(),
@@ -190,17 +193,17 @@ mod tests {
     fn sslmode_is_read_as_libpq_reads_it() {
         use SslMode::{Disable, Prefer, Require};
         for (query, mode, trust) in [
-            ("", Prefer, Trust::Anybody),
-            ("?sslmode=disable", Disable, Trust::Anybody),
-            ("?sslmode=prefer", Prefer, Trust::Anybody),
-            ("?sslmode=require", Require, Trust::Anybody),
+            ("", Prefer, Trust::AnyServer),
+            ("?sslmode=disable", Disable, Trust::AnyServer),
+            ("?sslmode=prefer", Prefer, Trust::AnyServer),
+            ("?sslmode=require", Require, Trust::AnyServer),
             ("?sslmode=verify-ca", Require, Trust::Authority),
             ("?application_name=x&sslmode=verify-full", Require, Trust::Name),
         ] {
             assert_eq!(read(query, false), Ok((mode, trust)), "{query}");
         }
         assert_eq!(read("?sslmode=require", true), Ok((Require, Trust::Authority)));
-        assert_eq!(read("?sslmode=prefer", true), Ok((Prefer, Trust::Anybody)));
+        assert_eq!(read("?sslmode=prefer", true), Ok((Prefer, Trust::AnyServer)));
     }
 
     #[test]
@@ -238,6 +241,6 @@ mod tests {
         assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(2)));
         assert_eq!(target.config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
         assert_eq!(target.config.get_keepalives_idle(), Duration::from_secs(30));
-        assert_eq!(target.place(), "shop on db.example");
+        assert_eq!(target.address(), "shop on db.example");
     }
 }

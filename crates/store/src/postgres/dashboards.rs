@@ -31,7 +31,7 @@ impl DashboardStore for PostgresStore {
 
     fn boards(&self, tenant: &str) -> Answer<Vec<Board>> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let Some(tenant) = self::tenant(client, &tenant).await? else { return Ok(Vec::new()) };
                 let sql = format!("SELECT {COLUMNS} FROM tricast_dashboards WHERE tenant = $1 ORDER BY id");
@@ -44,7 +44,7 @@ impl DashboardStore for PostgresStore {
 
     fn board(&self, tenant: &str, id: &str) -> Answer<Board> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let tenant = self::tenant(client, &tenant).await?.ok_or(DashboardError::NotFound)?;
                 let sql = format!("SELECT {COLUMNS} FROM tricast_dashboards WHERE tenant = $1 AND id = $2");

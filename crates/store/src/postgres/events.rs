@@ -77,7 +77,7 @@ impl PostgresStore {
 impl EventStore for PostgresStore {
     fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let select = client
                     .prepare_cached(
@@ -119,7 +119,7 @@ impl EventStore for PostgresStore {
 
     fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
-        self.ask(Kind::Write, move |client| {
+        self.read_on_pool(Kind::Write, move |client| {
             Box::pin(async move {
                 // The removal need not survive a power cut: an event that is published again is recognized by its
                 // sequence number.
@@ -157,7 +157,7 @@ impl PostgresStore {
     /// one's.
     fn with_events(&self, comparison: &'static str, age: Duration) -> Answer<Vec<String>> {
         let (stream, age) = (self.stream(), age.as_millis() as i64);
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let sql = format!(
                     "SELECT name FROM tricast_tenants WHERE id IN (SELECT tenant FROM tricast_pending_events \

@@ -123,7 +123,7 @@ impl From<PoolError> for Failure {
 impl<E: DomainError> FromFailure<Failure> for E {
     fn from_failure(failure: Failure) -> Self {
         if E::RETRIED {
-            tracing::debug!(%failure, "the store failed; trying again");
+            tracing::debug!(%failure, "the store failed; the operation is retried");
         } else if !matches!(failure, Failure::QueueFull | Failure::Closed | Failure::Down) {
             tracing::error!(%failure, "the store failed");
         }

@@ -36,7 +36,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub(super) struct Monitor {
     link: Arc<Link>,
     /// Address, for the log.
-    place: String,
+    address: String,
     /// Connection; `None` while PostgreSQL can't be reached.
     client: Option<Client>,
     /// Time of the next test commit.
@@ -46,8 +46,8 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    pub(super) fn new(link: Arc<Link>, place: String) -> Self {
-        Self { link, place, client: None, commit_at: Instant::now(), logged: false }
+    pub(super) fn new(link: Arc<Link>, address: String) -> Self {
+        Self { link, address, client: None, commit_at: Instant::now(), logged: false }
     }
 
     /// Makes the first attempt to connect.
@@ -56,9 +56,9 @@ impl Monitor {
     /// Those that waiting does not resolve.
     pub(super) async fn begin(mut self) -> Result<Self, OpenError> {
         match self.connect().await {
-            Ok(()) => tracing::info!(place = self.place, "connected to PostgreSQL"),
+            Ok(()) => tracing::info!(address = self.address, "connected to PostgreSQL"),
             Err(OpenError::Unavailable(problem)) => {
-                tracing::error!(place = self.place, problem, "PostgreSQL can't be reached; trying again");
+                tracing::error!(address = self.address, problem, "cannot reach PostgreSQL; retrying");
             }
             Err(error) => return Err(error),
         }
@@ -80,11 +80,11 @@ impl Monitor {
                 sleep(wait).await;
                 wait = (wait * 2).min(RETRY.1);
                 match self.connect().await {
-                    Ok(()) => tracing::info!(place = self.place, "PostgreSQL can be reached again"),
+                    Ok(()) => tracing::info!(address = self.address, "PostgreSQL can be reached again"),
                     Err(error @ OpenError::Unavailable(_)) => {
-                        tracing::debug!(%error, "PostgreSQL still can't be reached")
+                        tracing::debug!(%error, "still cannot reach PostgreSQL")
                     }
-                    Err(error) => tracing::error!(%error, "PostgreSQL can be reached again, but can't be used"),
+                    Err(error) => tracing::error!(%error, "PostgreSQL can be reached again, but cannot be used"),
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Monitor {
         self.link.available.send_replace(true);
         let verdict = self.try_changes(&mut client, true).await;
         self.client = Some(client);
-        self.judge(verdict);
+        self.set_writable(verdict);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Monitor {
                 let doubted = refused || !*self.link.writable.borrow();
                 if doubted || Instant::now() >= self.commit_at {
                     let verdict = self.try_changes(&mut client, doubted).await;
-                    self.judge(verdict);
+                    self.set_writable(verdict);
                 }
                 self.client = Some(client);
                 return;
@@ -142,7 +142,7 @@ impl Monitor {
         if matches!(problem, Failure::Sql(_)) && self.connect().await.is_ok() {
             return;
         }
-        tracing::error!(place = self.place, %problem, "PostgreSQL can't be reached; trying again");
+        tracing::error!(address = self.address, %problem, "cannot reach PostgreSQL; retrying");
         self.link.available.send_replace(false);
         self.link.writable.send_replace(false);
         // Connections that only seem to work would each delay a caller by the whole time limit.
@@ -177,19 +177,19 @@ impl Monitor {
     }
 
     /// Admits changes or refuses them.
-    fn judge(&mut self, verdict: Result<(), Failure>) {
-        let place = &self.place;
+    fn set_writable(&mut self, verdict: Result<(), Failure>) {
+        let address = &self.address;
         match verdict {
             Ok(()) => {
                 self.link.writable.send_replace(true);
                 if std::mem::take(&mut self.logged) {
-                    tracing::info!(place, "PostgreSQL accepts changes");
+                    tracing::info!(address, "PostgreSQL accepts changes");
                 }
             }
             Err(problem) => {
                 self.link.writable.send_replace(false);
                 if !std::mem::replace(&mut self.logged, true) {
-                    tracing::error!(place, %problem, "PostgreSQL can be read, but refuses changes; trying again");
+                    tracing::error!(address, %problem, "PostgreSQL can be read, but refuses changes; retrying");
                 }
             }
         }

@@ -43,11 +43,11 @@ impl HistoryStore for PostgresStore {
 
     fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| Box::pin(read(client, tenant, query)))
+        self.read_on_pool(Kind::Read, move |client| Box::pin(read(client, tenant, query)))
     }
 
     fn bytes(&self) -> Answer<Option<u64>> {
-        self.ask(Kind::Read, |client| Box::pin(bytes(client)))
+        self.read_on_pool(Kind::Read, |client| Box::pin(bytes(client)))
     }
 
     fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
@@ -56,7 +56,7 @@ impl HistoryStore for PostgresStore {
 
     fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| Box::pin(newest(client, tenant, max)))
+        self.read_on_pool(Kind::Read, move |client| Box::pin(newest(client, tenant, max)))
     }
 
     fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {

@@ -189,7 +189,7 @@ impl PostgresStore {
     /// [`OpenError`], except [`OpenError::Unavailable`].
     pub async fn open(config: PostgresConfig, runtime: Handle) -> Result<Self, OpenError> {
         let target = config::target(&config.url, config.ca_file.is_some()).map_err(OpenError::Url)?.bounded(&config);
-        let place = target.place();
+        let address = target.address();
         let id = format!("{:016x}", random_u64());
         let link = Arc::new(Link {
             pool: pool(&config, target)?,
@@ -203,7 +203,7 @@ impl PostgresStore {
             stream: if config.shares_log { "".into() } else { id.clone().into() },
             id,
         });
-        let monitor = health::Monitor::new(Arc::clone(&link), place);
+        let monitor = health::Monitor::new(Arc::clone(&link), address);
         // Connections belong to the runtime that they are created on.
         let begun = runtime.spawn(monitor.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
         let monitor = runtime.spawn(begun?.run());
@@ -305,7 +305,7 @@ impl PostgresStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let name = tenant.to_owned();
-        self.hand_in(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
+        self.enqueue(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
     }
 
     /// Queues a change that manages its transactions itself.
@@ -319,10 +319,10 @@ impl PostgresStore {
         T: Send + 'static,
         E: FromFailure<Failure> + Send + 'static,
     {
-        self.hand_in(what, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
+        self.enqueue(what, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
     }
 
-    fn hand_in<T, E>(
+    fn enqueue<T, E>(
         &self,
         what: &'static str,
         tenant: &str,
@@ -333,7 +333,7 @@ impl PostgresStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let sent = match &*self.inner.queues.read() {
-            Some(Queues { by_tenant, .. }) => by_tenant.hand_in(what, tenant, work),
+            Some(Queues { by_tenant, .. }) => by_tenant.enqueue(what, tenant, work),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -343,7 +343,7 @@ impl PostgresStore {
     }
 
     /// Runs `work` on a connection of the pool, whether or not the caller waits for the result.
-    fn ask<T, E>(
+    fn read_on_pool<T, E>(
         &self,
         kind: Kind,
         work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,

@@ -41,13 +41,13 @@ pub(super) struct Revisions {
 /// Group that is complete except for the commit.
 pub(super) struct Applied {
     pub(super) id: TransactionId,
-    pub(super) revisions: Noted,
+    pub(super) revisions: SeenRevisions,
 }
 
 /// Revisions after a group, to be recorded once it is committed.
-pub(super) struct Noted(Vec<(String, Revisions)>);
+pub(super) struct SeenRevisions(Vec<(String, Revisions)>);
 
-impl Noted {
+impl SeenRevisions {
     pub(super) fn note(self, revisions: &mut HashMap<String, Revisions>) {
         revisions.extend(self.0);
     }
@@ -84,8 +84,8 @@ struct Known {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Stays,
+enum RowState {
+    Unchanged,
     Inserted,
     Updated,
 }
@@ -95,7 +95,7 @@ enum Fate {
 struct Memory {
     tenants: HashMap<String, Tenant>,
     keys: HashMap<(i64, String), Key>,
-    orders: HashMap<(i64, i64), (Order, Fate)>,
+    orders: HashMap<(i64, i64), (Order, RowState)>,
     customers: HashMap<(i64, String), Known>,
     minutes: BTreeMap<(i64, i64), Minute>,
     /// Events, each with its tenant and its sequence number.
@@ -125,7 +125,7 @@ pub(super) async fn apply(
         let newest = tenant.revision + i64::from(tenant.counted);
         (name, Revisions { newest, foreign })
     });
-    Ok(Applied { id, revisions: Noted(noted.collect()) })
+    Ok(Applied { id, revisions: SeenRevisions(noted.collect()) })
 }
 
 /// Begins the transaction and locks the tenants. Rows of new tenants are created where data are added.
@@ -256,7 +256,7 @@ impl Memory {
         row.last_order += 1;
         let number = row.last_order;
         let (order, mut tally) = draft.accept(OrderId::new(number as u64));
-        self.orders.insert((id, number), (order.clone(), Fate::Inserted));
+        self.orders.insert((id, number), (order.clone(), RowState::Inserted));
         if let Some(key) = key {
             let known = Key { digest: digest.to_vec(), number, created: at, used: at, is_new: true };
             self.keys.insert((id, key.as_str().to_owned()), known);
@@ -274,12 +274,12 @@ impl Memory {
     fn change(&mut self, tenant: &str, change: &Change) -> Result<Changed, OrderError> {
         let id = self.tenants.get(tenant).ok_or(OrderError::NotFound)?.id;
         let known = self.orders.get_mut(&(id, change.id.number() as i64));
-        let (order, fate) = known.ok_or(OrderError::NotFound)?;
+        let (order, state) = known.ok_or(OrderError::NotFound)?;
         let Some(Effect { changes, tally, event }) = change.apply(order)? else {
             return Ok(Changed::nothing(order.clone()));
         };
-        if *fate == Fate::Stays {
-            *fate = Fate::Updated;
+        if *state == RowState::Unchanged {
+            *state = RowState::Updated;
         }
         let order = order.clone();
         if let Some(tally) = tally {
@@ -442,7 +442,7 @@ impl Memory {
                    customer_id, created_ms, updated_ms) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], \
                    $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bigint[], \
                    $11::bigint[])";
-        let rows: Vec<_> = self.orders.iter().filter(|(_, (_, fate))| *fate == Fate::Inserted).collect();
+        let rows: Vec<_> = self.orders.iter().filter(|(_, (_, state))| *state == RowState::Inserted).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -480,7 +480,7 @@ impl Memory {
                    updated_ms = n.updated FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], \
                    $6::bigint[]) AS n (tenant, number, version, status, priority, updated) \
                    WHERE o.tenant = n.tenant AND o.number = n.number";
-        let rows: Vec<_> = self.orders.iter().filter(|(_, (_, fate))| *fate == Fate::Updated).collect();
+        let rows: Vec<_> = self.orders.iter().filter(|(_, (_, state))| *state == RowState::Updated).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -594,7 +594,10 @@ async fn keys(client: &Client, asked: HashSet<(i64, &str)>) -> Result<HashMap<(i
     Ok(known)
 }
 
-async fn orders(client: &Client, asked: HashSet<(i64, i64)>) -> Result<HashMap<(i64, i64), (Order, Fate)>, Failure> {
+async fn orders(
+    client: &Client,
+    asked: HashSet<(i64, i64)>,
+) -> Result<HashMap<(i64, i64), (Order, RowState)>, Failure> {
     if asked.is_empty() {
         return Ok(HashMap::new());
     }
@@ -606,7 +609,7 @@ async fn orders(client: &Client, asked: HashSet<(i64, i64)>) -> Result<HashMap<(
     let (tenants, numbers): (Vec<i64>, Vec<i64>) = asked.into_iter().unzip();
     let mut known = HashMap::new();
     for row in client.query(&find, &[&tenants, &numbers]).await? {
-        known.insert((row.get(10), row.get(0)), (order_of(&row)?, Fate::Stays));
+        known.insert((row.get(10), row.get(0)), (order_of(&row)?, RowState::Unchanged));
     }
     Ok(known)
 }

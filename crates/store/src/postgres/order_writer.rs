@@ -70,21 +70,21 @@ impl OrderWriter {
                     for write in group {
                         let mut alone = vec![write];
                         let result = self.attempt(&mut alone).await;
-                        self.tell(alone, result);
+                        self.send_results(alone, result);
                     }
                     return;
                 }
                 Remedy::OneByOne | Remedy::None => {}
             }
         }
-        self.tell(group, result);
+        self.send_results(group, result);
     }
 
-    fn tell(&self, group: Vec<Write>, result: Result<(), CommitError>) {
+    fn send_results(&self, group: Vec<Write>, result: Result<(), CommitError>) {
         let link = Arc::clone(&self.link);
         match result {
-            Ok(()) => tell(&link, group, None),
-            Err(CommitError::Failed(failure)) => tell(&link, group, Some(&failure)),
+            Ok(()) => send_results(&link, group, None),
+            Err(CommitError::Failed(failure)) => send_results(&link, group, Some(&failure)),
             // The next group does not wait for this: it reads what this group has written, if it was committed.
             Err(CommitError::Unconfirmed(id)) => drop(tokio::spawn(async move {
                 let failure = match link.was_committed(id).await {
@@ -92,7 +92,7 @@ impl OrderWriter {
                     Some(false) => Some(Failure::TimedOut),
                     None => Some(Failure::Unconfirmed),
                 };
-                tell(&link, group, failure.as_ref());
+                send_results(&link, group, failure.as_ref());
             })),
         }
     }
@@ -171,7 +171,7 @@ impl OrderWriter {
 }
 
 /// Sends the results of a group.
-fn tell(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
+fn send_results(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
     if let Some(failure) = failure {
         match failure {
             // The monitor has logged this.

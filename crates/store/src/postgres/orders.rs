@@ -77,7 +77,7 @@ impl OrderStore for PostgresStore {
 
     fn order(&self, tenant: &str, id: OrderId) -> Answer<Order> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM tricast_orders \
@@ -92,12 +92,12 @@ impl OrderStore for PostgresStore {
 
     fn orders(&self, tenant: &str, query: Query) -> Answer<Vec<Order>> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| Box::pin(page(client, tenant, query)))
+        self.read_on_pool(Kind::Read, move |client| Box::pin(page(client, tenant, query)))
     }
 
     fn rollup(&self, tenant: &str, since: i64) -> Answer<Rollup> {
         let tenant = tenant.to_owned();
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 Ok(read_rollup(client, &tenant, since).await?.map(|(_, rollup)| rollup).unwrap_or_default())
             })

@@ -51,7 +51,7 @@ impl TenantQueues {
     }
 
     /// Queues a change of `tenant` that is part of `what`: history does not wait for alerts.
-    pub(super) fn hand_in<T, E>(
+    pub(super) fn enqueue<T, E>(
         &self,
         what: &'static str,
         tenant: &str,

@@ -1,4 +1,4 @@
-//! The contract on PostgreSQL, and tests of what is special to it.
+//! Contract tests on PostgreSQL, and tests of its own behaviour.
 
 use std::sync::Arc;
 
@@ -78,7 +78,11 @@ async fn data_survive_a_restart() {
         assert_eq!(created.order.order_id, OrderId::new(number));
         assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
         store.close().await;
-        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(StoreError::Unavailable.into()), "closed is closed");
+        assert_eq!(
+            store.order("shop", OrderId::new(1)).await,
+            Err(StoreError::Unavailable.into()),
+            "the store is closed"
+        );
         assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unavailable.into());
     }
 }
@@ -101,7 +105,7 @@ async fn nodes_that_start_together_create_the_tables_once() {
     let stores = join_all((0..6).map(|_| open(&url))).await;
     for (number, store) in (1..).zip(&stores) {
         let created = store.create("shop", draft("Ada")).await.unwrap();
-        assert_eq!(created.order.order_id, OrderId::new(number), "each goes on where the others are");
+        assert_eq!(created.order.order_id, OrderId::new(number), "each continues after the others");
     }
 }
 
@@ -140,7 +144,7 @@ async fn a_recount_includes_changes_of_other_nodes() {
     one.recount("shop", 0).await.unwrap();
     assert_eq!(one.recount("shop", 0).await, Ok(None));
     one.create("shop", draft("Ada")).await.unwrap();
-    assert_eq!(one.recount("shop", 0).await, Ok(None), "what it did itself, it knows");
+    assert_eq!(one.recount("shop", 0).await, Ok(None), "it knows its own changes");
     other.create("shop", draft("Bob")).await.unwrap();
     // In order with the changes: two before, one after.
     let before = one.create("shop", draft("Ada"));
@@ -179,7 +183,7 @@ async fn a_broken_connection_is_replaced_without_an_error() {
     let store = open(&url).await;
     store.create("shop", draft("Ada")).await.unwrap();
     let cut: Result<u64, OrderError> = store
-        .ask(Kind::Read, |client| {
+        .read_on_pool(Kind::Read, |client| {
             Box::pin(async move {
                 let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                        WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -250,7 +254,7 @@ async fn statistics_work_with_and_without_the_extension() {
 }
 
 #[tokio::test]
-async fn of_two_nodes_one_raises_an_alert_and_one_sends_it() {
+async fn one_of_two_nodes_raises_an_alert_and_one_sends_it() {
     let url = Cluster::shared().database();
     let nodes = [open(&url).await, open(&url).await];
     let at = "2026-06-01T12:00:00Z".parse().unwrap();
@@ -285,7 +289,11 @@ async fn of_two_nodes_one_raises_an_alert_and_one_sends_it() {
     };
     let asked: Vec<_> = rules.clone().flat_map(|number| [raise(0, number), raise(1, number)]).collect();
     let raised = join_all(asked).await.into_iter().map(Result::unwrap);
-    assert_eq!(raised.filter(|raised| matches!(raised, Raised::New { .. })).count(), 20, "one of the two, each time");
+    assert_eq!(
+        raised.filter(|raised| matches!(raised, Raised::New { .. })).count(),
+        20,
+        "one of the two nodes, each time"
+    );
     let until = "2026-06-01T12:01:00Z".parse().unwrap();
     let mut sent = Vec::new();
     for _ in 0..5 {
@@ -294,7 +302,7 @@ async fn of_two_nodes_one_raises_an_alert_and_one_sends_it() {
         sent.extend(taken.await.into_iter().flat_map(Result::unwrap).map(|delivery| delivery.id));
     }
     let different: std::collections::HashSet<_> = sent.iter().collect();
-    assert_eq!((sent.len(), different.len()), (20, 20), "each to one of them");
+    assert_eq!((sent.len(), different.len()), (20, 20), "each delivery to one of them");
 }
 
 #[tokio::test]
@@ -305,7 +313,7 @@ async fn nodes_that_record_the_same_series_count_nothing_twice() {
     let name = || SeriesName { channel: Channel::parse("metrics.a").unwrap(), field: "x".into() };
     let ids = join_all(nodes.iter().map(|node| node.series("shop", vec![name()], 1))).await;
     let id = ids[0].clone().unwrap()[0].unwrap();
-    assert_eq!(ids[1], Ok(vec![Some(id)]), "there is one, though there is room for one alone");
+    assert_eq!(ids[1], Ok(vec![Some(id)]), "both use the one series that fits");
     let points: Vec<_> = (0..600).map(|second| Point { series: id, at: second * 1_000, value: 1.0 }).collect();
     let written = nodes.iter().map(|node| HistoryStore::write(node, "shop", points.clone(), &calendar));
     join_all(written).await.into_iter().for_each(|written| written.unwrap());
@@ -325,7 +333,7 @@ async fn nodes_that_record_the_same_series_count_nothing_twice() {
     let tracks = HistoryStore::read(&nodes[0], "shop", query()).await.unwrap();
     assert_eq!(tracks[0].points_from, 600_000);
     assert_eq!(tracks[0].rows.iter().map(|row| row.count).collect::<Vec<_>>(), [60; 10]);
-    // One node deletes all of it; the other, which does not know, writes a point nevertheless.
+    // One node deletes the series; the other does not know of it and writes a point.
     const DAY: i64 = 86_400_000;
     for level in Level::ROLLED {
         let step = RollUp { level, through: DAY, rows: 10_000, ..step.clone() };
@@ -352,7 +360,7 @@ async fn certificates_are_checked_as_sslmode_requires() {
         async move {
             let store = PostgresStore::open(config, Handle::current()).await?;
             let encrypted: Result<bool, OrderError> = store
-                .ask(Kind::Read, |client| {
+                .read_on_pool(Kind::Read, |client| {
                     Box::pin(async move {
                         let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
                         Ok(client.query_one(sql, &[]).await?.get(0))
@@ -397,7 +405,7 @@ async fn reads_use_an_index() {
         "SELECT tenant, key FROM tricast_idempotency_keys WHERE used_ms <= 5 ORDER BY used_ms LIMIT 4",
     ] {
         let plan: Result<String, OrderError> = store
-            .ask(Kind::Read, move |client| {
+            .read_on_pool(Kind::Read, move |client| {
                 Box::pin(async move {
                     // Tables this small are scanned, unless that is forbidden.
                     client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").await?;
@@ -412,7 +420,8 @@ async fn reads_use_an_index() {
 }
 
 async fn sql(store: &PostgresStore, sql: &'static str) {
-    let done: Result<(), OrderError> =
-        store.ask(Kind::Write, move |client| Box::pin(async move { Ok(client.batch_execute(sql).await?) })).await;
+    let done: Result<(), OrderError> = store
+        .read_on_pool(Kind::Write, move |client| Box::pin(async move { Ok(client.batch_execute(sql).await?) }))
+        .await;
     done.unwrap();
 }

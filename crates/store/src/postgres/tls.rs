@@ -18,12 +18,12 @@ use super::config::Trust;
 /// Creates connections that check certificates as `trust` says, by the authorities in `ca_file` or those of the system.
 ///
 /// # Errors
-/// The file can't be read or holds no certificate; the system has none.
+/// The file can't be read or contains no certificate; the system has none.
 pub(super) fn connector(trust: Trust, ca_file: Option<&Path>) -> io::Result<MakeRustlsConnect> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    let config = if trust == Trust::Anybody {
+    let config = if trust == Trust::AnyServer {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient { provider, authority: None }))
     } else {
         let roots = Arc::new(authorities(ca_file)?);
@@ -45,11 +45,11 @@ fn authorities(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
             roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
         }
     } else {
-        // Some certificates that can't be read are no reason to do without the others.
+        // An unreadable certificate is no reason to do without the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no certificate in it"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file contains no certificate"));
     }
     Ok(roots)
 }

@@ -20,7 +20,7 @@ pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// Interval of queries about the outcome of a transaction, while PostgreSQL can't be reached or the transaction still
 /// runs.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Id of a transaction in PostgreSQL.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ impl Link {
                         None => return None,
                     }
                 }
-                sleep(ASK_AGAIN).await;
+                sleep(QUERY_INTERVAL).await;
             }
         });
         let committed = asked.await.ok().flatten();
@@ -129,8 +129,8 @@ impl Link {
 }
 
 async fn status(client: &Client, id: TransactionId) -> Result<Option<String>, tokio_postgres::Error> {
-    let ask = client.prepare_cached("SELECT txid_status($1)").await?;
-    Ok(client.query_one(&ask, &[&id.0]).await?.get(0))
+    let read_on_pool = client.prepare_cached("SELECT txid_status($1)").await?;
+    Ok(client.query_one(&read_on_pool, &[&id.0]).await?.get(0))
 }
 
 /// Locks the tenant's row until the end of the transaction. Returns the tenant's number.

@@ -52,7 +52,7 @@ impl Failure {
     fn report(&self, retried: bool) -> StoreError {
         let Self::Sql(error) = self else { return StoreError::Unavailable };
         if retried {
-            tracing::debug!(%error, "the store failed; trying again");
+            tracing::debug!(%error, "the store failed; the operation is retried");
         } else {
             tracing::error!(%error, "the store failed");
             COUNT.set(COUNT.get() + 1);

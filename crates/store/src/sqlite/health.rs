@@ -73,7 +73,7 @@ impl SqliteStore {
                     }
                 }
                 Ok(Err(error)) => self.failed(&error.to_string()),
-                Err(_) => self.failed("it did not answer in time"),
+                Err(_) => self.failed("no response in time"),
             }
             if doubted {
                 // Many failures need one test.
@@ -84,7 +84,7 @@ impl SqliteStore {
 
     fn failed(&self, problem: &str) {
         if self.inner.health.available.send_replace(false) {
-            tracing::error!(problem, "the store refuses changes; trying again");
+            tracing::error!(problem, "the store refuses changes; retrying");
         }
     }
 

@@ -132,7 +132,9 @@ pub enum OpenError {
 /// Returns advice about an error of the operating system.
 fn hint_of(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => ": it belongs to another user; start as that one, or name another directory",
+        io::ErrorKind::PermissionDenied => {
+            ": it belongs to another user; start the server as that user, or configure another directory"
+        }
         _ => "",
     }
 }
@@ -319,7 +321,7 @@ impl SqliteStore {
         T: Send + 'static,
         E: FromFailure<Failure> + Send + 'static,
     {
-        self.hand_in(true, work)
+        self.enqueue(true, work)
     }
 
     /// Queues a change that need not survive a power cut: on its own it does not wait for the disk.
@@ -331,10 +333,10 @@ impl SqliteStore {
         T: Send + 'static,
         E: FromFailure<Failure> + Send + 'static,
     {
-        self.hand_in(false, work)
+        self.enqueue(false, work)
     }
 
-    fn hand_in<T, E>(
+    fn enqueue<T, E>(
         &self,
         synced: bool,
         work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
@@ -408,7 +410,7 @@ fn close_to_others(file: &File, path: &Path) {
     let closed = file.set_permissions(fs::Permissions::from_mode(mode & 0o700));
     match closed {
         Ok(()) => {
-            tracing::info!(path = %path.display(), "every user of this machine could read this file; now only its owner can")
+            tracing::info!(path = %path.display(), "removed the permissions of other users from this file")
         }
         Err(error) => tracing::warn!(path = %path.display(), %error, "every user of this machine can read this file"),
     }

@@ -1,4 +1,4 @@
-//! The contract on a file and in memory, and tests of what is special to SQLite.
+//! Contract tests on a file and in memory, and tests of SQLite's own behaviour.
 
 use std::{
     path::Path,
@@ -102,7 +102,11 @@ async fn data_survive_a_restart() {
         assert_eq!(created.order.order_id, OrderId::new(number));
         assert_eq!(store.rollup("shop", 0).await.unwrap().open, number as i64);
         store.close().await;
-        assert_eq!(store.order("shop", OrderId::new(1)).await, Err(StoreError::Unavailable.into()), "closed is closed");
+        assert_eq!(
+            store.order("shop", OrderId::new(1)).await,
+            Err(StoreError::Unavailable.into()),
+            "the store is closed"
+        );
         assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unavailable.into());
     }
 }
@@ -190,7 +194,7 @@ async fn a_full_store_reports_it_and_keeps_its_data() {
     assert_eq!(error, StoreError::Full.into());
     assert_eq!(store.rollup("shop", 0).await.unwrap().open, kept);
     let page = store.orders("shop", Query { limit: 1, ..Query::default() }).await.unwrap();
-    assert_eq!(page[0].order_id, OrderId::new(kept as u64), "answered and kept are the same");
+    assert_eq!(page[0].order_id, OrderId::new(kept as u64), "the confirmed orders are the stored ones");
 }
 
 /// A file, too, has room again once rows are deleted, without a restart.
@@ -239,27 +243,27 @@ async fn a_read_only_store_is_unavailable_until_it_accepts_changes() {
     while run("INSERT INTO filler VALUES (zeroblob(20000))").await.is_ok() {}
     while store.create("shop", draft(&"x".repeat(200))).await.is_ok() {}
     assert!(!*available.wait_for(|available| !available).await.unwrap());
-    assert!(store.rollup("shop", 0).await.is_ok() && !store.responds().await, "reading says nothing");
+    assert!(store.rollup("shop", 0).await.is_ok() && !store.responds().await, "reads still succeed");
 
     run("DROP TABLE filler").await.unwrap();
     available.wait_for(|available| *available).await.unwrap();
     assert!(store.responds().await);
 
     assert!(store.order("shop", OrderId::new(9_999)).await.is_err());
-    assert!(*available.borrow(), "what the domain refuses is no fault of the store");
+    assert!(*available.borrow(), "a refusal of the domain is no fault of the store");
     store.close().await;
     watching.await.unwrap();
 }
 
 /// Stops the writing thread in the middle of a group until the returned sender is dropped.
 fn hold(store: &SqliteStore) -> SyncSender<()> {
-    let (hold, begins) = hold_later(store);
+    let (hold, begins) = hold_at(store);
     begins.recv().unwrap();
     hold
 }
 
 /// Stops the writing thread when it reaches this change, and reports that.
-fn hold_later(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
+fn hold_at(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
     let (hold, held) = sync_channel::<()>(0);
     let (begun, begins) = sync_channel::<()>(0);
     drop(store.write::<(), OrderError>(move |_| {
@@ -295,7 +299,7 @@ async fn no_change_is_confirmed_before_its_commit() {
     let store = SqliteStore::open(directory.path()).unwrap();
     let first = hold(&store);
     let mut asked = store.create("shop", draft("Ada"));
-    let (held, begins) = hold_later(&store);
+    let (held, begins) = hold_at(&store);
     // One group: the order, and the change that stops the thread behind it.
     drop(first);
     begins.recv().unwrap();

@@ -24,7 +24,7 @@ pub(super) struct Write {
 /// Sends the result to the caller; `false`: nothing was committed.
 pub(super) type Reply = Box<dyn FnOnce(bool) + Send>;
 
-/// Read to carry out.
+/// Read that waits for a thread.
 pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
 
 /// Wraps `work` as a change: it is made completely or not at all.
@@ -145,7 +145,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
             // The first change, or SQLite has rolled back those before it.
             replies.drain(..).for_each(|reply| reply(false));
             if let Err(error) = begin(connection) {
-                tracing::error!(%error, "the store can't begin a transaction");
+                tracing::error!(%error, "cannot begin a transaction");
                 began = false;
                 // Dropping the change reports the failure to its caller.
                 continue;
@@ -161,7 +161,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
 /// Sets whether commits wait for the disk: FULL, or NORMAL, with which they still survive the end of the process.
 fn synchronous(connection: &Connection, mode: &str) {
     if let Err(error) = connection.pragma_update(None, "synchronous", mode) {
-        tracing::error!(%error, mode, "the store can't set `synchronous`");
+        tracing::error!(%error, mode, "cannot set `synchronous`");
     }
 }
 
@@ -172,11 +172,11 @@ fn begin(connection: &Connection) -> rusqlite::Result<()> {
 fn end(connection: &Connection) -> bool {
     let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     let Err(error) = ended else { return true };
-    tracing::error!(%error, "the store could not commit");
+    tracing::error!(%error, "cannot commit");
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
-        tracing::error!(%error, "the store could not roll back");
+        tracing::error!(%error, "cannot roll back");
     }
     false
 }

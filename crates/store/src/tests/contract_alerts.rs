@@ -96,8 +96,8 @@ pub(crate) async fn rules_are_created_changed_and_deleted(stores: Stores) {
     (b.version, b.name, b.message, b.notify) = (2, "Other".into(), None, None);
     assert_eq!(store.replace_rule(SHOP, b.clone(), seen, None).await, Ok(None));
     assert_eq!(store.rule(SHOP, "b").await, Ok(b.clone()));
-    assert_eq!(store.replace_rule(SHOP, b.clone(), seen, None).await, Err(AlertError::Moved), "it is at 2");
-    assert_eq!(store.replace_rule(SHOP, rule("z"), seen, None).await, Err(AlertError::Moved), "it never was");
+    assert_eq!(store.replace_rule(SHOP, b.clone(), seen, None).await, Err(AlertError::Moved), "the version is 2");
+    assert_eq!(store.replace_rule(SHOP, rule("z"), seen, None).await, Err(AlertError::Moved), "the rule never existed");
     let other = Version { made: at(1), ..b.version() };
     assert_eq!(store.replace_rule(SHOP, b.clone(), other, None).await, Err(AlertError::Moved), "another b");
     assert_eq!(store.delete_rule(SHOP, "b", seen, RuleReset::default()).await, Err(AlertError::Moved));
@@ -112,7 +112,7 @@ pub(crate) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
     let open = Raised::Open(Box::new(alert(1, "a")));
     assert_eq!(store.raise(SHOP, alert(2, "a"), with(vec![delivery("d", Target::Email, 2, 2)])).await, Ok(open));
     assert_eq!(store.alert(SHOP, &id(2)).await, Err(AlertError::NotFound));
-    assert_eq!(store.waiting().await, Ok(vec![]), "and nothing is sent of it");
+    assert_eq!(store.waiting().await, Ok(vec![]), "and no delivery is stored");
     assert_eq!(store.raise(SHOP, alert(3, "b"), none()).await, Ok(Raised::New { deliveries: 0 }), "another rule's");
     assert_eq!(store.raise(SHOP, alert(4, "gone"), none()).await, Err(AlertError::NoRule));
     let ended = Resolved { alert: resolved(1, "a", 60), deliveries: 0 };
@@ -127,7 +127,7 @@ pub(crate) async fn an_alert_is_raised_once_and_resolved_once(stores: Stores) {
     assert_eq!(store.alert(SHOP, &id(6)).await, Ok(absent));
 }
 
-pub(crate) async fn an_engine_begins_where_another_ended(stores: Stores) {
+pub(crate) async fn an_engine_continues_where_another_ended(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let engine_data = |open: Vec<Alert>| Ok(EngineData { rules: vec![rule("a"), rule("b")], open });
     assert_eq!(store.engine_data(SHOP).await, engine_data(vec![]));
@@ -153,13 +153,13 @@ pub(crate) async fn a_rule_reset_resolves_its_alert(stores: Stores) {
     let outgoing = with(vec![delivery("d", Target::Email, 1, 60)]);
     let reset = RuleReset(Some(Resolution { outgoing, ..end(1, 60) }));
     let moved = store.replace_rule(SHOP, a.clone(), rule("a").version(), Some(reset.clone())).await;
-    assert_eq!((moved, store.waiting().await), (Err(AlertError::Moved), Ok(vec![])), "nothing of it");
+    assert_eq!((moved, store.waiting().await), (Err(AlertError::Moved), Ok(vec![])), "no part of the change is stored");
     let ended = Resolved { alert: resolved(1, "a", 60), deliveries: 1 };
     assert_eq!(store.replace_rule(SHOP, a.clone(), seen, Some(reset.clone())).await, Ok(Some(ended)));
     assert_eq!(store.samples(SHOP).await, Ok(vec![sample("b")]));
     let seen = a.version();
     a.version = 4;
-    assert_eq!(store.replace_rule(SHOP, a, seen, Some(reset)).await, Ok(None), "it was resolved already");
+    assert_eq!(store.replace_rule(SHOP, a, seen, Some(reset)).await, Ok(None), "the alert was already resolved");
     store.raise(SHOP, alert(2, "b"), none()).await.unwrap();
     let ended = Resolved { alert: resolved(2, "b", 70), deliveries: 0 };
     let gone = store.delete_rule(SHOP, "b", rule("b").version(), RuleReset(Some(end(2, 70)))).await;
@@ -214,7 +214,10 @@ pub(crate) async fn only_the_first_acknowledgement_counts(stores: Stores) {
     assert_eq!(store.alert(SHOP, &id(1)).await, Ok(ended));
     store.raise(SHOP, alert(3, "a"), none()).await.unwrap();
     store.resolve(SHOP, end(3, 61)).await.unwrap();
-    assert!(store.acknowledge(SHOP, &id(3), "eve", at(62)).await.unwrap().event.is_some(), "also when it is over");
+    assert!(
+        store.acknowledge(SHOP, &id(3), "eve", at(62)).await.unwrap().event.is_some(),
+        "also after it was resolved"
+    );
 }
 
 pub(crate) async fn samples_are_kept_and_deleted_by_rule(stores: Stores) {
@@ -241,7 +244,7 @@ pub(crate) async fn old_alerts_are_deleted(stores: Stores) {
     let ids = |of: &[u64]| of.iter().map(|n| id(*n)).collect::<Vec<_>>();
     assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4, 3]), "3 ended at that time");
     assert_eq!(store.prune(SHOP, at(0), 2).await, Ok(1));
-    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4]), "those that are open count for nothing");
+    assert_eq!(all(&store, Query::default()).await, ids(&[7, 6, 5, 4]), "open alerts are not deleted");
     assert_eq!(store.prune("other", at(9), 0).await, Ok(0));
 }
 
@@ -265,7 +268,7 @@ pub(crate) async fn each_change_of_an_alert_is_an_event(stores: Stores) {
     assert_eq!(Some(pending[1].seq), seq);
     let data = |index: usize| serde_json::from_str::<serde_json::Value>(&pending[index].data).unwrap();
     assert_eq!(data(0), json!(alert(1, "a")));
-    assert_eq!(data(2), json!(store.alert(SHOP, &id(1)).await.unwrap()), "with who looked after it");
+    assert_eq!(data(2), json!(store.alert(SHOP, &id(1)).await.unwrap()), "with the user who acknowledged it");
 }
 
 pub(crate) async fn deliveries_are_stored_with_their_alert(stores: Stores) {
@@ -281,16 +284,20 @@ pub(crate) async fn deliveries_are_stored_with_their_alert(stores: Stores) {
     assert_eq!(waiting, [expected(Target::Email, 1), expected(Target::Webhook, 2)]);
     let many = (0..5).map(|n| delivery(&format!("x{n}"), Target::Email, 2, 9)).collect();
     let outgoing = Outgoing { deliveries: many, room: 5 };
-    assert_eq!(store.raise(SHOP, alert(2, "b"), outgoing).await, Ok(Raised::New { deliveries: 2 }), "three were there");
+    assert_eq!(
+        store.raise(SHOP, alert(2, "b"), outgoing).await,
+        Ok(Raised::New { deliveries: 2 }),
+        "three were stored before"
+    );
     let outgoing = Outgoing { deliveries: vec![delivery("y", Target::Email, 3, 9)], room: 5 };
     assert_eq!(
         store.raise(SHOP, alert(3, "a"), outgoing).await,
         Ok(Raised::New { deliveries: 0 }),
-        "raised all the same"
+        "the alert is raised nevertheless"
     );
 }
 
-pub(crate) async fn a_delivery_is_given_to_one_at_a_time(stores: Stores) {
+pub(crate) async fn a_delivery_is_given_to_one_process_at_a_time(stores: Stores) {
     let (store, _guard) = with_rules(stores).await;
     let take = |now, until| store.take(Target::Webhook, at(now), at(until), 10);
     let ids =
@@ -306,7 +313,7 @@ pub(crate) async fn a_delivery_is_given_to_one_at_a_time(stores: Stores) {
     assert_eq!(ids(&taken), [("w1".into(), 1), ("w2".into(), 1)], "w3 waits for w1");
     let w1 = &taken[0];
     assert_eq!((&*w1.tenant, &*w1.alert, &*w1.body, w1.at), (SHOP, &*id(1), r#"{"x": "Löwe"}"#, at(0)));
-    assert_eq!(take(9, 20).await, Ok(vec![]), "they are taken");
+    assert_eq!(take(9, 20).await, Ok(vec![]), "all are taken");
     assert_eq!(ids(&take(10, 20).await.unwrap()), [("w1".into(), 2), ("w2".into(), 2)], "and lost");
     assert_eq!(store.settle("w1", 1, Settlement::Over).await, Ok(false), "too late");
     assert_eq!(store.settle("w1", 2, Settlement::Over).await, Ok(true));
@@ -333,7 +340,11 @@ pub(crate) async fn alerts_of_tenants_are_their_own(stores: Stores) {
     for (tenant, rule) in [(SHOP, rule("a")), (SHOP, rule("b")), ("other", rule("a"))] {
         store.delete_rule(tenant, &rule.id, rule.version(), RuleReset::default()).await.unwrap();
     }
-    assert_eq!(store.tenants().await, Ok(vec!["other".into(), SHOP.into()]), "each has an open alert of a rule gone");
+    assert_eq!(
+        store.tenants().await,
+        Ok(vec!["other".into(), SHOP.into()]),
+        "each has an open alert of a deleted rule"
+    );
     assert_eq!(store.engine_data(SHOP).await.unwrap().open, [alert(1, "a")]);
     store.resolve(SHOP, end(1, 9)).await.unwrap();
     assert_eq!(store.tenants().await, Ok(vec!["other".into()]));

@@ -31,23 +31,23 @@ pub(crate) async fn boards_are_created_changed_and_deleted(stores: Stores) {
     store.delete(SHOP, "b", second.version(), board_event("x")).await.unwrap();
     assert_eq!(store.board(SHOP, "b").await, Err(DashboardError::NotFound));
     assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
-    // A new board with the same id is not taken for the old one.
+    // A new board with the same ID is not mistaken for the old one.
     store.insert(SHOP, Board { made: now() + 1.hour(), ..second.clone() }, 9, board_event("x")).await.unwrap();
     assert_eq!(store.delete(SHOP, "b", second.version(), board_event("x")).await, Err(DashboardError::Moved));
 }
 
-pub(crate) async fn a_tenant_is_given_its_first_board_once(stores: Stores) {
+pub(crate) async fn a_tenant_gets_its_first_board_once(stores: Stores) {
     let store = stores.dashboards;
     store.seed(SHOP, board("default")).await.unwrap();
     store.seed(SHOP, board("default")).await.unwrap();
     store.delete(SHOP, "default", board("default").version(), board_event("x")).await.unwrap();
     store.seed(SHOP, board("default")).await.unwrap();
-    assert_eq!(store.boards(SHOP).await.unwrap(), [], "what was deleted stays so");
+    assert_eq!(store.boards(SHOP).await.unwrap(), [], "the deleted board stays deleted");
     store.seed("other", board("default")).await.unwrap();
     assert_eq!(store.boards("other").await.unwrap().len(), 1);
 }
 
-pub(crate) async fn boards_are_bounded_and_their_ids_taken_once(stores: Stores) {
+pub(crate) async fn boards_are_bounded_and_have_unique_ids(stores: Stores) {
     let store = stores.dashboards;
     store.insert(SHOP, board("a"), 2, board_event("x")).await.unwrap();
     assert_eq!(store.insert(SHOP, board("a"), 2, board_event("x")).await, Err(DashboardError::Taken("a".into())));

@@ -28,11 +28,11 @@ fn names(events: &[(u64, String, Value)]) -> Vec<&str> {
 pub(crate) async fn a_change_is_stored_with_its_event(stores: Stores) {
     let (store, boards, events) = (stores.orders, stores.dashboards, stores.events);
     let made = store.create(SHOP, keyed("k", 500, now())).await.unwrap();
-    assert_eq!(store.create(SHOP, keyed("k", 500, now())).await.unwrap().event, None, "it was made before");
+    assert_eq!(store.create(SHOP, keyed("k", 500, now())).await.unwrap().event, None, "the order existed before");
     assert_eq!(store.create(SHOP, keyed("k", 501, now())).await.unwrap_err(), OrderError::KeyReused);
     let id = made.order.order_id;
     let changed = store.change(SHOP, to(id, Status::Shipped)).await.unwrap();
-    assert_eq!(store.change(SHOP, to(id, Status::Shipped)).await.unwrap().event, None, "it is so already");
+    assert_eq!(store.change(SHOP, to(id, Status::Shipped)).await.unwrap().event, None, "the status is the same");
     let stale = IfMatch::OneOf(vec!["0".into()]);
     let refused = Change { if_match: Some(stale), ..to(id, Status::Completed) };
     assert_eq!(store.change(SHOP, refused).await.unwrap_err(), OrderError::Moved);
@@ -49,9 +49,9 @@ pub(crate) async fn a_change_is_stored_with_its_event(stores: Stores) {
         names(&all),
         ["order_created", "order_updated", "order_updated", "dashboard_updated", "dashboard_updated"]
     );
-    let places: Vec<_> = all.iter().map(|(seq, ..)| Some(*seq)).collect();
-    assert_eq!(places, [made.event, changed.event, urgent.event, Some(inserted), Some(deleted)]);
-    assert!(places.is_sorted_by(|a, b| a < b));
+    let numbers: Vec<_> = all.iter().map(|(seq, ..)| Some(*seq)).collect();
+    assert_eq!(numbers, [made.event, changed.event, urgent.event, Some(inserted), Some(deleted)]);
+    assert!(numbers.is_sorted_by(|a, b| a < b));
     assert_eq!(all[0].2, json!(made.order));
     assert_eq!(all[1].2, json!({"orderId": id, "changes": {"status": "SHIPPED"}, "updatedBy": "ada"}));
     assert_eq!(all[2].2["changes"], json!({"priority": "low"}));
@@ -62,9 +62,9 @@ pub(crate) async fn events_are_pending_in_order_until_they_are_removed(stores: S
     let (store, events) = (stores.orders, stores.events);
     assert_eq!(events.pending(SHOP, 0, 9).await.unwrap().events, []);
     let asked: Vec<_> = (0..30).map(|cents| store.create(SHOP, draft(cents, Status::Pending))).collect();
-    let mut places = Vec::new();
+    let mut numbers = Vec::new();
     for answer in asked {
-        places.push(answer.await.unwrap().event.unwrap());
+        numbers.push(answer.await.unwrap().event.unwrap());
     }
     assert!(places.is_sorted_by(|a, b| a < b), "in the order of the calls");
     assert_eq!((events.count(SHOP, 0).await, events.count(SHOP, places[9]).await), (Ok(30), Ok(20)));
@@ -75,7 +75,7 @@ pub(crate) async fn events_are_pending_in_order_until_they_are_removed(stores: S
     assert_eq!(pending(&events, SHOP, 0).await.iter().map(|event| event.0).collect::<Vec<_>>(), places[20..]);
     events.remove(SHOP, u64::MAX >> 1).await.unwrap();
     let next = store.create(SHOP, draft(5, Status::Pending)).await.unwrap().event.unwrap();
-    assert!(next > places[29], "places are not given out again");
+    assert!(next > numbers[29], "sequence numbers are not assigned again");
     assert_eq!(events.pending(SHOP, 0, 9).await.unwrap().source, some.source);
 }
 

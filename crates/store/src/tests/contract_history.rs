@@ -16,7 +16,7 @@ fn berlin() -> Calendar {
     Calendar::new(TimeZone::get("Europe/Berlin").unwrap())
 }
 
-/// 22:00 on the evening before the clock is set back.
+/// Returns 22:00 on the evening before the clock is set back.
 fn begin() -> i64 {
     "2026-10-24T20:00:00Z".parse::<Timestamp>().unwrap().as_millisecond()
 }
@@ -31,7 +31,7 @@ async fn series(store: &dyn HistoryStore, tenant: &str, channel_name: &str, fiel
     ids.into_iter().map(Option::unwrap).collect()
 }
 
-/// Points from `from` until `until`, one every `step`, whose values add up exactly.
+/// Returns points from `from` until `until`, one every `step`, whose values add up exactly.
 fn points(series: SeriesId, from: i64, until: i64, step: i64) -> Vec<Point> {
     let value = |at: i64| f64::from(((at / 1_000) % 97 - 40) as i32) / 4.0;
     (from..until).step_by(step as usize).map(|at| Point { series, at, value: value(at) }).collect()
@@ -57,7 +57,7 @@ async fn read(store: &dyn HistoryStore, level: Level, from: i64, until: i64) -> 
     store.read(SHOP, query(level, from, until)).await.unwrap()
 }
 
-/// Rolls one level up to the whole buckets before `until`, in steps of `rows`. Returns the number of steps.
+/// Rolls one level up to the last whole bucket before `until`, in steps of `rows`. Returns the number of steps.
 async fn roll_up(store: &dyn HistoryStore, level: Level, until: i64, rows: usize) -> usize {
     let (mut after, mut steps) = (SeriesId::default(), 0);
     loop {
@@ -65,7 +65,7 @@ async fn roll_up(store: &dyn HistoryStore, level: Level, until: i64, rows: usize
         let step = RollUp { level, through, calendar: berlin(), after, rows };
         let Progress { next, .. } = store.roll_up(SHOP, step).await.unwrap();
         steps += 1;
-        assert!(steps < 10_000, "a roll-up comes to an end");
+        assert!(steps < 10_000, "a roll-up does not end");
         match next {
             Some(next) => after = next,
             None => return steps,
@@ -90,7 +90,7 @@ async fn forget(store: &dyn HistoryStore, before: [i64; 4], rows: usize) -> (usi
             None => return (deleted, gone),
         }
     }
-    panic!("forgetting comes to an end");
+    panic!("deleting does not end");
 }
 
 /// Folds the rows of one field into buckets of `level`.
@@ -143,13 +143,13 @@ pub(crate) async fn ids_stay_and_series_are_bounded(stores: Stores) {
     let name = |channel_name, field: &str| SeriesName { channel: channel(channel_name), field: field.into() };
     let names = vec![name("metrics.a", "y"), name("metrics.b", "x"), name("metrics.b", "y"), name("metrics.a", "x")];
     let found = store.series(SHOP, names.clone(), 3).await.unwrap();
-    assert_eq!((found[0], found[2], found[3]), (Some(ids[1]), None, Some(ids[0])), "the fourth is one too many");
+    assert_eq!((found[0], found[2], found[3]), (Some(ids[1]), None, Some(ids[0])), "the fourth exceeds the limit");
     assert!(found[1].is_some_and(|new| !ids.contains(&new)));
-    assert!(store.series(SHOP, names.clone(), 0).await.unwrap()[2].is_some(), "0 is no limit");
-    assert!(store.series("other", names, 1).await.unwrap()[0].is_some(), "each tenant has its own");
+    assert!(store.series(SHOP, names.clone(), 0).await.unwrap()[2].is_some(), "0 means no limit");
+    assert!(store.series("other", names, 1).await.unwrap()[0].is_some(), "each tenant has its own limit");
 }
 
-pub(crate) async fn a_response_is_the_same_whatever_is_rolled_up(stores: Stores) {
+pub(crate) async fn a_query_returns_the_same_before_and_after_roll_ups(stores: Stores) {
     let store = &*stores.history;
     let id = series(store, SHOP, "metrics.a", &["x"]).await[0];
     let (begin, end) = (begin(), begin() + 50 * HOUR + 7 * MINUTE + 30_000);
@@ -170,7 +170,7 @@ pub(crate) async fn a_response_is_the_same_whatever_is_rolled_up(stores: Stores)
             }
         }
     }
-    // Everything that can be is rolled up: two whole days, and the third as far as it is over.
+    // Everything possible is rolled up: two whole days, and the past part of the third.
     let rows = read(store, Level::Day, begin, end).await.remove(0).rows.len();
     assert!(rows < 3 + 24 + 60 + 3, "{rows} rows");
 }
@@ -191,7 +191,7 @@ pub(crate) async fn a_roll_up_continues_where_it_stopped(stores: Stores) {
     for track in read(store, Level::Hour, begin, end).await {
         assert_eq!(track.rows.iter().map(|row| row.count).collect::<Vec<_>>(), [720, 720]);
     }
-    assert_eq!(roll_up(store, Level::Minute, end, 1_000).await, 1, "nothing is left to do");
+    assert_eq!(roll_up(store, Level::Minute, end, 1_000).await, 1, "all points are rolled up");
 }
 
 pub(crate) async fn late_points_are_rolled_up_again(stores: Stores) {
@@ -243,7 +243,7 @@ pub(crate) async fn old_rows_are_deleted_once_they_are_rolled_up(stores: Stores)
     assert_eq!(forget(store, keep_days, 500).await, (0, 0), "nothing is rolled up yet");
     roll_up(store, Level::Minute, begin + 10 * HOUR, 100_000).await;
     assert_eq!(forget(store, [begin + 4 * HOUR, i64::MIN, i64::MIN, i64::MIN], 100).await, (240, 0));
-    assert_eq!(forget(store, keep_days, 500).await, (360, 0), "points that minutes are made of");
+    assert_eq!(forget(store, keep_days, 500).await, (360, 0), "points that are rolled up into minutes");
     let expected = |level| fold(raw(&all), level, &berlin());
     assert_eq!(folded(&read(store, Level::Minute, begin, end).await, Level::Minute), expected(Level::Minute));
     roll_all(store, end).await;
@@ -251,7 +251,7 @@ pub(crate) async fn old_rows_are_deleted_once_they_are_rolled_up(stores: Stores)
     let days = berlin().start(Level::Day, end);
     let whole: Vec<Bucket> = expected(Level::Day).into_iter().filter(|day| day.at < days).collect();
     let found = folded(&read(store, Level::Day, begin, end).await, Level::Day);
-    assert_eq!(found[..whole.len()], whole, "days outlive what they were made of");
+    assert_eq!(found[..whole.len()], whole, "days outlive the rows that they summarize");
     // A roll-up does not miss deleted rows.
     roll_all(store, end).await;
     assert_eq!(folded(&read(store, Level::Day, begin, end).await, Level::Day), found);
@@ -269,7 +269,7 @@ pub(crate) async fn a_series_that_stopped_is_rolled_up_and_deleted(stores: Store
     }
     let days = folded(&read(store, Level::Day, begin, end).await, Level::Day);
     assert_eq!(days.iter().map(|day| day.count).collect::<Vec<_>>(), [30]);
-    assert_eq!(forget(store, [end; 4], 100).await.1, 1, "nothing keeps it");
+    assert_eq!(forget(store, [end; 4], 100).await.1, 1, "the series is deleted");
 }
 
 pub(crate) async fn an_empty_series_is_deleted(stores: Stores) {
@@ -284,7 +284,7 @@ pub(crate) async fn an_empty_series_is_deleted(stores: Stores) {
     let all = [day.end; 4];
     assert_eq!(forget(store, all, 1).await, (8, 1), "a point, minute, hour and day of each");
     let again = series(store, SHOP, "metrics.a", &["y", "x"]).await;
-    assert_eq!(again[0], ids[1], "what has something left stays");
+    assert_eq!(again[0], ids[1], "a series with rows stays");
     // A late point for the deleted series, by a caller that still uses its id, does no harm.
     store.write(SHOP, vec![Point { series: ids[0], at: day.end, value: 1.0 }], &berlin()).await.unwrap();
     let tracks = read(store, Level::Raw, begin, day.end + 1).await;
@@ -357,7 +357,7 @@ pub(crate) async fn the_newest_point_of_each_series_is_found(stores: Stores) {
         found
     };
     let (x, y) = (newest("x", from + 5 * MINUTE - 1_000), newest("y", from + 2 * HOUR - 1_000));
-    // Of a channel that ended only what was written since counts, and only of this tenant's.
+    // For a channel that ended only later points count, and only those of this tenant.
     let end = |tenant: &str, at: i64| store.end(tenant, vec![(channel("metrics.a"), at), (channel("metrics.no"), at)]);
     end("unknown", i64::MAX).await.unwrap();
     end("other", i64::MAX).await.unwrap();
@@ -379,5 +379,5 @@ pub(crate) async fn the_newest_point_of_each_series_is_found(stores: Stores) {
     let before = [from + HOUR, i64::MIN, i64::MIN, i64::MIN];
     store.forget(SHOP, Forget { before, after: SeriesId::default(), rows: usize::MAX / 4 }).await.unwrap();
     let minute = Newest { at: from + 4 * MINUTE, ..x };
-    assert_eq!(sorted(store.newest(SHOP, 9).await.unwrap()), [minute, y], "its last minute stands for its points");
+    assert_eq!(sorted(store.newest(SHOP, 9).await.unwrap()), [minute, y], "its last minute replaces its points");
 }

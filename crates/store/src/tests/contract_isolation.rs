@@ -23,7 +23,7 @@ pub(crate) async fn tenants_see_nothing_of_each_other(stores: Stores) {
         assert_eq!(boards.replace(other, board("mine"), seen, board_event("x")).await, Err(DashboardError::Moved));
     }
     let theirs = store.create("other", keyed("k", 999, now())).await.unwrap();
-    assert_eq!(theirs.order.order_id, OrderId::new(1), "numbers and keys are each tenant's own");
+    assert_eq!(theirs.order.order_id, OrderId::new(1), "each tenant has its own numbers and keys");
     let customer = NewCustomer { customer_id: Some("a".into()), name: None };
     assert!(store.customer(SHOP, customer.clone(), now(), RowLimits::default()).await.unwrap().tally.is_some());
     assert!(store.customer("other", customer, now(), RowLimits::default()).await.unwrap().tally.is_some());

@@ -50,7 +50,11 @@ pub(crate) async fn a_change_makes_one_version_and_none_when_it_changes_nothing(
     let order = store.create(SHOP, draft(500, Status::Pending)).await.unwrap().order;
     let changes = Changes { status: Some(Status::Shipped), priority: Some(Priority::High) };
     let changed = store.change(SHOP, Change { changes, ..to(order.order_id, Status::Shipped) }).await.unwrap();
-    assert_eq!(changed.changes, Changes { status: Some(Status::Shipped), priority: None }, "only what was another");
+    assert_eq!(
+        changed.changes,
+        Changes { status: Some(Status::Shipped), priority: None },
+        "only the field that differs"
+    );
     assert_eq!((changed.order.version, changed.order.updated_at), (2, now() + 1.minute()));
     assert_eq!(store.order(SHOP, order.order_id).await.unwrap(), changed.order);
     let again = store.change(SHOP, to(order.order_id, Status::Shipped)).await.unwrap();
@@ -72,7 +76,7 @@ pub(crate) async fn a_change_of_an_older_version_is_refused(stores: Stores) {
     assert_eq!(second.unwrap_err(), OrderError::Moved);
     assert_eq!(store.order(SHOP, order.order_id).await.unwrap().status, Status::Shipped);
     assert_eq!(conditional(Status::Completed, &IfMatch::Any).await.unwrap().order.version, 3);
-    assert_eq!(conditional(Status::Completed, &seen).await.unwrap_err(), OrderError::Moved, "also if nothing changed");
+    assert_eq!(conditional(Status::Completed, &seen).await.unwrap_err(), OrderError::Moved, "also without a change");
 }
 
 pub(crate) async fn a_key_makes_one_order(stores: Stores) {
@@ -80,7 +84,7 @@ pub(crate) async fn a_key_makes_one_order(stores: Stores) {
     let first = store.create(SHOP, keyed("k", 500, now())).await.unwrap();
     store.change(SHOP, to(first.order.order_id, Status::Cancelled)).await.unwrap();
     let again = store.create(SHOP, keyed("k", 500, now() + 1.hour())).await.unwrap();
-    assert_eq!(again.order, first.order, "the first answer, whatever happened since");
+    assert_eq!(again.order, first.order, "the first response, despite later changes");
     assert!(again.tally.is_none());
     assert_eq!(store.create(SHOP, keyed("k", 501, now())).await.unwrap_err(), OrderError::KeyReused);
     assert_eq!(store.create(SHOP, keyed("l", 500, now())).await.unwrap().order.order_id, OrderId::new(2));
@@ -170,7 +174,7 @@ pub(crate) async fn the_rollup_is_that_of_the_orders(stores: Stores) {
     let since = minute_of(now()) + 10;
     let late = store.rollup(SHOP, since).await.unwrap();
     assert!(late.minutes.iter().all(|(minute, _)| *minute >= since) && late.minutes.len() == 11);
-    assert_eq!(late.open, rollup.open, "what is open is open whatever its age");
+    assert_eq!(late.open, rollup.open, "open orders count at any age");
 }
 
 pub(crate) async fn money_is_exact(stores: Stores) {
@@ -211,7 +215,7 @@ pub(crate) async fn changes_are_made_in_the_order_of_the_calls(stores: Stores) {
     }
 }
 
-pub(crate) async fn a_dropped_answer_does_not_undo_the_change(stores: Stores) {
+pub(crate) async fn a_caller_that_stops_waiting_does_not_undo_the_change(stores: Stores) {
     let store = stores.orders;
     drop(store.create(SHOP, draft(5, Status::Pending)));
     let next = store.create(SHOP, draft(6, Status::Pending)).await.unwrap().order;

@@ -32,7 +32,7 @@ pub(super) struct Stores {
     pub(super) history: Arc<dyn HistoryStore>,
     pub(super) alerts: Arc<dyn AlertStore>,
     pub(super) events: Arc<dyn EventStore>,
-    /// Whatever must live as long as the store, such as its directory.
+    /// Value that must live as long as the store, such as its directory.
     pub(super) _guard: Box<dyn Any + Send>,
 }
 
@@ -56,14 +56,14 @@ macro_rules! contract {
             money_is_exact,
             a_failed_change_changes_nothing,
             changes_are_made_in_the_order_of_the_calls,
-            a_dropped_answer_does_not_undo_the_change,
+            a_caller_that_stops_waiting_does_not_undo_the_change,
         );
         $crate::tests::contract!(
             in contract_dashboards;
             $make;
             boards_are_created_changed_and_deleted,
-            a_tenant_is_given_its_first_board_once,
-            boards_are_bounded_and_their_ids_taken_once,
+            a_tenant_gets_its_first_board_once,
+            boards_are_bounded_and_have_unique_ids,
         );
         $crate::tests::contract!(
             in contract_isolation;
@@ -75,7 +75,7 @@ macro_rules! contract {
             $make;
             rules_are_created_changed_and_deleted,
             an_alert_is_raised_once_and_resolved_once,
-            an_engine_begins_where_another_ended,
+            an_engine_continues_where_another_ended,
             a_rule_reset_resolves_its_alert,
             alerts_are_listed_newest_first,
             only_the_first_acknowledgement_counts,
@@ -83,7 +83,7 @@ macro_rules! contract {
             old_alerts_are_deleted,
             each_change_of_an_alert_is_an_event,
             deliveries_are_stored_with_their_alert,
-            a_delivery_is_given_to_one_at_a_time,
+            a_delivery_is_given_to_one_process_at_a_time,
             alerts_of_tenants_are_their_own,
         );
         $crate::tests::contract!(
@@ -99,7 +99,7 @@ macro_rules! contract {
             points_are_read_back_in_order,
             a_point_may_be_written_again,
             ids_stay_and_series_are_bounded,
-            a_response_is_the_same_whatever_is_rolled_up,
+            a_query_returns_the_same_before_and_after_roll_ups,
             a_roll_up_continues_where_it_stopped,
             late_points_are_rolled_up_again,
             only_whole_buckets_before_the_end_are_read,

@@ -117,10 +117,10 @@ async fn the_outcome_of_an_unconfirmed_commit_is_looked_up() {
     store.create("shop", draft("Ada")).await.unwrap();
     proxy.will(Does::CutsAfterCommit);
     let made = store.create("shop", draft("Bob")).await.unwrap();
-    assert_eq!((made.order.order_id, orders(&store).await), (OrderId::new(2), 2), "it was made");
+    assert_eq!((made.order.order_id, orders(&store).await), (OrderId::new(2), 2), "the order was made");
     proxy.will(Does::CutsBeforeCommit);
     assert_eq!(store.create("shop", draft("Eve")).await.unwrap_err(), StoreError::Unavailable.into());
-    assert_eq!(orders(&store).await, 2, "it was not made");
+    assert_eq!(orders(&store).await, 2, "the order was not made");
     assert_eq!(store.create("shop", draft("Eve")).await.unwrap().order.order_id, OrderId::new(3));
 
     proxy.will(Does::CutsAfterCommit);
@@ -137,7 +137,7 @@ async fn a_commit_that_can_not_be_looked_up_is_reported_as_unknown() {
     assert_eq!(store.create("shop", draft("Ada")).await.unwrap_err(), StoreError::Unknown.into());
     proxy.will(Does::Passes);
     store.available().wait_for(|available| *available).await.unwrap();
-    assert_eq!(orders(&store).await, 1, "it was made");
+    assert_eq!(orders(&store).await, 1, "the order was made");
     proxy.will(Does::CutsForGood);
     assert_eq!(store.insert("shop", board("a"), 9, event()).await.unwrap_err(), StoreError::Unknown.into());
 }
