@@ -342,8 +342,8 @@ impl Application {
             greeting();
         }
         let shop = addresses.first().filter(|_| shared.demo.load(Ordering::Relaxed)).map(|address| {
-            let door = Door { address: *address, base_path: shared.base_path.to_string() };
-            tokio::spawn(sources::demo::run(door))
+            let server = ServerAddress { address: *address, base_path: shared.base_path.to_string() };
+            tokio::spawn(sources::demo::run(server))
         });
         let ended = tokio::select! {
             ended = &mut serving => Some(ended),

@@ -324,8 +324,8 @@ fn errors_of_key_files_name_the_file_and_not_its_contents() {
         (&certificate, "x509 -pubkey"),
         ("hunter2", "contains no public key"),
         ("", "contains no public key"),
-        ("-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----\n", "no RSA, EC or Ed25519"),
-        (&pem("PUBLIC KEY", b"hunter2"), "no RSA, EC or Ed25519"),
+        ("-----BEGIN PUBLIC KEY-----\nhunter2\n-----END PUBLIC KEY-----\n", "not an RSA, EC or Ed25519"),
+        (&pem("PUBLIC KEY", b"hunter2"), "not an RSA, EC or Ed25519"),
         (&pem("OPENSSH PUBLIC KEY", b"hunter2"), "is not a public key"),
     ] {
         let error = open_pem(text).unwrap_err();

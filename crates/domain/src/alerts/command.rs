@@ -1,4 +1,4 @@
-//! What the handle and the task of a tenant's alerts share.
+//! Commands and state that the handle and the task of a tenant's alerts share.
 
 use std::{sync::Arc, time::Duration};
 

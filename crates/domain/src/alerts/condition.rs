@@ -1,4 +1,4 @@
-//! Conditions: when a value is bad, when it is good again, and when neither is known.
+//! Conditions of rules, and the evaluation of a value: bad, good, between the two thresholds, or unknown.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,7 @@ pub(super) enum Finding {
 impl Condition {
     /// Evaluates `value`, where `earlier` is the value that it is compared with. Absence can't be evaluated from one
     /// value; see the engine.
-    pub(super) fn judge(&self, value: Option<f64>, earlier: Option<f64>) -> Finding {
+    pub(super) fn evaluate(&self, value: Option<f64>, earlier: Option<f64>) -> Finding {
         let Some(value) = value else { return Finding::Unknown };
         let judge = |bad: bool, good: bool| match (bad, good) {
             (true, _) => Finding::Bad,
@@ -95,7 +95,7 @@ impl Condition {
     }
 
     /// Returns the age of the oldest value that is needed.
-    pub(super) fn looks_back(&self) -> Option<Span> {
+    pub(super) fn required_age(&self) -> Option<Span> {
         match *self {
             Self::Drop { compared_to, .. } => Some(compared_to),
             _ => None,
@@ -150,7 +150,7 @@ impl RawCondition {
         let fault = |text: &str| Err(AlertError::invalid(format!("condition: {text}")));
         let Self { above, below, drops_below_ratio, compared_to, absent_for, clear } = self;
         if compared_to.is_some() != drops_below_ratio.is_some() {
-            return fault("dropsBelowRatio and comparedTo go together");
+            return fault("dropsBelowRatio and comparedTo: both or neither");
         }
         let number = match &clear {
             None => None,
@@ -162,13 +162,13 @@ impl RawCondition {
         match (above, below, drops_below_ratio, absent_for) {
             (Some(limit), None, None, None) => {
                 if number.is_some_and(|clear| clear > limit) {
-                    return fault("clear: at most what \"above\" says");
+                    return fault("clear: at most the value of \"above\"");
                 }
                 Ok(Condition::Above { limit, clear: number })
             }
             (None, Some(limit), None, None) => {
                 if number.is_some_and(|clear| clear < limit) {
-                    return fault("clear: at least what \"below\" says");
+                    return fault("clear: at least the value of \"below\"");
                 }
                 Ok(Condition::Below { limit, clear: number })
             }
@@ -181,7 +181,7 @@ impl RawCondition {
                     return fault("comparedTo: 1s to 7d");
                 }
                 if number.is_some_and(|clear| clear < ratio) {
-                    return fault("clear: at least what \"dropsBelowRatio\" says");
+                    return fault("clear: at least the value of \"dropsBelowRatio\"");
                 }
                 Ok(Condition::Drop { ratio, compared_to, clear: number })
             }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_reads_back_as_it_was_written() {
+    fn a_written_condition_is_read_back_unchanged() {
         for value in [
             json!({"above": 1.5}),
             json!({"above": 90.0, "clear": 80.0}),
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn meaningless_conditions_are_refused() {
         for (value, part) in [
             (json!({}), "one of above"),
             (json!({"clear": 1}), "one of above"),
@@ -297,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn between_bad_and_good_nothing_is_said() {
-        let judge = |condition: Value, value, earlier| read(&condition).unwrap().judge(value, earlier);
+    fn a_value_between_the_thresholds_is_neither_bad_nor_good() {
+        let judge = |condition: Value, value, earlier| read(&condition).unwrap().evaluate(value, earlier);
         let above = json!({"above": 90, "clear": 80});
         for (value, finding) in [
             (Some(90.1), Finding::Bad),

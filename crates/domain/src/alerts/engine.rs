@@ -1,4 +1,4 @@
-//! Engine that decides when alerts begin and end. Pure: values and times are arguments, decisions are results.
+//! Engine that decides when alerts are raised and resolved. Pure: values and times are arguments, decisions are results.
 //!
 //! ```text
 //! Quiet ──bad──▶ Pending ──bad for `for`──▶ Raising ──stored──▶ Raised ──good──▶ Resolving ──stored──▶ Quiet
@@ -80,7 +80,7 @@ impl Engine {
             watch.rule = rule;
             return true;
         }
-        let window = rule.condition.looks_back().map(Window::new);
+        let window = rule.condition.required_age().map(Window::new);
         let watch = Watch {
             since: now,
             value: None,
@@ -133,7 +133,7 @@ impl Engine {
         };
     }
 
-    /// Sets the same after the whole store was read: a decision that is not stored yet stays pending.
+    /// Sets the same after the whole store was read; a decision that is not stored yet stays pending.
     pub(super) fn reconcile(&mut self, rule: &str, open: Option<Alert>) {
         let settled = |watch: &Watch| !matches!(watch.state, State::Raising(_) | State::Resolving { .. });
         if self.watches.get(rule).is_some_and(settled) {
@@ -234,7 +234,7 @@ impl Watch {
         let earlier = self.window.as_ref().and_then(|window| window.earlier(now));
         let finding = match self.rule.condition {
             Condition::Absent { limit, clear } => self.absence(now, limit, clear),
-            condition => condition.judge(self.value, earlier),
+            condition => condition.evaluate(self.value, earlier),
         };
         let next = match (&self.state, finding) {
             (State::Quiet | State::Pending { .. }, Finding::Bad) => {
@@ -259,8 +259,8 @@ impl Watch {
         self.state = next;
     }
 
-    /// Returns whether the field was not written for `limit` while it was watched. After a start the time begins again:
-    /// an absence while nothing was watched raises nothing, and is no sign of life either.
+    /// Returns whether the field was not written for `limit` while it was watched. After a start the time starts again:
+    /// an absence while nothing was watched neither raises nor resolves an alert.
     fn absence(&mut self, now: Timestamp, limit: Span, clear: Option<Span>) -> Finding {
         let last = self.written.map_or(self.since, |written| written.max(self.since)).min(now);
         let long =

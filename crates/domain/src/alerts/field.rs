@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_found_by_its_name_or_along_the_dots() {
+    fn a_field_is_found_by_its_name_or_its_path() {
         let value = json!({
             "x": 1, "a": {"b": {"c": 2}, "b.d": 3}, "a.b": {"e": 4}, "latency{path=\"/v1.0\"}": {"p95": 5}, "n": null, "s": "t",
         });

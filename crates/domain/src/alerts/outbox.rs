@@ -31,7 +31,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// Interval at which a lane checks for due deliveries.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(1);
 
 /// Interval at which waiting deliveries are counted.
 const COUNT: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl Lane {
             }
             if !more {
                 // Waits for a new delivery, or until an old one may be due.
-                let _ = timeout(LOOK.saturating_sub(begun.elapsed()).max(LOOK / 4), self.outgoing.changed()).await;
+                let _ = timeout(POLL.saturating_sub(begun.elapsed()).max(POLL / 4), self.outgoing.changed()).await;
             }
         }
     }
@@ -131,7 +131,7 @@ impl Lane {
 
     async fn attempt(&self, delivery: &Delivery) -> Result<(), Failure> {
         // The notifiers have time limits of their own; this is the last one.
-        let slow = Failure { reason: "it took too long".into(), passes: true };
+        let slow = Failure { reason: "timed out".into(), passes: true };
         timeout(self.timeout + MARGIN / 2, self.notifier.send(delivery)).await.unwrap_or(Err(slow))
     }
 
@@ -140,7 +140,7 @@ impl Lane {
         let settlement = match &result {
             Ok(()) => {
                 self.count(Sent::Delivered);
-                tracing::info!(target_name = target, delivery = id, attempt, "an alert was sent");
+                tracing::info!(target_name = target, delivery = id, attempt, "a notification was sent");
                 Settlement::Over
             }
             Err(Failure { reason, passes: true }) if !self.is_late(delivery) => {
@@ -152,7 +152,7 @@ impl Lane {
                     attempt,
                     reason,
                     ?pause,
-                    "an alert could not be sent"
+                    "cannot send a notification; retrying"
                 );
                 Settlement::Again(after(self.clock.now_ms(), pause))
             }
@@ -165,14 +165,14 @@ impl Lane {
                     alert,
                     attempt,
                     reason,
-                    "an alert will not be sent"
+                    "gave up sending a notification"
                 );
                 Settlement::Over
             }
         };
         // A delivery whose result can't be recorded is sent again: twice is better than never.
         if let Err(error) = in_time(DEADLINE, self.alerting.store.settle(id, attempt, settlement)).await {
-            tracing::warn!(target_name = target, delivery = id, %error, "what came of a delivery could not be noted");
+            tracing::warn!(target_name = target, delivery = id, %error, "cannot record the result of a delivery");
         }
         match result {
             Ok(()) => {
@@ -186,7 +186,7 @@ impl Lane {
                     (self.announce)("degraded", json!({"reason": target})).await;
                 }
             }
-            // The receiver can be reached, and refuses this delivery.
+            // The receiver can be reached, but refuses this delivery.
             Err(_) => {}
         }
     }

@@ -167,7 +167,7 @@ impl NewRule {
     /// [`AlertError::Invalid`], which names the field; [`AlertError::Moved`] if the client has seen another version.
     pub fn replace(self, rule: &Rule, if_match: Option<&IfMatch>) -> Result<Rule, AlertError> {
         if self.id.as_ref().is_some_and(|id| *id != rule.id) {
-            return Err(AlertError::invalid("id: a rule keeps its id"));
+            return Err(AlertError::invalid("id: the ID of a rule cannot change"));
         }
         let moved = self.version.is_some_and(|version| version != rule.version)
             || if_match.is_some_and(|if_match| !if_match.holds(rule.version()));
@@ -190,7 +190,7 @@ impl NewRule {
             Channel::parse(&self.channel).map_err(|error| AlertError::invalid(format!("channel: {error}")))?;
         if built_in::is_event_channel(&channel) {
             return Err(AlertError::invalid(format!(
-                "channel: {channel:?} carries events, which have no present value"
+                "channel: {channel:?} is an event channel, which has no current value"
             )));
         }
         fault(!is_text(&self.field, MAX_FIELD), "field: 1 to 256 bytes without control characters")?;
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_reads_back_as_it_was_written() {
+    fn a_written_rule_is_read_back_unchanged() {
         let rule = build(&with("for", json!("90s"))).unwrap();
         let written = serde_json::to_value(&rule).unwrap();
         assert_eq!((&written["for"], &written["version"]), (&json!("90s"), &json!(1)));
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_by_field() {
+    fn errors_name_the_field() {
         for (name, value, part) in [
             ("id", json!("a/b"), "id: 1 to 64"),
             ("id", json!(""), "id: 1 to 64"),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_watches_something_else_when_channel_field_or_condition_differ() {
+    fn a_rule_watches_the_same_if_channel_field_and_condition_are_equal() {
         let rule = build(&with("name", json!("R"))).unwrap();
         for (name, value, same) in [
             ("name", json!("S"), true),
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn critical_ones_go_everywhere_unless_the_rule_says_where() {
+    fn critical_alerts_go_to_all_targets_unless_the_rule_names_some() {
         let targets = |severity: &str, notify: Value| {
             let mut rule = with("severity", json!(severity));
             rule["notify"] = notify;

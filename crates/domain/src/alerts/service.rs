@@ -135,7 +135,7 @@ impl AlertService {
     /// [`AlertError::Invalid`] when `after` is not the id of an alert, [`AlertError::Store`], [`AlertError::Service`].
     pub async fn list(&self, filter: Filter, limit: usize, after: Option<String>) -> Result<Page, AlertError> {
         if after.as_ref().is_some_and(|after| !is_alert_id(after)) {
-            return Err(AlertError::invalid("after: no id of an alert"));
+            return Err(AlertError::invalid("after: not the ID of an alert"));
         }
         let Filter { open, severity, rule } = filter;
         // One more than requested shows whether there is another page.

@@ -162,7 +162,7 @@ impl Watch {
     async fn load(&mut self, first: bool) -> Result<(), AlertError> {
         let (store, tenant) = (self.shared.store(), &*self.shared.tenant);
         let data = in_time(DEADLINE, store.engine_data(tenant)).await?;
-        let samples = match data.rules.iter().any(|rule| rule.condition.looks_back().is_some()) {
+        let samples = match data.rules.iter().any(|rule| rule.condition.required_age().is_some()) {
             true if first => in_time(DEADLINE, store.samples(tenant)).await?,
             _ => Vec::new(),
         };
@@ -377,7 +377,7 @@ impl Watch {
                 }
             }
             (_, Err(error)) => return Err(error),
-            // A store answers with the kind that was asked for.
+            // The store returns the kind of result that was requested.
             _ => {}
         }
         Ok(())
@@ -407,7 +407,7 @@ impl Watch {
         for target in alert.targets.iter().skip(deliveries) {
             alerting.figures.sent(*target, Sent::Dropped).inc();
             let (tenant, target) = (&*self.shared.tenant, target.as_str());
-            tracing::error!(tenant, alert = %alert.id, target, "not sent: alerts.max_outbox deliveries wait already");
+            tracing::error!(tenant, alert = %alert.id, target, "notification dropped: the outbox is full (alerts.max_outbox)");
         }
         if deliveries > 0 {
             alerting.outgoing.send_replace(());

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_some_hundred_points() {
+    fn an_hour_has_some_hundred_points() {
         let mut window = Window::new(Span::from_secs(3_600));
         let mut kept = 0;
         for second in 0..10_000 {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_seen_is_not_made_up() {
+    fn missing_values_are_not_interpolated() {
         let mut window = Window::new(Span::from_secs(60));
         window.add(at(0), 1.0);
         assert_eq!(

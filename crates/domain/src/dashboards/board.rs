@@ -1,4 +1,4 @@
-//! A board of tiles.
+//! Dashboards as boards of tiles, and their bounds.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ impl NewBoard {
     /// version.
     pub(super) fn replace(self, board: &Board) -> Result<Board, DashboardError> {
         if self.id.as_ref().is_some_and(|id| *id != board.id) {
-            return Err(DashboardError::invalid("id: a dashboard keeps its id"));
+            return Err(DashboardError::invalid("id: the ID of a dashboard cannot change"));
         }
         let moved = self.version.is_some_and(|version| version != board.version);
         let next = self.build_at(board.id.clone(), board.version, board.made)?;
@@ -148,11 +148,11 @@ impl Board {
         check_count(self.tiles.len())?;
         for (index, tile) in self.tiles.iter().enumerate() {
             if self.tiles[..index].iter().any(|other| other.id == tile.id) {
-                return Err(DashboardError::invalid(format!("tiles: the id {:?} comes twice", tile.id)));
+                return Err(DashboardError::invalid(format!("tiles: the ID {:?} occurs twice", tile.id)));
             }
         }
         if serde_json::to_vec(self).map_or(usize::MAX, |text| text.len()) > MAX_BOARD {
-            return Err(DashboardError::invalid("a dashboard has at most 64 KiB of JSON"));
+            return Err(DashboardError::invalid("a dashboard may have at most 64 KiB of JSON"));
         }
         Ok(())
     }

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!((after.title.as_str(), &after.channel), ("Load now", &None));
         assert_eq!((changed.action, changed.board.version), (Some(Action::TileUpdated), 3));
         let again = Edit::ChangeTile { id: tile.id.clone(), changes }.apply(&changed.board).unwrap();
-        assert_eq!((again.action, &again.board), (None, &changed.board), "the same again is no change");
+        assert_eq!((again.action, &again.board), (None, &changed.board), "repeating a change has no effect");
         let removed = Edit::RemoveTile(tile.id.clone()).apply(&changed.board).unwrap();
         assert_eq!((removed.action, removed.board.tiles.len()), (Some(Action::TileRemoved), board().tiles.len()));
         assert_eq!(Edit::RemoveTile(tile.id).apply(&removed.board), Err(DashboardError::NoTile));
@@ -220,7 +220,11 @@ mod tests {
         let twice = json!({"name": "x", "tiles": [{"id": "a", "type": "text", "title": "x"}, {"id": "a", "type": "text", "title": "y"}]});
         assert!(Edit::Replace(new(twice)).apply(&board()).unwrap_err().to_string().contains("twice"));
         let same = serde_json::to_value(board()).unwrap();
-        assert_eq!(Edit::Replace(new(same)).apply(&board()).unwrap().action, None, "what was read can be written back");
+        assert_eq!(
+            Edit::Replace(new(same)).apply(&board()).unwrap().action,
+            None,
+            "a board that was read can be written back"
+        );
     }
 
     proptest! {

@@ -122,7 +122,7 @@ impl Tile {
             }
         }
         let tile = Self::read(fields)?;
-        if tile.id == self.id { Ok(tile) } else { Err(DashboardError::invalid("id: a tile keeps its id")) }
+        if tile.id == self.id { Ok(tile) } else { Err(DashboardError::invalid("id: the ID of a tile cannot change")) }
     }
 
     /// Checks the bounds that types don't express.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_knows_the_least_the_largest_and_the_last_in_whatever_order_they_come() {
+    fn a_bucket_has_the_smallest_the_largest_and_the_last_point() {
         for values in [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 3.0, 1.0], [2.0, 1.0, 3.0]] {
             let mut bucket = Bucket::of_point(0, values[0]);
             values[1..].iter().for_each(|value| bucket.add(&Bucket::of_point(1, *value)));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_a_number() {
+    fn sums_and_means_are_finite() {
         let mut huge = Bucket::of_point(0, f64::MAX);
         huge.add(&huge.clone());
         assert!(huge.total.is_finite() && huge.average().is_finite());
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn by_way_of_finer_levels_comes_the_same(
+        fn folding_by_way_of_finer_levels_has_the_same_result(
             points in prop::collection::btree_map(1_790_000_000_000_i64..1_800_000_000_000, -1_000_000_i32..1_000_000, 1..200),
             zone in prop::sample::select(&["Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]),
         ) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | minute | 60 s: every zone of today is whole minutes away from UTC |
 //! | hour | from one full hour of the wall clock to the next, cut where the clock is set in the middle of one |
-//! | day | from midnight to midnight: 23, 24 or 25 hours, other where a zone does otherwise |
+//! | day | from midnight to midnight: mostly 23, 24 or 25 hours |
 //!
 //! Buckets of a level neither overlap nor leave gaps, and each consists of whole buckets of the finer level. An hour
 //! that the clock shows twice is two buckets; where it is set by half an hour (Lord Howe Island), one bucket is that
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_one_of_the_wall_clock() {
+    fn an_hour_follows_the_wall_clock() {
         let hour = calendar("Asia/Kolkata").bucket(Level::Hour, at("2026-06-01T12:10:00Z"));
         assert_eq!(hour.start, at("2026-06-01T11:30:00Z"));
         let day = calendar("Asia/Kolkata").bucket(Level::Day, at("2026-06-01T18:29:59.999Z"));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_are_no_trouble() {
+    fn the_ends_of_the_range_of_times_have_buckets() {
         for moment in [i64::MIN / 4, -1, 0, i64::MAX / 4] {
             for level in Level::ALL {
                 let Span { start, end } = calendar("Europe/Berlin").bucket(level, moment);

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_are_forgotten_by_whole_hours_and_rollups_by_whole_days() {
+    fn points_are_deleted_by_whole_hours_and_roll_ups_by_whole_days() {
         let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
         let keep = [DAY, DAY * 2, DAY * 3, Duration::ZERO];
         let calendar = Calendar::new(TimeZone::UTC);

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_level_has_its_word_and_its_place() {
+    fn levels_have_names_and_an_order() {
         for (place, level) in Level::ALL.into_iter().enumerate() {
             assert_eq!((level as usize, Level::parse(level.as_str())), (place, Some(level)));
             assert_eq!(level.finer(), place.checked_sub(1).map(|finer| Level::ALL[finer]));

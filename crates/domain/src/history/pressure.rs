@@ -1,7 +1,7 @@
 //! Retention of each level while the store is larger than it may be. Pure.
 //!
-//! The finest level costs most and is missed least: first points are kept for a shorter time, then roll-ups by minute,
-//! by hour and by day. Each step shortens one level by a quarter. With room again the levels are extended in the
+//! The finest level costs most and is needed least: first points are kept for a shorter time, then roll-ups by minute, by
+//! hour and by day. Each step shortens one level by a quarter. When there is room again the levels are extended in the
 //! opposite order.
 
 use std::time::Duration;
@@ -78,14 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_go_first_and_all_levels_get_their_time_back() {
+    fn points_are_shortened_first_and_all_levels_recover() {
         let day = Duration::from_secs(86_400);
         let configured = [day * 2, day * 30, day * 730, Duration::ZERO];
         let mut pressure = Pressure::new(configured);
         pressure.adapt(90, 100);
         assert!(!pressure.is_on());
         pressure.adapt(100, 100);
-        assert!(!pressure.is_on(), "as large as it may be");
+        assert!(!pressure.is_on(), "at the limit");
         pressure.adapt(101, 100);
         assert!(pressure.is_on());
         assert_eq!(pressure.keep(), &[day / 2 * 3, day * 30, day * 730, Duration::ZERO]);
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(pressure.keep(), &LEAST);
         for between in [80, 90, 100] {
             pressure.adapt(between, 100);
-            assert_eq!(pressure.keep(), &LEAST, "between the two nothing changes");
+            assert_eq!(pressure.keep(), &LEAST, "between the two thresholds nothing changes");
         }
         pressure.adapt(79, 100);
         assert_eq!((pressure.keep()[0], pressure.keep()[3]), (LEAST[0], LEAST[3] / 3 * 4));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_back_takes_back_one_step() {
+    fn relaxing_undoes_one_step() {
         let mut configured = LEAST;
         configured[3] = Duration::ZERO;
         let mut pressure = Pressure::new(configured);

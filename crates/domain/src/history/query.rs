@@ -1,4 +1,4 @@
-//! Queries of history, checked. Pure: time is an argument.
+//! Parsing and validation of history queries. Pure: time is an argument.
 
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ impl Question {
     pub(super) fn levels(&self, calendar: &Calendar) -> Result<Vec<Level>, HistoryError> {
         if let Some(level) = self.level {
             if self.most_buckets(level, calendar).is_some_and(|most| most > MAX_BUCKETS as i64) {
-                let detail = format!("interval: that would be more than {MAX_BUCKETS} buckets: ask for less time");
+                let detail =
+                    format!("interval: the response would have more than {MAX_BUCKETS} buckets: query a shorter time");
                 return Err(HistoryError::Invalid(detail));
             }
             return Ok(vec![level]);
@@ -104,7 +105,8 @@ impl Question {
         };
         let levels: Vec<Level> = Level::ALL.into_iter().filter(fits).collect();
         if levels.is_empty() {
-            let detail = format!("interval: auto gives at most {AUTO} buckets, which is not enough for so much time");
+            let detail =
+                format!("interval: auto returns at most {AUTO} buckets, which is too few for the queried time");
             return Err(HistoryError::Invalid(detail));
         }
         Ok(levels)
@@ -234,13 +236,16 @@ mod tests {
                 "{bad}"
             );
         }
-        assert!(read(Asked { from: Some("now"), to: Some("-1h"), ..Asked::default() }).is_err(), "the wrong way round");
-        assert!(read(Asked { from: Some("-1h"), to: Some("-1h"), ..Asked::default() }).is_err(), "no time at all");
+        assert!(
+            read(Asked { from: Some("now"), to: Some("-1h"), ..Asked::default() }).is_err(),
+            "the end is before the start"
+        );
+        assert!(read(Asked { from: Some("-1h"), to: Some("-1h"), ..Asked::default() }).is_err(), "an empty time span");
         for (from, to) in
             [("2026-05-31T00:00:00Z", "-1h"), ("2026-05-31T00:00:00Z", "now"), ("-2d", "2026-06-01T00:00:00Z")]
         {
             let question = read(Asked { from: Some(from), to: Some(to), ..Asked::default() }).unwrap();
-            assert!(!question.fixed, "{from} to {to} means something else tomorrow");
+            assert!(!question.fixed, "{from} to {to} is relative to now");
         }
         let century = read(Asked { from: Some("-36525d"), ..Asked::default() }).unwrap();
         assert_eq!(at(NOW) - century.from, 36_525 * 86_400_000);
@@ -248,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_text_of_a_question_is_the_same_in_every_version() {
+    fn the_canonical_text_of_a_query_is_the_same_in_every_version() {
         let asked = |from, field| {
             let asked = Asked { from: Some(from), to: Some("2026-06-01T00:00:00Z"), ..Asked::default() };
             read(Asked { fields: field, ..asked }).unwrap().canonical()
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn auto_takes_the_finest_that_fits() {
+    fn auto_chooses_the_finest_level_that_fits() {
         let utc = Calendar::new(TimeZone::UTC);
         let first = |from: &'static str| {
             let question = read(Asked { from: Some(from), ..Asked::default() }).unwrap();
@@ -292,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_exactly_as_many_buckets_as_the_limit() {
+    fn the_limit_of_buckets_is_inclusive() {
         let utc = Calendar::new(TimeZone::UTC);
         let levels = |interval: Option<&str>, seconds: i64| {
             let from = "2026-01-01T00:00:00Z";
@@ -302,7 +307,7 @@ mod tests {
         assert_eq!(levels(None, 2_400).unwrap()[0], Level::Raw);
         assert_eq!(levels(None, 2_401).unwrap()[0], Level::Minute);
         assert_eq!(levels(None, 600 * 60).unwrap()[0], Level::Minute);
-        assert_eq!(levels(None, 600 * 60 + 1).unwrap()[0], Level::Hour, "a part of a minute is a bucket, too");
+        assert_eq!(levels(None, 600 * 60 + 1).unwrap()[0], Level::Hour, "a part of a minute is a bucket too");
         assert_eq!(levels(Some("minute"), 300_000 * 60), Ok(vec![Level::Minute]));
         assert!(levels(Some("minute"), 300_000 * 60 + 1).is_err());
     }

@@ -110,7 +110,10 @@ impl Recorder {
         if writer.wrote {
             let ends = shared.buffer.lock().take_ends();
             if writer.write_ends(&ends).await.is_err() {
-                tracing::warn!(tenant = &*shared.tenant, "channels that ended last may be there again after a restart");
+                tracing::warn!(
+                    tenant = &*shared.tenant,
+                    "cannot store the ends of channels: the last ended ones may exist again after a restart"
+                );
             }
         }
         shared.ended.send_replace(true);
@@ -135,7 +138,7 @@ impl Listener {
         loop {
             self.take();
             if self.shared.buffer.lock().len() >= GROUP {
-                self.shared.pressed.notify_one();
+                self.shared.wake.notify_one();
             }
             tokio::select! {
                 result = changed.changed() => if result.is_err() { return std::future::pending().await },
@@ -167,7 +170,7 @@ impl Listener {
         }
         if states.iter().any(|state| state.gone.is_some()) {
             // Otherwise a restart in between would restore the channels.
-            self.shared.pressed.notify_one();
+            self.shared.wake.notify_one();
         }
         let now = clock.now().as_millisecond();
         while buffer.lock().close_spans(now, CHUNK) {}
@@ -208,10 +211,10 @@ impl Writer {
         let (mut roll_up, mut forget, mut release) = (Instant::now(), Instant::now(), Instant::now());
         let mut rolled = [i64::MIN; 3];
         loop {
-            let pressed = Arc::clone(&self.shared);
+            let wake = Arc::clone(&self.shared);
             tokio::select! {
                 () = sleep(GATHER.min(ROLL_UP)) => {}
-                () = pressed.pressed.notified() => {}
+                () = wake.wake.notified() => {}
             }
             self.watch_the_rate().await;
             if Instant::now() >= release {
@@ -240,7 +243,7 @@ impl Writer {
                 roll_up = now + ROLL_UP;
             }
             if now >= forget {
-                self.watch_the_size().await;
+                self.limit_size().await;
                 drop(self.forget().await);
                 forget = now + if self.pressure.is_on() { FORGET_UNDER_PRESSURE } else { FORGET };
             }
@@ -271,7 +274,7 @@ impl Writer {
     async fn write_ends(&mut self, ends: &[(Channel, i64)]) -> Result<(), HistoryError> {
         let shared = Arc::clone(&self.shared);
         for ends in ends.chunks(BATCH) {
-            self.patiently(shared.store.end(&shared.tenant, ends.to_vec())).await?;
+            self.with_degraded_notice(shared.store.end(&shared.tenant, ends.to_vec())).await?;
         }
         Ok(())
     }
@@ -306,14 +309,15 @@ impl Writer {
         let mut parts: Vec<_> = unresolved.chunks(BATCH).collect();
         while let Some(names) = parts.pop() {
             let asked = names.iter().map(|(_, name)| name.clone()).collect();
-            let ids = self.patiently(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await;
+            let ids =
+                self.with_degraded_notice(shared.store.series(&shared.tenant, asked, shared.config.max_series)).await;
             let ids = match ids {
                 Err(HistoryError::Store(StoreError::Refused)) if names.len() > 1 => {
                     parts.extend(halves(names));
                     continue;
                 }
                 Err(HistoryError::Store(StoreError::Refused)) => {
-                    tracing::warn!(tenant = &*shared.tenant, name = ?names[0].1, "the store does not take a series");
+                    tracing::warn!(tenant = &*shared.tenant, name = ?names[0].1, "the store refuses a series; its points are lost");
                     vec![None]
                 }
                 ids => ids?,
@@ -336,13 +340,14 @@ impl Writer {
         let mut parts: Vec<_> = points.chunks(BATCH).collect();
         while let Some(batch) = parts.pop() {
             let begun = Instant::now();
-            match self.patiently(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await {
+            match self.with_degraded_notice(shared.store.write(&shared.tenant, batch.to_vec(), &shared.calendar)).await
+            {
                 Err(HistoryError::Store(StoreError::Refused)) if batch.len() > 1 => {
                     parts.extend(halves(batch));
                     continue;
                 }
                 Err(HistoryError::Store(StoreError::Refused)) => {
-                    tracing::warn!(tenant = &*shared.tenant, point = ?batch[0], "the store does not take a point");
+                    tracing::warn!(tenant = &*shared.tenant, point = ?batch[0], "the store refuses a point; it is lost");
                     shared.counters.history.refused_by_store.inc();
                     continue;
                 }
@@ -355,7 +360,7 @@ impl Writer {
     }
 
     /// Waits for the store, and publishes `degraded` when that takes long.
-    async fn patiently<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
+    async fn with_degraded_notice<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
         if let Ok(result) = tokio::time::timeout(STANDSTILL, &mut answer).await {
             return result;
         }
@@ -378,7 +383,7 @@ impl Writer {
             loop {
                 let step = RollUp { level, through, calendar: shared.calendar.clone(), after, rows: STEP };
                 let begun = Instant::now();
-                let progress = self.patiently(shared.store.roll_up(&shared.tenant, step)).await?;
+                let progress = self.with_degraded_notice(shared.store.roll_up(&shared.tenant, step)).await?;
                 shared.counters.history.roll_up_latency.observe(begun.elapsed(), 1);
                 match progress.next {
                     Some(next) => after = next,
@@ -399,7 +404,7 @@ impl Writer {
         let mut after = SeriesId::default();
         loop {
             let step = Forget { before, after, rows: STEP };
-            let progress = self.patiently(shared.store.forget(&shared.tenant, step)).await?;
+            let progress = self.with_degraded_notice(shared.store.forget(&shared.tenant, step)).await?;
             if progress.gone > 0 {
                 shared.buffer.lock().forget_ids();
             }
@@ -416,7 +421,7 @@ impl Writer {
     }
 
     /// Keeps the store within its size, by one step per check.
-    async fn watch_the_size(&mut self) {
+    async fn limit_size(&mut self) {
         let shared = &self.shared;
         // An unknown size is known at the next check.
         let Ok(Some(bytes)) = shared.store.bytes().await else { return };
@@ -431,15 +436,15 @@ impl Writer {
                 tenant,
                 bytes,
                 max_bytes,
-                "history.max_bytes is reached: the oldest points go before their time"
+                "history.max_bytes is reached: the oldest points are deleted early"
             );
         } else if was_on && !self.pressure.is_on() {
-            tracing::info!(tenant = &*shared.tenant, bytes, "history is kept for its whole time again");
+            tracing::info!(tenant = &*shared.tenant, bytes, "history is kept for the configured time again");
         }
     }
 
     /// Publishes when points are not recorded because there are too many per second, and when that is over.
-    async fn watch_the_rate(&mut self) {
+    async fn report_rate(&mut self) {
         let beyond = self.shared.buffer.lock().lost().beyond;
         let before = std::mem::replace(&mut self.beyond, beyond);
         let (now, tenant) = (Instant::now(), &*self.shared.tenant);
@@ -470,7 +475,7 @@ impl Writer {
     async fn degraded(&mut self) {
         if !std::mem::replace(&mut self.trouble, true) {
             self.lost_before = self.shared.buffer.lock().lost().dropped;
-            tracing::error!(tenant = &*self.shared.tenant, "the store does not take points: they wait in memory");
+            tracing::error!(tenant = &*self.shared.tenant, "the store does not accept points: they are kept in memory");
             // Fails when the server is shutting down.
             let _ = sources::announce(&self.aggregator, "degraded", json!({"reason": "history"})).await;
         }
@@ -479,7 +484,7 @@ impl Writer {
     async fn recovered(&mut self) {
         if std::mem::take(&mut self.trouble) {
             let dropped = self.shared.buffer.lock().lost().dropped - self.lost_before;
-            tracing::info!(tenant = &*self.shared.tenant, dropped, "the store takes points again");
+            tracing::info!(tenant = &*self.shared.tenant, dropped, "the store accepts points again");
             let details = json!({"reason": "history", "dropped": dropped});
             let _ = sources::announce(&self.aggregator, "recovered", details).await;
         }

@@ -1,4 +1,4 @@
-//! Last values of channels as far as history has them, for a log that starts empty. Pure.
+//! Values that are restored from history into a log that starts empty. Pure.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_made_of_the_fields_of_its_last_version() {
+    fn a_value_has_the_fields_of_its_last_version() {
         let values = values(vec![
             point("metrics.b", "gone", 10, 1.0),
             point("metrics.b", "x", 20, 2.5),

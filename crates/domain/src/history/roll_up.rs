@@ -103,7 +103,7 @@ impl RollUp {
 }
 
 impl Forget {
-    /// Returns the time before which rows of `level` are deleted: what the next level is not yet made from stays.
+    /// Returns the time before which rows of `level` are deleted: rows that are not rolled up yet stay.
     pub fn limit(&self, rolled: RolledUp, level: Level) -> i64 {
         let needed = level.coarser().map_or(i64::MAX, |coarser| rolled.through(coarser));
         self.before[level as usize].min(needed)
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_takes_coarse_rows_as_far_as_they_are_complete() {
+    fn a_read_uses_coarse_rows_as_far_as_they_are_complete() {
         let query = Query {
             channel: Channel::parse("a").unwrap(),
             fields: None,
@@ -174,7 +174,11 @@ mod tests {
         let rows = |rows: &[i64], through, more| Choice::Rows(Portion { rows: points(rows), through, more });
         assert_eq!(step.choose(0..HOUR, points(&[1, 2, MINUTE]), 3), rows(&[1, 2, MINUTE], HOUR, false));
         assert_eq!(step.choose(0..HOUR, points(&[1, 2, MINUTE]), 2), rows(&[1, 2], MINUTE, true));
-        assert_eq!(step.choose(0..HOUR, points(&[1, 2, 3]), 2), Choice::Bucket(0..MINUTE), "one bucket alone");
+        assert_eq!(
+            step.choose(0..HOUR, points(&[1, 2, 3]), 2),
+            Choice::Bucket(0..MINUTE),
+            "a single bucket exceeds the step"
+        );
         assert_eq!(step.choose(0..HOUR, Vec::new(), 0), rows(&[], HOUR, false));
     }
 
@@ -188,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_stay_until_the_next_level_is_made_from_them() {
+    fn rows_are_kept_until_they_are_rolled_up() {
         let forget = Forget { before: [DAY, DAY, DAY, i64::MIN], after: SeriesId::default(), rows: 9 };
         let rolled = RolledUp::new(2 * HOUR, HOUR, 2 * DAY);
         let limits = Level::ALL.map(|level| forget.limit(rolled, level));

@@ -31,7 +31,7 @@ use tricast_core::{
 };
 
 /// Longest time that the start of a tenant waits for its last values.
-const A_MOMENT: Duration = Duration::from_secs(2);
+const RESTORE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Longest time that a query, or the end of the recorder, may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ impl History {
             clock,
             calendar: Calendar::new(zone),
             counters,
-            pressed: Notify::new(),
+            wake: Notify::new(),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(!config.enabled),
             lag_ms: 0.into(),
@@ -92,7 +92,11 @@ impl History {
         self.shared.ending.send_replace(true);
         if tokio::time::timeout(DEADLINE, ended.wait_for(|ended| *ended)).await.is_err() {
             let points = self.shared.buffer.lock().len();
-            tracing::error!(tenant = &*self.shared.tenant, points, "the store did not take the last points in time");
+            tracing::error!(
+                tenant = &*self.shared.tenant,
+                points,
+                "the store did not accept the last points in time: they are lost"
+            );
         }
     }
 
@@ -139,7 +143,7 @@ impl History {
             return Ok(Vec::new());
         }
         let most = if config.max_series == 0 { usize::MAX } else { config.max_series };
-        let newest = tokio::time::timeout(A_MOMENT, store.newest(tenant, most)).await;
+        let newest = tokio::time::timeout(RESTORE_DEADLINE, store.newest(tenant, most)).await;
         Ok(restored::values(newest.map_err(|_| ServiceError::TimedOut)??))
     }
 
@@ -177,11 +181,11 @@ impl History {
         let Question { channel, .. } = &question;
         let kind = shared.log.kind(channel);
         if channel.as_str() == SNAPSHOT {
-            let detail = "channel: the snapshot is recorded by its parts: ask for metrics.api and the others";
+            let detail = "channel: the snapshot is recorded by its sections: query metrics.api and the others";
             return Err(HistoryError::Invalid(detail.into()));
         }
         if kind == Some(ChannelKind::Event) {
-            return Err(HistoryError::Invalid(format!("channel: {channel} carries events, which have no history")));
+            return Err(HistoryError::Invalid(format!("channel: {channel} is an event channel, which has no history")));
         }
         let levels = question.levels(&shared.calendar)?;
         // The semaphore is never closed.
@@ -205,7 +209,7 @@ impl History {
         }
         let coarsest = levels.last().copied();
         for level in levels {
-            match self.look(&question, level, fields).await? {
+            match self.query_level(&question, level, fields).await? {
                 Some(result) if kind.is_none() && result.fields.is_empty() => {
                     return Err(HistoryError::NotFound(result.channel.to_string()));
                 }
@@ -217,7 +221,7 @@ impl History {
                 _ => {}
             }
         }
-        Err(HistoryError::Invalid(format!("that would be more than {MAX_BUCKETS} buckets: ask for less")))
+        Err(HistoryError::Invalid(format!("the response would have more than {MAX_BUCKETS} buckets: query less")))
     }
 
     /// Returns the known fields of `channel`.
@@ -233,7 +237,7 @@ impl History {
     }
 
     /// Returns the result by one level; `None` if it has too many rows.
-    async fn look(
+    async fn query_level(
         &self,
         question: &Question,
         level: Level,
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_and_recorded_points_are_told_once_and_in_the_order_of_time() {
+    fn stored_and_recorded_points_are_returned_once_and_in_order() {
         let stored = track("b", &[(100, 1.0), (110, 2.0), (130, 3.0)], 0);
         let fields = merged(vec![stored], &[("b", &[(130, 4.0), (120, 5.0)]), ("a", &[(99, 6.0), (100, 7.0)])]);
         let expected = [("a", points(&[(100, 7.0)])), ("b", points(&[(100, 1.0), (110, 2.0), (120, 5.0), (130, 4.0)]))];

@@ -1,4 +1,4 @@
-//! What the handle and the recorder of a tenant's history share.
+//! State that the handle and the recorder of a tenant's history share.
 
 use std::sync::{
     Arc,
@@ -23,7 +23,7 @@ pub(super) struct Shared {
     /// Points that are recorded and not known to be stored. Locked for a moment, never across an await.
     pub(super) buffer: Mutex<WriteBuffer>,
     /// Wakes the recorder when many points wait.
-    pub(super) pressed: Notify,
+    pub(super) wake: Notify,
     /// True while the server is shutting down.
     pub(super) ending: watch::Sender<bool>,
     /// True once the recorder has written all that it could.
@@ -34,6 +34,6 @@ pub(super) struct Shared {
     pub(super) bytes: AtomicU64,
     /// Seconds for which points are kept; 0 means for ever.
     pub(super) raw_kept_s: AtomicU64,
-    /// Bounds the queries that are answered at once.
+    /// Permits of queries that run at once.
     pub(super) queries: Semaphore,
 }

@@ -1,4 +1,4 @@
-//! The recorder with a store that hangs, fails and recovers. The clock is tokio's, which is paused.
+//! Tests of the recorder with a store that hangs, fails and recovers. The clock is tokio's, which is paused.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ struct Fake {
     /// Whether other processes write it.
     is_shared: AtomicBool,
     bytes: Mutex<Option<u64>>,
-    /// Roll-ups: when, which level, and up to which time.
+    /// Roll-ups: time, level, and the time up to which they roll up.
     rolled: Mutex<Vec<(i64, Level, i64)>>,
     /// Steps of deleting.
     forgotten: Mutex<Vec<[i64; 4]>>,
@@ -136,12 +136,12 @@ fn bench(buffer: usize) -> Bench {
 }
 
 /// Start of a test, in milliseconds since 1970: 20 s after a full minute.
-const BEGUN: i64 = 1_790_000_000_000;
+const START: i64 = 1_790_000_000_000;
 
 /// Clock that follows tokio's.
 fn clock() -> Clock {
     let begun = Instant::now();
-    Clock::from_fn(move || Timestamp::from_millisecond(BEGUN + begun.elapsed().as_millis() as i64).unwrap())
+    Clock::from_fn(move || Timestamp::from_millisecond(START + begun.elapsed().as_millis() as i64).unwrap())
 }
 
 fn bench_with(config: HistoryConfig) -> Bench {
@@ -197,7 +197,7 @@ fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
+async fn a_store_that_hangs_for_a_minute_loses_no_point_within_the_buffer() {
     let bench = bench(1_000);
     bench.push(1..=5).await;
     bench.fake.stands.send_replace(true);
@@ -205,7 +205,7 @@ async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
     assert_eq!(bench.system_events(), [("degraded".into(), json!({"reason": "history"}))], "once");
     let before = Instant::now();
     assert_eq!(bench.ask().await, Err(ServiceError::TimedOut.into()));
-    assert!(before.elapsed() <= Duration::from_secs(6), "a question is not kept waiting");
+    assert!(before.elapsed() <= Duration::from_secs(6), "a query does not wait");
     bench.fake.stands.send_replace(false);
     bench.push(71..=90).await;
     bench.history.finish().await;
@@ -215,7 +215,7 @@ async fn a_store_that_stands_still_for_a_minute_loses_nothing_that_fits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
+async fn the_oldest_points_beyond_the_buffer_are_dropped_and_reported() {
     let bench = bench(20);
     bench.fake.fails.store(true, Ordering::SeqCst);
     bench.push(1..=60).await;
@@ -242,7 +242,7 @@ async fn what_does_not_fit_is_dropped_from_the_old_end_and_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_pushed_just_before_the_end_is_stored() {
+async fn values_pushed_just_before_the_end_are_stored() {
     let bench = bench(1_000);
     let data = Map::from_iter([("n".to_owned(), json!(7))]);
     bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
@@ -257,7 +257,7 @@ async fn each_minute_is_rolled_up_once_soon_after_it_is_over() {
     bench.push(1..=200).await;
     let rolled = bench.fake.rolled.lock().clone();
     let of = |level| rolled.iter().filter(move |(_, of, _)| *of == level);
-    let minutes: Vec<_> = of(Level::Minute).map(|(_, _, through)| (*through - BEGUN) / 1_000).collect();
+    let minutes: Vec<_> = of(Level::Minute).map(|(_, _, through)| (*through - START) / 1_000).collect();
     assert_eq!(minutes, [-20, 40, 100, 160]);
     for (at, _, through) in of(Level::Minute).skip(1) {
         let late = (at - through) / 1_000;
@@ -269,18 +269,18 @@ async fn each_minute_is_rolled_up_once_soon_after_it_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_old_is_forgotten_every_ten_minutes() {
+async fn old_points_are_deleted_every_ten_minutes() {
     let bench = bench(1_000);
     sleep(Duration::from_secs(1_500)).await;
     let forgotten = bench.fake.forgotten.lock().clone();
     assert_eq!(forgotten.len(), 3);
     let hour = 3_600_000;
-    assert_eq!(forgotten[0][0], BEGUN / hour * hour - 48 * hour, "points, after two days");
+    assert_eq!(forgotten[0][0], START / hour * hour - 48 * hour, "points, after two days");
     assert_eq!(forgotten[0][3], i64::MIN, "days are kept");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_too_large_forgets_sooner_until_there_is_room() {
+async fn a_store_that_is_too_large_deletes_earlier_until_there_is_room() {
     let bench = bench_with(HistoryConfig { max_bytes: 100, ..HistoryConfig::default() });
     let kept = HistoryConfig::default().keep[0];
     *bench.fake.bytes.lock() = Some(101);
@@ -313,7 +313,7 @@ struct Member {
     writer: LogWriter,
     clock: Clock,
     leads: watch::Sender<bool>,
-    // No leader takes what it publishes.
+    // No leader processes its batches.
     _batches: Batches,
 }
 
@@ -343,7 +343,7 @@ impl Member {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_nodes_the_one_that_leads_writes_and_its_successor_has_what_it_may_have_missed() {
+async fn the_leader_writes_and_its_successor_has_the_points_that_may_be_lost() {
     let mut member = Member::new(false);
     member.write(1..=200).await;
     assert_eq!(member.bench.fake.values(), [] as [f64; 0]);
@@ -368,7 +368,7 @@ async fn a_node_that_does_not_lead_ends_without_writing() {
 #[tokio::test(start_paused = true)]
 async fn values_that_were_restored_are_not_recorded_again() {
     let mut member = Member::new(true);
-    let at = Timestamp::from_millisecond(BEGUN - 3_600_000).unwrap();
+    let at = Timestamp::from_millisecond(START - 3_600_000).unwrap();
     let chunks = place(member.writer.log().head(), vec![Member::change(1)]);
     member.writer.apply_restored(chunks, at, &[(channel(), at)]);
     sleep(Duration::from_secs(10)).await;
@@ -378,7 +378,7 @@ async fn values_that_were_restored_are_not_recorded_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed_without() {
+async fn points_beyond_the_rate_are_dropped_and_reported_until_a_calm_minute() {
     let bench = bench_with(HistoryConfig { max_points_per_second: 1, ..HistoryConfig::default() });
     for n in 0..30 {
         let data = Map::from_iter(["a", "b", "c"].map(|field| (field.to_owned(), json!(n))));
@@ -403,23 +403,23 @@ async fn too_many_points_a_second_are_dropped_and_said_until_a_minute_has_passed
     bench.push(81..=160).await;
     let last = bench.system_events().pop().unwrap();
     let again = last.1["dropped"].as_u64().unwrap();
-    assert!(last.0 == "recovered" && (10..=30).contains(&again), "only what was dropped since: {last:?}");
+    assert!(last.0 == "recovered" && (10..=30).contains(&again), "only the points dropped since: {last:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_in_the_store_yet_is_told_all_the_same() {
+async fn points_that_are_not_stored_yet_are_returned() {
     let bench = bench(1_000);
     for n in 1..=12 {
         bench.push(n..=n).await;
         let result = bench.ask().await.unwrap();
         let events: Vec<f64> = result.fields[0].1.iter().map(|point| point.last).collect();
-        assert_eq!(events, numbers(1..=n), "each once, wherever it is");
+        assert_eq!(events, numbers(1..=n), "each point once, stored or not");
     }
     assert!(!bench.fake.values().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_does_not_take_is_lost_alone() {
+async fn only_the_points_that_the_store_refuses_are_lost() {
     let bench = bench(1_000);
     for n in 1..=30 {
         // A series whose name is refused, and now and then a point that is.

@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_dropped_but_not_those_on_their_way() {
+    fn the_oldest_points_are_dropped_but_not_those_being_written() {
         let mut buffer = buffer(0, 4, 0);
         for at in 0..4 {
             buffer.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
@@ -412,7 +412,7 @@ mod tests {
         let kept = |buffer: &WriteBuffer| points_of(buffer, "n", 99).iter().map(|point| point.0).collect::<Vec<_>>();
         assert_eq!(kept(&buffer), [0, 1, 3, 4]);
         buffer.end_writing(false);
-        assert_eq!(kept(&buffer), [0, 1, 3, 4], "what failed is tried again");
+        assert_eq!(kept(&buffer), [0, 1, 3, 4], "points of a failed write wait again");
         buffer.begin_writing(2);
         buffer.end_writing(true);
         assert_eq!(kept(&buffer), [3, 4]);

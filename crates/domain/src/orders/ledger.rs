@@ -49,7 +49,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Change of orders: calls the store and returns what follows from the result.
 pub(super) type Command = Box<dyn FnOnce(&dyn OrderStore) -> BoxFuture<'static, Completed> + Send>;
 
-/// Change that the store has answered.
+/// Change with its result from the store.
 pub(super) struct Completed {
     /// Change of the figures.
     pub(super) tally: Option<Tally>,
@@ -108,7 +108,7 @@ impl Ledger {
     pub async fn run(self, aggregator: AggregatorHandle) {
         let Self { shared, mut commands } = self;
         // So that the channels exist from the start. On a node that does not lead, the leader does this.
-        let mut publishing = Some(shared.publish_unknown(&aggregator));
+        let mut publishing = Some(shared.publish_nulls(&aggregator));
         // Before any change: a change that was made earlier would be counted twice.
         let loaded = shared.load();
         tokio::pin!(loaded);
@@ -190,7 +190,7 @@ impl Shared {
         }
     }
 
-    /// Asks the store for the figures, in order with the changes.
+    /// Reads the figures from the store, in order with the changes.
     fn recount(&self) -> BoxFuture<'static, Completed> {
         let since = Numbers::horizon(&self.clock.now_in(&self.zone));
         let recount = self.store.recount(&self.tenant, since);
@@ -205,7 +205,7 @@ impl Shared {
             .boxed()
     }
 
-    /// Counts completed changes, has their events published, and sends the results to the callers.
+    /// Counts completed changes, wakes the relay for their events, and sends the results to the callers.
     fn count(&self, completed: Vec<Completed>) {
         let mut replies = Vec::with_capacity(completed.len());
         {
@@ -226,7 +226,7 @@ impl Shared {
         replies.into_iter().for_each(|reply| reply());
     }
 
-    fn publish_unknown(&self, aggregator: &AggregatorHandle) -> Publishing {
+    fn publish_nulls(&self, aggregator: &AggregatorHandle) -> Publishing {
         let (aggregator, values) = (aggregator.clone(), Numbers::unknown(&self.currency));
         Box::pin(async move { if aggregator.leads() { sources::publish(&aggregator, values).await } else { Ok(()) } })
     }

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_is_that_of_the_zone_and_cancelled_orders_count_nowhere() {
+    fn the_day_is_that_of_the_zone_and_cancelled_orders_do_not_count() {
         let mut numbers = Numbers::default();
         let zone = "[Europe/Zurich]";
         let yesterday = at(&format!("2026-03-27T09:30{zone}")).timestamp();
@@ -354,7 +354,11 @@ mod tests {
         trend("2026-06-03T00:01[UTC]");
         assert_eq!(trend("2026-06-02T23:59[UTC]"), "+100%", "two orders, and one the day before");
         trend("2026-06-04T00:00[UTC]");
-        assert_eq!(trend("2026-06-02T23:59[UTC]"), "n/a", "a clock that is set back by more is not provided for");
+        assert_eq!(
+            trend("2026-06-02T23:59[UTC]"),
+            "n/a",
+            "a clock that is set back by more than a day is not supported"
+        );
     }
 
     #[test]
@@ -400,7 +404,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens to orders, the figures are those of the orders as they are.
+        /// For any changes of orders the figures equal those computed from the orders.
         #[test]
         fn tallies_add_up_to_the_figures(steps in proptest::collection::vec((0usize..20, 0usize..5, 0i64..4_000, 0i64..1_000_000), 0..200)) {
             let now = at("2026-06-02T12:00[Europe/Zurich]");

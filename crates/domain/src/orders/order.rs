@@ -287,8 +287,8 @@ impl NewOrder {
         Ok(())
     }
 
-    /// Returns a digest that is equal for equal orders however they were written. It tells a repeated request from
-    /// another one.
+    /// Returns a digest that is equal for equal orders, independent of their JSON text. It distinguishes a repeated
+    /// request from another one.
     pub fn digest(&self) -> [u8; 32] {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_that_of_the_order_not_of_its_text() {
+    fn the_digest_depends_on_the_order_not_on_its_text() {
         let digest = |text: &str| serde_json::from_str::<NewOrder>(text).unwrap().digest();
         let one = digest(r#"{"items":1,"total":1.50,"customerName":"Ada"}"#);
         assert_eq!(one, digest(r#"{ "customerName":"Ada", "total":1.5, "items":1, "status":"PENDING" }"#));

@@ -130,7 +130,7 @@ impl OrderService {
         by: &str,
     ) -> Result<Order, OrderError> {
         if changes.is_empty() {
-            return Err(OrderError::Invalid("status or priority: one of them has to be there"));
+            return Err(OrderError::Invalid("status or priority: at least one is required"));
         }
         let id = OrderId::parse(id).ok_or(OrderError::NotFound)?;
         self.shared.relay.check_room()?;

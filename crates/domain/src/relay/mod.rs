@@ -8,7 +8,7 @@
 //! change ─▶ store: the change and its event, in one transaction
 //!                       │ pending, in order
 //!                       ▼
-//!              Relay ─▶ aggregator: publishes each once, by its source and place ─▶ log
+//!              Relay ─▶ aggregator: publishes each once, by its source and number ─▶ log
 //!                 └───▶ store: removed
 //! ```
 //!

@@ -239,7 +239,7 @@ impl Shared {
             match self.store.remove(&self.tenant, position.published).await {
                 Ok(()) => position.removed = position.published,
                 Err(error) => {
-                    tracing::warn!(tenant = &*self.tenant, %error, "published events can't be removed from the store")
+                    tracing::warn!(tenant = &*self.tenant, %error, "cannot remove published events from the store")
                 }
             }
         }
@@ -272,7 +272,7 @@ impl Shared {
             match self.store.pending(&self.tenant, after, GROUP).await {
                 Ok(pending) => return pending,
                 Err(error) => {
-                    tracing::debug!(tenant = &*self.tenant, %error, "pending events can't be read; trying again")
+                    tracing::debug!(tenant = &*self.tenant, %error, "cannot read pending events; retrying")
                 }
             }
             sleep(RETRY).await;
@@ -287,7 +287,13 @@ impl Shared {
                 Some(Reading::Stored(Box::new(StoredEvent { source, seq, channel, event, data })))
             }
             _ => {
-                tracing::error!(tenant = &*self.tenant, seq, channel, event, "a stored event can't be read");
+                tracing::error!(
+                    tenant = &*self.tenant,
+                    seq,
+                    channel,
+                    event,
+                    "a stored event is not valid and is skipped"
+                );
                 None
             }
         }

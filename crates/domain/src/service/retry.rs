@@ -1,4 +1,4 @@
-//! Repeating what has to succeed before a service can start.
+//! Retries of loading that has to succeed before a service can start.
 
 use std::{fmt::Display, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Attempts at the same thing, of which only the first failure is logged.
+/// Attempts to load the same data, of which only the first failure is logged.
 #[derive(Debug)]
 pub struct Retry<'a> {
     tenant: Option<&'a str>,
@@ -24,7 +24,7 @@ impl<'a> Retry<'a> {
     /// Logs the first failure, then waits until the next attempt is due.
     pub async fn after(&mut self, error: &impl Display) {
         if !std::mem::replace(&mut self.failed, true) {
-            tracing::error!(tenant = self.tenant, %error, "{} can't be loaded; trying again", self.what);
+            tracing::error!(tenant = self.tenant, %error, "cannot load {}; retrying", self.what);
         }
         sleep(PAUSE).await;
     }

@@ -138,7 +138,7 @@ pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
     #[expect(clippy::disallowed_methods, reason = "a thread of its own: nobody waits for it")]
     let spawned = thread::Builder::new().name("host".into()).spawn(move || match Host::new() {
         Ok(mut host) => {
-            // A first reading at once: the CPU needs two looks, some 200 ms apart.
+            // First reading at once: CPU usage needs two measurements, some 200 ms apart.
             thread::sleep(sysinfo::MINIMUM_CPU_UPDATE_INTERVAL);
             loop {
                 let reading = host.read();
@@ -149,10 +149,10 @@ pub fn start(counters: Arc<Counters>) -> watch::Receiver<Option<HostReading>> {
                 thread::sleep(EVERY);
             }
         }
-        Err(error) => tracing::warn!(%error, "this host can't be measured: metrics.infrastructure stays empty"),
+        Err(error) => tracing::warn!(%error, "cannot measure this host: metrics.infrastructure stays empty"),
     });
     if let Err(error) = spawned {
-        tracing::warn!(%error, "no thread for measuring this host: metrics.infrastructure stays empty");
+        tracing::warn!(%error, "cannot start the thread that measures this host: metrics.infrastructure stays empty");
     }
     readings
 }
@@ -199,7 +199,7 @@ struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// The disk whose mount point is the longest prefix of the working directory.
+    /// Returns the disk whose mount point is the longest prefix of the working directory.
     fn disk(&self) -> Option<&sysinfo::Disk> {
         let here = std::env::current_dir().ok()?;
         let holds = |disk: &&sysinfo::Disk| here.starts_with(disk.mount_point());

@@ -147,7 +147,7 @@ mod tests {
     fn shares_are_averaged_and_traffic_is_added_up() {
         let told = [
             ("a".to_owned(), report(10.0, Some(100), 30, 0, (1, 60))),
-            ("b".to_owned(), "what a newer node says".to_owned()),
+            ("b".to_owned(), "a report of a newer version".to_owned()),
             ("c".to_owned(), report(40.0, Some(11), 10, 4, (3, 20))),
         ];
         let reports = read(&told);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_that_of_the_day_whoever_counted_it() {
+    fn the_peak_of_the_day_includes_that_of_an_earlier_leader() {
         let (monday, tuesday) = (Date::constant(2024, 7, 15), Date::constant(2024, 7, 16));
         let mut peak = Peak::default();
         assert_eq!(peak.with(3, monday, || 5), 5);

@@ -108,7 +108,7 @@ impl Sources {
 /// Publishes values of built-in channels.
 ///
 /// # Errors
-/// [`Stopped`] when the server is going away.
+/// [`Stopped`] when the server is shutting down.
 pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&str, Value); N]) -> Result<(), Stopped> {
     let reading = |(name, value): (&str, Value)| {
         let channel = Channel::parse(name).ok()?;
@@ -121,7 +121,7 @@ pub async fn publish<const N: usize>(aggregator: &AggregatorHandle, values: [(&s
 /// Publishes an event of the channel `system`.
 ///
 /// # Errors
-/// [`Stopped`] when the server is going away.
+/// [`Stopped`] when the server is shutting down.
 pub async fn announce(aggregator: &AggregatorHandle, event: &str, details: Value) -> Result<(), Stopped> {
     let (Ok(channel), Ok(event)) = (Channel::parse("system"), EventName::parse(event)) else { return Ok(()) };
     let data = if let Value::Object(data) = details { data } else { Map::new() };

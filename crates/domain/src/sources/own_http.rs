@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_a_minute_and_forgets() {
+    fn the_window_covers_the_last_minute() {
         let http = OwnHttp::default();
         for second in 0..100 {
             for _ in 0..4 {

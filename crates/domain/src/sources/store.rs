@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_that_were_reset_begin_anew() {
+    fn rates_restart_after_a_reset_of_the_counters() {
         let (mut history, start) = (History::default(), Instant::now());
         history.note(start, totals(1_000, 5, (90, 10)));
         let value = history.note(start + EVERY, totals(3, 0, (0, 0)));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_null() {
+    fn unknown_values_are_null() {
         let mut history = History::default();
         history.note(Instant::now(), StoreTotals::default());
         assert_eq!(history.note(Instant::now() + EVERY, StoreTotals::default()), unknown());

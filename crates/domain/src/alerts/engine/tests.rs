@@ -19,7 +19,7 @@ fn rule(condition: &Value, hold: &str) -> Rule {
 /// Engine with one rule, and a store that accepts every decision.
 struct Bench {
     engine: Engine,
-    /// `+` with the second of each beginning, `-` with that of each end.
+    /// Log of raised (`+`) and resolved (`-`) alerts with their seconds.
     log: Vec<(char, i64)>,
 }
 
@@ -58,7 +58,7 @@ impl Bench {
 }
 
 #[test]
-fn an_alert_says_what_was_measured() {
+fn an_alert_has_the_measured_value() {
     let mut bench = Bench::new(&json!({"above": 90}), "0s");
     bench.value(1, 90.0);
     assert_eq!(bench.log(), []);
@@ -74,7 +74,7 @@ fn an_alert_says_what_was_measured() {
 }
 
 #[test]
-fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
+fn a_pause_counts_neither_as_absence_nor_as_a_write() {
     let still = SignedDuration::from_secs;
     let mut bench = Bench::new(&json!({"absentFor": "60s"}), "0s");
     bench.value(10, 1.0);
@@ -106,7 +106,7 @@ fn the_time_of_a_pause_is_no_absence_and_no_sign_of_life() {
 }
 
 #[test]
-fn between_limit_and_clear_nothing_begins_and_nothing_ends() {
+fn between_limit_and_clear_no_alert_is_raised_or_resolved() {
     let mut bench = Bench::new(&json!({"above": 90, "clear": 80}), "0s");
     for (second, value) in [(1, 85.0), (2, 91.0), (3, 89.0), (4, 81.0), (5, 80.0), (6, 89.0), (7, 91.0)] {
         bench.value(second, value);
@@ -138,7 +138,7 @@ fn a_condition_has_to_hold_without_a_break() {
 }
 
 #[test]
-fn a_value_that_is_gone_neither_raises_nor_resolves() {
+fn a_missing_value_neither_raises_nor_resolves() {
     let mut bench = Bench::new(&json!({"above": 90}), "5s");
     bench.value(0, 95.0);
     bench.engine.observe("r", false, None, at(3));
@@ -154,12 +154,12 @@ fn a_value_that_is_gone_neither_raises_nor_resolves() {
 }
 
 #[test]
-fn absence_counts_from_what_was_seen() {
+fn absence_counts_from_the_last_write() {
     let mut bench = Bench::new(&json!({"absentFor": "5m"}), "0s");
     bench.tick(299);
     assert_eq!(bench.log(), []);
     bench.tick(300);
-    assert_eq!(bench.log(), [('+', 300)], "never seen counts from the beginning of the rule");
+    assert_eq!(bench.log(), [('+', 300)], "without a write it counts from the creation of the rule");
     let alert = bench.engine.alert("r").unwrap();
     assert_eq!((alert.value, alert.threshold), (None, 300.0));
     assert_eq!(alert.message, "R: metrics.a.x has not come for 5m");
@@ -168,13 +168,13 @@ fn absence_counts_from_what_was_seen() {
     assert_eq!(bench.log(), [('-', 400)]);
     bench.engine.observe("r", true, Some(7.0), at(699));
     bench.tick(998);
-    assert_eq!(bench.log(), [], "the same value again is a sign of life");
+    assert_eq!(bench.log(), [], "the same value again is a write");
     bench.tick(999);
     assert_eq!(bench.log(), [('+', 999)]);
 }
 
 #[test]
-fn what_was_absent_has_to_come_for_a_while() {
+fn an_absence_ends_after_a_time_of_writes() {
     let mut bench = Bench::new(&json!({"absentFor": "1m", "clear": "2m"}), "0s");
     bench.tick(60);
     for second in (100..=220).step_by(30) {
@@ -187,7 +187,7 @@ fn what_was_absent_has_to_come_for_a_while() {
     bench.value(400, 1.0);
     bench.value(450, 1.0);
     bench.value(500, 1.0);
-    assert_eq!(bench.log(), [('+', 280)], "it was gone in between");
+    assert_eq!(bench.log(), [('+', 280)], "it was absent in between");
     bench.value(520, 1.0);
     assert_eq!(bench.log(), [('-', 520)]);
 }
@@ -211,7 +211,7 @@ fn a_restart_alone_neither_raises_nor_resolves() {
     let mut bench = Bench::new(&json!({"absentFor": "5m"}), "0s");
     bench.engine.observe("r", true, Some(1.0), at(-1_000));
     bench.tick(299);
-    assert_eq!(bench.log(), [], "an old value says nothing about an absence");
+    assert_eq!(bench.log(), [], "an old value does not count as a write");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_drop_needs_an_earlier_value() {
 }
 
 #[test]
-fn a_decision_stands_until_the_store_has_it() {
+fn a_decision_is_pending_until_it_is_stored() {
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
     engine.observe("r", true, Some(2.0), at(1));
@@ -255,14 +255,14 @@ fn a_decision_stands_until_the_store_has_it() {
     engine.observe("r", true, Some(2.0), at(4));
     engine.evaluate(at(4));
     engine.set_open("r", Some(alert.clone()));
-    assert_eq!(engine.pending(), [Decision::Resolve(alert, at(3))], "an end that was decided stays one");
+    assert_eq!(engine.pending(), [Decision::Resolve(alert, at(3))], "a decided resolution stays pending");
     engine.set_open("r", None);
     engine.evaluate(at(5));
     assert!(matches!(engine.pending()[..], [Decision::Raise(_)]));
 }
 
 #[test]
-fn another_name_changes_nothing_and_another_condition_begins_anew() {
+fn another_name_keeps_the_state_and_another_condition_resets_it() {
     let mut bench = Bench::new(&json!({"above": 1}), "10s");
     bench.value(0, 2.0);
     let mut named = rule(&json!({"above": 1}), "10s");
@@ -290,9 +290,10 @@ fn conditions() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// For any values: beginnings and ends alternate, time does not run back, and between two beginnings is `for`.
+    /// For any values: raised and resolved alternate, time does not run back, and between two raised alerts is at least
+    /// `for`.
     #[test]
-    fn beginnings_and_ends_alternate(
+    fn raised_and_resolved_alternate(
         condition in conditions(),
         hold in 0_i64..20,
         steps in prop::collection::vec((0_i64..9, prop::option::of(0_f64..100.0), any::<bool>()), 1..300),
@@ -338,7 +339,7 @@ proptest! {
 }
 
 #[test]
-fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_restart() {
+fn samples_are_kept_as_long_as_a_rule_needs_them_and_survive_a_restart() {
     let drop = json!({"dropsBelowRatio": 0.5, "comparedTo": "1m"});
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&drop, "0s"), at(0));
@@ -346,7 +347,7 @@ fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_re
     engine.observe("r", true, Some(100.0), at(0));
     let (samples, forget) = engine.sample(at(0));
     assert_eq!(samples, [Sample { rule: "r".into(), at: at(0), value: 100.0 }]);
-    assert_eq!(forget, [("r".to_owned(), at(-62))], "two steps more than it looks back");
+    assert_eq!(forget, [("r".to_owned(), at(-62))], "two steps more than the rule needs");
     assert_eq!(engine.sample(at(0)), (vec![], vec![]), "one a second is enough");
 
     let mut bench = Bench::new(&drop, "0s");
@@ -355,7 +356,7 @@ fn values_to_compare_with_are_kept_as_long_as_a_rule_looks_back_and_outlive_a_re
     assert_eq!(bench.log(), [('+', 60)]);
 }
 
-/// Evaluation by a process that does not decide.
+/// Evaluates a value in a process that does not decide.
 fn aside(engine: &mut Engine, second: i64, value: f64) {
     engine.observe("r", true, Some(value), at(second));
     engine.evaluate(at(second));
@@ -364,7 +365,7 @@ fn aside(engine: &mut Engine, second: i64, value: f64) {
 }
 
 #[test]
-fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
+fn a_process_that_does_not_decide_can_take_over_at_once() {
     let mut bench = Bench::new(&json!({"above": 90}), "10s");
     for second in 1..=30 {
         aside(&mut bench.engine, second, 100.0);
@@ -392,10 +393,9 @@ fn whoever_does_not_decide_is_ready_to_when_the_other_ends() {
     assert_eq!(bench.log(), [('-', 4)]);
 }
 
-/// However long a condition was met when the other process stopped, it is raised at the next evaluation and not after
-/// another `for`.
+/// A condition that was met when the other process stopped is raised at the next evaluation, not after another `for`.
 #[test]
-fn what_was_deferred_does_not_wait_again() {
+fn a_withdrawn_decision_does_not_wait_again() {
     for end in 10..=32 {
         let mut bench = Bench::new(&json!({"above": 90}), "10s");
         for second in 0..=end {
@@ -407,7 +407,7 @@ fn what_was_deferred_does_not_wait_again() {
 }
 
 #[test]
-fn what_another_process_found_leaves_a_decision_on_its_way_alone() {
+fn reconciling_keeps_a_pending_decision() {
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&json!({"above": 1}), "0s"), at(0));
     engine.observe("r", true, Some(2.0), at(1));
@@ -415,7 +415,7 @@ fn what_another_process_found_leaves_a_decision_on_its_way_alone() {
     let raise = engine.pending();
     let Decision::Raise(alert) = raise[0].clone() else { panic!("{raise:?}") };
     engine.reconcile("r", None);
-    assert_eq!(engine.pending(), raise, "it looked before the store had it");
+    assert_eq!(engine.pending(), raise, "the store was read before it had the decision");
     engine.set_open("r", Some(alert.clone()));
     engine.observe("r", true, Some(0.0), at(2));
     engine.evaluate(at(2));
@@ -425,11 +425,11 @@ fn what_another_process_found_leaves_a_decision_on_its_way_alone() {
     assert_eq!(engine.pending(), resolve);
     engine.set_open("r", None);
     engine.reconcile("r", Some(alert.clone()));
-    assert_eq!(engine.alert("r"), Some(&alert), "what is settled follows the store");
+    assert_eq!(engine.alert("r"), Some(&alert), "without a pending decision the store counts");
 }
 
 #[test]
-fn between_two_alerts_without_for_is_a_second() {
+fn two_alerts_without_for_are_a_second_apart() {
     let ms = |ms: i64| Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap();
     let mut engine = Engine::new(vec![]);
     engine.watch(rule(&json!({"above": 1}), "0s"), ms(0));
@@ -453,7 +453,7 @@ fn between_two_alerts_without_for_is_a_second() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_hold_alerts_up() {
+fn a_clock_that_is_set_back_does_not_delay_alerts() {
     let mut bench = Bench::new(&json!({"above": 1}), "0s");
     bench.value(3_600, 2.0);
     bench.value(3_601, 0.0);
@@ -468,7 +468,7 @@ fn a_clock_that_is_set_back_does_not_hold_alerts_up() {
 }
 
 #[test]
-fn what_came_and_went_while_another_one_decided_is_not_raised_later() {
+fn a_condition_that_ended_while_another_process_decided_is_not_raised_later() {
     let mut bench = Bench::new(&json!({"above": 90}), "0s");
     aside(&mut bench.engine, 1, 100.0);
     aside(&mut bench.engine, 2, 10.0);

@@ -25,7 +25,7 @@ use crate::alerts::Delivery;
 /// Largest length of a subject, in characters.
 const MAX_SUBJECT: usize = 200;
 
-/// Replies with which a server rejects the sender, not the mail: the password may be corrected.
+/// SMTP replies that reject the sender, not the mail: the password may be corrected.
 const OF_THE_SENDER: [u16; 4] = [530, 534, 535, 538];
 
 /// Settings of the mail server.
@@ -65,7 +65,7 @@ pub enum MailTls {
 /// # Errors
 /// The problem.
 pub fn check_mailbox(text: &str) -> Result<(), String> {
-    text.parse::<Mailbox>().map(drop).map_err(|error| format!("{text:?} is no address: {error}"))
+    text.parse::<Mailbox>().map(drop).map_err(|error| format!("{text:?} is not an address: {error}"))
 }
 
 /// Notifier that sends mails.
@@ -133,7 +133,7 @@ impl Notifier for Mailer {
             let message = self.message(delivery)?;
             // The transport's own time limit applies to each step.
             match timeout(self.timeout, self.transport.send(message)).await {
-                Err(_) => Err(Failure::passing("it took too long")),
+                Err(_) => Err(Failure::passing("timed out")),
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => {
                     let of_sender = error.status().is_some_and(|code| OF_THE_SENDER.contains(&code.into()));
@@ -151,7 +151,7 @@ fn write(tenant: &str, body: &Value) -> (String, String) {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => "none".into(),
-        // As people write it: 97, not 97.0.
+        // Without a decimal point: 97, not 97.0.
         other => other.as_f64().map_or_else(|| other.to_string(), |number| number.to_string()),
     };
     let resolved = body["event"] == "alert_resolved";
@@ -160,7 +160,7 @@ fn write(tenant: &str, body: &Value) -> (String, String) {
     let subject = format!("[{}] {name}", if resolved { "resolved" } else { &severity });
     let mut page = format!("{}\n\n", text(&alert["message"]));
     let mut line = |name: &str, value: &Value| {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(page, "{:<10} {}", format!("{name}:"), text(value));
     };
     line("severity", &alert["type"]);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_says_what_happened() {
+    fn a_mail_describes_the_alert() {
         let mail = mail("Slow answers", "Too slow");
         for part in [
             "Subject: [critical] Slow answers\r\n",
@@ -235,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_about_the_end_of_an_alert_says_so() {
+    fn a_mail_about_a_resolved_alert_has_another_subject() {
         let mail = send(&json!({
             "event": "alert_resolved", "rule": {"name": ""},
             "alert": {"id": "alt-1", "type": "warning", "message": "Too slow", "metric": "a.x", "value": null, "threshold": 60,
                 "ruleId": "slow", "raisedAt": "2026-01-02T03:04:05Z", "resolvedAt": "2026-01-02T03:09:05Z"},
         }));
-        assert!(mail.contains("Subject: [resolved] slow\r\n"), "a rule without a name goes by its id: {mail}");
+        assert!(mail.contains("Subject: [resolved] slow\r\n"), "the ID replaces the name of a rule: {mail}");
         assert!(mail.contains("value:     none\r\n") && mail.contains("resolved:  2026-01-02T03:09:05Z\r\n"), "{mail}");
     }
 
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_and_no_message_makes_a_header() {
+    fn names_and_messages_cannot_add_headers() {
         let mail = mail("x\r\nBcc: eve@evil.example\r\n\r\nhello", "m\r\n.\r\nRCPT TO:<eve@evil.example>");
         let (headers, _) = mail.split_once("\r\n\r\n").unwrap();
         assert!(!headers.lines().any(|line| line.to_lowercase().starts_with("bcc")), "{headers}");

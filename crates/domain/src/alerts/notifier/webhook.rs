@@ -37,12 +37,12 @@ pub struct WebhookConfig {
 /// # Errors
 /// The problem, without the URL: it may contain a secret.
 pub fn check_webhook(text: &str) -> Result<(), String> {
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("has to be an http or https URL".into());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("names a user: receivers know requests by their signature".into());
+        return Err("contains user information: receivers authenticate requests by their signature".into());
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ impl Webhook {
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .user_agent(concat!("tricast/", env!("CARGO_PKG_VERSION")))
-            // A redirect target was never given the secret.
+            // The target of a redirect must not get the signature.
             .redirect(Policy::none())
             .timeout(config.timeout);
         let client = match url.scheme() {
@@ -94,7 +94,7 @@ impl Notifier for Webhook {
                 .header("x-tricast-signature", sign(&self.key, timestamp, &delivery.body))
                 .body(delivery.body.clone());
             match request.send().await {
-                Ok(answer) => judge(answer.status()),
+                Ok(answer) => check_status(answer.status()),
                 Err(error) => Err(Failure::passing(causes(&error.without_url()))),
             }
         })
@@ -111,7 +111,7 @@ fn sign(key: &hmac::Key, timestamp: i64, body: &str) -> String {
 
 /// Classifies a status. A server that fails, is overloaded or in transition may accept the request later; one that does
 /// not understand it, or has moved, never will.
-fn judge(status: StatusCode) -> Result<(), Failure> {
+fn check_status(status: StatusCode) -> Result<(), Failure> {
     let reason = format!("answered {}", status.as_u16());
     match status.as_u16() {
         200..=299 => Ok(()),
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_those_of_other_programs() {
+    fn signatures_equal_those_of_other_programs() {
         // printf '1721052005.{"x":1}' | openssl dgst -sha256 -hmac secret
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
         assert_eq!(
@@ -141,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_again() {
-        let passes = |status| judge(StatusCode::from_u16(status).unwrap()).map_err(|failure| failure.passes);
+    fn temporary_failures_are_retried() {
+        let passes = |status| check_status(StatusCode::from_u16(status).unwrap()).map_err(|failure| failure.passes);
         for status in [200, 202, 204] {
             assert_eq!(passes(status), Ok(()));
         }

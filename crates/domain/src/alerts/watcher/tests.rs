@@ -1,5 +1,5 @@
-//! Which process decides about alerts, when it asks its store, and what it does when the store fails. The store is a list,
-//! and time is tokio's, which stands still.
+//! Tests of the watcher: which process decides, when the store is read, and failures of the store. The store is in
+//! memory, and the clock is tokio's, which is paused.
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -20,14 +20,14 @@ use tricast_core::{
     version::Version,
 };
 
-/// What the store has, and what it was asked.
+/// Contents of the store, and the calls that it got.
 #[derive(Default)]
 struct Kept {
     is_shared: bool,
     fails: bool,
-    /// It takes rules and does not confirm them.
+    /// Set: the store accepts rules without confirming them.
     is_silent: bool,
-    /// Another process has claimed the tenant.
+    /// Set: another process has claimed the tenant.
     is_claimed: bool,
     rules: Vec<Rule>,
     open: Vec<Alert>,
@@ -39,9 +39,9 @@ struct Kept {
     claims: Vec<Duration>,
     flushes: Vec<usize>,
     prunes: Vec<(Timestamp, usize)>,
-    /// What is to be sent.
+    /// Bodies of the deliveries.
     sent: Vec<Value>,
-    /// Looks for events to publish.
+    /// Number of queries for events to publish.
     publishes: usize,
 }
 
@@ -182,28 +182,28 @@ impl EventStore for Fake {
     }
 }
 
-/// One process with the alerts of one tenant.
+/// Process with the alerts of one tenant.
 struct Bench {
     kept: Arc<Mutex<Kept>>,
     writer: LogWriter,
     clock: Clock,
     leads: watch::Sender<bool>,
-    // While it is there the task goes on.
+    // The task runs as long as the handle exists.
     service: AlertService,
-    /// Changes when there is something to send.
+    /// Changes when there are new deliveries.
     outgoing: watch::Receiver<()>,
-    // Nobody takes what is handed in.
+    // No aggregator processes the batches.
     _batches: Batches,
 }
 
-fn begun() -> Timestamp {
+fn start_time() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
 impl Bench {
     fn new(is_clustered: bool, leads: bool, kept: Kept) -> Self {
         let start = Instant::now();
-        let clock = Clock::from_fn(move || begun() + SignedDuration::try_from(start.elapsed()).unwrap());
+        let clock = Clock::from_fn(move || start_time() + SignedDuration::try_from(start.elapsed()).unwrap());
         let fake = Fake(Arc::new(Mutex::new(kept)));
         let (writer, log) = Log::create(LogConfig::default());
         let leads = watch::Sender::new(leads);
@@ -230,7 +230,7 @@ impl Bench {
         self.writer.append(vec![change], self.clock.now());
     }
 
-    /// So many alerts were raised and resolved.
+    /// Returns the numbers of raised and of resolved alerts.
     fn counts(&self) -> (usize, usize) {
         let kept = self.kept.lock();
         (kept.raised, kept.resolved)
@@ -243,10 +243,10 @@ fn new_rule(condition: &Value, severity: &str) -> NewRule {
 }
 
 fn rule(condition: &Value) -> Rule {
-    new_rule(condition, "info").build(begun()).unwrap()
+    new_rule(condition, "info").build(start_time()).unwrap()
 }
 
-/// A store with one rule.
+/// Returns a store with one rule.
 fn store(condition: &Value) -> Kept {
     Kept { rules: vec![rule(condition)], ..Kept::default() }
 }
@@ -256,7 +256,7 @@ async fn seconds(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_nodes_the_one_that_leads_and_has_claimed_it_decides() {
+async fn the_leader_with_the_claim_decides() {
     let mut bench = Bench::new(true, false, Kept { is_shared: true, ..store(&json!({"above": 1})) });
     bench.publish(2.0);
     seconds(10).await;
@@ -265,7 +265,7 @@ async fn of_several_nodes_the_one_that_leads_and_has_claimed_it_decides() {
     bench.kept.lock().is_claimed = true;
     bench.leads.send_replace(true);
     seconds(10).await;
-    assert_eq!(bench.counts(), (0, 0), "another one has claimed it");
+    assert_eq!(bench.counts(), (0, 0), "another process has the claim");
     bench.kept.lock().is_claimed = false;
     seconds(4).await;
     assert_eq!(bench.counts(), (1, 0));
@@ -274,7 +274,7 @@ async fn of_several_nodes_the_one_that_leads_and_has_claimed_it_decides() {
     let claims = std::mem::take(&mut bench.kept.lock().claims);
     assert!((9..=11).contains(&claims.len()) && claims.iter().all(|lease| *lease == CLAIM.0), "{claims:?}");
 
-    // Another one claims it: what it does is its business.
+    // Another process claims the tenant and decides.
     bench.kept.lock().is_claimed = true;
     seconds(4).await;
     bench.publish(0.0);
@@ -282,22 +282,22 @@ async fn of_several_nodes_the_one_that_leads_and_has_claimed_it_decides() {
     assert_eq!(bench.counts(), (1, 0));
     bench.kept.lock().is_claimed = false;
     seconds(4).await;
-    assert_eq!(bench.counts(), (1, 1), "what holds is done when it decides again");
+    assert_eq!(bench.counts(), (1, 1), "pending changes are made when it decides again");
 
     bench.kept.lock().claims.clear();
     bench.leads.send_replace(false);
     seconds(10).await;
-    assert_eq!(bench.kept.lock().claims, [Duration::ZERO], "the next one need not wait");
+    assert_eq!(bench.kept.lock().claims, [Duration::ZERO], "the next process need not wait");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_begins_to_decide_knows_what_the_one_before_it_did() {
+async fn a_node_that_starts_to_decide_knows_the_open_alerts() {
     let mut bench = Bench::new(true, false, Kept { is_shared: true, ..store(&json!({"above": 1})) });
     let mut other = Bench::new(false, true, store(&json!({"above": 1})));
     bench.publish(2.0);
     other.publish(2.0);
     seconds(2).await;
-    // It raised a moment ago, and ended.
+    // The other process raised it a moment ago, and stopped.
     bench.kept.lock().open = other.kept.lock().open.clone();
     bench.leads.send_replace(true);
     seconds(10).await;
@@ -308,7 +308,7 @@ async fn a_node_that_begins_to_decide_knows_what_the_one_before_it_did() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_that_other_processes_make_and_delete_are_known_within_seconds() {
+async fn rules_of_other_processes_are_loaded_within_seconds() {
     for (is_clustered, within) in [(true, 5), (false, 17)] {
         let mut bench = Bench::new(is_clustered, true, Kept { is_shared: true, ..Kept::default() });
         bench.publish(2.0);
@@ -320,12 +320,12 @@ async fn rules_that_other_processes_make_and_delete_are_known_within_seconds() {
         assert_eq!(bench.counts(), (1, 0));
         bench.kept.lock().rules.clear();
         seconds(within).await;
-        assert_eq!(bench.counts(), (1, 1), "an alert whose rule is gone ends");
+        assert_eq!(bench.counts(), (1, 1), "the alert of a deleted rule is resolved");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_of_one_process_is_read_at_the_start_alone() {
+async fn an_unshared_store_is_read_at_the_start_only() {
     let bench = Bench::new(false, true, store(&json!({"above": 1})));
     seconds(120).await;
     let kept = bench.kept.lock();
@@ -333,7 +333,7 @@ async fn a_store_of_one_process_is_read_at_the_start_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_decision_that_the_store_does_not_take_is_tried_again_every_second() {
+async fn a_decision_that_cannot_be_stored_is_retried_every_second() {
     let mut bench = Bench::new(false, true, store(&json!({"above": 1})));
     seconds(1).await;
     bench.kept.lock().fails = true;
@@ -347,7 +347,7 @@ async fn a_decision_that_the_store_does_not_take_is_tried_again_every_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_at_the_start_is_asked_until_it_answers() {
+async fn loading_from_a_failing_store_is_retried() {
     let mut bench = Bench::new(false, true, Kept { fails: true, ..store(&json!({"above": 1})) });
     bench.publish(2.0);
     seconds(30).await;
@@ -357,7 +357,7 @@ async fn a_store_that_fails_at_the_start_is_asked_until_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_to_compare_with_are_written_every_ten_seconds_and_read_by_the_next_process() {
+async fn samples_are_written_every_ten_seconds_and_read_by_the_next_process() {
     let drop = json!({"dropsBelowRatio": 0.5, "comparedTo": "1m"});
     let mut bench = Bench::new(false, true, store(&drop));
     for _ in 0..35 {
@@ -386,11 +386,13 @@ async fn old_alerts_are_deleted_at_the_start_and_every_hour() {
     assert_eq!(prunes.len(), 3);
     let AlertConfig { retention, max_kept, .. } = AlertConfig::default();
     let retention = SignedDuration::try_from(retention).unwrap();
-    assert!(prunes[0].0.duration_since(begun() - retention) <= SignedDuration::from_secs(1) && prunes[0].1 == max_kept);
+    assert!(
+        prunes[0].0.duration_since(start_time() - retention) <= SignedDuration::from_secs(1) && prunes[0].1 == max_kept
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_to_an_alert_is_sent_and_published_at_once() {
+async fn changes_of_an_alert_are_sent_and_published_at_once() {
     let mut bench = Bench::new(false, true, Kept::default());
     seconds(1).await;
     bench.service.create(new_rule(&json!({"above": 1}), "critical")).await.unwrap();
@@ -407,11 +409,14 @@ async fn what_happens_to_an_alert_is_sent_and_published_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alert_that_is_acknowledged_ends_as_such() {
+async fn an_acknowledged_alert_stays_acknowledged_when_it_is_resolved() {
     let mut bench = Bench::new(
         false,
         true,
-        Kept { rules: vec![new_rule(&json!({"above": 1}), "critical").build(begun()).unwrap()], ..Kept::default() },
+        Kept {
+            rules: vec![new_rule(&json!({"above": 1}), "critical").build(start_time()).unwrap()],
+            ..Kept::default()
+        },
     );
     bench.publish(2.0);
     seconds(1).await;
@@ -424,7 +429,7 @@ async fn an_alert_that_is_acknowledged_ends_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_that_is_replaced_or_deleted_is_watched_as_it_is_now() {
+async fn a_replaced_rule_is_watched_and_a_deleted_one_is_not() {
     let mut bench = Bench::new(false, true, store(&json!({"above": 1})));
     bench.publish(2.0);
     seconds(1).await;
@@ -447,5 +452,5 @@ async fn a_rule_that_was_stored_without_a_confirmation_is_watched() {
     let created = bench.service.create(new_rule(&json!({"above": 1}), "info")).await;
     assert!(created.is_err());
     seconds(5).await;
-    assert_eq!(bench.counts(), (1, 0), "it is there after all");
+    assert_eq!(bench.counts(), (1, 0), "it was stored");
 }

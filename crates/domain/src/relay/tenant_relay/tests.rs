@@ -17,8 +17,8 @@ use tricast_core::{
 struct Events(Arc<Mutex<Option<Vec<u64>>>>);
 
 impl Events {
-    fn with(places: impl IntoIterator<Item = u64>) -> Self {
-        Self(Arc::new(Mutex::new(Some(places.into_iter().collect()))))
+    fn with(numbers: impl IntoIterator<Item = u64>) -> Self {
+        Self(Arc::new(Mutex::new(Some(numbers.into_iter().collect()))))
     }
 
     fn add(&self, seq: u64) {
@@ -83,7 +83,7 @@ fn start_with(events: &Events, handle: &AggregatorHandle, max_pending: usize) ->
     relay
 }
 
-fn places(log: &Log) -> Vec<u64> {
+fn numbers(log: &Log) -> Vec<u64> {
     let place = |data: &[u8]| serde_json::from_slice::<Value>(data).unwrap()["seq"].as_u64().unwrap();
     log.contents().events.iter().map(|event| place(&event.change.data)).collect()
 }
@@ -95,10 +95,10 @@ async fn events_of_an_earlier_process_are_published_once_and_removed() {
     let relay = start(&events, &handle);
     relay.stored(600);
     relay.published(600).await;
-    assert_eq!(places(&log), (1..=600).collect::<Vec<_>>());
+    assert_eq!(numbers(&log), (1..=600).collect::<Vec<_>>());
     relay.wake();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((places(&log).len(), events.left()), (600, 0));
+    assert_eq!((numbers(&log).len(), events.left()), (600, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,16 +115,16 @@ async fn relays_of_several_nodes_publish_each_event_once_and_in_order() {
         }
         if seq % 5 == 0 {
             relays[seq as usize % 3].published(seq).await;
-            assert!(places(&log).contains(&seq));
+            assert!(numbers(&log).contains(&seq));
         }
     }
     relays[0].published(300).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(places(&log), (1..=300).collect::<Vec<_>>());
+    assert_eq!(numbers(&log), (1..=300).collect::<Vec<_>>());
     assert_eq!(events.left(), 0);
 }
 
-/// Takes a batch and does not answer it.
+/// Receives a batch and does not answer it.
 async fn lose(batches: &mut Batches) -> Vec<Reading> {
     let batch = batches.recv().await.unwrap();
     assert!(batch.take());
@@ -143,7 +143,7 @@ async fn a_group_with_an_unknown_outcome_is_published_again_before_the_next() {
     let batch = batches.recv().await.unwrap();
     assert!(batch.take());
     let (readings, reply) = batch.into_parts();
-    assert_eq!(readings[..3], lost, "from the first on");
+    assert_eq!(readings[..3], lost, "starting with the first");
     assert_eq!((readings.len(), events.left()), (4, 4));
     reply.send(vec![Ok(()); 4], LogPosition::new(Epoch::random(), 4));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn callers_do_not_wait_while_the_log_can_not_be_written() {
     let begun = tokio::time::Instant::now();
     relay.stored(1);
     relay.published(1).await;
-    assert_eq!(begun.elapsed(), STUCK, "as long as it takes to see that");
+    assert_eq!(begun.elapsed(), STUCK, "the time until the relay counts as stuck");
     events.add(2);
     relay.stored(2);
     relay.published(2).await;
@@ -183,14 +183,14 @@ async fn after_an_outage_of_the_store_no_event_is_published_twice() {
     let away = events.0.lock().take();
     relay.stored(2);
     relay.published(2).await;
-    assert_eq!(places(&log), [] as [u64; 0]);
+    assert_eq!(numbers(&log), [] as [u64; 0]);
     *events.0.lock() = away;
     tokio::time::sleep(RETRY * 2).await;
-    assert_eq!(places(&log), [1, 2]);
+    assert_eq!(numbers(&log), [1, 2]);
     events.add(3);
     relay.stored(3);
     relay.published(3).await;
-    assert_eq!(places(&log), [1, 2, 3]);
+    assert_eq!(numbers(&log), [1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +206,7 @@ async fn events_that_reappear_in_the_store_are_removed_and_not_published() {
     events.add(2);
     relay.left_behind();
     tokio::time::sleep(RETRY).await;
-    assert_eq!((places(&log), events.left()), (vec![1, 2], 0));
+    assert_eq!((numbers(&log), events.left()), (vec![1, 2], 0));
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn callers_do_not_wait_for_a_relay_that_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_another_node_published_keeps_nobody_waiting() {
+async fn an_event_that_another_node_published_delays_no_caller() {
     let (_log, handle) = aggregator();
     let relay = start(&Events::with([]), &handle);
     relay.stored(5);
@@ -227,7 +227,7 @@ async fn an_event_that_another_node_published_keeps_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_can_not_be_written_is_tried_again_after_a_pause() {
+async fn publishing_is_retried_after_a_pause() {
     let (handle, mut batches) =
         AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
     let relay = start(&Events::with([1]), &handle);
