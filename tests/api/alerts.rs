@@ -1,4 +1,4 @@
-//! Alerts: rules, what they raise, who is told, and what a restart leaves of it.
+//! Alerts: rules, their events and notifications, and their state after a restart.
 
 use std::sync::{
     Arc,
@@ -14,16 +14,16 @@ use tricast_store::Store;
 
 use crate::{
     dashboards::{ask, send},
-    helpers::{TestApp, Visitor, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
+    helpers::{ApiClient, TestApp, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
 };
 
 const RULES: &str = "/api/alerts/rules";
 
-/// A clock that a test moves.
+/// Clock that a test moves.
 #[derive(Clone)]
-pub(crate) struct Hands(Arc<AtomicI64>);
+pub(crate) struct ManualClock(Arc<AtomicI64>);
 
-impl Hands {
+impl ManualClock {
     pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_800_000_000)))
     }
@@ -43,33 +43,33 @@ pub(crate) fn rule(id: &str, condition: Value) -> Value {
         "severity": "critical"})
 }
 
-pub(crate) async fn make(app: &Visitor, rule: Value) {
+pub(crate) async fn make(app: &ApiClient, rule: Value) {
     assert_eq!(ask(app, Method::POST, RULES, rule).await.0, 201);
 }
 
-pub(crate) async fn load(app: &Visitor, value: f64) {
+pub(crate) async fn load(app: &ApiClient, value: f64) {
     app.push_value("metrics.shop", json!({"load": value})).await;
 }
 
-async fn list(app: &Visitor, query: &str) -> Vec<Value> {
+async fn list(app: &ApiClient, query: &str) -> Vec<Value> {
     app.get_json(&format!("/api/alerts{query}")).await["alerts"].as_array().unwrap().clone()
 }
 
-/// Waits until so many alerts are open; answers them.
-pub(crate) async fn open(app: &Visitor, count: usize) -> Vec<Value> {
+/// Waits until `count` alerts are open and returns them.
+pub(crate) async fn open(app: &ApiClient, count: usize) -> Vec<Value> {
     until("open alerts", || async { Some(list(app, "?status=open").await).filter(|alerts| alerts.len() == count) })
         .await
 }
 
-/// Waits until every rule was looked at after this call.
-pub(crate) async fn looked_at(app: &Visitor) {
+/// Waits until every rule was evaluated after this call.
+pub(crate) async fn evaluated(app: &ApiClient) {
     let name = "tricast_alert_evaluations_total";
     let before = app.counter(name).await;
     until("a look", || async { (app.counter(name).await >= before + 2.0).then_some(()) }).await;
 }
 
-/// Every event of `alerts` in the log, as `(event, alert)`.
-async fn told(app: &Visitor) -> Vec<(String, Value)> {
+/// Returns all events of `alerts` in the log, as `(event, alert)`.
+async fn alert_events(app: &ApiClient) -> Vec<(String, Value)> {
     let cursor = app.get_json("/api/metrics?channels=alerts").await["cursor"].as_str().unwrap().to_owned();
     let epoch = cursor.split(':').next().unwrap();
     let answer = app.get_json(&format!("/api/metrics?channels=alerts&since={epoch}:0")).await;
@@ -77,8 +77,8 @@ async fn told(app: &Visitor) -> Vec<(String, Value)> {
     events.map(|event| (event["event"].as_str().unwrap().to_owned(), event["data"].clone())).collect()
 }
 
-fn names(told: &[(String, Value)]) -> Vec<&str> {
-    told.iter().map(|(event, _)| event.as_str()).collect()
+fn names(events: &[(String, Value)]) -> Vec<&str> {
+    events.iter().map(|(event, _)| event.as_str()).collect()
 }
 
 #[tokio::test]
@@ -117,11 +117,11 @@ async fn an_alert_reaches_every_transport_once() {
     assert_eq!((&resolved["event"], &resolved["data"]["id"]), (&json!("alert_resolved"), &json!(id)));
     assert!(resolved["data"]["resolvedAt"].is_string() && resolved["data"]["acknowledgedBy"] == "anonymous");
     assert_eq!(stream.next_of("alert").await.data()["action"], "resolved");
-    let told = told(&app).await;
-    assert_eq!(names(&told), ["alert_raised", "alert_acknowledged", "alert_resolved"]);
+    let events = alert_events(&app).await;
+    assert_eq!(names(&events), ["alert_raised", "alert_acknowledged", "alert_resolved"]);
     assert_eq!(
         (list(&app, "?status=open").await, list(&app, "?status=resolved").await),
-        (vec![], vec![told[2].1.clone()])
+        (vec![], vec![events[2].1.clone()])
     );
     assert_eq!(app.counter("tricast_alerts_raised_total").await, 1.0);
     assert_eq!(app.counter("tricast_alerts_resolved_total").await, 1.0);
@@ -129,60 +129,60 @@ async fn an_alert_reaches_every_transport_once() {
 }
 
 #[tokio::test]
-async fn a_condition_has_to_hold_for_as_long_as_the_rule_says() {
-    let hands = Hands::new();
+async fn a_condition_has_to_be_met_for_the_time_of_the_rule() {
+    let hands = ManualClock::new();
     let app = spawn_app_at(hands.clock(), |_| {});
     let mut held = rule("held", json!({"above": 90}));
     held["for"] = json!("5m");
     make(&app, held).await;
     load(&app, 95.0).await;
-    looked_at(&app).await;
+    evaluated(&app).await;
     hands.forward(299);
-    looked_at(&app).await;
+    evaluated(&app).await;
     load(&app, 90.0).await;
-    looked_at(&app).await;
+    evaluated(&app).await;
     load(&app, 95.0).await;
-    looked_at(&app).await;
+    evaluated(&app).await;
     hands.forward(299);
-    looked_at(&app).await;
-    assert_eq!(list(&app, "").await, [] as [Value; 0], "it was good in between");
+    evaluated(&app).await;
+    assert_eq!(list(&app, "").await, [] as [Value; 0], "the value was good in between");
     hands.forward(1);
     assert_eq!(open(&app, 1).await[0]["raisedAt"], "2027-01-15T08:09:59.000Z");
 }
 
 #[tokio::test]
-async fn absence_is_when_nobody_writes_and_not_when_nothing_changes() {
-    let hands = Hands::new();
+async fn an_absence_is_a_missing_write_not_an_unchanged_value() {
+    let hands = ManualClock::new();
     let app = spawn_app_at(hands.clock(), |_| {});
     make(&app, rule("gone", json!({"absentFor": "5m"}))).await;
     for _ in 0..4 {
         load(&app, 1.0).await;
-        looked_at(&app).await;
+        evaluated(&app).await;
         hands.forward(200);
-        looked_at(&app).await;
+        evaluated(&app).await;
     }
-    assert_eq!(list(&app, "").await, [] as [Value; 0], "the same value four times is a sign of life");
+    assert_eq!(list(&app, "").await, [] as [Value; 0], "the same value four times is written four times");
     hands.forward(100);
     let alert = open(&app, 1).await.remove(0);
     assert_eq!((&alert["value"], &alert["threshold"]), (&Value::Null, &json!(300.0)));
     assert_eq!(alert["message"], "Rule gone: metrics.shop.load has not come for 5m");
     app.push_value("metrics.shop", json!({"other": 1})).await;
-    looked_at(&app).await;
+    evaluated(&app).await;
     open(&app, 1).await;
     load(&app, 1.0).await;
     open(&app, 0).await;
 }
 
 #[tokio::test]
-async fn a_drop_is_one_against_the_value_of_then() {
-    let hands = Hands::new();
+async fn a_drop_is_measured_against_the_earlier_value() {
+    let hands = ManualClock::new();
     let app = spawn_app_at(hands.clock(), |_| {});
     load(&app, 100.0).await;
     make(&app, rule("drop", json!({"dropsBelowRatio": 0.5, "comparedTo": "1h"}))).await;
-    looked_at(&app).await;
+    evaluated(&app).await;
     load(&app, 10.0).await;
-    looked_at(&app).await;
-    assert_eq!(list(&app, "").await, [] as [Value; 0], "an hour ago nobody looked");
+    evaluated(&app).await;
+    assert_eq!(list(&app, "").await, [] as [Value; 0], "there is no value of an hour ago");
     hands.forward(3_600);
     let alert = open(&app, 1).await.remove(0);
     assert_eq!((&alert["value"], &alert["threshold"]), (&json!(10.0), &json!(50.0)));
@@ -191,7 +191,7 @@ async fn a_drop_is_one_against_the_value_of_then() {
 }
 
 #[tokio::test]
-async fn rules_are_made_changed_and_deleted() {
+async fn rules_are_created_changed_and_deleted() {
     let app = spawn_app();
     let new = rule("shop", json!({"above": 90}));
     let made = send(&app, Method::POST, RULES, None, new.clone()).await;
@@ -225,7 +225,7 @@ async fn rules_are_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_rule_is_said_by_field() {
+async fn errors_of_a_rule_name_the_field() {
     let app = spawn_app_with(|config| config.alerts.max_rules = 2);
     let with = |name: &str, value: Value| {
         let mut rule = rule("r", json!({"above": 1}));
@@ -266,7 +266,7 @@ async fn what_is_wrong_with_a_rule_is_said_by_field() {
 }
 
 #[tokio::test]
-async fn another_condition_resolves_and_another_name_does_not() {
+async fn another_condition_resolves_the_alert_and_another_name_does_not() {
     let app = spawn_app();
     load(&app, 95.0).await;
     let mut changed = rule("load", json!({"above": 90}));
@@ -275,7 +275,7 @@ async fn another_condition_resolves_and_another_name_does_not() {
     let path = "/api/alerts/rules/load";
     (changed["name"], changed["severity"]) = (json!("Other"), json!("info"));
     assert_eq!(ask(&app, Method::PUT, path, changed.clone()).await.0, 200);
-    looked_at(&app).await;
+    evaluated(&app).await;
     assert_eq!(open(&app, 1).await[0]["id"], id);
     changed["condition"] = json!({"above": 99});
     assert_eq!(ask(&app, Method::PUT, path, changed.clone()).await.0, 200);
@@ -285,9 +285,10 @@ async fn another_condition_resolves_and_another_name_does_not() {
     assert_ne!(open(&app, 1).await[0]["id"], id);
     assert_eq!(ask(&app, Method::DELETE, path, Value::Null).await.0, 204);
     open(&app, 0).await;
-    let told = until("four events", || async { Some(told(&app).await).filter(|told| told.len() == 4) }).await;
-    assert_eq!(names(&told), ["alert_raised", "alert_resolved", "alert_raised", "alert_resolved"]);
-    assert_eq!(list(&app, "").await.len(), 2, "they stay on the list");
+    let events =
+        until("four events", || async { Some(alert_events(&app).await).filter(|events| events.len() == 4) }).await;
+    assert_eq!(names(&events), ["alert_raised", "alert_resolved", "alert_raised", "alert_resolved"]);
+    assert_eq!(list(&app, "").await.len(), 2, "resolved alerts stay in the list");
 }
 
 #[tokio::test]
@@ -319,7 +320,7 @@ async fn the_list_is_paged_and_filtered() {
 }
 
 #[tokio::test]
-async fn who_may_do_what_and_tenants_are_apart() {
+async fn alerts_require_permissions_and_belong_to_a_tenant() {
     let app = spawn_app_with_tokens(|_| {});
     let as_ = |tenant: &str, of: &[&str]| app.with(token("ada", tenant, of));
     let admin = as_("acme", &["admin"]);
@@ -346,9 +347,9 @@ async fn who_may_do_what_and_tenants_are_apart() {
         assert_eq!(ask(&visitor, Method::DELETE, path, Value::Null).await.0, write);
     }
     let other = as_("other", &["admin"]);
-    assert_eq!((list(&other, "").await, told(&other).await), (vec![], vec![]));
+    assert_eq!((list(&other, "").await, alert_events(&other).await), (vec![], vec![]));
     assert_eq!(other.get_json(RULES).await, json!({"rules": []}));
-    assert_eq!(names(&told(&reader).await), ["alert_raised", "alert_acknowledged"]);
+    assert_eq!(names(&alert_events(&reader).await), ["alert_raised", "alert_acknowledged"]);
     let clerk = as_("acme", &["read:orders"]);
     assert_eq!(clerk.get("/api/metrics?channels=alerts").await.status(), 403);
 }
@@ -370,42 +371,47 @@ async fn restarted(mut app: TestApp, start: &impl Fn() -> TestApp) -> TestApp {
 #[tokio::test]
 async fn an_open_alert_survives_a_restart_and_is_resolved_once() {
     let directory = tempfile::tempdir().unwrap();
-    let hands = Hands::new();
+    let hands = ManualClock::new();
     let start = || spawn_app_at(hands.clock(), |config| config.data_dir = Some(directory.path().to_owned()));
     let app = start();
     make(&app, rule("load", json!({"above": 90}))).await;
     make(&app, rule("gone", json!({"absentFor": "5m"}))).await;
     load(&app, 95.0).await;
     let before = open(&app, 1).await;
-    let told_before = until("the event", || async { Some(told(&app).await).filter(|told| told.len() == 1) }).await;
-    assert_eq!(told_before[0].1, before[0]);
-    looked_at(&app).await;
+    let events_before =
+        until("the event", || async { Some(alert_events(&app).await).filter(|events| events.len() == 1) }).await;
+    assert_eq!(events_before[0].1, before[0]);
+    evaluated(&app).await;
     let mut app = app;
     app.begin_stop();
     app.stopped().await;
-    // While nobody looks.
+    // The server is stopped meanwhile.
     hands.forward(10_000);
     let app = start();
-    looked_at(&app).await;
-    assert_eq!((open(&app, 1).await, told(&app).await), (before.clone(), vec![]), "the restart itself is no news");
+    evaluated(&app).await;
+    assert_eq!(
+        (open(&app, 1).await, alert_events(&app).await),
+        (before.clone(), vec![]),
+        "the restart itself publishes nothing"
+    );
     load(&app, 96.0).await;
-    looked_at(&app).await;
-    assert_eq!((open(&app, 1).await, told(&app).await), (before, vec![]), "it is raised already");
+    evaluated(&app).await;
+    assert_eq!((open(&app, 1).await, alert_events(&app).await), (before, vec![]), "the alert is already raised");
     load(&app, 1.0).await;
     open(&app, 0).await;
-    until("the event", || async { (names(&told(&app).await) == ["alert_resolved"]).then_some(()) }).await;
-    looked_at(&app).await;
+    until("the event", || async { (names(&alert_events(&app).await) == ["alert_resolved"]).then_some(()) }).await;
+    evaluated(&app).await;
     let app = restarted(app, &start).await;
-    looked_at(&app).await;
-    assert_eq!((list(&app, "").await.len(), told(&app).await), (1, vec![]));
+    evaluated(&app).await;
+    assert_eq!((list(&app, "").await.len(), alert_events(&app).await), (1, vec![]));
 }
 
 #[tokio::test]
-async fn what_was_kept_and_not_told_is_told_by_the_next_process() {
+async fn stored_alert_events_are_published_by_the_next_process() {
     let directory = tempfile::tempdir().unwrap();
     let at = Timestamp::from_second(1_800_000_000).unwrap();
     {
-        // As if a process had ended between the two.
+        // The same as a process that ended between the two.
         let store = Store::in_directory(directory.path(), 0).unwrap();
         let new: NewRule = serde_json::from_value(rule("load", json!({"above": 90}))).unwrap();
         store.alerts().insert_rule("default", new.build(at).unwrap(), 9).await.unwrap();
@@ -428,16 +434,17 @@ async fn what_was_kept_and_not_told_is_told_by_the_next_process() {
     }
     let start = || spawn_app_with(|config| config.data_dir = Some(directory.path().to_owned()));
     let app = start();
-    let news = until("the event", || async { Some(told(&app).await).filter(|told| !told.is_empty()) }).await;
+    let news =
+        until("the event", || async { Some(alert_events(&app).await).filter(|events| !events.is_empty()) }).await;
     assert_eq!((names(&news), &news[0].1["id"]), (vec!["alert_raised"], &json!("alt-0190b6a1f0c85d1e9a3f")));
-    looked_at(&app).await;
+    evaluated(&app).await;
     let app = restarted(app, &start).await;
-    looked_at(&app).await;
-    assert_eq!((open(&app, 1).await.len(), told(&app).await), (1, vec![]), "and only by that one");
+    evaluated(&app).await;
+    assert_eq!((open(&app, 1).await.len(), alert_events(&app).await), (1, vec![]), "and by that process only");
 }
 
 #[tokio::test]
-async fn rules_of_a_tenant_are_watched_after_a_restart_though_nobody_comes() {
+async fn rules_are_evaluated_after_a_restart_without_any_request() {
     let directory = tempfile::tempdir().unwrap();
     let start = || spawn_app_with_tokens(|config| config.data_dir = Some(directory.path().to_owned()));
     let app = start();

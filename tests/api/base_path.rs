@@ -1,4 +1,4 @@
-//! A server that is below a path of its host.
+//! Tests of a server below a path of its host.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::helpers::{spawn_app, spawn_app_with};
 
 #[tokio::test]
-async fn everything_is_below_the_base_path_and_nothing_beside_it() {
+async fn all_routes_are_below_the_base_path_only() {
     let app = spawn_app_with(|config| config.base_path = "/live".into());
     let pushed = app.post("/live/api/metrics", r#"{"channel":"metrics.x","data":{"n":1}}"#).await;
     assert_eq!(pushed.status(), 202);
@@ -22,14 +22,14 @@ async fn everything_is_below_the_base_path_and_nothing_beside_it() {
     let stream = stream.send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     let order = app.post("/live/api/orders", r#"{"items":1,"total":2,"customerName":"Ada"}"#).await;
-    let place = order.headers()["location"].to_str().unwrap().to_owned();
-    assert!(place.starts_with("/live/api/orders/"), "{place}");
-    assert_eq!(app.get(&place).await.status(), 200);
+    let location = order.headers()["location"].to_str().unwrap().to_owned();
+    assert!(location.starts_with("/live/api/orders/"), "{location}");
+    assert_eq!(app.get(&location).await.status(), 200);
     for page in ["/live/", "/live/basic", "/live/docs", "/live/doctor", "/live/static/client/index.js", "/live/readyz"]
     {
         assert_eq!(app.get(page).await.status(), 200, "{page}");
     }
-    // Pages name what they need relative to the path, so it has to end with a slash.
+    // Pages load their files relative to the path, so it has to end with a slash.
     let edge = app.get("/live?board=a").await;
     assert_eq!((edge.status().as_u16(), edge.url().path(), edge.url().query()), (200, "/live/", Some("board=a")));
     let openapi = app.get_json("/live/api/openapi.json").await;

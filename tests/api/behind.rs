@@ -1,4 +1,4 @@
-//! A reader that comes to a node which is behind, or to another log, is never given what is older than it has.
+//! A client that connects to a node which is behind, or to another log, never gets older data than it has.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use tricast::config::AuthMode;
 
 use crate::{
     bus::{leader, node_with, reads_up_to},
-    helpers::{EventStream, SECRET, TestApp, Visitor, soon, spawn_app_with, token, until},
+    helpers::{ApiClient, EventStream, SECRET, TestApp, soon, spawn_app_with, token, until},
     redis::Redis,
-    stall::Way,
+    stall::StallableLink,
 };
 
-/// One node that leads, and one whose way to Redis can be stalled.
-async fn two(redis: &Redis) -> (TestApp, TestApp, Way) {
+/// Starts a node that leads, and one whose link to Redis can be stalled.
+async fn two(redis: &Redis) -> (TestApp, TestApp, StallableLink) {
     let first = node_with(&redis.url(), "first", |_| {});
     let nodes = [first];
     leader(&nodes).await;
     let [first] = nodes;
-    let way = Way::to(redis);
+    let way = StallableLink::to(redis);
     let second = node_with(&way.url(), "second", |_| {});
     let cursor = first.push_value("metrics.begun", json!({"n": 1})).await;
     reads_up_to(&second, &cursor).await;
     (first, second, way)
 }
 
-async fn refused_poll(node: &Visitor, path: String) {
+async fn refused_poll(node: &ApiClient, path: String) {
     let answer = node.get(&path).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
     assert!(answer.headers().contains_key("retry-after"));
@@ -36,26 +36,26 @@ async fn refused_poll(node: &Visitor, path: String) {
     assert_eq!(problem["code"], "BEHIND");
 }
 
-async fn refused_socket(node: &Visitor, channels: Value, cursor: &str) {
+async fn refused_socket(node: &ApiClient, channels: Value, cursor: &str) {
     let mut socket = node.websocket().await;
     socket.send(json!({"type": "subscribe", "requestId": "1", "channels": channels, "since": cursor})).await;
-    // What it sends next waits for the outcome.
+    // The message waits for the outcome.
     socket.send(json!({"type": "subscribe", "channels": channels})).await;
     let (code, before) = socket.closed().await;
     let types: Vec<_> =
         before.iter().map(|message| message["type"].as_str().unwrap()).filter(|t| *t != "ping").collect();
     assert_eq!((code, types), (4421, vec!["disconnecting"]), "{before:?}");
-    let told = before.iter().find(|message| message["type"] == "disconnecting").unwrap();
-    assert!(told["reason"] == "BEHIND" && told["reconnectAfter"].as_f64().unwrap() <= 2.0, "{told}");
+    let notice = before.iter().find(|message| message["type"] == "disconnecting").unwrap();
+    assert!(notice["reason"] == "BEHIND" && notice["reconnectAfter"].as_f64().unwrap() <= 2.0, "{notice}");
 }
 
-async fn refused_stream(node: &Visitor, channels: &str, cursor: &str) {
+async fn refused_stream(node: &ApiClient, channels: &str, cursor: &str) {
     let mut stream = node.events_from(&format!("?channels={channels}"), Some(cursor)).await;
     let event = stream.next().await.unwrap();
     let problem = event.data();
     assert_eq!((event.name.as_str(), &problem["status"], &problem["code"]), ("error", &json!(503), &json!("BEHIND")));
     assert_eq!(problem["retryAfter"], 1);
-    // As soon as a WebSocket: another node may serve it.
+    // As quickly as a WebSocket: another node may serve it.
     assert!(stream.retry.is_some_and(|retry| retry <= 1_000), "{:?}", stream.retry);
     assert_eq!(stream.next().await, None);
     let strict = node.get(&format!("/events?channels={channels}&since={cursor}&strict=1")).await;
@@ -64,7 +64,7 @@ async fn refused_stream(node: &Visitor, channels: &str, cursor: &str) {
     assert_eq!(strict.json::<Value>().await.unwrap()["code"], "BEHIND");
 }
 
-async fn refused_session(node: &Visitor, channel: &str, cursor: &str) {
+async fn refused_session(node: &ApiClient, channel: &str, cursor: &str) {
     let mut stream = node.events("?channels=system").await;
     let session = stream.next_of("connected").await.data()["session"].as_str().unwrap().to_owned();
     let message = json!({"type": "subscribe", "channels": [channel], "since": cursor}).to_string();
@@ -73,8 +73,8 @@ async fn refused_session(node: &Visitor, channel: &str, cursor: &str) {
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "BEHIND");
 }
 
-/// Every way to come with a cursor to a node that is behind it.
-async fn refused_everywhere(node: &Visitor, cursor: &str) {
+/// Connects with a cursor to a node that is behind it, in every possible way.
+async fn refused_everywhere(node: &ApiClient, cursor: &str) {
     let channels = "metrics.x,deploys";
     tokio::join!(
         refused_poll(node, format!("/api/metrics?channels={channels}&since={cursor}")),
@@ -90,7 +90,7 @@ async fn refused_everywhere(node: &Visitor, cursor: &str) {
 }
 
 #[tokio::test]
-async fn a_node_that_is_behind_gives_nothing_older_than_its_reader_has() {
+async fn a_node_that_is_behind_sends_nothing_older_than_the_cursor() {
     let redis = Redis::start();
     let (first, second, way) = two(&redis).await;
     let old = first.push_value("metrics.x", json!({"n": 1})).await;
@@ -99,7 +99,7 @@ async fn a_node_that_is_behind_gives_nothing_older_than_its_reader_has() {
     first.push_value("metrics.x", json!({"n": 2})).await;
     let new = first.push_event("deploys", 1).await;
     refused_everywhere(&second, &new).await;
-    // Who is not ahead is served, and told that there may be newer values.
+    // A client that is not ahead is served, and notified that there may be newer values.
     let stale = until("a warning", || async {
         let answer = second.get(&format!("/api/metrics?channels=metrics.x,deploys&since={old}")).await;
         let warned = answer.headers().contains_key("warning");
@@ -112,7 +112,7 @@ async fn a_node_that_is_behind_gives_nothing_older_than_its_reader_has() {
     assert_eq!(without.json::<Value>().await.unwrap()["data"], json!({"n": 1}));
     refused_everywhere(&second, &new).await;
     way.flow();
-    // As soon as it has caught up it goes on with each of them, and nothing is missing.
+    // Once it has caught up, it continues from each cursor, and nothing is missing.
     let path = format!("/api/metrics?channels=metrics.x,deploys&since={new}");
     let answer = until("the node to catch up", || async {
         let answer = second.get(&path).await;
@@ -128,7 +128,7 @@ async fn a_node_that_is_behind_gives_nothing_older_than_its_reader_has() {
 }
 
 #[tokio::test]
-async fn a_reader_that_moves_to_a_node_that_lags_never_goes_back() {
+async fn a_client_that_moves_to_a_lagging_node_never_goes_back() {
     let redis = Redis::start();
     let (first, second, way) = two(&redis).await;
     for n in 1..=8 {
@@ -136,7 +136,7 @@ async fn a_reader_that_moves_to_a_node_that_lags_never_goes_back() {
         reads_up_to(&second, &cursor).await;
         way.stall();
         let cursor = first.push_value("metrics.x", json!({"n": n + 1})).await;
-        // It comes while the node is behind, which may catch up in time or not.
+        // The client connects while the node is behind, which may catch up in time or not.
         let coming = async {
             match n % 3 {
                 0 => {
@@ -173,7 +173,7 @@ async fn a_reader_that_moves_to_a_node_that_lags_never_goes_back() {
 }
 
 #[tokio::test]
-async fn a_node_that_has_not_heard_of_a_new_log_repeats_nothing_to_a_reader_that_has() {
+async fn a_node_without_the_new_log_repeats_nothing_to_a_client_with_its_cursor() {
     let redis = Redis::start();
     let (first, second, way) = two(&redis).await;
     first.push_value("metrics.x", json!({"n": 1})).await;
@@ -203,11 +203,11 @@ async fn a_node_that_has_not_heard_of_a_new_log_repeats_nothing_to_a_reader_that
     .await;
     let answer: Value = answer.json().await.unwrap();
     assert_eq!((&answer["channels"], &answer["events"], answer.get("gap")), (&json!({}), &json!([]), None));
-    // Who has a cursor of the log before is told of one gap and given fresh state, and of the events the new ones alone.
+    // A client with a cursor of the previous log gets one gap, fresh state, and only the new events.
     for node in [&first, &second] {
-        one_gap_and_what_is_new(node, &old).await;
+        gets_one_gap_and_the_new_events(node, &old).await;
     }
-    // Neither a place that was never reached nor a log that was never here is a reason to wait, or to give anything again.
+    // An offset that was never reached and an epoch that never existed are no reason to wait, nor to send anything again.
     let beyond = format!("/api/metrics?channels=metrics.x,deploys&since={}:{}", epoch(&new), u64::MAX / 2);
     let beyond = second.get_json(&beyond).await;
     assert_eq!((&beyond["gap"], &beyond["events"]), (&json!(true), &json!([])));
@@ -216,7 +216,7 @@ async fn a_node_that_has_not_heard_of_a_new_log_repeats_nothing_to_a_reader_that
     assert_eq!(stranger["channels"]["metrics.x"], json!({"n": 2}));
 }
 
-async fn one_gap_and_what_is_new(node: &Visitor, old: &str) {
+async fn gets_one_gap_and_the_new_events(node: &ApiClient, old: &str) {
     let polled = node.get_json(&format!("/api/metrics?channels=metrics.x,deploys&since={old}")).await;
     assert_eq!((&polled["gap"], &polled["channels"]["metrics.x"]), (&json!(true), &json!({"n": 2})));
     let numbers: Vec<_> = polled["events"].as_array().unwrap().iter().map(|event| &event["data"]["n"]).collect();
@@ -227,8 +227,8 @@ async fn one_gap_and_what_is_new(node: &Visitor, old: &str) {
     let subscribed = socket.ask(subscribe, "subscribed").await;
     assert_eq!((&subscribed["resume"], &subscribed["reason"]), (&json!("reset"), &json!("epoch_changed")));
     let kinds = ["gap", "metric", "event"];
-    let told = [socket.next_of_any(&kinds).await, socket.next_of_any(&kinds).await];
-    assert_eq!(told.each_ref().map(|message| &message["data"]["n"]), [2, 51], "{told:?}");
+    let notice = [socket.next_of_any(&kinds).await, socket.next_of_any(&kinds).await];
+    assert_eq!(notice.each_ref().map(|message| &message["data"]["n"]), [2, 51], "{notice:?}");
 
     let mut stream = node.events_from("?channels=metrics.x,deploys", Some(old)).await;
     let mut names = Vec::new();
@@ -239,18 +239,18 @@ async fn one_gap_and_what_is_new(node: &Visitor, old: &str) {
 }
 
 #[tokio::test]
-async fn a_redis_that_was_restored_from_before_the_present_log_gets_another_one() {
+async fn a_redis_restored_from_an_older_log_gets_a_new_epoch() {
     let redis = Redis::start();
     let nodes = ["a", "b"].map(|name| node_with(&redis.url(), name, |_| {}));
     let before = nodes[0].push_value("metrics.x", json!({"n": 1})).await;
     reads_up_to(&nodes[1], &before).await;
     let epoch = |cursor: &str| cursor.split(':').next().unwrap().to_owned();
-    let of = async |node: &Visitor| epoch(node.get_json("/api/channels").await["cursor"].as_str().unwrap());
+    let of = async |node: &ApiClient| epoch(node.get_json("/api/channels").await["cursor"].as_str().unwrap());
     redis.cli(&["flushall"]);
     for node in &nodes {
         until("a new log", || async { (of(node).await != epoch(&before)).then_some(()) }).await;
     }
-    // Samples, too, go on where they were: the node that led begins the next log.
+    // Samples also continue: the node that led starts the next log.
     let sample = json!({"metric": "shop.sold", "type": "counter", "value": 2});
     for n in 0..20 {
         nodes[n % 2].push(sample.clone()).await;
@@ -261,7 +261,7 @@ async fn a_redis_that_was_restored_from_before_the_present_log_gets_another_one(
     for node in &nodes {
         until("another log", || async {
             let now = of(node).await;
-            assert_ne!(now, epoch(&before), "the lost log is back");
+            assert_ne!(now, epoch(&before), "the lost log must not come back");
             assert_eq!(node.get_json("/api/metrics/metrics.x").await["data"], json!({"n": 2}));
             (now != epoch(&cursor)).then_some(())
         })
@@ -276,7 +276,7 @@ async fn a_redis_that_was_restored_from_before_the_present_log_gets_another_one(
 }
 
 /// Waits until a poll is held.
-async fn held(node: &Visitor) {
+async fn held(node: &ApiClient) {
     until("a held poll", || async {
         (node.counter("tricast_connections{transport=\"long_poll\"}").await == 1.0).then_some(())
     })
@@ -284,7 +284,7 @@ async fn held(node: &Visitor) {
 }
 
 #[tokio::test]
-async fn a_held_poll_is_told_of_what_falls_off_the_ring_while_it_waits() {
+async fn a_held_poll_reports_events_that_leave_the_ring_meanwhile() {
     for path in ["/api/metrics?channels=deploys", "/api/metrics/deploys?", "/api/metrics?channels=metrics.a,deploys"] {
         let app = spawn_app_with(|config| config.log.events = 5);
         app.push_value("metrics.a", json!({"n": 1})).await;
@@ -298,12 +298,12 @@ async fn a_held_poll_is_told_of_what_falls_off_the_ring_while_it_waits() {
         let answer = soon("the answer", waiting).await.unwrap();
         assert_eq!(answer["gap"], true, "{path}: {answer}");
         let last = answer["events"].as_array().unwrap().last().unwrap()["data"]["n"].as_u64().unwrap();
-        assert!(last >= 256, "{path}: what is left is given: {answer}");
+        assert!(last >= 256, "{path}: the remaining events are returned: {answer}");
     }
 }
 
 #[tokio::test]
-async fn a_held_poll_is_told_of_a_new_log() {
+async fn a_held_poll_reports_a_new_log() {
     let redis = Redis::start();
     let node = node_with(&redis.url(), "a", |_| {});
     node.push_value("metrics.x", json!({"n": 1})).await;
@@ -323,7 +323,7 @@ async fn degraded(stream: &mut EventStream) {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_opened_on_a_node_that_is_cut_off_is_told_so() {
+async fn a_stream_opened_on_a_disconnected_node_is_notified() {
     let mut redis = Redis::start();
     let node = node_with(&redis.url(), "a", |config| {
         config.auth.mode = AuthMode::Jwt;
@@ -339,14 +339,14 @@ async fn a_stream_that_is_opened_on_a_node_that_is_cut_off_is_told_so() {
     redis.kill();
     degraded(&mut stream).await;
     assert_eq!(socket.next_of("event").await["data"]["reason"], "bus");
-    // One of a tenant that was here, and one of a tenant that was not.
+    // One of a tenant that is open on the node, and one of a tenant that is not.
     for visitor in [&ada, &node.with(token("bob", "globex", all))] {
         let mut socket = visitor.websocket().await;
         assert_eq!(socket.connected["stale"], true);
         socket.subscribe(&["metrics.x"]).await;
         socket.subscribe(&["system"]).await;
-        let told = socket.next_of("event").await;
-        assert_eq!((&told["event"], &told["data"]["reason"]), (&json!("degraded"), &json!("bus")));
+        let notice = socket.next_of("event").await;
+        assert_eq!((&notice["event"], &notice["data"]["reason"]), (&json!("degraded"), &json!("bus")));
         let mut stream = visitor.events("?channels=metrics.x,system").await;
         assert_eq!(stream.next_of("connected").await.data()["stale"], true);
         degraded(&mut stream).await;
@@ -360,13 +360,13 @@ async fn a_stream_that_is_opened_on_a_node_that_is_cut_off_is_told_so() {
     assert_eq!(pong.await["requestId"], "1");
     node.with(token("eve", "acme", all)).push_value("metrics.x", json!({"n": 2})).await;
     late.subscribe(&["metrics.x"]).await;
-    assert_eq!(late.next_of_any(&["event", "metric"]).await["type"], "metric", "nothing is told that is over");
+    assert_eq!(late.next_of_any(&["event", "metric"]).await["type"], "metric", "a past outage is not reported");
 }
 
 #[tokio::test]
-async fn a_restart_is_told_from_a_log_that_was_never_here() {
-    let place = tempfile::tempdir().unwrap();
-    let start = || spawn_app_with(|config| config.data_dir = Some(place.path().to_owned()));
+async fn a_restart_and_an_unknown_epoch_are_distinguished() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || spawn_app_with(|config| config.data_dir = Some(directory.path().to_owned()));
     let mut cursors = Vec::new();
     for life in 1..=3 {
         let mut app = start();
@@ -375,7 +375,7 @@ async fn a_restart_is_told_from_a_log_that_was_never_here() {
             let path = format!("/api/metrics?channels=deploys&since={cursor}");
             let answer = app.get_json(&path).await;
             let last = answer["events"].as_array().unwrap().last().unwrap()["data"]["n"].clone();
-            assert_eq!((&answer["gap"], last), (&json!(true), json!(life)), "all of the new log is new to it");
+            assert_eq!((&answer["gap"], last), (&json!(true), json!(life)), "the client gets all of the new log");
         }
         cursors.push(app.push_event("deploys", life).await);
         if life > 1 {

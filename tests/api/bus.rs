@@ -1,4 +1,4 @@
-//! Several nodes on one real Redis: they answer alike, and lose nothing, whoever dies.
+//! Several nodes on one real Redis: they respond alike, and lose nothing when one of them fails.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tricast::config::{AuthMode, Config};
 
 use crate::{
-    helpers::{EventStream, SECRET, TestApp, Visitor, soon, spawn_app_with, token, until},
+    helpers::{ApiClient, EventStream, SECRET, TestApp, soon, spawn_app_with, token, until},
     program::Program,
     redis::Redis,
 };
@@ -26,7 +26,7 @@ mod health;
 mod inbox;
 mod kinds;
 
-/// A node, whose leader is followed quickly: tests need not wait for it longer than they have to.
+/// Starts a node whose leader is replaced quickly, so that tests need not wait longer than necessary.
 pub(crate) fn node_with(url: &str, name: &str, change: impl FnOnce(&mut Config)) -> TestApp {
     spawn_app_with(|config| {
         config.bus = url.into();
@@ -44,7 +44,7 @@ fn three(redis: &Redis) -> [TestApp; 3] {
     ["a", "b", "c"].map(|name| node(redis, name))
 }
 
-/// Waits until one of `nodes` leads; answers which.
+/// Waits until one of `nodes` leads and returns its index.
 pub(crate) async fn leader(nodes: &[TestApp]) -> usize {
     until("a leader", || async {
         for (at, node) in nodes.iter().enumerate() {
@@ -58,7 +58,7 @@ pub(crate) async fn leader(nodes: &[TestApp]) -> usize {
 }
 
 /// Waits until a node has read up to `cursor`.
-pub(crate) async fn reads_up_to(node: &Visitor, cursor: &str) {
+pub(crate) async fn reads_up_to(node: &ApiClient, cursor: &str) {
     let (epoch, offset) = cursor.split_once(':').unwrap();
     let offset: u64 = offset.parse().unwrap();
     until("a node to catch up", || async {
@@ -69,8 +69,8 @@ pub(crate) async fn reads_up_to(node: &Visitor, cursor: &str) {
     .await;
 }
 
-/// The numbers of all events of `channel` that a node has, by polling on until nothing is left.
-async fn numbers(node: &Visitor, channel: &str) -> Vec<u64> {
+/// Returns the numbers of all events of `channel` on a node, polling until no more are returned.
+async fn numbers(node: &ApiClient, channel: &str) -> Vec<u64> {
     let epoch = node.get_json("/api/channels").await["cursor"].as_str().unwrap().split(':').next().unwrap().to_owned();
     let mut since = format!("{epoch}:0");
     let mut found = Vec::new();
@@ -86,14 +86,14 @@ async fn numbers(node: &Visitor, channel: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn every_node_answers_alike_and_a_304_of_one_is_a_304_of_all() {
+async fn every_node_responds_alike_and_shares_tags() {
     let redis = Redis::start();
     let nodes = three(&redis);
     let cursor = nodes[1].push_value("metrics.checkout", json!({"latency": 12.5, "carts": 3})).await;
     let mut answers = BTreeSet::new();
     for node in &nodes {
         reads_up_to(node, &cursor).await;
-        // The date comes when its second is over.
+        // The date is set when its second is over.
         let answer = until("a date", || async {
             let answer = node.get("/api/metrics/metrics.checkout").await;
             let header = |name: &str| Some(answer.headers().get(name)?.to_str().unwrap().to_owned());
@@ -108,7 +108,7 @@ async fn every_node_answers_alike_and_a_304_of_one_is_a_304_of_all() {
         let poll = node.request(Method::GET, "/api/metrics/metrics.checkout").header("if-none-match", &tag);
         assert_eq!(poll.send().await.unwrap().status(), StatusCode::NOT_MODIFIED);
     }
-    // The whole snapshot, too, whenever two are asked at the same version.
+    // The whole snapshot too, whenever two nodes are queried at the same version.
     until("two nodes at one version", || async {
         let (one, other) = tokio::join!(nodes[0].get("/api/metrics"), nodes[2].get("/api/metrics"));
         let tags = [&one, &other].map(|answer| answer.headers()["etag"].clone());
@@ -119,7 +119,7 @@ async fn every_node_answers_alike_and_a_304_of_one_is_a_304_of_all() {
     .await;
 }
 
-/// Reads events until `many` are there, or the stream has nothing for a moment.
+/// Reads events until there are `many`, or none arrives for a moment.
 async fn read_some(stream: &mut EventStream, many: usize, seen: &mut Vec<u64>, cursor: &mut String) {
     for _ in 0..many {
         let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(300), stream.next()).await else { return };
@@ -180,14 +180,14 @@ async fn a_client_that_moves_between_nodes_and_transports_misses_nothing() {
     .await;
     pushed.await.unwrap();
     assert_eq!(seen, (0..300).collect::<Vec<_>>());
-    assert!(hop > 9, "it moved about: {hop}");
+    assert!(hop > 9, "it moved between nodes: {hop}");
 }
 
 #[tokio::test]
-async fn what_nodes_measure_is_merged_and_a_user_counts_once() {
+async fn measurements_of_nodes_are_merged_and_a_user_counts_once() {
     let redis = Redis::start();
     let mut nodes = three(&redis).map(Some);
-    let all = nodes.iter().flatten().map(|node| Visitor::clone(node)).collect::<Vec<_>>();
+    let all = nodes.iter().flatten().map(|node| ApiClient::clone(node)).collect::<Vec<_>>();
     let _open = [all[0].websocket().await, all[1].websocket().await, all[2].websocket().await];
     let nodes_listed = |expected: &'static [&'static str]| {
         let node = all[1].clone();
@@ -206,19 +206,19 @@ async fn what_nodes_measure_is_merged_and_a_user_counts_once() {
         (data["currentUsers"] == 1 && data["peakToday"] == 1).then_some(())
     })
     .await;
-    // A node that went is not listed any more, and its users go with it.
+    // A stopped node is not listed any more, and its users are not counted.
     let mut gone = nodes[0].take().unwrap();
     gone.begin_stop();
     gone.stopped().await;
     nodes_listed(&["b", "c"]).await;
 }
 
-async fn total(node: &Visitor) -> Value {
+async fn total(node: &ApiClient) -> Value {
     node.get_json("/api/metrics/metrics.shop").await["data"]["sold"]["today"]["total"].clone()
 }
 
 #[tokio::test]
-async fn samples_of_all_nodes_are_one_series_which_outlives_the_node_that_adds_them_up() {
+async fn samples_of_all_nodes_are_one_series_which_survives_the_leader() {
     let redis = Redis::start();
     let mut nodes = three(&redis).into_iter().collect::<Vec<_>>();
     let sample = json!({"metric": "shop.sold", "type": "counter", "value": 2});
@@ -236,9 +236,9 @@ async fn samples_of_all_nodes_are_one_series_which_outlives_the_node_that_adds_t
     assert_eq!(total(&nodes[1]).await, 8);
 }
 
-/// Pushes numbered events to `nodes`, one after the other, until told to stop; answers those that were accepted. What may
-/// have been accepted fails the test: nobody here waits long enough for that.
-async fn push_until(stop: Arc<AtomicBool>, pushed: Arc<AtomicU64>, nodes: Vec<Visitor>) -> Vec<u64> {
+/// Pushes numbered events to `nodes` in turn until `stop` is set, and returns the accepted ones. An unknown outcome fails
+/// the test, because no node here is unavailable for that long.
+async fn push_until(stop: Arc<AtomicBool>, pushed: Arc<AtomicU64>, nodes: Vec<ApiClient>) -> Vec<u64> {
     let mut accepted = Vec::new();
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -258,7 +258,7 @@ async fn push_until(stop: Arc<AtomicBool>, pushed: Arc<AtomicU64>, nodes: Vec<Vi
 }
 
 #[tokio::test]
-async fn redis_killed_under_load_loses_nothing_and_makes_nothing_twice() {
+async fn a_redis_killed_under_load_loses_and_duplicates_nothing() {
     let mut redis = Redis::start();
     let nodes: Vec<_> = ["a", "b"]
         .map(|name| node_with(&redis.url(), name, |config| config.cluster.push_timeout.0 = Duration::from_millis(500)))
@@ -266,14 +266,14 @@ async fn redis_killed_under_load_loses_nothing_and_makes_nothing_twice() {
     let mut socket = nodes[1].websocket().await;
     socket.subscribe(&["system"]).await;
     let (stop, pushed) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default());
-    let visitors = nodes.iter().map(|node| Visitor::clone(node)).collect();
+    let visitors = nodes.iter().map(|node| ApiClient::clone(node)).collect();
     let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), visitors));
     nodes[0].push_value("metrics.kept", json!({"n": 1})).await;
     until("some pushes", || async { (pushed.load(Ordering::Relaxed) > 50).then_some(()) }).await;
     redis.kill();
-    let told = socket.next_of("event").await;
-    assert_eq!((&told["event"], &told["data"]["reason"]), (&json!("degraded"), &json!("bus")));
-    // Every node serves on, and says that there may be newer values.
+    let notice = socket.next_of("event").await;
+    assert_eq!((&notice["event"], &notice["data"]["reason"]), (&json!("degraded"), &json!("bus")));
+    // Every node continues to serve, and notifies its clients that there may be newer values.
     let stale = until("a warning", || async {
         let answer = nodes[0].get("/api/metrics/metrics.kept").await;
         assert_eq!(answer.status(), 200);
@@ -282,8 +282,8 @@ async fn redis_killed_under_load_loses_nothing_and_makes_nothing_twice() {
     assert!(stale.await.starts_with("110 "));
     assert_eq!(nodes[0].get("/readyz").await.status(), 503);
     redis.start_again();
-    let told = socket.next_of("event").await;
-    assert_eq!((&told["event"], &told["data"]["reason"]), (&json!("recovered"), &json!("bus")));
+    let notice = socket.next_of("event").await;
+    assert_eq!((&notice["event"], &notice["data"]["reason"]), (&json!("recovered"), &json!("bus")));
     let before = pushed.load(Ordering::Relaxed);
     until("more pushes", || async { (pushed.load(Ordering::Relaxed) > before + 50).then_some(()) }).await;
     stop.store(true, Ordering::Relaxed);
@@ -316,7 +316,7 @@ async fn a_flushed_redis_gets_a_new_epoch_and_readers_a_gap_and_fresh_state() {
     let gap = socket.next_of("gap").await;
     assert_eq!(socket.next_of("metric").await["data"], json!({"n": 7}));
     assert_ne!(gap["cursor"].as_str().unwrap().split(':').next(), before.split(':').next(), "another epoch");
-    // What comes then reaches everybody, and a cursor of before is told so.
+    // Later events reach all clients, and an earlier cursor gets a gap.
     let after = nodes[0].push_event("deploys", 2).await;
     assert_eq!(stream.next_of("happened").await.data()["data"], json!({"n": 2}));
     assert_eq!(socket.next_of("event").await["data"], json!({"n": 2}));
@@ -327,12 +327,12 @@ async fn a_flushed_redis_gets_a_new_epoch_and_readers_a_gap_and_fresh_state() {
 }
 
 #[tokio::test]
-async fn a_redis_that_lost_what_was_read_gets_a_new_epoch_so_no_offset_is_given_twice() {
+async fn a_redis_that_lost_applied_entries_gets_a_new_epoch() {
     let mut redis = Redis::start();
     let nodes = three(&redis);
     let cursor = nodes[0].push_value("metrics.x", json!({"n": 1})).await;
-    // As after a crash of the machine: its file ends earlier.
-    let files = redis.place().join("appendonlydir");
+    // As after a crash of the machine: the file ends earlier.
+    let files = redis.directory().join("appendonlydir");
     let file = std::fs::read_dir(files).unwrap().map(|entry| entry.unwrap().path());
     let file = file.into_iter().find(|path| path.to_string_lossy().ends_with(".incr.aof")).unwrap();
     let written = std::fs::metadata(&file).unwrap().len();
@@ -348,7 +348,7 @@ async fn a_redis_that_lost_what_was_read_gets_a_new_epoch_so_no_offset_is_given_
     for node in &nodes {
         until("another epoch", || async {
             let now = node.get_json("/api/metrics/metrics.x").await;
-            assert!(now["data"]["n"].as_u64().unwrap() >= 19, "a state went back: {now}");
+            assert!(now["data"]["n"].as_u64().unwrap() >= 19, "an older value came back: {now}");
             (!now["cursor"].as_str().unwrap().starts_with(&old)).then_some(())
         })
         .await;
@@ -358,7 +358,7 @@ async fn a_redis_that_lost_what_was_read_gets_a_new_epoch_so_no_offset_is_given_
     assert_eq!(nodes[0].get_json("/api/metrics/metrics.x").await["data"]["n"], 20);
 }
 
-/// A node that is a process of its own.
+/// Starts a node as a process of its own.
 fn program(redis: &Redis, directory: &Path, name: &str) -> Program {
     let url = redis.url();
     Program::start_with(
@@ -367,7 +367,7 @@ fn program(redis: &Redis, directory: &Path, name: &str) -> Program {
     )
 }
 
-/// Waits until a node that is alone leads.
+/// Waits until a single node leads.
 async fn first_leads(first: &Program) {
     drop(rustls::crypto::ring::default_provider().install_default());
     let page = format!("{}/metrics", first.url);
@@ -379,14 +379,14 @@ async fn first_leads(first: &Program) {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_killed_is_followed_and_nothing_is_lost_or_made_twice() {
+async fn a_killed_leader_is_replaced_and_nothing_is_lost_or_duplicated() {
     let redis = Redis::start();
-    let places = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let mut first = program(&redis, places[0].path(), "first");
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut first = program(&redis, directories[0].path(), "first");
     first_leads(&first).await;
     let second = node(&redis, "second");
     let (stop, pushed) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default());
-    let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), vec![Visitor::clone(&second)]));
+    let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), vec![ApiClient::clone(&second)]));
     until("some pushes", || async { (pushed.load(Ordering::Relaxed) > 100).then_some(()) }).await;
     first.kill();
     until("the next leader", || async { (second.counter("tricast_bus_leads").await == 1.0).then_some(()) }).await;
@@ -394,14 +394,14 @@ async fn a_leader_that_is_killed_is_followed_and_nothing_is_lost_or_made_twice()
     until("more pushes", || async { (pushed.load(Ordering::Relaxed) > before + 50).then_some(()) }).await;
     stop.store(true, Ordering::Relaxed);
     let accepted = pushing.await.unwrap();
-    assert_eq!(accepted.len() as u64, pushed.load(Ordering::Relaxed), "nobody was refused");
+    assert_eq!(accepted.len() as u64, pushed.load(Ordering::Relaxed), "no push was refused");
     assert_eq!(numbers(&second, "checked").await, accepted);
-    // One that comes back has all of it.
-    let third = program(&redis, places[1].path(), "third");
+    // A node that comes back has all events.
+    let third = program(&redis, directories[1].path(), "third");
     assert_eq!(numbers(&second.at(third.address()), "checked").await, accepted);
 }
 
-/// Puts an entry into the log that follows another one than nodes have read, as whoever leads after entries were lost does.
+/// Writes an entry with another predecessor than nodes have read, as a leader does after entries were lost.
 fn rewrite(redis: &Redis, epoch: &str, before: &str) {
     let key = |what: &str| format!("{{tricast}}:{epoch}:{what}");
     let seq: u64 = redis.cli(&["hget", &key("state"), "seq"]).parse().unwrap();
@@ -412,7 +412,7 @@ fn rewrite(redis: &Redis, epoch: &str, before: &str) {
 }
 
 #[tokio::test]
-async fn a_log_that_was_written_anew_behind_what_was_read_is_given_up_for_another() {
+async fn a_log_that_was_rewritten_before_the_read_entries_is_replaced() {
     let redis = Redis::start();
     let nodes = three(&redis);
     let cursor = nodes[0].push_value("metrics.x", json!({"n": 1})).await;
@@ -420,15 +420,15 @@ async fn a_log_that_was_written_anew_behind_what_was_read_is_given_up_for_anothe
         reads_up_to(node, &cursor).await;
     }
     let old = cursor.split(':').next().unwrap().to_owned();
-    // The leader may write between the two commands, so that the second is for nothing.
-    let renewed = async |node: &Visitor| {
+    // The leader may write between the two commands, and the second one then has no effect.
+    let renewed = async |node: &ApiClient| {
         let now = node.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
         !now.starts_with(&old)
     };
-    rewrite(&redis, &old, "none that was ever there");
+    rewrite(&redis, &old, "an entry that never existed");
     for node in &nodes {
         until("another epoch", || async { renewed(node).await.then_some(()) }).await;
-        assert_eq!(node.get_json("/api/metrics/metrics.x").await["data"]["n"], 1, "what was known is kept");
+        assert_eq!(node.get_json("/api/metrics/metrics.x").await["data"]["n"], 1, "known values are kept");
     }
     let cursor = nodes[2].push_value("metrics.x", json!({"n": 2})).await;
     reads_up_to(&nodes[1], &cursor).await;
@@ -440,10 +440,10 @@ async fn a_log_that_was_written_anew_behind_what_was_read_is_given_up_for_anothe
 }
 
 #[tokio::test]
-async fn whoever_follows_a_leader_counts_no_sample_that_was_refused_and_passes_over_what_it_can_not_read() {
+async fn a_new_leader_counts_no_refused_sample_and_skips_unreadable_readings() {
     let redis = Redis::start();
-    let place = tempfile::tempdir().unwrap();
-    let mut first = program(&redis, place.path(), "first");
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = program(&redis, directory.path(), "first");
     first_leads(&first).await;
     let second = node(&redis, "second");
     let cursor = second.push_event("metrics.deploys", 1).await;
@@ -453,7 +453,7 @@ async fn whoever_follows_a_leader_counts_no_sample_that_was_refused_and_passes_o
     for _ in 0..3 {
         second.push(sample.clone()).await;
     }
-    // As a newer version might say it.
+    // A reading of an unknown, newer version.
     let inbox = format!("{{tricast}}:{}:inbox", cursor.split(':').next().unwrap());
     redis.cli(&["xadd", &inbox, "*", "n", "newer/1", "s", "1", "p", "{\"batches\": []}"]);
     second.push(sample.clone()).await;
@@ -467,12 +467,12 @@ async fn whoever_follows_a_leader_counts_no_sample_that_was_refused_and_passes_o
 }
 
 #[tokio::test]
-async fn a_node_that_was_away_for_longer_than_the_log_reaches_back_catches_up() {
+async fn a_node_that_was_down_for_longer_than_the_log_reaches_back_catches_up() {
     let redis = Redis::start();
     let nodes = [node(&redis, "a")];
     leader(&nodes).await;
-    let place = tempfile::tempdir().unwrap();
-    let away = program(&redis, place.path(), "away");
+    let directory = tempfile::tempdir().unwrap();
+    let away = program(&redis, directory.path(), "away");
     let at_away = nodes[0].at(away.address());
     let cursor = nodes[0].push_event("checked", 0).await;
     reads_up_to(&at_away, &cursor).await;
@@ -504,9 +504,9 @@ async fn a_node_that_was_away_for_longer_than_the_log_reaches_back_catches_up() 
 }
 
 #[tokio::test]
-async fn a_push_waits_for_a_while_and_is_then_refused_and_never_half_accepted() {
+async fn a_push_without_a_leader_is_refused_after_a_while_as_a_whole() {
     let mut redis = Redis::start();
-    // Long enough for what is accepted on a busy machine, and short enough to wait for.
+    // Long enough for accepting a push on a busy machine, and short enough to wait for.
     let alone = node_with(&redis.url(), "a", |config| config.cluster.push_timeout.0 = Duration::from_secs(3));
     let mut socket = alone.websocket().await;
     socket.subscribe(&["system"]).await;
@@ -525,7 +525,7 @@ async fn a_push_waits_for_a_while_and_is_then_refused_and_never_half_accepted() 
 }
 
 #[tokio::test]
-async fn a_ticket_of_one_node_is_good_on_another_and_once_on_all() {
+async fn a_ticket_is_valid_once_on_any_node() {
     let redis = Redis::start();
     let secured = |name| {
         node_with(&redis.url(), name, |config| {
@@ -545,7 +545,7 @@ async fn a_ticket_of_one_node_is_good_on_another_and_once_on_all() {
 }
 
 #[tokio::test]
-async fn tenants_of_a_cluster_do_not_meet() {
+async fn tenants_of_a_cluster_are_isolated() {
     let redis = Redis::start();
     let secured = |name| {
         node_with(&redis.url(), name, |config| {

@@ -1,4 +1,4 @@
-//! Several nodes on one Redis and one PostgreSQL: one shop, one set of alerts, one history.
+//! Several nodes on one Redis and one PostgreSQL: they share orders, alerts and history.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     bus::reads_up_to,
     cluster::Cluster,
-    helpers::{TestApp, Visitor, spawn_app_with, until},
+    helpers::{ApiClient, TestApp, spawn_app_with, until},
     redis::Redis,
 };
 
@@ -26,8 +26,8 @@ fn two(redis: &Redis) -> Vec<TestApp> {
     ["a", "b"].map(|name| node(redis, &database, name)).into()
 }
 
-/// Ends the node that leads; the other one is left, and leads.
-async fn end_of_the_leader(mut nodes: Vec<TestApp>) -> TestApp {
+/// Stops the leader and returns the other node once it leads.
+async fn stop_leader(mut nodes: Vec<TestApp>) -> TestApp {
     let leads = async |node: &TestApp| node.counter("tricast_bus_leads").await == 1.0;
     let first = usize::from(leads(&nodes[1]).await);
     let mut leader = nodes.remove(first);
@@ -39,7 +39,7 @@ async fn end_of_the_leader(mut nodes: Vec<TestApp>) -> TestApp {
 }
 
 #[tokio::test]
-async fn orders_of_all_nodes_are_told_once_everywhere_and_counted_once() {
+async fn orders_of_all_nodes_are_published_once_and_counted_once() {
     let redis = Redis::start();
     let nodes = two(&redis);
     let mut streams = [nodes[0].events("?channels=orders").await, nodes[1].events("?channels=orders").await];
@@ -52,11 +52,11 @@ async fn orders_of_all_nodes_are_told_once_everywhere_and_counted_once() {
     }
     for stream in &mut streams {
         for n in 0..10 {
-            let told = stream.next_of("order_created").await.data();
-            assert_eq!(told["data"]["customerName"], format!("c{n}"), "once and in order");
+            let notice = stream.next_of("order_created").await.data();
+            assert_eq!(notice["data"]["customerName"], format!("c{n}"), "once and in order");
         }
     }
-    let counted = |node: Visitor, expected: u64| async move {
+    let counted = |node: ApiClient, expected: u64| async move {
         until("the numbers", || async {
             let orders = node.get_json("/api/metrics/metrics.orders").await["data"].clone();
             let revenue = node.get_json("/api/metrics/metrics.revenue").await["data"].clone();
@@ -65,16 +65,16 @@ async fn orders_of_all_nodes_are_told_once_everywhere_and_counted_once() {
         .await;
     };
     for node in &nodes {
-        counted(Visitor::clone(node), 10).await;
+        counted(ApiClient::clone(node), 10).await;
     }
-    let left = end_of_the_leader(nodes).await;
+    let left = stop_leader(nodes).await;
     let body = json!({"items": 1, "total": 2.5, "customerName": "late"});
     assert_eq!(left.post("/api/orders", body.to_string()).await.status(), 201);
-    counted(Visitor::clone(&left), 11).await;
+    counted(ApiClient::clone(&left), 11).await;
 }
 
 #[tokio::test]
-async fn an_alert_is_raised_and_resolved_once_though_the_node_that_decides_ends_in_between() {
+async fn an_alert_is_raised_and_resolved_once_although_the_deciding_node_stops_in_between() {
     let redis = Redis::start();
     let nodes = two(&redis);
     let leader = usize::from(nodes[1].counter("tricast_bus_leads").await == 1.0);
@@ -87,7 +87,7 @@ async fn an_alert_is_raised_and_resolved_once_though_the_node_that_decides_ends_
     follower.push_value("metrics.oven", json!({"heat": 150})).await;
     let raised = stream.next_of("alert").await.data();
     assert_eq!((&raised["action"], &raised["value"]), (&json!("raised"), &json!(150.0)), "{raised}");
-    let left = end_of_the_leader(nodes).await;
+    let left = stop_leader(nodes).await;
     left.push_value("metrics.oven", json!({"heat": 160})).await;
     left.push_value("metrics.oven", json!({"heat": 20})).await;
     let resolved = stream.next_of("alert").await.data();
@@ -100,7 +100,7 @@ async fn an_alert_is_raised_and_resolved_once_though_the_node_that_decides_ends_
     assert_ne!(again["id"], raised["id"]);
 }
 
-async fn points(node: &Visitor) -> Vec<f64> {
+async fn points(node: &ApiClient) -> Vec<f64> {
     let answer = node.get("/api/history?channel=metrics.steps&field=n&from=-1h&interval=raw").await;
     let answer: Value = answer.json().await.unwrap();
     let buckets = answer["buckets"].as_array().cloned().unwrap_or_default();
@@ -108,22 +108,22 @@ async fn points(node: &Visitor) -> Vec<f64> {
 }
 
 #[tokio::test]
-async fn history_is_written_once_and_goes_on_when_the_node_that_writes_it_ends() {
+async fn history_is_written_once_and_continues_when_the_writing_node_stops() {
     let redis = Redis::start();
     let nodes = two(&redis);
     for n in 0..6 {
         nodes[n % 2].push_value("metrics.steps", json!({"n": n})).await;
-        // A point of each: they are of different milliseconds.
+        // One point per value: they have different milliseconds.
         let now = jiff::Timestamp::now().as_millisecond();
         until("the next millisecond", || async { (jiff::Timestamp::now().as_millisecond() > now + 1).then_some(()) })
             .await;
     }
-    let left = end_of_the_leader(nodes).await;
+    let left = stop_leader(nodes).await;
     left.push_value("metrics.steps", json!({"n": 6})).await;
     let all: Vec<f64> = (0..7).map(f64::from).collect();
     until("all points", || async { (points(&left).await == all).then_some(()) }).await;
-    // Also once the one that is left has written what it had kept.
-    until("them to be written", || async {
+    // Also after the remaining node has written its buffer.
+    until("the points to be written", || async {
         (left.counter("tricast_history_buffer_points").await == 0.0).then_some(())
     })
     .await;
@@ -131,7 +131,7 @@ async fn history_is_written_once_and_goes_on_when_the_node_that_writes_it_ends()
 }
 
 #[tokio::test]
-async fn what_a_node_answered_about_closed_times_is_kept_for_all() {
+async fn a_response_about_a_closed_time_is_cached_for_all_nodes() {
     let redis = Redis::start();
     let nodes = two(&redis);
     nodes[0].push_value("metrics.steps", json!({"n": 1})).await;
@@ -149,19 +149,19 @@ async fn what_a_node_answered_about_closed_times_is_kept_for_all() {
     assert_eq!(redis.cli(&["--raw", "get", &kept]), text);
     let lives: u64 = redis.cli(&["ttl", &kept]).parse().unwrap();
     assert!((1..=3_600).contains(&lives));
-    // The other one gives what was kept, and not its own.
+    // The other node returns the cached response, not its own.
     redis.cli(&["set", &kept, &text.replace("\"n\"", "\"kept\""), "ex", "60"]);
     let other = nodes[1].get(question).await;
     assert_ne!(other.headers()["etag"], tag);
     assert!(other.text().await.unwrap().contains("\"kept\""));
-    // What will change is asked anew.
+    // A response that may change is computed again.
     let open = nodes[1].get("/api/history?channel=metrics.steps&field=n&from=-1h").await;
     assert_eq!(open.status(), 200);
     assert_eq!(redis.cli(&["--raw", "keys", "{tricast}:t:default:history:*"]), kept);
 }
 
-/// What `GET /api/channels` has about a channel, once it has a value.
-async fn listed(node: &Visitor, channel: &str) -> Value {
+/// Returns the entry of a channel in `GET /api/channels`, once it has a value.
+async fn listed(node: &ApiClient, channel: &str) -> Value {
     until("a value", || async {
         let list = node.get_json("/api/channels").await;
         list["channels"].as_array().unwrap().iter().find(|line| line["channel"] == channel).cloned()
@@ -169,8 +169,8 @@ async fn listed(node: &Visitor, channel: &str) -> Value {
     .await
 }
 
-/// Pushes values to `metrics.steps` and `metrics.other`, waits until history has them, and stops the nodes; answers the values
-/// as they were last.
+/// Pushes values to `metrics.steps` and `metrics.other`, waits until history has them, and stops the nodes. Returns the
+/// last values.
 async fn record_and_stop(nodes: Vec<TestApp>) -> [Value; 2] {
     nodes[0].push_value("metrics.other", json!({"n": 5, "text": "x"})).await;
     for n in 1..=3 {
@@ -187,7 +187,7 @@ async fn record_and_stop(nodes: Vec<TestApp>) -> [Value; 2] {
 }
 
 #[tokio::test]
-async fn a_log_that_begins_without_values_takes_the_last_ones_from_history_once() {
+async fn a_log_that_starts_without_values_restores_the_last_ones_once() {
     let redis = Redis::start();
     let database = Cluster::shared().database();
     let begin = |names: [&str; 2]| names.map(|name| node(&redis, &database, name));
@@ -200,11 +200,11 @@ async fn a_log_that_begins_without_values_takes_the_last_ones_from_history_once(
         assert_eq!((&value["data"], &value["timestamp"]), (&steps["data"], &steps["timestamp"]));
     }
     let cursor = nodes[0].push_value("metrics.steps", json!({"n": 3, "in": {"depth": 0.5}})).await;
-    // Also a node that comes later, and one after all have been away.
+    // The same for a node that starts later, and for one that starts after all were stopped.
     let third = node(&redis, &database, "e");
     for node in nodes.iter().chain([&third]) {
         reads_up_to(node, &cursor).await;
-        assert_eq!(listed(node, "metrics.steps").await["restored"], Value::Null, "it was written");
+        assert_eq!(listed(node, "metrics.steps").await["restored"], Value::Null, "the channel was written since");
         assert_eq!(listed(node, "metrics.other").await["restored"], true);
         let value = node.get_json("/api/metrics/metrics.other").await;
         assert_eq!((&value["data"], &value["timestamp"]), (&json!({"n": 5}), &other["timestamp"]));
@@ -212,11 +212,11 @@ async fn a_log_that_begins_without_values_takes_the_last_ones_from_history_once(
     let epoch = cursor.split(':').next().unwrap();
     let head = redis.cli(&["--raw", "hget", &format!("{{tricast}}:{epoch}:tenants"), "default"]);
     let head: Value = serde_json::from_str(&head).unwrap();
-    assert!(head["published"]["history"].is_u64(), "later leaders know that it is done: {head}");
+    assert!(head["published"]["history"].is_u64(), "later leaders know that it was restored: {head}");
 }
 
 #[tokio::test]
-async fn values_that_history_could_not_give_at_the_start_come_later_and_a_push_is_not_undone() {
+async fn values_that_history_restores_late_do_not_replace_a_push() {
     let (redis, postgres) = (Redis::start(), Cluster::start(&["fsync=off"]));
     for has_bus in [false, true] {
         let database = postgres.database();

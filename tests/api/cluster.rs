@@ -1,7 +1,7 @@
-//! A real PostgreSQL of the tests' own, in a directory that goes with it.
+//! A real PostgreSQL for tests, in a temporary directory.
 //!
-//! A shell looks after it: it does what it is told on its standard input, and when that ends, however the test ended, it
-//! stops PostgreSQL and removes the directory.
+//! A shell supervises it: it executes commands from its standard input, and when that ends, even by a crash of the test,
+//! it stops PostgreSQL and removes the directory.
 
 use std::{
     fs::{self, Permissions},
@@ -18,18 +18,18 @@ use std::{
     },
 };
 
-/// What the shell does. `$1`: the directory, `$2`: where PostgreSQL's programs are, the rest: settings.
-const KEEPER: &str = r#"
+/// Script of the shell. `$1`: the directory, `$2`: the directory of PostgreSQL's programs, the rest: settings.
+const SUPERVISOR: &str = r#"
 cd "$1" || exit 1
-place=$1 programs=$2
+directory=$1 programs=$2
 shift 2
 start() {
   tries=0 postgres=
-  until "$programs/pg_isready" -q -h "$place"; do
+  until "$programs/pg_isready" -q -h "$directory"; do
     # After it was killed its children may take a moment to go, and a new one does not start before.
     if ! kill -0 $postgres 2> /dev/null; then
       [ $((tries += 1)) -lt 100 ] || { cat log >&2; exit 1; }
-      "$programs/postgres" -D data -k "$place" -c listen_addresses= "$@" >> log 2>&1 &
+      "$programs/postgres" -D data -k "$directory" -c listen_addresses= "$@" >> log 2>&1 &
       postgres=$!
     fi
     sleep 0.05
@@ -49,19 +49,19 @@ while read -r word rest; do
     kill) kill -KILL $postgres; wait $postgres ;;
     start) start "$@" ;;
     signal) kill "-$rest" $(all) ;;
-    sql) "$programs/psql" -q -X -v ON_ERROR_STOP=1 -h "$place" -U tricast -d postgres -c "$rest" >> log 2>&1 || { cat log >&2; exit 1; } ;;
+    sql) "$programs/psql" -q -X -v ON_ERROR_STOP=1 -h "$directory" -U tricast -d postgres -c "$rest" >> log 2>&1 || { cat log >&2; exit 1; } ;;
   esac
   echo done
 done
 kill -CONT $(all)
 kill -QUIT $postgres
 wait $postgres
-cd / && rm -rf "$place"
+cd / && rm -rf "$directory"
 "#;
 
-/// A running PostgreSQL.
+/// Running PostgreSQL.
 pub(crate) struct Cluster {
-    place: PathBuf,
+    directory: PathBuf,
     databases: AtomicU32,
     shell: Mutex<Shell>,
 }
@@ -73,105 +73,105 @@ struct Shell {
 }
 
 impl Cluster {
-    /// The one that all tests of this program share: each takes a database of it.
+    /// Returns the PostgreSQL that all tests of this process share; each uses a database of its own.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(&["fsync=off", "shared_preload_libraries=pg_stat_statements"]))
     }
 
-    /// One for a single test, with these settings.
+    /// Starts a PostgreSQL for a single test, with these settings.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        Self::start_in(&Self::make_place(), settings)
+        Self::start_in(&Self::make_directory(), settings)
     }
 
-    /// One that speaks TLS as `localhost` at an address of its own, which is answered, too.
+    /// Starts a PostgreSQL with TLS as `localhost` on an address of its own. Returns that address too.
     #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn start_with_tls(certificate: &str, key: &str) -> (Self, String) {
-        let place = Self::make_place();
+        let directory = Self::make_directory();
         for (name, text) in [("server.pem", certificate), ("server.key", key)] {
-            let file = place.join(name);
+            let file = directory.join(name);
             fs::write(&file, text).unwrap();
-            // PostgreSQL does not use a key that others can read.
+            // PostgreSQL refuses a key that others can read.
             fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
             if let Some((user, group)) = substitute() {
                 chown(&file, Some(user), Some(group)).unwrap();
             }
         }
         let process = std::process::id();
-        // Nobody else has it, so its port is free.
+        // No other process uses the address, so its port is free.
         let address = format!("127.{}.{}.{}", process >> 16 & 127 | 128, process >> 8 & 255, process & 255);
         let file = |name: &str| {
-            format!("ssl_{name}_file={}/server.{}", place.display(), if name == "key" { "key" } else { "pem" })
+            format!("ssl_{name}_file={}/server.{}", directory.display(), if name == "key" { "key" } else { "pem" })
         };
         let settings = ["ssl=on", &file("cert"), &file("key"), &format!("listen_addresses={address}")];
-        (Self::start_in(&place, &settings), address)
+        (Self::start_in(&directory, &settings), address)
     }
 
-    fn make_place() -> PathBuf {
-        let place = tempfile::Builder::new().prefix("tricast-postgres-").tempdir().unwrap().keep();
+    fn make_directory() -> PathBuf {
+        let directory = tempfile::Builder::new().prefix("tricast-postgres-").tempdir().unwrap().keep();
         // PostgreSQL refuses to run as root.
         if let Some((user, group)) = substitute() {
-            chown(&place, Some(user), Some(group)).unwrap();
+            chown(&directory, Some(user), Some(group)).unwrap();
         }
-        place
+        directory
     }
 
-    fn start_in(place: &Path, settings: &[&str]) -> Self {
+    fn start_in(directory: &Path, settings: &[&str]) -> Self {
         let programs = programs();
         let mut command = Command::new("sh");
-        command.args(["-c", KEEPER, "sh"]).args([place, &programs]);
+        command.args(["-c", SUPERVISOR, "sh"]).args([directory, &programs]);
         for setting in settings.iter().chain(&["max_connections=200", "shared_buffers=32MB"]) {
             command.args(["-c", setting]);
         }
         if let Some((user, group)) = substitute() {
             command.uid(user).gid(group);
         }
-        // Or Ctrl-C would end it before its shell can.
+        // Otherwise Ctrl-C would end it before its shell can.
         let mut process = command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (orders, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         let mut shell = Shell { _process: process, orders, answers };
         shell.answer("ready");
-        Self { place: place.to_owned(), databases: AtomicU32::new(0), shell: Mutex::new(shell) }
+        Self { directory: directory.to_owned(), databases: AtomicU32::new(0), shell: Mutex::new(shell) }
     }
 
-    /// A new, empty database; answers its URL.
+    /// Creates an empty database and returns its URL.
     pub(crate) fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql(&format!("CREATE DATABASE {name}"));
         self.url("tricast", &name)
     }
 
-    /// The URL of a database as that user sees it.
+    /// Returns the URL of a database for that user.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
-        format!("postgres:///{database}?host={}&user={user}", self.place.display())
+        format!("postgres:///{database}?host={}&user={user}", self.directory.display())
     }
 
     /// Runs one statement as the superuser.
     pub(crate) fn sql(&self, sql: &str) {
-        self.tell(&format!("sql {}", sql.replace('\n', " ")));
+        self.command(&format!("sql {}", sql.replace('\n', " ")));
     }
 
-    /// Kills it as a power cut would, on the spot.
+    /// Kills PostgreSQL at once, as a power cut would.
     #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn kill(&self) {
-        self.tell("kill");
+        self.command("kill");
     }
 
-    /// Starts it after it was killed; it answers when this returns.
+    /// Starts PostgreSQL again after a kill; it accepts connections on return.
     #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn start_again(&self) {
-        self.tell("start");
+        self.command("start");
     }
 
-    /// Sends a signal to each of its processes: `STOP`, `CONT`.
+    /// Sends a signal to all its processes: `STOP`, `CONT`.
     #[allow(dead_code, reason = "not every program of tests needs it")]
     pub(crate) fn signal(&self, name: &str) {
-        self.tell(&format!("signal {name}"));
+        self.command(&format!("signal {name}"));
     }
 
-    fn tell(&self, what: &str) {
+    fn command(&self, command: &str) {
         let mut shell = self.shell.lock().unwrap();
-        writeln!(shell.orders, "{what}").unwrap();
+        writeln!(shell.orders, "{command}").unwrap();
         shell.answer("done");
     }
 }
@@ -180,11 +180,11 @@ impl Shell {
     fn answer(&mut self, expected: &str) {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
-        assert_eq!(line.trim_end(), expected, "PostgreSQL can't be had; its words are above");
+        assert_eq!(line.trim_end(), expected, "PostgreSQL failed; its output is above");
     }
 }
 
-/// The directory of PostgreSQL's programs, of the newest version that is there.
+/// Returns the directory of PostgreSQL's programs, of the newest installed version.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> =
@@ -195,7 +195,7 @@ fn programs() -> PathBuf {
     found.pop().or_else(|| in_path.into_iter().find(|bin| bin.join("initdb").exists())).unwrap()
 }
 
-/// Who runs it when we are root: the user of that name, with its group.
+/// Returns the user and group that run PostgreSQL if the tests run as root.
 fn substitute() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| {
         let output = Command::new("id").args(arguments).output().unwrap();

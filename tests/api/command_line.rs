@@ -1,4 +1,4 @@
-//! The program itself: start, configuration, exit codes.
+//! Tests of the command line: start, configuration, exit codes.
 
 use std::{
     io::{BufRead, BufReader},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// How long anything may take that should happen at once.
+/// Timeout for everything that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 fn tricast() -> Command {
@@ -21,7 +21,7 @@ fn run(command: &mut Command) -> (i32, String, String) {
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// Killed when the test is over, whatever happens.
+/// Child process that is killed at the end of the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -31,7 +31,7 @@ impl Drop for Running {
     }
 }
 
-/// A server, and where its dashboard is.
+/// Starts a server and returns the URL of its dashboard.
 fn serve() -> (Running, String) {
     let mut command = tricast();
     let child = command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -43,7 +43,7 @@ fn serve() -> (Running, String) {
 }
 
 #[test]
-fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
+fn the_server_prints_its_url_and_exits_with_0_at_sigterm() {
     let (mut running, url) = serve();
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     assert!(std::net::TcpStream::connect(address).is_ok(), "{url}");
@@ -52,14 +52,14 @@ fn it_starts_says_where_to_look_and_stops_at_sigterm_with_0() {
 }
 
 #[test]
-fn a_service_manager_is_told_that_it_is_ready_that_it_lives_and_that_it_goes() {
+fn a_service_manager_is_notified_of_readiness_liveness_and_stopping() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let hear = || {
         let mut text = [0; 256];
-        let length = manager.recv(&mut text).expect("nothing was said");
+        let length = manager.recv(&mut text).expect("no notification arrived");
         String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
     };
     let mut command = tricast();
@@ -75,7 +75,7 @@ fn a_service_manager_is_told_that_it_is_ready_that_it_lives_and_that_it_goes() {
 }
 
 #[test]
-fn faults_are_all_named_by_key_before_a_socket_opens() {
+fn all_faults_of_the_settings_are_named_by_key_at_the_start() {
     let mut command = tricast();
     command.env("TRICAST_HEARTBEAT__INTERVAL", "2m").env("TRICAST_COLOUR", "red").args(["--listen", "nowhere"]);
     let (code, stdout, stderr) = run(&mut command);
@@ -108,13 +108,13 @@ fn check_config_and_print_config() {
 }
 
 #[test]
-fn without_tokens_only_this_machine_is_served() {
+fn without_tokens_only_local_clients_are_served() {
     let (code, _, stderr) = run(tricast().args(["--listen", "0.0.0.0:0"]));
     assert!(code == 2 && stderr.contains("--allow-anonymous"), "{stderr}");
 }
 
 #[test]
-fn help_and_version_are_for_people() {
+fn help_and_version_are_printed() {
     let (code, stdout, _) = run(tricast().arg("--help"));
     assert_eq!(code, 0);
     for part in ["serve", "check-config", "print-config", "--listen", "--demo", "127.0.0.1:8080"] {
@@ -140,7 +140,7 @@ fn a_number_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn a_taken_address_is_told() {
+fn an_address_in_use_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, _, stderr) = run(tricast().args(["--listen", &taken.local_addr().unwrap().to_string()]));
     let address = taken.local_addr().unwrap();
@@ -148,7 +148,7 @@ fn a_taken_address_is_told() {
 }
 
 #[test]
-fn a_place_is_written_in_more_than_one_way() {
+fn a_listen_address_has_several_forms() {
     let serve = |arguments: &[&str], variables: &[(&str, &str)]| {
         let mut command = tricast();
         command.envs(variables.iter().copied()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -170,7 +170,7 @@ fn a_place_is_written_in_more_than_one_way() {
 }
 
 #[test]
-fn a_flag_that_is_a_setting_is_told_as_one() {
+fn a_setting_given_as_an_unknown_flag_is_named() {
     for (flag, variable) in [("--bus", "TRICAST_BUS"), ("--auth-mode", "TRICAST_AUTH__MODE")] {
         let (code, _, stderr) = run(tricast().args([flag, "x"]));
         assert!(code == 2 && stderr.contains(variable), "{stderr}");
@@ -182,14 +182,14 @@ fn a_file_where_a_socket_should_be_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("notes.txt");
     std::fs::write(&file, "keep me").unwrap();
-    let place = format!("unix:{}", file.display());
-    let (code, _, stderr) = run(tricast().args(["--listen", &place]));
-    assert!(code == 1 && stderr.contains(&place) && stderr.contains("no socket"), "{stderr}");
+    let address = format!("unix:{}", file.display());
+    let (code, _, stderr) = run(tricast().args(["--listen", &address]));
+    assert!(code == 1 && stderr.contains(&address) && stderr.contains("no socket"), "{stderr}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "keep me");
 }
 
 #[test]
-fn where_alerts_are_posted_to_is_not_printed() {
+fn the_url_of_the_webhook_is_not_printed() {
     let mut command = tricast();
     command.env("TRICAST_WEBHOOK__URL", "https://hooks.example/services/hunter2?key=hunter2");
     let (code, stdout, stderr) = run(command.env("TRICAST_WEBHOOK__SECRET", "hunter2").arg("print-config"));
@@ -201,7 +201,7 @@ fn where_alerts_are_posted_to_is_not_printed() {
 }
 
 #[test]
-fn token_prints_a_token_and_nothing_else() {
+fn token_prints_only_the_token() {
     let mut command = tricast();
     command.env("TRICAST_AUTH__MODE", "jwt").env("TRICAST_AUTH__SECRET", "x".repeat(32));
     let (code, stdout, stderr) = run(command.args(["token", "--user", "ada", "--tenant", "acme", "--admin"]));
@@ -213,7 +213,7 @@ fn token_prints_a_token_and_nothing_else() {
 }
 
 #[test]
-fn token_says_what_is_missing() {
+fn token_names_the_missing_argument() {
     for (arguments, part) in [
         (&["token", "--user", "ada"][..], "auth.secret"),
         (&["token"], "--user"),
@@ -228,7 +228,7 @@ fn token_says_what_is_missing() {
 }
 
 #[test]
-fn check_config_reads_the_files_of_keys_too() {
+fn check_config_reads_key_files() {
     let check = |file: &str| {
         let mut command = tricast();
         command.env("TRICAST_AUTH__MODE", "jwt").env("TRICAST_AUTH__PUBLIC_KEY_FILE", file);
@@ -241,7 +241,7 @@ fn check_config_reads_the_files_of_keys_too() {
 }
 
 #[test]
-fn the_settings_in_deploy_are_good_once_a_key_is_named() {
+fn the_settings_in_deploy_are_valid_with_a_key() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/tricast.toml");
     let (code, _, stderr) = run(tricast().args(["check-config", "--config", file]));
     assert!(code == 2 && stderr.contains("1 fault:") && stderr.contains("auth.mode"), "{stderr}");
@@ -252,7 +252,7 @@ fn the_settings_in_deploy_are_good_once_a_key_is_named() {
 }
 
 #[test]
-fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
+fn doctor_exits_with_0_without_faults_and_with_1_for_a_fault() {
     let (running, url) = serve();
     let (code, stdout, stderr) = run(tricast().args(["doctor", &url, "--quick"]));
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
@@ -270,7 +270,7 @@ fn doctor_ends_with_0_when_all_is_well_and_1_when_there_is_something_to_mend() {
 }
 
 #[test]
-fn doctor_is_used_wrongly() {
+fn doctor_refuses_wrong_arguments() {
     for (arguments, part) in [
         (&["doctor"][..], "<URL>"),
         (&["doctor", "ftp://a"], "http://"),

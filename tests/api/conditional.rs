@@ -1,4 +1,4 @@
-//! Conditional requests: the tables of RFC 9110, section 13, over the wire.
+//! Conditional requests: the tables of RFC 9110, section 13, over HTTP.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -12,7 +12,7 @@ async fn status(app: &TestApp, method: Method, headers: &[(&str, String)]) -> St
     soon("an answer", request.send()).await.unwrap().status()
 }
 
-/// The answer once it has a date: while its second runs, the value may change again, and has none.
+/// Returns the response once it has a date: during its second the value may change again, so there is none.
 async fn dated(app: &TestApp) -> reqwest::Response {
     until("a Last-Modified", || async {
         let answer = app.get(PATH).await;
@@ -51,7 +51,7 @@ async fn if_none_match_is_compared_weakly_in_lists_and_lines() {
 }
 
 #[tokio::test]
-async fn the_tag_wins_over_the_date() {
+async fn the_tag_takes_precedence_over_the_date() {
     let app = spawn_app();
     app.push_value("metrics.still", json!({"n": 1})).await;
     let fresh = dated(&app).await;

@@ -1,4 +1,4 @@
-//! A client that stops reading costs bounded memory, delays nobody, and gets the newest value when it reads again.
+//! A client that stops reading uses bounded memory, delays no other client, and gets the newest value when it reads again.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tokio::{
 
 use crate::helpers::{TestApp, soon, spawn_app, until};
 
-/// How much is published to the stalled client.
+/// Number of versions that are published to the stalled client.
 const VERSIONS: u64 = 400;
-/// Bytes of one version.
+/// Size of one version in bytes.
 const WEIGHT: usize = 20_000;
 
-/// A client with a small receive buffer that subscribes and then does not read.
+/// Connects a client with a small receive buffer that subscribes and then does not read.
 async fn stalled(app: &TestApp, request: String, then: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
@@ -25,14 +25,14 @@ async fn stalled(app: &TestApp, request: String, then: &[u8]) -> TcpStream {
     stream
 }
 
-/// Everything that the stalled client finds when it reads again, until `last` is in it.
+/// Reads all data of the stalled client until `last`, and returns the number of bytes.
 async fn drained(mut stream: TcpStream, last: &str) -> usize {
     let mut received = Vec::new();
     soon("the newest value", async {
         let mut buffer = vec![0; 256 * 1024];
         while !received.windows(last.len()).any(|window| window == last.as_bytes()) {
             let n = stream.read(&mut buffer).await.unwrap();
-            assert!(n > 0, "the stalled client was cut");
+            assert!(n > 0, "the stalled client was disconnected");
             let tail = received.len().saturating_sub(last.len());
             received.extend_from_slice(&buffer[..n]);
             if received.len() > 4 << 20 {
@@ -67,7 +67,7 @@ async fn a_stalled_websocket() {
     })
     .await;
 
-    // One that reads is not delayed: it sees each version that the server could send, up to the last.
+    // A client that reads is not delayed: it sees each version that the server could send, up to the last.
     let mut quick = app.websocket().await;
     quick.subscribe(&["metrics.wide"]).await;
     let reading = async {
@@ -79,7 +79,7 @@ async fn a_stalled_websocket() {
     tokio::join!(publish(&app), reading);
 
     let bytes = drained(stream, &format!("\"n\":{VERSIONS},")).await;
-    // The kernel's buffers on both sides, what one write holds, and the newest value; not 8 MB of old ones.
+    // The buffers of the kernel on both sides, one write, and the newest value; not 8 MB of old ones.
     let total = VERSIONS as usize * WEIGHT;
     assert!(bytes < total / 4, "{bytes} of {total} bytes were queued for a client that did not read");
     assert!(app.counter("tricast_conflations_total{transport=\"websocket\"}").await > 0.0);
@@ -101,7 +101,7 @@ async fn a_stalled_event_stream() {
 }
 
 #[tokio::test]
-async fn a_stalled_client_does_not_hold_up_the_others_or_the_polls() {
+async fn a_stalled_client_delays_neither_streams_nor_polls() {
     let app = spawn_app();
     let mut stalled_streams = Vec::new();
     for _ in 0..20 {

@@ -3,9 +3,9 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::helpers::{Visitor, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
+use crate::helpers::{ApiClient, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
-pub(crate) async fn send(app: &Visitor, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
+pub(crate) async fn send(app: &ApiClient, method: Method, path: &str, if_match: Option<&str>, body: Value) -> Response {
     let mut request = app.request(method, path);
     if !body.is_null() {
         request = request.body(body.to_string());
@@ -16,7 +16,7 @@ pub(crate) async fn send(app: &Visitor, method: Method, path: &str, if_match: Op
     soon(path, request.send()).await.unwrap()
 }
 
-pub(crate) async fn ask(app: &Visitor, method: Method, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn ask(app: &ApiClient, method: Method, path: &str, body: Value) -> (u16, Value) {
     let answer = send(app, method, path, None, body).await;
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
@@ -34,7 +34,7 @@ async fn a_fresh_tenant_has_a_default_board() {
     assert_eq!((&board["id"], &board["version"], &boards["dashboards"][0]), (&json!("default"), &json!(1), &board));
     let tile = &board["tiles"][0];
     assert_eq!((&tile["type"], &tile["channel"]), (&json!("number"), &json!("metrics.orders")));
-    assert!(tile.get("options").is_none(), "what is not there is left out");
+    assert!(tile.get("options").is_none(), "missing options are left out");
 }
 
 #[tokio::test]
@@ -120,9 +120,13 @@ async fn a_change_of_an_older_version_is_refused() {
     assert_eq!(rename("Again", &format!("\"x\", {second}")).await.status(), 200);
     assert_eq!(rename("Always", "*").await.status(), 200);
     let (status, _) = ask(&app, Method::PUT, path, json!({"name": "Late", "version": 1})).await;
-    assert_eq!(status, 412, "the version in the body counts, too");
+    assert_eq!(status, 412, "the version in the body counts too");
     let whole = app.get_json(path).await;
-    assert_eq!(ask(&app, Method::PUT, path, whole.clone()).await, (200, whole), "what was read can be written back");
+    assert_eq!(
+        ask(&app, Method::PUT, path, whole.clone()).await,
+        (200, whole),
+        "a board that was read can be written back"
+    );
     let answer =
         app.request(Method::GET, path).header("if-none-match", tag(&app.get(path).await)).send().await.unwrap();
     assert_eq!(answer.status(), 304);
@@ -162,7 +166,7 @@ async fn an_error_names_the_invalid_field() {
         assert_eq!(found, status, "{method} {path} {body}: {problem}");
         assert!(problem["detail"].as_str().unwrap().contains(part), "{body}: {problem}");
     }
-    assert_eq!(app.get_json("/api/dashboards/default").await["version"], 1, "nothing of it was done");
+    assert_eq!(app.get_json("/api/dashboards/default").await["version"], 1, "no part of the change was made");
     for n in 1..100 {
         assert_eq!(ask(&app, Method::POST, boards, json!({"name": format!("{n}")})).await.0, 201);
     }

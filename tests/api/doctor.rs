@@ -1,4 +1,4 @@
-//! What a path doctor asks the server for, and the doctor itself right in front of a server.
+//! Endpoints for the path doctor, and the doctor itself directly in front of a server.
 
 use std::time::Duration;
 
@@ -6,16 +6,19 @@ use reqwest::Method;
 use serde_json::Value;
 use tricast::doctor::{self, MAX_IDLE, Options, Verdict};
 
-use crate::helpers::{TestApp, Visitor, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, until};
+use crate::helpers::{ApiClient, TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, until};
 
-async fn seen(app: &Visitor, headers: &[(&str, &str)]) -> Value {
+async fn seen(app: &ApiClient, headers: &[(&str, &str)]) -> Value {
     let mut request = app.request(Method::GET, "/api/doctor");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let response = soon("the answer", request.send()).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert!(response.headers().get("content-encoding").is_none(), "or nobody knows who compressed it");
+    assert!(
+        response.headers().get("content-encoding").is_none(),
+        "otherwise compression by a proxy could not be detected"
+    );
     response.json().await.unwrap()
 }
 
@@ -23,13 +26,13 @@ fn options(app: &TestApp, token: Option<&str>, idle: Duration) -> Options {
     Options { url: doctor::parse_url(&app.url("")).unwrap(), token: token.map(Into::into), idle, insecure: false }
 }
 
-/// What came of the check of that name.
+/// Returns the verdict of the check with that ID.
 fn verdict(report: &doctor::Report, id: &str) -> Verdict {
     report.checks.iter().find(|check| check.id == id).unwrap_or_else(|| panic!("no {id} in {report:?}")).verdict
 }
 
 #[tokio::test]
-async fn a_request_is_told_how_it_came_through_and_what_mends_a_path() {
+async fn a_request_is_described_as_it_arrived_with_the_table_of_fixes() {
     let app = spawn_app();
     let answer = seen(&app, &[("accept-encoding", "gzip, br")]).await;
     assert_eq!(answer["host"], app.address.to_string());
@@ -45,7 +48,7 @@ async fn a_request_is_told_how_it_came_through_and_what_mends_a_path() {
 }
 
 #[tokio::test]
-async fn an_address_is_shown_to_whoever_it_belongs_to_and_never_one_of_the_network_inside() {
+async fn a_client_sees_its_own_address_but_no_internal_one() {
     let forwarded = [("x-forwarded-for", "203.0.113.7")];
     let app = spawn_app();
     let ignored = seen(&app, &forwarded).await;
@@ -102,13 +105,13 @@ async fn unbounded_probes_and_too_many_at_once_are_refused() {
     }
     let refused = app.get("/events?probe=1").await;
     assert!(refused.status() == 503 && refused.headers().contains_key("retry-after"), "{refused:?}");
-    assert_eq!(app.events("").await.next_of("connected").await.name, "connected", "others are not refused");
+    assert_eq!(app.events("").await.next_of("connected").await.name, "connected", "other streams are not refused");
     drop(streams);
-    until("a place", || async { (app.get("/events?probe=1").await.status() == 200).then_some(()) }).await;
+    until("a free permit", || async { (app.get("/events?probe=1").await.status() == 200).then_some(()) }).await;
 }
 
 #[tokio::test]
-async fn whoever_asks_too_often_is_told_to_wait() {
+async fn too_many_requests_of_an_address_are_refused() {
     let app = spawn_app_with(|config| config.limits.handshakes_per_second_per_address = 3);
     let refused =
         until("a refusal", || async { Some(app.get("/api/doctor").await).filter(|answer| answer.status() == 429) })
@@ -128,7 +131,7 @@ async fn a_stopping_server_does_not_wait_for_a_silent_probe() {
 }
 
 #[tokio::test]
-async fn right_in_front_of_a_server_all_is_well() {
+async fn all_checks_pass_directly_in_front_of_a_server() {
     let app = spawn_app();
     let report = soon("the report", doctor::examine(&options(&app, None, Duration::from_secs(1)))).await.unwrap();
     assert!(!report.has_findings() && report.checks.len() == 10, "{}", report.to_text());
@@ -140,7 +143,7 @@ async fn right_in_front_of_a_server_all_is_well() {
 }
 
 #[tokio::test]
-async fn without_a_token_what_needs_one_is_left_out_and_with_one_it_is_tried() {
+async fn checks_that_need_a_token_are_skipped_without_one() {
     let app = spawn_app_with_tokens(|_| {});
     let look = async |token: Option<&str>| {
         soon("the report", doctor::examine(&options(&app, token, Duration::from_secs(1)))).await.unwrap()
@@ -158,7 +161,7 @@ async fn without_a_token_what_needs_one_is_left_out_and_with_one_it_is_tried() {
 }
 
 #[tokio::test]
-async fn limits_of_the_server_itself_are_no_fault_of_the_path() {
+async fn limits_of_the_server_are_no_fault_of_the_path() {
     let app = spawn_app_with(|config| {
         config.limits.max_message.0 = 2_000;
         config.limits.max_body.0 = 3_000;
@@ -169,7 +172,7 @@ async fn limits_of_the_server_itself_are_no_fault_of_the_path() {
 }
 
 #[tokio::test]
-async fn a_page_is_there_that_needs_no_token() {
+async fn the_page_of_the_doctor_needs_no_token() {
     let app = spawn_app_with_tokens(|_| {});
     let page = app.get("/doctor").await;
     assert_eq!(

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::helpers::{soon, spawn_app, until};
 
 #[tokio::test]
-async fn a_thousand_open_streams_are_told_and_leave() {
+async fn a_thousand_open_streams_are_notified_and_close() {
     let mut app = spawn_app();
     let mut sockets = Vec::new();
     let mut streams = Vec::new();
@@ -26,10 +26,10 @@ async fn a_thousand_open_streams_are_told_and_leave() {
     .await;
     app.begin_stop();
 
-    let told = join_all(sockets.iter_mut().map(|socket| async {
+    let notices = join_all(sockets.iter_mut().map(|socket| async {
         let (code, before) = socket.closed().await;
         let away =
-            before.into_iter().find(|message| message["type"] == "disconnecting").expect("told before the close");
+            before.into_iter().find(|message| message["type"] == "disconnecting").expect("notified before the close");
         assert_eq!((code, &away["reason"]), (1001, &json!("SERVER_MAINTENANCE")));
         (away["reconnectAfter"].as_f64().unwrap() * 1e3) as u64
     }))
@@ -39,11 +39,11 @@ async fn a_thousand_open_streams_are_told_and_leave() {
         assert_eq!(bye["reason"], "SERVER_MAINTENANCE");
         assert!(stream.next().await.is_none(), "the stream ends after bye");
         let after = (bye["reconnectAfter"].as_f64().unwrap() * 1e3).round() as u64;
-        assert_eq!(stream.retry, Some(after), "a native client is spread as well");
+        assert_eq!(stream.retry, Some(after), "the reconnects of native clients are spread too");
         after
     }))
     .await;
-    let all: Vec<u64> = told.into_iter().chain(bye).collect();
+    let all: Vec<u64> = notices.into_iter().chain(bye).collect();
     let different: HashSet<_> = all.iter().collect();
     assert!(different.len() > 500, "spread out: {} different times", different.len());
     assert!(all.iter().all(|after| (1_000..=10_000).contains(after)));
@@ -65,7 +65,7 @@ async fn a_held_poll_is_answered_and_new_streams_are_refused() {
     .await;
     assert_eq!(app.get("/readyz").await.status(), 200);
 
-    // As long as one client does not answer the close, the server drains.
+    // The server drains as long as one client does not answer the close.
     let before: Vec<_> = (0..3).map(|_| app.request(Method::GET, "/readyz")).collect();
     app.begin_stop();
     assert_eq!(soon("the held poll", held).await.unwrap().unwrap().status(), 304);
@@ -75,14 +75,14 @@ async fn a_held_poll_is_answered_and_new_streams_are_refused() {
             draining = Some(answer.status());
         }
     }
-    // The server may be gone before the question arrives; if it answers, then with 503.
+    // The server may have stopped before the request arrives; if it responds, then with 503.
     assert!(draining.is_none_or(|status| status == 503), "{draining:?}");
     drop(stays);
     app.stopped().await;
 }
 
 #[tokio::test]
-async fn those_who_follow_system_are_told_of_the_maintenance() {
+async fn subscribers_of_system_are_notified_of_the_maintenance() {
     let mut app = spawn_app();
     let mut socket = app.websocket().await;
     socket.subscribe(&["system"]).await;
@@ -97,7 +97,7 @@ async fn those_who_follow_system_are_told_of_the_maintenance() {
 }
 
 #[tokio::test]
-async fn what_was_accepted_before_the_stop_is_in_the_log() {
+async fn pushes_accepted_before_the_stop_are_in_the_log() {
     let mut app = spawn_app();
     let mut stream = app.events("?channels=deploys").await;
     stream.next_of("connected").await;

@@ -1,4 +1,4 @@
-//! Channels that end: told once everywhere, and the room they took is there again.
+//! Channels that end: reported once on every transport, and their room is available again.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use tricast_core::clock::Clock;
 
 use crate::helpers::{
-    EventStream, TestApp, Visitor, WebSocket, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens,
+    ApiClient, EventStream, TestApp, WebSocket, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens,
     token, until,
 };
 
-pub(crate) async fn delete(visitor: &Visitor, channel: &str) -> Response {
+pub(crate) async fn delete(visitor: &ApiClient, channel: &str) -> Response {
     let request = visitor.request(Method::DELETE, &format!("/api/metrics/{channel}"));
     soon(channel, request.send()).await.unwrap()
 }
 
-/// The next message about `channel` that is an end.
+/// Returns the next message about `channel` that is an end.
 pub(crate) async fn end_on(socket: &mut WebSocket, channel: &str) -> Value {
     soon("an end", async {
         loop {
@@ -41,13 +41,13 @@ async fn end_in(stream: &mut EventStream, channel: &str) -> Value {
     .await
 }
 
-pub(crate) async fn names(visitor: &Visitor) -> Vec<String> {
+pub(crate) async fn names(visitor: &ApiClient) -> Vec<String> {
     let list = visitor.get_json("/api/channels").await;
     list["channels"].as_array().unwrap().iter().map(|line| line["channel"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
-async fn an_end_is_told_once_on_every_transport() {
+async fn an_end_is_reported_once_on_every_transport() {
     let app = spawn_app();
     app.push_value("metrics.shop", json!({"n": 1})).await;
     let before = app.push_value("metrics.other", json!({"n": 1})).await;
@@ -83,7 +83,7 @@ async fn an_end_is_told_once_on_every_transport() {
     assert_eq!(app.get_json(snapshot).await["custom"], json!({"other": {"n": 1}}));
     assert!(tag(&app.get(snapshot).await) != tags[0] && tag(&app.get(list).await) != tags[1]);
 
-    // Nothing more of it comes to those who know, nor to those who come only now.
+    // No more data of the channel comes to clients that know of the end, nor to those that connect later.
     let cursor = app.push_value("metrics.other", json!({"n": 2})).await;
     for socket in &mut sockets {
         assert_eq!(socket.next_of("metric").await["channel"], "metrics.other");
@@ -95,7 +95,7 @@ async fn an_end_is_told_once_on_every_transport() {
     late.subscribe(&["metrics.shop", "metrics.other"]).await;
     assert_eq!(late.next_of("metric").await["channel"], "metrics.other");
 
-    // A merge begins with nothing, at a higher offset.
+    // A merge starts with an empty value, at a higher offset.
     let anew = app.push(json!({"channel": "metrics.shop", "data": {"x": 1}, "merge": true})).await;
     assert_eq!(app.get_json("/api/metrics/metrics.shop").await["data"], json!({"x": 1}));
     let offset = |cursor: &str| cursor.split(':').nth(1).unwrap().parse::<u64>().unwrap();
@@ -104,7 +104,7 @@ async fn an_end_is_told_once_on_every_transport() {
 }
 
 #[tokio::test]
-async fn a_reader_that_was_away_is_told_of_the_end() {
+async fn a_client_that_resumes_gets_the_end() {
     let app = spawn_app();
     let before = app.push_value("metrics.shop", json!({"n": 1})).await;
     app.push_event("deploys", 1).await;
@@ -122,7 +122,7 @@ async fn a_reader_that_was_away_is_told_of_the_end() {
     got.sort_by_key(|(channel, gone)| format!("{channel}{gone}"));
     let deleted = json!("deleted");
     let shop = (json!("metrics.shop"), deleted.clone());
-    assert_eq!(got, [(json!("deploys"), deleted), (json!("deploys"), Value::Null), shop], "and of what was before");
+    assert_eq!(got, [(json!("deploys"), deleted), (json!("deploys"), Value::Null), shop], "and of earlier changes");
     let mut stream = app.events_from("?channels=metrics.shop,metrics.*", Some(&before)).await;
     assert_eq!(end_in(&mut stream, "metrics.shop").await["gone"], "deleted");
     let answer = app.get_json(&format!("/api/metrics?channels=metrics.*,deploys&since={before}")).await;
@@ -131,7 +131,7 @@ async fn a_reader_that_was_away_is_told_of_the_end() {
 }
 
 #[tokio::test]
-async fn ends_that_are_forgotten_are_a_gap() {
+async fn discarded_ends_are_a_gap() {
     let app = spawn_app_with(|config| config.log.ends = 1);
     app.push_value("metrics.a", json!({"n": 1})).await;
     let before = app.push_value("metrics.b", json!({"n": 1})).await;
@@ -153,7 +153,7 @@ async fn ends_that_are_forgotten_are_a_gap() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_push_ends_a_channel_and_what_can_not_end_is_refused() {
+async fn a_line_of_a_push_ends_a_channel_and_built_in_channels_cannot_end() {
     let app = spawn_app();
     let lines = json!([
         {"channel": "metrics.a", "data": {"n": 1}},
@@ -211,7 +211,7 @@ async fn an_end_makes_room_in_every_limit() {
 }
 
 #[tokio::test]
-async fn a_channel_that_nobody_writes_ends_by_its_own_time_or_the_usual_one() {
+async fn a_channel_without_writes_ends_after_its_own_or_the_default_time() {
     let app = spawn_app_with(|config| config.limits.channel_ttl.0 = Duration::from_secs(1));
     let mut socket = app.websocket().await;
     socket.subscribe(&["metrics.*"]).await;
@@ -219,7 +219,7 @@ async fn a_channel_that_nobody_writes_ends_by_its_own_time_or_the_usual_one() {
     app.push(json!({"metric": "usual.x", "type": "counter", "value": 1})).await;
     assert_eq!(end_on(&mut socket, "metrics.usual").await["gone"], "expired");
     assert_eq!(app.get("/api/metrics/metrics.longer").await.status(), 200);
-    assert!(names(&app).await.contains(&"metrics.api".to_owned()), "the server's own channels stay");
+    assert!(names(&app).await.contains(&"metrics.api".to_owned()), "built-in channels stay");
     app.push(json!({"metric": "longer.x", "type": "counter", "value": 1, "ttl": 1_000})).await;
     assert_eq!(end_on(&mut socket, "metrics.longer").await["gone"], "expired");
     assert_eq!(app.counter("tricast_channels_ended_total{reason=\"expired\"}").await, 2.0);
@@ -251,7 +251,7 @@ fn keeping(directory: &tempfile::TempDir) -> TestApp {
 }
 
 #[tokio::test]
-async fn a_channel_that_ended_stays_away_after_a_restart_and_keeps_its_history() {
+async fn an_ended_channel_is_not_restored_and_keeps_its_history() {
     let directory = tempfile::tempdir().unwrap();
     let mut app = keeping(&directory);
     for channel in ["metrics.ended", "metrics.anew", "metrics.lives"] {
@@ -274,7 +274,7 @@ async fn a_channel_that_ended_stays_away_after_a_restart_and_keeps_its_history()
         app.stopped().await;
         app = keeping(&directory);
     }
-    // One that was restored can end, too.
+    // A restored channel can end too.
     until("values", || async { (delete(&app, "metrics.lives").await.status() == 204).then_some(()) }).await;
     app.begin_stop();
     app.stopped().await;

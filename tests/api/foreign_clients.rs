@@ -1,4 +1,4 @@
-//! What clients, proxies and libraries of this world send, as they send it.
+//! Requests of real clients, proxies and libraries, as they send them.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_to
 const VALUE: &[u8] = br#"{"channel":"metrics.a","data":{"n":1}}"#;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Pushes a body with headers; answers the status and the body.
+/// Pushes a body with headers and returns the status and the body.
 async fn push(app: &TestApp, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> (u16, Value) {
     let mut request = app.request(Method::POST, "/api/metrics").body(body);
     for (name, value) in headers {
@@ -28,7 +28,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_last_event_id_may_stand_in_the_address() {
+async fn the_last_event_id_may_be_a_parameter() {
     let app = spawn_app();
     let cursor = app.push_event("ticks", 0).await;
     for n in 1..=3 {
@@ -41,7 +41,7 @@ async fn the_last_event_id_may_stand_in_the_address() {
             assert_eq!(stream.next_of("happened").await.data()["data"]["n"], n, "{name}");
         }
     }
-    // The header is of this very attempt, and wins; a library that adds its parameter again means the last one.
+    // The header belongs to this attempt and takes precedence; a library that repeats its parameter means the last one.
     let head = app.push_event("ticks", 4).await;
     app.push_event("ticks", 5).await;
     let mut stream = app.events_from(&format!("?channels=ticks&lastEventId={cursor}"), Some(&head)).await;
@@ -71,7 +71,7 @@ async fn an_offer_of_http_2_is_answered_in_http_1_1_with_a_body_or_without() {
         let answer = app.raw(request.as_bytes(), |_| false).await;
         let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
         assert!(text.starts_with(&format!("http/1.1 {status}")), "{method} {path}: {text}");
-        // No other protocol follows, and the connection ends as it was said.
+        // No other protocol follows, and the connection ends as announced.
         assert!(text.contains("connection: close") && !text.contains("connection: upgrade"), "{text}");
     }
     let chunked = format!(
@@ -79,7 +79,7 @@ async fn an_offer_of_http_2_is_answered_in_http_1_1_with_a_body_or_without() {
         value.len()
     );
     assert!(app.raw(chunked.as_bytes(), |_| false).await.starts_with(b"HTTP/1.1 202"));
-    // What would be a handshake still has to be a proper one.
+    // A handshake still has to be valid.
     for (method, upgrade) in [("POST", "websocket"), ("PATCH", "WebSocket")] {
         let request = format!(
             "{method} /api/metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\nContent-Length: 2\r\n\r\n{{}}"
@@ -89,10 +89,10 @@ async fn an_offer_of_http_2_is_answered_in_http_1_1_with_a_body_or_without() {
 }
 
 #[tokio::test]
-async fn head_on_a_stream_is_answered_at_once_with_what_get_would_say() {
+async fn head_on_a_stream_returns_the_headers_of_get_at_once() {
     let app = spawn_app_with_tokens(|_| {});
     let reader = app.with(token("ada", "acme", &["read:metrics"]));
-    let head = |visitor: &crate::helpers::Visitor, path: &'static str| {
+    let head = |visitor: &crate::helpers::ApiClient, path: &'static str| {
         let request = visitor.request(Method::HEAD, path);
         async move { soon(path, request.send()).await.unwrap() }
     };
@@ -118,7 +118,7 @@ async fn head_on_a_stream_is_answered_at_once_with_what_get_would_say() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_in_front_of_json_is_passed_over() {
+async fn a_byte_order_mark_before_json_is_skipped() {
     let app = spawn_app();
     let marked = |body: &[u8]| [BYTE_ORDER_MARK, body].concat();
     assert_eq!(push(&app, &[], marked(VALUE)).await.0, 202);
@@ -137,14 +137,14 @@ async fn a_byte_order_mark_in_front_of_json_is_passed_over() {
     let mut socket = app.websocket().await;
     futures_util::SinkExt::send(&mut socket.stream, Message::text("\u{feff}{\"type\":\"ping\"}")).await.unwrap();
     socket.next_of("pong").await;
-    // PowerShell's own encoding is named.
+    // The error names PowerShell's own encoding.
     let utf_16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let (status, problem) = push(&app, &[], utf_16).await;
     assert!(status == 400 && problem["detail"].as_str().unwrap().contains("UTF-16"), "{problem}");
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_inflated_whatever_it_is_for() {
+async fn compressed_bodies_are_inflated_on_every_route() {
     let app = spawn_app();
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     zlib.write_all(VALUE).unwrap();
@@ -170,7 +170,7 @@ async fn a_compressed_body_is_inflated_whatever_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_can_not_be_inflated_is_refused_and_a_bomb_is_not_made() {
+async fn invalid_compressed_bodies_and_bombs_are_refused() {
     let app = spawn_app_with(|config| config.limits.max_body.0 = 100_000);
     let bomb = gzip(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 100_000, "{}", bomb.len());
@@ -191,24 +191,24 @@ async fn a_body_that_can_not_be_inflated_is_refused_and_a_bomb_is_not_made() {
 }
 
 #[tokio::test]
-async fn what_was_read_through_a_compressing_proxy_can_be_changed() {
+async fn resources_read_through_a_compressing_proxy_can_be_changed() {
     let app = spawn_app();
     let tag = app.get("/api/dashboards/default").await.headers()["etag"].to_str().unwrap().to_owned();
     let add = |tag: String| {
         let tile = json!({"type": "text", "title": "t", "options": {"text": "x"}});
         app.request(Method::POST, "/api/dashboards/default/tiles").header("if-match", tag).body(tile.to_string()).send()
     };
-    // As nginx and Cloudflare write it.
+    // As nginx and Cloudflare write the tag.
     assert_eq!(add(format!("W/{tag}")).await.unwrap().status(), 201);
-    // Another change is still seen.
+    // Another change is still detected.
     assert_eq!(add(format!("W/{tag}")).await.unwrap().status(), 412);
-    // As Apache writes it.
+    // As Apache writes the tag.
     let tag = app.get("/api/dashboards/default").await.headers()["etag"].to_str().unwrap().to_owned();
     assert_eq!(add(format!("{}-gzip\"", tag.trim_end_matches('"'))).await.unwrap().status(), 201);
 }
 
 #[tokio::test]
-async fn an_app_with_an_origin_of_its_own_is_let_in_when_it_is_named() {
+async fn an_app_with_its_own_origin_is_accepted_if_it_is_configured() {
     let origins = ["capacitor://localhost", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", "null"];
     let app = spawn_app_with(|config| config.allowed_origins = origins.map(str::to_owned).to_vec());
     for origin in origins {
@@ -241,7 +241,7 @@ async fn a_page_of_the_same_host_and_another_scheme_is_foreign() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_not_known_is_named_and_not_passed_over() {
+async fn unknown_parameters_are_refused_by_name() {
     let app = spawn_app();
     for (path, parts) in [
         ("/events?channel=metrics", ["\"channel\"", "did you mean channels?"]),
@@ -267,7 +267,7 @@ async fn a_parameter_that_is_not_known_is_named_and_not_passed_over() {
 }
 
 #[tokio::test]
-async fn a_list_of_channels_is_written_as_the_libraries_write_it() {
+async fn lists_of_channels_have_the_forms_of_common_libraries() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     app.push_value("metrics.b", json!({"n": 2})).await;
@@ -287,7 +287,7 @@ async fn a_list_of_channels_is_written_as_the_libraries_write_it() {
 }
 
 #[tokio::test]
-async fn a_poll_may_name_a_channel_that_comes_later() {
+async fn a_poll_may_name_a_channel_that_does_not_exist_yet() {
     let app = spawn_app();
     let first = app.get_json("/api/metrics?channels=metrics.later,deploys").await;
     assert_eq!((&first["channels"], &first["events"]), (&json!({}), &json!([])));
@@ -307,7 +307,7 @@ async fn a_poll_may_name_a_channel_that_comes_later() {
 }
 
 #[tokio::test]
-async fn a_hundred_channels_with_long_names_fit_into_an_address() {
+async fn a_hundred_channels_with_long_names_fit_into_a_url() {
     let app = spawn_app();
     let names: Vec<_> = (0..100).map(|n| format!("entity.device.{n:04}.{}", "x".repeat(109))).collect();
     assert!(names.iter().all(|name| name.len() == 128));

@@ -97,7 +97,7 @@ async fn header_trickling() {
 #[tokio::test]
 async fn body_trickling() {
     let app = spawn_app_with(|config| config.limits.body_timeout.0 = Duration::from_secs(1));
-    // Announced and never sent: the answer comes all the same, and the connection ends.
+    // Announced and never sent: the response comes nevertheless, and the connection ends.
     let request = "POST /api/metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
     let answer = app.raw(request.as_bytes(), |_| false).await;
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
@@ -159,7 +159,7 @@ async fn compression_bomb() {
 }
 
 #[tokio::test]
-async fn a_foreign_request_id_can_not_reach_the_log_or_split_the_answer() {
+async fn a_foreign_request_id_cannot_reach_the_log_or_split_the_response() {
     let app = spawn_app();
     for id in ["a b", "a\u{e9}", "<script>", &"x".repeat(65), ""] {
         let answer = app.request(Method::GET, "/healthz").header("x-request-id", id.as_bytes()).send().await.unwrap();
@@ -199,7 +199,7 @@ async fn huge_numbers() {
         let sample = format!(r#"{{"metric":"a.b","type":"timing","value":{number}}}"#);
         assert_eq!(app.post("/api/metrics", sample).await.status(), 400, "{number}");
     }
-    // A number that fits is written back as the same one.
+    // A number that is representable is written back unchanged.
     app.post("/api/metrics", r#"{"channel":"a","data":{"x":9007199254740993,"y":1.7976931348623157e308}}"#).await;
     let text = app.get("/api/metrics/a").await.text().await.unwrap();
     assert!(text.contains(r#""x":9007199254740993,"y":1.7976931348623157e+308"#), "{text}");
@@ -265,7 +265,7 @@ async fn a_flood_of_empty_fragments() {
 }
 
 #[tokio::test]
-async fn a_ticket_buys_no_ticket() {
+async fn a_ticket_cannot_issue_a_ticket() {
     let app = spawn_app_with_tokens(|_| {});
     let ada = app.with(token("ada", "acme", &["admin"]));
     let ticket = || async {
@@ -274,7 +274,7 @@ async fn a_ticket_buys_no_ticket() {
     };
     assert_eq!(app.post(&format!("/api/tickets?ticket={}", ticket().await), "").await.status(), 401);
     assert_eq!(app.get(&format!("/api/orders?ticket={}", ticket().await)).await.status(), 401);
-    // Who redeems quickly uses up its own, and nobody else's.
+    // A user who redeems quickly uses up only their own tickets.
     let mut refused = 0;
     for _ in 0..40 {
         let answer = ada.post("/api/tickets", "").await;

@@ -1,4 +1,4 @@
-//! A server for one test, and a client for each way in.
+//! A server for one test, and a client for each transport.
 
 use std::{
     net::SocketAddr,
@@ -25,28 +25,28 @@ use tricast_auth::{
 };
 use tricast_core::clock::Clock;
 
-/// How long anything may take that should happen at once. Only a failing test waits this long.
+/// Timeout for everything that should happen at once. Only a failing test waits this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for `what`, or fails the test with its name.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("in vain: waited for {what}"),
+        Err(_) => panic!("timed out waiting for {what}"),
     }
 }
 
-/// How long one client is read from in all, by however many calls. A test that waits for a message which never comes would
-/// otherwise go on for ever, since others keep coming every second.
+/// Total time for which one client is read. A test that waits for a message which never comes would otherwise run for
+/// ever, because other messages arrive every second.
 const IN_ALL: Duration = Duration::from_secs(180);
 
 /// Waits for the next `what` of a client that was opened at `opened`.
 async fn next_within<T>(what: &str, opened: Instant, future: impl Future<Output = T>) -> T {
-    assert!(opened.elapsed() < IN_ALL, "in vain: read for {IN_ALL:?}, and other messages keep coming");
+    assert!(opened.elapsed() < IN_ALL, "timed out: read for {IN_ALL:?}, and only other messages arrived");
     soon(what, future).await
 }
 
-/// Asks again until `check` is content.
+/// Repeats `check` until it returns a value.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
     soon(what, async {
         loop {
@@ -59,17 +59,17 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut chec
     .await
 }
 
-/// Somebody who talks to a server, with a token or without.
+/// HTTP client of a server, with or without a token.
 #[derive(Clone)]
-pub(crate) struct Visitor {
+pub(crate) struct ApiClient {
     pub address: SocketAddr,
     client: reqwest::Client,
     pub token: Option<String>,
 }
 
-/// A running server, and its visitor without a token.
+/// Running server, with a client without a token.
 pub(crate) struct TestApp {
-    visitor: Visitor,
+    visitor: ApiClient,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<std::io::Result<()>>>,
 }
@@ -84,12 +84,12 @@ pub(crate) fn spawn_app_with(change: impl FnOnce(&mut Config)) -> TestApp {
     spawn_app_at(Clock::system(), change)
 }
 
-/// Starts a server with changed settings that lives by `clock`.
+/// Starts a server with changed settings that uses `clock`.
 pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> TestApp {
     let mut config = Config { listen: vec!["127.0.0.1:0".into()], workers: 2, ..Config::default() };
-    // The HTTP client of the tests needs one; whoever comes second finds it there.
+    // The HTTP client of the tests needs a provider; later calls find it installed.
     drop(rustls::crypto::ring::default_provider().install_default());
-    // Tests are quicker than clients may be; those of the limits set their own.
+    // Tests are faster than clients may be; tests of the limits set their own.
     config.limits.handshakes_per_second_per_address = 0;
     config.limits.messages_per_second = 0;
     change(&mut config);
@@ -100,7 +100,7 @@ pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Te
             let app = Application::build(&config, clock).unwrap();
             bound.send(app.addresses()[0]).unwrap();
             app.run_until(async {
-                // Told, or dropped by a test that is over.
+                // Stopped, or dropped by a test that is over.
                 let _ = stopped.await;
             })
             .await
@@ -108,24 +108,24 @@ pub(crate) fn spawn_app_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Te
     });
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     TestApp {
-        visitor: Visitor { address: address.recv().unwrap(), client, token: None },
+        visitor: ApiClient { address: address.recv().unwrap(), client, token: None },
         stop: Some(stop),
         thread: Some(thread),
     }
 }
 
 impl std::ops::Deref for TestApp {
-    type Target = Visitor;
+    type Target = ApiClient;
 
-    fn deref(&self) -> &Visitor {
+    fn deref(&self) -> &ApiClient {
         &self.visitor
     }
 }
 
-/// The secret of the tokens below.
+/// Secret of the tokens below.
 pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 
-/// Starts a server that asks for tokens.
+/// Starts a server that requires tokens.
 pub(crate) fn spawn_app_with_tokens(change: impl FnOnce(&mut Config)) -> TestApp {
     spawn_app_with(|config| {
         config.auth.mode = AuthMode::Jwt;
@@ -135,7 +135,7 @@ pub(crate) fn spawn_app_with_tokens(change: impl FnOnce(&mut Config)) -> TestApp
     })
 }
 
-/// A token of `user` of `tenant` that may do `permissions` for `lifetime`.
+/// Returns a token of `user` of `tenant` with `permissions` for `lifetime`.
 pub(crate) fn token_for(user: &str, tenant: &str, permissions: &[&str], lifetime: Duration) -> String {
     let claims = Claims {
         user: user.into(),
@@ -150,18 +150,18 @@ pub(crate) fn token_for(user: &str, tenant: &str, permissions: &[&str], lifetime
     mint(&claims, &SigningKey::of_secret(SECRET.as_bytes()).unwrap()).unwrap()
 }
 
-/// A token that is good for an hour.
+/// Returns a token that is valid for an hour.
 pub(crate) fn token(user: &str, tenant: &str, permissions: &[&str]) -> String {
     token_for(user, tenant, permissions, Duration::from_secs(3_600))
 }
 
-impl Visitor {
-    /// The same server, visited by whoever holds this token.
+impl ApiClient {
+    /// Returns a client of the same server with this token.
     pub(crate) fn with(&self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
-    /// The same visitor, at another server.
+    /// Returns the same client for another server.
     pub(crate) fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }
     }
@@ -186,13 +186,13 @@ impl Visitor {
         self.get(path).await.json().await.unwrap()
     }
 
-    /// The same, asked by a task of its own.
+    /// Does the same on a task of its own.
     pub(crate) fn get_json_later(&self, path: String) -> tokio::task::JoinHandle<Value> {
         let visitor = self.clone();
         tokio::spawn(async move { visitor.get_json(&path).await })
     }
 
-    /// Pushes one line, which has to be accepted; answers the cursor.
+    /// Pushes one line, which has to be accepted, and returns the cursor.
     pub(crate) async fn push(&self, line: Value) -> String {
         let response = self.post("/api/metrics", line.to_string()).await;
         assert_eq!(response.status(), 202, "{line}");
@@ -218,12 +218,12 @@ impl Visitor {
         self.websocket_at("/ws").await
     }
 
-    /// A WebSocket that has been greeted.
+    /// Opens a WebSocket and reads the greeting.
     pub(crate) async fn websocket_at(&self, path: &str) -> WebSocket {
         self.try_websocket_at(path).await.unwrap_or_else(|status| panic!("refused with {status}"))
     }
 
-    /// The same, or the status with which it was refused.
+    /// Does the same, or returns the status of the refusal.
     pub(crate) async fn try_websocket_at(&self, path: &str) -> Result<WebSocket, u16> {
         let mut request = format!("ws://{}{path}", self.address).into_client_request().unwrap();
         if let Some(token) = &self.token {
@@ -256,7 +256,7 @@ impl Visitor {
         EventStream { bytes, buffer: String::new(), id: String::new(), retry: None, opened: Instant::now() }
     }
 
-    /// Sends bytes on a bare socket and reads until the server closes or `enough` says so.
+    /// Sends bytes on a bare socket and reads until the server closes or `enough` returns true.
     pub(crate) async fn raw(&self, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -275,14 +275,14 @@ impl Visitor {
         answer
     }
 
-    /// The value of one line of `/metrics`.
+    /// Returns the value of one line of `/metrics`.
     pub(crate) async fn counter(&self, name: &str) -> f64 {
         let page = self.get("/metrics").await.text().await.unwrap();
         let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
-    /// How often a limit refused something.
+    /// Returns how often a limit refused something.
     pub(crate) async fn limit(&self, setting: &str) -> f64 {
         self.counter(&format!("tricast_limit_reached_total{{limit=\"{setting}\"}}")).await
     }
@@ -312,7 +312,7 @@ impl WebSocket {
         self.stream.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// The next JSON message.
+    /// Returns the next JSON message.
     pub(crate) async fn next(&mut self) -> Value {
         serde_json::from_str(&self.next_text().await).unwrap()
     }
@@ -322,17 +322,17 @@ impl WebSocket {
             match next_within("a message", self.opened, self.stream.next()).await {
                 Some(Ok(Message::Text(text))) => return text.to_string(),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("no message but {other:?}"),
+                other => panic!("expected a message, got {other:?}"),
             }
         }
     }
 
-    /// The next message of this type; others are passed over.
+    /// Returns the next message of this type; skips others.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         self.next_of_any(&[kind]).await
     }
 
-    /// The next message of one of these types; others are passed over.
+    /// Returns the next message of one of these types; skips others.
     pub(crate) async fn next_of_any(&mut self, kinds: &[&str]) -> Value {
         soon(&format!("{kinds:?}"), async {
             loop {
@@ -355,7 +355,7 @@ impl WebSocket {
         self.ask(json!({"type": "subscribe", "channels": channels}), "subscribed").await
     }
 
-    /// Reads until the close frame; answers its code, and what came before it.
+    /// Reads until the close frame; returns its code and the messages before it.
     pub(crate) async fn closed(&mut self) -> (u16, Vec<Value>) {
         let mut before = Vec::new();
         loop {
@@ -369,7 +369,7 @@ impl WebSocket {
     }
 }
 
-/// One event of a stream.
+/// Event of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub id: String,
@@ -383,7 +383,7 @@ impl Event {
     }
 }
 
-/// Reads an event stream as the standard says (WHATWG HTML, section 9.2.6), for line ends of one kind.
+/// Reads an event stream as the standard specifies (WHATWG HTML, section 9.2.6), for line ends of one kind.
 pub(crate) struct EventStream {
     bytes: Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>,
     buffer: String,
@@ -393,7 +393,7 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// The next event, `None` at the end of the stream.
+    /// Returns the next event, `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.buffer.find("\n\n") {
@@ -424,7 +424,7 @@ impl EventStream {
         (!data.is_empty()).then(|| Event { id: self.id.clone(), name, text: data.join("\n") })
     }
 
-    /// The next event of this name; others are passed over.
+    /// Returns the next event of this name; skips others.
     pub(crate) async fn next_of(&mut self, name: &str) -> Event {
         soon(name, async {
             loop {

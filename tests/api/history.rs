@@ -1,4 +1,4 @@
-//! History: recorded, rolled up, asked for, and told in front of the live values on every transport.
+//! History: recorded, rolled up, queried, and sent before the live values on every transport.
 
 use std::{
     sync::{
@@ -14,11 +14,12 @@ use tricast::config::Config;
 use tricast_core::clock::Clock;
 
 use crate::{
-    helpers::{TestApp, Visitor, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
+    helpers::{ApiClient, TestApp, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
     program::Program,
 };
 
-/// A clock that a test sets, and that ticks by a millisecond at each look, so that no two versions are of one time.
+/// Returns a clock that a test sets. It advances by a millisecond at each reading, so that no two versions have the same
+/// time.
 fn clock(begin: &str) -> (Clock, impl Fn(&str) + Clone) {
     let now = Arc::new(AtomicI64::new(ms(begin)));
     let hand = Arc::clone(&now);
@@ -30,19 +31,19 @@ fn ms(time: &str) -> i64 {
     time.parse::<Timestamp>().unwrap().as_millisecond()
 }
 
-/// Every version is a point.
+/// Records every version as a point.
 fn every_version(config: &mut Config) {
     config.history.resolution.0 = Duration::ZERO;
 }
 
-async fn history(visitor: &Visitor, query: &str) -> Value {
+async fn history(visitor: &ApiClient, query: &str) -> Value {
     let response = visitor.get(&format!("/api/history?{query}")).await;
     assert_eq!(response.status(), 200, "{query}");
     response.json().await.unwrap()
 }
 
-/// Points that are recorded, in the store or not yet.
-async fn recorded(visitor: &Visitor, channel: &str) -> u64 {
+/// Returns the number of recorded points, stored or not.
+async fn recorded(visitor: &ApiClient, channel: &str) -> u64 {
     let response = visitor.get(&format!("/api/history?channel={channel}&field=n&interval=day&from=-3000d")).await;
     if response.status() != 200 {
         return 0;
@@ -52,13 +53,13 @@ async fn recorded(visitor: &Visitor, channel: &str) -> u64 {
 }
 
 /// Pushes `n` and waits until it is recorded.
-async fn push_and_record(visitor: &Visitor, channel: &str, n: u64) {
+async fn push_and_record(visitor: &ApiClient, channel: &str, n: u64) {
     visitor.push_value(channel, json!({"n": n, "text": "x"})).await;
     until("the point", || async { (recorded(visitor, channel).await >= n).then_some(()) }).await;
 }
 
 #[tokio::test]
-async fn what_the_numbers_were_is_told_by_minute_and_where_nothing_was_there_is_no_bucket() {
+async fn history_has_a_bucket_for_each_minute_with_points() {
     let (clock, set) = clock("2026-06-01T12:00:05Z");
     let app = spawn_app_at(clock, every_version);
     for (n, time) in [(1, "2026-06-01T12:00:05Z"), (2, "2026-06-01T12:00:20Z"), (3, "2026-06-01T12:03:00Z")] {
@@ -66,7 +67,7 @@ async fn what_the_numbers_were_is_told_by_minute_and_where_nothing_was_there_is_
         push_and_record(&app, "metrics.shop", n).await;
     }
     let fixed = "channel=metrics.shop&field=n&from=2026-06-01T12:00:00Z&to=2026-06-01T13:00:00Z";
-    let told = history(&app, &format!("{fixed}&interval=minute")).await;
+    let results = history(&app, &format!("{fixed}&interval=minute")).await;
     let bucket = |period: &str, count, total: f64, min, max, last| {
         json!({"period": period, "count": count, "total": total as i64, "min": min, "max": max, "last": last,
             "average": if total == 3.0 && count == 2 { json!(1.5) } else { json!(3) }})
@@ -75,11 +76,14 @@ async fn what_the_numbers_were_is_told_by_minute_and_where_nothing_was_there_is_
         bucket("2026-06-01T12:00:00.000Z", 2, 3.0, 1, 2, 2),
         bucket("2026-06-01T12:03:00.000Z", 1, 3.0, 3, 3, 3),
     ]);
-    assert_eq!((&told["buckets"], &told["interval"], &told["field"]), (&expected, &json!("minute"), &json!("n")));
+    assert_eq!(
+        (&results["buckets"], &results["interval"], &results["field"]),
+        (&expected, &json!("minute"), &json!("n"))
+    );
     let auto = history(&app, "channel=metrics.shop&from=-10m").await;
     assert_eq!(auto["interval"], "raw");
     assert_eq!(auto["fields"]["n"].as_array().unwrap().len(), 3);
-    assert!(auto["fields"].get("text").is_none(), "a text is no number");
+    assert!(auto["fields"].get("text").is_none(), "texts are not recorded");
     let day = history(&app, &format!("{fixed}&interval=day")).await;
     assert_eq!((&day["buckets"][0]["count"], &day["buckets"][0]["total"]), (&json!(3), &json!(6)));
     assert_eq!(history(&app, "channel=metrics.shop&field=no").await["buckets"], json!([]));
@@ -88,11 +92,11 @@ async fn what_the_numbers_were_is_told_by_minute_and_where_nothing_was_there_is_
     let params = json!({"channel": "metrics.shop", "field": ["n"], "from": "2026-06-01T12:00:00Z",
         "to": "2026-06-01T13:00:00Z", "interval": "minute"});
     let ask = json!({"type": "request", "requestId": "1", "action": "get_history", "params": params});
-    assert_eq!(socket.ask(ask, "response").await["data"], told);
+    assert_eq!(socket.ask(ask, "response").await["data"], results);
 }
 
 #[tokio::test]
-async fn what_will_not_change_any_more_may_be_kept_by_caches() {
+async fn closed_results_may_be_cached() {
     let (clock, set) = clock("2026-06-01T12:00:05Z");
     let app = spawn_app_at(clock, every_version);
     push_and_record(&app, "metrics.shop", 1).await;
@@ -107,11 +111,11 @@ async fn what_will_not_change_any_more_may_be_kept_by_caches() {
     let again = app.request(reqwest::Method::GET, path).header("if-none-match", &tag).send().await.unwrap();
     assert_eq!((again.status().as_u16(), &again.headers()["cache-control"]), (304, &closed.headers()["cache-control"]));
     let relative = app.get("/api/history?channel=metrics.shop&from=-2h&to=-1h").await;
-    assert_eq!(relative.headers()["cache-control"], "no-cache", "tomorrow it means something else");
+    assert_eq!(relative.headers()["cache-control"], "no-cache", "the query is relative to now");
 }
 
 #[tokio::test]
-async fn what_is_no_question_is_refused() {
+async fn invalid_queries_are_refused() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let long = format!("channel=metrics.a&field={}", "x".repeat(257));
@@ -160,7 +164,7 @@ async fn what_is_no_question_is_refused() {
 }
 
 #[tokio::test]
-async fn history_is_the_tenants_and_takes_the_channels_permission() {
+async fn history_belongs_to_a_tenant_and_requires_the_permission_of_the_channel() {
     let app = spawn_app_with_tokens(every_version);
     let one = app.with(token("ada", "one", &["read:metrics", "write:metrics"]));
     let two = app.with(token("bob", "two", &["read:metrics", "write:metrics"]));
@@ -176,7 +180,7 @@ async fn history_is_the_tenants_and_takes_the_channels_permission() {
 }
 
 #[tokio::test]
-async fn a_server_without_history_says_so_and_lives() {
+async fn a_server_without_history_refuses_queries_and_works() {
     let app = spawn_app_with(|config| config.history.enabled = false);
     app.push_value("metrics.a", json!({"n": 1})).await;
     assert_eq!(app.get("/api/history?channel=metrics.a").await.status(), 404);
@@ -184,11 +188,11 @@ async fn a_server_without_history_says_so_and_lives() {
     socket.send(json!({"type": "subscribe", "requestId": 1, "channel": "metrics.a", "backfill": "1h"})).await;
     assert_eq!(socket.next_of("subscribed").await["channels"][0]["status"], "active");
     assert_eq!(socket.next_of("error").await["code"], "RESOURCE_NOT_FOUND");
-    assert_eq!(socket.next_of("metric").await["data"]["n"], 1, "the live stream goes on");
+    assert_eq!(socket.next_of("metric").await["data"]["n"], 1, "the live stream continues");
 }
 
-/// What one client was told: the numbers of its history, and the first live one.
-fn check_the_seam(transport: &str, past: &Value, first: u64) {
+/// Checks the numbers of a client's history against its first live number.
+fn check_cutover(transport: &str, past: &Value, first: u64) {
     let buckets = past["fields"]["n"].as_array().map_or(&[][..], Vec::as_slice);
     let count: u64 = buckets.iter().map(|bucket| bucket["count"].as_u64().unwrap()).sum();
     let total: u64 = buckets.iter().map(|bucket| bucket["total"].as_u64().unwrap()).sum();
@@ -207,8 +211,8 @@ async fn by_websocket(app: &TestApp, channel: &str) {
     );
     let first = socket.next().await;
     let n = first["data"]["n"].as_u64().unwrap();
-    check_the_seam("websocket", &past["data"], n);
-    assert_eq!(first["data"]["text"], "x", "the value at the seam is whole");
+    check_cutover("websocket", &past["data"], n);
+    assert_eq!(first["data"]["text"], "x", "the value at the cutover is complete");
 }
 
 async fn by_stream(app: &TestApp, channel: &str) {
@@ -217,8 +221,8 @@ async fn by_stream(app: &TestApp, channel: &str) {
     let past = stream.next().await.unwrap();
     assert_eq!((past.name.as_str(), &past.data()["channel"]), ("history", &json!(channel)));
     let first = stream.next().await.unwrap();
-    check_the_seam("sse", &past.data()["data"], first.data()["data"]["n"].as_u64().unwrap());
-    // Who comes back goes on: the past is not told again.
+    check_cutover("sse", &past.data()["data"], first.data()["data"]["n"].as_u64().unwrap());
+    // A client that reconnects continues without another backfill.
     let mut again = app.events_from(&format!("?channels={channel}&backfill=1d"), Some(&first.id)).await;
     assert_eq!(again.next().await.unwrap().name, "connected");
     app.push_event("metricsless.a", 1).await;
@@ -226,24 +230,24 @@ async fn by_stream(app: &TestApp, channel: &str) {
 }
 
 async fn by_poll(app: &TestApp, channel: &str) {
-    let told = app.get_json(&format!("/api/metrics?channels={channel}&backfill=1d")).await;
-    let n = told["channels"][channel]["n"].as_u64().unwrap();
-    check_the_seam("poll", &told["history"][channel], n);
-    let cursor = told["cursor"].as_str().unwrap();
+    let results = app.get_json(&format!("/api/metrics?channels={channel}&backfill=1d")).await;
+    let n = results["channels"][channel]["n"].as_u64().unwrap();
+    check_cutover("poll", &results["history"][channel], n);
+    let cursor = results["cursor"].as_str().unwrap();
     let next = app.get_json(&format!("/api/metrics?channels={channel}&since={cursor}&backfill=1d")).await;
-    assert!(next.get("history").is_none(), "who follows has had it");
+    assert!(next.get("history").is_none(), "a client that continues has had it");
     if let Some(next) = next["channels"].get(channel) {
         assert!(next["n"].as_u64().unwrap() > n);
     }
     let one = app.get_json(&format!("/api/metrics/{channel}?backfill=1d")).await;
-    check_the_seam("one channel", &one["history"][channel], one["data"]["n"].as_u64().unwrap());
+    check_cutover("one channel", &one["history"][channel], one["data"]["n"].as_u64().unwrap());
     let snapshot = app.get_json("/api/metrics?backfill=1d").await;
     let name = channel.strip_prefix("metrics.").unwrap();
-    check_the_seam("snapshot", &snapshot["history"][channel], snapshot["custom"][name]["n"].as_u64().unwrap());
+    check_cutover("snapshot", &snapshot["history"][channel], snapshot["custom"][name]["n"].as_u64().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_past_and_the_present_meet_without_gap_or_overlap() {
+async fn backfill_and_live_values_meet_without_gap_or_overlap() {
     let (clock, _) = clock("2026-06-01T12:00:00Z");
     let app = spawn_app_at(clock, every_version);
     push_and_record(&app, "metrics.shop", 1).await;
@@ -266,7 +270,7 @@ async fn the_past_and_the_present_meet_without_gap_or_overlap() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_writes_what_it_has_and_the_next_one_tells_it() {
+async fn a_stopping_server_writes_its_points_and_the_next_one_returns_them() {
     let directory = tempfile::tempdir().unwrap();
     let (clock, set) = clock("2026-10-24T21:59:59Z");
     let keep = |config: &mut Config| {
@@ -287,9 +291,10 @@ async fn a_stopping_server_writes_what_it_has_and_the_next_one_tells_it() {
     let app = spawn_app_at(clock, keep);
     let days = "channel=metrics.shop&field=n&from=2026-10-20T00:00:00Z&to=2026-10-26T00:00:00Z&interval=day";
     let days = history(&app, days).await;
-    let told: Vec<_> = days["buckets"].as_array().unwrap().iter().map(|day| (&day["period"], &day["total"])).collect();
+    let results: Vec<_> =
+        days["buckets"].as_array().unwrap().iter().map(|day| (&day["period"], &day["total"])).collect();
     let expected = [(json!("2026-10-23T22:00:00.000Z"), json!(1)), (json!("2026-10-24T22:00:00.000Z"), json!(5))];
-    assert_eq!(told, expected.iter().map(|(period, total)| (period, total)).collect::<Vec<_>>());
+    assert_eq!(results, expected.iter().map(|(period, total)| (period, total)).collect::<Vec<_>>());
     let mut socket = app.websocket().await;
     let entry = json!({"name": "metrics.shop", "backfill": "7d"});
     socket.send(json!({"type": "subscribe", "channels": [entry]})).await;
@@ -298,7 +303,7 @@ async fn a_stopping_server_writes_what_it_has_and_the_next_one_tells_it() {
 }
 
 #[tokio::test]
-async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_are() {
+async fn after_a_restart_channels_have_their_last_values_with_their_age() {
     let directory = tempfile::tempdir().unwrap();
     let (clock, set) = clock("2026-10-24T10:00:00Z");
     let keep = |config: &mut Config| {
@@ -313,7 +318,7 @@ async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_a
     app.begin_stop();
     app.stopped().await;
 
-    // The clock ticks at each look: some of the minute is left for that.
+    // The clock advances at each reading: some of the minute is left for that.
     set("2026-10-24T11:30:30Z");
     let app = spawn_app_at(clock, keep);
     let value = until("the last value", || async {
@@ -321,8 +326,8 @@ async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_a
         if answer.status() == 200 { Some(answer.json::<Value>().await.unwrap()) } else { None }
     })
     .await;
-    assert_eq!(value["data"], json!({"in": {"depth": 0.5}, "n": 2}), "of the last version, without its text");
-    assert_eq!(value["timestamp"], before["timestamp"], "it is as old as it is");
+    assert_eq!(value["data"], json!({"in": {"depth": 0.5}, "n": 2}), "the last version, without its texts");
+    assert_eq!(value["timestamp"], before["timestamp"], "it has its original time");
     assert_eq!(app.get("/api/metrics/metrics.words").await.status(), 404, "history has no texts");
     let line = async || {
         let list = app.get_json("/api/channels").await;
@@ -332,7 +337,7 @@ async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_a
     assert!(restored["age"].as_str().unwrap().starts_with("PT1H30M") && restored["restored"] == true, "{restored}");
     assert_eq!(app.get_json("/api/metrics").await["custom"]["shop"]["n"], 2);
 
-    assert_eq!(recorded(&app, "metrics.shop").await, 2, "what was restored is no new point");
+    assert_eq!(recorded(&app, "metrics.shop").await, 2, "a restored value is no new point");
     app.push_value("metrics.shop", json!({"n": 2, "in": {"depth": 0.5}})).await;
     assert_eq!(line().await["restored"], Value::Null, "written again, though unchanged");
     until("the point", || async { (recorded(&app, "metrics.shop").await == 3).then_some(()) }).await;
@@ -340,11 +345,11 @@ async fn after_a_restart_channels_have_their_last_numbers_and_say_how_old_they_a
     until("the point", || async { (recorded(&app, "metrics.shop").await == 4).then_some(()) }).await;
     let all = history(&app, "channel=metrics.shop&field=n&from=-1d&interval=raw").await;
     let values: Vec<_> = all["buckets"].as_array().unwrap().iter().map(|bucket| bucket["last"].clone()).collect();
-    assert_eq!(values, [json!(1), json!(2), json!(2), json!(3)], "a value that is written is a point");
+    assert_eq!(values, [json!(1), json!(2), json!(2), json!(3)], "a written value is a point");
 }
 
 #[tokio::test]
-async fn after_kill_9_every_roll_up_is_that_of_the_points() {
+async fn after_kill_9_every_roll_up_equals_its_points() {
     let app = spawn_app();
     let directory = tempfile::tempdir().unwrap();
     let every_version = [("TRICAST_HISTORY__RESOLUTION", "0")];
@@ -353,7 +358,7 @@ async fn after_kill_9_every_roll_up_is_that_of_the_points() {
         let mut program = Program::start_with(directory.path(), &every_version);
         let visitor = app.at(program.address());
         let written = visitor.counter("tricast_history_points_total").await;
-        // Until something of this life is in the store.
+        // Until values of this process are in the store.
         until("points in the store", || {
             n += 1;
             let visitor = visitor.clone();
@@ -372,11 +377,11 @@ async fn after_kill_9_every_roll_up_is_that_of_the_points() {
         let of = |name: &str| buckets.iter().map(|bucket| bucket[name].as_u64().unwrap()).sum::<u64>();
         (of("count"), of("total"))
     };
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for interval in ["raw", "minute", "hour", "day"] {
         let query = format!("channel=metrics.shop&field=n&from=-1d&interval={interval}");
-        told.push(sum(&history(&visitor, &query).await));
+        results.push(sum(&history(&visitor, &query).await));
     }
-    // The day's bucket begins before the points' time does, and all of them are of these minutes.
-    assert!(told.iter().all(|of| *of == told[0]) && told[0].0 > 0, "{told:?}");
+    // The bucket of the day starts before the points, and all of them are of these minutes.
+    assert!(results.iter().all(|of| *of == results[0]) && results[0].0 > 0, "{results:?}");
 }

@@ -8,8 +8,8 @@ use tokio::io::AsyncReadExt;
 
 use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, until};
 
-/// Another client is served as ever.
-async fn others_are_unharmed(app: &TestApp) {
+/// Checks that another client is served.
+async fn other_clients_are_served(app: &TestApp) {
     assert_eq!(app.get("/api/metrics").await.status(), 200);
     let mut socket = app.websocket().await;
     socket.ask(json!({"type": "ping"}), "pong").await;
@@ -22,13 +22,13 @@ async fn connections_in_all() {
     assert_eq!(app.try_websocket_at("/ws").await.err(), Some(503));
     let refused = app.get("/events?strict=1").await;
     assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true));
-    // A held poll takes a place too; without one it is answered at once.
+    // A held poll counts too; without a permit it is answered at once.
     let tag = app.get("/api/metrics/metrics.database").await.headers()["etag"].clone();
     let held = app.request(Method::GET, "/api/metrics/metrics.database?wait=20").header("if-none-match", tag);
     assert_eq!(soon("an answer at once", held.send()).await.unwrap().status(), 304);
     assert_eq!(app.limit("max_connections").await, 3.0);
     drop(first);
-    until("the place to be free", || async { app.try_websocket_at("/ws").await.ok() }).await;
+    until("a free permit", || async { app.try_websocket_at("/ws").await.ok() }).await;
 }
 
 #[tokio::test]
@@ -42,10 +42,14 @@ async fn connections_per_address() {
     assert!(streams.iter().all(|stream| stream.status() == 200));
     let refused = from("203.0.113.1").send().await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
-    assert_eq!(from("198.51.100.9, 203.0.113.1").send().await.unwrap().status(), 429, "what stands before is a lie");
+    assert_eq!(
+        from("198.51.100.9, 203.0.113.1").send().await.unwrap().status(),
+        429,
+        "earlier addresses are not trusted"
+    );
     assert_eq!(from("203.0.113.2").send().await.unwrap().status(), 200);
     assert_eq!(app.limit("max_connections_per_address").await, 2.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -60,7 +64,7 @@ async fn connections_without_a_stream_per_address() {
     }
     let get = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", app.address);
     let status = async || app.raw(get.as_bytes(), |_| false).await.get(9..12).map(<[u8]>::to_vec);
-    // A request may have the place of an idle connection that is counted after it, which then stands beyond the limit.
+    // A request may get the permit of an idle connection that is counted after it, which then exceeds the limit.
     soon("the limit", async {
         while status().await.as_deref() != Some(b"429") {
             idle.push(tokio::net::TcpStream::connect(app.address).await.unwrap());
@@ -70,7 +74,7 @@ async fn connections_without_a_stream_per_address() {
     let (stream, _socket) = (app.events("").await, app.websocket().await);
     drop(stream);
 
-    // Many more are closed unanswered, so that they take no descriptors.
+    // Many more are closed without a response, so that they occupy no descriptors.
     for _ in 0..30 {
         idle.push(tokio::net::TcpStream::connect(app.address).await.unwrap());
     }
@@ -78,7 +82,7 @@ async fn connections_without_a_stream_per_address() {
     drop(idle);
     until("room", || async { (status().await.as_deref() == Some(b"200")).then_some(()) }).await;
     assert!(app.limit("max_connections_per_address").await >= 2.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -95,7 +99,7 @@ async fn connections_per_user() {
     let ada = app.with(token("ada", "acme", &["admin"]));
     let _open = (ada.websocket().await, ada.events("").await);
     assert_eq!(ada.try_websocket_at("/ws").await.err(), Some(429));
-    // A socket that says later whose it is gets no further.
+    // A socket that authenticates later is refused as well.
     let mut late = app.websocket().await;
     late.send(json!({"type": "authenticate", "token": ada.token})).await;
     let (code, before) = late.closed().await;
@@ -117,10 +121,10 @@ async fn a_million_handshakes_from_one_address() {
     });
     let answers = futures_util::future::join_all(flood).await;
     let refused = answers.iter().filter(|status| **status == 429).count();
-    // The flood takes a moment, in which some more are let in.
+    // The flood takes a moment, in which some more are admitted.
     assert!(answers.iter().all(|status| [200, 429].contains(status)) && refused >= 100, "{answers:?}");
     assert!(app.limit("handshakes_per_second_per_address").await >= 100.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -130,7 +134,7 @@ async fn message_flood() {
         config.limits.message_burst = 10;
     });
     let mut socket = app.websocket().await;
-    // Many more than the burst, so that some are refused however long it takes to send them.
+    // Many more than the burst, so that some are refused however long sending takes.
     for n in 0..25 {
         socket.send(json!({"type": "ping", "requestId": n})).await;
     }
@@ -139,7 +143,7 @@ async fn message_flood() {
     }
     let refused = socket.next_of("error").await;
     assert_eq!(refused["code"], "RATE_LIMITED");
-    // After the time that it names, one is carried out again.
+    // After the given time one is accepted again.
     soon("a pong", async {
         let mut wait = refused["details"]["retryAfter"].as_u64().unwrap();
         for n in 0.. {
@@ -158,7 +162,7 @@ async fn message_flood() {
         }
     })
     .await;
-    // Who goes on is sent away.
+    // A client that continues is disconnected.
     for n in 0..200 {
         socket.send(json!({"type": "ping", "requestId": n})).await;
     }
@@ -166,7 +170,7 @@ async fn message_flood() {
     assert_eq!(code, 4429);
     assert!(before.iter().filter(|message| message["code"] == "RATE_LIMITED").count() >= 30);
     assert!(app.limit("messages_per_second").await >= 50.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -184,7 +188,7 @@ async fn ping_frame_flood() {
         }
     }
     assert_eq!(socket.closed().await.0, 4429);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -203,7 +207,7 @@ async fn subscription_flood() {
     assert_eq!(app.get("/events?channels=a,b,c,d").await.status(), 400);
     assert_eq!(app.get("/api/metrics?channels=a,b,c,d").await.status(), 400);
     assert_eq!(app.limit("max_subscriptions").await, 997.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -225,11 +229,11 @@ async fn a_hundred_thousand_channels() {
     let one = app.post("/api/metrics", r#"{"channel":"another","data":{}}"#).await;
     assert_eq!((one.status().as_u16(), one.headers().contains_key("retry-after")), (429, true));
     app.push_value("c0.5", json!({"x": 1})).await;
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
-async fn a_body_of_bad_lines_is_not_answered_with_many_times_its_size() {
+async fn the_response_to_bad_lines_is_bounded() {
     let app = spawn_app();
     let full = app.post("/api/metrics", "{}\n".repeat(9_000)).await;
     assert_eq!(full.status(), 207);
@@ -238,11 +242,11 @@ async fn a_body_of_bad_lines_is_not_answered_with_many_times_its_size() {
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(0), &json!(9_000)));
     assert_eq!(answer["results"].as_array().unwrap().len(), 100);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
-async fn a_push_of_too_many_lines_is_refused_whole() {
+async fn a_push_of_too_many_lines_is_refused_as_a_whole() {
     let app = spawn_app_with(|config| config.limits.max_lines = 3);
     let line = r#"{"channel":"a","data":{"x":1}}"#;
     for body in [[line; 4].join("\n"), format!("[{}]", [line; 4].join(","))] {
@@ -255,7 +259,7 @@ async fn a_push_of_too_many_lines_is_refused_whole() {
     assert_eq!(app.get("/api/metrics/a").await.status(), 404);
     assert_eq!(app.limit("max_lines").await, 2.0);
     assert_eq!(app.post("/api/metrics", [line; 3].join("\n")).await.status(), 202);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -275,7 +279,7 @@ async fn values_of_channels_outside_the_snapshot_are_bounded_together() {
     assert!(app.counter("tricast_state_bytes").await > 2_000.0);
     app.push_value("foo.1", value(10)).await;
     app.push_value("foo.3", value(1_000)).await;
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -290,7 +294,7 @@ async fn messages_and_bodies_that_are_too_large() {
     assert_eq!(app.limit("max_message").await, 1.0);
     assert_eq!(app.post("/api/metrics", "x".repeat(1_001)).await.status(), 413);
     assert_eq!(app.limit("max_body").await, 1.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
@@ -305,7 +309,7 @@ async fn bad_messages_are_counted_when_they_close() {
 }
 
 #[tokio::test]
-async fn heads_and_bodies_that_never_come() {
+async fn heads_and_bodies_that_never_arrive() {
     let app = spawn_app_with(|config| {
         config.limits.header_timeout.0 = Duration::from_secs(1);
         config.limits.body_timeout.0 = Duration::from_secs(1);
@@ -318,11 +322,11 @@ async fn heads_and_bodies_that_never_come() {
     let answer = app.raw(head.as_bytes(), |_| false).await;
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(app.limit("body_timeout").await, 1.0);
-    others_are_unharmed(&app).await;
+    other_clients_are_served(&app).await;
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word_and_a_held_answer_is_not_idle() {
+async fn an_idle_connection_is_closed_silently_and_a_held_poll_is_not_idle() {
     let app = spawn_app_with(|config| config.limits.keep_alive.0 = Duration::from_secs(1));
     app.push_value("metrics.still", json!({"n": 1})).await;
     let tag = app.get("/api/metrics/metrics.still").await.headers()["etag"].to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Tests of the whole server over real sockets. Each starts its own on a free port; they share nothing.
+//! Tests of the whole server over real sockets. Each starts its own server on a free port; they share nothing.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

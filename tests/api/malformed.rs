@@ -1,4 +1,4 @@
-//! Malformed input of every kind on every door: a clear refusal, and nobody else is hurt.
+//! Malformed input of every kind on every endpoint: a clear refusal, without harm to other clients.
 
 use futures_util::SinkExt;
 use reqwest::Method;
@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with};
 
-/// Other clients still get what they should.
+/// Checks that other clients are served.
 async fn still_serves(app: &TestApp) {
     let mut socket = app.websocket().await;
     socket.subscribe(&["check"]).await;
@@ -17,7 +17,7 @@ async fn still_serves(app: &TestApp) {
 }
 
 #[tokio::test]
-async fn bad_handshakes_are_refused_and_say_how() {
+async fn bad_handshakes_are_refused_with_the_fault() {
     let app = spawn_app();
     let ok = [
         ("Upgrade", "websocket"),
@@ -151,16 +151,16 @@ async fn a_body_over_the_limit_is_refused_announced_or_not() {
     let answer = app.raw(endless.as_bytes(), |_| false).await;
     assert!(answer.starts_with(b"HTTP/1.1 200"), "the connection ends after the answer");
     for request in [announced, chunked] {
-        // Refused before the body has ended, and the connection is closed after it.
+        // Refused before the body has ended; the connection is closed after it.
         let answer = app.raw(request.as_bytes(), |_| false).await;
         assert!(answer.starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer));
     }
     still_serves(&app).await;
 }
 
-/// PostgreSQL can't keep U+0000, so no door lets it in, whatever the store is.
+/// PostgreSQL cannot store U+0000, so every endpoint refuses it, with any store.
 #[tokio::test]
-async fn u0000_is_refused_on_every_door_and_named() {
+async fn u0000_is_refused_on_every_endpoint_and_named() {
     let app = spawn_app();
     let rule = r#"{"id":"r","name":"R","channel":"metrics.a","field":"x","condition":{"above":1},"severity":"info"}"#;
     assert_eq!(app.post("/api/alerts/rules", rule).await.status(), 201);
@@ -199,15 +199,15 @@ async fn u0000_is_refused_on_every_door_and_named() {
     assert_eq!(
         (&mixed["accepted"], &mixed["refused"]),
         (&json!(1), &json!(1)),
-        "a bad line leaves its neighbours alone"
+        "a bad line does not affect the others"
     );
     let mut socket = app.websocket().await;
     let params = json!({"orderId": "\0", "priority": "high"});
     let asked = json!({"type": "request", "requestId": 1, "action": "mark_order_priority", "params": params});
     let refused = socket.ask(asked, "error").await;
     assert_eq!((&refused["code"], &refused["requestId"]), (&json!("INVALID_MESSAGE"), &json!(1)));
-    assert_eq!(app.get("/api/metrics/metrics.a").await.status(), 404, "nothing of it was accepted");
-    // An escaped backslash before such letters is none.
+    assert_eq!(app.get("/api/metrics/metrics.a").await.status(), 404, "no part of it was accepted");
+    // An escaped backslash before such letters is not one.
     app.push(json!({"channel": "a", "data": {"x": "\\u0000"}})).await;
     still_serves(&app).await;
 }

@@ -1,4 +1,4 @@
-//! Alerts that go out: mails to a mail server, requests to a receiver, and both when the other side fails.
+//! Notifications of alerts: mails to a mail server, requests to a receiver, and failures of both.
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,15 +14,15 @@ use tricast::config::Config;
 use tricast_domain::alerts::MailTls;
 
 use crate::{
-    alerts::{Hands, load, make, open, rule},
+    alerts::{ManualClock, load, make, open, rule},
     helpers::{soon, spawn_app_at, spawn_app_with, until},
 };
 
 const SECRET: &str = "webhook secret";
 
-/// How a receiver answers a request.
+/// Behaviour of a receiver.
 #[derive(Clone, Copy, Debug)]
-enum Manner {
+enum Behaviour {
     Status(u16),
     Hangs,
     Redirects(SocketAddr),
@@ -30,7 +30,7 @@ enum Manner {
     Closes,
 }
 
-/// A request as a receiver got it.
+/// Request that a receiver got.
 #[derive(Debug)]
 struct Received {
     headers: Vec<(String, String)>,
@@ -42,7 +42,7 @@ impl Received {
         &self.headers.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("no {name}: {self:?}")).1
     }
 
-    /// The body, if the signature is right.
+    /// Returns the body after a check of the signature.
     fn verified(&self) -> Value {
         let signature = self.header("x-tricast-signature").strip_prefix("v1=").unwrap();
         let bytes = |at: usize| u8::from_str_radix(&signature[at..at + 2], 16).unwrap();
@@ -56,16 +56,16 @@ impl Received {
     }
 }
 
-/// A receiver of webhooks, which answers in the given manners and then with 204.
-async fn receiver(manners: &[Manner]) -> (SocketAddr, mpsc::Receiver<Received>) {
+/// Starts a receiver of webhooks with the given behaviours for its first requests; later ones get 204.
+async fn receiver(behaviours: &[Behaviour]) -> (SocketAddr, mpsc::Receiver<Received>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, received) = mpsc::channel(64);
-    let manners = Arc::new(Mutex::new(manners.iter().copied().collect::<VecDeque<_>>()));
+    let behaviours = Arc::new(Mutex::new(behaviours.iter().copied().collect::<VecDeque<_>>()));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (sender, manners) = (sender.clone(), Arc::clone(&manners));
-            tokio::spawn(async move { drop(answer(stream, &sender, &manners).await) });
+            let (sender, behaviours) = (sender.clone(), Arc::clone(&behaviours));
+            tokio::spawn(async move { drop(answer(stream, &sender, &behaviours).await) });
         }
     });
     (address, received)
@@ -74,7 +74,7 @@ async fn receiver(manners: &[Manner]) -> (SocketAddr, mpsc::Receiver<Received>) 
 async fn answer(
     stream: TcpStream,
     sender: &mpsc::Sender<Received>,
-    manners: &Mutex<VecDeque<Manner>>,
+    behaviours: &Mutex<VecDeque<Behaviour>>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
@@ -95,16 +95,16 @@ async fn answer(
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         drop(sender.send(Received { headers, body: String::from_utf8(body).unwrap() }).await);
-        let manner = manners.lock().pop_front().unwrap_or(Manner::Status(204));
+        let manner = behaviours.lock().pop_front().unwrap_or(Behaviour::Status(204));
         match manner {
-            Manner::Status(status) => {
+            Behaviour::Status(status) => {
                 stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()).await?;
             }
-            Manner::Redirects(to) => {
+            Behaviour::Redirects(to) => {
                 let head = format!("HTTP/1.1 307 X\r\nlocation: http://{to}/\r\ncontent-length: 0\r\n\r\n");
                 stream.write_all(head.as_bytes()).await?;
             }
-            Manner::NeverEnds => {
+            Behaviour::NeverEnds => {
                 stream.write_all(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n").await?;
                 loop {
                     stream.write_all(b"400\r\n").await?;
@@ -112,8 +112,8 @@ async fn answer(
                     stream.write_all(b"\r\n").await?;
                 }
             }
-            Manner::Hangs => std::future::pending().await,
-            Manner::Closes => return Ok(()),
+            Behaviour::Hangs => std::future::pending().await,
+            Behaviour::Closes => return Ok(()),
         }
     }
 }
@@ -124,7 +124,7 @@ fn to_webhook(config: &mut Config, address: SocketAddr) {
     config.webhook.timeout.0 = Duration::from_secs(1);
 }
 
-/// A mail as a mail server got it.
+/// Mail that a mail server got.
 #[derive(Debug)]
 struct Mail {
     from: String,
@@ -132,7 +132,7 @@ struct Mail {
     data: String,
 }
 
-/// A mail server (RFC 5321) that takes what it is given, and wants a password if there is one.
+/// Starts a mail server (RFC 5321) that accepts every mail, with a password if there is one.
 async fn mail_server(password: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<Mail>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -140,13 +140,13 @@ async fn mail_server(password: Option<&'static str>) -> (SocketAddr, mpsc::Recei
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let sender = sender.clone();
-            tokio::spawn(async move { drop(take_mail(stream, &sender, password).await) });
+            tokio::spawn(async move { drop(receive_mail(stream, &sender, password).await) });
         }
     });
     (address, mails)
 }
 
-async fn take_mail(stream: TcpStream, sender: &mpsc::Sender<Mail>, password: Option<&str>) -> std::io::Result<()> {
+async fn receive_mail(stream: TcpStream, sender: &mpsc::Sender<Mail>, password: Option<&str>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 sink.example ESMTP\r\n").await?;
     let mut known = password.is_none();
@@ -205,7 +205,7 @@ fn sent(target: &str, result: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_critical_alert_goes_out_by_mail_and_webhook_and_so_does_its_end() {
+async fn a_critical_alert_and_its_resolution_are_sent_by_mail_and_webhook() {
     let (webhook, mut requests) = receiver(&[]).await;
     let (server, mut mails) = mail_server(Some("open sesame")).await;
     let app = spawn_app_with(|config| {
@@ -239,14 +239,17 @@ async fn a_critical_alert_goes_out_by_mail_and_webhook_and_so_does_its_end() {
         (done == 4.0 && app.counter("tricast_outbox_length{target=\"webhook\"}").await == 0.0).then_some(())
     })
     .await;
-    assert!(requests.try_recv().is_err() && mails.try_recv().is_err(), "nothing of the quiet one, nothing twice");
+    assert!(
+        requests.try_recv().is_err() && mails.try_recv().is_err(),
+        "nothing about the unconfigured rule, nothing twice"
+    );
 }
 
 #[tokio::test]
-async fn a_receiver_that_fails_is_asked_again_and_knows_the_repetition() {
-    let hands = Hands::new();
-    let manners = [Manner::Status(503), Manner::Closes, Manner::Status(429)];
-    let (webhook, mut requests) = receiver(&manners).await;
+async fn a_failed_delivery_is_repeated_with_the_same_id() {
+    let hands = ManualClock::new();
+    let behaviours = [Behaviour::Status(503), Behaviour::Closes, Behaviour::Status(429)];
+    let (webhook, mut requests) = receiver(&behaviours).await;
     let app = spawn_app_at(hands.clock(), |config| to_webhook(config, webhook));
     let mut system = app.websocket().await;
     system.subscribe(&["system"]).await;
@@ -261,7 +264,7 @@ async fn a_receiver_that_fails_is_asked_again_and_knows_the_repetition() {
             (app.counter(&sent("webhook", "failed")).await >= failures as f64).then_some(())
         })
         .await;
-        assert!(requests.try_recv().is_err(), "not before its time");
+        assert!(requests.try_recv().is_err(), "not before the pause is over");
         hands.forward(10);
         let again = soon("a request", requests.recv()).await.unwrap();
         assert_eq!(again.verified()["id"], first.verified()["id"]);
@@ -273,13 +276,13 @@ async fn a_receiver_that_fails_is_asked_again_and_knows_the_repetition() {
     assert_eq!((&degraded["event"], &degraded["data"]["reason"]), (&json!("degraded"), &json!("webhook")));
     assert_eq!(system.next_of("event").await["event"], "recovered");
     let end = soon("a request", requests.recv()).await.unwrap().verified();
-    assert_eq!(end["event"], "alert_resolved", "the end waits for the beginning");
+    assert_eq!(end["event"], "alert_resolved", "the resolution waits for the alert");
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_given_up_and_no_redirect_is_followed() {
+async fn a_permanent_refusal_is_given_up_and_no_redirect_is_followed() {
     let (elsewhere, mut stolen) = receiver(&[]).await;
-    let (webhook, mut requests) = receiver(&[Manner::Redirects(elsewhere), Manner::Status(400)]).await;
+    let (webhook, mut requests) = receiver(&[Behaviour::Redirects(elsewhere), Behaviour::Status(400)]).await;
     let app = spawn_app_with(|config| to_webhook(config, webhook));
     make(&app, rule("load", json!({"above": 90}))).await;
     for (times, value) in [(1.0, 95.0), (2.0, 1.0)] {
@@ -292,7 +295,7 @@ async fn what_is_refused_for_good_is_given_up_and_no_redirect_is_followed() {
 
 #[tokio::test]
 async fn a_receiver_that_hangs_delays_neither_alerts_nor_mails() {
-    let (webhook, mut requests) = receiver(&[Manner::Hangs, Manner::NeverEnds]).await;
+    let (webhook, mut requests) = receiver(&[Behaviour::Hangs, Behaviour::NeverEnds]).await;
     let (server, mut mails) = mail_server(None).await;
     let app = spawn_app_with(|config| {
         to_webhook(config, webhook);
@@ -313,8 +316,8 @@ async fn a_receiver_that_hangs_delays_neither_alerts_nor_mails() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
-    let (webhook, mut requests) = receiver(&[Manner::NeverEnds]).await;
+async fn an_endless_response_is_not_read_to_its_end() {
+    let (webhook, mut requests) = receiver(&[Behaviour::NeverEnds]).await;
     let app = spawn_app_with(|config| to_webhook(config, webhook));
     make(&app, rule("load", json!({"above": 90}))).await;
     load(&app, 95.0).await;
@@ -323,10 +326,10 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_was_on_its_way_goes_out_after_a_restart() {
+async fn an_interrupted_delivery_is_sent_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let hands = Hands::new();
-    let (webhook, mut requests) = receiver(&[Manner::Hangs]).await;
+    let hands = ManualClock::new();
+    let (webhook, mut requests) = receiver(&[Behaviour::Hangs]).await;
     let start = || {
         spawn_app_at(hands.clock(), |config| {
             to_webhook(config, webhook);
@@ -347,9 +350,9 @@ async fn a_delivery_that_was_on_its_way_goes_out_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_a_reason_to_try_again() {
+async fn a_wrong_password_is_retried() {
     let (server, mut mails) = mail_server(Some("another")).await;
-    let hands = Hands::new();
+    let hands = ManualClock::new();
     let app = spawn_app_at(hands.clock(), |config| {
         to_mail(config, server);
         config.alerts.give_up_after.0 = Duration::from_secs(60);
@@ -371,8 +374,8 @@ async fn a_wrong_password_is_a_reason_to_try_again() {
 }
 
 #[tokio::test]
-async fn what_there_is_no_room_for_is_raised_and_not_sent() {
-    let (webhook, _requests) = receiver(&[Manner::Hangs]).await;
+async fn alerts_beyond_the_outbox_are_raised_and_not_sent() {
+    let (webhook, _requests) = receiver(&[Behaviour::Hangs]).await;
     let app = spawn_app_with(|config| {
         to_webhook(config, webhook);
         config.alerts.max_outbox = 1;

@@ -1,4 +1,4 @@
-//! The description of the interface and the interface: the same, both ways.
+//! The OpenAPI document agrees with the interface, in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use tricast::{
 
 use crate::helpers::{SECRET, spawn_app, spawn_app_with, spawn_app_with_tokens, token};
 
-/// The methods that the document can describe.
+/// Methods that the document can describe.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 
 fn document() -> Value {
     serde_json::to_value(app::openapi::document(&Config::default())).unwrap()
 }
 
-/// `/static/{path:.*}` and `/tiles/{tile:order}` as the document writes them: `/static/{path}`, `/tiles/order`.
+/// Returns a path as in the document: `/static/{path}`, `/tiles/order` for `/static/{path:.*}`, `/tiles/{tile:order}`.
 fn without_expressions(path: &str) -> String {
     let plain = |part: &str| match part.split_once(':') {
         Some((_, word)) if word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'}') => {
@@ -34,7 +34,7 @@ fn described(document: &Value) -> BTreeSet<(String, String)> {
     operations(document).into_iter().map(|(path, method, _)| (path, method)).collect()
 }
 
-/// Every operation with its path and its method.
+/// Returns every operation with its path and its method.
 fn operations(document: &Value) -> Vec<(String, String, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     let each = paths.iter().flat_map(|(path, item)| {
@@ -63,7 +63,7 @@ fn every_registered_path_and_method_is_described_and_no_other() {
 }
 
 #[tokio::test]
-async fn every_method_that_is_described_is_answered_and_every_other_is_405_with_those_that_are() {
+async fn described_methods_are_routed_and_others_are_405() {
     let app = spawn_app();
     let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, method) in described(&document()) {
@@ -89,14 +89,14 @@ async fn every_method_that_is_described_is_answered_and_every_other_is_405_with_
 }
 
 #[test]
-fn the_document_holds_together() {
+fn the_document_is_consistent() {
     let document = document();
     let mut ids = BTreeSet::new();
     let tags: BTreeSet<_> =
         document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).map(Value::to_string).collect();
     for (path, method, operation) in operations(&document) {
         let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no id"));
-        assert!(ids.insert(id.to_owned()), "{id} is there twice");
+        assert!(ids.insert(id.to_owned()), "{id} occurs twice");
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{id} has no summary");
         let of = operation["tags"].as_array().unwrap();
         assert!(of.len() == 1 && tags.contains(&of[0].to_string()), "{id}: {of:?}");
@@ -118,7 +118,7 @@ fn the_document_holds_together() {
     });
 }
 
-/// What a `$ref` leads to, or the value itself.
+/// Returns the target of a `$ref`, or the value itself.
 fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap_or(&Value::Null),
@@ -136,7 +136,7 @@ fn walk(value: &Value, look: &mut impl FnMut(&Value)) {
 }
 
 #[test]
-fn nothing_is_defined_that_is_not_used() {
+fn every_definition_is_used() {
     let document = document();
     let mut used = BTreeSet::new();
     walk(&document, &mut |value| {
@@ -152,13 +152,13 @@ fn nothing_is_defined_that_is_not_used() {
 }
 
 #[tokio::test]
-async fn the_server_serves_the_document_without_a_token_and_says_what_its_settings_make_of_it() {
+async fn the_document_needs_no_token_and_follows_the_settings() {
     let open = spawn_app().get_json("/api/openapi.json").await;
     assert_eq!(open["openapi"], "3.1.0");
     assert_eq!(open, document());
     assert!(
         open["security"].as_array().unwrap().iter().any(|way| way.as_object().unwrap().is_empty()),
-        "nothing is needed"
+        "no credential is needed"
     );
 
     let app = spawn_app_with_tokens(|config| {
@@ -173,7 +173,7 @@ async fn the_server_serves_the_document_without_a_token_and_says_what_its_settin
 }
 
 #[tokio::test]
-async fn what_is_described_as_open_needs_no_token_and_all_else_does() {
+async fn only_operations_described_as_open_need_no_token() {
     let app = spawn_app_with_tokens(|_| {});
     let document = app.get_json("/api/openapi.json").await;
     let may_do_all = app.with(token("ada", "default", &["admin"]));
@@ -194,7 +194,7 @@ async fn what_is_described_as_open_needs_no_token_and_all_else_does() {
 }
 
 #[tokio::test]
-async fn the_document_answers_conditions_and_codings() {
+async fn the_document_supports_conditions_and_codings() {
     let app = spawn_app();
     let first = app.get("/api/openapi.json").await;
     let tag = first.headers()["etag"].clone();
@@ -216,7 +216,7 @@ async fn the_document_depends_on_nothing_secret() {
 }
 
 #[test]
-fn the_command_prints_what_the_server_would_serve() {
+fn the_command_prints_the_document_of_the_server() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tricast"));
     let output = command.arg("openapi").env_clear().current_dir(std::env::temp_dir()).output().unwrap();
     assert!(output.status.success());

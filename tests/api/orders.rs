@@ -239,7 +239,7 @@ async fn a_change_of_an_older_version_is_refused() {
     let (one, other) = tokio::join!(when(&first, "PROCESSING"), when(&first, "CANCELLED"));
     let mut codes = [one.status().as_u16(), other.status().as_u16()];
     codes.sort_unstable();
-    assert_eq!(codes, [200, 412], "one of two who saw the same is late");
+    assert_eq!(codes, [200, 412], "one of two changes of the same version is late");
     let moved = app.get(path).await;
     let second = tag(&moved);
     assert_ne!(second, first);
@@ -255,7 +255,7 @@ async fn a_change_of_an_older_version_is_refused() {
         let now = app.get_json(path).await["status"].as_str().unwrap().to_owned();
         assert_eq!(when(&condition, &now).await.status(), status, "{condition}");
     }
-    assert_eq!(tag(&app.get(path).await), second, "what changes nothing makes no version");
+    assert_eq!(tag(&app.get(path).await), second, "a change without effect makes no version");
     assert_eq!(patch(&app, "ord-00000009", &[("if-match", "*")], json!({"priority": "low"})).await.status(), 404);
     for (status, condition) in
         [(304, second.clone()), (304, format!("\"x\", W/{second}")), (304, "*".into()), (200, first)]
@@ -300,7 +300,7 @@ async fn events_are_in_the_order_of_the_changes() {
         assert_ne!(changes["status"], last, "each changed something");
         last = changes["status"].clone();
     }
-    assert_eq!(last, kept["status"], "who follows the events has what is in the store");
+    assert_eq!(last, kept["status"], "the events lead to the stored order");
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn a_new_day_starts_at_midnight_of_the_zone() {
     app.post("/api/visits", r#"{"count": 8}"#).await;
     figures(&app, "metrics.business", json!({"orders_today": 4, "revenue_today": 40.0, "conversion_rate": 0.5})).await;
     set("2026-03-30T00:00:00[Europe/Zurich]");
-    // Nothing happens except that the day ends.
+    // Nothing happens except the end of the day.
     figures(&app, "metrics.business", json!({"orders_today": 0, "revenue_today": 0.0, "conversion_rate": 0.0})).await;
     figures(&app, "metrics.orders", json!({"ordersToday": 0, "ordersLastHour": 4, "pendingOrders": 4, "trend": "n/a"}))
         .await;
@@ -404,7 +404,7 @@ async fn stats_cover_today_and_the_last_24_hours() {
     assert_eq!(app.get_json("/api/stats").await["activeOrders"], 1);
 }
 
-/// The service without HTTP.
+/// Order service without HTTP.
 struct Bench {
     service: OrderService,
     log: Arc<Log>,
@@ -455,7 +455,7 @@ async fn tenants_on_one_store_share_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_is_counted_and_published_even_if_its_caller_is_gone() {
+async fn an_order_is_counted_and_published_even_if_its_caller_stops_waiting() {
     let bench = bench(&["shop"]).remove(0);
     {
         let mut leaving = std::pin::pin!(bench.service.create(new_order(), None));
@@ -482,7 +482,7 @@ async fn a_closed_store_is_unavailable_at_once() {
     );
     assert_eq!(soon("get", bench.service.get("ord-00000001")).await.unwrap_err(), StoreError::Unavailable.into());
     assert_eq!(soon("visit", bench.service.visit(visits)).await.unwrap_err(), StoreError::Unavailable.into());
-    assert_eq!(bench.service.stats().await.unwrap().revenue.cents, 250, "what is known is known");
+    assert_eq!(bench.service.stats().await.unwrap().revenue.cents, 250, "loaded figures stay available");
     let problem = tricast::web::problem::Problem::from(StoreError::Unavailable);
     assert_eq!((problem.status.as_u16(), problem.retry_after.is_some()), (503, true));
 }

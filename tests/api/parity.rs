@@ -1,10 +1,10 @@
-//! The product: the same readings give the same data and cursor over every transport.
+//! Parity: the same readings give the same data and cursor over every transport.
 
 use serde_json::{Value, json};
 
 use crate::helpers::spawn_app;
 
-/// The text of `"data":...` in a JSON text where it is the last field but `behind`.
+/// Returns the text of `"data":...` in a JSON text in which it is the last field except `behind`.
 fn data_text<'a>(text: &'a str, behind: &str) -> &'a str {
     let start = text.find("\"data\":").unwrap() + "\"data\":".len();
     &text[start..text.rfind(behind).unwrap()]
@@ -74,8 +74,8 @@ async fn the_snapshot_is_the_same_on_every_transport() {
     socket.subscribe(&["metrics"]).await;
     let mut stream = app.events("?channels=metrics").await;
     let offset = |cursor: &Value| cursor.as_str().unwrap().rsplit(':').next().unwrap().parse::<u64>().unwrap();
-    // Other readings move the snapshot as well, and each reader skips what it was too late for: now and then all three
-    // see the same version.
+    // Other readings change the snapshot as well, and each reader skips versions that it was too late for: now and then
+    // all three see the same version.
     for n in 1..1_000 {
         app.push_value("metrics.checkout", json!({"latency_p95": n})).await;
         let polled = app.get_json("/api/metrics").await;
@@ -94,7 +94,7 @@ async fn the_snapshot_is_the_same_on_every_transport() {
             assert_eq!(fields.remove("timestamp").unwrap(), on_socket["timestamp"]);
             fields.remove("cursor");
             assert_eq!(on_socket["data"], sections);
-            assert_eq!(on_stream.text, sections.to_string(), "byte for byte");
+            assert_eq!(on_stream.text, sections.to_string(), "the bytes are equal");
             return;
         }
     }

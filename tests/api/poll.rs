@@ -55,7 +55,7 @@ async fn a_long_poll_is_answered_when_something_changes() {
     let headers = [("if-none-match", tag.as_str()), ("prefer", "wait=25")];
     let held = ask(&app, "/api/metrics/metrics.a", &headers);
     let pushing = async {
-        // The poll is held: it is counted as a connection.
+        // The poll is held: it counts as a connection.
         until("a held poll", || async {
             let held = app.counter("tricast_connections{transport=\"long_poll\"}").await;
             (held == 1.0).then_some(())
@@ -80,7 +80,7 @@ async fn a_long_poll_is_304_when_the_time_is_up() {
     {
         let answer = ask(&app, "/api/metrics/metrics.a", headers).await;
         assert_eq!(answer.status(), 304);
-        assert_eq!(answer.headers()["preference-applied"], "wait=1", "what was applied, not what was asked");
+        assert_eq!(answer.headers()["preference-applied"], "wait=1", "the applied wait, not the requested one");
         let held = app.counter("tricast_connections_opened_total{transport=\"long_poll\"}").await;
         assert_eq!(held, (n + 1) as f64, "it was held");
     }
@@ -102,7 +102,7 @@ async fn a_poll_without_cursor_or_tag_and_one_that_is_behind_are_never_held() {
 }
 
 #[tokio::test]
-async fn since_answers_only_what_changed() {
+async fn a_poll_with_since_returns_only_changes() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let cursor = app.push_value("metrics.b", json!({"n": 1})).await;
@@ -121,7 +121,7 @@ async fn since_answers_only_what_changed() {
 }
 
 #[tokio::test]
-async fn a_first_look_at_events_begins_now() {
+async fn a_first_poll_of_events_starts_now() {
     let app = spawn_app();
     app.push_event("deploys", 1).await;
     let first = app.get_json("/api/metrics?channels=deploys").await;
@@ -130,13 +130,13 @@ async fn a_first_look_at_events_begins_now() {
     let next =
         app.get_json(&format!("/api/metrics?channels=deploys&since={}", first["cursor"].as_str().unwrap())).await;
     assert_eq!(next["events"][0]["data"], json!({"n": 2}));
-    // One event channel by itself shows what is kept.
+    // A single event channel returns the kept events.
     let kept = app.get_json("/api/metrics/deploys").await;
     assert_eq!((kept["kind"].as_str().unwrap(), kept["events"].as_array().unwrap().len()), ("event", 2));
 }
 
 #[tokio::test]
-async fn text_is_for_people() {
+async fn text_is_one_line_per_value() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1, "long_name": "x"})).await;
     for (path, headers) in
@@ -155,7 +155,7 @@ async fn text_is_for_people() {
 }
 
 #[tokio::test]
-async fn bad_questions_are_refused_by_name() {
+async fn invalid_parameters_are_refused_by_name() {
     let app = spawn_app();
     for (path, status, part) in [
         ("/api/metrics?since=x", 400, "since"),
@@ -175,7 +175,7 @@ async fn bad_questions_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_there_with_or_without_its_prefix_is_named() {
+async fn the_error_for_an_unknown_channel_names_the_one_with_or_without_its_prefix() {
     let app = spawn_app();
     app.push_value("metrics.shop", json!({"n": 1})).await;
     app.push_value("carts", json!({"n": 1})).await;
@@ -209,7 +209,7 @@ async fn channels_are_listed() {
 }
 
 #[tokio::test]
-async fn a_list_of_channels_says_how_long_a_source_is_silent_and_how_often_it_writes() {
+async fn a_list_of_channels_has_the_silence_and_the_pace_of_sources() {
     let app = spawn_app();
     let one = |list: &Value, name: &str| {
         list["channels"].as_array().unwrap().iter().find(|line| line["channel"] == name).unwrap().clone()
@@ -228,7 +228,7 @@ async fn a_list_of_channels_says_how_long_a_source_is_silent_and_how_often_it_wr
         .await;
         assert_eq!(one(&app.get_json("/api/channels").await, own)["idle"], Value::Null, "{own}");
     }
-    // The same value again is no new version, but it was written.
+    // The same value again is no new version, but it counts as written.
     let version = one(&list, "metrics.a")["version"].clone();
     until("a pace of a second or more", || async {
         app.push_value("metrics.a", json!({"n": 1})).await;
@@ -236,7 +236,7 @@ async fn a_list_of_channels_says_how_long_a_source_is_silent_and_how_often_it_wr
     })
     .await;
     let list = app.get_json("/api/channels?channels=metrics.a,metrics.x,metrics.b.*").await;
-    assert_eq!(list["channels"].as_array().unwrap().len(), 1, "those that are named, if they exist");
+    assert_eq!(list["channels"].as_array().unwrap().len(), 1, "the named channels that exist");
     assert_eq!(one(&list, "metrics.a")["version"], version);
     assert_eq!(app.get("/api/channels?channels=a%20b").await.status(), 400);
 }
@@ -255,19 +255,19 @@ async fn users_are_counted_on_any_transport() {
 }
 
 #[tokio::test]
-async fn a_long_poll_is_no_slow_request_and_a_readiness_check_no_user() {
+async fn a_long_poll_counts_as_no_slow_request_and_a_readiness_check_as_no_user() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let tag = tag(&app.get("/api/metrics/metrics.a").await);
     assert_eq!(app.get("/readyz").await.status(), 200);
     assert_eq!(app.counter("tricast_connections_opened_total{transport=\"websocket\"}").await, 0.0);
-    // Eight of them are most of all requests: were the second that each is held counted, the mean would show it.
+    // Eight of them are most of the requests: if their held second counted, the mean would show it.
     let headers = [("if-none-match", tag.as_str())];
     let held = (0..8).map(|_| ask(&app, "/api/metrics/metrics.a?wait=1", &headers));
     futures_util::future::join_all(held).await;
     let mut socket = app.websocket().await;
     socket.subscribe(&["metrics.api"]).await;
-    // Values from before the polls ended may come first; each says by its rate how many requests it knows.
+    // Values from before the end of the polls may come first; the rate of each shows how many requests it includes.
     let api = loop {
         let api = socket.next().await["data"].clone();
         if api["requests_per_second"].as_f64().unwrap() > 0.0 && api["active_users"] == 1 {

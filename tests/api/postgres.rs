@@ -18,7 +18,7 @@ use tricast_core::clock::Clock;
 
 use crate::{
     cluster::Cluster,
-    helpers::{TestApp, Visitor, WebSocket, soon, spawn_app_at, spawn_app_with, until},
+    helpers::{ApiClient, TestApp, WebSocket, soon, spawn_app_at, spawn_app_with, until},
 };
 
 fn in_database(url: &str) -> impl FnOnce(&mut Config) {
@@ -30,13 +30,13 @@ fn order(name: &str) -> Value {
     json!({"items": 1, "total": 2.5, "customerName": name})
 }
 
-async fn send(app: &Visitor, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+async fn send(app: &ApiClient, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Response {
     let request = app.request(method, path).body(body.to_string());
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     soon(path, request.send()).await.unwrap()
 }
 
-async fn create(app: &Visitor, body: &Value, key: &str) -> Response {
+async fn create(app: &ApiClient, body: &Value, key: &str) -> Response {
     send(app, Method::POST, "/api/orders", &[("idempotency-key", key)], body).await
 }
 
@@ -54,7 +54,7 @@ async fn ready(app: &TestApp, expected: bool) {
     until("readiness to change", || async { (is_ready(app).await == expected).then_some(()) }).await;
 }
 
-/// Asserts that nothing was changed, or that this is unknown.
+/// Asserts that the change was not made, or that this is unknown.
 async fn assert_not_confirmed(answer: Response) {
     if answer.status() != StatusCode::GATEWAY_TIMEOUT {
         assert_unavailable(answer).await;
@@ -70,14 +70,14 @@ async fn assert_unavailable(answer: Response) {
 }
 
 /// Returns the number of orders that were answered with 201.
-async fn orders_made(app: &Visitor) -> f64 {
+async fn orders_made(app: &ApiClient) -> f64 {
     let page = app.get("/metrics").await.text().await.unwrap();
     let line = "tricast_http_requests_total{route=\"/api/orders\",method=\"POST\",status=\"201\"} ";
     page.lines().find_map(|text| text.strip_prefix(line)?.parse().ok()).unwrap_or_default()
 }
 
 /// Returns all orders by id, with their customers' names.
-async fn all_orders(app: &Visitor) -> BTreeMap<String, String> {
+async fn all_orders(app: &ApiClient) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut after = String::new();
     loop {
@@ -93,7 +93,7 @@ async fn all_orders(app: &Visitor) -> BTreeMap<String, String> {
     }
 }
 
-async fn orders_today(app: &Visitor, expected: usize) {
+async fn orders_today(app: &ApiClient, expected: usize) {
     until(&format!("{expected} orders in the numbers"), || async {
         let data = app.get_json("/api/metrics/metrics.orders").await["data"].clone();
         (data["ordersToday"] == expected && data["pendingOrders"] == expected).then_some(())
@@ -112,7 +112,7 @@ async fn next_store_event(socket: &mut WebSocket) -> Value {
 }
 
 #[tokio::test]
-async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
+async fn a_kill_under_load_loses_and_duplicates_no_acknowledged_order() {
     // With fsync, as by default.
     let cluster = Arc::new(Cluster::start(&[]));
     let app = spawn_app_with(in_database(&cluster.database()));
@@ -120,7 +120,7 @@ async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
     socket.subscribe(&["system"]).await;
     let stop = Arc::new(AtomicBool::new(false));
     let workers = (0..8).map(|worker| {
-        let (app, stop) = (Visitor::clone(&app), Arc::clone(&stop));
+        let (app, stop) = (ApiClient::clone(&app), Arc::clone(&stop));
         tokio::spawn(async move {
             let (mut acknowledged, mut refused) = (BTreeMap::new(), 0);
             for number in 0.. {
@@ -148,8 +148,8 @@ async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
     let workers: Vec<_> = workers.collect();
     until("load", || async { (orders_made(&app).await >= 100.0).then_some(()) }).await;
 
-    let told = Arc::clone(&cluster);
-    tokio::task::spawn_blocking(move || told.kill()).await.unwrap();
+    let shared = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || shared.kill()).await.unwrap();
     assert_eq!(next_store_event(&mut socket).await, "degraded");
     ready(&app, false).await;
     // Live values continue in both directions.
@@ -159,8 +159,8 @@ async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
     assert_unavailable(app.get("/api/dashboards").await).await;
     assert_eq!(app.counter("tricast_store_available").await, 0.0);
 
-    let told = Arc::clone(&cluster);
-    tokio::task::spawn_blocking(move || told.start_again()).await.unwrap();
+    let shared = Arc::clone(&cluster);
+    tokio::task::spawn_blocking(move || shared.start_again()).await.unwrap();
     assert_eq!(next_store_event(&mut socket).await, "recovered");
     ready(&app, true).await;
     let after = orders_made(&app).await + 100.0;
@@ -175,7 +175,7 @@ async fn a_kill_under_load_loses_and_doubles_no_acknowledged_order() {
     }
     assert!(refused > 0, "it was killed under load");
     let kept = all_orders(&app).await;
-    assert_eq!(kept, acknowledged, "what is kept and what was acknowledged");
+    assert_eq!(kept, acknowledged, "stored and acknowledged orders");
     orders_today(&app, kept.len()).await;
 }
 
@@ -194,7 +194,7 @@ async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     ready(&app, false).await;
     assert_unavailable(create(&app, &order("Bob"), "b").await).await;
     app.push_value("metrics.shop", json!({"x": 7})).await;
-    // Connections are attempted again and again meanwhile; those given up are closed.
+    // Connections are attempted repeatedly meanwhile; abandoned ones are closed.
     until("the old connections to go", || async {
         (app.counter("tricast_store_connections").await <= 1.0).then_some(())
     })
@@ -221,7 +221,7 @@ async fn a_read_only_database_is_not_ready_and_can_be_read() {
     assert_eq!(next_store_event(&mut socket).await, "degraded");
     let metrics = app.get("/metrics").await.text().await.unwrap();
     assert!(metrics.contains("tricast_store_available 0"), "{metrics}");
-    assert_eq!(all_orders(&app).await.len(), 1, "what is there can be read");
+    assert_eq!(all_orders(&app).await.len(), 1, "existing orders can be read");
 
     cluster.sql("ALTER SYSTEM SET default_transaction_read_only = off");
     cluster.sql("SELECT pg_reload_conf()");
@@ -297,13 +297,13 @@ async fn a_board_that_another_node_changed_is_not_overwritten() {
     assert_eq!(nodes[1].get(path).await.headers()["etag"].to_str().unwrap(), seen, "one version, one tag");
     let rename = |node: usize, name: &str| {
         let body = json!({"name": name, "tiles": []});
-        let (app, seen) = (Visitor::clone(&nodes[node]), seen.clone());
+        let (app, seen) = (ApiClient::clone(&nodes[node]), seen.clone());
         async move { send(&app, Method::PUT, path, &[("if-match", &seen)], &body).await.status().as_u16() }
     };
     let (one, other) = tokio::join!(rename(0, "One"), rename(1, "Other"));
     let mut codes = [one, other];
     codes.sort_unstable();
-    assert_eq!(codes, [200, 412], "one of two who saw the same is late");
+    assert_eq!(codes, [200, 412], "one of two changes of the same version is late");
     assert_eq!(nodes[0].get_json(path).await, nodes[1].get_json(path).await);
 }
 
@@ -320,7 +320,7 @@ async fn a_read_only_database_refuses_every_change_alike() {
     };
     set("on");
     let visits = json!({"count": 1});
-    until("it to be read-only", || async {
+    until("the database to be read-only", || async {
         (send(&app, Method::POST, "/api/visits", &[], &visits).await.status() == 503).then_some(())
     })
     .await;
@@ -343,10 +343,12 @@ async fn a_read_only_database_refuses_every_change_alike() {
         let problem: Value = answer.json().await.unwrap();
         assert!(problem["detail"].as_str().unwrap().contains("read-only"), "{path}: {problem}");
     }
-    assert_eq!(app.get_json("/api/orders/ord-00000001").await["status"], "PENDING", "reads go on");
+    assert_eq!(app.get_json("/api/orders/ord-00000001").await["status"], "PENDING", "reads still succeed");
     set("off");
-    until("it to be writable", || async { (create(&app, &order("Bob"), "b").await.status() == 201).then_some(()) })
-        .await;
+    until("the database to be writable", || async {
+        (create(&app, &order("Bob"), "b").await.status() == 201).then_some(())
+    })
+    .await;
     assert_eq!(all_orders(&app).await.len(), 2);
     orders_today(&app, 2).await;
     for (path, body) in [("/api/dashboards", board), ("/api/alerts/rules", rule)] {
@@ -407,7 +409,7 @@ async fn a_clock_that_differs_from_the_databases_is_reported() {
     })
     .await;
     assert!((app.counter("tricast_clock_offset_seconds").await + 3_600.0).abs() < 5.0);
-    until("all to be told", || async {
+    until("all notifications", || async {
         let cursor = app.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
         let since = format!("{}:0", cursor.split(':').next().unwrap());
         let page = app.get_json(&format!("/api/metrics?channels=system&since={since}")).await;

@@ -1,4 +1,4 @@
-//! The program as a process: its log, its signals, and times when it stands still.
+//! The program as a process: its log, its signals, and pauses.
 
 use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
 
@@ -11,15 +11,15 @@ use tokio::{
 };
 
 use crate::{
-    helpers::{Visitor, soon, spawn_app, until},
+    helpers::{ApiClient, soon, spawn_app, until},
     program::Program,
 };
 
-/// Requests that are refused, each with a line in the log: more than wait for a reader.
+/// Number of refused requests, each with a log line: more than the queue of log lines holds.
 const REFUSED: usize = 12_000;
 
-/// Has so many requests refused, each with a line in the log.
-async fn refuse(visitor: &Visitor, requests: usize) {
+/// Sends requests that are refused, each with a log line.
+async fn refuse(visitor: &ApiClient, requests: usize) {
     const TOGETHER: usize = 100;
     let request = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", visitor.address).repeat(TOGETHER);
     for _ in 0..requests / TOGETHER {
@@ -29,19 +29,19 @@ async fn refuse(visitor: &Visitor, requests: usize) {
     }
 }
 
-/// A visitor of the program. The application is there for its client alone.
-fn visitor(program: &Program) -> Visitor {
+/// Returns a client of the program.
+fn visitor(program: &Program) -> ApiClient {
     spawn_app().at(program.address())
 }
 
-/// The first line of a log that holds all of `parts`.
+/// Returns the first line of a log that contains all of `parts`.
 async fn line(mut log: impl Iterator<Item = String> + Send + 'static, parts: &'static [&'static str]) -> String {
     let find = move || log.find(|line| parts.iter().all(|part| line.contains(part)));
     soon(&format!("a line with {parts:?}"), spawn_blocking(find)).await.unwrap().unwrap()
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_nothing_and_says_what_was_dropped() {
+async fn an_unread_log_delays_nothing_and_counts_dropped_lines() {
     let directory = tempfile::tempdir().unwrap();
     let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
     let visitor = visitor(&program);
@@ -55,7 +55,7 @@ async fn a_log_that_nobody_reads_holds_up_nothing_and_says_what_was_dropped() {
 }
 
 #[tokio::test]
-async fn a_stuck_log_does_not_keep_the_server_from_leaving() {
+async fn a_stuck_log_does_not_delay_the_shutdown() {
     let directory = tempfile::tempdir().unwrap();
     let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
     let visitor = visitor(&program);
@@ -66,7 +66,7 @@ async fn a_stuck_log_does_not_keep_the_server_from_leaving() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_line_with_its_reason_and_routine_requests_are_none() {
+async fn a_refusal_is_logged_with_its_reason_and_routine_requests_are_not() {
     let directory = tempfile::tempdir().unwrap();
     let mut program = Program::start_logging(directory.path(), &[], Stdio::piped());
     let visitor = visitor(&program);
@@ -90,7 +90,7 @@ async fn a_refusal_is_one_line_with_its_reason_and_routine_requests_are_none() {
 }
 
 #[tokio::test]
-async fn sighup_reads_the_settings_again_and_ends_nothing() {
+async fn sighup_reloads_keys_and_keeps_connections() {
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("tricast.toml");
     fs::write(&settings, "log_filter = \"info\"\n").unwrap();
@@ -109,7 +109,7 @@ async fn sighup_reads_the_settings_again_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn after_a_pause_of_the_server_no_client_is_called_dead() {
+async fn after_a_pause_of_the_server_no_client_times_out() {
     let directory = tempfile::tempdir().unwrap();
     let beat = [("TRICAST_HEARTBEAT__INTERVAL", "1s"), ("TRICAST_HEARTBEAT__TIMEOUT", "2s")];
     let program = Program::start_with(directory.path(), &beat);
@@ -117,7 +117,7 @@ async fn after_a_pause_of_the_server_no_client_is_called_dead() {
     let mut socket = visitor.websocket().await;
     socket.ask(json!({"type": "ping"}), "pong").await;
     program.signal("STOP");
-    // Longer than the time-out: that is the pause.
+    // Longer than the timeout: this is the pause.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     program.signal("CONT");
     until("the pause to be noticed", || async { (visitor.counter("tricast_pauses_total").await >= 1.0).then_some(()) })
@@ -125,7 +125,7 @@ async fn after_a_pause_of_the_server_no_client_is_called_dead() {
     socket.ask(json!({"type": "ping"}), "pong").await;
 }
 
-/// A connection on which requests come in pieces.
+/// Connection on which requests are sent in pieces.
 struct Pieces(TcpStream);
 
 impl Pieces {
@@ -137,7 +137,7 @@ impl Pieces {
         self.0.write_all(piece.as_bytes()).await.unwrap();
     }
 
-    /// The first line of the next answer, which has a body of a few bytes.
+    /// Returns the first line of the next response, which has a body of a few bytes.
     async fn status(&mut self) -> String {
         let mut answer = Vec::new();
         let mut buffer = [0; 4_096];
@@ -152,7 +152,7 @@ impl Pieces {
 }
 
 #[tokio::test]
-async fn what_came_during_a_pause_of_the_server_is_answered() {
+async fn requests_that_arrive_during_a_pause_of_the_server_are_answered() {
     let directory = tempfile::tempdir().unwrap();
     let short = [
         ("TRICAST_LIMITS__HEADER_TIMEOUT", "1s"),
@@ -193,10 +193,10 @@ async fn what_came_during_a_pause_of_the_server_is_answered() {
             ("a body", half_a_body, body, "HTTP/1.1 202 Accepted"),
         ]);
     }
-    // The one worker has read what was sent before this.
+    // The only worker has read everything that was sent before this.
     assert_eq!(visitor.get("/healthz").await.status(), 200);
     program.signal("STOP");
-    // Longer than each of the time-outs: that is the pause.
+    // Longer than each of the timeouts: this is the pause.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     for (_, connection, piece, _) in &mut expected {
         connection.send(piece).await;

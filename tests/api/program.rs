@@ -1,4 +1,4 @@
-//! The program on its own, for tests that kill it.
+//! The program as a process of its own, for tests that kill it.
 
 use std::{
     fs::{self, File},
@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-/// The program on its own, as people start it. Killed when the test is over, whatever happens.
+/// Running program. It is killed at the end of the test.
 pub(crate) struct Program {
     child: Child,
     pub url: String,
@@ -20,18 +20,18 @@ impl Program {
         Self::start_with(directory, &[])
     }
 
-    /// With variables of the environment.
+    /// Starts it with variables of the environment.
     pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let log = File::create(directory.join("log")).unwrap();
         Self::start_logging(directory, environment, log.into())
     }
 
-    /// With somewhere to log to.
+    /// Starts it with a target for its log.
     pub(crate) fn start_logging(directory: &Path, environment: &[(&str, &str)], log: Stdio) -> Self {
         Self::run(directory, environment, &["--data-dir", "data"], log)
     }
 
-    /// With its data in memory, or where a variable says.
+    /// Starts it with its data in memory, or where a variable says.
     pub(crate) fn start_without_directory(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let log = File::create(directory.join("log")).unwrap();
         Self::run(directory, environment, &[], log.into())
@@ -48,7 +48,7 @@ impl Program {
         Self { child, url, log: directory.join("log") }
     }
 
-    /// What it has logged so far, unless it was given somewhere else to log to.
+    /// Returns its log so far, unless the log has another target.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -57,7 +57,7 @@ impl Program {
         self.url.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// What it logs, line by line, if it was started with [`Stdio::piped`].
+    /// Returns its log line by line, if it was started with [`Stdio::piped`].
     pub(crate) fn log_lines(&mut self) -> impl Iterator<Item = String> + use<> {
         BufReader::new(self.child.stderr.take().unwrap()).lines().map_while(Result::ok)
     }
@@ -73,7 +73,7 @@ impl Program {
         assert!(sent.success());
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

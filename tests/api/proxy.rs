@@ -1,4 +1,4 @@
-//! A way to Redis that can be made bad, as a broken link makes it.
+//! Link to Redis with configurable faults.
 
 use std::{
     path::PathBuf,
@@ -14,15 +14,15 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A TCP port in front of a Unix socket. Ends with the test.
+/// TCP port in front of a Unix socket. Ends with the test.
 pub(crate) struct Proxy {
     port: u16,
     limits: Arc<Limits>,
     serving: JoinHandle<()>,
 }
 
-/// Writes that are larger are swallowed, and with them all that follows on the same connection: as where small packets
-/// pass and large ones do not. 0: none is.
+/// Largest write that passes in each direction; 0 means no limit. A larger one is dropped with everything that follows on
+/// the connection, as on a link where small packets pass and large ones do not.
 #[derive(Default)]
 struct Limits {
     questions: AtomicUsize,
@@ -39,7 +39,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 let (limits, socket) = (Arc::clone(&shared), socket.clone());
                 tokio::spawn(async move {
-                    // Redis may be away: then the connection ends at once, as it does without a proxy.
+                    // If Redis is down, the connection ends at once, as without a proxy.
                     let Ok(server) = UnixStream::connect(socket).await else { return };
                     let (from_client, to_client) = client.into_split();
                     let (from_server, to_server) = server.into_split();
@@ -57,20 +57,20 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// What goes to Redis passes up to so many bytes at once.
-    pub(crate) fn swallow_questions_above(&self, bytes: usize) {
+    /// Limits the size of writes to Redis.
+    pub(crate) fn drop_requests_above(&self, bytes: usize) {
         self.limits.questions.store(bytes, Ordering::SeqCst);
     }
 
-    /// What comes from Redis passes up to so many bytes at once.
-    pub(crate) fn swallow_answers_above(&self, bytes: usize) {
+    /// Limits the size of writes from Redis.
+    pub(crate) fn drop_replies_above(&self, bytes: usize) {
         self.limits.answers.store(bytes, Ordering::SeqCst);
     }
 
-    /// The link is good again; connections that swallowed something stay as they are.
+    /// Removes the limits; connections that dropped data stay broken.
     pub(crate) fn heal(&self) {
-        self.swallow_questions_above(0);
-        self.swallow_answers_above(0);
+        self.drop_requests_above(0);
+        self.drop_replies_above(0);
     }
 }
 

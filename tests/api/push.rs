@@ -15,7 +15,7 @@ async fn a_reader_at_the_cursor_of_the_answer_has_seen_the_change() {
 }
 
 #[tokio::test]
-async fn an_array_and_lines_are_taken_whole() {
+async fn an_array_and_lines_are_accepted() {
     let app = spawn_app();
     let lines: Vec<String> =
         (0..100).map(|n| json!({"channel": format!("m.{n}"), "data": {"n": n}}).to_string()).collect();
@@ -71,7 +71,7 @@ async fn a_large_batch_is_parsed_and_written() {
 }
 
 #[tokio::test]
-async fn orders_make_the_business_numbers() {
+async fn orders_update_the_business_figures() {
     let app = spawn_app();
     for _ in 0..4 {
         assert_eq!(app.post("/api/visits", "{}").await.status(), 202);

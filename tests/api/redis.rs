@@ -1,4 +1,4 @@
-//! A real Redis of a test's own, in a directory that goes with it.
+//! A real Redis for one test, in a temporary directory.
 
 use std::{
     fs,
@@ -11,43 +11,43 @@ use std::{
 
 use tempfile::TempDir;
 
-/// A running Redis, or a sentinel.
+/// Running Redis, or a sentinel.
 pub(crate) struct Redis {
     process: Child,
     arguments: Vec<String>,
-    /// What `redis-cli` needs to find it.
+    /// Arguments of `redis-cli` for reaching it.
     way: Vec<String>,
-    place: TempDir,
+    directory: TempDir,
 }
 
 impl Redis {
-    /// One that is spoken to by a Unix socket.
+    /// Starts a Redis on a Unix socket.
     pub(crate) fn start() -> Self {
-        let place = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
-        let socket = place.path().join("redis.sock").display().to_string();
+        let directory = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
+        let socket = directory.path().join("redis.sock").display().to_string();
         let arguments = ["--port", "0", "--unixsocket", &socket].map(str::to_owned).to_vec();
-        Self::start_in(place, arguments, vec!["-s".into(), socket])
+        Self::start_in(directory, arguments, vec!["-s".into(), socket])
     }
 
-    /// One at this port of the loopback address, with further arguments.
+    /// Starts one at this port of the loopback address, with further arguments.
     pub(crate) fn at(port: u16, arguments: &[&str], way: &[&str]) -> Self {
-        let place = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
-        Self::in_place(place, port, arguments, way)
+        let directory = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
+        Self::in_directory(directory, port, arguments, way)
     }
 
-    /// The same, where files were put before.
-    pub(crate) fn in_place(place: TempDir, port: u16, arguments: &[&str], way: &[&str]) -> Self {
+    /// Does the same in a directory with prepared files.
+    pub(crate) fn in_directory(directory: TempDir, port: u16, arguments: &[&str], way: &[&str]) -> Self {
         let port = port.to_string();
         let has_port = arguments.contains(&"--port");
         let first: &[&str] = if has_port { &[] } else { &["--port", &port] };
         let arguments = first.iter().chain(arguments).map(|text| (*text).to_owned()).collect();
         let way = ["-p", &port].iter().chain(way).map(|text| (*text).to_owned()).collect();
-        Self::start_in(place, arguments, way)
+        Self::start_in(directory, arguments, way)
     }
 
-    fn start_in(place: TempDir, arguments: Vec<String>, way: Vec<String>) -> Self {
-        let process = run(place.path(), &arguments);
-        let mut redis = Self { process, arguments, way, place };
+    fn start_in(directory: TempDir, arguments: Vec<String>, way: Vec<String>) -> Self {
+        let process = run(directory.path(), &arguments);
+        let mut redis = Self { process, arguments, way, directory };
         redis.wait();
         redis
     }
@@ -58,20 +58,20 @@ impl Redis {
             if self.try_cli(&["ping"]).is_some_and(|answer| answer.contains("PONG")) {
                 return;
             }
-            assert!(self.process.try_wait().unwrap().is_none(), "redis-server ended; its words are above");
+            assert!(self.process.try_wait().unwrap().is_none(), "redis-server ended; its output is above");
             thread::sleep(Duration::from_millis(50));
         }
         panic!("redis-server does not answer");
     }
 
-    /// Its URL, of one with a Unix socket.
+    /// Returns its URL, for one with a Unix socket.
     pub(crate) fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Its Unix socket, of one with such.
+    /// Returns its Unix socket, if it has one.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.place.path().join("redis.sock")
+        self.directory.path().join("redis.sock")
     }
 
     /// Sends a signal: `STOP`, `CONT`.
@@ -80,24 +80,24 @@ impl Redis {
         assert!(sent.success());
     }
 
-    /// Where its files are.
-    pub(crate) fn place(&self) -> PathBuf {
-        self.place.path().to_owned()
+    /// Returns the directory of its files.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Starts it after it was killed, with what it had written.
+    /// Starts it after it was killed, with its data.
     pub(crate) fn start_again(&mut self) {
-        self.process = run(self.place.path(), &self.arguments);
+        self.process = run(self.directory.path(), &self.arguments);
         self.wait();
     }
 
-    /// What `redis-cli` answers.
+    /// Runs a command with `redis-cli` and returns the output.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         self.try_cli(arguments).unwrap_or_else(|| panic!("redis-cli {arguments:?} failed"))
     }
@@ -108,13 +108,13 @@ impl Redis {
     }
 }
 
-fn run(place: &Path, arguments: &[String]) -> Child {
+fn run(directory: &Path, arguments: &[String]) -> Child {
     let mut command = Command::new("redis-server");
-    // A sentinel's file comes first.
+    // The file of a sentinel comes first.
     let (file, rest): (Vec<_>, Vec<_>) = arguments.iter().partition(|text| text.ends_with(".conf"));
-    command.args(file).current_dir(place);
+    command.args(file).current_dir(directory);
     if !rest.iter().any(|text| *text == "--sentinel") {
-        // What it answered is in its file and on the disk, as of one that is to be relied on.
+        // Confirmed writes are in its file and on the disk, as in a reliable deployment.
         command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"]);
     }
     command.args(rest).stdout(Stdio::null()).spawn().unwrap()
@@ -127,7 +127,7 @@ impl Drop for Redis {
     }
 }
 
-/// A port that nobody had a moment ago, whose neighbour `above` is free, too (a Redis Cluster needs both).
+/// Returns a free port whose neighbour `above` is free too (a Redis Cluster needs both).
 pub(crate) fn free_port(above: u16) -> u16 {
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -138,11 +138,11 @@ pub(crate) fn free_port(above: u16) -> u16 {
     }
 }
 
-/// Writes a file that is to be there when it starts.
-pub(crate) fn place_with(files: &[(&str, String)]) -> TempDir {
-    let place = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
+/// Creates the directory with files that have to exist at the start.
+pub(crate) fn directory_with(files: &[(&str, String)]) -> TempDir {
+    let directory = tempfile::Builder::new().prefix("tricast-redis-").tempdir().unwrap();
     for (name, text) in files {
-        fs::write(place.path().join(name), text).unwrap();
+        fs::write(directory.path().join(name), text).unwrap();
     }
-    place
+    directory
 }

@@ -1,4 +1,4 @@
-//! Events that are stored with changes: published once, whatever fails in between.
+//! Events that are stored with changes: published once, despite failures in between.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tricast_store::{Store, postgres::PostgresConfig};
 
 use crate::{
     cluster::Cluster,
-    helpers::{EventStream, TestApp, Visitor, spawn_app_with, until},
+    helpers::{ApiClient, EventStream, TestApp, spawn_app_with, until},
     program::Program,
     redis::Redis,
 };
@@ -29,11 +29,11 @@ fn node(redis: &Redis, database: &str, name: &str) -> TestApp {
     })
 }
 
-async fn leads(node: &Visitor) -> bool {
+async fn leads(node: &ApiClient) -> bool {
     node.counter("tricast_bus_leads").await == 1.0
 }
 
-async fn orders_of(node: &Visitor) -> EventStream {
+async fn orders_of(node: &ApiClient) -> EventStream {
     let mut stream = node.events("?channels=orders,dashboards").await;
     stream.next_of("connected").await;
     stream
@@ -51,7 +51,7 @@ async fn customers_until(stream: &mut EventStream, last: &str) -> Vec<String> {
     }
 }
 
-async fn bus_is_down(node: &Visitor) {
+async fn bus_is_down(node: &ApiClient) {
     until("the bus to be away", || async { (node.get_json("/readyz").await["checks"]["bus"] != "ok").then_some(()) })
         .await;
 }
@@ -72,7 +72,7 @@ async fn another_node_publishes_the_event_of_a_killed_node_once() {
     let mut stream = orders_of(&left).await;
     assert_eq!(doomed.post("/api/orders", order("before")).await.status(), 201);
     assert_eq!(customers_until(&mut stream, "before").await, ["before"]);
-    // Between commit and publication, for as long as it takes.
+    // Between commit and publication, however long that takes.
     redis.kill();
     let asked = (0..10).map(|number| {
         let doomed = doomed.clone();
@@ -116,7 +116,7 @@ async fn changes_are_stored_and_confirmed_on_every_node_while_redis_is_down() {
             "condition": {"above": 1}})
     };
     for (number, node) in nodes.iter().enumerate() {
-        // One after the other: each would wait for those before it.
+        // One after the other: otherwise each would wait for those before it.
         for n in 0..12 {
             let answer = node.post("/api/orders", order(&format!("{number}-{n:02}"))).await;
             assert_eq!(answer.status(), 201, "node {number}, order {n}");
@@ -165,7 +165,7 @@ async fn an_event_that_reappears_is_not_published_again() {
     let sql = client(&database).await;
     sql.batch_execute("CREATE TABLE kept AS SELECT * FROM tricast_pending_events").await.unwrap();
     let is_removed = async || {
-        until("it to be removed", || async {
+        until("the removal of the event", || async {
             let left = sql.query_one("SELECT count(*) FROM tricast_pending_events", &[]).await.unwrap();
             (left.get::<_, i64>(0) == 0).then_some(())
         })
@@ -203,7 +203,7 @@ async fn an_event_that_reappears_is_not_published_again() {
 }
 
 /// Returns all events of orders in the log.
-async fn order_events(app: &Visitor) -> Vec<Value> {
+async fn order_events(app: &ApiClient) -> Vec<Value> {
     let cursor = app.get_json("/api/metrics?channels=orders").await["cursor"].as_str().unwrap().to_owned();
     let epoch = cursor.split(':').next().unwrap();
     let answer = app.get_json(&format!("/api/metrics?channels=orders&since={epoch}:0")).await;
@@ -233,13 +233,13 @@ async fn the_next_process_publishes_events_that_were_left_behind_once() {
     let app = start();
     until("the event", || async { (order_events(&app).await == ["Ada"]).then_some(()) }).await;
     assert_eq!(app.post("/api/orders", order("Bob")).await.status(), 201);
-    assert_eq!(order_events(&app).await, ["Ada", "Bob"], "it is out when the order is answered");
+    assert_eq!(order_events(&app).await, ["Ada", "Bob"], "the event is published when the order is confirmed");
     let mut app = app;
     app.begin_stop();
     app.stopped().await;
     let app = start();
     assert_eq!(app.post("/api/orders", order("Eve")).await.status(), 201);
-    assert_eq!(order_events(&app).await, ["Eve"], "what was published is removed");
+    assert_eq!(order_events(&app).await, ["Eve"], "published events are removed");
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn a_split_cluster_raises_an_alert_once() {
     let rule = json!({"id": "r", "name": "hot", "channel": "metrics.oven", "field": "heat", "severity": "info",
         "condition": {"above": 100}});
     assert_eq!(hot.post("/api/alerts/rules", rule.to_string()).await.status(), 201);
-    let alerts = async |node: &Visitor, filter: &str| {
+    let alerts = async |node: &ApiClient, filter: &str| {
         node.get_json(&format!("/api/alerts{filter}")).await["alerts"].as_array().unwrap().len()
     };
     hot.push_value("metrics.oven", json!({"heat": 150})).await;
@@ -271,9 +271,11 @@ async fn a_split_cluster_raises_an_alert_once() {
     let cold = node(&other, &database, "cold");
     until("another leader", || async { leads(&cold).await.then_some(()) }).await;
     cold.push_value("metrics.oven", json!({"heat": 20})).await;
-    until("it to know of the alert", || async { (cold.counter("tricast_alerts_open").await == 1.0).then_some(()) })
-        .await;
-    let looks = async |node: &Visitor| node.counter("tricast_alert_evaluations_total").await;
+    until("the node to know of the alert", || async {
+        (cold.counter("tricast_alerts_open").await == 1.0).then_some(())
+    })
+    .await;
+    let looks = async |node: &ApiClient| node.counter("tricast_alert_evaluations_total").await;
     let begun = [looks(&hot).await, looks(&cold).await];
     until("both to look", || async {
         let now = [looks(&hot).await, looks(&cold).await];
@@ -281,7 +283,7 @@ async fn a_split_cluster_raises_an_alert_once() {
     })
     .await;
     assert_eq!((alerts(&hot, "?status=open").await, alerts(&hot, "").await), (1, 1), "it stands");
-    // Once the node that decided is gone, the other one decides.
+    // Once the node that decided has stopped, the other one decides.
     hot.begin_stop();
     hot.stopped().await;
     until("the end of the alert", || async { (alerts(&cold, "?status=open").await == 0).then_some(()) }).await;

@@ -1,4 +1,4 @@
-//! A client that drops and comes back, on any transport, sees every event exactly once and in order.
+//! A client that reconnects on any transport sees every event exactly once and in order.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, spawn_app, spawn_app_with};
 
-/// Random schedules that are tried.
+/// Number of random schedules.
 const SCHEDULES: u64 = 1_000;
-/// Schedules that run at the same time.
+/// Number of schedules that run at the same time.
 const AT_ONCE: u64 = 25;
 
-/// What one client has seen.
+/// Data that one client has received.
 #[derive(Default)]
 struct Seen {
     cursor: Option<String>,
@@ -28,7 +28,7 @@ impl Seen {
 
     fn state(&mut self, data: &Value) {
         let state = data["n"].as_u64().unwrap();
-        assert!(state >= self.state, "a state went back from {} to {state}", self.state);
+        assert!(state >= self.state, "the state went back from {} to {state}", self.state);
         self.state = state;
     }
 }
@@ -49,7 +49,7 @@ fn between(rng: &mut TestRng, low: u64, high: u64) -> u64 {
     low + rng.next_u64() % (high - low + 1)
 }
 
-/// Holds a WebSocket for up to `messages`, then drops it without a word.
+/// Holds a WebSocket for up to `messages`, then drops it without a close.
 async fn hold_websocket(app: &TestApp, schedule: &Schedule, seen: &mut Seen, messages: u64) {
     let mut socket = app.websocket().await;
     let mut subscribe = json!({"type": "subscribe", "channels": [schedule.events, schedule.states]});
@@ -131,7 +131,7 @@ async fn run(app: &TestApp, number: u64) {
         last: between(&mut rng, 3, 20),
     };
     let mut seen = Seen::default();
-    // A cursor from before the first event, by whatever transport comes first.
+    // A cursor from before the first event, from a random transport.
     match between(&mut rng, 0, 2) {
         0 => seen.cursor = Some(app.websocket().await.connected["cursor"].as_str().unwrap().to_owned()),
         1 => seen.cursor = Some(app.events("?channels=orders").await.next_of("connected").await.id),
@@ -176,7 +176,7 @@ async fn every_event_is_seen_exactly_once_over_1000_random_schedules_of_cuts_and
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_lost_log_is_told_and_the_new_log_is_given_whole() {
+async fn a_cursor_of_a_lost_log_is_a_gap_and_the_new_log_is_sent() {
     let app = spawn_app();
     app.push_event("deploys", 1).await;
     let mut socket = app.websocket().await;
@@ -197,7 +197,7 @@ async fn a_cursor_of_a_lost_log_is_told_and_the_new_log_is_given_whole() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_too_old_is_told_and_what_is_left_is_given() {
+async fn a_cursor_that_is_too_old_is_a_gap_and_the_rest_is_sent() {
     let app = spawn_app_with(|config| config.log.events = 5);
     let old = app.push_event("deploys", 0).await;
     app.push_value("metrics.a", json!({"x": 1})).await;
@@ -230,7 +230,7 @@ async fn a_cursor_that_is_too_old_is_told_and_what_is_left_is_given() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_was_never_given_is_told() {
+async fn an_unknown_cursor_is_a_gap() {
     let app = spawn_app();
     let cursor = app.push_event("deploys", 1).await;
     let epoch = cursor.split(':').next().unwrap();
@@ -244,7 +244,7 @@ async fn a_cursor_that_was_never_given_is_told() {
 }
 
 #[tokio::test]
-async fn a_cursor_covers_a_state_that_an_interval_holds_back() {
+async fn a_cursor_does_not_cover_a_state_that_an_interval_delays() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     let channels = json!([{"name": "metrics.slow", "interval": "1h"}, "deploys"]);
@@ -254,8 +254,8 @@ async fn a_cursor_covers_a_state_that_an_interval_holds_back() {
     app.push_value("metrics.slow", json!({"n": 1})).await;
     app.push_event("deploys", 1).await;
     let event = socket.next().await;
-    assert_eq!(event["type"], "event", "the interval was not kept: {event}");
-    // The state is not given yet, so whoever goes on from this cursor is given it.
+    assert_eq!(event["type"], "event", "the state was sent before its interval: {event}");
+    // The state is not sent yet, so a client that resumes from this cursor gets it.
     let cursor = event["cursor"].as_str().unwrap();
     let polled = app.get_json(&format!("/api/metrics?channels=metrics.slow,deploys&since={cursor}")).await;
     assert_eq!(polled["channels"]["metrics.slow"], json!({"n": 1}), "{cursor}");
@@ -263,7 +263,7 @@ async fn a_cursor_covers_a_state_that_an_interval_holds_back() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_right_after_the_greeting_is_given_the_states() {
+async fn a_stream_that_is_cut_right_after_the_greeting_gets_the_states_on_resume() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let greeting = app.events("?channels=metrics.a").await.next_of("connected").await;
@@ -272,7 +272,7 @@ async fn a_stream_that_is_cut_right_after_the_greeting_is_given_the_states() {
 }
 
 #[tokio::test]
-async fn an_old_state_does_not_lead_back_to_old_events() {
+async fn an_old_state_does_not_repeat_old_events() {
     let app = spawn_app_with(|config| config.log.events = 3);
     app.push_value("metrics.a", json!({"n": 1})).await;
     for n in 1..=10 {
@@ -285,7 +285,7 @@ async fn an_old_state_does_not_lead_back_to_old_events() {
     let connected = again.next().await.unwrap();
     assert_eq!((connected.name.as_str(), &connected.data()["resume"]), ("connected", &json!("replayed")));
     app.push_event("deploys", 11).await;
-    assert_eq!(again.next().await.unwrap().data()["data"], json!({"n": 11}), "and not one from before");
+    assert_eq!(again.next().await.unwrap().data()["data"], json!({"n": 11}), "and no earlier one");
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn a_304_does_not_hide_a_gap() {
 }
 
 #[tokio::test]
-async fn a_gap_of_an_old_cursor_is_told_once() {
+async fn a_gap_of_an_old_cursor_is_reported_once() {
     let app = spawn_app_with(|config| config.log.events = 2);
     let old = app.push_event("deploys", 0).await;
     for n in 1..=5 {
@@ -316,7 +316,7 @@ async fn a_gap_of_an_old_cursor_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_subscription_in_the_middle_of_a_replay_does_not_lead_the_cursor_past_it() {
+async fn a_subscription_during_a_replay_does_not_move_the_cursor_past_it() {
     let app = spawn_app();
     let begin = app.push_event("deploys", 0).await;
     let lines: String = (1..=3_000)

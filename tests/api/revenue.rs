@@ -1,12 +1,12 @@
-//! Numbers of orders require `read:orders` on every transport (docs/protocol.md, section 10.2).
+//! Order figures require `read:orders` on every transport (docs/protocol.md, section 10.2).
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{TestApp, Visitor, spawn_app_with_tokens, token, until};
+use crate::helpers::{ApiClient, TestApp, spawn_app_with_tokens, token, until};
 
-/// A server with one order of today, its administrator, and a reader of everything but orders.
-async fn shop() -> (TestApp, Visitor, Visitor) {
+/// Starts a server with one order of today. Returns it with an administrator and a reader of everything but orders.
+async fn shop() -> (TestApp, ApiClient, ApiClient) {
     let app = spawn_app_with_tokens(|config| config.history.resolution.0 = std::time::Duration::ZERO);
     let admin = app.with(token("ada", "acme", &["admin"]));
     let reader = app.with(token("bob", "acme", &["read:metrics", "read:alerts"]));
@@ -14,8 +14,8 @@ async fn shop() -> (TestApp, Visitor, Visitor) {
     (app, admin, reader)
 }
 
-/// Makes an order and waits until it is in the numbers.
-async fn sell(admin: &Visitor, total: f64) {
+/// Creates an order and waits until it is in the figures.
+async fn sell(admin: &ApiClient, total: f64) {
     let before = admin.get_json("/api/metrics").await["business"]["orders_today"].as_f64().unwrap_or(0.0);
     let order = json!({"items": 1, "total": total, "customerName": "Ada"});
     assert_eq!(admin.post("/api/orders", order.to_string()).await.status(), 201);
@@ -27,7 +27,7 @@ async fn sell(admin: &Visitor, total: f64) {
 }
 
 #[tokio::test]
-async fn no_plain_request_shows_revenue_without_the_permission() {
+async fn no_request_shows_revenue_without_the_permission() {
     let (_app, admin, reader) = shop().await;
     for path in [
         "/api/metrics",
@@ -93,7 +93,7 @@ async fn no_stream_shows_revenue_without_the_permission() {
 }
 
 #[tokio::test]
-async fn a_new_token_shows_as_much_as_it_allows() {
+async fn a_new_token_changes_the_visible_sections() {
     let (_app, admin, reader) = shop().await;
     let mut socket = reader.websocket().await;
     socket.subscribe(&["metrics"]).await;
@@ -108,10 +108,10 @@ async fn a_new_token_shows_as_much_as_it_allows() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_unchanged_for_its_reader_is_no_new_version() {
+async fn an_unchanged_view_of_the_snapshot_keeps_its_tag() {
     let (_app, admin, reader) = shop().await;
-    // A tag per view, and the view of those who see less does not move with what they do not see. The numbers of this
-    // process do move, so the two are asked for until nothing else changed in between.
+    // There is a tag per view, and the view of readers without the permission does not change with orders. The figures of
+    // this process do change, so both are requested until nothing else changed in between.
     until("two looks with only orders between them", || async {
         let first = reader.get_json("/api/metrics").await;
         let full = admin.get("/api/metrics").await.headers()["etag"].clone();
@@ -131,7 +131,7 @@ async fn a_snapshot_that_is_unchanged_for_its_reader_is_no_new_version() {
 }
 
 #[tokio::test]
-async fn an_alert_about_orders_is_for_those_who_may_read_orders() {
+async fn alerts_about_orders_require_the_permission_to_read_orders() {
     let (_app, admin, reader) = shop().await;
     let mut socket = reader.websocket().await;
     socket.subscribe(&["alerts"]).await;
@@ -155,7 +155,7 @@ async fn an_alert_about_orders_is_for_those_who_may_read_orders() {
             (alerts.len() >= count).then_some(alerts)
         }
     };
-    // A rule on the whole snapshot may be refused or never hold; what counts is that none of them shows.
+    // A rule on the whole snapshot may be refused or never be met; what counts is that none of them is shown.
     let alerts = until("alerts about orders", || raised(2)).await;
     admin.push_value("metrics.shop", json!({"load": 7})).await;
     until("the other alert", || raised(alerts.len() + 1)).await;
@@ -175,7 +175,7 @@ async fn an_alert_about_orders_is_for_those_who_may_read_orders() {
 }
 
 #[tokio::test]
-async fn a_change_of_an_order_shows_no_more_than_may_be_read() {
+async fn the_response_to_a_change_has_only_readable_fields() {
     let (_app, admin, reader) = shop().await;
     let orders = admin.get_json("/api/orders").await;
     let path = format!("/api/orders/{}", orders["orders"][0]["orderId"].as_str().unwrap());

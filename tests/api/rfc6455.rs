@@ -1,6 +1,6 @@
-//! RFC 6455 and RFC 7692 over a raw socket, group by group as the Autobahn suite has them, against the echo of the
-//! conformance example: the server's own handshake and frames, without its messages and its limits. What has to hold
-//! at the server's endpoint as well is tried at both.
+//! RFC 6455 and RFC 7692 over a raw socket, group by group as in the Autobahn suite, against the echo server of the
+//! conformance example: the server's own handshake and frames, without its messages and limits. Requirements that also
+//! hold at the server's endpoint are tested at both.
 
 use futures_util::future::join_all;
 
@@ -15,7 +15,7 @@ use peer::{
     frame, spawn_echo,
 };
 
-/// What the echo answers to `bytes` and a closing handshake after them. The close is checked and left out.
+/// Returns the frames of the echo for `bytes` and a closing handshake. The close is checked and left out.
 async fn echoed(server: &EchoServer, bytes: &[u8], step: usize) -> Vec<Frame> {
     let peer = Peer::connect(server.address, "/echo").await;
     let mut frames = peer.exchange(&[bytes, &close(1000, "")].concat(), step).await;
@@ -23,7 +23,7 @@ async fn echoed(server: &EchoServer, bytes: &[u8], step: usize) -> Vec<Frame> {
     frames
 }
 
-/// Frames that end a connection: what they are, what is answered first, and the code of the close.
+/// Frames that end a connection: their name, the frames that are answered before, and the code of the close.
 struct Ending {
     name: String,
     bytes: Vec<u8>,
@@ -35,11 +35,11 @@ fn ending(name: impl Into<String>, bytes: Vec<u8>, before: Vec<Frame>, code: u16
     Ending { name: name.into(), bytes, before, code }
 }
 
-/// Tries all at once, each in one piece and byte by byte: a failed connection lingers for a moment.
+/// Tests all at once, each in one piece and byte by byte: a failed connection lingers for a moment.
 async fn all_end(server: &EchoServer, endings: &[Ending]) {
     let tries = endings.iter().flat_map(|ending| [(ending, 1), (ending, usize::MAX)]);
     join_all(tries.map(async |(ending, step)| {
-        // A byte at a time is enough for short ones.
+        // Sending byte by byte is sufficient for short ones.
         let step = if ending.bytes.len() > 2_000 { usize::MAX } else { step };
         let mut frames = Peer::connect(server.address, "/echo").await.exchange(&ending.bytes, step).await;
         let code = frames.pop().and_then(|last| last.code());
@@ -95,7 +95,7 @@ async fn pings_are_answered_with_their_payload_and_pongs_with_nothing_group_2() 
 }
 
 #[tokio::test]
-async fn a_reserved_bit_fails_the_connection_after_what_came_before_it_group_3() {
+async fn a_reserved_bit_fails_the_connection_after_earlier_frames_are_answered_group_3() {
     let echo = spawn_echo();
     let mut endings = Vec::new();
     for rsv in 1..=7u8 {
@@ -109,7 +109,7 @@ async fn a_reserved_bit_fails_the_connection_after_what_came_before_it_group_3()
 }
 
 #[tokio::test]
-async fn reserved_opcodes_fail_the_connection_after_what_came_before_them_group_4_1_and_4_2() {
+async fn reserved_opcodes_fail_the_connection_after_earlier_frames_are_answered_group_4_1_and_4_2() {
     let echo = spawn_echo();
     let mut endings = Vec::new();
     for opcode in (3..=7).chain(11..=15) {
@@ -168,7 +168,7 @@ async fn fragments_are_put_together_with_control_frames_in_between_group_5() {
 }
 
 #[tokio::test]
-async fn text_that_is_utf_8_comes_back_however_it_is_cut_group_6_1_2_5_to_11_and_22() {
+async fn valid_utf_8_in_any_fragments_comes_back_group_6_1_2_5_to_11_and_22() {
     let echo = spawn_echo();
     assert_eq!(echoed(&echo, &frame(FIN | TEXT, b""), usize::MAX).await, [text("")]);
     assert_eq!(echoed(&echo, &fragments(TEXT, &[b"", b"", b""]), usize::MAX).await, [text("")]);
@@ -177,15 +177,15 @@ async fn text_that_is_utf_8_comes_back_however_it_is_cut_group_6_1_2_5_to_11_and
         "Hello-µ@ßöäüàá-UTF-8!!",
         "κόσμε",
         "\0",
-        // The first and the last of each length, and what is next to the surrogates.
+        // The first and the last character of each length, and those next to the surrogates.
         "\u{1}\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}",
         "\u{d7ff}\u{e000}\u{fffd}",
-        // No characters, and valid all the same.
+        // Noncharacters, which are valid nevertheless.
         "\u{fffe}\u{ffff}\u{1fffe}\u{1ffff}\u{10fffe}",
     ] {
         assert_eq!(echoed(&echo, &frame(FIN | TEXT, valid.as_bytes()), usize::MAX).await, [text(valid)]);
         let octets: Vec<&[u8]> = valid.as_bytes().chunks(1).collect();
-        assert_eq!(echoed(&echo, &fragments(TEXT, &octets), usize::MAX).await, [text(valid)], "one byte a fragment");
+        assert_eq!(echoed(&echo, &fragments(TEXT, &octets), usize::MAX).await, [text(valid)], "one byte per fragment");
     }
 }
 
@@ -215,15 +215,15 @@ async fn text_that_is_not_utf_8_fails_with_1007_group_6_3_and_6_12_to_21() {
     ] {
         endings.push(ending(name, frame(FIN | TEXT, invalid), vec![], 1007));
         let octets: Vec<&[u8]> = invalid.chunks(1).collect();
-        endings.push(ending(format!("{name}, one byte a fragment"), fragments(TEXT, &octets), vec![], 1007));
+        endings.push(ending(format!("{name}, one byte per fragment"), fragments(TEXT, &octets), vec![], 1007));
         let binary = echoed(&echo, &frame(FIN | BINARY, invalid), usize::MAX).await;
-        assert_eq!(binary, [Frame::whole(BINARY, invalid)], "{name} is fine as binary");
+        assert_eq!(binary, [Frame::whole(BINARY, invalid)], "{name} is valid in a binary message");
     }
     all_end(&echo, &endings).await;
 }
 
 #[tokio::test]
-async fn bad_text_fails_before_its_frame_or_message_is_whole_group_6_4() {
+async fn bad_text_fails_before_its_frame_or_message_is_complete_group_6_4() {
     let echo = spawn_echo();
     let bad = "κόσμε".as_bytes().iter().copied().chain(*b"\xf4\x90").collect::<Vec<u8>>();
     let in_a_frame = {
@@ -239,7 +239,7 @@ async fn bad_text_fails_before_its_frame_or_message_is_whole_group_6_4() {
 }
 
 #[tokio::test]
-async fn nothing_is_heard_after_a_close_group_7_1() {
+async fn frames_after_a_close_are_ignored_group_7_1() {
     let echo = spawn_echo();
     let bye = close(1000, "bye");
     let big = vec![b'B'; 256 * 1024];
@@ -290,7 +290,7 @@ async fn a_message_in_fragments_of_odd_size_comes_back_group_10_1() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_framing_closes_both_endpoints_with_the_code_of_the_standard() {
+async fn framing_errors_close_both_endpoints_with_the_code_of_the_standard() {
     let (echo, app) = (spawn_echo(), spawn_app());
     let unmasked = vec![FIN | TEXT, 2, b'{', b'}'];
     let mut long_form = announced(FIN | TEXT, 126);
@@ -315,7 +315,7 @@ async fn what_breaks_the_framing_closes_both_endpoints_with_the_code_of_the_stan
     let at_echo = both.clone().map(|(name, bytes, code)| ending(name, bytes, vec![], code));
     all_end(&echo, &at_echo).await;
     join_all(both.iter().chain(&only_here).map(async |(name, bytes, code)| {
-        // What comes after it is not looked at.
+        // Later frames are not read.
         let bytes = [&bytes[..], &frame(FIN | PING, b"late")].concat();
         let frames = Peer::connect(app.address, "/ws").await.exchange(&bytes, usize::MAX).await;
         let [connected, end] = &frames[..] else { panic!("{name}: {frames:?}") };

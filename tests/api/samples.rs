@@ -11,7 +11,7 @@ async fn lines(app: &TestApp, lines: &[Value]) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn each_type_keeps_its_numbers() {
+async fn each_type_has_its_figures() {
     let app = spawn_app();
     let mut batch = Vec::new();
     for n in 1..=100 {
@@ -110,7 +110,7 @@ async fn a_plain_value_and_a_sample_of_the_same_name_replace_each_other() {
 }
 
 #[tokio::test]
-async fn the_rate_falls_with_nobody_pushing() {
+async fn the_rate_falls_without_samples() {
     let app = spawn_app();
     let mut events = app.events("?channels=metrics.shop").await;
     app.push(json!({"metric": "shop.sold", "type": "counter", "value": 100})).await;
@@ -122,6 +122,6 @@ async fn the_rate_falls_with_nobody_pushing() {
     })
     .await;
     assert_eq!(last["sold"]["total"], 100);
-    // The stream is told, too.
+    // The stream gets it too.
     while events.next_of("metric").await.data()["data"] != last {}
 }

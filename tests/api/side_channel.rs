@@ -1,14 +1,14 @@
-//! Speaking to an event stream by its session.
+//! Control messages for an event stream, sent to its session.
 
 use serde_json::{Value, json};
 
-use crate::helpers::{EventStream, Visitor, spawn_app, spawn_app_with_tokens, token, token_for};
+use crate::helpers::{ApiClient, EventStream, spawn_app, spawn_app_with_tokens, token, token_for};
 
 async fn session_of(stream: &mut EventStream) -> String {
     stream.next_of("connected").await.data()["session"].as_str().unwrap().to_owned()
 }
 
-async fn tell(visitor: &Visitor, session: &str, message: Value) -> (u16, Value) {
+async fn tell(visitor: &ApiClient, session: &str, message: Value) -> (u16, Value) {
     let answer = visitor.post(&format!("/api/sessions/{session}"), message.to_string()).await;
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
@@ -27,12 +27,12 @@ async fn a_stream_is_changed_without_a_reconnect() {
     assert_eq!((status, &answer["type"], &answer["requestId"]), (200, &json!("subscribed"), &json!(7)));
     assert_eq!((&answer["channels"][0]["status"], &answer["activeSubscriptions"]), (&json!("active"), &json!(2)));
     assert_eq!(answer["channels"][1]["code"], "INVALID_MESSAGE");
-    assert_eq!(stream.next_of("metric").await.data()["channel"], "b", "its value comes at once");
+    assert_eq!(stream.next_of("metric").await.data()["channel"], "b", "its value is sent at once");
 
     assert_eq!(tell(&app, &session, json!({"type": "pause", "channel": "a"})).await.1["type"], "paused");
     app.push_value("a", json!({"n": 2})).await;
     app.push_value("b", json!({"n": 2})).await;
-    assert_eq!(stream.next_of("metric").await.data()["channel"], "b", "a is silent");
+    assert_eq!(stream.next_of("metric").await.data()["channel"], "b", "a is unsubscribed");
     assert_eq!(tell(&app, &session, json!({"type": "resume", "channel": "a"})).await.1["type"], "resumed");
     assert_eq!(stream.next_of("metric").await.data()["data"]["n"], 2);
 
@@ -42,7 +42,7 @@ async fn a_stream_is_changed_without_a_reconnect() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn meaningless_messages_are_refused() {
     let app = spawn_app();
     let mut stream = app.events("").await;
     let session = session_of(&mut stream).await;
@@ -58,7 +58,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_sessions_own_user_may_speak_to_it() {
+async fn only_the_user_of_a_session_may_control_it() {
     let app = spawn_app_with_tokens(|_| {});
     let ada = app.with(token("ada", "acme", &["read:metrics"]));
     let mut stream = ada.events("").await;
@@ -75,7 +75,7 @@ async fn only_the_sessions_own_user_may_speak_to_it() {
 }
 
 #[tokio::test]
-async fn a_stream_lives_on_with_a_refreshed_token() {
+async fn a_stream_continues_with_a_refreshed_token() {
     let app = spawn_app_with_tokens(|_| {});
     let short = token_for("ada", "acme", &["read:metrics", "write:metrics"], std::time::Duration::from_secs(5));
     let ada = app.with(short);
@@ -88,7 +88,7 @@ async fn a_stream_lives_on_with_a_refreshed_token() {
     let newer = token("ada", "acme", &["read:metrics", "write:metrics"]);
     let (status, answer) = tell(&ada, &session, json!({"type": "refresh_token", "token": newer})).await;
     assert_eq!((status, &answer["type"]), (200, &json!("token_refreshed")));
-    assert_eq!(not_refreshed.next_of("error").await.data()["status"], 401, "the first token is over");
+    assert_eq!(not_refreshed.next_of("error").await.data()["status"], 401, "the first token has expired");
     app.with(newer).push_value("a", json!({"n": 1})).await;
     loop {
         let event = stream.next().await.unwrap();

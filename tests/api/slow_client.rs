@@ -1,7 +1,8 @@
-//! Slow clients, over real sockets: a client that reads too slowly is notified of each backpressure level and in the end closed.
+//! Slow clients, over real sockets: a client that reads too slowly is notified of each backpressure level and closed at
+//! the end.
 //!
-//! The client and what is pushed take turns in one task: with each piece that the client reads there is a newer value. So what
-//! it takes has always waited for as long as it takes to read a value, however busy the machine is.
+//! The client and the pushes take turns in one task: with each piece that the client reads there is a newer value. So the
+//! delay of its data depends on its reading, not on how busy the machine is.
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl SlowClient {
         client
     }
 
-    /// Pushes a large value, reads a small piece, waits a little; until `ended` or the end of the stream.
+    /// Pushes a large value, reads a small piece, waits a little; repeats until `ended` or the end of the stream.
     async fn read_slowly(&mut self, app: &TestApp, ended: impl Fn(&[u8]) -> bool) {
         while !ended(&self.seen) {
             self.pushes += 1;
@@ -51,7 +52,7 @@ impl SlowClient {
             if n.is_multiple_of(10) {
                 app.push_event("deploys", n).await;
             }
-            // So that a value takes longer than the third step lets pass between two of them.
+            // A value takes longer than the interval of the third level.
             if !self.read(2 * 1024).await {
                 return;
             }
@@ -59,7 +60,7 @@ impl SlowClient {
         }
     }
 
-    /// Reads a piece of at most `most` bytes; false at the end of the stream.
+    /// Reads a piece of at most `most` bytes; returns false at the end of the stream.
     async fn read(&mut self, most: usize) -> bool {
         let mut piece = vec![0; most];
         match soon("a piece of the stream", self.stream.read(&mut piece)).await {
@@ -71,7 +72,7 @@ impl SlowClient {
         }
     }
 
-    /// Reads as fast as it can until `text` has come.
+    /// Reads at full speed until `text` has arrived.
     async fn read_until(&mut self, text: &str) {
         while !self.has(text) {
             assert!(self.read(64 * 1024).await, "the stream ended before {text}: {:?}", steps(&self.text()));
@@ -87,7 +88,7 @@ impl SlowClient {
     }
 }
 
-/// Whether the end of what was seen, which is more than one value, has `text` in it.
+/// Returns whether the end of the received data, which is more than one value, contains `text`.
 fn contains(seen: &[u8], text: &str) -> bool {
     String::from_utf8_lossy(&seen[seen.len().saturating_sub(100_000)..]).contains(text)
 }
@@ -97,10 +98,10 @@ fn steps(text: &str) -> Vec<String> {
     events.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
-const LADDER: [&str; 4] = ["conflated", "interval_stretched", "snapshot_only", "closed"];
+const LEVELS: [&str; 4] = ["conflated", "interval_stretched", "snapshot_only", "closed"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_websocket_climbs_step_by_step_and_is_closed_with_4413() {
+async fn a_slow_websocket_passes_all_backpressure_levels_and_is_closed_with_4413() {
     let app = app();
     let head = format!(
         "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -115,30 +116,30 @@ async fn a_slow_websocket_climbs_step_by_step_and_is_closed_with_4413() {
     client.stream.write_all(&frame).await.unwrap();
     client.read_slowly(&app, |_| false).await;
     let text = client.text();
-    assert_eq!(steps(&text), LADDER, "told step by step");
+    assert_eq!(steps(&text), LEVELS, "notified of each level");
     let close = [0x11, 0x3d]; // 4413
     assert!(client.seen.windows(2).rev().take(64).any(|pair| pair == close), "closed with 4413");
     assert!(text.contains(r#""type":"event","channel":"system","event":"degraded""#));
-    for step in LADDER {
+    for step in LEVELS {
         assert!(app.counter(&format!("tricast_slow_clients_total{{step=\"{step}\"}}")).await >= 1.0, "{step}");
     }
     assert_eq!(app.limit("slow_after").await, 1.0);
     let mut other = app.websocket().await;
     other.subscribe(&["big"]).await;
-    assert_eq!(other.next_of("metric").await["channel"], "big", "others are served as ever");
+    assert_eq!(other.next_of("metric").await["channel"], "big", "others are served as before");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_event_stream_is_told_and_sent_away_with_a_cursor_that_loses_nothing() {
+async fn a_slow_event_stream_is_notified_and_closed_with_a_cursor_that_loses_nothing() {
     let app = app();
     let head = format!("GET /events?channels=big,deploys HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
     let mut client = SlowClient::connect(&app, &head).await;
     // The connection could carry another request after the last chunk.
     client.read_slowly(&app, |seen| seen.ends_with(b"\r\n0\r\n\r\n")).await;
     let text = client.text();
-    assert_eq!(steps(&text), LADDER);
+    assert_eq!(steps(&text), LEVELS);
     assert!(text.contains("event: bye") && text.contains("TOO_SLOW"));
-    // What it was not given while it was slow is given when it comes back with its cursor.
+    // Data that were withheld while it was slow are sent when it resumes with its cursor.
     let numbers = |text: &str| -> Vec<u64> {
         let events = text.split("event: happened\ndata: ").skip(1);
         let data = events.filter_map(|rest| serde_json::from_str::<Value>(rest.lines().next()?).ok());
@@ -160,7 +161,7 @@ async fn a_slow_event_stream_is_told_and_sent_away_with_a_cursor_that_loses_noth
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_recovers_is_told_and_given_everything_again() {
+async fn a_client_that_recovers_is_notified_and_gets_all_updates_again() {
     let app = app();
     let head = format!("GET /events?channels=big,deploys HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
     let mut client = SlowClient::connect(&app, &head).await;

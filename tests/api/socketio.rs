@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
-use crate::helpers::{Visitor, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, token_for, until};
+use crate::helpers::{ApiClient, soon, spawn_app, spawn_app_with, spawn_app_with_tokens, token, token_for, until};
 
-/// A client of Socket.IO, as far as the tests need one.
+/// Minimal client of Socket.IO.
 struct Client {
-    visitor: Visitor,
+    visitor: ApiClient,
     open: Value,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     packets: VecDeque<String>,
@@ -22,13 +22,13 @@ struct Client {
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-async fn websocket(visitor: &Visitor, query: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+async fn websocket(visitor: &ApiClient, query: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
     let address = format!("ws://{}{WEBSOCKET}{query}", visitor.address);
     soon("the upgrade", tokio_tungstenite::connect_async(address)).await.unwrap().0
 }
 
 impl Client {
-    async fn polling(visitor: &Visitor) -> Self {
+    async fn polling(visitor: &ApiClient) -> Self {
         let response = visitor.get(POLLING).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/plain; charset=UTF-8");
@@ -37,7 +37,7 @@ impl Client {
         Self { visitor: visitor.clone(), open, socket: None, packets: VecDeque::new(), acks: 0 }
     }
 
-    async fn websocket(visitor: &Visitor) -> Self {
+    async fn websocket(visitor: &ApiClient) -> Self {
         let mut socket = websocket(visitor, "").await;
         let first = soon("the open packet", socket.next()).await.unwrap().unwrap().into_text().unwrap();
         let open: Value = serde_json::from_str(first.strip_prefix('0').unwrap()).unwrap();
@@ -45,8 +45,8 @@ impl Client {
         Self { visitor: visitor.clone(), open, socket: Some(socket), packets: VecDeque::new(), acks: 0 }
     }
 
-    /// A client of each transport.
-    async fn of_both(visitor: &Visitor) -> [Self; 2] {
+    /// Returns a client of each transport.
+    async fn of_both(visitor: &ApiClient) -> [Self; 2] {
         [Self::polling(visitor).await, Self::websocket(visitor).await]
     }
 
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// The next packet; `None` at the end. Pings are replied to.
+    /// Returns the next packet; `None` at the end. Replies to pings.
     async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(packet) = self.packets.pop_front() {
@@ -102,7 +102,7 @@ impl Client {
         }
     }
 
-    /// The next packet that begins so, without its beginning; others are passed over.
+    /// Returns the rest of the next packet with this beginning; skips others.
     async fn next_of(&mut self, beginning: &str) -> String {
         soon(beginning, async {
             loop {
@@ -145,7 +145,7 @@ impl Client {
         ack[0].clone()
     }
 
-    /// The next event of this name, with all its arguments; others are passed over.
+    /// Returns the next event of this name, with all its arguments; skips others.
     async fn event(&mut self, namespace: &str, name: &str) -> Value {
         let prefix = if namespace == "/" { "42".to_owned() } else { format!("42{namespace},") };
         let start = format!("{prefix}[\"{name}\"");
@@ -198,7 +198,7 @@ async fn a_session_is_upgraded_without_losing_an_event() {
         client.join("/tricast", json!({})).await;
         client.ask("/tricast", json!(["subscribe", {"channels": ["deploys"]}])).await;
         let first = app.push_event("deploys", 1).await;
-        // A poll waits while the WebSocket is probed.
+        // A poll is held while the WebSocket is probed.
         let mut socket = websocket(&app, &format!("&sid={}", client.open["sid"].as_str().unwrap())).await;
         let sid_path = client.path();
         let visitor = client.visitor.clone();
@@ -287,7 +287,7 @@ async fn two_polls_at_once_end_the_session() {
     let app = spawn_app();
     let client = Client::polling(&app).await;
     let (first, second) = tokio::join!(client.poll(), client.poll());
-    // Whichever came first is told of the end, the other one is refused.
+    // The earlier poll ends with the session, the other one is refused.
     assert!(
         [&first, &second].contains(&&Ok("1".to_owned())) && [&first, &second].contains(&&Err(400)),
         "{first:?} {second:?}"
@@ -302,13 +302,13 @@ async fn a_client_that_leaves_has_its_poll_released() {
     let (visitor, path) = (client.visitor.clone(), client.path());
     let poll = tokio::spawn(async move { visitor.get(&path).await.text().await.unwrap() });
     assert_eq!(client.post("1").await, 200);
-    // Whichever of the two requests came first.
+    // In either order of the two requests.
     assert_eq!(soon("the poll", poll).await.unwrap(), "6");
     assert_eq!(client.poll().await, Err(400));
 }
 
 #[tokio::test]
-async fn a_silent_client_is_forgotten() {
+async fn the_session_of_a_silent_client_ends() {
     let app = spawn_app_with(|config| {
         config.heartbeat.interval.0 = Duration::from_millis(200);
         config.heartbeat.timeout.0 = Duration::from_millis(400);
@@ -316,7 +316,7 @@ async fn a_silent_client_is_forgotten() {
     let silent = Client::polling(&app).await;
     let mut lively = Client::websocket(&app).await;
     lively.join("/tricast", json!({})).await;
-    // The lively one replies to pings while it waits for this many replies of its own.
+    // The active client replies to pings while it waits for this many replies of its own.
     let count = "tricast_connections{transport=\"socketio\"}";
     soon("the end of the silent one", async {
         while app.counter(count).await > 1.0 {
@@ -392,7 +392,7 @@ async fn initial_data_comes_with_the_subscription() {
 }
 
 #[tokio::test]
-async fn revenue_is_shown_to_those_who_may_read_orders() {
+async fn revenue_requires_the_permission_to_read_orders() {
     let app = spawn_app_with_tokens(|_| {});
     let mut client = Client::websocket(&app).await;
     client.join("/", json!({"token": token("ada", "acme", &["read:metrics"])})).await;
@@ -533,7 +533,7 @@ async fn each_refusal_has_its_code() {
 }
 
 #[tokio::test]
-async fn binary_arguments_are_taken_and_refused_where_none_is_expected() {
+async fn binary_arguments_are_parsed_and_refused_where_none_is_expected() {
     let app = spawn_app();
     let mut client = Client::websocket(&app).await;
     client.join("/", json!({})).await;
@@ -549,7 +549,7 @@ async fn binary_arguments_are_taken_and_refused_where_none_is_expected() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_too_often_is_refused() {
+async fn too_large_and_too_frequent_messages_are_refused() {
     let app = spawn_app_with(|config| {
         config.limits.max_message.0 = 1_000;
         config.limits.messages_per_second = 1;
@@ -583,7 +583,7 @@ async fn what_is_too_large_or_too_often_is_refused() {
 }
 
 #[tokio::test]
-async fn a_draining_server_sends_its_clients_away() {
+async fn a_draining_server_disconnects_its_clients() {
     let mut app = spawn_app();
     let mut clients = Client::of_both(&app).await;
     for client in &mut clients {
@@ -600,7 +600,7 @@ async fn a_draining_server_sends_its_clients_away() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_left_and_the_connection_stays() {
+async fn leaving_a_namespace_keeps_the_connection() {
     let app = spawn_app();
     let mut client = Client::websocket(&app).await;
     client.join("/tricast", json!({})).await;
@@ -612,7 +612,7 @@ async fn a_namespace_is_left_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_cut_is_recovered_and_misses_nothing() {
+async fn a_disconnected_client_is_recovered_and_misses_nothing() {
     let app = spawn_app();
     for mut client in Client::of_both(&app).await {
         let first = client.join("/tricast", json!({"recovery": true})).await;
@@ -660,7 +660,7 @@ async fn a_session_is_recovered_by_its_own_user_and_while_the_log_reaches_back()
 }
 
 #[tokio::test]
-async fn replies_that_a_client_does_not_take_are_bounded() {
+async fn unread_replies_are_bounded() {
     let app = spawn_app_with(|config| config.limits.max_message.0 = 0);
     let mut client = Client::polling(&app).await;
     client.join("/tricast", json!({})).await;
@@ -676,7 +676,7 @@ async fn replies_that_a_client_does_not_take_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_user_has_its_connections_on_this_transport_too() {
+async fn the_connection_limit_of_a_user_includes_socketio() {
     let app = spawn_app_with_tokens(|config| config.limits.max_connections_per_user = 1);
     let ada = token("ada", "acme", &["read:metrics"]);
     let mut first = Client::websocket(&app).await;

@@ -37,7 +37,7 @@ async fn events_have_the_documented_names() {
 }
 
 #[tokio::test]
-async fn a_native_reconnect_is_given_what_it_missed_and_no_state_twice() {
+async fn a_native_reconnect_gets_the_missed_events_and_no_state_twice() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let mut stream = app.events("?channels=metrics.a,deploys").await;
@@ -57,7 +57,7 @@ async fn a_native_reconnect_is_given_what_it_missed_and_no_state_twice() {
 }
 
 #[tokio::test]
-async fn last_event_id_wins_over_since() {
+async fn last_event_id_takes_precedence_over_since() {
     let app = spawn_app();
     let old = app.push_event("deploys", 1).await;
     app.push_event("deploys", 2).await;
@@ -68,7 +68,7 @@ async fn last_event_id_wins_over_since() {
 }
 
 #[tokio::test]
-async fn what_does_not_pass_has_its_real_status() {
+async fn a_permanent_refusal_has_its_real_status() {
     let app = spawn_app();
     for (path, status) in [
         ("/events?channels=no%20good", 400),
@@ -86,7 +86,7 @@ async fn what_does_not_pass_has_its_real_status() {
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_a_stream_that_says_when_to_come_back() {
+async fn a_temporary_refusal_is_a_stream_with_a_reconnection_time() {
     let app = spawn_app_with(|config| config.limits.max_connections = 1);
     let _first = app.events("").await;
     let mut refused = app.events("").await;
@@ -94,7 +94,7 @@ async fn what_passes_by_itself_is_a_stream_that_says_when_to_come_back() {
     assert!(refused.retry.unwrap() >= 1_000);
     assert_eq!((error.name.as_str(), &error.data()["status"]), ("error", &json!(503)));
     assert_eq!(refused.next().await, None);
-    // A client that asks for it, or that is no EventSource, gets the status.
+    // A client that requests it, or that is not an EventSource, gets the status.
     let strict = app
         .request(reqwest::Method::GET, "/events?strict=1")
         .header("accept", "text/event-stream")
@@ -108,7 +108,7 @@ async fn what_passes_by_itself_is_a_stream_that_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn an_interval_holds_states_back_but_no_event() {
+async fn an_interval_delays_states_but_no_event() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 0})).await;
     let mut stream = app.events("?channels=metrics.a,deploys&interval=1h").await;

@@ -1,4 +1,4 @@
-//! A way to Redis that can stand still: connections stay open and nothing comes through, as behind a dead switch.
+//! Link to Redis that can be stalled: connections stay open and no data pass, as behind a dead switch.
 
 use std::{path::PathBuf, thread};
 
@@ -11,22 +11,22 @@ use tokio::{
 
 use crate::redis::Redis;
 
-/// A way to a Redis. Ends with the test.
-pub(crate) struct Way {
-    place: TempDir,
+/// Link to a Redis. Ends with the test.
+pub(crate) struct StallableLink {
+    directory: TempDir,
     stalled: watch::Sender<bool>,
     _end: oneshot::Sender<()>,
 }
 
-impl Way {
+impl StallableLink {
     pub(crate) fn to(redis: &Redis) -> Self {
-        let place = tempfile::Builder::new().prefix("tricast-way-").tempdir().unwrap();
-        let (from, to) = (place.path().join("way.sock"), redis.place().join("redis.sock"));
+        let directory = tempfile::Builder::new().prefix("tricast-way-").tempdir().unwrap();
+        let (from, to) = (directory.path().join("way.sock"), redis.directory().join("redis.sock"));
         let stalled = watch::Sender::new(false);
         let (end, ended) = oneshot::channel::<()>();
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let stall = stalled.clone();
-        // A thread of its own, for tests wait for other things without giving it a turn.
+        // A thread of its own, because tests may block their runtime.
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -39,19 +39,19 @@ impl Way {
             });
         });
         is_ready.recv().unwrap();
-        Self { place, stalled, _end: end }
+        Self { directory, stalled, _end: end }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("unix://{}", self.place.path().join("way.sock").display())
+        format!("unix://{}", self.directory.path().join("way.sock").display())
     }
 
-    /// Lets nothing through any more, in either direction.
+    /// Stops the flow in both directions.
     pub(crate) fn stall(&self) {
         self.stalled.send_replace(true);
     }
 
-    /// Lets through what waited, and what comes.
+    /// Passes the waiting data and resumes the flow.
     pub(crate) fn flow(&self) {
         self.stalled.send_replace(false);
     }

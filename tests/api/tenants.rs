@@ -1,10 +1,10 @@
-//! Tenants: nothing crosses.
+//! Isolation of tenants: nothing crosses from one to another.
 
 use serde_json::json;
 
-use crate::helpers::{Visitor, spawn_app_with_tokens, token, until};
+use crate::helpers::{ApiClient, spawn_app_with_tokens, token, until};
 
-fn of(app: &Visitor, tenant: &str) -> Visitor {
+fn of(app: &ApiClient, tenant: &str) -> ApiClient {
     app.with(token("ada", tenant, &["admin"]))
 }
 
@@ -20,7 +20,7 @@ async fn another_tenants_channel() {
     assert_eq!(other.get("/api/metrics/metrics.checkout").await.status(), 404);
     assert!(!other.get("/api/metrics").await.text().await.unwrap().contains("acme"));
     assert!(!other.get("/api/channels").await.text().await.unwrap().contains("checkout"));
-    // Its own come, and nothing of the other came before.
+    // Its own changes arrive, and no change of the other tenant before.
     other.push_value("metrics.checkout", json!({"of": "other"})).await;
     other.push_event("deploys", 2).await;
     loop {
@@ -109,14 +109,14 @@ async fn another_tenants_dashboard() {
 }
 
 #[tokio::test]
-async fn counts_are_of_the_tenant() {
+async fn counts_are_per_tenant() {
     let app = spawn_app_with_tokens(|_| {});
     let (acme, other) = (of(&app, "acme"), of(&app, "other"));
     let mut open = Vec::new();
     for user in ["a", "b", "c"] {
         open.push(app.with(token(user, "acme", &["admin"])).websocket().await);
     }
-    let online = |visitor: Visitor, expected: u64| async move {
+    let online = |visitor: ApiClient, expected: u64| async move {
         until("the users", || async {
             let value = visitor.get("/api/metrics/metrics.users_online").await;
             if value.status() != 200 {
@@ -127,13 +127,13 @@ async fn counts_are_of_the_tenant() {
         })
         .await;
     };
-    // Whoever asks is one of them.
+    // The client of the query is one of them.
     online(acme.clone(), 4).await;
     online(other.clone(), 1).await;
 }
 
 #[tokio::test]
-async fn the_number_of_tenants_is_bounded_and_the_others_go_on() {
+async fn the_number_of_tenants_is_bounded_and_existing_ones_continue() {
     let app = spawn_app_with_tokens(|config| config.limits.max_tenants = 2);
     let (one, two) = (of(&app, "one"), of(&app, "two"));
     assert_eq!(one.get("/api/metrics").await.status(), 200);
@@ -141,11 +141,11 @@ async fn the_number_of_tenants_is_bounded_and_the_others_go_on() {
     let third = of(&app, "three").get("/api/metrics").await;
     assert_eq!((third.status().as_u16(), third.headers().contains_key("retry-after")), (429, true));
     assert_eq!(one.get("/api/metrics").await.status(), 200);
-    assert_eq!(one.get("/metrics").await.status(), 403, "its numbers are of all tenants");
+    assert_eq!(one.get("/metrics").await.status(), 403, "the metrics cover all tenants");
 }
 
 #[tokio::test]
-async fn tenants_with_nothing_and_nobody_make_room_for_others() {
+async fn unused_tenants_make_room_for_others() {
     let app = spawn_app_with_tokens(|config| config.limits.max_tenants = 4);
     let (kept, busy, ruled) = (of(&app, "kept"), of(&app, "busy"), of(&app, "ruled"));
     kept.push_value("metrics.a", json!({"x": 1})).await;
@@ -156,9 +156,9 @@ async fn tenants_with_nothing_and_nobody_make_room_for_others() {
         let idle = of(&app, &format!("idle{n}"));
         until("a place", || async { (idle.get("/api/me").await.status() == 200).then_some(()) }).await;
     }
-    assert_eq!(kept.get_json("/api/metrics/metrics.a").await["data"], json!({"x": 1}), "what has data stays");
+    assert_eq!(kept.get_json("/api/metrics/metrics.a").await["data"], json!({"x": 1}), "a tenant with data stays");
     socket.send(json!({"type": "ping", "requestId": 7})).await;
-    assert_eq!(socket.next_of("pong").await["requestId"], 7, "and who is connected");
+    assert_eq!(socket.next_of("pong").await["requestId"], 7, "and one with a client");
     assert_eq!(ruled.get_json("/api/alerts/rules").await["rules"].as_array().unwrap().len(), 1);
     let admin = of(&app, "default");
     until("a place", || async { (admin.get("/metrics").await.status() == 200).then_some(()) }).await;
@@ -167,7 +167,7 @@ async fn tenants_with_nothing_and_nobody_make_room_for_others() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_did_nothing_for_long_is_released_and_comes_back() {
+async fn an_idle_tenant_is_released_and_can_start_again() {
     let app = spawn_app_with_tokens(|config| config.limits.tenant_idle.0 = std::time::Duration::from_millis(100));
     let idle = of(&app, "idle");
     assert_eq!(idle.get("/api/me").await.status(), 200);
@@ -177,5 +177,5 @@ async fn a_tenant_that_did_nothing_for_long_is_released_and_comes_back() {
     idle.push_value("metrics.a", json!({"x": 1})).await;
     assert_eq!(idle.get_json("/api/metrics/metrics.a").await["data"], json!({"x": 1}));
     let made = idle.post("/api/orders", r#"{"items":1,"total":1,"customerName":"Ada"}"#).await;
-    assert_eq!(made.status(), 201, "its parts are all there");
+    assert_eq!(made.status(), 201, "all its services work");
 }

@@ -1,4 +1,4 @@
-//! Tokens on every door: who is let in, who is warned, who is sent away.
+//! Tokens on every endpoint: admission, warning before the expiry, and the end of the stream.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn app() -> TestApp {
 }
 
 #[tokio::test]
-async fn without_a_token_there_is_nothing_to_see_but_what_is_for_everybody() {
+async fn without_a_token_only_public_routes_respond() {
     let app = app();
     for path in ["/api/metrics", "/api/metrics/a", "/api/channels", "/api/orders", "/api/me", "/basic", "/metrics"] {
         let answer = app.get(path).await;
@@ -26,7 +26,7 @@ async fn without_a_token_there_is_nothing_to_see_but_what_is_for_everybody() {
         assert_eq!(app.post(path, "{}").await.status(), 401, "{path}");
     }
     let stream = app.request(Method::GET, "/events").header("accept", "text/event-stream").send().await.unwrap();
-    assert_eq!(stream.status(), 401, "a native EventSource must not come back with nothing in its hands");
+    assert_eq!(stream.status(), 401, "a native EventSource must not reconnect without a token");
     for path in ["/", "/healthz", "/readyz", "/api/protocol"] {
         assert_eq!(app.get(path).await.status(), 200, "{path}");
     }
@@ -43,10 +43,10 @@ async fn a_token_is_taken_from_header_query_and_cookie() {
     assert_eq!((&me["user"], &me["tenant"], &me["anonymous"]), (&json!("ada"), &json!("acme"), &json!(false)));
     assert_eq!(me["permissions"], json!(READER));
     assert!(me["expiresAt"].as_str().unwrap().ends_with('Z'));
-    // What was said for this very request wins.
+    // The credential of this very request takes precedence.
     let both = app.with("nonsense").request(Method::GET, "/api/me").header("cookie", format!("session={token}"));
     assert_eq!(both.send().await.unwrap().status(), 401);
-    // Another scheme is for somebody else, such as a proxy in front.
+    // Other schemes are meant for others, such as a proxy in front.
     let basic = app.request(Method::GET, "/api/me").basic_auth("proxy", Some("x"));
     assert_eq!(basic.header("cookie", format!("session={token}")).send().await.unwrap().status(), 200);
 }
@@ -67,7 +67,7 @@ async fn a_websocket_with_a_bad_token_is_refused_before_the_upgrade() {
 }
 
 #[tokio::test]
-async fn before_authenticate_only_little_works_and_afterwards_all() {
+async fn most_commands_require_authentication() {
     let app = app();
     let mut socket = app.websocket().await;
     assert_eq!(socket.connected["capabilities"], json!([]));
@@ -80,7 +80,7 @@ async fn before_authenticate_only_little_works_and_afterwards_all() {
         assert_eq!(socket.ask(message, "error").await["code"], "UNAUTHORIZED", "{kind}");
     }
     assert_eq!(socket.ask(json!({"type": "ping", "requestId": 3}), "pong").await["requestId"], 3);
-    // What comes right behind the token is meant for whoever it makes of the client.
+    // Messages right behind the token are processed with its permissions.
     let token = token("ada", "acme", &["read:metrics", "read:orders"]);
     socket.send(json!({"type": "authenticate", "requestId": 4, "token": token})).await;
     socket.send(json!({"type": "subscribe", "requestId": 5, "channels": ["metrics.orders"]})).await;
@@ -93,7 +93,7 @@ async fn before_authenticate_only_little_works_and_afterwards_all() {
 }
 
 #[tokio::test]
-async fn a_socket_that_shows_no_token_is_closed_in_time() {
+async fn a_socket_without_a_token_is_closed_in_time() {
     let app = spawn_app_with_tokens(|config| config.limits.auth_timeout.0 = Duration::from_millis(300));
     let mut socket = app.websocket().await;
     let (code, before) = socket.closed().await;
@@ -103,7 +103,7 @@ async fn a_socket_that_shows_no_token_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn authenticate_with_a_token_that_never_becomes_valid_closes_for_good() {
+async fn an_invalid_token_in_authenticate_closes_for_good() {
     let app = app();
     let mut socket = app.websocket().await;
     socket.send(json!({"type": "authenticate", "token": "a.b.c"})).await;
@@ -111,11 +111,11 @@ async fn authenticate_with_a_token_that_never_becomes_valid_closes_for_good() {
     assert_eq!((code, &before.last().unwrap()["code"]), (4501, &json!("UNAUTHORIZED")));
     let mut socket = app.websocket().await;
     socket.send(json!({"type": "authenticate", "token": token_for("ada", "acme", &READER, Duration::ZERO)})).await;
-    assert_eq!(socket.closed().await.0, 4401, "an expired one: come back with a newer");
+    assert_eq!(socket.closed().await.0, 4401, "expired: reconnect with a newer token");
 }
 
 #[tokio::test]
-async fn a_websocket_is_warned_and_ends_with_its_token() {
+async fn a_websocket_is_warned_and_closed_when_its_token_expires() {
     let app = app();
     let mut socket = app.with(token_for("ada", "acme", &READER, Duration::from_secs(2))).websocket().await;
     let warning = socket.next_of("auth_expiring").await;
@@ -125,7 +125,7 @@ async fn a_websocket_is_warned_and_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_refreshed_token_takes_over_without_a_break_and_rechecks_the_subscriptions() {
+async fn a_refreshed_token_continues_the_stream_and_rechecks_the_subscriptions() {
     let app = app();
     let both = ["read:metrics", "read:orders"];
     let first = app.with(token_for("ada", "acme", &both, Duration::from_secs(5)));
@@ -138,7 +138,7 @@ async fn a_refreshed_token_takes_over_without_a_break_and_rechecks_the_subscript
     assert!(refreshed["requestId"] == "r" && refreshed["expiresAt"].is_string());
     let lost = socket.next_of("unsubscribed").await;
     assert_eq!((&lost["channels"], &lost["activeSubscriptions"]), (&json!(["metrics.orders"]), &json!(2)));
-    assert_eq!(not_refreshed.closed().await.0, 4401, "the first token is over");
+    assert_eq!(not_refreshed.closed().await.0, 4401, "the first token has expired");
     app.with(&*narrower).push_value("metrics.checkout", json!({"x": 1})).await;
     let value = socket.next_of("metric").await;
     assert!(value["channel"] != "metrics.orders", "{value}");
@@ -156,11 +156,15 @@ async fn a_token_of_another_user_in_refresh_token() {
     }
     let bad = socket.ask(json!({"type": "refresh_token", "token": "x.y.z"}), "error").await;
     assert_eq!(bad["code"], "UNAUTHORIZED");
-    assert_eq!(socket.subscribe(&["orders"]).await["channels"][0]["code"], "FORBIDDEN", "nothing was taken over");
+    assert_eq!(
+        socket.subscribe(&["orders"]).await["channels"][0]["code"],
+        "FORBIDDEN",
+        "no permission was transferred"
+    );
 }
 
 #[tokio::test]
-async fn an_event_stream_is_warned_and_ends_with_its_token() {
+async fn an_event_stream_is_warned_and_ends_when_its_token_expires() {
     let app = app();
     let mut stream = app.with(token_for("ada", "acme", &READER, Duration::from_secs(2))).events("").await;
     assert!(stream.next_of("auth_expiring").await.data()["expiresIn"].as_u64().unwrap() <= 2);
@@ -171,7 +175,7 @@ async fn an_event_stream_is_warned_and_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn an_eventsource_whose_token_ran_out_is_told_in_a_stream_and_one_with_a_bad_token_by_its_status() {
+async fn an_eventsource_gets_an_expired_token_as_an_event_and_a_bad_one_as_a_status() {
     let app = app();
     let expired = token_for("ada", "acme", &READER, Duration::ZERO);
     let ask = |path: String| app.request(Method::GET, &path).header("accept", "text/event-stream").send();
@@ -184,7 +188,7 @@ async fn an_eventsource_whose_token_ran_out_is_told_in_a_stream_and_one_with_a_b
 }
 
 #[tokio::test]
-async fn a_held_poll_ends_with_its_token() {
+async fn a_held_poll_ends_when_its_token_expires() {
     let app = app();
     let visitor = app.with(token_for("ada", "acme", &["read:metrics", "write:metrics"], Duration::from_secs(2)));
     visitor.push_value("a", json!({"x": 1})).await;
@@ -209,12 +213,12 @@ async fn permissions_are_checked_per_channel_and_action() {
     assert_eq!(clerk.get("/api/metrics/metrics.orders").await.status(), 200);
     assert_eq!(clerk.get("/api/metrics").await.status(), 403);
     for of_one_tenant in [&reader, &app.with(token("root", "acme", &["admin"]))] {
-        assert_eq!(of_one_tenant.get("/metrics").await.status(), 403, "it tells about all tenants");
+        assert_eq!(of_one_tenant.get("/metrics").await.status(), 403, "it covers all tenants");
     }
     let orders = clerk.get("/api/orders").await;
     assert!(orders.headers()["cache-control"].to_str().unwrap().contains("private"));
     assert!(orders.headers().get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("Authorization")));
-    // Of many channels, each is given what it may see.
+    // Of several channels, only the readable ones are returned.
     let names =
         |value: serde_json::Value| -> Vec<String> { value["channels"].as_object().unwrap().keys().cloned().collect() };
     until("the sources", || async {
@@ -251,7 +255,7 @@ async fn permissions_are_checked_per_channel_and_action() {
 }
 
 #[tokio::test]
-async fn a_ticket_opens_one_stream_and_no_more() {
+async fn a_ticket_opens_one_stream_only() {
     let app = app();
     let ada = app.with(token("ada", "acme", &READER));
     let ticket = || async {
@@ -274,7 +278,7 @@ async fn a_ticket_opens_one_stream_and_no_more() {
 }
 
 #[tokio::test]
-async fn without_authentication_everybody_is_the_same_and_may_everything() {
+async fn without_authentication_all_clients_are_anonymous_and_have_all_permissions() {
     let app = spawn_app();
     let me = app.get_json("/api/me").await;
     assert_eq!((&me["tenant"], &me["anonymous"], &me["expiresAt"]), (&json!("default"), &json!(true), &json!(null)));
@@ -282,7 +286,7 @@ async fn without_authentication_everybody_is_the_same_and_may_everything() {
 }
 
 #[tokio::test]
-async fn neither_tokens_nor_tickets_are_written_back() {
+async fn responses_contain_neither_tokens_nor_tickets() {
     let app = app();
     for path in ["/api/metrics?token=hunter2.hunter2.hunter2", "/events?ticket=hunter2", "/nothing?token=hunter2"] {
         let text = app.get(path).await.text().await.unwrap();
@@ -315,7 +319,7 @@ async fn a_browser_is_signed_in_by_a_cookie_that_ends_with_the_token() {
         assert_eq!(ask(None, path).await, 200, "{path}");
     }
     assert_eq!(ask(Some(format!("http://{}", app.address)), "/api/me").await, 200);
-    assert_eq!(ask(Some("http://evil.example".into()), "/api/me").await, 401, "another page has no part in it");
+    assert_eq!(ask(Some("http://evil.example".into()), "/api/me").await, 401, "another page does not use the cookie");
 
     let gone = app.request(Method::DELETE, "/api/session").send().await.unwrap();
     assert_eq!(gone.status(), 204);
@@ -324,7 +328,7 @@ async fn a_browser_is_signed_in_by_a_cookie_that_ends_with_the_token() {
 }
 
 #[tokio::test]
-async fn a_browser_is_signed_in_by_own_pages_and_good_tokens_alone() {
+async fn only_own_pages_with_valid_tokens_sign_a_browser_in() {
     let app = spawn_app_with_tokens(|config| {
         config.public_url = Some("https://live.example/numbers".into());
         config.allowed_origins = vec!["https://shop.example".into()];
@@ -346,7 +350,7 @@ async fn a_browser_is_signed_in_by_own_pages_and_good_tokens_alone() {
 }
 
 #[tokio::test]
-async fn a_person_without_a_token_is_told_where_to_sign_in() {
+async fn the_page_for_browsers_without_a_token_links_to_the_sign_in() {
     let app = app();
     let answer = app.request(Method::GET, "/basic").header("accept", "text/html,*/*").send().await.unwrap();
     assert_eq!(answer.status(), 401);

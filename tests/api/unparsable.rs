@@ -1,5 +1,5 @@
-//! Requests that can't be parsed are refused as everything else is: a problem with a code and an id, and a line in the log
-//! with the same id and the reason.
+//! Requests that cannot be parsed are refused like others: a problem with a code and an ID, and a log line with the same
+//! ID and the reason.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,7 @@ async fn answers(address: std::net::SocketAddr, request: &[u8]) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// The last answer of several, in its parts: status, headers, problem.
+/// Returns the last of several responses, in its parts: status, headers, problem.
 fn problem_of(answer: &str) -> (u16, &str, Value) {
     let last = &answer[answer.rfind("HTTP/1.1 4").unwrap()..];
     let (head, body) = last.split_once("\r\n\r\n").unwrap();
@@ -40,7 +40,7 @@ async fn line_of(log: &Path, id: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_can_not_be_parsed_is_a_problem_and_a_line_in_the_log() {
+async fn an_unparsable_request_gets_a_problem_and_a_log_line() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let program = Program::start_logging(directory.path(), &[], fs::File::create(&log).unwrap().into());
@@ -58,9 +58,9 @@ async fn what_can_not_be_parsed_is_a_problem_and_a_line_in_the_log() {
         (get("GET /", ""), 400, "METHOD ADDRESS HTTP/1.1"),
         (get("GET / HTTP/1.1", "no colon\r\n"), 400, "no colon"),
         (get("GET / HTTP/1.1", "X: a\0b\r\n"), 400, "control character"),
-        (get("GET / HTTP/1.1", "Host: other\r\n"), 400, "Host is there twice"),
+        (get("GET / HTTP/1.1", "Host: other\r\n"), 400, "Host occurs twice"),
         (b"GET / HTTP/1.1\r\n\r\n".to_vec(), 400, "Host is missing"),
-        (get("POST / HTTP/1.1", "Content-Length: 1\r\nContent-Length: 1\r\n"), 400, "Content-Length is there twice"),
+        (get("POST / HTTP/1.1", "Content-Length: 1\r\nContent-Length: 1\r\n"), 400, "Content-Length occurs twice"),
         (get("POST / HTTP/1.1", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"), 400, "both there"),
         (get("POST / HTTP/1.1", "Transfer-Encoding: gzip\r\n"), 400, "has to be chunked"),
         (get(&format!("GET /?{} HTTP/1.1", "a".repeat(70_000)), ""), 414, "longer than 65,534"),
@@ -81,14 +81,14 @@ async fn what_can_not_be_parsed_is_a_problem_and_a_line_in_the_log() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_proxy_in_front_is_kept() {
+async fn the_request_id_of_a_proxy_is_kept() {
     let app = spawn_app();
     let answer = answers(app.address, b"GET /a b HTTP/1.1\r\nHost: x\r\nX-Request-Id: of-the-proxy\r\n\r\n").await;
     assert_eq!(problem_of(&answer).2["instance"], "of-the-proxy");
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_in_time_is_one_too() {
+async fn a_late_head_gets_a_problem() {
     let app = spawn_app_with(|config| config.limits.header_timeout.0 = std::time::Duration::from_secs(1));
     let answer = answers(app.address, b"GET / HTTP/1.1\r\nHost: x\r\n").await;
     let (status, _, problem) = problem_of(&answer);
@@ -97,7 +97,7 @@ async fn a_head_that_does_not_come_in_time_is_one_too() {
 }
 
 #[tokio::test]
-async fn nor_does_a_later_head_have_any_time() {
+async fn later_heads_have_the_same_time_limit() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let settings = [("TRICAST_LIMITS__HEADER_TIMEOUT", "1s")];
@@ -113,7 +113,7 @@ async fn nor_does_a_later_head_have_any_time() {
 }
 
 #[tokio::test]
-async fn requests_before_it_have_their_answers() {
+async fn requests_before_an_unparsable_one_are_answered() {
     let app = spawn_app();
     let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
     let answer = answers(app.address, format!("{good}{good}GET /a b HTTP/1.1\r\n\r\n").as_bytes()).await;
@@ -123,7 +123,7 @@ async fn requests_before_it_have_their_answers() {
 }
 
 #[tokio::test]
-async fn a_body_that_can_not_be_parsed_has_one_answer() {
+async fn an_unparsable_body_gets_one_response() {
     let app = spawn_app();
     for path in ["/api/metrics", "/nothing"] {
         let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", app.address);

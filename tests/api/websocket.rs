@@ -22,7 +22,7 @@ async fn a_client_is_greeted_on_both_paths() {
 }
 
 #[tokio::test]
-async fn a_subscription_is_answered_then_given_the_current_value() {
+async fn a_subscription_is_confirmed_and_followed_by_the_current_value() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"x": 1})).await;
     let mut socket = app.websocket().await;
@@ -45,7 +45,7 @@ async fn a_subscription_is_answered_then_given_the_current_value() {
 }
 
 #[tokio::test]
-async fn a_wildcard_takes_channels_that_come_later_and_a_closer_subscription_decides() {
+async fn a_prefix_includes_later_channels_and_a_more_specific_subscription_takes_precedence() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     socket.subscribe(&["shop.*"]).await;
@@ -56,7 +56,7 @@ async fn a_wildcard_takes_channels_that_come_later_and_a_closer_subscription_dec
     app.push_value("shopping", json!({"n": 1})).await;
     app.push_value("shop", json!({"n": 1})).await;
 
-    // Both match; each value comes once, and a pause of the closer one silences it.
+    // Both match; each value is sent once, and a pause of the more specific one suppresses it.
     socket.subscribe(&["shop.eu.carts"]).await;
     assert_eq!(socket.next().await["data"], json!({"n": 1}));
     app.push_value("shop.eu.carts", json!({"n": 2})).await;
@@ -68,7 +68,7 @@ async fn a_wildcard_takes_channels_that_come_later_and_a_closer_subscription_dec
 }
 
 #[tokio::test]
-async fn an_interval_is_the_shortest_time_between_two_updates_and_the_last_value_comes() {
+async fn an_interval_separates_updates_and_the_last_value_is_sent() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     let interval = Duration::from_millis(120);
@@ -91,14 +91,14 @@ async fn an_interval_is_the_shortest_time_between_two_updates_and_the_last_value
     let ((), seen) = tokio::join!(pushing, reading);
     assert!(seen.len() < 30, "conflated: {}", seen.len());
     for pair in seen.windows(2) {
-        // The server's clock and ours see the two moments with some delay.
+        // The clocks of server and test see the two moments with some delay.
         assert!(pair[1].0 - pair[0].0 > interval - Duration::from_millis(60), "{:?}", pair[1].0 - pair[0].0);
         assert!(pair[1].1 > pair[0].1);
     }
 }
 
 #[tokio::test]
-async fn after_unsubscribe_nothing_comes() {
+async fn after_unsubscribe_nothing_is_sent() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     socket.subscribe(&["metrics.a", "metrics.b"]).await;
@@ -125,7 +125,7 @@ async fn a_resumed_channel_sends_its_newest_value_and_the_events_it_missed() {
         app.push_event("deploys", n).await;
     }
     socket.send(json!({"type": "resume", "channels": names})).await;
-    assert_eq!(socket.next().await["type"], "resumed", "nothing came in between");
+    assert_eq!(socket.next().await["type"], "resumed", "nothing arrived in between");
     let (mut events, mut states) = (Vec::new(), Vec::new());
     while events.len() < 3 || states.is_empty() {
         let message = socket.next().await;
@@ -133,14 +133,14 @@ async fn a_resumed_channel_sends_its_newest_value_and_the_events_it_missed() {
         into.push(message["data"]["n"].as_u64().unwrap());
     }
     assert_eq!((events, states), (vec![1, 2, 3], vec![3]));
-    // Unchanged while it was paused: the value comes all the same.
+    // Unchanged while it was paused: the value is sent nevertheless.
     socket.ask(json!({"type": "pause", "channel": "metrics.a"}), "paused").await;
     socket.ask(json!({"type": "resume", "channel": "metrics.a"}), "resumed").await;
     assert_eq!(socket.next().await["data"], json!({"n": 3}));
 }
 
 #[tokio::test]
-async fn ping_is_answered_with_its_id_and_the_latency_that_was_measured() {
+async fn ping_is_answered_with_its_id_and_the_measured_latency() {
     let app = spawn_app_with(|config| config.heartbeat.interval.0 = Duration::from_secs(1));
     let mut socket = app.websocket().await;
     let id = "ż-✓-\u{1f600}\"\\";
@@ -150,7 +150,7 @@ async fn ping_is_answered_with_its_id_and_the_latency_that_was_measured() {
         pong["latency"].as_f64().is_some_and(|latency| latency >= 0.0),
         "measured as the connection opened: {pong}"
     );
-    // The server's ping comes, as a message and as a frame; tungstenite answers the frame by itself.
+    // The server's ping arrives as a message and as a frame; tungstenite answers the frame by itself.
     let ping = socket.next_of("ping").await;
     assert!(["normal", "high", "critical"].contains(&ping["serverLoad"].as_str().unwrap()));
     socket.send(json!({"type": "pong", "timestamp": ping["timestamp"]})).await;
@@ -170,7 +170,7 @@ async fn the_heartbeat_is_configured_within_bounds() {
 }
 
 #[tokio::test]
-async fn a_silent_client_is_closed_and_one_that_only_answers_ping_frames_lives() {
+async fn a_silent_client_is_closed_and_one_that_answers_ping_frames_is_not() {
     let app = spawn_app_with(|config| {
         config.heartbeat.interval.0 = Duration::from_secs(1);
         config.heartbeat.timeout.0 = Duration::from_secs(2);
@@ -201,7 +201,7 @@ async fn disconnect_is_answered_and_closes_with_1000() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_understood_is_answered_and_the_connection_lives() {
+async fn an_invalid_message_gets_an_error_and_the_connection_continues() {
     let app = spawn_app();
     let mut socket = app.websocket().await;
     for text in [
@@ -233,7 +233,7 @@ async fn too_many_bad_messages_close_with_4500() {
 }
 
 #[tokio::test]
-async fn subscriptions_are_bounded_and_the_others_go_on() {
+async fn subscriptions_are_bounded_and_existing_ones_continue() {
     let app = spawn_app_with(|config| config.limits.max_subscriptions = 2);
     let mut socket = app.websocket().await;
     let subscribed = socket.subscribe(&["a", "b", "c", "a"]).await;
@@ -271,7 +271,7 @@ async fn requests_are_answered_by_their_id() {
 async fn a_compressed_connection_has_the_same_messages() {
     let app = spawn_app_with(|config| config.compression = true);
     app.push_value("metrics.big", json!({"text": "tricast ".repeat(200)})).await;
-    // The foreign client here knows no deflate: the handshake and one compressed frame are read by hand.
+    // This client does not support deflate: the handshake and one compressed frame are read by hand.
     let head = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
     let request =
         format!("GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{head}\r\n", app.address);
@@ -288,7 +288,7 @@ async fn a_compressed_connection_has_the_same_messages() {
 }
 
 #[tokio::test]
-async fn an_old_connection_is_sent_away() {
+async fn an_old_connection_is_closed() {
     let app = spawn_app_with(|config| config.max_connection_age.0 = Duration::from_secs(1));
     let mut socket = app.websocket().await;
     let (code, before) = socket.closed().await;
@@ -297,7 +297,7 @@ async fn an_old_connection_is_sent_away() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_was_understood_is_no_bad_message() {
+async fn a_refused_command_is_no_bad_message() {
     let app = spawn_app_with(|config| config.limits.max_bad_messages = 2);
     let mut socket = app.websocket().await;
     for _ in 0..5 {
@@ -308,7 +308,7 @@ async fn a_refusal_that_was_understood_is_no_bad_message() {
 }
 
 #[tokio::test]
-async fn a_wider_subscription_takes_over_what_a_closer_one_held_back() {
+async fn a_less_specific_subscription_delivers_updates_that_the_removed_one_delayed() {
     let app = spawn_app();
     app.push_value("shop.a", json!({"n": 1})).await;
     let mut socket = app.websocket().await;

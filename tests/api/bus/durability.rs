@@ -1,4 +1,4 @@
-//! What Redis was told is not lost, and what is kept there is bounded.
+//! Data that Redis confirmed is not lost, and the data in Redis are bounded.
 
 use std::{
     io::Write,
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{first_leads, node, numbers, program, push_until, reads_up_to, three, total};
 use crate::{
-    helpers::{Visitor, until},
+    helpers::{ApiClient, until},
     redis::Redis,
 };
 
@@ -21,8 +21,8 @@ use crate::{
 struct BusyDisk(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl BusyDisk {
-    fn at(place: &std::path::Path) -> Self {
-        let (over, file) = (Arc::<AtomicBool>::default(), place.join("busy"));
+    fn at(directory: &std::path::Path) -> Self {
+        let (over, file) = (Arc::<AtomicBool>::default(), directory.join("busy"));
         let thread = std::thread::spawn({
             let over = Arc::clone(&over);
             move || {
@@ -45,12 +45,12 @@ impl Drop for BusyDisk {
 }
 
 #[tokio::test]
-async fn what_was_accepted_outlives_a_redis_that_is_killed_while_its_disk_is_busy() {
+async fn accepted_pushes_survive_a_redis_killed_while_its_disk_is_busy() {
     let mut redis = Redis::start();
     let node = node(&redis, "a");
     let mut accepted = Vec::new();
     for round in 0..4 {
-        let busy = BusyDisk::at(&redis.place());
+        let busy = BusyDisk::at(&redis.directory());
         for n in 0..20 {
             let n = round * 100 + n;
             node.push_event("checked", n).await;
@@ -63,20 +63,20 @@ async fn what_was_accepted_outlives_a_redis_that_is_killed_while_its_disk_is_bus
     }
     let epoch = node.get_json("/api/channels").await["cursor"].as_str().unwrap().split(':').next().unwrap().to_owned();
     let kept = redis.cli(&["hget", "{tricast}:meta", "epoch"]);
-    assert_eq!(kept, epoch, "it is the log of before, not one that had to be begun anew");
+    assert_eq!(kept, epoch, "it is the same log, without a bootstrap");
 }
 
 #[tokio::test]
-async fn a_redis_that_lags_holds_pushes_up_and_loses_none_of_them() {
+async fn a_slow_redis_delays_pushes_and_loses_none() {
     let redis = Redis::start();
     let nodes = three(&redis);
     let (stop, pushed) = (Arc::new(AtomicBool::new(false)), Arc::default());
-    let visitors = nodes.iter().map(|node| Visitor::clone(node)).collect();
+    let visitors = nodes.iter().map(|node| ApiClient::clone(node)).collect();
     let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), visitors));
     for round in 1..=3 {
         until("some pushes", || async { (pushed.load(Ordering::Relaxed) >= round * 20).then_some(()) }).await;
         redis.signal("STOP");
-        // Longer than the lease: it counts in the time of Redis, which stood still.
+        // Longer than the lease, which counts in the time of Redis, which was paused.
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         redis.signal("CONT");
     }
@@ -91,17 +91,18 @@ async fn a_redis_that_lags_holds_pushes_up_and_loses_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_leader_that_stood_still_for_longer_than_its_lease_makes_nothing_twice() {
+async fn a_leader_paused_for_longer_than_its_lease_duplicates_nothing() {
     let redis = Redis::start();
-    let places = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let programs = ["first", "second"].iter().zip(&places).map(|(name, place)| program(&redis, place.path(), name));
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let programs =
+        ["first", "second"].iter().zip(&directories).map(|(name, directory)| program(&redis, directory.path(), name));
     let programs: Vec<_> = programs.collect();
     let third = node(&redis, "third");
     let visitors: Vec<_> = programs.iter().map(|program| third.at(program.address())).collect();
     let mut all = visitors.clone();
-    all.push(Visitor::clone(&third));
+    all.push(ApiClient::clone(&third));
     let (stop, pushed) = (Arc::new(AtomicBool::new(false)), Arc::default());
-    let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), vec![Visitor::clone(&third)]));
+    let pushing = tokio::spawn(push_until(Arc::clone(&stop), Arc::clone(&pushed), vec![ApiClient::clone(&third)]));
     for round in 1..=4 {
         let at = until("a leader", || async {
             for (at, node) in all.iter().enumerate() {
@@ -113,7 +114,7 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_makes_nothing_twice
         })
         .await;
         until("some pushes", || async { (pushed.load(Ordering::Relaxed) >= round * 25).then_some(()) }).await;
-        // One that leads in this process can't be stopped without its tests.
+        // A leader within this process cannot be stopped without the test itself.
         let Some(leading) = programs.get(at) else { continue };
         leading.signal("STOP");
         tokio::time::sleep(Duration::from_millis(3_500)).await;
@@ -129,7 +130,7 @@ async fn a_leader_that_stood_still_for_longer_than_its_lease_makes_nothing_twice
 }
 
 #[tokio::test]
-async fn the_log_in_redis_keeps_so_many_bytes_and_no_more() {
+async fn the_log_in_redis_is_bounded_in_bytes() {
     let redis = Redis::start();
     let node = node(&redis, "a");
     let text = "x".repeat(1_000_000);
@@ -145,12 +146,12 @@ async fn the_log_in_redis_keeps_so_many_bytes_and_no_more() {
 }
 
 #[tokio::test]
-async fn samples_outlive_a_redis_that_is_restored_from_an_earlier_state() {
+async fn samples_survive_a_redis_restored_from_an_earlier_state() {
     let mut redis = Redis::start();
     let nodes = three(&redis);
     let sample = json!({"metric": "shop.sold", "type": "counter", "value": 2});
     nodes[0].push(sample.clone()).await;
-    let files = redis.place().join("appendonlydir");
+    let files = redis.directory().join("appendonlydir");
     let file = std::fs::read_dir(files).unwrap().map(|entry| entry.unwrap().path());
     let file = file.into_iter().find(|path| path.to_string_lossy().ends_with(".incr.aof")).unwrap();
     let written = std::fs::metadata(&file).unwrap().len();
@@ -180,17 +181,17 @@ async fn samples_outlive_a_redis_that_is_restored_from_an_earlier_state() {
 }
 
 #[tokio::test]
-async fn samples_that_only_a_dead_leader_knew_are_told_as_lost() {
+async fn samples_known_only_to_a_dead_leader_are_reported_as_lost() {
     let redis = Redis::start();
-    let place = tempfile::tempdir().unwrap();
-    let mut first = program(&redis, place.path(), "first");
+    let directory = tempfile::tempdir().unwrap();
+    let mut first = program(&redis, directory.path(), "first");
     first_leads(&first).await;
     let second = node(&redis, "second");
     let cursor = second.push(json!({"metric": "shop.sold", "type": "counter", "value": 2})).await;
     reads_up_to(&second, &cursor).await;
     first.kill();
     redis.cli(&["flushall"]);
-    until("it to be told", || async {
+    until("the notification", || async {
         let cursor = second.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
         let since = format!("{}:0", cursor.split(':').next().unwrap());
         let page = second.get_json(&format!("/api/metrics?channels=system&since={since}")).await;

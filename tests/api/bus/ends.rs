@@ -1,4 +1,4 @@
-//! Channels that end in a cluster: every node agrees, also one that comes late and one that takes over.
+//! Channels that end in a cluster: every node agrees, also one that starts later and one that takes over.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Redis, leader, node, node_with, reads_up_to, three, until};
 use crate::ends::{delete, end_on, names};
 
 #[tokio::test]
-async fn all_nodes_are_told_of_an_end_and_a_late_one_does_not_bring_the_channel_back() {
+async fn all_nodes_apply_an_end_and_a_late_one_does_not_restore_the_channel() {
     let redis = Redis::start();
     let nodes = three(&redis);
     let leads = leader(&nodes).await;
@@ -27,7 +27,7 @@ async fn all_nodes_are_told_of_an_end_and_a_late_one_does_not_bring_the_channel_
         assert_eq!(end["gone"], "deleted");
         cursors.push(end["cursor"].clone());
     }
-    assert!(cursors.iter().all(|cursor| *cursor == cursors[0]), "one place in the log: {cursors:?}");
+    assert!(cursors.iter().all(|cursor| *cursor == cursors[0]), "one position in the log: {cursors:?}");
     assert_eq!(delete(&nodes[other], "metrics.shop").await.status(), 410);
 
     let late = node(&redis, "late");
@@ -35,12 +35,12 @@ async fn all_nodes_are_told_of_an_end_and_a_late_one_does_not_bring_the_channel_
     reads_up_to(&late, &cursor).await;
     assert_eq!(late.get("/api/metrics/metrics.shop").await.status(), 410);
     assert!(!names(&late).await.contains(&"metrics.shop".to_owned()));
-    let told = late.get_json(&format!("/api/metrics?channels=metrics.*&since={before}")).await;
-    assert_eq!((&told["gone"], told.get("gap")), (&json!({"metrics.shop": "deleted"}), None));
+    let notice = late.get_json(&format!("/api/metrics?channels=metrics.*&since={before}")).await;
+    assert_eq!((&notice["gone"], notice.get("gap")), (&json!({"metrics.shop": "deleted"}), None));
 }
 
 #[tokio::test]
-async fn a_leader_that_takes_over_knows_what_has_ended_and_what_will() {
+async fn a_new_leader_knows_ended_channels_and_times_to_live() {
     let redis = Redis::start();
     let mut first =
         node_with(&redis.url(), "first", |config| (config.limits.max_channels, config.limits.max_series) = (3, 3));
@@ -65,7 +65,7 @@ async fn a_leader_that_takes_over_knows_what_has_ended_and_what_will() {
 
     second.push(sample).await;
     let value = second.get_json("/api/metrics/metrics.shop").await;
-    assert_eq!(value["data"]["sold"]["total"], 2, "what was counted before the end is not counted again: {value}");
+    assert_eq!(value["data"]["sold"]["total"], 2, "samples before the end are not counted again: {value}");
     assert_eq!(end_on(&mut socket, "metrics.short").await["gone"], "expired");
     assert_eq!(second.get("/api/metrics/metrics.old").await.status(), 410);
     for name in ["metrics.x", "metrics.y"] {
@@ -73,9 +73,9 @@ async fn a_leader_that_takes_over_knows_what_has_ended_and_what_will() {
     }
     let refused = second.post("/api/metrics", json!({"channel": "one.more", "data": {}}).to_string()).await;
     assert_eq!(refused.status(), 429, "three are there");
-    let told = second.get_json(&format!("/api/metrics?channels=metrics.*&since={before}")).await;
-    assert_eq!(told["gone"], json!({"metrics.old": "deleted", "metrics.short": "expired"}));
-    assert_eq!(told.get("gap"), None);
+    let notice = second.get_json(&format!("/api/metrics?channels=metrics.*&since={before}")).await;
+    assert_eq!(notice["gone"], json!({"metrics.old": "deleted", "metrics.short": "expired"}));
+    assert_eq!(notice.get("gap"), None);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tricast_core::clock::Clock;
 
 use super::{first_leads, leader, node, node_with, numbers, program, reads_up_to};
 use crate::{
-    helpers::{TestApp, Visitor, WebSocket, spawn_app_at, until},
+    helpers::{ApiClient, TestApp, WebSocket, spawn_app_at, until},
     proxy::Proxy,
     redis::Redis,
 };
@@ -20,18 +20,18 @@ fn large(n: u64) -> Value {
     json!({"n": n, "text": "x".repeat(200_000)})
 }
 
-/// What `/readyz` answers.
-async fn readiness(node: &Visitor) -> (StatusCode, Value) {
+/// Returns the status and the body of `/readyz`.
+async fn readiness(node: &ApiClient) -> (StatusCode, Value) {
     let answer = node.get("/readyz").await;
     (answer.status(), answer.json().await.unwrap())
 }
 
-async fn is_ready(node: &Visitor) {
+async fn is_ready(node: &ApiClient) {
     until("a node to be ready", || async { (readiness(node).await.0 == 200).then_some(()) }).await;
 }
 
-/// Waits until a node is not ready; answers why, as far as the bus goes.
-async fn bus_reason(node: &Visitor) -> String {
+/// Waits until a node is not ready, and returns the reason given for the bus.
+async fn bus_reason(node: &ApiClient) -> String {
     until("a node not to be ready", || async {
         let (status, body) = readiness(node).await;
         (status == 503 && body["checks"]["bus"] == "failed")
@@ -40,13 +40,13 @@ async fn bus_reason(node: &Visitor) -> String {
     .await
 }
 
-async fn told_of_the_bus(socket: &mut WebSocket, event: &str) {
-    let told = socket.next_of("event").await;
-    assert_eq!((&told["event"], &told["data"]["reason"]), (&json!(event), &json!("bus")), "{told}");
+async fn bus_event(socket: &mut WebSocket, event: &str) {
+    let notice = socket.next_of("event").await;
+    assert_eq!((&notice["event"], &notice["data"]["reason"]), (&json!(event), &json!("bus")), "{notice}");
 }
 
 #[tokio::test]
-async fn a_leader_whose_writes_do_not_arrive_gives_way_and_says_so() {
+async fn a_leader_whose_writes_fail_gives_up_the_lease_and_reports_it() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.socket()).await;
     let bad = node_with(&proxy.url(), "bad", |_| {});
@@ -56,13 +56,13 @@ async fn a_leader_whose_writes_do_not_arrive_gives_way_and_says_so() {
     for node in &good {
         is_ready(node).await;
     }
-    proxy.swallow_questions_above(LARGE);
-    // Its beats pass, so nobody would ever be elected in its place.
+    proxy.drop_requests_above(LARGE);
+    // Its heartbeats pass, so without the check no other node would ever be elected.
     let cursor = good[0].push_value("metrics.large", large(1)).await;
     leader(&good).await;
     assert!(bad.counter("tricast_bus_surrenders_total").await >= 1.0);
     assert!(bus_reason(&bad).await.contains("do not reach Redis"));
-    // It still reads, and serves what it reads.
+    // It still reads the log, and serves it.
     reads_up_to(&bad, &cursor).await;
     good[1].push_value("metrics.large", large(2)).await;
     proxy.heal();
@@ -70,7 +70,7 @@ async fn a_leader_whose_writes_do_not_arrive_gives_way_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_node_that_can_not_read_the_log_says_that_it_is_behind() {
+async fn a_node_that_cannot_read_the_log_reports_that_it_is_behind() {
     let redis = Redis::start();
     let leading = node(&redis, "a");
     is_ready(&leading).await;
@@ -79,11 +79,11 @@ async fn a_node_that_can_not_read_the_log_says_that_it_is_behind() {
     is_ready(&behind).await;
     let mut socket = behind.websocket().await;
     socket.subscribe(&["system"]).await;
-    proxy.swallow_answers_above(LARGE);
+    proxy.drop_replies_above(LARGE);
     leading.push_value("metrics.large", large(1)).await;
     let reason = bus_reason(&behind).await;
     assert!(reason.contains("newest entries"), "{reason}");
-    told_of_the_bus(&mut socket, "degraded").await;
+    bus_event(&mut socket, "degraded").await;
     let before = behind.counter("tricast_bus_entries_behind").await;
     assert!(before >= 1.0, "{before}");
     until("more entries", || async { (behind.counter("tricast_bus_entries_behind").await > before).then_some(()) })
@@ -92,12 +92,12 @@ async fn a_node_that_can_not_read_the_log_says_that_it_is_behind() {
     assert!(poll.headers()["warning"].to_str().unwrap().starts_with("110 "));
     proxy.heal();
     is_ready(&behind).await;
-    told_of_the_bus(&mut socket, "recovered").await;
+    bus_event(&mut socket, "recovered").await;
     assert_eq!(behind.get_json("/api/metrics/metrics.large").await["data"]["n"], 1);
 }
 
 #[tokio::test]
-async fn how_far_a_node_is_behind_is_not_known_while_it_is_cut_off() {
+async fn the_lag_of_a_disconnected_node_is_unknown() {
     let mut redis = Redis::start();
     let node = node(&redis, "a");
     is_ready(&node).await;
@@ -110,7 +110,7 @@ async fn how_far_a_node_is_behind_is_not_known_while_it_is_cut_off() {
     assert!(node.counter("tricast_bus_entries_behind").await >= 0.0);
 }
 
-/// Pushes, which has to be refused; answers why.
+/// Sends a push that has to be refused, and returns the reason.
 async fn refusal(node: &TestApp, n: u64) -> String {
     let line = json!({"channel": "checked", "event": "happened", "data": {"n": n}});
     let answer = node.post("/api/metrics", line.to_string()).await;
@@ -119,8 +119,8 @@ async fn refusal(node: &TestApp, n: u64) -> String {
     answer.json::<Value>().await.unwrap()["detail"].as_str().unwrap().to_owned()
 }
 
-/// Redis takes no writes from `spoil` on, and takes them again from `mend` on.
-async fn refuses_writes(spoil: &[&str], mend: &[&str], reason: &str) {
+/// Tests a Redis that refuses writes after the command `fail` and accepts them again after `restore`.
+async fn refuses_writes(fail: &[&str], restore: &[&str], reason: &str) {
     let redis = Redis::start();
     let nodes = ["a", "b"]
         .map(|name| node_with(&redis.url(), name, |config| config.cluster.push_timeout.0 = Duration::from_secs(2)));
@@ -129,22 +129,22 @@ async fn refuses_writes(spoil: &[&str], mend: &[&str], reason: &str) {
     one.push_event("checked", 0).await;
     let mut socket = other.websocket().await;
     socket.subscribe(&["system"]).await;
-    redis.cli(spoil);
+    redis.cli(fail);
     for node in &nodes {
-        let said = bus_reason(node).await;
-        assert!(said.contains(reason), "{said}");
+        let text = bus_reason(node).await;
+        assert!(text.contains(reason), "{text}");
         let poll = node.get("/api/metrics").await;
         assert!(poll.headers()["warning"].to_str().unwrap().starts_with("110 "));
         assert_eq!(node.counter("tricast_bus_available").await, 0.0);
         let detail = refusal(node, 1).await;
         assert!(detail.contains("nothing was accepted"), "{detail}");
     }
-    told_of_the_bus(&mut socket, "degraded").await;
-    redis.cli(mend);
+    bus_event(&mut socket, "degraded").await;
+    redis.cli(restore);
     for node in &nodes {
         is_ready(node).await;
     }
-    told_of_the_bus(&mut socket, "recovered").await;
+    bus_event(&mut socket, "recovered").await;
     let cursor = other.push_event("checked", 2).await;
     reads_up_to(one, &cursor).await;
     for node in &nodes {
@@ -153,17 +153,17 @@ async fn refuses_writes(spoil: &[&str], mend: &[&str], reason: &str) {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_full_is_known_by_what_it_refuses() {
+async fn a_full_redis_is_reported() {
     refuses_writes(&["config", "set", "maxmemory", "100kb"], &["config", "set", "maxmemory", "0"], "full").await;
 }
 
 #[tokio::test]
-async fn a_redis_that_is_a_replica_is_known_by_what_it_refuses() {
+async fn a_redis_that_is_a_replica_is_reported() {
     refuses_writes(&["replicaof", "127.0.0.1", "1"], &["replicaof", "no", "one"], "read-only").await;
 }
 
 #[tokio::test]
-async fn a_node_whose_clock_is_off_says_so_and_dates_by_the_clock_of_redis() {
+async fn a_node_with_a_wrong_clock_reports_it_and_uses_the_clock_of_redis() {
     let redis = Redis::start();
     let hour = jiff::SignedDuration::from_hours(1);
     let ahead = spawn_app_at(Clock::from_fn(move || jiff::Timestamp::now() + hour), |config| {
@@ -178,35 +178,36 @@ async fn a_node_whose_clock_is_off_says_so_and_dates_by_the_clock_of_redis() {
     assert!(right.counter("tricast_clock_offset_seconds").await.abs() < 5.0);
     assert_eq!(readiness(&ahead).await.1["checks"]["clock"], "failed");
     assert_eq!(readiness(&right).await.1["checks"]["clock"], "ok");
-    // All are told which one it is.
-    let told = until("it to be told", || async {
+    // All clients are notified, with the name of the node.
+    let notice = until("the notification", || async {
         let cursor = right.get_json("/api/channels").await["cursor"].as_str().unwrap().to_owned();
         let since = format!("{}:0", cursor.split(':').next().unwrap());
         let page = right.get_json(&format!("/api/metrics?channels=system&since={since}")).await;
         page["events"].as_array().unwrap().iter().find(|event| event["data"]["reason"] == "clock").cloned()
     })
     .await;
-    assert_eq!((&told["event"], &told["data"]["node"]), (&json!("degraded"), &json!("ahead")), "{told}");
-    // What it decides and what it stores is dated right.
+    assert_eq!((&notice["event"], &notice["data"]["node"]), (&json!("degraded"), &json!("ahead")), "{notice}");
+    // Its publications and its stored data have the right time.
     let cursor = right.push_value("metrics.x", json!({"n": 1})).await;
     reads_up_to(&ahead, &cursor).await;
     let order = ahead.post("/api/orders", json!({"items": 1, "total": 5, "customerName": "A"}).to_string()).await;
     let order: Value = order.json().await.unwrap();
     let value = right.get_json("/api/metrics/metrics.x").await;
-    for time in [&told["timestamp"], &value["timestamp"], &order["createdAt"]] {
-        let time: jiff::Timestamp = time.as_str().unwrap_or_else(|| panic!("{told} {value} {order}")).parse().unwrap();
+    for time in [&notice["timestamp"], &value["timestamp"], &order["createdAt"]] {
+        let time: jiff::Timestamp =
+            time.as_str().unwrap_or_else(|| panic!("{notice} {value} {order}")).parse().unwrap();
         let apart = jiff::Timestamp::now().duration_since(time).as_secs_f64().abs();
-        assert!(apart < 600.0, "{apart} s in {told} {value} {order}");
+        assert!(apart < 600.0, "{apart} s in {notice} {value} {order}");
     }
 }
 
 #[tokio::test]
-async fn settings_with_which_redis_forgets_are_named_at_the_start() {
+async fn settings_of_redis_that_lose_data_are_logged_at_the_start() {
     let redis = Redis::start();
     redis.cli(&["config", "set", "maxmemory-policy", "allkeys-lru"]);
     redis.cli(&["config", "set", "appendfsync", "everysec"]);
-    let place = tempfile::tempdir().unwrap();
-    let node = program(&redis, place.path(), "a");
+    let directory = tempfile::tempdir().unwrap();
+    let node = program(&redis, directory.path(), "a");
     first_leads(&node).await;
     for part in ["maxmemory-policy allkeys-lru", "appendfsync everysec"] {
         until("a warning", || async { node.log().contains(part).then_some(()) }).await;

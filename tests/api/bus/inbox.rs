@@ -1,11 +1,11 @@
-//! The inbox: one bad member fails none of its neighbours, and nothing is lost or taken twice on the way.
+//! The inbox: one bad reading affects no other, and nothing is lost or read twice on the way.
 
 use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{first_leads, leader, node, numbers, program, reads_up_to};
 use crate::{
-    helpers::{Visitor, spawn_app, until},
+    helpers::{ApiClient, spawn_app, until},
     redis::Redis,
 };
 
@@ -15,7 +15,7 @@ fn nested(levels: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_value_may_be_as_deep_with_a_bus_as_without_and_takes_no_others_along() {
+async fn deeply_nested_values_are_limited_alike_with_a_bus_and_fail_alone() {
     let redis = Redis::start();
     let (single, clustered) = (spawn_app(), node(&redis, "a"));
     for visitor in [&single, &clustered] {
@@ -27,7 +27,7 @@ async fn a_value_may_be_as_deep_with_a_bus_as_without_and_takes_no_others_along(
     let pushes = (0..40).map(|n: u64| {
         let deep = n == 20;
         let line = json!({"channel": format!("metrics.g{n}"), "data": {"n": n}}).to_string();
-        let visitor = Visitor::clone(&clustered);
+        let visitor = ApiClient::clone(&clustered);
         async move {
             let status = visitor.post("/api/metrics", if deep { nested(124) } else { line }).await.status();
             assert_eq!(status, if deep { 400 } else { 202 }, "{n}");
@@ -37,10 +37,10 @@ async fn a_value_may_be_as_deep_with_a_bus_as_without_and_takes_no_others_along(
 }
 
 #[tokio::test]
-async fn a_group_that_can_not_be_read_fails_none_that_come_with_it() {
+async fn an_unreadable_group_fails_alone() {
     let redis = Redis::start();
-    let place = tempfile::tempdir().unwrap();
-    let leading = program(&redis, place.path(), "first");
+    let directory = tempfile::tempdir().unwrap();
+    let leading = program(&redis, directory.path(), "first");
     first_leads(&leading).await;
     let node = node(&redis, "second");
     let cursor = node.push_event("checked", 0).await;
@@ -64,10 +64,10 @@ async fn a_group_that_can_not_be_read_fails_none_that_come_with_it() {
 }
 
 #[tokio::test]
-async fn a_group_that_redis_lost_is_handed_in_again_before_those_that_follow() {
+async fn a_group_that_redis_lost_is_sent_again_before_later_ones() {
     let redis = Redis::start();
-    let place = tempfile::tempdir().unwrap();
-    let leading = program(&redis, place.path(), "first");
+    let directory = tempfile::tempdir().unwrap();
+    let leading = program(&redis, directory.path(), "first");
     first_leads(&leading).await;
     let node = node(&redis, "second");
     let cursor = node.push_event("checked", 0).await;
@@ -75,7 +75,7 @@ async fn a_group_that_redis_lost_is_handed_in_again_before_those_that_follow() {
     let inbox = format!("{{tricast}}:{epoch}:inbox");
     leading.signal("STOP");
     let push = |n| {
-        let visitor = Visitor::clone(&node);
+        let visitor = ApiClient::clone(&node);
         tokio::spawn(async move { visitor.push_event("checked", n).await })
     };
     let length = || redis.cli(&["xlen", &inbox]).parse::<u64>().unwrap();
@@ -96,7 +96,7 @@ async fn a_group_that_redis_lost_is_handed_in_again_before_those_that_follow() {
 }
 
 #[tokio::test]
-async fn a_full_inbox_makes_room_again() {
+async fn a_full_inbox_is_trimmed() {
     let redis = Redis::start();
     let nodes = [node(&redis, "a")];
     leader(&nodes).await;

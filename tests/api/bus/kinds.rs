@@ -1,11 +1,11 @@
-//! The kinds of Redis that the bus may be.
+//! Kinds of Redis that the bus supports.
 
 use tricast::config::Config;
 
 use super::{node_with, numbers, reads_up_to};
 use crate::{
     helpers::until,
-    redis::{Redis, free_port, place_with},
+    redis::{Redis, directory_with, free_port},
 };
 
 async fn two_nodes_share(url: &str, change: impl Fn(&mut Config)) {
@@ -24,8 +24,8 @@ fn key(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn redis_may_ask_for_tls_a_user_and_a_password() {
-    let place = place_with(&[("server.pem", key("server.pem")), ("server.key", key("server.key"))]);
+async fn redis_may_require_tls_a_user_and_a_password() {
+    let directory = directory_with(&[("server.pem", key("server.pem")), ("server.key", key("server.key"))]);
     let ca = format!("{}/tests/keys/ca.pem", env!("CARGO_MANIFEST_DIR"));
     let port = free_port(0);
     let text = port.to_string();
@@ -35,7 +35,7 @@ async fn redis_may_ask_for_tls_a_user_and_a_password() {
     let user = ["--user", "tricast", "on", ">hunter2", "~{shop}:*", "+@all"];
     let arguments = [&arguments[..], &more, &user].concat();
     let way = ["--tls", "--cacert", &ca, "--user", "tricast", "-a", "hunter2", "--no-auth-warning", "-h", "localhost"];
-    let _redis = Redis::in_place(place, port, &arguments, &way);
+    let _redis = Redis::in_directory(directory, port, &arguments, &way);
     two_nodes_share(&format!("rediss://tricast:hunter2@localhost:{port}/0"), |config| {
         config.cluster.ca_file = Some(ca.clone().into());
         // The user may use these keys and no others.
@@ -48,18 +48,19 @@ async fn redis_may_ask_for_tls_a_user_and_a_password() {
 async fn the_bus_may_be_a_redis_cluster() {
     let ports = [(); 3].map(|()| free_port(10_000));
     let nodes = ports.map(|port| Redis::at(port, &["--cluster-enabled", "yes", "--bind", "127.0.0.1"], &[]));
-    let places = ports.map(|port| format!("127.0.0.1:{port}"));
-    let create = [&["--cluster", "create"][..], &places.each_ref().map(String::as_str), &["--cluster-yes"]].concat();
+    let directories = ports.map(|port| format!("127.0.0.1:{port}"));
+    let create =
+        [&["--cluster", "create"][..], &directories.each_ref().map(String::as_str), &["--cluster-yes"]].concat();
     nodes[0].cli(&create);
     for node in &nodes {
         until("the cluster", || async { node.cli(&["cluster", "info"]).contains("cluster_state:ok").then_some(()) })
             .await;
     }
-    two_nodes_share(&format!("redis+cluster://{},{}", places[0], places[1]), |_| {}).await;
+    two_nodes_share(&format!("redis+cluster://{},{}", directories[0], directories[1]), |_| {}).await;
 }
 
 #[tokio::test]
-async fn the_bus_may_be_whichever_redis_the_sentinels_call_master() {
+async fn the_bus_may_be_the_master_named_by_sentinels() {
     let (first, second, sentinel) = (free_port(0), free_port(0), free_port(0));
     let mut master = Redis::at(first, &["--bind", "127.0.0.1"], &[]);
     let replica = Redis::at(second, &["--bind", "127.0.0.1", "--replicaof", &format!("127.0.0.1 {first}")], &[]);
@@ -71,9 +72,13 @@ async fn the_bus_may_be_whichever_redis_the_sentinels_call_master() {
         "port {sentinel}\nsentinel monitor shop 127.0.0.1 {first} 1\nsentinel down-after-milliseconds shop 1000\n\
          sentinel failover-timeout shop 5000\n"
     );
-    let place = place_with(&[("sentinel.conf", file)]);
-    let watch =
-        Redis::in_place(place, sentinel, &["--port", &sentinel.to_string(), "sentinel.conf", "--sentinel"], &[]);
+    let directory = directory_with(&[("sentinel.conf", file)]);
+    let watch = Redis::in_directory(
+        directory,
+        sentinel,
+        &["--port", &sentinel.to_string(), "sentinel.conf", "--sentinel"],
+        &[],
+    );
     until("the sentinel to know the replica", || async {
         watch.cli(&["sentinel", "replicas", "shop"]).contains(&second.to_string()).then_some(())
     })
@@ -92,7 +97,7 @@ async fn the_bus_may_be_whichever_redis_the_sentinels_call_master() {
     })
     .await;
     master.kill();
-    // Until the sentinels have chosen, nothing is accepted; then it goes on, with all that the replica had.
+    // Until the sentinels have elected a master, nothing is accepted; then the log continues with the data of the replica.
     until("a push to be accepted", || async {
         let line = serde_json::json!({"channel": "checked", "event": "happened", "data": {"n": 10}});
         let answer = nodes[0].post("/api/metrics", line.to_string()).await;
@@ -103,7 +108,7 @@ async fn the_bus_may_be_whichever_redis_the_sentinels_call_master() {
     reads_up_to(&nodes[0], &cursor).await;
     for node in &nodes {
         let seen = numbers(node, "checked").await;
-        // What the old master had not passed on may be missing; it is told as a gap then, and nothing is there twice.
+        // Events that the old master had not replicated may be missing, which clients see as a gap; none is duplicated.
         assert!(seen.ends_with(&[10, 11]) && seen.is_sorted_by(|one, next| one < next), "{seen:?}");
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use super::peer::{CLOSE, FIN, Frame, PING, PONG, Peer, TEXT, announced, close, frame, spawn_echo};
 use crate::helpers::{TestApp, soon, spawn_app, spawn_app_with, until};
 
-/// What the server says to `bytes` after its greeting, until it ends the connection.
+/// Returns the frames of the server after `bytes` and its greeting, until it ends the connection.
 async fn said(app: &TestApp, bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Peer::connect(app.address, "/ws").await.exchange(bytes, usize::MAX).await;
     assert_eq!(kind(&frames.remove(0)), "connected");
@@ -44,7 +44,7 @@ async fn a_close_is_answered_with_its_code_and_the_server_ends_tcp_first() {
 }
 
 #[tokio::test]
-async fn a_close_that_may_not_be_is_answered_with_what_is_wrong_and_never_echoed() {
+async fn an_invalid_close_is_answered_with_the_fault_and_never_echoed() {
     let (echo, app) = (spawn_echo(), spawn_app());
     let codes = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535];
     let mut cases: Vec<(Vec<u8>, u16)> = codes.iter().map(|code| (close(*code, "x"), 1002)).collect();
@@ -62,7 +62,7 @@ async fn a_close_that_may_not_be_is_answered_with_what_is_wrong_and_never_echoed
 }
 
 #[tokio::test]
-async fn what_comes_after_a_close_is_not_heard() {
+async fn messages_after_a_close_are_ignored() {
     let app = spawn_app();
     let late = [message(&json!({"type": "ping"})), frame(FIN | PING, b"late"), close(3000, "")].concat();
     let frames = said(&app, &[message(&json!({"type": "ping"})), close(1000, ""), late].concat()).await;
@@ -71,7 +71,7 @@ async fn what_comes_after_a_close_is_not_heard() {
 }
 
 #[tokio::test]
-async fn after_our_close_nothing_more_is_said_and_the_answer_ends_tcp() {
+async fn after_the_servers_close_nothing_more_is_sent_and_the_answer_ends_tcp() {
     let app = spawn_app();
     app.push_value("metrics.a", json!({"n": 1})).await;
     let mut peer = Peer::connect(app.address, "/ws").await;
@@ -82,7 +82,7 @@ async fn after_our_close_nothing_more_is_said_and_the_answer_ends_tcp() {
     peer.send(&disconnect()).await;
     assert_eq!(kind(&peer.next().await.unwrap()), "disconnecting");
     assert_eq!(peer.next().await.unwrap().code(), Some(1000));
-    // News, a message and a ping on a connection that is closing.
+    // A publication, a message and a ping on a connection that is closing.
     app.push_value("metrics.a", json!({"n": 2})).await;
     peer.send(&[message(&json!({"type": "ping"})), frame(FIN | PING, b"late")].concat()).await;
     // The answer may have another code.
@@ -95,22 +95,22 @@ async fn after_our_close_nothing_more_is_said_and_the_answer_ends_tcp() {
 }
 
 #[tokio::test]
-async fn two_closes_that_cross_make_one_handshake() {
+async fn crossing_closes_make_one_handshake() {
     let app = spawn_app();
     let frames = said(&app, &[disconnect(), close(1000, "")].concat()).await;
     assert_eq!(frames.len(), 2, "{frames:?}");
     assert_eq!((kind(&frames[0]), frames[1].code()), (json!("disconnecting"), Some(1000)));
-    // It breaks off a message of the client, too.
+    // It also interrupts a message of the client.
     let frames = said(&app, &[disconnect(), frame(TEXT, b"half"), close(1000, "")].concat()).await;
     assert_eq!(frames[1..].iter().map(Frame::code).collect::<Vec<_>>(), [Some(1000)]);
 }
 
 #[tokio::test]
-async fn a_client_that_never_answers_our_close_is_cut() {
+async fn a_client_that_never_answers_a_close_is_disconnected() {
     let app = spawn_app();
     let frames = said(&app, &disconnect()).await;
     assert_eq!(frames[1..].iter().map(Frame::code).collect::<Vec<_>>(), [Some(1000)]);
-    // Or that answers with something else, for as long as it likes.
+    // Or that keeps answering with something else.
     let mut peer = Peer::connect(app.address, "/ws").await;
     peer.send(&disconnect()).await;
     soon("the end of TCP", async { while peer.stream.write_all(&frame(FIN | PING, b"still here")).await.is_ok() {} })
@@ -118,17 +118,17 @@ async fn a_client_that_never_answers_our_close_is_cut() {
 }
 
 #[tokio::test]
-async fn bad_frames_instead_of_an_answer_to_our_close_end_tcp_without_a_second_one() {
+async fn bad_frames_in_place_of_a_close_end_tcp_without_a_second_close() {
     let app = spawn_app();
     let frames = said(&app, &[disconnect(), frame(FIN | 3, b""), frame(FIN | PING, b"")].concat()).await;
     assert_eq!(frames[1..].iter().map(Frame::code).collect::<Vec<_>>(), [Some(1000)]);
 }
 
 #[tokio::test]
-async fn the_close_of_a_failed_connection_is_not_overtaken_by_a_reset() {
+async fn the_close_of_a_failed_connection_arrives_before_a_reset() {
     let app = spawn_app();
     let mut peer = Peer::connect(app.address, "/ws").await;
-    // Were the socket closed with this unread, the client's system would drop what it has not read yet.
+    // If the socket were closed with this unread, the client's system would drop what it has not read yet.
     peer.send(&[announced(FIN | TEXT, 1 << 30), vec![b' '; 3 << 20]].concat()).await;
     let frames = peer.rest().await;
     assert_eq!(frames.last().and_then(Frame::code), Some(1009), "{frames:?}");
@@ -148,21 +148,21 @@ async fn a_close_followed_by_the_end_of_the_clients_side_is_still_answered() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_without_a_close_is_counted_off() {
+async fn a_client_that_disconnects_without_a_close_is_not_counted_any_more() {
     let app = spawn_app();
     let open = || async { app.counter("tricast_connections{transport=\"websocket\"}").await };
     let peers = [Peer::connect(app.address, "/ws").await, Peer::connect(app.address, "/ws").await];
     assert_eq!(open().await, 2.0);
     let [mut polite, rude] = peers;
     polite.stream.shutdown().await.unwrap();
-    assert!(polite.rest().await.iter().all(|frame| frame.code().is_none()), "nobody is left to be told");
-    // A reset: what was sent to it lies unread.
+    assert!(polite.rest().await.iter().all(|frame| frame.code().is_none()), "the client is not notified any more");
+    // A reset: the data sent to it are unread.
     drop(rude);
     until("both to be counted off", || async { (open().await == 0.0).then_some(()) }).await;
 }
 
 #[tokio::test]
-async fn everything_that_was_asked_before_the_close_is_answered_before_it() {
+async fn requests_before_a_close_are_answered_before_it() {
     let app = spawn_app_with(|config| config.limits.max_message.0 = 1 << 20);
     // More answers than fit into the socket at a time.
     let questions: Vec<u8> = (0..2_000).flat_map(|n| message(&json!({"type": "ping", "requestId": n}))).collect();
@@ -172,7 +172,7 @@ async fn everything_that_was_asked_before_the_close_is_answered_before_it() {
     assert_eq!((&frames[2_000], frames[2_001].code()), (&Frame::whole(PONG, "end"), Some(4000)));
 }
 
-/// Killed when the test is over, whatever happens.
+/// Child process that is killed at the end of the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -182,7 +182,7 @@ impl Drop for Running {
     }
 }
 
-/// The most memory that a process ever had, in KiB.
+/// Returns the largest memory use of a process so far, in KiB.
 #[cfg(target_os = "linux")]
 fn peak(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -192,7 +192,7 @@ fn peak(child: &Child) -> u64 {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn an_announced_gigabyte_is_refused_before_it_comes_and_takes_no_memory() {
+async fn an_announced_gigabyte_is_refused_before_it_arrives_without_using_memory() {
     use std::io::{BufRead, BufReader};
     let mut command = Command::new(env!("CARGO_BIN_EXE_tricast"));
     command.env_clear().env("TRICAST_WORKERS", "1").args(["--listen", "127.0.0.1:0"]);
@@ -207,9 +207,9 @@ async fn an_announced_gigabyte_is_refused_before_it_comes_and_takes_no_memory() 
         let mut peer = Peer::connect(address, "/ws").await;
         assert_eq!(kind(&peer.next().await.unwrap()), "connected");
         peer.send(&announced(first, 1 << 30)).await;
-        // Not a byte of it has been sent.
+        // No byte of it was sent.
         assert_eq!(peer.next().await.unwrap().code(), Some(1009));
-        // And what comes of it is thrown away, until the server has enough.
+        // Its data are discarded, until the server disconnects.
         let piece = vec![b' '; 1 << 20];
         soon("the end of TCP", async { while peer.stream.write_all(&piece).await.is_ok() {} }).await;
     }

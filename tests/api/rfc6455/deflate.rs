@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::peer::{BINARY, FIN, Frame, PING, Peer, RSV1, TEXT, close, fragments, frame, spawn_echo};
 use crate::helpers::{spawn_app, spawn_app_with};
 
-/// A message compressed by itself, as a client does it (RFC 7692, section 7.2.1).
+/// Compresses a message by itself, as a client does (RFC 7692, section 7.2.1).
 fn deflated(data: &[u8]) -> Vec<u8> {
     let mut compress = flate2::Compress::new(flate2::Compression::best(), false);
     let mut out = Vec::with_capacity(data.len() + 1_024);
@@ -42,7 +42,7 @@ async fn compressed_messages_come_back_group_12() {
         for (frame, opcode) in frames.iter().zip([TEXT, BINARY, TEXT]) {
             assert_eq!(frame.first & 0x0f, opcode);
             assert!(inflated(frame) == payload, "{length}: {frame:?}");
-            assert_eq!(frame.first & RSV1 != 0, length >= 1_024, "our side compresses what is worth it: {frame:?}");
+            assert_eq!(frame.first & RSV1 != 0, length >= 1_024, "the server compresses large messages: {frame:?}");
         }
         assert_eq!(frames[3].code(), Some(1000));
     }
@@ -71,7 +71,7 @@ async fn compressed_messages_that_break_the_rules_fail_group_12() {
 }
 
 #[tokio::test]
-async fn an_offer_of_deflate_is_answered_with_what_it_asks_or_not_at_all_group_13() {
+async fn an_offer_of_deflate_is_accepted_with_its_parameters_or_ignored_group_13() {
     let echo = spawn_echo();
     let app = spawn_app_with(|config| config.compression = true);
     let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
@@ -92,13 +92,13 @@ async fn an_offer_of_deflate_is_answered_with_what_it_asks_or_not_at_all_group_1
             assert_eq!(given, answer.as_deref(), "{offers} at {path}");
         }
     }
-    // What reaches farther back than the client's window would be unreadable to it: it is not compressed at all.
+    // The client could not read references beyond its window, so nothing is compressed.
     let headers = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n";
     let peer = Peer::connect_with(echo.address, "/echo", headers).await;
     let payload = b"tricast ".repeat(1_000);
     let bytes = [frame(FIN | RSV1 | TEXT, &deflated(&payload)), close(1000, "")].concat();
     assert_eq!(peer.exchange(&bytes, usize::MAX).await[0], Frame::whole(TEXT, payload));
-    // And without the setting nobody is given anything.
+    // Without the setting no offer is accepted.
     let app = spawn_app();
     let peer = Peer::connect_with(app.address, "/ws", "Sec-WebSocket-Extensions: permessage-deflate\r\n").await;
     assert!(!peer.head.contains("sec-websocket-extensions"), "{}", peer.head);

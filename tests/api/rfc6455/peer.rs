@@ -1,4 +1,4 @@
-//! A client without manners: writes any bytes, and reads frames as the standard draws them. And the echo to talk to.
+//! Client without a protocol: it writes any bytes, and reads frames as the standard defines them. And the echo server.
 
 use std::{net::SocketAddr, thread};
 
@@ -20,17 +20,17 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// The bits of a frame's first byte.
+/// Bits of a frame's first byte.
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const RSV1: u8 = 0x40;
 
-/// The echo of the conformance example, until it is dropped.
+/// Echo server of the conformance example; stops when it is dropped.
 pub(crate) struct EchoServer {
     pub address: SocketAddr,
     _stop: oneshot::Sender<()>,
 }
 
-/// Starts an echo on a free port.
+/// Starts an echo server on a free port.
 pub(crate) fn spawn_echo() -> EchoServer {
     let (stop, stopped) = oneshot::channel::<()>();
     let (bound, address) = std::sync::mpsc::sync_channel(1);
@@ -50,10 +50,10 @@ pub(crate) fn spawn_echo() -> EchoServer {
     EchoServer { address: address.recv().unwrap(), _stop: stop }
 }
 
-/// A frame of the server.
+/// Frame of the server.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// FIN, the reserved bits, the opcode.
+    /// First byte: FIN, the reserved bits, the opcode.
     pub first: u8,
     pub payload: Vec<u8>,
 }
@@ -70,14 +70,14 @@ impl Frame {
         Self { first: FIN | opcode, payload: payload.into() }
     }
 
-    /// The code of a close frame.
+    /// Returns the code of a close frame.
     pub(crate) fn code(&self) -> Option<u16> {
         let code = self.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
         code.filter(|_| self.first == FIN | CLOSE)
     }
 }
 
-/// A client's frame: `first` is the first byte; the mask is always the same.
+/// Returns a frame of a client: `first` is the first byte; the mask is always the same.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = announced(first, payload.len() as u64);
     let mask = frame[frame.len() - 4..].to_vec();
@@ -85,7 +85,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header of a frame of `length` bytes.
+/// Returns the header of a frame of `length` bytes.
 pub(crate) fn announced(first: u8, length: u64) -> Vec<u8> {
     let mut header = vec![first];
     match length {
@@ -103,7 +103,7 @@ pub(crate) fn announced(first: u8, length: u64) -> Vec<u8> {
     header
 }
 
-/// A message in fragments.
+/// Returns a message in fragments.
 pub(crate) fn fragments(opcode: u8, pieces: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (i, piece) in pieces.iter().enumerate() {
@@ -113,18 +113,18 @@ pub(crate) fn fragments(opcode: u8, pieces: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// A close frame.
+/// Returns a close frame.
 pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(FIN | CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat())
 }
 
-/// An upgraded connection.
+/// Upgraded connection.
 pub(crate) struct Peer {
     pub stream: TcpStream,
-    /// The head of the answer, in lower case.
+    /// Head of the response, in lower case.
     pub head: String,
     read: Vec<u8>,
-    /// The ping that measures the first round trip was passed over.
+    /// Whether the ping that measures the first round trip was skipped.
     pinged: bool,
 }
 
@@ -162,7 +162,7 @@ impl Peer {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// The next frame but for the ping behind the greeting; `None` when the server has ended the connection.
+    /// Returns the next frame except the ping after the greeting; `None` when the server has ended the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         soon("a frame", async {
             loop {
@@ -183,7 +183,7 @@ impl Peer {
         .await
     }
 
-    /// All frames until the server ends the connection.
+    /// Returns all frames until the server ends the connection.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -192,14 +192,14 @@ impl Peer {
         frames
     }
 
-    /// Sends `bytes` in pieces of `step` while it reads; answers all frames until the server ends the connection.
+    /// Sends `bytes` in pieces of `step` while reading; returns all frames until the server ends the connection.
     pub(crate) async fn exchange(self, bytes: &[u8], step: usize) -> Vec<Frame> {
         let (mut from, mut to) = self.stream.into_split();
         let mut read = self.read;
         let sending = async {
             for piece in bytes.chunks(step) {
                 if to.write_all(piece).await.is_err() {
-                    // The server had enough.
+                    // The server has disconnected.
                     break;
                 }
             }
@@ -224,7 +224,7 @@ impl Peer {
         frames
     }
 
-    /// Reads; `false` at the end.
+    /// Reads more bytes; returns false at the end.
     async fn more(&mut self) -> bool {
         let mut buffer = vec![0; 16 * 1024];
         match self.stream.read(&mut buffer).await {
@@ -237,7 +237,7 @@ impl Peer {
     }
 }
 
-/// The first frame and its length on the wire; a server's frames are never masked (section 5.1).
+/// Parses the first frame and its length on the wire; frames of a server are never masked (section 5.1).
 fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     let &[first, second, ..] = bytes else { return None };
     assert!(second & 0x80 == 0, "a masked frame of the server");
