@@ -125,7 +125,7 @@ fn fault_of_first_line(head: &[u8]) -> &'static str {
     let words = line.trim_ascii().split(|byte| *byte == b' ').count();
     let version = line.trim_ascii().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     if line.iter().any(|byte| !byte.is_ascii()) {
-        "the URL has characters that are not ASCII: percent-encode them, as UTF-8"
+        "the URL has characters that are not ASCII: write them percent-encoded, as UTF-8"
     } else if words > 3 {
         "the URL has a space: write %20"
     } else if words < 3 {
@@ -154,7 +154,7 @@ fn fault_of_meaning(request: &Request<'_, '_>) -> Option<&'static str> {
         std::str::from_utf8(length).is_ok_and(|text| !text.starts_with('+') && text.trim().parse::<u64>().is_ok())
     };
     Some(if !path.is_ascii() {
-        "the URL has characters that are not ASCII: percent-encode them, as UTF-8"
+        "the URL has characters that are not ASCII: write them percent-encoded, as UTF-8"
     } else if Uri::try_from(path).is_err() {
         "the URL is not valid, or longer than 65,534 characters"
     } else if lengths > 1 {
