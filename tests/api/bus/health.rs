@@ -103,7 +103,7 @@ async fn the_lag_of_a_disconnected_node_is_unknown() {
     is_ready(&node).await;
     assert!(node.counter("tricast_bus_entries_behind").await >= 0.0);
     redis.kill();
-    assert!(bus_reason(&node).await.contains("can't be reached"));
+    assert!(bus_reason(&node).await.contains("cannot be reached"));
     assert!(node.counter("tricast_bus_entries_behind").await.is_nan());
     redis.start_again();
     is_ready(&node).await;
