@@ -1,8 +1,9 @@
-//! Waiting until this node has read as far as a cursor that another node gave.
+//! Waiting until this node has read the log up to a cursor from another node.
 //!
-//! A client may come with a cursor that this node does not cover: another node had read more of the log, or a later log.
-//! To answer from what is here would give it older values, or events again. So Redis is asked how far the log reaches. When
-//! this node has read that far and the cursor still does not fit, no node ever gave it, or the log lost what it covered.
+//! A client may present a cursor that this node does not cover, because another node has read more of the log, or a later
+//! log. A response from the local state would contain older values, or repeat events. So the node asks Redis how far the
+//! log reaches. If the cursor still does not fit once the node has read that far, no node ever issued it, or the log lost
+//! what it covered.
 
 use std::time::Duration;
 
@@ -11,29 +12,29 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Cluster;
 use tricast_core::{log::Log, position::Position};
 
-/// Longest time that a client waits for this node to catch up. Below the 5 s that nginx gives all its tries together.
+/// Longest time that a client waits for this node to catch up. Below the 5 s that nginx allows for all its attempts together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same while it is known that Redis can't be reached.
+/// Longest wait while Redis is known to be unreachable.
 const CUT_OFF: Duration = Duration::from_millis(250);
 
-/// Redis is not asked more often than this on behalf of clients.
+/// Shortest time between two queries of Redis on behalf of clients.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Silence of Redis after which values may be old, even before it is known that it can't be reached: the process may have
-/// been stopped meanwhile.
+/// Silence of Redis after which values may be stale, even before it counts as unreachable: the process may have been
+/// paused meanwhile.
 const SILENT: Duration = Duration::from_secs(3);
 
-/// This node has not read as far as a cursor that another node gave, and can't in time.
+/// Error: this node has not read up to a cursor from another node, and cannot in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this node has not read as far as this cursor: it is cut off or late. Come back, best to another node")]
 pub struct Behind;
 
 impl Cluster {
-    /// Waits until `log` covers `position`, or until it has all that Redis had after this was called.
+    /// Waits until `log` covers `position`, or until it has everything that Redis had at the time of the call.
     ///
     /// # Errors
-    /// [`Behind`]: neither came about in time.
+    /// [`Behind`] if that took too long.
     pub async fn catch_up(&self, log: &Log, position: &Position) -> Result<(), Behind> {
         let patience = if self.node.health.fault().borrow().is_none() { PATIENCE } else { CUT_OFF };
         timeout(patience, self.reach(log, position)).await.map_err(|_| Behind)
@@ -74,7 +75,7 @@ impl Cluster {
         }
     }
 
-    /// Whether other nodes may have newer values than this one.
+    /// Returns whether other nodes may have newer values than this one.
     pub fn is_stale(&self) -> bool {
         let silent = self.node.figures.silent_for();
         !self.is_ready() || silent.is_none_or(|silent| silent > SILENT.as_secs_f64())

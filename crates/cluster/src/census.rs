@@ -1,4 +1,4 @@
-//! What each node measured, and who is online, for the one that adds it up.
+//! Node reports: measurements and online users of each node, for the leader, which merges them.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -7,26 +7,26 @@ use ring::digest::{SHA256, digest};
 
 use super::{node::Node, scripts};
 
-/// A node that said nothing for this long is let go, with its users.
+/// Time without a report after which a node is dropped, with its users.
 const SILENT: Duration = Duration::from_secs(5);
 
-/// Users that are said in one command.
+/// Most users in one command.
 const USERS: usize = 1_000;
 
-/// What was gathered from all nodes.
+/// Reports of all nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gathered {
-    /// Users online on any node, each once.
+    /// Users online on any node, each counted once.
     pub users: u64,
-    /// Each node's name, and what it reported.
+    /// Name and report of each node.
     pub reports: Vec<(String, String)>,
 }
 
-/// One tenant's part of the census on this node.
+/// Node reports of one tenant, as sent by this node.
 pub struct Census {
     node: Arc<Node>,
     tenant: Arc<str>,
-    /// Users that Redis was told of.
+    /// Users that Redis knows of.
     told: HashSet<String>,
 }
 
@@ -35,15 +35,15 @@ impl Census {
         Self { node, tenant: tenant.into(), told: HashSet::new() }
     }
 
-    /// Says what this node measured, and which users are online on it. `None` while Redis can't be reached.
+    /// Sends the report and the online users of this node. `None` while Redis cannot be reached.
     pub async fn report(&mut self, report: &str, online: HashSet<String>) -> Option<()> {
         let online: HashSet<String> = online.iter().map(|user| name(user)).collect();
         let came: Vec<_> = online.difference(&self.told).cloned().collect();
         let left: Vec<_> = self.told.difference(&online).cloned().collect();
-        // Should the answer be lost, they may have been told all the same.
+        // They may be stored even if the reply is lost.
         self.told.extend(came.iter().cloned());
         if self.say(report, false, &came, &left).await? != online.len() {
-            // Redis lost some, or knows some that left: all are said again.
+            // Redis lost some users, or has some that left: all are sent again.
             let all: Vec<_> = online.iter().cloned().collect();
             self.say(report, true, &all, &[]).await?;
         }
@@ -51,7 +51,7 @@ impl Census {
         Some(())
     }
 
-    /// `all`: those who come are all there are.
+    /// Sends a report; with `all`, `came` replaces the stored users.
     async fn say(&self, report: &str, all: bool, came: &[String], left: &[String]) -> Option<usize> {
         let Node { keys, id, link, .. } = &*self.node;
         let mut known = 0;
@@ -74,13 +74,13 @@ impl Census {
         Some(known)
     }
 
-    /// What all nodes said lately. `None` while Redis can't be reached.
+    /// Returns the recent reports of all nodes. `None` while Redis cannot be reached.
     pub async fn gather(&self) -> Option<Gathered> {
         let Node { keys, link, .. } = &*self.node;
         let answer = link.ask(async |connection| {
             let mut gather = scripts::GATHER.prepare_invoke();
             gather.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
-            // After an outage others may not have come to say anything yet.
+            // After an outage other nodes may not have reported again yet.
             let silent = if self.node.health.has_just_recovered(SILENT * 2) { SILENT * 100 } else { SILENT };
             gather.arg(silent.as_millis() as u64).arg(keys.tenant(&self.tenant, "users:"));
             gather.invoke_async::<Vec<redis::Value>>(connection).await
@@ -94,12 +94,12 @@ impl Census {
     }
 }
 
-/// What a user is counted as: whoever reads Redis does not learn names and addresses.
+/// Returns the hash that stands for a user, so that Redis contains no names and addresses.
 fn name(user: &str) -> String {
     HEXLOWER.encode(&digest(&SHA256, user.as_bytes()).as_ref()[..12])
 }
 
-/// A node's name without the word that makes it its own.
+/// Returns the name of a node without its unique suffix.
 fn short(id: &str) -> String {
     id.rsplit_once('/').map_or(id, |(name, _)| name).to_owned()
 }

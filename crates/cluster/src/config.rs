@@ -1,8 +1,8 @@
-//! Where the bus is, and how it is spoken to.
+//! Address of the bus and settings of its connections.
 //!
 //! ```text
 //! redis://user:password@host:6379/0                        one Redis; rediss:// with TLS, unix:///path for a socket
-//! redis+sentinel://user:password@a:26379,b:26379/mymaster  whichever the sentinels call master; rediss+sentinel://
+//! redis+sentinel://user:password@a:26379,b:26379/mymaster  the master named by sentinels; rediss+sentinel://
 //! redis+cluster://user:password@a:7000,b:7001              a Redis Cluster; rediss+cluster://
 //! ```
 
@@ -18,22 +18,22 @@ use url::Url;
 /// Settings of a node.
 #[derive(Clone)]
 pub struct ClusterConfig {
-    /// See the module. Holds a password: never to be printed.
+    /// URL of the bus, as in the module documentation. It contains a password and must not be printed.
     pub url: String,
-    /// What all keys begin with, so that several clusters may share one Redis. Default `tricast`.
+    /// Prefix of all keys, so that several clusters may share one Redis. Default `tricast`.
     pub key_prefix: String,
-    /// Certificates of the authorities that may vouch for Redis, in PEM; without it those of the system.
+    /// Certificates, in PEM, of the authorities to trust; without it those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The name of this node, for people. Default: the host's name and a few random letters.
+    /// Display name of this node. Default: the host's name and a few random letters.
     pub node: String,
-    /// How long the elected node may be silent before another one takes its place. Default 4 s.
+    /// Time without a heartbeat of the leader after which another node takes over. Default 4 s.
     pub lease: Duration,
-    /// How long a push waits for Redis before it is refused. Default 5 s.
+    /// Time that a push waits for Redis before it is refused. Default 5 s.
     pub push_timeout: Duration,
 }
 
 impl ClusterConfig {
-    /// The URL without a login and what is behind a question mark, for the log.
+    /// Returns the URL without login and query, for the log.
     pub(super) fn place(&self) -> String {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
@@ -45,17 +45,17 @@ impl ClusterConfig {
 /// Longest time to get a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Longest time to wait for an answer, besides the time that was asked to wait.
+/// Longest time to wait for a reply, in addition to the requested blocking time.
 pub(super) const RESPONSE: Duration = Duration::from_secs(5);
 
-/// The port of a Redis that names none, and that of a sentinel.
+/// Default ports of a Redis and of a sentinel.
 const PORTS: (u16, u16) = (6379, 26379);
 
-/// A bus that can be connected to.
+/// Bus to connect to.
 pub(super) enum Target {
     /// One server.
     One(Box<Client>),
-    /// Whichever the sentinels call master. Asking them needs a client of one's own.
+    /// Master named by sentinels. Querying them needs a client of its own.
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
     /// A Redis Cluster.
     Cluster(Box<ClusterClient>),
@@ -67,21 +67,22 @@ pub(super) enum Target {
 /// Checks the URL of a bus without connecting.
 ///
 /// # Errors
-/// What is wrong with it, without its text: it may hold a password.
+/// Description of the fault, without the URL: it may contain a password.
 pub fn check_bus_url(url: &str) -> Result<(), String> {
     target(url, None).map(drop)
 }
 
-/// Reads the URL. `ca` is PEM.
+/// Parses the URL. `ca` is PEM.
 pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
-    let (scheme, rest) = url.split_once("://").ok_or("has to begin with redis:// or one of its kin")?;
+    let (scheme, rest) =
+        url.split_once("://").ok_or("has to begin with redis://, rediss://, redis+sentinel:// or redis+cluster://")?;
     let certificates = || TlsCertificates { client_tls: None, root_cert: ca.clone() };
     match scheme {
         "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" => {
             let info = url.into_connection_info().map_err(said)?;
             let tls = matches!(scheme, "rediss" | "valkeys");
             if tls {
-                // So that what can't be read is known at the start.
+                // Reports invalid certificates at the start.
                 return Client::build_with_tls(info, certificates())
                     .map(|client| Target::One(Box::new(client)))
                     .map_err(said);
@@ -93,7 +94,7 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
             let places = Places::parse(rest, PORTS.1)?;
             let mut path = places.path.trim_matches('/').split('/');
             let service = path.next().filter(|name| !name.is_empty());
-            let service = service.ok_or("names no master: redis+sentinel://host:26379/NAME")?;
+            let service = service.ok_or("contains no master: redis+sentinel://host:26379/NAME")?;
             let database = path.next().map_or(Ok(0), str::parse).map_err(|_| "the database has to be a number")?;
             let sentinels = places.hosts.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
             let builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master);
@@ -137,12 +138,12 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
     }
 }
 
-/// How connections to a single server are made.
+/// Returns the configuration of connections to a single server.
 pub(super) fn connection_config(response: Duration) -> redis::AsyncConnectionConfig {
     redis::AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response))
 }
 
-/// The library's words name what is wrong; they never hold the URL.
+/// Returns the library's description of an error, which never contains the URL.
 fn said(error: redis::RedisError) -> String {
     error.to_string()
 }
@@ -151,7 +152,7 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Several hosts of one URL.
+/// Hosts of a URL.
 struct Places {
     hosts: Vec<(String, u16)>,
     login: Option<(String, String)>,
@@ -159,15 +160,15 @@ struct Places {
 }
 
 impl Places {
-    /// Reads `user:password@host:port,host:port/path`.
+    /// Parses `user:password@host:port,host:port/path`.
     fn parse(text: &str, port: u16) -> Result<Self, String> {
         let (login, rest) = text.rsplit_once('@').map_or(("", text), |(login, rest)| (login, rest));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let read = |place: &str| {
-            // As a URL of its own, so that IPv6 and what is escaped are read as everywhere.
+            // Parsed as a URL of its own, so that IPv6 addresses and escapes are handled as elsewhere.
             let url = Url::parse(&format!("redis://{login}{}{place}", if login.is_empty() { "" } else { "@" }));
-            let url = url.map_err(|_| "names a host that is none")?;
-            let host = url.host_str().ok_or("names no host")?.trim_matches(['[', ']']).to_owned();
+            let url = url.map_err(|_| "contains an invalid host")?;
+            let host = url.host_str().ok_or("contains no host")?.trim_matches(['[', ']']).to_owned();
             let decode = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
             let login = url.password().map(|password| (decode(url.username()), decode(password)));
             Ok::<_, &str>(((host, url.port().unwrap_or(port)), login))
@@ -201,7 +202,7 @@ mod tests {
         for (bad, part) in [
             ("127.0.0.1:6379", "has to begin with"),
             ("http://127.0.0.1", "has to begin with"),
-            ("redis+sentinel://a,b", "names no master"),
+            ("redis+sentinel://a,b", "contains no master"),
             ("redis+sentinel://a/m/x", "has to be a number"),
             ("redis+cluster://a b", "is none"),
         ] {
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_has_no_login() {
+    fn the_address_has_no_login() {
         for (url, place) in [
             ("redis://user:p@ss@redis.example:6380/3?protocol=resp3", "redis://redis.example:6380/3"),
             ("redis+sentinel://:secret@a,b:26380/mymaster", "redis+sentinel://a,b:26380/mymaster"),
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_escaped_in_a_login_is_read() {
+    fn escapes_in_a_login_are_decoded() {
         let places = Places::parse("u%3A:p%40@a:1,[::1]/m", 9).unwrap();
         assert_eq!(places.login, Some(("u:".into(), "p@".into())));
         assert_eq!(places.hosts, [("a".into(), 1), ("::1".into(), 9)]);

@@ -1,4 +1,4 @@
-//! Connections to Redis, of whatever kind it is, and one that is shared by all who only ask and answer.
+//! Connections to a Redis of any kind, and the one that all short requests share.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use super::config::{RESPONSE, Target, connection_config};
 
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// A connection. Cheap to clone; what clones ask goes over the same socket.
+/// Connection. Cheap to clone; clones use the same socket.
 #[derive(Clone)]
 pub(super) enum Connection {
     /// To one server.
@@ -61,10 +61,10 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// The way to Redis.
+/// Access to Redis.
 pub(super) struct Link {
     target: Target,
-    /// The connection of all who only ask and answer, while there is one.
+    /// Connection that short requests share, while there is one.
     shared: Mutex<Option<Connection>>,
 }
 
@@ -73,16 +73,16 @@ impl Link {
         Self { target, shared: Mutex::new(None) }
     }
 
-    /// A connection of one's own, on which an answer may take `wait` and some time more.
+    /// Opens a separate connection, on which a reply may take `wait` and some time more.
     ///
     /// # Errors
-    /// Redis can't be reached.
+    /// Redis cannot be reached.
     pub(super) async fn connect(&self, wait: Duration) -> RedisResult<Connection> {
         let config = connection_config(RESPONSE + wait);
         Ok(match &self.target {
             Target::One(client) => Connection::One(client.get_multiplexed_async_connection_with_config(&config).await?),
             Target::Sentinel(client) => {
-                // One asks the sentinels, the others wait: they would be told the same.
+                // One task queries the sentinels; the others wait for its result.
                 let mut client = client.lock().await;
                 let master = client.async_get_client().await?;
                 Connection::One(master.get_multiplexed_async_connection_with_config(&config).await?)
@@ -93,7 +93,7 @@ impl Link {
         })
     }
 
-    /// Waits until the connection that is shared is there. What is asked then may fail all the same.
+    /// Waits until the shared connection is open. Requests on it may fail nevertheless.
     pub(super) async fn ready(&self) {
         while self.shared().await.is_err() {
             sleep(RETRY).await;
@@ -108,20 +108,20 @@ impl Link {
         Ok(self.shared.lock().get_or_insert(connection).clone())
     }
 
-    /// Gives the connection that is shared up: it does not answer.
+    /// Drops the shared connection, because it does not respond.
     pub(super) fn give_up(&self) {
         *self.shared.lock() = None;
     }
 
-    /// Asks Redis on the connection that is shared, which is made where there is none.
+    /// Sends a request on the shared connection, which is opened if necessary.
     ///
     /// # Errors
-    /// Redis can't be reached, or does not do what it is asked. Whether it did something is not known then.
+    /// Redis cannot be reached, or refused the request. Whether the request had an effect is unknown.
     pub(super) async fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let mut connection = self.shared().await?;
         let answer = question(&mut connection).await;
         if answer.is_err() {
-            // Whatever it was: the next one begins with a connection that is surely good, and asks who is master.
+            // The next request opens a new connection, and queries the sentinels for the master.
             self.give_up();
         }
         answer

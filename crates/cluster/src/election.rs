@@ -1,4 +1,4 @@
-//! Says that this node lives, hears who leads, notices when the log is lost, and compares the clocks.
+//! Heartbeats of this node: they take part in the election, detect a lost log, and compare the clocks.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,48 +15,49 @@ use super::{
 };
 use tricast_core::position::Epoch;
 
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// By so much a node that has fewer of the newest values waits longer before it begins a log: as long as the others may
-/// take to find that Redis is back.
+/// Additional time that a node with fewer of the newest values waits before it bootstraps a log: the time that other
+/// nodes may need to notice that Redis is back.
 const HESITATION: Duration = Duration::from_millis(500);
 
-/// What Redis answers to a beat.
+/// Reply of Redis to a heartbeat.
 struct Answer {
     leader: String,
     epoch: Option<Epoch>,
     suspect: Option<Epoch>,
     seq: u64,
-    /// The last group of this node in the inbox.
+    /// Last group of this node in the inbox.
     last_group: u64,
-    /// What the clock of Redis shows.
+    /// Time of Redis.
     time: Option<Timestamp>,
-    /// Why a write was refused; empty when none was.
+    /// Reason for the refusal of a write; empty if it succeeded.
     refused: String,
 }
 
-/// How a node takes part in an election.
+/// Role of a node in an election.
 #[derive(Clone, Copy)]
 struct Candidacy {
-    /// It may lead.
+    /// Whether it may lead.
     stands: bool,
-    /// It may begin a log where there is none that is good.
+    /// Whether it may bootstrap a log if there is no valid one.
     may_found: bool,
 }
 
-/// Beats until the task is ended.
+/// Sends heartbeats until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let lease = node.config.lease;
-    // From when an answer was asked for, not from when it came: that is where Redis counts from.
+    // Time of the last answered request, not of its reply: the lease starts at the earliest then.
     let mut heard = Instant::now();
-    // Since when there is no log that is good, and since when nobody leads.
+    // Times since which there is no valid log, and no leader.
     let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
-    // The log has it that Redis does not answer.
+    // Whether the log already reports that Redis does not respond.
     let mut silent = false;
     loop {
         let asked = Instant::now();
-        // Who has the newest values begins a log first, or they would be lost: the one that led, then those that have some.
+        // The node with the newest values should bootstrap first, or they would be lost: the last leader, then nodes with
+        // some values.
         let patience = match (node.series.lock().is_empty(), node.followed.borrow().is_some()) {
             (false, _) => Duration::ZERO,
             (true, true) => lease / 8 + HESITATION,
@@ -87,9 +88,9 @@ pub(super) async fn run(node: Arc<Node>) {
             Ok(Err(error)) => {
                 node.figures.failures.inc();
                 if std::mem::replace(&mut silent, true) {
-                    tracing::debug!(%error, "Redis does not answer a beat; trying again");
+                    tracing::debug!(%error, "no reply to a heartbeat; retrying");
                 } else {
-                    tracing::warn!(bus = node.config.place(), %error, "Redis does not answer; trying again");
+                    tracing::warn!(bus = node.config.place(), %error, "no reply from Redis; retrying");
                 }
                 RETRY
             }
@@ -97,7 +98,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 node.figures.failures.inc();
                 if !std::mem::replace(&mut silent, true) {
                     let bus = node.config.place();
-                    tracing::warn!(bus, "Redis does not answer in time; trying again");
+                    tracing::warn!(bus, "no reply from Redis in time; retrying");
                 }
                 node.link.give_up();
                 RETRY
@@ -112,9 +113,9 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Answers whether there is a log that is good, and whether some node leads.
+/// Sends a heartbeat. Returns whether there is a valid log, and whether some node leads.
 async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bool)> {
-    // As it was before the question, so that an answer that is late says nothing wrong.
+    // Read before the request, so that a late reply is compared with the state at its time.
     let (followed, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
     let of = asked_at.clone().or_else(|| followed.as_ref().map(|followed| followed.epoch.clone()));
     let handed_in = node.handed_in.load(Ordering::Acquire);
@@ -131,7 +132,7 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     });
     node.health.heard(asked, probe);
     if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
-        // Redis was restored from before the log that this node reads. The script has marked it.
+        // Redis was restored from a state before the log that this node reads. The script has marked it.
         tracing::debug!(%epoch, "Redis has an earlier log");
         node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
         return Ok((false, !answer.leader.is_empty()));
@@ -149,17 +150,17 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
         Some(epoch) if !suspect && answer.epoch == asked_at => {
             node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: answer.seq }));
         }
-        // How far the new log reaches is asked at once.
+        // The end of the new log is queried at once.
         Some(_) if !suspect => node.hurry.notify_one(),
         _ => {}
     }
     let elected = answer.leader == node.id;
     if !elected && !answer.leader.is_empty() {
-        // What this node knew of series when it led is not the newest any more.
+        // The series that this node kept as leader are outdated.
         node.series.lock().clear();
     }
     let has_log = answer.epoch.is_some() && !suspect;
-    // A log that was begun meanwhile is the one that counts, whatever this answer says.
+    // A log that was bootstrapped meanwhile takes precedence over this reply.
     let now = node.seen.borrow().epoch.clone();
     let epoch = if now == asked_at { answer.epoch } else { now };
     node.heard(Seen { epoch, elected, suspect });
@@ -175,7 +176,7 @@ async fn ask(
     let keys = &node.keys;
     let (state, seen) = match epoch {
         Some(epoch) => (keys.of(epoch, "state"), keys.seen(epoch, &node.id)),
-        // There is nothing in it that has these fields.
+        // A key that does not exist has none of these fields.
         None => (keys.meta(), keys.none()),
     };
     let answer: [String; 7] = node

@@ -1,4 +1,4 @@
-//! The node's own numbers, for `/metrics`.
+//! Metrics of the node, for `/metrics`.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,42 +8,43 @@ use tokio::time::Instant;
 use super::health::SILENT;
 use tricast_core::counters::Counter;
 
-/// What a node counts.
+/// Counters of the node.
 #[derive(Default)]
 pub struct Figures {
     /// Entries of the log that were applied.
     pub applied: Counter,
-    /// Entries that this node wrote as the elected one.
+    /// Entries that this node wrote as leader.
     pub appended: Counter,
-    /// Groups of batches that were handed in.
+    /// Groups of batches that were sent to the inbox.
     pub enqueued: Counter,
-    /// Times that this node was elected.
+    /// Elections of this node.
     pub elections: Counter,
-    /// Times that all was loaded anew.
+    /// Loads of the whole log.
     pub loads: Counter,
-    /// Times that Redis did not do what it was asked.
+    /// Failed requests to Redis.
     pub failures: Counter,
-    /// Times that this node could not lead and let others.
+    /// Terms that this node gave up because it could not lead.
     pub surrenders: Counter,
-    /// Groups of batches that could not be read, as a whole or in part.
+    /// Groups of batches that could not be parsed, as a whole or in part.
     pub unreadable: Counter,
-    /// Entries of the log that were there and not applied yet at the last beat.
+    /// Entries of the log that were not applied at the last heartbeat.
     pub behind: AtomicI64,
     heard: Mutex<Option<Instant>>,
 }
 
 impl Figures {
-    /// Redis answered.
+    /// Records a reply of Redis.
     pub(super) fn heard(&self, now: Instant) {
         *self.heard.lock() = Some(now);
     }
 
-    /// Seconds since Redis answered; `None` when it never did.
+    /// Returns the seconds since the last reply of Redis; `None` if there was none.
     pub fn silent_for(&self) -> Option<f64> {
         self.heard.lock().map(|heard| heard.elapsed().as_secs_f64())
     }
 
-    /// Entries that are there and were not applied yet. `None` while Redis is silent: nobody knows how many there are then.
+    /// Returns the number of entries that are not applied. `None` while Redis does not respond, because the number is
+    /// unknown then.
     pub fn entries_behind(&self) -> Option<i64> {
         let heard = self.silent_for()? < SILENT.as_secs_f64();
         heard.then(|| self.behind.load(Ordering::Relaxed))

@@ -1,5 +1,4 @@
-//! Reads the log that all nodes share, entry by entry. What it can't read any more, since it was away for too long, it
-//! loads as a whole.
+//! Task that reads the shared log, entry by entry. After a long interruption, when entries are gone, it loads the whole log.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,30 +19,30 @@ use tricast_core::{
     position::Epoch,
 };
 
-/// How long Redis waits for an entry before it answers that there is none.
+/// Longest time that Redis blocks for an entry.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Entries that are read together.
+/// Most entries per read.
 const ENTRIES: usize = 64;
 
-/// Events that are loaded together.
+/// Most events per read of a load.
 const EVENTS: usize = 1_000;
 
-/// Follows until the task is ended.
+/// Follows the log until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     loop {
         if let Err(error) = follow(&node).await {
             node.figures.failures.inc();
-            tracing::debug!(%error, "the log can't be read; trying again");
+            tracing::debug!(%error, "cannot read the log; retrying");
             sleep(RETRY).await;
         }
     }
 }
 
-/// Why the log can't be followed.
+/// Reason why the log cannot be followed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("Redis: {0}")]
@@ -76,13 +75,13 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
         let items = tokio::select! {
             biased;
             items = stream::read(&mut connection, &key, &after, ENTRIES, WAIT) => items?,
-            // Another log; or none, which is no reason to forget this one.
+            // Another log; if there is none, this one stays.
             _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => return Ok(()),
         };
         for item in items {
             let seq = item.number().ok_or(Failure::Shape)?;
             if seq != last + 1 {
-                tracing::warn!(last, seq, "entries of the log are gone: all is loaded anew");
+                tracing::warn!(last, seq, "entries of the log are gone: loading the whole log");
                 (last, word) = load(node, &mut connection, &epoch).await?;
                 break;
             }
@@ -92,13 +91,13 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
                 Err(error) => {
                     // What came of it is kept in another form, and those who wait for its answers are told that it is
                     // not known.
-                    tracing::error!(seq, %error, "an entry of the log can't be read: all is loaded anew");
+                    tracing::error!(seq, %error, "cannot parse an entry of the log: loading the whole log");
                     (last, word) = load(node, &mut connection, &epoch).await?;
                     break;
                 }
             };
             if entry.before != word {
-                // It lost what was read here, and others were written in its place.
+                // The log lost entries that were read here, and other ones were written in their place.
                 node.suspect(&epoch).await?;
                 return Err(Failure::Rewritten);
             }
@@ -109,10 +108,10 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     }
 }
 
-/// Loads all that is kept of the log; answers the entry up to which it is read, and its word.
+/// Loads everything that is stored of the log. Returns the number and the ID of the last entry included.
 async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<(u64, String), Failure> {
     node.figures.loads.inc();
-    // First: what is added after this is read as entries, and what is in both is taken once.
+    // Read first: later additions are read as entries, and those in both are applied once.
     let mut state = cmd("HMGET");
     state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
     let (seq, word): (Option<u64>, Option<String>) = state.query_async(connection).await?;
@@ -130,8 +129,8 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     let (seq, word) = (seq.unwrap_or(0), word.unwrap_or_default());
     let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);
     tracing::info!(%epoch, seq, tenants = loaded.len(), "the log is loaded");
-    // Of a log that has just begun all entries are read, for there are answers in them to what was handed in again; what
-    // they change is there already.
+    // All entries of a log that was just bootstrapped are read, because they contain replies to groups that were sent
+    // again. Their changes are already applied.
     let (seq, word) = if before == Some(false) { (0, String::new()) } else { (seq, word) };
     let followed = Followed { epoch: epoch.clone(), seq, word: word.clone() };
     node.take_over(followed, base.unwrap_or(0), earlier, loaded);
@@ -182,7 +181,7 @@ async fn load_tenant(
             contents.events.push(read_event(event)?);
         }
     }
-    // Some may have been let go while they were read.
+    // Some may have been trimmed during the read.
     let now: Option<String> =
         cmd("HGET").arg(node.keys.of(epoch, "tenants")).arg(tenant).query_async(connection).await?;
     if let Some(now) = now {

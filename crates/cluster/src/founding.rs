@@ -1,7 +1,7 @@
-//! Beginning a log: where there is none, or where the one that is there lost what nodes had read of it.
+//! Bootstrap of a new epoch: at the first start, or after Redis lost entries that nodes had applied.
 //!
-//! What this node has of the lost one is written to the new one: the newest values, at offsets that none of its readers was
-//! given, so that readers go on from where they are. What events there were is known to be gone: they are told of a gap.
+//! The newest values of this node are written to the new log, at offsets that no reader has seen, so that readers
+//! continue from where they are. Events of the previous log are lost; readers get a gap.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::{
 };
 use tricast_core::{log::Contents, position::Epoch};
 
-/// By so much the offsets of a new log are above those that this node knows, at least: another node may have read further.
+/// Minimum distance of the offsets of a new log from those known to this node, because another node may have read further.
 const JUMP: u64 = 1_000_000;
 
-/// The epoch of the log that is there, or of the one that is begun.
+/// Returns the epoch of the existing log, or bootstraps one.
 pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, Ended> {
     let mut meta = cmd("HMGET");
     meta.arg(node.keys.meta()).arg(&["epoch", "suspect", "earlier"]);
@@ -35,13 +35,13 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     }
     let contents = node.contents();
     let known = contents.iter().map(|(_, contents)| contents.head).max().unwrap_or(0);
-    // Also for a node that knows nothing: above what others know, as far as no log grows by a million a second.
+    // Also for a node without any data: above the offsets known to other nodes, unless a log grows by a million a second.
     let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
     let base = (known + JUMP).max(since_1970);
     let new = Epoch::random();
     let earlier = united(read_epochs(earlier.as_deref()), node.epochs().into_iter().chain(lost.clone()));
     step(node, connection, lost.as_ref(), &new, base, &earlier, false).await?;
-    // Series in full are known to the node that led. Another one takes what the lost log still has of them.
+    // Only the last leader has complete series. Other nodes use those that the lost log still has.
     let led = !node.series.lock().is_empty();
     let mut incomplete = 0;
     for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
@@ -60,25 +60,25 @@ pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Resu
     if incomplete > 0 {
         tracing::error!(
             tenants = incomplete,
-            "Redis lost samples that only the node which led before knew: numbers of today may be too low"
+            "Redis lost samples that only the previous leader had: today's counters may be too low"
         );
         node.samples_lost.send_modify(|times| *times += 1);
     }
-    tracing::warn!(epoch = %new, "a log is begun");
+    tracing::warn!(epoch = %new, "bootstrapped a new log");
     node.seen.send_modify(|seen| (seen.epoch, seen.suspect) = (Some(new.clone()), false));
     Ok(new)
 }
 
-/// The epochs of the logs before the present one, oldest first, as they are kept: so that every node can tell a cursor of an
-/// earlier log from one of a later log that it has not heard of yet.
+/// Parses the epochs of the previous logs, oldest first, by which every node can distinguish a cursor of an earlier log
+/// from one of a later log that it does not know yet.
 pub(super) fn read_epochs(text: Option<&str>) -> Vec<Epoch> {
     text.unwrap_or_default().split_whitespace().filter_map(|name| Epoch::parse(name).ok()).collect()
 }
 
-/// Removes the log before the present one, which nobody reads any more; also where the one that began this one could not.
+/// Removes the previous log, which is not read any more; also if the node that bootstrapped the current one could not.
 ///
 /// # Errors
-/// Redis can't be reached.
+/// Redis cannot be reached.
 pub(super) async fn clean_up(node: &Node, connection: &mut Connection) -> Result<(), Ended> {
     let mut meta = cmd("HGET");
     let before: Option<String> = meta.arg(node.keys.meta()).arg("before").query_async(connection).await?;
@@ -121,7 +121,7 @@ async fn write(
     let keys = &node.keys;
     let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, published: node.published(tenant) };
     let mut states = Vec::new();
-    // What ended before is told as a gap, with all else that was before this log.
+    // Earlier ends are part of the gap, like everything before this log.
     for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {
         head.head += 1;
         let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
@@ -142,7 +142,7 @@ async fn write(
         append.key(keys.kept(epoch, tenant, what));
     }
     append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
-    // Their nodes hand them in again when they have not read the reply: readers would be given their events twice, and
+    // The nodes send these groups again if they have not read the reply: readers would get their events twice, and
     // samples would be counted twice.
     let decided = node.decided();
     append.arg(decided.len());

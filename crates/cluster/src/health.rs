@@ -1,8 +1,8 @@
-//! Whether this node can do its part: read the log, and write what its clients push.
+//! Health of this node: whether it can read the log and write the pushes of its clients.
 //!
-//! That Redis answers says little. A Redis that is full, or a replica, answers and takes nothing; a broken link passes a
-//! short question and no large write; a node that hears of new entries may not get them. Each of these is judged by what
-//! it stops.
+//! A reply of Redis alone proves little. A full Redis or a replica replies but accepts no writes; a broken link passes
+//! short requests but no large writes; a node that knows of new entries may not receive them. Each of these faults is
+//! detected by the operation that it blocks.
 
 use std::{fmt, time::Duration};
 
@@ -12,39 +12,39 @@ use tokio::{sync::watch, time::Instant};
 
 use tricast_core::position::Epoch;
 
-/// How long something may fail before the node says so.
+/// Time for which an operation may fail before the node reports a fault.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A Redis that was silent for this long can't be reached.
+/// Silence after which Redis counts as unreachable.
 pub(super) const SILENT: Duration = Duration::from_secs(2);
 
-/// Why a node can't do its part.
+/// Fault of the bus or of this node's access to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Redis does not answer.
+    /// Redis does not reply.
     Unreachable,
-    /// Redis answers, and refuses to write.
+    /// Redis replies, but refuses writes.
     Refused(WriteRefusal),
-    /// Redis answers short questions, but what this node has to write does not reach it.
+    /// Redis replies to short requests, but larger writes of this node do not arrive.
     CannotWrite,
-    /// There are entries of the log that this node does not get.
+    /// There are entries of the log that this node does not receive.
     Behind,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unreachable => "Redis can't be reached",
+            Self::Unreachable => "Redis cannot be reached",
             Self::Refused(WriteRefusal::Full) => "Redis is full: used memory is above maxmemory",
             Self::Refused(WriteRefusal::ReadOnly) => "Redis is read-only: it is a replica, or its disk has failed",
-            Self::Refused(WriteRefusal::Other) => "Redis refuses to write",
-            Self::CannotWrite => "this node's writes do not reach Redis, though its short questions do",
+            Self::Refused(WriteRefusal::Other) => "Redis refuses writes",
+            Self::CannotWrite => "this node's writes do not reach Redis, although short requests do",
             Self::Behind => "this node does not get the newest entries of the log",
         })
     }
 }
 
-/// Why Redis refuses to write.
+/// Reason why Redis refuses writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteRefusal {
     /// Its memory is full.
@@ -56,14 +56,14 @@ pub enum WriteRefusal {
 }
 
 impl WriteRefusal {
-    /// Why a command was refused as a whole, before it changed anything. `None` where that is not sure.
+    /// Returns the reason why a command was refused as a whole, before it had an effect. `None` if that is not certain.
     pub(super) fn of(error: &RedisError) -> Option<Self> {
         let code = error.code()?;
-        // Redis 6 puts the code of an error in a script into the text of another one.
+        // Redis 6 wraps the error code of a script in another error's text.
         Self::read(code).or_else(|| error.detail().and_then(Self::read))
     }
 
-    /// The refusal in the words of Redis.
+    /// Parses the error text of Redis.
     pub(super) fn read(text: &str) -> Option<Self> {
         let has = |codes: &[&str]| {
             let mut words = text.split(|c: char| !c.is_ascii_uppercase());
@@ -81,34 +81,35 @@ impl WriteRefusal {
     }
 }
 
-/// What is known of this node's part.
+/// Observations about the health of this node.
 pub(super) struct Health {
     known: Mutex<Known>,
     fault: watch::Sender<Option<Fault>>,
 }
 
 struct Known {
-    /// When Redis answered last, and since when it does without a pause. At first when this node began.
+    /// Time of the last reply of Redis, and the time since which it replies without interruption. At first the start of
+    /// this node.
     heard: (Instant, Instant),
     begun: Instant,
-    /// What the last trial write was answered.
+    /// Refusal of the last test write.
     probe: Option<WriteRefusal>,
-    /// When a real write was refused, and why.
+    /// Time and reason of the last refusal of a real write.
     refused: Option<(Instant, WriteRefusal)>,
-    /// Since when writes of this node fail, by the task that makes them.
+    /// Times since which writes of this node fail, by the task that makes them.
     failing: [Option<Instant>; 2],
-    /// A node that could not lead is not well before that.
+    /// Time before which a node that could not lead does not count as healthy.
     unfit_until: Option<Instant>,
-    /// An entry that is there and was not read, and since when that is known.
+    /// Entry that exists and is not read, and the time since which that is known.
     owed: Option<(Epoch, u64, Instant)>,
 }
 
-/// Who writes.
+/// Task that writes to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// The leader, the log.
+    /// The leader, which writes the log.
     Leader = 0,
-    /// The sender, the inbox.
+    /// The sender, which writes the inbox.
     Sender = 1,
 }
 
@@ -127,12 +128,12 @@ impl Health {
         Self { known: Mutex::new(known), fault: watch::Sender::new(None) }
     }
 
-    /// What is wrong, and when that changes.
+    /// Returns a watch of the current fault.
     pub(super) fn fault(&self) -> watch::Receiver<Option<Fault>> {
         self.fault.subscribe()
     }
 
-    /// Redis answered a beat that was asked at `asked`, and the trial write in it was refused or not.
+    /// Records the reply to a heartbeat that was sent at `asked`, with the refusal of its test write.
     pub(super) fn heard(&self, asked: Instant, probe: Option<WriteRefusal>) {
         let known = &mut *self.known.lock();
         let (last, since) = known.heard;
@@ -141,7 +142,7 @@ impl Health {
         known.probe = probe;
     }
 
-    /// The newest entry of the log, as Redis says, and the newest one that this node has read of the same epoch.
+    /// Records the newest entry of the log, and the newest one that this node has read of the same epoch.
     pub(super) fn newest(&self, epoch: &Epoch, newest: u64, read: Option<u64>) {
         let read = read.unwrap_or(0);
         let owed = &mut self.known.lock().owed;
@@ -154,20 +155,20 @@ impl Health {
         *owed = (newest > read).then(|| (epoch.clone(), newest, Instant::now()));
     }
 
-    /// A write of `writer` was carried out.
+    /// Records a successful write of `writer`.
     pub(super) fn wrote(&self, writer: Writer) {
         let known = &mut *self.known.lock();
         known.failing[writer as usize] = None;
         known.refused = None;
     }
 
-    /// `writer` has nothing to write at the moment.
+    /// Records that `writer` has nothing to write at the moment.
     pub(super) fn idle(&self, writer: Writer) {
         self.known.lock().failing[writer as usize] = None;
     }
 
-    /// A write that `writer` began at `begun` was not carried out, or that is not known. Answers whether it was refused as a
-    /// whole.
+    /// Records that a write of `writer`, started at `begun`, failed or has an unknown outcome. Returns whether it was
+    /// refused as a whole.
     pub(super) fn failed(&self, writer: Writer, begun: Instant, error: Option<&RedisError>) -> Option<WriteRefusal> {
         let refusal = error.and_then(WriteRefusal::of);
         {
@@ -183,37 +184,39 @@ impl Health {
         refusal
     }
 
-    /// How long writes of `writer` have failed though Redis has answered all the while.
+    /// Returns how long writes of `writer` have failed although Redis replied all the time.
     pub(super) fn failing_for(&self, writer: Writer) -> Duration {
         self.known.lock().failing_for(writer).unwrap_or_default()
     }
 
-    /// This node gives way to others until then.
+    /// Records that this node does not stand for election until then.
     pub(super) fn unfit(&self, until: Instant) {
         let known = &mut *self.known.lock();
         known.failing[Writer::Leader as usize] = None;
         known.unfit_until = Some(until);
     }
 
-    /// Whether Redis was silent a moment ago, so that others may not have been able to say that they live.
+    /// Returns whether Redis was unreachable a moment ago, so that other nodes may not have reported yet.
     pub(super) fn has_just_recovered(&self, moment: Duration) -> bool {
         let known = self.known.lock();
         known.heard.1 != known.begun && known.heard.1.elapsed() < moment
     }
 
-    /// Looks at what is known. Answers the fault, and tells of it where it changed.
+    /// Evaluates the observations. Returns the fault, and notifies if it changed.
     pub(super) fn judge(&self) -> Option<Fault> {
         let fault = self.known.lock().fault();
         let changed = self.fault.send_if_modified(|before| std::mem::replace(before, fault) != fault);
         match fault {
-            Some(fault) if changed => tracing::error!("{fault}: clients keep what they have, pushes may wait"),
+            Some(fault) if changed => {
+                tracing::error!("{fault}: clients keep their current values, pushes may be delayed")
+            }
             None if changed => tracing::info!("the bus can be read and written again"),
             _ => {}
         }
         fault
     }
 
-    /// Waits until Redis answers and takes writes, as far as is known.
+    /// Waits until Redis is believed to reply and accept writes.
     pub(super) async fn writable(&self) {
         let mut fault = self.fault.subscribe();
         // The sender lives as long as this.
@@ -223,13 +226,13 @@ impl Health {
 
 impl Known {
     fn failing_for(&self, writer: Writer) -> Option<Duration> {
-        // While Redis is silent for all nobody can write, which says nothing of this node.
+        // While Redis is silent no node can write, which is no fault of this one.
         self.failing[writer as usize].map(|failing| failing.max(self.heard.1).elapsed())
     }
 
     fn fault(&self) -> Option<Fault> {
         let too_long = |writer| self.failing_for(writer).is_some_and(|failing| failing >= PATIENCE);
-        // Longer than it takes to try once more.
+        // Longer than the interval between two attempts.
         let refused = self.refused.filter(|(at, _)| at.elapsed() < SILENT).map(|(_, refusal)| refusal);
         if self.heard.0.elapsed() >= SILENT {
             Some(Fault::Unreachable)
@@ -252,7 +255,7 @@ impl Known {
 mod tests {
     use super::*;
 
-    /// What is known of a node that began and is well, some time ago.
+    /// Returns the observations of a healthy node that started some time ago.
     fn known(ago: Duration) -> Known {
         let begun = Instant::now().checked_sub(ago).unwrap();
         let heard = (Instant::now(), begun);
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_known_by_what_it_stops() {
+    fn each_fault_is_detected_by_the_operation_that_it_blocks() {
         let minute = Duration::from_secs(60);
         assert_eq!(known(minute).fault(), None);
         assert_eq!(Known { heard: (ago(SILENT), ago(minute)), ..known(minute) }.fault(), Some(Fault::Unreachable));
@@ -272,26 +275,26 @@ mod tests {
         assert_eq!(Known { probe: full, ..known(minute) }.fault(), Some(Fault::Refused(WriteRefusal::Full)));
         let refused = |span| Known { refused: Some((ago(span), WriteRefusal::ReadOnly)), ..known(minute) }.fault();
         assert_eq!(refused(Duration::ZERO), Some(Fault::Refused(WriteRefusal::ReadOnly)));
-        assert_eq!(refused(SILENT), None, "it is tried again");
+        assert_eq!(refused(SILENT), None, "the write is retried");
         let owed = |span| Known { owed: Some((Epoch::random(), 7, ago(span))), ..known(minute) }.fault();
         assert_eq!([owed(Duration::ZERO), owed(PATIENCE)], [None, Some(Fault::Behind)]);
     }
 
     #[test]
-    fn writes_that_fail_are_this_nodes_fault_only_while_redis_answers_all_the_while() {
+    fn failing_writes_are_this_nodes_fault_only_while_redis_replies() {
         let minute = Duration::from_secs(60);
         for writer in [Writer::Leader, Writer::Sender] {
             let mut failing = known(minute);
             failing.failing[writer as usize] = Some(ago(PATIENCE));
             assert_eq!(failing.fault(), Some(Fault::CannotWrite));
-            // Redis was silent for all until a moment ago.
+            // Redis was silent until a moment ago.
             failing.heard.1 = ago(Duration::from_secs(1));
             assert_eq!(failing.fault(), None);
         }
     }
 
     #[test]
-    fn a_new_entry_does_not_excuse_one_that_is_owed() {
+    fn a_new_entry_does_not_reset_the_time_of_a_missing_one() {
         let (health, epoch) = (Health::new(), Epoch::random());
         let owed = || health.known.lock().owed.as_ref().map(|(_, seq, since)| (*seq, *since));
         health.newest(&epoch, 5, Some(5));
@@ -302,13 +305,13 @@ mod tests {
         health.newest(&epoch, 9, Some(5));
         assert_eq!(owed(), first);
         health.newest(&epoch, 9, Some(6));
-        assert_eq!(owed().unwrap().0, 9, "what was owed is there, and more is");
+        assert_eq!(owed().unwrap().0, 9, "the missing entry was read, and a newer one is missing");
         health.newest(&Epoch::random(), 1, None);
-        assert_eq!(owed().unwrap().0, 1, "a log that was not read at all");
+        assert_eq!(owed().unwrap().0, 1, "a log of which nothing was read");
     }
 
     #[test]
-    fn refusals_are_read_in_the_words_of_redis() {
+    fn refusals_are_parsed_from_the_errors_of_redis() {
         for (text, refusal) in [
             ("OOM command not allowed when used memory > 'maxmemory'.", WriteRefusal::Full),
             ("ERR Error running script: @user_script: 1: -OOM command not allowed", WriteRefusal::Full),

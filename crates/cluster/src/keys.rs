@@ -1,28 +1,30 @@
-//! The names of all keys. They share a hash tag, so that a Redis Cluster keeps them on one node and a script may change
+//! Names of all keys. They share a hash tag, so that a Redis Cluster keeps them on one node and a script may change
 //! several of them at once.
 //!
-//! | key | type | what it is |
+//! | key | type | content |
 //! |---|---|---|
 //! | `{P}:meta` | hash | `epoch` of the log, its `base`, `next` epoch while it is prepared, the one `before`, all `earlier` ones, one that is `suspect`, `term` of the election |
-//! | `{P}:leader` | string | who leads; it expires |
-//! | `{P}:beat:NODE` | string | what each beat of a node writes first, to see whether Redis takes it; it expires |
-//! | `{P}:EPOCH:log` | stream | what was decided, an entry for each group; its id is a number that grows by one |
-//! | `{P}:EPOCH:state` | hash | `seq` of the log and its `word`, `inbox` as far as it is decided, `dumped` as far as series are kept, and `dumped_seq` |
-//! | `{P}:EPOCH:inbox` | stream | what was pushed and is to be decided |
-//! | `{P}:EPOCH:decided` | hash | of each node the last of its groups that was decided |
-//! | `{P}:EPOCH:seen:NODE` | string | the last group of that node in the inbox |
-//! | `{P}:EPOCH:tenants` | hash | each tenant's newest offset |
+//! | `{P}:leader` | string | ID of the leader; it expires |
+//! | `{P}:beat:NODE` | string | test write of each heartbeat of a node, which shows whether Redis accepts writes; it
+//! expires |
+//! | `{P}:EPOCH:log` | stream | entries of the log, one for each group of decisions; their IDs are numbers that grow by one |
+//! | `{P}:EPOCH:state` | hash | `seq` of the newest entry and its ID `word`, the last decided group in `inbox`, `dumped`
+//! and `dumped_seq` up to which series are stored |
+//! | `{P}:EPOCH:inbox` | stream | groups of batches that wait for the leader |
+//! | `{P}:EPOCH:decided` | hash | last decided group of each node |
+//! | `{P}:EPOCH:seen:NODE` | string | last group of that node in the inbox |
+//! | `{P}:EPOCH:tenants` | hash | newest offset of each tenant |
 //! | `{P}:EPOCH:t:TENANT:states`, `:events`, `:series` | hash, stream, hash | newest values, kept events, series of samples |
-//! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | what nodes measured; who is online |
-//! | `{P}:lent:NAME` | string | what one node may take, once: tickets |
+//! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | node reports and online users |
+//! | `{P}:lent:NAME` | string | values that one node may take once: tickets |
 //! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
 
 use tricast_core::position::Epoch;
 
-/// What there is once of each log, in the order in which scripts take it.
+/// Keys that exist once per log, in the order in which scripts take them.
 pub(super) const PARTS: [&str; 5] = ["log", "state", "tenants", "inbox", "decided"];
 
-/// Names keys.
+/// Names of keys with a prefix.
 #[derive(Clone)]
 pub(super) struct Keys {
     prefix: String,
@@ -45,12 +47,12 @@ impl Keys {
         format!("{}:beat:{node}", self.prefix)
     }
 
-    /// A key that is never there.
+    /// Returns a key that never exists.
     pub(super) fn none(&self) -> String {
         format!("{}:none", self.prefix)
     }
 
-    /// `what`: one of [`PARTS`].
+    /// Returns a key of a log; `what` is one of [`PARTS`].
     pub(super) fn of(&self, epoch: &Epoch, what: &str) -> String {
         format!("{}:{epoch}:{what}", self.prefix)
     }
@@ -59,7 +61,7 @@ impl Keys {
         format!("{}:{epoch}:seen:{node}", self.prefix)
     }
 
-    /// `what`: states, events, series.
+    /// Returns a key of a tenant in a log; `what` is states, events or series.
     pub(super) fn kept(&self, epoch: &Epoch, tenant: &str, what: &str) -> String {
         format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
     }
@@ -68,7 +70,7 @@ impl Keys {
         format!("{}:lent:{name}", self.prefix)
     }
 
-    /// `what`: reports, users, users:NODE, snapshot, history:HASH.
+    /// Returns a key of a tenant; `what` is reports, users, users:NODE, snapshot or history:HASH.
     pub(super) fn tenant(&self, tenant: &str, what: &str) -> String {
         format!("{}:t:{tenant}:{what}", self.prefix)
     }

@@ -1,9 +1,9 @@
-//! The elected node: decides about what is in the inbox, and writes the log.
+//! Leader: decides the groups in the inbox and writes the log.
 //!
-//! Each step decides about some groups, places what follows from them, and hands Redis one script: the entry that all
-//! nodes follow, the newest values for nodes that come later, and how far the inbox is decided. It is done as a whole or
-//! not at all, and only while this node leads. Whoever is elected next goes on just there; of samples, whose series are
-//! written only now and then, it counts again those that came since.
+//! Each step decides some groups, assigns offsets to the results, and passes one script to Redis: it appends the entry
+//! that all nodes follow, stores the newest values for nodes that start later, and records how far the inbox is decided.
+//! It takes effect as a whole or not at all, and only while this node leads. The next leader continues exactly there.
+//! Series of samples are stored only at intervals, so it counts later samples again.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -45,26 +45,26 @@ use inbox::Handed;
 use retention::{Pace, Retention};
 use retreat::Retreat;
 
-/// How long Redis waits for a group before it answers that there is none.
+/// Longest time that Redis blocks for a group.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// After a term ended.
+/// Pause after the end of a term.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long this node may take to read what was decided before its term.
+/// Longest time for reading the entries before the term.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-/// Groups that are decided together. A group is a mebibyte at most, or one batch.
+/// Most groups that are decided together. A group has at most a mebibyte, or one batch.
 const GROUPS: usize = 64;
 
-/// A time that is earlier than that of the entry before by less than this is moved up to it; a clock that was set back by
-/// more is followed.
+/// Largest step back of the clock that is ignored: a time that is earlier by less is moved up to that of the previous
+/// entry. A clock that was set back by more is followed.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
 
-/// How long a cached snapshot lives.
+/// Lifetime of a cached snapshot.
 const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
 
-/// Leads whenever this node is elected, until the task is ended.
+/// Leads whenever this node is elected, until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let mut seen = node.seen.subscribe();
     let mut retreat = Retreat::default();
@@ -76,7 +76,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 return;
             }
         }
-        // What Redis refuses to this node it refuses to every other one.
+        // If Redis refuses writes, no other node could lead either.
         node.health.writable().await;
         if !seen.borrow_and_update().elected {
             continue;
@@ -86,7 +86,7 @@ pub(super) async fn run(node: Arc<Node>) {
         node.leads.send_replace(false);
         let gives_way = match ended {
             Ok(()) => {
-                tracing::info!(node = node.id, "leads no more");
+                tracing::info!(node = node.id, "this node no longer leads");
                 false
             }
             // Another node may be able to, such as a newer one.
@@ -96,7 +96,7 @@ pub(super) async fn run(node: Arc<Node>) {
         if gives_way {
             let span = retreat.after(begun.elapsed());
             node.figures.surrenders.inc();
-            tracing::error!(node = node.id, ?span, "can't lead: other nodes go first for some time");
+            tracing::error!(node = node.id, ?span, "cannot lead: not standing for election for some time");
             node.give_way(span);
             drop(timeout(node.config.lease, seen.wait_for(|seen| !seen.elected)).await);
         }
@@ -130,8 +130,8 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
     result
 }
 
-/// Notes why a term ended, or could not begin, and whether this node's way to Redis is to blame: what failed was begun
-/// at `begun`.
+/// Logs the end of a term, and records in the health of this node whether its access to Redis is the cause. The failed
+/// operation started at `begun`.
 fn note(node: &Node, begun: Instant, error: &Ended) {
     node.figures.failures.inc();
     tracing::warn!(node = node.id, %error, "a term ended");
@@ -142,49 +142,49 @@ fn note(node: &Node, begun: Instant, error: &Ended) {
     }
 }
 
-/// What the elected node knows.
+/// State of a leader during its term.
 struct Term<'a> {
     node: &'a Arc<Node>,
     connection: Connection,
     epoch: Epoch,
-    /// The newest entry of the log, and its word.
+    /// Number of the newest entry, and its ID.
     seq: u64,
     word: String,
-    /// The time of the newest entry.
+    /// Time of the newest entry.
     at: Timestamp,
-    /// When that was begun which is waited for.
+    /// Start of the current request.
     attempt: Instant,
     pace: Pace,
     retention: Retention,
-    /// The last group of the inbox that is decided.
+    /// Last decided group of the inbox.
     inbox: String,
-    /// Of each node the last of its groups that is decided: they come in order, and one that comes again is not decided again.
+    /// Last decided group of each node: groups come in order, and a repeated one is not decided again.
     decided: HashMap<String, u64>,
     deciding: HashMap<Arc<str>, Deciding>,
 }
 
-/// One tenant.
+/// State of one tenant.
 struct Deciding {
     decider: Decider,
     log: Arc<Log>,
     head: Head,
-    /// Ends of channels that are kept.
+    /// Ends of channels that are stored.
     ends: Ends,
-    /// Names of series that ended and are still kept.
+    /// Names of series that ended and are still stored.
     ended: Vec<String>,
-    /// The version of the snapshot that is cached.
+    /// Version of the cached snapshot.
     cached: u64,
 }
 
-/// Changes of a tenant to be kept in Redis: its chunks, and the channels that were restored with the times of their values.
+/// Changes of a tenant to store in Redis: its chunks, and the restored channels with the times of their values.
 type TenantChanges = (Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>);
 
-/// A batch that is to be decided: of which answer, its number in the group, and what is in it.
+/// Batch to decide: index of its reply, its number in the group, and its readings.
 type Waiting = (usize, usize, Handed);
 
 impl<'a> Term<'a> {
-    /// Decides about what came into the inbox while no node led, and waits until this node has read the result: alerts that
-    /// the leader evaluates must not miss a value that was pushed before its term.
+    /// Decides the groups that arrived while no node led, and waits until this node has read the result: the alerts that
+    /// a leader evaluates must not miss a value that was pushed before its term.
     async fn decide_waiting(&mut self) -> Result<(), Ended> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         if let Some(last) = stream::last_id(&mut self.connection, &key).await? {
@@ -220,7 +220,7 @@ impl<'a> Term<'a> {
                 biased;
                 items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
                 was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
-                    return if was_elected { Err(Ended::Lost("another log counts".into())) } else { Ok(()) };
+                    return if was_elected { Err(Ended::Lost("another log is current".into())) } else { Ok(()) };
                 }
                 () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !resigned => {
                     self.pace.hurry();
@@ -234,7 +234,7 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// Decides about `items`, and about what changes by itself, and writes it.
+    /// Decides `items` and changes that are due by time, and writes the result.
     async fn step(&mut self, items: Vec<Item>) -> Result<(), Ended> {
         let mut replies = Vec::with_capacity(items.len());
         let mut decided = HashMap::new();
@@ -267,7 +267,7 @@ impl<'a> Term<'a> {
             let (same, restored, chunks) = of.decide(waiting, &mut replies);
             of.head.advance(&chunks, at);
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
-            let wire = wire.ok_or_else(|| Ended::Lost("a value is no JSON".into()))?;
+            let wire = wire.ok_or_else(|| Ended::Lost("a value is not JSON".into()))?;
             let published = of.head.publish(of.decider.published());
             if !wire.is_empty() || !same.is_empty() || !published.is_empty() {
                 let (tenant, head) = ((*tenant).to_owned(), of.head.head);
@@ -277,7 +277,7 @@ impl<'a> Term<'a> {
                 kept.push((tenant, chunks, restored));
             }
         }
-        // What ended is not to be counted again by a later leader: series are written up to here with each end.
+        // A later leader must not count ended series again: series are stored up to here with each end.
         let keeps = self.pace.is_due() || self.deciding.values().any(|of| !of.ended.is_empty());
         if keeps {
             for tenant in self.deciding.keys() {
@@ -308,7 +308,7 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// The time of the next entry: by the clock of the cluster, and not before that of the last entry.
+    /// Returns the time of the next entry: that of the cluster's clock, but not before the last entry.
     fn next_time(&mut self) -> Timestamp {
         let now = self.node.clock.now();
         let is_back = now < self.at && self.at.duration_since(now) < SET_BACK;
@@ -318,13 +318,13 @@ impl<'a> Term<'a> {
         self.at
     }
 
-    /// Reads a group, as far as it can be read: the answer to it, which refuses the rest, and its batches by their numbers.
-    /// `None` where nobody is there to be answered.
+    /// Parses a group as far as possible. Returns the reply, which refuses the unreadable rest, and the batches with
+    /// their numbers. `None` if there is no node to reply to.
     fn open(&mut self, item: &Item) -> Option<(Answered, Vec<(usize, Handed)>)> {
         let (node, seq) = (item.get::<String>("n"), item.get::<u64>("s"));
         if let (Some(node), Some(seq)) = (&node, seq) {
             if self.decided.get(node).is_some_and(|decided| *decided >= seq) {
-                tracing::warn!(from = node, group = seq, "a group was in the inbox again after it was decided");
+                tracing::warn!(from = node, group = seq, "a decided group was in the inbox again");
                 return Some((Answered { repeated: true, ..Answered::to(node, seq) }, Vec::new()));
             }
             self.decided.insert(node.clone(), seq);
@@ -347,7 +347,11 @@ impl<'a> Term<'a> {
         };
         if !unreadable.is_nothing() || !refused.is_empty() || node.is_none() || seq.is_none() {
             self.node.figures.unreadable.inc();
-            tracing::error!(from = node, group = seq, "a group in the inbox can't be read; what can't be is refused");
+            tracing::error!(
+                from = node,
+                group = seq,
+                "cannot parse a group in the inbox, or a part of it, which is refused"
+            );
         }
         Some((Answered { refused, unreadable, ..Answered::to(&node?, seq?) }, readable))
     }
@@ -380,7 +384,7 @@ impl<'a> Term<'a> {
             }
             let Some(of) = self.deciding.get_mut(tenant) else { continue };
             let mut series = if keeps { of.decider.dump(false) } else { Vec::new() };
-            // Nothing in place of those that are gone; they come first, for one may have begun anew.
+            // Removes the ended series. They come first, because one may have started again.
             series.splice(..0, of.ended.drain(..).map(|name| (name, String::new())));
             keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
         }
@@ -417,8 +421,8 @@ impl<'a> Term<'a> {
 }
 
 impl Deciding {
-    /// Decides, and notes in `replies` what is refused. Answers what is written again and the same, what is from history, and
-    /// all that is new.
+    /// Decides the batches and records refusals in `replies`. Returns channels that were written again without a change,
+    /// restored channels, and all changes.
     fn decide(
         &mut self,
         waiting: Vec<Waiting>,
@@ -443,7 +447,7 @@ impl Deciding {
 }
 
 impl Head {
-    /// Notes what is published; answers it where that is news.
+    /// Records published events of a store; returns those that are new.
     fn publish(&mut self, published: &Published) -> Published {
         if self.published == *published {
             return Published::default();
@@ -460,7 +464,7 @@ impl Head {
     }
 }
 
-/// Says what is kept of one tenant, as the script takes it.
+/// Collects the stored data of one tenant for the script.
 fn keep(
     append: &mut ScriptInvocation<'_>,
     tenant: &str,
@@ -489,13 +493,13 @@ fn keep(
         of.ends.note(&change.channel, change.gone.map(|_| *offset));
         states.insert(name, kept);
     }
-    // The ring of this node says how far back events are kept: it has the same limits everywhere.
+    // The ring of this node determines how far back events are stored: all nodes have the same limits.
     let dropped = of.log.dropped();
     let trims = dropped > of.head.dropped && !events.is_empty();
     if trims {
         of.head.dropped = dropped;
     }
-    // Ends that the log of this node has forgotten: as with events, every node forgets the same.
+    // Ends that this node's log has discarded: like events, every node discards the same ones.
     of.head.forgotten = of.log.forgotten();
     let forgotten = of.ends.forget(of.head.forgotten);
     append.arg(tenant).arg(json(&of.head)).arg(states.len() + forgotten.len());

@@ -1,26 +1,27 @@
-//! Several nodes with one log: what is pushed to any of them is decided once and read by all, at the same offsets.
+//! Several nodes with one log: a push to any node is decided once and read by all, at the same offsets.
 //!
 //! ```text
 //! batches ─▶ sender ─▶ inbox ─▶ leader: one Decider a tenant ─▶ log ─▶ follower ─▶ LogWriter ─▶ readers
 //!            each node  └────────────── Redis, one elected node ──┘     each node
 //! ```
 //!
-//! | file | what it does |
+//! | file | task |
 //! |---|---|
-//! | `sender` | hands in what this node's clients and sources push, in order and once |
-//! | `election` | says that this node lives, hears who leads, notices a log that was lost |
+//! | `sender` | sends the pushes of this node's clients and sources to the inbox, in order and once |
+//! | `election` | heartbeats: the election of a leader, detection of a lost log |
 //! | `leader`, `founding` | decides about what is in the inbox and writes the log (`succession`: goes on where another one ended); begins a log |
 //! | `catch_up` | waits until this node has read as far as a cursor that was given elsewhere |
 //! | `follower` | reads the log, or loads it where too much was missed |
 //! | `health`, `time` | whether this node can read and write; its clock, compared with that of Redis |
 //! | `preflight` | warns of settings of Redis with which it does not keep what it is told |
 //! | `census` | what each node measured, and who is online |
-//! | `scripts`, `keys`, `wire`, `stream` | what is said to Redis |
-//! | `config`, `connection` | where it is: one server, sentinels, a cluster |
+//! | `scripts`, `keys`, `wire`, `stream` | commands and formats in Redis |
+//! | `config`, `connection` | connections: one server, sentinels, a cluster |
 //!
-//! What Redis was told of once is not lost by a node that dies: the next leader goes on where the last one ended. While
-//! Redis can't be reached nobody decides; every node serves what it has, pushes wait for some time and are then refused.
-//! A Redis that comes back without the log gets a new one, with the newest values and another epoch.
+//! Data that Redis has confirmed survive the failure of a node: the next leader continues where the last one stopped.
+//! While Redis cannot be reached nothing is decided; every node serves its current state, and pushes wait for some time
+//! and are then refused. If Redis comes back without the log, a node bootstraps a new one, with the newest values and
+//! another epoch.
 
 use std::{fs, io, sync::Arc, time::Duration};
 
@@ -65,26 +66,26 @@ pub use health::{Fault, WriteRefusal};
 use node::Node;
 pub use time::TOLERANCE as CLOCK_TOLERANCE;
 
-/// Longest time that a node waits for the end of its term when it goes.
+/// Longest time that a stopping node waits for the end of its term.
 const RESIGNING: Duration = Duration::from_secs(2);
 
-/// Why a node can't take part.
+/// Reason why a node cannot take part.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// What is wrong with the URL, without its text.
+    /// Description of the fault of the URL, without the URL.
     #[error("bus: {0}")]
     Url(String),
-    /// The file of authorities.
+    /// The file of authorities cannot be read.
     #[error("cluster.ca_file: {0}")]
     Authorities(io::Error),
 }
 
-/// Redis can't be reached.
+/// Error: Redis cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bus can't be reached")]
 pub struct Unreachable;
 
-/// This process as a node of a cluster. Cheap to clone.
+/// Membership of this process in a cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
     node: Arc<Node>,
@@ -92,8 +93,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Takes part in the cluster; all its work is done on `runtime`. Redis need not answer yet. `own_clock` is that of this
-    /// machine, `clock` the one that is set by Redis.
+    /// Joins the cluster; all work is done on `runtime`. Redis need not be reachable yet. `own_clock` is the clock of
+    /// this machine, `clock` the one that is set by Redis.
     ///
     /// # Errors
     /// [`BusError`].
@@ -112,11 +113,11 @@ impl Cluster {
         let (cluster, tasks) = Self::of(node, push_timeout);
         tasks.into_iter().for_each(|task| drop(runtime.spawn(task)));
         runtime.spawn(preflight::run(Arc::clone(&cluster.node)));
-        tracing::info!(node = cluster.node.id, "takes part in a cluster");
+        tracing::info!(node = cluster.node.id, "joined the cluster");
         Ok(cluster)
     }
 
-    /// Returns the cluster as `node` sees it, and the tasks that do the node's work.
+    /// Returns the cluster of `node`, and the tasks of the node.
     fn of(node: Arc<Node>, push_timeout: Duration) -> (Self, [BoxFuture<'static, ()>; 4]) {
         let (handle, batches) = AggregatorHandle::new(Some(push_timeout), node.leads.subscribe());
         let tasks = [
@@ -128,7 +129,7 @@ impl Cluster {
         (Self { node, handle }, tasks)
     }
 
-    /// The log of `tenant` as this node reads it, and the way to write it.
+    /// Returns the log of `tenant` as this node reads it, and the handle for writing it.
     pub fn join(&self, tenant: &str) -> (Arc<Log>, AggregatorHandle) {
         (self.node.replica(tenant), self.handle.of_tenant(tenant))
     }
@@ -140,100 +141,100 @@ impl Cluster {
         drop(followed.wait_for(Option::is_some).await);
     }
 
-    /// Waits until the log is read for the first time; false when that takes longer than `patience`.
+    /// Waits until the log is read for the first time; returns false if that takes longer than `patience`.
     pub async fn is_loaded(&self, patience: Duration) -> bool {
         timeout(patience, self.loaded()).await.is_ok()
     }
 
-    /// Whether the log is read, and this node can do its part.
+    /// Returns whether the log is read, and there is no fault.
     pub fn is_ready(&self) -> bool {
         self.node.followed.borrow().is_some() && self.node.health.fault().borrow().is_none()
     }
 
-    /// Why this node can't do its part, and when that changes; `None` while it can.
+    /// Returns a watch of the current fault; `None` while there is none.
     pub fn fault(&self) -> watch::Receiver<Option<Fault>> {
         self.node.health.fault()
     }
 
-    /// By how much this node's clock is ahead of that of Redis. `None` while that is not known.
+    /// Returns the lead of this node's clock over that of Redis. `None` while it is unknown.
     pub fn clock_ahead(&self) -> Option<SignedDuration> {
         self.node.time.ahead()
     }
 
-    /// By how much this node's clock is ahead while it is off by more than [`CLOCK_TOLERANCE`], and when that changes.
+    /// Returns a watch of the lead of this node's clock while it exceeds [`CLOCK_TOLERANCE`].
     pub fn clock_off(&self) -> watch::Receiver<Option<SignedDuration>> {
         self.node.time.off()
     }
 
-    /// How often this node began a log without all samples of the one before, and when that changes.
+    /// Returns a watch of the number of logs that this node bootstrapped without all samples of the previous one.
     pub fn samples_lost(&self) -> watch::Receiver<u64> {
         self.node.samples_lost.subscribe()
     }
 
-    /// Whether the log of `tenant` was given the last values of history, as far as this node has read.
+    /// Returns whether the last values of history were restored into the log of `tenant`, as far as this node has read.
     pub fn has_restored(&self, tenant: &str) -> bool {
         self.node.published(tenant).has_restored()
     }
 
-    /// Whether this node is the one that publishes what is the same for all, and when that changes.
+    /// Returns a watch of whether this node is the leader.
     pub fn leads(&self) -> watch::Receiver<bool> {
         self.node.leads.subscribe()
     }
 
-    /// The name of this node.
+    /// Returns the name of this node.
     pub fn name(&self) -> &str {
         &self.node.config.node
     }
 
-    /// The node's own numbers.
+    /// Returns the metrics of the node.
     pub fn figures(&self) -> &Figures {
         &self.node.figures
     }
 
-    /// Groups of batches that wait for an answer.
+    /// Returns the number of groups of batches that wait for a reply.
     pub fn pending(&self) -> usize {
         self.node.pending()
     }
 
-    /// What this node tells of one tenant to the others.
+    /// Returns the node reports of one tenant.
     pub fn census(&self, tenant: &str) -> Census {
         Census::new(Arc::clone(&self.node), tenant)
     }
 
-    /// Hands the lead to another node, if this one has it. What is pushed after that is decided there.
+    /// Passes the lead to another node, if this one leads. Later pushes are decided there.
     pub async fn leave(&self) {
         self.node.leaving.send_replace(true);
         let leads = *self.node.leads.borrow();
         if leads {
             let mut leads = self.node.leads.subscribe();
-            // A leader that can't end its term in time loses it a moment later.
+            // The lease of a leader that cannot end its term in time expires a moment later.
             drop(timeout(RESIGNING, leads.wait_for(|leads| !leads)).await);
         }
         self.node.resign();
     }
 
-    /// Keeps something that one node may take, once, within some time.
+    /// Stores a value that one node may take, once, within some time.
     pub async fn lend(&self, name: &str, what: &[u8], lives: Duration) {
         self.set(self.node.keys.lent(name), what, lives).await;
     }
 
-    /// Takes what was kept under `name`: nobody else will. `None` where there is nothing (more).
+    /// Takes the value that was stored under `name`: no other node gets it. `None` if there is none (any more).
     ///
     /// # Errors
-    /// [`Unreachable`]: it is not known.
+    /// [`Unreachable`]: the outcome is unknown.
     pub async fn take(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
         let key = self.node.keys.lent(name);
         let taken = self.node.link.ask(async |connection| cmd("GETDEL").arg(key).query_async(connection).await);
         taken.await.map_err(|_| Unreachable)
     }
 
-    /// An answer that was kept under `key` for a tenant and has not expired.
+    /// Returns a response that was cached under `key` for a tenant and has not expired.
     pub async fn cached(&self, tenant: &str, key: &str) -> Option<Vec<u8>> {
         let key = self.node.keys.tenant(tenant, key);
         self.node.link.ask(async |connection| cmd("GET").arg(key).query_async(connection).await).await.ok()?
     }
 
-    /// Keeps an answer for some time. That it could not be kept is no matter.
+    /// Caches a response for some time. A failure is ignored.
     pub async fn cache(&self, tenant: &str, key: &str, answer: &[u8], lives: Duration) {
         self.set(self.node.keys.tenant(tenant, key), answer, lives).await;
     }
@@ -243,7 +244,7 @@ impl Cluster {
             cmd("SET").arg(key).arg(what).arg("EX").arg(lives.as_secs().max(1)).query_async::<()>(connection).await
         });
         if let Err(error) = kept.await {
-            tracing::debug!(%error, "Redis does not keep something for a while");
+            tracing::debug!(%error, "cannot store a temporary value in Redis");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tasks of this node share: the logs as far as they are read, who leads, and what waits for an answer.
+//! State that the tasks of this node share: the logs as far as they are read, the election, and groups that wait for a reply.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,73 +35,73 @@ use tricast_core::{
     reading::Refusal,
 };
 
-/// A node of the cluster: this process.
+/// Node of the cluster: this process.
 pub(super) struct Node {
-    /// Its name and a word that no other process has: who leads, and whose group it is.
+    /// Name with a unique suffix, which identifies the leader and the origin of groups.
     pub(super) id: String,
     pub(super) config: ClusterConfig,
     pub(super) link: Link,
     pub(super) keys: Keys,
-    /// What the clock of this machine shows.
+    /// Clock of this machine.
     pub(super) own_clock: Clock,
-    /// The time of the cluster, set by `time`.
+    /// Clock of the cluster, set by `time`.
     pub(super) clock: Clock,
     pub(super) time: Timekeeper,
     pub(super) log: LogConfig,
     pub(super) aggregator: AggregatorConfig,
-    /// What Redis said last.
+    /// Last reply of Redis to a heartbeat.
     pub(super) seen: watch::Sender<Seen>,
-    /// How far the log reached when Redis was last asked.
+    /// End of the log when Redis was last asked.
     pub(super) confirmed: watch::Sender<Option<Confirmed>>,
-    /// As far as the log is read: its epoch, and its newest entry.
+    /// Epoch and newest entry of the log, as far as it is read.
     pub(super) followed: watch::Sender<Option<Followed>>,
-    /// Whether this node publishes what is the same for all.
+    /// Whether this node is the leader.
     pub(super) leads: watch::Sender<bool>,
-    /// Whether this node can do its part.
+    /// Health of this node.
     pub(super) health: Health,
-    /// The node is going away.
+    /// Set when the node is stopping.
     pub(super) leaving: watch::Sender<bool>,
     pub(super) standing: Mutex<Standing>,
-    /// Beat now.
+    /// Requests a heartbeat now.
     pub(super) hurry: Notify,
     pub(super) figures: Figures,
-    /// Series as they were when this node's last term ended, by tenant.
+    /// Series by tenant, as they were at the end of this node's last term.
     pub(super) series: Mutex<HashMap<Arc<str>, Dumps>>,
-    /// How often this node began a log without all samples of the one before.
+    /// Number of logs that this node bootstrapped without all samples of the previous one.
     pub(super) samples_lost: watch::Sender<u64>,
     replicas: Mutex<Replicas>,
-    /// Groups that were decided in entries that this node has applied, in whatever epoch.
+    /// Groups decided in entries that this node has applied, in any epoch.
     decided: Mutex<Decided>,
-    /// Events of stores that are published, by tenant: in whatever epoch.
+    /// Published events of stores by tenant, in any epoch.
     published: Mutex<HashMap<Arc<str>, Published>>,
     pending: Mutex<Pending>,
-    /// A group was answered.
+    /// Notifies of a reply to a group.
     answered: Notify,
-    /// The last group that Redis took.
+    /// Last group that Redis accepted.
     pub(super) handed_in: AtomicU64,
-    /// The time of the newest entry that was read, in microseconds since 1970.
+    /// Time of the newest read entry, in microseconds since 1970.
     pub(super) last_at: AtomicI64,
-    /// Redis lost groups that it had taken.
+    /// Requests that groups are sent again, because Redis lost some.
     pub(super) hand_in_again: Notify,
 }
 
-/// Series that somebody else can go on with, by name.
+/// Series by name, in the form in which another leader can continue them.
 pub(super) type Dumps = Vec<(String, String)>;
 
 /// Whether this node stands for election.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Standing {
-    /// It does.
+    /// It stands.
     Stands,
-    /// It could not lead, and lets others lead until then.
+    /// It could not lead, and does not stand until then.
     GivesWay(Instant),
-    /// It is going away.
+    /// It is stopping.
     Leaves,
 }
 
 impl Standing {
-    /// Whether it stands when there was no leader for some time: a node that gives way leads all the same when no other
-    /// one does for as long as a lease.
+    /// Returns whether it stands if there was no leader for some time: a node that gives way leads nevertheless if no
+    /// other one does within a lease.
     pub(super) fn stands(self, without_leader: Duration, lease: Duration) -> bool {
         match self {
             Self::Stands => true,
@@ -111,64 +111,64 @@ impl Standing {
     }
 }
 
-/// As far as the log is read.
+/// Position up to which the log is read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Followed {
-    /// Of which epoch.
+    /// Epoch of the log.
     pub(super) epoch: Epoch,
-    /// The newest entry that was read.
+    /// Number of the newest read entry.
     pub(super) seq: u64,
-    /// Its word.
+    /// ID of that entry.
     pub(super) word: String,
 }
 
-/// What Redis said last.
+/// Last reply of Redis to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Seen {
-    /// The epoch of the log; `None` while there is no log.
+    /// Epoch of the log; `None` while there is no log.
     pub(super) epoch: Option<Epoch>,
-    /// This node is elected.
+    /// Whether this node is elected.
     pub(super) elected: bool,
-    /// The log lost what some node had read of it.
+    /// Whether the log lost entries that some node had read.
     pub(super) suspect: bool,
 }
 
-/// How far the log reached: nobody had read more of it, or of a later one, when Redis was asked.
+/// End of the log at the time of a query: no node had read more of it, or of a later one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Confirmed {
-    /// When Redis was asked.
+    /// Time of the query.
     pub(super) asked: Instant,
     pub(super) epoch: Epoch,
-    /// The newest entry.
+    /// Number of the newest entry.
     pub(super) seq: u64,
 }
 
 /// Most epochs of earlier logs that are remembered.
 const MOST_EARLIER: usize = 32;
 
-/// The logs of all tenants, as this node has them.
+/// Logs of all tenants on this node.
 #[derive(Default)]
 struct Replicas {
-    /// Once it is known.
+    /// Epoch, once it is known.
     epoch: Option<Epoch>,
-    /// Epochs of the logs before it, oldest first.
+    /// Epochs of earlier logs, oldest first.
     earlier: Vec<Epoch>,
-    /// Where the offsets of this epoch begin.
+    /// Offset at which this epoch starts.
     base: u64,
     writers: HashMap<Arc<str>, LogWriter>,
 }
 
-/// Groups of this node that were handed in and not answered yet.
+/// Groups of this node that were sent without a reply yet.
 #[derive(Default)]
 struct Pending {
     last: u64,
     groups: BTreeMap<u64, Group>,
 }
 
-/// Most nodes whose decided groups are remembered. Each start of a process makes it another node.
+/// Most nodes whose decided groups are remembered. Each start of a process counts as another node.
 const MOST_DECIDED: usize = 256;
 
-/// By node: its last decided group, and a number that grows with each group.
+/// Last decided group of each node, and a number that grows with each group.
 #[derive(Default)]
 struct Decided(HashMap<String, (u64, u64)>);
 
@@ -187,15 +187,15 @@ impl Decided {
     }
 }
 
-/// Batches that go into the inbox together.
+/// Batches that are sent to the inbox together.
 pub(super) struct Group {
-    /// As they are said.
+    /// Encoded batches.
     pub(super) payload: Arc<str>,
-    /// Of each: its tenant, how many readings it has, and who wants to know.
+    /// Tenant, number of readings, and reply channel of each batch.
     pub(super) batches: Vec<(Arc<str>, usize, Reply)>,
 }
 
-/// Groups that wait for an answer; more wait before they are handed in.
+/// Most groups that wait for a reply; further ones wait before they are sent.
 const MOST_PENDING: usize = 256;
 
 impl Node {
@@ -240,29 +240,29 @@ impl Node {
         }
     }
 
-    /// The log of `tenant` as this node has it; an empty one where nothing was published yet.
+    /// Returns the log of `tenant` on this node; an empty one if nothing was published yet.
     pub(super) fn replica(&self, tenant: &str) -> Arc<Log> {
         let mut replicas = self.replicas.lock();
         Arc::clone(replicas.writer(tenant, self.log).log())
     }
 
-    /// Epochs of the logs before the one that this node reads, and that one, oldest first.
+    /// Returns the epochs of earlier logs and of the one that this node reads, oldest first.
     pub(super) fn epochs(&self) -> Vec<Epoch> {
         let replicas = self.replicas.lock();
         replicas.earlier.iter().cloned().chain(replicas.epoch.clone()).collect()
     }
 
-    /// The epochs of the logs before the one that this node reads, the oldest first.
+    /// Returns the epochs of the logs before the one that this node reads, oldest first.
     pub(super) fn earlier(&self) -> Vec<Epoch> {
         self.replicas.lock().earlier.clone()
     }
 
-    /// Whether `epoch` is that of a log before the one that this node reads.
+    /// Returns whether `epoch` is that of an earlier log.
     pub(super) fn is_earlier(&self, epoch: &Epoch) -> bool {
         self.replicas.lock().earlier.contains(epoch)
     }
 
-    /// All that this node has.
+    /// Returns the contents of all logs on this node.
     pub(super) fn contents(&self) -> Vec<(Arc<str>, Contents)> {
         let logs: Vec<_> = {
             let replicas = self.replicas.lock();
@@ -271,25 +271,25 @@ impl Node {
         logs.into_iter().map(|(tenant, log)| (tenant, log.contents())).collect()
     }
 
-    /// Events of a tenant's stores that are published, as far as this node has read.
+    /// Returns the published events of a tenant's stores, as far as this node has read.
     pub(super) fn published(&self, tenant: &str) -> Published {
         self.published.lock().get(tenant).cloned().unwrap_or_default()
     }
 
-    /// Notes that they are.
+    /// Records published events of a tenant's stores.
     pub(super) fn note_published(&self, tenant: &str, published: &Published) {
         if !published.is_empty() {
             self.published.lock().entry(tenant.into()).or_default().merge(published);
         }
     }
 
-    /// Returns the number of the last decided group of each node, as far as this node has read.
+    /// Returns the last decided group of each node, as far as this node has read.
     pub(super) fn decided(&self) -> Vec<(String, u64)> {
         self.decided.lock().0.iter().map(|(node, (group, _))| (node.clone(), *group)).collect()
     }
 
-    /// Takes over what was loaded of a log, whose offsets begin at `base` and which follows those of the epochs in `earlier`.
-    /// Tenants of whom nothing is kept begin anew.
+    /// Replaces the logs with a loaded log, whose offsets start at `base` and which follows the epochs in `earlier`.
+    /// Tenants without stored data start empty.
     pub(super) fn take_over(
         &self,
         followed: Followed,
@@ -329,14 +329,14 @@ impl Node {
         self.followed.send_replace(Some(followed));
     }
 
-    /// Applies the entry `seq` of the log of `epoch`, and answers those who wait for it.
+    /// Applies the entry `seq` of the log of `epoch`, and sends its replies to the waiting callers.
     pub(super) fn apply(&self, epoch: &Epoch, seq: u64, entry: Entry) {
         let Entry { word, at, tenants, replies, .. } = entry;
         let mut replicas = self.replicas.lock();
         for written in tenants {
             self.note_published(&written.tenant, &written.published);
             let writer = replicas.writer(&written.tenant, self.log);
-            // What was loaded may be newer already.
+            // The loaded state may be newer.
             if written.head > writer.log().head() {
                 let chunks = written.chunks.into_iter().map(WireChunk::into_chunk).collect();
                 writer.apply_restored(chunks, at, &written.restored);
@@ -361,7 +361,7 @@ impl Node {
         let Some(group) = self.pending.lock().groups.remove(&answer.seq) else { return };
         self.answered.notify_one();
         if answer.repeated {
-            // What was said of it before is not known here. Who waits is told so.
+            // Earlier replies are not known here, so the callers get an unknown outcome.
             return;
         }
         let verdict = |batch| if answer.unreadable.has(batch) { Err(Refusal::Unreadable) } else { Ok(()) };
@@ -378,7 +378,7 @@ impl Node {
         }
     }
 
-    /// Notes a group that is to be handed in; answers its number.
+    /// Records a group that will be sent, and returns its number.
     pub(super) fn expect(&self, group: Group) -> u64 {
         let mut pending = self.pending.lock();
         pending.last += 1;
@@ -387,14 +387,14 @@ impl Node {
         seq
     }
 
-    /// Takes back a group that Redis did not take.
+    /// Withdraws a group that Redis did not accept.
     pub(super) fn withdraw(&self, seq: u64) -> Option<Group> {
         let group = self.pending.lock().groups.remove(&seq);
         self.answered.notify_one();
         group
     }
 
-    /// Groups that were not answered yet, in order.
+    /// Returns the groups without a reply, in order.
     pub(super) fn unanswered(&self) -> Vec<(u64, Arc<str>)> {
         let pending = self.pending.lock();
         pending.groups.iter().map(|(seq, group)| (*seq, Arc::clone(&group.payload))).collect()
@@ -407,13 +407,13 @@ impl Node {
         }
     }
 
-    /// How many groups wait.
+    /// Returns the number of groups without a reply.
     pub(super) fn pending(&self) -> usize {
         self.pending.lock().groups.len()
     }
 
-    /// Lets go of the groups that were handed in before `seq`: whoever waits is told that it is not known. For a node that
-    /// did not read all of the log, so that it may have missed the answers.
+    /// Drops the groups that were sent before `seq`; their callers get an unknown outcome. For a node that did not read
+    /// the whole log, so that it may have missed the replies.
     pub(super) fn forget_answers(&self, seq: u64) {
         let mut pending = self.pending.lock();
         let kept = pending.groups.split_off(&seq);
@@ -421,29 +421,29 @@ impl Node {
         self.answered.notify_one();
     }
 
-    /// The number that the next group will have.
+    /// Returns the number of the next group.
     pub(super) fn next_group(&self) -> u64 {
         self.pending.lock().last + 1
     }
 
-    /// Says of a log that it lost entries which this node had read: the leader has to begin another one, or offsets would be
-    /// given twice.
+    /// Marks a log that lost entries which this node had read: the leader has to bootstrap another one, or offsets would
+    /// be assigned twice.
     ///
     /// # Errors
-    /// Redis can't be reached.
+    /// Redis cannot be reached.
     pub(super) async fn suspect(&self, epoch: &Epoch) -> redis::RedisResult<()> {
         let mut mark = redis::cmd("HSET");
         mark.arg(self.keys.meta()).arg("suspect").arg(epoch.to_string());
         self.link.ask(async |connection| mark.query_async(connection).await).await
     }
 
-    /// Stands for election no more: another one may lead at once.
+    /// Stops standing for election: another node may lead at once.
     pub(super) fn resign(&self) {
         *self.standing.lock() = Standing::Leaves;
         self.hurry.notify_one();
     }
 
-    /// Hands the lead to another node, if there is one, and does not stand for election for `span`.
+    /// Passes the lead to another node, if there is one, and does not stand for election for `span`.
     pub(super) fn give_way(&self, span: Duration) {
         let until = Instant::now() + span;
         {
@@ -457,7 +457,7 @@ impl Node {
         self.hurry.notify_one();
     }
 
-    /// Redis answered.
+    /// Records a reply of Redis.
     pub(super) fn heard(&self, seen: Seen) {
         self.figures.heard(Instant::now());
         self.seen.send_if_modified(|before| {
@@ -472,7 +472,7 @@ impl Replicas {
     fn writer(&mut self, tenant: &str, config: LogConfig) -> &mut LogWriter {
         if !self.writers.contains_key(tenant) {
             let (mut writer, _) = Log::create(config);
-            // Until a log is read it is not known what was before it: no cursor is taken for one of an earlier log.
+            // Before a log is read, the earlier epochs are unknown: no cursor counts as one of an earlier log.
             writer.set_earlier(self.earlier.clone());
             if let Some(epoch) = &self.epoch {
                 writer.take_over(empty(epoch, self.base));
@@ -483,7 +483,7 @@ impl Replicas {
     }
 }
 
-/// `epochs` with those of `more` that are not in it, the last [`MOST_EARLIER`] of them.
+/// Returns `epochs` with those of `more` that it lacks, the last [`MOST_EARLIER`] of them.
 pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> Vec<Epoch> {
     let mut all = epochs;
     for epoch in more {
@@ -495,7 +495,7 @@ pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> V
     all
 }
 
-/// A log in which nothing was published yet.
+/// Returns a log without any publication.
 fn empty(epoch: &Epoch, base: u64) -> Contents {
     Contents {
         epoch: epoch.clone(),

@@ -1,5 +1,4 @@
-//! Looks at the settings of Redis, at the start and whenever it is back, and warns of those with which it does not keep
-//! what it was told.
+//! Checks the settings of Redis, at the start and whenever it is back, and warns of those with which it may lose data.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,13 +7,13 @@ use tokio::time::sleep;
 
 use super::node::Node;
 
-/// Until Redis is asked again when it does not answer.
+/// Pause before another attempt when Redis does not reply.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Settings that matter.
+/// Checked settings.
 const SETTINGS: [&str; 3] = ["appendonly", "appendfsync", "maxmemory-policy"];
 
-/// Looks until the task is ended.
+/// Checks until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let mut fault = node.health.fault();
     let mut known = Vec::new();
@@ -29,14 +28,14 @@ pub(super) async fn run(node: Arc<Node>) {
                     known = warnings;
                 }
             }
-            // Providers often deny it; they say elsewhere what they keep.
-            Err(error) if error.code().is_some() => tracing::debug!(%error, "Redis does not tell its settings"),
+            // Providers often deny it and document their guarantees elsewhere.
+            Err(error) if error.code().is_some() => tracing::debug!(%error, "cannot read the settings of Redis"),
             Err(_) => {
                 sleep(RETRY).await;
                 continue;
             }
         }
-        // Once more when it is back: it may be another one.
+        // Again when it is back: it may be another one.
         if fault.wait_for(Option::is_some).await.is_err() || fault.wait_for(Option::is_none).await.is_err() {
             return;
         }
@@ -55,13 +54,13 @@ async fn settings(node: &Node) -> redis::RedisResult<HashMap<String, String>> {
     Ok(settings)
 }
 
-/// What to say of these settings. What is not known is not warned of.
+/// Returns the warnings for these settings. Unknown settings cause none.
 fn warnings(settings: &HashMap<String, String>) -> Vec<String> {
     let get = |name: &str| settings.get(name).map(String::as_str);
     let mut warnings = Vec::new();
     match (get("appendonly"), get("appendfsync")) {
         (Some("no"), _) => warnings.push(
-            "Redis has appendonly no: what was accepted is lost when it ends; set appendonly yes and appendfsync always"
+            "Redis has appendonly no: accepted pushes are lost when it stops; set appendonly yes and appendfsync always"
                 .to_owned(),
         ),
         (Some("yes"), Some(fsync)) if fsync != "always" => warnings.push(format!(
@@ -90,7 +89,7 @@ mod tests {
     fn settings_that_lose_data_are_named_and_others_are_not() {
         let good = [("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")];
         assert!(of(&good).is_empty());
-        assert!(of(&[]).is_empty(), "a Redis that tells nothing is not blamed");
+        assert!(of(&[]).is_empty(), "unknown settings cause no warning");
         assert!(of(&[("appendonly", "no"), ("appendfsync", "always")])[0].contains("appendonly no"));
         assert!(of(&[("appendonly", "yes"), ("appendfsync", "everysec")])[0].contains("appendfsync everysec"));
         for policy in ["allkeys-lru", "volatile-ttl"] {

@@ -1,31 +1,31 @@
-//! What has to happen in Redis all at once. Each script says in its first lines what it takes and answers.
+//! Scripts for changes that have to be atomic. Each one documents its arguments and its reply in its first lines.
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
-/// A sign of life, and the election.
+/// Heartbeat and election.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/beat.lua")));
 
-/// Puts a group into the inbox.
+/// Appends a group to the inbox.
 pub(super) static ENQUEUE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/enqueue.lua")));
 
-/// Writes what was decided.
+/// Appends an entry to the log and stores its results.
 pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/append.lua")));
 
-/// Begins a log.
+/// Bootstraps a log.
 pub(super) static FOUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/found.lua")));
 
-/// Reads a tenant's log but its events.
+/// Reads a tenant's log without its events.
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/load.lua")));
 
-/// What a node measured.
+/// Stores a node report.
 pub(super) static REPORT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/report.lua")));
 
-/// What all nodes measured.
+/// Reads the node reports.
 pub(super) static GATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/gather.lua")));
 
-/// The source of every script.
+/// Sources of all scripts.
 #[cfg(test)]
 pub(super) const ALL: [&str; 7] = [
     include_str!("scripts/beat.lua"),

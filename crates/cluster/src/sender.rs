@@ -1,8 +1,9 @@
-//! Hands in what this node's clients and sources push: in order, and once, however often Redis has to be asked.
+//! Task that sends the pushes of this node's clients and sources to the inbox: in order and once, even if requests are
+//! repeated.
 //!
-//! Groups are numbered. Redis knows the last one of each node that it took, and takes none twice and none out of order.
-//! What Redis refuses as a whole, because it is full or read-only, waits with this node and is not carried out meanwhile,
-//! so a client that has waited long enough can be told that nothing of it was accepted.
+//! Groups are numbered. Redis knows the last accepted group of each node, and accepts none twice and none out of order.
+//! Groups that Redis refuses as a whole, because it is full or read-only, stay with this node and have no effect
+//! meanwhile. So a client that has waited long enough can be sure that nothing was accepted.
 
 use std::{
     borrow::Cow,
@@ -24,62 +25,63 @@ use tricast_core::{
     position::Epoch,
 };
 
-/// Batches that are taken together.
+/// Most batches that are received together.
 const BATCHES: usize = 64;
 
-/// A group is handed in when it is this large, in bytes of JSON.
+/// Size from which on a group is sent, in bytes of JSON.
 const GROUP: usize = 1 << 20;
 
-/// Groups that wait in the inbox while nobody is elected; more wait with their node.
+/// Most groups in the inbox while there is no leader; further ones wait on their node.
 const INBOX: usize = 10_000;
 
-/// After a failure.
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How long until it is looked again whether there is room in the inbox, or another log.
+/// Interval of checks whether there is room in the inbox, or another log.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What came of handing in a group.
+/// Result of sending a group.
 enum HandedIn {
     /// Redis has it.
     Done,
-    /// Redis lost groups that it had, or the log is another one now: all that is not answered has to be handed in again.
+    /// Redis lost groups, or there is another log: all groups without a reply have to be sent again.
     Again,
-    /// Redis surely does not have it.
+    /// Redis certainly does not have it.
     Refused(WriteRefusal),
 }
 
-/// Hands in what comes out of `batches` until nobody can push any more.
+/// Sends the batches until the queue is closed.
 pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
     let mut seen = node.seen.subscribe();
     let mut taken = Vec::with_capacity(BATCHES);
-    // Groups that were not handed in yet, in order.
+    // Groups that were not sent yet, in order.
     let mut waiting = VecDeque::<Group>::new();
     'log: loop {
         let Ok(epoch) = seen.wait_for(|seen| seen.epoch.is_some()).await.map(|seen| seen.epoch.clone()) else { return };
         let Some(epoch) = epoch else { continue };
-        // The reply to a group is an entry of the log. A node that has not loaded the log yet could pass over it.
+        // The reply to a group is part of an entry. A node that has not loaded the log yet could miss it.
         let mut followed = node.followed.subscribe();
         tokio::select! {
             biased;
             _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue,
             _ = followed.wait_for(|followed| followed.as_ref().is_some_and(|followed| followed.epoch == epoch)) => {}
         }
-        // Redis has taken nothing yet of what belongs to this log, as far as is known here.
+        // As far as this node knows, Redis has no group of this log.
         node.handed_in.store(0, Ordering::Release);
-        // What the log before this one did not answer went with it.
+        // Groups that the previous log did not decide were lost with it.
         for (number, payload) in node.unanswered() {
             loop {
                 match hand_in(&node, &epoch, number, &payload).await {
                     HandedIn::Done => break,
                     HandedIn::Again => continue 'log,
-                    // It may be in the inbox already, so it can't be taken back.
+                    // It may already be in the inbox, so it cannot be withdrawn.
                     HandedIn::Refused(_) => sleep(RETRY).await,
                 }
             }
         }
         loop {
-            // What is taken is carried out, sooner or later: nothing is taken while Redis is known to be away or to refuse.
+            // A received batch will be sent sooner or later, so none is received while Redis is known to be unreachable
+            // or to refuse writes.
             node.link.ready().await;
             node.health.writable().await;
             while let Some(group) = waiting.pop_front() {
@@ -88,10 +90,10 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                 let number = node.expect(group);
                 match hand_in(&node, &epoch, number, &payload).await {
                     HandedIn::Done => {}
-                    // All that is not answered is handed in to the new one, in order.
+                    // All groups without a reply are sent to the new log, in order.
                     HandedIn::Again => continue 'log,
                     HandedIn::Refused(refusal) => {
-                        tracing::debug!(?refusal, "a group waits until Redis takes it");
+                        tracing::debug!(?refusal, "a group waits until Redis accepts it");
                         if let Some(group) = node.withdraw(number) {
                             group.batches.iter().for_each(|(_, _, reply)| reply.release());
                             waiting.push_front(group);
@@ -104,7 +106,7 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
             tokio::select! {
                 biased;
                 _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue 'log,
-                // A replica that took over did not have them. Those that it has are not taken twice.
+                // A replica that took over did not have them. Those that it has are not accepted twice.
                 () = node.hand_in_again.notified() => continue 'log,
                 count = async {
                     node.has_room().await;
@@ -116,13 +118,13 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
             node.link.ready().await;
             node.health.writable().await;
             waiting.extend(grouped(taken.drain(..).filter(Batch::take)));
-            // So that those which have to wait can be given up.
+            // Waiting batches may be given up by their callers.
             waiting.iter().flat_map(|group| &group.batches).for_each(|(_, _, reply)| reply.release());
         }
     }
 }
 
-/// Takes the batches of a group again, but for those whose senders gave up. `None` when none is left.
+/// Returns a group without the batches whose callers gave up. `None` if none is left.
 fn retake(mut group: Group) -> Option<Group> {
     let kept: Vec<bool> = group.batches.iter().map(|(_, _, reply)| reply.retake()).collect();
     if kept.iter().all(|kept| *kept) {
@@ -136,7 +138,7 @@ fn retake(mut group: Group) -> Option<Group> {
     (!group.batches.is_empty()).then_some(Group { payload, batches: group.batches })
 }
 
-/// Makes groups of batches, none of which is much larger than it has to be.
+/// Groups batches, in groups that are hardly larger than necessary.
 fn grouped(batches: impl Iterator<Item = Batch>) -> Vec<Group> {
     let mut groups = Vec::new();
     let (mut text, mut waiting) = (String::new(), Vec::new());
@@ -161,9 +163,9 @@ fn grouped(batches: impl Iterator<Item = Batch>) -> Vec<Group> {
     groups
 }
 
-/// Puts a group into the inbox, however long that takes, unless Redis surely did not take it.
+/// Sends a group to the inbox, however long that takes, unless Redis certainly did not accept it.
 async fn hand_in(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> HandedIn {
-    // Redis may have taken it, though it did not say so.
+    // Redis may have accepted it without a reply.
     let mut is_unsure = false;
     loop {
         let begun = Instant::now();
@@ -191,15 +193,15 @@ async fn hand_in(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> Hand
                 if node.seen.borrow().epoch.as_ref().is_some_and(|now| now != epoch) {
                     return HandedIn::Again;
                 }
-                // It is known in a moment.
+                // The next heartbeat will show it.
                 node.hurry.notify_one();
                 sleep(LOOK).await;
             }
-            // Full: the leader makes room.
+            // The inbox is full; the leader makes room.
             Ok(_) => sleep(LOOK).await,
             Err(error) => {
                 node.figures.failures.inc();
-                tracing::debug!(%error, "what was pushed can't be handed in; trying again");
+                tracing::debug!(%error, "cannot send pushes to the inbox; retrying");
                 match node.health.failed(Writer::Sender, begun, Some(error)) {
                     Some(refusal) if !is_unsure => return HandedIn::Refused(refusal),
                     Some(_) => {}

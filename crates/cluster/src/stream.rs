@@ -1,4 +1,4 @@
-//! Reading streams, and what Redis says in other shapes than ours.
+//! Reads of streams, and conversion of Redis replies.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,30 +6,30 @@ use redis::{FromRedisValue, RedisResult, cmd, streams::StreamReadReply};
 
 use super::connection::Connection;
 
-/// An entry of a stream.
+/// Entry of a stream.
 pub(super) struct Item {
-    /// `MS-N`, or `SEQ-0` in the streams whose numbers are ours.
+    /// ID: `MS-N`, or `SEQ-0` in the streams with own numbers.
     pub(super) id: String,
     fields: HashMap<String, redis::Value>,
 }
 
 impl Item {
-    /// The number of an id that is ours.
+    /// Returns the number of an ID of the form `SEQ-0`.
     pub(super) fn number(&self) -> Option<u64> {
         self.id.split('-').next()?.parse().ok()
     }
 
-    /// A field of it.
+    /// Returns a field of the entry.
     pub(super) fn get<T: FromRedisValue>(&self, field: &str) -> Option<T> {
         let value = self.fields.get(field)?;
         T::from_redis_value_ref(value).ok()
     }
 }
 
-/// Reads what comes after `after`, `most` entries at most; waits for `wait` where there is nothing.
+/// Reads at most `most` entries after `after`; blocks for `wait` if there are none.
 ///
 /// # Errors
-/// Redis can't be reached.
+/// Redis cannot be reached.
 pub(super) async fn read(
     connection: &mut Connection,
     key: &str,
@@ -45,10 +45,10 @@ pub(super) async fn read(
     Ok(keys.into_iter().flat_map(|key| key.ids).map(|id| Item { id: id.id, fields: id.map }).collect())
 }
 
-/// The id of the newest entry; `None` where there is none.
+/// Returns the ID of the newest entry; `None` if there is none.
 ///
 /// # Errors
-/// Redis can't be reached.
+/// Redis cannot be reached.
 pub(super) async fn last_id(connection: &mut Connection, key: &str) -> RedisResult<Option<String>> {
     let mut command = cmd("XREVRANGE");
     command.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
@@ -56,10 +56,10 @@ pub(super) async fn last_id(connection: &mut Connection, key: &str) -> RedisResu
     Ok(reply.ids.into_iter().next().map(|id| id.id))
 }
 
-/// Reads a range, `most` entries at most: `from` and `to` are ids, with `(` before one that does not count.
+/// Reads a range of at most `most` entries: `from` and `to` are IDs, with the prefix `(` if they are excluded.
 ///
 /// # Errors
-/// Redis can't be reached.
+/// Redis cannot be reached.
 pub(super) async fn range(
     connection: &mut Connection,
     key: &str,

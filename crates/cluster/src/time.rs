@@ -1,8 +1,8 @@
-//! The clock of this node, compared with that of Redis at each beat.
+//! Clock of this node, compared with that of Redis at each heartbeat.
 //!
-//! Times that several nodes have to agree on, such as those of the log, of samples and of "today", come from the clock of
-//! Redis: each node sets its own idea of the time by it. A node whose clock is off is right all the same, and says that
-//! it is off.
+//! Times on which several nodes have to agree, such as those of the log, of samples and of "today", come from the clock
+//! of Redis: each node corrects its time by it. So a node with a wrong clock uses the right time nevertheless, and
+//! reports that its clock is off.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,34 +12,34 @@ use tokio::{sync::watch, time::Instant};
 
 use tricast_core::clock::ClockSetter;
 
-/// A clock that differs by more is off, and one that differs by less than half of it is right again.
+/// Difference beyond which a clock is off; within half of it the clock is right again.
 pub const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Comparisons of which the best counts.
+/// Number of comparisons of which the best one counts.
 const RECENT: usize = 8;
 
-/// By so much the time may differ besides what the way to Redis explains, before it is set again.
+/// Difference, in addition to the uncertainty of the comparison, beyond which the time is corrected again.
 const JITTER: Duration = Duration::from_millis(50);
 
-/// Keeps the time of the cluster.
+/// Time of the cluster.
 pub(super) struct Timekeeper {
     setter: ClockSetter,
     recent: Mutex<VecDeque<Comparison>>,
-    /// By how much this node's clock is ahead, while it is off.
+    /// Lead of this node's clock, while it is off.
     off: watch::Sender<Option<SignedDuration>>,
 }
 
-/// One comparison.
+/// Comparison of the clocks.
 #[derive(Clone, Copy)]
 struct Comparison {
-    /// By how much this node's clock was ahead.
+    /// Lead of this node's clock.
     ahead: SignedDuration,
-    /// By how much that may be wrong: Redis read its clock at some moment between question and answer.
+    /// Uncertainty of the lead: Redis read its clock at some moment between request and reply.
     error: Duration,
 }
 
 impl Comparison {
-    /// By how much the clock differs at least.
+    /// Returns the minimum difference of the clocks.
     fn surely(self) -> Duration {
         self.ahead.unsigned_abs().saturating_sub(self.error)
     }
@@ -55,8 +55,8 @@ impl Timekeeper {
         Self { setter, recent: Mutex::default(), off: watch::Sender::new(None) }
     }
 
-    /// Takes up an answer of Redis that came now: the question was asked at `asked`, when this node's own clock showed
-    /// `shown`, and says that it is `time`.
+    /// Adds a reply of Redis that arrived now: the request was sent at `asked`, when this node's own clock showed
+    /// `shown`, and the time of Redis is `time`.
     pub(super) fn compare(&self, asked: Instant, shown: Timestamp, time: Timestamp) {
         self.compare_over(asked, asked.elapsed(), shown, time);
     }
@@ -90,13 +90,13 @@ impl Timekeeper {
         });
     }
 
-    /// By how much this node's clock is ahead of that of Redis. `None` while that is not known.
+    /// Returns the lead of this node's clock over that of Redis. `None` while it is unknown.
     pub(super) fn ahead(&self) -> Option<SignedDuration> {
         let recent = self.recent.lock();
         recent.iter().min_by_key(|comparison| comparison.error).map(|best| best.ahead)
     }
 
-    /// By how much this node's clock is ahead while it is off, and when that changes.
+    /// Returns a watch of the lead of this node's clock while it is off.
     pub(super) fn off(&self) -> watch::Receiver<Option<SignedDuration>> {
         self.off.subscribe()
     }
@@ -123,17 +123,17 @@ mod tests {
         assert_eq!(keeper.off.borrow().unwrap().as_secs(), 3_600);
         assert_eq!(setter.shown_at(asked + MS / 2), Some(second(0)));
         assert!(clock.now() < second(3_600));
-        // It is set right while the node runs.
+        // The clock is corrected while the node runs.
         keeper.compare_over(asked + 1_000 * MS, MS, second(1), second(1));
         assert_eq!(*keeper.off.borrow(), None);
     }
 
     #[test]
-    fn a_slow_answer_makes_no_clock_wrong() {
+    fn a_slow_reply_does_not_change_the_time() {
         let keeper = Timekeeper::new(ClockSetter::default());
         let begun = Instant::now();
         keeper.compare_over(begun, MS, second(0), second(0));
-        // Redis was read at the end of 6 s, or at their beginning.
+        // Redis read its clock at the end of the 6 s, or at their start.
         keeper.compare_over(begun, 6_000 * MS, second(0), second(6));
         keeper.compare_over(begun, 6_000 * MS, second(0), second(0));
         assert_eq!(*keeper.off.borrow(), None);
@@ -145,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_answer_alone_does_not_tell_that_a_clock_is_off() {
+    fn a_slow_reply_alone_does_not_show_that_a_clock_is_off() {
         let keeper = Timekeeper::new(ClockSetter::default());
         keeper.compare_over(Instant::now(), 6_000 * MS, second(0), second(5));
-        assert_eq!(keeper.ahead().unwrap().as_secs(), -2, "as far as is known");
-        assert_eq!(*keeper.off.borrow(), None, "it may be right");
+        assert_eq!(keeper.ahead().unwrap().as_secs(), -2, "the best estimate");
+        assert_eq!(*keeper.off.borrow(), None, "the clock may be right");
     }
 
     #[test]
-    fn listeners_are_told_when_a_clock_goes_off_and_when_it_is_right_again() {
+    fn watchers_are_notified_when_a_clock_is_off_and_when_it_is_right_again() {
         let keeper = Timekeeper::new(ClockSetter::default());
         let mut off = keeper.off();
         let mut told = |ahead: i64| {

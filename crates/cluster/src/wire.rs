@@ -1,4 +1,4 @@
-//! What nodes say to each other, as JSON.
+//! Formats of the data that nodes exchange, as JSON.
 //!
 //! ```json
 //! {"word": "9f2c41d0", "before": "03be77a1", "at": "2024-07-15T14:00:05.12Z",
@@ -22,7 +22,7 @@ use tricast_core::{
     reading::{Origin, Reading, Refusal},
 };
 
-/// A batch in the inbox.
+/// Batch in the inbox.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Pushed<'a> {
     pub(super) tenant: Cow<'a, str>,
@@ -30,70 +30,71 @@ pub(super) struct Pushed<'a> {
     pub(super) readings: Cow<'a, [Reading]>,
 }
 
-/// An entry of the log: what was decided about a group of batches.
+/// Entry of the log: the results of a group of batches.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Entry {
-    /// A random word, and that of the entry before it: so that two entries of one number are told apart.
+    /// Random ID of the entry, and that of the previous entry, by which two entries with the same number are distinguished.
     pub(super) word: String,
     pub(super) before: String,
-    /// When; the time of all its changes.
+    /// Time of the entry and of all its changes.
     pub(super) at: Timestamp,
     pub(super) tenants: Vec<Written>,
     pub(super) replies: Vec<Answered>,
 }
 
-/// What changed in one tenant's log.
+/// Changes of one tenant's log.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Written {
     pub(super) tenant: String,
-    /// The newest offset with it.
+    /// Newest offset after the entry.
     pub(super) head: u64,
     /// Events of stores that are published with it.
     #[serde(default, skip_serializing_if = "Published::is_empty")]
     pub(super) published: Published,
-    /// State channels whose value was written again and is the same.
+    /// State channels that were written again without a change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) same: Vec<Channel>,
-    /// State channels among the changes whose values are from history, and when each was written.
+    /// State channels among the changes with values from history, and the times of those values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) restored: Vec<(Channel, Timestamp)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) chunks: Vec<WireChunk>,
 }
 
-/// The answers to one group of a node.
+/// Reply to one group of a node.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Answered {
     pub(super) node: String,
     pub(super) seq: u64,
-    /// Which batch of the group, which reading of it, and why it was refused. All others were accepted.
+    /// Refusals: index of the batch in the group, index of the reading in it, and the reason. All other readings were
+    /// accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "refusals")]
     pub(super) refused: Vec<(usize, usize, Refusal)>,
-    /// What the leader could not read, and so refused.
+    /// Parts that the leader could not parse, and so refused.
     #[serde(default, skip_serializing_if = "Unreadable::is_nothing")]
     pub(super) unreadable: Unreadable,
-    /// It was in the inbox again after it was decided: the true answer is that of before.
+    /// Whether the group was decided before and was in the inbox again: the earlier reply counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) repeated: bool,
 }
 
 impl Answered {
-    /// That all of a group was accepted.
+    /// Creates the reply that accepts all of a group.
     pub(super) fn to(node: &str, seq: u64) -> Self {
         Self { node: node.to_owned(), seq, refused: Vec::new(), unreadable: Unreadable::Nothing, repeated: false }
     }
 }
 
-/// What of a group could not be read, besides single readings.
+/// Parts of a group that could not be parsed, besides single readings.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unreadable {
-    /// Nothing.
+    /// No part.
     #[default]
     Nothing,
     /// These batches.
     Batches(Vec<usize>),
-    /// All of it.
+    /// The whole group.
     All,
 }
 
@@ -111,7 +112,7 @@ impl Unreadable {
     }
 }
 
-/// Refusals, of which those of a newer version are read as one that this version knows: it still is a refusal.
+/// Parses refusals. Those of a newer version become one that this version knows: it is a refusal nevertheless.
 fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Refusal)>, D::Error> {
     let refused = Vec::<(usize, usize, serde_json::Value)>::deserialize(from)?;
     let read =
@@ -119,11 +120,11 @@ fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Ref
     Ok(refused.into_iter().map(read).collect())
 }
 
-/// [`Chunk`].
+/// Serialized [`Chunk`].
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WireChunk {
     changes: Vec<(u64, Channel, Option<EventName>, Box<RawValue>)>,
-    /// Channels that end. A node of a version that does not know them goes on with their values.
+    /// Channels that end. A node of a version without ends keeps their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ended: Vec<(u64, Channel, Gone)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,7 +132,7 @@ pub(super) struct WireChunk {
 }
 
 impl WireChunk {
-    /// `None` where the data is no JSON, which it always is.
+    /// Converts a chunk. `None` if its data are not JSON, which they always are.
     pub(super) fn of(chunk: &Chunk) -> Option<Self> {
         let (mut changes, mut ended) = (Vec::with_capacity(chunk.changes.len()), Vec::new());
         for (offset, Change { channel, event, gone, data }) in &chunk.changes {
@@ -158,28 +159,28 @@ impl WireChunk {
     }
 }
 
-/// A tenant's newest offsets, as its log is kept.
+/// Newest offsets of a tenant's stored log.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Head {
     pub(super) head: u64,
-    /// The snapshot's version: offset and time.
+    /// Version of the snapshot: offset and time.
     pub(super) snapshot: Option<(u64, Timestamp)>,
-    /// Events up to here may be gone.
+    /// Offset up to which events may be gone.
     pub(super) dropped: u64,
-    /// Ends of channels up to here may be forgotten.
+    /// Offset up to which ends of channels may be discarded.
     #[serde(default)]
     pub(super) forgotten: u64,
-    /// Events of stores that are published.
+    /// Published events of stores.
     #[serde(default, skip_serializing_if = "Published::is_empty")]
     pub(super) published: Published,
 }
 
-/// What is kept of a channel, or of an event.
+/// Stored state of a channel, or a stored event.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WireKept {
     offset: u64,
     at: Option<Timestamp>,
-    /// Of an event; its channel stands beside it then.
+    /// Channel and name of an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<(Channel, EventName)>,
     /// Whether the value was restored from history and not written since.
@@ -188,12 +189,12 @@ pub(super) struct WireKept {
     /// Reason for which the channel has ended; `None` while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<Gone>,
-    /// `None`: a channel that carries events, or has ended.
+    /// Value; `None` for an event channel, or an ended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Box<RawValue>>,
 }
 
-/// What [`WireKept`] says of a channel.
+/// Stored state of a channel.
 pub(super) enum KeptChannel {
     State(Kept),
     Events(u64, Option<Timestamp>),
@@ -204,7 +205,7 @@ impl WireKept {
         Some(Self { offset, at: Some(at), event: None, gone: None, restored: false, data: Some(raw(data)?) })
     }
 
-    /// A value from history that was written at `at`, where `restored` is true; otherwise as [`WireKept::state`].
+    /// Creates a value that was written at `at`, from history if `restored` is true; otherwise like [`WireKept::state`].
     pub(super) fn value(offset: u64, at: Timestamp, data: &Bytes, restored: bool) -> Option<Self> {
         Some(Self { restored, ..Self::state(offset, at, data)? })
     }
@@ -228,7 +229,7 @@ impl WireKept {
         Some(Self { offset, at: Some(at), event, gone: None, restored: false, data: Some(raw(data)?) })
     }
 
-    /// Of the channel that it is kept for.
+    /// Converts it for the channel that it belongs to.
     pub(super) fn into_channel(self, channel: Channel) -> KeptChannel {
         match (self.data, self.gone, self.at) {
             (_, Some(gone), Some(at)) => {
@@ -256,7 +257,7 @@ fn raw(data: &Bytes) -> Option<Box<RawValue>> {
     RawValue::from_string(std::str::from_utf8(data).ok()?.to_owned()).ok()
 }
 
-/// JSON of what can always be said in it.
+/// Serializes a value that is always valid JSON.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_understood() {
+    fn entries_are_read_back() {
         let end = Change::end(Channel::parse("metrics.b").unwrap(), Gone::Expired);
         let changes = vec![change("deploys", Some("released"), "{}"), end, change("metrics.a", None, r#"{"x":1.0}"#)];
         let chunks = place(7, changes);
@@ -310,19 +311,23 @@ mod tests {
         assert_eq!(read.replies[0].refused, [(0, 2, refusal)]);
         assert_eq!([0, 4].map(|batch| read.replies[0].unreadable.has(batch)), [false, true]);
         let newer: Entry = serde_json::from_str(&text.replace("built_in", "a_newer_reason")).unwrap();
-        assert_eq!(newer.replies[0].refused, [(0, 2, Refusal::Unreadable)], "a newer node's refusal is one, too");
+        assert_eq!(
+            newer.replies[0].refused,
+            [(0, 2, Refusal::Unreadable)],
+            "a refusal of a newer node is a refusal too"
+        );
         let written = read.tenants.into_iter().next().unwrap();
-        assert_eq!(written.published, published, "or the next leader would publish it again");
+        assert_eq!(written.published, published, "otherwise the next leader would publish it again");
         assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
     }
 
     #[test]
-    fn an_answer_without_refusals_says_no_more_than_whom_it_answers() {
+    fn a_reply_without_refusals_has_no_other_fields() {
         assert_eq!(json(&Answered::to("n", 3)), r#"{"node":"n","seq":3}"#);
     }
 
     #[test]
-    fn what_is_kept_is_read_back() {
+    fn stored_states_are_read_back() {
         let (at, data) = (Timestamp::from_second(1).unwrap(), Bytes::from_static(b"{\"x\":1}"));
         let channel = Channel::parse("a").unwrap();
         let back = |kept: WireKept| serde_json::from_str::<WireKept>(&json(&kept)).unwrap();

@@ -1,10 +1,10 @@
-//! The ends of channels that are kept in Redis, so that they can be removed there when they are forgotten.
+//! Ends of channels that are stored in Redis, so that they can be removed when they are discarded.
 
 use std::collections::{BTreeMap, HashMap};
 
 use tricast_core::{channel::Channel, log::Kept};
 
-/// Of one tenant.
+/// Ends of one tenant.
 #[derive(Default)]
 pub(super) struct Ends {
     by_offset: BTreeMap<u64, Channel>,
@@ -12,7 +12,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Those among `states`.
+    /// Collects the ends among `states`.
     pub(super) fn of(states: &[Kept]) -> Self {
         let mut ends = Self::default();
         for state in states.iter().filter(|state| state.change.gone.is_some()) {
@@ -21,7 +21,7 @@ impl Ends {
         ends
     }
 
-    /// Notes a change of `channel`: its end, or with `None` that it is there.
+    /// Records a change of `channel`: its end, or with `None` a new value.
     pub(super) fn note(&mut self, channel: &Channel, end: Option<u64>) {
         let before = match end {
             Some(offset) => {
@@ -33,7 +33,7 @@ impl Ends {
         before.and_then(|before| self.by_offset.remove(&before));
     }
 
-    /// Forgets those up to `offset`; answers their channels.
+    /// Discards the ends up to `offset` and returns their channels.
     pub(super) fn forget(&mut self, offset: u64) -> Vec<Channel> {
         let mut forgotten = Vec::new();
         while let Some(first) = self.by_offset.first_entry().filter(|first| *first.key() <= offset) {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_again_is_not_removed() {
+    fn a_channel_that_exists_again_is_not_removed() {
         let channel = |name: &str| Channel::parse(name).unwrap();
         let mut ends = Ends::default();
         for (name, end) in [("a", Some(1)), ("b", Some(2)), ("a", None), ("c", Some(4)), ("b", Some(5)), ("d", Some(9))]

@@ -1,7 +1,7 @@
-//! Groups of the inbox, read so that what can't be read fails nothing else.
+//! Parsing of groups in the inbox, in which an unreadable part does not affect the rest.
 //!
-//! A node of another version may write what this one does not understand. Where a group can't be read as a whole, its
-//! batches are tried one by one, and where a batch can't, its readings are.
+//! A node of another version may write a format that this one does not know. If a group cannot be parsed as a whole, its
+//! batches are parsed one by one, and if a batch cannot, its readings are.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,18 +9,18 @@ use serde_json::value::RawValue;
 use crate::{stream::Item, wire::Pushed};
 use tricast_core::reading::{Origin, Reading};
 
-/// A batch of a group.
+/// Batch of a group.
 #[derive(Debug)]
 pub(super) struct Handed {
     pub(super) tenant: String,
     pub(super) origin: Origin,
-    /// Those that can be read.
+    /// Readings that could be parsed.
     pub(super) readings: Vec<Reading>,
-    /// Where the others were, in order.
+    /// Indices of the other readings, in order.
     pub(super) unreadable: Vec<usize>,
 }
 
-/// The same, before its readings are read.
+/// Batch before its readings are parsed.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     tenant: String,
@@ -30,18 +30,18 @@ struct Envelope<'a> {
 }
 
 impl Handed {
-    /// Where in the batch the reading is that is at `index` among those that can be read.
+    /// Returns the index within the batch of the reading with the number `index` among those that could be parsed.
     pub(super) fn place(&self, index: usize) -> usize {
         place(&self.unreadable, index)
     }
 }
 
-/// See [`Handed::place`].
+/// Does the same as [`Handed::place`] for a list of unreadable readings.
 pub(super) fn place(unreadable: &[usize], index: usize) -> usize {
     unreadable.iter().fold(index, |place, gap| if *gap <= place { place + 1 } else { place })
 }
 
-/// The batches of a group, `None` for one that can't be read; `None` for the whole when it is no group.
+/// Returns the batches of a group, `None` for one that cannot be parsed; `None` for the whole if it is not a group.
 pub(super) fn read(item: &Item) -> Option<Vec<Option<Handed>>> {
     parse(&item.get::<Vec<u8>>("p")?)
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_fails_no_neighbour() {
+    fn an_unreadable_part_does_not_affect_the_rest() {
         let deep = format!(
             r#"{{"value":{{"channel":"a","data":{}1{},"merge":false}}}}"#,
             "{\"b\":".repeat(200),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_group_is_none() {
+    fn other_items_are_no_group() {
         for payload in ["", "{}", "{\"batches\": []}", "[1", "nonsense"] {
             assert!(parse(payload.as_bytes()).is_none(), "{payload}");
         }

@@ -1,34 +1,34 @@
-//! What the leader keeps in Redis, and for how long: entries of the log, groups in the inbox.
+//! Retention of the log in Redis, and the intervals at which series are stored.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Most entries of the log that are kept, and their bytes. A node that was away for longer loads everything.
+/// Most entries of the log, and most bytes. A node that was down for longer loads everything.
 const ENTRIES: (usize, usize) = (10_000, 32 << 20);
 
-/// Groups after which series are written sooner: the inbox is bounded, and lets go of them only then.
+/// Number of decided groups after which series are stored early: the inbox is bounded, and releases groups only then.
 const GROUPS: usize = 2_000;
 
-/// How often series and the cached snapshots are written.
+/// Interval at which series and cached snapshots are stored.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How much of the log is kept.
+/// Retention of the log.
 pub(super) struct Retention {
-    /// Bytes of each entry, oldest first.
+    /// Size of each entry in bytes, oldest first.
     sizes: VecDeque<usize>,
     bytes: usize,
 }
 
 impl Retention {
-    /// That of a log whose entries `oldest` to `newest` are kept, with `bytes` bytes together.
+    /// Creates the retention of a log with the entries `oldest` to `newest`, of `bytes` bytes together.
     pub(super) fn of(oldest: u64, newest: u64, bytes: usize) -> Self {
         let count = usize::try_from((newest + 1).saturating_sub(oldest)).unwrap_or(0).min(ENTRIES.0);
         let sizes = VecDeque::from(vec![bytes / count.max(1); count]);
         Self { bytes: sizes.iter().sum(), sizes }
     }
 
-    /// Adds the entry `seq`. Answers the oldest entry to keep, and the bytes of those that are kept.
+    /// Adds the entry `seq`. Returns the oldest entry to keep, and the size of the kept ones.
     pub(super) fn add(&mut self, seq: u64, bytes: usize) -> (u64, usize) {
         self.sizes.push_back(bytes);
         self.bytes += bytes;
@@ -39,10 +39,10 @@ impl Retention {
     }
 }
 
-/// When series are written: regularly, and sooner where many groups would stay in the inbox until then.
+/// Schedule of storing series: at an interval, and earlier if many groups would stay in the inbox.
 pub(super) struct Pace {
     due: Instant,
-    /// Groups that were decided since they were last written. As long as the inbox holds them there is less room in it.
+    /// Groups decided since series were last stored. They occupy the inbox until then.
     groups: usize,
 }
 
@@ -51,12 +51,12 @@ impl Pace {
         Self { due: Instant::now() + EVERY, groups: 0 }
     }
 
-    /// Some groups were decided.
+    /// Adds decided groups.
     pub(super) fn decided(&mut self, groups: usize) {
         self.groups += groups;
     }
 
-    /// It is due now, whatever the time.
+    /// Makes the next storing due at once.
     pub(super) fn hurry(&mut self) {
         self.due = Instant::now();
     }
@@ -65,12 +65,12 @@ impl Pace {
         self.groups >= GROUPS || self.left().is_zero()
     }
 
-    /// Until it is due by time.
+    /// Returns the time until it is due.
     pub(super) fn left(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// They were written.
+    /// Records that series were stored.
     pub(super) fn written(&mut self) {
         *self = Self::new();
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_keeps_so_many_entries_and_so_many_bytes() {
+    fn the_log_is_bounded_in_entries_and_bytes() {
         let mut few = Retention::of(1, 0, 0);
         assert_eq!((1..=10_000).map(|seq| few.add(seq, 10).0).max(), Some(1));
         assert_eq!(few.add(10_001, 10), (2, 100_000));
@@ -98,13 +98,13 @@ mod tests {
     fn entries_of_earlier_terms_count() {
         let mut resumed = Retention::of(101, 132, 32 << 20);
         assert_eq!(resumed.add(133, 1).0, 102);
-        // By a version that did not say how much there is.
+        // Stored by a version that did not record the size.
         let mut unknown = Retention::of(0, 50_000, 0);
         assert_eq!(unknown.add(50_001, 1).0, 40_002);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn series_are_written_in_time_and_sooner_when_the_inbox_fills() {
+    async fn series_are_stored_at_an_interval_and_earlier_when_the_inbox_fills() {
         let mut pace = Pace::new();
         pace.decided(GROUPS - 1);
         assert!(!pace.is_due());

@@ -1,5 +1,5 @@
-//! What a leader takes over from the one before it: the values as this node has read them, the series as they were last
-//! kept, and the samples that came since.
+//! Takeover: a new leader continues with the values that this node has read, the series as they were last stored, and the
+//! samples since then.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,19 +24,19 @@ use tricast_core::{
     position::Epoch,
 };
 
-/// What was not counted when it was decided.
+/// Samples that were not counted when they were decided.
 #[derive(Default)]
 struct Uncounted {
-    /// Readings that were refused: of which node, which of its groups, which batch of that, and which reading of it.
+    /// Refused readings: node, group, batch, and index of the reading.
     refused: HashSet<(String, u64, usize, usize)>,
-    /// Groups that were in the inbox again after they were decided, and how often.
+    /// Groups that were in the inbox again after they were decided, with their number.
     repeated: HashMap<(String, u64), usize>,
     /// Groups that were decided.
     decided: HashSet<(String, u64)>,
 }
 
 impl Uncounted {
-    /// Whether a group that comes next in the inbox was passed over there.
+    /// Returns whether the leader skipped the next group of the inbox.
     fn is_passed_over(&mut self, group: &(String, u64)) -> bool {
         if self.decided.remove(group) {
             return false;
@@ -49,11 +49,11 @@ impl Uncounted {
     }
 }
 
-/// Nodes of which it is known what was decided, before those that are gone for a day are forgotten.
+/// Most nodes whose last decided group is stored before those that are gone for a day are removed.
 const MANY_NODES: usize = 100;
 
 impl<'a> Term<'a> {
-    /// Takes up the work of the leader before this one, once this node has read all that it wrote.
+    /// Continues the work of the previous leader, once this node has read everything that it wrote.
     pub(super) async fn begin(node: &'a Arc<Node>, mut connection: Connection, epoch: Epoch) -> Result<Self, Ended> {
         let mut state = cmd("HMGET");
         state.arg(node.keys.of(&epoch, "state")).arg(&[
@@ -104,7 +104,7 @@ impl<'a> Term<'a> {
         has_read(self.node, &self.epoch, seq).await
     }
 
-    /// Begins to decide about a tenant.
+    /// Starts to decide for a tenant.
     pub(super) async fn take_up(&mut self, tenant: &str) -> Result<(), Ended> {
         let Node { keys, clock, aggregator, .. } = &**self.node;
         let series = keys.kept(&self.epoch, tenant, "series");
@@ -112,7 +112,7 @@ impl<'a> Term<'a> {
         let saved = saved.iter().map(|saved| serde_json::from_str::<Saved>(saved)).collect::<Result<Vec<_>, _>>()?;
         let log = self.node.replica(tenant);
         let mut decider = Decider::take_over(clock.clone(), aggregator.clone(), &log, saved.into_iter());
-        // This node has read all that is written, and with it what is published.
+        // This node has read all entries, and so all published events.
         let published = self.node.published(tenant);
         decider.follow(&published);
         let contents = log.contents();
@@ -123,7 +123,7 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// Reads which groups were decided.
+    /// Reads the last decided group of each node.
     async fn read_decided(&mut self) -> Result<(), Ended> {
         let Node { keys, .. } = &**self.node;
         let key = keys.of(&self.epoch, "decided");
@@ -143,7 +143,7 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// What was not counted by the entries after `seq`.
+    /// Returns the samples that were not counted, by the entries after `seq`.
     async fn uncounted_since(&mut self, seq: &str) -> Result<Uncounted, Ended> {
         let key = self.node.keys.of(&self.epoch, "log");
         let (mut from, to) = (format!("({seq}-0"), format!("{}-0", self.seq));
@@ -167,7 +167,7 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// Counts the samples that were accepted after the series were last written.
+    /// Counts the accepted samples since the series were last stored.
     async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), Ended> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut from = format!("({dumped}");
@@ -176,7 +176,7 @@ impl<'a> Term<'a> {
             let Some(last) = items.last() else { return Ok(()) };
             from = format!("({}", last.id);
             for item in &items {
-                // What can't be read was refused when it was decided.
+                // Unreadable readings were refused when they were decided.
                 let (Some(node), Some(seq), Some(batches)) =
                     (item.get::<String>("n"), item.get("s"), inbox::read(item))
                 else {
@@ -198,7 +198,7 @@ impl<'a> Term<'a> {
     }
 }
 
-/// Waits until `node` has read the entry `seq` of the log of `epoch`; answers how far it has read.
+/// Waits until `node` has read the entry `seq` of the log of `epoch`. Returns how far it has read.
 async fn has_read(node: &Node, epoch: &Epoch, seq: u64) -> Result<Followed, Ended> {
     let mut followed = node.followed.subscribe();
     let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == *epoch && of.seq >= seq);
@@ -211,9 +211,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_that_was_in_the_inbox_twice_is_counted_once() {
+    fn a_group_that_was_twice_in_the_inbox_is_counted_once() {
         let group = |seq| ("a/1".to_owned(), seq);
-        // The first was decided before the series were written; the second was, too, and again after that.
+        // The first was decided before the series were stored; the second too, and again after that.
         let mut uncounted = Uncounted::default();
         uncounted.repeated.extend([(group(1), 1), (group(2), 1)]);
         uncounted.decided.extend([group(2), group(3)]);

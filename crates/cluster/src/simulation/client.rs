@@ -1,4 +1,4 @@
-//! Clients that write: each pushes one event after the other to any node, and orders.
+//! Writing clients: each pushes one event after the other to any node, and creates orders.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -12,7 +12,7 @@ use tricast_core::{
 
 use super::{node::SimulatedNode, rules::Verdict};
 
-/// Bytes in each pushed event: more than fit into one packet.
+/// Size of each pushed event in bytes: more than fits into one packet.
 const PADDING: usize = 1_500;
 
 fn object(value: Value) -> Map<String, Value> {
@@ -22,7 +22,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Pushes the event `id` and a value to `node`, as a request to it does.
+/// Pushes the event `id` and a value to `node`, like an HTTP request.
 pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
     let (reply, verdict) = oneshot::channel();
     let process = node.clone();
@@ -48,7 +48,7 @@ pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
     verdict.await.unwrap_or(Verdict::Unknown)
 }
 
-/// Orders at `node`. The order counts as acknowledged once it is stored.
+/// Creates an order at `node`. It counts as acknowledged once it is stored.
 pub(super) async fn order(node: &SimulatedNode, id: u64, acknowledged: &Rc<RefCell<Vec<u64>>>) {
     let (process, acknowledged) = (node.clone(), Rc::clone(acknowledged));
     let (done, finished) = oneshot::channel();

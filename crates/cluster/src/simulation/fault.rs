@@ -1,41 +1,41 @@
-//! What goes wrong in a run, chosen by its seed.
+//! Faults of a run, chosen by its seed.
 
 use std::time::Duration;
 
 use super::{network::Path, redis::Refusal};
 
-/// One fault.
+/// Fault of a process, of a path, or of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The process is killed and started again after some time.
+    /// The process is killed, and restarted after some time.
     Kill { node: usize },
-    /// The process stands still.
+    /// The process is paused.
     Stop { node: usize },
     /// Only the leader's process is killed.
     KillLeader,
-    /// The leader's process stands still.
+    /// The leader's process is paused.
     StopLeader,
-    /// The way between a node and Redis.
+    /// The path between a node and Redis is bad.
     Path { node: usize, path: Path },
-    /// The way between the leader and Redis.
+    /// The path between the leader and Redis is bad.
     LeaderPath { path: Path },
-    /// Redis is away and comes back with all it had.
+    /// Redis is down and comes back with its data.
     Down,
-    /// Redis refuses to write.
+    /// Redis refuses writes.
     Refuses { why: Refusal },
-    /// Redis restarts without the newest of what it had.
+    /// Redis restarts without its newest data.
     LosesTail { age: Duration },
     /// Redis is emptied.
     Flush,
 }
 
 impl Fault {
-    /// Whether Redis loses something that it had acknowledged.
+    /// Returns whether Redis loses acknowledged data.
     pub(super) fn loses_data(self) -> bool {
         matches!(self, Self::LosesTail { .. } | Self::Flush)
     }
 
-    /// Whether only the path of one node is affected.
+    /// Returns whether only the path of one node is affected.
     pub(super) fn is_of_one_path(self) -> bool {
         matches!(self, Self::Path { .. } | Self::LeaderPath { .. })
     }
@@ -64,7 +64,7 @@ impl Fault {
     }
 }
 
-/// A fault, when it begins and how long it lasts.
+/// Fault with its start and its duration.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planned {
     pub(super) at: Duration,
@@ -80,7 +80,7 @@ pub(super) fn plan(random: &mut fastrand::Rng, nodes: usize) -> Vec<Planned> {
     for _ in 0..random.usize(1..=4) {
         at += Duration::from_millis(random.u64(0..6_000));
         let fault = Fault::random(random, nodes, loses_data);
-        // A bad path may last; everything else ends by itself or by an operator.
+        // A bad path may last; other faults end by themselves or by an operator.
         let longest = if fault.is_of_one_path() { 25_000 } else { 9_000 };
         let lasts = Duration::from_millis(random.u64(100..longest));
         planned.push(Planned { at, lasts, fault });

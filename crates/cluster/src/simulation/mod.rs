@@ -10,7 +10,7 @@
 //! TRICAST_SIMULATION_RUNS=5000 cargo test -p tricast-cluster simulation
 //! ```
 //!
-//! `rules` says what has to be true of every run, `fault` what goes wrong.
+//! `rules` defines the invariants of every run, `fault` the faults.
 
 mod client;
 mod fault;
@@ -25,7 +25,7 @@ mod run;
 pub(crate) use network::{Connection, NodeNetwork as Network};
 use run::run;
 
-/// Runs in a test without a setting.
+/// Number of runs in a test by default.
 const RUNS: u64 = 40;
 
 fn setting(name: &str) -> Option<u64> {
@@ -36,7 +36,7 @@ fn setting(name: &str) -> Option<u64> {
 fn every_rule_holds_in_every_run() {
     let seeds = match setting("TRICAST_SIMULATION_SEED") {
         Some(seed) => {
-            // What the nodes say, as far as RUST_LOG asks for it.
+            // Log lines of the nodes, as far as RUST_LOG selects them.
             let filter = tracing_subscriber::EnvFilter::from_default_env();
             tracing_subscriber::fmt().without_time().with_env_filter(filter).with_test_writer().init();
             seed..seed + 1

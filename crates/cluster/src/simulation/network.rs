@@ -1,4 +1,4 @@
-//! The network between the nodes and Redis: it delays requests and replies, loses connections, and is cut.
+//! Network between the nodes and Redis: it delays requests and replies, loses connections, and can be cut.
 
 use std::{
     sync::{
@@ -17,16 +17,16 @@ use tokio::{
 
 use super::redis::{Keyspace, Refusal, Server};
 
-/// Time that an attempt to connect takes at most, as the client library has it.
+/// Longest time of an attempt to connect, as in the client library.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A write larger than this, in bytes, does not fit into one packet.
+/// Largest write, in bytes, that fits into one packet.
 const PACKET: usize = 1_400;
 
-/// How often the state of the server is kept, so that a later one can be lost.
+/// Interval at which the state of the server is saved, so that later changes can be lost.
 const KEPT_EVERY: Duration = Duration::from_millis(100);
 
-/// What the way between one node and Redis does.
+/// Behaviour of the path between one node and Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Path {
     /// Requests and replies take up to a few milliseconds.
@@ -34,15 +34,15 @@ pub(super) enum Path {
     Good,
     /// They take up to this long.
     Slow(Duration),
-    /// Nothing arrives, and no end of the connection is seen.
+    /// Nothing arrives, and connections do not end.
     Dead,
     /// Connections are refused and closed.
     Refused,
-    /// Packets that are large do not arrive.
+    /// Large packets do not arrive.
     SmallOnly,
 }
 
-/// Redis and the ways to it.
+/// Redis and the paths to it.
 pub(super) struct World {
     server: Mutex<Server>,
     random: Mutex<fastrand::Rng>,
@@ -50,10 +50,10 @@ pub(super) struct World {
     epoch: u64,
     begun: Instant,
     paths: Vec<Mutex<Path>>,
-    /// Grows whenever the server closes all connections.
+    /// Number that grows when the server closes all connections.
     generation: Mutex<u64>,
     up: AtomicBool,
-    /// The stored data changed.
+    /// Notifies of changes of the data.
     changed: Notify,
     kept: Mutex<Vec<(Instant, Keyspace)>>,
 }
@@ -73,7 +73,7 @@ impl World {
         })
     }
 
-    /// Microseconds since 1970.
+    /// Returns the time in microseconds since 1970.
     pub(super) fn now(&self) -> u64 {
         self.epoch + u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -97,14 +97,13 @@ impl World {
         self.server.lock().refuses = refusal;
     }
 
-    /// Ends the server, or starts it again, with what it had.
+    /// Stops the server, or starts it again with its data.
     pub(super) fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Release);
         self.close_all();
     }
 
-    /// Restarts the server with what it had `age` ago; with nothing where that is longer than it has run. Returns whether
-    /// anything was lost.
+    /// Restarts the server with its data of `age` ago; without any if it has not run for that long.
     pub(super) fn lose_since(&self, age: Duration) {
         let at = Instant::now() - age.min(self.begun.elapsed());
         let kept = self.kept.lock();
@@ -150,28 +149,28 @@ impl World {
     }
 }
 
-/// The way from one node to Redis. Cheap to clone.
+/// Path from one node to Redis. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct NodeNetwork {
     world: Arc<World>,
     node: usize,
 }
 
-/// A connection to the simulated server. Requests on it arrive in order.
+/// Connection to the simulated server. Requests on it arrive in order.
 #[derive(Clone)]
 pub(crate) struct Connection {
     network: NodeNetwork,
     generation: u64,
-    /// Longest time that a reply may take.
+    /// Longest time until a reply.
     patience: Duration,
     shared: Arc<Mutex<Order>>,
     broken: Arc<AtomicBool>,
 }
 
 struct Order {
-    /// No request arrives before this.
+    /// Earliest arrival of the next request.
     arrival: Instant,
-    /// No reply arrives before this.
+    /// Earliest arrival of the next reply.
     reply: Instant,
 }
 
@@ -207,12 +206,12 @@ impl NodeNetwork {
 }
 
 impl Connection {
-    /// Sends a command. It may be carried out although no reply comes.
+    /// Sends a command. It may be executed although no reply arrives.
     fn send(&self, command: Vec<Vec<u8>>) -> RedisFuture<'static, Value> {
         let (reply, received) = oneshot::channel();
         let connection = self.clone();
         let patience = self.patience;
-        // On its way it does not depend on the caller any more.
+        // A sent command does not depend on the caller any more.
         tokio::task::spawn_local(async move {
             let outcome = connection.carry(command).await;
             if outcome.as_ref().is_err_and(RedisError::is_io_error) {
@@ -254,7 +253,7 @@ impl Connection {
         outcome
     }
 
-    /// Waits until a stream has something new, as long as the command says.
+    /// Waits until a stream has a new entry, for the blocking time of the command.
     async fn wait_for_entries(&self, command: &[Vec<u8>]) -> RedisResult<Value> {
         let world = &self.network.world;
         let block: u64 = String::from_utf8_lossy(&command[4]).parse().unwrap_or(1_000);
@@ -271,7 +270,7 @@ impl Connection {
         }
     }
 
-    /// Waits for ever where the path is dead for what is `size` bytes long.
+    /// Waits for ever if the path does not pass data of `size` bytes.
     async fn passes(&self, size: usize) -> RedisResult<()> {
         match self.network.world.path(self.network.node) {
             Path::Dead => std::future::pending().await,
@@ -335,7 +334,7 @@ fn io(what: &'static str) -> RedisError {
     RedisError::from(std::io::Error::new(std::io::ErrorKind::ConnectionReset, what))
 }
 
-/// The error of a server's error reply.
+/// Creates the error for an error reply of the server.
 fn server_error(code: &str, detail: &str) -> RedisError {
     let line = format!("-{code} {detail}\r\n");
     match redis::parse_redis_value(line.as_bytes()) {

@@ -1,4 +1,4 @@
-//! A simulated node: its tasks can be stopped for a while, as a signal or a frozen machine does it, and killed.
+//! Simulated node: its tasks can be paused, as by a signal or a frozen machine, and killed.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,13 +26,13 @@ use super::{
 };
 use crate::{Cluster, ClusterConfig, config::Target, connection::Link, node};
 
-/// The tenant of a simulation.
+/// Tenant of the simulation.
 pub(super) const TENANT: &str = "default";
 
 /// Age after which a stored event counts as left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
-/// Stops and ends the tasks of one process.
+/// Pauses and ends the tasks of one process.
 #[derive(Default)]
 struct Gate {
     stopped: Cell<bool>,
@@ -46,7 +46,7 @@ impl Gate {
     }
 }
 
-/// A task of a process.
+/// Task of a process.
 struct Gated<F> {
     task: Option<Pin<Box<F>>>,
     gate: Rc<Gate>,
@@ -87,7 +87,7 @@ pub(super) struct SimulatedNode {
 }
 
 impl SimulatedNode {
-    /// Starts the process number `index`, whose own clock is ahead by `skew`.
+    /// Starts the process with the number `index`, whose own clock is ahead by `skew`.
     pub(super) fn start(world: &Arc<World>, outbox: &Outbox, index: usize, skew: SignedDuration) -> Self {
         let config = ClusterConfig {
             url: "redis://simulated".into(),
@@ -144,13 +144,13 @@ impl SimulatedNode {
         tokio::task::spawn_local(Gated { task: Some(Box::pin(task)), gate: Rc::clone(&self.gate) });
     }
 
-    /// Stops all tasks, or lets them run again.
+    /// Pauses or resumes all tasks.
     pub(super) fn stop(&self, stopped: bool) {
         self.gate.stopped.set(stopped);
         self.gate.open();
     }
 
-    /// Ends all tasks where they are.
+    /// Drops all tasks.
     pub(super) fn kill(&self) {
         self.gate.killed.set(true);
         self.gate.open();

@@ -1,4 +1,4 @@
-//! The database as far as it is needed here: orders, with the events about them as a transactional outbox.
+//! Minimal database: orders, with their events as a transactional outbox.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct Stored {
     last: u64,
-    /// The order and its time, by the place of its event.
+    /// Order and its time, by the sequence number of its event.
     pending: BTreeMap<u64, (u64, Instant)>,
 }
 
@@ -27,7 +27,7 @@ impl Outbox {
         Self { world: Arc::clone(world), stored: Arc::default() }
     }
 
-    /// Stores an order and the event about it in one transaction. Returns the event's place.
+    /// Stores an order and its event in one transaction. Returns the sequence number of the event.
     pub(super) fn store(&self, order: u64) -> u64 {
         let stored = &mut *self.stored.lock();
         stored.last = (stored.last + 1).max(self.world.now());

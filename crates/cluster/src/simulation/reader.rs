@@ -1,4 +1,4 @@
-//! A simulated reading client: keeps its cursor, loses its connection at any moment, and resumes at any node.
+//! Simulated reading client: keeps its cursor, loses its connection at any moment, and resumes at any node.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ use super::node::SimulatedNode;
 /// Bytes of one write.
 const WRITE: usize = 8 << 10;
 
-/// What a client was sent.
+/// Message to a client.
 #[derive(Clone, Debug)]
 pub(super) enum Received {
     /// An event, by its ID.
@@ -41,13 +41,13 @@ type Message = (Option<Received>, Position);
 #[derive(Default)]
 pub(super) struct Wire {
     messages: RefCell<VecDeque<Message>>,
-    /// The node has closed the connection.
+    /// Whether the node has closed the connection.
     closed: Cell<bool>,
-    /// The client has.
+    /// Whether the client has closed it.
     left: Cell<bool>,
 }
 
-/// A client.
+/// Reading client.
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) cursor: Option<Position>,
@@ -57,7 +57,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Opens a stream at `node`, from where the last one ended.
+    /// Opens a stream at `node`, from the end of the last one.
     pub(super) fn connect(&mut self, node: &SimulatedNode) {
         self.leave(0);
         let wire = Rc::new(Wire::default());
@@ -67,14 +67,14 @@ impl Client {
         node.spawn(async move { serve(process, cursor, wire).await });
     }
 
-    /// Takes up to `most` messages and loses the rest with the connection.
+    /// Reads up to `most` messages and loses the rest with the connection.
     pub(super) fn leave(&mut self, most: usize) {
         self.take(most);
         self.wire.left.set(true);
         self.wire = Rc::new(Wire { closed: Cell::new(true), ..Wire::default() });
     }
 
-    /// Takes up to `most` messages.
+    /// Reads up to `most` messages.
     pub(super) fn take(&mut self, most: usize) {
         for _ in 0..most {
             let Some((received, cursor)) = self.wire.messages.borrow_mut().pop_front() else { break };
@@ -84,13 +84,13 @@ impl Client {
         }
     }
 
-    /// Whether the node has closed the connection and all was taken.
+    /// Returns whether the node has closed the connection and all messages were read.
     pub(super) fn is_closed(&self) -> bool {
         self.wire.closed.get() && self.wire.messages.borrow().is_empty()
     }
 }
 
-/// What a transport does for one stream.
+/// Serves one stream as a transport does.
 async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     let selectors: Vec<Selector> =
         ["deploys", "orders", "metrics.load"].iter().filter_map(|name| Selector::parse(name).ok()).collect();
@@ -128,7 +128,7 @@ async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     }
 }
 
-/// Writes to the wire.
+/// Output that writes to the wire.
 struct Messages<'a> {
     wire: &'a Wire,
 }

@@ -1,4 +1,4 @@
-//! Redis as a state machine: the commands that a node sends, and its Lua scripts, which run as they are.
+//! Redis as a state machine: the commands that a node sends, and its Lua scripts, which run unchanged.
 
 use std::{
     cell::RefCell,
@@ -40,7 +40,7 @@ struct Stream {
 #[derive(Clone, Default)]
 pub(super) struct Keyspace(BTreeMap<Bytes, (Arc<Stored>, Option<u64>)>);
 
-/// Why writes are refused.
+/// Reason why writes are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Used memory is above `maxmemory`.
@@ -49,7 +49,7 @@ pub(super) enum Refusal {
     ReadOnly,
 }
 
-/// The server. Time is an argument: milliseconds since 1970.
+/// Redis server. Time is an argument: milliseconds since 1970.
 pub(super) struct Server {
     keys: Keyspace,
     lua: Lua,
@@ -68,7 +68,7 @@ impl Server {
         Self { keys: Keyspace::default(), lua, scripts, refuses: None }
     }
 
-    /// Returns all keys as they are now.
+    /// Returns a copy of all keys.
     pub(super) fn copy(&self) -> Keyspace {
         self.keys.clone()
     }
@@ -78,10 +78,10 @@ impl Server {
         self.keys = keys;
     }
 
-    /// Carries out one command at `now` microseconds since 1970.
+    /// Executes one command at `now` microseconds since 1970.
     ///
     /// # Errors
-    /// The error reply of Redis, code first.
+    /// Error reply of Redis, code first.
     pub(super) fn execute(&mut self, now: u64, command: &[Bytes]) -> Result<Reply, Refused> {
         match command.first().map(|name| name.to_ascii_uppercase()).as_deref() {
             Some(b"EVALSHA") => self.run_script(now, &command[1..]),
@@ -129,7 +129,7 @@ impl Server {
         }
     }
 
-    /// Whether a blocking read of `command` would return something.
+    /// Returns whether a blocking read of `command` would return entries.
     pub(super) fn has_entries(&self, command: &[Bytes]) -> bool {
         matches!(self.keys.stream_read(command), Ok(reply) if reply != Reply::Nil)
     }
@@ -195,7 +195,7 @@ fn from_lua(value: LuaValue) -> Result<Reply, Refused> {
     })
 }
 
-/// Commands that change nothing.
+/// Returns whether a command changes nothing.
 const READS: [&str; 17] = [
     "GET",
     "HGET",
@@ -358,7 +358,7 @@ impl Keyspace {
         match name {
             "XREAD" => self.stream_read(command),
             "XLEN" => Ok(Reply::Int(self.stream(key).map_or(0, |stream| stream.entries.len() as i64))),
-            // Only the newest entry is ever asked for.
+            // Only the newest entry is ever queried.
             "XREVRANGE" => {
                 let newest = self.stream(key).and_then(|stream| stream.entries.last_key_value());
                 Ok(Reply::Array(newest.into_iter().map(entry_reply).collect()))
@@ -376,7 +376,7 @@ impl Keyspace {
                     return Err("WRONGTYPE".into());
                 };
                 let mut rest = &command[2..];
-                // `~` allows Redis to keep more; it is exact here.
+                // `~` allows Redis to keep more entries; here it is exact.
                 if let [option, approximate, minimum, after @ ..] = rest
                     && option == b"MINID"
                     && approximate == b"~"
@@ -416,7 +416,7 @@ impl Keyspace {
         }
     }
 
-    /// `XREAD COUNT n BLOCK ms STREAMS key after`, without waiting.
+    /// Executes `XREAD COUNT n BLOCK ms STREAMS key after` without waiting.
     fn stream_read(&self, command: &[Bytes]) -> Result<Reply, Refused> {
         let [_, _, count, _, _, _, key, after] = command else { return Err("ERR syntax error".into()) };
         let (count, after) = (number::<usize>(count)?, stream_id(after)?);
@@ -459,7 +459,7 @@ fn stream_id(text: &[u8]) -> Result<StreamId, Refused> {
     Ok((ms.parse().map_err(|_| "ERR Invalid stream ID")?, seq.parse().map_err(|_| "ERR Invalid stream ID")?))
 }
 
-/// A bound of a range and whether it is exclusive.
+/// Parses a bound of a range. Returns whether it is exclusive, too.
 fn bound(text: &[u8], seq: u64) -> Result<(StreamId, bool), Refused> {
     let (text, exclusive) = text.strip_prefix(b"(").map_or((text, false), |text| (text, true));
     let id = stream_id(text)?;

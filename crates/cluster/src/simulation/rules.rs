@@ -1,4 +1,4 @@
-//! What has to be true of every run.
+//! Invariants of every run.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use tricast_core::position::Epoch;
 
 use super::reader::Received;
 
-/// The reply to a push.
+/// Reply to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Accepted.
@@ -17,23 +17,23 @@ pub(super) enum Verdict {
     Unknown,
 }
 
-/// Everything that clients know at the end of a run.
+/// Observations of the clients at the end of a run.
 #[derive(Default)]
 pub(super) struct Record {
-    /// Events that were pushed: ID, pusher and the reply, in the order in which each pusher sent them.
+    /// Pushed events: ID, pusher and reply, in the order in which each pusher sent them.
     pub(super) pushes: Vec<(u64, usize, Verdict)>,
-    /// Orders that were acknowledged.
+    /// Acknowledged orders.
     pub(super) orders: Vec<u64>,
     /// IDs of the events in the log of each node at the end.
     pub(super) logs: Vec<Vec<u64>>,
-    /// What each client received.
+    /// Messages that each client received.
     pub(super) clients: Vec<Vec<Received>>,
-    /// Redis lost something that it had acknowledged.
+    /// Whether Redis lost acknowledged data.
     pub(super) lost_data: bool,
 }
 
 impl Record {
-    /// Returns the first rule that does not hold.
+    /// Returns the first violated invariant.
     pub(super) fn violation(&self) -> Option<String> {
         if let Some(other) = self.logs.iter().position(|log| *log != self.logs[0]) {
             return Some(format!("nodes 0 and {other} have different logs at the end"));

@@ -1,4 +1,4 @@
-//! One run: nodes, clients and faults, and after them a time in which everything has to come right.
+//! One run: nodes, clients and faults, and then a time in which everything has to recover.
 
 use std::{
     cell::RefCell,
@@ -28,7 +28,7 @@ const NODES: usize = 3;
 const PUSHERS: usize = 3;
 const READERS: usize = 4;
 
-/// Time until clients begin to write.
+/// Time until clients start to write.
 const START: Duration = Duration::from_secs(6);
 
 /// Time without faults at the end.
@@ -40,17 +40,17 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(15);
 /// Longest time that a client waits for a reply or a message.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What came of a run.
+/// Result of a run.
 pub(super) struct Outcome {
     pub(super) violation: Option<String>,
     pub(super) faults: Vec<Planned>,
-    /// Differs where two runs differ.
+    /// Digest that differs between different runs.
     pub(super) digest: u64,
 }
 
 type Nodes = Rc<RefCell<Vec<SimulatedNode>>>;
 
-/// Carries out the run of `seed`.
+/// Executes the run of `seed`.
 pub(super) fn run(seed: u64) -> Outcome {
     fastrand::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -116,7 +116,7 @@ async fn simulate(seed: u64) -> Outcome {
     Outcome { violation, faults, digest: digest.finish() }
 }
 
-/// Returns the IDs of all events that `node` has.
+/// Returns the IDs of all events on `node`.
 fn events(node: &SimulatedNode) -> Vec<u64> {
     let log = &node.log;
     let events = log.events_after(log.dropped(), log.dropped(), usize::MAX, |_, _| true);
@@ -124,7 +124,7 @@ fn events(node: &SimulatedNode) -> Vec<u64> {
     events.events.iter().filter_map(|event| id(&event.data)).collect()
 }
 
-/// Any process that lives; a client does not see whether it stands still.
+/// Returns any living process; a client does not see whether it is paused.
 fn any(nodes: &Nodes, random: &mut fastrand::Rng) -> Option<SimulatedNode> {
     let nodes = nodes.borrow();
     let living: Vec<_> = nodes.iter().filter(|node| !node.is_killed()).collect();
@@ -150,7 +150,7 @@ async fn read(client: Rc<RefCell<Client>>, nodes: Nodes, mut random: fastrand::R
     }
 }
 
-/// What the clients that write know.
+/// State of the writing clients.
 struct Known {
     pushes: Rc<RefCell<Vec<(u64, usize, Verdict)>>>,
     orders: Rc<RefCell<Vec<u64>>>,
