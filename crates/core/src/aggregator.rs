@@ -1,10 +1,10 @@
-//! The single writer: readings in, publications out. Nothing else decides what is true.
+//! Aggregator: the single writer of a log. Readings go in, publications come out.
 //!
-//! A reading is accepted or refused ([`super::decider`]); an accepted one is in the log before the sender is answered. A
-//! value equal to the current one is accepted and makes no new version.
+//! A reading is accepted or refused ([`super::decider`]). An accepted one is in the log before the sender gets the reply.
+//! A value equal to the current one is accepted and makes no new version.
 //!
-//! [`AggregatorHandle`] is the way in, and the same for everybody. Behind it is either an [`Aggregator`], one task of this
-//! process, or a cluster, which carries the batches to the one of its nodes that decides.
+//! All senders use [`AggregatorHandle`]. Behind it is either an [`Aggregator`], one task of this process, or a cluster,
+//! which sends the batches to its leader.
 
 use std::{
     sync::{
@@ -32,65 +32,64 @@ use super::{
 
 pub use super::decider::{AggregatorConfig, EndCounts, StateBudget};
 
-/// Batches that wait for the writer; a sender waits for room after that.
+/// Most batches that wait for the writer; further senders wait for room.
 const QUEUE: usize = 1_024;
 
-/// Kibibytes of pushed bodies of one tenant that are not answered yet; its senders wait for room after that, and those of
-/// other tenants do not.
+/// Kibibytes of pushed bodies of one tenant without a reply; further senders of that tenant wait for room, those of other
+/// tenants do not.
 const QUEUE_KIB: usize = 16 * 1024;
 
-/// A small batch counts as so many kibibytes, so that one tenant alone does not fill the queue that all share in a cluster.
+/// Minimum size of a batch in kibibytes, so that one tenant alone cannot fill the queue that all share in a cluster.
 const SMALLEST_KIB: usize = 32;
 
-/// Batches that are written together: one wake-up of the readers for all of them.
+/// Most batches that are written together, with one wake-up of the readers.
 const GROUP: usize = 64;
 
-/// Bytes of pushed bodies that are written together, or one batch. After each group the writers of other tenants have
-/// their turn.
+/// Bytes of pushed bodies that are written together, or one batch. After each group it is the turn of other tenants' writers.
 const GROUP_BYTES: usize = 1 << 20;
 
-/// How long somebody waits for the answer to a batch that is on its way to another process.
+/// Longest time that a caller waits for the reply to a batch that was sent to another process.
 const UNTIL_UNKNOWN: Duration = Duration::from_secs(20);
 
-/// The answer to a batch.
+/// Result of a batch.
 #[derive(Debug)]
 pub struct Outcome {
-    /// One for each reading, in order.
+    /// Verdicts on the readings, in order.
     pub verdicts: Verdicts,
-    /// At or after every change of the batch: a reader at this position has seen them.
+    /// Position at or after every change of the batch: a reader at this position has seen them.
     pub position: Position,
 }
 
-/// Readings on their way to whoever decides about them.
+/// Batch of readings on its way to the decider.
 pub struct Batch {
-    /// Whose log they are for.
+    /// Tenant whose log they are for.
     pub tenant: Arc<str>,
-    /// What was handed in.
+    /// Readings of the batch.
     pub readings: Vec<Reading>,
-    /// By whom.
+    /// Origin of the readings.
     pub origin: Origin,
-    /// As large as the body that it came in, in bytes.
+    /// Size of the request body in bytes.
     bytes: usize,
     claim: Arc<Claim>,
     reply: oneshot::Sender<Outcome>,
-    /// Its part of its tenant's bytes, given back when it is answered.
+    /// Share of the tenant's bytes, released with the reply.
     _room: OwnedSemaphorePermit,
 }
 
 impl Batch {
-    /// Takes it, so that it is carried out whatever its sender does; false when the sender was told already that it is
-    /// not.
+    /// Takes the batch for execution, independent of its sender; returns false if the sender was already told that it is
+    /// not executed.
     pub fn take(&self) -> bool {
         self.claim.settle(TAKEN)
     }
 
-    /// Splits off what is answered later.
+    /// Splits off the reply, which is sent later.
     pub fn into_parts(self) -> (Vec<Reading>, Reply) {
         (self.readings, Reply { claim: self.claim, reply: self.reply, _room: self._room })
     }
 }
 
-/// Answers the sender of a batch.
+/// Sender of the result of a batch.
 pub struct Reply {
     claim: Arc<Claim>,
     reply: oneshot::Sender<Outcome>,
@@ -98,23 +97,23 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Says what became of it. A sender that went away does not want to know.
+    /// Sends the result. A sender that stopped waiting is ignored.
     pub fn send(self, verdicts: Verdicts, position: Position) {
         drop(self.reply.send(Outcome { verdicts, position }));
     }
 
-    /// Gives a batch that was taken back: it is not carried out for now, and its sender may be told so.
+    /// Releases a batch that was taken: it is not executed for now, and its sender may give up.
     pub fn release(&self) {
         self.claim.0.store(FREE, Ordering::Release);
     }
 
-    /// Takes a batch again after [`Reply::release`]; false when its sender was told meanwhile that it is not carried out.
+    /// Takes a batch again after [`Reply::release`]; returns false if its sender gave up meanwhile.
     pub fn retake(&self) -> bool {
         self.claim.settle(TAKEN)
     }
 }
 
-/// Who was first: whoever carries a batch out, or the sender who has waited long enough.
+/// First of two events: a batch is taken, or its sender stops waiting.
 #[derive(Default)]
 struct Claim(AtomicU8);
 
@@ -128,30 +127,30 @@ impl Claim {
     }
 }
 
-/// Why a batch has no outcome.
+/// Reason why a batch has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The aggregator has ended, the server is shutting down. Nothing was accepted.
+    /// The aggregator has stopped; the server is shutting down. Nothing was accepted.
     #[error("the aggregator has stopped")]
     Stopped,
-    /// Whoever decides can't be reached. Nothing was accepted.
+    /// The leader cannot be reached. Nothing was accepted.
     #[error("the log can't be written at the moment; nothing was accepted")]
     Unavailable,
-    /// It is on its way to whoever decides, who can't be reached: it will be carried out when that is possible again.
+    /// The batch was sent to the leader, which cannot be reached: it will be executed once that is possible again.
     #[error("it is not known yet whether this was accepted")]
     Unknown,
 }
 
-/// The aggregator has ended: the server is shutting down.
+/// Error: the aggregator has stopped, because the server is shutting down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the aggregator has stopped")]
 pub struct Stopped;
 
 impl PublishError {
-    /// For what this program itself hands in: that it is not known what became of it is no reason to end.
+    /// Ignores an unknown result, for publishers within this program: only a stopped aggregator is an error for them.
     ///
     /// # Errors
-    /// [`Stopped`] when nothing can be handed in any more.
+    /// [`Stopped`] if no more batches are accepted.
     pub fn unless_stopped(self) -> Result<(), Stopped> {
         match self {
             Self::Stopped => Err(Stopped),
@@ -160,46 +159,46 @@ impl PublishError {
     }
 }
 
-/// Where batches come out.
+/// Receiving end of the queue of batches.
 pub type Batches = mpsc::Receiver<Batch>;
 
-/// Hands readings to the aggregator. Cheap to clone.
+/// Sends readings to the aggregator. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AggregatorHandle {
     tenant: Arc<str>,
     batches: mpsc::Sender<Batch>,
     room: Arc<Semaphore>,
-    /// How long a client's batch waits to be taken; `None`: as long as it takes.
+    /// Longest time that a client's batch waits to be taken; `None`: no limit.
     patience: Option<Duration>,
     leads: watch::Receiver<bool>,
 }
 
 impl AggregatorHandle {
-    /// A handle whose batches come out of the other end. With `patience` a client's batch that nobody took in that time is
-    /// refused. `leads` says whether this process is the one that publishes what is the same for all nodes.
+    /// Creates a handle and the receiving end of its queue. With `patience`, a client's batch that was not taken in that
+    /// time is refused. `leads` tells whether this process is the leader.
     pub fn new(patience: Option<Duration>, leads: watch::Receiver<bool>) -> (Self, Batches) {
         let (sender, batches) = mpsc::channel(QUEUE);
         let room = Arc::new(Semaphore::new(QUEUE_KIB));
         (Self { tenant: Arc::from(""), batches: sender, room, patience, leads }, batches)
     }
 
-    /// The same queue for the log of another tenant, who has a part of it.
+    /// Returns a handle for the log of another tenant, which has a share of the same queue.
     pub fn of_tenant(&self, tenant: &str) -> Self {
         Self { tenant: tenant.into(), room: Arc::new(Semaphore::new(QUEUE_KIB)), ..self.clone() }
     }
 
-    /// Whether this process publishes what is the same for all nodes: always, where there is only one.
+    /// Returns whether this process is the leader; always true without a cluster.
     pub fn leads(&self) -> bool {
         *self.leads.borrow()
     }
 
-    /// Hands in `readings`, which came in `bytes` bytes, and waits until they are in the log.
+    /// Sends `readings` of a request body of `bytes` bytes, and waits until they are in the log.
     ///
-    /// Not cancel safe in one sense: a dropped call may or may not have been carried out.
+    /// A dropped call may or may not have been executed.
     ///
     /// # Errors
-    /// [`PublishError::Stopped`]; for what a client pushed in a cluster also the others. What this program itself hands in
-    /// waits until it can be carried out.
+    /// [`PublishError::Stopped`]; for pushes of clients in a cluster also the others. Readings of this program wait until
+    /// they can be executed.
     pub async fn publish(&self, origin: Origin, readings: Vec<Reading>, bytes: usize) -> Result<Outcome, PublishError> {
         let claim = Arc::<Claim>::default();
         let work = self.hand_in(origin, readings, bytes, Arc::clone(&claim));
@@ -216,10 +215,10 @@ impl AggregatorHandle {
         }
     }
 
-    /// Hands in what this program itself reads or decides, and waits until it is in the log.
+    /// Sends readings of this program itself, and waits until they are in the log.
     ///
     /// # Errors
-    /// [`Stopped`] when the server is shutting down.
+    /// [`Stopped`] if the server is shutting down.
     pub async fn publish_own(&self, readings: Vec<Reading>) -> Result<(), Stopped> {
         match self.publish(Origin::Internal, readings, 0).await {
             Ok(_) => Ok(()),
@@ -240,25 +239,25 @@ impl AggregatorHandle {
         let tenant = Arc::clone(&self.tenant);
         let batch = Batch { tenant, readings, origin, bytes, claim, reply, _room: room };
         self.batches.send(batch).await.map_err(|_| PublishError::Stopped)?;
-        // Whoever took it may have lost sight of it, but only where somebody else decides.
+        // The result may be lost only if another process decides.
         let lost = if self.is_clustered() { PublishError::Unknown } else { PublishError::Stopped };
         outcome.await.map_err(|_| lost)
     }
 
-    /// Whether other processes have a part in the log.
+    /// Returns whether other processes share the log.
     pub fn is_clustered(&self) -> bool {
         self.patience.is_some()
     }
 
-    /// Batches that wait at the moment.
+    /// Returns the number of waiting batches.
     pub fn waiting(&self) -> usize {
         self.batches.max_capacity() - self.batches.capacity()
     }
 }
 
-/// The single writer of one tenant's log, as one task of this process, best on a thread of its own.
+/// Single writer of one tenant's log, as one task of this process, best on a thread of its own.
 ///
-/// It wakes for batches, and, while samples are in a window, at each full second: their numbers change as time passes.
+/// It wakes for batches, and at each full second while samples are in a window, because their figures change with time.
 pub struct Aggregator {
     writer: LogWriter,
     clock: Clock,
@@ -267,20 +266,20 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
-    /// An aggregator that will write `writer`; drive it with [`Aggregator::run`].
+    /// Creates an aggregator for `writer`. Run it with [`Aggregator::run`].
     pub fn new(writer: LogWriter, clock: Clock, config: AggregatorConfig) -> (Self, AggregatorHandle) {
         let (handle, batches) = AggregatorHandle::new(None, watch::Sender::new(true).subscribe());
         let decider = Decider::new(clock.clone(), config);
         (Self { writer, clock, decider, batches }, handle)
     }
 
-    /// The log it writes.
+    /// Returns the log that it writes.
     pub fn log(&self) -> &Arc<Log> {
         self.writer.log()
     }
 
-    /// Gives channels their last values from history, each with the time that it had then: before [`Aggregator::run`], so
-    /// that what is handed in comes after. Values that are beyond a limit are left out.
+    /// Restores the last values of channels from history, with their times. Call it before [`Aggregator::run`]. Values
+    /// beyond a limit are left out.
     pub fn restore(&mut self, values: Vec<Restored>) {
         let readings = vec![Reading::Restored(values)];
         let Decided { changes, restored, .. } = self.decider.decide_all([(Origin::Internal, readings)]);
@@ -289,7 +288,7 @@ impl Aggregator {
         self.append(changes, newest, &restored);
     }
 
-    /// Writes until every handle is gone; what was handed in before is written first.
+    /// Writes until all handles are dropped and the queue is empty.
     pub async fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
         loop {
@@ -308,7 +307,7 @@ impl Aggregator {
         }
     }
 
-    /// Adds what waits behind the first of the group.
+    /// Adds waiting batches to the group.
     fn gather(&mut self, group: &mut Vec<Batch>) {
         let mut bytes = group.iter().map(|batch| batch.bytes).sum::<usize>();
         while group.len() < GROUP && bytes < GROUP_BYTES {

@@ -7,7 +7,7 @@ use super::snapshot::SNAPSHOT;
 /// Longest channel name, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 
-/// What the names of the channels begin with that are part of the snapshot.
+/// Prefix of the names of channels that are part of the snapshot.
 const METRICS: &str = "metrics.";
 
 /// A named stream of one tenant: `[A-Za-z0-9_.:-]{1,128}`, where dots make a hierarchy (`metrics.orders`).
@@ -16,7 +16,7 @@ const METRICS: &str = "metrics.";
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
 
-/// What a channel carries. A channel's kind is fixed by its first publication.
+/// Kind of a channel, fixed by its first publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelKind {
@@ -26,21 +26,21 @@ pub enum ChannelKind {
     Event,
 }
 
-/// Why a channel ended.
+/// Reason for the end of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gone {
     /// A client deleted it.
     Deleted,
-    /// Nobody wrote it for as long as it was to live.
+    /// It was not written for its time to live.
     Expired,
 }
 
 impl Gone {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 2] = [Self::Deleted, Self::Expired];
 
-    /// As clients read it.
+    /// Returns the value as clients read it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
@@ -49,10 +49,10 @@ impl Gone {
     }
 }
 
-/// Why a name is no channel, selector or event name.
+/// Reason why a name of a channel, selector or event is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing between the quotes.
+    /// The name is empty.
     #[error("the name is empty")]
     Empty,
     /// More than [`MAX_NAME_BYTES`].
@@ -77,22 +77,22 @@ fn check(name: &str) -> Result<(), NameError> {
 }
 
 impl Channel {
-    /// Checks `name` and makes a channel of it.
+    /// Checks `name` and creates a channel.
     ///
     /// # Errors
-    /// [`NameError`], which says what is wrong with it.
+    /// [`NameError`] with the fault.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         check(name)?;
         Ok(Self(name.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The channel that people most likely mean who mistake this one: `metrics.shop` for `shop`, and the other way round.
-    /// `None` where that is no channel's name.
+    /// Returns the channel that is easily confused with this one: `metrics.shop` for `shop`, and vice versa. `None` if
+    /// that is not a valid name.
     pub fn with_or_without_metrics(&self) -> Option<Self> {
         match self.0.strip_prefix(METRICS) {
             Some(without) => Self::parse(without).ok(),
@@ -142,13 +142,13 @@ impl EventName {
     /// Checks `name`.
     ///
     /// # Errors
-    /// [`NameError`], which says what is wrong with it.
+    /// [`NameError`] with the fault.
     pub fn parse(name: &str) -> Result<Self, NameError> {
         check(name)?;
         Ok(Self(name.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -167,17 +167,17 @@ impl<'de> serde::Deserialize<'de> for EventName {
     }
 }
 
-/// What a subscription asks for: one channel, or everything below a prefix.
+/// Selection of a subscription: one channel, or all channels below a prefix.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// One channel.
     Exact(Channel),
-    /// `metrics.*`: every channel below `metrics.`, at any depth, now and in the future. Holds `metrics.`.
+    /// All channels below a prefix, at any depth, existing or not: `metrics.*`. Contains `metrics.`.
     Below(Arc<str>),
 }
 
 impl Selector {
-    /// Reads `metrics.orders` or `metrics.*`.
+    /// Parses `metrics.orders` or `metrics.*`.
     ///
     /// # Errors
     /// [`NameError`]; a star anywhere but in a final `.*` is a [`NameError::BadCharacter`].
@@ -191,12 +191,12 @@ impl Selector {
         }
     }
 
-    /// Whether it names the snapshot, whose value depends on who reads it.
+    /// Returns whether it names the snapshot, whose value depends on the reader.
     pub fn is_snapshot(&self) -> bool {
         matches!(self, Self::Exact(channel) if channel.as_str() == SNAPSHOT)
     }
 
-    /// Whether `channel` is one of those asked for.
+    /// Returns whether it selects `channel`.
     pub fn matches(&self, channel: &Channel) -> bool {
         match self {
             Self::Exact(exact) => exact == channel,
@@ -204,7 +204,7 @@ impl Selector {
         }
     }
 
-    /// The selectors under which a reader of `channel` can be registered: the channel itself, then each prefix.
+    /// Returns the selectors under which a reader of `channel` can be registered: the channel itself, then each prefix.
     pub fn all_matching(channel: &Channel) -> impl Iterator<Item = Selector> {
         let name = channel.0.clone();
         std::iter::once(Self::Exact(channel.clone())).chain(
@@ -222,7 +222,7 @@ impl Selector {
         )
     }
 
-    /// Whether it matches every channel that `other` matches, and more.
+    /// Returns whether it matches every channel that `other` matches, and more.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Below(_), Self::Exact(channel)) => self.matches(channel),
@@ -231,7 +231,7 @@ impl Selector {
         }
     }
 
-    /// How closely it names a channel; of two that match the same channel the larger one decides.
+    /// Returns the length of the match; of two selectors that match the same channel the larger one takes precedence.
     pub fn closeness(&self) -> usize {
         match self {
             Self::Exact(_) => usize::MAX,
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_selectors_the_closer_one_decides() {
+    fn the_more_specific_of_two_selectors_takes_precedence() {
         let [all, some, one, other] =
             ["metrics.*", "metrics.eu.*", "metrics.eu.a", "entity.*"].map(|text| Selector::parse(text).unwrap());
         assert!(all.closeness() < some.closeness() && some.closeness() < one.closeness());

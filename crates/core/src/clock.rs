@@ -1,4 +1,4 @@
-//! Wall-clock time behind a seam, so that tests own midnight.
+//! Wall-clock time as a dependency, so that tests can control it.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
 use tokio::time::Instant;
 
-/// Where "now" comes from. Cheap to clone.
+/// Source of the current time. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The clock of this machine.
+    /// Returns the clock of this machine.
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that a test moves.
+    /// Returns a clock that a test moves.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// This clock, until the other end sets it; from then on it shows the time that it was set to, and runs on by the
-    /// monotonic clock of the process, whatever is done to the clock of the machine.
+    /// Returns this clock until the setter sets it; from then on a clock that shows that time and runs on by the
+    /// monotonic clock of the process, independent of the clock of the machine.
     pub fn settable(&self) -> (Self, ClockSetter) {
         let setter = ClockSetter::default();
         let (own, set) = (self.clone(), setter.clone());
         (Self::from_fn(move || set.now().unwrap_or_else(|| own.now())), setter)
     }
 
-    /// The present instant.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }
@@ -40,7 +40,7 @@ impl Clock {
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
-    /// The present instant as the wall clock of `zone` shows it; its date is "today".
+    /// Returns the current time of the wall clock in `zone`; its date is "today".
     pub fn now_in(&self, zone: &TimeZone) -> Zoned {
         self.now().to_zoned(zone.clone())
     }
@@ -56,7 +56,7 @@ impl ClockSetter {
         self.0.store(Some(Arc::new((instant, time))));
     }
 
-    /// What the clock shows at `instant`; `None` while it was never set.
+    /// Returns the time of the clock at `instant`; `None` while it was never set.
     pub fn shown_at(&self, instant: Instant) -> Option<Timestamp> {
         let set = self.0.load();
         let (at, time) = **set.as_ref()?;
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// A time as every transport writes it: RFC 3339, UTC, milliseconds, `Z` (`2024-07-15T14:00:05.120Z`).
+/// Formats a time as on every transport: RFC 3339, UTC, milliseconds, `Z` (`2024-07-15T14:00:05.120Z`).
 pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_set_runs_on_from_there_whatever_the_machine_shows() {
+    fn a_clock_that_was_set_runs_on_independent_of_the_machine() {
         let hour_ahead = Clock::from_fn(|| Timestamp::from_second(3_600).unwrap());
         let (clock, setter) = hour_ahead.settable();
         assert_eq!(clock.now(), Timestamp::from_second(3_600).unwrap());

@@ -1,23 +1,23 @@
-//! Subscribers of one selector, grouped so that a publish costs by groups and a group needs one timer.
+//! Throttle groups: subscribers of one selector, grouped so that a publication costs by groups, and a group needs one timer.
 //!
-//! A cohort is those who subscribed with the same interval and may next be told at the same time. Pure: time is an
-//! argument.
+//! A group (cohort) has the subscribers with the same interval whose next update may be sent at the same time. Pure: time
+//! is an argument.
 
 use std::time::Duration;
 
 use indexmap::IndexSet;
 use tokio::time::Instant;
 
-/// One subscription of one reader, by its slot in the hub and its number in the reader.
+/// Subscription of a reader, by its slot in the hub and its number in the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Member {
     /// The reader's slot in its hub.
     pub slot: u32,
-    /// The subscription's number in the reader.
+    /// Number of the subscription in the reader.
     pub subscription: u32,
 }
 
-/// The cohorts of one selector.
+/// Throttle groups of one selector.
 #[derive(Debug, Default)]
 pub struct Cohorts {
     cohorts: Vec<Cohort>,
@@ -26,19 +26,19 @@ pub struct Cohorts {
 #[derive(Debug)]
 struct Cohort {
     interval: Duration,
-    /// Not before this are the members told of a state again.
+    /// Earliest time of the next update to the members.
     not_before: Instant,
-    /// Something changed since they were told.
+    /// Whether the state changed since the last update.
     pending: bool,
     members: IndexSet<Member>,
 }
 
-/// A new member joins the cohort that may be told within this part of its interval after its own first chance, so
-/// that those who join within one interval make about this many cohorts; the next change after it makes them one.
+/// Fraction of its interval by which a new member's first update may be delayed, so that it joins an existing group.
+/// Members that join within one interval form about this many groups; the next change after it merges them.
 const PHASES: u32 = 32;
 
 impl Cohorts {
-    /// Adds a member. One that is `told` a value just now waits for its interval first.
+    /// Adds a member. One that gets a value by other means now (`told`) waits for its interval first.
     pub fn join(&mut self, member: Member, interval: Duration, now: Instant, told: bool) {
         let earliest = if told { now + interval } else { now };
         let latest = earliest + interval / PHASES;
@@ -52,7 +52,7 @@ impl Cohorts {
             }
             None => self.cohorts.push(Cohort {
                 interval,
-                // The end of its phase, so that those who come after find it.
+                // The end of its phase, so that later members find the group.
                 not_before: if told { latest } else { now },
                 pending: false,
                 members: IndexSet::from([member]),
@@ -68,19 +68,19 @@ impl Cohorts {
         });
     }
 
-    /// Whether nobody is left.
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.cohorts.is_empty()
     }
 
-    /// An event happened: everybody is told at once, whatever their interval.
+    /// Notifies all members of an event at once, regardless of their intervals.
     pub fn event(&self, mut tell: impl FnMut(Member)) {
         for cohort in &self.cohorts {
             cohort.members.iter().for_each(|member| tell(*member));
         }
     }
 
-    /// The state changed at `now`: those whose interval has passed are told, the others wait for their time.
+    /// Notifies the members whose interval has passed of a change at `now`; the others wait.
     pub fn state(&mut self, now: Instant, tell: impl FnMut(Member)) {
         for cohort in &mut self.cohorts {
             cohort.pending = true;
@@ -88,7 +88,7 @@ impl Cohorts {
         self.fire(now, tell);
     }
 
-    /// Tells those who wait and whose time has come.
+    /// Notifies the waiting members whose interval has passed.
     pub fn fire(&mut self, now: Instant, mut tell: impl FnMut(Member)) {
         let mut fired = false;
         for cohort in &mut self.cohorts {
@@ -104,12 +104,12 @@ impl Cohorts {
         }
     }
 
-    /// When [`Cohorts::fire`] has something to do next.
+    /// Returns the time of the next [`Cohorts::fire`].
     pub fn next_fire(&self) -> Option<Instant> {
         self.cohorts.iter().filter(|cohort| cohort.pending).map(|cohort| cohort.not_before).min()
     }
 
-    /// Cohorts that were told together will be told together from now on.
+    /// Merges groups that were notified together.
     fn merge(&mut self) {
         let mut merged: Vec<Cohort> = Vec::with_capacity(self.cohorts.len());
         for cohort in self.cohorts.drain(..) {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_sooner_than_the_interval_and_nobody_is_forgotten() {
+    fn no_member_is_notified_too_early_or_never() {
         let start = Instant::now();
         let mut cohorts = Cohorts::default();
         let interval = ms(100);
@@ -161,18 +161,18 @@ mod tests {
             }
             for m in told {
                 let last = &mut last[m.subscription as usize];
-                assert!(now - *last >= interval, "told after {:?}", now - *last);
+                assert!(now - *last >= interval, "notified after {:?}", now - *last);
                 *last = now;
                 count += 1;
             }
         }
-        assert!(cohorts.next_fire().is_none(), "somebody still waits");
-        assert!(last.iter().all(|told| now - *told < ms(300)), "somebody was forgotten");
+        assert!(cohorts.next_fire().is_none(), "a member still waits");
+        assert!(last.iter().all(|told| now - *told < ms(300)), "a member was not notified");
         assert!(count >= 50 * 7, "{count}");
     }
 
     #[test]
-    fn those_who_are_told_together_stay_together() {
+    fn members_that_are_notified_together_stay_together() {
         let start = Instant::now();
         let mut cohorts = Cohorts::default();
         for i in 0..1000 {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn events_do_not_wait_and_leaving_ends_it() {
+    fn events_do_not_wait_and_a_removed_member_gets_none() {
         let start = Instant::now();
         let mut cohorts = Cohorts::default();
         cohorts.join(member(1), ms(1000), start, true);

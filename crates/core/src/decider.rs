@@ -1,7 +1,8 @@
-//! What becomes of readings: accepted or refused, and the changes that follow. It decides and writes nothing.
+//! Decider: accepts or refuses readings and computes the resulting changes (in event sourcing: commands in, events out).
+//! It writes nothing.
 //!
-//! Whoever drives it writes what it decided: the [`Aggregator`](super::aggregator::Aggregator) of one process to its log,
-//! the elected node of a cluster to the log that all nodes read.
+//! The caller writes the changes: the [`Aggregator`](super::aggregator::Aggregator) of one process to its log, the leader
+//! of a cluster to the log that all nodes read.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -42,21 +43,21 @@ pub struct AggregatorConfig {
     pub max_channels: usize,
     /// Largest value of one channel, also after a merge, in bytes. Default 1 MiB; 0 means no limit.
     pub max_value: usize,
-    /// Most bytes of pushed values in the snapshot, for every reader of it is sent all of them. Default 4 MiB; 0 means
+    /// Most bytes of pushed values in the snapshot, which every reader of it receives as a whole. Default 4 MiB; 0 means
     /// no limit.
     pub max_snapshot: usize,
-    /// Most bytes of pushed values of state channels and of what series of samples keep, all channels together. Default
-    /// 256 MiB; 0 means no limit.
+    /// Most bytes of pushed values of state channels, and of the data of series of samples, all channels together.
+    /// Default 256 MiB; 0 means no limit.
     pub max_state: usize,
-    /// The same of all tenants together.
+    /// The same limit for all tenants together.
     pub all_states: StateBudget,
     /// Most series of samples. Default 10,000; 0 means no limit.
     pub max_series: usize,
-    /// A channel, or a series of samples, that nobody writes for so long ends; `None`, the default: never.
+    /// Time without a write after which a channel or a series of samples ends; `None`, the default: never.
     pub channel_ttl: Option<Duration>,
-    /// How many channels of all tenants ended.
+    /// Number of ended channels of all tenants.
     pub ended: EndCounts,
-    /// Whose midnight begins "today" of samples. Default UTC.
+    /// Time zone whose midnight starts "today" for samples. Default UTC.
     pub zone: TimeZone,
 }
 
@@ -76,68 +77,68 @@ impl Default for AggregatorConfig {
     }
 }
 
-/// Longest sleep until midnight: the wall clock may be set meanwhile.
+/// Longest sleep until midnight, because the wall clock may be set meanwhile.
 const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(3_600);
 
-/// One verdict for each reading of a batch, in order.
+/// Verdicts on the readings of a batch, in order.
 pub type Verdicts = Vec<Result<(), Refusal>>;
 
-/// What follows from a group of batches.
+/// Result of a group of batches.
 #[derive(Debug, Default)]
 pub struct Decided {
-    /// For each batch.
+    /// Verdicts of each batch.
     pub verdicts: Vec<Verdicts>,
-    /// In order.
+    /// Changes in order.
     pub changes: Vec<Change>,
-    /// Channels whose present value was written again.
+    /// Channels whose current value was written again.
     pub same: Vec<Channel>,
-    /// State channels among the changes whose values are from history, and when each was written.
+    /// State channels among the changes with values from history, and the times of those values.
     pub restored: Vec<(Channel, Timestamp)>,
-    /// Names of what [`Decider::dump`] gave out and is no more.
+    /// Names of entries of [`Decider::dump`] that no longer exist.
     pub ended: Vec<String>,
 }
 
-/// What the next decider needs besides the log, as [`Decider::dump`] gives it out.
+/// State that the next decider needs in addition to the log, from [`Decider::dump`].
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Saved {
     /// A series of samples.
     Series(Dump),
-    /// The own time to live of a channel.
+    /// Own time to live of a channel.
     Life {
         /// The channel.
         channel: Channel,
-        /// In milliseconds; `None` for one that has none any more.
+        /// Time to live in milliseconds; `None` if it was removed.
         ttl: Option<u64>,
     },
 }
 
-/// Knows what each channel is and what its value is, and decides what readings change.
+/// Pure part of the aggregator: knows the kind and the value of each channel, and decides what readings change.
 pub struct Decider {
     clock: Clock,
     config: AggregatorConfig,
-    /// What each channel is, and a state's current bytes (shared with the log).
+    /// Kind of each channel, and the bytes of its current value (shared with the log).
     known: HashMap<Channel, Known>,
     pushed_channels: usize,
     taken: Taken,
     series: SeriesTable,
-    /// When channels end, in time that this process was awake.
+    /// Ends of channels, in time during which this process was awake.
     expiry: Expiry<Channel>,
     published: Published,
-    /// When it began, and what the clock of the windows showed then.
+    /// Start time, and the clock of the windows at that time.
     begun: (Instant, Duration),
-    /// How long this process had stood still then.
+    /// Total length of pauses of this process at that time.
     stood_still: Duration,
 }
 
-/// Bytes of pushed values, each counted as large as it can get by its series.
+/// Bytes of pushed values, each counted with the largest size that its series can reach.
 #[derive(Default)]
 struct Taken {
-    /// Of those in the snapshot.
+    /// Bytes of values in the snapshot.
     snapshot: usize,
-    /// Of all.
+    /// Bytes of all values.
     states: usize,
-    /// What the series keep beside the values: sketches and members, as of when it was counted last.
+    /// Bytes of series besides their values (sketches and members), when last counted.
     series: usize,
 }
 
@@ -146,14 +147,14 @@ enum Known {
     Events,
 }
 
-/// The present value of a state channel.
+/// Current value of a state channel.
 #[derive(Default)]
 struct Present {
     /// Canonical JSON, shared with the log. Empty before the first value.
     data: Bytes,
-    /// Of its fields, once something was merged into it.
+    /// Index of its fields, once there was a merge.
     index: Option<FieldIndex>,
-    /// It is from history, and nobody has written it since.
+    /// Whether it is from history and was not written since.
     restored: bool,
 }
 
@@ -162,8 +163,8 @@ impl Present {
         Self { data, index: None, restored }
     }
 
-    /// Takes over a value; answers its text, or `None` when it is the present one. The first write of a restored value is
-    /// always a change, for it makes the value a present one.
+    /// Sets a value; returns its text, or `None` if it is equal to the current one. The first write of a restored value
+    /// is always a change, because it makes the value a current one.
     fn set(&mut self, state: State) -> Option<Bytes> {
         let was_restored = std::mem::replace(&mut self.restored, state.restored.is_some());
         let before = was_restored.then(|| self.data.clone());
@@ -193,7 +194,7 @@ impl Present {
         Some(data)
     }
 
-    /// The same for the present value without the fields in `removed` and with `fields`.
+    /// Does the same for the current value without the fields in `removed` and with `fields`.
     fn set_without(&mut self, removed: &[String], fields: Map<String, Value>) -> Option<Bytes> {
         let mut all: Map<String, Value> = serde_json::from_slice(&self.data).unwrap_or_default();
         all.retain(|name, _| !removed.contains(name));
@@ -208,7 +209,7 @@ impl Present {
 }
 
 impl Decider {
-    /// A decider of a log that is empty.
+    /// Creates a decider for an empty log.
     pub fn new(clock: Clock, config: AggregatorConfig) -> Self {
         let known = built_in::event_channels().map(|channel| (channel, Known::Events)).collect();
         Self {
@@ -225,10 +226,10 @@ impl Decider {
         }
     }
 
-    /// A decider that goes on where another one ended: with the values of `log`, and what it saved. Channels live as long
-    /// from now on as if they had been written now.
+    /// Creates a decider that continues where another one ended: with the values of `log`, and its saved state. Times to
+    /// live of channels restart now.
     ///
-    /// Windows go by the wall clock then, so that they are the same on whichever node.
+    /// Windows then use the wall clock, so that they are the same on every node.
     pub fn take_over(clock: Clock, config: AggregatorConfig, log: &Log, saved: impl Iterator<Item = Saved>) -> Self {
         let mut decider = Self::new(clock, config);
         let since_1970 = decider.clock.now().as_millisecond().try_into().unwrap_or_default();
@@ -275,18 +276,18 @@ impl Decider {
         decider
     }
 
-    /// How far the events of stores are published.
+    /// Returns the published events of stores.
     pub fn published(&self) -> &Published {
         &self.published
     }
 
-    /// Goes on where another decider ended, which had published these events of stores.
+    /// Continues with the published events of another decider.
     pub fn follow(&mut self, published: &Published) {
         self.published.merge(published);
     }
 
-    /// Counts the samples among `readings`, which another decider had accepted and whose series it did not dump since; and
-    /// takes the times to live that came with values.
+    /// Counts the samples in `readings`, which another decider had accepted after it last dumped their series, and
+    /// applies the times to live that came with values.
     pub fn count_again(&mut self, readings: Vec<Reading>) {
         self.series.advance(self.moment());
         for reading in readings {
@@ -301,7 +302,7 @@ impl Decider {
         self.weigh_series();
     }
 
-    /// The series and times to live that changed since this was last asked, or with `all` each of them: a name, and the
+    /// Returns the series and times to live that changed since the last call, or with `all` all of them: a name, and the
     /// JSON of [`Saved`].
     pub fn dump(&mut self, all: bool) -> Vec<(String, String)> {
         let lives = self.expiry.news(all).into_iter().map(|(channel, own)| {
@@ -314,13 +315,13 @@ impl Decider {
         all
     }
 
-    /// Whether a channel that was last written `at` and had no time to live of its own has ended since.
+    /// Returns whether a channel without an own time to live, last written `at`, has ended since.
     fn has_outlived(&self, at: Timestamp) -> bool {
         let age = Duration::try_from(self.clock.now().duration_since(at)).unwrap_or_default();
         self.config.channel_ttl.is_some_and(|ttl| age > ttl)
     }
 
-    /// Decides about a group of batches, in order. Also to be called at [`Decider::wake`], with none.
+    /// Decides a group of batches, in order. Call it at [`Decider::wake`] too, without batches.
     pub fn decide_all(&mut self, batches: impl IntoIterator<Item = (Origin, Vec<Reading>)>) -> Decided {
         self.series.advance(self.moment());
         self.weigh_series();
@@ -342,17 +343,17 @@ impl Decider {
         Moment { elapsed: shown + begun.elapsed(), day: self.clock.now_in(&self.config.zone).date() }
     }
 
-    /// How long this process was awake since this began: nobody could write anything while it stood still.
+    /// Returns how long this process was awake since the start: no client could write during a pause.
     fn awake(&self) -> Duration {
         self.begun.0.elapsed().saturating_sub(self.paused())
     }
 
-    /// How long it stood still since then.
+    /// Returns the total length of pauses since the start.
     fn paused(&self) -> Duration {
         pause::total().saturating_sub(self.stood_still)
     }
 
-    /// When numbers change or channels end by themselves; `None` while nothing will.
+    /// Returns the time at which figures change or channels end by themselves; `None` if there is none.
     pub fn wake(&self) -> Option<Instant> {
         let series = self.series.next_idle().map(|at| self.begun.0 + at.saturating_sub(self.begun.1) + self.paused());
         let channels = self.expiry.next().map(|at| Instant::now() + at.saturating_sub(self.awake()));
@@ -437,8 +438,8 @@ impl Decider {
         Ok(())
     }
 
-    /// Stages values from history for channels that have none, unless that was done before. Values that are beyond a limit
-    /// are left out, and so are those of built-in channels, which are measured anew.
+    /// Stages values from history for channels without a value, unless that was done before. Values beyond a limit are
+    /// left out, and so are those of built-in channels, which are measured again.
     fn restore(&mut self, values: Vec<Restored>, staged: &mut Staged) {
         if self.published.has_restored() {
             return;
@@ -467,7 +468,7 @@ impl Decider {
         staged: &mut Staged,
     ) -> Result<(), Refusal> {
         let before = self.bound(&channel, staged);
-        // Merged fields may replace others: the sum is a bound, which costs no look at the fields that stay.
+        // Merged fields may replace others: the sum is an upper bound that needs no read of the other fields.
         let bound = canonical_len(&data) + if merge { before } else { self.series.room(&channel) };
         self.check_value(&channel, bound)?;
         if origin == Origin::Pushed {
@@ -486,14 +487,14 @@ impl Decider {
         Ok(())
     }
 
-    /// Counts a sample. Its series are written once for all samples of the group, by [`Aggregator::stage_series`].
+    /// Counts a sample. Its series are written once for all samples of the group, by [`Decider::stage_series`].
     fn sample(&mut self, sample: Sample, staged: &mut Staged) -> Result<(), Refusal> {
         let need = self.series.need(&sample)?;
         if sample.kind.can_grow() {
-            // Without a look at by how much: a sketch goes beyond the limit by its own size at most.
+            // The size is not computed: a sketch exceeds the limit by its own size at most.
             self.check_states(1)?;
         }
-        // Room is taken for as much as a series can ever need: later samples and the passing of time are not refused.
+        // The largest possible room of a series is reserved: neither later samples nor the passing of time are refused.
         if need.room > 0 {
             let before = self.bound(&sample.channel, staged);
             self.check_value(&sample.channel, before + need.room)?;
@@ -509,14 +510,14 @@ impl Decider {
         Ok(())
     }
 
-    /// Counts what the series keep now.
+    /// Counts the current memory of the series.
     fn weigh_series(&mut self) {
         let bytes = self.series.bytes();
         self.config.all_states.replace(self.taken.series, bytes);
         self.taken.series = bytes;
     }
 
-    /// Stages the numbers of the series that got a sample or changed with time, each once, like a merge of its field.
+    /// Stages the figures of the series with a new sample or a change by time, each once, like a merge of its field.
     fn stage_series(&mut self, staged: &mut Staged) {
         for mut update in self.series.read_due() {
             let bound = self.bound(&update.channel, staged);
@@ -526,7 +527,7 @@ impl Decider {
         }
     }
 
-    /// The present value of a state channel; empty when there is none.
+    /// Returns the current value of a state channel; empty if there is none.
     fn current(&self, channel: &Channel) -> &[u8] {
         match self.known.get(channel) {
             Some(Known::State(present)) => &present.data,
@@ -534,7 +535,7 @@ impl Decider {
         }
     }
 
-    /// The value of `channel` is at most this large, whatever its series do.
+    /// Returns the largest size that the value of `channel` can reach with its series.
     fn bound(&self, channel: &Channel, staged: &Staged) -> usize {
         let staged = staged.states.get(channel).map(|state| state.bound);
         staged.unwrap_or_else(|| self.series.bound(channel, self.current(channel).len()))
@@ -548,7 +549,7 @@ impl Decider {
         Ok(())
     }
 
-    /// Whether there is room for a value that was at most `before` bytes large and will be at most `bound`.
+    /// Checks that there is room for a value whose largest size changes from `before` to `bound` bytes.
     fn check_room(&self, channel: &Channel, before: usize, bound: usize) -> Result<(), Refusal> {
         let more = bound.saturating_sub(before);
         let limit = self.config.max_snapshot;
@@ -558,7 +559,7 @@ impl Decider {
         self.check_states(more)
     }
 
-    /// Whether there is room for `more` bytes of values or series.
+    /// Checks that there is room for `more` bytes of values or series.
     fn check_states(&self, more: usize) -> Result<(), Refusal> {
         let AggregatorConfig { max_state, all_states, .. } = &self.config;
         if is_beyond(*max_state, self.taken.states + self.taken.series, more) {
@@ -570,7 +571,7 @@ impl Decider {
         Ok(())
     }
 
-    /// Counts a value of at most `bound` bytes in place of one of at most `before`.
+    /// Replaces the reserved room `before` of a value by `bound`.
     fn take_room(&mut self, channel: &Channel, before: usize, bound: usize) {
         if is_custom(channel) {
             self.taken.snapshot = (self.taken.snapshot + bound).saturating_sub(before);
@@ -582,7 +583,7 @@ impl Decider {
         }
     }
 
-    /// The changes of a group: events and ends in order, then the states that are not what they were; and those that are.
+    /// Returns the changes of a group: events and ends in order, then the changed states; and the unchanged ones.
     fn write_out(&mut self, staged: Staged) -> Decided {
         let mut changes = staged.in_order;
         let (mut same, mut restored) = (Vec::new(), Vec::new());
@@ -590,7 +591,7 @@ impl Decider {
             let bound = state.bound;
             restored.extend(state.restored.map(|at| (channel.clone(), at)));
             let present = self.known.entry(channel.clone()).or_insert_with(|| Known::State(Present::default()));
-            // It was checked that it is none for events.
+            // It was checked that this is not an event channel.
             let Known::State(present) = present else { continue };
             let data = present.set(state);
             let exact = self.series.bound(&channel, present.data.len());
@@ -610,12 +611,12 @@ impl Drop for Decider {
     }
 }
 
-/// Whether `more` bytes beside those that are taken are beyond `limit`, 0 meaning none. What takes no more is never refused.
+/// Returns whether `more` bytes in addition to `taken` exceed `limit`; 0 means no limit. Zero bytes are never refused.
 fn is_beyond(limit: usize, taken: usize, more: usize) -> bool {
     limit > 0 && more > 0 && taken + more > limit
 }
 
-/// Whether it is in the part of the snapshot that is pushed.
+/// Returns whether it is in the pushed part of the snapshot.
 fn is_custom(channel: &Channel) -> bool {
     matches!(place(channel), Some(Place::Custom(_)))
 }

@@ -1,20 +1,20 @@
-//! How deep JSON may be nested.
+//! Limit of the nesting of JSON.
 //!
-//! A value is parsed and written again on its way: into a batch, into a group of batches, into an entry of the log, into
-//! a snapshot. Each adds some levels, and parsers stop at 128 (serde_json). A limit below that, checked where a value
-//! comes in, is the same with every store and with or without a bus.
+//! A value is parsed and serialized repeatedly: in a batch, in a group of batches, in an entry of the log, in a snapshot.
+//! Each adds some levels, and parsers stop at 128 (serde_json). A lower limit that is checked at the entrance is the same
+//! with every store, with and without a bus.
 
 use serde_json::{Map, Value};
 
-/// Most objects and arrays inside each other in one value, the outermost object included.
+/// Most nested objects and arrays in one value, including the outermost object.
 pub const MAX_DEPTH: usize = 100;
 
-/// Whether `fields`, as one object, is nested deeper than [`MAX_DEPTH`].
+/// Returns whether `fields`, as one object, is nested deeper than [`MAX_DEPTH`].
 pub fn is_too_deep(fields: &Map<String, Value>) -> bool {
     fields.values().any(|value| exceeds(value, MAX_DEPTH - 1))
 }
 
-/// Whether `value` has more than `levels` of objects and arrays.
+/// Returns whether `value` has more than `levels` of objects and arrays.
 fn exceeds(value: &Value, levels: usize) -> bool {
     let inside = |value| exceeds(value, levels - 1);
     match value {
@@ -44,9 +44,9 @@ mod tests {
         for outside in ["", "[1,"] {
             let text =
                 format!("{{\"w\":1,\"x\":{outside}{inside}{},\"y\":1}}", if outside.is_empty() { "" } else { ",1]" });
-            assert!(is_too_deep(&serde_json::from_str(&text).unwrap()), "one field of many is enough");
+            assert!(is_too_deep(&serde_json::from_str(&text).unwrap()), "a single deep field is too deep");
         }
         let empty = format!("{{\"x\":{}{}}}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
-        assert!(is_too_deep(&serde_json::from_str(&empty).unwrap()), "an empty array is a level, too");
+        assert!(is_too_deep(&serde_json::from_str(&empty).unwrap()), "an empty array is a level too");
     }
 }

@@ -1,8 +1,8 @@
-//! When things end that nobody uses any more. Pure: time is an argument.
+//! Expiry of entries that are not used any more. Pure: time is an argument.
 //!
-//! Each thing has one place in the order of the times at which it is looked at. A use moves its end only; the look finds
-//! out that it was used and looks again at the new end. So a use costs a search in a table, and time that passes costs by
-//! the things that are due.
+//! Each entry has one place in the order of the times at which it is checked. A use only moves its end; the next check
+//! detects the use and is repeated at the new end. So a use costs a look-up, and the passing of time costs by the entries
+//! that are due.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-/// Ends are rounded up to this, so that many of them need one wake-up.
+/// Granularity to which ends are rounded up, so that many of them need one wake-up.
 const STEP: Duration = Duration::from_millis(STEP_MS);
 const STEP_MS: u64 = 250;
 
-/// The ends of things, by their keys. Times count from whenever the caller likes.
+/// Ends of entries by their keys. The caller chooses the origin of time.
 #[derive(Debug)]
 pub struct Expiry<K> {
-    /// How long a thing lives that has no time of its own; `None` for ever.
+    /// Lifetime of an entry without an own one; `None` means no end.
     usual: Option<Duration>,
     things: HashMap<K, Life>,
     looks: BTreeSet<(Duration, K)>,
@@ -25,22 +25,22 @@ pub struct Expiry<K> {
 
 #[derive(Debug)]
 struct Life {
-    /// The time that was given for this one.
+    /// Own lifetime of this entry.
     own: Option<Duration>,
     ends: Duration,
     look: Duration,
-    /// `own` changed since [`Expiry::news`] was last asked.
+    /// Whether `own` changed since the last [`Expiry::news`].
     is_new: bool,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
-    /// Nothing yet. What has no time of its own lives for `usual` after each use, or for ever.
+    /// Creates an empty table. Entries without an own lifetime live for `usual` after each use, or without an end.
     pub fn new(usual: Option<Duration>) -> Self {
         Self { usual, things: HashMap::new(), looks: BTreeSet::new() }
     }
 
-    /// Notes a use at `now`. With `own` that is from now on the thing's own time; without, it has none unless it `keeps` the
-    /// one that it has.
+    /// Records a use at `now`. With `own` that becomes the own lifetime of the entry; without, the entry loses its own
+    /// one unless it `keeps` it.
     pub fn used(&mut self, key: &K, own: Option<Duration>, keeps: bool, now: Duration) {
         if self.usual.is_none() && own.is_none() && self.things.is_empty() {
             return;
@@ -69,14 +69,14 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
         }
     }
 
-    /// Forgets a thing. Answers whether it had a time of its own.
+    /// Removes an entry. Returns whether it had an own lifetime.
     pub fn remove(&mut self, key: &K) -> bool {
         let Some(life) = self.things.remove(key) else { return false };
         self.looks.remove(&(life.look, key.clone()));
         life.own.is_some()
     }
 
-    /// What has ended by `now`. It is to be removed, or used.
+    /// Returns the entries that have ended by `now`. The caller has to remove or use them.
     pub fn ended(&mut self, now: Duration) -> Vec<K> {
         let mut ended = Vec::new();
         while let Some((look, key)) = self.looks.first().filter(|(look, _)| *look <= now).cloned() {
@@ -84,7 +84,7 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
             let Some(life) = self.things.get_mut(&key) else { continue };
             if life.ends <= now {
                 ended.push(key.clone());
-                // Looked at again soon, should nobody remove it.
+                // Checked again soon, in case the caller does not remove it.
                 life.ends = now + STEP;
             }
             life.look = life.ends;
@@ -93,12 +93,12 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
         ended
     }
 
-    /// When [`Expiry::ended`] is to be asked again.
+    /// Returns the time of the next [`Expiry::ended`].
     pub fn next(&self) -> Option<Duration> {
         self.looks.first().map(|(look, _)| *look)
     }
 
-    /// The own times that changed since this was last asked, or with `all` each of them; `None` for one that has none any more.
+    /// Returns the own lifetimes that changed since the last call, or with `all` each of them; `None` for a removed one.
     pub fn news(&mut self, all: bool) -> Vec<(K, Option<Duration>)> {
         let things = self.things.iter_mut();
         let new = things.filter_map(|(key, life)| {
@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
     }
 }
 
-/// `time`, rounded up.
+/// Rounds `time` up.
 fn step(time: Duration) -> Duration {
     let ms = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     Duration::from_millis(ms.checked_next_multiple_of(STEP_MS).unwrap_or(u64::MAX))
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_lives_on_and_what_is_not_ends_once() {
+    fn used_entries_stay_and_unused_ones_end_once() {
         let mut expiry = Expiry::new(Some(ms(1_000)));
         expiry.used(&"a", None, false, ms(0));
         expiry.used(&"b", None, false, ms(0));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_time_holds_until_a_use_that_does_not_keep_it() {
+    fn an_own_lifetime_holds_until_a_use_that_does_not_keep_it() {
         let mut expiry = Expiry::new(None);
         expiry.used(&1, Some(ms(500)), false, ms(0));
         expiry.used(&1, None, true, ms(250));
@@ -153,10 +153,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is used and however time passes, things end when they were not used for their time, and the order of looks
-        /// has one place for each.
+        /// For any uses and times, entries end after their lifetime without a use, and the order of checks has one place
+        /// for each.
         #[test]
-        fn it_is_a_table_of_ends(steps in proptest::collection::vec((0u8..6, 0u64..9, 0u64..2_000), 1..200)) {
+        fn it_equals_a_table_of_ends(steps in proptest::collection::vec((0u8..6, 0u64..9, 0u64..2_000), 1..200)) {
             let mut expiry = Expiry::new(Some(ms(3_000)));
             let mut ends = std::collections::BTreeMap::<u8, Duration>::new();
             let mut now = Duration::ZERO;

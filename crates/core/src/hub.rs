@@ -1,7 +1,7 @@
-//! One hub per worker thread: it hears of each publish once and wakes the local readers that are due.
+//! Hub: one per worker thread and log. It is notified of publications once and wakes the local readers with data to send.
 //!
-//! Everything in it is plain data of one thread. A publish crosses threads once per worker, not once per client. Wakes
-//! go out in chunks with a pause in between, so that a poll on the same worker does not wait for a whole sweep.
+//! All of its state belongs to one thread. A publication crosses threads once per worker, not once per client. Wake-ups
+//! are sent in chunks with a pause in between, so that a poll on the same worker does not wait for all of them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,27 +26,27 @@ use super::{
     snapshot::View,
 };
 
-/// Readers woken before other tasks of the worker get their turn.
+/// Readers that are woken before other tasks of the worker get their turn.
 const WAKE_CHUNK: usize = 128;
 
-/// A state subscription is due.
+/// Flag: a state is due for the subscription.
 const STATE: u8 = 1;
-/// An event subscription is due.
+/// Flag: an event is due for the subscription.
 const EVENT: u8 = 2;
 
-/// The wake-up side of one worker, for one log.
+/// Wake-ups of the readers of one log on one worker.
 #[derive(Debug)]
 pub struct Hub {
     log: Arc<Log>,
     inner: RefCell<Inner>,
-    /// Everything up to here was looked at; readers are never given more.
+    /// Offset up to which the log was processed; readers never get more.
     seen: Cell<u64>,
-    /// Offset of the newest forgotten end of a channel that this hub knows to be forgotten.
+    /// Offset of the newest discarded end of a channel that this hub knows of.
     forgotten: Cell<u64>,
-    /// Notices that readers were told to look for.
+    /// Number of notices that readers were woken for.
     noticed: Cell<u64>,
     draining: Cell<bool>,
-    /// Tells the task that a timer moved to the front.
+    /// Wakes the task because a timer moved to the front.
     rearm: Notify,
 }
 
@@ -57,7 +57,7 @@ struct Inner {
     by_selector: HashMap<Selector, usize>,
     timers: BTreeSet<(Instant, Timer)>,
     to_wake: Vec<u32>,
-    /// Ends of channels that were seen here and are kept in the log.
+    /// Ends of channels that were processed and are kept in the log.
     ends: VecDeque<(Channel, u64)>,
 }
 
@@ -71,11 +71,11 @@ enum Timer {
 #[derive(Debug, Default)]
 struct Slot {
     waker: Option<Waker>,
-    /// Per subscription what is due, [`STATE`] and [`EVENT`].
+    /// Due flags per subscription, [`STATE`] and [`EVENT`].
     flags: Vec<u8>,
-    /// The subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
+    /// Subscriptions with a flag, each once: bounded by the subscriptions, however slow the reader.
     due: Vec<u32>,
-    /// Since when the reader has been told of something and has not taken it.
+    /// Time since which the reader has due data that it has not taken.
     waiting_since: Option<Instant>,
     deadline: Option<Instant>,
     queued: bool,
@@ -85,40 +85,40 @@ struct Slot {
 struct Topic {
     selector: Selector,
     cohorts: Cohorts,
-    /// Offset of the newest state seen.
+    /// Offset of the newest processed state.
     changed: u64,
-    /// Offset of the newest end of a channel of it that the log has forgotten.
+    /// Offset of the newest discarded end of a channel of the topic.
     forgotten: u64,
-    /// Versions seen; a reader's difference to it is what was conflated.
+    /// Number of versions; a reader's difference to it was conflated.
     versions: u64,
-    /// For each view of the snapshot; of any other channel all views show the same.
+    /// Newest value for each view of the snapshot; other channels are equal in all views.
     latest: [Latest; View::COUNT],
     timer: Option<Instant>,
 }
 
-/// The newest value of a topic, as far as it was fetched.
+/// Newest value of a topic, if it was fetched.
 #[derive(Debug, Default)]
 struct Latest {
     value: Option<Arc<Publication>>,
-    /// It was the newest one when the topic's `changed` was this.
+    /// Value of the topic's `changed` for which it is the newest one.
     at: u64,
 }
 
-/// What is due for one subscription.
+/// Due data of one subscription.
 #[derive(Clone, Copy, Debug)]
 pub struct Due {
-    /// Its number in the reader.
+    /// Number of the subscription in the reader.
     pub subscription: u32,
-    /// A state changed, and the interval has passed.
+    /// Whether a state changed and the interval has passed.
     pub state: bool,
-    /// An event happened.
+    /// Whether there was an event.
     pub event: bool,
 }
 
 impl Hub {
-    /// A hub on `log`. Somebody has to drive [`Hub::run`] on the same thread.
+    /// Creates a hub on `log`. The caller has to run [`Hub::run`] on the same thread.
     pub fn new(log: Arc<Log>) -> Rc<Self> {
-        // In this order: what is forgotten later is taken up later.
+        // In this order: ends that are discarded later are processed later.
         let forgotten = log.forgotten();
         let (seen, noticed) = (log.head(), log.noticed());
         Rc::new(Self {
@@ -132,35 +132,35 @@ impl Hub {
         })
     }
 
-    /// The log it follows.
+    /// Returns its log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Everything up to here may be given to readers.
+    /// Returns the offset up to which readers may get data.
     pub fn seen(&self) -> u64 {
         self.seen.get()
     }
 
-    /// Whether the server is shutting down and readers should end.
+    /// Returns whether the server is shutting down and readers should end.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
-    /// Readers on this worker.
+    /// Returns the number of readers on this worker.
     pub fn readers(&self) -> usize {
         self.inner.borrow().slots.len()
     }
 
-    /// Selectors that somebody on this worker subscribed to.
+    /// Returns the number of selectors with subscriptions on this worker.
     pub fn topics(&self) -> usize {
         self.inner.borrow().topics.len()
     }
 
-    /// Follows the log for as long as the worker runs; readers hear of `drain` turning true.
+    /// Follows the log for as long as the worker runs, and wakes readers when `drain` turns true.
     pub async fn run(self: Rc<Self>, mut drain: watch::Receiver<bool>) {
         let mut changed = self.log.watch();
-        // What was published before it runs counts, too.
+        // Earlier publications count too.
         changed.mark_changed();
         loop {
             let timer = self.inner.borrow().timers.first().map(|(at, _)| *at);
@@ -181,7 +181,7 @@ impl Hub {
         }
     }
 
-    /// Takes up what was published since it last looked.
+    /// Processes the publications since the last call.
     pub fn follow(&self) {
         self.follow_notices();
         if self.log.head() == self.seen.get() {
@@ -202,14 +202,14 @@ impl Hub {
                 if let Some(&id) = inner.by_selector.get(&selector) {
                     let topic = &mut inner.topics[id];
                     topic.forgotten = offset;
-                    // Who was not given it yet has to be told so.
+                    // Members that did not get the value yet have to be notified.
                     topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                     topic.arm(id, &mut inner.timers);
                 }
             }
         }
         if forgotten > seen {
-            // Channels ended and that was forgotten before it was seen here: whoever followed one has to look.
+            // Ends were discarded before this hub processed them: readers of such channels have to check.
             for (id, topic) in &mut inner.topics {
                 (topic.changed, topic.forgotten) = (head, forgotten);
                 topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
@@ -233,7 +233,7 @@ impl Hub {
         }
     }
 
-    /// Tells the readers of a channel that something was told beside the log.
+    /// Wakes the readers of a channel with a new notice.
     fn follow_notices(&self) {
         let noticed = self.log.noticed();
         let seen = self.noticed.replace(noticed);
@@ -250,17 +250,17 @@ impl Hub {
         }
     }
 
-    /// Takes up what was published, on behalf of a reader that wants to see it now.
+    /// Processes publications on behalf of a reader that collects now.
     ///
-    /// Whoever it tells is woken by [`Hub::run`], which hears of the same change.
+    /// [`Hub::run`], which sees the same change, wakes the other readers.
     pub(super) fn catch_up(&self) {
         if self.log.head() != self.seen.get() {
             self.follow();
         }
     }
 
-    /// Takes up what was published if the log has forgotten an end of a channel since. Answers up to where ends are forgotten,
-    /// as far as this hub knows.
+    /// Processes publications if the log has discarded an end of a channel since. Returns the offset up to which ends are
+    /// discarded, as far as this hub knows.
     pub(super) fn heed_forgotten(&self) -> u64 {
         if self.log.forgotten() > self.forgotten.get() {
             self.catch_up();
@@ -268,7 +268,7 @@ impl Hub {
         self.forgotten.get()
     }
 
-    /// Ends of channels up to here are forgotten, as far as this hub knows.
+    /// Returns the offset up to which ends of channels are discarded, as far as this hub knows.
     pub(super) fn heeded(&self) -> u64 {
         self.forgotten.get()
     }
@@ -324,14 +324,14 @@ impl Hub {
         }
         let mut inner = self.inner.borrow_mut();
         if inner.to_wake.is_empty() {
-            // Keeps the allocation for the next sweep.
+            // Keeps the allocation for the next time.
             let mut queue = queue;
             queue.clear();
             inner.to_wake = queue;
         }
     }
 
-    // What readers call. A reader never holds a borrow, so these can't meet.
+    // Methods for readers. A reader never holds a borrow, so these cannot collide.
 
     pub(super) fn enter(&self) -> u32 {
         self.inner.borrow_mut().slots.insert(Slot::default()) as u32
@@ -355,7 +355,7 @@ impl Hub {
         }
     }
 
-    /// Wakes the reader at `at` at the latest; an earlier call's time is replaced.
+    /// Wakes the reader at `at` at the latest; replaces an earlier deadline.
     pub(super) fn set_deadline(&self, slot: u32, at: Instant) {
         let inner = &mut *self.inner.borrow_mut();
         let id = slot as usize;
@@ -373,8 +373,7 @@ impl Hub {
         }
     }
 
-    /// Registers a subscription, which is given the present state by other means if there is one (`told`); answers its
-    /// topic.
+    /// Registers a subscription and returns its topic. `told`: it gets the current state by other means, if there is one.
     pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration, told: bool) -> usize {
         let inner = &mut *self.inner.borrow_mut();
         let id = match inner.by_selector.get(selector) {
@@ -420,14 +419,14 @@ impl Hub {
         }
     }
 
-    /// Marks a subscription due by its reader's own wish.
+    /// Marks a subscription as due at the request of its reader.
     pub(super) fn mark(&self, member: Member, state: bool, event: bool) {
         if let Some(slot) = self.inner.borrow_mut().slots.get_mut(member.slot as usize) {
             slot.mark(member.subscription, if state { STATE } else { 0 } | if event { EVENT } else { 0 });
         }
     }
 
-    /// Marks the states of a subscription due at `at`: it was told too soon after it was last given one.
+    /// Marks the states of a subscription as due at `at`: the last one was sent too recently.
     pub(super) fn mark_at(&self, member: Member, at: Instant) {
         let mut inner = self.inner.borrow_mut();
         let first = inner.timers.first().is_none_or(|(first, _)| at < *first);
@@ -441,7 +440,7 @@ impl Hub {
         self.inner.borrow().slots.get(slot as usize).is_some_and(|slot| !slot.due.is_empty())
     }
 
-    /// Whether an event is due for some subscription.
+    /// Returns whether an event is due for some subscription.
     pub(super) fn owes_events(&self, slot: u32) -> bool {
         self.inner
             .borrow()
@@ -450,7 +449,7 @@ impl Hub {
             .is_some_and(|slot| slot.flags.iter().any(|flags| flags & EVENT != 0))
     }
 
-    /// Takes what is due into `into`; answers since when the hub has waited for that.
+    /// Moves the due data into `into`. Returns the time since which they were due.
     pub(super) fn take_due(&self, slot: u32, into: &mut Vec<Due>) -> Option<Instant> {
         let mut inner = self.inner.borrow_mut();
         let slot = inner.slots.get_mut(slot as usize)?;
@@ -461,9 +460,9 @@ impl Hub {
         slot.waiting_since.take()
     }
 
-    /// The newest value of a topic's channel, or its end, fetched from the log once per worker and version, with the number of
-    /// versions this hub has seen of it. Of the snapshot it is what `view` shows, which may be older than the newest
-    /// version.
+    /// Returns the newest value of a topic's channel, or its end, fetched from the log once per worker and version, with
+    /// the number of versions that this hub has seen. For the snapshot it is the version of `view`, which may be older
+    /// than the newest one.
     pub(super) fn latest(&self, topic: usize, view: View) -> (Option<Arc<Publication>>, u64) {
         let mut inner = self.inner.borrow_mut();
         let Some(topic) = inner.topics.get_mut(topic) else { return (None, 0) };
@@ -476,14 +475,13 @@ impl Hub {
         (latest.value.clone(), topic.versions)
     }
 
-    /// Offset of the newest end of a channel of a topic that is forgotten, of those since the topic was joined first; 0 for
-    /// none.
+    /// Returns the offset of the newest discarded end of a channel of a topic, since the topic was first joined; 0 for none.
     pub(super) fn forgotten(&self, topic: usize) -> u64 {
         self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.forgotten)
     }
 
-    /// Offset of the newest state of an exact topic, as far as this hub has looked; 0 if it saw none. What was published
-    /// before somebody joined counts as soon as it was fetched.
+    /// Returns the offset of the newest state of an exact topic, as far as this hub has processed; 0 for none. States
+    /// published before the topic was joined count once they were fetched.
     pub(super) fn changed(&self, topic: usize, view: View) -> u64 {
         self.inner.borrow().topics.get(topic).map_or(0, |topic| topic.changed.max(topic.latest[view.index()].at))
     }

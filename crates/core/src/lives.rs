@@ -1,7 +1,7 @@
-//! The lives of one process: by them its logs know which epochs came before their own.
+//! Lives of a server, by which its logs know the epochs before their own.
 //!
-//! A log in memory ends with its process. When the next process can say which cursors are of earlier logs, their holders are
-//! given all of the new one, which they can't have seen; the holder of any other cursor is not.
+//! A log in memory ends with its process. If the next process can identify cursors of earlier logs, their holders get all
+//! of the new log, which they cannot have seen; holders of other cursors do not.
 
 use super::position::Epoch;
 use crate::ids::random_u64;
@@ -9,41 +9,42 @@ use crate::ids::random_u64;
 /// Most lives that are remembered.
 const MOST: usize = 32;
 
-/// The life of this process, and those before it.
+/// Life of this process, and those before it.
 #[derive(Clone, Debug)]
 pub struct Lives {
     now: u64,
-    /// Oldest first; `None` when nothing is known of them.
+    /// Earlier lives, oldest first; `None` if they are unknown.
     earlier: Option<Vec<u64>>,
 }
 
 impl Lives {
-    /// A new life that knows nothing of earlier ones.
+    /// Creates a life without knowledge of earlier ones.
     pub fn unknown() -> Self {
         Self { now: random_u64(), earlier: None }
     }
 
-    /// A new life after those in `text`, which an earlier one wrote.
+    /// Creates a life after those in `text`, which an earlier one wrote.
     pub fn after(text: &str) -> Self {
         let lives = text.lines().filter_map(|line| u64::from_str_radix(line.trim(), 16).ok()).collect();
         Self { earlier: Some(lives), ..Self::unknown() }
     }
 
-    /// All of them, a line each, for the next life.
+    /// Returns all lives, a line each, for the next one.
     pub fn to_text(&self) -> String {
         let earlier = self.earlier.as_deref().unwrap_or_default();
         let kept = &earlier[earlier.len().saturating_sub(MOST - 1)..];
         kept.iter().chain([&self.now]).map(|life| format!("{life:016x}\n")).collect()
     }
 
-    /// The epoch of a tenant's log in this life, and its epochs in the lives before; `None` when nothing is known of them.
+    /// Returns the epoch of a tenant's log in this life, and its epochs in earlier lives; `None` if they are unknown.
     pub fn epochs_of(&self, tenant: &str) -> (Epoch, Option<Vec<Epoch>>) {
         let epoch = |life: &u64| epoch_of(*life, tenant);
         (epoch(&self.now), self.earlier.as_ref().map(|earlier| earlier.iter().map(epoch).collect()))
     }
 }
 
-/// FNV-1a, whose bits are mixed once more (the last step of SplitMix64): the same in every version of this program.
+/// Computes an epoch: FNV-1a with an additional mixing step (the last of SplitMix64), the same in every version of this
+/// program.
 fn epoch_of(life: u64, tenant: &str) -> Epoch {
     let bytes = life.to_le_bytes().into_iter().chain(tenant.bytes());
     let mut bits =

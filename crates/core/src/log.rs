@@ -1,7 +1,7 @@
-//! The log of one tenant: the newest value of each state channel, a bounded ring of events, and wake-ups.
+//! Log of one tenant: the newest value of each state channel, a bounded ring of events, and wake-ups.
 //!
-//! One writer ([`LogWriter`], held by the aggregator), any number of readers. Readers ask one question, "what is newer
-//! than this position?", and get the answer under a short read lock; nothing is queued for anybody.
+//! There is one writer ([`LogWriter`], held by the aggregator), and any number of readers. Readers query what is newer
+//! than a position, under a short read lock; nothing is queued for them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -30,7 +30,7 @@ mod writer;
 
 pub use writer::{Change, Chunk, Contents, Kept, LogWriter, place};
 
-/// How far back the ring of events reaches, and the memory of ended channels.
+/// Capacity of the ring of events, and of the memory of ended channels.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
     /// Most events kept. Default 10,000.
@@ -47,66 +47,66 @@ impl Default for LogConfig {
     }
 }
 
-/// How long the end of a channel is kept.
+/// Time for which the end of a channel is kept.
 const ENDS_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
-/// Notices that are kept for readers that are slow. One tells that something goes, the next that it is back.
+/// Number of notices that are kept for slow readers: one for the start of a condition, the next for its end.
 const NOTICES: usize = 8;
 
-/// What is newer than a position. See the module.
+/// Log of one tenant. See the module.
 #[derive(Debug)]
 pub struct Log {
-    /// Changes only when the log was lost; under the lock that makes the change visible.
+    /// Epoch. It changes only when the log was lost, under the lock that makes the change visible.
     epoch: ArcSwap<Epoch>,
     config: LogConfig,
-    /// The newest offset. Moved under the lock that makes the change visible, so that no reader is given a cursor
-    /// beyond it; read without.
+    /// Newest offset. Written under the lock that makes the change visible, so that no reader gets a cursor beyond it;
+    /// read without the lock.
     head: AtomicU64,
-    /// Ends of channels up to here may be forgotten; the same.
+    /// Offset up to which ends of channels may be discarded; written in the same way.
     forgotten: AtomicU64,
-    /// Offset of the newest version of each view of the snapshot; the same.
+    /// Offset of the newest version of each view of the snapshot; written in the same way.
     snapshot_offsets: [AtomicU64; View::COUNT],
     inner: RwLock<Inner>,
-    /// What was told beside the log.
+    /// Notices outside of the log.
     notices: Mutex<Notices>,
-    /// How many notices there were; moved under the lock of `notices`.
+    /// Number of notices; written under the lock of `notices`.
     noticed: AtomicU64,
-    /// The assembled views of the snapshot. Locked before `inner`, never after.
+    /// Assembled views of the snapshot. Locked before `inner`, never after.
     snapshots: Mutex<[Option<Arc<Publication>>; View::COUNT]>,
     /// Wakes the hubs.
     changed: watch::Sender<u64>,
 }
 
-/// What was told beside the log.
+/// Notices outside of the log.
 #[derive(Debug, Default)]
 struct Notices {
-    /// The last of them, newest last.
+    /// Most recent notices, newest last.
     last: VecDeque<Arc<Publication>>,
-    /// The newest one still holds: later readers are told of it, too.
+    /// Whether the newest one is still in force, so that later readers get it too.
     stands: bool,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Epochs of the logs before this one, oldest first; `None` when nothing is known of them.
+    /// Epochs of the logs before this one, oldest first; `None` if they are unknown.
     earlier: Option<Vec<Epoch>>,
     channels: HashMap<Channel, Entry>,
     /// Names in order, for the snapshot and the list of channels.
     names: BTreeSet<Channel>,
-    /// The newest offset of each state channel, `metrics` included, and of each end that is kept: answers "which states
-    /// changed after x?".
+    /// Newest offset of each state channel, including `metrics`, and of each kept end; the index for states that changed
+    /// after an offset.
     by_offset: BTreeMap<u64, Channel>,
-    /// The ends that are kept, oldest first.
+    /// Kept ends, oldest first.
     ends: BTreeMap<u64, Channel>,
-    /// Offset of the newest end that was forgotten; 0 for none.
+    /// Offset of the newest discarded end; 0 for none.
     forgotten: u64,
     /// Bytes of the newest values.
     state_bytes: usize,
     ring: VecDeque<Arc<Publication>>,
     ring_bytes: usize,
-    /// Offset of the newest event that the ring had to drop; 0 for none.
+    /// Offset of the newest event that was dropped from the ring; 0 for none.
     dropped: u64,
-    /// When the newest version of each view of the snapshot was made.
+    /// Time of the newest version of each view of the snapshot.
     snapshot_times: [Timestamp; View::COUNT],
 }
 
@@ -118,76 +118,76 @@ enum Entry {
         last_time: Option<Timestamp>,
         dropped: u64,
     },
-    /// It has ended.
+    /// The channel has ended.
     Gone(Arc<Publication>),
 }
 
-/// One channel, as `GET /api/channels` lists it.
+/// Channel in the list of `GET /api/channels`.
 #[derive(Clone, Debug)]
 pub struct ChannelInfo {
-    /// Its name.
+    /// Name of the channel.
     pub channel: Channel,
-    /// What it carries.
+    /// Kind of the channel.
     pub kind: ChannelKind,
     /// Offset of its newest publication; 0 before the first.
     pub version: u64,
-    /// When that was.
+    /// Time of that publication.
     pub changed: Option<Timestamp>,
-    /// When the value of a state was last written, also the same one again.
+    /// Time of the last write of a state, even without a change.
     pub written: Option<Timestamp>,
     /// Usual time between two writes of a state, in milliseconds; `None` before the second.
     pub pace_ms: Option<u64>,
-    /// Its value was restored from history, and not written since.
+    /// Whether its value was restored from history, and not written since.
     pub restored: bool,
 }
 
-/// How much a log holds.
+/// Sizes of a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Events in the ring.
     pub events: usize,
-    /// Their bytes.
+    /// Bytes of the events.
     pub event_bytes: usize,
     /// Bytes of the newest values of all state channels.
     pub state_bytes: usize,
-    /// Channels.
+    /// Number of channels.
     pub channels: usize,
     /// Ends of channels that are kept.
     pub ends: usize,
 }
 
-/// What changed after an offset.
+/// Changes after an offset.
 #[derive(Debug)]
 pub struct Changes {
-    /// The channels with their newest offsets; ended ones are states.
+    /// Changed channels with their newest offsets; ended ones count as states.
     pub changed: Vec<(Channel, u64, ChannelKind)>,
-    /// Those that ended, with the offsets of their ends.
+    /// Ended channels, with the offsets of their ends.
     pub ended: Vec<(Channel, u64)>,
-    /// Offset of the newest end that is forgotten. Above the offset that was asked about, other channels may have ended, too.
+    /// Offset of the newest discarded end. If it is above the queried offset, other channels may have ended too.
     pub forgotten: u64,
-    /// The newest offset that was looked at.
+    /// Newest offset that the result includes.
     pub head: u64,
 }
 
-/// A piece of the ring.
+/// Part of the ring.
 #[derive(Debug, Default)]
 pub struct Events {
-    /// In order.
+    /// Events in order.
     pub events: Vec<Arc<Publication>>,
-    /// Everything asked for up to here is in `events`. Less than the ceiling when the budget ran out.
+    /// Offset up to which `events` is complete. Below the ceiling if the budget was exhausted.
     pub through: u64,
-    /// Channels of which events between the position and the ring's beginning are gone.
+    /// Channels that lost events between the queried position and the start of the ring.
     pub lost: Vec<Channel>,
 }
 
 impl Log {
-    /// An empty log of a new random epoch that knows nothing of earlier logs, and the one handle that can write it.
+    /// Creates an empty log with a new random epoch and unknown earlier logs, and its only writer.
     pub fn create(config: LogConfig) -> (LogWriter, Arc<Log>) {
         Self::create_as(config, Epoch::random(), None)
     }
 
-    /// An empty log of `epoch` that follows the logs of the epochs in `earlier`, oldest first; `None` when nothing is known
-    /// of them.
+    /// Creates an empty log of `epoch` that follows the logs of the epochs in `earlier`, oldest first; `None` if they are
+    /// unknown.
     pub fn create_as(config: LogConfig, epoch: Epoch, earlier: Option<Vec<Epoch>>) -> (LogWriter, Arc<Log>) {
         let mut inner = Inner { earlier, ..Inner::default() };
         for channel in built_in::event_channels() {
@@ -209,23 +209,23 @@ impl Log {
         (LogWriter { log: Arc::clone(&log) }, log)
     }
 
-    /// The log's epoch.
+    /// Returns the epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch::clone(&self.epoch.load())
     }
 
-    /// The newest offset.
+    /// Returns the newest offset.
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Offset of the newest end of a channel that was forgotten; 0 for none.
+    /// Returns the offset of the newest discarded end of a channel; 0 for none.
     pub fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Acquire)
     }
 
-    /// Whether the end of a channel of `selector` may have been forgotten that the holder of states up to `offset` was
-    /// not told. One channel is known to live or to have ended; of many that is not known.
+    /// Returns whether a channel of `selector` may have ended, with a discarded end, unknown to a reader with states up
+    /// to `offset`. For a single channel it is known whether it exists or has ended; for a prefix it is not.
     pub fn has_forgotten(&self, selector: &Selector, offset: u64) -> bool {
         if offset >= self.forgotten() {
             return false;
@@ -237,7 +237,7 @@ impl Log {
         }
     }
 
-    /// The end of `channel`, if it has ended and that is not forgotten.
+    /// Returns the end of `channel`, if it has ended and the end is kept.
     pub fn end_of(&self, channel: &Channel) -> Option<Arc<Publication>> {
         match self.inner.read().channels.get(channel) {
             Some(Entry::Gone(end)) => Some(Arc::clone(end)),
@@ -245,21 +245,21 @@ impl Log {
         }
     }
 
-    /// The position of somebody who has been given everything.
+    /// Returns the position of a reader that has everything.
     pub fn position(&self) -> Position {
-        // Under the lock, so that both are of one log.
+        // Under the lock, so that both belong to one log.
         let _inner = self.inner.read();
         Position::new(self.epoch(), self.head())
     }
 
-    /// The position before the oldest event that is kept.
+    /// Returns the position before the oldest kept event.
     pub fn beginning(&self) -> Position {
         let inner = self.inner.read();
         Position::new(self.epoch(), inner.dropped)
     }
 
-    /// Whether `position` can be judged by what this log knows: it is of this log and not beyond its end, or of an earlier
-    /// log. Of any other position somebody else may know more.
+    /// Returns whether this log can judge `position`: it belongs to this log and is not beyond its end, or belongs to an
+    /// earlier log. Another node may know more about any other position.
     pub fn covers(&self, position: &Position) -> bool {
         let inner = self.inner.read();
         if position.epoch == **self.epoch.load() {
@@ -268,14 +268,15 @@ impl Log {
         inner.earlier.as_ref().is_some_and(|earlier| earlier.contains(&position.epoch))
     }
 
-    /// Whether `epoch` is that of an earlier log. A log that knows nothing of earlier ones takes every other epoch for one.
+    /// Returns whether `epoch` is that of an earlier log. If the earlier ones are unknown, every other epoch counts as one.
     pub fn follows(&self, epoch: &Epoch) -> bool {
         let inner = self.inner.read();
         *epoch != **self.epoch.load() && inner.earlier.as_ref().is_none_or(|earlier| earlier.contains(epoch))
     }
 
-    /// Gives readers a notice that has no place in the log, because it is true for this process only or because the log can't
-    /// be written. A notice that `stands` holds until the next one: readers that subscribe to its channel later get it, too.
+    /// Sends readers a notice outside of the log, because it concerns this process only or because the log cannot be
+    /// written. A notice that `stands` stays in force until the next one: readers that subscribe to its channel later get
+    /// it too.
     pub fn notice(&self, change: Change, now: Timestamp, stands: bool) {
         let Change { channel, event, data, .. } = change;
         let (epoch, head) = (self.epoch(), self.head());
@@ -292,12 +293,12 @@ impl Log {
         self.changed.send_modify(|_| {});
     }
 
-    /// How many notices there were.
+    /// Returns the number of notices.
     pub fn noticed(&self) -> u64 {
         self.noticed.load(Ordering::Acquire)
     }
 
-    /// The notice that holds at the moment, if there is one: its channel, and how many there were before it.
+    /// Returns the channel of the notice in force, if there is one, and the number of notices before it.
     pub fn standing_notice(&self) -> Option<(Channel, u64)> {
         if self.noticed() == 0 {
             return None;
@@ -307,7 +308,7 @@ impl Log {
         Some((newest.channel.clone(), self.noticed() - 1))
     }
 
-    /// The notices after the first `seen`, as far as they are kept, and how many there were.
+    /// Returns the kept notices after the first `seen`, and the number of all notices.
     pub fn notices_after(&self, seen: u64) -> (Vec<Arc<Publication>>, u64) {
         let notices = self.notices.lock();
         let count = self.noticed();
@@ -315,17 +316,17 @@ impl Log {
         (notices.last.range(notices.last.len() - new..).cloned().collect(), count)
     }
 
-    /// Changes whenever something was published; the value is the newest offset.
+    /// Returns a watch of the newest offset.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Offset of the newest event that the ring had to drop; 0 for none.
+    /// Returns the offset of the newest event that was dropped from the ring; 0 for none.
     pub fn dropped(&self) -> u64 {
         self.inner.read().dropped
     }
 
-    /// Offset of the newest version of the snapshot.
+    /// Returns the offset of the newest version of the snapshot.
     pub fn snapshot_offset(&self) -> u64 {
         self.snapshot_offset_of(View::Full)
     }
@@ -334,7 +335,7 @@ impl Log {
         self.snapshot_offsets[view.index()].load(Ordering::Acquire)
     }
 
-    /// The newest snapshot as `view` shows it, assembled on first use per version. A view has a new version only when
+    /// Returns the newest snapshot of `view`, assembled on first use per version. A view has a new version only if
     /// something in it changed, so its offset can be below that of the full one.
     pub fn snapshot(&self, view: View) -> Arc<Publication> {
         let cached = &mut self.snapshots.lock()[view.index()];
@@ -362,7 +363,7 @@ impl Log {
         snapshot
     }
 
-    /// The newest value of a state channel; `view` says how much of the snapshot is shown.
+    /// Returns the newest value of a state channel; `view` selects the view of the snapshot.
     pub fn state(&self, channel: &Channel, view: View) -> Option<Arc<Publication>> {
         if channel.as_str() == SNAPSHOT {
             return Some(self.snapshot(view));
@@ -373,7 +374,7 @@ impl Log {
         }
     }
 
-    /// The newest value of a state channel or its end, whichever counts now.
+    /// Returns the newest value of a state channel, or its end.
     pub(super) fn latest(&self, channel: &Channel, view: View) -> Option<Arc<Publication>> {
         if channel.as_str() == SNAPSHOT {
             return Some(self.snapshot(view));
@@ -381,7 +382,7 @@ impl Log {
         self.inner.read().channels.get(channel).and_then(Entry::latest).map(Arc::clone)
     }
 
-    /// What `channel` carries, if it is known and has not ended.
+    /// Returns the kind of `channel`, if it exists.
     pub fn kind(&self, channel: &Channel) -> Option<ChannelKind> {
         if channel.as_str() == SNAPSHOT {
             return Some(ChannelKind::State);
@@ -393,8 +394,8 @@ impl Log {
         }
     }
 
-    /// The newest values of the state channels that changed after `offset` and that `wanted` names, oldest first; of the
-    /// snapshot what `view` shows, if that changed. Ends of channels after `ends` are among them.
+    /// Returns the newest values of the state channels that changed after `offset` and that `wanted` selects, oldest
+    /// first, including the snapshot of `view` if that changed, and ends of channels after `ends`.
     pub fn states_after(
         &self,
         offset: u64,
@@ -423,11 +424,11 @@ impl Log {
         states
     }
 
-    /// The newest values of the state channels below `prefix` that changed after `offset`, oldest first, at most about
-    /// `budget` bytes of them but at least one. Ends of channels after `ends` are among them. With them the offset up to which these are all; `u64::MAX` when nothing
-    /// is left out.
+    /// Returns the newest values of the state channels below `prefix` that changed after `offset`, oldest first, at most
+    /// about `budget` bytes of them but at least one, including ends of channels after `ends`. The second value is the
+    /// offset up to which the result is complete; `u64::MAX` if nothing is left out.
     ///
-    /// Costs by the channels below the prefix or by those that changed, whichever a first look takes to be fewer.
+    /// The cost depends on the channels below the prefix or on the changed ones, whichever are estimated to be fewer.
     pub fn states_below(&self, prefix: &str, offset: u64, ends: u64, budget: usize) -> (Vec<Arc<Publication>>, u64) {
         let inner = self.inner.read();
         let state_of = |channel: &Channel| inner.channels.get(channel).and_then(|entry| entry.state_after(ends));
@@ -442,7 +443,7 @@ impl Log {
         within_budget(states.into_iter(), budget)
     }
 
-    /// The first offset after `offset` at which a state channel that `wanted` names stands, or its end if that is after
+    /// Returns the first offset after `offset` of a state channel that `wanted` selects, or of its end if that is after
     /// `ends`.
     pub fn first_state_after(&self, offset: u64, ends: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
         let inner = self.inner.read();
@@ -451,12 +452,12 @@ impl Log {
         states.find(|(at, channel)| wanted(channel) && counts(at)).map(|(at, _)| *at)
     }
 
-    /// The first end after `offset` of a channel that `wanted` names, as far as ends are kept.
+    /// Returns the first end after `offset` of a channel that `wanted` selects, among the kept ones.
     pub fn first_end_after(&self, offset: u64, wanted: impl Fn(&Channel) -> bool) -> Option<u64> {
         self.inner.read().ends.range(offset + 1..).find(|(_, channel)| wanted(channel)).map(|(at, _)| *at)
     }
 
-    /// What changed after `offset`.
+    /// Returns the changes after `offset`.
     pub fn changes_after(&self, offset: u64) -> Changes {
         let inner = self.inner.read();
         let states =
@@ -464,7 +465,7 @@ impl Log {
         let mut changed: Vec<_> = states.collect();
         let ended = inner.ends.range(offset + 1..).map(|(at, channel)| (channel.clone(), *at)).collect();
         if offset < inner.dropped {
-            // Whoever waits for events has to be told that some are gone.
+            // Readers of events have to be notified of dropped ones.
             let lost = inner.channels.iter().filter_map(|(channel, entry)| match entry {
                 Entry::Events { dropped, .. } if *dropped > offset => {
                     Some((channel.clone(), *dropped, ChannelKind::Event))
@@ -484,10 +485,10 @@ impl Log {
         Changes { changed, ended, forgotten: inner.forgotten, head: self.head() }
     }
 
-    /// The events in `(after, ceiling]` that `wanted` names, in order, at most about `budget` bytes of them but
+    /// Returns the events in `(after, ceiling]` that `wanted` selects, in order, at most about `budget` bytes of them but
     /// at least one.
     ///
-    /// `wanted` gets the channel and the offset, for readers whose subscriptions stand at different places.
+    /// `wanted` gets the channel and the offset, for readers with subscriptions at different positions.
     pub fn events_after(
         &self,
         after: u64,
@@ -524,7 +525,7 @@ impl Log {
         found
     }
 
-    /// All channels, by name, `metrics` first.
+    /// Returns all channels, by name, `metrics` first.
     pub fn channels(&self) -> Vec<ChannelInfo> {
         let inner = self.inner.read();
         let snapshot = Channel::parse(SNAPSHOT).ok().map(|channel| ChannelInfo {
@@ -562,7 +563,7 @@ impl Log {
         snapshot.into_iter().chain(listed).collect()
     }
 
-    /// Whether any known channel is below the prefix, or the channel itself is known.
+    /// Returns whether a channel of the selector exists.
     pub fn knows(&self, selector: &Selector) -> bool {
         match selector {
             Selector::Exact(channel) => self.kind(channel).is_some(),
@@ -574,7 +575,7 @@ impl Log {
         }
     }
 
-    /// What the one channel of `selector` carries; `None` for an unknown one and for many.
+    /// Returns the kind of the single channel of `selector`; `None` for an unknown one and for a prefix.
     pub fn kind_of(&self, selector: &Selector) -> Option<ChannelKind> {
         match selector {
             Selector::Exact(channel) => self.kind(channel),
@@ -582,7 +583,7 @@ impl Log {
         }
     }
 
-    /// Whether a state channel that `selector` names has a value.
+    /// Returns whether a state channel of `selector` has a value.
     pub fn knows_state(&self, selector: &Selector) -> bool {
         match selector {
             Selector::Exact(channel) => self.kind(channel) == Some(ChannelKind::State),
@@ -590,14 +591,14 @@ impl Log {
         }
     }
 
-    /// Whether it has nothing but what a server publishes by itself for every tenant.
+    /// Returns whether it contains only data that a server publishes by itself for every tenant.
     pub fn is_unused(&self) -> bool {
         let inner = self.inner.read();
         inner.channels.iter().all(|(channel, entry)| built_in::contains(channel) || matches!(entry, Entry::Gone(_)))
             && inner.ring.iter().all(|event| event.channel.as_str() == "system")
     }
 
-    /// How much it holds: for the metrics page.
+    /// Returns its sizes, for the metrics page.
     pub fn sizes(&self) -> Sizes {
         let inner = self.inner.read();
         let (events, event_bytes, state_bytes) = (inner.ring.len(), inner.ring_bytes, inner.state_bytes);
@@ -606,8 +607,8 @@ impl Log {
     }
 }
 
-/// Takes states in their order until `budget` bytes are spent, at least one. Answers them and the offset of the last one, or
-/// `u64::MAX` when they are all.
+/// Takes states in order until `budget` bytes are used, at least one. Returns them and the offset of the last one, or
+/// `u64::MAX` if nothing is left out.
 fn within_budget<'a>(
     states: impl Iterator<Item = &'a Arc<Publication>>,
     budget: usize,
@@ -625,7 +626,7 @@ fn within_budget<'a>(
 }
 
 impl Entry {
-    /// The newest value of a state, or its end.
+    /// Returns the newest value of a state, or its end.
     fn latest(&self) -> Option<&Arc<Publication>> {
         match self {
             Self::State(latest) | Self::Gone(latest) => Some(latest),
@@ -633,7 +634,7 @@ impl Entry {
         }
     }
 
-    /// The same; an end only when it is after `ends`.
+    /// Does the same; an end only if it is after `ends`.
     fn state_after(&self, ends: u64) -> Option<&Arc<Publication>> {
         self.latest().filter(|latest| latest.gone.is_none() || latest.offset > ends)
     }
@@ -668,7 +669,7 @@ impl Inner {
                 self.replaced(before);
             }
             ChannelKind::Event => {
-                // Its events of before stay in the ring, and are put there again when a log is taken over.
+                // Its earlier events stay in the ring, and are added again when a log is replaced.
                 let begins_anew =
                     matches!(self.channels.get(&channel), Some(Entry::Gone(end)) if end.offset < publication.offset);
                 if begins_anew {
@@ -690,7 +691,7 @@ impl Inner {
         }
     }
 
-    /// Takes account of what something else took the place of.
+    /// Updates the indices for an entry that was replaced.
     fn replaced(&mut self, before: Option<Entry>) {
         match before {
             Some(Entry::State(before)) => {
@@ -705,8 +706,8 @@ impl Inner {
         }
     }
 
-    /// Forgets the oldest ends that are too many or too old at `now`. It depends on nothing but what is in the log, so that
-    /// all nodes of a cluster forget the same.
+    /// Discards the oldest ends beyond the limits of number and age at `now`. The result depends only on the contents of
+    /// the log, so that all nodes of a cluster discard the same.
     fn forget_ends(&mut self, now: Timestamp, config: LogConfig) {
         while let Some((&offset, channel)) = self.ends.first_key_value() {
             let at = self.channels.get(channel).and_then(Entry::latest).map_or(now, |end| end.timestamp);

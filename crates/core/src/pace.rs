@@ -1,25 +1,25 @@
-//! How often a value is written, so that a source that stopped can be told from one that is slow.
+//! Pace of a channel: the usual time between writes, which distinguishes a source that stopped from a slow one.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Writes that are closer together than this are one beat: a source may write several fields in a row.
+/// Writes that are closer together count as one burst: a source may write several fields in a row.
 const BEAT_MS: i64 = 1_000;
-/// No pace was measured yet.
+/// Value for an unmeasured pace.
 const UNKNOWN: i64 = -1;
 
-/// The longest time between two beats, forgotten by a tenth with each beat that comes sooner.
+/// Longest time between two bursts, reduced by a tenth with each shorter one.
 ///
-/// The longest, and not the mean: a source that writes ten values at once every minute has a pace of a minute.
+/// It is the longest and not the mean, so that a source that writes ten values every minute has a pace of a minute.
 #[derive(Debug)]
 pub struct Pace {
-    /// When the last beat began, in milliseconds since 1970.
+    /// Start of the last burst, in milliseconds since 1970.
     beat_ms: AtomicI64,
-    /// In milliseconds, or [`UNKNOWN`].
+    /// Time in milliseconds, or [`UNKNOWN`].
     gap_ms: AtomicI64,
 }
 
 impl Pace {
-    /// The pace after a first write.
+    /// Creates the pace after a first write.
     pub fn new(at_ms: i64) -> Self {
         Self { beat_ms: AtomicI64::new(at_ms), gap_ms: AtomicI64::new(UNKNOWN) }
     }
@@ -32,7 +32,7 @@ impl Pace {
         self.beat(at);
     }
 
-    /// Notes a write at `at_ms`.
+    /// Records a write at `at_ms`.
     pub fn beat(&self, at_ms: i64) {
         let gap = at_ms.saturating_sub(self.beat_ms.load(Ordering::Relaxed));
         if gap < BEAT_MS {
@@ -43,7 +43,7 @@ impl Pace {
         self.beat_ms.store(at_ms, Ordering::Relaxed);
     }
 
-    /// Milliseconds between two writes; `None` before the second.
+    /// Returns the milliseconds between two writes; `None` before the second.
     pub fn gap_ms(&self) -> Option<u64> {
         u64::try_from(self.gap_ms.load(Ordering::Relaxed)).ok()
     }
@@ -58,7 +58,7 @@ mod tests {
         let pace = Pace::new(10_000);
         assert_eq!(pace.gap_ms(), None);
         pace.beat(10_999);
-        assert_eq!(pace.gap_ms(), None, "still the first beat");
+        assert_eq!(pace.gap_ms(), None, "still the first burst");
         pace.beat(12_000);
         assert_eq!(pace.gap_ms(), Some(2_000));
         let next = Pace::new(17_000);
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(next.gap_ms(), Some(5_000));
         let sooner = Pace::new(18_000);
         sooner.follow(&next);
-        assert_eq!(sooner.gap_ms(), Some(4_500), "a longer one is forgotten by a tenth");
+        assert_eq!(sooner.gap_ms(), Some(4_500), "a longer one is reduced by a tenth");
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_forgotten() {
+    fn the_effect_of_an_outage_fades() {
         let pace = Pace::new(0);
         pace.beat(600_000);
         for second in 1..=60 {

@@ -1,12 +1,11 @@
-//! Times when this process itself stood still: stopped by a signal, frozen with its container, or moved to another host
-//! with its virtual machine.
+//! Pauses of this process: stopped by a signal, frozen with its container, or moved to another host with its virtual machine.
 //!
-//! The bytes that clients sent meanwhile wait in their sockets, and all their deadlines have passed when the process runs
-//! again. So code that is about to call a client dead, absent or slow checks here first, and restarts its deadline when there
-//! was a pause.
+//! Data that clients sent meanwhile are in their sockets, and all deadlines have passed when the process continues. So
+//! code that is about to treat a client as dead, absent or slow checks here first, and restarts its deadline after a
+//! pause.
 //!
-//! A thread reads the clock several times a second. A second without a reading is a pause. Each check reads the clock, too,
-//! so that the result does not depend on which thread is scheduled first afterwards.
+//! A thread reads the clock several times a second. A second without a reading is a pause. Each check reads the clock
+//! too, so that the result does not depend on which thread is scheduled first afterwards.
 
 use std::{
     io,
@@ -18,15 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the thread looks.
+/// Interval of the thread.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// A time without a look that is a pause. Shorter ones are within the patience of every deadline.
+/// Shortest pause. Shorter ones are within the tolerance of every deadline.
 const LIMIT: Duration = Duration::from_secs(1);
 
 static PULSE: Pulse = Pulse::new();
 
-/// The state of one process; times are milliseconds since `begun`.
+/// State of one process; times are milliseconds since `begun`.
 struct Pulse {
     /// Set by [`watch`]; before that there are no pauses.
     begun: OnceLock<Instant>,
@@ -37,16 +36,16 @@ struct Pulse {
     total: AtomicU64,
 }
 
-/// A pause that is over.
+/// Pause that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
-    /// When the process went on.
+    /// End of the pause.
     pub ended: Instant,
-    /// How long it stood still.
+    /// Length of the pause.
     pub length: Duration,
 }
 
-/// Starts to look, once per process.
+/// Starts the thread, once per process.
 ///
 /// # Errors
 /// The system has no more threads.
@@ -65,24 +64,24 @@ fn look_for_ever() {
     }
 }
 
-/// Number of pauses so far. Another number than before means that the process stood still in between.
+/// Returns the number of pauses so far. A change means that the process was paused in between.
 pub fn count() -> u64 {
     PULSE.look(Instant::now());
     PULSE.count.load(Ordering::Acquire)
 }
 
-/// The last pause.
+/// Returns the last pause.
 pub fn last() -> Option<Pause> {
     PULSE.look(Instant::now());
     PULSE.last()
 }
 
-/// `since`, or the end of the last pause if that was later: a client was not kept waiting by itself before that.
+/// Returns `since`, or the end of the last pause if that was later: the client is responsible for the time after it only.
 pub fn awake_since(since: Instant) -> Instant {
     last().map_or(since, |pause| since.max(pause.ended))
 }
 
-/// The time of all pauses together.
+/// Returns the total length of all pauses.
 pub fn total() -> Duration {
     PULSE.look(Instant::now());
     Duration::from_millis(PULSE.total.load(Ordering::Acquire))
@@ -109,14 +108,14 @@ impl Pulse {
             self.last_look.fetch_max(now, Ordering::AcqRel);
             return;
         }
-        // Before the look is noted: whoever finds it noted finds the pause counted. Two who look at once count it twice,
-        // which only begins some deadlines anew once more.
+        // Before the reading is stored: a thread that sees it also sees the pause. Two concurrent readings count the
+        // pause twice, which only restarts some deadlines once more.
         self.length.store(still, Ordering::Release);
         self.ended.store(now, Ordering::Release);
         self.total.fetch_add(still, Ordering::AcqRel);
         self.count.fetch_add(1, Ordering::AcqRel);
         if self.last_look.fetch_max(now, Ordering::AcqRel) == before {
-            tracing::warn!(milliseconds = still, "this process stood still; deadlines of clients begin anew");
+            tracing::warn!(milliseconds = still, "this process was paused; deadlines of clients restart");
         }
     }
 
@@ -133,12 +132,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_without_a_look_is_one_pause() {
+    fn a_time_without_a_reading_is_one_pause() {
         let pulse = Pulse::new();
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
         pulse.look(at(9_000));
-        assert_eq!(pulse.last(), None, "nobody watches yet");
+        assert_eq!(pulse.last(), None, "the thread is not started yet");
         pulse.begun.set(begun).unwrap();
         for ms in [200, 400, 1_399, 1_300] {
             pulse.look(at(ms));

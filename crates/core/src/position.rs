@@ -1,23 +1,23 @@
-//! The one cursor: SSE `id:`, WebSocket `cursor`, the poll body's `cursor`, `?since=` and `Last-Event-ID`.
+//! Cursor of all transports: SSE `id:`, WebSocket `cursor`, the poll body's `cursor`, `?since=` and `Last-Event-ID`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::ids::random_u64;
 
-/// Short random name of one life of a log. Offsets of different epochs have nothing to do with each other.
+/// Short random name of one lifetime of a log. Offsets of different epochs are unrelated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Epoch(Arc<str>);
 
-/// Longest epoch that is read from a client, in bytes; our own have 8.
+/// Longest epoch that is accepted from a client, in bytes; those of this server have 8.
 const MAX_EPOCH_BYTES: usize = 32;
 
 impl Epoch {
-    /// A new random epoch of 8 base-36 digits (41 bits: two logs that live after one another never meet).
+    /// Creates a random epoch of 8 base-36 digits (41 bits: two successive logs practically never have the same).
     pub fn random() -> Self {
         Self::of_bits(random_u64())
     }
 
-    /// The epoch of 8 base-36 digits that these bits stand for.
+    /// Returns the epoch of 8 base-36 digits for these bits.
     pub fn of_bits(mut bits: u64) -> Self {
         let digits: String = (0..8)
             .map(|_| {
@@ -29,7 +29,7 @@ impl Epoch {
         Self(digits.into())
     }
 
-    /// Checks a name given from outside (a client, a bus).
+    /// Checks a name from outside (a client, a bus).
     ///
     /// # Errors
     /// [`CursorError`] unless it is `[A-Za-z0-9_-]{1,32}`.
@@ -47,23 +47,23 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A place in a log: everything up to `offset` has been given to whoever holds it.
+/// Position in a log: its holder has received everything up to `offset`.
 ///
-/// As text `EPOCH:OFFSET`, or `EPOCH:OFFSET.STATE` in the one case where a subscription's interval holds a state
-/// back while a later event has gone out: then events were given up to `OFFSET`, states only up to `STATE`.
-/// Clients treat it as opaque.
+/// The text is `EPOCH:OFFSET`, or `EPOCH:OFFSET.STATE` in the one case where a subscription's interval delays a state
+/// while a later event was sent: then events were delivered up to `OFFSET`, states only up to `STATE`. It is opaque to
+/// clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The log it belongs to.
+    /// Epoch of the log.
     pub epoch: Epoch,
-    /// Events were given up to here.
+    /// Offset up to which events were delivered.
     pub offset: u64,
-    /// States were given up to here; at most `offset`.
+    /// Offset up to which states were delivered; at most `offset`.
     pub state: u64,
 }
 
 impl Position {
-    /// A position at which everything up to `offset` was given.
+    /// Creates the position of a reader that has everything up to `offset`.
     pub fn new(epoch: Epoch, offset: u64) -> Self {
         Self { epoch, offset, state: offset }
     }
@@ -76,7 +76,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// A text that is no cursor.
+/// Error: the text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor: write it back exactly as it was received (EPOCH:OFFSET)")]
 pub struct CursorError;
@@ -97,7 +97,7 @@ impl FromStr for Position {
             None => (number(rest)?, number(rest)?),
             Some((offset, state)) => (number(offset)?, number(state)?),
         };
-        // A state beyond the offset says no more than the offset does.
+        // A state beyond the offset means the same as the offset.
         Ok(Self { epoch, offset, state: state.min(offset) })
     }
 }
@@ -110,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(offset: u64, behind: u64) {
+        fn a_written_cursor_is_read_back_unchanged(offset: u64, behind: u64) {
             let position = Position { epoch: Epoch::random(), offset, state: offset.saturating_sub(behind) };
             prop_assert_eq!(position.to_string().parse(), Ok(position));
         }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn other_texts_are_refused() {
         for bad in [
             "",
             ":",

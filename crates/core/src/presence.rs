@@ -92,13 +92,13 @@ impl Presence {
     /// Returns the numbers now, without pollers that have not polled lately.
     pub fn online(&self) -> Online {
         let mut users = self.users.lock();
-        users.let_go(Instant::now()).online()
+        users.remove_ended(Instant::now()).online()
     }
 
     /// Returns the users online and the lengths of sessions, for merging several nodes.
     pub fn roll(&self) -> (HashSet<String>, Sessions) {
         let mut users = self.users.lock();
-        let users = users.let_go(Instant::now());
+        let users = users.remove_ended(Instant::now());
         (users.online.keys().cloned().collect(), users.sessions())
     }
 
@@ -131,7 +131,7 @@ impl Users {
         self.online.entry(user.to_owned()).or_insert(User { streams: 0, since: now, last_poll: None })
     }
 
-    fn let_go(&mut self, now: Instant) -> &Self {
+    fn remove_ended(&mut self, now: Instant) -> &Self {
         let Self { online, ended, ended_time, .. } = self;
         online.retain(|_, user| match user.gone_at(now) {
             Some(at) => {

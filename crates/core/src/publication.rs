@@ -18,44 +18,44 @@ use super::{
     position::{Epoch, Position},
 };
 
-/// Number of encodings a publication has room for; see [`Publication::encoded`].
+/// Number of encodings for which a publication has room; see [`Publication::encoded`].
 pub const ENCODINGS: usize = 7;
 
-/// One accepted change: immutable, shared by every reader of every transport.
+/// Accepted change: immutable, shared by every reader of every transport.
 ///
-/// Written by the aggregator only. `data` is the canonical JSON text (compact, keys sorted), so that the same value
-/// has the same bytes everywhere.
+/// Only the aggregator writes it. `data` is the canonical JSON text (compact, keys sorted), so that the same value has
+/// the same bytes everywhere.
 pub struct Publication {
-    /// Where it was published.
+    /// Channel of the publication.
     pub channel: Channel,
-    /// `None` for a state, the event's name for an event.
+    /// Name of the event; `None` for a state.
     pub event: Option<EventName>,
     /// Set on the end of a channel, which has no value: `data` is `null` then.
     pub gone: Option<Gone>,
-    /// Its place in the log.
+    /// Offset in the log.
     pub offset: u64,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub timestamp: Timestamp,
     /// `timestamp` as every transport writes it.
     pub time_text: Arc<str>,
-    /// The log it belongs to.
+    /// Epoch of the log.
     pub epoch: Epoch,
-    /// The value, one line of JSON.
+    /// Value as one line of JSON.
     pub data: Bytes,
-    /// When the aggregator made it, for the delivery latency.
+    /// Time at which the aggregator created it, for the delivery latency.
     pub made: std::time::Instant,
-    /// When the same value was last written again, in milliseconds since 1970; moved by the log.
+    /// Time at which the same value was last written again, in milliseconds since 1970; set by the log.
     confirmed_ms: AtomicI64,
-    /// It is the last value from history.
+    /// Whether it is the last value from history.
     restored: bool,
-    /// How often the channel is written.
+    /// Pace of the channel's writes.
     pace: Pace,
     encodings: [OnceLock<Bytes>; ENCODINGS],
     attachment: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Publication {
-    /// A change that the aggregator accepted at `timestamp`.
+    /// Creates the publication of a change that the aggregator accepted at `timestamp`.
     pub fn new(
         epoch: Epoch,
         channel: Channel,
@@ -82,28 +82,28 @@ impl Publication {
         }
     }
 
-    /// Sets whether it is the last value of an earlier life, as far as history has it.
+    /// Sets whether it is the last value of an earlier process, from history.
     pub(super) fn set_restored(self, restored: bool) -> Self {
         Self { restored, ..self }
     }
 
-    /// The end of `channel` for the reason `gone`, accepted at `timestamp`.
+    /// Creates the end of `channel` for the reason `gone`, accepted at `timestamp`.
     pub fn end(epoch: Epoch, channel: Channel, gone: Gone, offset: u64, timestamp: Timestamp) -> Self {
         let data = Bytes::from_static(b"null");
         Self { gone: Some(gone), ..Self::new(epoch, channel, None, offset, timestamp, data) }
     }
 
-    /// Whether it was restored from history. The first write after that makes a new version.
+    /// Returns whether it was restored from history. The first write after that makes a new version.
     pub fn is_restored(&self) -> bool {
         self.restored
     }
 
-    /// Whether it is a state or an event. The end of a channel is a state: the newest one counts.
+    /// Returns whether it is a state or an event. The end of a channel is a state: the newest one counts.
     pub fn kind(&self) -> ChannelKind {
         if self.event.is_some() { ChannelKind::Event } else { ChannelKind::State }
     }
 
-    /// Notes that the same value was written again.
+    /// Records that the same value was written again.
     pub(super) fn confirm(&self, at: Timestamp) {
         self.confirmed_ms.fetch_max(at.as_millisecond(), Ordering::Relaxed);
         self.pace.beat(at.as_millisecond());
@@ -117,37 +117,37 @@ impl Publication {
         }
     }
 
-    /// Usual time between two writes of the channel, in milliseconds; `None` before the second.
+    /// Returns the usual time between two writes of the channel, in milliseconds; `None` before the second.
     pub fn pace_ms(&self) -> Option<u64> {
         self.pace.gap_ms()
     }
 
-    /// When this value was last written: a value that stays the same makes no new version, but it did come.
+    /// Returns the time of the last write: an unchanged value makes no new version, but it was written.
     pub fn last_written(&self) -> Timestamp {
         let confirmed = Timestamp::from_millisecond(self.confirmed_ms.load(Ordering::Relaxed));
         confirmed.map_or(self.timestamp, |confirmed| confirmed.max(self.timestamp))
     }
 
-    /// The bytes in slot `slot` (below [`ENCODINGS`]), made by `encode` on first use and shared from then on.
+    /// Returns the bytes in slot `slot` (below [`ENCODINGS`]), made by `encode` on first use and shared from then on.
     ///
-    /// The slots belong to the transports (`protocol::wire` lists them); the core only keeps the bytes.
+    /// The slots belong to the transports (`protocol::slot` lists them); this module only keeps the bytes.
     pub fn encoded(&self, slot: usize, encode: impl FnOnce(&Self) -> Bytes) -> &Bytes {
         self.encodings[slot].get_or_init(|| encode(self))
     }
 
-    /// One value of a transport's own type that lives as long as the publication, made on first use. A second type
-    /// is made anew at each call: there is room for one, and the poll transport has it.
+    /// Returns a value of a transport's own type that lives as long as the publication, made on first use. Values of a
+    /// second type are made at each call: there is room for one, which the poll transport uses.
     pub fn attached<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
         let any = self.attachment.get_or_init(|| Arc::new(make(self)));
         Arc::clone(any).downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
-    /// The position of somebody who has been given everything up to this.
+    /// Returns the position of a reader that has everything up to this publication.
     pub fn own_cursor(&self) -> Position {
         Position::new(self.epoch.clone(), self.offset)
     }
 
-    /// Bytes it holds in the ring, encodings left out.
+    /// Returns its size in the ring in bytes, without encodings.
     pub fn weight(&self) -> usize {
         self.data.len() + self.channel.as_str().len() + size_of::<Self>()
     }

@@ -1,23 +1,23 @@
-//! How far the events of stores are published, so that none is published twice; and whether history was asked for values.
+//! Published events of stores, so that none is published twice, and whether values were restored from history.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Sources that are remembered. A process that keeps its data in memory is a new source with each start; the one whose
-/// newest event is the oldest is forgotten.
+/// Most sources that are remembered. A process with its data in memory is a new source at each start; the source whose
+/// newest event is the oldest is dropped.
 const SOURCES: usize = 64;
 
-/// The source that stands for history: noted when its last values were taken, so that they are taken once.
+/// Source that stands for history: recorded when its last values were restored, so that this is done once.
 pub(super) const HISTORY: &str = "history";
 
-/// The newest published event of each source. The events of a source are published in their order.
+/// Newest published event of each source. The events of a source are published in order.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Published(BTreeMap<String, u64>);
 
 impl Published {
-    /// Notes that the event `seq` of `source` is published; false if it was before.
+    /// Records that the event `seq` of `source` is published; returns false if it was before.
     pub fn note(&mut self, source: &str, seq: u64) -> bool {
         match self.0.get_mut(source) {
             Some(newest) if *newest >= seq => return false,
@@ -34,19 +34,19 @@ impl Published {
         true
     }
 
-    /// Whether the last values of channels were taken from history.
+    /// Returns whether the last values of channels were restored from history.
     pub fn has_restored(&self) -> bool {
         self.0.contains_key(HISTORY)
     }
 
-    /// Notes what somebody else knows.
+    /// Adds the published events of another instance.
     pub fn merge(&mut self, other: &Self) {
         for (source, seq) in &other.0 {
             self.note(source, *seq);
         }
     }
 
-    /// Whether no event of a store was published yet.
+    /// Returns whether no event of a store was published yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_published_once_and_old_sources_are_forgotten() {
+    fn an_event_is_published_once_and_old_sources_are_dropped() {
         let mut published = Published::default();
         assert!(published.note("a", 5) && published.note("b", 1));
         assert!(!published.note("a", 5) && !published.note("a", 4));
@@ -69,6 +69,6 @@ mod tests {
             published.note(&format!("s{source}"), 100 + source);
         }
         assert_eq!(published.0.len(), SOURCES);
-        assert!(published.note("b", 2), "it was the oldest but one, and two had to go");
+        assert!(published.note("b", 2), "it was the second oldest, and two were dropped");
     }
 }

@@ -1,8 +1,8 @@
-//! The positions of one client: what is due, and nothing queued.
+//! Reader: the positions and subscriptions of one client. Nothing is queued for it.
 //!
-//! A transport opens a [`Reader`], subscribes, and whenever its socket can take something calls [`Reader::collect`].
-//! What it gets is read at that moment: of a state the newest value, of events all since its position, and a gap where
-//! the log no longer reaches back. The cursor of each delivery covers exactly what the client has been given.
+//! A transport opens a [`Reader`], subscribes, and calls [`Reader::collect`] whenever its socket accepts data. The data
+//! are read at that moment: the newest value of a state, all events since the reader's position, and a gap if the log no
+//! longer reaches back that far. The cursor of each delivery covers exactly the data that the client has received.
 
 use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
 
@@ -18,34 +18,35 @@ use super::{
     snapshot::View,
 };
 
-/// By so much two updates may be closer than their interval, for a worker is never quite on time.
+/// Timer tolerance: an update may be sent this much before its interval has passed, because workers are not exactly on time.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// Takes what [`Reader::collect`] finds.
+/// Receives the data of [`Reader::collect`].
 pub trait Sink {
-    /// A state or event. `cursor` is `None` when it is the publication's own offset, so that the shared bytes fit.
+    /// Delivers a state or an event. `cursor` is `None` if it is the publication's own offset, so that the shared bytes
+    /// are right.
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>);
-    /// Events of `channels` are gone, or it is forgotten which of these channels have ended; everything up to `cursor` is lost
-    /// or given, fresh state follows.
+    /// Reports that events of `channels` are lost, or that their ends may have been discarded. Everything up to `cursor`
+    /// is lost or delivered; fresh state follows.
     fn gap(&mut self, channels: &[Selector], cursor: Position);
 }
 
-/// What was given and what was skipped in one [`Reader::collect`].
+/// Result of one [`Reader::collect`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Publications given.
+    /// Number of delivered publications.
     pub delivered: usize,
-    /// State versions skipped because a newer one was there.
+    /// Number of versions of states that were skipped for a newer one.
     pub conflated: u64,
-    /// Gaps told.
+    /// Number of reported gaps.
     pub gaps: usize,
-    /// The budget ran out: more is due now.
+    /// Whether the budget was exhausted, so that more is due now.
     pub more: bool,
-    /// Since when the reader was told that something is due.
+    /// Time since which the reader had due data.
     pub waiting_since: Option<Instant>,
 }
 
-/// In which order a reader that resumes is given what it missed.
+/// Order in which a reader that resumes gets the missed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatchUp {
     /// Newest states, then missed events (WebSocket).
@@ -54,47 +55,47 @@ pub enum CatchUp {
     EventsFirst,
 }
 
-/// One client's subscriptions and positions. Belongs to the thread of its [`Hub`].
+/// Subscriptions and positions of one client. Belongs to the thread of its [`Hub`].
 pub struct Reader {
     hub: Rc<Hub>,
     slot: u32,
     subscriptions: Vec<Option<Subscription>>,
-    /// Events were given up to here, as far as a cursor was handed out.
+    /// Offset up to which events were delivered, as far as cursors claim it.
     given: u64,
-    /// What `given` comes back to when a subscription that went back is through.
+    /// Value of `given` to restore once a rewound subscription has caught up.
     high: u64,
     order: CatchUp,
-    /// A resume is not through yet.
+    /// Whether a resume is not complete yet.
     catching_up: bool,
-    /// What may be given; `None` for everything.
+    /// Filter of deliverable data; `None` allows everything.
     filter: Option<Rc<dyn Filter>>,
-    /// How much of the snapshot that leaves.
+    /// View of the snapshot that the filter allows.
     view: View,
     pace: Pace,
-    /// Notices that were given.
+    /// Number of delivered notices.
     noticed: u64,
     due: Vec<Due>,
 }
 
-/// By how much a client that does not keep up is taken back.
+/// Restrictions for a slow client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// States are not given more often than this, whatever was asked for.
+    /// Shortest interval of states, regardless of that of the subscription.
     pub interval: Duration,
-    /// Whether events are given; if not they wait in the log, and no cursor passes them.
+    /// Whether events are delivered; if not, they wait in the log, and no cursor passes them.
     pub events: bool,
 }
 
 impl Pace {
-    /// As it was asked for.
+    /// No restriction.
     pub const FULL: Self = Self { interval: Duration::ZERO, events: true };
 }
 
-/// What one client may be given.
+/// Filter of the data that one client may receive.
 pub trait Filter {
-    /// Whether it may be given anything of this channel.
+    /// Returns whether it may receive data of this channel at all.
     fn allows_channel(&self, channel: &Channel) -> bool;
-    /// Whether it may be given this event of a channel that it may be given.
+    /// Returns whether it may receive this event of an allowed channel.
     fn allows_event(&self, event: &Publication) -> bool;
 }
 
@@ -103,45 +104,46 @@ struct Subscription {
     selector: Selector,
     topic: usize,
     interval: Duration,
-    /// The newest state given.
+    /// Newest delivered state.
     state: u64,
-    /// Channels that ended up to here were never given, or their ends were.
+    /// Offset up to which ends are irrelevant: those channels were never delivered, or their ends were.
     ends: u64,
-    /// Versions that the hub had seen then.
+    /// Versions that the hub had seen at that time.
     versions: u64,
-    /// No state before this: the last one was given an interval earlier.
+    /// Earliest time of the next state: an interval after the last one.
     not_before: Option<Instant>,
-    /// A write had no room for all states of an interval: those up to here still belong to it. 0 when none is left.
+    /// End of the states of an interval for which one write had no room: those up to here still belong to it. 0 if none
+    /// is left.
     through: u64,
-    /// Events were given up to here.
+    /// Offset up to which events were delivered.
     events: u64,
     paused: bool,
-    /// It was not given everything yet since it went on from elsewhere, or it may have missed an end: what it knows of ends is
-    /// `ends` alone.
+    /// Whether it did not get everything yet since it was resumed, or may have missed an end: ends are then known up to
+    /// `ends` only.
     begins: bool,
-    /// States that come first, although there may be newer ones by now.
+    /// States that are delivered first, although there may be newer ones by now.
     #[expect(clippy::box_collection, reason = "most have none, and there are many: a pointer is a third of a vector")]
     first: Option<Box<Vec<Arc<Publication>>>>,
 }
 
 impl Subscription {
-    /// Whether `state` is news: a value, or the end of a channel that was given.
+    /// Returns whether `state` is new to the client: a value, or the end of a delivered channel.
     fn wants(&self, state: &Publication) -> bool {
         state.offset > self.state && (state.gone.is_none() || state.offset > self.ends)
     }
 
-    /// Up to here it is known which channels have ended.
+    /// Returns the offset up to which the ends of channels are known.
     fn knows_ends(&self) -> u64 {
         self.ends.max(self.state)
     }
 
-    /// Makes all values due again, but no end that was given.
+    /// Makes all values due again, but no end that was delivered.
     fn begin_again(&mut self) {
         self.ends = self.knows_ends();
         self.state = 0;
     }
 
-    /// The first offset after `after` at which a state of this subscription stands, as far as the hub has looked.
+    /// Returns the first offset after `after` of a state of this subscription, as far as the hub has processed.
     fn first_after(&self, after: u64, hub: &Hub, view: View, covered: impl Fn(&Channel) -> bool) -> Option<u64> {
         match &self.selector {
             Selector::Exact(_) => Some(hub.changed(self.topic, view)).filter(|changed| *changed > after),
@@ -151,7 +153,7 @@ impl Subscription {
 }
 
 impl Reader {
-    /// A reader without subscriptions, at the present.
+    /// Opens a reader without subscriptions, at the current end of the log.
     pub fn open(hub: &Rc<Hub>, order: CatchUp) -> Self {
         hub.catch_up();
         Self {
@@ -170,39 +172,39 @@ impl Reader {
         }
     }
 
-    /// From now on only what `filter` allows is given; a selector of many (`metrics.*`) may match other channels. Of the
-    /// snapshot the sections are left out whose channels it refuses.
+    /// Restricts deliveries to what `filter` allows; a prefix (`metrics.*`) may match other channels. In the snapshot the
+    /// sections of refused channels are left out.
     pub fn set_filter(&mut self, filter: Option<Rc<dyn Filter>>) {
         let view = filter.as_ref().map_or(View::Full, |filter| View::of(|channel| filter.allows_channel(channel)));
         if std::mem::replace(&mut self.view, view) != view {
-            // A snapshot that was to come first is of the view before.
+            // A snapshot that was to be delivered first has the previous view.
             let subscriptions = self.subscriptions.iter_mut().flatten();
             subscriptions.filter(|s| s.selector.is_snapshot()).for_each(|subscription| subscription.first = None);
         }
         self.filter = filter;
     }
 
-    /// The hub it is woken by.
+    /// Returns the hub that wakes it.
     pub fn hub(&self) -> &Rc<Hub> {
         &self.hub
     }
 
-    /// Who is woken when something is due, a deadline passes or the server drains.
+    /// Sets the waker for due data, deadlines and the drain of the server.
     pub fn set_waker(&self, waker: &Waker) {
         self.hub.set_waker(self.slot, waker);
     }
 
-    /// Wakes at `at` at the latest. Replaces an earlier call's time.
+    /// Wakes at `at` at the latest. Replaces an earlier deadline.
     pub fn set_deadline(&self, at: Instant) {
         self.hub.set_deadline(self.slot, at);
     }
 
-    /// Whether [`Reader::collect`] has something to give.
+    /// Returns whether [`Reader::collect`] has data to deliver.
     pub fn has_due(&self) -> bool {
         self.hub.has_due(self.slot)
     }
 
-    /// Waits until something is due, the server drains, or `deadline`. For handlers; bodies use [`Reader::set_waker`].
+    /// Waits until data are due, the server drains, or `deadline`. For handlers; bodies use [`Reader::set_waker`].
     pub async fn changed(&self, deadline: Instant) {
         self.set_deadline(deadline);
         std::future::poll_fn(|cx| {
@@ -216,34 +218,34 @@ impl Reader {
         .await;
     }
 
-    /// Number of subscriptions.
+    /// Returns the number of subscriptions.
     pub fn active(&self) -> usize {
         self.subscriptions.iter().flatten().count()
     }
 
-    /// How fast it is given what it asked for, from now on.
+    /// Sets the pace of deliveries from now on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
     }
 
-    /// What is subscribed.
+    /// Returns the selectors of all subscriptions.
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
         self.subscriptions.iter().flatten().map(|subscription| &subscription.selector)
     }
 
-    /// Whether this very selector is subscribed.
+    /// Returns whether exactly this selector is subscribed.
     pub fn is_subscribed(&self, selector: &Selector) -> bool {
         self.find(selector).is_some()
     }
 
-    /// Subscribes: the newest states are due at once, then changes, not more often than `interval` each. Events are
-    /// due from `since` on, or from now. Subscribing again changes the interval and gives the states again.
+    /// Subscribes: the newest states are due at once, then changes, at most one per `interval` each. Events are due from
+    /// `since` on, or from now. Subscribing again changes the interval and delivers the states again.
     pub fn subscribe(&mut self, selector: Selector, interval: Duration, since: Option<&Position>) {
         self.start(selector, interval, since, 0);
     }
 
-    /// The same for a client that was told what came before `states`: first come these, then what is newer. They are all
-    /// that `selector` matched at one moment.
+    /// Subscribes a client that has received the history before `states`: these are delivered first, then newer ones.
+    /// They are all that `selector` matched at one moment.
     pub fn subscribe_with(
         &mut self,
         selector: Selector,
@@ -261,26 +263,26 @@ impl Reader {
         }
     }
 
-    /// The cursor of what is told beside the log: it covers the events that were given, and no state.
+    /// Returns the cursor of deliveries outside of the log: it covers the delivered events, and no state.
     pub fn cursor_aside(&self) -> Position {
         let seen = if self.hub.owes_events(self.slot) { 0 } else { self.hub.seen() };
         Position { epoch: self.hub.log().epoch(), offset: self.given.max(seen), state: 0 }
     }
 
-    /// Goes on with a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the
-    /// holder of `since` has already are not given again.
+    /// Resumes a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the holder of
+    /// `since` already has are not delivered again.
     pub fn go_on(&mut self, selector: Selector, interval: Duration, since: &Position) {
         self.start(selector, interval, Some(since), since.state);
     }
 
-    /// Answers the subscription's number.
+    /// Starts a subscription and returns its number.
     fn start(&mut self, selector: Selector, interval: Duration, since: Option<&Position>, state: u64) -> usize {
         self.hub.catch_up();
         let mut events = since.map_or(self.hub.seen(), |since| since.offset);
         let mut ends = since.map_or(self.hub.seen(), |since| since.state);
         let mut begins = since.is_some();
         if let Some(again) = self.find(&selector) {
-            // What it was not yet given stays due.
+            // Undelivered data stay due.
             if let Some(before) = self.remove(again)
                 && since.is_none()
             {
@@ -295,7 +297,7 @@ impl Reader {
             }
         };
         let member = self.member(number);
-        // Who is given a value now has to wait for the next; who is given none has not.
+        // A reader that gets a value now has to wait for the next one; without a value it has not.
         let told = self.hub.log().knows_state(&selector);
         let topic = self.hub.join(&selector, member, interval, told);
         let versions = self.hub.latest(topic, self.view).1;
@@ -322,8 +324,8 @@ impl Reader {
         self.subscriptions[number] = Some(subscription);
         self.hub.mark(member, true, events < self.hub.seen());
         if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.owes_events(self.slot) {
-            // Events before now are not asked for, and a state that last changed long ago must not lead back to them;
-            // but no cursor may pass an event that another subscription is still owed.
+            // Events before now are not requested, and a state that last changed long ago must not rewind to them; but no
+            // cursor may pass an event that is due for another subscription.
             self.given = self.given.max(self.hub.seen());
         }
         if let Some(since) = since {
@@ -339,8 +341,8 @@ impl Reader {
         number
     }
 
-    /// Makes the newest states due again of what the filter decides about: of subscriptions to many channels, where others
-    /// may be among them now, and of the snapshot, which may show other sections.
+    /// Makes the newest states due again whose visibility the filter decides: of prefixes, which may match other channels
+    /// now, and of the snapshot, which may have other sections.
     pub fn give_again(&mut self) {
         for number in 0..self.subscriptions.len() {
             let member = self.member(number);
@@ -353,23 +355,24 @@ impl Reader {
         }
     }
 
-    /// Ends a subscription; false if there was none.
+    /// Ends a subscription; returns false if there was none.
     pub fn unsubscribe(&mut self, selector: &Selector) -> bool {
         self.find(selector).and_then(|number| self.remove(number)).is_some()
     }
 
-    /// Stops deliveries of a subscription; false if there is none.
+    /// Stops deliveries of a subscription; returns false if there is none.
     pub fn pause(&mut self, selector: &Selector) -> bool {
         self.set_paused(selector, true)
     }
 
-    /// Starts them again: the newest state and the events missed are due at once. False if there is none.
+    /// Starts deliveries again: the newest state and the missed events are due at once. Returns false if there is no
+    /// subscription.
     pub fn resume(&mut self, selector: &Selector) -> bool {
         self.set_paused(selector, false)
     }
 
-    /// Gives `sink` what is due, in the order of the log, at most about `budget` bytes of events and as many of states, but at
-    /// least one of each. What is left is due at once, each state with the value that is the newest then.
+    /// Delivers due data to `sink`, in the order of the log, at most about `budget` bytes of events and as many of
+    /// states, but at least one of each. The rest is due at once, each state with its newest value at that time.
     pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
         let mut due = std::mem::take(&mut self.due);
         due.clear();
@@ -386,7 +389,7 @@ impl Reader {
         collected
     }
 
-    /// Whether a state of this subscription can't be given by itself: others hold something back, or it is many.
+    /// Returns whether a state of this subscription needs the full path: others delay states, or it is a prefix.
     fn is_involved(&self, number: u32) -> bool {
         let paced = |s: &Subscription| !s.interval.is_zero();
         self.catching_up
@@ -398,8 +401,8 @@ impl Reader {
             })
     }
 
-    /// The way of most deliveries: one channel's newest state, and nothing else due. Does what [`Self::collect_due`]
-    /// would, without its lists. False, and nothing done, when the channel is not there: that is not for here.
+    /// Fast path of most deliveries: the newest state of one channel, with nothing else due. Has the effect of
+    /// [`Self::collect_due`] without its lists. Returns false without an effect if the channel does not exist.
     fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) -> bool {
         let ceiling = self.hub.seen();
         let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else {
@@ -411,7 +414,7 @@ impl Reader {
         subscription.versions = versions;
         collected.conflated += skipped;
         if !subscription.wants(&latest) {
-            // What changed, if anything did, is nothing that this reader is shown.
+            // A change, if any, is not visible to this reader.
             subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
             return true;
         }
@@ -440,7 +443,7 @@ impl Reader {
         if !events.unfinished && events.events.is_empty() {
             self.given = self.given.max(self.high);
         }
-        // What an interval holds back is not given, and a seam's states are followed by newer ones: cursors say so.
+        // Delayed states are not delivered, and states of a cutover are followed by newer ones: cursors account for that.
         let held = [self.held(due), self.first()];
         let wait = self.catching_up && events.unfinished && self.pace.events && self.order == CatchUp::EventsFirst;
         let states = if wait { self.put_back(due) } else { self.take_states(due, forgotten, budget, collected) };
@@ -450,7 +453,7 @@ impl Reader {
         self.give_notices(sink, collected);
     }
 
-    /// Gives what was told beside the log. Its cursor says no more than what was given already.
+    /// Delivers notices. Their cursor covers only earlier deliveries.
     fn give_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
         if self.hub.log().noticed() == self.noticed {
             return;
@@ -465,7 +468,7 @@ impl Reader {
         }
     }
 
-    /// States whose cohort was on time, but of which the socket took the last one late, wait for their interval.
+    /// Delays states whose group was on time, but of which the socket accepted the last one late, by their interval.
     fn put_off(&self, due: &mut [Due]) {
         if self.subscriptions.iter().flatten().all(|s| s.not_before.is_none()) {
             return;
@@ -483,8 +486,8 @@ impl Reader {
         }
     }
 
-    /// The subscriptions that are due and of whose channels some ended that this reader was not told about, for that is
-    /// forgotten. From now on they know.
+    /// Returns the due subscriptions with ended channels unknown to this reader, whose ends are discarded, and marks them
+    /// as known.
     fn take_lost_ends(&mut self, due: &[Due], forgotten: u64) -> Vec<Selector> {
         if forgotten == 0 {
             return Vec::new();
@@ -496,7 +499,7 @@ impl Reader {
         lost
     }
 
-    /// The selector of a subscription if ends are lost to it.
+    /// Returns the selector of a subscription if it lost ends.
     fn take_lost_ends_of(&mut self, number: usize, forgotten: u64) -> Option<Selector> {
         let subscription = self.subscriptions.get_mut(number)?.as_mut().filter(|s| !s.paused)?;
         let known = if subscription.begins { subscription.ends } else { subscription.knows_ends() };
@@ -508,7 +511,7 @@ impl Reader {
         })
     }
 
-    /// Reads the events that are due and moves the subscriptions' positions; tells a gap, also for the ends that are lost.
+    /// Reads the due events and moves the positions of the subscriptions; reports a gap, also for lost ends.
     fn take_events(
         &mut self,
         due: &mut Vec<Due>,
@@ -523,7 +526,7 @@ impl Reader {
             self.tell_gap(ends, due, sink, collected);
             return nothing;
         }
-        // From where the last of them stands: all are moved on together.
+        // From the position of the last one: all are moved on together.
         let running = self.subscriptions.iter().flatten().filter(|s| !s.paused);
         let Some(from) = running.map(|s| s.events).min() else { return nothing };
         if !self.pace.events {
@@ -545,7 +548,7 @@ impl Reader {
         }
         if through < ceiling {
             collected.more = true;
-            // Each of them: one that alone knew of the rest could be ended before it is given.
+            // Each of them: a single one that knows of the rest could be ended before the delivery.
             for due in due.iter().filter(|due| due.event) {
                 self.hub.mark(self.member(due.subscription as usize), false, true);
             }
@@ -559,7 +562,7 @@ impl Reader {
         Given { events, through, ..Given::default() }
     }
 
-    /// Tells a gap, if something is lost, and makes all states due.
+    /// Reports a gap, if there was a loss, and makes all states due.
     fn tell_gap(
         &mut self,
         mut lost: Vec<Selector>,
@@ -570,7 +573,7 @@ impl Reader {
         if lost.is_empty() {
             return;
         }
-        // All are looked at now, also those that an interval held back.
+        // All states are delivered now, including delayed ones.
         let forgotten = self.hub.heeded();
         for number in 0..self.subscriptions.len() {
             lost.extend(self.take_lost_ends_of(number, forgotten));
@@ -589,7 +592,7 @@ impl Reader {
         }
     }
 
-    /// Gives states and events in the order of the log, or in that of a resume.
+    /// Delivers states and events in the order of the log, or in that of a resume.
     fn give_all(
         &mut self,
         states: &States,
@@ -598,7 +601,7 @@ impl Reader {
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) {
-        // No cursor covers a state that is still to come, for the connection may be cut at any place of a write.
+        // No cursor covers a state that is still to come, because the connection may be cut at any point of a write.
         let covered = |next: Option<u64>| [held, next.map(|next| next - 1)].into_iter().flatten().min();
         let offset_of = |number: usize| states.taken.get(number).map(|state| state.offset).or(states.left);
         if self.catching_up && self.order == CatchUp::EventsFirst {
@@ -634,7 +637,7 @@ impl Reader {
         }
     }
 
-    /// Hands out one publication with a cursor that covers events up to `events` and states up to `states`.
+    /// Delivers one publication with a cursor that covers events up to `events` and states up to `states`.
     fn give(
         &self,
         publication: &Arc<Publication>,
@@ -650,30 +653,30 @@ impl Reader {
         sink.publication(publication, cursor);
     }
 
-    /// Leaves the states that are due for later.
+    /// Leaves the due states for the next write.
     fn put_back(&self, due: &[Due]) -> States {
         let mut left = None;
         for Due { subscription: number, .. } in due.iter().filter(|due| due.state) {
             self.hub.mark(self.member(*number as usize), true, false);
             let Some(subscription) = self.get(*number) else { continue };
             let first = subscription.first.as_ref().and_then(|first| first.iter().map(|state| state.offset).min());
-            // Fetches what was published before anybody on this worker followed it.
+            // Fetches publications from before any reader of this worker followed the channel.
             self.hub.latest(subscription.topic, self.view);
             let covered = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == *number);
             let next = subscription.first_after(subscription.state, &self.hub, self.view, covered);
             left = [left, first, next].into_iter().flatten().min();
         }
-        // The end of a resume is not here yet, even where no state is left.
+        // The resume is not complete yet, even if no state is left.
         States { taken: Vec::new(), left: left.or(Some(u64::MAX)), beyond: None }
     }
 
-    /// Takes the states that are due, oldest first, at most about `budget` bytes of them but at least one. What is left is
-    /// marked to be due at once.
+    /// Takes the due states, oldest first, at most about `budget` bytes of them but at least one. The rest is marked as
+    /// due at once.
     fn take_states(&mut self, due: &[Due], forgotten: u64, budget: usize, collected: &mut Collected) -> States {
         let found: Vec<_> =
             due.iter().filter(|due| due.state).filter_map(|due| self.find_states(due.subscription, budget)).collect();
         if self.hub.log().forgotten() > forgotten {
-            // An end was forgotten meanwhile, and may be missing here: the next look finds out.
+            // An end was discarded meanwhile, and may be missing here: the next collection detects it.
             for found in &found {
                 if let Some(subscription) = self.subscriptions.get_mut(found.number as usize).and_then(Option::as_mut) {
                     subscription.ends = subscription.knows_ends();
@@ -683,7 +686,7 @@ impl Reader {
         }
         let mut states: Vec<_> = found.iter().flat_map(|found| found.states.iter().cloned()).collect();
         states.sort_by_key(|state| state.offset);
-        // Beyond this not all states are known.
+        // The states are not complete beyond this.
         let through = found.iter().map(|found| found.through).min().unwrap_or(u64::MAX);
         let mut spent = 0;
         let fits = |state: &&Arc<Publication>| {
@@ -696,7 +699,7 @@ impl Reader {
         let unknown = (through < u64::MAX).then(|| through.saturating_add(1));
         let beyond = found.iter().filter_map(|found| found.beyond).min();
         states.truncate(taken);
-        // Up to here all are taken.
+        // All states up to here are taken.
         let cut = [next.map(|next| next - 1), unknown.map(|_| through)].into_iter().flatten().min();
         for found in found {
             self.move_on(found, cut.unwrap_or(u64::MAX), forgotten, collected);
@@ -704,7 +707,7 @@ impl Reader {
         States { taken: states, left: next.into_iter().chain(unknown).min(), beyond }
     }
 
-    /// The states that are due for a subscription, oldest first.
+    /// Returns the due states of a subscription, oldest first.
     fn find_states(&self, number: u32, budget: usize) -> Option<Found> {
         let subscription = self.get(number)?;
         let decides = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == number);
@@ -736,7 +739,7 @@ impl Reader {
         Some(found)
     }
 
-    /// Moves a subscription on after its states up to `cut` were taken.
+    /// Moves a subscription past its states up to `cut`, which were taken.
     fn move_on(&mut self, found: Found, cut: u64, forgotten: u64, collected: &mut Collected) {
         let Found { number, states, through, beyond, is_seam } = found;
         let member = self.member(number as usize);
@@ -753,7 +756,7 @@ impl Reader {
             collected.more = true;
             self.hub.mark(member, true, false);
             if through <= cut {
-                // Whether or not any of them decides, these were looked at.
+                // These were processed, whether or not another subscription decides about them.
                 subscription.state = subscription.state.max(through);
             }
             if is_seam {
@@ -766,19 +769,19 @@ impl Reader {
         if is_seam {
             let newest = subscription.first.take().and_then(|first| first.iter().map(|state| state.offset).max());
             subscription.state = subscription.state.max(newest.unwrap_or(0));
-            // What is newer follows.
+            // Newer states follow.
             self.hub.mark(member, true, false);
         }
         if matches!(subscription.selector, Selector::Exact(_)) {
             collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
             if taken == 0 && !is_seam {
-                // What changed, if anything did, is nothing that this reader is shown.
+                // A change, if any, is not visible to this reader.
                 subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
             }
         }
         subscription.versions = versions;
         if beyond.is_none() && !is_seam && log_forgotten <= forgotten {
-            // All that ended so far was given, or is none of its business.
+            // All ends so far were delivered, or do not concern it.
             subscription.ends = subscription.ends.max(self.hub.seen());
             subscription.begins = false;
         }
@@ -796,7 +799,7 @@ impl Reader {
         subscription.interval.max(self.pace.interval)
     }
 
-    /// The last offset before the first state that an interval holds back.
+    /// Returns the last offset before the first delayed state.
     fn held(&self, due: &[Due]) -> Option<u64> {
         let waits = |number: usize| !due.iter().any(|due| due.state && due.subscription as usize == number);
         self.subscriptions
@@ -812,13 +815,13 @@ impl Reader {
             .map(|first| first - 1)
     }
 
-    /// Where the states stand that come first: there may be newer ones, which follow.
+    /// Returns the offset of the states that are delivered first: newer ones may follow.
     fn first(&self) -> Option<u64> {
         let first = self.subscriptions.iter().flatten().filter(|s| !s.paused).filter_map(|s| s.first.as_ref());
         first.filter_map(|first| first.iter().map(|state| state.offset).max()).min()
     }
 
-    /// The subscription that decides about `channel`: the one that names it most closely.
+    /// Returns the subscription that decides about `channel`: the most specific one.
     fn deciding(&self, channel: &Channel) -> Option<(u32, &Subscription)> {
         if self.filter.as_ref().is_some_and(|filter| !filter.allows_channel(channel)) {
             return None;
@@ -851,8 +854,8 @@ impl Reader {
         true
     }
 
-    /// Lowers the cursor to before the first event that a subscription missed, until all it missed are given: rather an
-    /// event of another channel twice, after a cut in the middle of this replay, than one of this channel lost.
+    /// Rewinds the cursor to before the first event that a subscription missed, until all of them are delivered: after a
+    /// cut during this replay, an event of another channel may be repeated, but none of this channel is lost.
     fn go_back(&mut self, number: usize) {
         let Some(subscription) = self.get(number as u32) else { return };
         let (events, seen) = (subscription.events, self.hub.seen());
@@ -871,7 +874,7 @@ impl Reader {
         let untold = self.hub.log().first_end_after(known, |channel| subscription.selector.matches(channel));
         let ends = if is_behind { Some(known) } else { untold.map(|untold| untold - 1) };
         self.hub.part(subscription.topic, self.member(number));
-        // A wider subscription decides from now on: it has to give what this one held back.
+        // A less specific subscription decides from now on: it has to deliver the states that this one delayed.
         for (number, wider) in self.subscriptions.iter_mut().enumerate() {
             if let Some(wider) = wider.as_mut().filter(|wider| wider.selector.covers(&subscription.selector)) {
                 wider.state = wider.state.min(subscription.state);
@@ -907,34 +910,34 @@ impl Drop for Reader {
     }
 }
 
-/// Events that were read and are handed out in between states.
+/// Events that were read and are delivered between states.
 #[derive(Debug, Default)]
 struct Given {
     events: Vec<Arc<Publication>>,
     next: std::cell::Cell<usize>,
     through: u64,
-    /// The budget ran out before all were read.
+    /// Whether the budget was exhausted before all were read.
     unfinished: bool,
 }
 
-/// States that are handed out, oldest first.
+/// States to deliver, oldest first.
 struct States {
     taken: Vec<Arc<Publication>>,
-    /// The first offset of those that are left for the next write.
+    /// First offset of the states that are left for the next write.
     left: Option<u64>,
-    /// The first one that waits for the next interval, of a subscription that was cut.
+    /// First state that waits for the next interval, of a subscription that was cut.
     beyond: Option<u64>,
 }
 
-/// What is due for one subscription.
+/// Due states of one subscription.
 struct Found {
     number: u32,
     states: Vec<Arc<Publication>>,
-    /// There may be more after this offset.
+    /// Offset after which there may be more.
     through: u64,
-    /// The first state that has to wait for the next interval.
+    /// First state that has to wait for the next interval.
     beyond: Option<u64>,
-    /// They are the values of a seam.
+    /// Whether they are the values of a cutover.
     is_seam: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What goes into the aggregator: readings, and why one is refused.
+//! Readings, the input of the aggregator, and reasons for refusing one.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,37 +9,37 @@ use super::{
     sample::{Sample, SampleKind},
 };
 
-/// One thing that somebody measured or reported.
+/// Input of the aggregator.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// A value of a state channel.
     Value {
-        /// The channel it replaces the value of.
+        /// Channel whose value is replaced.
         channel: Channel,
         /// The new value, or with `merge` the fields that change.
         data: Map<String, Value>,
-        /// Keep the top-level fields that `data` does not name. A named field is replaced whole, `null` included.
+        /// Whether top-level fields that `data` does not name stay. A named field is replaced as a whole, `null` included.
         merge: bool,
-        /// The channel ends when it is not written for so many milliseconds.
+        /// Time in milliseconds without a write after which the channel ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl: Option<u64>,
     },
     /// An event of an event channel.
     Event {
-        /// The channel it is appended to.
+        /// Channel that it is appended to.
         channel: Channel,
-        /// What happened.
+        /// Name of the event.
         event: EventName,
-        /// Its details: an object.
+        /// Details: an object.
         data: Map<String, Value>,
     },
-    /// A measurement that its series gathers.
+    /// Measurement of a series.
     Sample(Box<Sample>),
-    /// An event that a store keeps until it is published.
+    /// Event that a store keeps until it is published.
     Stored(Box<StoredEvent>),
-    /// The last values of state channels from history, for a log that began without values. A log takes them once, and only
-    /// for channels that have no value.
+    /// Last values of state channels from history, for a log that started without values. A log accepts them once, and
+    /// only for channels without a value.
     Restored(Vec<Restored>),
     /// The end of a channel.
     End {
@@ -48,40 +48,40 @@ pub enum Reading {
     },
 }
 
-/// The last value of a state channel, as far as history has it: its numeric fields.
+/// Last value of a state channel in history: its numeric fields.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Restored {
     /// The channel.
     pub channel: Channel,
-    /// When the value was written; of one whose points are gone, the minute.
+    /// Time at which the value was written; the minute if its points are gone.
     pub at: Timestamp,
     /// The value.
     pub data: Map<String, Value>,
 }
 
-/// An event that a store made together with the change it is about. It is published once, however often it is handed in;
-/// events of one source have to be handed in in their order.
+/// Event that a store keeps since the change that causes it. It is published once, even if it is sent repeatedly; events
+/// of one source have to be sent in order.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StoredEvent {
-    /// The store that made it.
+    /// Store of the event.
     pub source: String,
-    /// Its place among the events of the source.
+    /// Sequence number among the events of the source.
     pub seq: u64,
-    /// The channel it is appended to.
+    /// Channel that it is appended to.
     pub channel: Channel,
-    /// What happened.
+    /// Name of the event.
     pub event: EventName,
-    /// Its details: an object.
+    /// Details: an object.
     pub data: Map<String, Value>,
 }
 
 impl Reading {
-    /// A whole value.
+    /// Creates a whole value.
     pub fn value(channel: Channel, data: Map<String, Value>) -> Self {
         Self::Value { channel, data, merge: false, ttl: None }
     }
 
-    /// The channel it goes to; `None` for restored values, which go to several.
+    /// Returns the channel; `None` for restored values, which belong to several.
     pub fn channel(&self) -> Option<&Channel> {
         match self {
             Self::Value { channel, .. } | Self::Event { channel, .. } | Self::End { channel } => Some(channel),
@@ -92,21 +92,21 @@ impl Reading {
     }
 }
 
-/// Who hands in a reading.
+/// Origin of a reading.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A part of this program; may write the built-in channels.
+    /// A part of this program, which may write the built-in channels.
     Internal,
     /// A client.
     Pushed,
 }
 
-/// Why a reading was not accepted. Each is something the sender can act on.
+/// Reason why a reading was refused. The sender can react to each.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// A channel that only the server itself writes.
+    /// The channel is built in.
     #[error("{0:?} is a built-in channel and can't be pushed over or deleted")]
     BuiltIn(Channel),
     /// A value for an event channel, or an event for a state channel.
@@ -114,51 +114,51 @@ pub enum Refusal {
     OtherKind {
         /// The channel.
         channel: Channel,
-        /// What it is.
+        /// Whether it is a state channel.
         is_state: bool,
     },
-    /// A channel that is not there can't be deleted.
+    /// The channel to delete does not exist.
     #[error("there is no channel {0:?}")]
     NoChannel(Channel),
-    /// The tenant has as many channels as it may.
+    /// The tenant has reached its limit of channels.
     #[error("this tenant has {0} channels, which is the limit")]
     TooManyChannels(usize),
-    /// A sample of another type than its series has.
+    /// A sample of another type than that of its series.
     #[error("the field {field:?} of {channel:?} is a {kind}: its first sample said so")]
     OtherType {
         /// The channel.
         channel: Channel,
         /// The field, without labels.
         field: Box<str>,
-        /// What it is.
+        /// Type of the series.
         kind: SampleKind,
     },
-    /// The tenant has as many series of samples as it may.
+    /// The tenant has reached its limit of series of samples.
     #[error("this tenant may have {0} series of samples, and this one would be beyond")]
     TooManySeries(usize),
-    /// The snapshot, which every reader of it is sent whole, holds no more.
+    /// The snapshot, which is sent to every reader as a whole, has reached its limit.
     #[error("the pushed metrics are {0} bytes together, which is the limit of the snapshot")]
     SnapshotFull(usize),
-    /// It reached the process that decides in a form that this one can't read, as between two versions.
+    /// The deciding process cannot parse the reading, as between two versions.
     #[error("the node that decides can't read this; nothing of it was accepted")]
     Unreadable,
-    /// The tenant's values, and what its series of samples keep, hold as many bytes as they may.
+    /// The tenant's values and series of samples have reached their limit of bytes.
     #[error(
         "the values and series of this tenant are {0} bytes together, which is the limit; smaller values make room, and so \
          does time: series keep distributions for some ten seconds and for the day"
     )]
     StatesFull(usize),
-    /// The values and series of all tenants hold as many bytes as they may.
+    /// The values and series of all tenants have reached their limit of bytes.
     #[error("the values and series of all tenants are {0} bytes together, which is the limit of this server")]
     ServerFull(usize),
-    /// The value is larger than a client would be sent.
+    /// The value is larger than allowed for delivery.
     #[error("the value of {channel:?} could be {bytes} bytes, the limit is {limit}")]
     TooLarge {
         /// The channel.
         channel: Channel,
-        /// Its size.
+        /// Size in bytes.
         bytes: usize,
-        /// The limit.
+        /// Limit in bytes.
         limit: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! How a cursor that a client brings fits a log.
+//! Resume verdict: the comparison of a client's cursor with a log.
 
 use super::{
     channel::{Channel, Selector},
@@ -6,16 +6,16 @@ use super::{
     position::Position,
 };
 
-/// How a cursor that a client brought fits this log.
+/// Resume verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// Nothing is missing: go on from here.
+    /// Nothing is missing: continue from here.
     Replay(Position),
-    /// Something is lost, or can't be known; start from what there is.
+    /// Data are lost, or that is unknown: start from the current state.
     Reset(ResetReason),
 }
 
-/// Why a resume is not whole.
+/// Reason why a resume is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetReason {
@@ -29,7 +29,7 @@ pub enum ResetReason {
 }
 
 impl ResetReason {
-    /// As clients read it.
+    /// Returns the reason as clients read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EpochChanged => "epoch_changed",
@@ -39,11 +39,12 @@ impl ResetReason {
     }
 }
 
-/// Judges a cursor for a reader of `selectors`: the verdict, and the position from which events are read.
+/// Compares a cursor with `log` for a reader of `selectors`. Returns the verdict, and the position from which events are
+/// read.
 ///
-/// After an earlier epoch that is the log's beginning (its holder saw none of this log's events), for a cursor that is too
-/// old it is the cursor itself (what is left of the ring is given after the gap), for an unknown one it is now. Where
-/// several processes read one log, ask [`Log::covers`] first: a cursor of a later log or place looks unknown here.
+/// After an earlier epoch that is the start of the log (its holder has none of its events), for a cursor that is too old
+/// it is the cursor itself (the rest of the ring is sent after the gap), for an unknown one it is now. If several
+/// processes read one log, check [`Log::covers`] first: a cursor of a later log or offset looks unknown here.
 pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Position) {
     match cursor.parse::<Position>() {
         Ok(position) => judge(log, &position, selectors),
@@ -51,7 +52,7 @@ pub fn resume(log: &Log, cursor: &str, selectors: &[Selector]) -> (Resume, Posit
     }
 }
 
-/// The same for a cursor that was read.
+/// Does the same for a parsed cursor.
 pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume, Position) {
     if log.follows(&position.epoch) {
         return (Resume::Reset(ResetReason::EpochChanged), log.beginning());
@@ -84,7 +85,7 @@ mod tests {
     };
 
     #[test]
-    fn a_cursor_is_judged_by_what_the_log_still_has_for_these_channels() {
+    fn the_verdict_depends_on_the_events_that_the_log_still_has_for_these_channels() {
         let epoch = Epoch::random();
         let config = LogConfig { events: 2, bytes: usize::MAX, ends: 10 };
         let (mut writer, log) = Log::create_as(config, epoch.clone(), Some(vec![Epoch::parse("before").unwrap()]));
@@ -118,7 +119,7 @@ mod tests {
         ] {
             assert_eq!(judged(&own, offset, names), expected, "{offset} {names:?}");
         }
-        assert_eq!(judged("before", 9, &["deploys"]), (Some(ResetReason::EpochChanged), 2), "all that there is");
+        assert_eq!(judged("before", 9, &["deploys"]), (Some(ResetReason::EpochChanged), 2), "all events of the log");
         assert_eq!(judged("other", 3, &["deploys"]), (Some(ResetReason::UnknownCursor), 4));
     }
 }

@@ -1,10 +1,10 @@
-//! The assembled snapshot: the value of the channel `metrics`.
+//! Assembly of the snapshot: the value of the channel `metrics`.
 //!
 //! ```json
 //! {"api":{...},"business":{...},"custom":{"checkout":{...}},"database":{...},"infrastructure":{...}}
 //! ```
 //!
-//! It is put together from the newest values on first use, so a thousand pushes between two looks cost one assembly.
+//! It is assembled from the newest values on first use, so a thousand pushes between two reads cost one assembly.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use super::{
     publication::Publication,
 };
 
-/// The channel whose value is the snapshot.
+/// Channel of the snapshot.
 pub const SNAPSHOT: &str = "metrics";
 
 /// Section that only readers of orders may see.
 const BUSINESS: &str = "metrics.business";
 
-/// How much of the snapshot a reader may see. Encodings exist once per view, not once per reader.
+/// Visible part of the snapshot. Encodings exist once per view, not once per reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
     /// All of it.
@@ -36,13 +36,13 @@ impl View {
     /// Number of views.
     pub(super) const COUNT: usize = Self::ALL.len();
 
-    /// The view of a reader that is allowed the channels that `allows` says.
+    /// Returns the view of a reader with the channels that `allows` returns true for.
     pub fn of(allows: impl FnOnce(&Channel) -> bool) -> Self {
         let business = Channel::parse(BUSINESS).unwrap_or_else(|_| unreachable!("a valid name"));
         if allows(&business) { Self::Full } else { Self::WithoutBusiness }
     }
 
-    /// Whether the value of `channel` is part of this view of the snapshot.
+    /// Returns whether this view contains the value of `channel`.
     pub(super) fn shows(self, channel: &Channel) -> bool {
         (self == Self::Full || channel.as_str() != BUSINESS) && place(channel).is_some()
     }
@@ -52,7 +52,7 @@ impl View {
     }
 }
 
-/// Place of a channel's value in the snapshot.
+/// Location of a channel's value in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<'a> {
     /// A section of its own.
@@ -61,7 +61,7 @@ pub enum Place<'a> {
     Custom(&'a str),
 }
 
-/// Returns the place of `channel` in the snapshot, if it has one: built-in channels with a section, and pushed metrics.
+/// Returns the location of `channel` in the snapshot, if it has one: built-in channels with a section, and pushed metrics.
 pub fn place(channel: &Channel) -> Option<Place<'_>> {
     if let Some(built_in) = built_in::find(channel) {
         return built_in.section.map(Place::Section);
@@ -69,8 +69,8 @@ pub fn place(channel: &Channel) -> Option<Place<'_>> {
     channel.as_str().strip_prefix("metrics.").filter(|rest| !rest.is_empty()).map(Place::Custom)
 }
 
-/// Returns the canonical JSON of one view of the snapshot, of the newest values `latest`, which come sorted by channel. Every section
-/// is there; it is `null` until its source has published.
+/// Returns the canonical JSON of one view of the snapshot with the newest values `latest`, which are sorted by channel.
+/// Every section is present; it is `null` until its source has published.
 pub fn assemble<'a>(latest: impl Iterator<Item = &'a Publication>, view: View) -> String {
     let sections = CHANNELS.iter().filter_map(|built_in| built_in.section);
     let mut sections: Vec<(&str, Cow<'_, str>)> = sections.map(|name| (name, Cow::Borrowed("null"))).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_metrics_have_a_place() {
+    fn only_metrics_have_a_location() {
         let place = |name: &str| place(&Channel::parse(name).unwrap()).is_some();
         assert!(place("metrics.api") && place("metrics.checkout"));
         assert!(!place("metrics") && !place("metrics.orders") && !place("metrics.") && !place("deploys"));

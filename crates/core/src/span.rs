@@ -1,18 +1,18 @@
-//! Spans of time as clients and settings write them: `500ms`, `25s`, `1m`, `7d`, or a number of milliseconds.
+//! Durations as clients and settings write them: `500ms`, `25s`, `1m`, `7d`, or a number of milliseconds.
 
 use std::{fmt, time::Duration};
 
 use jiff::{SignedDuration, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// A span of time of whole milliseconds, zero or more.
+/// Duration of whole milliseconds, zero or more.
 ///
-/// It is read from a bare number, which means milliseconds, and from what jiff reads: `500ms`, `1h 30m`, `7d`, `PT8M30S`. A day
-/// has 24 hours. It is written in the largest unit that keeps it whole.
+/// It is parsed from a bare number, which means milliseconds, and from the formats of jiff: `500ms`, `1h 30m`, `7d`,
+/// `PT8M30S`. A day has 24 hours. It is formatted in the largest unit without a fraction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
-/// A text or number that is not a [`Span`].
+/// Error: a text or number is not a [`Span`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a duration as \"500ms\", \"25s\", \"1m\", \"2h\" or \"7d\"")]
 pub struct SpanError;
@@ -21,25 +21,25 @@ pub struct SpanError;
 const UNITS: [(&str, u128); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl Span {
-    /// No time at all.
+    /// Zero.
     pub const ZERO: Self = Self(Duration::ZERO);
 
-    /// A span of milliseconds.
+    /// Creates a span of milliseconds.
     pub const fn from_millis(ms: u64) -> Self {
         Self(Duration::from_millis(ms))
     }
 
-    /// A span of seconds.
+    /// Creates a span of seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// A span of days of 24 hours.
+    /// Creates a span of days of 24 hours.
     pub const fn from_days(days: u64) -> Self {
         Self::from_secs(days * 86_400)
     }
 
-    /// Reads a span from text.
+    /// Parses a span.
     ///
     /// # Errors
     /// [`SpanError`] if the text is not a span, is negative, has months or years, or has a fraction of a millisecond.
@@ -65,7 +65,7 @@ impl Span {
     }
 }
 
-/// Returns a number of seconds as ISO 8601 writes it: `PT8M30S`.
+/// Formats a number of seconds as ISO 8601: `PT8M30S`.
 pub fn iso_8601(seconds: u64) -> String {
     SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)).to_string()
 }

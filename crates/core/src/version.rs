@@ -1,4 +1,4 @@
-//! The version of a thing that clients change, and the condition that it has not moved.
+//! Version of a resource that clients change, and conditions on it.
 //!
 //! ```text
 //! ETag: "3-19a4f0c2b11"        If-Match: "3-19a4f0c2b11"
@@ -8,34 +8,34 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-/// Which state of a thing is meant: grows by one with each change.
+/// Version of a resource: grows by one with each change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// 1 for a new thing.
+    /// Number of the version; 1 for a new resource.
     pub number: u64,
-    /// When the thing was made, so that one that took the place of another (after a deletion, after the loss of a store
-    /// that was in memory) is never taken for it.
+    /// Time of creation, which distinguishes a resource from a later one with the same ID (after a deletion, or the loss
+    /// of a store in memory).
     pub made: Timestamp,
 }
 
 impl fmt::Display for Version {
-    /// As it stands between the quotes of a strong entity tag.
+    /// Formats the version as the opaque part of a strong entity tag.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:x}", self.number, self.made.as_millisecond())
     }
 }
 
-/// The condition of a change: the thing is still what the client saw (RFC 9110, section 13.1.1).
+/// Condition of a change: the resource is still at the version that the client saw (RFC 9110, section 13.1.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// `*`: it only has to be there.
+    /// `*`: the resource has to exist.
     Any,
-    /// One of these versions, as they were given out.
+    /// One of these versions.
     OneOf(Vec<String>),
 }
 
 impl IfMatch {
-    /// Whether `version` is one of those meant.
+    /// Returns whether `version` meets the condition.
     pub fn holds(&self, version: Version) -> bool {
         match self {
             Self::Any => true,

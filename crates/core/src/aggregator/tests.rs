@@ -61,7 +61,7 @@ async fn an_unchanged_value_makes_no_new_version() {
 }
 
 #[tokio::test]
-async fn an_unchanged_value_has_come_all_the_same() {
+async fn an_unchanged_value_counts_as_written() {
     use std::sync::atomic::{AtomicI64, Ordering};
     let seconds = Arc::new(AtomicI64::new(10));
     let now = Arc::clone(&seconds);
@@ -125,7 +125,7 @@ async fn a_channel_keeps_its_kind() {
 }
 
 #[tokio::test]
-async fn channels_are_bounded_and_the_known_ones_go_on() {
+async fn channels_are_bounded_and_existing_ones_can_be_written() {
     let bench =
         bench(AggregatorConfig { max_channels: 2, max_value: 20, max_snapshot: 0, ..AggregatorConfig::default() });
     bench.push(value("a", json!({}))).await.0.unwrap();
@@ -150,7 +150,7 @@ async fn many_merges_of_a_wide_value_are_written_once() {
 }
 
 #[tokio::test]
-async fn the_snapshot_is_bounded_and_what_is_in_it_can_change() {
+async fn the_snapshot_is_bounded_and_its_values_can_change() {
     let bench = bench(AggregatorConfig { max_snapshot: 100, ..AggregatorConfig::default() });
     let text = |n: usize| json!({"x": "y".repeat(n)});
     bench.push(value("metrics.a", text(50))).await.0.unwrap();
@@ -167,9 +167,9 @@ fn merge(channel: &str, data: Value) -> Reading {
     Reading::Value { channel, data, merge: true, ttl: None }
 }
 
-/// A merge is first counted as if nothing of the value went: whatever that is too much is given back.
+/// A merge is first counted as if the whole value stayed; the excess is released.
 #[tokio::test]
-async fn room_is_given_back_when_a_value_turns_out_smaller() {
+async fn room_is_released_when_a_value_turns_out_smaller() {
     for (channel, config) in [
         ("metrics.a", AggregatorConfig { max_snapshot: 200, ..AggregatorConfig::default() }),
         ("a", AggregatorConfig { max_state: 200, ..AggregatorConfig::default() }),
@@ -215,16 +215,16 @@ async fn the_values_of_all_tenants_are_bounded_together() {
     assert_eq!(other.push(value("a", text(600))).await.0, Err(Refusal::ServerFull(1_000)));
     other.push(value("a", text(300))).await.0.unwrap();
     drop(one.handle);
-    // Its aggregator ends with its handle, and gives back what it took.
+    // Its aggregator ends with its handle, and releases its room.
     while config.all_states.used() > 400 {
         tokio::task::yield_now().await;
     }
     other.push(value("a", text(900))).await.0.unwrap();
 }
 
-/// The next leader of a cluster begins with what the one before it knew.
+/// The next leader of a cluster continues with the knowledge of the previous one.
 #[tokio::test]
-async fn a_decider_that_takes_over_knows_how_full_everything_is() {
+async fn a_decider_that_takes_over_knows_the_used_room() {
     let config = AggregatorConfig { max_snapshot: 100, max_state: 200, max_channels: 3, ..AggregatorConfig::default() };
     let bench = bench(config.clone());
     let text = |n: usize| json!({"x": "y".repeat(n)});
@@ -246,7 +246,7 @@ async fn a_decider_that_takes_over_knows_how_full_everything_is() {
 }
 
 #[tokio::test]
-async fn a_decider_that_takes_over_knows_what_carries_events() {
+async fn a_decider_that_takes_over_knows_the_event_channels() {
     let bench = bench(AggregatorConfig::default());
     bench.push(event("deploys", "released")).await.0.unwrap();
     let mut decider = Decider::take_over(Clock::system(), AggregatorConfig::default(), &bench.log, [].into_iter());
@@ -255,9 +255,9 @@ async fn a_decider_that_takes_over_knows_what_carries_events() {
     assert_eq!(decide(event("deploys", "released")), Ok(()));
 }
 
-/// A new leader has its own monotonic clock, and windows that began with another node's.
+/// A new leader has its own monotonic clock, and windows that started with another node's.
 #[tokio::test(start_paused = true)]
-async fn windows_go_on_in_time_when_another_decider_takes_over() {
+async fn windows_continue_when_another_decider_takes_over() {
     let (mut writer, log) = Log::create(LogConfig::default());
     let clock = clock_from(NOON);
     let take_over = |dumps: Vec<(String, String)>| {
@@ -271,7 +271,7 @@ async fn windows_go_on_in_time_when_another_decider_takes_over() {
     let mut first = take_over(Vec::new());
     let decided = first.decide_all([(Origin::Pushed, vec![sample("shop.sold", "counter", 30)])]);
     assert_eq!(rate(&decided), Some(json!(3)));
-    // A series goes on where its channel is in the log.
+    // A series continues if its channel is in the log.
     writer.append(decided.changes, jiff::Timestamp::UNIX_EPOCH);
     tokio::time::advance(Duration::from_secs(5)).await;
     let mut next = take_over(first.dump(true));
@@ -303,7 +303,7 @@ async fn samples_and_events_of_one_push_do_not_share_a_channel() {
 }
 
 #[tokio::test]
-async fn limits_hold_to_the_byte_and_zero_is_none() {
+async fn limits_are_exact_and_zero_means_none() {
     let exact = value("a", json!({"x": "y".repeat(92)}));
     let larger = value("a", json!({"x": "y".repeat(93)}));
     for (limit, refusal) in [
@@ -331,8 +331,8 @@ async fn limits_hold_to_the_byte_and_zero_is_none() {
     }
 }
 
-/// A merge of one field into a value of many does not cost what the value costs: counted, not timed. The text is written anew
-/// once a group, by copying.
+/// The cost of merging one field does not depend on the value's size: work is counted, not timed. The text is copied once
+/// per group.
 #[tokio::test]
 async fn a_merge_keeps_every_other_byte() {
     let bench = bench(AggregatorConfig::default());
@@ -355,21 +355,21 @@ async fn a_merge_keeps_every_other_byte() {
     assert_eq!(bench.text("new"), "{}");
 }
 
-/// Tenants share a thread: whatever waits for one writer, its turn ends after so many pushes or so many bytes.
+/// Tenants share a thread: the turn of a writer ends after a number of pushes or bytes.
 #[tokio::test]
-async fn a_tenant_that_floods_waits_for_itself() {
+async fn a_flood_of_one_tenant_delays_only_that_tenant() {
     for (bytes, pushes, in_a_turn) in [(10, 3 * GROUP, GROUP), (GROUP_BYTES / 4, 40, 4), (2 * GROUP_BYTES, 5, 1)] {
         let (writer, _log) = Log::create(LogConfig::default());
         let (aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
         let mut waiting: Vec<_> = (0..pushes)
             .map(|n| Box::pin(handle.publish(Origin::Pushed, vec![value("a", json!({"n": n}))], bytes)))
             .collect();
-        // All of it in one poll of this test, so that nothing but the writer itself ends a turn.
+        // All of it in one poll of this test, so that only the writer itself ends a turn.
         tokio::task::coop::unconstrained(async {
             assert!(waiting.iter_mut().all(|push| push.now_or_never().is_none()), "handed in");
             let mut writer = Box::pin(aggregator.run());
             while !waiting.is_empty() {
-                assert_eq!((&mut writer).now_or_never(), None, "the writer gives its turn away");
+                assert_eq!((&mut writer).now_or_never(), None, "the writer ends its turn");
                 let before = waiting.len();
                 waiting.retain_mut(|push| push.now_or_never().is_none());
                 assert_eq!(before - waiting.len(), in_a_turn, "pushes of {bytes} bytes");
@@ -379,9 +379,9 @@ async fn a_tenant_that_floods_waits_for_itself() {
     }
 }
 
-/// In a cluster all tenants hand in through one queue: each may have a part of it only.
+/// In a cluster all tenants share one queue: each may have a part of it only.
 #[tokio::test(start_paused = true)]
-async fn a_tenant_takes_up_its_own_part_of_a_shared_queue_only() {
+async fn a_tenant_uses_only_its_part_of_a_shared_queue() {
     let (root, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::channel(true).1);
     let (busy, quiet) = (root.of_tenant("busy"), root.of_tenant("quiet"));
     let publish = |handle: &AggregatorHandle, bytes| {
@@ -414,7 +414,7 @@ async fn a_tenant_takes_up_its_own_part_of_a_shared_queue_only() {
 }
 
 #[tokio::test]
-async fn the_snapshot_stands_after_what_it_shows() {
+async fn the_snapshot_has_a_higher_offset_than_its_values() {
     let bench = bench(AggregatorConfig::default());
     let (_, position) = bench.push(value("metrics.checkout", json!({"p95": 180}))).await;
     let own = bench.log.state(&Channel::parse("metrics.checkout").unwrap(), View::Full).unwrap();
@@ -424,13 +424,13 @@ async fn the_snapshot_stands_after_what_it_shows() {
     assert!(Arc::ptr_eq(&snapshot, &bench.log.snapshot(View::Full)), "assembled once");
 }
 
-/// A clock that goes with tokio's, from `start` on.
+/// Returns a clock that follows tokio's, starting at `start`.
 fn clock_from(start: &str) -> Clock {
     let (start, begun): (jiff::Timestamp, _) = (start.parse().unwrap(), Instant::now());
     Clock::from_fn(move || start + jiff::SignedDuration::try_from(begun.elapsed()).unwrap())
 }
 
-/// An aggregator whose day begins at Zurich's midnight.
+/// Creates an aggregator whose day starts at Zurich's midnight.
 fn sampling(start: &str, config: AggregatorConfig) -> Bench {
     let (writer, log) = Log::create(LogConfig::default());
     let zone = TimeZone::get("Europe/Zurich").unwrap();
@@ -477,7 +477,7 @@ async fn a_sample_is_in_the_log_at_the_position_of_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_numbers_change_as_time_passes_and_then_rest() {
+async fn figures_change_with_time_until_the_window_is_empty() {
     let bench = sampling(NOON, AggregatorConfig::default());
     bench.pass(2_300).await;
     bench.push(sample("shop.sold", "counter", 30)).await.0.unwrap();
@@ -498,8 +498,8 @@ async fn the_numbers_change_as_time_passes_and_then_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_midnight_of_the_zone_today_starts_again_with_nobody_there() {
-    // Daylight saving begins in the night: midnight is at 23:00 UTC, the next one at 22:00.
+async fn at_midnight_of_the_zone_today_restarts_without_any_push() {
+    // Daylight saving starts in the night: midnight is at 23:00 UTC, the next one at 22:00.
     let bench = sampling("2026-03-28T22:30:00Z", AggregatorConfig::default());
     for (kind, value) in [("gauge", json!(5)), ("counter", json!(5)), ("timing", json!(5)), ("set", json!("a"))] {
         bench.push(sample(&format!("day.{kind}"), kind, value)).await.0.unwrap();
@@ -521,7 +521,7 @@ async fn at_midnight_of_the_zone_today_starts_again_with_nobody_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_aggregator_does_not_look_at_the_clock() {
+async fn an_idle_aggregator_does_not_read_the_clock() {
     let looks = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let (counted, inner) = (Arc::clone(&looks), clock_from(NOON));
     let clock = Clock::from_fn(move || {
@@ -562,7 +562,7 @@ async fn a_plain_value_replaces_the_series_until_their_next_change() {
     bench.push(Reading::Value { channel, data, merge: true, ttl: None }).await.0.unwrap();
     let data = bench.data("metrics.shop");
     assert_eq!((&data["sold"], &data["load"]["last"], &data["name"]), (&json!(0), &json!(7), &json!("eu")));
-    // In one batch, too, the later one wins.
+    // In one batch the later one takes precedence too.
     let readings = vec![sample("shop.sold", "counter", 1), value("metrics.shop", json!({"x": 1}))];
     bench.handle.publish(Origin::Pushed, readings, 0).await.unwrap();
     assert_eq!(bench.data("metrics.shop"), json!({"x": 1}));
@@ -593,7 +593,7 @@ async fn samples_are_refused_where_values_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn series_take_their_room_beforehand_and_are_never_refused_later() {
+async fn series_reserve_their_room_and_are_never_refused_later() {
     let config = AggregatorConfig { max_value: 2_000, max_snapshot: 3_000, ..AggregatorConfig::default() };
     let bench = sampling(NOON, config);
     let mut taken = 0;
@@ -618,7 +618,7 @@ async fn series_take_their_room_beforehand_and_are_never_refused_later() {
         Err(Refusal::TooLarge { .. })
     ));
     bench.push(value("metrics.wide", json!({"x": "y"}))).await.0.unwrap();
-    // The room of the series is taken in the snapshot, too.
+    // The room of the series is reserved in the snapshot too.
     assert_eq!(
         bench.push(value("metrics.b", json!({"x": "y".repeat(1_500)}))).await.0,
         Err(Refusal::SnapshotFull(3_000))
@@ -626,9 +626,9 @@ async fn series_take_their_room_beforehand_and_are_never_refused_later() {
     bench.push(value("metrics.b", json!({"x": "y".repeat(900)}))).await.0.unwrap();
 }
 
-/// Durations of every magnitude make sketches as large as they get, one for each second and one for the day.
+/// Durations of every magnitude make sketches as large as possible, one for each second and one for the day.
 #[tokio::test(start_paused = true)]
-async fn what_series_keep_is_bounded_in_bytes_and_time_makes_room() {
+async fn the_memory_of_series_is_bounded_and_released_with_time() {
     let budget = StateBudget::new(0);
     let bench =
         sampling(NOON, AggregatorConfig { max_state: 150_000, all_states: budget.clone(), ..Default::default() });
@@ -662,7 +662,7 @@ async fn what_series_keep_is_bounded_in_bytes_and_time_makes_room() {
     }
 }
 
-/// Another tenant's series count in what all tenants may keep.
+/// Another tenant's series count for the limit of all tenants.
 #[tokio::test(start_paused = true)]
 async fn series_of_all_tenants_are_bounded_together() {
     let budget = StateBudget::new(60_000);
@@ -714,7 +714,7 @@ proptest::proptest! {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_no_end_where_somebody_else_decides() {
+async fn a_lost_reply_does_not_stop_publishers_in_a_cluster() {
     let (handle, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(60)), watch::channel(true).1);
     let reading = || vec![value("metrics.a", json!({"x": 1}))];
     let forgetful = tokio::spawn(async move {
@@ -726,17 +726,17 @@ async fn an_answer_that_is_lost_is_no_end_where_somebody_else_decides() {
     assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Unknown);
     assert_eq!(handle.publish_own(reading()).await, Ok(()));
     forgetful.await.unwrap();
-    assert_eq!(handle.publish_own(reading()).await, Err(Stopped), "nobody takes anything any more");
+    assert_eq!(handle.publish_own(reading()).await, Err(Stopped), "no more batches are accepted");
     assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Stopped);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_that_nobody_takes_is_refused_and_one_that_is_taken_is_waited_for() {
+async fn a_push_that_is_not_taken_is_refused_and_a_taken_one_is_awaited() {
     let (handle, mut batches) = AggregatorHandle::new(Some(Duration::from_secs(5)), watch::channel(true).1);
     let reading = || vec![value("metrics.a", json!({"x": 1}))];
     assert_eq!(handle.publish(Origin::Pushed, reading(), 0).await.unwrap_err(), PublishError::Unavailable);
     let refused = batches.recv().await.unwrap();
-    assert!(!refused.take(), "its sender was told that it is not carried out");
+    assert!(!refused.take(), "its sender has given up");
     let late = tokio::spawn({
         let handle = handle.clone();
         async move { handle.publish(Origin::Pushed, reading(), 0).await }
@@ -747,7 +747,7 @@ async fn a_push_that_nobody_takes_is_refused_and_one_that_is_taken_is_waited_for
     let (readings, reply) = taken.into_parts();
     reply.send(vec![Ok(()); readings.len()], Position::new(crate::position::Epoch::random(), 7));
     assert_eq!(late.await.unwrap().unwrap().position.offset, 7);
-    // What this program itself hands in waits as long as it takes.
+    // Readings of this program wait without a limit.
     let own = tokio::spawn(async move { handle.publish_own(vec![value("metrics.a", json!({}))]).await });
     tokio::time::sleep(Duration::from_secs(600)).await;
     let (readings, reply) = batches.recv().await.unwrap().into_parts();
@@ -761,7 +761,7 @@ fn restored(channel: &str, data: Value, second: i64) -> Restored {
 }
 
 #[tokio::test]
-async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_built_in_channel() {
+async fn restored_values_keep_their_time_until_a_write_and_reach_no_built_in_channel() {
     let (writer, log) = Log::create(LogConfig::default());
     let (mut aggregator, handle) = Aggregator::new(writer, Clock::system(), AggregatorConfig::default());
     let old = |channel: &str, second: i64| restored(channel, json!({"x": 1}), second);
@@ -777,7 +777,7 @@ async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_buil
     assert!(state("metrics.a").is_restored() && bench.log.snapshot(View::Full).timestamp.as_second() == 20);
     assert!(bench.log.state(&Channel::parse("metrics.api").unwrap(), View::Full).is_none());
 
-    // Also the same value: readers are told that it is of now.
+    // The same value too: readers are notified that it is current.
     let before = bench.log.head();
     bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
     assert!(!state("metrics.a").is_restored() && state("metrics.a").timestamp.as_second() > 20);
@@ -790,7 +790,7 @@ async fn restored_values_keep_their_time_until_somebody_writes_and_reach_no_buil
 }
 
 #[tokio::test]
-async fn values_that_are_restored_late_take_no_place_of_what_was_pushed_and_are_taken_once() {
+async fn values_restored_late_do_not_replace_pushed_ones_and_are_accepted_once() {
     let bench = bench(AggregatorConfig::default());
     let state = |name: &str| bench.log.state(&Channel::parse(name).unwrap(), View::Full);
     bench.push(value("metrics.a", json!({"x": 1}))).await.0.unwrap();
@@ -799,7 +799,7 @@ async fn values_that_are_restored_late_take_no_place_of_what_was_pushed_and_are_
         restored("metrics.b", json!({"x": 7, "y": 7}), 20),
         restored("metrics.c", json!({"x": 7, "y": 7}), 20),
     ]);
-    // In one group: what is merged into a restored value makes it one of now.
+    // In one group: a merge into a restored value makes it a current one.
     let merged = Reading::Value {
         channel: Channel::parse("metrics.c").unwrap(),
         data: serde_json::from_value(json!({"x": 8})).unwrap(),

@@ -1,13 +1,14 @@
-//! What all deciders of a process may keep together.
+//! Memory budget that all deciders of a process share.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Bytes of the pushed values of all tenants of this process, and of what their series of samples keep. Clones share one count.
+/// Bytes of the pushed values of all tenants of this process, and of the data of their series of samples. Clones share
+/// one count.
 ///
-/// The deciders of a process are driven by one thread, so nobody takes room between a look and a change.
+/// The deciders of a process run on one thread, so no room is taken between a check and a change.
 #[derive(Clone, Debug, Default)]
 pub struct StateBudget {
     used: Arc<AtomicUsize>,
@@ -21,12 +22,12 @@ impl StateBudget {
         Self { used: Arc::default(), limit }
     }
 
-    /// The limit in bytes; 0 for none.
+    /// Returns the limit in bytes; 0 for none.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Bytes that are taken.
+    /// Returns the used bytes.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -36,7 +37,7 @@ impl StateBudget {
         if after >= before {
             self.used.fetch_add(after - before, Ordering::Relaxed);
         } else {
-            // Whatever was given back was taken before.
+            // Released bytes were taken before.
             self.used.fetch_sub(before - after, Ordering::Relaxed);
         }
     }

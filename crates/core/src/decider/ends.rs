@@ -1,7 +1,7 @@
-//! How channels end: by a client's word, or because nobody writes them.
+//! Ends of channels: by a client, or because they are not written.
 //!
-//! What has ended takes no room: it is not known any more, its series are gone, and what is merged into it next begins with
-//! nothing.
+//! An ended channel takes no room: it is not known any more, its series are removed, and a later merge starts with an
+//! empty value.
 
 use std::{
     sync::{
@@ -19,12 +19,12 @@ use crate::{
     reading::Reading,
 };
 
-/// How many channels ended, by reason. Clones share one count.
+/// Number of ended channels by reason. Clones share one count.
 #[derive(Clone, Debug, Default)]
 pub struct EndCounts(Arc<[AtomicU64; Gone::ALL.len()]>);
 
 impl EndCounts {
-    /// How many ended for this reason.
+    /// Returns the number of channels that ended for this reason.
     pub fn of(&self, gone: Gone) -> u64 {
         self.0[gone as usize].load(Ordering::Relaxed)
     }
@@ -34,17 +34,17 @@ impl EndCounts {
     }
 }
 
-/// A sign of life of a channel.
+/// Write of a channel, which restarts its time to live.
 pub(super) struct Use {
     channel: Channel,
-    /// The time to live that came with it.
+    /// Time to live in the reading.
     own: Option<Duration>,
-    /// Without one the channel keeps the one that it has: the reading changes only a part of its value.
+    /// Whether a reading without one keeps the channel's own: it changes only a part of its value.
     keeps: bool,
 }
 
 impl Use {
-    /// What `reading` says, once it is accepted; `None` for a channel that does not end by itself.
+    /// Returns the write of an accepted `reading`; `None` for a channel that does not end by itself.
     pub(super) fn of(reading: &Reading) -> Option<Self> {
         let (ttl, keeps) = match reading {
             Reading::Value { ttl, merge, .. } => (*ttl, *merge),
@@ -59,14 +59,14 @@ impl Use {
 }
 
 impl Decider {
-    /// A channel was written.
+    /// Records that a channel was written.
     pub(super) fn note_use(&mut self, used: Option<Use>) {
         if let Some(Use { channel, own, keeps }) = used {
             self.expiry.used(&channel, own, keeps, self.awake());
         }
     }
 
-    /// Ends a channel that is known.
+    /// Ends a known channel.
     pub(super) fn end(&mut self, channel: Channel, gone: Gone, staged: &mut Staged) {
         let bound = self.bound(&channel, staged);
         if let Some(Known::State(_)) = self.known.remove(&channel) {
@@ -94,7 +94,7 @@ impl Decider {
         }
         for idle in self.series.idle(self.moment().elapsed.saturating_sub(self.paused())) {
             if idle.is_written {
-                // As it was counted with the series.
+                // The amount that was counted with the series.
                 let bound = self.bound(&idle.channel, staged);
                 staged.state(&idle.channel, bound).removed.push(idle.field.as_ref().to_owned());
             }
@@ -104,7 +104,7 @@ impl Decider {
     }
 }
 
-/// Whole milliseconds.
+/// Returns whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,11 @@
-//! An index of the fields of a JSON object, which replaces some of them without a look at the others.
+//! Index of the fields of a JSON object, by which some are replaced without parsing the others.
 //!
 //! ```text
 //! {"a":1,"b":[2],"c":{"d":3},"e":4}      the canonical text
 //!  └── run ────┘ └── run ────────┘       the index: for each field the length of its name and of all of it
 //! ```
 //!
-//! Merging a field costs a search, a new run, and a copy of the rest of the text. The index takes 8 bytes a field.
+//! Merging a field costs a search, a new run, and a copy of the rest of the text. The index takes 8 bytes per field.
 
 use std::borrow::Cow;
 
@@ -16,22 +16,22 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-/// Fields of a run when it is made; twice as many are split again.
+/// Number of fields in a new run; a run of twice as many is split.
 const RUN: usize = 64;
 
-/// Where the fields of a canonical object are in its text.
+/// Positions of the fields of a canonical object in its text.
 #[derive(Debug)]
 pub(super) struct FieldIndex {
-    /// In the order of their fields. Empty for an empty object.
+    /// Runs in the order of their fields. Empty for an empty object.
     runs: Vec<Run>,
 }
 
-/// Fields that are side by side.
+/// Adjacent fields.
 #[derive(Debug)]
 struct Run {
-    /// Where its text begins.
+    /// Start of its text.
     start: usize,
-    /// Bytes of its text: the fields and the commas between them.
+    /// Length of its text: the fields and the commas between them.
     len: usize,
     fields: Vec<Span>,
 }
@@ -39,27 +39,27 @@ struct Run {
 /// One field: `"name":value`.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// Bytes of the name as it is written, with its quotes.
+    /// Length of the name as written, with its quotes.
     name: u32,
-    /// Bytes of all of it.
+    /// Length of the whole field.
     len: u32,
 }
 
 impl FieldIndex {
-    /// The index of `text`, the canonical text of an object. `None` when it is anything else.
+    /// Creates the index of `text`, the canonical text of an object. `None` for any other text.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let fields = json.deserialize_map(Spans(text)).ok()?;
         Some(Self { runs: runs(1, fields) })
     }
 
-    /// Puts `patch` in place of the fields of its names in `text`, which this is the index of. Answers the new text, of which
-    /// this is the index then; `None` when all of `patch` is there already.
+    /// Replaces the fields of `patch` in `text`, to which this index belongs. Returns the new text, to which the index
+    /// belongs afterwards; `None` if all fields already have those values.
     pub(super) fn merge(&mut self, text: &[u8], patch: &Map<String, Value>) -> Option<Bytes> {
         let mut patch = patch.iter().peekable();
         let mut changed = Vec::new();
         while let Some((name, _)) = patch.peek() {
-            // The last run that begins at or before the name; names before all others are put into the first run.
+            // The last run that starts at or before the name; names before all others are put into the first run.
             let place = self.runs.partition_point(|run| *run.first(text) <= ***name).saturating_sub(1);
             let next = self.runs.get(place + 1).map(|run| run.first(text));
             let mut here = Vec::new();
@@ -77,7 +77,7 @@ impl FieldIndex {
         Some(self.replace(text, changed))
     }
 
-    /// Puts rewritten runs in the place of those before.
+    /// Replaces runs by rewritten ones.
     fn replace(&mut self, text: &[u8], changed: Vec<(usize, Rewritten)>) -> Bytes {
         let more: usize = changed.iter().map(|(_, run)| run.text.len()).sum();
         let mut out = Vec::with_capacity(text.len() + more);
@@ -101,7 +101,7 @@ impl FieldIndex {
         Bytes::from(out)
     }
 
-    /// Adds a run whose text is as it was, and may be elsewhere now.
+    /// Adds a run whose text is unchanged but may have moved.
     fn keep(&mut self, run: Run) {
         let start = self.runs.last().map_or(1, |last| last.start + last.len + 1);
         self.runs.push(Run { start, ..run });
@@ -109,12 +109,12 @@ impl FieldIndex {
 }
 
 impl Run {
-    /// The name of its first field.
+    /// Returns the name of its first field.
     fn first<'a>(&self, text: &'a [u8]) -> Cow<'a, str> {
         self.fields.first().map_or(Cow::Borrowed(""), |field| name(&text[self.start..][..field.name as usize]))
     }
 
-    /// It with the fields of `patch`, which are sorted; `None` when they are all there.
+    /// Returns the run with the fields of `patch`, which are sorted; `None` if they are unchanged.
     fn rewrite(&self, text: &[u8], patch: Vec<(&String, &Value)>) -> Option<Rewritten> {
         let mut new =
             Rewritten { text: Vec::with_capacity(self.len), fields: Vec::with_capacity(self.fields.len() + 1) };
@@ -123,7 +123,7 @@ impl Run {
         let mut rest = &text[self.start..self.start + self.len];
         for field in &self.fields {
             let (present, after) = rest.split_at(field.len as usize);
-            // What is left begins with the comma.
+            // The rest starts with the comma.
             rest = after.get(1..).unwrap_or_default();
             let (written, own) = (&present[..field.name as usize], name(&present[..field.name as usize]));
             while let Some((name, value)) = patch.next_if(|(name, _)| ***name < *own) {
@@ -147,7 +147,7 @@ impl Run {
     }
 }
 
-/// The new text of a run, and its fields.
+/// New text of a run, and its fields.
 struct Rewritten {
     text: Vec<u8>,
     fields: Vec<Span>,
@@ -177,7 +177,7 @@ impl Rewritten {
     }
 }
 
-/// Runs of `fields`, the first of which begins at `start`.
+/// Splits `fields` into runs, the first of which starts at `start`.
 fn runs(start: usize, fields: Vec<Span>) -> Vec<Run> {
     let most = if fields.len() <= 2 * RUN { 2 * RUN } else { RUN };
     let mut start = start;
@@ -190,7 +190,7 @@ fn runs(start: usize, fields: Vec<Span>) -> Vec<Run> {
     fields.chunks(most).map(run).collect()
 }
 
-/// The name that is written as `text`, with its quotes.
+/// Parses a name as written in `text`, with its quotes.
 fn name(text: &[u8]) -> Cow<'_, str> {
     if text.contains(&b'\\') {
         return Cow::Owned(serde_json::from_slice(text).unwrap_or_default());
@@ -202,12 +202,12 @@ fn quoted(name: &str) -> Vec<u8> {
     serde_json::to_vec(name).unwrap_or_default()
 }
 
-/// A length below that of the largest value.
+/// Converts a length, which is below that of the largest value.
 fn short(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// Reads the spans of the fields of a text.
+/// Parser of the spans of the fields of a text.
 struct Spans<'a>(&'a [u8]);
 
 impl<'de> Visitor<'de> for Spans<'de> {
@@ -262,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_canonical_object_has_no_index() {
+    fn other_texts_have_no_index() {
         for text in ["", "[1]", "5", r#"{"a": 1}"#, r#"{ "a":1}"#, r#"{"a":1"#] {
             assert!(FieldIndex::of(text.as_bytes()).is_none(), "{text}");
         }
     }
 
     proptest! {
-        /// However fields are merged, the text is that of the object with all of them, and the index fits it.
+        /// For any merges, the text is that of the object with all fields, and the index matches it.
         #[test]
         fn merging_into_the_text_is_merging_into_the_object(
             width in 0usize..400,

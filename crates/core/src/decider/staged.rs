@@ -1,4 +1,4 @@
-//! What a group of batches changes, before it is written.
+//! Changes of a group of batches, before they are written.
 
 use bytes::Bytes;
 use indexmap::IndexMap;
@@ -7,33 +7,33 @@ use serde_json::{Map, Value};
 
 use crate::{channel::Channel, log::Change};
 
-/// What a group of batches changes. States are staged by channel and written out once, however often they were pushed:
-/// the last value wins.
+/// Changes of a group of batches. States are staged by channel and written out once, regardless of the number of pushes:
+/// the last value counts.
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) states: IndexMap<Channel, State>,
-    /// Events, and ends of channels.
+    /// Events and ends of channels.
     pub(super) in_order: Vec<Change>,
-    /// Names of what was saved and is no more.
+    /// Names of saved entries that no longer exist.
     pub(super) ended: Vec<String>,
 }
 
-/// A value that is being put together.
+/// Value that is being assembled.
 pub(super) struct State {
-    /// The fields that are new, or all of them.
+    /// New fields, or all fields.
     pub(super) fields: Map<String, Value>,
-    /// The fields of the present value that are not named stay.
+    /// Whether the other fields of the current value stay.
     pub(super) keeps_others: bool,
-    /// Except for these.
+    /// Exceptions: fields that are removed.
     pub(super) removed: Vec<String>,
-    /// The value is at most this large, whatever its series do; exact again once it is written.
+    /// Largest size that the value can reach with its series; exact again once it is written.
     pub(super) bound: usize,
-    /// When it was written, of a value from history that nothing was added to.
+    /// Time of a value from history to which nothing was added.
     pub(super) restored: Option<Timestamp>,
 }
 
 impl Staged {
-    /// The staged value of `channel`, which begins as the present one with at most `bound` bytes.
+    /// Returns the staged value of `channel`, which starts as the current one with at most `bound` bytes.
     pub(super) fn state(&mut self, channel: &Channel, bound: usize) -> &mut State {
         let present = || State { fields: Map::new(), keeps_others: true, bound, removed: Vec::new(), restored: None };
         let state = self.states.entry(channel.clone()).or_insert_with(present);
@@ -48,12 +48,13 @@ impl Staged {
     }
 }
 
-/// One line of JSON with sorted keys: the same value has the same bytes on every transport and every node.
+/// Serializes a value as one line of JSON with sorted keys: the same value has the same bytes on every transport and
+/// every node.
 pub(super) fn canonical(data: Map<String, Value>) -> Bytes {
     Bytes::from(Value::Object(data).to_string())
 }
 
-/// The length that [`canonical`] makes of it.
+/// Returns the length of the result of [`canonical`].
 pub(super) fn canonical_len(data: &Map<String, Value>) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
@@ -66,7 +67,7 @@ pub(super) fn canonical_len(data: &Map<String, Value>) -> usize {
         }
     }
     let mut count = Count(0);
-    // Counting can't fail.
+    // Counting cannot fail.
     drop(serde_json::to_writer(&mut count, data));
     count.0
 }

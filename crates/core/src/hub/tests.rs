@@ -1,4 +1,4 @@
-//! When readers are woken.
+//! Tests of the wake-ups of readers.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,7 +14,7 @@ use crate::{
     reader::{CatchUp, Reader},
 };
 
-/// Counts how often it wakes.
+/// Counter of wake-ups.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -30,7 +30,7 @@ impl Count {
     }
 }
 
-/// A reader of one channel, and how often it is woken.
+/// Returns a reader of one channel, and its number of wake-ups.
 fn reader_of(hub: &Rc<Hub>, name: &str, interval: Duration) -> (Reader, Arc<Count>) {
     let (mut reader, woken) = (Reader::open(hub, CatchUp::StatesFirst), Arc::<Count>::default());
     reader.subscribe(Selector::parse(name).unwrap(), interval, None);
@@ -45,7 +45,7 @@ fn publish(writer: &mut LogWriter, n: u32) {
     writer.append(vec![change], jiff::Timestamp::UNIX_EPOCH);
 }
 
-/// Lets the hub do all that it can do at the moment.
+/// Runs the hub until it has nothing to do.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -101,14 +101,14 @@ fn a_deadline_that_is_sooner_than_all_others_is_kept() {
         let begun = Instant::now();
         let mut readers = Vec::new();
         for ms in [1_000, 500, 50] {
-            // The hub sleeps until the one before, or without an end.
+            // The hub sleeps until the earlier one, or without an end.
             tokio::time::sleep(Duration::from_millis(1)).await;
             let (reader, woken) = (Reader::open(&hub, CatchUp::StatesFirst), Arc::<Count>::default());
             reader.set_waker(&Arc::clone(&woken).into());
             reader.set_deadline(begun + Duration::from_millis(ms));
             readers.push((ms, reader, woken));
         }
-        // The clock stands still but for these steps.
+        // The clock moves only by these steps.
         for now in 4..=1_000 {
             tokio::time::sleep_until(begun + Duration::from_millis(now)).await;
             tokio::task::yield_now().await;
@@ -120,13 +120,13 @@ fn a_deadline_that_is_sooner_than_all_others_is_kept() {
 }
 
 #[test]
-fn readers_of_a_channel_are_woken_by_each_value_also_after_others_have_left_it() {
+fn readers_are_woken_by_each_value_after_others_have_left() {
     run(async |mut writer, hub| {
         let [(mut gone, _), (stays, woken), (closed, _)] =
             [(); 3].map(|()| reader_of(&hub, "metrics.a", Duration::ZERO));
         assert_eq!((hub.readers(), hub.topics()), (3, 1));
         gone.unsubscribe(&Selector::parse("metrics.a").unwrap());
-        assert!(!gone.has_due(), "what is not subscribed any more is not due");
+        assert!(!gone.has_due(), "an ended subscription is not due");
         drop(closed);
         assert_eq!((hub.readers(), hub.topics()), (2, 1));
         for n in 1..=3 {
@@ -135,12 +135,12 @@ fn readers_of_a_channel_are_woken_by_each_value_also_after_others_have_left_it()
             assert_eq!(woken.so_far(), n as usize);
         }
         drop((gone, stays));
-        assert_eq!((hub.readers(), hub.topics()), (0, 0), "nothing is left of those who are gone");
+        assert_eq!((hub.readers(), hub.topics()), (0, 0), "the hub has no state of closed readers");
     });
 }
 
 #[test]
-fn what_an_interval_holds_back_comes_when_it_has_passed_though_nothing_else_happens() {
+fn a_delayed_state_is_due_when_its_interval_has_passed() {
     run(async |mut writer, hub| {
         let begun = Instant::now();
         publish(&mut writer, 0);
@@ -149,7 +149,7 @@ fn what_an_interval_holds_back_comes_when_it_has_passed_though_nothing_else_happ
         let readers = intervals.map(|ms| reader_of(&hub, "metrics.a", Duration::from_millis(ms)));
         publish(&mut writer, 1);
         settle().await;
-        // A joining reader's time may be put off by a part of its interval, so that it is told with others.
+        // A joining reader's time may be delayed by a part of its interval, so that it joins a group.
         for (at, told) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])] {
             tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
             settle().await;
@@ -159,7 +159,7 @@ fn what_an_interval_holds_back_comes_when_it_has_passed_though_nothing_else_happ
 }
 
 #[test]
-fn what_is_due_for_a_slow_reader_is_bounded_and_it_knows_since_when() {
+fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
     run(async |mut writer, hub| {
         let (reader, _) = reader_of(&hub, "metrics.a", Duration::ZERO);
         let told = Instant::now();

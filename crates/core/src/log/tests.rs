@@ -1,4 +1,4 @@
-//! A log that somebody else keeps is the same log, and readers go on in it.
+//! A log that follows another one is equal to it, and readers continue in it.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn same(one: &Contents, other: &Contents) {
     assert_eq!((one.dropped, channels(one)), (other.dropped, channels(other)));
 }
 
-/// Takes what a reader is given.
+/// Sink that collects the deliveries to a reader.
 #[derive(Default)]
 struct Given {
     offsets: Vec<(bool, u64)>,
@@ -64,14 +64,14 @@ impl Sink for Given {
     }
 }
 
-/// What `GET /api/channels` says of a log.
+/// Returns the list of `GET /api/channels` for a log.
 fn listed(log: &Log) -> Vec<(Channel, ChannelKind, u64, Option<Timestamp>)> {
     log.channels().into_iter().map(|info| (info.channel, info.kind, info.version, info.changed)).collect()
 }
 
 proptest! {
     #[test]
-    fn whoever_applies_what_was_placed_has_what_the_writer_has(batches in batches()) {
+    fn applying_chunks_gives_the_log_of_the_writer(batches in batches()) {
         let now = Timestamp::from_second(1).unwrap();
         let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
         let mut head = 0;
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_takes_a_log_over_has_it_and_goes_on_alike(before in batches(), after in batches()) {
+    fn a_replaced_log_equals_the_original_and_continues_alike(before in batches(), after in batches()) {
         let now = Timestamp::from_second(1).unwrap();
         let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
         for changes in before {
@@ -102,9 +102,9 @@ proptest! {
         for offset in 0..=log.head() {
             let wanted = |channel: &Channel, at| channel.as_str() == "orders" && at > offset;
             let lost = |log: &Log| !log.events_after(offset, log.head(), usize::MAX, wanted).lost.is_empty();
-            // What a channel lost before the log was taken over is known by its newest event alone.
+            // Losses of a channel before the replacement are known only by its newest event.
             let newest = log.contents().event_channels.iter().find(|(channel, ..)| channel.as_str() == "orders").unwrap().1;
-            prop_assert!(lost(&copy) == lost(&log) || (lost(&copy) && newest > offset), "a gap where nothing is lost");
+            prop_assert!(lost(&copy) == lost(&log) || (lost(&copy) && newest > offset), "a gap without a loss");
         }
         prop_assert_eq!(&log.snapshot(View::Full).data, &copy.snapshot(View::Full).data);
         for changes in after {
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_goes_on_in_a_log_that_is_taken_over(before in batches(), missed in batches()) {
+    fn a_reader_continues_in_a_replaced_log(before in batches(), missed in batches()) {
         let now = Timestamp::from_second(1).unwrap();
         let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
         for changes in before {
@@ -139,8 +139,8 @@ proptest! {
         let contents = log.contents();
         let events: Vec<u64> = given.offsets.iter().filter(|(event, _)| *event).map(|(_, offset)| *offset).collect();
         let expected: Vec<u64> = contents.events.iter().map(|event| event.offset).filter(|offset| *offset > stood).collect();
-        prop_assert_eq!(events, expected, "every event that is kept, once and in order");
-        prop_assert_eq!(!given.gaps.is_empty(), contents.dropped > stood, "and what is not kept is told");
+        prop_assert_eq!(events, expected, "every kept event, once and in order");
+        prop_assert_eq!(!given.gaps.is_empty(), contents.dropped > stood, "and dropped events are a gap");
         for state in contents.states.iter().filter(|state| state.offset > stood) {
             prop_assert!(given.offsets.contains(&(false, state.offset)));
         }
@@ -148,7 +148,7 @@ proptest! {
     }
 }
 
-/// A log of another epoch, as it is begun when the one before was lost.
+/// Returns a log of another epoch, as after a bootstrap.
 fn another(contents: &Contents, base: u64) -> Contents {
     let mut next = contents.clone();
     next.epoch = Epoch::random();
@@ -187,7 +187,7 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     let cursor = given.cursor.unwrap();
     assert_eq!((cursor.epoch, cursor.offset), (epoch.clone(), 1_002));
     assert_ne!(before.epoch, epoch);
-    // What was assembled of the other log is not taken for that of this one.
+    // A cached snapshot of the other log is not used for this one.
     assert_eq!(log.snapshot(View::Full).epoch, epoch);
     assert_eq!(log.state(&channel("metrics.a"), View::Full).unwrap().epoch, epoch);
     writer.append(vec![change((2, 2))], now);
@@ -198,7 +198,7 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
 }
 
 #[test]
-fn what_is_told_beside_the_log_reaches_those_who_are_there_once() {
+fn a_notice_reaches_current_readers_once() {
     let now = Timestamp::from_second(1).unwrap();
     let (_writer, log) = Log::create(small());
     let hub = Hub::new(Arc::clone(&log));
@@ -244,7 +244,7 @@ fn notices_wake_readers_and_only_the_last_ones_are_kept() {
     assert_eq!((kept.len(), count), (NOTICES, 20));
     assert_eq!(&kept[0].data[..], br#"{"n":13}"#);
     assert_eq!((log.notices_after(18).0.len(), log.notices_after(20).0.len()), (2, 0));
-    assert_eq!(log.standing_notice(), Some((channel("system"), 19)), "as if only the last one were still to be given");
+    assert_eq!(log.standing_notice(), Some((channel("system"), 19)), "only the last one is still to be sent");
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn channels_of_built_in_events_are_known_before_their_first_event() {
 }
 
 #[test]
-fn a_state_stands_at_its_newest_offset_and_at_no_other() {
+fn a_state_has_only_its_newest_offset() {
     let (mut writer, log) = Log::create(small());
     for n in 0..10 {
         writer.append(vec![change((0, n)), change((1, n))], Timestamp::UNIX_EPOCH);
@@ -270,12 +270,12 @@ fn a_state_stands_at_its_newest_offset_and_at_no_other() {
     let states = log.states_after(0, 0, View::Full, |channel| channel.as_str() != SNAPSHOT);
     let head = log.head();
     assert_eq!(states.iter().map(|state| state.offset).collect::<Vec<_>>(), [head - 2, head - 1]);
-    assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; nothing is left of earlier versions");
+    assert_eq!(log.inner.read().by_offset.len(), 3, "with the snapshot; earlier versions are removed");
     assert_eq!(log.first_state_after(0, 0, |_| true), Some(head - 2));
 }
 
 #[test]
-fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_lost_none() {
+fn the_ring_is_bounded_and_a_reader_at_the_last_dropped_event_lost_none() {
     let (mut writer, log) = Log::create(small());
     for n in 0..12 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
@@ -284,12 +284,16 @@ fn the_ring_keeps_as_many_events_as_it_may_and_a_reader_at_the_last_one_dropped_
     let read = |after| log.events_after(after, log.head(), usize::MAX, |_, offset| offset > after);
     let at_the_edge = read(7);
     assert_eq!((at_the_edge.events.len(), at_the_edge.lost), (5, vec![]));
-    assert_eq!(log.events_after(7, log.head(), usize::MAX, |_, _| true).lost, [], "the last one dropped was given");
+    assert_eq!(
+        log.events_after(7, log.head(), usize::MAX, |_, _| true).lost,
+        [],
+        "the last dropped event was delivered"
+    );
     assert_eq!(read(6).lost, [channel("deploys")]);
 }
 
 #[test]
-fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
+fn states_below_a_prefix_are_read_within_a_budget_of_bytes() {
     let (mut writer, log) = Log::create(small());
     for name in ["wide.a", "wide.b", "wide.c", "other"] {
         let change = Change::state(channel(name), Bytes::from_static(b"{}"));
@@ -306,7 +310,7 @@ fn states_below_a_prefix_are_read_for_as_many_bytes_as_asked_for() {
 }
 
 #[test]
-fn the_ring_keeps_as_many_bytes_as_it_may() {
+fn the_ring_is_bounded_in_bytes() {
     let (mut writer, log) = Log::create(LogConfig { events: 1_000, bytes: 10_000, ends: 10 });
     for n in 0..100 {
         writer.append(vec![change((2, n))], Timestamp::UNIX_EPOCH);
@@ -317,11 +321,11 @@ fn the_ring_keeps_as_many_bytes_as_it_may() {
 }
 
 #[test]
-fn a_log_knows_its_own_places_and_earlier_logs_and_no_others() {
+fn a_log_covers_its_own_positions_and_earlier_logs_only() {
     let (mut writer, log) = Log::create(small());
     writer.append(vec![change((2, 1))], Timestamp::UNIX_EPOCH);
     let (before, other) = (log.epoch(), Epoch::random());
-    assert!(log.follows(&other), "nothing is known of before");
+    assert!(log.follows(&other), "earlier logs are unknown");
     let at = |epoch: &Epoch, offset| Position::new(epoch.clone(), offset);
     assert!(log.covers(&at(&before, 1)) && !log.covers(&at(&before, 2)) && !log.covers(&at(&other, 1)));
     let next = another(&log.contents(), 1_000);
@@ -333,7 +337,7 @@ fn a_log_knows_its_own_places_and_earlier_logs_and_no_others() {
 }
 
 #[test]
-fn the_list_of_channels_says_when_each_changed_and_how_often_it_is_written() {
+fn the_list_of_channels_has_times_and_paces() {
     let second = |second| Timestamp::from_second(second).unwrap();
     let (mut writer, log) = Log::create(small());
     for at in [10, 15, 20] {
@@ -347,7 +351,7 @@ fn the_list_of_channels_says_when_each_changed_and_how_often_it_is_written() {
 }
 
 #[test]
-fn what_a_selector_names_is_known_by_what_was_published() {
+fn a_selector_is_known_if_a_matching_channel_was_published() {
     let (mut writer, log) = Log::create(small());
     writer.append(vec![change((0, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
     for (selector, kind, is_known, has_state) in [
@@ -365,7 +369,7 @@ fn what_a_selector_names_is_known_by_what_was_published() {
 }
 
 #[test]
-fn a_log_counts_the_bytes_of_the_newest_values_alone() {
+fn a_log_counts_the_bytes_of_the_newest_values_only() {
     let (mut writer, log) = Log::create(small());
     for data in ["{}", r#"{"n":123456}"#, r#"{"n":1}"#] {
         let change = |name| Change::state(channel(name), Bytes::from_static(data.as_bytes()));
@@ -375,7 +379,7 @@ fn a_log_counts_the_bytes_of_the_newest_values_alone() {
 }
 
 #[test]
-fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
+fn changes_contain_each_changed_channel_and_no_earlier_change() {
     let (mut writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 3 });
     writer.append([2, 2, 3, 0, 2].map(|place| change((place, 1))).into(), Timestamp::UNIX_EPOCH);
     let changed = |after| {
@@ -386,7 +390,7 @@ fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
     };
     let told =
         |list: &[(&str, u64)]| list.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect::<Vec<_>>();
-    // The ring has dropped the first two: whoever waits for them is to be told.
+    // The ring has dropped the first two: their readers have to be notified.
     assert_eq!(changed(1), told(&[("metrics.a", 4), ("deploys", 2), ("orders", 3), ("deploys", 5)]));
     assert_eq!(changed(2), told(&[("metrics.a", 4), ("orders", 3), ("deploys", 5)]));
     assert_eq!(changed(3), told(&[("metrics.a", 4), ("deploys", 5)]));
@@ -394,7 +398,7 @@ fn a_hub_is_told_of_each_channel_that_changed_and_of_nothing_before() {
 }
 
 #[test]
-fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_again() {
+fn channels_that_lost_events_are_named_and_delivered_events_are_not_repeated() {
     let (mut writer, log) = Log::create(LogConfig { events: 1, bytes: usize::MAX, ends: 3 });
     let event = |name: &str| Change::event(channel(name), EventName::parse("x").unwrap(), Bytes::from("{}"));
     writer.append(["f", "b", "e", "a", "d", "c", "last"].map(event).into(), Timestamp::UNIX_EPOCH);
@@ -406,7 +410,7 @@ fn channels_that_lost_events_are_told_by_name_and_what_was_given_is_not_given_ag
 }
 
 #[test]
-fn a_write_takes_as_many_states_as_its_bytes_hold() {
+fn a_write_has_as_many_states_as_fit_its_bytes() {
     let (mut writer, log) = Log::create(small());
     let change = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     writer.append(["wide.a", "wide.b", "wide.c", "wide.d"].map(change).into(), Timestamp::UNIX_EPOCH);
@@ -416,7 +420,7 @@ fn a_write_takes_as_many_states_as_its_bytes_hold() {
 }
 
 #[test]
-fn the_ring_holds_as_many_bytes_as_its_limit_and_the_newest_event_whatever_its_size() {
+fn the_ring_keeps_the_newest_event_of_any_size() {
     let event = |bytes: usize| {
         let data = Bytes::from(format!(r#"{{"x":"{}"}}"#, "y".repeat(bytes)));
         Change::event(channel("deploys"), EventName::parse("x").unwrap(), data)
@@ -460,7 +464,7 @@ fn end(name: &str) -> Change {
 }
 
 #[test]
-fn an_ended_channel_leaves_everything_but_the_memory_of_its_end() {
+fn an_ended_channel_leaves_only_its_end() {
     let (mut writer, log) = Log::create(small());
     writer.append(vec![change((0, 1)), change((1, 1)), change((2, 1))], Timestamp::UNIX_EPOCH);
     let snapshot = log.snapshot_offset();
@@ -477,7 +481,7 @@ fn an_ended_channel_leaves_everything_but_the_memory_of_its_end() {
     let Sizes { state_bytes, ends, .. } = log.sizes();
     assert_eq!((state_bytes, ends), (0, 3));
     assert!(log.states_after(0, u64::MAX, View::Full, |channel| channel.as_str() != SNAPSHOT).is_empty());
-    // An event channel begins anew, and its events of before are still there.
+    // An event channel that is written again still has its earlier events.
     writer.append(vec![change((2, 2))], Timestamp::UNIX_EPOCH);
     assert_eq!(log.kind(&channel("deploys")), Some(ChannelKind::Event));
     assert_eq!(log.events_after(0, log.head(), usize::MAX, |_, _| true).events.len(), 2);
@@ -485,7 +489,7 @@ fn an_ended_channel_leaves_everything_but_the_memory_of_its_end() {
 }
 
 #[test]
-fn ends_are_forgotten_when_they_are_too_many_or_too_old() {
+fn ends_are_discarded_when_they_are_too_many_or_too_old() {
     let (mut writer, log) = Log::create(small());
     for n in 0..1_000 {
         let name = format!("churn.{n}");
@@ -506,7 +510,7 @@ fn ends_are_forgotten_when_they_are_too_many_or_too_old() {
 }
 
 #[test]
-fn a_log_that_is_taken_over_has_the_ends() {
+fn a_replaced_log_has_the_ends() {
     let now = Timestamp::UNIX_EPOCH;
     let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
     let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));

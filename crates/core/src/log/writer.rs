@@ -1,4 +1,4 @@
-//! The writing end of a log: appending what was decided, and taking over a log that somebody else keeps.
+//! Writing end of a log: appending decided changes, and replacing the log by one that is stored elsewhere.
 
 use std::{
     collections::HashMap,
@@ -16,34 +16,34 @@ use crate::{
     snapshot::{self, SNAPSHOT, View},
 };
 
-/// How many changes are written under one lock, so that readers never wait long.
+/// Most changes that are written under one lock, so that readers never wait long.
 const WRITE_CHUNK: usize = 256;
 
-/// A change that was decided on; it gets its offset by [`place`].
+/// Change before it has an offset, which [`place`] assigns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Where.
+    /// Channel of the change.
     pub channel: Channel,
-    /// `None` for a state.
+    /// Name of the event; `None` for a state.
     pub event: Option<EventName>,
     /// Set for the end of the channel; `event` is `None` then and `data` is `null`.
     pub gone: Option<Gone>,
-    /// Canonical JSON.
+    /// Data as canonical JSON.
     pub data: Bytes,
 }
 
 impl Change {
-    /// A new value of a state channel.
+    /// Creates a new value of a state channel.
     pub fn state(channel: Channel, data: Bytes) -> Self {
         Self { channel, event: None, gone: None, data }
     }
 
-    /// An event.
+    /// Creates an event.
     pub fn event(channel: Channel, event: EventName, data: Bytes) -> Self {
         Self { channel, event: Some(event), gone: None, data }
     }
 
-    /// The end of a channel.
+    /// Creates the end of a channel.
     pub fn end(channel: Channel, gone: Gone) -> Self {
         Self { channel, event: None, gone: Some(gone), data: Bytes::from_static(b"null") }
     }
@@ -60,21 +60,21 @@ impl Change {
 /// Changes that become visible together, with their offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chunk {
-    /// In order.
+    /// Changes with their offsets, in order.
     pub changes: Vec<(u64, Change)>,
-    /// The offset of the snapshot's version that they make, if they do. It has one of its own, so that a cursor never
-    /// stands between a value and the snapshot that shows it.
+    /// Offset of the version of the snapshot that they make, if any. It has an offset of its own, so that no cursor is
+    /// between a value and the snapshot with it.
     pub snapshot: Option<u64>,
 }
 
 impl Chunk {
-    /// The newest offset in it.
+    /// Returns the newest offset in it.
     pub fn head(&self) -> Option<u64> {
         self.snapshot.or(self.changes.last().map(|(offset, _)| *offset))
     }
 }
 
-/// Gives `changes` the offsets after `head`.
+/// Assigns `changes` the offsets after `head`.
 pub fn place(head: u64, changes: Vec<Change>) -> Vec<Chunk> {
     let mut changes = changes.into_iter().peekable();
     let mut chunks = Vec::new();
@@ -92,53 +92,53 @@ pub fn place(head: u64, changes: Vec<Change>) -> Vec<Chunk> {
     chunks
 }
 
-/// A publication as it is kept elsewhere.
+/// Publication as it is stored elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
-    /// Where it stands.
+    /// Offset of the publication.
     pub offset: u64,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// What it is.
+    /// The change itself.
     pub change: Change,
-    /// It is a value from history that nobody has written since.
+    /// Whether it is a value from history that was not written since.
     pub restored: bool,
 }
 
-/// All of a log, as it is kept elsewhere.
+/// Contents of a log as they are stored elsewhere.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// Its epoch.
+    /// Epoch of the log.
     pub epoch: Epoch,
-    /// Its newest offset.
+    /// Newest offset.
     pub head: u64,
-    /// The newest version of the snapshot: its offset and time.
+    /// Newest version of the snapshot: its offset and time.
     pub snapshot: Option<(u64, Timestamp)>,
-    /// The newest value of each state channel, and the ends of channels that are remembered.
+    /// Newest value of each state channel, and kept ends of channels.
     pub states: Vec<Kept>,
-    /// Channels that carry events: the newest offset and time of each.
+    /// Event channels with the newest offset and time of each.
     pub event_channels: Vec<(Channel, u64, Option<Timestamp>)>,
-    /// The events that are kept, in order.
+    /// Kept events, in order.
     pub events: Vec<Kept>,
-    /// Events up to here may be gone.
+    /// Offset up to which events may be gone.
     pub dropped: u64,
-    /// Ends of channels up to here may be forgotten.
+    /// Offset up to which ends of channels may be discarded.
     pub forgotten: u64,
 }
 
-/// The writing end of a [`Log`]. There is one.
+/// Writing end of a [`Log`]. There is only one.
 #[derive(Debug)]
 pub struct LogWriter {
     pub(super) log: Arc<Log>,
 }
 
 impl LogWriter {
-    /// The log this writes.
+    /// Returns its log.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Notes that the present values of `channels` were written again at `now`. Makes no version and wakes nobody.
+    /// Records that the current values of `channels` were written again at `now`. Makes no version and wakes no reader.
     pub fn confirm(&self, channels: &[Channel], now: Timestamp) {
         let inner = self.log.inner.read();
         for channel in channels {
@@ -148,25 +148,25 @@ impl LogWriter {
         }
     }
 
-    /// Sets the epochs of the logs before this one, oldest first. Call it before [`Self::take_over`] of a log of another
-    /// epoch, with the epoch that ends.
+    /// Sets the epochs of the logs before this one, oldest first. Call it before [`Self::take_over`] with a log of
+    /// another epoch, including the current one.
     pub fn set_earlier(&mut self, epochs: Vec<Epoch>) {
         self.log.inner.write().earlier = Some(epochs);
     }
 
-    /// Appends `changes` in order, made at `now`, and wakes the readers once. Answers the position after them.
+    /// Appends `changes` in order, made at `now`, and wakes the readers once. Returns the position after them.
     pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
         let chunks = place(self.log.head(), changes);
         self.apply(chunks, now);
         self.log.position()
     }
 
-    /// Writes what has its place already, made at `now`, and wakes the readers once. The offsets have to be above the head.
+    /// Writes changes with offsets, made at `now`, and wakes the readers once. The offsets have to be above the head.
     pub fn apply(&mut self, chunks: Vec<Chunk>, now: Timestamp) {
         self.apply_restored(chunks, now, &[]);
     }
 
-    /// The same where the values of the state channels in `restored` are from history, each with the time that it had.
+    /// Does the same, where the state channels in `restored` have values from history, each with its original time.
     pub fn apply_restored(&mut self, chunks: Vec<Chunk>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
         let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
         let epoch = self.log.epoch();
@@ -191,14 +191,13 @@ impl LogWriter {
         self.log.changed.send_replace(self.log.head());
     }
 
-    /// Takes over a log that is kept elsewhere, in place of all that is here. Its head has to be at or above the head here:
-    /// then readers go on, each from where it stands; events that are not kept any more are told as a gap, and so is,
-    /// of a log of another epoch, all that was before it.
+    /// Replaces the log by one that is stored elsewhere. Its head has to be at or above the current one: then readers
+    /// continue from their positions; dropped events are a gap, and so is everything before a log of another epoch.
     pub fn take_over(&mut self, contents: Contents) {
         let log = &self.log;
         let Contents { epoch, head, snapshot, states, event_channels, events, dropped, forgotten } = contents;
         let mut inner = log.inner.write();
-        // What is unchanged keeps the encodings that it has.
+        // Unchanged publications keep their encodings.
         let earlier = inner.earlier.clone();
         let known = std::mem::replace(&mut *inner, Inner { earlier, ..Inner::default() });
         for (channel, last, last_time) in event_channels {
@@ -218,7 +217,7 @@ impl LogWriter {
         log.epoch.store(Arc::new(epoch));
         log.forgotten.store(forgotten, Ordering::Release);
         match snapshot {
-            // Which view changed last is not kept: one that did not is given once more.
+            // The last change of each view is not stored: an unchanged one is sent once more.
             Some((offset, at)) => log.show(&mut inner, &View::ALL, offset, at),
             None => log.snapshot_offsets.iter().for_each(|known| known.store(0, Ordering::Release)),
         }
@@ -228,7 +227,7 @@ impl LogWriter {
     }
 }
 
-/// The views of the snapshot that have a new version after `chunk`: all, unless only `business` changed.
+/// Returns the views of the snapshot with a new version after `chunk`: all, unless only `business` changed.
 fn views_of(chunk: &Chunk) -> &'static [View] {
     let states =
         || chunk.changes.iter().filter(|(_, change)| change.event.is_none()).map(|(_, change)| &change.channel);
@@ -244,7 +243,7 @@ impl Kept {
 }
 
 impl Log {
-    /// Moves the version of these views of the snapshot to `offset`; the full one is always among them.
+    /// Sets the version of these views of the snapshot to `offset`; the full one is always among them.
     fn show(&self, inner: &mut Inner, views: &[View], offset: u64, at: Timestamp) {
         inner.by_offset.remove(&self.snapshot_offset());
         for view in views {
@@ -256,7 +255,7 @@ impl Log {
         }
     }
 
-    /// All that is in it.
+    /// Returns all contents.
     pub fn contents(&self) -> Contents {
         let inner = self.inner.read();
         let kept = |publication: &Publication| Kept {

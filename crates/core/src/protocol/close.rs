@@ -1,6 +1,6 @@
-//! Why a stream ends: one table for the WebSocket close codes (RFC 6455, section 7.4) and what a client does then.
+//! Reasons for the end of a stream, with the WebSocket close codes (RFC 6455, section 7.4).
 
-/// Why the server ends a WebSocket.
+/// Reason why the server ends a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// The client asked for it.
@@ -9,46 +9,46 @@ pub enum CloseReason {
     GoingAway,
     /// The frames broke the protocol.
     ProtocolError,
-    /// Binary data, which this endpoint does not take.
+    /// Binary data, which this endpoint does not accept.
     Unsupported,
     /// Text that is not UTF-8.
     BadData,
     /// A message larger than `limits.max_message`.
     TooBig,
-    /// No token in time, or it ran out.
+    /// No token in time, or it expired.
     TokenExpired,
-    /// No frame for the heartbeat's time-out.
+    /// No frame within the timeout of the heartbeat.
     HeartbeatLost,
-    /// The client does not keep up.
+    /// The client reads too slowly.
     TooSlow,
     /// This node has not read as far as the client's cursor.
     Behind,
     /// Too many messages.
     RateLimited,
-    /// The server has more than it can do.
+    /// The server is overloaded.
     Overloaded,
-    /// Too many messages that made no sense.
+    /// Too many invalid messages.
     TooManyBadMessages,
     /// A token that will never be valid.
     TokenInvalid,
-    /// Known, but not allowed here.
+    /// A valid token, but not allowed here.
     Forbidden,
 }
 
-/// One line of the table.
+/// Entry of the table.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloseCode {
-    /// The number on the wire.
+    /// Code on the wire.
     pub code: u16,
-    /// Short text, also on the wire.
+    /// Reason on the wire.
     pub reason: &'static str,
-    /// Whether the client should connect again.
+    /// Whether the client should reconnect.
     pub come_back: bool,
 }
 
 impl CloseReason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::GoingAway,
@@ -67,7 +67,7 @@ impl CloseReason {
         Self::Forbidden,
     ];
 
-    /// Its line of the table. 4000 to 4499 mean "come back", 4500 to 4999 "do not".
+    /// Returns its entry of the table. 4000 to 4499 ask the client to reconnect, 4500 to 4999 ask it not to.
     pub const fn line(self) -> CloseCode {
         let (code, reason, come_back) = match self {
             Self::Normal => (1000, "asked for", false),
@@ -89,18 +89,18 @@ impl CloseReason {
         CloseCode { code, reason, come_back }
     }
 
-    /// The number on the wire.
+    /// Returns the code on the wire.
     pub const fn code(self) -> u16 {
         self.line().code
     }
 
-    /// The text on the wire; under 123 bytes.
+    /// Returns the reason on the wire; under 123 bytes.
     pub const fn text(self) -> &'static str {
         self.line().reason
     }
 }
 
-/// Whether a close code may stand on the wire (RFC 6455, sections 7.4.1 and 7.4.2).
+/// Returns whether a close code may be sent (RFC 6455, sections 7.4.1 and 7.4.2).
 pub const fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_may_be_sent_and_says_by_its_range_whether_to_come_back() {
+    fn every_code_may_be_sent_and_its_range_tells_whether_to_reconnect() {
         for reason in CloseReason::ALL {
             let line = reason.line();
             assert!(may_be_sent(line.code) && line.reason.len() <= 123, "{line:?}");

@@ -1,4 +1,4 @@
-//! What a client says, on a WebSocket or about its event stream: JSON in, a checked command out. Pure.
+//! Parser of client messages, on a WebSocket or for an event stream: JSON in, a checked command out. Pure.
 
 use std::time::Duration;
 
@@ -10,55 +10,55 @@ use crate::{
     interval::{IntervalError, parse_interval},
 };
 
-/// Most channels in one message: each is answered by a line.
+/// Most channels in one message; the answer has an entry for each.
 const MAX_NAMES: usize = 1_000;
 
 /// Longest `requestId`, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// A message that was understood.
+/// Parsed message.
 #[derive(Debug)]
 pub struct Message {
-    /// Given back in the answer.
+    /// ID for the answer.
     pub request_id: Option<RequestId>,
-    /// What to do.
+    /// Command of the message.
     pub command: Command,
 }
 
-/// What to do.
+/// Command of a client.
 #[derive(Debug)]
 pub enum Command {
-    /// Start or change subscriptions, from a cursor on if there is one.
+    /// Start or change subscriptions, optionally from a cursor.
     Subscribe {
-        /// Which, and how often.
+        /// Channels with their intervals.
         channels: Vec<Wanted>,
-        /// A cursor, as the client wrote it.
+        /// Cursor as the client wrote it.
         since: Option<String>,
     },
     /// End subscriptions.
     Unsubscribe(Vec<String>),
     /// Stop deliveries.
     Pause(Vec<String>),
-    /// Start them again.
+    /// Start deliveries again.
     Resume(Vec<String>),
-    /// Answer with a pong.
+    /// Request a pong.
     Ping,
-    /// The answer to our ping, with its timestamp.
+    /// Answer to a ping, with its timestamp.
     Pong(Option<String>),
     /// Change the heartbeat.
     Configure {
-        /// How often to ping.
+        /// Interval of pings.
         interval: Option<Duration>,
-        /// How long to wait for a sign of life.
+        /// Timeout without any message.
         timeout: Option<Duration>,
     },
-    /// Say good-bye.
+    /// Close the connection.
     Disconnect,
-    /// An action with an answer.
+    /// Request for an action with an answer.
     Request {
-        /// Its name.
+        /// Name of the action.
         action: String,
-        /// What it needs to know.
+        /// Parameters of the action.
         params: Map<String, Value>,
     },
     /// A first token.
@@ -67,7 +67,7 @@ pub enum Command {
     RefreshToken(Token),
 }
 
-/// A token as it came; it never shows.
+/// Token as it was sent; its `Debug` output hides it.
 #[derive(Clone)]
 pub struct Token(pub String);
 
@@ -77,59 +77,59 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// One channel of a `subscribe`.
+/// Channel of a `subscribe`.
 #[derive(Debug)]
 pub struct Wanted {
-    /// As the client wrote it.
+    /// Name as the client wrote it.
     pub name: String,
-    /// What it means, or why it means nothing.
+    /// Selector and interval, or the fault.
     pub parsed: Result<(Selector, Duration), WantedError>,
-    /// How much of its past comes first, as the client wrote it.
+    /// Time span of the history to send first, as the client wrote it.
     pub backfill: Option<String>,
 }
 
-/// Why one channel of a `subscribe` is denied.
+/// Reason why a channel of a `subscribe` is denied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WantedError {
-    /// No name of a channel.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// No interval.
+    /// The interval is not valid.
     #[error(transparent)]
     Interval(#[from] IntervalError),
 }
 
-/// A message that was not understood or is refused.
+/// Rejection of an invalid or refused message.
 #[derive(Debug, PartialEq)]
 pub struct Rejection {
-    /// The id of the message, if it had a proper one.
+    /// ID of the message, if it is valid.
     pub request_id: Option<RequestId>,
-    /// The stable code.
+    /// Stable code.
     pub code: Code,
-    /// For people.
+    /// Explanation for people.
     pub message: String,
-    /// When to try again.
+    /// Time after which to retry.
     pub retry_after: Option<Duration>,
 }
 
 impl Rejection {
-    /// A rejection of the message with that id.
+    /// Creates the rejection of the message with that ID.
     pub fn new(request_id: Option<RequestId>, code: Code, message: impl Into<String>) -> Self {
         Self { request_id, code, message: message.into(), retry_after: None }
     }
 }
 
-/// Reads one text message.
+/// Parses one text message.
 ///
 /// # Errors
-/// A [`Rejection`] that says what is wrong with it, and where.
+/// A [`Rejection`] with the fault and its place.
 pub fn parse(text: &str) -> Result<Message, Rejection> {
     let mut request_id = None;
     let message = read(text, &mut request_id);
     message.map_err(|message| Rejection::new(request_id, Code::InvalidMessage, message))
 }
 
-/// The `requestId` of a message that is not looked at any further.
+/// Returns the `requestId` of a message that is not parsed any further.
 pub fn request_id(text: &str) -> Option<RequestId> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -144,7 +144,7 @@ pub fn request_id(text: &str) -> Option<RequestId> {
 }
 
 fn read(text: &str, id: &mut Option<RequestId>) -> Result<Message, String> {
-    // A byte order mark in front of it may be passed over (RFC 8259, section 8.1).
+    // A byte order mark at the start may be ignored (RFC 8259, section 8.1).
     let text = text.trim_start_matches('\u{feff}');
     let value: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let fault = if nul::may_be_in(text.as_bytes()) { nul::fault(&value) } else { None };
@@ -224,7 +224,7 @@ fn token(fields: &mut Map<String, Value>) -> Result<Token, String> {
     }
 }
 
-/// The entries of `channels`, or `channel` alone.
+/// Returns the entries of `channels`, or `channel` alone.
 fn entries(fields: &Map<String, Value>) -> Result<Vec<&Value>, String> {
     match (fields.get("channels"), fields.get("channel")) {
         (Some(Value::Array(list)), None) if list.is_empty() => Err("\"channels\" is empty".into()),
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_fault() {
         for (text, part) in [
             ("", "not JSON"),
             ("[1]", "one JSON object"),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_passed_over() {
+    fn a_byte_order_mark_is_skipped() {
         assert!(parse("\u{feff}{\"type\":\"ping\"}").is_ok());
     }
 

@@ -1,29 +1,29 @@
 //! Stable error codes, shared by all transports (docs/protocol.md, section 8.1).
 
-/// What was wrong, as a program reads it. The text beside it is for people and may change.
+/// Kind of an error for programs. The text beside it is for people and may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
-    /// Not understood: syntax, a missing or wrong field, an unknown type or action.
+    /// The message is not valid: syntax, a missing or wrong field, an unknown type or action.
     InvalidMessage,
-    /// A token is needed, or the one given is not valid.
+    /// A token is required, or the given one is not valid.
     Unauthorized,
-    /// Known, but not allowed.
+    /// The identity is known, but lacks a permission.
     Forbidden,
-    /// There is no such thing.
+    /// The resource does not exist.
     ResourceNotFound,
-    /// Too often or too much; `retryAfter` says when to try again.
+    /// A limit was exceeded; `retryAfter` tells when to retry.
     RateLimited,
-    /// As many subscriptions as a connection may have.
+    /// The connection has reached its limit of subscriptions.
     SubscriptionLimit,
-    /// This node has not read as far as the cursor: come back with the same one, best to another node.
+    /// This node has not read up to the cursor: reconnect with the same one, preferably to another node.
     Behind,
-    /// Internal error, or something is away for a moment. The id beside it is in the log.
+    /// Internal or temporary error. The log has details under the request's ID.
     ServerError,
 }
 
 impl Code {
-    /// As it stands on the wire.
+    /// Returns the code on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvalidMessage => "INVALID_MESSAGE",

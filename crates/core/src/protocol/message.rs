@@ -1,4 +1,4 @@
-//! JSON messages: what the server says on a WebSocket, and the parts that other transports share.
+//! JSON messages of the server on a WebSocket, and the parts that other transports share.
 
 use std::{
     fmt::{Display, Write},
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::error::Code;
 use crate::{publication::Publication, snapshot::SNAPSHOT};
 
-/// A state or event as the WebSocket sends it.
+/// Returns a state or an event as a WebSocket message.
 ///
 /// ```json
 /// {"type":"metric","channel":"metrics.checkout","timestamp":"...Z","data":{...},"cursor":"k3f9x2ab:17"}
@@ -43,11 +43,11 @@ pub fn publication(publication: &Publication, cursor: impl Display) -> String {
     }
 }
 
-/// An event as the poll body lists it: the fields of the WebSocket message without `type`.
+/// Returns an event as an item of a poll: the fields of the WebSocket message without `type`.
 pub fn listed_event(publication: &Publication, cursor: impl Display) -> String {
     let mut text = String::with_capacity(publication.data.len() + 160);
     let event = publication.event.as_ref().map_or("", |event| event.as_str());
-    // Writing to a String can't fail.
+    // Writing to a String cannot fail.
     let _ = write!(
         text,
         r#"{{"channel":"{}","event":"{event}","data":{},"timestamp":"{}","cursor":"{cursor}"}}"#,
@@ -58,7 +58,7 @@ pub fn listed_event(publication: &Publication, cursor: impl Display) -> String {
     text
 }
 
-/// The past of a channel as the WebSocket sends it; `data` is JSON.
+/// Returns the history of a channel as a WebSocket message; `data` is JSON.
 ///
 /// ```json
 /// {"type":"history","requestId":"1","channel":"metrics.checkout","data":{...},"cursor":"k3f9x2ab:17.0"}
@@ -78,11 +78,11 @@ pub enum ServerMessage<'a> {
         timestamp: String,
         server_version: &'a str,
         capabilities: &'a [&'a str],
-        /// Left out until somebody is known to whom a log belongs.
+        /// Left out until the client is authenticated, because the log depends on its tenant.
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
         heartbeat_interval: u64,
-        /// Other nodes may have newer values, which this one can't read at the moment.
+        /// Whether other nodes may have newer values, which this one cannot read at the moment.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         stale: bool,
     },
@@ -99,7 +99,7 @@ pub enum ServerMessage<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,
         expires_at: Option<String>,
-        /// Subscriptions that the new token does not allow; a WebSocket is told them in a message of its own.
+        /// Subscriptions that the new token does not allow; on a WebSocket they are in a message of their own.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         unsubscribed: Vec<String>,
     },
@@ -135,7 +135,7 @@ pub enum ServerMessage<'a> {
         channels: Vec<String>,
         reason: &'static str,
     },
-    /// An event about this connection alone: it is in no log, so it has no cursor.
+    /// Event about this connection only: it is in no log, so it has no cursor.
     Event {
         channel: &'static str,
         event: &'static str,
@@ -182,10 +182,10 @@ pub enum ServerMessage<'a> {
     },
 }
 
-/// The id a client gave its message, given back unchanged: a string of at most 128 bytes, or a number.
+/// ID that a client gave its message, returned unchanged: a string of at most 128 bytes, or a number.
 pub type RequestId = serde_json::Value;
 
-/// One line of `subscribed`.
+/// Entry of `subscribed`.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
 pub struct SubscribedChannel {
@@ -199,7 +199,7 @@ pub struct SubscribedChannel {
     pub interval: Option<String>,
 }
 
-/// The heartbeat in force on one connection, in milliseconds.
+/// Heartbeat in force on one connection, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
@@ -209,18 +209,18 @@ pub struct Settings {
 }
 
 impl<'a> ServerMessage<'a> {
-    /// Returns the message that announces the end of a connection, and when to reconnect.
+    /// Creates the message before the end of a connection, with the time after which to reconnect.
     pub fn disconnecting(reason: &'a str, message: &'a str, after: Option<Duration>) -> Self {
         let reconnect_after = after.map(|after| (after.as_secs_f64() * 1e3).round() / 1e3);
         Self::Disconnecting { reason, message, reconnect_after }
     }
 
-    /// The message as text.
+    /// Returns the message as text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| {
-            // Only strings, numbers and checked JSON go in.
-            tracing::error!(%error, "a server message did not serialise");
-            String::from(r#"{"type":"error","code":"SERVER_ERROR","message":"see the server's log"}"#)
+            // It contains only strings, numbers and checked JSON.
+            tracing::error!(%error, "cannot serialize a server message");
+            String::from(r#"{"type":"error","code":"SERVER_ERROR","message":"see the log of the server"}"#)
         })
     }
 }

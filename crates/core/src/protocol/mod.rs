@@ -1,4 +1,4 @@
-//! Wire shapes that the transports share: commands, messages, error codes, close codes.
+//! Messages, commands, error codes and close codes that the transports share.
 
 pub mod close;
 pub mod command;
@@ -7,13 +7,13 @@ pub mod message;
 pub mod nul;
 pub mod remedy;
 
-/// The WebSocket subprotocol, accepted when a client offers it.
+/// WebSocket subprotocol, accepted if a client offers it.
 pub const SUBPROTOCOL: &str = "tricast.v1";
 
-/// Version of this server, as `connected` and `/healthz` tell it.
+/// Version of this server, as in `connected` and `/healthz`.
 pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Names that the event stream itself uses; an event of a channel can't have one of them.
+/// Names with a meaning in the event stream; events of channels cannot use them.
 pub const RESERVED_EVENTS: [&str; 13] = [
     "connected",
     "metrics",
@@ -38,7 +38,7 @@ pub mod slot {
     pub const WEBSOCKET_DEFLATED: usize = 1;
     /// A whole block of an event stream.
     pub const SSE: usize = 2;
-    /// An event as the poll body lists it.
+    /// An event as an item of a poll.
     pub const POLL_EVENT: usize = 3;
     /// A Socket.IO event of the namespace `/tricast`, as a WebSocket frame.
     pub const SOCKET_IO_TRICAST: usize = 4;

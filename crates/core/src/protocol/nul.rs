@@ -1,18 +1,18 @@
-//! U+0000 in what a client sends. PostgreSQL can keep it neither in a text nor in JSON, so it is refused for every store: what is
-//! accepted does not depend on where it is kept.
+//! Check for U+0000 in the input of clients. PostgreSQL can store it neither in texts nor in JSON, so it is refused with
+//! every store: the accepted input does not depend on the store.
 
 use serde_json::Value;
 
-/// Most bytes of a name that are shown.
+/// Most bytes of a name in an error.
 const SHOWN: usize = 60;
 
-/// Whether `json`, a JSON text, may hold U+0000. It can only be written as an escape sequence, so that a text without one needs
-/// no closer look.
+/// Returns whether `json`, a JSON text, may contain U+0000. It can only be written as an escape sequence, so texts
+/// without one need no further check.
 pub fn may_be_in(json: &[u8]) -> bool {
     memchr::memmem::find(json, br"\u0000").is_some()
 }
 
-/// What is wrong with a value that holds U+0000, and where; `None` when it does not.
+/// Describes the place of U+0000 in a value; `None` if there is none.
 ///
 /// ```text
 /// data.tags[2]: U+0000 can't be stored
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_is_named() {
+    fn the_location_is_named() {
         for (text, fault) in [
             (r#"{"data":{"a\u0000b":1}}"#, Some(r#"data: the name "a\0b" has U+0000, which can't be stored"#)),
             (r#"{"data":{"tags":["x","\u0000"]}}"#, Some("data.tags[1]: U+0000 can't be stored")),

@@ -2,58 +2,58 @@
 
 use serde::Serialize;
 
-/// What has to change somewhere between a client and this server.
+/// Required change between a client and this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Nothing leads from the proxy to the server.
+    /// The proxy does not forward the path to the server.
     Passed,
     /// The handshake of a WebSocket loses its headers.
     Upgrade,
-    /// `Host` is another one than the page's.
+    /// `Host` differs from that of the page.
     Host,
-    /// An answer is collected before it is given on.
+    /// The proxy buffers responses.
     Buffering,
-    /// An event stream is compressed on its way.
+    /// The proxy compresses an event stream.
     StreamCompression,
-    /// A silent event stream is cut too soon.
+    /// The proxy cuts an idle event stream too early.
     EventsTimeout,
-    /// A silent WebSocket is cut too soon.
+    /// The proxy cuts an idle WebSocket too early.
     WebSocketTimeout,
-    /// A held poll is cut too soon.
+    /// The proxy cuts a held poll too early.
     PollTimeout,
-    /// The proxy speaks HTTP/1.0 to the server.
+    /// The proxy uses HTTP/1.0 to the server.
     Version,
-    /// Tags are removed from answers.
+    /// The proxy removes entity tags.
     Tags,
-    /// Request headers are removed.
+    /// The proxy removes request headers.
     RequestHeaders,
-    /// Answers are kept and given to others, or said to be good for a while.
+    /// The proxy caches responses, or allows others to.
     Caching,
-    /// Bodies are refused that the server would take.
+    /// The proxy refuses bodies that the server accepts.
     Body,
-    /// Frames or pieces disappear, which nginx does not do by itself.
+    /// Frames or chunks disappear, which nginx does not cause.
     Inspection,
-    /// The client's address is not passed on.
+    /// The proxy does not send the client's address.
     Forwarded,
-    /// The client's address is passed on, and the server was not told to believe it.
+    /// The proxy sends the client's address, but the server does not trust it.
     Trusted,
 }
 
-/// One line of the table.
+/// Entry of the table.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Line {
-    /// Its name, which stays the same.
+    /// Stable name.
     pub id: &'static str,
-    /// What to write into nginx's configuration; empty where nginx is not at fault.
+    /// Directive for the configuration of nginx; empty if nginx is not the cause.
     pub nginx: &'static str,
-    /// What to write into the server's own configuration; empty where that is not at fault.
+    /// Setting of the server; empty if it is not the cause.
     pub setting: &'static str,
-    /// The same for any other proxy, in a sentence.
+    /// The fix for any other proxy, in a sentence.
     pub advice: &'static str,
 }
 
 impl Remedy {
-    /// Every remedy.
+    /// All remedies.
     pub const ALL: [Self; 16] = [
         Self::Passed,
         Self::Upgrade,
@@ -73,7 +73,7 @@ impl Remedy {
         Self::Trusted,
     ];
 
-    /// Its line of the table. The times are those of the configuration in `nginx/`.
+    /// Returns its entry of the table. The times are those of the configuration in `nginx/`.
     pub const fn line(self) -> Line {
         let (id, nginx, advice) = match self {
             Self::Passed => ("passed", "proxy_pass http://tricast;", "Forward this path to the server."),
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_name_of_its_own_and_something_to_write() {
+    fn each_remedy_has_a_unique_name_and_a_fix() {
         let mut names: Vec<_> = Remedy::ALL.iter().map(|remedy| remedy.line().id).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,4 +1,4 @@
-//! Channels that end, as readers see it: against a model.
+//! Ends of channels as readers see them, compared with a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,12 +24,12 @@ enum Step {
     Collect(usize),
     Pause(usize),
     Resume(usize),
-    /// Subscribe again to what is subscribed.
+    /// Subscribe again with the same selector.
     Again(usize),
-    /// End a subscription and begin it anew: what it held is forgotten.
+    /// End a subscription and start it again: its knowledge is lost.
     Anew(usize),
-    /// After so many deliveries of a write with this budget the connection is cut; the next one goes on, as the same stream
-    /// or as another one.
+    /// Cut the connection after this many deliveries of a write with this budget; the next one resumes, as the same
+    /// stream or as another one.
     Cut(usize, usize, bool),
 }
 
@@ -55,14 +55,14 @@ fn selector(number: usize) -> Selector {
     Selector::parse(SELECTORS[number]).unwrap()
 }
 
-/// What a client holds that follows the protocol.
+/// Client that follows the protocol.
 #[derive(Default)]
 struct Client {
     room: usize,
     holds: BTreeMap<Channel, u64>,
-    /// Ends that this connection told.
+    /// Ends delivered by this connection.
     told: BTreeSet<u64>,
-    /// Those that any did.
+    /// Ends delivered by any connection.
     ends: BTreeSet<u64>,
     cursor: Option<Position>,
     gaps: usize,
@@ -81,7 +81,7 @@ impl Sink for Client {
             return;
         }
         if publication.gone.is_some() {
-            assert!(self.told.insert(publication.offset), "an end is told once: {publication:?}");
+            assert!(self.told.insert(publication.offset), "an end is delivered once: {publication:?}");
             self.ends.insert(publication.offset);
             self.holds.remove(&publication.channel);
         } else {
@@ -159,7 +159,7 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
             Step::Pause(number) => _ = reader.pause(&selector(number)),
             Step::Resume(number) => _ = reader.resume(&selector(number)),
             Step::Again(number) => {
-                // What the narrower one was not given yet comes by the wider one, and what came after that comes again.
+                // Undelivered data of the more specific one come by the other, and later ones are repeated.
                 world.client.told.clear();
                 reader.subscribe(selector(number), world.intervals[number], None);
             }
@@ -175,7 +175,7 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
                 reader.subscribe(anew.clone(), world.intervals[number], None);
             }
             Step::Cut(room, budget, same) => {
-                // A cursor does not wait for what is paused.
+                // A cursor does not wait for paused subscriptions.
                 (0..SELECTORS.len()).for_each(|number| _ = reader.resume(&selector(number)));
                 world.client.room = room + 1;
                 reader.collect(budget, &mut world.client);
@@ -202,7 +202,7 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
     assert_eq!(world.client.holds, live);
     assert!(world.client.ends.is_subset(&ended));
     if kept > 1_000 {
-        assert_eq!(world.client.gaps, 0, "every end is remembered");
+        assert_eq!(world.client.gaps, 0, "every end is kept");
     }
 }
 
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn ends_that_are_forgotten_are_a_gap(
+    fn discarded_ends_are_a_gap(
         steps in steps(), kept in 1..4usize, intervals in [0..2u64, 0..200u64, 0..200u64, 0..2u64],
     ) {
         run(steps, kept, intervals);
@@ -250,7 +250,7 @@ fn follow(hub: &Rc<Hub>, names: &[&str], client: &mut Client) -> Reader {
 }
 
 #[test]
-fn who_comes_after_the_end_is_told_nothing_of_it() {
+fn a_later_reader_does_not_get_the_end() {
     let (mut writer, hub) = log_of(&["shop.a", "shop.b"], 10);
     end(&mut writer, &["shop.a"]);
     let mut client = Client::default();
@@ -272,7 +272,7 @@ fn the_ends_of_others_are_no_gap_for_a_reader_that_is_open() {
 }
 
 #[test]
-fn ends_that_are_forgotten_before_a_worker_looks_are_a_gap_for_those_who_had_a_value() {
+fn ends_discarded_before_a_worker_reads_them_are_a_gap_for_holders_of_a_value() {
     let (mut writer, hub) = log_of(&["shop.a", "shop.b", "shop.c", "other.d"], 1);
     let (mut one, mut many, mut not) = (Client::default(), Client::default(), Client::default());
     let mut readers = [
@@ -286,6 +286,6 @@ fn ends_that_are_forgotten_before_a_worker_looks_are_a_gap_for_those_who_had_a_v
         while reader.collect(usize::MAX, client).more {}
     }
     assert_eq!((one.gaps, one.holds.len()), (1, 0));
-    assert_eq!((many.gaps, many.holds.len(), many.told.len()), (1, 0, 1), "the last end is remembered");
-    assert_eq!((not.gaps, not.holds.len()), (0, 1), "its channel lives");
+    assert_eq!((many.gaps, many.holds.len(), many.told.len()), (1, 0, 1), "the last end is kept");
+    assert_eq!((not.gaps, not.holds.len()), (0, 1), "its channel exists");
 }

@@ -1,4 +1,4 @@
-//! The invariants of a reader, against a model, with a clock that stands still unless it is moved.
+//! Invariants of a reader, compared with a model, with a clock that moves only on request.
 
 use std::collections::BTreeMap;
 
@@ -22,21 +22,21 @@ const STATES: [&str; 2] = ["shop.load", "metrics.load"];
 enum Step {
     Event(usize),
     State(usize),
-    /// Milliseconds.
+    /// Let this many milliseconds pass.
     Wait(u64),
     /// Collect with this budget.
     Collect(usize),
-    /// The same before the hub has seen what was published last.
+    /// Collect before the hub has processed the last publications.
     CollectAtOnce(usize),
     Pause(usize),
     Resume(usize),
-    /// Subscribe again to what is subscribed.
+    /// Subscribe again with the same selector.
     Again(usize),
-    /// The connection is cut after so many deliveries of a write with this budget; another one goes on from the last cursor.
+    /// Cut the connection after this many deliveries of a write with this budget; another one resumes from the last cursor.
     Cut(CatchUp, usize, usize),
-    /// A state's subscription ends, and its value is kept as the seam of the next one.
+    /// End the subscription of a state, and keep its value for the cutover of the next one.
     Seam(usize),
-    /// It begins again, with that value.
+    /// Start it again, with that value.
     Begin(usize),
 }
 
@@ -73,23 +73,23 @@ fn selector(number: usize) -> Selector {
     Selector::Exact(channel(if number < 2 { EVENTS[number] } else { STATES[number - 2] }))
 }
 
-/// What the client has been given, over all its connections.
+/// Data that the client has received, over all its connections.
 struct Client {
-    /// Deliveries that still arrive before the connection is cut.
+    /// Number of deliveries that still arrive before the connection is cut.
     room: usize,
-    /// Events that it has may come again: the connection was cut in the middle of the replay of a resumed channel.
+    /// Whether received events may be repeated: the connection was cut during the replay of a resumed channel.
     again: bool,
     events: BTreeMap<Channel, Vec<u64>>,
     states: BTreeMap<Channel, (u64, Instant)>,
     intervals: BTreeMap<Channel, Duration>,
-    /// A value may come sooner than the interval: the subscription or a resume has just asked for it.
+    /// Whether a value may come before the interval: the subscription or a resume has just requested it.
     asked: BTreeMap<Channel, bool>,
     cursor: Option<Position>,
-    /// A resumed channel may go back to what it missed.
+    /// Whether a resumed channel may go back to missed data.
     resumed: bool,
-    /// The last gap covers everything up to here.
+    /// Offset that the last gap covers.
     gap: u64,
-    /// The version of a state that has to be the next one.
+    /// Required next version of a state.
     first: BTreeMap<Channel, u64>,
 }
 
@@ -111,7 +111,7 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Whether the next delivery arrives.
+    /// Returns whether the next delivery arrives.
     fn is_there(&mut self) -> bool {
         let there = self.room > 0;
         self.room = self.room.saturating_sub(1);
@@ -133,19 +133,19 @@ impl Sink for Client {
             }
         } else {
             if let Some(first) = self.first.remove(&channel) {
-                assert_eq!(publication.offset, first, "the value at the seam comes first");
+                assert_eq!(publication.offset, first, "the value of the cutover comes first");
             }
             let now = Instant::now();
             let asked = self.asked.insert(channel.clone(), false).unwrap_or(true);
             if let Some((before, at)) = self.states.insert(channel.clone(), (publication.offset, now)) {
-                assert!(before <= publication.offset, "a state went back");
+                assert!(before <= publication.offset, "the state went back");
                 let interval = self.intervals.get(&channel).copied().unwrap_or_default();
                 assert!(asked || now - at + SLACK >= interval, "{channel} after {:?} of {interval:?}", now - at);
             }
         }
         let cursor = cursor.unwrap_or_else(|| publication.own_cursor());
         let forward = self.cursor.as_ref().is_none_or(|before| before.offset <= cursor.offset);
-        assert!(forward || self.resumed, "a cursor went back");
+        assert!(forward || self.resumed, "the cursor went back");
         self.cursor = Some(cursor);
     }
 
@@ -167,9 +167,9 @@ struct World {
     paused: [bool; 4],
     /// States that are not subscribed at the moment.
     seams: [Option<Vec<Arc<Publication>>>; 2],
-    /// Nothing was given since one of them began again.
+    /// Whether nothing was delivered since one of them was started again.
     begun: bool,
-    /// A resumed channel has not caught up yet.
+    /// Whether a resumed channel has not caught up yet.
     settling: bool,
     /// Offsets of all events, per channel.
     truth: BTreeMap<Channel, Vec<u64>>,
@@ -189,12 +189,12 @@ impl World {
         }
     }
 
-    /// The cursor that the client holds claims no more than it was given.
+    /// Checks that the client's cursor covers only received data.
     fn check_cursor(&self, collected: Collected) {
         let Some(cursor) = &self.client.cursor else { return };
         let away = self.begun || self.seams.iter().any(Option::is_some);
         if away || self.settling || self.paused.iter().any(|paused| *paused) {
-            // A cursor does not wait for what its holder did not want for a while.
+            // A cursor does not wait for data that its holder had paused.
             return;
         }
         for (channel, all) in &self.truth {
@@ -238,7 +238,7 @@ fn open(world: &mut World, order: CatchUp, intervals: &[Duration; 2]) -> Reader 
     reader
 }
 
-/// A state that is not subscribed is again.
+/// Subscribes a state again.
 fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Duration; 2]) {
     let Some(states) = world.seams[which].take() else { return };
     let name = channel(STATES[which]);
@@ -305,7 +305,7 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                 reader.subscribe(selector(which), interval, None);
             }
             Step::Cut(order, kept, budget) => {
-                // What a paused channel did not get is the business of the connection that paused it: its cursor says so
+                // Missed data of a paused channel concern the connection that paused it: its cursor accounts for them
                 // from the first delivery on.
                 world.client.again |= world.settling || world.paused.iter().any(|paused| *paused);
                 (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
@@ -320,7 +320,7 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
             }
         }
     }
-    // Writing stops; nobody is away or paused; one interval later everything is there.
+    // Writing stops and no subscription is paused; one interval later the client has everything.
     (0..2).for_each(|which| begin(&mut world, &mut reader, which, &intervals));
     world.client.first.clear();
     (0..4).for_each(|which| assert!(reader.resume(&selector(which))));
@@ -367,13 +367,13 @@ proptest! {
     }
 
     #[test]
-    fn what_falls_off_the_ring_is_told(steps in steps(), intervals in [0..300u64, 0..300u64], ring in 1..6usize) {
+    fn dropped_events_are_a_gap(steps in steps(), intervals in [0..300u64, 0..300u64], ring in 1..6usize) {
         run(steps, intervals, ring);
     }
 }
 
 #[test]
-fn an_idle_topic_costs_a_publish_nothing_and_a_reader_leaves_nothing_behind() {
+fn an_idle_topic_costs_nothing_and_a_closed_reader_leaves_no_state() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let (mut writer, log) = Log::create(LogConfig::default());
@@ -397,7 +397,7 @@ fn an_idle_topic_costs_a_publish_nothing_and_a_reader_leaves_nothing_behind() {
     });
 }
 
-/// A log, its hub, and a client of it.
+/// Returns a log with its hub.
 fn world() -> (LogWriter, Rc<Hub>) {
     let (writer, log) = Log::create(LogConfig::default());
     (writer, Hub::new(log))
@@ -410,7 +410,7 @@ fn publish(writer: &mut LogWriter, name: &str, event: bool, bytes: usize) -> u64
     at.offset
 }
 
-/// Everything in the order in which it was given, with the cursors.
+/// Deliveries in order, with their cursors.
 #[derive(Default)]
 struct Given {
     offsets: Vec<u64>,
@@ -445,7 +445,7 @@ fn reader_of(hub: &Rc<Hub>, names: &[&str]) -> Reader {
 }
 
 #[test]
-fn a_cursor_in_the_middle_of_a_replay_stops_before_the_first_event_that_is_missed() {
+fn a_cursor_during_a_replay_stops_before_the_first_missed_event() {
     let (mut writer, hub) = world();
     let mut reader = reader_of(&hub, &["shop.load", "shop.deploys", "orders"]);
     publish(&mut writer, "shop.load", false, 1);
@@ -466,7 +466,7 @@ fn a_cursor_in_the_middle_of_a_replay_stops_before_the_first_event_that_is_misse
 }
 
 #[test]
-fn a_cursor_covers_nothing_that_the_hub_has_not_seen() {
+fn a_cursor_covers_only_what_the_hub_has_processed() {
     let (mut writer, hub) = world();
     let mut reader = reader_of(&hub, &["shop.load", "orders"]);
     collect(&mut reader, usize::MAX);
@@ -482,7 +482,7 @@ fn a_cursor_covers_nothing_that_the_hub_has_not_seen() {
 }
 
 #[test]
-fn a_resume_that_is_cut_among_its_events_is_given_its_states_by_the_next_one() {
+fn a_resume_that_is_cut_among_its_events_gets_its_states_at_the_next_one() {
     let (mut writer, hub) = world();
     let begin = writer.log().position();
     let state = publish(&mut writer, "shop.load", false, 1);
@@ -501,7 +501,7 @@ fn a_resume_that_is_cut_among_its_events_is_given_its_states_by_the_next_one() {
 }
 
 #[test]
-fn every_state_follows_afresh_after_a_gap_and_its_cursor_says_so() {
+fn all_states_follow_a_gap_whose_cursor_covers_none() {
     let (writer, log) = Log::create(LogConfig { events: 2, bytes: usize::MAX, ends: 10 });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["shop.load", "wide.*", "orders"]);
@@ -545,12 +545,12 @@ fn the_pace_of_a_slow_client_holds_for_one_that_follows_a_single_channel() {
             given.extend(collect(&mut reader, usize::MAX).offsets);
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
-        assert_eq!(given, [1, 10], "one at once, and one after 5 s");
+        assert_eq!(given, [1, 10], "one at once, one after 5 s");
     });
 }
 
 #[test]
-fn a_write_holds_states_up_to_its_budget_and_each_comes_as_it_is_by_then() {
+fn a_write_has_states_up_to_its_budget_each_with_its_newest_value() {
     const BUDGET: usize = 64 * 1024;
     for names in [vec!["wide.*"], (0..40).map(|n| ["wide.", &n.to_string()].concat().leak() as &str).collect()] {
         let (mut writer, hub) = world();
@@ -564,14 +564,14 @@ fn a_write_holds_states_up_to_its_budget_and_each_comes_as_it_is_by_then() {
             assert!(now.bytes < BUDGET + 11_000, "{} bytes in one write", now.bytes);
             given.extend(now.offsets);
             if writes == 0 {
-                // One that was given, and one that was not.
+                // One that was delivered, and one that was not.
                 for n in [0, 39] {
                     publish(&mut writer, &format!("wide.{n}"), false, 10_000);
                 }
                 hub.follow();
             }
             writes += 1;
-            assert!(writes < 20, "it comes to an end");
+            assert!(writes < 20, "the writes do not end");
         }
         assert!(writes > 5);
         assert_eq!(given, (1..=42).filter(|offset| *offset != 40).collect::<Vec<_>>());
@@ -579,7 +579,7 @@ fn a_write_holds_states_up_to_its_budget_and_each_comes_as_it_is_by_then() {
 }
 
 #[test]
-fn states_that_may_not_be_given_do_not_hold_up_those_behind_them() {
+fn refused_states_do_not_delay_later_ones() {
     let (mut writer, hub) = world();
     for n in 0..10 {
         publish(&mut writer, &format!("wide.{n}"), false, 1_000);
@@ -594,7 +594,7 @@ fn states_that_may_not_be_given_do_not_hold_up_those_behind_them() {
     assert!(!reader.has_due());
 }
 
-/// Many states below one prefix, and writes that hold few of them.
+/// Many states below one prefix, and writes with room for few of them.
 #[derive(Clone, Debug)]
 enum WideStep {
     Publish(usize),
@@ -623,7 +623,7 @@ async fn play_wide(steps: Vec<WideStep>, interval: Duration) {
             }
         }
         client.asked = all_asked();
-        // A WebSocket begins with all states, whatever its cursor says.
+        // A WebSocket starts with all states, regardless of its cursor.
         client.resumed = true;
         reader
     };
@@ -660,7 +660,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_state_below_a_prefix_is_lost_or_comes_too_soon_however_little_a_write_holds(
+    fn no_state_below_a_prefix_is_lost_or_too_early_with_small_writes(
         steps in prop::collection::vec(prop_oneof![
             6 => (0..6usize).prop_map(WideStep::Publish),
             2 => (0..150u64).prop_map(WideStep::Wait),
@@ -674,7 +674,7 @@ proptest! {
 }
 
 #[test]
-fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
+fn a_lasting_notice_is_delivered_to_later_readers_until_the_next_one() {
     let (writer, hub) = world();
     let notice = |name: &str, stands| {
         let event = EventName::parse(name).ok();
@@ -697,7 +697,7 @@ fn a_notice_that_stands_is_given_to_those_who_come_later_until_it_is_over() {
     assert!(collect(&mut reader_of(&hub, &["system"]), usize::MAX).offsets.is_empty());
 }
 
-/// A filter that looks at channels alone.
+/// Filter of channels only.
 impl<F: Fn(&Channel) -> bool> Filter for F {
     fn allows_channel(&self, channel: &Channel) -> bool {
         self(channel)
@@ -708,7 +708,7 @@ impl<F: Fn(&Channel) -> bool> Filter for F {
     }
 }
 
-/// Offsets and values in the order in which they were given.
+/// Offsets and values in the order of delivery.
 #[derive(Default)]
 struct Values(Vec<(u64, String)>);
 
@@ -721,7 +721,7 @@ impl Sink for Values {
 }
 
 #[test]
-fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_other() {
+fn a_restricted_reader_gets_only_the_versions_of_its_view() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _guard = runtime.enter();
     let (mut writer, log) = Log::create(LogConfig::default());
@@ -748,8 +748,8 @@ fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_o
     }
     append("metrics.business");
     hub.follow();
-    assert!(given(&mut first).is_empty(), "nothing that it is shown has changed");
-    // The hub has not seen this yet; the whole snapshot is fetched all the same.
+    assert!(given(&mut first).is_empty(), "nothing in its view has changed");
+    // The hub has not processed this yet; the whole snapshot is fetched nevertheless.
     append("metrics.a");
     assert_eq!(given(&mut whole)[0].0, 4);
     assert!(given(&mut second).is_empty());
@@ -765,14 +765,14 @@ fn a_reader_who_sees_less_of_the_snapshot_is_given_each_version_of_that_and_no_o
     hub.follow();
     assert!(given(&mut first).is_empty() && given(&mut second).is_empty());
     assert!(given(&mut whole)[0].1.contains(r#""business":{"n":1}"#));
-    // Another token may show all of it.
+    // Another token allows all of it.
     first.set_filter(None);
     first.give_again();
     assert_eq!(given(&mut first)[0].0, 6);
 }
 
 #[test]
-fn a_snapshot_that_was_to_come_first_is_not_given_to_one_who_may_see_less_by_then() {
+fn a_pending_snapshot_is_not_delivered_after_the_view_was_restricted() {
     let (mut writer, hub) = world();
     for name in ["metrics.business", "metrics.a"] {
         let change = Change::state(channel(name), Bytes::from_static(b"{\"revenue\":5}"));
@@ -798,7 +798,7 @@ fn a_snapshot_that_was_to_come_first_is_not_given_to_one_who_may_see_less_by_the
 }
 
 #[test]
-fn an_old_value_has_a_cursor_that_leads_back_to_no_event_of_before() {
+fn the_cursor_of_an_old_value_does_not_repeat_earlier_events() {
     let (mut writer, hub) = world();
     let state = publish(&mut writer, "shop.load", false, 1);
     let event = publish(&mut writer, "orders", true, 1);
@@ -808,14 +808,18 @@ fn an_old_value_has_a_cursor_that_leads_back_to_no_event_of_before() {
     let mut offset = state;
     for _ in 0..2 {
         let given = collect(&mut single, usize::MAX);
-        assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[offset][..], offset), "its own place is enough");
+        assert_eq!(
+            (&given.offsets[..], given.cursors[0].offset),
+            (&[offset][..], offset),
+            "its own offset is sufficient"
+        );
         offset = publish(&mut writer, "shop.load", false, 2);
         hub.follow();
     }
 }
 
 #[test]
-fn events_of_before_a_subscription_are_not_given_though_the_hub_has_not_seen_them_yet() {
+fn events_before_a_subscription_are_not_delivered_even_if_the_hub_lags() {
     let (mut writer, hub) = world();
     let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
     publish(&mut writer, "orders", true, 1);
@@ -828,7 +832,7 @@ fn events_of_before_a_subscription_are_not_given_though_the_hub_has_not_seen_the
 }
 
 #[test]
-fn a_channel_that_is_added_with_an_older_cursor_takes_the_cursor_of_the_connection_back() {
+fn a_channel_that_is_added_with_an_older_cursor_rewinds_the_cursor_of_the_connection() {
     let (mut writer, hub) = world();
     let begin = hub.log().position();
     let missed = publish(&mut writer, "shop.deploys", true, 1);
@@ -842,11 +846,11 @@ fn a_channel_that_is_added_with_an_older_cursor_takes_the_cursor_of_the_connecti
     let given = collect(&mut reader, usize::MAX);
     assert_eq!(given.offsets, [state, missed], "the state first");
     assert!(given.cursors[0].offset < missed, "{:?}", given.cursors);
-    assert!(given.cursors[1].offset >= newest, "and then it is where it was: {:?}", given.cursors);
+    assert!(given.cursors[1].offset >= newest, "and then the cursor is restored: {:?}", given.cursors);
 }
 
 #[test]
-fn a_paused_channel_is_given_nothing_until_it_is_resumed() {
+fn a_paused_channel_is_not_delivered_until_it_is_resumed() {
     let (mut writer, hub) = world();
     let selector = Selector::parse("shop.load").unwrap();
     let mut reader = reader_of(&hub, &["shop.load"]);
@@ -860,7 +864,7 @@ fn a_paused_channel_is_given_nothing_until_it_is_resumed() {
 }
 
 #[test]
-fn the_value_at_a_seam_comes_before_the_newest_one() {
+fn the_value_of_a_cutover_comes_before_the_newest_one() {
     let (mut writer, hub) = world();
     let seam = publish(&mut writer, "shop.load", false, 1);
     let value = hub.log().state(&channel("shop.load"), View::Full).unwrap();
@@ -875,7 +879,7 @@ fn the_value_at_a_seam_comes_before_the_newest_one() {
 }
 
 #[test]
-fn versions_that_a_slow_client_does_not_see_are_counted() {
+fn conflated_versions_of_a_slow_client_are_counted() {
     let (mut writer, hub) = world();
     for other in [None, Some(Duration::ZERO), Some(Duration::from_secs(1))] {
         let mut reader = reader_of(&hub, &["shop.load"]);
@@ -895,7 +899,7 @@ fn versions_that_a_slow_client_does_not_see_are_counted() {
 }
 
 #[test]
-fn a_notice_has_the_cursor_of_what_was_given() {
+fn a_notice_has_the_cursor_of_the_last_delivery() {
     let (mut writer, hub) = world();
     let mut reader = reader_of(&hub, &["orders", "system"]);
     let event = publish(&mut writer, "orders", true, 1);
@@ -914,7 +918,7 @@ fn a_notice_has_the_cursor_of_what_was_given() {
 }
 
 #[test]
-fn a_value_that_comes_too_soon_after_one_that_was_taken_late_follows_by_itself() {
+fn a_value_too_soon_after_a_late_one_follows_by_itself() {
     with_paused_time(async || {
         let (mut writer, hub) = world();
         let (_drain, draining) = watch::channel(false);
@@ -928,7 +932,7 @@ fn a_value_that_comes_too_soon_after_one_that_was_taken_late_follows_by_itself()
         at(10).await;
         publish(&mut writer, "shop.load", false, 2);
         at(180).await;
-        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2], "the socket took it late");
+        assert_eq!(collect(&mut reader, usize::MAX).offsets, [2], "the socket accepted it late");
         publish(&mut writer, "shop.load", false, 3);
         at(260).await;
         assert!(reader.has_due() && collect(&mut reader, usize::MAX).offsets.is_empty(), "too soon for this client");
@@ -963,7 +967,7 @@ fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_orde
 }
 
 #[test]
-fn what_one_write_does_not_hold_is_due_at_once_and_gaps_are_counted() {
+fn the_rest_of_a_write_is_due_at_once_and_gaps_are_counted() {
     let (writer, log) = Log::create(LogConfig { events: 3, bytes: usize::MAX, ends: 10 });
     let (mut writer, hub) = (writer, Hub::new(log));
     let mut reader = reader_of(&hub, &["orders"]);
@@ -981,7 +985,7 @@ fn what_one_write_does_not_hold_is_due_at_once_and_gaps_are_counted() {
 }
 
 #[test]
-fn the_values_at_a_seam_come_in_the_order_of_the_log_and_once() {
+fn the_values_of_a_cutover_come_once_and_in_the_order_of_the_log() {
     let (mut writer, hub) = world();
     let states = ["wide.b", "wide.c", "wide.a"].map(|name| publish(&mut writer, name, false, 1));
     let mut seam: Vec<_> = ["wide.a", "wide.b", "wide.c"]
@@ -1000,7 +1004,7 @@ fn the_values_at_a_seam_come_in_the_order_of_the_log_and_once() {
 }
 
 #[test]
-fn of_many_states_only_those_that_changed_are_given_again() {
+fn only_changed_states_of_a_prefix_are_delivered_again() {
     let (mut writer, hub) = world();
     let mut reader = reader_of(&hub, &["wide.*"]);
     for names in [&["wide.a", "wide.b"][..], &["wide.c"], &["wide.a"]] {
@@ -1011,7 +1015,7 @@ fn of_many_states_only_those_that_changed_are_given_again() {
 }
 
 #[test]
-fn a_wider_subscription_gives_what_a_closer_one_held_back_when_that_ends() {
+fn a_less_specific_subscription_delivers_states_that_an_ended_one_delayed() {
     let (mut writer, hub) = world();
     let mut reader = reader_of(&hub, &["wide.*", "wide.a"]);
     let closer = Selector::parse("wide.a").unwrap();
@@ -1025,7 +1029,7 @@ fn a_wider_subscription_gives_what_a_closer_one_held_back_when_that_ends() {
 }
 
 #[test]
-fn a_channel_that_is_resumed_gives_its_newest_value_at_once_whatever_its_interval() {
+fn a_resumed_channel_delivers_its_newest_value_at_once_at_any_interval() {
     with_paused_time(async || {
         let (mut writer, hub) = world();
         publish(&mut writer, "shop.load", false, 1);

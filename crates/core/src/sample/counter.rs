@@ -1,4 +1,4 @@
-//! Increments, added up.
+//! Counters: sums of increments.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(super) struct Counter {
     pub(super) today: Sum,
 }
 
-/// A sum that does not lose small increments to a large total (Neumaier's summation).
+/// Sum that does not lose small increments to a large total (Neumaier's summation).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Sum {
     sum: f64,
@@ -38,7 +38,7 @@ impl Sum {
 }
 
 impl Counter {
-    /// Longest text of [`Counter::read`], besides its numbers, and how many of these it has.
+    /// Longest text of [`Counter::read`] without its numbers, and the number of these.
     pub(super) const LENGTH: (usize, usize) = (60, 3);
 
     pub(super) fn add(&mut self, increment: f64, moment: Moment) {
@@ -47,7 +47,7 @@ impl Counter {
         self.today.add(increment);
     }
 
-    /// Bytes that it keeps.
+    /// Returns its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.window.heap_bytes(|_| 0)
     }
@@ -55,8 +55,8 @@ impl Counter {
     pub(super) fn read(&self, moment: Moment) -> Value {
         let mut window = Sum::default();
         for (age, sum) in self.window.at(moment.second()) {
-            // Of the oldest second only the part that is not yet ten seconds ago: or a steady rate would go up by a
-            // tenth within each second and fall back at its end.
+            // Of the oldest second only the part within the last ten seconds counts; otherwise a steady rate would rise
+            // by a tenth within each second and fall back at its end.
             let part = if age == WINDOW_SECONDS { f64::from(10 - moment.tenths().min(10)) / 10.0 } else { 1.0 };
             window.add(sum.value() * part);
         }

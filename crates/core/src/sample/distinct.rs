@@ -1,4 +1,4 @@
-//! How many different members a set has, in bounded memory.
+//! Number of distinct members of a set, in bounded memory.
 //!
 //! Up to [`EXACT_UP_TO`] members it is exact; then it is a HyperLogLog sketch (Flajolet, Fusy, Gandouet, Meunier 2007) of
 //! 4 KiB, read by Ertl's estimator ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6),
@@ -12,10 +12,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::window::{Moment, Window};
 
-/// Members that are counted exactly; as many fit into the memory of the sketch.
+/// Most members that are counted exactly; as many fit into the memory of the sketch.
 pub(super) const EXACT_UP_TO: usize = 512;
 
-/// Bits of a fingerprint that choose the register.
+/// Number of bits of a fingerprint that select the register.
 const PRECISION: u32 = 12;
 
 /// Registers of the sketch, a byte each.
@@ -44,7 +44,7 @@ impl Default for Set {
     }
 }
 
-/// A set as any version of this program has kept it.
+/// Stored set of any version of this program.
 #[derive(Deserialize)]
 struct KeptSet {
     #[serde(default)]
@@ -63,7 +63,7 @@ impl From<KeptSet> for Set {
 }
 
 impl Set {
-    /// Longest text of [`Set::read`], besides its numbers, and how many of these it has.
+    /// Longest text of [`Set::read`] without its numbers, and the number of these.
     pub(super) const LENGTH: (usize, usize) = (50, 2);
 
     pub(super) fn add(&mut self, member: u64, moment: Moment) {
@@ -71,7 +71,7 @@ impl Set {
         self.today.add(member);
     }
 
-    /// Bytes that it keeps.
+    /// Returns its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.window.heap_bytes(Distinct::heap_bytes) + self.today.heap_bytes()
     }
@@ -104,11 +104,11 @@ pub(super) fn fingerprint(member: &Value) -> Option<u64> {
     })
 }
 
-/// A set that knows only how many are in it. The same members make the same set, in whatever order and parts they come.
+/// Set that only knows its number of members. The same members make the same set, in any order and any parts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Distinct {
-    /// The fingerprints, sorted.
+    /// Fingerprints, sorted.
     Exact(Vec<u64>),
     /// Of the fingerprints that chose a register, the largest number of leading zeros, plus one.
     Sketch(#[serde(with = "registers")] Box<[u8; REGISTERS]>),
@@ -121,7 +121,7 @@ impl Default for Distinct {
 }
 
 impl Distinct {
-    /// Puts one in.
+    /// Adds a member.
     pub(super) fn add(&mut self, member: u64) {
         match self {
             Self::Sketch(registers) => register(registers, member),
@@ -138,7 +138,7 @@ impl Distinct {
         }
     }
 
-    /// Puts all of another in.
+    /// Adds all members of another set.
     pub(super) fn merge(&mut self, other: &Self) {
         match other {
             Self::Exact(members) => members.iter().for_each(|member| self.add(*member)),
@@ -151,7 +151,7 @@ impl Distinct {
         }
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Exact(members) => members.capacity() * size_of::<u64>(),
@@ -159,7 +159,7 @@ impl Distinct {
         }
     }
 
-    /// How many are in it.
+    /// Returns the number of members.
     pub(super) fn count(&self) -> u64 {
         match self {
             Self::Exact(members) => members.len() as u64,
@@ -176,7 +176,7 @@ impl Distinct {
     }
 }
 
-/// Registers as one text: JSON would take three times the room for a list of numbers.
+/// Registers as one text: a JSON list of numbers would take three times the room.
 mod registers {
     use data_encoding::BASE64;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_told_apart_by_what_they_are() {
+    fn members_differ_by_value_and_type() {
         let print = |member: Value| fingerprint(&member);
         assert_eq!(print(json!(5)), print(json!(5.0)));
         assert_ne!(print(json!(5)), print(json!("5")));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_the_bound_it_is_exact() {
+    fn it_is_exact_up_to_the_limit() {
         assert_eq!(of((0..512).chain(0..512)).count(), 512);
         assert!(matches!(of(0..512), Distinct::Exact(_)));
         assert!(matches!(of(0..513), Distinct::Sketch(_)));
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_what_is_said_at_every_count() {
+    fn the_error_is_as_documented_at_every_count() {
         for count in [513u64, 1_000, 4_096, 10_240, 20_000, 100_000] {
             let errors: Vec<f64> = (0..20u64)
                 .map(|series| of((0..count).map(|n| series << 40 | n)).count() as f64 / count as f64 - 1.0)

@@ -1,4 +1,4 @@
-//! A level: the last one, and how far it went.
+//! Gauges: the last level, and its range.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,10 +18,10 @@ pub(super) struct Gauge {
     pub(super) today: Span,
 }
 
-/// How far a level went in some time. The average is that of the samples, not of time.
+/// Range of a level in some time. The average is that of the samples, not of time.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Span {
-    /// Smallest and largest.
+    /// Smallest and largest level.
     range: Option<(f64, f64)>,
     sum: f64,
     count: u64,
@@ -59,7 +59,7 @@ impl Span {
 }
 
 impl Gauge {
-    /// Longest text of [`Gauge::read`], besides its numbers, and how many of these it has.
+    /// Longest text of [`Gauge::read`] without its numbers, and the number of these.
     pub(super) const LENGTH: (usize, usize) = (80, 7);
 
     pub(super) fn add(&mut self, value: f64, moment: Moment) {
@@ -68,7 +68,7 @@ impl Gauge {
         self.today.add(value);
     }
 
-    /// Bytes that it keeps.
+    /// Returns its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.window.heap_bytes(|_| 0)
     }

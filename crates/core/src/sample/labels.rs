@@ -1,4 +1,4 @@
-//! The labels of a sample, and the field that they make.
+//! Labels of a sample, and the name of their field.
 
 use std::fmt::Write;
 
@@ -13,13 +13,13 @@ pub const MAX_LABEL_BYTES: usize = 64;
 /// Longest name of a label, in bytes.
 const MAX_NAME_BYTES: usize = 32;
 
-/// Why labels are none.
+/// Reason why labels are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// More than [`MAX_LABELS`].
     #[error("there are {0} of them, at most {MAX_LABELS} are allowed")]
     TooMany(usize),
-    /// A name that is none.
+    /// The name of a label is not valid.
     #[error("{0:?} is no name: [A-Za-z_][A-Za-z0-9_]{{0,31}} is")]
     BadName(String),
     /// A value that is not a string.
@@ -30,8 +30,8 @@ pub enum LabelError {
     TooLong(String),
 }
 
-/// The field of a series with labels, as Prometheus writes it: `latency{region="eu",shop="1"}`, names sorted, backslash,
-/// quote and line end escaped. `None` without labels.
+/// Returns the field of a series with labels, as Prometheus writes it: `latency{region="eu",shop="1"}`, names sorted,
+/// backslash, quote and line end escaped. `None` without labels.
 ///
 /// # Errors
 /// [`LabelError`].
@@ -58,7 +58,7 @@ pub(super) fn field_with(field: &str, labels: &Map<String, Value>) -> Result<Opt
     text.push_str(field);
     for (index, (name, value)) in sorted.into_iter().enumerate() {
         let before = if index == 0 { '{' } else { ',' };
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{before}{name}=\"");
         for character in value.chars() {
             match character {

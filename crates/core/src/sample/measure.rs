@@ -1,4 +1,4 @@
-//! What a series keeps, by its kind.
+//! Data of a series, by its type.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,11 +8,11 @@ use super::{Measured, SampleKind, counter::Counter, distinct::Set, gauge::Gauge,
 /// Longest text of a number: a sign, 17 digits, a point, four zeros or an exponent, and some room.
 const MAX_NUMBER_BYTES: usize = 26;
 
-/// The numbers of one series.
+/// Figures of one series.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Measure {
-    /// A level.
+    /// Levels.
     Gauge(Box<Gauge>),
     /// Increments.
     Counter(Box<Counter>),
@@ -23,7 +23,7 @@ pub(super) enum Measure {
 }
 
 impl Measure {
-    /// Nothing yet.
+    /// Creates empty data.
     pub(super) fn new(kind: SampleKind) -> Self {
         match kind {
             SampleKind::Gauge => Self::Gauge(Box::default()),
@@ -33,7 +33,7 @@ impl Measure {
         }
     }
 
-    /// Its kind.
+    /// Returns its type.
     pub(super) fn kind(&self) -> SampleKind {
         match self {
             Self::Gauge(_) => SampleKind::Gauge,
@@ -43,7 +43,7 @@ impl Measure {
         }
     }
 
-    /// The most bytes that the JSON of [`Measure::read`] can have.
+    /// Returns the largest length of the JSON of [`Measure::read`].
     pub(super) fn max_bytes(kind: SampleKind) -> usize {
         let (text, numbers) = match kind {
             SampleKind::Gauge => Gauge::LENGTH,
@@ -54,7 +54,7 @@ impl Measure {
         text + numbers * MAX_NUMBER_BYTES
     }
 
-    /// Counts a sample of its kind; one of another kind is not for it.
+    /// Adds a sample of its type; samples of other types are ignored.
     pub(super) fn add(&mut self, measured: Measured, moment: Moment) {
         match (self, measured) {
             (Self::Gauge(gauge), Measured::Number(value)) => gauge.add(value, moment),
@@ -65,7 +65,7 @@ impl Measure {
         }
     }
 
-    /// Drops what left the window; answers whether something is in it still.
+    /// Drops data outside of the window; returns whether some are left.
     pub(super) fn forget(&mut self, moment: Moment) -> bool {
         let second = moment.second();
         macro_rules! forget {
@@ -82,7 +82,7 @@ impl Measure {
         }
     }
 
-    /// Whether something is in its window.
+    /// Returns whether its window has data.
     pub(super) fn is_live(&self) -> bool {
         match self {
             Self::Gauge(gauge) => !gauge.window.is_empty(),
@@ -92,7 +92,7 @@ impl Measure {
         }
     }
 
-    /// Bytes that it keeps at the moment.
+    /// Returns its current memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Gauge(gauge) => gauge.bytes(),
@@ -102,7 +102,7 @@ impl Measure {
         }
     }
 
-    /// A day begins: nothing of today has happened yet.
+    /// Starts a day: resets the figures of today.
     pub(super) fn begin_day(&mut self) {
         match self {
             Self::Gauge(gauge) => gauge.today = Default::default(),
@@ -112,7 +112,7 @@ impl Measure {
         }
     }
 
-    /// The numbers at `moment`: an object.
+    /// Returns the figures at `moment`: an object.
     pub(super) fn read(&self, moment: Moment) -> Value {
         match self {
             Self::Gauge(gauge) => gauge.read(moment),

@@ -1,19 +1,19 @@
-//! Typed samples: single measurements that are gathered into numbers over the last seconds and over the day.
+//! Typed samples: single measurements that are aggregated over the last seconds and over the day.
 //!
 //! ```text
 //! {"metric": "checkout.latency", "type": "timing", "value": 12.5, "labels": {"region": "eu"}}
 //!             └ channel metrics.checkout, field latency, and field latency{region="eu"}
 //! ```
 //!
-//! | type | what is pushed | what is kept |
+//! | type | pushed value | figures |
 //! |---|---|---|
 //! | gauge | a level | last, min, max, avg |
 //! | counter | an increment | total, rate per second |
 //! | timing | a duration in any unit | count, avg, p50, p95, p99, max |
-//! | set | somebody's name or number | how many different ones |
+//! | set | a name or a number | number of distinct ones |
 //!
-//! Everything in here is pure: time comes in as a [`Moment`]. Memory is bounded by the number of series and by
-//! the bytes that they keep ([`SeriesTable::bytes`]), not by samples.
+//! This module is pure: time is an argument ([`Moment`]). Memory is bounded by the number of series and by the bytes of
+//! their data ([`SeriesTable::bytes`]), not by samples.
 
 use std::fmt;
 
@@ -36,20 +36,20 @@ use measure::Measure;
 pub use table::{Dump, Idle, Need, SeriesTable};
 pub use window::Moment;
 
-/// Largest number that a sample may be, either side of zero: the sum of a day of them is far from overflowing.
+/// Largest absolute value of a sample: the sum of a day of them is far from overflowing.
 pub const MAX_NUMBER: f64 = 1e21;
 
-/// What kind of numbers a series keeps; its first sample says so for good.
+/// Type of a series, fixed by its first sample.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SampleKind {
-    /// A level: what was pushed last is what it is now.
+    /// Levels: the last one is the current one.
     Gauge,
     /// Increments that are added up.
     Counter,
     /// Durations, whose distribution matters.
     Timing,
-    /// Names, of which the different ones are counted.
+    /// Members, of which the distinct ones are counted.
     Set,
 }
 
@@ -57,7 +57,7 @@ impl SampleKind {
     /// All kinds, in the order of docs/samples.md.
     pub const ALL: [Self; 4] = [Self::Gauge, Self::Counter, Self::Timing, Self::Set];
 
-    /// Whether a series of it keeps more with each sample, up to its bound: a sketch or members, and not just sums.
+    /// Returns whether the data of a series grow with each sample, up to a limit: a sketch or members instead of sums.
     pub fn can_grow(self) -> bool {
         match self {
             Self::Timing | Self::Set => true,
@@ -65,7 +65,7 @@ impl SampleKind {
         }
     }
 
-    /// As it is written on the wire.
+    /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
@@ -82,38 +82,38 @@ impl fmt::Display for SampleKind {
     }
 }
 
-/// What was measured.
+/// Value of a sample.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measured {
     /// A number of a gauge, a counter or a timing; finite, within [`MAX_NUMBER`].
     Number(f64),
-    /// A member of a set, as 64 bits that differ from those of any other.
+    /// Member of a set, as 64 bits that are unique to it.
     Member(u64),
 }
 
-/// One measurement on its way to its series.
+/// Sample on its way to its series.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sample {
-    /// The channel in whose value the series is.
+    /// Channel whose value contains the series.
     pub channel: Channel,
-    /// The field of the whole, which every sample counts in: `latency`.
+    /// Field of the total, in which every sample counts: `latency`.
     pub field: Box<str>,
-    /// The field of these labels: `latency{region="eu"}`.
+    /// Field of these labels: `latency{region="eu"}`.
     pub labelled: Option<Box<str>>,
-    /// What kind of series it is for.
+    /// Type of the series.
     pub kind: SampleKind,
-    /// What was measured.
+    /// Value of the sample.
     pub measured: Measured,
-    /// The channel ends when it is not written for so many milliseconds.
+    /// Time in milliseconds without a write after which the channel ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
 }
 
-/// Why a line is no sample.
+/// Reason why a line is not a sample.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
-    /// Not a type of [`SampleKind`].
+    /// The type is not a [`SampleKind`].
     #[error("\"type\" is {0:?}; there are gauge, counter, timing and set")]
     UnknownKind(String),
     /// A name without a dot, or with nothing on one side of the last one.
@@ -121,31 +121,31 @@ pub enum SampleError {
         "\"metric\" is {0:?}: write CHANNEL.FIELD, as in \"checkout.latency\" for the field latency of metrics.checkout"
     )]
     NoField(String),
-    /// A name with something that no channel has.
+    /// The name contains a character that channels cannot have.
     #[error("\"metric\": {0}")]
     BadName(#[from] NameError),
-    /// Not a number where one is needed; a string with digits is none either.
+    /// The value is not a number; a string with digits is not one either.
     #[error("\"value\" of a {0} has to be a number")]
     NotANumber(SampleKind),
-    /// A set counts strings and numbers.
+    /// The value is neither a string nor a number.
     #[error("\"value\" of a set has to be a string or a number")]
     NotAMember,
-    /// Below zero, where that makes no sense.
+    /// The value is negative, which the type does not allow.
     #[error("\"value\" of a {0} can't be below 0")]
     Negative(SampleKind),
     /// Above [`MAX_NUMBER`].
     #[error("\"value\" has to be between -1e21 and 1e21")]
     TooLarge,
-    /// What is wrong with the labels.
+    /// The labels are not valid.
     #[error("\"labels\": {0}")]
     BadLabels(#[from] LabelError),
 }
 
 impl Sample {
-    /// Checks the parts of a pushed line and makes a sample of them.
+    /// Checks the parts of a pushed line and creates a sample.
     ///
     /// # Errors
-    /// [`SampleError`], which says what is wrong and what would be right.
+    /// [`SampleError`] with the fault and its correction.
     pub fn parse(metric: &str, kind: &str, value: &Value, labels: &Map<String, Value>) -> Result<Self, SampleError> {
         let shown = |text: &str| text.chars().take(60).collect::<String>();
         let named = SampleKind::ALL.into_iter().find(|known| known.as_str() == kind);
@@ -174,10 +174,10 @@ impl Sample {
     }
 }
 
-/// A number as it stands in a value: whole ones without a point, others with at most `digits` digits, so that the
-/// last bits of a sum make no noise.
+/// Returns a number as in a value: whole ones without a point, others with at most `digits` digits, so that the last bits
+/// of a sum are not shown.
 fn number(value: f64, digits: usize) -> Value {
-    /// Above it not every whole number is a double.
+    /// Limit of exactly represented whole numbers.
     const WHOLE: f64 = 9_007_199_254_740_992.0;
     let whole = |value: f64| value.fract() == 0.0 && value.abs() < WHOLE;
     let short = match digits {
@@ -187,13 +187,13 @@ fn number(value: f64, digits: usize) -> Value {
     if whole(short) { Value::from(short as i64) } else { Value::from(short) }
 }
 
-/// Digits of what was computed: a double has a little more than 15.
+/// Digits of computed numbers: a double has a little more than 15.
 const COMPUTED: usize = 15;
 
-/// Digits that tell every double from every other: for what was pushed.
+/// Digits that distinguish all doubles, for pushed numbers.
 const EXACT: usize = 17;
 
-/// A number, or `null` where there is none.
+/// Returns a number, or `null` for `None`.
 fn number_or_null(value: Option<f64>, digits: usize) -> Value {
     value.map_or(Value::Null, |value| number(value, digits))
 }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_dot_parts_channel_and_field() {
+    fn the_last_dot_separates_channel_and_field() {
         let sample = parse("a.b.c", "gauge", json!(-1.5), json!({})).unwrap();
         assert_eq!((sample.channel.as_str(), &*sample.field, sample.labelled), ("metrics.a.b", "c", None));
         assert_eq!(sample.measured, Measured::Number(-1.5));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused() {
+    fn meaningless_values_are_refused() {
         for (kind, value, part) in [
             ("gauge", json!("12"), "has to be a number"),
             ("gauge", json!(null), "has to be a number"),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_number_is_taken() {
+    fn the_largest_number_is_accepted() {
         for value in [MAX_NUMBER, -MAX_NUMBER] {
             let sample = parse("a.b", "gauge", json!(value), json!({})).unwrap();
             assert_eq!(sample.measured, Measured::Number(value));

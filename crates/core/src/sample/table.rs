@@ -1,4 +1,4 @@
-//! All series of a tenant: which there are, which of them have something in the window, and whose numbers are due.
+//! Table of all series of a tenant, with those that have data in the window and those whose figures are due.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,38 +10,38 @@ use slab::Slab;
 use super::{Measure, Moment, Sample, SampleKind};
 use crate::{channel::Channel, expiry::Expiry, reading::Refusal};
 
-/// Every series, by channel and field. Written by the aggregator alone.
+/// Table of series by channel and field. Only the aggregator writes it.
 ///
-/// Series end with their channel, or one by one when no sample comes for as long as they live. Their number is bounded, and
-/// [`SeriesTable::bytes`] says what they keep.
+/// Series end with their channel, or one by one after a time without samples. Their number is bounded, and
+/// [`SeriesTable::bytes`] returns their memory.
 #[derive(Debug)]
 pub struct SeriesTable {
     /// Most series; 0 means no limit.
     limit: usize,
     channels: HashMap<Channel, Fields>,
     series: Slab<Series>,
-    /// Those that ended. They keep their places until nothing points there any more.
+    /// Ended series. Their slots are reused once nothing refers to them any more.
     ended: Vec<usize>,
-    /// When the others end.
+    /// Ends of the other series.
     expiry: Expiry<usize>,
-    /// What the measures of all series keep, in bytes.
+    /// Memory of the data of all series, in bytes.
     bytes: usize,
-    /// Those with something in the window.
+    /// Series with data in the window.
     live: Vec<usize>,
-    /// Those that are to be read, in order; some may have been called off since.
+    /// Series to read, in order; some may have been cancelled since.
     due: Vec<usize>,
     now: Option<Moment>,
-    /// A sample came today.
+    /// Whether there was a sample today.
     day_has_samples: bool,
 }
 
-/// The series of one channel.
+/// Series of one channel.
 #[derive(Debug, Default)]
 struct Fields {
     by_name: HashMap<Arc<str>, usize>,
-    /// The most bytes that all of them can take in the channel's value.
+    /// Most bytes that all of them can take in the channel's value.
     room: usize,
-    /// The bytes that they take at the moment.
+    /// Bytes that they take at the moment.
     written: usize,
 }
 
@@ -50,25 +50,25 @@ struct Series {
     channel: Channel,
     field: Arc<str>,
     measure: Measure,
-    /// What the measure keeps, as counted in [`SeriesTable::bytes`].
+    /// Memory of its data, as counted in [`SeriesTable::bytes`].
     bytes: usize,
-    /// What was read last.
+    /// Text that was last read.
     text: Box<str>,
-    /// The bytes that it takes in the channel's value; 0 when a plain value replaced it.
+    /// Bytes that it takes in the channel's value; 0 if a plain value replaced it.
     written: usize,
     is_live: bool,
     has_ended: bool,
     due: Due,
-    /// Something was added since it was last dumped.
+    /// Whether there are samples since the last dump.
     is_new: bool,
 }
 
-/// A series as somebody else can go on with it.
+/// Series in the form in which another table can continue it.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Dump {
-    /// The channel it is in.
+    /// Channel of the series.
     pub channel: Channel,
-    /// Its field there.
+    /// Field in the channel's value.
     pub field: Box<str>,
     day: Date,
     measure: Measure,
@@ -77,13 +77,13 @@ pub struct Dump {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     No,
-    /// Time passed: it is written if it reads differently.
+    /// Time passed: it is written if its figures changed.
     IfChanged,
-    /// A sample came.
+    /// There was a sample.
     Yes,
 }
 
-/// What a sample needs that is not there yet.
+/// New series and room that a sample needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     whole: Option<usize>,
@@ -92,42 +92,42 @@ pub struct Need {
     pub room: usize,
 }
 
-/// A series to which no sample came for as long as it lives.
+/// Series without samples for its lifetime.
 #[derive(Debug)]
 pub struct Idle {
     series: usize,
-    /// The channel it is in.
+    /// Channel of the series.
     pub channel: Channel,
-    /// Its field there.
+    /// Field in the channel's value.
     pub field: Arc<str>,
-    /// The field is in the channel's value, and is the series' own.
+    /// Whether the channel's value contains the field, written by the series.
     pub is_written: bool,
 }
 
-/// New numbers of a series.
+/// New figures of a series.
 #[derive(Debug)]
 pub struct Update {
     series: usize,
-    /// The channel it is in.
+    /// Channel of the series.
     pub channel: Channel,
-    /// Its field there.
+    /// Field in the channel's value.
     pub field: Arc<str>,
-    /// Its numbers: an object.
+    /// Figures: an object.
     pub value: Value,
 }
 
-/// The most bytes that a series can take in its channel's value: the field's name, the numbers, a colon and a comma.
+/// Returns the most bytes that a series can take in its channel's value: the field's name, the figures, a colon and a comma.
 fn room(field: &str, kind: SampleKind) -> usize {
     key_bytes(field) + Measure::max_bytes(kind)
 }
 
-/// What a series is called where it is kept.
+/// Returns the name of a stored series.
 fn name(channel: &Channel, field: &str) -> String {
     format!("{channel} {field}")
 }
 
 fn key_bytes(field: &str) -> usize {
-    // Two quotes, a colon, a comma, and what is escaped.
+    // Two quotes, a colon, a comma, and escapes.
     let escaped = |c: char| match c {
         '"' | '\\' | '\n' | '\r' | '\t' => 2,
         c if c.is_control() && c.is_ascii() => 6,
@@ -137,7 +137,7 @@ fn key_bytes(field: &str) -> usize {
 }
 
 impl SeriesTable {
-    /// No series yet, and at most `limit` of them; 0 means no limit. One ends when no sample comes for `idle`.
+    /// Creates an empty table with at most `limit` series; 0 means no limit. A series ends after `idle` without samples.
     pub fn new(limit: usize, idle: Option<Duration>) -> Self {
         Self {
             limit,
@@ -153,33 +153,32 @@ impl SeriesTable {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of series.
     pub fn len(&self) -> usize {
         self.series.len() - self.ended.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no series.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes that the numbers of all series keep. They shrink as seconds leave the windows and when the day ends.
+    /// Returns the memory of the data of all series in bytes. It shrinks as seconds leave the windows and when the day ends.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// When, since the aggregator began, the numbers change by themselves: at the next second while something is in a
-    /// window.
+    /// Returns the time since the start at which figures change by themselves: the next second, if some window has data.
     pub fn next_second(&self) -> Option<Duration> {
         self.now.filter(|_| !self.live.is_empty()).map(|now| Duration::from_secs(now.second() + 1))
     }
 
-    /// Whether midnight will change something.
+    /// Returns whether midnight will change a figure.
     pub fn waits_for_midnight(&self) -> bool {
         self.day_has_samples
     }
 
-    /// Lets time pass until `moment`: what leaves a window and what ends with the day makes a series due.
+    /// Advances to `moment`: data that leave a window or end with the day make a series due.
     pub fn advance(&mut self, moment: Moment) {
         let Some(before) = self.now.replace(moment) else { return };
         if before.second() != moment.second() {
@@ -204,17 +203,17 @@ impl SeriesTable {
         }
     }
 
-    /// What `sample` needs that is not there yet.
+    /// Returns the new series and room that `sample` needs.
     ///
     /// # Errors
-    /// [`Refusal::OtherType`] when its series has another type, [`Refusal::TooManySeries`] beyond the limit.
+    /// [`Refusal::OtherType`] if its series has another type, [`Refusal::TooManySeries`] beyond the limit.
     pub fn need(&self, sample: &Sample) -> Result<Need, Refusal> {
         let fields = self.channels.get(&sample.channel);
         let find = |field: &str| fields.and_then(|fields| fields.by_name.get(field).copied());
         let mut need = Need { whole: find(&sample.field), labelled: None, room: 0 };
         let mut more = 0;
         match need.whole {
-            // The type of the whole is that of all its parts: it comes into being with the first of them.
+            // The type of the total is that of all its parts: it is created with the first of them.
             Some(at) if self.series[at].measure.kind() != sample.kind => {
                 let (channel, field) = (sample.channel.clone(), sample.field.clone());
                 return Err(Refusal::OtherType { channel, field, kind: self.series[at].measure.kind() });
@@ -238,7 +237,7 @@ impl SeriesTable {
         Ok(need)
     }
 
-    /// Counts a sample in its series, which come into being where `need` says so.
+    /// Adds a sample to its series, which are created according to `need`.
     pub fn add(&mut self, sample: Sample, need: Need) {
         let Some(now) = self.now else { return };
         let Sample { channel, field, labelled, kind, measured, .. } = sample;
@@ -279,19 +278,19 @@ impl SeriesTable {
         at
     }
 
-    /// When [`SeriesTable::idle`] is to be asked again.
+    /// Returns the time of the next [`SeriesTable::idle`].
     pub fn next_idle(&self) -> Option<Duration> {
         self.expiry.next()
     }
 
-    /// Ends all series of `channel`; answers the names under which [`SeriesTable::dump`] gave them out.
+    /// Ends all series of `channel`; returns their names in [`SeriesTable::dump`].
     pub fn end_channel(&mut self, channel: &Channel) -> Vec<String> {
         let Some(fields) = self.channels.remove(channel) else { return Vec::new() };
         fields.by_name.into_values().map(|at| self.end(at)).collect()
     }
 
-    /// The series to which no sample came for as long as they live, and whether their fields are in their channels' values.
-    /// Say [`SeriesTable::end_series`] of each.
+    /// Returns the series without samples for their lifetime, and whether their fields are in their channels' values.
+    /// Call [`SeriesTable::end_series`] for each.
     pub fn idle(&mut self, now: Duration) -> Vec<Idle> {
         let ended = self.expiry.ended(now).into_iter();
         ended
@@ -303,7 +302,7 @@ impl SeriesTable {
             .collect()
     }
 
-    /// Ends one series; answers the name under which [`SeriesTable::dump`] gave it out.
+    /// Ends one series; returns its name in [`SeriesTable::dump`].
     pub fn end_series(&mut self, idle: &Idle) -> String {
         if let Some(fields) = self.channels.get_mut(&idle.channel)
             && fields.by_name.remove(&idle.field).is_some()
@@ -329,8 +328,8 @@ impl SeriesTable {
         name(&one.channel, &one.field)
     }
 
-    /// What changed since this was last asked, or with `all` everything, as somebody else can go on with it: a name for
-    /// each series, and the JSON of a [`Dump`].
+    /// Returns the series that changed since the last call, or with `all` all of them, for continuation by another table:
+    /// a name for each series, and the JSON of a [`Dump`].
     pub fn dump(&mut self, all: bool) -> Vec<(String, String)> {
         #[derive(Serialize)]
         struct Borrowed<'a> {
@@ -351,7 +350,7 @@ impl SeriesTable {
         text.collect()
     }
 
-    /// Goes on with a series of somebody else, at `moment`, in whose channel's value it reads `present`.
+    /// Continues a series of another table, at `moment`, whose figures in the channel's value are `present`.
     pub fn restore(&mut self, dump: Dump, present: Option<&Value>, moment: Moment) {
         self.now = Some(moment);
         let Dump { channel, field, day, mut measure } = dump;
@@ -380,8 +379,8 @@ impl SeriesTable {
         one.make_due(Due::IfChanged, at, &mut self.due);
     }
 
-    /// A plain value was written to `channel`: the whole of it, or the named fields. A series that is gone by it is
-    /// written again at its next change.
+    /// Records that a plain value was written to `channel`: the whole value, or the named fields. A series that it
+    /// replaced is written again at its next change.
     pub fn overwritten(&mut self, channel: &Channel, named: Option<&Map<String, Value>>) {
         let Some(fields) = self.channels.get_mut(channel) else { return };
         let written = &mut fields.written;
@@ -399,18 +398,18 @@ impl SeriesTable {
         }
     }
 
-    /// The bytes of a value of `channel` that are not a series' and those that its series can take at most, of a value of
-    /// `bytes` bytes.
+    /// Returns the largest size of a value of `channel` with now `bytes` bytes: its other bytes, and the most that its
+    /// series can take.
     pub fn bound(&self, channel: &Channel, bytes: usize) -> usize {
         self.channels.get(channel).map_or(bytes, |fields| bytes.saturating_sub(fields.written) + fields.room)
     }
 
-    /// The bytes that the series of `channel` can take at most.
+    /// Returns the most bytes that the series of `channel` can take.
     pub fn room(&self, channel: &Channel) -> usize {
         self.channels.get(channel).map_or(0, |fields| fields.room)
     }
 
-    /// Reads the series that are due, each once. Say [`SeriesTable::written`] of each that was put into its channel.
+    /// Reads the due series, each once. Call [`SeriesTable::written`] for each that was put into its channel.
     pub fn read_due(&mut self) -> Vec<Update> {
         let Some(now) = self.now else { return Vec::new() };
         let mut updates = Vec::with_capacity(self.due.len());
@@ -428,7 +427,7 @@ impl SeriesTable {
             one.text = text.into();
             updates.push(Update { series: at, channel: one.channel.clone(), field: one.field.clone(), value });
         }
-        // Nothing is due any more, so only those in a window have something that points to them.
+        // No series is due any more, so only those in a window are referred to.
         let series = &mut self.series;
         self.ended.retain(|at| {
             let is_live = series[*at].is_live;
@@ -440,7 +439,7 @@ impl SeriesTable {
         updates
     }
 
-    /// What `update` says is in its channel's value now.
+    /// Records that the channel's value now contains `update`.
     pub fn written(&mut self, update: &Update) {
         let one = &mut self.series[update.series];
         let bytes = key_bytes(&one.field) + one.text.len();
@@ -452,7 +451,7 @@ impl SeriesTable {
 }
 
 impl Series {
-    /// Counts in `total` what its measure keeps now in place of what it kept before.
+    /// Updates `total` with the current memory of its data.
     fn weigh(&mut self, total: &mut usize) {
         let bytes = self.measure.bytes();
         *total = *total + bytes - self.bytes;

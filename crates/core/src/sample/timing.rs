@@ -1,7 +1,7 @@
-//! Durations and their percentiles, by a sketch instead of a list.
+//! Timings: durations and their percentiles, by a sketch instead of a list.
 //!
-//! A DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019) keeps counts in bins that grow by 2 % each. What it says of a
-//! percentile is wrong by at most 1 %, whatever the distribution.
+//! A DDSketch (Masson, Rim, Lee: DDSketch, VLDB 2019) keeps counts in bins that grow by 2 % each. Its percentiles have an
+//! error of at most 1 % for any distribution.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,26 +18,26 @@ const ACCURACY: f64 = 0.0099;
 /// Digits of a percentile. More would be noise.
 const DIGITS: usize = 5;
 
-/// Bins of 8 bytes that a sketch has at most: enough for values that differ by a factor of 10^17. Beyond that the
-/// smallest share a bin.
+/// Most bins of 8 bytes in a sketch: sufficient for values that differ by a factor of 10^17. Beyond that the smallest
+/// values share a bin.
 const MAX_BINS: u32 = 2_048;
 
-/// Below this a duration is 0 in percentiles.
+/// Duration below which percentiles are 0.
 const MIN_VALUE: f64 = 1e-9;
 
-/// The percentiles that are said.
+/// Reported percentiles.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
 /// `{"type":"timing","count":..,"avg":..,"p50":..,"p95":..,"p99":..,"max":..,"today":{"count":..,...}}`
 ///
-/// In the unit that was pushed. Without samples `count` is 0 and the others are `null`.
+/// The unit is that of the pushed values. Without samples `count` is 0 and the others are `null`.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Timing {
     pub(super) window: Window<Durations>,
     pub(super) today: Durations,
 }
 
-/// The distribution of the durations in some time.
+/// Distribution of the durations in some time.
 pub(super) struct Durations(DDSketch);
 
 impl Default for Durations {
@@ -46,7 +46,7 @@ impl Default for Durations {
     }
 }
 
-/// An empty sketch has an infinite minimum, which JSON can't say: it is `null`.
+/// An empty sketch has an infinite minimum, which JSON cannot express: it is `null`.
 impl Serialize for Durations {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.0.count() > 0).then_some(&self.0).serialize(serializer)
@@ -71,20 +71,19 @@ impl Durations {
     }
 
     fn merge(&mut self, other: &Self) {
-        // All have the same configuration, the only thing that could be wrong.
+        // All have the same configuration; a difference is the only possible error.
         drop(self.0.merge(&other.0));
     }
 
-    /// Bytes of its bins. The vector that holds them may have reserved up to twice as much.
+    /// Returns the memory of its bins in bytes. The vector may have reserved up to twice as much.
     fn heap_bytes(&self) -> usize {
         self.0.length() * size_of::<u64>()
     }
 
-    /// The value that as many of all are below as `quantile` says, of the sorted list the one at
-    /// `quantile * (count - 1)`, rounded down.
+    /// Returns the quantile: of the sorted list the value at `quantile * (count - 1)`, rounded down.
     fn percentile(&self, quantile: f64) -> Option<f64> {
         let about = self.0.quantile(quantile).ok().flatten()?;
-        // A bin may reach beyond what was ever pushed.
+        // A bin may reach beyond all pushed values.
         Some(about.clamp(self.0.min()?, self.0.max()?))
     }
 
@@ -108,7 +107,7 @@ impl Durations {
 }
 
 impl Timing {
-    /// Longest text of [`Timing::read`], besides its numbers, and how many of these it has.
+    /// Longest text of [`Timing::read`] without its numbers, and the number of these.
     pub(super) const LENGTH: (usize, usize) = (130, 12);
 
     pub(super) fn add(&mut self, value: f64, moment: Moment) {
@@ -116,7 +115,7 @@ impl Timing {
         self.today.add(value);
     }
 
-    /// Bytes that it keeps.
+    /// Returns its memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.window.heap_bytes(Durations::heap_bytes) + self.today.heap_bytes()
     }
@@ -137,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// The rank that [`Durations::percentile`] promises.
+    /// Returns the exact value of the rank of [`Durations::percentile`].
     fn exact(values: &mut [f64], quantile: f64) -> f64 {
         values.sort_by(f64::total_cmp);
         values[(quantile * (values.len() as f64 - 1.0)) as usize]
@@ -170,7 +169,7 @@ mod tests {
         }
 
         #[test]
-        fn any_durations_are_taken_and_take_no_more_room(
+        fn any_durations_are_accepted_within_the_reserved_room(
             exponents in proptest::collection::vec(prop_oneof![-320.0f64..21.0, Just(21.0), Just(-9.0), Just(f64::NEG_INFINITY)], 1..600),
             parts in 1usize..12,
         ) {

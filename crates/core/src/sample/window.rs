@@ -1,42 +1,40 @@
-//! The last ten seconds, second by second.
+//! Window of the last ten seconds, by seconds.
 
 use std::{collections::VecDeque, time::Duration};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-/// How far back the window reaches, in seconds.
+/// Length of the window in seconds.
 pub(super) const WINDOW_SECONDS: u64 = 10;
 
-/// A moment as series see it.
+/// Moment in the two times that series use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Monotonic, since the aggregator began: for the window.
+    /// Monotonic time since the start of the aggregator, for the window.
     pub elapsed: Duration,
-    /// The day of the configured zone: for `today`.
+    /// Day of the configured zone, for `today`.
     pub day: Date,
 }
 
 impl Moment {
-    /// The running second.
+    /// Returns the current second.
     pub fn second(self) -> u64 {
         self.elapsed.as_secs()
     }
 
-    /// How many tenths of the running second are over.
+    /// Returns the number of complete tenths of the current second.
     pub fn tenths(self) -> u32 {
         self.elapsed.subsec_millis() / 100
     }
 }
 
-/// What was gathered in the running second and in the ten before it, each by itself. Seconds in which nothing came
-/// take no memory.
+/// Data of the current second and of the ten before it, each by itself. Seconds without data take no memory.
 ///
-/// So a sample counts for at least ten seconds and for less than eleven, and at a full second it is exactly the last ten
-/// seconds that count.
+/// So a sample counts for at least ten and less than eleven seconds, and at a full second exactly the last ten seconds count.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Window<T> {
-    /// The second and what came in it, oldest first.
+    /// Seconds with their data, oldest first.
     seconds: VecDeque<(u64, T)>,
 }
 
@@ -47,7 +45,7 @@ impl<T> Default for Window<T> {
 }
 
 impl<T: Default> Window<T> {
-    /// Changes what is gathered in `second`, which does not go back.
+    /// Changes the data of `second`, which does not go back.
     pub(super) fn add(&mut self, second: u64, change: impl FnOnce(&mut T)) {
         if self.seconds.back().is_none_or(|(last, _)| *last < second) {
             self.forget(second);
@@ -58,7 +56,7 @@ impl<T: Default> Window<T> {
         }
     }
 
-    /// Drops what is too old at `second`.
+    /// Drops data that are too old at `second`.
     pub(super) fn forget(&mut self, second: u64) {
         while self.seconds.front().is_some_and(|(oldest, _)| oldest + WINDOW_SECONDS < second) {
             self.seconds.pop_front();
@@ -68,18 +66,18 @@ impl<T: Default> Window<T> {
         }
     }
 
-    /// Whether nothing is left.
+    /// Returns whether there are no data.
     pub(super) fn is_empty(&self) -> bool {
         self.seconds.is_empty()
     }
 
-    /// Bytes on the heap, when `of` gives those that one second keeps there.
+    /// Returns the bytes on the heap; `of` returns those of one second.
     pub(super) fn heap_bytes(&self, of: impl Fn(&T) -> usize) -> usize {
         let inner: usize = self.seconds.iter().map(|(_, gathered)| of(gathered)).sum();
         self.seconds.capacity() * size_of::<(u64, T)>() + inner
     }
 
-    /// What counts at `second`, oldest first, each with its age in seconds.
+    /// Returns the data that count at `second`, oldest first, each with its age in seconds.
     pub(super) fn at(&self, second: u64) -> impl Iterator<Item = (u64, &T)> {
         let aged = self.seconds.iter().map(move |(of, gathered)| (second.saturating_sub(*of), gathered));
         aged.filter(|(age, _)| *age <= WINDOW_SECONDS)
@@ -94,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_holds_what_a_list_of_all_samples_says(steps in proptest::collection::vec((0u64..4_000, 0u32..100), 1..200)) {
+        fn it_equals_a_list_of_all_samples(steps in proptest::collection::vec((0u64..4_000, 0u32..100), 1..200)) {
             let mut window = Window::<Vec<u32>>::default();
             let (mut all, mut now) = (Vec::new(), 0);
             for (wait_ms, value) in steps {

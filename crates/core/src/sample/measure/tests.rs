@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A day in these tests.
+/// The day of these tests.
 const DAY_MS: u64 = 40_000;
 
 fn moment(ms: u64) -> Moment {
@@ -13,7 +13,7 @@ fn moment(ms: u64) -> Moment {
     Moment { elapsed: Duration::from_millis(ms), day }
 }
 
-/// Keeps every sample and its time, and computes from all of them.
+/// Keeps every sample with its time, and computes the figures from all of them.
 #[derive(Default)]
 struct Naive(Vec<(u64, f64)>);
 
@@ -109,7 +109,7 @@ fn measured(kind: SampleKind, value: f64) -> Measured {
 
 proptest! {
     #[test]
-    fn a_measure_says_what_a_list_of_all_samples_says(
+    fn a_measure_equals_the_figures_of_a_list_of_all_samples(
         steps in proptest::collection::vec((0u64..3_000, prop_oneof![0.0f64..1_000.0, (0u32..20).prop_map(f64::from)]), 1..120),
         quiet in 0u64..30_000,
     ) {

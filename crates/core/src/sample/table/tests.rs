@@ -34,7 +34,7 @@ fn a_label_set_is_a_series_of_its_own_and_counts_in_the_whole() {
 }
 
 #[test]
-fn the_number_of_series_is_bounded_and_the_known_ones_go_on() {
+fn the_number_of_series_is_bounded_and_existing_ones_continue() {
     let mut table = SeriesTable::new(3, None);
     table.advance(moment(0, 1));
     let labelled = |region: &str| sample("shop.sold", "counter", json!(1), json!({"region": region}));
@@ -46,7 +46,7 @@ fn the_number_of_series_is_bounded_and_the_known_ones_go_on() {
     add(&mut table, labelled("us")).unwrap();
     add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
     assert_eq!((table.len(), read(&mut table)[0].1["total"].clone()), (3, json!(4)));
-    // A first sample with labels makes two: neither is made when only one fits.
+    // A first sample with labels makes two: neither is created if only one fits.
     let mut table = SeriesTable::new(1, None);
     table.advance(moment(0, 1));
     assert!(add(&mut table, labelled("eu")).is_err() && table.is_empty());
@@ -65,7 +65,7 @@ fn the_first_sample_fixes_the_type() {
 }
 
 #[test]
-fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_begun() {
+fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_started() {
     let mut table = SeriesTable::new(0, None);
     table.advance(moment(1_500, 1));
     assert_eq!((table.next_second(), table.waits_for_midnight()), (None, false));
@@ -86,7 +86,7 @@ fn nothing_is_due_once_the_windows_are_empty_and_the_day_has_begun() {
 }
 
 #[test]
-fn what_a_series_takes_is_known_before() {
+fn the_room_of_a_series_is_known_in_advance() {
     let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     let one = sample("a.b", "timing", json!(1.0 / 3.0), json!({"x": "\"\\\n\u{1}é"}));
@@ -115,7 +115,7 @@ fn what_a_series_takes_is_known_before() {
     assert_eq!(table.bound(&channel, 2), need.room + 2);
 }
 
-/// What another table makes of all that `table` has, at `moment`.
+/// Returns a table that continues all series of `table`, at `moment`.
 fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
     let mut next = SeriesTable::new(0, None);
     for (_, dump) in table.dump(true) {
@@ -125,7 +125,7 @@ fn handed_over(table: &mut SeriesTable, moment: Moment) -> SeriesTable {
 }
 
 #[test]
-fn another_table_goes_on_with_what_was_dumped() {
+fn another_table_continues_dumped_series() {
     let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     for n in 0..700 {
@@ -159,7 +159,7 @@ fn another_table_goes_on_with_what_was_dumped() {
 }
 
 #[test]
-fn what_was_dumped_yesterday_is_not_of_today() {
+fn figures_dumped_yesterday_do_not_count_for_today() {
     let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
@@ -168,11 +168,11 @@ fn what_was_dumped_yesterday_is_not_of_today() {
     assert_eq!((&all[0].1["total"], &all[0].1["today"]["total"]), (&json!(4), &json!(0)));
     assert!(table.dump(true).len() == 1 && table.dump(false).is_empty());
     add(&mut table, sample("shop.sold", "counter", json!(1), json!({}))).unwrap();
-    assert_eq!(table.dump(false).len(), 1, "what changed since");
+    assert_eq!(table.dump(false).len(), 1, "the changes since");
 }
 
 #[test]
-fn the_day_of_a_series_that_was_taken_over_ends_at_midnight() {
+fn the_day_of_a_continued_series_ends_at_midnight() {
     let mut table = SeriesTable::new(0, None);
     table.advance(moment(0, 1));
     add(&mut table, sample("shop.sold", "counter", json!(4), json!({}))).unwrap();
@@ -186,7 +186,7 @@ fn the_day_of_a_series_that_was_taken_over_ends_at_midnight() {
 }
 
 #[test]
-fn a_table_counts_what_its_series_keep() {
+fn a_table_counts_the_memory_of_its_series() {
     let keeps = |kind: &str, samples: u32| {
         let mut table = SeriesTable::new(0, None);
         table.advance(moment(0, 1));
@@ -199,7 +199,7 @@ fn a_table_counts_what_its_series_keep() {
         let bytes = keeps(kind, 1);
         assert!((64..2_000).contains(&bytes) && keeps(kind, 1_000) == bytes, "{kind}: {bytes}");
     }
-    // Once for the running second and once for the day.
+    // Once for the current second and once for the day.
     let members = 2 * 8 * 500;
     assert!((members..2 * members).contains(&keeps("set", 500)), "{}", keeps("set", 500));
     assert!((8_192..12_000).contains(&keeps("set", 5_000)), "{}", keeps("set", 5_000));
