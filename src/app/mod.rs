@@ -51,7 +51,7 @@ use tricast_core::{
 use tricast_domain::{
     alerts::{Alerting, Announce, Outbox, Target, TargetError},
     orders::RowLimits,
-    sources::{self, demo::Door},
+    sources::{self, demo::ServerAddress},
 };
 use tricast_store::{OpenError, Store};
 

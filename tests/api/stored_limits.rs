@@ -11,7 +11,7 @@ use tricast_core::clock::Clock;
 
 use crate::{
     cluster::Cluster,
-    helpers::{Visitor, soon, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
+    helpers::{ApiClient, soon, spawn_app_at, spawn_app_with, spawn_app_with_tokens, token, until},
     redis::Redis,
 };
 
@@ -19,11 +19,11 @@ fn order(name: &str) -> String {
     json!({"items": 1, "total": 2.5, "customerName": name, "customerId": name, "status": "COMPLETED"}).to_string()
 }
 
-async fn ask(app: &Visitor, method: Method, path: &str) -> Response {
+async fn ask(app: &ApiClient, method: Method, path: &str) -> Response {
     soon(path, app.request(method, path).send()).await.unwrap()
 }
 
-async fn delete(app: &Visitor, what: &str, before: Timestamp) -> Value {
+async fn delete(app: &ApiClient, what: &str, before: Timestamp) -> Value {
     let answer = ask(app, Method::DELETE, &format!("/api/{what}?before={before}")).await;
     assert_eq!(answer.status(), 200, "{what}");
     answer.json().await.unwrap()
@@ -37,7 +37,7 @@ async fn refused(answer: Response, status: u16, code: &str) -> String {
     problem["detail"].as_str().unwrap().to_owned()
 }
 
-async fn gauge(app: &Visitor, name: &str, value: f64) {
+async fn gauge(app: &ApiClient, name: &str, value: f64) {
     until(name, || async { (app.counter(name).await == value).then_some(()) }).await;
 }
 

@@ -216,7 +216,7 @@ impl Writer {
                 () = sleep(GATHER.min(ROLL_UP)) => {}
                 () = wake.wake.notified() => {}
             }
-            self.watch_the_rate().await;
+            self.report_rate().await;
             if Instant::now() >= release {
                 let before = self.shared.clock.now().as_millisecond().saturating_sub(ms(IDLE));
                 self.shared.buffer.lock().release_series(before);
