@@ -103,7 +103,7 @@ impl EventStore for PostgresStore {
 
     fn count(&self, tenant: &str, after: u64) -> Answer<u64> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
-        self.ask(Kind::Read, move |client| {
+        self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
                 let count = client
                     .prepare_cached(
