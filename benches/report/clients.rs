@@ -1,8 +1,8 @@
-//! The clients: many sockets and one thread that reads them in turn.
+//! Clients of the benchmark: many sockets, and one thread that reads them in turn.
 //!
-//! A sweep over all sockets, a nap, the next sweep. Cheap enough that one core is never short of time for it, and the
-//! sender never has a sleeper to wake. Deliveries are counted by a mark in the value that occurs nowhere else, so
-//! nothing has to be parsed.
+//! The thread reads all sockets, sleeps, and repeats. That is cheap enough for one core, and the sender never has to wake
+//! a sleeping receiver. Deliveries are counted by a mark in the value that occurs nowhere else, so that nothing has to be
+//! parsed.
 
 use std::{
     io::{self, Read, Write},
@@ -13,19 +13,19 @@ use std::{
 
 use crate::{Outcome, http, process::Process};
 
-/// How clients come in.
+/// Transport of a client.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     /// A WebSocket with one subscription.
     WebSocket,
     /// An event stream of one channel.
     Sse,
-    /// Nothing is said: the floor.
+    /// Plain TCP without a request: the baseline.
     Bare,
 }
 
-impl Way {
-    /// For the table.
+impl Transport {
+    /// Returns the name for the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::WebSocket => "WebSocket",
@@ -35,10 +35,10 @@ impl Way {
     }
 }
 
-/// The channel that everybody follows.
+/// Channel that all clients subscribe to.
 pub(crate) const CHANNEL: &str = "metrics.bench";
 
-/// Stands once in each value, and nowhere else on the wire: not in a text, and not as a byte of a frame's length, as
+/// Byte that occurs once in each value, and nowhere else on the wire: not in a text, and not in the length of a frame, as
 /// long as frames have neither 124 bytes nor a multiple of 256 more.
 const MARK: u8 = b'|';
 
@@ -46,7 +46,7 @@ const MARK: u8 = b'|';
 pub(crate) struct Clients {
     sockets: Vec<TcpStream>,
     buffer: Vec<u8>,
-    /// The first so many read, the others do not.
+    /// Number of clients that read; the others do not.
     pub(crate) reading: usize,
     /// Bytes read so far.
     pub(crate) bytes: u64,
@@ -55,22 +55,22 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Between two sweeps.
+    /// Pause between two rounds of reads.
     pub(crate) const NAP: Duration = Duration::from_millis(2);
 
     /// Connects `count` clients, one after the other.
-    pub(crate) fn connect(address: SocketAddr, way: Way, count: usize) -> Outcome<Self> {
-        let sockets = (0..count).map(|_| enter(address, way)).collect::<io::Result<Vec<_>>>();
+    pub(crate) fn connect(address: SocketAddr, transport: Transport, count: usize) -> Outcome<Self> {
+        let sockets = (0..count).map(|_| enter(address, transport)).collect::<io::Result<Vec<_>>>();
         let sockets = sockets.map_err(|error| format!("client refused: {error}"))?;
         Ok(Self { sockets, buffer: vec![0; 64 << 10], reading: count, bytes: 0, deliveries: 0 })
     }
 
-    /// One sweep: takes what is there.
+    /// Reads the available data of all sockets once.
     pub(crate) fn read(&mut self) -> Outcome<()> {
         for socket in self.sockets.iter_mut().take(self.reading) {
             loop {
                 match socket.read(&mut self.buffer) {
-                    Ok(0) => return Err("a client was cut off".into()),
+                    Ok(0) => return Err("a client was disconnected".into()),
                     Ok(count) => {
                         let read = &self.buffer[..count];
                         self.bytes += count as u64;
@@ -87,7 +87,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Sweeps for a while.
+    /// Reads for some time.
     pub(crate) fn read_for(&mut self, long: Duration) -> Outcome<()> {
         let until = Instant::now() + long;
         while Instant::now() < until {
@@ -97,29 +97,29 @@ impl Clients {
         Ok(())
     }
 
-    /// The sockets, for those who end them.
+    /// Returns the sockets.
     pub(crate) fn into_sockets(self) -> Vec<TcpStream> {
         self.sockets
     }
 
-    /// Local ports of those who don't read.
+    /// Returns the local ports of the clients that do not read.
     pub(crate) fn silent_ports(&self) -> Vec<u16> {
         self.sockets[self.reading..].iter().filter_map(|s| s.local_addr().ok()).map(|address| address.port()).collect()
     }
 }
 
-fn enter(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
+fn enter(address: SocketAddr, transport: Transport) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let expected = match way {
-        Way::Bare => None,
-        Way::Sse => {
+    let expected = match transport {
+        Transport::Bare => None,
+        Transport::Sse => {
             let path = format!("/events?channels={CHANNEL}");
             stream.write_all(http::get(address, &path, "Accept: text/event-stream\r\n").as_bytes())?;
             Some(" 200 ")
         }
-        Way::WebSocket => {
+        Transport::WebSocket => {
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
             stream.write_all(http::get(address, "/ws", upgrade).as_bytes())?;
@@ -132,7 +132,7 @@ fn enter(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
             return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
         }
     }
-    if way == Way::WebSocket {
+    if transport == Transport::WebSocket {
         let subscribe = format!(r#"{{"type":"subscribe","channels":["{CHANNEL}"]}}"#);
         stream.write_all(&frame(0x1, subscribe.as_bytes()))?;
     }
@@ -140,24 +140,24 @@ fn enter(address: SocketAddr, way: Way) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A client's frame of fewer than 126 bytes. Its mask is 0, which leaves the bytes as they are.
+/// Returns a frame of a client with fewer than 126 bytes. Its mask is 0, which leaves the bytes unchanged.
 pub(crate) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
     frame.extend_from_slice(payload);
     frame
 }
 
-/// Pushes values by `POST /api/metrics`, without waiting for the answers.
+/// Pushes values by `POST /api/metrics`, without waiting for the responses.
 pub(crate) struct Pusher {
     stream: TcpStream,
     address: SocketAddr,
     padding: String,
-    /// Values pushed so far.
+    /// Number of values pushed so far.
     pub(crate) pushed: u64,
 }
 
 impl Pusher {
-    /// A pusher of values of about `size` bytes. Pushes one and waits until it is accepted, so that the channel is there.
+    /// Opens a pusher of values of about `size` bytes. Pushes one and waits until it is accepted, so that the channel exists.
     pub(crate) fn open(server: &Process, size: usize) -> Outcome<Self> {
         let address = server.address;
         let mut pusher = Self {
@@ -184,7 +184,7 @@ impl Pusher {
         self.stream.write_all(http::post(self.address, "/api/metrics", &json).as_bytes())
     }
 
-    /// Pushes every `period` for `long`, while `clients` read, and waits for what is still under way.
+    /// Pushes every `period` for `long`, while `clients` read, and waits for pending responses.
     pub(crate) fn fan_out(&mut self, clients: &mut Clients, period: Duration, long: Duration) -> Outcome<()> {
         let mut answers = [0; 16 << 10];
         let start = Instant::now();
@@ -196,7 +196,7 @@ impl Pusher {
             }
             clients.read()?;
             match self.stream.read(&mut answers) {
-                Ok(0) => return Err("the pusher was cut off".into()),
+                Ok(0) => return Err("the pusher was disconnected".into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),

@@ -1,42 +1,42 @@
-//! CPU time per delivery: one value, pushed by HTTP, to all clients.
+//! CPU time per delivery of one value, pushed by HTTP, to all clients.
 //!
-//! tricast's figure contains everything the process does meanwhile: taking the push, measuring the host, heartbeats.
-//! A value that a newer one overtook before it was written is no delivery, so a server that falls behind does not look
-//! cheaper. The floor writes as many bytes per client as tricast was measured to write per delivery, framing included.
+//! The figure of tricast includes everything that the process does meanwhile: accepting the push, measuring the host,
+//! heartbeats. A conflated value is not a delivery, so a server that falls behind does not look cheaper. The baseline
+//! writes as many bytes per client as tricast writes per delivery, framing included.
 
 use std::time::Duration;
 
 use crate::{
     Outcome, clients,
-    clients::{Clients, Pusher, Way},
+    clients::{Clients, Pusher, Transport},
     floor,
     process::Process,
     settings::Settings,
     table::{Ratio, Table, micros},
 };
 
-/// Bytes of the value; the envelope comes on top.
+/// Size of the value in bytes, without the envelope.
 const VALUE: usize = 200;
 
-/// Figure 1.
+/// Measures figure 1.
 pub(crate) fn websocket(settings: &Settings, table: &mut Table) -> Outcome<()> {
-    measure(settings, table, Way::WebSocket, "<= 1.10")
+    measure(settings, table, Transport::WebSocket, "<= 1.10")
 }
 
-/// Figure 2.
+/// Measures figure 2.
 pub(crate) fn sse(settings: &Settings, table: &mut Table) -> Outcome<()> {
-    measure(settings, table, Way::Sse, "<= 1.25")
+    measure(settings, table, Transport::Sse, "<= 1.25")
 }
 
-fn measure(settings: &Settings, table: &mut Table, way: Way, target: &str) -> Outcome<()> {
+fn measure(settings: &Settings, table: &mut Table, transport: Transport, target: &str) -> Outcome<()> {
     let Settings { period, turn, .. } = *settings;
     let server = Process::tricast(settings)?;
     let mut pusher = Pusher::open(&server, VALUE)?;
-    let mut clients = Clients::connect(server.address, way, settings.clients)?;
+    let mut clients = Clients::connect(server.address, transport, settings.clients)?;
     let mut floor = floor::start(settings, settings.clients)?;
-    let mut bare = Clients::connect(floor.address, Way::Bare, settings.clients)?;
+    let mut bare = Clients::connect(floor.address, Transport::Bare, settings.clients)?;
 
-    // Warm up, and learn how many bytes a delivery has.
+    // Warm-up, which also measures the bytes of a delivery.
     clients.read_for(Duration::from_millis(300))?;
     let (bytes, deliveries) = (clients.bytes, clients.deliveries);
     pusher.fan_out(&mut clients, period, Duration::from_secs(1))?;
@@ -67,6 +67,6 @@ fn measure(settings: &Settings, table: &mut Table, way: Way, target: &str) -> Ou
         "{total} deliveries of {bytes} B to \"{}\", {conflated:.1} % conflated, {user:.0} % in user space",
         clients::CHANNEL
     );
-    table.line(&format!("{} CPU per delivery", way.name()), "us", &ratio, target, &note);
+    table.line(&format!("{} CPU per delivery", transport.name()), "us", &ratio, target, &note);
     Ok(())
 }

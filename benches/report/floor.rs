@@ -1,9 +1,9 @@
-//! The floor: a process that writes the same bytes to as many sockets at the same rate, and does nothing else.
+//! Baseline: a process that writes the same bytes to as many sockets at the same rate, and nothing else.
 //!
-//! It is this very program in another mode. It says its address, accepts the clients that it was told to expect, and
-//! then obeys lines on standard input: `run BYTES TICKS MICROSECONDS` writes `BYTES` to each client at each tick, and
-//! is answered by `done WRITTEN`. Writes don't block, and what a socket does not take at once is dropped. The sockets
-//! have `TCP_NODELAY` and are otherwise as the system makes them.
+//! It is this program in another mode. It prints its address, accepts the given number of clients, and then executes
+//! lines from standard input: `run BYTES TICKS MICROSECONDS` writes `BYTES` to each client at each tick, and is answered
+//! by `done WRITTEN`. Writes do not block, and data that a socket does not accept at once are dropped. The sockets have
+//! `TCP_NODELAY` and otherwise the system's defaults.
 
 use std::{
     io::{self, Write},
@@ -15,17 +15,17 @@ use std::{
 
 use crate::{Outcome, clients::Clients, process::Process, settings::Settings};
 
-/// The argument that makes this program the floor.
+/// Argument that selects this mode.
 pub(crate) const MODE: &str = "--floor";
 
-/// Starts the floor on the core under test; it expects `clients`.
+/// Starts the baseline on the core under test; it expects `clients`.
 pub(crate) fn start(settings: &Settings, clients: usize) -> Outcome<Process> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([MODE, &clients.to_string()]);
     Process::start(settings, &command, tempfile::tempdir()?, None)
 }
 
-/// Has the floor write `bytes` every `period` for `long`, while `clients` read. Answers how many writes were whole.
+/// Runs the baseline with `bytes` every `period` for `long`, while `clients` read. Returns the number of complete writes.
 pub(crate) fn fan_out(
     floor: &mut Process,
     clients: &mut Clients,
@@ -34,19 +34,19 @@ pub(crate) fn fan_out(
     long: Duration,
 ) -> Outcome<u64> {
     let ticks = long.as_micros() / period.as_micros();
-    floor.say(&format!("run {bytes} {ticks} {}", period.as_micros()))?;
+    floor.write_line(&format!("run {bytes} {ticks} {}", period.as_micros()))?;
     loop {
         clients.read()?;
-        match floor.heard()? {
+        match floor.next_line()? {
             Some(line) => return Ok(line.trim_start_matches("done ").parse()?),
             None => thread::sleep(Clients::NAP),
         }
     }
 }
 
-/// The floor's own life.
+/// Runs the baseline's process.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    // Whoever started it is gone, or will miss the answer.
+    // The parent process has ended, or will notice the missing line.
     match arguments.first().map(|count| count.parse()) {
         Some(Ok(clients)) if serve(clients).is_ok() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -1,8 +1,8 @@
-//! What history takes: points a second into a file, bytes of a point, and a month of 200 fields by the hour.
+//! Cost of history: points per second into a file, bytes of a point, and a query of a month of 200 fields by hour.
 //!
-//! Points come as the recorder sends them: five seconds of 2,000 series, one a second, sorted, in transactions of 2,000. The
-//! store is on the file system of the temporary directory (`TMPDIR`). The month is made by rolling up minutes of which
-//! each has one point, and is asked for over HTTP, all fields in one answer; beside it the same for one field.
+//! Points come as the recorder sends them: five seconds of 2,000 series, one per second, sorted, in transactions of
+//! 2,000. The store is on the file system of the temporary directory (`TMPDIR`). The month is rolled up from minutes with
+//! one point each, and queried over HTTP, all fields in one response; the baseline is the same for one field.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use crate::{
     table::{Ratio, Table},
 };
 
-/// Points of one transaction, as the recorder has it.
+/// Points of one transaction, as in the recorder.
 const BATCH: usize = 2_000;
 
 /// Series that make a point every second.
@@ -31,7 +31,7 @@ const SERIES: usize = 2_000;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// Figure 10.
+/// Measures figure 10.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let seconds = settings.seconds(30, 300).as_secs() as i64;
@@ -44,11 +44,11 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
 
     let directory = tempfile::tempdir()?;
     runtime.block_on(fill_month(directory.path()))?;
-    let place = directory.path().to_str().ok_or("a directory that is no text")?;
-    // Two threads of the store read a long answer: they get the cores that the machine has, as they do without a benchmark.
+    let path = directory.path().to_str().ok_or("the path of the directory is not UTF-8")?;
+    // Two threads of the store read a long response: they get all cores of the machine, as without a benchmark.
     let all = format!("0-{}", settings.cores - 1);
     let free = Settings { pinned: settings.pinned && !process::stay_on(&all), ..settings.clone() };
-    let mut server = Process::tricast_with(&free, &["--data-dir", place])?;
+    let mut server = Process::tricast_with(&free, &["--data-dir", path])?;
     let mut connection = Connection::open(server.address)?;
     let mut month = Ratio::default();
     let mut ask = |field: &str| -> Outcome<f64> {
@@ -92,7 +92,7 @@ async fn series(store: &SqliteStore, channel: &str, count: usize) -> Outcome<Vec
     Ok(ids.into_iter().flatten().collect())
 }
 
-/// Points a second, the longest transaction in ms, bytes of a point.
+/// Returns points per second, the longest transaction in ms, and bytes of a point.
 async fn write(directory: &Path, seconds: i64) -> Outcome<(f64, f64, f64)> {
     let store = SqliteStore::open(directory)?;
     let ids = series(&store, "metrics.many", SERIES).await?;
@@ -117,7 +117,7 @@ async fn write(directory: &Path, seconds: i64) -> Outcome<(f64, f64, f64)> {
     Ok((points / spent.as_secs_f64(), worst.as_secs_f64() * 1e3, size / points))
 }
 
-/// 31 days of 200 fields, rolled up to hours; the points come every ten minutes.
+/// Creates 31 days of 200 fields, rolled up to hours; there is a point every ten minutes.
 async fn fill_month(directory: &Path) -> Outcome<()> {
     let store = SqliteStore::open(directory)?;
     let ids = series(&store, "metrics.month", 200).await?;
@@ -142,7 +142,7 @@ async fn fill_month(directory: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Milliseconds for all fields, and for one.
+/// Returns the milliseconds for all fields, and for one.
 async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
     let store = SqliteStore::open(directory)?;
     let to = Timestamp::now().as_millisecond();
@@ -150,7 +150,7 @@ async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
     let from = calendar().start(Level::Hour, to - 30 * DAY_MS);
     let channel = Channel::parse("metrics.month")?;
     let mut took = Vec::new();
-    // All fields in two parts, as the service asks for them.
+    // All fields in two parts, as the service reads them.
     let named = |from: usize, to: usize| (from..to).map(|n| format!("f{n}").into()).collect::<Vec<Box<str>>>();
     for parts in [vec![named(0, 100), named(100, 200)], vec![named(0, 100), named(100, 200)], vec![named(0, 1)]] {
         let query = |fields| tricast_domain::history::Query {
@@ -166,10 +166,10 @@ async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
         let tracks = futures_util::future::try_join_all(answers).await?.concat();
         took.push(begun.elapsed().as_secs_f64() * 1e3);
         if tracks.iter().any(|track| track.rows.len() < 700) {
-            return Err("a month is not whole".into());
+            return Err("the month is incomplete".into());
         }
     }
     store.close().await;
-    // The first found a cold cache.
+    // The first query found a cold cache.
     Ok((took[1], took[2]))
 }

@@ -1,4 +1,4 @@
-//! As much HTTP as is needed: one request at a time on a connection that is kept.
+//! Minimal HTTP client: one request at a time on a kept connection.
 
 use std::{
     io::{self, Read, Write},
@@ -6,18 +6,18 @@ use std::{
     time::Duration,
 };
 
-/// A kept connection.
+/// Kept connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     address: SocketAddr,
 }
 
-/// An answer.
+/// Response of the server.
 pub(crate) struct Answer {
-    /// The status.
+    /// Status code.
     pub(crate) status: u16,
     head: String,
-    /// As many bytes of content as `Content-Length` says.
+    /// Content of the length in `Content-Length`.
     pub(crate) body: Vec<u8>,
 }
 
@@ -30,14 +30,14 @@ impl Connection {
         Ok(Self { stream, address })
     }
 
-    /// Gets `path`; `headers` are whole lines.
+    /// Sends a GET for `path`; `headers` are whole lines.
     pub(crate) fn get(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
         let request = get(self.address, path, headers);
         self.stream.write_all(request.as_bytes())?;
         self.answer()
     }
 
-    /// Posts JSON to `path`.
+    /// Sends a POST of JSON to `path`.
     pub(crate) fn post(&mut self, path: &str, json: &str) -> io::Result<Answer> {
         self.stream.write_all(post(self.address, path, json).as_bytes())?;
         self.answer()
@@ -62,7 +62,7 @@ impl Connection {
 }
 
 impl Answer {
-    /// A header's value.
+    /// Returns the value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
@@ -71,12 +71,12 @@ impl Answer {
     }
 }
 
-/// A GET as it is on the wire.
+/// Returns a GET request as text.
 pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n")
 }
 
-/// A POST of JSON as it is on the wire.
+/// Returns a POST request of JSON as text.
 pub(crate) fn post(address: SocketAddr, path: &str, json: &str) -> String {
     let length = json.len();
     format!(
@@ -84,7 +84,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, json: &str) -> String {
     )
 }
 
-/// Reads up to the blank line; answers what came behind it too.
+/// Reads up to the blank line; also returns the bytes after it.
 pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut seen = Vec::new();
     let mut buffer = [0; 4_096];

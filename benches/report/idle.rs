@@ -1,50 +1,50 @@
-//! Memory of connections that are open and silent, and what a server full of them does all day.
+//! Memory of open, silent connections, and the CPU time of a server full of them.
 //!
-//! Resident memory of the process, so what the kernel holds for a socket (about the same for any server) is not in it.
-//! A few connections come first and stay, so that code and caches that the first one touches don't count.
+//! Resident memory of the process, without the kernel's memory for sockets (about the same for any server). A few
+//! connections are opened first and stay, so that code and caches of the first one do not count.
 
 use std::time::{Duration, Instant};
 
 use crate::{
     Outcome,
-    clients::{Clients, Pusher, Way},
+    clients::{Clients, Pusher, Transport},
     floor,
     process::Process,
     settings::Settings,
     table::{Ratio, Table},
 };
 
-/// Connections that come first and are not counted.
+/// Connections that are opened first and not counted.
 const WARM: usize = 20;
 
-/// Figure 3.
+/// Measures figure 3.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let floor = floor::start(settings, WARM + settings.clients)?;
-    let bare = grown(&floor, Way::Bare, settings)?;
-    for (way, target) in [(Way::WebSocket, "<= 4 kB"), (Way::Sse, "<= 13 kB")] {
+    let bare = grown(&floor, Transport::Bare, settings)?;
+    for (transport, target) in [(Transport::WebSocket, "<= 4 kB"), (Transport::Sse, "<= 13 kB")] {
         let server = Process::tricast(settings)?;
         drop(Pusher::open(&server, 200)?);
-        let ours = grown(&server, way, settings)?;
+        let ours = grown(&server, transport, settings)?;
         let mut ratio = Ratio::default();
         ratio.add(ours.per_client, bare.per_client);
         let note = format!("{} clients, {:.1} ms CPU a second for all of them", settings.clients, ours.busy);
-        table.line(&format!("{} memory, idle", way.name()), "kB", &ratio, target, &note);
+        table.line(&format!("{} memory, idle", transport.name()), "kB", &ratio, target, &note);
     }
     Ok(())
 }
 
 struct Grown {
-    /// kB.
+    /// Memory per client in kB.
     per_client: f64,
-    /// Milliseconds of CPU time in a second in which nothing happens.
+    /// CPU time in milliseconds of a second without events.
     busy: f64,
 }
 
-fn grown(process: &Process, way: Way, settings: &Settings) -> Outcome<Grown> {
-    let mut warm = Clients::connect(process.address, way, WARM)?;
+fn grown(process: &Process, transport: Transport, settings: &Settings) -> Outcome<Grown> {
+    let mut warm = Clients::connect(process.address, transport, WARM)?;
     warm.read_for(Duration::from_millis(500))?;
     let before = process.resident()?;
-    let mut clients = Clients::connect(process.address, way, settings.clients)?;
+    let mut clients = Clients::connect(process.address, transport, settings.clients)?;
     clients.read_for(Duration::from_millis(1_000))?;
     let after = process.resident()?;
     let (cpu, since) = (process.cpu()?, Instant::now());

@@ -1,9 +1,10 @@
-//! How long a poll takes on a worker that is fanning out to all clients.
+//! Latency of a poll on a worker that is delivering to all clients.
 //!
-//! One poll at a time on a kept connection, every 2.7 ms, which is in step with nothing. Time counts from when the poll
-//! was due, if the one before was not answered by then: a server that stalls delays those behind it too. The poller
-//! shares its cores with the clients who read, so the same polls are timed without pushes, and then with them. A time
-//! is worth something on a calm machine only: a neighbour who compiles adds hundreds of milliseconds. How long the server's threads waited for their core tells.
+//! One poll at a time on a kept connection, every 2.7 ms, which is in step with nothing. Time counts from the scheduled
+//! start of the poll, if the one before was not answered by then: a stall delays later polls too. The poller shares its
+//! cores with the clients, so the same polls are measured without pushes and then with them. Absolute times are
+//! meaningful on an idle machine only: a compiler beside it adds hundreds of milliseconds. The time for which the
+//! server's threads waited for their core shows that.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +15,7 @@ use std::{
 
 use crate::{
     Outcome,
-    clients::{CHANNEL, Clients, Pusher, Way},
+    clients::{CHANNEL, Clients, Pusher, Transport},
     http::Connection,
     process::Process,
     settings::Settings,
@@ -23,12 +24,12 @@ use crate::{
 
 const EVERY: Duration = Duration::from_micros(2_700);
 
-/// Figure 6.
+/// Measures figure 6.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
-    for way in [Way::WebSocket, Way::Sse] {
+    for transport in [Transport::WebSocket, Transport::Sse] {
         let server = Process::tricast(settings)?;
         let mut pusher = Pusher::open(&server, 200)?;
-        let mut clients = Clients::connect(server.address, way, settings.clients)?;
+        let mut clients = Clients::connect(server.address, transport, settings.clients)?;
         clients.read_for(Duration::from_millis(500))?;
         let long = settings.seconds(2, 6);
         let quiet = beside(server.address, || clients.read_for(long))?;
@@ -45,13 +46,13 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
                 cpu.as_secs_f64() * 1e3,
                 waited.as_secs_f64() * 1e3
             );
-            table.line(&format!("poll {name}, {} fan-out", way.name()), "ms", &ratio, target, &note);
+            table.line(&format!("poll {name}, {} fan-out", transport.name()), "ms", &ratio, target, &note);
         }
     }
     Ok(())
 }
 
-/// Polls in a thread of its own while `work` goes on; the times in milliseconds, sorted.
+/// Polls on a thread of its own while `work` runs; returns the times in milliseconds, sorted.
 fn beside(address: SocketAddr, work: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<f64>> {
     let stop = AtomicBool::new(false);
     let (worked, polled) = thread::scope(|scope| {
@@ -61,7 +62,7 @@ fn beside(address: SocketAddr, work: impl FnOnce() -> Outcome<()>) -> Outcome<Ve
         (worked, poller.join())
     });
     worked?;
-    let mut times = polled.map_err(|_| "the poller died")??;
+    let mut times = polled.map_err(|_| "the polling thread failed")??;
     times.sort_by(f64::total_cmp);
     Ok(times)
 }
@@ -88,7 +89,7 @@ fn poll(address: SocketAddr, stop: &AtomicBool) -> Outcome<Vec<f64>> {
     Ok(times)
 }
 
-/// The value below which `part` of the sorted times lie.
+/// Returns the value below which `part` of the sorted times are.
 fn at(times: &[f64], part: f64) -> f64 {
     let last = times.len().saturating_sub(1);
     times.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)

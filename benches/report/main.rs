@@ -1,34 +1,34 @@
-//! What tricast costs, as ratios to what is needed at least: `cargo bench --bench report [-- FIGURE...]`.
+//! Cost of tricast as ratios to the minimum: `cargo bench --bench report [-- FIGURE...]`.
 //!
-//! | figure | says | beside it, in the same run |
+//! | figure | measures | baseline in the same run |
 //! |---|---|---|
 //! | `websocket`, `sse` | CPU time per delivery | a bare loop that writes the same bytes to as many sockets |
-//! | `idle` | resident memory of a connection that is silent | what the bare loop's process grows by |
+//! | `idle` | resident memory of a silent connection | growth of the bare loop's process |
 //! | `stalled` | memory held for a client that stopped reading | the bare loop with the system's default socket |
 //! | `polls` | CPU time and rate of 304 answers | nginx, serving a file with an `ETag` |
-//! | `latency` | how long a poll takes on a worker that is fanning out | the same poll while nothing is published |
-//! | `drain` | from SIGTERM until the last client sees the end | the bare loop, killed |
-//! | `start` | from the start to the first answer; size of the program | the bare loop's start |
+//! | `latency` | time of a poll on a worker that is delivering | the same poll while nothing is published |
+//! | `drain` | time from SIGTERM until the last client sees the end | the bare loop, killed |
+//! | `start` | time from the start to the first response; size of the program | the bare loop's start |
 //! | `orders` | CPU time of an order, and the start, with 1,000,000 orders in the store | the same with none |
-//! | `history` | points a second into the store, bytes of a point; a month of 200 fields by the hour | one field |
+//! | `history` | points per second into the store, bytes of a point; a month of 200 fields by hour | one field |
 //!
-//! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` makes it short, `PROGRAM=/path/to/tricast`
-//! measures another build instead of the one that cargo has just made.
+//! `CLIENTS=5000` sets the number of clients (default 1,000), `QUICK=1` shortens the run, `PROGRAM=/path/to/tricast`
+//! measures another build than the one that cargo has just made.
 //!
-//! # How to read it
+//! # How to read the results
 //!
-//! Look at the ratios. The microseconds are this machine's, and on a loopback interface the sender also pays for the
-//! receiver's half of TCP, so that the kernel's share is larger than behind a network card. What was measured beside
-//! tricast ran interleaved with it; a ratio is taken within one repetition, the median is printed and the smallest and
-//! largest follow. Where these lie more than a fifth apart, the machine was not calm: measure again.
+//! Compare the ratios. The microseconds are those of this machine, and on a loopback interface the sender also pays for
+//! the receiver's half of TCP, so that the kernel's share is larger than with a network card. The baseline runs
+//! interleaved with tricast; a ratio is taken within one repetition. The median is printed, followed by the smallest and
+//! the largest. If these differ by more than a fifth, the machine was busy: measure again.
 //!
 //! # Method
 //!
-//! The program under test, with one worker, and what is measured beside it have core 0 to themselves, everything else
-//! (clients, pushes) runs on the other cores, as far as `taskset` is there and there are two. CPU time is the
-//! scheduler's precise run time of all threads (`/proc/PID/task/*/schedstat`), so a neighbour who takes the core away
-//! costs time, but no CPU time; he does spoil caches. The clients read in sweeps with naps in between and never wait in
-//! epoll, so no sender pays for waking a receiver. The server runs with its defaults. Linux only.
+//! The program under test, with one worker, and the baseline have core 0 to themselves; everything else (clients, pushes)
+//! runs on the other cores, if `taskset` is installed and there are two. CPU time is the scheduler's precise run time of
+//! all threads (`/proc/PID/task/*/schedstat`), so another process on the core costs time, but no CPU time, except for its
+//! effect on caches. The clients read in rounds with pauses and never wait in epoll, so no sender pays for waking a
+//! receiver. The server runs with its defaults. Linux only.
 
 #![expect(clippy::print_stdout, reason = "the report is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "no runtime here: naps are a thread's own")]
@@ -54,7 +54,7 @@ mod table;
 use settings::Settings;
 use table::Table;
 
-/// Any failure: the figure is left out, and the row says why.
+/// Result of a measurement. After a failure the figure is left out, with the reason in its row.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         return floor::run(&arguments[1..]);
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("nothing is measured without --bench: say `cargo bench --bench report`");
+        println!("nothing is measured without --bench: run `cargo bench --bench report`");
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<&str> = arguments.iter().map(String::as_str).filter(|name| !name.starts_with("--")).collect();

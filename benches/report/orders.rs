@@ -1,8 +1,8 @@
-//! What an order costs, and what a start costs, with a million orders in the store.
+//! Cost of an order, and of a start, with a million orders in the store.
 //!
-//! Beside both: the same on an empty store. The orders lie a minute or less apart, over a year, a tenth of them open. The
-//! store is on the file system of the temporary directory (`TMPDIR`); the wall time of an order is mostly its flush of the
-//! disk, which the CPU time leaves out. One shopper asks at a time, so no flush is shared.
+//! The baseline of both is an empty store. The orders are at most a minute apart, over a year, a tenth of them open. The
+//! store is on the file system of the temporary directory (`TMPDIR`); the wall time of an order is mostly its flush of
+//! the disk, which the CPU time excludes. There is one client at a time, so no flush is shared.
 
 use std::{
     collections::VecDeque,
@@ -25,10 +25,10 @@ use crate::{
     table::{Ratio, Table},
 };
 
-/// Orders that the store is given at once while it is filled.
+/// Most orders that are queued in the store at once while it is filled.
 const AHEAD: usize = 2_000;
 
-/// Figure 9.
+/// Measures figure 9.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let orders: u64 = if settings.quick { 100_000 } else { 1_000_000 };
     let (full, empty) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -42,7 +42,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         work.add(ours.work, beside.work);
         wall.add(ours.wall, beside.wall);
     }
-    let note = format!("{orders} orders in the store; beside: none");
+    let note = format!("{orders} orders in the store; baseline: none");
     table.line("CPU of one more order", "us", &work, "<= 1000 us", &note);
     table.line("POST of one more order", "us", &wall, "", "with its flush of the disk");
     table.line("start to the order numbers", "ms", &start, "<= 300 ms", "rebuilt from the counts by minute");
@@ -56,8 +56,8 @@ struct Turn {
 }
 
 fn once(settings: &Settings, directory: &Path) -> Outcome<Turn> {
-    let place = directory.to_str().ok_or("a directory that is no text")?;
-    let server = Process::tricast_with(settings, &["--data-dir", place])?;
+    let path = directory.to_str().ok_or("the path of the directory is not UTF-8")?;
+    let server = Process::tricast_with(settings, &["--data-dir", path])?;
     let mut connection = Connection::open(server.address)?;
     let start = loop {
         let answer = connection.get("/api/metrics/metrics.orders", "")?;
@@ -67,7 +67,7 @@ fn once(settings: &Settings, directory: &Path) -> Outcome<Turn> {
         }
         thread::sleep(Duration::from_micros(200));
     };
-    // Quiet again after the start.
+    // Idle again after the start.
     thread::sleep(Duration::from_millis(300));
     let order = r#"{"items":2,"total":19.99,"customerName":"Ada Lovelace","priority":"high"}"#;
     let count = settings.seconds(100, 500).as_secs() as u32;
@@ -83,7 +83,7 @@ fn once(settings: &Settings, directory: &Path) -> Outcome<Turn> {
     Ok(Turn { start: start.as_secs_f64() * 1e3, work: work.as_secs_f64() * 1e6, wall: wall.as_secs_f64() * 1e6 })
 }
 
-/// Puts that many orders into the store, the newest a minute ago.
+/// Writes this many orders into the store, the newest a minute ago.
 async fn fill(directory: &Path, orders: u64) -> Outcome<()> {
     let store = Arc::new(SqliteStore::open(directory)?);
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond())?;

@@ -1,9 +1,9 @@
-//! 304 answers: CPU time and rate on one core, against nginx that serves a file with an `ETag`.
+//! 304 responses: CPU time and rate on one core, compared with nginx that serves a file with an `ETag`.
 //!
-//! 64 kept connections, each with one request under way, from a loop of our own (not `wrk`: this one checks each
-//! status, and never sleeps, so that no answer pays for waking it). Two kinds: one channel with its tag, and the
-//! snapshot with `*`, since its tag changes every second. The rate falls with what neighbours take of the core, the
-//! CPU time does not: where the two disagree, believe the latter.
+//! 64 kept connections with one request each, from a loop of our own (not `wrk`: it checks each status, and never sleeps,
+//! so that no response pays for waking it). There are two kinds: one channel with its tag, and the snapshot with `*`,
+//! because its tag changes every second. Other processes on the core reduce the rate, but not the CPU time: if the two
+//! disagree, the latter is right.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use crate::{
 
 const CONNECTIONS: usize = 64;
 
-/// Figure 5.
+/// Measures figure 5.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let nginx = installed("nginx").ok_or("nginx is not installed")?;
     let server = Process::tricast(settings)?;
@@ -65,9 +65,9 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
 }
 
 struct Load {
-    /// Microseconds for each answer.
+    /// CPU time of a response in microseconds.
     cpu: f64,
-    /// Thousands a second.
+    /// Thousands of responses per second.
     rate: f64,
     count: u64,
 }
@@ -87,7 +87,7 @@ fn load(process: &Process, wire: &str, long: Duration) -> Outcome<Load> {
     while start.elapsed() < long {
         for stream in &mut streams {
             match stream.read(&mut buffer) {
-                // An answer without content fits one segment.
+                // A response without content fits into one segment.
                 Ok(read) if buffer[..read].starts_with(b"HTTP/1.1 304") && buffer[..read].ends_with(b"\r\n\r\n") => {
                     count += 1;
                     stream.write_all(wire.as_bytes())?;
@@ -105,9 +105,9 @@ fn load(process: &Process, wire: &str, long: Duration) -> Outcome<Load> {
     Ok(Load { cpu: micros(cpu) / count.max(1) as f64, rate: count as f64 / long.as_secs_f64() / 1e3, count })
 }
 
-/// One process that does all the work, and logs nothing.
+/// Starts nginx with one process that does all the work and logs nothing.
 fn start_nginx(settings: &Settings, mut command: Command, body: &[u8]) -> Outcome<Process> {
-    // Free a moment ago, so most likely still.
+    // Free a moment ago, so most likely still free.
     let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let files = tempfile::tempdir()?;
     let place = files.path().display();

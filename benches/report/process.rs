@@ -1,4 +1,4 @@
-//! Child processes on the core under test, and what the kernel says about them.
+//! Child processes on the core under test, and their statistics from the kernel.
 
 use std::{
     fs, io,
@@ -18,13 +18,13 @@ use crate::{
     settings::{CORE, Settings},
 };
 
-/// A program under test. Killed when it is dropped.
+/// Program under test. Killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
-    /// Where it listens.
+    /// Address that it listens on.
     pub(crate) address: SocketAddr,
-    /// When it was started.
+    /// Time of its start.
     pub(crate) started: Instant,
     _directory: TempDir,
 }
@@ -35,11 +35,11 @@ impl Process {
         Self::tricast_with(settings, &[])
     }
 
-    /// The same with more arguments.
+    /// Starts it with more arguments.
     pub(crate) fn tricast_with(settings: &Settings, arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(&settings.program);
         command.args(["--workers", "1", "--listen", "127.0.0.1:0"]).args(arguments);
-        // A build may know limits per address; here all clients come from one.
+        // A build may have limits per address; here all clients have the same one.
         let reference = Command::new(&settings.program).args(["print-config", "--reference"]).output()?;
         let reference = String::from_utf8_lossy(&reference.stdout).into_owned();
         for limit in ["max_connections_per_address", "max_connections_per_user", "handshakes_per_second_per_address"] {
@@ -50,8 +50,8 @@ impl Process {
         Self::start(settings, &command, tempfile::tempdir()?, None)
     }
 
-    /// Starts `command` on the core under test, with the environment it was given and nothing else. It tells its
-    /// address on standard output, if that is not `known`. The working directory is removed at the end.
+    /// Starts `command` on the core under test, with exactly the given environment. The program prints its address on
+    /// standard output, unless it is `known`. The working directory is removed at the end.
     pub(crate) fn start(
         settings: &Settings,
         command: &Command,
@@ -74,7 +74,7 @@ impl Process {
         let stdout = child.stdout.take().ok_or("no standard output")?;
         let (line_tx, lines) = sync_channel(64);
         thread::spawn(move || {
-            // Until the child or the receiver is gone.
+            // Until the child or the receiver has ended.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if line_tx.send(line).is_err() {
                     break;
@@ -84,12 +84,12 @@ impl Process {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut process = Self { child, lines, address: known.unwrap_or(nowhere), started, _directory: directory };
         if known.is_none() {
-            process.address = process.told_address()?;
+            process.address = process.printed_address()?;
         }
         Ok(process)
     }
 
-    fn told_address(&self) -> Outcome<SocketAddr> {
+    fn printed_address(&self) -> Outcome<SocketAddr> {
         loop {
             let line = self.lines.recv_timeout(Duration::from_secs(10)).map_err(|_| "the program does not start")?;
             let last = line.split_whitespace().last().unwrap_or_default();
@@ -99,14 +99,14 @@ impl Process {
         }
     }
 
-    /// Says a line to it.
-    pub(crate) fn say(&mut self, line: &str) -> io::Result<()> {
+    /// Writes a line to its standard input.
+    pub(crate) fn write_line(&mut self, line: &str) -> io::Result<()> {
         let Some(stdin) = &mut self.child.stdin else { return Ok(()) };
         writeln!(stdin, "{line}")
     }
 
-    /// The next line that it said, if it is there yet.
-    pub(crate) fn heard(&self) -> Outcome<Option<String>> {
+    /// Returns the next line of its output, if there is one.
+    pub(crate) fn next_line(&self) -> Outcome<Option<String>> {
         match self.lines.try_recv() {
             Ok(line) => Ok(Some(line)),
             Err(TryRecvError::Empty) => Ok(None),
@@ -114,13 +114,13 @@ impl Process {
         }
     }
 
-    /// Run time of all its threads so far.
+    /// Returns the run time of all its threads so far.
     pub(crate) fn cpu(&self) -> Outcome<Duration> {
         let cpu = self.schedule(0)?;
         if cpu.is_zero() { Err("the kernel counts no run times (/proc/PID/schedstat)".into()) } else { Ok(cpu) }
     }
 
-    /// Time that its threads were ready to run and something else had the core, a neighbour or one another.
+    /// Returns the time for which its threads were ready but waited for the core.
     pub(crate) fn waited(&self) -> Outcome<Duration> {
         self.schedule(1)
     }
@@ -135,7 +135,8 @@ impl Process {
         Ok(Duration::from_nanos(sum))
     }
 
-    /// Ticks it spent in user space and in the kernel. Sampled, so only their relation over a long time means something.
+    /// Returns its ticks in user space and in the kernel. They are sampled, so only their ratio over a long time is
+    /// meaningful.
     pub(crate) fn ticks(&self) -> Outcome<(u64, u64)> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat looks different")?;
@@ -143,7 +144,7 @@ impl Process {
         Ok((field(11).unwrap_or(0), field(12).unwrap_or(0)))
     }
 
-    /// Resident memory in bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn resident(&self) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
@@ -155,7 +156,7 @@ impl Process {
         Command::new("kill").arg(self.child.id().to_string()).status().map(drop)
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     pub(crate) fn has_ended(&mut self) -> io::Result<bool> {
         self.child.try_wait().map(|status| status.is_some())
     }
@@ -169,14 +170,14 @@ impl Drop for Process {
     }
 }
 
-/// Where a program is installed, if it is.
+/// Returns the path of an installed program.
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// Binds this process and its future children to `cores`; false if that can't be done.
+/// Binds this process and its future children to `cores`; returns false if that fails.
 pub(crate) fn stay_on(cores: &str) -> bool {
     let Some(taskset) = installed("taskset") else { return false };
     let mut command = Command::new(taskset);

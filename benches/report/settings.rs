@@ -1,31 +1,31 @@
-//! How much is measured, and on which cores.
+//! Settings of the measurements.
 
 use std::{env, path::PathBuf, thread, time::Duration};
 
 use crate::process;
 
-/// How much is measured, and on which cores.
+/// Settings of the measurements.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// The program under test.
+    /// Program under test.
     pub(crate) program: PathBuf,
-    /// Streams that are fanned out to.
+    /// Number of streams.
     pub(crate) clients: usize,
-    /// A short run.
+    /// Whether the run is short.
     pub(crate) quick: bool,
-    /// Times that tricast and what is beside it take turns.
+    /// Number of alternating runs of tricast and the baseline.
     pub(crate) repetitions: usize,
-    /// How long each turn lasts.
+    /// Duration of each run.
     pub(crate) turn: Duration,
-    /// Time from one push to the next: 20 a second, fewer where one core could not write that often to all clients.
+    /// Time between two pushes: 20 per second, fewer if one core could not write that often to all clients.
     pub(crate) period: Duration,
     /// Whether the program under test has a core to itself.
     pub(crate) pinned: bool,
-    /// Cores that this process was given.
+    /// Number of cores available to this process.
     pub(crate) cores: usize,
 }
 
-/// The core of the program under test.
+/// Core of the program under test.
 pub(crate) const CORE: &str = "0";
 
 impl Settings {
@@ -35,7 +35,7 @@ impl Settings {
         let quick = env::var("QUICK").is_ok_and(|text| !text.is_empty() && text != "0");
         let per_second = (40_000 / clients).clamp(1, 20) as u32;
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        // Each client is a descriptor here, twice: one to tricast, one to the floor. Fewer than asked for will show.
+        // Each client uses two descriptors here: one for tricast, one for the baseline. A lower limit will show.
         drop(rlimit::increase_nofile_limit(u64::MAX));
         let program = env::var_os("PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_tricast").into());
         Self {
@@ -50,7 +50,7 @@ impl Settings {
         }
     }
 
-    /// One of two lengths.
+    /// Returns one of two durations.
     pub(crate) fn seconds(&self, quick: u64, full: u64) -> Duration {
         Duration::from_secs(if self.quick { quick } else { full })
     }

@@ -1,15 +1,15 @@
-//! What is held on our side for a client that stopped reading.
+//! Memory that is held for a client that stopped reading.
 //!
-//! Of 100 clients 50 stop; values of 8 kB go on at 20 a second. Counted are the growth of the process and, of the
-//! sockets of those who don't read, the bytes that the peer has not acknowledged (`tx_queue` in `/proc/net/tcp`) and
-//! the kernel's memory for them, with its own books (`w` of `ss -tm`, if `ss` is installed). What the peer's kernel
-//! took into its receive buffer is not ours. Beside it: the bare loop, whose sockets have the system's default buffers.
+//! 50 of 100 clients stop; values of 8 kB continue at 20 per second. The figures are the growth of the process and, for
+//! the sockets of the stopped clients, the bytes that the peer has not acknowledged (`tx_queue` in `/proc/net/tcp`) and
+//! the kernel's memory for them (`w` of `ss -tm`, if `ss` is installed). The receive buffers of the peers are not
+//! included. The baseline is the bare loop, whose sockets have the system's default buffers.
 
 use std::{collections::HashMap, fs, process::Command, time::Duration};
 
 use crate::{
     Outcome,
-    clients::{Clients, Pusher, Way},
+    clients::{Clients, Pusher, Transport},
     floor,
     process::{Process, installed},
     settings::Settings,
@@ -21,19 +21,19 @@ const STALLED: usize = 50;
 const VALUE: usize = 8_000;
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Figure 4.
+/// Measures figure 4.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let long = settings.seconds(3, 10);
     let mut floor = floor::start(settings, CLIENTS)?;
-    let mut bare = Clients::connect(floor.address, Way::Bare, CLIENTS)?;
+    let mut bare = Clients::connect(floor.address, Transport::Bare, CLIENTS)?;
     bare.reading = CLIENTS - STALLED;
     let grown = floor.resident()?;
     floor::fan_out(&mut floor, &mut bare, VALUE, PERIOD, long)?;
     let bare = Held::of(&floor, &bare, grown)?;
-    for way in [Way::WebSocket, Way::Sse] {
+    for transport in [Transport::WebSocket, Transport::Sse] {
         let server = Process::tricast(settings)?;
         let mut pusher = Pusher::open(&server, VALUE)?;
-        let mut clients = Clients::connect(server.address, way, CLIENTS)?;
+        let mut clients = Clients::connect(server.address, transport, CLIENTS)?;
         pusher.fan_out(&mut clients, PERIOD, Duration::from_secs(1))?;
         clients.reading = CLIENTS - STALLED;
         let (grown, pushed, delivered) = (server.resident()?, pusher.pushed, clients.deliveries);
@@ -42,7 +42,7 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         let due = (pusher.pushed - pushed) * (CLIENTS - STALLED) as u64;
         let note =
             format!("{STALLED} of {CLIENTS} stalled; the others got {} of {due}", clients.deliveries - delivered);
-        let name = way.name();
+        let name = transport.name();
         let row = |table: &mut Table, what: &str, ours, bare, target, note: &str| {
             let mut ratio = Ratio::default();
             ratio.add(ours, bare);
@@ -53,13 +53,13 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
             (Some(ours), Some(bare)) => row(table, "kernel memory", ours, bare, "<= 64 kB", "with that below"),
             _ => table.left_out(&format!("{name} stalled: kernel memory"), "ss is not installed"),
         }
-        let note = format!("growth of resident memory; beside {:.1} kB", bare.process);
+        let note = format!("growth of resident memory; baseline {:.1} kB", bare.process);
         table.single(&format!("{name} stalled: process"), "kB", ours.process, "", &note);
     }
     Ok(())
 }
 
-/// kB for each stalled client.
+/// Memory in kB for each stalled client.
 struct Held {
     queued: f64,
     kernel: Option<f64>,
@@ -80,7 +80,7 @@ impl Held {
     }
 }
 
-/// Bytes that the peer has not acknowledged, by the peer's port.
+/// Returns the bytes that the peer has not acknowledged, by the peer's port.
 fn queued(port: u16) -> Outcome<HashMap<u16, u64>> {
     let hex_port = |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap_or_default(), 16).ok();
     let mut queues = HashMap::new();
@@ -99,7 +99,7 @@ fn queued(port: u16) -> Outcome<HashMap<u16, u64>> {
     Ok(queues)
 }
 
-/// Memory of the send queue, by the peer's port; `None` without `ss`.
+/// Returns the memory of the send queue, by the peer's port; `None` without `ss`.
 fn kernel(port: u16) -> Outcome<Option<HashMap<u16, u64>>> {
     let Some(ss) = installed("ss") else { return Ok(None) };
     let out = Command::new(ss).args(["-tmnHO", "sport", "=", &format!(":{port}")]).output()?.stdout;

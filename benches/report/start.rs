@@ -1,6 +1,6 @@
-//! From the start of the process to its first answer, and the size of the program.
+//! Time from the start of the process to its first response, and the size of the program.
 //!
-//! The start contains that of `taskset`, a millisecond. The bare loop's is what a process needs at least.
+//! The start includes that of `taskset`, a millisecond. The bare loop's start is the minimum of a process.
 
 use std::{fs, net::TcpStream, time::Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     table::{Ratio, Table},
 };
 
-/// Figure 8.
+/// Measures figure 8.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let mut ratio = Ratio::default();
     for _ in 0..settings.repetitions {

@@ -1,4 +1,4 @@
-//! The report itself: a row for each figure, printed when it is known.
+//! Report: a row for each figure, printed when it is known.
 
 use std::{
     fs,
@@ -8,19 +8,19 @@ use std::{
 
 use crate::settings::Settings;
 
-/// The table, as far as it is printed.
+/// Table of the figures.
 pub(crate) struct Table {
     begun: Instant,
 }
 
-/// What was measured, in pairs: tricast's and what was taken beside it.
+/// Measured pairs: tricast's value and the baseline.
 #[derive(Default)]
 pub(crate) struct Ratio {
     pairs: Vec<(f64, f64)>,
 }
 
 impl Ratio {
-    /// Adds the two figures of one repetition.
+    /// Adds the two values of one repetition.
     pub(crate) fn add(&mut self, ours: f64, beside: f64) {
         self.pairs.push((ours, beside));
     }
@@ -33,7 +33,8 @@ impl Ratio {
         median(self.pairs.iter().map(|pair| pair.1))
     }
 
-    /// Smallest, median, largest; each taken within a repetition. `None` where there is nothing to divide by.
+    /// Returns the smallest, the median and the largest ratio; each is taken within a repetition. `None` if the baseline
+    /// is zero.
     fn ratios(&self) -> Option<(f64, f64, f64)> {
         if self.pairs.iter().any(|(ours, beside)| *beside < ours * 1e-3) {
             return None;
@@ -44,7 +45,7 @@ impl Ratio {
 }
 
 impl Table {
-    /// Prints what was measured where, and the head.
+    /// Prints the circumstances of the measurement, and the head of the table.
     pub(crate) fn begin(settings: &Settings) -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("", |c| c.1);
@@ -63,12 +64,12 @@ impl Table {
         Self { begun: Instant::now() }
     }
 
-    /// A figure with nothing beside it.
+    /// Prints a figure without a baseline.
     pub(crate) fn single(&mut self, name: &str, unit: &str, value: f64, target: &str, note: &str) {
         row(name, &with_unit(value, unit), "-", "-", "", target, note);
     }
 
-    /// A figure that could not be taken.
+    /// Prints a figure that could not be measured.
     pub(crate) fn left_out(&mut self, name: &str, reason: &str) {
         row(name, "-", "-", "-", "", "", &format!("left out: {reason}"));
     }
@@ -78,7 +79,7 @@ impl Table {
         println!("\n{:.0} s, load now {}", self.begun.elapsed().as_secs_f64(), load());
     }
 
-    /// A figure with what was taken beside it.
+    /// Prints a figure with its baseline.
     pub(crate) fn line(&mut self, name: &str, unit: &str, ratio: &Ratio, target: &str, note: &str) {
         let (median, spread) = match ratio.ratios() {
             None => ("-".into(), String::new()),
@@ -92,7 +93,7 @@ impl Table {
 
 fn row(name: &str, ours: &str, beside: &str, ratio: &str, spread: &str, target: &str, note: &str) {
     println!("{name:<34} {ours:>10} {beside:>10} {ratio:>7} {spread:>12} {target:>9}  {note}");
-    // Lines shall be seen as they come, also through a pipe; if nobody reads, nobody misses them.
+    // Flushes each line, also into a pipe; a failure does not matter.
     drop(io::stdout().flush());
 }
 
@@ -114,7 +115,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// Microseconds.
+/// Returns microseconds.
 pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

@@ -1,4 +1,4 @@
-//! An echo over the server's own frame code: the least that a judge of RFC 6455 can talk to.
+//! Echo over the server's own frame code, for conformance suites of RFC 6455.
 
 use std::{
     convert::Infallible,
@@ -25,22 +25,22 @@ use tricast::{
 };
 use tricast_core::protocol::close::CloseReason;
 
-/// Largest message, in bytes: what section 9 of the Autobahn suite sends.
+/// Largest message in bytes, as section 9 of the Autobahn suite sends it.
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// Largest body of `POST /`, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
-/// Echoes that may wait for the socket, in bytes; beyond that nothing more is read.
+/// Largest pending echoes in bytes; beyond that nothing more is read.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// How long TCP stays open after a connection was failed, so that a reset does not overtake the close frame.
+/// Time for which TCP stays open after a failed connection, so that a reset does not overtake the close frame.
 const FAILED_WAIT: Duration = Duration::from_millis(250);
 
-/// `/echo` for WebSockets, and `/` for HTTP, with the server's settings of HTTP/1.1.
+/// Serves `/echo` for WebSockets, and `/` for HTTP, with the server's settings of HTTP/1.1.
 ///
 /// # Errors
-/// What binding the listener failed with.
+/// Binding the listener failed.
 pub(crate) fn serve(listener: std::net::TcpListener, workers: usize) -> std::io::Result<dev::Server> {
     let server = HttpServer::new(|| {
         App::new()
@@ -71,7 +71,7 @@ async fn open(request: HttpRequest, payload: web::Payload) -> Result<HttpRespons
     Ok(response.set_body(echo).map_into_boxed_body())
 }
 
-/// One connection.
+/// Connection of the echo.
 struct Echo {
     payload: dev::Payload,
     decoder: Decoder,
@@ -82,7 +82,7 @@ struct Echo {
 
 enum State {
     Open,
-    /// Our close is written; what comes is thrown away until then.
+    /// The server's close is written; incoming data are discarded until then.
     Failed(Pin<Box<Sleep>>),
     /// Nothing more to do once `out` is written.
     Done,
@@ -103,8 +103,8 @@ impl Echo {
         }
     }
 
-    /// Reads what the client sent; `Pending` when there is nothing more for now.
-    fn hear(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads the client's data; `Pending` if there are none at the moment.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !matches!(self.state, State::Done) && self.out.len() < MAX_WAITING {
             match self.decoder.next_message() {
                 Ok(Some(incoming)) => self.take(incoming),
@@ -131,8 +131,8 @@ impl MessageBody for Echo {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        // Whether there is more to hear decides nothing here: the socket is asked again after each write.
-        let _ = self.hear(cx);
+        // The result does not matter: the socket is read again after each write.
+        let _ = self.receive(cx);
         if !self.out.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.out).into())));
         }

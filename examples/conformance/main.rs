@@ -1,4 +1,4 @@
-//! A server for the judges of the standards: the frames of the real one, without its messages and its limits.
+//! Server for conformance suites: the frames of the real server, without its messages and limits.
 //!
 //! ```text
 //! $ cargo run --release --example conformance -- --listen 127.0.0.1:9001
@@ -9,8 +9,7 @@
 //! `/socket.io/`.
 //!
 //! `/echo` is a WebSocket that echoes text and binary messages of up to 16 MiB in any number of fragments, with
-//! permessage-deflate when it is offered. `/` echoes the body of every request. `docs/conformance.md` says who judges
-//! it and how.
+//! permessage-deflate if it is offered. `/` echoes the body of every request. `docs/conformance.md` describes the suites.
 
 use std::{io::Write, net::TcpListener};
 
@@ -19,7 +18,7 @@ use clap::Parser;
 mod echo;
 mod socketio;
 
-/// Echoes WebSocket messages at /echo and request bodies at /, to be judged by conformance suites.
+/// Echoes WebSocket messages at /echo and request bodies at /, for conformance suites.
 #[derive(Parser)]
 struct Arguments {
     /// Address and port; port 0 takes a free one.

@@ -14,17 +14,17 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted.
+/// Most connections that wait to be accepted.
 const BACKLOG: i32 = 4_096;
 
-/// Bytes that the kernel takes before they can be sent. With the automatic size an unread socket holds up to 4 MB of
+/// Bytes that the kernel accepts before they can be sent. With the automatic size an unread socket holds up to 4 MB of
 /// old values; with this a client that reads again gets a fresh one after 16 KB.
 const NOT_SENT: u32 = 16 * 1024;
 
-/// The kernel's send buffer (it doubles the figure for its own books): enough for 1 MB/s at 100 ms to the client.
+/// Send buffer of the kernel (which doubles the value for its own bookkeeping): enough for 1 MB/s at 100 ms to the client.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A TCP listener whose clients are cut when they take nothing for `stall_timeout`.
+/// Opens a TCP listener whose clients are disconnected if they accept no data for `stall_timeout`.
 pub(super) fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -42,12 +42,12 @@ pub(super) fn tcp(address: SocketAddr, stall_timeout: Duration) -> io::Result<st
     Ok(socket.into())
 }
 
-/// A Unix listener. A socket that nobody listens on any more is replaced; anything else at `path` is left alone.
+/// Opens a Unix listener. A stale socket is replaced; anything else at `path` is left alone.
 ///
-/// Connecting takes the right to write: the umask decides about owner and group, and all others have none.
+/// Connecting requires the write permission: the umask decides about owner and group, and all others have none.
 ///
 /// # Errors
-/// `AddrInUse` when another process listens there, `AlreadyExists` for what is no socket, and what the system says.
+/// `AddrInUse` if another process listens there, `AlreadyExists` if the file is not a socket, and errors of the system.
 pub(super) fn unix(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -55,11 +55,11 @@ pub(super) fn unix(path: &Path) -> io::Result<UnixListener> {
         Ok(there) if there.file_type().is_socket() => match UnixStream::connect(path) {
             Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            // Whether somebody listens is not known.
+            // It is unknown whether a process listens.
             Err(error) => return Err(error),
         },
         Ok(_) => {
-            let what = "something that is no socket is there, and it is left as it is: choose another path";
+            let what = "the file exists and is not a socket; it was left unchanged: choose another path";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_socket_is_left_alone() {
+    fn other_files_are_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("notes.txt");
         fs::write(&file, "keep me").unwrap();

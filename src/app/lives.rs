@@ -1,4 +1,4 @@
-//! The file that says which lives a server in this directory had: `lives` in `data_dir`.
+//! File with the lives of the server in this directory: `lives` in `data_dir`.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,26 +11,26 @@ use tricast_core::lives::Lives;
 
 const FILE: &str = "lives";
 
-/// Begins a life in `directory`, which is locked by this process. Where the file can't be read or written the server goes on:
-/// clients of an earlier or later life are told more than they need to be, or miss events and are told so.
+/// Starts a life in `directory`, which is locked by this process. If the file cannot be read or written the server
+/// continues: clients of an earlier or later life then get more data than necessary, or miss events and get a gap.
 pub(super) fn begin(directory: &Path) -> Lives {
     let path = directory.join(FILE);
     let lives = match fs::read_to_string(&path) {
         Ok(text) => Lives::after(&text),
         Err(error) => {
             if error.kind() != ErrorKind::NotFound {
-                tracing::warn!(path = %path.display(), %error, "can't read which logs were here before");
+                tracing::warn!(path = %path.display(), %error, "cannot read the file of earlier lives: their cursors are unknown");
             }
             Lives::unknown()
         }
     };
     if let Err(error) = write(directory, &lives.to_text()) {
-        tracing::warn!(path = %path.display(), %error, "can't write which log is here: its cursors are unknown after a restart");
+        tracing::warn!(path = %path.display(), %error, "cannot write the file of lives: cursors are unknown after a restart");
     }
     lives
 }
 
-/// Replaces the file as a whole.
+/// Replaces the file atomically.
 fn write(directory: &Path, text: &str) -> io::Result<()> {
     let path = directory.join(FILE);
     let new = path.with_extension("new");

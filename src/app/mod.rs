@@ -55,21 +55,21 @@ use tricast_domain::{
 };
 use tricast_store::{OpenError, Store};
 
-/// How long a server that goes waits for the last requests of connections that are kept.
+/// Time for which a stopping server waits for the last requests on kept connections.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How long a node waits for the log of its cluster before it serves without.
+/// Longest time that a node waits for the log of its cluster before it serves without it.
 const UNTIL_LOADED: Duration = Duration::from_secs(10);
 
-/// Why a server does not start.
+/// Reason why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken, not ours, or not allowed.
+    /// The address is in use, not of this machine, or not allowed.
     #[error("can't listen on {place}: {}", listening_fault(source))]
     Listen {
-        /// Where.
+        /// Address to listen on.
         place: Listen,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// A thread could not be started.
@@ -87,7 +87,7 @@ pub enum StartError {
     /// The keys of tokens can't be read.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// Alerts can't be sent as it is configured.
+    /// The settings of a notification target cannot be used.
     #[error("alerts can't be sent: {0}")]
     Target(#[from] TargetError),
     /// The system's random generator cannot be read, so that no secret can be made.
@@ -95,25 +95,25 @@ pub enum StartError {
     NoRandomBytes,
 }
 
-/// What the system said, and what to do.
+/// Describes an error of listening, and its remedy.
 fn listening_fault(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "another program listens there: end it, or choose another place with --listen".into()
+            "another program listens there: stop it, or choose another address with --listen".into()
         }
-        io::ErrorKind::AddrNotAvailable => format!("{error}: this machine has no such address"),
+        io::ErrorKind::AddrNotAvailable => format!("{error}: this machine does not have this address"),
         _ => error.to_string(),
     }
 }
 
-/// A server that is bound and not yet running.
+/// Server that is bound and not running yet.
 pub struct Application {
     server: Server,
     shared: Shared,
     addresses: Vec<SocketAddr>,
     writer: Thread,
     readers: Thread,
-    /// The store's own, where it needs one.
+    /// Thread of the store, if it needs one.
     keeping: Option<Thread>,
     store: Store,
     drain_timeout: Duration,
@@ -124,13 +124,13 @@ pub struct Application {
 /// Registers paths beside the server's own.
 pub type ExtraPaths = Arc<dyn Fn(&mut actix_web::web::ServiceConfig) + Send + Sync>;
 
-/// Changes what a running server can change.
+/// Applies settings to a running server.
 pub struct Reload {
     verifier: Option<Verifier>,
 }
 
 impl Reload {
-    /// Has the keys of tokens read again.
+    /// Reads the keys of tokens again.
     pub fn keys(&self) {
         if let Some(verifier) = &self.verifier {
             verifier.refresh();
@@ -183,7 +183,7 @@ impl Application {
         let cluster = config.cluster().map(|bus| {
             if config.database_url.is_empty() {
                 tracing::warn!(
-                    "bus without database_url: orders, dashboards, history and alert rules stay on the node that took them"
+                    "bus without database_url: orders, dashboards, history and alert rules exist only on the node that accepted them"
                 );
             }
             // Redis sets the time of all nodes.
@@ -265,7 +265,7 @@ impl Application {
             writer.runtime.spawn(verifier.run(shared.shutdown.watch()));
         }
         readers.runtime.spawn(store.clone().watch());
-        readers.runtime.spawn(tell_of(store.available(), shared.tenants.clone()));
+        readers.runtime.spawn(announce_store(store.available(), shared.tenants.clone()));
         if config.database().is_some() || cluster.is_some() {
             readers.runtime.spawn(notices::of_clock(shared.clocks.clone(), shared.tenants.clone()));
         }
@@ -274,7 +274,7 @@ impl Application {
             readers.runtime.spawn(notices::of_samples(cluster.samples_lost(), shared.tenants.clone()));
         }
         let (server, addresses) = server::start(config, &shared, &extra)?;
-        // Nobody else sets it.
+        // Set here only.
         drop(shared.addresses.set(addresses.clone()));
         Ok(Self {
             server,
@@ -290,46 +290,46 @@ impl Application {
         })
     }
 
-    /// Opens the simulated shop once the server runs. It needs a TCP address to talk to.
+    /// Starts the simulated shop once the server runs. It needs a TCP address.
     pub fn with_demo(self, demo: bool) -> Self {
         self.shared.demo.store(demo, Ordering::Relaxed);
         self
     }
 
-    /// Tells a service manager when it is ready, that it lives, and when it goes.
+    /// Notifies a service manager of readiness, liveness and the stop.
     pub fn with_supervisor(mut self, supervisor: Option<Supervisor>) -> Self {
         self.supervisor = supervisor;
         self
     }
 
-    /// Calls `greeting` once it serves.
+    /// Calls `greeting` once the server serves.
     pub fn with_greeting(mut self, greeting: impl FnOnce() + Send + 'static) -> Self {
         self.greeting = Some(Box::new(greeting));
         self
     }
 
-    /// What can be changed while it serves.
+    /// Returns the handle for settings that can change while the server runs.
     pub fn reload(&self) -> Reload {
         Reload { verifier: self.shared.access.verifier.clone() }
     }
 
-    /// The TCP addresses it is bound to, with the real ports.
+    /// Returns the bound TCP addresses, with the real ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Serves until `stop` completes, then drains: not ready, streams told to go, the rest answered, all within
-    /// `drain_timeout`.
+    /// Serves until `stop` completes, then drains: it is not ready, asks streams to reconnect elsewhere, and answers pending
+    /// requests, all within `drain_timeout`.
     ///
     /// # Errors
-    /// What the server's accept loop failed with.
+    /// The server's accept loop failed.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { server, shared, addresses, writer, readers, keeping, store, drain_timeout, .. } = self;
         let (supervisor, greeting) = (self.supervisor, self.greeting);
         if let Some(cluster) = shared.tenants.cluster()
             && !cluster.is_loaded(UNTIL_LOADED).await
         {
-            tracing::error!("the bus does not answer: this node serves nothing but what comes later");
+            tracing::error!("the bus does not respond: this node starts without the earlier values");
         }
         let handle = server.handle();
         let mut serving = tokio::spawn(server);
@@ -361,14 +361,14 @@ impl Application {
                 }
                 drain(&shared, deadline).await;
                 linger(&shared, deadline).await;
-                // The requests that still run have what is left of the time.
+                // Running requests get the rest of the time.
                 if tokio::time::timeout_at(deadline, handle.stop(true)).await.is_err() {
                     handle.stop(false).await;
                 }
                 serving.await.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
         };
-        // Before the writer, which it asks.
+        // Before the aggregators, which it checks.
         if let Some(alive) = alive {
             alive.abort();
         }
@@ -378,11 +378,11 @@ impl Application {
         }
         drop(shared);
         writer.stop().await;
-        // After the writer: nothing is published that they would miss.
+        // After the aggregators: nothing is published that they would miss.
         tenants.finish().await;
         drop(tenants);
         readers.stop().await;
-        // The last: what anybody above was still writing is written.
+        // Last, so that all pending writes are done.
         store.close().await;
         if let Some(keeping) = keeping {
             keeping.stop().await;
@@ -392,16 +392,16 @@ impl Application {
     }
 }
 
-/// Opens the store that the configuration names. `keeping` is there where that is a database.
+/// Opens the configured store. `keeping` is required for a database.
 fn open_store(config: &Config, keeping: Option<&Thread>) -> Result<Store, StartError> {
     if let (Some(database), Some(keeping)) = (config.database(), keeping) {
-        let (tell, opened) = mpsc::sync_channel(1);
+        let (result, opened) = mpsc::sync_channel(1);
         let runtime = keeping.runtime.clone();
         keeping.runtime.spawn(async move {
-            // The one who asked waits for it.
-            let _ = tell.send(Store::in_database(database, runtime).await);
+            // The caller below waits for it.
+            let _ = result.send(Store::in_database(database, runtime).await);
         });
-        // Nothing is served yet, so nobody waits for this thread; every wait of the other one has an end.
+        // Nothing is served yet, so this thread may block; every wait of the other one is bounded.
         return Ok(opened.recv().map_err(|error| StartError::Thread(io::Error::other(error)))??);
     }
     match &config.data_dir {
@@ -419,14 +419,14 @@ fn open_store(config: &Config, keeping: Option<&Thread>) -> Result<Store, StartE
     }
 }
 
-/// Tells every tenant when the store goes, and when it is back, once each.
-async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
+/// Publishes to every tenant that the store is unavailable, and that it is available again, once each.
+async fn announce_store(mut available: watch::Receiver<bool>, tenants: Tenants) {
     let mut was = true;
     loop {
         let is = *available.borrow_and_update();
         if is != was {
             let event = if is { "recovered" } else { "degraded" };
-            // The writers may be gone already.
+            // The aggregators may have stopped.
             let _ = tenants.announce(event, &json!({"reason": "store"})).await;
             was = is;
         }
@@ -436,19 +436,19 @@ async fn tell_of(mut available: watch::Receiver<bool>, tenants: Tenants) {
     }
 }
 
-/// What tells all tenants of an event of `system`.
+/// Returns the function that publishes an event of `system` to all tenants.
 fn announce(tenants: &Tenants) -> Announce {
     let tenants = tenants.clone();
     Arc::new(move |event, details| {
         let tenants = tenants.clone();
         Box::pin(async move {
-            // Without a writer nobody is left to tell.
+            // Without an aggregator there is no subscriber left.
             let _ = tenants.announce(event, &details).await;
         })
     })
 }
 
-/// Waits a moment until a worker has started: what it logs comes before the greeting.
+/// Waits a moment until a worker has started, so that its log lines come before the greeting.
 async fn wait_for_a_worker(shared: &Shared) {
     for _ in 0..100 {
         if shared.requests.workers() > 0 {
@@ -458,13 +458,13 @@ async fn wait_for_a_worker(shared: &Shared) {
     }
 }
 
-/// Tells every stream to go and waits until they are gone or the time is up.
+/// Asks every stream to end and waits until all have, or until the deadline.
 async fn drain(shared: &Shared, deadline: Instant) {
     let streams = shared.counters.streams();
     tracing::info!(streams, "draining");
     if shared.tenants.cluster().is_none() {
-        // Those who follow `system` are told as they are told of everything else; the writer may be gone already. In a
-        // cluster the service stays: only this node's streams are told, each by itself.
+        // Subscribers of `system` get this like any other event; the writer may have stopped already. In a cluster the
+        // service continues: only this node's streams are notified, each by itself.
         let _ = shared.tenants.announce("maintenance", &json!({"reason": "SERVER_MAINTENANCE"})).await;
     }
     shared.shutdown.start_draining();
@@ -474,7 +474,7 @@ async fn drain(shared: &Shared, deadline: Instant) {
         }
     };
     if tokio::time::timeout_at(deadline, gone).await.is_err() {
-        tracing::warn!(streams = shared.counters.streams(), "not all streams left in time");
+        tracing::warn!(streams = shared.counters.streams(), "not all streams ended in time");
     }
 }
 
@@ -514,7 +514,7 @@ fn access(config: &Config, verifier: Option<Verifier>) -> AccessConfig {
     }
 }
 
-/// Files and sockets that this process may have open.
+/// Returns the limit of open files and sockets of this process.
 fn descriptors() -> usize {
     let now = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(now, _)| now);
     usize::try_from(now).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! Tells readers of `system` what a node of a cluster finds out about the bus.
+//! Notices for subscribers of `system` about the bus, as this node of a cluster sees it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,11 +9,11 @@ use crate::{tenants::Tenants, web::clocks::Clocks};
 use tricast_cluster::Fault;
 use tricast_domain::sources::{self, round};
 
-/// How often the clocks are looked at, and whether there is another tenant.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of checks of the clocks, and for new tenants.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives this node's readers a notice when the bus goes, and when it is back, once each: beside the log, which can't be
-/// written. Readers that come while it is away are given the first one, too.
+/// Sends this node's readers a notice when the bus becomes unavailable, and when it is back, once each, outside of the
+/// log, which cannot be written. Later readers get the first one too, as long as it is in force.
 pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: Tenants) {
     let mut was = true;
     loop {
@@ -28,14 +28,13 @@ pub(super) async fn of_bus(mut fault: watch::Receiver<Option<Fault>>, tenants: T
     }
 }
 
-/// Tells the readers of every tenant when this node's clock is off, also those of tenants that begin meanwhile, and when it
-/// is right again.
+/// Publishes to every tenant that this node's clock is off, also to tenants that start meanwhile, and that it is right again.
 pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
-    // By name: to keep more would keep tenants that are to be released.
-    let mut told = HashSet::new();
+    // By name: references would prevent the release of tenants.
+    let mut notified = HashSet::new();
     let mut was = false;
     loop {
-        sleep(LOOK).await;
+        sleep(INTERVAL).await;
         let ahead = clocks.off().map(|ahead| round(ahead.as_secs_f64(), 3));
         match ahead {
             Some(seconds_ahead) if !was => {
@@ -52,14 +51,14 @@ pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
         if let Some(ahead) = ahead {
             let details = json!({"reason": "clock", "node": node, "secondsAhead": ahead});
             for tenant in tenants.all() {
-                if told.insert(tenant.name.clone()) {
-                    // The writers may be gone already.
+                if notified.insert(tenant.name.clone()) {
+                    // The aggregators may have stopped.
                     let _ = sources::announce(&tenant.aggregator, "degraded", details.clone()).await;
                 }
             }
         } else {
-            let told = std::mem::take(&mut told);
-            for tenant in tenants.all().into_iter().filter(|tenant| told.contains(&tenant.name)) {
+            let notified = std::mem::take(&mut notified);
+            for tenant in tenants.all().into_iter().filter(|tenant| notified.contains(&tenant.name)) {
                 let details = json!({"reason": "clock", "node": node});
                 let _ = sources::announce(&tenant.aggregator, "recovered", details).await;
             }
@@ -67,10 +66,10 @@ pub(super) async fn of_clock(clocks: Clocks, tenants: Tenants) {
     }
 }
 
-/// Tells all readers when Redis lost samples that nobody knows any more. That is final: nothing tells of a recovery.
+/// Publishes that Redis lost samples for good; there is no recovery from that.
 pub(super) async fn of_samples(mut lost: watch::Receiver<u64>, tenants: Tenants) {
     while lost.changed().await.is_ok() {
-        // The writers may be gone already.
+        // The aggregators may have stopped.
         let _ = tenants.announce_here("degraded", &json!({"reason": "samples"})).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document of the whole server, put together from what each handler says beside its code.
+//! OpenAPI document of the whole server, combined from the descriptions beside the handlers.
 
 use actix_web::{App, web};
 use utoipa::{
@@ -22,7 +22,7 @@ use crate::{
     web::route::{self, Registered},
 };
 
-/// Paths that are other names of one: the one, its other name, and what its operations are called.
+/// Aliases of paths: the path, its alias, and the suffix of the operation IDs.
 const ALIASES: [(&str, &str, &str); 4] = [
     (websocket::PATHS[0], websocket::PATHS[1], "OfDashboard"),
     (sse::PATHS[0], sse::PATHS[1], "BelowApi"),
@@ -30,7 +30,7 @@ const ALIASES: [(&str, &str, &str); 4] = [
     (socketio::PATHS[0], socketio::PATHS[1], "WithoutSlash"),
 ];
 
-/// The path of a tile, and the path of a tile that is called "order", by which tiles are ordered too.
+/// Path of a tile, and path of a tile with the ID "order", which also sets the order of tiles.
 const TILE: &str = "/api/dashboards/{id}/tiles/{tile}";
 const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
 
@@ -46,12 +46,12 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
     tags(
         (name = "Polling", description = "Snapshot, channels and history over plain HTTP: `ETag`, long polls, cursors."),
         (name = "Streams", description = "WebSocket and Server-Sent Events."),
-        (name = "Push", description = "Values, events and samples from outside."),
-        (name = "Business", description = "Orders, customers and visits, and the numbers made of them."),
+        (name = "Push", description = "Values, events and samples of clients."),
+        (name = "Business", description = "Orders, customers and visits, and their figures."),
         (name = "Dashboards", description = "Boards of tiles; each change is an event."),
-        (name = "Alerts", description = "Rules, and what they raised."),
-        (name = "Callers", description = "Who asks, and tickets for streams."),
-        (name = "Operation", description = "For those who run the server."),
+        (name = "Alerts", description = "Rules and alerts."),
+        (name = "Callers", description = "The current user, and tickets for streams."),
+        (name = "Operation", description = "For operators of the server."),
         (name = "Pages", description = "For people."),
     ),
     paths(
@@ -72,7 +72,7 @@ const TILE_ORDER: &str = "/api/dashboards/{id}/tiles/order";
 )]
 struct Described;
 
-/// The document of a server so configured.
+/// Returns the document of a server with this configuration.
 pub fn document(config: &Config) -> openapi::OpenApi {
     let mut document = Described::openapi();
     let facts = Facts {
@@ -84,7 +84,7 @@ pub fn document(config: &Config) -> openapi::OpenApi {
     for (path, name, suffix) in ALIASES {
         common::alias(&mut document, path, name, suffix);
     }
-    // A tile may be called "order": what is done to a tile is done to that one too.
+    // A tile may have the ID "order": the operations on a tile apply to it too.
     let tile = document.paths.paths.get(TILE).cloned();
     if let (Some(mut tile), Some(order)) = (tile, document.paths.paths.get_mut(TILE_ORDER)) {
         for operation in [&mut tile.patch, &mut tile.delete].into_iter().flatten() {
@@ -95,14 +95,14 @@ pub fn document(config: &Config) -> openapi::OpenApi {
         }
         (order.patch, order.delete) = (tile.patch, tile.delete);
     }
-    // The alias takes pushes alone.
+    // The alias accepts pushes only.
     if let Some(item) = document.paths.paths.get_mut(ALIASES[2].1) {
         (item.get, item.head) = (None, None);
     }
     document
 }
 
-/// Every path that a server so configured registers, with its methods.
+/// Returns every path that a server with this configuration registers, with its methods.
 pub fn registered(config: &Config) -> Vec<Registered> {
     let routes = Routes::of(config);
     let document = Document::new(&document(config));

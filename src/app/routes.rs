@@ -1,4 +1,4 @@
-//! Every path of the server.
+//! Routes of the server.
 
 use std::time::Duration;
 
@@ -32,21 +32,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Least time that a Socket.IO client has to reply to a ping.
 const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The paths, with the settings of those that have some.
+/// Routes with their settings.
 #[derive(Clone)]
 pub(super) struct Routes {
     websocket: WebSocketConfig,
     sse: SseConfig,
-    /// The event streams of all workers.
+    /// Event streams of all workers.
     sse_sessions: web::Data<SessionRegistry>,
     poll: PollConfig,
     socketio: SocketIoConfig,
-    /// The Socket.IO sessions of all workers.
+    /// Socket.IO sessions of all workers.
     socketio_sessions: web::Data<Registry>,
 }
 
 impl Routes {
-    /// The routes of a server so configured.
+    /// Returns the routes of a server with this configuration.
     pub(super) fn of(config: &Config) -> Self {
         let max_subscriptions = config.limits.max_subscriptions;
         let slow_client = SlowClientConfig { slow_after: config.limits.slow_after.0, step: config.limits.slow_step.0 };
@@ -93,7 +93,7 @@ impl Routes {
         }
     }
 
-    /// The paths of the transports. They come first, and have no span per request.
+    /// Adds the paths of the transports. They come first, and have no span per request.
     pub(super) fn streams_and_polls(&self, services: &mut web::ServiceConfig) {
         route::add(services, "/api/metrics", "GET, HEAD, POST", |resource| {
             resource
@@ -112,7 +112,7 @@ impl Routes {
         socketio::configure(services, self.socketio, &self.socketio_sessions);
     }
 
-    /// All others.
+    /// Adds all other paths.
     pub(super) fn plain(&self, document: &Document, services: &mut web::ServiceConfig) {
         let mut read = |path: &str, with: fn() -> actix_web::Route| {
             route::add(services, path, "GET, HEAD", |resource| resource.route(with()));
@@ -165,7 +165,7 @@ impl Routes {
         route::add(services, "/api/dashboards/{id}/tiles", "POST", |resource| {
             resource.route(web::post().to(dashboards::add_tile))
         });
-        // A tile may be called "order" all the same: what is done to a tile goes by other methods.
+        // A tile may have the ID "order": operations on a tile have other methods.
         route::add(services, "/api/dashboards/{id}/tiles/{tile:order}", "PUT, PATCH, DELETE", |resource| {
             resource
                 .route(web::put().to(dashboards::reorder))
@@ -175,7 +175,7 @@ impl Routes {
         route::add(services, "/api/dashboards/{id}/tiles/{tile}", "PATCH, DELETE", |resource| {
             resource.route(web::patch().to(dashboards::change_tile)).route(web::delete().to(dashboards::remove_tile))
         });
-        // Before alerts, none of which is called "rules".
+        // Before alerts, none of which has the ID "rules".
         route::add(services, "/api/alerts/rules", "GET, HEAD, POST", |resource| {
             resource.route(get_or_head().to(alerts::rules)).route(web::post().to(alerts::create_rule))
         });
@@ -198,7 +198,7 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found("there is nothing at this path"))
 }
 
-/// `GET /api/protocol`: what a client library has to know, from the tables that the server itself uses.
+/// Handles `GET /api/protocol`: constants for client libraries, from the tables that the server itself uses.
 #[utoipa::path(
     get,
     path = "/api/protocol",

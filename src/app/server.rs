@@ -1,5 +1,4 @@
-//! The HTTP server: the application behind streams that we watch ([`Watched`]), which actix-web's own `HttpServer` has no
-//! place for.
+//! HTTP server: the application behind watched streams ([`Watched`]), which actix-web's own `HttpServer` does not support.
 
 use std::{future::ready, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -23,8 +22,8 @@ use crate::{
     },
 };
 
-/// Bytes of answers that a connection may hold in user space: above it the next value is not even read, so that a
-/// client that was slow gets the newest one.
+/// Bytes of responses that a connection may buffer in user space: above it the next value is not even read, so that a
+/// slow client gets the newest one.
 const WRITE_BUFFER: usize = 2_048;
 
 /// Binds the sockets and starts the workers. Returns the TCP addresses with the real ports.
@@ -66,12 +65,12 @@ pub(super) fn start(
                 let drained = drained.clone();
                 async move { drained.notified().await }
             })
-            // Connections are kept, and ended by the deadlines of `http::connection`.
+            // Connections are kept, and closed by the deadlines of `web::connection`.
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
-            // Or TCP stays open after a WebSocket's closing handshake.
+            // Otherwise TCP stays open after a WebSocket's closing handshake.
             .client_disconnect_timeout(Duration::ZERO)
-            // Or an event stream whose client went away is not noticed until the next write.
+            // Otherwise an event stream whose client disconnected is not noticed until the next write.
             .h1_allow_half_closed(false)
             .h1_write_buffer_size(WRITE_BUFFER)
             .on_connect_ext(|io: &Watched, extensions| {
@@ -98,7 +97,7 @@ pub(super) fn start(
                 builder.listen(name, listener, move || {
                     let connections = Arc::clone(&connections);
                     let accept = move |io: TcpStream| {
-                        // Without it answers are a little late, and that is all.
+                        // Without it responses are a little late.
                         let _ = io.set_nodelay(true);
                         let peer = io.peer_addr().ok();
                         let watched = Watched::new(io, &connections, peer.map(|peer| peer.ip()));
@@ -121,7 +120,7 @@ pub(super) fn start(
     Ok((builder.run(), addresses))
 }
 
-/// The connection is closed unanswered.
+/// Creates the error that closes the connection without a response.
 fn too_many() -> DispatchError {
     DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
 }

@@ -4,16 +4,16 @@ use std::{io, thread};
 
 use tokio::{runtime::Handle, sync::oneshot};
 
-/// A thread that drives tasks until it is stopped; those that are not done then are dropped.
+/// Thread that drives tasks until it is stopped; unfinished tasks are then dropped.
 pub(super) struct Thread {
-    /// What runs on it.
+    /// Runtime of its tasks.
     pub(super) runtime: Handle,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Thread {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The system has no more threads.
@@ -22,13 +22,13 @@ impl Thread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let thread = thread::Builder::new().name(name.into()).spawn(move || {
-            // The sender is dropped or says so: both mean the end.
+            // The sender is dropped or used: both mean the end.
             runtime.block_on(async move { drop(stopped.await) });
         })?;
         Ok(Self { runtime: handle, stop, thread })
     }
 
-    /// Stops it and waits for its end.
+    /// Stops the thread and waits for its end.
     pub(super) async fn stop(self) {
         // It may have ended by itself.
         let _ = self.stop.send(());

@@ -10,7 +10,7 @@ use crate::{
     doctor::{self, MAX_IDLE, Options},
 };
 
-/// Server to examine, and how.
+/// Flags of `tricast doctor`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Exit codes: 0 all is well, 1 something is to be mended, 2 wrong use.")]
 pub(super) struct DoctorFlags {

@@ -27,18 +27,18 @@ pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
     // Each client takes a descriptor; many systems give a program 1,024 unless it asks for more.
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(descriptors) => tracing::info!("file descriptor limit: {descriptors}"),
-        Err(error) => tracing::warn!(%error, "the limit of file descriptors stays as it is"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of file descriptors"),
     }
     config.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     if config.allow_anonymous && config.auth.mode == AuthMode::None {
-        tracing::warn!("allow_anonymous: anybody who can reach this server may read and write");
+        tracing::warn!("allow_anonymous: every client that can reach this server may read and write");
     }
     let ended = System::new().block_on(async {
         let application = Application::build(config, Clock::system()).map_err(|error| error.to_string())?;
         let application = application.with_demo(flags.demo).with_supervisor(Supervisor::from_environment());
-        // Before anybody can know that the server is there.
+        // Before any client can connect.
         let stop = stop_signal();
-        actix_web::rt::spawn(hear_reload(flags.clone(), config.clone(), application.reload()));
+        actix_web::rt::spawn(handle_reload(flags.clone(), config.clone(), application.reload()));
         let greeting = greeting(config, &application);
         let application = application.with_greeting(move || greet(greeting));
         application.run_until(stop).await.map_err(|error| error.to_string())
@@ -76,11 +76,11 @@ fn greet(greeting: String) {
         telemetry::flush(BEFORE_THE_GREETING);
         let mut out = io::stdout().lock();
         if let Err(error) = out.write_all(greeting.as_bytes()).and_then(|()| out.flush()) {
-            tracing::debug!(%error, "standard output takes no greeting");
+            tracing::debug!(%error, "cannot write the greeting to standard output");
         }
     };
     if let Err(error) = thread::Builder::new().name("greeting".into()).spawn(print) {
-        tracing::debug!(%error, "no thread for the greeting");
+        tracing::debug!(%error, "cannot start the thread for the greeting");
     }
 }
 
@@ -96,7 +96,7 @@ fn stop_signal() -> impl Future<Output = ()> {
                 }
             }
             (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "signals can't be heard: the server runs until it is killed");
+                tracing::error!(%error, "cannot handle signals: the server runs until it is killed");
                 std::future::pending().await
             }
         }
@@ -104,16 +104,16 @@ fn stop_signal() -> impl Future<Output = ()> {
 }
 
 /// Reads the settings again at each SIGHUP and applies those that a running server can change.
-async fn hear_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
+async fn handle_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
-        Err(error) => return tracing::error!(%error, "SIGHUP can't be heard"),
+        Err(error) => return tracing::error!(%error, "cannot handle SIGHUP"),
     };
     while hangup.recv().await.is_some() {
         match flags.load() {
             Ok(config) => {
                 if let Err(error) = telemetry::reload(&config) {
-                    tracing::error!(%error, "log_filter stays as it was");
+                    tracing::error!(%error, "the new log_filter is not valid; the previous one stays in force");
                 }
                 reload.keys();
                 before.log_filter.clone_from(&config.log_filter);
@@ -128,7 +128,7 @@ async fn hear_reload(flags: ServeFlags, mut before: Config, reload: Reload) {
                 }
             }
             Err((faults, _)) => {
-                tracing::error!(%faults, "not reloaded: the settings have faults; those of before stay")
+                tracing::error!(%faults, "not reloaded: the settings have faults; the previous ones stay in force")
             }
         }
     }

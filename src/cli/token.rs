@@ -76,7 +76,7 @@ fn token(flags: &TokenFlags, config: &Config, now: Timestamp) -> Result<String, 
     let key = match &flags.key {
         Some(file) => SigningKey::of_file("--key", file),
         None if config.auth.secret.is_empty() => {
-            return Err("there is nothing to sign with: set auth.mode = \"jwt\" and auth.secret in tricast.toml \
+            return Err("there is no key to sign with: set auth.mode = \"jwt\" and auth.secret in tricast.toml \
                 (TRICAST_AUTH__MODE, TRICAST_AUTH__SECRET), or name a private key with --key"
                 .into());
         }

@@ -1,4 +1,4 @@
-//! Settings of alerts and of how they are sent.
+//! Settings of alerts and their notifications.
 
 use std::net::IpAddr;
 

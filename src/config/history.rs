@@ -8,7 +8,7 @@ use super::{
 };
 use tricast_domain::history::HistoryConfig;
 
-/// Times that something recorded may be kept. Nothing could be rolled up of points that are kept for less than an hour.
+/// Range of retention times. Points that are kept for less than an hour could not be rolled up.
 const fn kept() -> OrZero<std::ops::RangeInclusive<Span>> {
     OrZero(Span::from_secs(3_600)..=Span::from_days(36_500))
 }

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_a_file_are_told_with_what_to_write() {
+    fn mistakes_in_a_file_are_reported_with_a_correction() {
         assert_eq!(with("listen = \"127.0.0.1:8081\"", &[], Vec::new()).unwrap().listen, ["127.0.0.1:8081"]);
         assert_eq!(with("\u{feff}workers = 3", &[], Vec::new()).unwrap().workers, 3);
         let faults = with("# x\nlisten = 127.0.0.1", &[], Vec::new()).unwrap_err();
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_secret_that_everybody_can_read_is_noticed() {
+    fn a_world_readable_file_with_a_secret_causes_a_notice() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tricast.toml");
         std::fs::write(&path, "[webhook]\nurl = \"https://hooks.example/x\"\nsecret = \"s\"\n").unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_told_by_line_and_without_its_text() {
+    fn a_broken_file_is_reported_by_line_without_its_text() {
         let faults = with("workers = 1\n[auth]\nsecret = \"hunter2\n", &[], Vec::new()).unwrap_err();
         assert!(faults[0].contains("line 3") && !faults[0].contains("hunter2"), "{faults:?}");
         let flags = Flags { file: Some("/nonexistent/tricast.toml".into()), ..Flags::default() };

@@ -231,7 +231,7 @@ impl Config {
             // The URL is not repeated, since it may hold a password.
             Some(None) => faults.add("public_url", "is not an http or https URL"),
             Some(Some(origin)) if origin.contains('@') => {
-                faults.add("public_url", "names a user: write it as people type it");
+                faults.add("public_url", "contains user information: write the URL that users type");
             }
             _ => {}
         }

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_reads_back_and_hides_secrets() {
+    fn the_printed_configuration_can_be_read_and_hides_secrets() {
         let mut config = Config::default();
         config.auth.secret = "hunter2".into();
         (config.smtp.password, config.webhook.secret) = ("hunter2".into(), "hunter2".into());

@@ -1,4 +1,4 @@
-//! Tests of what the settings may be, and of what they may not be together.
+//! Tests of the ranges of settings, and of their combinations.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn without_tokens_only_loopback_addresses_are_allowed() {
 }
 
 #[test]
-fn allowed_origins_are_what_browsers_and_apps_send() {
+fn allowed_origins_have_the_forms_that_browsers_and_apps_send() {
     for good in [
         "capacitor://localhost",
         "ionic://localhost",

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
+    fn a_url_is_printed_without_its_secret_parts() {
         for (url, shown) in [
             ("https://id.example/keys", "https://id.example/keys"),
             ("https://ada:pw@id.example:8443/keys?key=k", "https://[redacted]@id.example:8443/keys?[redacted]"),

@@ -57,19 +57,19 @@ pub(super) fn start() {
     }
 }
 
-/// Writes until the queue is closed. `tell` logs that lines were dropped, once there is room again.
-fn run(items: &Receiver<Item>, mut out: impl Write, tell: impl Fn()) {
-    let mut told = 0;
+/// Writes until the queue is closed. `report` logs that lines were dropped, once there is room again.
+fn run(items: &Receiver<Item>, mut out: impl Write, report: impl Fn()) {
+    let mut reported = 0;
     while let Ok(item) = items.recv() {
         match item {
             Item::Line(line) => {
-                // A reader that is gone is no reason to end.
+                // A closed standard error is no reason to stop.
                 drop(out.write_all(&line));
                 let waiting = BYTES_WAITING.fetch_sub(line.len(), Ordering::AcqRel) - line.len();
                 let dropped = dropped();
-                if dropped > told && waiting == 0 {
-                    told = dropped;
-                    tell();
+                if dropped > reported && waiting == 0 {
+                    reported = dropped;
+                    report();
                 }
             }
             Item::Flush(done) => drop(done.try_send(())),
@@ -80,7 +80,7 @@ fn run(items: &Receiver<Item>, mut out: impl Write, tell: impl Fn()) {
 /// Adds a line to the queue, or drops it. Never waits.
 pub(super) fn push(line: Vec<u8>) {
     let Some(queue) = QUEUE.get() else {
-        // Nobody was started: a command that is not a server.
+        // The thread was not started: a command that is not a server.
         return drop(io::stderr().write_all(&line));
     };
     let length = line.len();

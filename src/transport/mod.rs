@@ -1,4 +1,4 @@
-//! The ways out of the server. Each holds positions in the log for its clients and sends what is newer.
+//! Transports. Each one holds positions in the log for its clients and sends newer data.
 //!
 //! The streaming transports share the engine in `stream`; polling compares representations and needs none.
 

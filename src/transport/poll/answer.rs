@@ -1,4 +1,4 @@
-//! The answer to a question, from the log as it stands.
+//! Response to a poll, from the current log.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,13 +19,13 @@ use tricast_core::{
     snapshot::SNAPSHOT,
 };
 
-/// Most bytes of events in one answer; the cursor says from where to ask on.
+/// Most bytes of events in one response; the cursor allows to continue.
 const BUDGET: usize = 1 << 20;
 
-/// The answer.
+/// Returns the response.
 ///
 /// # Errors
-/// 404 when the one channel in the path is not known or has no value, 410 when it has ended.
+/// 404 if the channel in the path is unknown or has no value, 410 if it has ended.
 pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representation>, Problem> {
     let log = &caller.tenant.log;
     let since = question.since(log);
@@ -34,7 +34,7 @@ pub(super) fn to(question: &Question, caller: &Caller) -> Result<Arc<Representat
             Ok(log.snapshot(tricast_auth::view(&caller.identity)).attached(Representation::of_snapshot))
         }
         Target::One(channel) => one(channel, since.as_ref(), caller),
-        // Some of them may not be there yet: their asker follows from the cursor, as on the other transports.
+        // Some may not exist yet: the client continues from the cursor, as on the other transports.
         Target::Several(selectors) => Ok(Arc::new(several(selectors, since.as_ref(), caller))),
     }
 }
@@ -49,7 +49,7 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
                 .state(channel, view)
                 .ok_or_else(|| Problem::not_found(format!("\"{channel}\" has no value yet")))?;
             match since {
-                // The asker has this very version.
+                // The client has this version.
                 Some(since) if !since.gap && state.offset <= since.position.state => {
                     let mut same = Representation::of_state(&state);
                     same.empty = true;
@@ -62,7 +62,7 @@ fn one(channel: &Channel, since: Option<&Since>, caller: &Caller) -> Result<Arc<
         }
         Some(ChannelKind::Event) => {
             let selectors = [Selector::Exact(channel.clone())];
-            let found = look(&selectors, since, 0, caller);
+            let found = collect(&selectors, since, 0, caller);
             let value = format!(r#"{{"channel":"{channel}","kind":"event","events":[{}]"#, found.events_json());
             Ok(Arc::new(found.finish(value, caller)))
         }
@@ -84,9 +84,9 @@ fn unknown(channel: &Channel, caller: &Caller) -> Problem {
 
 fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Representation {
     let log = &caller.tenant.log;
-    // Without a cursor there is no "since", and the events before now are not asked for.
+    // Without a cursor there is no "since", and earlier events are not requested.
     let events_from = log.head();
-    let found = look(selectors, since, events_from, caller);
+    let found = collect(selectors, since, events_from, caller);
     let states: Vec<String> = found
         .states
         .values()
@@ -97,12 +97,12 @@ fn several(selectors: &[Selector], since: Option<&Since>, caller: &Caller) -> Re
     found.finish(value, caller)
 }
 
-/// What there is for an asker.
+/// Data for the response.
 struct Found {
     states: BTreeMap<Channel, Arc<Publication>>,
-    /// Channels that ended after the asker's cursor.
+    /// Channels that ended after the client's cursor.
     gone: BTreeMap<Channel, Arc<Publication>>,
-    /// When the newest of what was looked at was accepted.
+    /// Time of acceptance of the newest considered publication.
     newest: Option<Timestamp>,
     events: Vec<Arc<Publication>>,
     cursor: Position,
@@ -120,19 +120,19 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
     let events_from = since.map_or(events_from, |since| since.position.offset);
     let mut read =
         log.events_after(events_from, ceiling, BUDGET, |channel, offset| offset > events_from && wanted(channel));
-    // Some may have been lost since the cursor was judged, or with a log that another one replaced.
+    // Some may have been lost since the cursor was judged, or with a log that was replaced.
     let gap = since.is_some_and(|since| since.gap || !read.lost.is_empty() || since.position.epoch != log.epoch());
     let states_from = since.filter(|_| !gap).map_or(0, |since| since.position.state);
-    // That something ended changes the answer, although only who has seen it before is told so.
+    // An end changes the response, although only clients that had the channel get it.
     let states = log.states_after(states_from, 0, tricast_auth::view(identity), wanted);
     read.events.retain(|event| sees_all || tricast_auth::may_read_event(identity, event));
     let only_states = selectors
         .iter()
         .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
-    // A first look at states alone is the same for everybody, cursor included.
+    // The response to a first poll of states is the same for all clients, cursor included.
     let newest = states.iter().map(|state| state.offset).max().unwrap_or(0);
     let cursor = if since.is_none() && only_states { newest } else { read.through };
-    // Never back: an asker may come from a node that had read more of the log.
+    // Never back: a client may come from a node that had read more of the log.
     let (before, held) = since.map_or((0, 0), |since| (since.position.offset, since.position.state));
     let cursor = Position { epoch: log.epoch(), offset: cursor.max(before), state: cursor.max(held) };
     let newest = states.iter().chain(&read.events).map(|publication| publication.timestamp).max();
@@ -151,7 +151,7 @@ fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller:
 }
 
 impl Found {
-    /// The channels that ended, as a member of the body; nothing when there are none.
+    /// Returns the ended channels as a member of the body; an empty text if there are none.
     fn gone_json(&self) -> String {
         let gone =
             self.gone.iter().filter_map(|(channel, end)| Some(format!(r#""{channel}":"{}""#, end.gone?.as_str())));
@@ -171,13 +171,13 @@ impl Found {
         events.join(",")
     }
 
-    /// Closes the object that `value` began, with cursor and time; the tag is that of `value`.
+    /// Completes the object that `value` started with cursor and time; the tag is that of `value`.
     fn finish(self, value: String, caller: &Caller) -> Representation {
         let newest = self.newest;
         let time = newest.unwrap_or_else(|| caller.tenant.log.snapshot(tricast_auth::view(&caller.identity)).timestamp);
         let gap = if self.gap { r#","gap":true"# } else { "" };
         let cursor = self.cursor;
-        // A gap belongs to the tag: a 304 must not hide it.
+        // A gap is part of the tag: a 304 must not hide it.
         let value = format!("{value}{gap}");
         let body = format!(r#"{value},"cursor":"{cursor}","timestamp":"{}"}}"#, rfc3339(time));
         debug_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");

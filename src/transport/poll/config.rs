@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Settings of the polls; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct PollConfig {
-    /// Longest time a request is held. Default 25 s: common proxies cut at 60.
+    /// Longest time for which a request is held. Default 25 s: common proxies cut at 60.
     pub long_poll_max: Duration,
     /// Most channels of one request. Default 100; 0 means no limit.
     pub max_subscriptions: usize,

@@ -1,11 +1,11 @@
-//! Polling: one question, one answer; a long poll waits first (docs/protocol.md, section 4; RFC 9110, RFC 7240).
+//! Polling: one request, one response; a long poll waits first (docs/protocol.md, section 4; RFC 9110, RFC 7240).
 //!
 //! ```text
 //! > GET /api/metrics    If-None-Match: W/"1596-2871..."    Prefer: wait=20
 //! < 304                 ETag: W/"1596-2871..."             Preference-Applied: wait=20
 //! ```
 //!
-//! A 304 is decided before a body is touched. Nothing is kept between two polls: a client that stays away costs nothing.
+//! A 304 is decided before a body is built. The server keeps no state between two polls: an absent client costs nothing.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -51,26 +51,26 @@ use tricast_core::{
     reader::{CatchUp, Reader, Sink},
 };
 
-/// What a cache has to look at besides the URL.
+/// Value of `Vary`: request headers that change the response.
 const VARY: &str = "Accept, Accept-Encoding, Prefer";
 
-/// The same where answers depend on who asks.
+/// Value of `Vary` if responses depend on the client.
 const VARY_BY_TOKEN: &str = "Accept, Accept-Encoding, Authorization, Cookie, Prefer";
 
-/// `GET` and `HEAD /api/metrics`.
+/// Handles `GET` and `HEAD /api/metrics`.
 #[utoipa::path(
     get,
     path = "/api/metrics",
     tag = "Polling",
     operation_id = "getMetrics",
     summary = "Poll the snapshot or several channels",
-    description = "Without `channels` and `since` the snapshot; with them states and events, and where to go on from.",
+    description = "Without `channels` and `since` the snapshot; with them states, events, and a cursor to continue from.",
     params(params::Channels, params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting),
     responses(
-        (status = 200, description = "As it is now", content((shapes::Polled = "application/json"), (String = "text/plain")),
+        (status = 200, description = "The current data", content((shapes::Polled = "application/json"), (String = "text/plain")),
             headers(
                 ("Last-Modified" = String, description = "For `If-Modified-Since`"),
-                ("Preference-Applied" = String, description = "What came of `Prefer`"),
+                ("Preference-Applied" = String, description = "The preference that was applied"),
             )),
         (status = 404, description = "`backfill` on a server without history"),
         (status = 503, description = "This node has not read as far as `since` yet; or `backfill`: the store is not available at the moment. See `Retry-After`"),
@@ -80,7 +80,7 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
     answer_to(&request, **config, None).await
 }
 
-/// `GET` and `HEAD /api/metrics/{channel}`.
+/// Handles `GET` and `HEAD /api/metrics/{channel}`.
 #[utoipa::path(
     get,
     path = "/api/metrics/{channel}",
@@ -92,10 +92,10 @@ pub async fn poll(request: HttpRequest, config: web::Data<PollConfig>) -> Result
         params::Poll, params::Backfill, params::Conditional, params::Dated, params::Waiting,
     ),
     responses(
-        (status = 200, description = "As it is now", content((shapes::OneChannel = "application/json"), (String = "text/plain")),
+        (status = 200, description = "The current data", content((shapes::OneChannel = "application/json"), (String = "text/plain")),
             headers(
                 ("Last-Modified" = String, description = "For `If-Modified-Since`"),
-                ("Preference-Applied" = String, description = "What came of `Prefer`"),
+                ("Preference-Applied" = String, description = "The preference that was applied"),
             )),
         (status = 410, description = "The channel has ended, not long ago"),
     )
@@ -108,8 +108,8 @@ pub async fn poll_channel(
     answer_to(&request, **config, Some(&channel)).await
 }
 
-/// What is told while the log can't be read: there may be newer values elsewhere (RFC 7234, section 5.5.1, which its
-/// successor does not define any more; clients that know it show it, others pass over it).
+/// Value of `Warning` while the log cannot be read: other nodes may have newer values (RFC 7234, section 5.5.1, which its
+/// successor does not define any more; clients that know it show it, others ignore it).
 const STALE: &str = "110 tricast \"Response is Stale\"";
 
 async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>) -> Result<HttpResponse, Problem> {
@@ -122,7 +122,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     if let Some(cursor) = &question.cursor {
         state.shared.tenants.catch_up(log, cursor).await?;
     }
-    // Whoever goes on from a cursor has had it.
+    // A client that continues from a cursor has had it.
     let is_new = || question.since(log).is_none_or(|since| since.gap);
     if let Some(span) = question.backfill.filter(|_| is_new()) {
         return with_past(&state, &caller, request, &question, span).await;
@@ -137,7 +137,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
         let (first, began) = (representation.tag.clone(), Instant::now());
         representation = hold(&state, &caller, request, &question, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
-            // `*` matches whatever there is, and a date whatever changed in its second: a change was waited for.
+            // `*` matches any tag, and a date any change in its second: the client waits for a change.
             Verdict::NotModified if representation.tag != first => Verdict::Modified,
             verdict => verdict,
         };
@@ -157,7 +157,7 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
     Ok(response)
 }
 
-/// The answer as it is now, and what was before it. It is never held: whoever follows asks on from its cursor.
+/// Returns the current response with the history before it. It is never held: the client continues from its cursor.
 async fn with_past(
     state: &Rc<State>,
     caller: &Caller,
@@ -172,7 +172,7 @@ async fn with_past(
         let head = log.head();
         let pair = (answer::to(question, caller)?, Cutover::set(caller, &wanted, state.shared.clock.now()));
         attempts -= 1;
-        // Both show one moment; or nearly, where publications do not pause.
+        // Both are of one moment; or nearly, if there are continuous publications.
         if log.head() == head || attempts == 0 {
             break pair;
         }
@@ -185,13 +185,13 @@ async fn with_past(
     Ok(respond(state.shared.clock.now(), personal, request, question, &representation, verdict).await)
 }
 
-/// Whether the asker has all there is, so that a wait makes sense.
+/// Returns whether the client is up to date, so that it has to wait.
 fn is_current(question: &Question, verdict: Verdict, representation: &Representation) -> bool {
     verdict == Verdict::NotModified
         || (verdict == Verdict::Unconditional && question.cursor.is_some() && representation.empty)
 }
 
-/// Waits until the representation is another one, or `deadline`, or the server drains.
+/// Waits until the representation changes, or `deadline`, or the server drains.
 async fn hold(
     state: &Rc<State>,
     caller: &Caller,
@@ -202,7 +202,7 @@ async fn hold(
 ) -> Result<Arc<Representation>, Problem> {
     let slot = state.open_stream(Transport::LongPoll, caller.identity.address());
     let Ok(_slot) = slot.and_then(|mut slot| state.attribute_stream(&mut slot, caller).map(|()| slot)) else {
-        // No place to wait: the answer as it is, at once.
+        // There is no permit for a wait: the current response is sent at once.
         return Ok(first);
     };
     let expiry = Expiry::of(&caller.identity, state.shared.clock.now()).at();
@@ -220,7 +220,7 @@ async fn hold(
         let changed = representation.tag != first.tag || !is_current(question, verdict, &representation);
         let now = Instant::now();
         if expiry.is_some_and(|at| now >= at) {
-            return Err(Problem::unauthorized(Some("invalid_token"), "the token has run out"));
+            return Err(Problem::unauthorized(Some("invalid_token"), "the token has expired"));
         }
         if now >= deadline || reader.hub().is_draining() || (changed && now >= not_before) {
             return Ok(representation);
@@ -244,7 +244,7 @@ async fn respond(
         .insert_header((header::ETAG, representation.tag.clone()))
         .insert_header((header::CACHE_CONTROL, if personal { "private, no-cache" } else { "no-cache" }))
         .insert_header((header::VARY, if personal { VARY_BY_TOKEN } else { VARY }));
-    // While its second runs, the value may change once more and have the same date (RFC 9110, section 8.8.2.1).
+    // Within its second the value may change once more and have the same date (RFC 9110, section 8.8.2.1).
     let settled = representation.modified.is_some_and(|modified| now.as_second() > modified.as_second());
     if let (Some(date), true) = (&representation.last_modified, settled) {
         response.insert_header((header::LAST_MODIFIED, date.clone()));
@@ -267,7 +267,7 @@ async fn respond(
     response.body(body)
 }
 
-/// A held poll only wants to be woken.
+/// Sink of a held poll, which only needs the wake-up.
 struct Nothing;
 
 impl Sink for Nothing {

@@ -1,4 +1,4 @@
-//! What a poll asks for: the query and the headers, checked.
+//! Parsed request of a poll: the query and the headers.
 
 use std::time::Duration;
 
@@ -20,50 +20,50 @@ use tricast_core::{
 };
 use tricast_domain::history::parse_backfill;
 
-/// Parameters of a poll of several channels; one that is named in the path has all but the first.
+/// Parameters of a poll of several channels; a poll of a channel in the path has all but the first.
 const PARAMETERS: [&str; 6] = ["channels", "since", "wait", "interval", "format", "backfill"];
 
-/// What is asked for.
+/// Requested data.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// The snapshot by itself.
     Snapshot,
     /// One channel.
     One(Channel),
-    /// Several, states and events.
+    /// Several channels, states and events.
     Several(Vec<Selector>),
 }
 
-/// What an asker's cursor means at the moment of the answer.
+/// Position of the client's cursor at the time of the response.
 #[derive(Clone, Debug)]
 pub(super) struct Since {
-    /// Where events are read from.
+    /// Position from which events are read.
     pub position: Position,
-    /// Something before it is lost: everything there is, is answered.
+    /// Whether events before it are lost, so that the response has all current values.
     pub gap: bool,
 }
 
-/// A poll, checked.
+/// Parsed poll.
 #[derive(Debug)]
 pub(super) struct Question {
-    /// What is asked for.
+    /// Requested data.
     pub target: Target,
-    /// The cursor that the asker holds.
+    /// Cursor of the client.
     pub cursor: Option<Position>,
-    /// How long the asker is willing to wait for a change.
+    /// Longest time that the client waits for a change.
     pub wait: Option<Duration>,
-    /// The wait was asked for by `Prefer`, and the answer says what came of it.
+    /// Whether the wait was requested by `Prefer`, so that the response has to confirm it.
     pub preferred: bool,
-    /// Not before this long after the request is a change answered.
+    /// Shortest time between the request and a response with a change.
     pub interval: Duration,
-    /// Lines for a person.
+    /// Whether the response is text for people.
     pub text: bool,
-    /// How much of the past comes with it.
+    /// Time span of the history to include.
     pub backfill: Option<Duration>,
 }
 
 impl Question {
-    /// Reads the request; `one` is the channel in the path, if there is one.
+    /// Parses the request; `one` is the channel in the path, if there is one.
     ///
     /// # Errors
     /// 400 that names the parameter.
@@ -106,8 +106,8 @@ impl Question {
         Ok(Self { target, cursor, wait, preferred: preferred.is_some(), interval, text, backfill })
     }
 
-    /// How the asker's cursor fits `log` as it is now. Judged anew for each answer: while a poll is held, what it waits for may
-    /// be lost.
+    /// Compares the client's cursor with the current `log`. Called for each response: while a poll is held, the data that
+    /// it waits for may be lost.
     pub(super) fn since(&self, log: &Log) -> Option<Since> {
         let selectors = self.target.selectors().unwrap_or_default();
         let (verdict, position) = judge(log, self.cursor.as_ref()?, &selectors);
@@ -116,7 +116,7 @@ impl Question {
 }
 
 impl Target {
-    /// What a reader of it subscribes to.
+    /// Returns the subscriptions of a reader for it.
     ///
     /// # Errors
     /// Never in practice: the names were checked.
@@ -129,7 +129,7 @@ impl Target {
     }
 }
 
-/// `Prefer: wait=N` (RFC 7240, section 4.3). A preference that is not understood is ignored.
+/// Parses `Prefer: wait=N` (RFC 7240, section 4.3). An unknown preference is ignored.
 fn preferred_wait(request: &HttpRequest) -> Option<u32> {
     let fields = request.headers().get_all(header::HeaderName::from_static("prefer"));
     let preferences = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));

@@ -1,4 +1,4 @@
-//! What a poll answers: the body with its tag, made once per version and shared.
+//! Representation of a poll: the body with its tag, made once per version and shared.
 
 use std::{
     fmt::Write,
@@ -13,28 +13,28 @@ use serde_json::Value;
 use crate::web::{encoding, etag};
 use tricast_core::publication::Publication;
 
-/// Compressing more than this would keep a worker busy for more than a millisecond.
+/// Larger bodies are compressed on another thread, because that would occupy the worker for more than a millisecond.
 const COMPRESS_ELSEWHERE: usize = 64 * 1024;
 
-/// One answer, before the request's preconditions are looked at.
+/// Response before the request's preconditions are evaluated.
 #[derive(Debug)]
 pub(super) struct Representation {
-    /// JSON.
+    /// Body as JSON.
     pub body: Bytes,
-    /// Weak, of the value without cursor and time.
+    /// Weak tag of the value without cursor and time.
     pub tag: HeaderValue,
-    /// `modified` as a header.
+    /// Value of `modified` as a header.
     pub(super) last_modified: Option<HeaderValue>,
-    /// When the value last changed; `None` for an answer that depends on the asker's cursor.
+    /// Time of the last change of the value; `None` for a response that depends on the client's cursor.
     pub modified: Option<Timestamp>,
-    /// It holds nothing newer than the asker's cursor.
+    /// Whether it has no data newer than the client's cursor.
     pub empty: bool,
     gzip: OnceLock<Option<Bytes>>,
     brotli: OnceLock<Option<Bytes>>,
 }
 
 impl Representation {
-    /// An answer of `body`, whose tag is that of `value`.
+    /// Creates a response of `body`, whose tag is that of `value`.
     pub(super) fn new(body: String, value: &[u8], modified: Option<Timestamp>) -> Self {
         let tag = etag::tag(value);
         let last_modified = modified.and_then(|modified| etag::http_date(modified).try_into_value().ok());
@@ -49,7 +49,7 @@ impl Representation {
         }
     }
 
-    /// The snapshot: its sections, with cursor and time.
+    /// Creates the snapshot: its sections, with cursor and time.
     pub(super) fn of_snapshot(snapshot: &Publication) -> Self {
         let sections = String::from_utf8_lossy(&snapshot.data);
         let sections = sections.strip_suffix('}').unwrap_or("{");
@@ -58,7 +58,7 @@ impl Representation {
         Self::new(body, &snapshot.data, Some(snapshot.timestamp))
     }
 
-    /// One state channel.
+    /// Creates the response for one state channel.
     pub(super) fn of_state(state: &Publication) -> Self {
         let body = format!(
             r#"{{"channel":"{}","kind":"state","data":{},"cursor":"{}","timestamp":"{}"}}"#,
@@ -70,7 +70,7 @@ impl Representation {
         Self::new(body, &state.data, Some(state.timestamp))
     }
 
-    /// The same with one more member, of JSON text. Its tag is of all of it, and it has no date.
+    /// Returns the same response with one more member, a JSON text. Its tag covers all of it, and it has no date.
     pub(super) fn with(&self, name: &str, json: &str) -> Self {
         let body = String::from_utf8_lossy(&self.body);
         let body = format!(r#"{},"{name}":{json}}}"#, body.strip_suffix('}').unwrap_or("{"));
@@ -78,8 +78,8 @@ impl Representation {
         Self::new(body, tag.as_bytes(), None)
     }
 
-    /// The body in the coding the client likes best, with that coding's name. A large body is compressed away from the
-    /// worker.
+    /// Returns the body in the client's preferred coding, with the name of the coding. A large body is compressed on
+    /// another thread.
     pub(super) async fn coded_for(
         self: &Arc<Self>,
         accept_encoding: Option<&HeaderValue>,
@@ -105,7 +105,7 @@ impl Representation {
         }
     }
 
-    /// The body as aligned `name value` lines, for a person with curl.
+    /// Returns the body as aligned `name value` lines, for people with curl.
     pub(super) fn to_text(&self) -> String {
         let value: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
         let mut lines = Vec::new();
@@ -113,7 +113,7 @@ impl Representation {
         let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         let mut text = String::new();
         for (name, value) in lines {
-            // Writing to a String can't fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:width$}  {value}");
         }
         text
@@ -129,7 +129,7 @@ fn flatten(name: String, value: &Value, lines: &mut Vec<(String, String)>) {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(join(key), value, lines)),
         Value::Array(list) => list.iter().enumerate().for_each(|(index, value)| flatten(join(&index), value, lines)),
         Value::Null => lines.push((name, "-".into())),
-        // Line ends would break the lines, and what controls a terminal has no place on one.
+        // Line ends would break the lines, and control characters could affect a terminal.
         Value::String(text) => lines.push((name, text.escape_default().to_string())),
         other => lines.push((name, other.to_string())),
     }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_coded_as_the_client_likes_and_decodes() {
+    fn a_body_has_the_preferred_coding_and_decodes() {
         use std::io::Read;
         let representation = Representation::new(format!("{{\"x\":\"{}\"}}", "y".repeat(900)), b"", None);
         let coded = |accept: &'static str| representation.coded(Some(&HeaderValue::from_static(accept)));

@@ -1,4 +1,4 @@
-//! The echo that the official protocol suites of Engine.IO and Socket.IO expect, on the same sessions as the real namespaces.
+//! Echo that the official protocol suites of Engine.IO and Socket.IO expect, on the same sessions as the real namespaces.
 //! `examples/conformance` serves it; the server itself does not.
 //!
 //! | suite | behaviour |
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::transport::SlowClientConfig;
 
-/// What is echoed.
+/// Kind of the echo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
     /// Messages of Engine.IO.
@@ -30,7 +30,7 @@ pub enum Echo {
     Events,
 }
 
-/// The namespaces of the suite.
+/// Namespaces of the suite.
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
 
 /// Adds the echo at `path`, with the times that the suites expect.
@@ -57,7 +57,7 @@ pub fn configure(services: &mut web::ServiceConfig, path: &str, echo: Echo, regi
     services.service(resource);
 }
 
-/// The echo of one session.
+/// Echo of one session.
 #[derive(Debug)]
 pub(super) struct EchoSession {
     echo: Echo,
@@ -69,17 +69,17 @@ impl EchoSession {
         Self { echo, joined: Vec::new() }
     }
 
-    /// Whether messages are returned as they are.
+    /// Returns whether messages are returned unchanged.
     pub(super) fn takes_messages(&self) -> bool {
         self.echo == Echo::Messages
     }
 
-    /// Whether the client has joined a namespace, or needs none.
+    /// Returns whether the client has joined a namespace, or needs none.
     pub(super) fn has_joined(&self) -> bool {
         self.takes_messages() || !self.joined.is_empty()
     }
 
-    /// Takes a packet and returns whether the protocol allows it.
+    /// Processes a packet and returns whether the protocol allows it.
     pub(super) fn handle(&mut self, packet: Packet, attachments: Vec<Bytes>, packets: &mut Packets) -> bool {
         let Packet { namespace, ack, content, .. } = packet;
         let is_joined = self.joined.contains(&namespace);

@@ -1,5 +1,5 @@
-//! One client's session: heartbeat, namespaces, limits. It knows no request and no socket; `polling` and `websocket` carry
-//! its packets.
+//! Session of one client: heartbeat, namespaces, limits. It knows no request and no socket; `polling` and `websocket`
+//! carry its packets.
 
 use std::{rc::Rc, sync::Arc, task::Context, time::Duration};
 
@@ -50,7 +50,7 @@ const MAX_PENDING: usize = 64 * 1024;
 /// Replies that may wait for the client.
 const MAX_PENDING_PACKETS: usize = 256;
 
-/// One client's session.
+/// Session of one client.
 pub(super) struct Connection {
     state: Rc<State>,
     config: SocketIoConfig,
@@ -78,29 +78,29 @@ pub(super) struct Connection {
     rate: MessageRate,
     bad_messages: FixedWindow,
     closing: Option<Closing>,
-    /// The client has closed the session by a packet.
+    /// Whether the client has closed the session by a packet.
     has_left: bool,
-    /// In place of the namespaces, for the protocol suites.
+    /// Echo in place of the namespaces, for the protocol suites.
     echo: Option<Box<EchoSession>>,
 }
 
-/// What a handshake gave.
+/// Result of a handshake.
 pub(super) struct Handshake {
     /// Id of the session, which is secret.
     pub(super) sid: Arc<str>,
     /// Identity by the handshake's own credentials, for clients that send no token in `auth`.
     pub(super) caller: Option<Caller>,
     pub(super) slot: StreamSlot,
-    /// Whether events carry their cursor, unless the client says otherwise.
+    /// Whether events carry their cursor, unless the client requests otherwise.
     pub(super) takes_offsets: bool,
 }
 
-/// A `CONNECT` whose identity is known.
+/// Pending `CONNECT` with a known identity.
 struct Connecting {
     namespace: Namespace,
     caller: Result<Caller, Problem>,
     with_offset: bool,
-    /// A session that the client wants back, and the cursor of what it received.
+    /// Session that the client wants to recover, and the cursor of the data that it received.
     recovered: Option<(Hold, Option<String>)>,
 }
 
@@ -195,7 +195,7 @@ impl Connection {
                 self.end();
             }
             EnginePacket::Noop => {}
-            // A client of protocol 4 does not ping, and an upgrade is the transport's own affair.
+            // A client of protocol 4 does not ping, and an upgrade is handled by the transport.
             EnginePacket::Ping(_) | EnginePacket::Upgrade => self.fail("an unexpected packet"),
         }
     }
@@ -204,12 +204,12 @@ impl Connection {
         self.echo.as_ref().is_some_and(|echo| echo.takes_messages())
     }
 
-    /// Whether the client has joined a namespace.
+    /// Returns whether the client has joined a namespace.
     fn has_joined(&self) -> bool {
         !self.sockets.is_empty() || self.echo.as_ref().is_some_and(|echo| echo.has_joined())
     }
 
-    /// Ends the session of a client that is gone or has left.
+    /// Ends the session of a client that disconnected or has left.
     pub(super) fn end(&mut self) {
         self.sockets.clear();
         self.closing = Some(Closing::Done);
@@ -229,42 +229,42 @@ impl Connection {
         }
     }
 
-    /// Whether enough replies wait for the client: until it takes them, its next packets stay unread.
+    /// Returns whether many replies wait for the client: until it reads them, its next packets are not processed.
     pub(super) fn is_congested(&self) -> bool {
         self.packets.len() > MAX_PENDING_PACKETS || self.packets.iter().map(Outgoing::len).sum::<usize>() > MAX_PENDING
     }
 
-    /// Whether nothing more will be written.
+    /// Returns whether nothing more will be written.
     pub(super) fn is_done(&self) -> bool {
         self.closing == Some(Closing::Done)
     }
 
-    /// Whether the client has closed the session by a packet.
+    /// Returns whether the client has closed the session by a packet.
     pub(super) fn has_left(&self) -> bool {
         self.has_left
     }
 
-    /// Whether the session is about to end.
+    /// Returns whether the session is about to end.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
-    /// Whether a closed session has something to say to its client, should it poll once more.
-    pub(super) fn has_last_words(&self) -> bool {
+    /// Returns whether a closed session has a last message for its client, in case it polls once more.
+    pub(super) fn has_last_message(&self) -> bool {
         match self.closing {
             Some(Closing::Flush(reason)) => !matches!(reason, CloseReason::HeartbeatLost | CloseReason::ProtocolError),
             _ => false,
         }
     }
 
-    /// Completes what waited for a result, and registers the waker.
+    /// Completes pending operations, and registers the waker.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         while let Some(done) = self.connecting.poll_next(cx) {
             if self.closing.is_none() {
                 self.finish_connect(done);
             }
         }
-        // Results wait in their futures until the client takes the replies before them.
+        // Results wait in their futures until the client reads the replies before them.
         let takes_results = !self.is_congested();
         for socket in &mut self.sockets {
             socket.poll(cx, takes_results, &mut self.packets);
@@ -295,7 +295,7 @@ impl Connection {
         }
         if let Some(Closing::Flush(reason)) = self.closing {
             match framing {
-                // A poll that comes too late is refused as one of an unknown session.
+                // A late poll is refused like one of an unknown session.
                 Framing::Payload if reason == CloseReason::HeartbeatLost => out.clear(),
                 Framing::Payload => {
                     self.packets.push(Outgoing::Text("1".into()));
@@ -319,14 +319,14 @@ impl Connection {
         }
     }
 
-    /// Heartbeat, time-outs, and the end of the server.
+    /// Handles heartbeat, timeouts, and the end of the server.
     pub(super) fn keep_time(&mut self, now: Instant) {
         if self.closing.is_some() {
             return;
         }
         let pauses = pause::count();
         if self.pauses != pauses {
-            // What the client sent during the pause may not be here yet.
+            // Data that the client sent during the pause may not have arrived yet.
             self.pauses = pauses;
             self.pong_until = self.pong_until.map(|_| now + self.config.ping_timeout);
             self.connect_until = self.connect_until.map(|_| now + self.config.connect_timeout);
@@ -350,7 +350,7 @@ impl Connection {
         }
     }
 
-    /// Carries out what the streams of the sockets came to: ends, and bad messages.
+    /// Processes events of the sockets' streams: ends, and bad messages.
     fn settle(&mut self) {
         let mut reason = None;
         let packets = &mut self.packets;
@@ -373,7 +373,7 @@ impl Connection {
                 }
                 End::TokenExpired | End::AuthTimeout => {
                     let code = if namespace == Namespace::Tricast { "UNAUTHORIZED" } else { "ANALYTICS_1101" };
-                    let error = json!({"code": code, "message": "the token has run out"});
+                    let error = json!({"code": code, "message": "the token has expired"});
                     output::push_event(packets, namespace, "error", &error);
                     push(packets, '1', namespace.as_str(), None, "");
                     socket.forget();
@@ -473,7 +473,7 @@ impl Connection {
             (Content::Connect(_), None, _) => {
                 push(&mut self.packets, '4', &name, None, r#"{"message":"Invalid namespace"}"#);
             }
-            // A second one is passed over, as by Socket.IO itself.
+            // A second one is ignored, as by Socket.IO itself.
             (Content::Connect(_), Some(_), Some(_)) => {}
             (Content::Connect(auth), Some(namespace), None) => self.connect(namespace, auth.unwrap_or_default()),
             (Content::Disconnect, Some(_), Some(socket)) => {
@@ -489,15 +489,15 @@ impl Connection {
                 };
                 let mut arguments: Vec<Value> = arguments.collect();
                 if !attachments.is_empty() {
-                    // No event here takes binary data; without it the event is refused by its argument.
+                    // No event accepts binary data; the event is refused because of its argument.
                     arguments.iter_mut().for_each(remove_placeholders);
                 }
                 self.sockets[socket].handle(ClientEvent { name, arguments, ack }, &mut self.packets);
                 self.settle();
             }
-            // Nothing that is sent asks for one.
+            // The server requests no acknowledgements.
             (Content::Ack(_), Some(_), Some(_)) => {}
-            // The client left, or its CONNECT is in flight: what it sent before it knew is passed over.
+            // The client left, or its CONNECT is in flight: earlier packets are ignored.
             (Content::Disconnect, ..) => {}
             (_, Some(namespace), None) if self.pending.contains(&namespace) => {}
             _ => self.fail("a packet of a namespace that was not joined"),
@@ -547,7 +547,7 @@ impl Connection {
             push(&mut self.packets, '0', namespace.as_str(), None, &socket.connected().to_string());
             self.sockets.push(socket);
         } else {
-            // Not the session's id, which is secret: whoever knows it can speak for the client.
+            // Not the session's ID, which is secret: whoever knows it can act as the client.
             let sid = state.new_id();
             let mut socket = Socket::open(namespace, state, &self.config, caller, sid, with_offset);
             if with_offset {
@@ -574,7 +574,7 @@ impl Connection {
     }
 }
 
-/// Returns the identity of a `CONNECT`: by `auth.token`, or by what the handshake showed.
+/// Returns the identity of a `CONNECT`: by `auth.token`, or by the credentials of the handshake.
 async fn identify(
     state: &State,
     auth: &Map<String, Value>,
@@ -594,8 +594,8 @@ async fn identify(
     }
 }
 
-/// Returns the session that a `CONNECT` asks for by `pid`, with the cursor of what its client received. This node has read as
-/// far as that cursor then.
+/// Returns the session that a `CONNECT` requests by `pid`, with the cursor of the data that its client received. This
+/// node has then read up to that cursor.
 async fn recover(
     state: &State,
     recovery: &Arc<Recovery>,
@@ -615,7 +615,7 @@ async fn recover(
     Some((hold, offset))
 }
 
-/// Replaces the places of attachments by nothing.
+/// Replaces the placeholders of attachments by `null`.
 fn remove_placeholders(value: &mut Value) {
     match value {
         Value::Object(fields) if fields.get("_placeholder") == Some(&Value::Bool(true)) => *value = Value::Null,

@@ -19,7 +19,7 @@ use super::{codec::engine::EnginePacket, recovery::Recovery};
 /// Batches of packets that may wait for the session.
 const MAX_WAITING: usize = 16;
 
-/// Something that happened on a transport.
+/// Input from a transport.
 pub(super) enum Input {
     /// Packets of the client, in order.
     Packets(Vec<EnginePacket>),
@@ -27,7 +27,7 @@ pub(super) enum Input {
     Broken(&'static str),
 }
 
-/// How the session's bytes are written.
+/// Framing of the session's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// A payload of packets, the body of a poll.
@@ -36,7 +36,7 @@ pub(super) enum Framing {
     Frames,
 }
 
-/// The sessions of this server by id. Shared by all workers.
+/// Sessions of this server by ID. Shared by all workers.
 #[derive(Default)]
 pub struct Registry {
     links: Mutex<HashMap<Arc<str>, Arc<Link>>>,
@@ -51,31 +51,31 @@ pub(super) struct Link(Mutex<State>);
 struct State {
     inbox: VecDeque<Input>,
     carrier: Carrier,
-    /// A POST is being read.
+    /// Whether a POST is being read.
     is_posting: bool,
     session: Option<Waker>,
     is_closed: bool,
 }
 
-/// What carries the session's bytes to the client.
+/// Carrier of the session's bytes to the client.
 #[derive(Default)]
 struct Carrier {
-    /// The GET that waits.
+    /// Waiting GET.
     poll: Option<oneshot::Sender<Bytes>>,
-    /// A WebSocket is probed, or has taken over.
+    /// WebSocket that is probed, or has taken over.
     socket: Option<SocketCarrier>,
 }
 
 #[derive(Default)]
 struct SocketCarrier {
-    /// The client has sent its probe: it stops polling.
+    /// Whether the client has sent its probe: it stops polling.
     is_probed: bool,
     is_upgraded: bool,
     ready: Option<Bytes>,
     body: Option<Waker>,
 }
 
-/// Why a request cannot carry the session.
+/// Reason why a request cannot carry the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkError {
     /// The session has ended, or a WebSocket carries it.
@@ -100,7 +100,7 @@ impl Registry {
     }
 }
 
-/// A POST that is being read; its end frees the place for the next.
+/// POST that is being read; the next one is possible after it.
 pub(super) struct Posting<'a>(&'a Link);
 
 impl Drop for Posting<'_> {
@@ -110,7 +110,7 @@ impl Drop for Posting<'_> {
 }
 
 impl Posting<'_> {
-    /// Hands the packets to the session.
+    /// Passes the packets to the session.
     ///
     /// # Errors
     /// [`LinkError::Unusable`], [`LinkError::Full`].
@@ -180,7 +180,7 @@ impl Link {
         true
     }
 
-    /// Notes that the client has probed the WebSocket: polls are released, and data waits for the upgrade.
+    /// Records that the client has probed the WebSocket: polls are released, and data wait for the upgrade.
     pub(super) fn probe(&self) {
         let mut state = self.0.lock();
         if let Some(socket) = &mut state.carrier.socket {
@@ -189,7 +189,7 @@ impl Link {
         state.wake_session();
     }
 
-    /// Gives up a probe; the session goes on by polling.
+    /// Ends a failed probe; the session stays with polling.
     pub(super) fn end_probe(&self) {
         let mut state = self.0.lock();
         if state.carrier.socket.as_ref().is_some_and(|socket| !socket.is_upgraded) {
@@ -207,7 +207,7 @@ impl Link {
         state.wake_session();
     }
 
-    /// For the WebSocket: hands packets to the session; `Pending` if too many wait.
+    /// Passes packets to the session, for the WebSocket; `Pending` if too many wait.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>, input: &mut Option<Input>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.inbox.len() >= MAX_WAITING && !state.is_closed {
@@ -225,7 +225,7 @@ impl Link {
         Poll::Ready(())
     }
 
-    /// For the WebSocket: returns the next bytes to write; `None` at the end of the session.
+    /// Returns the next bytes to write, for the WebSocket; `None` at the end of the session.
     pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.0.lock();
         let is_closed = state.is_closed;
@@ -243,12 +243,12 @@ impl Link {
         }
     }
 
-    /// For the WebSocket: the client is gone.
+    /// Ends the session because the WebSocket's client disconnected.
     pub(super) fn lose(&self) {
         self.0.lock().fail("the WebSocket was closed");
     }
 
-    /// For the session: returns the next input.
+    /// Returns the next input, for the session.
     pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<Input> {
         let mut state = self.0.lock();
         state.register(cx);
@@ -262,7 +262,7 @@ impl Link {
         input
     }
 
-    /// For the session: what can take bytes now, if anything. Notices that the client gave up its GET.
+    /// Returns the carrier that accepts bytes now, for the session. Notices an aborted GET.
     pub(super) fn ready(&self, cx: &mut Context<'_>) -> Ready {
         let mut state = self.0.lock();
         state.register(cx);
@@ -283,11 +283,11 @@ impl Link {
         }
     }
 
-    /// For the session: writes the bytes to whatever was ready.
+    /// Writes the bytes to the ready carrier, for the session.
     pub(super) fn write(&self, bytes: Bytes) {
         let mut state = self.0.lock();
         if let Some(poll) = state.carrier.poll.take() {
-            // A client that gave up in this moment is noticed at its next request.
+            // A client that aborted at this moment is noticed at its next request.
             drop(poll.send(bytes));
         } else if let Some(socket) = &mut state.carrier.socket {
             socket.ready = Some(bytes);
@@ -297,7 +297,7 @@ impl Link {
         }
     }
 
-    /// For the session: ends the link.
+    /// Ends the link, for the session.
     pub(super) fn close(&self) {
         let mut state = self.0.lock();
         state.is_closed = true;
@@ -311,7 +311,7 @@ impl Link {
     }
 }
 
-/// What can take the session's bytes.
+/// Readiness of a carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
     /// Bytes in this framing.
@@ -330,7 +330,7 @@ pub(super) enum Ready {
 }
 
 impl State {
-    /// Ends the session, whatever waits for it.
+    /// Ends the session and everything that waits for it.
     fn fail(&mut self, reason: &'static str) {
         self.inbox.clear();
         self.inbox.push_back(Input::Broken(reason));

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `codec/` | the packets of both protocols (pure) |
 //! | `connection` | a session: heartbeat, namespaces, limits |
-//! | `polling`, `websocket`, `link` | what carries a session: requests, a WebSocket, and the upgrade between them |
+//! | `polling`, `websocket`, `link` | carriers of a session: requests, a WebSocket, and the upgrade between them |
 //! | `socket/`, `rooms` | a client in a namespace: its events on the stream engine (one file per namespace), and the rooms it has joined |
 //! | `recovery` | subscriptions of clients that lost their connection |
 //! | `conformance` | the echo for the official protocol suites |
@@ -54,10 +54,10 @@ use crate::{
 };
 use tricast_core::counters::Transport;
 
-/// The endpoint, and its name without the slash.
+/// Paths of the endpoint, with and without the slash.
 pub const PATHS: [&str; 2] = ["/socket.io/", "/socket.io"];
 
-/// The protocol of Engine.IO that is spoken.
+/// Supported protocol version of Engine.IO.
 const PROTOCOL: &str = "4";
 
 /// Adds the endpoint.
@@ -74,7 +74,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SocketIoConfig, regi
     }
 }
 
-/// Why a request is refused by the protocol, with the codes of Engine.IO.
+/// Refusal of a request by the protocol, with the codes of Engine.IO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EngineFailure {
     UnknownTransport,
@@ -88,7 +88,7 @@ enum EngineFailure {
 impl From<EngineFailure> for HttpResponse {
     fn from(failure: EngineFailure) -> Self {
         let (code, message) = match failure {
-            EngineFailure::UnknownTransport => (0, "Transport unknown: polling and websocket are spoken"),
+            EngineFailure::UnknownTransport => (0, "Transport unknown: use polling or websocket"),
             EngineFailure::UnknownSession => (1, "Session ID unknown"),
             EngineFailure::BadMethod => (2, "Bad handshake method: a session begins with GET"),
             EngineFailure::BadRequest(message) => (3, message),
@@ -114,7 +114,7 @@ impl Query {
     /// Reads the query. Clients may add parameters of their own, which are not read.
     fn read(request: &HttpRequest) -> Result<Self, EngineFailure> {
         let params = Params::read_any(request).map_err(|_| EngineFailure::BadRequest("the query cannot be read"))?;
-        let one = |name| params.one(name).map_err(|_| EngineFailure::BadRequest("a parameter is there more than once"));
+        let one = |name| params.one(name).map_err(|_| EngineFailure::BadRequest("a parameter occurs more than once"));
         if one("EIO")? != Some(PROTOCOL) {
             return Err(EngineFailure::UnsupportedVersion);
         }
@@ -130,7 +130,7 @@ impl Query {
     }
 }
 
-/// `GET /socket.io/`: opens a session, returns its packets, or upgrades to a WebSocket.
+/// Handles `GET /socket.io/`: opens a session, returns its packets, or upgrades to a WebSocket.
 #[utoipa::path(
     get,
     path = "/socket.io/",
@@ -146,7 +146,7 @@ impl Query {
         (status = 101, description = "The WebSocket is open"),
         (status = 200, description = "Packets", body = String, content_type = "text/plain"),
         (status = 400, description = "Refused by the protocol", body = shapes::Anything, content_type = "application/json"),
-        (status = 503, description = "The server has reached its connection limit, or is going away: see `Retry-After`"),
+        (status = 503, description = "The server has reached its connection limit, or is shutting down: see `Retry-After`"),
     )
 )]
 pub(crate) async fn get(
@@ -189,7 +189,7 @@ async fn open(
 ) -> Result<HttpResponse, Problem> {
     let response = if is_websocket { Some(handshake(request).await?) } else { None };
     let slot = state.open_stream(Transport::SocketIo, state.address(request))?;
-    // A token may still come with each namespace: what the handshake shows is not required, and may be out of date.
+    // A token may still come with each namespace: the credentials of the handshake are optional, and may be outdated.
     let caller = access::visitor(state, request).await.ok().flatten();
     let sid = tricast_auth::unguessable();
     let sid: Arc<str> = sid.ok_or_else(|| Problem::internal("there are no random bytes"))?.into();
@@ -206,8 +206,8 @@ async fn open(
     }
 }
 
-/// Whether a client's handlers can be expected to take an offset behind the data of an event. JavaScript passes over
-/// arguments that a function does not name, Python does not.
+/// Returns whether a client's handlers accept an offset after the data of an event. JavaScript ignores arguments that a
+/// function does not name, Python does not.
 fn takes_offsets(request: &HttpRequest, is_websocket: bool) -> bool {
     let agent = request.headers().get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
     match agent {
@@ -217,12 +217,12 @@ fn takes_offsets(request: &HttpRequest, is_websocket: bool) -> bool {
     }
 }
 
-/// `HEAD /socket.io/`: a session does not begin with it.
+/// Handles `HEAD /socket.io/`, which never opens a session.
 async fn head() -> HttpResponse {
     EngineFailure::BadMethod.into()
 }
 
-/// `POST /socket.io/`: takes packets of the client.
+/// Handles `POST /socket.io/`: packets of the client.
 #[utoipa::path(
     post,
     path = "/socket.io/",

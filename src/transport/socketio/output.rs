@@ -1,4 +1,4 @@
-//! What is sent to a client: packets, and publications as the events of a namespace.
+//! Output to a client: packets, and publications as the events of a namespace.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ pub(super) fn text_of(frame: &Bytes) -> Bytes {
 pub(super) struct NamespaceOutput<'a, const PAYLOAD: bool> {
     pub(super) namespace: Namespace,
     pub(super) rooms: &'a Rooms,
-    /// Which form a publication has where a namespace has two.
+    /// Whether publications have the second form, in a namespace with two.
     pub(super) is_second: bool,
     /// Whether events carry their cursor as last argument, for connection state recovery.
     pub(super) with_offset: bool,
@@ -158,8 +158,8 @@ impl<const PAYLOAD: bool> Output for NamespaceOutput<'_, PAYLOAD> {
         match notice {
             Notice::TokenExpiring(expires_in) => {
                 let message = match self.namespace {
-                    Namespace::Tricast => "your token runs out: emit refresh_token with a new one",
-                    _ => "your token runs out: reconnect with a new one",
+                    Namespace::Tricast => "your token expires soon: emit refresh_token with a new one",
+                    _ => "your token expires soon: reconnect with a new one",
                 };
                 let notice = json!({"expiresIn": expires_in, "message": message});
                 push_event(self.packets, self.namespace, "auth_expiring", &notice);

@@ -19,7 +19,7 @@ use tricast_core::counters::Limit;
 /// Least time between two empty polls while a WebSocket is probed.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time that a closed session waits for a poll that it can tell so.
+/// Time that a closed session waits for a poll, to report the end to it.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Time that the session of a client that has left waits for a poll that was sent beside its last packet.
@@ -97,7 +97,7 @@ impl Session {
                     Ready::Busy(Framing::Frames) => break,
                     Ready::Busy(Framing::Payload) => {
                         if self.connection.is_closing()
-                            && (!self.connection.has_last_words() || self.has_lingered(now, LINGER))
+                            && (!self.connection.has_last_message() || self.has_lingered(now, LINGER))
                         {
                             return Poll::Ready(());
                         }
@@ -134,13 +134,13 @@ impl Session {
         .await;
     }
 
-    /// Whether a closed session has waited for a poll for as long as `patience`.
+    /// Returns whether a closed session has waited for a poll for `patience`.
     fn has_lingered(&mut self, now: Instant, patience: Duration) -> bool {
         now >= *self.linger.get_or_insert(now + patience)
     }
 }
 
-/// `GET` with a session: returns the next packets, as soon as there are some.
+/// Handles a `GET` with a session: returns the next packets, as soon as there are some.
 pub(super) async fn get(request: &HttpRequest, link: &Link) -> Result<HttpResponse, EngineFailure> {
     let started = Instant::now();
     let receiver = link.poll()?;
@@ -152,7 +152,7 @@ pub(super) async fn get(request: &HttpRequest, link: &Link) -> Result<HttpRespon
     }
 }
 
-/// `POST` with a session: takes the client's packets.
+/// Handles a `POST` with a session: processes the client's packets.
 pub(super) async fn post(
     state: &Rc<State>,
     config: &SocketIoConfig,
@@ -187,7 +187,7 @@ pub(super) async fn post(
         .body("ok"))
 }
 
-/// Why a POST was refused.
+/// Reason why a POST was refused.
 pub(super) enum PostFailure {
     /// By the protocol.
     Engine(EngineFailure),
@@ -214,7 +214,7 @@ impl From<LinkError> for EngineFailure {
         match error {
             LinkError::Unusable => Self::BadRequest("the session is not carried by requests any more"),
             LinkError::Duplicate => Self::BadRequest("the session has such a request already"),
-            LinkError::Full => Self::BadRequest("the session has packets enough that wait"),
+            LinkError::Full => Self::BadRequest("too many packets wait for the session"),
         }
     }
 }

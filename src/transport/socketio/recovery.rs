@@ -1,4 +1,4 @@
-//! Connection state recovery: a client that lost its connection gets its subscriptions and what it missed back.
+//! Connection state recovery: a client that lost its connection gets back its subscriptions and the missed data.
 //!
 //! ```text
 //! < 40/tricast,{"sid":"…","pid":"4f…"}
@@ -27,7 +27,7 @@ use tricast_cluster::Cluster;
 /// Time within which a client has to return.
 const KEPT: Duration = Duration::from_secs(120);
 
-/// Sessions of lost clients that are kept; beyond it the older half is forgotten.
+/// Most sessions of lost clients; beyond it the older half is dropped.
 const MAX_LOST: usize = 10_000;
 
 /// Lost clients after which the sessions of those that did not return are forgotten: a pass costs as much as there are.
@@ -39,7 +39,7 @@ const KEPT_ON_BUS: Duration = Duration::from_secs(600);
 /// Interval at which that copy is renewed.
 pub(super) const RENEWAL: Duration = Duration::from_secs(240);
 
-/// What is needed to restore a client in a namespace.
+/// Data for restoring a client in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Saved {
     pub(super) namespace: String,
@@ -83,9 +83,9 @@ struct Sessions {
 
 struct Entry {
     saved: Saved,
-    /// Which of several clients holds it: the last one that restored it.
+    /// Number of the client that restored it last, and so holds it.
     holder: u64,
-    /// When its client was lost; `None` while it is connected.
+    /// Time at which its client was lost; `None` while it is connected.
     lost: Option<Instant>,
 }
 
@@ -147,7 +147,7 @@ impl Recovery {
 }
 
 impl Entry {
-    /// Whether the client is connected, or may still return.
+    /// Returns whether the client is connected, or may still return.
     fn is_kept(&self) -> bool {
         self.lost.is_none_or(|lost| lost.elapsed() < KEPT)
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use tricast_core::{channel::Channel, position::Position, publication::Publication};
 
-/// What a client has joined in one namespace.
+/// Rooms of one client in one namespace.
 #[derive(Default)]
 pub(super) struct Rooms {
     /// Dashboards of `subscribe-metrics`, with their intervals.

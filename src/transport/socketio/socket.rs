@@ -58,7 +58,7 @@ pub(super) struct Socket {
     hold: Option<Hold>,
     /// Interval of each subscription, and the position at which it began.
     begun: HashMap<Selector, (Duration, Position)>,
-    /// Subscriptions may have changed since the session was kept.
+    /// Whether subscriptions may have changed since the session was saved.
     is_changed: bool,
     /// Whether events carry their cursor, for connection state recovery.
     with_offset: bool,
@@ -77,7 +77,7 @@ pub(super) struct Socket {
     pub(super) bad_messages: usize,
 }
 
-/// What was read from the store for a client.
+/// Data from the store for a client.
 enum Later {
     Nothing,
     /// Open alerts, as the argument of `alerts`.

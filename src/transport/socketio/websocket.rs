@@ -33,7 +33,7 @@ struct Socket {
     decoder: Decoder,
 }
 
-/// What the client's half brought.
+/// Input of the client's half.
 enum Received {
     Packet(EnginePacket),
     Ping(Bytes),

@@ -166,7 +166,7 @@ impl Drop for Registration {
     }
 }
 
-/// `POST /api/sessions/{id}`: 200 with the message that a WebSocket would receive.
+/// Handles `POST /api/sessions/{id}`: 200 with the reply that a WebSocket would get.
 #[utoipa::path(
     post,
     path = "/api/sessions/{id}",
@@ -177,7 +177,7 @@ impl Drop for Registration {
         to that name changes the stream without a reconnect.",
     params(("id" = String, Path, description = "The `session` of the event `connected`", example = "0f8fad5bd9cb469fa165e3b2a2f3c9d7")),
     request_body = shapes::SessionMessage,
-    responses((status = 200, description = "What a WebSocket would be answered", body = shapes::Anything))
+    responses((status = 200, description = "The reply that a WebSocket would get", body = shapes::Anything))
 )]
 pub(crate) async fn post(
     id: web::Path<String>,
@@ -237,7 +237,7 @@ pub(crate) async fn post(
         Ok(Ok(Err(rejection))) => Err(rejection.into()),
         Ok(Err(_)) => Err(gone()),
         Err(_) => Err(Problem::unavailable(
-            "the stream does not take anything: its client does not read. The message is carried out when it does",
+            "the client does not read its stream: the message is executed once it does",
             PATIENCE,
         )),
     }

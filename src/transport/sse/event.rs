@@ -1,4 +1,4 @@
-//! The text format of an event stream (WHATWG HTML, section 9.2). Pure.
+//! Text format of an event stream (WHATWG HTML, section 9.2). Pure.
 
 use std::fmt::{Display, Write};
 
@@ -7,31 +7,31 @@ use serde_json::Value;
 
 use tricast_core::{protocol::slot, publication::Publication, snapshot::SNAPSHOT};
 
-/// A comment that keeps proxies from cutting the stream.
+/// Comment that keeps proxies from cutting the stream.
 ///
-/// Without a blank line after it: some clients make an empty event of that.
+/// Without a blank line after it, which some clients turn into an empty event.
 pub(super) const COMMENT: &str = ":\n";
 
 /// Appends one block. `data` is one line: JSON has no line ends of its own.
 pub(super) fn write_block(out: &mut String, id: Option<&dyn Display>, event: &str, data: &str) {
     if let Some(id) = id {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(out, "id: {id}");
     }
     let _ = write!(out, "event: {event}\ndata: {data}\n\n");
 }
 
-/// Appends one block of `data`, as JSON.
+/// Appends one block with `data` as JSON.
 pub(super) fn write_json(out: &mut String, id: Option<&dyn Display>, event: &str, data: &Value) {
     write_block(out, id, event, &data.to_string());
 }
 
-/// Appends the line that tells the client how long to wait before it comes back.
+/// Appends the line with the client's reconnection time.
 pub(super) fn write_retry(out: &mut String, delay: std::time::Duration) {
     let _ = write!(out, "retry: {}\n\n", delay.as_millis());
 }
 
-/// A state or event with a cursor of its own or with the one given.
+/// Returns the block of a state or event, with its own cursor or the given one.
 pub(super) fn block(publication: &Publication, cursor: Option<&dyn Display>) -> Bytes {
     match cursor {
         Some(cursor) => make(publication, cursor),
@@ -59,7 +59,7 @@ fn make(publication: &Publication, cursor: &dyn Display) -> Bytes {
             let action = event.strip_prefix("alert_").filter(known);
             match action {
                 Some(action) if channel == "alerts" => {
-                    // The alert's own fields, with the action in front.
+                    // The fields of the alert, after the action.
                     let fields = data.strip_prefix('{').unwrap_or("}");
                     let comma = if fields == "}" { "" } else { "," };
                     write_block(&mut out, Some(cursor), "alert", &format!(r#"{{"action":"{action}"{comma}{fields}"#));

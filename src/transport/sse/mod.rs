@@ -14,9 +14,9 @@
 //! < data: {"channel":"orders",...}
 //! ```
 //!
-//! A stream is never compressed. A client that does not read is given the newest values when it reads again. A native
-//! EventSource never comes back after any status but 200, so what passes by itself is refused with a 200 stream that
-//! says `error` and when to come back; see `refuse`.
+//! A stream is never compressed. A client that does not read gets the newest values when it reads again. A native
+//! EventSource does not reconnect after any status but 200, so temporary refusals are a stream with status 200, the event
+//! `error` and a reconnection time; see `refuse`.
 
 use std::{borrow::Cow, fmt::Display, rc::Rc, sync::Arc};
 
@@ -54,14 +54,14 @@ use tricast_core::{
 };
 use tricast_domain::history::parse_backfill;
 
-/// The endpoint and its alias.
+/// Paths of the endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/events", "/api/events"];
 
 /// Parameters of the endpoint.
 const PARAMETERS: [&str; 8] = ["channels", "interval", "since", "backfill", "strict", "probe", "every", "bytes"];
 
-/// Names of a parameter that says what the header `Last-Event-ID` says: libraries that can't set headers write it into
-/// the address when they come back (event-source-polyfill, reconnecting-eventsource, eventsource of Node.js).
+/// Names of the parameter that replaces the header `Last-Event-ID`: libraries that cannot set headers write it into the
+/// URL when they reconnect (event-source-polyfill, reconnecting-eventsource, eventsource of Node.js).
 const LAST_EVENT_ID: [&str; 5] = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "last_event_id"];
 
 /// Query of the endpoint.
@@ -71,11 +71,11 @@ pub(crate) struct Query {
     channels: Option<String>,
     /// Shortest time between two updates of a channel.
     interval: Option<String>,
-    /// Cursor to go on from; the last event that was seen wins.
+    /// Cursor to resume from; the last received event takes precedence.
     since: Option<String>,
-    /// Cursor of the last event that was seen, for clients that can't send the header, which wins.
+    /// Cursor of the last received event, for clients that cannot send the header, which takes precedence.
     last_event_id: Option<String>,
-    /// How much of the past comes first.
+    /// Time span of the history to send first.
     backfill: Option<String>,
     /// `1`: refusals have their real status.
     strict: bool,
@@ -95,7 +95,7 @@ impl Query {
     fn read(request: &HttpRequest) -> Result<Self, Problem> {
         let params = Params::read(request, &[&PARAMETERS[..], &LAST_EVENT_ID].concat())?;
         let text = |name| params.one(name).map(|value| value.map(str::to_owned));
-        // A library that adds it to an address that has it already means the last one.
+        // A library that appends it to a URL that already has it means the last one.
         let last_event_id = LAST_EVENT_ID.into_iter().flat_map(|name| params.all(name)).last().map(str::to_owned);
         Ok(Self {
             channels: params.list("channels"),
@@ -127,7 +127,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry:
     });
 }
 
-/// `GET /events`.
+/// Handles `GET /events`.
 #[utoipa::path(
     get,
     path = "/events",
@@ -141,7 +141,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry:
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream",
             example = json!("retry: 2000\n\nid: k3f9x2ab:11\nevent: order_created\ndata: {\"channel\":\"orders\"}\n\n")),
-        (status = 503, description = "The server has as many streams as it may, is going away, or has not read as far as the cursor: see `Retry-After`"),
+        (status = 503, description = "The server has reached its limit of streams, is shutting down, or has not read up to the cursor yet: see `Retry-After`"),
     )
 )]
 pub(crate) async fn open(
@@ -164,21 +164,21 @@ pub(crate) async fn open(
     }
 }
 
-/// `HEAD /events`: the headers that a GET would be answered with now, at once, and no stream. Monitors ask so.
+/// Handles `HEAD /events`: the headers of the response to a GET, without the stream. Monitors use it.
 async fn peek(request: HttpRequest, config: web::Data<SseConfig>) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     let query = Query::read(&request)?;
-    // Nothing is kept of it: the place for a stream is given back with the end of this function.
+    // The permit of the stream is released at the end of this function.
     let _slot = state.open_stream(Transport::Sse, state.address(&request))?;
     if query.probe.is_none() {
         let caller = access::identify(&state, &request).await?;
         wanted(&query, &caller, **config)?;
     }
-    // Of unknown length, as that of the stream.
+    // Of unknown length, like the stream.
     Ok(head(StatusCode::OK).streaming(futures_util::stream::empty::<Result<web::Bytes, std::convert::Infallible>>()))
 }
 
-/// The channels that are asked for, checked.
+/// Returns the requested channels, checked.
 fn wanted(query: &Query, caller: &Caller, config: SseConfig) -> Result<Vec<Selector>, Problem> {
     let selectors = match &query.channels {
         Some(list) => channels::parse_list(list)?,
@@ -257,8 +257,8 @@ async fn stream(
     Ok(session::open(stream, &config, greeting, registration))
 }
 
-/// Returns `retry:`, `connected`, and before it `gap` when the cursor does not fit: scripts cannot see headers, so the stream
-/// itself says whether the resume was whole.
+/// Returns `retry:`, `connected`, and before it `gap` if the cursor does not fit: scripts cannot see headers, so the
+/// stream itself tells whether the resume was complete.
 fn greet(
     session: &str,
     log: &Log,
@@ -310,7 +310,7 @@ fn greet(
             }
         }
         Some(Err(error)) => {
-            // Not `error`, which says that the stream has ended.
+            // Not `error`, which announces the end of the stream.
             let Problem { code, detail, .. } = error.clone().into();
             event::write_json(&mut out, id, "history", &json!({"error": {"code": code, "detail": detail}}));
         }
@@ -318,9 +318,9 @@ fn greet(
     out
 }
 
-/// Refuses a stream so that a native EventSource does the right thing: what passes by itself is a 200 stream that says
-/// `error` and when to come back (soon, if only this node is behind); what does not pass, a strict client, and one that asked for something else get the
-/// real status.
+/// Refuses a stream in a way that a native EventSource handles: a temporary refusal is a stream with status 200, the
+/// event `error` and a reconnection time (short, if only this node is behind). Permanent refusals, strict clients, and
+/// clients that requested another format get the real status.
 fn refuse(state: &State, request: &HttpRequest, query: &Query, problem: Problem) -> Result<HttpResponse, Problem> {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     if !problem.may_pass || query.strict || !accept.contains("text/event-stream") {

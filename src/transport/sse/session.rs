@@ -33,7 +33,7 @@ use tricast_core::{
 /// Bytes of events per write.
 const BUDGET: usize = 256 * 1024;
 
-/// One event stream, apart from what it delivers.
+/// Event stream without its deliveries.
 pub(super) struct EventStream {
     comment_interval: Duration,
     ping_interval: Duration,
@@ -86,7 +86,7 @@ impl Protocol for EventStream {
         {
             let ControlMessage { request_id, control, reply } = message;
             let result = carry_out(stream, request_id, control);
-            // The client that asked may be gone.
+            // The requesting client may have disconnected.
             drop(reply.send(result.map(|message| message.to_json())));
         }
     }
@@ -194,7 +194,7 @@ impl Output for Blocks {
     fn notify(&mut self, notice: Notice) {
         match notice {
             Notice::TokenExpiring(expires_in) => {
-                let message = "your token runs out: post refresh_token with a new one to this session";
+                let message = "your token expires soon: post refresh_token with a new one to this session";
                 let expiring = json!({"expiresIn": expires_in, "message": message});
                 self.write(|out| event::write_json(out, None, "auth_expiring", &expiring));
             }
@@ -211,7 +211,7 @@ impl Output for Blocks {
             End::Retired(after) => self.say_bye("CONNECTION_AGE", after),
             End::TooSlow(after) => self.say_bye("TOO_SLOW", after),
             End::TokenExpired | End::AuthTimeout => {
-                let problem = Problem::unauthorized(Some("invalid_token"), "the token has run out");
+                let problem = Problem::unauthorized(Some("invalid_token"), "the token has expired");
                 let problem = problem.to_json(Some(&self.state.new_id()));
                 self.write(|out| {
                     event::write_retry(out, reconnect_after());

@@ -41,7 +41,7 @@ pub(in crate::transport) trait Replies {
     /// Ends the connection.
     fn close(&mut self, reason: CloseReason);
 
-    /// Whether nothing is sent any more.
+    /// Returns `true` once nothing is sent any more.
     fn has_ended(&self) -> bool;
 }
 
@@ -66,7 +66,7 @@ enum Done {
     Verified(Option<RequestId>, Purpose, Result<Identity, TokenError>),
 }
 
-/// Why a token was sent.
+/// Purpose of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// `authenticate`.
@@ -81,7 +81,7 @@ impl Commands {
         Self { in_flight: InFlight::new(), is_holding: false, max_requests }
     }
 
-    /// Whether the client's next command has to wait.
+    /// Returns whether the client's next command has to wait.
     pub(in crate::transport) fn is_holding(&self) -> bool {
         self.is_holding
     }
@@ -162,8 +162,8 @@ impl Commands {
         replies.reply(&subscribed);
     }
 
-    /// Waits until this node has read as far as `ahead`, which another node gave out: the client would receive older values
-    /// than it has. Later commands wait, because they may be about these subscriptions.
+    /// Waits until this node has read up to `ahead`, a cursor of another node: otherwise the client would receive older
+    /// values than it has. Later commands wait, because they may concern these subscriptions.
     fn catch_up(
         &mut self,
         stream: &Stream,

@@ -119,7 +119,7 @@ pub(super) trait Output: Encoder {
     /// Sends the reason for the end to the client; the output is not open afterwards.
     fn end(&mut self, end: End);
 
-    /// Whether the stream still delivers.
+    /// Returns `true` while the stream delivers.
     fn is_open(&self) -> bool;
 }
 
@@ -139,7 +139,7 @@ pub(super) enum Notice {
     },
 }
 
-/// Why the engine ends a stream, and after which time the client should reconnect.
+/// Reason why the engine ends a stream, with the time after which the client should reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The server drains.
@@ -154,15 +154,15 @@ pub(super) enum End {
     TooSlow(Duration),
 }
 
-/// The other half of a session on a connection that carries one stream: its input and its heartbeat.
+/// Input and heartbeat of a session, on a connection that carries one stream.
 pub(super) trait Protocol {
-    /// What it sends to.
+    /// Output of the protocol.
     type Output: Output;
 
     /// Returns the output.
     fn output(&mut self) -> &mut Self::Output;
 
-    /// Reads and carries out what the client sent.
+    /// Reads and executes the client's messages.
     fn receive(&mut self, stream: &mut Stream, cx: &mut Context<'_>);
 
     /// Sends heartbeats, and ends a connection that is silent.
@@ -171,7 +171,7 @@ pub(super) trait Protocol {
     /// Returns the time at which [`Protocol::keep_alive`] has something to do next.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Whether the connection ends once the pending bytes are written.
+    /// Returns whether the connection ends once the pending bytes are written.
     fn is_finished(&self) -> bool;
 }
 
@@ -238,7 +238,7 @@ impl Stream {
     /// Advances the life-cycle to `now` and returns the next write of publications, if any is due.
     pub(super) fn advance(&mut self, now: Instant, output: &mut impl Output) -> Option<Bytes> {
         self.check_token(now, output);
-        // While data waits for the client, that tells how slow it is.
+        // While data wait for the client, they show how slow it is.
         if self.slow_client.deadline(self.config.slow_client).is_some_and(|at| now >= at) && !self.reader.has_due() {
             self.record_pace(Duration::ZERO, now, output);
         }
@@ -298,7 +298,7 @@ impl Stream {
         }
         let config = self.config.slow_client;
         if self.state.is_late(config.slow_after) {
-            // This server is slow itself.
+            // This server itself is slow.
             return self.slow_client.postpone(now);
         }
         let Some(change) = self.slow_client.record(config, waited, now) else { return };

@@ -45,7 +45,7 @@ pub(in crate::transport) struct MessageRate {
     refused: FixedWindow,
 }
 
-/// Why a message is not carried out.
+/// Reason why a message is not executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum RateExceeded {
     /// It may be sent again after this time.

@@ -1,4 +1,4 @@
-//! Resume verdict: how a cursor that a client brings fits the log, in the words that all transports use.
+//! Resume verdict: the comparison of a client's cursor with the log, with the terms of all transports.
 
 use tricast_core::{
     channel::{ChannelKind, Selector},
@@ -21,12 +21,12 @@ impl Verdict {
         Self { resume, position }
     }
 
-    /// Whether nothing is missing.
+    /// Returns whether nothing is missing.
     pub(in crate::transport) fn is_whole(&self) -> bool {
         matches!(self.resume, Resume::Replay(_))
     }
 
-    /// Why something is missing, or may be.
+    /// Returns the reason why data are missing, or may be.
     pub(in crate::transport) fn reason(&self) -> Option<ResetReason> {
         match &self.resume {
             Resume::Replay(_) => None,

@@ -161,7 +161,7 @@ async fn history_of(state: &State, caller: &Caller, params: Past) -> Result<Valu
     };
     let chapter = caller.tenant.history.ask(question).await.map_err(failure)?;
     if chapter.buckets() > MAX_BUCKETS {
-        let message = format!("more than {MAX_BUCKETS} buckets: ask GET /api/history, or for less");
+        let message = format!("more than {MAX_BUCKETS} buckets: use GET /api/history, or query less");
         return Err((Code::InvalidMessage, message));
     }
     Ok(serde_json::from_str(&chapter.to_json(one.as_deref())).unwrap_or(Value::Null))

@@ -1,4 +1,4 @@
-//! Slow clients: what happens to a client that reads, but not as fast as data is sent to it.
+//! Slow clients: handling of clients that read, but not as fast as data are sent.
 //!
 //! | level | the client receives |
 //! |---|---|
@@ -24,7 +24,7 @@ const SNAPSHOT_FACTOR: u32 = 5;
 /// Steps without a slow moment after which the level falls by one.
 const CALM_STEPS: u32 = 2;
 
-/// When a client counts as slow.
+/// Settings of slow clients.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowClientConfig {
     /// Time within which due data has to be taken. Zero: no client is slow.
@@ -126,7 +126,7 @@ impl SlowClient {
         }
     }
 
-    /// Time of the next decision if no data becomes due before it; `None` at the normal level.
+    /// Returns the time of the next decision if no data become due before it; `None` at the normal level.
     pub(in crate::transport) fn deadline(&self, config: SlowClientConfig) -> Option<Instant> {
         self.reduced.as_ref().map(|reduced| reduced.last_slow + self.calm(config))
     }
@@ -143,10 +143,10 @@ pub(super) fn event(change: LevelChange, pace: Pace) -> (&'static str, serde_jso
     match change {
         LevelChange::Raised(level) | LevelChange::Lowered(Some(level)) => {
             let message = match level {
-                BackpressureLevel::Conflated => "you read slower than values change: you are given the newest ones",
+                BackpressureLevel::Conflated => "you read slower than values change: you receive only the newest ones",
                 BackpressureLevel::Stretched => "you still read too slowly: values come less often",
                 BackpressureLevel::SnapshotOnly => "you still read too slowly: values come rarely, and events wait",
-                BackpressureLevel::Closed => "you read too slowly: come back and go on from your cursor",
+                BackpressureLevel::Closed => "you read too slowly: reconnect and resume from your cursor",
             };
             let mut data = serde_json::json!({"reason": "slow_client", "step": level.as_str(), "message": message});
             if matches!(level, BackpressureLevel::Stretched | BackpressureLevel::SnapshotOnly) {

@@ -1,4 +1,4 @@
-//! The subscriptions of one stream: `subscribe`, `unsubscribe`, `pause` and `resume`, on whichever transport they came.
+//! Subscriptions of one stream: `subscribe`, `unsubscribe`, `pause` and `resume`, for all transports.
 
 use std::{collections::HashMap, rc::Rc, sync::Arc};
 
@@ -19,7 +19,7 @@ use tricast_core::{
     resume::ResetReason,
 };
 
-/// Returns the filter for what `identity` may not read of the selectors that it asks for; `None` if it may read everything.
+/// Returns the filter of the data that `identity` may not read within its selectors; `None` if it may read everything.
 pub(in crate::transport) fn filter(identity: &Identity) -> Option<Rc<dyn Filter>> {
     if tricast_auth::sees_all(identity) {
         return None;
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// Whether a subscription to `selector` would exceed the limit.
+    /// Returns whether a subscription to `selector` would exceed the limit.
     pub(in crate::transport) fn is_full_for(&self, selector: &Selector) -> bool {
         let limit = self.config.max_subscriptions;
         limit > 0 && self.reader.active() >= limit && !self.reader.is_subscribed(selector)

@@ -7,9 +7,9 @@ use crate::transport::SlowClientConfig;
 /// Settings of the WebSocket endpoint; made by `config`, never read from elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct WebSocketConfig {
-    /// How often the server pings. Default 25 s: common proxies cut at 60.
+    /// Interval of the server's pings. Default 25 s: common proxies cut at 60.
     pub heartbeat_interval: Duration,
-    /// Without any frame for this long the connection is closed (4408). Default 60 s.
+    /// Time without any frame after which the connection is closed (4408). Default 60 s.
     pub heartbeat_timeout: Duration,
     /// Largest message of a client, in bytes. Default 64 KiB; 0 means no limit.
     pub max_message: usize,
@@ -21,9 +21,9 @@ pub struct WebSocketConfig {
     pub message_burst: u32,
     /// Requests that may wait for their answers. Default 32; 0 means no limit.
     pub max_requests: usize,
-    /// How long a client may take to show a token, where one is needed. Default 10 s; zero means for ever.
+    /// Time within which a client has to send a token, if one is required. Default 10 s; zero means no limit.
     pub auth_timeout: Duration,
-    /// When a client counts as slow.
+    /// Settings of slow clients.
     pub slow_client: SlowClientConfig,
     /// Bad messages within a minute that close the connection (4500). Default 20; 0 means no limit.
     pub max_bad_messages: usize,
@@ -31,7 +31,7 @@ pub struct WebSocketConfig {
     pub compression: bool,
 }
 
-/// Bounds of what `configure` may ask for.
+/// Range of the interval in `configure`.
 pub(super) const HEARTBEAT_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// Bounds of the time-out that `configure` may ask for; it is also never below the interval.
+/// Range of the timeout in `configure`; it is also never below the interval.
 pub(super) const HEARTBEAT_TIMEOUT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(900));

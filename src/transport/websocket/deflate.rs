@@ -1,33 +1,34 @@
-//! permessage-deflate (RFC 7692): negotiation, and compression without context, so that one frame serves all.
+//! permessage-deflate (RFC 7692): negotiation, and compression without context, so that one frame serves all clients.
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::frame::FrameError;
 
-/// Below this, compression makes a message larger or not worth the work.
+/// Smallest message that is compressed, in bytes.
 const MIN_BYTES: usize = 512;
 
-/// What ends a flushed block, and is left out on the wire (section 7.2.1).
+/// End of a flushed block, which is omitted on the wire (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Ends a message: [`TAIL`], and an empty last block (fixed codes), which can be read only where a block may begin.
+/// End of a message: [`TAIL`], and an empty last block (fixed codes), which is valid only where a block may start.
 const END: [u8; 6] = [0, 0, 0xff, 0xff, 3, 0];
 
-/// What was agreed with a client.
+/// Result of the negotiation with a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// No frame is compressed.
     None,
-    /// The client's frames may be. It wants a smaller window than that of our shared frames, so ours are not.
+    /// The client's frames may be compressed. It requires a smaller window than that of the shared frames, so those of
+    /// the server are not.
     Incoming,
-    /// Those of both sides may be.
+    /// Frames of both sides may be compressed.
     Both,
 }
 
-/// The answer to a client's `Sec-WebSocket-Extensions` and what it means, if one of its offers fits.
+/// Returns the answer to a client's `Sec-WebSocket-Extensions` and its meaning, if one of its offers is acceptable.
 ///
-/// An offer with an unknown, doubled or wrong parameter is declined (section 7.1). One that lets us compress comes
-/// before one that does not, otherwise the first wins.
+/// An offer with an unknown, repeated or invalid parameter is declined (section 7.1). An offer that allows the server to
+/// compress takes precedence over one that does not, otherwise the first counts.
 pub(super) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<(Compression, String)> {
     let mut offers = headers.flat_map(|header| header.split(',')).filter_map(|offer| {
         let mut parts = offer.split(';').map(str::trim);
@@ -37,16 +38,16 @@ pub(super) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<(Compr
     let offer = if first.wants_full_window() { first } else { offers.find(Offer::wants_full_window).unwrap_or(first) };
     let mut answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover".to_owned();
     if let Some(bits) = offer.server_window_bits {
-        // When it is asked for, it has to be in the answer (section 7.1.2.1).
+        // If it is requested, it has to be in the answer (section 7.1.2.1).
         answer.push_str(&format!("; server_max_window_bits={bits}"));
     }
     let compression = if offer.wants_full_window() { Compression::Both } else { Compression::Incoming };
     Some((compression, answer))
 }
 
-/// An offer that can be accepted.
+/// Acceptable offer.
 struct Offer {
-    /// The largest window that the client can read, in bits.
+    /// Largest window of the client, in bits.
     server_window_bits: Option<u8>,
 }
 
@@ -82,7 +83,7 @@ impl Offer {
     }
 }
 
-/// `data` compressed by itself, or `None` when that does not pay.
+/// Compresses `data` by itself; `None` if that is not worthwhile.
 pub(super) fn deflate(data: &[u8]) -> Option<Vec<u8>> {
     if data.len() < MIN_BYTES {
         return None;
@@ -95,11 +96,10 @@ pub(super) fn deflate(data: &[u8]) -> Option<Vec<u8>> {
     (whole && out.len() < data.len()).then_some(out)
 }
 
-/// A compressed message of a client, at most `max` bytes of it.
+/// Inflates a compressed message of a client to at most `max` bytes.
 ///
 /// # Errors
-/// [`FrameError::TooBig`] as soon as it grows over `max`, whatever it would become; [`FrameError::Protocol`] when it is
-/// no whole deflate stream.
+/// [`FrameError::TooBig`] as soon as it exceeds `max`; [`FrameError::Protocol`] if it is not a complete deflate stream.
 pub(super) fn inflate(data: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
     let broken = FrameError::Protocol("a message that does not inflate");
     if data.is_empty() {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_asked_for_is_granted_and_a_small_one_keeps_our_frames_plain() {
+    fn a_requested_window_is_granted_and_a_small_one_disables_compression_by_the_server() {
         for (offers, compression, window) in [
             ("permessage-deflate; server_max_window_bits=15", Compression::Both, Some("15")),
             ("permessage-deflate; server_max_window_bits=9", Compression::Incoming, Some("9")),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_message_and_what_follows_the_last_block_do_not_inflate() {
+    fn incomplete_messages_and_data_after_the_last_block_are_refused() {
         let whole = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         for end in 1..whole.len() - 1 {
             assert!(inflate(&whole[..end], 100).is_err(), "{end} of {}", whole.len());
@@ -223,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_deflated_inflates(data: Vec<u8>, times in 1usize..40) {
+        fn deflated_data_inflate(data: Vec<u8>, times in 1usize..40) {
             let data = data.repeat(times);
             if let Some(small) = deflate(&data) {
                 prop_assert!(small.len() < data.len());
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn small_messages_are_left_alone() {
-        // It would be a tenth as large.
+        // It would be a tenth of the size.
         let small = vec![b'x'; MIN_BYTES];
         assert_eq!(deflate(&small[1..]), None);
         assert!(deflate(&small).is_some());

@@ -1,7 +1,7 @@
 //! WebSocket frames (RFC 6455, section 5) with permessage-deflate (RFC 7692). Pure: bytes in, messages out.
 //!
-//! Strict where the standard says so, and careful with memory: a length is judged when it is announced, before a byte
-//! of the payload is kept; text is checked as it arrives.
+//! It is strict where the standard requires it, and bounded in memory: a length is checked when it is announced, before
+//! any payload is kept; text is checked as it arrives.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,20 +12,20 @@ use tricast_core::protocol::close::{CloseReason, may_be_sent};
 pub const TEXT: u8 = 1;
 /// Binary frame.
 pub const BINARY: u8 = 2;
-/// Close.
+/// Close frame.
 pub const CLOSE: u8 = 8;
-/// Ping.
+/// Ping frame.
 pub const PING: u8 = 9;
-/// Pong.
+/// Pong frame.
 pub const PONG: u8 = 10;
 
 /// Largest payload of a control frame (section 5.5).
 const MAX_CONTROL: u8 = 125;
 
-/// Continuations of one message that may be empty: they cost work and get nowhere, and no limit of size ends them.
+/// Most empty continuations of one message: they cost work without progress, and no limit of size ends them.
 const MAX_EMPTY: u32 = 1_000;
 
-/// What a client sent.
+/// Message of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// A whole text message.
@@ -40,22 +40,22 @@ pub enum Incoming {
     Close(Option<(u16, String)>),
 }
 
-/// Why the connection has to be failed (section 7.1.7).
+/// Reason why the connection has to be failed (section 7.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// 1002.
+    /// Close code 1002.
     #[error("{0}")]
     Protocol(&'static str),
-    /// 1007.
+    /// Close code 1007.
     #[error("the text is not UTF-8")]
     NotUtf8,
-    /// 1009.
+    /// Close code 1009.
     #[error("the message is larger than {0} bytes")]
     TooBig(usize),
 }
 
 impl FrameError {
-    /// The close code that tells it.
+    /// Returns the close reason of the error.
     pub fn close_reason(self) -> CloseReason {
         match self {
             Self::Protocol(_) => CloseReason::ProtocolError,
@@ -65,18 +65,17 @@ impl FrameError {
     }
 }
 
-/// Reads the frames of one client.
+/// Parser of the frames of one client.
 ///
-/// Between two calls it holds at most `max_message` bytes of a message, a control frame and part of a header, beside
-/// what was fed and is not read yet. A compressed message also takes its inflated size, again at most `max_message`,
-/// while it is inflated.
+/// Between two calls it holds at most `max_message` bytes of a message, a control frame and part of a header, in addition
+/// to unread input. A compressed message also takes its inflated size, again at most `max_message`, while it is inflated.
 #[derive(Debug)]
 pub struct Decoder {
     max_message: usize,
     deflate: bool,
     input: BytesMut,
     frame: Option<Header>,
-    /// The data message that is being put together.
+    /// Data message that is being assembled.
     message: Option<Message>,
     control: Vec<u8>,
     failed: bool,
@@ -87,7 +86,7 @@ struct Header {
     fin: bool,
     opcode: u8,
     mask: [u8; 4],
-    /// Bytes of the payload still to come.
+    /// Remaining bytes of the payload.
     left: u64,
     /// Position in the mask.
     phase: usize,
@@ -98,14 +97,14 @@ struct Message {
     opcode: u8,
     compressed: bool,
     data: Vec<u8>,
-    /// Up to here the text is known to be UTF-8.
+    /// Offset up to which the text is valid UTF-8.
     checked: usize,
-    /// Continuations that brought nothing.
+    /// Number of empty continuations.
     empty: u32,
 }
 
 impl Decoder {
-    /// A decoder for messages of at most `max_message` bytes (0: no limit); `deflate` when it was negotiated.
+    /// Creates a decoder for messages of at most `max_message` bytes (0: no limit); `deflate` if it was negotiated.
     pub fn new(max_message: usize, deflate: bool) -> Self {
         Self {
             max_message: if max_message == 0 { usize::MAX } else { max_message },
@@ -125,10 +124,10 @@ impl Decoder {
         }
     }
 
-    /// The next message, if a whole one is there.
+    /// Returns the next complete message, if there is one.
     ///
     /// # Errors
-    /// [`FrameError`]; from then on the input is thrown away.
+    /// [`FrameError`]; from then on the input is discarded.
     pub fn next_message(&mut self) -> Result<Option<Incoming>, FrameError> {
         let next = self.step();
         if next.is_err() {
@@ -164,7 +163,7 @@ impl Decoder {
                 return self.finish(message).map(Some);
             }
         }
-        // What is left is less than a header. The buffer is given back: an idle connection holds none.
+        // The rest is less than a header. The buffer is released: an idle connection holds none.
         self.input = BytesMut::from(&self.input[..]);
         Ok(None)
     }
@@ -235,7 +234,7 @@ impl Decoder {
         Ok(Some(Header { fin, opcode, mask, left: length, phase: 0 }))
     }
 
-    /// Moves what has arrived of the payload out of the input, unmasked.
+    /// Moves the available part of the payload out of the input, unmasked.
     fn payload(&mut self, mut header: Header) -> Result<(Header, bool), FrameError> {
         let take = usize::try_from(header.left).unwrap_or(usize::MAX).min(self.input.len());
         let target = match &mut self.message {
@@ -256,7 +255,7 @@ impl Decoder {
         header.left -= take as u64;
         header.phase = (header.phase + take) % 4;
         let complete = header.left == 0;
-        // The end of a message is checked with the whole of it.
+        // The end of a message is checked with all of it.
         if header.opcode < CLOSE
             && !(complete && header.fin)
             && let Some(message) = &mut self.message
@@ -298,7 +297,7 @@ impl Decoder {
 }
 
 impl Message {
-    /// Checks the text that has come since the last call. A character may still be incomplete.
+    /// Checks the new part of the text. A character may still be incomplete.
     fn check(&mut self) -> Result<(), FrameError> {
         if self.opcode != TEXT || self.compressed {
             return Ok(());
@@ -312,7 +311,7 @@ impl Message {
     }
 }
 
-/// Makes room for `more` bytes: twice as much as there was, as a vector does, but never more than `most` in all.
+/// Reserves room for `more` bytes: twice as much as before, like a vector, but never more than `most` in all.
 fn make_room(data: &mut Vec<u8>, more: usize, most: usize) {
     let needed = data.len() + more;
     if needed > data.capacity() {
@@ -353,19 +352,19 @@ pub fn write(out: &mut Vec<u8>, opcode: u8, compressed: bool, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// A text frame by itself; compressed when that was negotiated and makes it smaller.
+/// Returns a text frame; compressed if that was negotiated and makes it smaller.
 pub fn text(text: &str, compress: bool) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + 10);
     write_text(&mut out, text, compress);
     out.into()
 }
 
-/// Appends a text frame; compressed when that was negotiated and makes it smaller.
+/// Appends a text frame; compressed if that was negotiated and makes it smaller.
 pub fn write_text(out: &mut Vec<u8>, text: &str, compress: bool) {
     write_message(out, TEXT, text.as_bytes(), compress);
 }
 
-/// Appends a whole message in one frame; compressed when that was negotiated and makes it smaller.
+/// Appends a whole message in one frame; compressed if that was negotiated and makes it smaller.
 pub fn write_message(out: &mut Vec<u8>, opcode: u8, payload: &[u8], compress: bool) {
     match if compress { deflate::deflate(payload) } else { None } {
         Some(small) => write(out, opcode, true, &small),
@@ -373,7 +372,7 @@ pub fn write_message(out: &mut Vec<u8>, opcode: u8, payload: &[u8], compress: bo
     }
 }
 
-/// Appends a close frame. `text` is cut to the 123 bytes it may have.
+/// Appends a close frame. `text` is cut to the permitted 123 bytes.
 pub fn write_close(out: &mut Vec<u8>, code: u16, text: &str) {
     let mut payload = code.to_be_bytes().to_vec();
     let end = (0..=text.len().min(123)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

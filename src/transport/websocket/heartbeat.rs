@@ -1,4 +1,4 @@
-//! The heartbeat of one WebSocket: when to ping, when it is lost, and the round trip that was measured.
+//! Heartbeat of one WebSocket: when to ping, when it is lost, and the measured round trip.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tokio::time::Instant;
 use super::config::{HEARTBEAT_INTERVAL, HEARTBEAT_TIMEOUT};
 use tricast_core::protocol::message::Settings;
 
-/// What our ping frames carry, so that a pong that nobody asked for is not taken for an answer.
+/// Payload of the server's ping frames, by which an unsolicited pong is not mistaken for an answer.
 pub(super) const PING_PAYLOAD: &[u8] = b"tricast";
 
-/// The heartbeat of one connection.
+/// Heartbeat of one connection.
 pub(super) struct Heartbeat {
     interval: Duration,
     timeout: Duration,
     next_ping: Instant,
     last_seen: Instant,
-    /// Time and text of our ping message that is not answered.
+    /// Time and text of the server's unanswered ping message.
     message_sent: Option<(Instant, String)>,
-    /// Time of our ping frame that is not answered.
+    /// Time of the server's unanswered ping frame.
     frame_sent: Option<Instant>,
     latency: Option<Duration>,
 }
@@ -37,8 +37,8 @@ impl Heartbeat {
         }
     }
 
-    /// The client sent something: it lives. Until a pong comes the first of it is the measure of a round trip, for it was
-    /// sent after our answer to the handshake had come.
+    /// Records data of the client. Until there is a pong, the first of it measures the round trip, because it was sent
+    /// after the client received the handshake.
     pub(super) fn seen(&mut self) {
         self.last_seen = Instant::now();
         if self.latency.is_none() {
@@ -46,14 +46,14 @@ impl Heartbeat {
         }
     }
 
-    /// Begins anew at `now`: a ping is due, and the client has the whole time-out to show that it lives.
+    /// Restarts at `now`: a ping is due, and the client has the whole timeout.
     pub(super) fn renew(&mut self, now: Instant) {
         (self.last_seen, self.next_ping) = (now, now);
-        // The round trip of a ping that waited for us is no latency.
+        // The round trip of a ping that waited for this server is no latency.
         (self.message_sent, self.frame_sent) = (None, None);
     }
 
-    /// Changes what is asked for, within bounds, and answers what is in force.
+    /// Changes the requested values, within bounds, and returns those in force.
     pub(super) fn configure(&mut self, interval: Option<Duration>, timeout: Option<Duration>) -> Settings {
         let interval = interval.unwrap_or(self.interval).clamp(HEARTBEAT_INTERVAL.0, HEARTBEAT_INTERVAL.1);
         let timeout = timeout.unwrap_or(self.timeout).clamp(HEARTBEAT_TIMEOUT.0, HEARTBEAT_TIMEOUT.1);
@@ -66,12 +66,12 @@ impl Heartbeat {
         }
     }
 
-    /// Whether nothing was heard for too long.
+    /// Returns whether no data arrived for too long.
     pub(super) fn is_lost(&self, now: Instant) -> bool {
         now >= self.last_seen + self.timeout
     }
 
-    /// Whether a ping is due; then it is taken as sent at `now` with the text `timestamp()`.
+    /// Returns the text of a ping if one is due, and records it as sent at `now` with `timestamp()`.
     pub(super) fn ping(&mut self, now: Instant, timestamp: impl FnOnce() -> String) -> Option<String> {
         if now < self.next_ping {
             return None;
@@ -83,7 +83,7 @@ impl Heartbeat {
         Some(timestamp)
     }
 
-    /// A pong frame came.
+    /// Records a pong frame.
     pub(super) fn pong_frame(&mut self, payload: &[u8]) {
         if payload == PING_PAYLOAD
             && let Some(sent) = self.frame_sent.take()
@@ -92,19 +92,19 @@ impl Heartbeat {
         }
     }
 
-    /// A pong message came.
+    /// Records a pong message.
     pub(super) fn pong_message(&mut self, timestamp: Option<&String>) {
         if let Some((sent, _)) = self.message_sent.take_if(|(_, text)| timestamp == Some(text)) {
             self.latency = Some(sent.elapsed());
         }
     }
 
-    /// The last round trip in milliseconds, with two decimals.
+    /// Returns the last round trip in milliseconds, with two decimals.
     pub(super) fn latency_ms(&self) -> Option<f64> {
         self.latency.map(|latency| (latency.as_secs_f64() * 1e5).round() / 100.0)
     }
 
-    /// When it has something to do next.
+    /// Returns the time of the next action.
     pub(super) fn deadline(&self) -> Instant {
         self.next_ping.min(self.last_seen + self.timeout)
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_pause_of_the_server_a_client_is_pinged_and_given_the_whole_time_out() {
+    fn after_a_pause_of_the_server_a_client_is_pinged_and_has_the_whole_timeout() {
         let seconds = Duration::from_secs;
         let start = Instant::now();
         let mut heartbeat = Heartbeat::new(seconds(1), seconds(4), start);
@@ -126,7 +126,7 @@ mod tests {
         assert!(!heartbeat.is_lost(resumed) && heartbeat.deadline() <= resumed);
         assert!(heartbeat.ping(resumed, || "two".into()).is_some());
         heartbeat.pong_message(Some(&"one".into()));
-        assert_eq!(heartbeat.latency_ms(), None, "the wait was ours");
+        assert_eq!(heartbeat.latency_ms(), None, "the server caused the delay");
         assert!(!heartbeat.is_lost(resumed + seconds(3)) && heartbeat.is_lost(resumed + seconds(4)));
     }
 }

@@ -9,9 +9,9 @@
 //! < {"type":"metric","channel":"metrics.api",...,"cursor":"k3f9x2ab:12"}
 //! ```
 //!
-//! actix-ws judges and answers the opening handshake; the frames are ours ([`frame`]), because a published frame is
-//! written once and shared, and because a client's announced length has to be judged before it is kept. A client that
-//! does not read is given the newest values when it reads again; one that is silent is closed (4408).
+//! actix-ws checks and answers the opening handshake; the frames are handled here ([`frame`]), because a published frame
+//! is written once and shared, and because an announced length has to be checked before data are kept. A client that does
+//! not read gets the newest values when it reads again; a silent one is closed (4408).
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev, http::header, web};
 
@@ -38,7 +38,7 @@ use crate::{
 };
 use tricast_core::{counters::Transport, protocol::SUBPROTOCOL};
 
-/// The endpoint and its alias.
+/// Paths of the endpoint and its alias.
 pub const PATHS: [&str; 2] = ["/ws", "/v1/dashboard/ws"];
 
 /// Adds the endpoint.
@@ -50,7 +50,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
     }
 }
 
-/// `GET /ws`.
+/// Handles `GET /ws`.
 #[utoipa::path(
     get,
     path = "/ws",
@@ -66,7 +66,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: WebSocketConfig) {
         (status = 101, description = "It is open",
             headers(("Sec-WebSocket-Accept" = String, description = "RFC 6455, section 4.2.2"))),
         (status = 426, description = "Not a handshake: `Upgrade` says what to do"),
-        (status = 503, description = "The server has reached its connection limit, or is going away: see `Retry-After`"),
+        (status = 503, description = "The server has reached its connection limit, or is shutting down: see `Retry-After`"),
     )
 )]
 pub(crate) async fn open(

@@ -64,7 +64,7 @@ fn bad_text_is_refused_before_the_message_ends() {
 }
 
 #[test]
-fn what_breaks_the_protocol_is_refused() {
+fn violations_of_the_protocol_are_refused() {
     let unmasked = vec![0x81, 2, b'{', b'}'];
     let cases: [(&str, Vec<u8>); 15] = [
         ("unmasked", unmasked),
@@ -92,7 +92,7 @@ fn what_breaks_the_protocol_is_refused() {
 }
 
 #[test]
-fn a_length_is_judged_before_a_byte_of_it_is_kept() {
+fn a_length_is_checked_before_any_payload_is_kept() {
     let mut decoder = Decoder::new(65_536, false);
     decoder.feed(&[0x81, 0xff]);
     decoder.feed(&(1u64 << 30).to_be_bytes());
@@ -121,13 +121,13 @@ fn a_close_is_read_with_its_text() {
     assert_eq!(out[1], 2 + 122, "cut at a character");
 }
 
-/// What the decoder holds, in bytes.
+/// Returns the size of the decoder's buffers, in bytes.
 fn held(decoder: &Decoder) -> usize {
     let message = decoder.message.as_ref().map_or(0, |message| message.data.capacity());
     decoder.input.capacity() + message + decoder.control.capacity()
 }
 
-/// A message, where it is cut into fragments, whether it is compressed, and a ping that comes in between.
+/// Message with its fragments, whether it is compressed, and a ping in between.
 #[derive(Clone, Debug)]
 struct Sent {
     incoming: Incoming,
@@ -151,7 +151,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     })
 }
 
-/// The frames of messages, and what they mean.
+/// Returns the frames of messages, and the decoded messages.
 fn stream(messages: &[Sent]) -> (Vec<u8>, Vec<Incoming>) {
     let (mut bytes, mut meaning) = (Vec::new(), Vec::new());
     for Sent { incoming, cut, compressed, ping } in messages {
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_held_is_bounded_by_a_message_and_the_last_piece(
+    fn the_memory_is_bounded_by_a_message_and_the_last_piece(
         messages in prop::collection::vec(sent(), 0..6),
         noise in prop::collection::vec(any::<u8>(), 0..200),
         max in 1usize..1_200,
@@ -236,7 +236,7 @@ proptest! {
     ) {
         let bytes = [stream(&messages).0, noise].concat();
         let mut decoder = Decoder::new(max, true);
-        // A header is kept until it is whole, and a control frame beside the message that it interrupts.
+        // A header is kept until it is complete, and a control frame beside the message that it interrupts.
         let (header, control) = (14, 256);
         for piece in bytes.chunks(step) {
             decoder.feed(piece);
