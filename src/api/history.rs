@@ -78,9 +78,9 @@ pub async fn get(request: HttpRequest, access: Authorized<Anyone>) -> Result<Htt
     };
     let personal = state.shared.access.verifier.is_some();
     let accept_encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
-    // What a node keeps for itself is not what another one would answer.
+    // A node's own history differs from that of other nodes.
     let cluster = state.shared.tenants.cluster().filter(|_| state.shared.store.is_shared());
-    let (past, closed) = look_back(&caller, question, field.as_deref(), cluster).await?;
+    let (past, closed) = query_cached(&caller, question, field.as_deref(), cluster).await?;
     let cache = match (closed, personal) {
         (true, true) => format!("private, max-age={KEEP}"),
         (true, false) => format!("max-age={KEEP}"),

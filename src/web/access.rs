@@ -182,7 +182,7 @@ async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> R
         None => return Ok(None),
         Some(Credential::Ticket(ticket)) => {
             let redeemed = redeem(state, &ticket).await;
-            // The token behind it may have run out since.
+            // The token behind it may have expired since.
             let good = redeemed.filter(|identity| identity.expires_at.is_none_or(|at| at > state.shared.clock.now()));
             good.ok_or_else(|| {
                 state.shared.counters.refused_tokens.inc();

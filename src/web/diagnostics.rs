@@ -88,7 +88,7 @@ pub fn probe_permits() -> Arc<Semaphore> {
 /// 503 if all are in use.
 pub fn probe_permit(state: &State) -> Result<OwnedSemaphorePermit, Problem> {
     let permit = Arc::clone(&state.shared.doctors).try_acquire_owned();
-    permit.map_err(|_| Problem::unavailable("other doctors are at work here: try again later", reconnect_after()))
+    permit.map_err(|_| Problem::unavailable("too many tests of paths are running: try again later", reconnect_after()))
 }
 
 #[cfg(test)]

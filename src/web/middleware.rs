@@ -73,7 +73,7 @@ pub async fn around(
     let chunked = Chunked::hold(&mut request);
     let mut response = match admitted.and_then(|()| guard(&state.shared.access, &request, origin)) {
         Err(problem) => refused(request, problem),
-        Ok(()) if place == Place::Outside => {
+        Ok(()) if place == Location::Outside => {
             refused(request, Problem::not_found(format!("this server is below {}/", state.shared.base_path)))
         }
         Ok(()) if place == Location::Root => to_the_slash(request),

@@ -173,7 +173,7 @@ impl State {
     /// 503 while the server drains or if it has reached its limit of streams; 429 if the address has.
     pub fn open_stream(&self, transport: Transport, address: Option<IpAddr>) -> Result<StreamSlot, Problem> {
         if self.shared.shutdown.is_draining() {
-            return Err(Problem::unavailable("the server is going away", reconnect_after()));
+            return Err(Problem::unavailable("the server is shutting down", reconnect_after()));
         }
         let open = self.shared.counters.streams();
         // A held poll is not a handshake: its client sends the next one as soon as it ends.
@@ -202,7 +202,7 @@ impl State {
     /// # Errors
     /// 429 when the address exceeds the rate.
     pub fn check_rate(&self, request: &HttpRequest) -> Result<(), Problem> {
-        // No stream is opened, so it does not matter how many there are.
+        // Not limited by the number of streams: none is opened.
         self.shared.admission.check_handshake(self.address(request), 0).map_err(|reached| self.count(reached))
     }
 

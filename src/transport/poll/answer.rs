@@ -110,7 +110,7 @@ struct Found {
     since: bool,
 }
 
-fn look(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller: &Caller) -> Found {
+fn collect(selectors: &[Selector], since: Option<&Since>, events_from: u64, caller: &Caller) -> Found {
     let Caller { identity, tenant, .. } = caller;
     let log = &tenant.log;
     let sees_all = tricast_auth::sees_all(identity);

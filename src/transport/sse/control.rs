@@ -227,7 +227,7 @@ pub(crate) async fn post(
     let (reply, answer) = oneshot::channel();
     if inbox.put(ControlMessage { request_id, control, reply }).is_err() {
         state.shared.counters.limit(Limit::Messages).inc();
-        return Err(Problem::too_many("this session has messages enough that wait", Duration::from_secs(1)));
+        return Err(Problem::too_many("too many messages wait for this session", Duration::from_secs(1)));
     }
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(Ok(json))) => Ok(HttpResponse::Ok()

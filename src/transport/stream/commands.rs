@@ -189,7 +189,7 @@ impl Commands {
         replies: &mut impl Replies,
     ) {
         if stream.state.shared.access.verifier.is_none() {
-            let message = "this server runs without authentication: go on without a token";
+            let message = "this server runs without authentication: continue without a token";
             return replies.reject(Rejection::new(request_id, Code::InvalidMessage, message));
         }
         let state = Rc::clone(&stream.state);
@@ -221,7 +221,7 @@ impl Commands {
             return None;
         }
         stream.state.shared.counters.limit(Limit::Requests).inc();
-        let message = format!("{most} requests wait for their answers: wait for one of them");
+        let message = format!("{most} requests are pending: wait for one of them");
         let rejection = Rejection::new(request_id.clone(), Code::RateLimited, message);
         Some(Rejection { retry_after: Some(Duration::from_millis(100)), ..rejection })
     }
