@@ -57,7 +57,7 @@ pub async fn ticket(access: Authorized<Anyone>) -> Result<HttpResponse, Problem>
     })?;
     if let Some(cluster) = state.shared.tenants.cluster() {
         let (name, kept) = (tricast_auth::ticket_name(&ticket), identity.to_json());
-        cluster.lend(&name, kept.as_bytes(), tricast_auth::TICKET_LIFETIME).await;
+        cluster.store_once(&name, kept.as_bytes(), tricast_auth::TICKET_LIFETIME).await;
     }
     Ok(HttpResponse::Created()
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -188,49 +188,49 @@ fn write(shared: &Shared) -> String {
 }
 
 fn write_bus(cluster: &Cluster, page: &mut Page) {
-    let figures = cluster.figures();
+    let metrics = cluster.metrics();
     let fine = cluster.fault().borrow().is_none();
     page.gauge("bus_available", "1 while the bus can be read and written", u8::from(fine));
     page.gauge("bus_leads", "1 while this node is the leader", u8::from(*cluster.leads().borrow()));
-    let silent = figures.silent_for().unwrap_or(f64::NAN);
+    let silent = metrics.silent_for().unwrap_or(f64::NAN);
     page.gauge("bus_silent_seconds", "Time since the last response of the bus", silent);
-    let behind = figures.entries_behind().map_or(f64::NAN, |behind| behind as f64);
+    let behind = metrics.entries_behind().map_or(f64::NAN, |behind| behind as f64);
     let help = "Entries of the shared log that were not read at the last check; NaN while the bus does not respond";
     page.gauge("bus_entries_behind", help, behind);
     page.gauge("bus_pending_groups", "Groups of batches that wait for the leader's reply", cluster.pending());
-    page.counter("bus_groups_total", "Groups of batches that were sent to the inbox", figures.enqueued.get());
-    page.counter("bus_entries_read_total", "Entries of the shared log that were read", figures.applied.get());
-    page.counter("bus_entries_written_total", "Entries that this node wrote as leader", figures.appended.get());
-    page.counter("bus_elections_total", "Times that this node was elected", figures.elections.get());
+    page.counter("bus_groups_total", "Groups of batches that were sent to the inbox", metrics.enqueued.get());
+    page.counter("bus_entries_read_total", "Entries of the shared log that were read", metrics.applied.get());
+    page.counter("bus_entries_written_total", "Entries that this node wrote as leader", metrics.appended.get());
+    page.counter("bus_elections_total", "Times that this node was elected", metrics.elections.get());
     let surrenders = "Times that this node gave up the lease because it could not write the log";
-    page.counter("bus_surrenders_total", surrenders, figures.surrenders.get());
+    page.counter("bus_surrenders_total", surrenders, metrics.surrenders.get());
     let unreadable = "Groups of batches that could not be read, as a whole or in part, and were refused";
-    page.counter("bus_unreadable_groups_total", unreadable, figures.unreadable.get());
-    page.counter("bus_loads_total", "Times that the whole log was loaded", figures.loads.get());
-    page.counter("bus_failures_total", "Failed requests to the bus", figures.failures.get());
+    page.counter("bus_unreadable_groups_total", unreadable, metrics.unreadable.get());
+    page.counter("bus_loads_total", "Times that the whole log was loaded", metrics.loads.get());
+    page.counter("bus_failures_total", "Failed requests to the bus", metrics.failures.get());
 }
 
 fn write_alerts(shared: &Shared, page: &mut Page) {
     let sizes = shared.tenants.all().iter().map(|tenant| tenant.alerts.sizes()).collect::<Vec<_>>();
     page.gauge("alert_rules", "Alert rules that are evaluated", sizes.iter().map(|of| of.0).sum::<i64>());
     page.gauge("alerts_open", "Alerts that are not resolved", sizes.iter().map(|of| of.1).sum::<i64>());
-    let figures = &shared.tenants.alerting().figures;
+    let metrics = &shared.tenants.alerting().metrics;
     let looks = "Evaluations of all rules of a tenant";
-    page.counter("alert_evaluations_total", looks, figures.evaluations.get());
-    page.counter("alerts_raised_total", "Alerts raised", figures.raised.get());
-    page.counter("alerts_resolved_total", "Alerts resolved", figures.resolved.get());
+    page.counter("alert_evaluations_total", looks, metrics.evaluations.get());
+    page.counter("alerts_raised_total", "Alerts raised", metrics.raised.get());
+    page.counter("alerts_resolved_total", "Alerts resolved", metrics.resolved.get());
     let failures = "Failed writes of alerts to the store";
-    page.counter("alert_store_failures_total", failures, figures.store_failures.get());
+    page.counter("alert_store_failures_total", failures, metrics.store_failures.get());
     let results = Target::ALL.iter().flat_map(|target| Sent::ALL.iter().map(move |result| (*target, *result)));
     let results: Vec<_> = results
         .map(|(target, result)| {
-            ([("target", target.as_str()), ("result", result.as_str())], figures.sent(target, result).get())
+            ([("target", target.as_str()), ("result", result.as_str())], metrics.sent(target, result).get())
         })
         .collect();
     let help = "Attempts to deliver mails and webhooks of alerts, by result";
     page.counters("notifications_total", help, results.iter().map(|(labels, count)| (&labels[..], *count)));
     let now = shared.clock.now();
-    let waiting = Target::ALL.map(|target| ([("target", target.as_str())], figures.waiting(target, now)));
+    let waiting = Target::ALL.map(|target| ([("target", target.as_str())], metrics.waiting(target, now)));
     let length = waiting.iter().map(|(label, waiting)| (&label[..], waiting.0));
     page.gauges("outbox_length", "Mails and webhooks of alerts that wait for delivery", length);
     let age = waiting.iter().map(|(label, waiting)| (&label[..], waiting.1));

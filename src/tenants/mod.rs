@@ -409,7 +409,10 @@ impl TenantDeps {
             clock: self.clock.clone(),
             zone: self.zone.clone(),
             log,
-            peers: self.cluster.as_ref().map(|cluster| Box::new(OtherNodes(cluster.census(tenant.name.as_str()))) as _),
+            peers: self
+                .cluster
+                .as_ref()
+                .map(|cluster| Box::new(OtherNodes(cluster.node_reports(tenant.name.as_str()))) as _),
         };
         let mut gone = tenant._alive.subscribe();
         // The tasks end with the runtime, whose owner waits for it.

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 
-use tricast_cluster::Census;
+use tricast_cluster::NodeReports;
 use tricast_domain::sources::{Gathered, Peers};
 
 /// Node reports of the other nodes.
-pub(super) struct OtherNodes(pub(super) Census);
+pub(super) struct OtherNodes(pub(super) NodeReports);
 
 impl Peers for OtherNodes {
     fn exchange(&mut self, report: String, online: HashSet<String>, gather: bool) -> BoxFuture<'_, Option<Gathered>> {

@@ -201,7 +201,7 @@ async fn authenticate(state: &State, request: &HttpRequest, accept: Accept) -> R
 async fn redeem(state: &State, ticket: &str) -> Option<Identity> {
     let here = state.shared.access.tickets.redeem(ticket, std::time::Instant::now());
     let Some(cluster) = state.shared.tenants.cluster() else { return here };
-    match cluster.take(&tricast_auth::ticket_name(ticket)).await {
+    match cluster.take_once(&tricast_auth::ticket_name(ticket)).await {
         Ok(kept) => kept.and_then(|kept| Identity::from_json(&kept)),
         Err(_) => here,
     }

@@ -48,7 +48,7 @@ impl Cluster {
         let last = confirmed.borrow().as_ref().map_or(ASK_EVERY, |last| last.asked.elapsed());
         let ask = async {
             sleep(ASK_EVERY.saturating_sub(last)).await;
-            self.node.hurry.notify_one();
+            self.node.heartbeat_now.notify_one();
             std::future::pending::<()>().await;
         };
         tokio::pin!(ask);
@@ -77,7 +77,7 @@ impl Cluster {
 
     /// Returns whether other nodes may have newer values than this one.
     pub fn is_stale(&self) -> bool {
-        let silent = self.node.figures.silent_for();
+        let silent = self.node.metrics.silent_for();
         !self.is_ready() || silent.is_none_or(|silent| silent > SILENT.as_secs_f64())
     }
 }

@@ -39,17 +39,17 @@ struct Answer {
 /// Role of a node in an election.
 #[derive(Clone, Copy)]
 struct Candidacy {
-    /// Whether it may lead.
-    stands: bool,
+    /// Whether it may be elected.
+    is_candidate: bool,
     /// Whether it may bootstrap a log if there is no valid one.
-    may_found: bool,
+    may_bootstrap: bool,
 }
 
 /// Sends heartbeats until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let lease = node.config.lease;
     // Time of the last answered request, not of its reply: the lease starts at the earliest then.
-    let mut heard = Instant::now();
+    let mut last_reply = Instant::now();
     // Times since which there is no valid log, and no leader.
     let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
     // Whether the log already reports that Redis does not respond.
@@ -58,20 +58,23 @@ pub(super) async fn run(node: Arc<Node>) {
         let asked = Instant::now();
         // The node with the newest values should bootstrap first, or they would be lost: the last leader, then nodes with
         // some values.
-        let patience = match (node.series.lock().is_empty(), node.followed.borrow().is_some()) {
+        let delay = match (node.series.lock().is_empty(), node.followed.borrow().is_some()) {
             (false, _) => Duration::ZERO,
             (true, true) => lease / 8 + HESITATION,
             (true, false) => lease / 4 + 2 * HESITATION,
         };
         let candidacy = Candidacy {
-            stands: node.standing.lock().stands(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
-            may_found: without_log.is_some_and(|since| since.elapsed() >= patience),
+            is_candidate: node
+                .eligibility
+                .lock()
+                .is_eligible(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
+            may_bootstrap: without_log.is_some_and(|since| since.elapsed() >= delay),
         };
         let answer = tokio::select! {
             biased;
             answer = timeout(SILENT, beat(&node, candidacy)) => answer,
             // Another node may lead by now.
-            () = sleep_until(heard + lease), if node.seen.borrow().elected => {
+            () = sleep_until(last_reply + lease), if node.seen.borrow().elected => {
                 node.leads.send_replace(false);
                 node.seen.send_modify(|seen| seen.elected = false);
                 continue;
@@ -79,14 +82,14 @@ pub(super) async fn run(node: Arc<Node>) {
         };
         let pause = match answer {
             Ok(Ok((has_log, has_leader))) => {
-                heard = asked;
+                last_reply = asked;
                 silent = false;
                 without_log = if has_log { None } else { without_log.or(Some(asked)) };
                 without_leader = if has_leader { None } else { without_leader.or(Some(asked)) };
                 if has_log { lease / 4 } else { lease / 16 }
             }
             Ok(Err(error)) => {
-                node.figures.failures.inc();
+                node.metrics.failures.inc();
                 if std::mem::replace(&mut silent, true) {
                     tracing::debug!(%error, "no reply to a heartbeat; retrying");
                 } else {
@@ -95,7 +98,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 RETRY
             }
             Err(_) => {
-                node.figures.failures.inc();
+                node.metrics.failures.inc();
                 if !std::mem::replace(&mut silent, true) {
                     let bus = node.config.place();
                     tracing::warn!(bus, "no reply from Redis in time; retrying");
@@ -108,7 +111,7 @@ pub(super) async fn run(node: Arc<Node>) {
         tokio::select! {
             biased;
             () = sleep(pause) => {}
-            () = node.hurry.notified() => {}
+            () = node.heartbeat_now.notified() => {}
         }
     }
 }
@@ -118,7 +121,7 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     // Read before the request, so that a late reply is compared with the state at its time.
     let (followed, asked_at) = (node.followed.borrow().clone(), node.seen.borrow().epoch.clone());
     let of = asked_at.clone().or_else(|| followed.as_ref().map(|followed| followed.epoch.clone()));
-    let handed_in = node.handed_in.load(Ordering::Acquire);
+    let last_sent = node.last_sent.load(Ordering::Acquire);
     let asked = Instant::now();
     let shown = node.own_clock.now();
     let read = followed.as_ref().filter(|followed| of.as_ref() == Some(&followed.epoch));
@@ -130,20 +133,20 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
         tracing::debug!(refused = answer.refused, "Redis refuses to write");
         WriteRefusal::read(&answer.refused).unwrap_or(WriteRefusal::Other)
     });
-    node.health.heard(asked, probe);
+    node.health.record_reply(asked, probe);
     if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
         // Redis was restored from a state before the log that this node reads. The script has marked it.
         tracing::debug!(%epoch, "Redis has an earlier log");
-        node.heard(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
+        node.record_reply(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
         return Ok((false, !answer.leader.is_empty()));
     }
     if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| Some(*epoch) == of.as_ref()) {
         let read = node.followed.borrow().as_ref().filter(|followed| followed.epoch == *epoch).map(|now| now.seq);
-        node.figures.behind.store(answer.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
+        node.metrics.behind.store(answer.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
         node.health.newest(epoch, answer.seq, read);
     }
-    if answer.epoch.is_some() && answer.epoch == asked_at && answer.last_group < handed_in {
-        node.hand_in_again.notify_one();
+    if answer.epoch.is_some() && answer.epoch == asked_at && answer.last_group < last_sent {
+        node.resend.notify_one();
     }
     let suspect = answer.suspect.is_some() && answer.suspect == answer.epoch;
     match &answer.epoch {
@@ -151,7 +154,7 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
             node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: answer.seq }));
         }
         // The end of the new log is queried at once.
-        Some(_) if !suspect => node.hurry.notify_one(),
+        Some(_) if !suspect => node.heartbeat_now.notify_one(),
         _ => {}
     }
     let elected = answer.leader == node.id;
@@ -163,7 +166,7 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     // A log that was bootstrapped meanwhile takes precedence over this reply.
     let now = node.seen.borrow().epoch.clone();
     let epoch = if now == asked_at { answer.epoch } else { now };
-    node.heard(Seen { epoch, elected, suspect });
+    node.record_reply(Seen { epoch, elected, suspect });
     Ok((has_log, !answer.leader.is_empty()))
 }
 
@@ -185,9 +188,9 @@ async fn ask(
             let mut beat = scripts::BEAT.prepare_invoke();
             beat.key(keys.meta()).key(keys.leader()).key(state).key(seen).key(keys.beat(&node.id));
             beat.arg(&node.id).arg(node.config.lease.as_millis() as u64);
-            beat.arg(i32::from(candidacy.stands)).arg(i32::from(candidacy.may_found));
+            beat.arg(i32::from(candidacy.is_candidate)).arg(i32::from(candidacy.may_bootstrap));
             match read {
-                Some(Followed { epoch, seq, word }) => beat.arg(epoch.to_string()).arg(*seq).arg(word),
+                Some(Followed { epoch, seq, entry_id }) => beat.arg(epoch.to_string()).arg(*seq).arg(entry_id),
                 None => beat.arg("").arg(0).arg(""),
             };
             beat.arg(node.earlier().iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));

@@ -6,8 +6,8 @@ use redis::{RedisError, cmd};
 use tokio::time::sleep;
 
 use super::{
+    bootstrap,
     connection::Connection,
-    founding,
     node::{Followed, Node},
     scripts,
     stream::{self, Item},
@@ -35,7 +35,7 @@ const EVENTS: usize = 1_000;
 pub(super) async fn run(node: Arc<Node>) {
     loop {
         if let Err(error) = follow(&node).await {
-            node.figures.failures.inc();
+            node.metrics.failures.inc();
             tracing::debug!(%error, "cannot read the log; retrying");
             sleep(RETRY).await;
         }
@@ -65,8 +65,8 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
     let Some(epoch) = epoch else { return Ok(()) };
     let mut connection = node.link.connect(WAIT).await?;
     let known = node.followed.borrow().clone().filter(|followed| followed.epoch == epoch);
-    let (mut last, mut word) = match known {
-        Some(followed) => (followed.seq, followed.word),
+    let (mut last, mut entry_id) = match known {
+        Some(followed) => (followed.seq, followed.entry_id),
         None => load(node, &mut connection, &epoch).await?,
     };
     let key = node.keys.of(&epoch, "log");
@@ -82,26 +82,25 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
             let seq = item.number().ok_or(Failure::Shape)?;
             if seq != last + 1 {
                 tracing::warn!(last, seq, "entries of the log are gone: loading the whole log");
-                (last, word) = load(node, &mut connection, &epoch).await?;
+                (last, entry_id) = load(node, &mut connection, &epoch).await?;
                 break;
             }
             let entry: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
             let entry: Entry = match serde_json::from_slice(&entry) {
                 Ok(entry) => entry,
                 Err(error) => {
-                    // What came of it is kept in another form, and those who wait for its answers are told that it is
-                    // not known.
+                    // Its results are stored in another form too; callers that wait for its replies get an unknown outcome.
                     tracing::error!(seq, %error, "cannot parse an entry of the log: loading the whole log");
-                    (last, word) = load(node, &mut connection, &epoch).await?;
+                    (last, entry_id) = load(node, &mut connection, &epoch).await?;
                     break;
                 }
             };
-            if entry.before != word {
+            if entry.before != entry_id {
                 // The log lost entries that were read here, and other ones were written in their place.
                 node.suspect(&epoch).await?;
                 return Err(Failure::Rewritten);
             }
-            word.clone_from(&entry.word);
+            entry_id.clone_from(&entry.entry_id);
             node.apply(&epoch, seq, entry);
             last = seq;
         }
@@ -110,34 +109,34 @@ async fn follow(node: &Arc<Node>) -> Result<(), Failure> {
 
 /// Loads everything that is stored of the log. Returns the number and the ID of the last entry included.
 async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> Result<(u64, String), Failure> {
-    node.figures.loads.inc();
+    node.metrics.loads.inc();
     // Read first: later additions are read as entries, and those in both are applied once.
     let mut state = cmd("HMGET");
     state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
-    let (seq, word): (Option<u64>, Option<String>) = state.query_async(connection).await?;
+    let (seq, entry_id): (Option<u64>, Option<String>) = state.query_async(connection).await?;
     let missed_answers = node.next_group();
     let mut meta = cmd("HMGET");
     meta.arg(node.keys.meta()).arg(&["base", "earlier"]);
     let (base, earlier): (Option<u64>, Option<String>) = meta.query_async(connection).await?;
-    let earlier = founding::read_epochs(earlier.as_deref());
+    let earlier = bootstrap::read_epochs(earlier.as_deref());
     let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut loaded = HashMap::new();
     for tenant in tenants {
         let contents = load_tenant(node, connection, epoch, &tenant).await?;
         loaded.insert(Arc::from(tenant), contents);
     }
-    let (seq, word) = (seq.unwrap_or(0), word.unwrap_or_default());
+    let (seq, entry_id) = (seq.unwrap_or(0), entry_id.unwrap_or_default());
     let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);
     tracing::info!(%epoch, seq, tenants = loaded.len(), "the log is loaded");
     // All entries of a log that was just bootstrapped are read, because they contain replies to groups that were sent
     // again. Their changes are already applied.
-    let (seq, word) = if before == Some(false) { (0, String::new()) } else { (seq, word) };
-    let followed = Followed { epoch: epoch.clone(), seq, word: word.clone() };
+    let (seq, entry_id) = if before == Some(false) { (0, String::new()) } else { (seq, entry_id) };
+    let followed = Followed { epoch: epoch.clone(), seq, entry_id: entry_id.clone() };
     node.take_over(followed, base.unwrap_or(0), earlier, loaded);
     if before == Some(true) {
         node.forget_answers(missed_answers);
     }
-    Ok((seq, word))
+    Ok((seq, entry_id))
 }
 
 async fn load_tenant(

@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::Instant};
 use tricast_core::position::Epoch;
 
 /// Time for which an operation may fail before the node reports a fault.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const FAULT_AFTER: Duration = Duration::from_secs(3);
 
 /// Silence after which Redis counts as unreachable.
 pub(super) const SILENT: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ pub(super) struct Health {
 struct Known {
     /// Time of the last reply of Redis, and the time since which it replies without interruption. At first the start of
     /// this node.
-    heard: (Instant, Instant),
+    last_reply: (Instant, Instant),
     begun: Instant,
     /// Refusal of the last test write.
     probe: Option<WriteRefusal>,
@@ -101,7 +101,7 @@ struct Known {
     /// Time before which a node that could not lead does not count as healthy.
     unfit_until: Option<Instant>,
     /// Entry that exists and is not read, and the time since which that is known.
-    owed: Option<(Epoch, u64, Instant)>,
+    missing: Option<(Epoch, u64, Instant)>,
 }
 
 /// Task that writes to Redis.
@@ -117,13 +117,13 @@ impl Health {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         let known = Known {
-            heard: (now, now),
+            last_reply: (now, now),
             begun: now,
             probe: None,
             refused: None,
             failing: [None; 2],
             unfit_until: None,
-            owed: None,
+            missing: None,
         };
         Self { known: Mutex::new(known), fault: watch::Sender::new(None) }
     }
@@ -134,25 +134,25 @@ impl Health {
     }
 
     /// Records the reply to a heartbeat that was sent at `asked`, with the refusal of its test write.
-    pub(super) fn heard(&self, asked: Instant, probe: Option<WriteRefusal>) {
+    pub(super) fn record_reply(&self, asked: Instant, probe: Option<WriteRefusal>) {
         let known = &mut *self.known.lock();
-        let (last, since) = known.heard;
+        let (last, since) = known.last_reply;
         let without_pause = if asked.saturating_duration_since(last) < SILENT { since } else { asked };
-        known.heard = (Instant::now(), without_pause);
+        known.last_reply = (Instant::now(), without_pause);
         known.probe = probe;
     }
 
     /// Records the newest entry of the log, and the newest one that this node has read of the same epoch.
     pub(super) fn newest(&self, epoch: &Epoch, newest: u64, read: Option<u64>) {
         let read = read.unwrap_or(0);
-        let owed = &mut self.known.lock().owed;
-        if let Some((of, seq, _)) = owed
+        let missing = &mut self.known.lock().missing;
+        if let Some((of, seq, _)) = missing
             && of == epoch
             && *seq > read
         {
             return;
         }
-        *owed = (newest > read).then(|| (epoch.clone(), newest, Instant::now()));
+        *missing = (newest > read).then(|| (epoch.clone(), newest, Instant::now()));
     }
 
     /// Records a successful write of `writer`.
@@ -199,7 +199,7 @@ impl Health {
     /// Returns whether Redis was unreachable a moment ago, so that other nodes may not have reported yet.
     pub(super) fn has_just_recovered(&self, moment: Duration) -> bool {
         let known = self.known.lock();
-        known.heard.1 != known.begun && known.heard.1.elapsed() < moment
+        known.last_reply.1 != known.begun && known.last_reply.1.elapsed() < moment
     }
 
     /// Evaluates the observations. Returns the fault, and notifies if it changed.
@@ -227,14 +227,14 @@ impl Health {
 impl Known {
     fn failing_for(&self, writer: Writer) -> Option<Duration> {
         // While Redis is silent no node can write, which is no fault of this one.
-        self.failing[writer as usize].map(|failing| failing.max(self.heard.1).elapsed())
+        self.failing[writer as usize].map(|failing| failing.max(self.last_reply.1).elapsed())
     }
 
     fn fault(&self) -> Option<Fault> {
-        let too_long = |writer| self.failing_for(writer).is_some_and(|failing| failing >= PATIENCE);
+        let too_long = |writer| self.failing_for(writer).is_some_and(|failing| failing >= FAULT_AFTER);
         // Longer than the interval between two attempts.
         let refused = self.refused.filter(|(at, _)| at.elapsed() < SILENT).map(|(_, refusal)| refusal);
-        if self.heard.0.elapsed() >= SILENT {
+        if self.last_reply.0.elapsed() >= SILENT {
             Some(Fault::Unreachable)
         } else if let Some(refusal) = self.probe.or(refused) {
             Some(Fault::Refused(refusal))
@@ -243,7 +243,7 @@ impl Known {
             || self.unfit_until.is_some_and(|until| until > Instant::now())
         {
             Some(Fault::CannotWrite)
-        } else if self.owed.as_ref().is_some_and(|(_, _, since)| since.elapsed() >= PATIENCE) {
+        } else if self.missing.as_ref().is_some_and(|(_, _, since)| since.elapsed() >= FAULT_AFTER) {
             Some(Fault::Behind)
         } else {
             None
@@ -258,8 +258,8 @@ mod tests {
     /// Returns the observations of a healthy node that started some time ago.
     fn known(ago: Duration) -> Known {
         let begun = Instant::now().checked_sub(ago).unwrap();
-        let heard = (Instant::now(), begun);
-        Known { heard, begun, probe: None, refused: None, failing: [None; 2], unfit_until: None, owed: None }
+        let last_reply = (Instant::now(), begun);
+        Known { last_reply, begun, probe: None, refused: None, failing: [None; 2], unfit_until: None, missing: None }
     }
 
     fn ago(span: Duration) -> Instant {
@@ -270,14 +270,14 @@ mod tests {
     fn each_fault_is_detected_by_the_operation_that_it_blocks() {
         let minute = Duration::from_secs(60);
         assert_eq!(known(minute).fault(), None);
-        assert_eq!(Known { heard: (ago(SILENT), ago(minute)), ..known(minute) }.fault(), Some(Fault::Unreachable));
+        assert_eq!(Known { last_reply: (ago(SILENT), ago(minute)), ..known(minute) }.fault(), Some(Fault::Unreachable));
         let full = Some(WriteRefusal::Full);
         assert_eq!(Known { probe: full, ..known(minute) }.fault(), Some(Fault::Refused(WriteRefusal::Full)));
         let refused = |span| Known { refused: Some((ago(span), WriteRefusal::ReadOnly)), ..known(minute) }.fault();
         assert_eq!(refused(Duration::ZERO), Some(Fault::Refused(WriteRefusal::ReadOnly)));
         assert_eq!(refused(SILENT), None, "the write is retried");
-        let owed = |span| Known { owed: Some((Epoch::random(), 7, ago(span))), ..known(minute) }.fault();
-        assert_eq!([owed(Duration::ZERO), owed(PATIENCE)], [None, Some(Fault::Behind)]);
+        let missing = |span| Known { missing: Some((Epoch::random(), 7, ago(span))), ..known(minute) }.fault();
+        assert_eq!([missing(Duration::ZERO), missing(FAULT_AFTER)], [None, Some(Fault::Behind)]);
     }
 
     #[test]
@@ -285,10 +285,10 @@ mod tests {
         let minute = Duration::from_secs(60);
         for writer in [Writer::Leader, Writer::Sender] {
             let mut failing = known(minute);
-            failing.failing[writer as usize] = Some(ago(PATIENCE));
+            failing.failing[writer as usize] = Some(ago(FAULT_AFTER));
             assert_eq!(failing.fault(), Some(Fault::CannotWrite));
             // Redis was silent until a moment ago.
-            failing.heard.1 = ago(Duration::from_secs(1));
+            failing.last_reply.1 = ago(Duration::from_secs(1));
             assert_eq!(failing.fault(), None);
         }
     }
@@ -296,18 +296,18 @@ mod tests {
     #[test]
     fn a_new_entry_does_not_reset_the_time_of_a_missing_one() {
         let (health, epoch) = (Health::new(), Epoch::random());
-        let owed = || health.known.lock().owed.as_ref().map(|(_, seq, since)| (*seq, *since));
+        let missing = || health.known.lock().missing.as_ref().map(|(_, seq, since)| (*seq, *since));
         health.newest(&epoch, 5, Some(5));
-        assert_eq!(owed(), None);
+        assert_eq!(missing(), None);
         health.newest(&epoch, 6, Some(5));
-        let first = owed();
+        let first = missing();
         assert_eq!(first.unwrap().0, 6);
         health.newest(&epoch, 9, Some(5));
-        assert_eq!(owed(), first);
+        assert_eq!(missing(), first);
         health.newest(&epoch, 9, Some(6));
-        assert_eq!(owed().unwrap().0, 9, "the missing entry was read, and a newer one is missing");
+        assert_eq!(missing().unwrap().0, 9, "the missing entry was read, and a newer one is missing");
         health.newest(&Epoch::random(), 1, None);
-        assert_eq!(owed().unwrap().0, 1, "a log of which nothing was read");
+        assert_eq!(missing().unwrap().0, 1, "a log of which nothing was read");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Keys {
         format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
     }
 
-    pub(super) fn lent(&self, name: &str) -> String {
+    pub(super) fn one_time(&self, name: &str) -> String {
         format!("{}:lent:{name}", self.prefix)
     }
 

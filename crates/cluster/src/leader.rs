@@ -13,15 +13,15 @@ use redis::ScriptInvocation;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    bootstrap,
     connection::Connection,
-    ended::Ended,
-    founding,
-    health::{PATIENCE, Writer},
+    health::{FAULT_AFTER, Writer},
     keys::PARTS,
     node::{Node, Seen},
     scripts,
     stream::{self, Item},
-    wire::{Answered, Entry, Head, Unreadable, WireChunk, WireKept, Written, json},
+    term_error::TermError,
+    wire::{Entry, GroupReply, Head, Unreadable, WireChunk, WireKept, Written, json},
 };
 use tricast_core::{
     channel::Channel,
@@ -34,16 +34,16 @@ use tricast_core::{
     snapshot::View,
 };
 
+mod backoff;
 mod ends;
 mod inbox;
 mod retention;
-mod retreat;
-mod succession;
+mod takeover;
 
+use backoff::TermBackoff;
 use ends::Ends;
-use inbox::Handed;
+use inbox::ParsedBatch;
 use retention::{Pace, Retention};
-use retreat::Retreat;
 
 /// Longest time that Redis blocks for a group.
 const WAIT: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ const SNAPSHOT_LIVES: Duration = Duration::from_secs(86_400);
 /// Leads whenever this node is elected, until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let mut seen = node.seen.subscribe();
-    let mut retreat = Retreat::default();
+    let mut backoff = TermBackoff::default();
     loop {
         if !seen.borrow_and_update().elected {
             node.health.idle(Writer::Leader);
@@ -90,12 +90,12 @@ pub(super) async fn run(node: Arc<Node>) {
                 false
             }
             // Another node may be able to, such as a newer one.
-            Err(Ended::Kept(_) | Ended::Behind) => true,
-            Err(_) => node.health.failing_for(Writer::Leader) >= PATIENCE,
+            Err(TermError::Kept(_) | TermError::Behind) => true,
+            Err(_) => node.health.failing_for(Writer::Leader) >= FAULT_AFTER,
         };
         if gives_way {
-            let span = retreat.after(begun.elapsed());
-            node.figures.surrenders.inc();
+            let span = backoff.after(begun.elapsed());
+            node.metrics.surrenders.inc();
             tracing::error!(node = node.id, ?span, "cannot lead: not standing for election for some time");
             node.give_way(span);
             drop(timeout(node.config.lease, seen.wait_for(|seen| !seen.elected)).await);
@@ -104,19 +104,19 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
+async fn lead(node: &Arc<Node>) -> Result<(), TermError> {
     let begun = Instant::now();
     let begin = async {
         let mut connection = node.link.connect(WAIT).await?;
-        let epoch = founding::found(node, &mut connection).await?;
+        let epoch = bootstrap::current_or_new(node, &mut connection).await?;
         let mut term = Term::begin(node, connection, epoch).await?;
-        founding::clean_up(node, &mut term.connection).await?;
+        bootstrap::clean_up(node, &mut term.connection).await?;
         Ok(term)
     };
     let mut term = begin.await.inspect_err(|error| note(node, begun, error))?;
     let result = async {
         term.decide_waiting().await?;
-        node.figures.elections.inc();
+        node.metrics.elections.inc();
         node.leads.send_replace(true);
         tracing::info!(node = node.id, epoch = %term.epoch, "leads");
         term.run().await
@@ -132,13 +132,13 @@ async fn lead(node: &Arc<Node>) -> Result<(), Ended> {
 
 /// Logs the end of a term, and records in the health of this node whether its access to Redis is the cause. The failed
 /// operation started at `begun`.
-fn note(node: &Node, begun: Instant, error: &Ended) {
-    node.figures.failures.inc();
+fn note(node: &Node, begun: Instant, error: &TermError) {
+    node.metrics.failures.inc();
     tracing::warn!(node = node.id, %error, "a term ended");
     match error {
-        Ended::Redis(error) => _ = node.health.failed(Writer::Leader, begun, Some(error)),
-        Ended::Stuck => _ = node.health.failed(Writer::Leader, begun, None),
-        Ended::Kept(_) | Ended::Lost(_) | Ended::Behind => {}
+        TermError::Redis(error) => _ = node.health.failed(Writer::Leader, begun, Some(error)),
+        TermError::Stuck => _ = node.health.failed(Writer::Leader, begun, None),
+        TermError::Kept(_) | TermError::Lost(_) | TermError::Behind => {}
     }
 }
 
@@ -149,7 +149,7 @@ struct Term<'a> {
     epoch: Epoch,
     /// Number of the newest entry, and its ID.
     seq: u64,
-    word: String,
+    entry_id: String,
     /// Time of the newest entry.
     at: Timestamp,
     /// Start of the current request.
@@ -180,12 +180,12 @@ struct Deciding {
 type TenantChanges = (Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>);
 
 /// Batch to decide: index of its reply, its number in the group, and its readings.
-type Waiting = (usize, usize, Handed);
+type Waiting = (usize, usize, ParsedBatch);
 
 impl<'a> Term<'a> {
     /// Decides the groups that arrived while no node led, and waits until this node has read the result: the alerts that
     /// a leader evaluates must not miss a value that was pushed before its term.
-    async fn decide_waiting(&mut self) -> Result<(), Ended> {
+    async fn decide_waiting(&mut self) -> Result<(), TermError> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         if let Some(last) = stream::last_id(&mut self.connection, &key).await? {
             loop {
@@ -200,7 +200,7 @@ impl<'a> Term<'a> {
         self.has_read(self.seq).await.map(drop)
     }
 
-    async fn run(&mut self) -> Result<(), Ended> {
+    async fn run(&mut self) -> Result<(), TermError> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut seen = self.node.seen.subscribe();
         let mut leaving = self.node.leaving.subscribe();
@@ -218,12 +218,12 @@ impl<'a> Term<'a> {
             let read = stream::read(&mut self.connection, &key, &self.inbox, GROUPS, wait);
             let items = tokio::select! {
                 biased;
-                items = timeout(wait + PATIENCE, read) => items.map_err(|_| Ended::Stuck)??,
+                items = timeout(wait + FAULT_AFTER, read) => items.map_err(|_| TermError::Stuck)??,
                 was_elected = async { seen.wait_for(&over).await.is_ok_and(|seen| seen.elected) } => {
-                    return if was_elected { Err(Ended::Lost("another log is current".into())) } else { Ok(()) };
+                    return if was_elected { Err(TermError::Lost("another log is current".into())) } else { Ok(()) };
                 }
                 () = async { drop(leaving.wait_for(|leaving| *leaving).await) }, if !resigned => {
-                    self.pace.hurry();
+                    self.pace.write_now();
                     self.step(Vec::new()).await?;
                     self.node.resign();
                     resigned = true;
@@ -235,7 +235,7 @@ impl<'a> Term<'a> {
     }
 
     /// Decides `items` and changes that are due by time, and writes the result.
-    async fn step(&mut self, items: Vec<Item>) -> Result<(), Ended> {
+    async fn step(&mut self, items: Vec<Item>) -> Result<(), TermError> {
         let mut replies = Vec::with_capacity(items.len());
         let mut decided = HashMap::new();
         let mut by_tenant = IndexMap::<Arc<str>, Vec<Waiting>>::new();
@@ -261,13 +261,13 @@ impl<'a> Term<'a> {
         let (mut written, mut kept) = (Vec::new(), Vec::new());
         for (tenant, waiting) in by_tenant {
             if !self.deciding.contains_key(&tenant) {
-                self.take_up(&tenant).await?;
+                self.load_tenant(&tenant).await?;
             }
             let Some(of) = self.deciding.get_mut(&tenant) else { continue };
             let (same, restored, chunks) = of.decide(waiting, &mut replies);
             of.head.advance(&chunks, at);
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
-            let wire = wire.ok_or_else(|| Ended::Lost("a value is not JSON".into()))?;
+            let wire = wire.ok_or_else(|| TermError::Lost("a value is not JSON".into()))?;
             let published = of.head.publish(of.decider.published());
             if !wire.is_empty() || !same.is_empty() || !published.is_empty() {
                 let (tenant, head) = ((*tenant).to_owned(), of.head.head);
@@ -290,17 +290,17 @@ impl<'a> Term<'a> {
         if is_empty && !keeps && items.is_empty() {
             return Ok(());
         }
-        let word = format!("{:016x}", random_u64());
+        let entry_id = format!("{:016x}", random_u64());
         let entry = if is_empty {
             String::new()
         } else {
-            let (word, before) = (word.clone(), self.word.clone());
-            json(&Entry { word, before, at, tenants: written, replies })
+            let (entry_id, before) = (entry_id.clone(), self.entry_id.clone());
+            json(&Entry { entry_id, before, at, tenants: written, replies })
         };
         if let Some(last) = items.last() {
             self.inbox.clone_from(&last.id);
         }
-        self.append(&entry, word, &decided, &kept, at, keeps).await?;
+        self.append(&entry, entry_id, &decided, &kept, at, keeps).await?;
         if keeps {
             self.pace.written();
             self.cache_snapshots().await?;
@@ -320,12 +320,12 @@ impl<'a> Term<'a> {
 
     /// Parses a group as far as possible. Returns the reply, which refuses the unreadable rest, and the batches with
     /// their numbers. `None` if there is no node to reply to.
-    fn open(&mut self, item: &Item) -> Option<(Answered, Vec<(usize, Handed)>)> {
+    fn open(&mut self, item: &Item) -> Option<(GroupReply, Vec<(usize, ParsedBatch)>)> {
         let (node, seq) = (item.get::<String>("n"), item.get::<u64>("s"));
         if let (Some(node), Some(seq)) = (&node, seq) {
             if self.decided.get(node).is_some_and(|decided| *decided >= seq) {
                 tracing::warn!(from = node, group = seq, "a decided group was in the inbox again");
-                return Some((Answered { repeated: true, ..Answered::to(node, seq) }, Vec::new()));
+                return Some((GroupReply { repeated: true, ..GroupReply::to(node, seq) }, Vec::new()));
             }
             self.decided.insert(node.clone(), seq);
         }
@@ -346,25 +346,25 @@ impl<'a> Term<'a> {
             (true, false) => Unreadable::Batches(unreadable),
         };
         if !unreadable.is_nothing() || !refused.is_empty() || node.is_none() || seq.is_none() {
-            self.node.figures.unreadable.inc();
+            self.node.metrics.unreadable.inc();
             tracing::error!(
                 from = node,
                 group = seq,
                 "cannot parse a group in the inbox, or a part of it, which is refused"
             );
         }
-        Some((Answered { refused, unreadable, ..Answered::to(&node?, seq?) }, readable))
+        Some((GroupReply { refused, unreadable, ..GroupReply::to(&node?, seq?) }, readable))
     }
 
     async fn append(
         &mut self,
         entry: &str,
-        word: String,
+        entry_id: String,
         decided: &HashMap<String, u64>,
         kept: &[TenantChanges],
         at: Timestamp,
         keeps: bool,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), TermError> {
         let Node { keys, id, .. } = &**self.node;
         let seq = self.seq + u64::from(!entry.is_empty());
         let (oldest, bytes) = if entry.is_empty() { (0, 0) } else { self.retention.add(seq, entry.len()) };
@@ -373,7 +373,14 @@ impl<'a> Term<'a> {
         for what in PARTS {
             append.key(keys.of(&self.epoch, what));
         }
-        append.arg(id).arg(self.epoch.to_string()).arg(self.seq).arg(&self.word).arg(entry).arg(&word).arg(&self.inbox);
+        append
+            .arg(id)
+            .arg(self.epoch.to_string())
+            .arg(self.seq)
+            .arg(&self.entry_id)
+            .arg(entry)
+            .arg(&entry_id)
+            .arg(&self.inbox);
         append.arg(if keeps { &*self.inbox } else { "" }).arg(oldest).arg(bytes).arg(decided.len());
         for (node, group) in decided {
             append.arg(node).arg(*group);
@@ -389,20 +396,20 @@ impl<'a> Term<'a> {
             keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
         }
         self.attempt = Instant::now();
-        let answer = timeout(PATIENCE, append.invoke_async::<String>(&mut self.connection)).await;
-        let answer = answer.map_err(|_| Ended::Stuck)??;
+        let answer = timeout(FAULT_AFTER, append.invoke_async::<String>(&mut self.connection)).await;
+        let answer = answer.map_err(|_| TermError::Stuck)??;
         self.node.health.wrote(Writer::Leader);
         if answer != "done" {
-            return Err(Ended::Lost(answer));
+            return Err(TermError::Lost(answer));
         }
-        self.node.figures.appended.inc();
+        self.node.metrics.appended.inc();
         if !entry.is_empty() {
-            (self.seq, self.word) = (seq, word);
+            (self.seq, self.entry_id) = (seq, entry_id);
         }
         Ok(())
     }
 
-    async fn cache_snapshots(&mut self) -> Result<(), Ended> {
+    async fn cache_snapshots(&mut self) -> Result<(), TermError> {
         let mut all = redis::pipe();
         for (tenant, of) in &mut self.deciding {
             let version = of.log.snapshot_offset();
@@ -426,17 +433,17 @@ impl Deciding {
     fn decide(
         &mut self,
         waiting: Vec<Waiting>,
-        replies: &mut [Answered],
+        replies: &mut [GroupReply],
     ) -> (Vec<Channel>, Vec<(Channel, Timestamp)>, Vec<Chunk>) {
         let (mut places, mut batches) = (Vec::new(), Vec::new());
-        for (reply, number, Handed { origin, readings, unreadable, .. }) in waiting {
+        for (reply, number, ParsedBatch { origin, readings, unreadable, .. }) in waiting {
             places.push((reply, number, unreadable));
             batches.push((origin, readings));
         }
         let Decided { verdicts, changes, same, restored, ended } = self.decider.decide_all(batches);
         for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
             let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
-            let refused = refused.map(|(index, refusal)| (batch, inbox::place(&unreadable, index), refusal));
+            let refused = refused.map(|(index, refusal)| (batch, inbox::original_index(&unreadable, index), refusal));
             if let Some(reply) = replies.get_mut(reply) {
                 reply.refused.extend(refused);
             }
@@ -472,7 +479,7 @@ fn keep(
     (chunks, restored): (&[Chunk], &[(Channel, Timestamp)]),
     at: Timestamp,
     series: &[(String, String)],
-) -> Result<(), Ended> {
+) -> Result<(), TermError> {
     let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
     let (mut states, mut events) = (HashMap::new(), Vec::new());
     for (offset, change) in chunks.iter().flat_map(|chunk| &chunk.changes) {

@@ -9,12 +9,12 @@
 //! |---|---|
 //! | `sender` | sends the pushes of this node's clients and sources to the inbox, in order and once |
 //! | `election` | heartbeats: the election of a leader, detection of a lost log |
-//! | `leader`, `founding` | decides about what is in the inbox and writes the log (`succession`: goes on where another one ended); begins a log |
-//! | `catch_up` | waits until this node has read as far as a cursor that was given elsewhere |
-//! | `follower` | reads the log, or loads it where too much was missed |
-//! | `health`, `time` | whether this node can read and write; its clock, compared with that of Redis |
-//! | `preflight` | warns of settings of Redis with which it does not keep what it is told |
-//! | `census` | what each node measured, and who is online |
+//! | `leader`, `bootstrap` | decides the groups in the inbox and writes the log (`takeover`: continues that of another leader); bootstraps a log |
+//! | `catch_up` | waits until this node has read up to a cursor that another node issued |
+//! | `follower` | reads the log, or loads it after a gap |
+//! | `health`, `time` | health of this node: can it read and write; its clock, compared with that of Redis |
+//! | `redis_settings` | warns of settings of Redis with which it may lose data |
+//! | `node_reports` | measurements and online users of each node |
 //! | `scripts`, `keys`, `wire`, `stream` | commands and formats in Redis |
 //! | `config`, `connection` | connections: one server, sentinels, a cluster |
 //!
@@ -36,34 +36,34 @@ use tricast_core::{
     log::{Log, LogConfig},
 };
 
+mod bootstrap;
 mod catch_up;
-mod census;
 mod config;
 mod connection;
 mod election;
-mod ended;
-mod figures;
 mod follower;
-mod founding;
 mod health;
 mod keys;
 mod leader;
+mod metrics;
 mod node;
-mod preflight;
+mod node_reports;
+mod redis_settings;
 mod scripts;
 mod sender;
 #[cfg(test)]
 mod simulation;
 mod stream;
+mod term_error;
 mod time;
 mod wire;
 
 pub use catch_up::Behind;
-pub use census::{Census, Gathered};
 pub use config::{ClusterConfig, check_bus_url};
-pub use figures::Figures;
 pub use health::{Fault, WriteRefusal};
+pub use metrics::Metrics;
 use node::Node;
+pub use node_reports::{Gathered, NodeReports};
 pub use time::TOLERANCE as CLOCK_TOLERANCE;
 
 /// Longest time that a stopping node waits for the end of its term.
@@ -112,7 +112,7 @@ impl Cluster {
         let node = Arc::new(Node::new(config, connection::Link::new(target), own_clock, clock, log, aggregator));
         let (cluster, tasks) = Self::of(node, push_timeout);
         tasks.into_iter().for_each(|task| drop(runtime.spawn(task)));
-        runtime.spawn(preflight::run(Arc::clone(&cluster.node)));
+        runtime.spawn(redis_settings::run(Arc::clone(&cluster.node)));
         tracing::info!(node = cluster.node.id, "joined the cluster");
         Ok(cluster)
     }
@@ -187,8 +187,8 @@ impl Cluster {
     }
 
     /// Returns the metrics of the node.
-    pub fn figures(&self) -> &Figures {
-        &self.node.figures
+    pub fn metrics(&self) -> &Metrics {
+        &self.node.metrics
     }
 
     /// Returns the number of groups of batches that wait for a reply.
@@ -197,8 +197,8 @@ impl Cluster {
     }
 
     /// Returns the node reports of one tenant.
-    pub fn census(&self, tenant: &str) -> Census {
-        Census::new(Arc::clone(&self.node), tenant)
+    pub fn node_reports(&self, tenant: &str) -> NodeReports {
+        NodeReports::new(Arc::clone(&self.node), tenant)
     }
 
     /// Passes the lead to another node, if this one leads. Later pushes are decided there.
@@ -214,16 +214,16 @@ impl Cluster {
     }
 
     /// Stores a value that one node may take, once, within some time.
-    pub async fn lend(&self, name: &str, what: &[u8], lives: Duration) {
-        self.set(self.node.keys.lent(name), what, lives).await;
+    pub async fn store_once(&self, name: &str, value: &[u8], lifetime: Duration) {
+        self.set(self.node.keys.one_time(name), value, lifetime).await;
     }
 
     /// Takes the value that was stored under `name`: no other node gets it. `None` if there is none (any more).
     ///
     /// # Errors
     /// [`Unreachable`]: the outcome is unknown.
-    pub async fn take(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
-        let key = self.node.keys.lent(name);
+    pub async fn take_once(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
+        let key = self.node.keys.one_time(name);
         let taken = self.node.link.ask(async |connection| cmd("GETDEL").arg(key).query_async(connection).await);
         taken.await.map_err(|_| Unreachable)
     }
@@ -235,15 +235,15 @@ impl Cluster {
     }
 
     /// Caches a response for some time. A failure is ignored.
-    pub async fn cache(&self, tenant: &str, key: &str, answer: &[u8], lives: Duration) {
-        self.set(self.node.keys.tenant(tenant, key), answer, lives).await;
+    pub async fn cache(&self, tenant: &str, key: &str, response: &[u8], lifetime: Duration) {
+        self.set(self.node.keys.tenant(tenant, key), response, lifetime).await;
     }
 
-    async fn set(&self, key: String, what: &[u8], lives: Duration) {
-        let kept = self.node.link.ask(async |connection| {
-            cmd("SET").arg(key).arg(what).arg("EX").arg(lives.as_secs().max(1)).query_async::<()>(connection).await
+    async fn set(&self, key: String, value: &[u8], lifetime: Duration) {
+        let stored = self.node.link.ask(async |connection| {
+            cmd("SET").arg(key).arg(value).arg("EX").arg(lifetime.as_secs().max(1)).query_async::<()>(connection).await
         });
-        if let Err(error) = kept.await {
+        if let Err(error) = stored.await {
             tracing::debug!(%error, "cannot store a temporary value in Redis");
         }
     }

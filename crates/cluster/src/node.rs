@@ -18,11 +18,11 @@ use tokio::{
 use super::{
     config::ClusterConfig,
     connection::Link,
-    figures::Figures,
     health::Health,
     keys::Keys,
+    metrics::Metrics,
     time::Timekeeper,
-    wire::{Answered, Entry, WireChunk},
+    wire::{Entry, GroupReply, WireChunk},
 };
 use tricast_core::{
     aggregator::{AggregatorConfig, Reply},
@@ -61,10 +61,10 @@ pub(super) struct Node {
     pub(super) health: Health,
     /// Set when the node is stopping.
     pub(super) leaving: watch::Sender<bool>,
-    pub(super) standing: Mutex<Standing>,
+    pub(super) eligibility: Mutex<Eligibility>,
     /// Requests a heartbeat now.
-    pub(super) hurry: Notify,
-    pub(super) figures: Figures,
+    pub(super) heartbeat_now: Notify,
+    pub(super) metrics: Metrics,
     /// Series by tenant, as they were at the end of this node's last term.
     pub(super) series: Mutex<HashMap<Arc<str>, Dumps>>,
     /// Number of logs that this node bootstrapped without all samples of the previous one.
@@ -78,35 +78,35 @@ pub(super) struct Node {
     /// Notifies of a reply to a group.
     answered: Notify,
     /// Last group that Redis accepted.
-    pub(super) handed_in: AtomicU64,
+    pub(super) last_sent: AtomicU64,
     /// Time of the newest read entry, in microseconds since 1970.
     pub(super) last_at: AtomicI64,
     /// Requests that groups are sent again, because Redis lost some.
-    pub(super) hand_in_again: Notify,
+    pub(super) resend: Notify,
 }
 
 /// Series by name, in the form in which another leader can continue them.
 pub(super) type Dumps = Vec<(String, String)>;
 
-/// Whether this node stands for election.
+/// Eligibility of this node in elections.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Standing {
-    /// It stands.
-    Stands,
-    /// It could not lead, and does not stand until then.
-    GivesWay(Instant),
+pub(super) enum Eligibility {
+    /// It may be elected.
+    Eligible,
+    /// It could not lead, and is not eligible until then.
+    Paused(Instant),
     /// It is stopping.
-    Leaves,
+    Stopping,
 }
 
-impl Standing {
-    /// Returns whether it stands if there was no leader for some time: a node that gives way leads nevertheless if no
+impl Eligibility {
+    /// Returns whether the node may be elected, after some time without a leader: a paused node leads nevertheless if no
     /// other one does within a lease.
-    pub(super) fn stands(self, without_leader: Duration, lease: Duration) -> bool {
+    pub(super) fn is_eligible(self, without_leader: Duration, lease: Duration) -> bool {
         match self {
-            Self::Stands => true,
-            Self::GivesWay(until) => Instant::now() >= until || without_leader >= lease,
-            Self::Leaves => false,
+            Self::Eligible => true,
+            Self::Paused(until) => Instant::now() >= until || without_leader >= lease,
+            Self::Stopping => false,
         }
     }
 }
@@ -119,7 +119,7 @@ pub(super) struct Followed {
     /// Number of the newest read entry.
     pub(super) seq: u64,
     /// ID of that entry.
-    pub(super) word: String,
+    pub(super) entry_id: String,
 }
 
 /// Last reply of Redis to a heartbeat.
@@ -173,7 +173,7 @@ const MOST_DECIDED: usize = 256;
 struct Decided(HashMap<String, (u64, u64)>);
 
 impl Decided {
-    fn note(&mut self, answer: &Answered) {
+    fn note(&mut self, answer: &GroupReply) {
         let newest = self.0.values().map(|(_, at)| at + 1).max().unwrap_or(0);
         match self.0.get_mut(&answer.node) {
             Some(of) => *of = (of.0.max(answer.seq), newest),
@@ -224,9 +224,9 @@ impl Node {
             leads: watch::Sender::new(false),
             health: Health::new(),
             leaving: watch::Sender::new(false),
-            standing: Mutex::new(Standing::Stands),
-            hurry: Notify::new(),
-            figures: Figures::default(),
+            eligibility: Mutex::new(Eligibility::Eligible),
+            heartbeat_now: Notify::new(),
+            metrics: Metrics::default(),
             series: Mutex::default(),
             samples_lost: watch::Sender::default(),
             replicas: Mutex::default(),
@@ -234,9 +234,9 @@ impl Node {
             published: Mutex::default(),
             pending: Mutex::default(),
             answered: Notify::new(),
-            handed_in: AtomicU64::new(0),
+            last_sent: AtomicU64::new(0),
             last_at: AtomicI64::new(0),
-            hand_in_again: Notify::new(),
+            resend: Notify::new(),
         }
     }
 
@@ -331,7 +331,7 @@ impl Node {
 
     /// Applies the entry `seq` of the log of `epoch`, and sends its replies to the waiting callers.
     pub(super) fn apply(&self, epoch: &Epoch, seq: u64, entry: Entry) {
-        let Entry { word, at, tenants, replies, .. } = entry;
+        let Entry { entry_id, at, tenants, replies, .. } = entry;
         let mut replicas = self.replicas.lock();
         for written in tenants {
             self.note_published(&written.tenant, &written.published);
@@ -353,11 +353,11 @@ impl Node {
         }
         drop(replicas);
         self.last_at.store(at.as_microsecond(), Ordering::Release);
-        self.figures.applied.inc();
-        self.followed.send_replace(Some(Followed { epoch: epoch.clone(), seq, word }));
+        self.metrics.applied.inc();
+        self.followed.send_replace(Some(Followed { epoch: epoch.clone(), seq, entry_id }));
     }
 
-    fn answer(&self, epoch: &Epoch, answer: Answered, replicas: &mut Replicas) {
+    fn answer(&self, epoch: &Epoch, answer: GroupReply, replicas: &mut Replicas) {
         let Some(group) = self.pending.lock().groups.remove(&answer.seq) else { return };
         self.answered.notify_one();
         if answer.repeated {
@@ -439,27 +439,27 @@ impl Node {
 
     /// Stops standing for election: another node may lead at once.
     pub(super) fn resign(&self) {
-        *self.standing.lock() = Standing::Leaves;
-        self.hurry.notify_one();
+        *self.eligibility.lock() = Eligibility::Stopping;
+        self.heartbeat_now.notify_one();
     }
 
     /// Passes the lead to another node, if there is one, and does not stand for election for `span`.
     pub(super) fn give_way(&self, span: Duration) {
         let until = Instant::now() + span;
         {
-            let standing = &mut *self.standing.lock();
-            if matches!(standing, Standing::Leaves) {
+            let eligibility = &mut *self.eligibility.lock();
+            if matches!(eligibility, Eligibility::Stopping) {
                 return;
             }
-            *standing = Standing::GivesWay(until);
+            *eligibility = Eligibility::Paused(until);
         }
         self.health.unfit(until);
-        self.hurry.notify_one();
+        self.heartbeat_now.notify_one();
     }
 
     /// Records a reply of Redis.
-    pub(super) fn heard(&self, seen: Seen) {
-        self.figures.heard(Instant::now());
+    pub(super) fn record_reply(&self, seen: Seen) {
+        self.metrics.record_reply(Instant::now());
         self.seen.send_if_modified(|before| {
             let changed = *before != seen;
             *before = seen;

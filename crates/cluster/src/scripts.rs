@@ -14,7 +14,7 @@ pub(super) static ENQUEUE: LazyLock<Script> = LazyLock::new(|| Script::new(inclu
 pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/append.lua")));
 
 /// Bootstraps a log.
-pub(super) static FOUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/found.lua")));
+pub(super) static BOOTSTRAP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/bootstrap.lua")));
 
 /// Reads a tenant's log without its events.
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/load.lua")));
@@ -31,7 +31,7 @@ pub(super) const ALL: [&str; 7] = [
     include_str!("scripts/beat.lua"),
     include_str!("scripts/enqueue.lua"),
     include_str!("scripts/append.lua"),
-    include_str!("scripts/found.lua"),
+    include_str!("scripts/bootstrap.lua"),
     include_str!("scripts/load.lua"),
     include_str!("scripts/report.lua"),
     include_str!("scripts/gather.lua"),

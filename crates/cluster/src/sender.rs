@@ -38,14 +38,14 @@ const INBOX: usize = 10_000;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Interval of checks whether there is room in the inbox, or another log.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Result of sending a group.
-enum HandedIn {
+enum SendResult {
     /// Redis has it.
     Done,
     /// Redis lost groups, or there is another log: all groups without a reply have to be sent again.
-    Again,
+    Resend,
     /// Redis certainly does not have it.
     Refused(WriteRefusal),
 }
@@ -67,15 +67,15 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
             _ = followed.wait_for(|followed| followed.as_ref().is_some_and(|followed| followed.epoch == epoch)) => {}
         }
         // As far as this node knows, Redis has no group of this log.
-        node.handed_in.store(0, Ordering::Release);
+        node.last_sent.store(0, Ordering::Release);
         // Groups that the previous log did not decide were lost with it.
         for (number, payload) in node.unanswered() {
             loop {
-                match hand_in(&node, &epoch, number, &payload).await {
-                    HandedIn::Done => break,
-                    HandedIn::Again => continue 'log,
+                match send(&node, &epoch, number, &payload).await {
+                    SendResult::Done => break,
+                    SendResult::Resend => continue 'log,
                     // It may already be in the inbox, so it cannot be withdrawn.
-                    HandedIn::Refused(_) => sleep(RETRY).await,
+                    SendResult::Refused(_) => sleep(RETRY).await,
                 }
             }
         }
@@ -88,17 +88,17 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                 let Some(group) = retake(group) else { continue };
                 let payload = Arc::clone(&group.payload);
                 let number = node.expect(group);
-                match hand_in(&node, &epoch, number, &payload).await {
-                    HandedIn::Done => {}
+                match send(&node, &epoch, number, &payload).await {
+                    SendResult::Done => {}
                     // All groups without a reply are sent to the new log, in order.
-                    HandedIn::Again => continue 'log,
-                    HandedIn::Refused(refusal) => {
+                    SendResult::Resend => continue 'log,
+                    SendResult::Refused(refusal) => {
                         tracing::debug!(?refusal, "a group waits until Redis accepts it");
                         if let Some(group) = node.withdraw(number) {
                             group.batches.iter().for_each(|(_, _, reply)| reply.release());
                             waiting.push_front(group);
                         }
-                        sleep(LOOK).await;
+                        sleep(CHECK_INTERVAL).await;
                         node.health.writable().await;
                     }
                 }
@@ -107,7 +107,7 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                 biased;
                 _ = seen.wait_for(|seen| seen.epoch.as_ref().is_some_and(|now| *now != epoch)) => continue 'log,
                 // A replica that took over did not have them. Those that it has are not accepted twice.
-                () = node.hand_in_again.notified() => continue 'log,
+                () = node.resend.notified() => continue 'log,
                 count = async {
                     node.has_room().await;
                     batches.recv_many(&mut taken, BATCHES).await
@@ -164,12 +164,12 @@ fn grouped(batches: impl Iterator<Item = Batch>) -> Vec<Group> {
 }
 
 /// Sends a group to the inbox, however long that takes, unless Redis certainly did not accept it.
-async fn hand_in(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> HandedIn {
+async fn send(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> SendResult {
     // Redis may have accepted it without a reply.
     let mut is_unsure = false;
     loop {
         let begun = Instant::now();
-        let before = node.handed_in.load(Ordering::Acquire);
+        let before = node.last_sent.load(Ordering::Acquire);
         let answer: Result<String, _> = node
             .link
             .ask(async |connection| {
@@ -184,26 +184,26 @@ async fn hand_in(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> Hand
         }
         match answer.as_deref() {
             Ok("done") => {
-                node.figures.enqueued.inc();
-                node.handed_in.fetch_max(number, Ordering::AcqRel);
-                return HandedIn::Done;
+                node.metrics.enqueued.inc();
+                node.last_sent.fetch_max(number, Ordering::AcqRel);
+                return SendResult::Done;
             }
-            Ok("lost") => return HandedIn::Again,
+            Ok("lost") => return SendResult::Resend,
             Ok("epoch") => {
                 if node.seen.borrow().epoch.as_ref().is_some_and(|now| now != epoch) {
-                    return HandedIn::Again;
+                    return SendResult::Resend;
                 }
                 // The next heartbeat will show it.
-                node.hurry.notify_one();
-                sleep(LOOK).await;
+                node.heartbeat_now.notify_one();
+                sleep(CHECK_INTERVAL).await;
             }
             // The inbox is full; the leader makes room.
-            Ok(_) => sleep(LOOK).await,
+            Ok(_) => sleep(CHECK_INTERVAL).await,
             Err(error) => {
-                node.figures.failures.inc();
+                node.metrics.failures.inc();
                 tracing::debug!(%error, "cannot send pushes to the inbox; retrying");
                 match node.health.failed(Writer::Sender, begun, Some(error)) {
-                    Some(refusal) if !is_unsure => return HandedIn::Refused(refusal),
+                    Some(refusal) if !is_unsure => return SendResult::Refused(refusal),
                     Some(_) => {}
                     None => is_unsure = true,
                 }

@@ -34,12 +34,13 @@ pub(super) struct Pushed<'a> {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Entry {
     /// Random ID of the entry, and that of the previous entry, by which two entries with the same number are distinguished.
-    pub(super) word: String,
+    #[serde(rename = "word")]
+    pub(super) entry_id: String,
     pub(super) before: String,
     /// Time of the entry and of all its changes.
     pub(super) at: Timestamp,
     pub(super) tenants: Vec<Written>,
-    pub(super) replies: Vec<Answered>,
+    pub(super) replies: Vec<GroupReply>,
 }
 
 /// Changes of one tenant's log.
@@ -63,7 +64,7 @@ pub(super) struct Written {
 
 /// Reply to one group of a node.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Answered {
+pub(super) struct GroupReply {
     pub(super) node: String,
     pub(super) seq: u64,
     /// Refusals: index of the batch in the group, index of the reading in it, and the reason. All other readings were
@@ -78,7 +79,7 @@ pub(super) struct Answered {
     pub(super) repeated: bool,
 }
 
-impl Answered {
+impl GroupReply {
     /// Creates the reply that accepts all of a group.
     pub(super) fn to(node: &str, seq: u64) -> Self {
         Self { node: node.to_owned(), seq, refused: Vec::new(), unreadable: Unreadable::Nothing, repeated: false }
@@ -286,7 +287,7 @@ mod tests {
         let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
         let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
         let entry = Entry {
-            word: "b".into(),
+            entry_id: "b".into(),
             before: "a".into(),
             at: Timestamp::from_millisecond(1_721_052_005_120).unwrap(),
             tenants: vec![Written {
@@ -297,7 +298,7 @@ mod tests {
                 restored: vec![],
                 chunks: wire,
             }],
-            replies: vec![Answered {
+            replies: vec![GroupReply {
                 node: "n".into(),
                 seq: 3,
                 refused: vec![(0, 2, refusal.clone())],
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_reply_without_refusals_has_no_other_fields() {
-        assert_eq!(json(&Answered::to("n", 3)), r#"{"node":"n","seq":3}"#);
+        assert_eq!(json(&GroupReply::to("n", 3)), r#"{"node":"n","seq":3}"#);
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Recovery {
         let saved = match (here, cluster) {
             (Some(saved), _) => saved,
             (None, Some(cluster)) => {
-                let copy = cluster.take(&bus_name(pid)).await.ok()??;
+                let copy = cluster.take_once(&bus_name(pid)).await.ok()??;
                 serde_json::from_slice(&copy).ok()?
             }
             (None, None) => return None,
@@ -215,7 +215,7 @@ impl Hold {
     fn copy_to_bus(&self, lives: Duration) {
         let Some(cluster) = self.cluster.clone() else { return };
         let (name, copy) = (bus_name(&self.pid), serde_json::to_vec(&self.saved).unwrap_or_default());
-        actix_web::rt::spawn(async move { cluster.lend(&name, &copy, lives).await });
+        actix_web::rt::spawn(async move { cluster.store_once(&name, &copy, lives).await });
     }
 }
 

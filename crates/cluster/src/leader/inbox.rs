@@ -11,7 +11,7 @@ use tricast_core::reading::{Origin, Reading};
 
 /// Batch of a group.
 #[derive(Debug)]
-pub(super) struct Handed {
+pub(super) struct ParsedBatch {
     pub(super) tenant: String,
     pub(super) origin: Origin,
     /// Readings that could be parsed.
@@ -29,47 +29,48 @@ struct Envelope<'a> {
     readings: Vec<&'a RawValue>,
 }
 
-impl Handed {
+impl ParsedBatch {
     /// Returns the index within the batch of the reading with the number `index` among those that could be parsed.
-    pub(super) fn place(&self, index: usize) -> usize {
-        place(&self.unreadable, index)
+    pub(super) fn index(&self, index: usize) -> usize {
+        original_index(&self.unreadable, index)
     }
 }
 
-/// Does the same as [`Handed::place`] for a list of unreadable readings.
-pub(super) fn place(unreadable: &[usize], index: usize) -> usize {
-    unreadable.iter().fold(index, |place, gap| if *gap <= place { place + 1 } else { place })
+/// Does the same as [`ParsedBatch::index`] for a list of unreadable readings.
+pub(super) fn original_index(unreadable: &[usize], index: usize) -> usize {
+    unreadable.iter().fold(index, |index, gap| if *gap <= index { index + 1 } else { index })
 }
 
 /// Returns the batches of a group, `None` for one that cannot be parsed; `None` for the whole if it is not a group.
-pub(super) fn read(item: &Item) -> Option<Vec<Option<Handed>>> {
+pub(super) fn read(item: &Item) -> Option<Vec<Option<ParsedBatch>>> {
     parse(&item.get::<Vec<u8>>("p")?)
 }
 
-fn parse(payload: &[u8]) -> Option<Vec<Option<Handed>>> {
+fn parse(payload: &[u8]) -> Option<Vec<Option<ParsedBatch>>> {
     if let Ok(batches) = serde_json::from_slice::<Vec<Pushed<'_>>>(payload) {
-        let handed = |batch: Pushed<'_>| Handed {
+        let parsed = |batch: Pushed<'_>| ParsedBatch {
             tenant: batch.tenant.into_owned(),
             origin: batch.origin,
             readings: batch.readings.into_owned(),
             unreadable: Vec::new(),
         };
-        return Some(batches.into_iter().map(|batch| Some(handed(batch))).collect());
+        return Some(batches.into_iter().map(|batch| Some(parsed(batch))).collect());
     }
     let batches: Vec<&RawValue> = serde_json::from_slice(payload).ok()?;
     Some(batches.into_iter().map(|batch| salvage(batch.get())).collect())
 }
 
-fn salvage(batch: &str) -> Option<Handed> {
+fn salvage(batch: &str) -> Option<ParsedBatch> {
     let Envelope { tenant, origin, readings } = serde_json::from_str(batch).ok()?;
-    let mut handed = Handed { tenant, origin, readings: Vec::with_capacity(readings.len()), unreadable: Vec::new() };
+    let mut batch =
+        ParsedBatch { tenant, origin, readings: Vec::with_capacity(readings.len()), unreadable: Vec::new() };
     for (at, reading) in readings.into_iter().enumerate() {
         match serde_json::from_str(reading.get()) {
-            Ok(reading) => handed.readings.push(reading),
-            Err(_) => handed.unreadable.push(at),
+            Ok(reading) => batch.readings.push(reading),
+            Err(_) => batch.unreadable.push(at),
         }
     }
-    Some(handed)
+    Some(batch)
 }
 
 #[cfg(test)]
@@ -94,7 +95,7 @@ mod tests {
         let read = parse(group.as_bytes()).unwrap();
         let first = read[0].as_ref().unwrap();
         assert_eq!((first.readings.len(), &first.unreadable[..]), (2, &[0, 2][..]));
-        assert_eq!([first.place(0), first.place(1)], [1, 3]);
+        assert_eq!([first.index(0), first.index(1)], [1, 3]);
         assert!(read[1].is_none());
         assert_eq!(read[2].as_ref().unwrap().readings.len(), 1);
         assert!(read[2].as_ref().unwrap().unreadable.is_empty());

@@ -57,7 +57,7 @@ impl Pace {
     }
 
     /// Makes the next storing due at once.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn write_now(&mut self) {
         self.due = Instant::now();
     }
 
@@ -117,7 +117,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(pace.is_due());
         pace.written();
-        pace.hurry();
+        pace.write_now();
         assert!(pace.is_due());
     }
 }

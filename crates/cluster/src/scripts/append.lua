@@ -1,7 +1,7 @@
--- Writes what was decided: the entry that nodes follow, and what a node reads that comes later. All of it or nothing.
+-- Appends an entry to the log and stores the newest values, for nodes that start later. Takes effect as a whole or not at all.
 -- KEYS: meta, leader, log, state, tenants, inbox, decided; then of each tenant: states, events, series
--- ARGV: node, epoch, the newest entry as the writer knows it, its word, the new entry (may be empty), its word, the inbox's
---       last group that it decides, that up to which series are kept (may be empty), the oldest entry to keep and the bytes of all that are kept;
+-- ARGV: node, epoch, number of the newest entry as the writer knows it, its ID, the new entry (may be empty), its ID, the inbox's
+--       last group that it decides, the group up to which series are stored (may be empty), the oldest entry to keep and the size of all kept entries;
 --       number of nodes, NODE GROUP... with the last group of each that it decides; then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
 --       oldest event to keep, number of series, NAME VALUE...; an empty VALUE of a channel or a series removes it
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end

@@ -1,11 +1,11 @@
--- A sign of life, and the election: the first node that asks while nobody leads, leads until it is silent for too long.
--- It writes first, so that a Redis that is full, read-only or can't save says so. What it refuses is told, not raised: the
--- rest of the answer is true all the same.
+-- Heartbeat and election: the first candidate that sends one while no node leads is the leader until its lease expires.
+-- Writes first, so that a full or read-only Redis, or one that cannot save, refuses. The refusal is part of the reply and not
+-- raised: the rest of the reply is valid nevertheless.
 -- KEYS: meta, leader, state of the log, seen of the node, beat of the node
--- ARGV: node, lease in ms, whether it stands for election, whether it may begin a log where there is none or a bad one;
---       what it has read of the log: epoch, newest entry, its word; the epochs of the logs before it, with blanks between
--- Answers: who leads, the epoch, the epoch of which it is known that it lost entries, the newest entry of the log,
--- the last group of the node in the inbox, the time in microseconds, why a write was refused.
+-- ARGV: node, lease in ms, whether it is a candidate, whether it may bootstrap a log if there is no valid one;
+--       newest entry that it has read: epoch, number, ID; the epochs of earlier logs, separated by spaces
+-- Returns the leader, the epoch, the epoch of a log that lost entries, the number of the newest entry of the log,
+-- the last group of the node in the inbox, the time in microseconds, the reason for which a write was refused.
 local refused = ''
 local function write(...)
   local answer = redis.pcall(...)
@@ -21,14 +21,14 @@ local state = redis.call('HMGET', KEYS[3], 'seq', 'word')
 local seq, word = tonumber(state[1] or '0'), state[2] or ''
 local leader = redis.call('GET', KEYS[2])
 local lost = epoch and epoch == ARGV[5] and (tonumber(ARGV[6]) > seq or (tonumber(ARGV[6]) == seq and ARGV[7] ~= word))
--- A log that the one which the node reads has replaced: Redis was restored from before.
+-- The log is an earlier one than that which the node reads: Redis was restored from an older state.
 lost = lost or (epoch and string.find(' ' .. ARGV[8] .. ' ', ' ' .. epoch .. ' ', 1, true))
 if lost then
-  -- The node has read what is not there any more.
+  -- The node has read entries that do not exist any more.
   write('HSET', KEYS[1], 'suspect', epoch)
 end
 local suspect = redis.call('HGET', KEYS[1], 'suspect')
--- A leader that read more than there is has the newest values, and begins the next log itself.
+-- A leader that has read more than the log contains has the newest values, and bootstraps the next log itself.
 local may_lead = ARGV[3] == '1' and ((epoch and epoch ~= suspect) or ARGV[4] == '1' or (lost and leader == ARGV[1]))
 if leader == ARGV[1] then
   if may_lead then

@@ -1,7 +1,7 @@
--- What all nodes measured lately for one tenant, and how many users are online. A node that fell silent is let go, with its
--- users, some at a time.
--- KEYS: reports, users      ARGV: ms after which a node is silent, what keys of a node's users begin with
--- Answers: how many users, then NODE REPORT...
+-- Returns the recent node reports of one tenant, and the number of users online. A silent node is dropped, with its users,
+-- some at a time.
+-- KEYS: reports, users      ARGV: ms after which a node is silent, prefix of the keys of a node's users
+-- Returns the number of users, then NODE REPORT...
 local now = redis.call('TIME')
 local oldest = now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(ARGV[1])
 local reports = redis.call('HGETALL', KEYS[1])

@@ -1,7 +1,7 @@
--- What a node measured for one tenant, and which users came to it and left it.
+-- Stores a node report of one tenant, and the users who have come and left since the last one.
 -- KEYS: reports, users, users of the node
--- ARGV: node, report, whether those who come are all there are, number of users who came, USER..., those who left...
--- Answers how many users the node has, so that it can say all of them where something was lost.
+-- ARGV: node, report, whether the users who came replace all stored ones, number of users who came, USER..., users who left...
+-- Returns the number of stored users of the node, so that it can send all of them if some were lost.
 local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], ARGV[1], (now[1] * 1000 + math.floor(now[2] / 1000)) .. ' ' .. ARGV[2])
 local function leaves(user)

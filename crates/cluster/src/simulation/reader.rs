@@ -53,7 +53,7 @@ pub(super) struct Client {
     pub(super) cursor: Option<Position>,
     pub(super) received: Vec<Received>,
     wire: Rc<Wire>,
-    heard: Option<Instant>,
+    last_reply: Option<Instant>,
 }
 
 impl Client {
@@ -62,7 +62,7 @@ impl Client {
         self.leave(0);
         let wire = Rc::new(Wire::default());
         self.wire = Rc::clone(&wire);
-        self.heard = Some(Instant::now());
+        self.last_reply = Some(Instant::now());
         let (process, cursor) = (node.clone(), self.cursor.clone());
         node.spawn(async move { serve(process, cursor, wire).await });
     }
@@ -80,7 +80,7 @@ impl Client {
             let Some((received, cursor)) = self.wire.messages.borrow_mut().pop_front() else { break };
             self.received.extend(received);
             self.cursor = Some(cursor);
-            self.heard = Some(Instant::now());
+            self.last_reply = Some(Instant::now());
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{AlertConfig, AlertStore, Figures, Target};
+use super::{AlertConfig, AlertStore, Metrics, Target};
 
 /// Store, settings and counters that the alerts of all tenants share. Cheap to clone.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct Alerting {
     /// Targets that are configured.
     pub targets: Vec<Target>,
     /// Counters for the metrics page.
-    pub figures: Arc<Figures>,
+    pub metrics: Arc<Metrics>,
     /// Notifies the outbox of new deliveries.
     pub outgoing: watch::Sender<()>,
 }

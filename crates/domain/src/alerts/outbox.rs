@@ -97,7 +97,7 @@ impl Outbox {
         let counting = async {
             loop {
                 if let Ok(waiting) = in_time(DEADLINE, alerting.store.waiting()).await {
-                    alerting.figures.set_waiting(waiting);
+                    alerting.metrics.set_waiting(waiting);
                 }
                 tokio::time::sleep(COUNT).await;
             }
@@ -192,7 +192,7 @@ impl Lane {
     }
 
     fn count(&self, result: Sent) {
-        self.alerting.figures.sent(self.target, result).inc();
+        self.alerting.metrics.sent(self.target, result).inc();
     }
 
     fn is_late(&self, delivery: &Delivery) -> bool {

@@ -222,9 +222,9 @@ impl Watch {
         self.samples.extend(samples);
         self.forget.extend(forget);
         self.engine.evaluate(now);
-        self.shared.alerting.figures.evaluations.inc();
+        self.shared.alerting.metrics.evaluations.inc();
         if Instant::now() >= self.retry_at && self.store_pending().await.is_err() {
-            self.shared.alerting.figures.store_failures.inc();
+            self.shared.alerting.metrics.store_failures.inc();
             self.retry_at = Instant::now() + RETRY;
         }
         self.shared.rules.set(self.engine.len() as i64);
@@ -385,7 +385,7 @@ impl Watch {
 
     fn on_raised(&mut self, alert: Alert, deliveries: usize) {
         self.engine.set_open(&alert.rule_id, Some(alert.clone()));
-        self.shared.alerting.figures.raised.inc();
+        self.shared.alerting.metrics.raised.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "raised");
         self.sent(&alert, deliveries);
         self.shared.relay.wake();
@@ -396,7 +396,7 @@ impl Watch {
         if self.engine.alert(&alert.rule_id).is_some_and(|open| open.id == alert.id) {
             self.engine.set_open(&alert.rule_id, None);
         }
-        self.shared.alerting.figures.resolved.inc();
+        self.shared.alerting.metrics.resolved.inc();
         tracing::info!(tenant = &*self.shared.tenant, alert = %alert.id, rule = %alert.rule_id, "resolved");
         self.sent(&alert, deliveries);
         self.shared.relay.wake();
@@ -405,7 +405,7 @@ impl Watch {
     fn sent(&self, alert: &Alert, deliveries: usize) {
         let alerting = &self.shared.alerting;
         for target in alert.targets.iter().skip(deliveries) {
-            alerting.figures.sent(*target, Sent::Dropped).inc();
+            alerting.metrics.sent(*target, Sent::Dropped).inc();
             let (tenant, target) = (&*self.shared.tenant, target.as_str());
             tracing::error!(tenant, alert = %alert.id, target, "notification dropped: the outbox is full (alerts.max_outbox)");
         }

@@ -213,7 +213,7 @@ impl Bench {
             store: Arc::new(fake.clone()),
             config: AlertConfig::default(),
             targets: vec![Target::Webhook],
-            figures: Arc::default(),
+            metrics: Arc::default(),
             outgoing: watch::Sender::default(),
         };
         let outgoing = alerting.outgoing.subscribe();

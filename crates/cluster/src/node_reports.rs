@@ -23,36 +23,36 @@ pub struct Gathered {
 }
 
 /// Node reports of one tenant, as sent by this node.
-pub struct Census {
+pub struct NodeReports {
     node: Arc<Node>,
     tenant: Arc<str>,
-    /// Users that Redis knows of.
-    told: HashSet<String>,
+    /// Users that Redis has.
+    sent_users: HashSet<String>,
 }
 
-impl Census {
+impl NodeReports {
     pub(super) fn new(node: Arc<Node>, tenant: &str) -> Self {
-        Self { node, tenant: tenant.into(), told: HashSet::new() }
+        Self { node, tenant: tenant.into(), sent_users: HashSet::new() }
     }
 
     /// Sends the report and the online users of this node. `None` while Redis cannot be reached.
     pub async fn report(&mut self, report: &str, online: HashSet<String>) -> Option<()> {
         let online: HashSet<String> = online.iter().map(|user| name(user)).collect();
-        let came: Vec<_> = online.difference(&self.told).cloned().collect();
-        let left: Vec<_> = self.told.difference(&online).cloned().collect();
+        let came: Vec<_> = online.difference(&self.sent_users).cloned().collect();
+        let left: Vec<_> = self.sent_users.difference(&online).cloned().collect();
         // They may be stored even if the reply is lost.
-        self.told.extend(came.iter().cloned());
-        if self.say(report, false, &came, &left).await? != online.len() {
+        self.sent_users.extend(came.iter().cloned());
+        if self.send(report, false, &came, &left).await? != online.len() {
             // Redis lost some users, or has some that left: all are sent again.
             let all: Vec<_> = online.iter().cloned().collect();
-            self.say(report, true, &all, &[]).await?;
+            self.send(report, true, &all, &[]).await?;
         }
-        self.told = online;
+        self.sent_users = online;
         Some(())
     }
 
     /// Sends a report; with `all`, `came` replaces the stored users.
-    async fn say(&self, report: &str, all: bool, came: &[String], left: &[String]) -> Option<usize> {
+    async fn send(&self, report: &str, all: bool, came: &[String], left: &[String]) -> Option<usize> {
         let Node { keys, id, link, .. } = &*self.node;
         let mut known = 0;
         let mut parts: Vec<(&[String], &[String])> = came.chunks(USERS).map(|came| (came, &[][..])).collect();
@@ -63,11 +63,11 @@ impl Census {
         for (number, (came, left)) in parts.into_iter().enumerate() {
             let all = i32::from(all && number == 0);
             let answer = link.ask(async |connection| {
-                let mut say = scripts::REPORT.prepare_invoke();
-                say.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
-                say.key(keys.tenant(&self.tenant, &format!("users:{id}")));
-                say.arg(id).arg(report).arg(all).arg(came.len()).arg(came).arg(left);
-                say.invoke_async(connection).await
+                let mut script = scripts::REPORT.prepare_invoke();
+                script.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
+                script.key(keys.tenant(&self.tenant, &format!("users:{id}")));
+                script.arg(id).arg(report).arg(all).arg(came.len()).arg(came).arg(left);
+                script.invoke_async(connection).await
             });
             known = answer.await.ok()?;
         }

@@ -36,7 +36,7 @@ impl Sent {
 
 /// Counters and gauges.
 #[derive(Debug, Default)]
-pub struct Figures {
+pub struct Metrics {
     /// Number of evaluations of all rules of a tenant.
     pub evaluations: Counter,
     /// Number of alerts raised.
@@ -49,7 +49,7 @@ pub struct Figures {
     waiting: Mutex<Vec<Waiting>>,
 }
 
-impl Figures {
+impl Metrics {
     /// Returns the counter of deliveries to `target` with this result.
     pub fn sent(&self, target: Target, result: Sent) -> &Counter {
         &self.sent[target as usize][result as usize]

@@ -13,10 +13,10 @@ use tokio::time::{Instant, timeout};
 use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, inbox};
 use crate::{
     connection::Connection,
-    ended::Ended,
     node::{Followed, Node},
     stream,
-    wire::{Answered, Entry, Head},
+    term_error::TermError,
+    wire::{Entry, GroupReply, Head},
 };
 use tricast_core::{
     decider::{Decider, Saved},
@@ -54,7 +54,11 @@ const MANY_NODES: usize = 100;
 
 impl<'a> Term<'a> {
     /// Continues the work of the previous leader, once this node has read everything that it wrote.
-    pub(super) async fn begin(node: &'a Arc<Node>, mut connection: Connection, epoch: Epoch) -> Result<Self, Ended> {
+    pub(super) async fn begin(
+        node: &'a Arc<Node>,
+        mut connection: Connection,
+        epoch: Epoch,
+    ) -> Result<Self, TermError> {
         let mut state = cmd("HMGET");
         state.arg(node.keys.of(&epoch, "state")).arg(&[
             "seq",
@@ -66,13 +70,13 @@ impl<'a> Term<'a> {
             "bytes",
         ]);
         let state: [Option<String>; 7] = state.query_async(&mut connection).await?;
-        let [seq, word, inbox, dumped, dumped_seq, oldest, bytes] = state;
+        let [seq, entry_id, inbox, dumped, dumped_seq, oldest, bytes] = state;
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let (seq, oldest, bytes) = (number(seq), number(oldest), number(bytes));
-        let (word, inbox) = (word.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
+        let (entry_id, inbox) = (entry_id.unwrap_or_default(), inbox.unwrap_or_else(|| "0-0".into()));
         let followed = has_read(node, &epoch, seq).await?;
-        if followed.seq != seq || followed.word != word {
-            return Err(Ended::Lost("entries of the log are gone".into()));
+        if followed.seq != seq || followed.entry_id != entry_id {
+            return Err(TermError::Lost("entries of the log are gone".into()));
         }
         let tenants: Vec<String> =
             cmd("HKEYS").arg(node.keys.of(&epoch, "tenants")).query_async(&mut connection).await?;
@@ -81,7 +85,7 @@ impl<'a> Term<'a> {
             connection,
             epoch,
             seq,
-            word,
+            entry_id,
             at: Timestamp::from_microsecond(node.last_at.load(Ordering::Acquire)).unwrap_or_default(),
             attempt: Instant::now(),
             pace: Pace::new(),
@@ -92,7 +96,7 @@ impl<'a> Term<'a> {
         };
         term.read_decided().await?;
         for tenant in tenants {
-            term.take_up(&tenant).await?;
+            term.load_tenant(&tenant).await?;
         }
         let uncounted = term.uncounted_since(dumped_seq.as_deref().unwrap_or("0")).await?;
         term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
@@ -100,12 +104,12 @@ impl<'a> Term<'a> {
     }
 
     /// Waits until this node has read the entry `seq`.
-    pub(super) async fn has_read(&self, seq: u64) -> Result<Followed, Ended> {
+    pub(super) async fn has_read(&self, seq: u64) -> Result<Followed, TermError> {
         has_read(self.node, &self.epoch, seq).await
     }
 
     /// Starts to decide for a tenant.
-    pub(super) async fn take_up(&mut self, tenant: &str) -> Result<(), Ended> {
+    pub(super) async fn load_tenant(&mut self, tenant: &str) -> Result<(), TermError> {
         let Node { keys, clock, aggregator, .. } = &**self.node;
         let series = keys.kept(&self.epoch, tenant, "series");
         let saved: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
@@ -124,7 +128,7 @@ impl<'a> Term<'a> {
     }
 
     /// Reads the last decided group of each node.
-    async fn read_decided(&mut self) -> Result<(), Ended> {
+    async fn read_decided(&mut self) -> Result<(), TermError> {
         let Node { keys, .. } = &**self.node;
         let key = keys.of(&self.epoch, "decided");
         self.decided = cmd("HGETALL").arg(&key).query_async(&mut self.connection).await?;
@@ -144,7 +148,7 @@ impl<'a> Term<'a> {
     }
 
     /// Returns the samples that were not counted, by the entries after `seq`.
-    async fn uncounted_since(&mut self, seq: &str) -> Result<Uncounted, Ended> {
+    async fn uncounted_since(&mut self, seq: &str) -> Result<Uncounted, TermError> {
         let key = self.node.keys.of(&self.epoch, "log");
         let (mut from, to) = (format!("({seq}-0"), format!("{}-0", self.seq));
         let mut uncounted = Uncounted::default();
@@ -154,7 +158,7 @@ impl<'a> Term<'a> {
             from = format!("({}", last.id);
             for item in &items {
                 let entry: Entry = serde_json::from_slice(&item.get::<Vec<u8>>("e").unwrap_or_default())?;
-                for Answered { node, seq, refused: readings, repeated, .. } in entry.replies {
+                for GroupReply { node, seq, refused: readings, repeated, .. } in entry.replies {
                     if repeated {
                         *uncounted.repeated.entry((node, seq)).or_default() += 1;
                         continue;
@@ -168,7 +172,7 @@ impl<'a> Term<'a> {
     }
 
     /// Counts the accepted samples since the series were last stored.
-    async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), Ended> {
+    async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), TermError> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut from = format!("({dumped}");
         loop {
@@ -190,7 +194,7 @@ impl<'a> Term<'a> {
                     let Some(of) = self.deciding.get_mut(&*batch.tenant) else { continue };
                     let readings = std::mem::take(&mut batch.readings).into_iter().enumerate();
                     let accepted = readings
-                        .filter(|(at, _)| !uncounted.refused.contains(&(node.clone(), seq, number, batch.place(*at))));
+                        .filter(|(at, _)| !uncounted.refused.contains(&(node.clone(), seq, number, batch.index(*at))));
                     of.decider.count_again(accepted.map(|(_, reading)| reading).collect());
                 }
             }
@@ -199,11 +203,11 @@ impl<'a> Term<'a> {
 }
 
 /// Waits until `node` has read the entry `seq` of the log of `epoch`. Returns how far it has read.
-async fn has_read(node: &Node, epoch: &Epoch, seq: u64) -> Result<Followed, Ended> {
+async fn has_read(node: &Node, epoch: &Epoch, seq: u64) -> Result<Followed, TermError> {
     let mut followed = node.followed.subscribe();
     let reached = |followed: &Option<Followed>| matches!(followed, Some(of) if of.epoch == *epoch && of.seq >= seq);
-    let Ok(Ok(followed)) = timeout(CATCH_UP, followed.wait_for(reached)).await else { return Err(Ended::Behind) };
-    followed.clone().ok_or(Ended::Behind)
+    let Ok(Ok(followed)) = timeout(CATCH_UP, followed.wait_for(reached)).await else { return Err(TermError::Behind) };
+    followed.clone().ok_or(TermError::Behind)
 }
 
 #[cfg(test)]

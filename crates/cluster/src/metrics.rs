@@ -10,7 +10,7 @@ use tricast_core::counters::Counter;
 
 /// Counters of the node.
 #[derive(Default)]
-pub struct Figures {
+pub struct Metrics {
     /// Entries of the log that were applied.
     pub applied: Counter,
     /// Entries that this node wrote as leader.
@@ -29,24 +29,24 @@ pub struct Figures {
     pub unreadable: Counter,
     /// Entries of the log that were not applied at the last heartbeat.
     pub behind: AtomicI64,
-    heard: Mutex<Option<Instant>>,
+    last_reply: Mutex<Option<Instant>>,
 }
 
-impl Figures {
+impl Metrics {
     /// Records a reply of Redis.
-    pub(super) fn heard(&self, now: Instant) {
-        *self.heard.lock() = Some(now);
+    pub(super) fn record_reply(&self, now: Instant) {
+        *self.last_reply.lock() = Some(now);
     }
 
     /// Returns the seconds since the last reply of Redis; `None` if there was none.
     pub fn silent_for(&self) -> Option<f64> {
-        self.heard.lock().map(|heard| heard.elapsed().as_secs_f64())
+        self.last_reply.lock().map(|last_reply| last_reply.elapsed().as_secs_f64())
     }
 
     /// Returns the number of entries that are not applied. `None` while Redis does not respond, because the number is
     /// unknown then.
     pub fn entries_behind(&self) -> Option<i64> {
-        let heard = self.silent_for()? < SILENT.as_secs_f64();
-        heard.then(|| self.behind.load(Ordering::Relaxed))
+        let last_reply = self.silent_for()? < SILENT.as_secs_f64();
+        last_reply.then(|| self.behind.load(Ordering::Relaxed))
     }
 }

@@ -9,10 +9,10 @@ use redis::cmd;
 
 use super::{
     connection::Connection,
-    ended::Ended,
     keys::PARTS,
     node::{Dumps, Node, united},
     scripts,
+    term_error::TermError,
     wire::{Head, WireKept, json},
 };
 use tricast_core::{log::Contents, position::Epoch};
@@ -21,7 +21,7 @@ use tricast_core::{log::Contents, position::Epoch};
 const JUMP: u64 = 1_000_000;
 
 /// Returns the epoch of the existing log, or bootstraps one.
-pub(super) async fn found(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, Ended> {
+pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection) -> Result<Epoch, TermError> {
     let mut meta = cmd("HMGET");
     meta.arg(node.keys.meta()).arg(&["epoch", "suspect", "earlier"]);
     let (epoch, suspect, earlier): (Option<String>, Option<String>, Option<String>) =
@@ -79,7 +79,7 @@ pub(super) fn read_epochs(text: Option<&str>) -> Vec<Epoch> {
 ///
 /// # Errors
 /// Redis cannot be reached.
-pub(super) async fn clean_up(node: &Node, connection: &mut Connection) -> Result<(), Ended> {
+pub(super) async fn clean_up(node: &Node, connection: &mut Connection) -> Result<(), TermError> {
     let mut meta = cmd("HGET");
     let before: Option<String> = meta.arg(node.keys.meta()).arg("before").query_async(connection).await?;
     let Some(before) = before.filter(|before| !before.is_empty()) else { return Ok(()) };
@@ -99,13 +99,13 @@ async fn step(
     base: u64,
     earlier: &[Epoch],
     prepared: bool,
-) -> Result<(), Ended> {
-    let mut found = scripts::FOUND.prepare_invoke();
-    found.key(node.keys.meta()).key(node.keys.leader());
-    found.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
-    found.arg(i32::from(prepared)).arg(earlier.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-    let answer: String = found.invoke_async(connection).await?;
-    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+) -> Result<(), TermError> {
+    let mut script = scripts::BOOTSTRAP.prepare_invoke();
+    script.key(node.keys.meta()).key(node.keys.leader());
+    script.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
+    script.arg(i32::from(prepared)).arg(earlier.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    let answer: String = script.invoke_async(connection).await?;
+    if answer == "done" { Ok(()) } else { Err(TermError::Lost(answer)) }
 }
 
 /// Writes the newest values of a tenant at offsets above `base`.
@@ -117,7 +117,7 @@ async fn write(
     contents: &Contents,
     base: u64,
     series: Dumps,
-) -> Result<(), Ended> {
+) -> Result<(), TermError> {
     let keys = &node.keys;
     let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, published: node.published(tenant) };
     let mut states = Vec::new();
@@ -158,10 +158,10 @@ async fn write(
         append.arg(name).arg(dump);
     }
     let answer: String = append.invoke_async(connection).await?;
-    if answer == "done" { Ok(()) } else { Err(Ended::Lost(answer)) }
+    if answer == "done" { Ok(()) } else { Err(TermError::Lost(answer)) }
 }
 
-async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), Ended> {
+async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), TermError> {
     let keys = &node.keys;
     let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut unlink = cmd("UNLINK");

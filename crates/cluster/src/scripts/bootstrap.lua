@@ -1,7 +1,7 @@
--- Begins a log: first it is prepared, unseen, then it is the one that counts, and the one before it is to be removed.
+-- Bootstraps a log: it is prepared as the next one, then becomes the current one, and the previous one is marked for removal.
 -- KEYS: meta, leader
--- ARGV: node, the epoch that counts as the writer knows it, the new one, where its offsets begin, whether it is prepared, all
---       epochs before the new one as far as they are known, oldest first
+-- ARGV: node, the current epoch as the writer knows it, the new one, its base, whether it is prepared, all known
+--       earlier epochs, oldest first
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
 if (redis.call('HGET', KEYS[1], 'epoch') or '') ~= ARGV[2] then return 'epoch' end
 if ARGV[5] == '1' then
