@@ -27,7 +27,7 @@ use tricast_core::{
     channel::Channel,
     decider::{Decided, Decider},
     ids::random_u64,
-    log::{Chunk, Log, place},
+    log::{Chunk, Log, assign_offsets},
     position::Epoch,
     published::Published,
     reading::Refusal,
@@ -449,7 +449,7 @@ impl Deciding {
             }
         }
         self.ended.extend(ended);
-        (same, restored, place(self.head.head, changes))
+        (same, restored, assign_offsets(self.head.head, changes))
     }
 }
 

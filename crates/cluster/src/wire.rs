@@ -266,7 +266,7 @@ pub(super) fn json(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tricast_core::log::place;
+    use tricast_core::log::assign_offsets;
 
     fn change(channel: &str, event: Option<&str>, data: &str) -> Change {
         Change {
@@ -281,7 +281,7 @@ mod tests {
     fn entries_are_read_back() {
         let end = Change::end(Channel::parse("metrics.b").unwrap(), Gone::Expired);
         let changes = vec![change("deploys", Some("released"), "{}"), end, change("metrics.a", None, r#"{"x":1.0}"#)];
-        let chunks = place(7, changes);
+        let chunks = assign_offsets(7, changes);
         let mut published = Published::default();
         published.note("store", 5);
         let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();

@@ -25,7 +25,7 @@ use super::{
     channel::Channel,
     clock::Clock,
     decider::{Decided, Decider, Verdicts},
-    log::{Change, Log, LogWriter, place},
+    log::{Change, Log, LogWriter, assign_offsets},
     position::Position,
     reading::{Origin, Reading, Restored},
 };
@@ -339,7 +339,7 @@ impl Aggregator {
 
     fn append(&mut self, changes: Vec<Change>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
         if !changes.is_empty() {
-            let chunks = place(self.writer.log().head(), changes);
+            let chunks = assign_offsets(self.writer.log().head(), changes);
             self.writer.apply_restored(chunks, now, restored);
         }
     }

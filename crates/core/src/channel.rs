@@ -232,7 +232,7 @@ impl Selector {
     }
 
     /// Returns the length of the match; of two selectors that match the same channel the larger one takes precedence.
-    pub fn closeness(&self) -> usize {
+    pub fn specificity(&self) -> usize {
         match self {
             Self::Exact(_) => usize::MAX,
             Self::Below(prefix) => prefix.len(),
@@ -294,7 +294,7 @@ mod tests {
     fn the_more_specific_of_two_selectors_takes_precedence() {
         let [all, some, one, other] =
             ["metrics.*", "metrics.eu.*", "metrics.eu.a", "entity.*"].map(|text| Selector::parse(text).unwrap());
-        assert!(all.closeness() < some.closeness() && some.closeness() < one.closeness());
+        assert!(all.specificity() < some.specificity() && some.specificity() < one.specificity());
         for (wide, narrow) in [(&all, &some), (&all, &one), (&some, &one)] {
             assert!(wide.covers(narrow) && !narrow.covers(wide), "{wide} {narrow}");
         }

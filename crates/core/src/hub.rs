@@ -20,10 +20,10 @@ use tokio::{
 
 use super::{
     channel::{Channel, ChannelKind, Selector},
-    cohort::{Cohorts, Member},
     log::{Changes, Log},
     publication::Publication,
     snapshot::View,
+    throttle_group::{Member, ThrottleGroups},
 };
 
 /// Readers that are woken before other tasks of the worker get their turn.
@@ -84,7 +84,7 @@ struct Slot {
 #[derive(Debug)]
 struct Topic {
     selector: Selector,
-    cohorts: Cohorts,
+    groups: ThrottleGroups,
     /// Offset of the newest processed state.
     changed: u64,
     /// Offset of the newest discarded end of a channel of the topic.
@@ -203,7 +203,7 @@ impl Hub {
                     let topic = &mut inner.topics[id];
                     topic.forgotten = offset;
                     // Members that did not get the value yet have to be notified.
-                    topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                    topic.groups.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                     topic.arm(id, &mut inner.timers);
                 }
             }
@@ -212,7 +212,7 @@ impl Hub {
             // Ends were discarded before this hub processed them: readers of such channels have to check.
             for (id, topic) in &mut inner.topics {
                 (topic.changed, topic.forgotten) = (head, forgotten);
-                topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                topic.groups.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                 topic.arm(id, &mut inner.timers);
             }
         }
@@ -221,11 +221,11 @@ impl Hub {
                 let Some(&id) = inner.by_selector.get(&selector) else { continue };
                 let topic = &mut inner.topics[id];
                 match kind {
-                    ChannelKind::Event => topic.cohorts.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake)),
+                    ChannelKind::Event => topic.groups.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake)),
                     ChannelKind::State => {
                         topic.changed = topic.changed.max(offset);
                         topic.versions += 1;
-                        topic.cohorts.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                        topic.groups.state(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                         topic.arm(id, &mut inner.timers);
                     }
                 }
@@ -245,7 +245,7 @@ impl Hub {
         for notice in self.log.notices_after(seen).0 {
             for selector in Selector::all_matching(&notice.channel) {
                 let Some(&id) = inner.by_selector.get(&selector) else { continue };
-                inner.topics[id].cohorts.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake));
+                inner.topics[id].groups.event(|m| inner.slots.tell(m, EVENT, now, &mut inner.to_wake));
             }
         }
     }
@@ -284,7 +284,7 @@ impl Hub {
                 Timer::Topic(id) => {
                     if let Some(topic) = inner.topics.get_mut(id).filter(|topic| topic.timer == Some(at)) {
                         topic.timer = None;
-                        topic.cohorts.fire(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
+                        topic.groups.fire(now, |m| inner.slots.tell(m, STATE, now, &mut inner.to_wake));
                         topic.arm(id, &mut inner.timers);
                     }
                 }
@@ -373,15 +373,15 @@ impl Hub {
         }
     }
 
-    /// Registers a subscription and returns its topic. `told`: it gets the current state by other means, if there is one.
-    pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration, told: bool) -> usize {
+    /// Registers a subscription and returns its topic. `gets_value`: it gets the current state by other means, if there is one.
+    pub(super) fn join(&self, selector: &Selector, member: Member, interval: Duration, gets_value: bool) -> usize {
         let inner = &mut *self.inner.borrow_mut();
         let id = match inner.by_selector.get(selector) {
             Some(&id) => id,
             None => {
                 let id = inner.topics.insert(Topic {
                     selector: selector.clone(),
-                    cohorts: Cohorts::default(),
+                    groups: ThrottleGroups::default(),
                     changed: 0,
                     forgotten: 0,
                     versions: 0,
@@ -392,7 +392,7 @@ impl Hub {
                 id
             }
         };
-        inner.topics[id].cohorts.join(member, interval, Instant::now(), told);
+        inner.topics[id].groups.join(member, interval, Instant::now(), gets_value);
         if let Some(slot) = inner.slots.get_mut(member.slot as usize) {
             let subscription = member.subscription as usize;
             if slot.flags.len() <= subscription {
@@ -405,8 +405,8 @@ impl Hub {
     pub(super) fn part(&self, topic: usize, member: Member) {
         let inner = &mut *self.inner.borrow_mut();
         let Some(entry) = inner.topics.get_mut(topic) else { return };
-        entry.cohorts.leave(member);
-        if entry.cohorts.is_empty() {
+        entry.groups.leave(member);
+        if entry.groups.is_empty() {
             let entry = inner.topics.remove(topic);
             inner.by_selector.remove(&entry.selector);
             if let Some(at) = entry.timer {
@@ -441,7 +441,7 @@ impl Hub {
     }
 
     /// Returns whether an event is due for some subscription.
-    pub(super) fn owes_events(&self, slot: u32) -> bool {
+    pub(super) fn has_due_events(&self, slot: u32) -> bool {
         self.inner
             .borrow()
             .slots
@@ -489,7 +489,7 @@ impl Hub {
 
 impl Topic {
     fn arm(&mut self, id: usize, timers: &mut BTreeSet<(Instant, Timer)>) {
-        let next = self.cohorts.next_fire();
+        let next = self.groups.next_fire();
         if next != self.timer {
             if let Some(before) = self.timer {
                 timers.remove(&(before, Timer::Topic(id)));

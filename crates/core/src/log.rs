@@ -28,7 +28,7 @@ use super::{
 
 mod writer;
 
-pub use writer::{Change, Chunk, Contents, Kept, LogWriter, place};
+pub use writer::{Change, Chunk, Contents, Kept, LogWriter, assign_offsets};
 
 /// Capacity of the ring of events, and of the memory of ended channels.
 #[derive(Clone, Copy, Debug)]

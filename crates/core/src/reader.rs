@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     channel::{Channel, ChannelKind, Selector},
-    cohort::Member,
     hub::{Due, Hub},
     log::Events,
     position::Position,
     publication::Publication,
     snapshot::View,
+    throttle_group::Member,
 };
 
 /// Timer tolerance: an update may be sent this much before its interval has passed, because workers are not exactly on time.
@@ -61,9 +61,9 @@ pub struct Reader {
     slot: u32,
     subscriptions: Vec<Option<Subscription>>,
     /// Offset up to which events were delivered, as far as cursors claim it.
-    given: u64,
-    /// Value of `given` to restore once a rewound subscription has caught up.
-    high: u64,
+    delivered_to: u64,
+    /// Value of `delivered_to` to restore once a rewound subscription has caught up.
+    rewound_from: u64,
     order: CatchUp,
     /// Whether a resume is not complete yet.
     catching_up: bool,
@@ -120,10 +120,10 @@ struct Subscription {
     paused: bool,
     /// Whether it did not get everything yet since it was resumed, or may have missed an end: ends are then known up to
     /// `ends` only.
-    begins: bool,
+    is_incomplete: bool,
     /// States that are delivered first, although there may be newer ones by now.
     #[expect(clippy::box_collection, reason = "most have none, and there are many: a pointer is a third of a vector")]
-    first: Option<Box<Vec<Arc<Publication>>>>,
+    cutover_states: Option<Box<Vec<Arc<Publication>>>>,
 }
 
 impl Subscription {
@@ -138,7 +138,7 @@ impl Subscription {
     }
 
     /// Makes all values due again, but no end that was delivered.
-    fn begin_again(&mut self) {
+    fn restart(&mut self) {
         self.ends = self.knows_ends();
         self.state = 0;
     }
@@ -160,8 +160,8 @@ impl Reader {
             slot: hub.enter(),
             hub: Rc::clone(hub),
             subscriptions: Vec::new(),
-            given: 0,
-            high: 0,
+            delivered_to: 0,
+            rewound_from: 0,
             order,
             catching_up: false,
             filter: None,
@@ -179,7 +179,9 @@ impl Reader {
         if std::mem::replace(&mut self.view, view) != view {
             // A snapshot that was to be delivered first has the previous view.
             let subscriptions = self.subscriptions.iter_mut().flatten();
-            subscriptions.filter(|s| s.selector.is_snapshot()).for_each(|subscription| subscription.first = None);
+            subscriptions
+                .filter(|s| s.selector.is_snapshot())
+                .for_each(|subscription| subscription.cutover_states = None);
         }
         self.filter = filter;
     }
@@ -259,19 +261,19 @@ impl Reader {
         {
             // Any of them may have ended since.
             subscription.ends = subscription.ends.min(newest);
-            subscription.first = Some(Box::new(states));
+            subscription.cutover_states = Some(Box::new(states));
         }
     }
 
     /// Returns the cursor of deliveries outside of the log: it covers the delivered events, and no state.
     pub fn cursor_aside(&self) -> Position {
-        let seen = if self.hub.owes_events(self.slot) { 0 } else { self.hub.seen() };
-        Position { epoch: self.hub.log().epoch(), offset: self.given.max(seen), state: 0 }
+        let seen = if self.hub.has_due_events(self.slot) { 0 } else { self.hub.seen() };
+        Position { epoch: self.hub.log().epoch(), offset: self.delivered_to.max(seen), state: 0 }
     }
 
     /// Resumes a subscription of a connection that was cut: like [`Reader::subscribe`], but states that the holder of
     /// `since` already has are not delivered again.
-    pub fn go_on(&mut self, selector: Selector, interval: Duration, since: &Position) {
+    pub fn resume_from(&mut self, selector: Selector, interval: Duration, since: &Position) {
         self.start(selector, interval, Some(since), since.state);
     }
 
@@ -286,7 +288,7 @@ impl Reader {
             if let Some(before) = self.remove(again)
                 && since.is_none()
             {
-                (events, ends, begins) = (before.events, before.knows_ends(), true);
+                (events, ends, is_incomplete) = (before.events, before.knows_ends(), true);
             }
         }
         let number = match self.subscriptions.iter().position(Option::is_none) {
@@ -313,8 +315,8 @@ impl Reader {
             through: 0,
             events,
             paused: false,
-            begins,
-            first: None,
+            is_incomplete,
+            cutover_states: None,
         };
         if let Some((channel, before)) = self.hub.log().standing_notice()
             && subscription.selector.matches(&channel)
@@ -323,16 +325,16 @@ impl Reader {
         }
         self.subscriptions[number] = Some(subscription);
         self.hub.mark(member, true, events < self.hub.seen());
-        if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.owes_events(self.slot) {
+        if since.is_none() && kind != Some(ChannelKind::State) && !self.hub.has_due_events(self.slot) {
             // Events before now are not requested, and a state that last changed long ago must not rewind to them; but no
             // cursor may pass an event that is due for another subscription.
-            self.given = self.given.max(self.hub.seen());
+            self.delivered_to = self.delivered_to.max(self.hub.seen());
         }
         if let Some(since) = since {
-            if self.given == 0 {
-                self.given = since.offset;
+            if self.delivered_to == 0 {
+                self.delivered_to = since.offset;
             } else {
-                self.go_back(number);
+                self.rewind(number);
             }
             if since.offset < self.hub.seen() {
                 self.catching_up = true;
@@ -343,13 +345,13 @@ impl Reader {
 
     /// Makes the newest states due again whose visibility the filter decides: of prefixes, which may match other channels
     /// now, and of the snapshot, which may have other sections.
-    pub fn give_again(&mut self) {
+    pub fn reapply_filter(&mut self) {
         for number in 0..self.subscriptions.len() {
             let member = self.member(number);
             if let Some(subscription) = self.subscriptions[number].as_mut()
                 && (matches!(subscription.selector, Selector::Below(_)) || subscription.selector.is_snapshot())
             {
-                subscription.begin_again();
+                subscription.restart();
                 self.hub.mark(member, true, false);
             }
         }
@@ -382,7 +384,8 @@ impl Reader {
         match due[..] {
             [] => {}
             [Due { subscription, state: true, event: false }]
-                if !self.is_involved(subscription) && self.collect_one_state(subscription, sink, &mut collected) => {}
+                if !self.needs_full_path(subscription)
+                    && self.collect_one_state(subscription, sink, &mut collected) => {}
             _ => self.collect_due(&mut due, forgotten, budget, sink, &mut collected),
         }
         self.due = due;
@@ -390,14 +393,14 @@ impl Reader {
     }
 
     /// Returns whether a state of this subscription needs the full path: others delay states, or it is a prefix.
-    fn is_involved(&self, number: u32) -> bool {
+    fn needs_full_path(&self, number: u32) -> bool {
         let paced = |s: &Subscription| !s.interval.is_zero();
         self.catching_up
             || self.pace != Pace::FULL
             || self.hub.log().noticed() != self.noticed
             || self.subscriptions.iter().flatten().any(paced)
             || !self.get(number).is_some_and(|s| {
-                !s.paused && !s.begins && s.first.is_none() && matches!(s.selector, Selector::Exact(_))
+                !s.paused && !s.begins && s.cutover_states.is_none() && matches!(s.selector, Selector::Exact(_))
             })
     }
 
@@ -419,8 +422,8 @@ impl Reader {
             return true;
         }
         subscription.state = latest.offset;
-        self.given = self.given.max(self.high).max(latest.offset.min(ceiling));
-        self.give(&latest, self.given, None, sink, collected);
+        self.delivered_to = self.delivered_to.max(self.rewound_from).max(latest.offset.min(ceiling));
+        self.deliver(&latest, self.delivered_to, None, sink, collected);
         true
     }
 
@@ -436,25 +439,25 @@ impl Reader {
         due.retain(|due| {
             self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
         });
-        self.put_off(due);
+        self.postpone(due);
         let ends = self.take_lost_ends(due, forgotten);
         let mut events = self.take_events(due, ceiling, budget, ends, sink, collected);
         events.unfinished = events.through < ceiling;
         if !events.unfinished && events.events.is_empty() {
-            self.given = self.given.max(self.high);
+            self.delivered_to = self.delivered_to.max(self.rewound_from);
         }
         // Delayed states are not delivered, and states of a cutover are followed by newer ones: cursors account for that.
-        let held = [self.held(due), self.first()];
+        let held = [self.before_delayed(due), self.cutover_offset()];
         let wait = self.catching_up && events.unfinished && self.pace.events && self.order == CatchUp::EventsFirst;
         let states = if wait { self.put_back(due) } else { self.take_states(due, forgotten, budget, collected) };
         let held = held.into_iter().chain([states.beyond.map(|beyond| beyond - 1)]).flatten().min();
-        self.give_all(&states, &events, held, sink, collected);
+        self.deliver_all(&states, &events, held, sink, collected);
         self.catching_up &= states.left.is_some();
-        self.give_notices(sink, collected);
+        self.deliver_notices(sink, collected);
     }
 
     /// Delivers notices. Their cursor covers only earlier deliveries.
-    fn give_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
+    fn deliver_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
         if self.hub.log().noticed() == self.noticed {
             return;
         }
@@ -469,7 +472,7 @@ impl Reader {
     }
 
     /// Delays states whose group was on time, but of which the socket accepted the last one late, by their interval.
-    fn put_off(&self, due: &mut [Due]) {
+    fn postpone(&self, due: &mut [Due]) {
         if self.subscriptions.iter().flatten().all(|s| s.not_before.is_none()) {
             return;
         }
@@ -520,8 +523,8 @@ impl Reader {
         ends: Vec<Selector>,
         sink: &mut impl Sink,
         collected: &mut Collected,
-    ) -> Given {
-        let nothing = Given { through: ceiling, ..Given::default() };
+    ) -> DueEvents {
+        let nothing = DueEvents { through: ceiling, ..DueEvents::default() };
         if !due.iter().any(|due| due.event) {
             self.tell_gap(ends, due, sink, collected);
             return nothing;
@@ -534,7 +537,7 @@ impl Reader {
             for due in due.iter().filter(|due| due.event) {
                 self.hub.mark(self.member(due.subscription as usize), false, true);
             }
-            return Given { through: from.min(ceiling), ..Given::default() };
+            return DueEvents { through: from.min(ceiling), ..DueEvents::default() };
         }
         let wanted = |channel: &Channel, offset| {
             self.deciding(channel).is_some_and(|(_, subscription)| !subscription.paused && offset > subscription.events)
@@ -555,11 +558,11 @@ impl Reader {
         }
         if !lost.is_empty() {
             let before_events = events.first().map_or(through, |event| event.offset - 1);
-            self.given = self.given.max(before_events);
+            self.delivered_to = self.delivered_to.max(before_events);
         }
         let lost = lost.into_iter().map(Selector::Exact).chain(ends).collect();
         self.tell_gap(lost, due, sink, collected);
-        Given { events, through, ..Given::default() }
+        DueEvents { events, through, ..DueEvents::default() }
     }
 
     /// Reports a gap, if there was a loss, and makes all states due.
@@ -580,10 +583,10 @@ impl Reader {
         }
         collected.gaps += 1;
         // The cursor covers no state: a client that is disconnected right after the gap must receive the fresh states.
-        sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.given, state: 0 });
+        sink.gap(&lost, Position { epoch: self.hub.log().epoch(), offset: self.delivered_to, state: 0 });
         for (number, subscription) in self.subscriptions.iter_mut().enumerate() {
             if let Some(subscription) = subscription.as_mut().filter(|s| !s.paused) {
-                subscription.begin_again();
+                subscription.restart();
                 match due.iter_mut().find(|due| due.subscription == number as u32) {
                     Some(due) => due.state = true,
                     None => due.push(Due { subscription: number as u32, state: true, event: false }),
@@ -593,10 +596,10 @@ impl Reader {
     }
 
     /// Delivers states and events in the order of the log, or in that of a resume.
-    fn give_all(
+    fn deliver_all(
         &mut self,
         states: &States,
-        events: &Given,
+        events: &DueEvents,
         held: Option<u64>,
         sink: &mut impl Sink,
         collected: &mut Collected,
@@ -605,40 +608,40 @@ impl Reader {
         let covered = |next: Option<u64>| [held, next.map(|next| next - 1)].into_iter().flatten().min();
         let offset_of = |number: usize| states.taken.get(number).map(|state| state.offset).or(states.left);
         if self.catching_up && self.order == CatchUp::EventsFirst {
-            self.give_events(events, u64::MAX, covered(offset_of(0)), sink, collected);
+            self.deliver_events(events, u64::MAX, covered(offset_of(0)), sink, collected);
         }
         for (number, state) in states.taken.iter().enumerate() {
             if !self.catching_up {
-                self.give_events(events, state.offset, covered(Some(state.offset)), sink, collected);
+                self.deliver_events(events, state.offset, covered(Some(state.offset)), sink, collected);
             }
             // Never past an event that is still to come.
             let limit = events.peek().map_or(events.through, |event| event.offset - 1);
-            self.given = self.given.max(state.offset.min(limit));
-            self.give(state, self.given, covered(offset_of(number + 1)), sink, collected);
+            self.delivered_to = self.delivered_to.max(state.offset.min(limit));
+            self.deliver(state, self.delivered_to, covered(offset_of(number + 1)), sink, collected);
         }
-        self.give_events(events, u64::MAX, covered(states.left), sink, collected);
+        self.deliver_events(events, u64::MAX, covered(states.left), sink, collected);
     }
 
-    fn give_events(
+    fn deliver_events(
         &mut self,
-        events: &Given,
+        events: &DueEvents,
         before: u64,
         states: Option<u64>,
         sink: &mut impl Sink,
         collected: &mut Collected,
     ) {
         while let Some(event) = events.peek().filter(|event| event.offset < before) {
-            self.given = self.given.max(event.offset);
+            self.delivered_to = self.delivered_to.max(event.offset);
             if !events.unfinished && events.next.get() + 1 == events.events.len() {
-                self.given = self.given.max(self.high);
+                self.delivered_to = self.delivered_to.max(self.rewound_from);
             }
-            self.give(event, self.given, states, sink, collected);
+            self.deliver(event, self.delivered_to, states, sink, collected);
             events.next.set(events.next.get() + 1);
         }
     }
 
     /// Delivers one publication with a cursor that covers events up to `events` and states up to `states`.
-    fn give(
+    fn deliver(
         &self,
         publication: &Arc<Publication>,
         events: u64,
@@ -659,7 +662,8 @@ impl Reader {
         for Due { subscription: number, .. } in due.iter().filter(|due| due.state) {
             self.hub.mark(self.member(*number as usize), true, false);
             let Some(subscription) = self.get(*number) else { continue };
-            let first = subscription.first.as_ref().and_then(|first| first.iter().map(|state| state.offset).min());
+            let first =
+                subscription.cutover_states.as_ref().and_then(|first| first.iter().map(|state| state.offset).min());
             // Fetches publications from before any reader of this worker followed the channel.
             self.hub.latest(subscription.topic, self.view);
             let covered = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == *number);
@@ -702,7 +706,7 @@ impl Reader {
         // All states up to here are taken.
         let cut = [next.map(|next| next - 1), unknown.map(|_| through)].into_iter().flatten().min();
         for found in found {
-            self.move_on(found, cut.unwrap_or(u64::MAX), forgotten, collected);
+            self.advance(found, cut.unwrap_or(u64::MAX), forgotten, collected);
         }
         States { taken: states, left: next.into_iter().chain(unknown).min(), beyond }
     }
@@ -711,11 +715,11 @@ impl Reader {
     fn find_states(&self, number: u32, budget: usize) -> Option<Found> {
         let subscription = self.get(number)?;
         let decides = |channel: &Channel| self.deciding(channel).is_some_and(|(decides, _)| decides == number);
-        let mut found = Found { number, states: Vec::new(), through: u64::MAX, beyond: None, is_seam: false };
-        if let Some(first) = &subscription.first {
+        let mut found = Found { number, states: Vec::new(), through: u64::MAX, beyond: None, is_cutover: false };
+        if let Some(first) = &subscription.cutover_states {
             found.states = first.iter().filter(|state| decides(&state.channel)).cloned().collect();
             found.states.sort_by_key(|state| state.offset);
-            found.is_seam = true;
+            found.is_cutover = true;
             return Some(found);
         }
         match &subscription.selector {
@@ -740,8 +744,8 @@ impl Reader {
     }
 
     /// Moves a subscription past its states up to `cut`, which were taken.
-    fn move_on(&mut self, found: Found, cut: u64, forgotten: u64, collected: &mut Collected) {
-        let Found { number, states, through, beyond, is_seam } = found;
+    fn advance(&mut self, found: Found, cut: u64, forgotten: u64, collected: &mut Collected) {
+        let Found { number, states, through, beyond, is_cutover } = found;
         let member = self.member(number as usize);
         let (head, log_forgotten) = (self.hub.log().head(), self.hub.log().forgotten());
         let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else { return };
@@ -759,28 +763,29 @@ impl Reader {
                 // These were processed, whether or not another subscription decides about them.
                 subscription.state = subscription.state.max(through);
             }
-            if is_seam {
-                subscription.first = Some(Box::new(states.into_iter().skip(taken).collect()));
+            if is_cutover {
+                subscription.cutover_states = Some(Box::new(states.into_iter().skip(taken).collect()));
             } else if !interval.is_zero() && subscription.through == 0 {
                 subscription.through = head;
             }
             return;
         }
-        if is_seam {
-            let newest = subscription.first.take().and_then(|first| first.iter().map(|state| state.offset).max());
+        if is_cutover {
+            let newest =
+                subscription.cutover_states.take().and_then(|first| first.iter().map(|state| state.offset).max());
             subscription.state = subscription.state.max(newest.unwrap_or(0));
             // Newer states follow.
             self.hub.mark(member, true, false);
         }
         if matches!(subscription.selector, Selector::Exact(_)) {
             collected.conflated += versions.saturating_sub(subscription.versions).saturating_sub(1);
-            if taken == 0 && !is_seam {
+            if taken == 0 && !is_cutover {
                 // A change, if any, is not visible to this reader.
                 subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
             }
         }
         subscription.versions = versions;
-        if beyond.is_none() && !is_seam && log_forgotten <= forgotten {
+        if beyond.is_none() && !is_cutover && log_forgotten <= forgotten {
             // All ends so far were delivered, or do not concern it.
             subscription.ends = subscription.ends.max(self.hub.seen());
             subscription.begins = false;
@@ -800,7 +805,7 @@ impl Reader {
     }
 
     /// Returns the last offset before the first delayed state.
-    fn held(&self, due: &[Due]) -> Option<u64> {
+    fn before_delayed(&self, due: &[Due]) -> Option<u64> {
         let waits = |number: usize| !due.iter().any(|due| due.state && due.subscription as usize == number);
         self.subscriptions
             .iter()
@@ -816,8 +821,8 @@ impl Reader {
     }
 
     /// Returns the offset of the states that are delivered first: newer ones may follow.
-    fn first(&self) -> Option<u64> {
-        let first = self.subscriptions.iter().flatten().filter(|s| !s.paused).filter_map(|s| s.first.as_ref());
+    fn cutover_offset(&self) -> Option<u64> {
+        let first = self.subscriptions.iter().flatten().filter(|s| !s.paused).filter_map(|s| s.cutover_states.as_ref());
         first.filter_map(|first| first.iter().map(|state| state.offset).max()).min()
     }
 
@@ -831,7 +836,7 @@ impl Reader {
             .enumerate()
             .filter_map(|(number, s)| s.as_ref().map(|s| (number as u32, s)))
             .filter(|(_, s)| s.selector.matches(channel))
-            .max_by_key(|(_, s)| s.selector.closeness())
+            .max_by_key(|(_, s)| s.selector.specificity())
     }
 
     fn set_paused(&mut self, selector: &Selector, paused: bool) -> bool {
@@ -841,29 +846,29 @@ impl Reader {
             subscription.paused = paused;
             if !paused {
                 self.hub.catch_up();
-                subscription.begin_again();
-                subscription.first = None;
+                subscription.restart();
+                subscription.cutover_states = None;
                 subscription.not_before = None;
                 subscription.through = 0;
                 self.hub.mark(member, true, subscription.events < self.hub.seen());
             }
         }
         if !paused {
-            self.go_back(number);
+            self.rewind(number);
         }
         true
     }
 
     /// Rewinds the cursor to before the first event that a subscription missed, until all of them are delivered: after a
     /// cut during this replay, an event of another channel may be repeated, but none of this channel is lost.
-    fn go_back(&mut self, number: usize) {
+    fn rewind(&mut self, number: usize) {
         let Some(subscription) = self.get(number as u32) else { return };
         let (events, seen) = (subscription.events, self.hub.seen());
         let wanted = |channel: &Channel, offset| offset > events && subscription.selector.matches(channel);
         let missed = self.hub.log().events_after(events, seen, 0, wanted).events;
         if let Some(first) = missed.first() {
-            self.high = self.high.max(self.given);
-            self.given = self.given.min(first.offset - 1);
+            self.rewound_from = self.rewound_from.max(self.delivered_to);
+            self.delivered_to = self.delivered_to.min(first.offset - 1);
         }
     }
 
@@ -871,8 +876,8 @@ impl Reader {
         let subscription = self.subscriptions.get_mut(number)?.take()?;
         let known = subscription.knows_ends();
         let is_behind = subscription.begins || known < self.hub.forgotten(subscription.topic);
-        let untold = self.hub.log().first_end_after(known, |channel| subscription.selector.matches(channel));
-        let ends = if is_behind { Some(known) } else { untold.map(|untold| untold - 1) };
+        let first_end = self.hub.log().first_end_after(known, |channel| subscription.selector.matches(channel));
+        let ends = if is_behind { Some(known) } else { first_end.map(|first_end| first_end - 1) };
         self.hub.part(subscription.topic, self.member(number));
         // A less specific subscription decides from now on: it has to deliver the states that this one delayed.
         for (number, wider) in self.subscriptions.iter_mut().enumerate() {
@@ -912,7 +917,7 @@ impl Drop for Reader {
 
 /// Events that were read and are delivered between states.
 #[derive(Debug, Default)]
-struct Given {
+struct DueEvents {
     events: Vec<Arc<Publication>>,
     next: std::cell::Cell<usize>,
     through: u64,
@@ -938,10 +943,10 @@ struct Found {
     /// First state that has to wait for the next interval.
     beyond: Option<u64>,
     /// Whether they are the values of a cutover.
-    is_seam: bool,
+    is_cutover: bool,
 }
 
-impl Given {
+impl DueEvents {
     fn peek(&self) -> Option<&Arc<Publication>> {
         self.events.get(self.next.get())
     }

@@ -185,7 +185,7 @@ impl Socket {
         }
         let mut socket = Self::open(namespace, state, config, caller.clone(), saved.sid, true);
         for (selector, interval, since, from) in begun {
-            socket.stream.reader.go_on(selector.clone(), interval, &from);
+            socket.stream.reader.resume_from(selector.clone(), interval, &from);
             socket.begun.insert(selector, (interval, since));
         }
         let interval = |ms: u64| Duration::from_millis(ms);

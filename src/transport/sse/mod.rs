@@ -248,7 +248,7 @@ async fn stream(
         match &verdict {
             // The client of a resumed stream has the states up to the cursor.
             Some(verdict) if verdict.is_whole() && last_event_id.is_some() => {
-                stream.reader.go_on(selector, interval, &verdict.position);
+                stream.reader.resume_from(selector, interval, &verdict.position);
             }
             Some(verdict) => stream.reader.subscribe_with(selector, interval, Some(&verdict.position), first),
             None => stream.reader.subscribe_with(selector, interval, None, first),

@@ -65,7 +65,7 @@ impl Cutover {
         let may = |channel: &Channel| tricast_auth::may_read_channel(&caller.identity, channel);
         let mut wanted: Vec<_> = wanted.iter().collect();
         // The most specific selector that matches a channel decides.
-        wanted.sort_by_key(|(selector, _)| std::cmp::Reverse(selector.closeness()));
+        wanted.sort_by_key(|(selector, _)| std::cmp::Reverse(selector.specificity()));
         let view = tricast_auth::view(&caller.identity);
         let mut cutover = Self { view, states: HashMap::new(), channels: Vec::new() };
         for (selector, span) in wanted {

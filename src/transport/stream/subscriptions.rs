@@ -150,7 +150,7 @@ pub(in crate::transport) fn resume_paused<'a>(
 pub(super) fn recheck(reader: &mut Reader, identity: &Identity) -> Vec<String> {
     reader.set_filter(filter(identity));
     // Channels that only the new token allows have to be delivered.
-    reader.give_again();
+    reader.reapply_filter();
     let lost: Vec<Selector> =
         reader.selectors().filter(|selector| !tricast_auth::may_read(identity, selector)).cloned().collect();
     for selector in &lost {

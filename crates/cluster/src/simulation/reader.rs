@@ -113,7 +113,7 @@ async fn serve(node: SimulatedNode, cursor: Option<Position>, wire: Rc<Wire>) {
     }
     for selector in selectors {
         match &resumed {
-            Some((Resume::Replay(_), position)) => reader.go_on(selector, Duration::ZERO, position),
+            Some((Resume::Replay(_), position)) => reader.resume_from(selector, Duration::ZERO, position),
             Some((_, position)) => reader.subscribe(selector, Duration::ZERO, Some(position)),
             None => reader.subscribe(selector, Duration::ZERO, None),
         }

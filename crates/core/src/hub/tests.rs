@@ -150,10 +150,11 @@ fn a_delayed_state_is_due_when_its_interval_has_passed() {
         publish(&mut writer, 1);
         settle().await;
         // A joining reader's time may be delayed by a part of its interval, so that it joins a group.
-        for (at, told) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])] {
+        for (at, expected) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])]
+        {
             tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
             settle().await;
-            assert_eq!(readers.each_ref().map(|(_, woken)| woken.so_far()), told, "after {at} ms");
+            assert_eq!(readers.each_ref().map(|(_, woken)| woken.so_far()), expected, "after {at} ms");
         }
     });
 }
@@ -162,7 +163,7 @@ fn a_delayed_state_is_due_when_its_interval_has_passed() {
 fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
     run(async |mut writer, hub| {
         let (reader, _) = reader_of(&hub, "metrics.a", Duration::ZERO);
-        let told = Instant::now();
+        let since = Instant::now();
         for n in 0..100 {
             publish(&mut writer, n);
             settle().await;
@@ -170,7 +171,7 @@ fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
         }
         assert_eq!(hub.inner.borrow().slots.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1]);
         let mut due = Vec::new();
-        assert_eq!(hub.take_due(0, &mut due), Some(told));
+        assert_eq!(hub.take_due(0, &mut due), Some(since));
         assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));
         drop(reader);
     });

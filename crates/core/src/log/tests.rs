@@ -46,13 +46,13 @@ fn same(one: &Contents, other: &Contents) {
 
 /// Sink that collects the deliveries to a reader.
 #[derive(Default)]
-struct Given {
+struct Received {
     offsets: Vec<(bool, u64)>,
     gaps: Vec<Selector>,
     cursor: Option<Position>,
 }
 
-impl Sink for Given {
+impl Sink for Received {
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
         self.offsets.push((publication.event.is_some(), publication.offset));
         self.cursor = Some(cursor.unwrap_or_else(|| publication.own_cursor()));
@@ -76,7 +76,7 @@ proptest! {
         let ((mut one, log), (mut other, copy)) = (Log::create(small()), Log::create(small()));
         let mut head = 0;
         for changes in batches {
-            let chunks = place(head, changes.clone());
+            let chunks = assign_offsets(head, changes.clone());
             head = chunks.last().and_then(Chunk::head).unwrap();
             one.append(changes, now);
             other.apply(chunks, now);
@@ -127,22 +127,22 @@ proptest! {
         for name in ["metrics.a", "entity.b", "deploys", "orders"] {
             reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
         }
-        reader.collect(usize::MAX, &mut Given::default());
+        reader.collect(usize::MAX, &mut Received::default());
         let stood = copy.head();
         for changes in missed {
             one.append(changes, now);
         }
         other.take_over(log.contents());
         hub.follow();
-        let mut given = Given::default();
-        reader.collect(usize::MAX, &mut given);
+        let mut received = Received::default();
+        reader.collect(usize::MAX, &mut received);
         let contents = log.contents();
-        let events: Vec<u64> = given.offsets.iter().filter(|(event, _)| *event).map(|(_, offset)| *offset).collect();
+        let events: Vec<u64> = received.offsets.iter().filter(|(event, _)| *event).map(|(_, offset)| *offset).collect();
         let expected: Vec<u64> = contents.events.iter().map(|event| event.offset).filter(|offset| *offset > stood).collect();
         prop_assert_eq!(events, expected, "every kept event, once and in order");
-        prop_assert_eq!(!given.gaps.is_empty(), contents.dropped > stood, "and dropped events are a gap");
+        prop_assert_eq!(!received.gaps.is_empty(), contents.dropped > stood, "and dropped events are a gap");
         for state in contents.states.iter().filter(|state| state.offset > stood) {
-            prop_assert!(given.offsets.contains(&(false, state.offset)));
+            prop_assert!(received.offsets.contains(&(false, state.offset)));
         }
         same(&contents, &copy.contents());
     }
@@ -173,18 +173,18 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     for name in ["metrics.a", "deploys", "metrics"] {
         reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
     }
-    let mut given = Given::default();
-    reader.collect(usize::MAX, &mut given);
-    let before = given.cursor.unwrap();
+    let mut received = Received::default();
+    reader.collect(usize::MAX, &mut received);
+    let before = received.cursor.unwrap();
     let next = another(&log.contents(), 1_000);
     let epoch = next.epoch.clone();
     writer.take_over(next);
     hub.follow();
-    let mut given = Given::default();
-    reader.collect(usize::MAX, &mut given);
-    assert_eq!(given.gaps, [Selector::Exact(channel("deploys"))]);
-    assert_eq!(given.offsets, [(false, 1_001), (false, 1_002)], "the value and the snapshot");
-    let cursor = given.cursor.unwrap();
+    let mut received = Received::default();
+    reader.collect(usize::MAX, &mut received);
+    assert_eq!(received.gaps, [Selector::Exact(channel("deploys"))]);
+    assert_eq!(received.offsets, [(false, 1_001), (false, 1_002)], "the value and the snapshot");
+    let cursor = received.cursor.unwrap();
     assert_eq!((cursor.epoch, cursor.offset), (epoch.clone(), 1_002));
     assert_ne!(before.epoch, epoch);
     // A cached snapshot of the other log is not used for this one.
@@ -192,9 +192,9 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     assert_eq!(log.state(&channel("metrics.a"), View::Full).unwrap().epoch, epoch);
     writer.append(vec![change((2, 2))], now);
     hub.follow();
-    let mut given = Given::default();
-    reader.collect(usize::MAX, &mut given);
-    assert_eq!((given.offsets, given.gaps), (vec![(true, 1_003)], vec![]));
+    let mut received = Received::default();
+    reader.collect(usize::MAX, &mut received);
+    assert_eq!((received.offsets, received.gaps), (vec![(true, 1_003)], vec![]));
 }
 
 #[test]
@@ -205,10 +205,10 @@ fn a_notice_reaches_current_readers_once() {
     let reader = |name: &str| {
         let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
         reader.subscribe(Selector::Exact(channel(name)), Duration::ZERO, None);
-        reader.collect(usize::MAX, &mut Given::default());
+        reader.collect(usize::MAX, &mut Received::default());
         reader
     };
-    let (mut told, mut other) = (reader("system"), reader("orders"));
+    let (mut subscriber, mut other) = (reader("system"), reader("orders"));
     let notice = Change {
         channel: channel("system"),
         event: EventName::parse("degraded").ok(),
@@ -217,14 +217,14 @@ fn a_notice_reaches_current_readers_once() {
     };
     log.notice(notice, now, false);
     hub.follow();
-    let mut given = Given::default();
-    told.collect(usize::MAX, &mut given);
-    assert_eq!(given.offsets.len(), 1);
-    assert_eq!(given.cursor.map(|cursor| (cursor.offset, cursor.state)), Some((0, 0)), "it covers nothing new");
-    for reader in [&mut told, &mut other, &mut reader("system")] {
-        let mut given = Given::default();
-        reader.collect(usize::MAX, &mut given);
-        assert!(given.offsets.is_empty());
+    let mut received = Received::default();
+    subscriber.collect(usize::MAX, &mut received);
+    assert_eq!(received.offsets.len(), 1);
+    assert_eq!(received.cursor.map(|cursor| (cursor.offset, cursor.state)), Some((0, 0)), "it covers nothing new");
+    for reader in [&mut subscriber, &mut other, &mut reader("system")] {
+        let mut received = Received::default();
+        reader.collect(usize::MAX, &mut received);
+        assert!(received.offsets.is_empty());
     }
 }
 
@@ -385,16 +385,16 @@ fn changes_contain_each_changed_channel_and_no_earlier_change() {
     let changed = |after| {
         let Changes { changed, head, .. } = log.changes_after(after);
         assert_eq!(head, log.head());
-        let told = changed.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
-        told.map(|(channel, offset, _)| (channel.to_string(), *offset)).collect::<Vec<_>>()
+        let visible = changed.iter().filter(|(channel, ..)| channel.as_str() != SNAPSHOT);
+        visible.map(|(channel, offset, _)| (channel.to_string(), *offset)).collect::<Vec<_>>()
     };
-    let told =
+    let expected =
         |list: &[(&str, u64)]| list.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect::<Vec<_>>();
     // The ring has dropped the first two: their readers have to be notified.
-    assert_eq!(changed(1), told(&[("metrics.a", 4), ("deploys", 2), ("orders", 3), ("deploys", 5)]));
-    assert_eq!(changed(2), told(&[("metrics.a", 4), ("orders", 3), ("deploys", 5)]));
-    assert_eq!(changed(3), told(&[("metrics.a", 4), ("deploys", 5)]));
-    assert_eq!(changed(5), told(&[]));
+    assert_eq!(changed(1), expected(&[("metrics.a", 4), ("deploys", 2), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(2), expected(&[("metrics.a", 4), ("orders", 3), ("deploys", 5)]));
+    assert_eq!(changed(3), expected(&[("metrics.a", 4), ("deploys", 5)]));
+    assert_eq!(changed(5), expected(&[]));
 }
 
 #[test]

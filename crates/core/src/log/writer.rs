@@ -19,7 +19,7 @@ use crate::{
 /// Most changes that are written under one lock, so that readers never wait long.
 const WRITE_CHUNK: usize = 256;
 
-/// Change before it has an offset, which [`place`] assigns.
+/// Change before it has an offset, which [`assign_offsets`] assigns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// Channel of the change.
@@ -75,7 +75,7 @@ impl Chunk {
 }
 
 /// Assigns `changes` the offsets after `head`.
-pub fn place(head: u64, changes: Vec<Change>) -> Vec<Chunk> {
+pub fn assign_offsets(head: u64, changes: Vec<Change>) -> Vec<Chunk> {
     let mut changes = changes.into_iter().peekable();
     let mut chunks = Vec::new();
     let mut head = head;
@@ -156,7 +156,7 @@ impl LogWriter {
 
     /// Appends `changes` in order, made at `now`, and wakes the readers once. Returns the position after them.
     pub fn append(&mut self, changes: Vec<Change>, now: Timestamp) -> Position {
-        let chunks = place(self.log.head(), changes);
+        let chunks = assign_offsets(self.log.head(), changes);
         self.apply(chunks, now);
         self.log.position()
     }

@@ -23,9 +23,9 @@ pub fn fault(value: &Value) -> Option<String> {
 }
 
 fn fault_below(value: &Value, path: &mut String) -> Option<String> {
-    let place = |path: &str| if path.is_empty() { String::new() } else { format!("{path}: ") };
+    let prefix = |path: &str| if path.is_empty() { String::new() } else { format!("{path}: ") };
     match value {
-        Value::String(text) if text.contains('\0') => Some(format!("{}U+0000 can't be stored", place(path))),
+        Value::String(text) if text.contains('\0') => Some(format!("{}U+0000 can't be stored", prefix(path))),
         Value::Array(list) => list
             .iter()
             .enumerate()
@@ -33,7 +33,7 @@ fn fault_below(value: &Value, path: &mut String) -> Option<String> {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
             if name.contains('\0') {
                 let shown: String = name.chars().take(SHOWN).collect();
-                return Some(format!("{}the name {shown:?} has U+0000, which can't be stored", place(path)));
+                return Some(format!("{}the name {shown:?} has U+0000, which can't be stored", prefix(path)));
             }
             let dot = if path.is_empty() { "" } else { "." };
             below(path, &format!("{dot}{name}"), |path| fault_below(value, path))

@@ -61,7 +61,7 @@ struct Client {
     room: usize,
     holds: BTreeMap<Channel, u64>,
     /// Ends delivered by this connection.
-    told: BTreeSet<u64>,
+    delivered_ends: BTreeSet<u64>,
     /// Ends delivered by any connection.
     ends: BTreeSet<u64>,
     cursor: Option<Position>,
@@ -81,7 +81,7 @@ impl Sink for Client {
             return;
         }
         if publication.gone.is_some() {
-            assert!(self.told.insert(publication.offset), "an end is delivered once: {publication:?}");
+            assert!(self.delivered_ends.insert(publication.offset), "an end is delivered once: {publication:?}");
             self.ends.insert(publication.offset);
             self.holds.remove(&publication.channel);
         } else {
@@ -123,11 +123,11 @@ impl World {
         let position = cursor.map(|cursor| resume(self.writer.log(), &cursor, &selectors).1);
         for (selector, interval) in selectors.into_iter().zip(self.intervals) {
             match &position {
-                Some(position) if same => reader.go_on(selector, interval, position),
+                Some(position) if same => reader.resume_from(selector, interval, position),
                 position => reader.subscribe(selector, interval, position.as_ref()),
             }
         }
-        self.client.told.clear();
+        self.client.delivered_ends.clear();
         reader
     }
 }
@@ -160,11 +160,11 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
             Step::Resume(number) => _ = reader.resume(&selector(number)),
             Step::Again(number) => {
                 // Undelivered data of the more specific one come by the other, and later ones are repeated.
-                world.client.told.clear();
+                world.client.delivered_ends.clear();
                 reader.subscribe(selector(number), world.intervals[number], None);
             }
             Step::Anew(number) => {
-                world.client.told.clear();
+                world.client.delivered_ends.clear();
                 reader.unsubscribe(&selector(number));
                 let anew = selector(number);
                 let decides = |held: &Channel| {
@@ -255,7 +255,7 @@ fn a_later_reader_does_not_get_the_end() {
     end(&mut writer, &["shop.a"]);
     let mut client = Client::default();
     follow(&hub, &["shop.*", "shop.a"], &mut client);
-    assert_eq!((client.holds.len(), client.told.len()), (1, 0));
+    assert_eq!((client.holds.len(), client.delivered_ends.len()), (1, 0));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn the_ends_of_others_are_no_gap_for_a_reader_that_is_open() {
         hub.follow();
         reader.collect(usize::MAX, &mut client);
     }
-    assert_eq!((client.holds.len(), client.told.len(), client.gaps), (0, 2, 0));
+    assert_eq!((client.holds.len(), client.delivered_ends.len(), client.gaps), (0, 2, 0));
 }
 
 #[test]
@@ -286,6 +286,6 @@ fn ends_discarded_before_a_worker_reads_them_are_a_gap_for_holders_of_a_value() 
         while reader.collect(usize::MAX, client).more {}
     }
     assert_eq!((one.gaps, one.holds.len()), (1, 0));
-    assert_eq!((many.gaps, many.holds.len(), many.told.len()), (1, 0, 1), "the last end is kept");
+    assert_eq!((many.gaps, many.holds.len(), many.delivered_ends.len()), (1, 0, 1), "the last end is kept");
     assert_eq!((not.gaps, not.holds.len()), (0, 1), "its channel exists");
 }

@@ -206,10 +206,10 @@ impl World {
         }
         for name in STATES {
             let Some(latest) = self.writer.log().state(&channel(name), View::Full) else { continue };
-            let given = self.client.states.get(&channel(name)).map_or(0, |(offset, _)| *offset);
+            let received = self.client.states.get(&channel(name)).map_or(0, |(offset, _)| *offset);
             assert!(
-                latest.offset > cursor.state || given == latest.offset,
-                "{cursor} claims {latest:?}, given was {given}"
+                latest.offset > cursor.state || received == latest.offset,
+                "{cursor} claims {latest:?}, received was {received}"
             );
         }
     }
@@ -224,7 +224,7 @@ fn open(world: &mut World, order: CatchUp, intervals: &[Duration; 2]) -> Reader 
         let interval = if number < 2 { Duration::ZERO } else { intervals[number - 2] };
         match &resumed {
             Some((Resume::Replay(_), position)) if order == CatchUp::EventsFirst => {
-                reader.go_on(selector, interval, position);
+                reader.resume_from(selector, interval, position);
             }
             Some((_, position)) => reader.subscribe(selector, interval, Some(position)),
             None => reader.subscribe(selector, interval, None),
@@ -342,8 +342,8 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
     }
     for name in STATES {
         if let Some(latest) = log.state(&channel(name), View::Full) {
-            let given = world.client.states.get(&channel(name)).map(|(offset, _)| *offset);
-            assert_eq!(given, Some(latest.offset), "{name} is not the newest");
+            let received = world.client.states.get(&channel(name)).map(|(offset, _)| *offset);
+            assert_eq!(received, Some(latest.offset), "{name} is not the newest");
         }
     }
     let events = log.sizes().events;
@@ -412,14 +412,14 @@ fn publish(writer: &mut LogWriter, name: &str, event: bool, bytes: usize) -> u64
 
 /// Deliveries in order, with their cursors.
 #[derive(Default)]
-struct Given {
+struct Received {
     offsets: Vec<u64>,
     cursors: Vec<Position>,
     gaps: usize,
     bytes: usize,
 }
 
-impl Sink for Given {
+impl Sink for Received {
     fn publication(&mut self, publication: &Arc<Publication>, cursor: Option<Position>) {
         self.offsets.push(publication.offset);
         self.cursors.push(cursor.unwrap_or_else(|| publication.own_cursor()));
@@ -432,10 +432,10 @@ impl Sink for Given {
     }
 }
 
-fn collect(reader: &mut Reader, budget: usize) -> Given {
-    let mut given = Given::default();
-    reader.collect(budget, &mut given);
-    given
+fn collect(reader: &mut Reader, budget: usize) -> Received {
+    let mut received = Received::default();
+    reader.collect(budget, &mut received);
+    received
 }
 
 fn reader_of(hub: &Rc<Hub>, names: &[&str]) -> Reader {
@@ -460,9 +460,9 @@ fn a_cursor_during_a_replay_stops_before_the_first_missed_event() {
     for name in ["shop.load", "shop.deploys"] {
         reader.resume(&Selector::parse(name).unwrap());
     }
-    let given = collect(&mut reader, usize::MAX);
-    assert_eq!(given.offsets[..2], [1, missed], "the state first");
-    assert!(given.cursors[0].offset < missed, "{}", given.cursors[0]);
+    let received = collect(&mut reader, usize::MAX);
+    assert_eq!(received.offsets[..2], [1, missed], "the state first");
+    assert!(received.cursors[0].offset < missed, "{}", received.cursors[0]);
 }
 
 #[test]
@@ -474,9 +474,9 @@ fn a_cursor_covers_only_what_the_hub_has_processed() {
     hub.follow();
     let event = publish(&mut writer, "orders", true, 1);
     let newest = publish(&mut writer, "shop.load", false, 2);
-    let given = collect(&mut reader, usize::MAX);
-    assert_eq!(given.offsets, [newest], "read from the log itself");
-    assert!(given.cursors[0].offset < event, "{}", given.cursors[0]);
+    let received = collect(&mut reader, usize::MAX);
+    assert_eq!(received.offsets, [newest], "read from the log itself");
+    assert!(received.cursors[0].offset < event, "{}", received.cursors[0]);
     hub.follow();
     assert!(collect(&mut reader, usize::MAX).offsets.contains(&event));
 }
@@ -490,13 +490,13 @@ fn a_resume_that_is_cut_among_its_events_gets_its_states_at_the_next_one() {
     let go_on = |from: &Position| {
         let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
         for name in ["shop.load", "orders"] {
-            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, from);
+            reader.resume_from(Selector::parse(name).unwrap(), Duration::ZERO, from);
         }
         reader
     };
-    let first = collect(&mut go_on(&begin), 1);
+    let first = collect(&mut resume_from(&begin), 1);
     assert_eq!((&first.offsets[..], first.cursors[0].state), (&events[..1], state - 1));
-    let mut next = go_on(first.cursors.last().unwrap());
+    let mut next = resume_from(first.cursors.last().unwrap());
     assert_eq!(collect(&mut next, usize::MAX).offsets, [&events[1..], &[state]].concat());
 }
 
@@ -510,9 +510,9 @@ fn all_states_follow_a_gap_whose_cursor_covers_none() {
     assert_eq!(collect(&mut reader, usize::MAX).offsets, states);
     let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
     hub.follow();
-    let given = collect(&mut reader, usize::MAX);
-    assert_eq!((given.gaps, &given.offsets), (1, &[&states[..], &events[3..]].concat()));
-    assert_eq!(given.cursors[0].state, 0, "the gap covers no state");
+    let received = collect(&mut reader, usize::MAX);
+    assert_eq!((received.gaps, &received.offsets), (1, &[&states[..], &events[3..]].concat()));
+    assert_eq!(received.cursors[0].state, 0, "the gap covers no state");
     assert!(collect(&mut reader, usize::MAX).offsets.is_empty());
 }
 
@@ -538,14 +538,14 @@ fn the_pace_of_a_slow_client_holds_for_one_that_follows_a_single_channel() {
         let (mut writer, hub) = world();
         let mut reader = reader_of(&hub, &["shop.load"]);
         reader.set_pace(Pace { interval: Duration::from_secs(5), events: true });
-        let mut given = Vec::new();
+        let mut received = Vec::new();
         for _ in 0..10 {
             publish(&mut writer, "shop.load", false, 1);
             hub.follow();
-            given.extend(collect(&mut reader, usize::MAX).offsets);
+            received.extend(collect(&mut reader, usize::MAX).offsets);
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
-        assert_eq!(given, [1, 10], "one at once, one after 5 s");
+        assert_eq!(received, [1, 10], "one at once, one after 5 s");
     });
 }
 
@@ -558,11 +558,11 @@ fn a_write_has_states_up_to_its_budget_each_with_its_newest_value() {
             publish(&mut writer, &format!("wide.{n}"), false, 10_000);
         }
         let mut reader = reader_of(&hub, &names);
-        let (mut given, mut writes) = (Vec::new(), 0);
+        let (mut received, mut writes) = (Vec::new(), 0);
         while reader.has_due() {
             let now = collect(&mut reader, BUDGET);
             assert!(now.bytes < BUDGET + 11_000, "{} bytes in one write", now.bytes);
-            given.extend(now.offsets);
+            received.extend(now.offsets);
             if writes == 0 {
                 // One that was delivered, and one that was not.
                 for n in [0, 39] {
@@ -574,7 +574,7 @@ fn a_write_has_states_up_to_its_budget_each_with_its_newest_value() {
             assert!(writes < 20, "the writes do not end");
         }
         assert!(writes > 5);
-        assert_eq!(given, (1..=42).filter(|offset| *offset != 40).collect::<Vec<_>>());
+        assert_eq!(received, (1..=42).filter(|offset| *offset != 40).collect::<Vec<_>>());
     }
 }
 
@@ -586,11 +586,11 @@ fn refused_states_do_not_delay_later_ones() {
     }
     let mut reader = reader_of(&hub, &["wide.*"]);
     reader.set_filter(Some(Rc::new(|channel: &Channel| channel.as_str() == "wide.9")));
-    let mut given = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..20 {
-        given.extend(collect(&mut reader, 1).offsets);
+        received.extend(collect(&mut reader, 1).offsets);
     }
-    assert_eq!(given, [10]);
+    assert_eq!(received, [10]);
     assert!(!reader.has_due());
 }
 
@@ -618,7 +618,7 @@ async fn play_wide(steps: Vec<WideStep>, interval: Duration) {
         let cursor = client.cursor.as_ref().unwrap().clone();
         for selector in selectors.clone() {
             match order {
-                CatchUp::EventsFirst => reader.go_on(selector, interval, &cursor),
+                CatchUp::EventsFirst => reader.resume_from(selector, interval, &cursor),
                 CatchUp::StatesFirst => reader.subscribe(selector, interval, Some(&cursor)),
             }
         }
@@ -734,7 +734,7 @@ fn a_restricted_reader_gets_only_the_versions_of_its_view() {
     };
     let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
     let (mut whole, mut first, mut second) = (open(None), open(Some(Rc::clone(&no_business))), open(Some(no_business)));
-    let given = |reader: &mut Reader| {
+    let received = |reader: &mut Reader| {
         let mut values = Values::default();
         reader.collect(usize::MAX, &mut values);
         values.0
@@ -744,18 +744,18 @@ fn a_restricted_reader_gets_only_the_versions_of_its_view() {
         writer.append(vec![change], Timestamp::UNIX_EPOCH);
     };
     for reader in [&mut whole, &mut first, &mut second] {
-        assert!(given(reader).is_empty());
+        assert!(received(reader).is_empty());
     }
     append("metrics.business");
     hub.follow();
-    assert!(given(&mut first).is_empty(), "nothing in its view has changed");
+    assert!(received(&mut first).is_empty(), "nothing in its view has changed");
     // The hub has not processed this yet; the whole snapshot is fetched nevertheless.
     append("metrics.a");
-    assert_eq!(given(&mut whole)[0].0, 4);
-    assert!(given(&mut second).is_empty());
+    assert_eq!(received(&mut whole)[0].0, 4);
+    assert!(received(&mut second).is_empty());
     hub.follow();
     for reader in [&mut first, &mut second] {
-        let values = given(reader);
+        let values = received(reader);
         assert!(
             values.len() == 1 && values[0].0 == 4 && values[0].1.contains(r#""business":null,"custom":{"a""#),
             "{values:?}"
@@ -763,12 +763,12 @@ fn a_restricted_reader_gets_only_the_versions_of_its_view() {
     }
     append("metrics.business");
     hub.follow();
-    assert!(given(&mut first).is_empty() && given(&mut second).is_empty());
-    assert!(given(&mut whole)[0].1.contains(r#""business":{"n":1}"#));
+    assert!(received(&mut first).is_empty() && received(&mut second).is_empty());
+    assert!(received(&mut whole)[0].1.contains(r#""business":{"n":1}"#));
     // Another token allows all of it.
     first.set_filter(None);
-    first.give_again();
-    assert_eq!(given(&mut first)[0].0, 6);
+    first.reapply_filter();
+    assert_eq!(received(&mut first)[0].0, 6);
 }
 
 #[test]
@@ -802,14 +802,14 @@ fn the_cursor_of_an_old_value_does_not_repeat_earlier_events() {
     let (mut writer, hub) = world();
     let state = publish(&mut writer, "shop.load", false, 1);
     let event = publish(&mut writer, "orders", true, 1);
-    let given = collect(&mut reader_of(&hub, &["shop.load", "orders"]), usize::MAX);
-    assert_eq!((&given.offsets[..], given.cursors[0].offset), (&[state][..], event));
+    let received = collect(&mut reader_of(&hub, &["shop.load", "orders"]), usize::MAX);
+    assert_eq!((&received.offsets[..], received.cursors[0].offset), (&[state][..], event));
     let mut single = reader_of(&hub, &["shop.load"]);
     let mut offset = state;
     for _ in 0..2 {
-        let given = collect(&mut single, usize::MAX);
+        let received = collect(&mut single, usize::MAX);
         assert_eq!(
-            (&given.offsets[..], given.cursors[0].offset),
+            (&received.offsets[..], received.cursors[0].offset),
             (&[offset][..], offset),
             "its own offset is sufficient"
         );
@@ -843,10 +843,10 @@ fn a_channel_that_is_added_with_an_older_cursor_rewinds_the_cursor_of_the_connec
     collect(&mut reader, usize::MAX);
     let state = publish(&mut writer, "shop.load", false, 1);
     reader.subscribe(Selector::parse("shop.deploys").unwrap(), Duration::ZERO, Some(&begin));
-    let given = collect(&mut reader, usize::MAX);
-    assert_eq!(given.offsets, [state, missed], "the state first");
-    assert!(given.cursors[0].offset < missed, "{:?}", given.cursors);
-    assert!(given.cursors[1].offset >= newest, "and then the cursor is restored: {:?}", given.cursors);
+    let received = collect(&mut reader, usize::MAX);
+    assert_eq!(received.offsets, [state, missed], "the state first");
+    assert!(received.cursors[0].offset < missed, "{:?}", received.cursors);
+    assert!(received.cursors[1].offset >= newest, "and then the cursor is restored: {:?}", received.cursors);
 }
 
 #[test]
@@ -871,11 +871,11 @@ fn the_value_of_a_cutover_comes_before_the_newest_one() {
     let newest = publish(&mut writer, "shop.load", false, 2);
     let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
     reader.subscribe_with(Selector::parse("shop.load").unwrap(), Duration::ZERO, None, vec![value]);
-    let mut given = Vec::new();
+    let mut received = Vec::new();
     while reader.has_due() {
-        given.extend(collect(&mut reader, usize::MAX).offsets);
+        received.extend(collect(&mut reader, usize::MAX).offsets);
     }
-    assert_eq!(given, [seam, newest]);
+    assert_eq!(received, [seam, newest]);
 }
 
 #[test]
@@ -892,7 +892,7 @@ fn conflated_versions_of_a_slow_client_are_counted() {
                 publish(&mut writer, "shop.load", false, versions);
                 hub.follow();
             }
-            let collected = reader.collect(usize::MAX, &mut Given::default());
+            let collected = reader.collect(usize::MAX, &mut Received::default());
             assert_eq!((collected.delivered, collected.conflated), (1, versions as u64 - 1));
         }
     }
@@ -913,8 +913,8 @@ fn a_notice_has_the_cursor_of_the_last_delivery() {
     collect(&mut reader, usize::MAX);
     hub.log().notice(notice, Timestamp::UNIX_EPOCH, false);
     hub.follow();
-    let given = collect(&mut reader, usize::MAX);
-    assert_eq!((given.cursors[0].offset, given.cursors[0].state), (event, 0));
+    let received = collect(&mut reader, usize::MAX);
+    assert_eq!((received.cursors[0].offset, received.cursors[0].state), (event, 0));
 }
 
 #[test]
@@ -955,14 +955,14 @@ fn missed_events_come_after_the_states_or_before_them_and_later_ones_in_the_orde
         publish_three(&mut writer);
         let mut reader = Reader::open(&hub, order);
         for name in ["orders", "shop.load"] {
-            reader.go_on(Selector::parse(name).unwrap(), Duration::ZERO, &begin);
+            reader.resume_from(Selector::parse(name).unwrap(), Duration::ZERO, &begin);
         }
         assert_eq!(collect(&mut reader, usize::MAX).offsets, expected, "{order:?}");
         let later = publish_three(&mut writer);
         hub.follow();
-        let given = collect(&mut reader, usize::MAX);
-        assert_eq!(given.offsets, later, "{order:?}");
-        assert_eq!(given.cursors.iter().map(|cursor| cursor.offset).collect::<Vec<_>>(), later);
+        let received = collect(&mut reader, usize::MAX);
+        assert_eq!(received.offsets, later, "{order:?}");
+        assert_eq!(received.cursors.iter().map(|cursor| cursor.offset).collect::<Vec<_>>(), later);
     }
 }
 
@@ -978,7 +978,7 @@ fn the_rest_of_a_write_is_due_at_once_and_gaps_are_counted() {
     hub.follow();
     for (delivered, gaps, more) in [(1, 1, true), (1, 0, true), (1, 0, false)] {
         assert!(reader.has_due());
-        let collected = reader.collect(0, &mut Given::default());
+        let collected = reader.collect(0, &mut Received::default());
         assert_eq!((collected.delivered, collected.gaps, collected.more), (delivered, gaps, more));
     }
     assert!(!reader.has_due());
@@ -995,11 +995,11 @@ fn the_values_of_a_cutover_come_once_and_in_the_order_of_the_log() {
     seam.reverse();
     let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
     reader.subscribe_with(Selector::parse("wide.*").unwrap(), Duration::ZERO, None, seam);
-    let mut given = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..10 {
-        given.extend(collect(&mut reader, 1).offsets);
+        received.extend(collect(&mut reader, 1).offsets);
     }
-    assert_eq!(given, states);
+    assert_eq!(received, states);
     assert!(!reader.has_due());
 }
 

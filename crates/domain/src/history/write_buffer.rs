@@ -404,8 +404,8 @@ mod tests {
             buffer.take(version("a", at, &format!(r#"{{"n":{at}}}"#)));
         }
         buffer.close_all();
-        let cohort = buffer.begin_writing(2);
-        assert_eq!(cohort.iter().map(|point| point.at).collect::<Vec<_>>(), [0, 1]);
+        let written = buffer.begin_writing(2);
+        assert_eq!(written.iter().map(|point| point.at).collect::<Vec<_>>(), [0, 1]);
         buffer.take(version("a", 4, r#"{"n":4}"#));
         buffer.close_all();
         assert_eq!(buffer.lost(), Lost { dropped: 1, ..Lost::default() });

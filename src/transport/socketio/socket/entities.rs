@@ -108,7 +108,7 @@ impl Socket {
         }
         // A client that is cut now has not received the initial metrics, and gets the state again.
         self.begun.insert(selector.clone(), (interval, Position { state: 0, ..position.clone() }));
-        self.stream.reader.go_on(selector, interval, &position);
+        self.stream.reader.resume_from(selector, interval, &position);
         self.is_changed = true;
     }
 }

@@ -120,6 +120,6 @@ fn push_figures(packets: &mut Packets, name: &str, caller: &Caller) {
 fn follow_snapshot(stream: &mut Stream, interval: Duration) {
     let position = stream.reader.hub().log().position();
     if let Ok(selector) = Selector::parse(SNAPSHOT) {
-        stream.reader.go_on(selector, interval, &position);
+        stream.reader.resume_from(selector, interval, &position);
     }
 }
