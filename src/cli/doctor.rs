@@ -12,7 +12,7 @@ use crate::{
 
 /// Flags of `tricast doctor`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Exit codes: 0 all is well, 1 something is to be mended, 2 wrong use.")]
+#[command(after_help = "Exit codes: 0 no problem, 1 a problem or warning, 2 wrong use.")]
 pub(super) struct DoctorFlags {
     /// The server's address as its users write it, sub-path included
     url: String,

@@ -1,4 +1,4 @@
-//! How settings are declared: [`section!`] makes of one declaration the struct, its defaults, its checks of ranges, and the
+//! Declaration of settings: [`section!`] makes of one declaration the struct, its defaults, its checks of ranges, and the
 //! list that the reference page, the names in the environment and "did you mean" are made from.
 
 use std::{

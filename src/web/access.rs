@@ -74,7 +74,7 @@ pub fn origin(config: &AccessConfig, request: &HttpRequest) -> Origin {
 /// Returns whether a page of `origin` is one of this server's own.
 ///
 /// A page of `http://shop.example` is not one of `https://shop.example`: an attacker on the network could change it. This
-/// server speaks plain HTTP; a trusted proxy or `public_url` tells that TLS ends in front of it.
+/// server speaks plain HTTP; a trusted proxy or `public_url` states that TLS ends in front of it.
 fn is_own(config: &AccessConfig, request: &HttpRequest, origin: &str) -> bool {
     if config.public_origin.as_deref().is_some_and(|public| same_origin(public, origin)) {
         return true;

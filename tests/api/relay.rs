@@ -88,11 +88,11 @@ async fn another_node_publishes_the_event_of_a_killed_node_once() {
     })
     .await;
     assert_eq!(left.post("/api/orders", order("after")).await.status(), 201);
-    let mut told = customers_until(&mut stream, "after").await;
-    assert_eq!(told.len(), 11, "{told:?}");
-    told.sort();
-    told.dedup();
-    assert_eq!(told.len(), 11, "each once: {told:?}");
+    let mut received = customers_until(&mut stream, "after").await;
+    assert_eq!(received.len(), 11, "{received:?}");
+    received.sort();
+    received.dedup();
+    assert_eq!(received.len(), 11, "each once: {received:?}");
     until("the numbers", || async {
         let data = left.get_json("/api/metrics/metrics.orders").await["data"].clone();
         (data["ordersToday"] == 12).then_some(())

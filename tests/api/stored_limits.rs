@@ -73,14 +73,14 @@ async fn orders_and_customers_of_a_tenant() {
     let app = start(2);
     refused(app.post("/api/orders", order("a")).await, 429, "RATE_LIMITED").await;
     gauge(&app, "tricast_orders_largest_tenant", 3.0).await;
-    let begun = *now.lock();
-    let soon_after = begun + SignedDuration::from_secs(1);
+    let created = *now.lock();
+    let soon_after = created + SignedDuration::from_secs(1);
     let early = ask(&app, Method::DELETE, &format!("/api/orders?before={soon_after}")).await;
     assert_eq!(early.status(), 422, "an idempotency key may name one of them");
     assert_eq!(ask(&app, Method::DELETE, "/api/orders").await.status(), 400, "without a time nothing is deleted");
     assert_eq!(ask(&app, Method::DELETE, "/api/orders?before=yesterday").await.status(), 400);
     *now.lock() += SignedDuration::from_hours(30);
-    assert_eq!(delete(&app, "orders", begun).await, json!({"deleted": 0, "more": false}), "they are not older");
+    assert_eq!(delete(&app, "orders", created).await, json!({"deleted": 0, "more": false}), "they are not older");
     assert_eq!(delete(&app, "orders", soon_after).await, json!({"deleted": 3, "more": false}));
     assert_eq!(delete(&app, "customers", soon_after).await, json!({"deleted": 2, "more": false}));
     gauge(&app, "tricast_orders", 0.0).await;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Sends bytes and reads until the server closes.
-async fn answers(address: std::net::SocketAddr, request: &[u8]) -> String {
+async fn exchange(address: std::net::SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // The server may refuse before it has read all of it.
     let _ = stream.write_all(request).await;
@@ -67,7 +67,7 @@ async fn an_unparsable_request_gets_a_problem_and_a_log_line() {
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), 400, "method"),
     ] {
         let shown = String::from_utf8_lossy(&request[..request.len().min(90)]).into_owned();
-        let answer = answers(address, &request).await;
+        let answer = exchange(address, &request).await;
         let (given, head, problem) = problem_of(&answer);
         assert_eq!((given, problem["status"].as_u64()), (status, Some(u64::from(status))), "{shown}: {answer}");
         assert!(head.contains("\r\ncontent-type: application/problem+json"), "{answer}");
@@ -83,14 +83,14 @@ async fn an_unparsable_request_gets_a_problem_and_a_log_line() {
 #[tokio::test]
 async fn the_request_id_of_a_proxy_is_kept() {
     let app = spawn_app();
-    let answer = answers(app.address, b"GET /a b HTTP/1.1\r\nHost: x\r\nX-Request-Id: of-the-proxy\r\n\r\n").await;
+    let answer = exchange(app.address, b"GET /a b HTTP/1.1\r\nHost: x\r\nX-Request-Id: of-the-proxy\r\n\r\n").await;
     assert_eq!(problem_of(&answer).2["instance"], "of-the-proxy");
 }
 
 #[tokio::test]
 async fn a_late_head_gets_a_problem() {
     let app = spawn_app_with(|config| config.limits.header_timeout.0 = std::time::Duration::from_secs(1));
-    let answer = answers(app.address, b"GET / HTTP/1.1\r\nHost: x\r\n").await;
+    let answer = exchange(app.address, b"GET / HTTP/1.1\r\nHost: x\r\n").await;
     let (status, _, problem) = problem_of(&answer);
     assert_eq!((status, problem["code"].as_str()), (408, Some("INVALID_MESSAGE")), "{answer}");
     assert!(problem["detail"].as_str().unwrap().contains("within 1 s"), "{problem}");
@@ -103,7 +103,7 @@ async fn later_heads_have_the_same_time_limit() {
     let settings = [("TRICAST_LIMITS__HEADER_TIMEOUT", "1s")];
     let program = Program::start_logging(directory.path(), &settings, fs::File::create(&log).unwrap().into());
     let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", program.address());
-    let answer = answers(program.address(), format!("{good}{good}GET / HTTP/1.1\r\n").as_bytes()).await;
+    let answer = exchange(program.address(), format!("{good}{good}GET / HTTP/1.1\r\n").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answer}");
     let (status, head, problem) = problem_of(&answer);
     assert_eq!((status, problem["code"].as_str()), (408, Some("INVALID_MESSAGE")), "{answer}");
@@ -116,7 +116,7 @@ async fn later_heads_have_the_same_time_limit() {
 async fn requests_before_an_unparsable_one_are_answered() {
     let app = spawn_app();
     let good = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);
-    let answer = answers(app.address, format!("{good}{good}GET /a b HTTP/1.1\r\n\r\n").as_bytes()).await;
+    let answer = exchange(app.address, format!("{good}{good}GET /a b HTTP/1.1\r\n\r\n").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answer}");
     let (status, _, problem) = problem_of(&answer);
     assert_eq!((status, problem["code"].as_str()), (400, Some("INVALID_MESSAGE")), "{answer}");
@@ -127,7 +127,7 @@ async fn an_unparsable_body_gets_one_response() {
     let app = spawn_app();
     for path in ["/api/metrics", "/nothing"] {
         let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", app.address);
-        let answer = answers(app.address, format!("{head}5\r\n[1,2,\r\nzz\r\n").as_bytes()).await;
+        let answer = exchange(app.address, format!("{head}5\r\n[1,2,\r\nzz\r\n").as_bytes()).await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         let (status, head, problem) = problem_of(&answer);
         assert!((400..500).contains(&status) && head.contains("connection: close"), "{answer}");

@@ -114,7 +114,7 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     let mut state = cmd("HMGET");
     state.arg(node.keys.of(epoch, "state")).arg(&["seq", "word"]);
     let (seq, entry_id): (Option<u64>, Option<String>) = state.query_async(connection).await?;
-    let missed_answers = node.next_group();
+    let missed_replies = node.next_group();
     let mut meta = cmd("HMGET");
     meta.arg(node.keys.meta()).arg(&["base", "earlier"]);
     let (base, earlier): (Option<u64>, Option<String>) = meta.query_async(connection).await?;
@@ -134,7 +134,7 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     let followed = Followed { epoch: epoch.clone(), seq, entry_id: entry_id.clone() };
     node.take_over(followed, base.unwrap_or(0), earlier, loaded);
     if before == Some(true) {
-        node.forget_answers(missed_answers);
+        node.forget_replies(missed_replies);
     }
     Ok((seq, entry_id))
 }

@@ -414,7 +414,7 @@ impl Node {
 
     /// Drops the groups that were sent before `seq`; their callers get an unknown outcome. For a node that did not read
     /// the whole log, so that it may have missed the replies.
-    pub(super) fn forget_answers(&self, seq: u64) {
+    pub(super) fn forget_replies(&self, seq: u64) {
         let mut pending = self.pending.lock();
         let kept = pending.groups.split_off(&seq);
         pending.groups = kept;

@@ -77,8 +77,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Takes the batch for execution, independent of its sender; returns false if the sender was already told that it is
-    /// not executed.
+    /// Takes the batch for execution, independent of its sender; returns false if its sender already got the
+    /// reply that it is not executed.
     pub fn take(&self) -> bool {
         self.claim.settle(TAKEN)
     }
@@ -175,7 +175,7 @@ pub struct AggregatorHandle {
 
 impl AggregatorHandle {
     /// Creates a handle and the receiving end of its queue. With `patience`, a client's batch that was not taken in that
-    /// time is refused. `leads` tells whether this process is the leader.
+    /// time is refused. `leads` is true while this process is the leader.
     pub fn new(patience: Option<Duration>, leads: watch::Receiver<bool>) -> (Self, Batches) {
         let (sender, batches) = mpsc::channel(QUEUE);
         let room = Arc::new(Semaphore::new(QUEUE_KIB));

@@ -547,7 +547,7 @@ impl Connection {
             push(&mut self.packets, '0', namespace.as_str(), None, &socket.connected().to_string());
             self.sockets.push(socket);
         } else {
-            // Not the session's ID, which is secret: whoever knows it can act as the client.
+            // Not the session's ID, which is secret: a client that knows it can act as this one.
             let sid = state.new_id();
             let mut socket = Socket::open(namespace, state, &self.config, caller, sid, with_offset);
             if with_offset {

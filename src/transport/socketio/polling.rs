@@ -189,7 +189,7 @@ pub(super) async fn post(
 
 /// Reason why a POST was refused.
 pub(super) enum PostFailure {
-    /// By the protocol.
+    /// Reason defined by the protocol.
     Engine(EngineFailure),
     /// The body was larger than this.
     TooLarge(usize),

@@ -47,7 +47,7 @@ const BUDGET: usize = 64 * 1024;
 const MAX_WAITING: usize = 64;
 
 /// Noted subscriptions from which on those that have ended are forgotten.
-const MAX_BEGUN: usize = 2_048;
+const MAX_STARTED: usize = 2_048;
 
 /// One client in one namespace.
 pub(super) struct Socket {
@@ -57,7 +57,7 @@ pub(super) struct Socket {
     /// The session that is kept for recovery.
     hold: Option<Hold>,
     /// Interval of each subscription, and the position at which it began.
-    begun: HashMap<Selector, (Duration, Position)>,
+    started: HashMap<Selector, (Duration, Position)>,
     /// Whether subscriptions may have changed since the session was saved.
     is_changed: bool,
     /// Whether events carry their cursor, for connection state recovery.
@@ -123,7 +123,7 @@ impl Socket {
             namespace,
             sid,
             hold: None,
-            begun: HashMap::new(),
+            started: HashMap::new(),
             is_changed: false,
             with_offset,
             stream,
@@ -168,7 +168,7 @@ impl Socket {
             Some(Err(_)) => return None,
             None => None,
         };
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for SavedSubscription { selector, interval_ms, since } in &saved.subscriptions {
             let selector =
                 Selector::parse(selector).ok().filter(|selector| tricast_auth::may_read(&caller.identity, selector))?;
@@ -181,19 +181,19 @@ impl Socket {
                 hold.forget();
                 return None;
             }
-            begun.push((selector, Duration::from_millis(*interval_ms), since, from));
+            started.push((selector, Duration::from_millis(*interval_ms), since, from));
         }
         let mut socket = Self::open(namespace, state, config, caller.clone(), saved.sid, true);
-        for (selector, interval, since, from) in begun {
+        for (selector, interval, since, from) in started {
             socket.stream.reader.resume_from(selector.clone(), interval, &from);
-            socket.begun.insert(selector, (interval, since));
+            socket.started.insert(selector, (interval, since));
         }
         let interval = |ms: u64| Duration::from_millis(ms);
         socket.rooms.dashboards = saved.dashboards.into_iter().map(|(id, ms)| (id, interval(ms))).collect();
         socket.rooms.boards = saved.boards;
         for (id, kind) in saved.entities {
             let channel = Channel::parse(&format!("entity.{kind}.{id}")).ok()?;
-            let is_followed = socket.begun.contains_key(&Selector::Exact(channel.clone()));
+            let is_followed = socket.started.contains_key(&Selector::Exact(channel.clone()));
             socket.rooms.join_entity(channel.clone(), id, kind);
             if !is_followed {
                 // The client was cut before its initial metrics were read.
@@ -230,7 +230,7 @@ impl Socket {
     /// Returns what is needed to restore the client.
     fn saved(&self) -> Saved {
         let subscriptions = self.stream.reader.selectors().filter_map(|selector| {
-            let (interval, since) = self.begun.get(selector)?;
+            let (interval, since) = self.started.get(selector)?;
             let interval_ms = interval.as_millis() as u64;
             Some(SavedSubscription { selector: selector.to_string(), interval_ms, since: since.to_string() })
         });
@@ -256,22 +256,22 @@ impl Socket {
     }
 
     /// Notes that a subscription begins now, or at the cursor that the client gave.
-    fn note_begun(&mut self, selector: Selector, interval: Duration, since: Option<&str>) {
+    fn note_started(&mut self, selector: Selector, interval: Duration, since: Option<&str>) {
         let reader = &self.stream.reader;
-        if self.begun.len() >= MAX_BEGUN {
-            self.begun.retain(|selector, _| reader.is_subscribed(selector));
+        if self.started.len() >= MAX_STARTED {
+            self.started.retain(|selector, _| reader.is_subscribed(selector));
         }
         // Subscribing again changes the interval; what was not delivered stays due.
         let before =
-            self.begun.get(&selector).filter(|_| reader.is_subscribed(&selector)).map(|(_, since)| since.clone());
+            self.started.get(&selector).filter(|_| reader.is_subscribed(&selector)).map(|(_, since)| since.clone());
         let now = || Position { state: 0, ..reader.hub().log().position() };
         let since = since.and_then(|since| since.parse().ok()).or(before).unwrap_or_else(now);
-        self.begun.insert(selector, (interval, since));
+        self.started.insert(selector, (interval, since));
     }
 
     /// Subscribes to a channel from now on.
     fn subscribe(&mut self, selector: Selector, interval: Duration) {
-        self.note_begun(selector.clone(), interval, None);
+        self.note_started(selector.clone(), interval, None);
         self.stream.reader.subscribe(selector, interval, None);
     }
 

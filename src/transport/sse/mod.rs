@@ -258,7 +258,7 @@ async fn stream(
 }
 
 /// Returns `retry:`, `connected`, and before it `gap` if the cursor does not fit: scripts cannot see headers, so the
-/// stream itself tells whether the resume was complete.
+/// stream itself reports whether the resume was complete.
 fn greet(
     session: &str,
     log: &Log,

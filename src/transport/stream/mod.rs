@@ -108,7 +108,7 @@ pub(super) trait Encoder {
     fn gap(&self, channels: &[Selector], cursor: &Position) -> Bytes;
 }
 
-/// What a transport sends besides publications.
+/// Output of a transport besides publications.
 pub(super) trait Output: Encoder {
     /// Bytes that wait to be written before the next publication.
     fn pending(&mut self) -> &mut Vec<u8>;
@@ -206,7 +206,7 @@ impl Stream {
         self.auth.caller()
     }
 
-    /// Authenticates the stream of a client that had no identity yet: it starts anew on the log of its tenant.
+    /// Authenticates the stream of a client that had no identity yet: it restarts on the log of its tenant.
     ///
     /// # Errors
     /// 429 for a connection or tenant too many.

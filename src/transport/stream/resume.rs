@@ -7,7 +7,7 @@ use tricast_core::{
     resume::{self, ResetReason, Resume},
 };
 
-/// How a cursor fits the log.
+/// Comparison of a cursor with the log.
 pub(in crate::transport) struct Verdict {
     resume: Resume,
     /// Position from which events are read.

@@ -215,7 +215,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_reader_holds_the_channels_that_live_and_is_told_each_end_once(
+    fn a_reader_has_the_live_channels_and_gets_each_end_once(
         steps in steps(), intervals in [0..2u64, 0..200u64, 0..2u64, 0..200u64],
     ) {
         run(steps, 100_000, intervals);

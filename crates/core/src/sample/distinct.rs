@@ -110,7 +110,7 @@ pub(super) fn fingerprint(member: &Value) -> Option<u64> {
 pub(super) enum Distinct {
     /// Fingerprints, sorted.
     Exact(Vec<u64>),
-    /// Of the fingerprints that chose a register, the largest number of leading zeros, plus one.
+    /// Registers: the largest number of leading zeros of the fingerprints that chose it, plus one.
     Sketch(#[serde(with = "registers")] Box<[u8; REGISTERS]>),
 }
 

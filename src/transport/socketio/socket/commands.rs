@@ -33,7 +33,7 @@ impl Socket {
         let parsed = command::parse(&Value::Object(fields).to_string());
         if let Ok(command::Message { command: command::Command::Subscribe { channels, since }, .. }) = &parsed {
             for (selector, interval) in channels.iter().filter_map(|wanted| wanted.parsed.as_ref().ok()) {
-                self.note_begun(selector.clone(), *interval, since.as_deref());
+                self.note_started(selector.clone(), *interval, since.as_deref());
             }
         }
         let Self { commands, stream, end, bad_messages, .. } = self;

@@ -35,7 +35,7 @@ impl Socket {
         if caller.identity.may(Permission::ReadMetrics) {
             push_figures(packets, "dashboard:data", &caller);
             if let Ok(selector) = Selector::parse(SNAPSHOT) {
-                self.note_begun(selector, DASHBOARD_INTERVAL, None);
+                self.note_started(selector, DASHBOARD_INTERVAL, None);
             }
             follow_snapshot(&mut self.stream, DASHBOARD_INTERVAL);
         }

@@ -139,7 +139,7 @@ fn another_table_continues_dumped_series() {
         add(table, sample("shop.timing", "timing", json!(5_000), json!({}))).unwrap();
         add(table, sample("shop.set", "set", json!("new"), json!({}))).unwrap();
     }
-    // Of what changed alone; the other one looks at all that it was given.
+    // The checked table reads only changes, the other one all series.
     let read_all = |table: &mut SeriesTable| {
         let mut all = read(table);
         all.sort_by(|one, other| one.0.cmp(&other.0));
