@@ -165,7 +165,7 @@ impl Application {
             store: store.alerts(),
             config: config.alerts(),
             targets: targets.into_iter().flatten().collect(),
-            figures: Arc::default(),
+            metrics: Arc::default(),
             outgoing: watch::Sender::new(()),
         };
         let log = LogConfig { events: config.log.events, bytes: config.log.bytes.0, ends: config.log.ends };

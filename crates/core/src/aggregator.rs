@@ -201,7 +201,7 @@ impl AggregatorHandle {
     /// they can be executed.
     pub async fn publish(&self, origin: Origin, readings: Vec<Reading>, bytes: usize) -> Result<Outcome, PublishError> {
         let claim = Arc::<Claim>::default();
-        let work = self.hand_in(origin, readings, bytes, Arc::clone(&claim));
+        let work = self.send_batch(origin, readings, bytes, Arc::clone(&claim));
         let Some(patience) = self.patience.filter(|_| origin == Origin::Pushed) else { return work.await };
         tokio::pin!(work);
         tokio::select! {
@@ -226,7 +226,7 @@ impl AggregatorHandle {
         }
     }
 
-    async fn hand_in(
+    async fn send_batch(
         &self,
         origin: Origin,
         readings: Vec<Reading>,

@@ -282,7 +282,7 @@ impl Reader {
         self.hub.catch_up();
         let mut events = since.map_or(self.hub.seen(), |since| since.offset);
         let mut ends = since.map_or(self.hub.seen(), |since| since.state);
-        let mut begins = since.is_some();
+        let mut is_incomplete = since.is_some();
         if let Some(again) = self.find(&selector) {
             // Undelivered data stay due.
             if let Some(before) = self.remove(again)
@@ -400,7 +400,7 @@ impl Reader {
             || self.hub.log().noticed() != self.noticed
             || self.subscriptions.iter().flatten().any(paced)
             || !self.get(number).is_some_and(|s| {
-                !s.paused && !s.begins && s.cutover_states.is_none() && matches!(s.selector, Selector::Exact(_))
+                !s.paused && !s.is_incomplete && s.cutover_states.is_none() && matches!(s.selector, Selector::Exact(_))
             })
     }
 
@@ -505,8 +505,8 @@ impl Reader {
     /// Returns the selector of a subscription if it lost ends.
     fn take_lost_ends_of(&mut self, number: usize, forgotten: u64) -> Option<Selector> {
         let subscription = self.subscriptions.get_mut(number)?.as_mut().filter(|s| !s.paused)?;
-        let known = if subscription.begins { subscription.ends } else { subscription.knows_ends() };
-        let is_lost = (subscription.begins || known < self.hub.forgotten(subscription.topic))
+        let known = if subscription.is_incomplete { subscription.ends } else { subscription.knows_ends() };
+        let is_lost = (subscription.is_incomplete || known < self.hub.forgotten(subscription.topic))
             && self.hub.log().has_forgotten(&subscription.selector, known);
         is_lost.then(|| {
             subscription.ends = subscription.ends.max(forgotten);
@@ -684,7 +684,7 @@ impl Reader {
             for found in &found {
                 if let Some(subscription) = self.subscriptions.get_mut(found.number as usize).and_then(Option::as_mut) {
                     subscription.ends = subscription.knows_ends();
-                    subscription.begins = true;
+                    subscription.is_incomplete = true;
                 }
             }
         }
@@ -788,7 +788,7 @@ impl Reader {
         if beyond.is_none() && !is_cutover && log_forgotten <= forgotten {
             // All ends so far were delivered, or do not concern it.
             subscription.ends = subscription.ends.max(self.hub.seen());
-            subscription.begins = false;
+            subscription.is_incomplete = false;
         }
         let was_cut = std::mem::take(&mut subscription.through) > 0;
         if !interval.is_zero() && (taken > 0 || was_cut) {
@@ -875,7 +875,7 @@ impl Reader {
     fn remove(&mut self, number: usize) -> Option<Subscription> {
         let subscription = self.subscriptions.get_mut(number)?.take()?;
         let known = subscription.knows_ends();
-        let is_behind = subscription.begins || known < self.hub.forgotten(subscription.topic);
+        let is_behind = subscription.is_incomplete || known < self.hub.forgotten(subscription.topic);
         let first_end = self.hub.log().first_end_after(known, |channel| subscription.selector.matches(channel));
         let ends = if is_behind { Some(known) } else { first_end.map(|first_end| first_end - 1) };
         self.hub.part(subscription.topic, self.member(number));
@@ -885,7 +885,7 @@ impl Reader {
                 wider.state = wider.state.min(subscription.state);
                 if let Some(ends) = ends {
                     wider.ends = wider.ends.min(ends);
-                    wider.begins |= is_behind;
+                    wider.is_incomplete |= is_behind;
                 }
                 self.hub.mark(Member { slot: self.slot, subscription: number as u32 }, true, false);
             }

@@ -169,7 +169,7 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
                 let anew = selector(number);
                 let decides = |held: &Channel| {
                     let all = (0..SELECTORS.len()).map(selector).filter(|selector| selector.matches(held));
-                    all.max_by_key(Selector::closeness) == Some(anew.clone())
+                    all.max_by_key(Selector::specificity) == Some(anew.clone())
                 };
                 world.client.holds.retain(|held, _| !decides(held));
                 reader.subscribe(anew.clone(), world.intervals[number], None);

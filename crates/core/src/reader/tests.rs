@@ -487,7 +487,7 @@ fn a_resume_that_is_cut_among_its_events_gets_its_states_at_the_next_one() {
     let begin = writer.log().position();
     let state = publish(&mut writer, "shop.load", false, 1);
     let events = [(); 5].map(|()| publish(&mut writer, "orders", true, 1));
-    let go_on = |from: &Position| {
+    let resume_from = |from: &Position| {
         let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
         for name in ["shop.load", "orders"] {
             reader.resume_from(Selector::parse(name).unwrap(), Duration::ZERO, from);

@@ -25,7 +25,7 @@ use tricast_core::{
     channel::Channel,
     clock::Clock,
     counters::Counters,
-    log::{Change, Log, LogConfig, LogWriter, place},
+    log::{Change, Log, LogConfig, LogWriter, assign_offsets},
     reading::{Origin, Reading},
 };
 
@@ -369,7 +369,7 @@ async fn a_node_that_does_not_lead_ends_without_writing() {
 async fn values_that_were_restored_are_not_recorded_again() {
     let mut member = Member::new(true);
     let at = Timestamp::from_millisecond(START - 3_600_000).unwrap();
-    let chunks = place(member.writer.log().head(), vec![Member::change(1)]);
+    let chunks = assign_offsets(member.writer.log().head(), vec![Member::change(1)]);
     member.writer.apply_restored(chunks, at, &[(channel(), at)]);
     sleep(Duration::from_secs(10)).await;
     member.write(2..=3).await;
