@@ -204,7 +204,7 @@ mod tests {
             ("http://127.0.0.1", "has to begin with"),
             ("redis+sentinel://a,b", "contains no master"),
             ("redis+sentinel://a/m/x", "has to be a number"),
-            ("redis+cluster://a b", "is none"),
+            ("redis+cluster://a b", "invalid host"),
         ] {
             assert!(kind(bad).contains(part), "{bad}: {}", kind(bad));
         }

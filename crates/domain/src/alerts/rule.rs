@@ -310,7 +310,7 @@ mod tests {
             ("name", json!("  "), "name: 1 to 200"),
             ("name", json!("a\r\nBcc: x"), "name: 1 to 200"),
             ("channel", json!("a b"), "channel: "),
-            ("channel", json!("alerts"), "channel: \"alerts\" carries events"),
+            ("channel", json!("alerts"), "channel: \"alerts\" is an event channel"),
             ("id", json!("x".repeat(65)), "id: 1 to 64"),
             ("name", json!("x".repeat(201)), "name: 1 to 200"),
             ("message", json!("x".repeat(1_001)), "message: 1 to 1000"),
