@@ -184,7 +184,7 @@ fn a_file_where_a_socket_should_be_is_left_alone() {
     std::fs::write(&file, "keep me").unwrap();
     let address = format!("unix:{}", file.display());
     let (code, _, stderr) = run(tricast().args(["--listen", &address]));
-    assert!(code == 1 && stderr.contains(&address) && stderr.contains("no socket"), "{stderr}");
+    assert!(code == 1 && stderr.contains(&address) && stderr.contains("is not a socket"), "{stderr}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "keep me");
 }
 
