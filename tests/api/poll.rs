@@ -281,6 +281,7 @@ async fn a_long_poll_counts_as_no_slow_request_and_a_readiness_check_as_no_user(
 #[tokio::test]
 async fn the_snapshot_as_a_channel_has_another_form_than_the_snapshot_of_the_same_version() {
     let app = spawn_app();
+    until("the first values", || async { app.get_json("/api/metrics").await["api"].is_object().then_some(()) }).await;
     // Some of these find the same version.
     for _ in 0..10 {
         let channel = app.get_json("/api/metrics/metrics").await;
