@@ -359,7 +359,7 @@ async fn the_root_namespace_has_the_documented_events() {
     for mut client in Client::of_both(&app).await {
         client.join("/", json!({})).await;
         let data = client.event("/", "dashboard:data").await;
-        assert!(data[1]["snapshot"]["api"].is_object() && data[1]["timestamp"].is_u64(), "{data}");
+        assert!(data[1]["snapshot"].is_object() && data[1]["timestamp"].is_u64(), "{data}");
         let ack = client.ask("/", json!(["subscribe-metrics", "main", {"interval": "100ms"}])).await;
         assert_eq!(ack, json!({"status": "ok", "dashboardId": "main", "interval": "100ms"}));
         app.post("/api/orders", json!({"items": 1, "total": 12.5, "customerName": "Ada"}).to_string()).await;
@@ -367,8 +367,9 @@ async fn the_root_namespace_has_the_documented_events() {
             loop {
                 let update = client.event("/", "metrics-update").await;
                 let [revenue, orders] = ["revenue", "orders"].map(|name| update[1][name].as_f64().unwrap_or(0.0));
-                assert!(update[1]["activeUsers"].is_u64() && update[1]["snapshot"].is_object(), "{update}");
-                if orders >= 1.0 && revenue >= 12.5 {
+                assert!(update[1]["snapshot"].is_object(), "{update}");
+                // The server's own traffic has no value before it is measured for the first time.
+                if orders >= 1.0 && revenue >= 12.5 && update[1]["activeUsers"].is_u64() {
                     break;
                 }
             }

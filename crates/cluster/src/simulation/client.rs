@@ -48,6 +48,16 @@ pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
     verdict.await.unwrap_or(Verdict::Unknown)
 }
 
+/// Channel that is written once, before the first fault.
+pub(super) const ONCE: &str = "metrics.once";
+
+/// Pushes the value of [`ONCE`]. Returns whether it was accepted.
+pub(super) async fn push_once(node: &SimulatedNode) -> bool {
+    let Ok(channel) = Channel::parse(ONCE) else { return false };
+    let readings = vec![Reading::value(channel, object(json!({"value": 1})))];
+    node.handle.publish(Origin::Pushed, readings, 20).await.is_ok()
+}
+
 /// Creates an order at `node`. It counts as acknowledged once it is stored.
 pub(super) async fn order(node: &SimulatedNode, id: u64, acknowledged: &Rc<RefCell<Vec<u64>>>) {
     let (process, acknowledged) = (node.clone(), Rc::clone(acknowledged));

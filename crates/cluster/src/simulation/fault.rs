@@ -35,6 +35,11 @@ impl Fault {
         matches!(self, Self::LosesTail { .. } | Self::Flush)
     }
 
+    /// Returns whether a process loses its memory.
+    pub(super) fn kills(self) -> bool {
+        matches!(self, Self::Kill { .. } | Self::KillLeader)
+    }
+
     /// Returns whether only the path of one node is affected.
     pub(super) fn is_of_one_path(self) -> bool {
         matches!(self, Self::Path { .. } | Self::LeaderPath { .. })

@@ -17,6 +17,15 @@ pub(super) enum Verdict {
     Unknown,
 }
 
+/// Values of the state channels of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Values {
+    /// ID of the push that wrote the value that every push writes.
+    pub(super) newest: Option<u64>,
+    /// Value that was written once.
+    pub(super) once: Option<u64>,
+}
+
 /// Observations of the clients at the end of a run.
 #[derive(Default)]
 pub(super) struct Record {
@@ -26,6 +35,10 @@ pub(super) struct Record {
     pub(super) orders: Vec<u64>,
     /// IDs of the events in the log of each node at the end.
     pub(super) logs: Vec<Vec<u64>>,
+    /// Values of each node at the end.
+    pub(super) values: Vec<Values>,
+    /// Whether the value that was written once has to be there.
+    pub(super) keeps_values: bool,
     /// Messages that each client received.
     pub(super) clients: Vec<Vec<Received>>,
     /// Whether Redis lost acknowledged data.
@@ -42,8 +55,26 @@ impl Record {
         if self.logs.first().is_some_and(|all| all.len() != log.len()) {
             return Some("the log has an event twice".into());
         }
+        self.violation_of_values().or_else(|| self.violation_of_clients(&log))
+    }
+
+    /// Each push writes an event and a value, so the newest event and the value are of the same push.
+    fn violation_of_values(&self) -> Option<String> {
+        let first = self.values.first()?;
+        if let Some(other) = self.values.iter().position(|values| values != first) {
+            return Some(format!("nodes 0 and {other} have different values: {first:?}, {:?}", self.values[other]));
+        }
+        let pushed: HashSet<u64> = self.pushes.iter().map(|(id, ..)| *id).collect();
+        let newest = self.logs.first()?.iter().rev().find(|id| pushed.contains(id));
+        if newest.is_some() && first.newest != newest.copied() {
+            return Some(format!("the newest event is {newest:?}, and the value is of {:?}", first.newest));
+        }
+        (self.keeps_values && first.once.is_none()).then(|| "the value that was written once is lost".into())
+    }
+
+    fn violation_of_clients(&self, log: &HashSet<u64>) -> Option<String> {
         self.clients.iter().enumerate().find_map(|(number, received)| {
-            self.violation_of(received, &log).map(|violation| format!("client {number}: {violation}"))
+            self.violation_of(received, log).map(|violation| format!("client {number}: {violation}"))
         })
     }
 

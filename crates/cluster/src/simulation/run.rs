@@ -1,7 +1,7 @@
 //! One run: nodes, clients and faults, and then a time in which everything has to recover.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
     sync::Arc,
@@ -21,8 +21,9 @@ use super::{
     node::SimulatedNode,
     outbox::Outbox,
     reader::Client,
-    rules::{Record, Verdict},
+    rules::{Record, Values, Verdict},
 };
+use tricast_core::{channel::Channel, snapshot::View};
 
 const NODES: usize = 3;
 const PUSHERS: usize = 3;
@@ -35,7 +36,7 @@ const START: Duration = Duration::from_secs(6);
 const SETTLING: Duration = Duration::from_secs(40);
 
 /// Longest time for which no push is accepted anywhere while only the paths of single nodes to Redis are bad.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(15);
+const LONGEST_OUTAGE: Duration = Duration::from_secs(20);
 
 /// Longest time that a client waits for a reply or a message.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,6 +85,12 @@ async fn simulate(seed: u64) -> Outcome {
         })
         .collect();
     let begun = Instant::now();
+    let written_once = Rc::new(Cell::new(false));
+    let (node, is_written) = (nodes.borrow()[0].clone(), Rc::clone(&written_once));
+    spawn_local(async move {
+        sleep(START / 2).await;
+        is_written.set(client::push_once(&node).await);
+    });
     let driver: Vec<_> = faults
         .iter()
         .map(|planned| {
@@ -93,12 +100,19 @@ async fn simulate(seed: u64) -> Outcome {
     for task in driver.into_iter().chain(writers) {
         drop(task.await);
     }
+    let leads: Vec<_> = nodes.borrow().iter().map(|node| node.cluster.leads()).collect();
     sleep(SETTLING / 2).await;
+    let is_unsettled = leads.iter().any(|leads| leads.has_changed().unwrap_or(true));
 
     let record = Record {
         pushes: pushes.take(),
         orders: orders.take(),
         logs: nodes.borrow().iter().map(events).collect(),
+        values: nodes.borrow().iter().map(values).collect(),
+        // A node that starts again knows what Redis has.
+        keeps_values: written_once.take()
+            && !(faults.iter().any(|planned| planned.fault.loses_data())
+                && faults.iter().any(|planned| planned.fault.kills())),
         clients: clients.iter().map(|client| client.borrow().received.clone()).collect(),
         lost_data: faults.iter().any(|planned| planned.fault.loses_data()),
     };
@@ -111,9 +125,19 @@ async fn simulate(seed: u64) -> Outcome {
     let violation = record
         .violation()
         .or_else(|| late.then(|| "a push after all faults was not accepted".into()))
+        .or_else(|| is_unsettled.then(|| "the leader changed after all faults".into()))
         .or_else(|| (only_paths && outage > LONGEST_OUTAGE).then(|| format!("no push was accepted for {outage:?}")));
     nodes.borrow().iter().for_each(SimulatedNode::kill);
     Outcome { violation, faults, digest: digest.finish() }
+}
+
+/// Returns the values of the state channels that `node` has.
+fn values(node: &SimulatedNode) -> Values {
+    let value = |name: &str| {
+        let state = node.log.state(&Channel::parse(name).ok()?, View::Full)?;
+        serde_json::from_slice::<serde_json::Value>(&state.data).ok()?["value"].as_u64()
+    };
+    Values { newest: value("metrics.load"), once: value(client::ONCE) }
 }
 
 /// Returns the IDs of all events on `node`.
@@ -166,16 +190,18 @@ async fn write(pusher: usize, nodes: Nodes, known: Known, mut random: fastrand::
         if node.as_ref().is_none_or(SimulatedNode::is_killed) || random.u8(..10) == 0 {
             node = any(&nodes, &mut random);
         }
-        let Some(node) = &node else { continue };
+        let Some(at) = node.clone() else { continue };
         id += 1;
         if random.u8(..3) == 0 {
-            drop(timeout(PATIENCE, client::order(node, id, &known.orders)).await);
+            drop(timeout(PATIENCE, client::order(&at, id, &known.orders)).await);
         } else {
-            let verdict = timeout(PATIENCE, client::push(node, id)).await.unwrap_or(Verdict::Unknown);
+            let verdict = timeout(PATIENCE, client::push(&at, id)).await.unwrap_or(Verdict::Unknown);
             tracing::debug!(pusher, id, ?verdict, "a push");
             known.pushes.borrow_mut().push((id, pusher, verdict));
             if verdict == Verdict::Accepted {
                 known.accepted.borrow_mut().push(Instant::now());
+            } else {
+                node = None; // as behind a proxy, which tries another one
             }
         }
     }
