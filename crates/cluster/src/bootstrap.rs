@@ -9,11 +9,11 @@ use redis::cmd;
 
 use super::{
     connection::Connection,
-    keys::PARTS,
+    keys::{PARTS, TENANT_PARTS},
     node::{Dumps, Node, united},
     scripts,
     term_error::TermError,
-    wire::{Head, WireKept, json},
+    wire::{Head, WireKept, WireTimes, json},
 };
 use tricast_core::{log::Contents, position::Epoch};
 
@@ -119,13 +119,17 @@ async fn write(
     series: Dumps,
 ) -> Result<(), TermError> {
     let keys = &node.keys;
-    let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, published: node.published(tenant) };
-    let mut states = Vec::new();
+    let published = node.published(tenant);
+    let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, seq: 0, published };
+    let (mut states, mut times) = (Vec::new(), Vec::new());
     // Earlier ends are part of the gap, like everything before this log.
     for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {
         head.head += 1;
         let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
         states.push((&state.change.channel, kept));
+        if let Some(known) = &state.times {
+            times.push((&state.change.channel, WireTimes { offset: head.head, times: known.clone() }));
+        }
     }
     if let Some((_, at)) = contents.snapshot {
         head.head += 1;
@@ -138,7 +142,7 @@ async fn write(
     for what in PARTS {
         append.key(keys.of(epoch, what));
     }
-    for what in ["states", "events", "series"] {
+    for what in TENANT_PARTS {
         append.key(keys.kept(epoch, tenant, what));
     }
     append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
@@ -157,6 +161,10 @@ async fn write(
     for (name, dump) in series {
         append.arg(name).arg(dump);
     }
+    append.arg(times.len());
+    for (channel, times) in times {
+        append.arg(channel.as_str()).arg(json(&times));
+    }
     let answer: String = append.invoke_async(connection).await?;
     if answer == "done" { Ok(()) } else { Err(TermError::Lost(answer)) }
 }
@@ -169,7 +177,7 @@ async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Resu
         unlink.arg(keys.of(epoch, what));
     }
     for tenant in &tenants {
-        for what in ["states", "events", "series"] {
+        for what in TENANT_PARTS {
             unlink.arg(keys.kept(epoch, tenant, what));
         }
     }

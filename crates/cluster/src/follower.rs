@@ -8,10 +8,10 @@ use tokio::time::sleep;
 use super::{
     bootstrap,
     connection::Connection,
-    node::{Followed, Node},
+    node::{Followed, Loaded, Node},
     scripts,
     stream::{self, Item},
-    wire::{Entry, Head, KeptChannel, WireKept},
+    wire::{Entry, Head, KeptChannel, WireKept, WireTimes},
 };
 use tricast_core::{
     channel::Channel,
@@ -139,18 +139,14 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     Ok((seq, entry_id))
 }
 
-async fn load_tenant(
-    node: &Node,
-    connection: &mut Connection,
-    epoch: &Epoch,
-    tenant: &str,
-) -> Result<Contents, Failure> {
+async fn load_tenant(node: &Node, connection: &mut Connection, epoch: &Epoch, tenant: &str) -> Result<Loaded, Failure> {
     let kept = |what| node.keys.kept(epoch, tenant, what);
     let mut load = scripts::LOAD.prepare_invoke();
-    load.key(node.keys.of(epoch, "tenants")).key(kept("states")).arg(tenant);
-    let (head, states): (String, HashMap<String, Vec<u8>>) = load.invoke_async(connection).await?;
+    load.key(node.keys.of(epoch, "tenants")).key(kept("states")).key(kept("times")).arg(tenant);
+    type Hash = HashMap<String, Vec<u8>>;
+    let (head, states, mut times): (String, Hash, Hash) = load.invoke_async(connection).await?;
     let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
-    let Head { head, snapshot, dropped, forgotten, published } = head;
+    let Head { head, snapshot, dropped, forgotten, seq, published } = head;
     node.note_published(tenant, &published);
     let mut contents = Contents {
         epoch: epoch.clone(),
@@ -163,10 +159,14 @@ async fn load_tenant(
         forgotten,
     };
     for (channel, kept) in states {
+        let times = times.remove(&channel).and_then(|times| serde_json::from_slice::<WireTimes>(&times).ok());
         let channel = Channel::parse(&channel).map_err(|_| Failure::Shape)?;
         let kept: WireKept = serde_json::from_slice(&kept)?;
         match kept.into_channel(channel.clone()) {
-            KeptChannel::State(state) => contents.states.push(state),
+            KeptChannel::State(mut state) => {
+                state.times = times.filter(|times| times.offset == state.offset).map(|times| times.times);
+                contents.states.push(state);
+            }
             KeptChannel::Events(last, at) => contents.event_channels.push((channel, last, at)),
         }
     }
@@ -186,7 +186,7 @@ async fn load_tenant(
     if let Some(now) = now {
         contents.dropped = contents.dropped.max(serde_json::from_str::<Head>(&now)?.dropped.min(head));
     }
-    Ok(contents)
+    Ok(Loaded { contents, seq })
 }
 
 fn read_event(item: &Item) -> Result<Kept, Failure> {

@@ -15,6 +15,7 @@
 //! | `{P}:EPOCH:seen:NODE` | string | last group of that node in the inbox |
 //! | `{P}:EPOCH:tenants` | hash | newest offset of each tenant |
 //! | `{P}:EPOCH:t:TENANT:states`, `:events`, `:series` | hash, stream, hash | newest values, kept events, series of samples |
+//! | `{P}:EPOCH:t:TENANT:times` | hash | times of the last writes of the values and their fields |
 //! | `{P}:t:TENANT:reports`, `:users`, `:users:NODE` | hash, hash, set | node reports and online users |
 //! | `{P}:lent:NAME` | string | values that one node may take once: tickets |
 //! | `{P}:t:TENANT:snapshot`, `:history:HASH` | string | caches that expire |
@@ -23,6 +24,9 @@ use tricast_core::position::Epoch;
 
 /// Keys that exist once per log, in the order in which scripts take them.
 pub(super) const PARTS: [&str; 5] = ["log", "state", "tenants", "inbox", "decided"];
+
+/// Keys of each tenant's log, in the order in which scripts take them.
+pub(super) const TENANT_PARTS: [&str; 4] = ["states", "events", "series", "times"];
 
 /// Names of keys with a prefix.
 #[derive(Clone)]
@@ -61,7 +65,7 @@ impl Keys {
         format!("{}:{epoch}:seen:{node}", self.prefix)
     }
 
-    /// Returns a key of a tenant in a log; `what` is states, events or series.
+    /// Returns a key of a tenant in a log; `what` is one of [`TENANT_PARTS`].
     pub(super) fn kept(&self, epoch: &Epoch, tenant: &str, what: &str) -> String {
         format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
     }

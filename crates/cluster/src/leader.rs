@@ -16,7 +16,7 @@ use super::{
     bootstrap,
     connection::Connection,
     health::{FAULT_AFTER, Writer},
-    keys::PARTS,
+    keys::{PARTS, TENANT_PARTS},
     node::{Node, Seen},
     scripts,
     stream::{self, Item},
@@ -27,7 +27,7 @@ use tricast_core::{
     channel::Channel,
     decider::{Decided, Decider},
     ids::random_u64,
-    log::{Chunk, Log, assign_offsets},
+    log::{Chunk, Log, Origins, assign_offsets},
     position::Epoch,
     published::Published,
     reading::Refusal,
@@ -39,11 +39,13 @@ mod ends;
 mod inbox;
 mod retention;
 mod takeover;
+mod times;
 
 use backoff::TermBackoff;
 use ends::Ends;
 use inbox::ParsedBatch;
 use retention::{Pace, Retention};
+use times::Times;
 
 /// Longest time that Redis blocks for a group.
 const WAIT: Duration = Duration::from_secs(1);
@@ -170,14 +172,23 @@ struct Deciding {
     head: Head,
     /// Ends of channels that are stored.
     ends: Ends,
+    /// Times at which values were written.
+    times: Times,
     /// Names of series that ended and are still stored.
     ended: Vec<String>,
     /// Version of the cached snapshot.
     cached: u64,
 }
 
-/// Changes of a tenant to store in Redis: its chunks, and the restored channels with the times of their values.
-type TenantChanges = (Arc<str>, Vec<Chunk>, Vec<(Channel, Timestamp)>);
+/// Changes of a tenant to store in Redis.
+#[derive(Default)]
+struct TenantChanges {
+    chunks: Vec<Chunk>,
+    /// Restored channels, with the times of their values.
+    restored: Vec<(Channel, Timestamp)>,
+    /// New times of channels, as [`Times::note`] returns them.
+    times: Vec<(Channel, String)>,
+}
 
 /// Batch to decide: index of its reply, its number in the group, and its readings.
 type Waiting = (usize, usize, ParsedBatch);
@@ -258,32 +269,33 @@ impl<'a> Term<'a> {
         }
         self.pace.decided(items.len());
         let at = self.next_time();
-        let (mut written, mut kept) = (Vec::new(), Vec::new());
+        let (mut written, mut kept) = (Vec::new(), IndexMap::<Arc<str>, TenantChanges>::new());
         for (tenant, waiting) in by_tenant {
             if !self.deciding.contains_key(&tenant) {
                 self.load_tenant(&tenant).await?;
             }
             let Some(of) = self.deciding.get_mut(&tenant) else { continue };
-            let (same, restored, chunks) = of.decide(waiting, &mut replies);
+            let decided = of.decide(waiting, &mut replies);
+            let Decided { changes, same, restored, parts, .. } = decided;
+            let chunks = assign_offsets(of.head.head, changes);
+            let times = of.times.note(&same, &chunks, Origins { restored: &restored, parts: &parts }, at);
             of.head.advance(&chunks, at);
             let wire = chunks.iter().map(WireChunk::of).collect::<Option<Vec<_>>>();
             let wire = wire.ok_or_else(|| TermError::Lost("a value is not JSON".into()))?;
             let published = of.head.publish(of.decider.published());
             if !wire.is_empty() || !same.is_empty() || !published.is_empty() {
-                let (tenant, head) = ((*tenant).to_owned(), of.head.head);
-                written.push(Written { tenant, head, published, same, restored: restored.clone(), chunks: wire });
+                let (tenant, head, restored) = ((*tenant).to_owned(), of.head.head, restored.clone());
+                written.push(Written { tenant, head, published, same, restored, parts: Some(parts), chunks: wire });
             }
-            if !chunks.is_empty() {
-                kept.push((tenant, chunks, restored));
+            if !chunks.is_empty() || !times.is_empty() {
+                kept.insert(tenant, TenantChanges { chunks, restored, times });
             }
         }
         // A later leader must not count ended series again: series are stored up to here with each end.
         let keeps = self.pace.is_due() || self.deciding.values().any(|of| !of.ended.is_empty());
         if keeps {
             for tenant in self.deciding.keys() {
-                if kept.iter().all(|(other, ..)| other != tenant) {
-                    kept.push((Arc::clone(tenant), Vec::new(), Vec::new()));
-                }
+                kept.entry(Arc::clone(tenant)).or_default();
             }
         }
         let is_empty = written.is_empty() && replies.is_empty();
@@ -361,7 +373,7 @@ impl<'a> Term<'a> {
         entry: &str,
         entry_id: String,
         decided: &HashMap<String, u64>,
-        kept: &[TenantChanges],
+        kept: &IndexMap<Arc<str>, TenantChanges>,
         at: Timestamp,
         keeps: bool,
     ) -> Result<(), TermError> {
@@ -385,15 +397,16 @@ impl<'a> Term<'a> {
         for (node, group) in decided {
             append.arg(node).arg(*group);
         }
-        for (tenant, chunks, restored) in kept {
-            for what in ["states", "events", "series"] {
+        for (tenant, changes) in kept {
+            for what in TENANT_PARTS {
                 append.key(keys.kept(&self.epoch, tenant, what));
             }
             let Some(of) = self.deciding.get_mut(tenant) else { continue };
             let mut series = if keeps { of.decider.dump(false) } else { Vec::new() };
             // Removes the ended series. They come first, because one may have started again.
             series.splice(..0, of.ended.drain(..).map(|name| (name, String::new())));
-            keep(&mut append, tenant, of, (chunks, restored), at, &series)?;
+            of.head.seq = seq;
+            keep(&mut append, tenant, of, changes, at, &series)?;
         }
         self.attempt = Instant::now();
         let answer = timeout(FAULT_AFTER, append.invoke_async::<String>(&mut self.connection)).await;
@@ -428,19 +441,17 @@ impl<'a> Term<'a> {
 }
 
 impl Deciding {
-    /// Decides the batches and records refusals in `replies`. Returns channels that were written again without a change,
-    /// restored channels, and all changes.
-    fn decide(
-        &mut self,
-        waiting: Vec<Waiting>,
-        replies: &mut [GroupReply],
-    ) -> (Vec<Channel>, Vec<(Channel, Timestamp)>, Vec<Chunk>) {
+    /// Decides the batches and records refusals in `replies`.
+    fn decide(&mut self, waiting: Vec<Waiting>, replies: &mut [GroupReply]) -> Decided {
         let (mut places, mut batches) = (Vec::new(), Vec::new());
         for (reply, number, ParsedBatch { origin, readings, unreadable, .. }) in waiting {
             places.push((reply, number, unreadable));
             batches.push((origin, readings));
         }
-        let Decided { verdicts, changes, same, restored, ended } = self.decider.decide_all(batches);
+        // As of the entries that this node has read.
+        self.decider.weigh_fields(self.log.field_bytes());
+        let mut decided = self.decider.decide_all(batches);
+        let verdicts = std::mem::take(&mut decided.verdicts);
         for ((reply, batch, unreadable), verdicts) in places.into_iter().zip(verdicts) {
             let refused = verdicts.into_iter().enumerate().filter_map(|(index, verdict)| Some((index, verdict.err()?)));
             let refused = refused.map(|(index, refusal)| (batch, inbox::original_index(&unreadable, index), refusal));
@@ -448,8 +459,8 @@ impl Deciding {
                 reply.refused.extend(refused);
             }
         }
-        self.ended.extend(ended);
-        (same, restored, assign_offsets(self.head.head, changes))
+        self.ended.append(&mut decided.ended);
+        decided
     }
 }
 
@@ -476,7 +487,7 @@ fn keep(
     append: &mut ScriptInvocation<'_>,
     tenant: &str,
     of: &mut Deciding,
-    (chunks, restored): (&[Chunk], &[(Channel, Timestamp)]),
+    TenantChanges { chunks, restored, times: written }: &TenantChanges,
     at: Timestamp,
     series: &[(String, String)],
 ) -> Result<(), TermError> {
@@ -523,6 +534,10 @@ fn keep(
     append.arg(if trims { (dropped + 1).to_string() } else { String::new() }).arg(series.len());
     for (name, dump) in series {
         append.arg(name).arg(dump);
+    }
+    append.arg(written.len());
+    for (channel, times) in written {
+        append.arg(channel.as_str()).arg(times);
     }
     Ok(())
 }

@@ -22,14 +22,16 @@ use super::{
     keys::Keys,
     metrics::Metrics,
     time::Timekeeper,
-    wire::{Entry, GroupReply, WireChunk},
+    wire::{Entry, GroupReply, WireChunk, Written},
 };
 use tricast_core::{
     aggregator::{AggregatorConfig, Reply},
     built_in,
+    channel::Channel,
     clock::{Clock, ClockSetter},
     decider::Verdicts,
-    log::{Contents, Log, LogConfig, LogWriter},
+    field_times::Part,
+    log::{Chunk, Contents, Log, LogConfig, LogWriter, Origins},
     position::{Epoch, Position},
     published::Published,
     reading::Refusal,
@@ -156,6 +158,15 @@ struct Replicas {
     /// Offset at which this epoch starts.
     base: u64,
     writers: HashMap<Arc<str>, LogWriter>,
+    /// By tenant: the entry whose writes are in the times that were loaded.
+    timed: HashMap<Arc<str>, u64>,
+}
+
+/// What was loaded of a tenant.
+pub(super) struct Loaded {
+    pub(super) contents: Contents,
+    /// The newest entry whose writes are in the times of `contents`.
+    pub(super) seq: u64,
 }
 
 /// Groups of this node that were sent without a reply yet.
@@ -295,14 +306,14 @@ impl Node {
         followed: Followed,
         base: u64,
         mut earlier: Vec<Epoch>,
-        loaded: HashMap<Arc<str>, Contents>,
+        loaded: HashMap<Arc<str>, Loaded>,
     ) {
         let epoch = &followed.epoch;
         earlier.retain(|earlier| earlier != epoch);
         let mut replicas = self.replicas.lock();
         let is_new = replicas.epoch.as_ref() != Some(epoch);
-        let newest =
-            loaded.values().flat_map(|contents| contents.states.iter().chain(&contents.events)).map(|kept| kept.at);
+        let contents = loaded.values().map(|loaded| &loaded.contents);
+        let newest = contents.flat_map(|contents| contents.states.iter().chain(&contents.events)).map(|kept| kept.at);
         if let Some(newest) = newest.max() {
             self.last_at.store(newest.as_microsecond(), Ordering::Release);
         }
@@ -319,11 +330,16 @@ impl Node {
                 }
             }
         }
-        for (tenant, contents) in loaded {
+        replicas.timed.clear();
+        for (tenant, Loaded { contents, seq }) in loaded {
             let writer = replicas.writer(&tenant, self.log);
             if is_new || contents.head > writer.log().head() {
                 writer.take_over(contents);
+            } else {
+                // Values may have been written again and be the same.
+                writer.take_times(contents.states);
             }
+            replicas.timed.insert(tenant, seq);
         }
         drop(replicas);
         self.followed.send_replace(Some(followed));
@@ -335,14 +351,18 @@ impl Node {
         let mut replicas = self.replicas.lock();
         for written in tenants {
             self.note_published(&written.tenant, &written.published);
-            let writer = replicas.writer(&written.tenant, self.log);
+            let Written { tenant, head, same, restored, parts, chunks, .. } = written;
+            let chunks: Vec<_> = chunks.into_iter().map(WireChunk::into_chunk).collect();
+            let parts = parts.unwrap_or_else(|| unknown_parts(&same, &chunks));
+            let writer = replicas.writer(&tenant, self.log);
             // The loaded state may be newer.
-            if written.head > writer.log().head() {
-                let chunks = written.chunks.into_iter().map(WireChunk::into_chunk).collect();
-                writer.apply_restored(chunks, at, &written.restored);
+            if head > writer.log().head() {
+                writer.apply_from(chunks, at, Origins { restored: &restored, parts: &parts });
             }
-            if !written.same.is_empty() {
-                writer.confirm(&written.same, at);
+            // And so may the times.
+            let is_news = replicas.timed.get(&*tenant).is_none_or(|timed| seq > *timed);
+            if !same.is_empty() && is_news {
+                replicas.writer(&tenant, self.log).confirm(&same, &parts, at);
             }
         }
         for answer in replies {
@@ -493,6 +513,14 @@ pub(super) fn united(epochs: Vec<Epoch>, more: impl Iterator<Item = Epoch>) -> V
     }
     all.drain(..all.len().saturating_sub(MOST_EARLIER));
     all
+}
+
+/// Returns the parts of an entry that does not have them: no field is known.
+fn unknown_parts(same: &[Channel], chunks: &[Chunk]) -> Vec<(Channel, Part)> {
+    let changes = chunks.iter().flat_map(|chunk| &chunk.changes).map(|(_, change)| change);
+    let states = changes.filter(|change| change.event.is_none() && change.gone.is_none()).map(|change| &change.channel);
+    let pushed = states.chain(same).filter(|channel| !built_in::contains(channel));
+    pushed.map(|channel| (channel.clone(), Part::unknown())).collect()
 }
 
 /// Returns a log without any publication.

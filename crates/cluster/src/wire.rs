@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 
 use tricast_core::{
     channel::{Channel, EventName, Gone},
-    log::{Change, Chunk, Kept},
+    field_times::Part,
+    log::{Change, ChannelTimes, Chunk, Kept},
     published::Published,
     reading::{Origin, Reading, Refusal},
 };
@@ -58,6 +59,10 @@ pub(super) struct Written {
     /// State channels among the changes with values from history, and the times of those values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) restored: Vec<(Channel, Timestamp)>,
+    /// State channels of which only some fields were written, and which. `None` from a leader of a version that does not say
+    /// so: then the fields of no channel are known.
+    #[serde(default)]
+    pub(super) parts: Option<Vec<(Channel, Part)>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) chunks: Vec<WireChunk>,
 }
@@ -160,6 +165,15 @@ impl WireChunk {
     }
 }
 
+/// When the value of a state channel and its fields were written. They are stored beside the value, since they also change with
+/// writes of the same value.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct WireTimes {
+    /// Offset of the value. The times do not apply to another value, which a leader of an earlier version wrote.
+    pub(super) offset: u64,
+    pub(super) times: ChannelTimes,
+}
+
 /// Newest offsets of a tenant's stored log.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Head {
@@ -171,6 +185,9 @@ pub(super) struct Head {
     /// Offset up to which ends of channels may be discarded.
     #[serde(default)]
     pub(super) forgotten: u64,
+    /// The newest entry whose writes are in the stored times.
+    #[serde(default)]
+    pub(super) seq: u64,
     /// Published events of stores.
     #[serde(default, skip_serializing_if = "Published::is_empty")]
     pub(super) published: Published,
@@ -235,12 +252,13 @@ impl WireKept {
         match (self.data, self.gone, self.at) {
             (_, Some(gone), Some(at)) => {
                 let (offset, change) = (self.offset, Change::end(channel, gone));
-                KeptChannel::State(Kept { offset, at, change, restored: false })
+                KeptChannel::State(Kept { offset, at, change, restored: false, times: None })
             }
             (Some(data), None, Some(at)) => {
                 let data = Bytes::from(String::from(Box::<str>::from(data)));
                 let (offset, restored) = (self.offset, self.restored);
-                KeptChannel::State(Kept { offset, at, change: Change::state(channel, data), restored })
+                let change = Change::state(channel, data);
+                KeptChannel::State(Kept { offset, at, change, restored, times: None })
             }
             (_, _, at) => KeptChannel::Events(self.offset, at),
         }
@@ -250,7 +268,7 @@ impl WireKept {
         let (channel, event) = self.event?;
         let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
         let change = Change::event(channel, event, data);
-        Some(Kept { offset: self.offset, at: self.at?, change, restored: false })
+        Some(Kept { offset: self.offset, at: self.at?, change, restored: false, times: None })
     }
 }
 
@@ -285,6 +303,7 @@ mod tests {
         let mut published = Published::default();
         published.note("store", 5);
         let wire: Vec<_> = chunks.iter().map(|chunk| WireChunk::of(chunk).unwrap()).collect();
+        let parts = vec![(Channel::parse("metrics.a").unwrap(), Part::of(2, ["x"].into_iter(), vec!["y".into()]))];
         let refusal = Refusal::BuiltIn(Channel::parse("metrics.api").unwrap());
         let entry = Entry {
             entry_id: "b".into(),
@@ -296,6 +315,7 @@ mod tests {
                 published: published.clone(),
                 same: vec![],
                 restored: vec![],
+                parts: Some(parts.clone()),
                 chunks: wire,
             }],
             replies: vec![GroupReply {
@@ -318,6 +338,7 @@ mod tests {
             "a refusal of a newer node is a refusal too"
         );
         let written = read.tenants.into_iter().next().unwrap();
+        assert_eq!(written.parts, Some(parts));
         assert_eq!(written.published, published, "otherwise the next leader would publish it again");
         assert_eq!(written.chunks.into_iter().map(WireChunk::into_chunk).collect::<Vec<_>>(), chunks);
     }

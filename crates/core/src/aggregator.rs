@@ -22,10 +22,9 @@ use tokio::{
 };
 
 use super::{
-    channel::Channel,
     clock::Clock,
     decider::{Decided, Decider, Verdicts},
-    log::{Change, Log, LogWriter, assign_offsets},
+    log::{Log, LogWriter, Origins, assign_offsets},
     position::Position,
     reading::{Origin, Reading, Restored},
 };
@@ -282,10 +281,10 @@ impl Aggregator {
     /// beyond a limit are left out.
     pub fn restore(&mut self, values: Vec<Restored>) {
         let readings = vec![Reading::Restored(values)];
-        let Decided { changes, restored, .. } = self.decider.decide_all([(Origin::Internal, readings)]);
+        let decided = self.decider.decide_all([(Origin::Internal, readings)]);
         // The snapshot is as old as its newest value.
-        let newest = restored.iter().map(|(_, at)| *at).max().unwrap_or_default();
-        self.append(changes, newest, &restored);
+        let newest = decided.restored.iter().map(|(_, at)| *at).max().unwrap_or_default();
+        self.append(decided, newest);
     }
 
     /// Writes until all handles are dropped and the queue is empty.
@@ -326,21 +325,24 @@ impl Aggregator {
             readings.push((origin, of_batch));
             replies.push(reply);
         }
-        let Decided { verdicts, changes, same, restored, ended: _ } = self.decider.decide_all(readings);
-        if !same.is_empty() {
-            self.writer.confirm(&same, self.clock.now());
-        }
-        self.append(changes, self.clock.now(), &restored);
+        self.decider.weigh_fields(self.writer.log().field_bytes());
+        let mut decided = self.decider.decide_all(readings);
+        let verdicts = std::mem::take(&mut decided.verdicts);
+        self.append(decided, self.clock.now());
         let position = self.writer.log().position();
         for (reply, verdicts) in replies.into_iter().zip(verdicts) {
             reply.send(verdicts, position.clone());
         }
     }
 
-    fn append(&mut self, changes: Vec<Change>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
+    fn append(&mut self, decided: Decided, now: Timestamp) {
+        let Decided { changes, same, restored, parts, .. } = decided;
+        if !same.is_empty() {
+            self.writer.confirm(&same, &parts, now);
+        }
         if !changes.is_empty() {
             let chunks = assign_offsets(self.writer.log().head(), changes);
-            self.writer.apply_restored(chunks, now, restored);
+            self.writer.apply_from(chunks, now, Origins { restored: &restored, parts: &parts });
         }
     }
 }

@@ -4,7 +4,11 @@
 //! The caller writes the changes: the [`Aggregator`](super::aggregator::Aggregator) of one process to its log, the leader
 //! of a cluster to the log that all nodes read.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -17,6 +21,7 @@ use super::{
     channel::{Channel, ChannelKind, Gone},
     clock::Clock,
     expiry::Expiry,
+    field_times::Part,
     log::{Change, Log},
     published::{HISTORY, Published},
     reading::{Origin, Reading, Refusal, Restored, StoredEvent},
@@ -94,6 +99,8 @@ pub struct Decided {
     pub same: Vec<Channel>,
     /// State channels among the changes with values from history, and the times of those values.
     pub restored: Vec<(Channel, Timestamp)>,
+    /// State channels of which only some fields were written, whether they changed or not, and which.
+    pub parts: Vec<(Channel, Part)>,
     /// Names of entries of [`Decider::dump`] that no longer exist.
     pub ended: Vec<String>,
 }
@@ -140,6 +147,15 @@ struct Taken {
     states: usize,
     /// Bytes of series besides their values (sketches and members), when last counted.
     series: usize,
+    /// What the log keeps beside the values: when fields were written, as of when it was counted last.
+    fields: usize,
+}
+
+impl Taken {
+    /// All that counts in the budget of states.
+    fn sum(&self) -> usize {
+        self.states + self.series + self.fields
+    }
 }
 
 enum Known {
@@ -163,49 +179,68 @@ impl Present {
         Self { data, index: None, restored }
     }
 
-    /// Sets a value; returns its text, or `None` if it is equal to the current one. The first write of a restored value
-    /// is always a change, because it makes the value a current one.
-    fn set(&mut self, state: State) -> Option<Bytes> {
+    /// Sets a value; returns its text, or `None` if it is equal to the current one, and the written fields unless they are
+    /// all. The first write of a restored value is always a change, because it makes the value a current one.
+    fn set(&mut self, state: State) -> (Option<Bytes>, Option<Part>) {
         let was_restored = std::mem::replace(&mut self.restored, state.restored.is_some());
         let before = was_restored.then(|| self.data.clone());
-        self.put(state).or(before)
+        let (data, part) = self.put(state);
+        (data.or(before), part)
     }
 
-    fn put(&mut self, state: State) -> Option<Bytes> {
-        let State { fields, keeps_others, removed, .. } = state;
-        if !removed.is_empty() {
-            return self.set_without(&removed, fields);
+    fn put(&mut self, state: State) -> (Option<Bytes>, Option<Part>) {
+        if !state.removed.is_empty() {
+            return self.set_without(state);
         }
+        let State { fields, keeps_others, aged, .. } = state;
         if keeps_others && self.index.is_none() {
             self.index = FieldIndex::of(&self.data);
         }
-        let data = match self.index.as_mut().filter(|_| keeps_others) {
-            Some(index) => index.merge(&self.data, &fields)?,
+        let (data, part) = match self.index.as_mut().filter(|_| keeps_others) {
+            Some(index) => {
+                let data = index.merge(&self.data, &fields);
+                (data, part_of(index.len(), &fields, &aged, Vec::new()))
+            }
             None => {
                 let data = canonical(fields);
                 if data == self.data {
-                    return None;
+                    return (None, None);
                 }
                 self.index = None;
-                data
+                (Some(data), None)
             }
         };
-        self.data = data.clone();
-        Some(data)
+        if let Some(data) = &data {
+            self.data = data.clone();
+        }
+        (data, part)
     }
 
-    /// Does the same for the current value without the fields in `removed` and with `fields`.
-    fn set_without(&mut self, removed: &[String], fields: Map<String, Value>) -> Option<Bytes> {
+    /// Does the same where fields of the current value are removed.
+    fn set_without(&mut self, state: State) -> (Option<Bytes>, Option<Part>) {
+        let State { fields, removed, aged, .. } = state;
         let mut all: Map<String, Value> = serde_json::from_slice(&self.data).unwrap_or_default();
         all.retain(|name, _| !removed.contains(name));
+        let kept = fields.keys().fold(all.len(), |count, name| count + usize::from(!all.contains_key(name)));
+        let part = part_of(kept, &fields, &aged, removed);
         all.extend(fields);
         let data = canonical(all);
         if data == self.data {
-            return None;
+            return (None, part);
         }
         *self = Self::new(data.clone(), self.restored);
-        Some(data)
+        (Some(data), part)
     }
+}
+
+/// What was written of a value that has `count` fields now: those of `fields` that are not in `aged`. `None` when that is all
+/// of it.
+fn part_of(count: usize, fields: &Map<String, Value>, aged: &HashSet<Arc<str>>, removed: Vec<String>) -> Option<Part> {
+    if removed.is_empty() && aged.is_empty() && fields.len() == count {
+        return None;
+    }
+    let written = fields.keys().map(String::as_str).filter(|name| !aged.contains(*name));
+    Some(Part::of(count, written, removed))
 }
 
 impl Decider {
@@ -517,12 +552,21 @@ impl Decider {
         self.taken.series = bytes;
     }
 
+    /// Counts the memory of the times of fields: [`Log::field_bytes`].
+    pub fn weigh_fields(&mut self, bytes: usize) {
+        self.config.all_states.replace(self.taken.fields, bytes);
+        self.taken.fields = bytes;
+    }
+
     /// Stages the figures of the series with a new sample or a change by time, each once, like a merge of its field.
     fn stage_series(&mut self, staged: &mut Staged) {
         for mut update in self.series.read_due() {
             let bound = self.bound(&update.channel, staged);
             let state = staged.state(&update.channel, bound);
             state.fields.insert(update.field.as_ref().to_owned(), update.value.take());
+            if !update.is_written {
+                state.aged.insert(Arc::clone(&update.field));
+            }
             self.series.written(&update);
         }
     }
@@ -562,7 +606,7 @@ impl Decider {
     /// Checks that there is room for `more` bytes of values or series.
     fn check_states(&self, more: usize) -> Result<(), Refusal> {
         let AggregatorConfig { max_state, all_states, .. } = &self.config;
-        if is_beyond(*max_state, self.taken.states + self.taken.series, more) {
+        if is_beyond(*max_state, self.taken.sum(), more) {
             return Err(Refusal::StatesFull(*max_state));
         }
         if is_beyond(all_states.limit(), all_states.used(), more) {
@@ -586,14 +630,18 @@ impl Decider {
     /// Returns the changes of a group: events and ends in order, then the changed states; and the unchanged ones.
     fn write_out(&mut self, staged: Staged) -> Decided {
         let mut changes = staged.in_order;
-        let (mut same, mut restored) = (Vec::new(), Vec::new());
+        let (mut same, mut restored, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for (channel, state) in staged.states {
             let bound = state.bound;
             restored.extend(state.restored.map(|at| (channel.clone(), at)));
             let present = self.known.entry(channel.clone()).or_insert_with(|| Known::State(Present::default()));
             // It was checked that this is not an event channel.
             let Known::State(present) = present else { continue };
-            let data = present.set(state);
+            let (data, part) = present.set(state);
+            // Built-in channels are never late.
+            if let Some(part) = part.filter(|_| !built_in::contains(&channel)) {
+                parts.push((channel.clone(), part));
+            }
             let exact = self.series.bound(&channel, present.data.len());
             self.take_room(&channel, bound, exact);
             match data {
@@ -601,13 +649,13 @@ impl Decider {
                 None => same.push(channel),
             }
         }
-        Decided { changes, same, restored, ..Decided::default() }
+        Decided { changes, same, restored, parts, ..Decided::default() }
     }
 }
 
 impl Drop for Decider {
     fn drop(&mut self) {
-        self.config.all_states.replace(self.taken.states + self.taken.series, 0);
+        self.config.all_states.replace(self.taken.sum(), 0);
     }
 }
 

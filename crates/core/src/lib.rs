@@ -18,6 +18,7 @@ pub mod counters;
 pub mod decider;
 pub mod depth;
 pub mod expiry;
+pub mod field_times;
 pub mod hub;
 pub mod ids;
 pub mod interval;

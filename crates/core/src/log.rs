@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::{
     built_in,
     channel::{Channel, ChannelKind, Selector},
+    field_times::{FieldInfo, FieldTimes, Part, Write, WriteTimes},
     position::{Epoch, Position},
     publication::Publication,
     snapshot::{self, SNAPSHOT, View},
@@ -28,7 +29,7 @@ use super::{
 
 mod writer;
 
-pub use writer::{Change, Chunk, Contents, Kept, LogWriter, assign_offsets};
+pub use writer::{Change, ChannelTimes, Chunk, Contents, Kept, LogWriter, Origins, assign_offsets};
 
 /// Capacity of the ring of events, and of the memory of ended channels.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +94,10 @@ struct Inner {
     channels: HashMap<Channel, Entry>,
     /// Names in order, for the snapshot and the list of channels.
     names: BTreeSet<Channel>,
+    /// Times of fields, of channels that have such.
+    fields: HashMap<Channel, FieldTimes>,
+    /// Memory of `fields` in bytes.
+    field_bytes: usize,
     /// Newest offset of each state channel, including `metrics`, and of each kept end; the index for states that changed
     /// after an offset.
     by_offset: BTreeMap<u64, Channel>,
@@ -563,6 +568,23 @@ impl Log {
         snapshot.into_iter().chain(listed).collect()
     }
 
+    /// Returns the fields of a state channel that were not written with the rest of it: see [`FieldTimes::differing`].
+    pub fn fields_of(&self, channel: &Channel) -> Vec<FieldInfo> {
+        let inner = self.inner.read();
+        let (Some(times), Some(Entry::State(state))) = (inner.fields.get(channel), inner.channels.get(channel)) else {
+            return Vec::new();
+        };
+        let (times, state, now) = (times.clone(), Arc::clone(state), state.times());
+        // Reading the names costs by the size of the value.
+        drop(inner);
+        times.differing(&state.data, now)
+    }
+
+    /// Returns the memory of the times of fields of all channels, in bytes.
+    pub fn field_bytes(&self) -> usize {
+        self.inner.read().field_bytes
+    }
+
     /// Returns whether a channel of the selector exists.
     pub fn knows(&self, selector: &Selector) -> bool {
         match selector {
@@ -641,11 +663,48 @@ impl Entry {
 }
 
 impl Inner {
-    fn insert(&mut self, publication: Publication, config: LogConfig) {
-        self.keep(Arc::new(publication), config);
+    /// Inserts what was written just now; of a state only the fields in `part`, if there is one.
+    fn write(&mut self, publication: Publication, part: Option<&Part>, config: LogConfig) {
+        let publication = Arc::new(publication);
+        if !self.has_fields(&publication.channel, part) {
+            return self.insert(publication, config);
+        }
+        let before = match self.channels.get(&publication.channel) {
+            Some(Entry::State(before)) if publication.gone.is_none() => Some(before.times()),
+            _ => None,
+        };
+        self.insert(Arc::clone(&publication), config);
+        let at_ms = publication.timestamp.as_millisecond();
+        self.write_fields(&publication, before, Write { part, at_ms, same: false });
     }
 
-    fn keep(&mut self, publication: Arc<Publication>, config: LogConfig) {
+    /// Whether a write of `part` of a channel changes times of fields.
+    fn has_fields(&self, channel: &Channel, part: Option<&Part>) -> bool {
+        part.is_some() || self.fields.contains_key(channel)
+    }
+
+    /// Notes a write of a state whose channel had the times `before`; `None` when all fields began or ended with it.
+    fn write_fields(&mut self, state: &Publication, before: Option<WriteTimes>, write: Write<'_>) {
+        let mut times = self.drop_fields(&state.channel);
+        let Some(before) = before else { return };
+        FieldTimes::apply(&mut times, before, state.times(), write);
+        self.keep_fields(&state.channel, times);
+    }
+
+    fn drop_fields(&mut self, channel: &Channel) -> Option<FieldTimes> {
+        let times = self.fields.remove(channel)?;
+        self.field_bytes -= times.bytes();
+        Some(times)
+    }
+
+    fn keep_fields(&mut self, channel: &Channel, times: Option<FieldTimes>) {
+        if let Some(times) = times {
+            self.field_bytes += times.bytes();
+            self.fields.insert(channel.clone(), times);
+        }
+    }
+
+    fn insert(&mut self, publication: Arc<Publication>, config: LogConfig) {
         let channel = publication.channel.clone();
         if !self.channels.contains_key(&channel) {
             self.names.insert(channel.clone());

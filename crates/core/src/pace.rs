@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// Writes that are closer together count as one burst: a source may write several fields in a row.
 const BEAT_MS: i64 = 1_000;
 /// Value for an unmeasured pace.
@@ -10,42 +12,87 @@ const UNKNOWN: i64 = -1;
 /// Longest time between two bursts, reduced by a tenth with each shorter one.
 ///
 /// It is the longest and not the mean, so that a source that writes ten values every minute has a pace of a minute.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(from = "(i64, i64)", into = "(i64, i64)")]
+pub struct Beats {
+    /// Start of the last burst, in milliseconds since 1970.
+    beat_ms: i64,
+    /// Time in milliseconds, or [`UNKNOWN`].
+    gap_ms: i64,
+}
+
+impl From<(i64, i64)> for Beats {
+    fn from((beat_ms, gap_ms): (i64, i64)) -> Self {
+        Self { beat_ms, gap_ms }
+    }
+}
+
+impl From<Beats> for (i64, i64) {
+    fn from(Beats { beat_ms, gap_ms }: Beats) -> Self {
+        (beat_ms, gap_ms)
+    }
+}
+
+impl Beats {
+    /// The beats after a first write.
+    pub fn new(at_ms: i64) -> Self {
+        Self { beat_ms: at_ms, gap_ms: UNKNOWN }
+    }
+
+    /// The beats with a write at `at_ms`.
+    #[must_use]
+    pub fn beat(self, at_ms: i64) -> Self {
+        let gap = at_ms.saturating_sub(self.beat_ms);
+        if gap < BEAT_MS {
+            return self;
+        }
+        Self { beat_ms: at_ms, gap_ms: gap.max(self.gap_ms - self.gap_ms / 10) }
+    }
+
+    /// Milliseconds between two writes; `None` before the second.
+    pub fn gap_ms(self) -> Option<u64> {
+        u64::try_from(self.gap_ms).ok()
+    }
+}
+
+/// [`Beats`] that change while they are shared.
 #[derive(Debug)]
 pub struct Pace {
-    /// Start of the last burst, in milliseconds since 1970.
     beat_ms: AtomicI64,
-    /// Time in milliseconds, or [`UNKNOWN`].
     gap_ms: AtomicI64,
 }
 
 impl Pace {
     /// Creates the pace after a first write.
     pub fn new(at_ms: i64) -> Self {
-        Self { beat_ms: AtomicI64::new(at_ms), gap_ms: AtomicI64::new(UNKNOWN) }
+        let Beats { beat_ms, gap_ms } = Beats::new(at_ms);
+        Self { beat_ms: AtomicI64::new(beat_ms), gap_ms: AtomicI64::new(gap_ms) }
     }
 
     /// Continues `before` with the write that this pace was made for.
     pub fn follow(&self, before: &Self) {
-        let at = self.beat_ms.load(Ordering::Relaxed);
-        self.beat_ms.store(before.beat_ms.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.gap_ms.store(before.gap_ms.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.beat(at);
+        self.set(before.beats().beat(self.beats().beat_ms));
     }
 
     /// Records a write at `at_ms`.
     pub fn beat(&self, at_ms: i64) {
-        let gap = at_ms.saturating_sub(self.beat_ms.load(Ordering::Relaxed));
-        if gap < BEAT_MS {
-            return;
-        }
-        let before = self.gap_ms.load(Ordering::Relaxed);
-        self.gap_ms.store(gap.max(before - before / 10), Ordering::Relaxed);
-        self.beat_ms.store(at_ms, Ordering::Relaxed);
+        self.set(self.beats().beat(at_ms));
+    }
+
+    /// Returns the present beats.
+    pub fn beats(&self) -> Beats {
+        Beats { beat_ms: self.beat_ms.load(Ordering::Relaxed), gap_ms: self.gap_ms.load(Ordering::Relaxed) }
+    }
+
+    /// Replaces the beats by those of another copy of the log.
+    pub fn set(&self, Beats { beat_ms, gap_ms }: Beats) {
+        self.gap_ms.store(gap_ms, Ordering::Relaxed);
+        self.beat_ms.store(beat_ms, Ordering::Relaxed);
     }
 
     /// Returns the milliseconds between two writes; `None` before the second.
     pub fn gap_ms(&self) -> Option<u64> {
-        u64::try_from(self.gap_ms.load(Ordering::Relaxed)).ok()
+        self.beats().gap_ms()
     }
 }
 

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::{
     channel::{Channel, ChannelKind, EventName, Gone},
     clock,
+    field_times::WriteTimes,
     pace::Pace,
     position::{Epoch, Position},
 };
@@ -115,6 +116,18 @@ impl Publication {
         if !before.is_restored() {
             self.pace.follow(&before.pace);
         }
+    }
+
+    /// Returns when the channel was last written, and how often.
+    pub fn times(&self) -> WriteTimes {
+        let (written_ms, beats) = (self.last_written().as_millisecond(), self.pace.beats());
+        WriteTimes { written_ms, beats, restored: self.restored }
+    }
+
+    /// Takes over the times that another copy of the log has for this value.
+    pub(super) fn take_times(&self, times: WriteTimes) {
+        self.confirmed_ms.fetch_max(times.written_ms, Ordering::Relaxed);
+        self.pace.set(times.beats);
     }
 
     /// Returns the usual time between two writes of the channel, in milliseconds; `None` before the second.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use redis::cmd;
 use tokio::time::{Instant, timeout};
 
-use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, inbox};
+use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, Times, inbox};
 use crate::{
     connection::Connection,
     node::{Followed, Node},
@@ -122,8 +122,9 @@ impl<'a> Term<'a> {
         let contents = log.contents();
         let Contents { head, snapshot, dropped, forgotten, states, .. } = contents;
         let ends = Ends::of(&states);
-        let head = Head { head, snapshot, dropped, forgotten, published };
-        self.deciding.insert(tenant.into(), Deciding { decider, log, head, ends, ended: Vec::new(), cached: 0 });
+        let head = Head { head, snapshot, dropped, forgotten, seq: self.seq, published };
+        let times = Times::of(states);
+        self.deciding.insert(tenant.into(), Deciding { decider, log, head, ends, times, ended: Vec::new(), cached: 0 });
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 -- Appends an entry to the log and stores the newest values, for nodes that start later. Takes effect as a whole or not at all.
--- KEYS: meta, leader, log, state, tenants, inbox, decided; then of each tenant: states, events, series
+-- KEYS: meta, leader, log, state, tenants, inbox, decided; then of each tenant: states, events, series, times
 -- ARGV: node, epoch, number of the newest entry as the writer knows it, its ID, the new entry (may be empty), its ID, the inbox's
 --       last group that it decides, the group up to which series are stored (may be empty), the oldest entry to keep and the size of all kept entries;
 --       number of nodes, NODE GROUP... with the last group of each that it decides; then of each tenant: name, head, number of states, CHANNEL VALUE..., number of events, OFFSET VALUE..., the
---       oldest event to keep, number of series, NAME VALUE...; an empty VALUE of a channel or a series removes it
+--       oldest event to keep, number of series, NAME VALUE..., number of times, CHANNEL VALUE...; an empty VALUE removes
+--       what it is of
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'leader' end
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[2] and redis.call('HGET', KEYS[1], 'next') ~= ARGV[2] then return 'epoch' end
 local seq = tonumber(redis.call('HGET', KEYS[4], 'seq') or '0')
@@ -36,6 +37,7 @@ while KEYS[key] do
   if ARGV[at] ~= '' then redis.call('XTRIM', KEYS[key + 1], 'MINID', ARGV[at] .. '-0') end
   at = at + 1
   pairs_of(function(name, value) set_or_remove(KEYS[key + 2], name, value) end)
-  key = key + 3
+  pairs_of(function(channel, value) set_or_remove(KEYS[key + 3], channel, value) end)
+  key = key + 4
 end
 return 'done'

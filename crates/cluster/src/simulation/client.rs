@@ -27,14 +27,14 @@ pub(super) async fn push(node: &SimulatedNode, id: u64) -> Verdict {
     let (reply, verdict) = oneshot::channel();
     let process = node.clone();
     node.spawn(async move {
-        let (Ok(deploys), Ok(name), Ok(load)) =
-            (Channel::parse("deploys"), EventName::parse("deployed"), Channel::parse("metrics.load"))
-        else {
+        let [Ok(deploys), Ok(load), Ok(host)] = ["deploys", "metrics.load", "metrics.host"].map(Channel::parse) else {
             return;
         };
+        let Ok(name) = EventName::parse("deployed") else { return };
         let readings = vec![
             Reading::Event { channel: deploys, event: name, data: object(json!({"id": id, "x": "x".repeat(PADDING)})) },
             Reading::value(load, object(json!({"value": id}))),
+            measured(host, id),
         ];
         let verdict = match process.handle.publish(Origin::Pushed, readings, 100).await {
             Ok(outcome) if outcome.verdicts.iter().all(Result::is_ok) => Verdict::Accepted,
@@ -56,6 +56,16 @@ pub(super) async fn push_once(node: &SimulatedNode) -> bool {
     let Ok(channel) = Channel::parse(ONCE) else { return false };
     let readings = vec![Reading::value(channel, object(json!({"value": 1})))];
     node.handle.publish(Origin::Pushed, readings, 20).await.is_ok()
+}
+
+/// Returns what a client writes to a channel that it shares with others: most often only its own field, and often the same value.
+fn measured(channel: Channel, id: u64) -> Reading {
+    let own = format!("f{}", id / 1_000_000);
+    let (data, merge) = match id % 9 {
+        0 => (json!({(own): id, "other": id / 40}), false),
+        _ => (json!({(own): id / 4}), true),
+    };
+    Reading::Value { channel, data: object(data), merge, ttl: None }
 }
 
 /// Creates an order at `node`. It counts as acknowledged once it is stored.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tricast_core::position::Epoch;
+use tricast_core::{channel::Channel, log::ChannelTimes, position::Epoch};
 
 use super::reader::Received;
 
@@ -39,6 +39,8 @@ pub(super) struct Record {
     pub(super) values: Vec<Values>,
     /// Whether the value that was written once has to be there.
     pub(super) keeps_values: bool,
+    /// Times at which the values in each node's log, and their fields, were last written.
+    pub(super) times: Vec<HashMap<Channel, ChannelTimes>>,
     /// Messages that each client received.
     pub(super) clients: Vec<Vec<Received>>,
     /// Whether Redis lost acknowledged data.
@@ -50,6 +52,10 @@ impl Record {
     pub(super) fn violation(&self) -> Option<String> {
         if let Some(other) = self.logs.iter().position(|log| *log != self.logs[0]) {
             return Some(format!("nodes 0 and {other} have different logs at the end"));
+        }
+        if let Some(other) = self.times.iter().position(|times| *times != self.times[0]) {
+            let (one, other_times) = (&self.times[0], &self.times[other]);
+            return Some(format!("nodes 0 and {other} have different times: {one:?}\n{other_times:?}"));
         }
         let log: HashSet<u64> = self.logs.first().into_iter().flatten().copied().collect();
         if self.logs.first().is_some_and(|all| all.len() != log.len()) {

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
     sync::Arc,
@@ -13,6 +14,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::{Instant, sleep, sleep_until, timeout},
 };
+use tricast_core::{channel::Channel, log::ChannelTimes};
 
 use super::{
     client,
@@ -113,6 +115,7 @@ async fn simulate(seed: u64) -> Outcome {
         keeps_values: written_once.take()
             && !(faults.iter().any(|planned| planned.fault.loses_data())
                 && faults.iter().any(|planned| planned.fault.kills())),
+        times: nodes.borrow().iter().map(times).collect(),
         clients: clients.iter().map(|client| client.borrow().received.clone()).collect(),
         lost_data: faults.iter().any(|planned| planned.fault.loses_data()),
     };
@@ -146,6 +149,12 @@ fn events(node: &SimulatedNode) -> Vec<u64> {
     let events = log.events_after(log.dropped(), log.dropped(), usize::MAX, |_, _| true);
     let id = |data: &[u8]| serde_json::from_slice::<serde_json::Value>(data).ok()?["id"].as_u64();
     events.events.iter().filter_map(|event| id(&event.data)).collect()
+}
+
+/// Returns when the pushed values of `node` were written.
+fn times(node: &SimulatedNode) -> HashMap<Channel, ChannelTimes> {
+    let states = node.log.contents().states.into_iter();
+    states.filter_map(|state| Some((state.change.channel, state.times?))).collect()
 }
 
 /// Returns any living process; a client does not see whether it is paused.

@@ -53,6 +53,11 @@ impl FieldIndex {
         Some(Self { runs: runs(1, fields) })
     }
 
+    /// Returns the number of fields.
+    pub(super) fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.fields.len()).sum()
+    }
+
     /// Replaces the fields of `patch` in `text`, to which this index belongs. Returns the new text, to which the index
     /// belongs afterwards; `None` if all fields already have those values.
     pub(super) fn merge(&mut self, text: &[u8], patch: &Map<String, Value>) -> Option<Bytes> {

@@ -1,5 +1,7 @@
 //! Changes of a group of batches, before they are written.
 
+use std::{collections::HashSet, sync::Arc};
+
 use bytes::Bytes;
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -26,6 +28,8 @@ pub(super) struct State {
     pub(super) keeps_others: bool,
     /// Exceptions: fields that are removed.
     pub(super) removed: Vec<String>,
+    /// Fields among the new ones that changed with time and that nothing was written to.
+    pub(super) aged: HashSet<Arc<str>>,
     /// Largest size that the value can reach with its series; exact again once it is written.
     pub(super) bound: usize,
     /// Time of a value from history to which nothing was added.
@@ -35,16 +39,20 @@ pub(super) struct State {
 impl Staged {
     /// Returns the staged value of `channel`, which starts as the current one with at most `bound` bytes.
     pub(super) fn state(&mut self, channel: &Channel, bound: usize) -> &mut State {
-        let present = || State { fields: Map::new(), keeps_others: true, bound, removed: Vec::new(), restored: None };
-        let state = self.states.entry(channel.clone()).or_insert_with(present);
+        let state = self.states.entry(channel.clone()).or_insert_with(|| State::new(Map::new(), true, bound));
         state.restored = None;
         state
     }
 
     /// Stages a whole value.
     pub(super) fn replace(&mut self, channel: &Channel, fields: Map<String, Value>, bound: usize) {
-        let state = State { fields, keeps_others: false, removed: Vec::new(), bound, restored: None };
-        self.states.insert(channel.clone(), state);
+        self.states.insert(channel.clone(), State::new(fields, false, bound));
+    }
+}
+
+impl State {
+    fn new(fields: Map<String, Value>, keeps_others: bool, bound: usize) -> Self {
+        Self { fields, keeps_others, removed: Vec::new(), aged: HashSet::new(), bound, restored: None }
     }
 }
 

@@ -7,10 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Entry, Inner, Log};
 use crate::{
+    built_in,
     channel::{Channel, EventName, Gone},
+    field_times::{FieldTimes, Part, Write, WriteTimes},
     position::{Epoch, Position},
     publication::Publication,
     snapshot::{self, SNAPSHOT, View},
@@ -103,6 +106,47 @@ pub struct Kept {
     pub change: Change,
     /// Whether it is a value from history that was not written since.
     pub restored: bool,
+    /// Of a value: when it and its fields were written. `None` when that is not known.
+    pub times: Option<ChannelTimes>,
+}
+
+/// When a state channel and its fields were written.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ChannelTimes {
+    /// The channel.
+    pub channel: WriteTimes,
+    /// Its fields, where they have times of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldTimes>,
+}
+
+impl ChannelTimes {
+    /// The times of a value that was first written at `at`, or restored with that time.
+    pub fn new(at: Timestamp, restored: bool) -> Self {
+        Self { channel: WriteTimes { restored, ..WriteTimes::new(at.as_millisecond()) }, fields: None }
+    }
+
+    /// Notes a write.
+    pub fn write(&mut self, write: Write<'_>) {
+        let before = self.channel;
+        self.channel = before.write(write.at_ms, write.same);
+        FieldTimes::apply(&mut self.fields, before, self.channel, write);
+    }
+}
+
+/// Where written values come from, as far as it is not a push of the whole value at the time of the write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origins<'a> {
+    /// State channels whose values are from history, each with the time that it had.
+    pub restored: &'a [(Channel, Timestamp)],
+    /// State channels of which only some fields were written, and which.
+    pub parts: &'a [(Channel, Part)],
+}
+
+impl Origins<'_> {
+    fn parts(&self) -> HashMap<&Channel, &Part> {
+        self.parts.iter().map(|(channel, part)| (channel, part)).collect()
+    }
 }
 
 /// Contents of a log as they are stored elsewhere.
@@ -138,12 +182,26 @@ impl LogWriter {
         &self.log
     }
 
-    /// Records that the current values of `channels` were written again at `now`. Makes no version and wakes no reader.
-    pub fn confirm(&self, channels: &[Channel], now: Timestamp) {
-        let inner = self.log.inner.read();
-        for channel in channels {
-            if let Some(Entry::State(publication)) = inner.channels.get(channel) {
-                publication.confirm(now);
+    /// Records that the current values of `channels` were written again at `now`; of those in `parts` only these fields.
+    /// Makes no version and wakes no reader.
+    pub fn confirm(&self, channels: &[Channel], parts: &[(Channel, Part)], now: Timestamp) {
+        if parts.is_empty() {
+            let inner = self.log.inner.read();
+            if inner.fields.is_empty() {
+                inner.states(channels).for_each(|state| state.confirm(now));
+                return;
+            }
+        }
+        let origins = Origins { parts, ..Origins::default() };
+        let parts = origins.parts();
+        let mut inner = self.log.inner.write();
+        let states: Vec<_> = inner.states(channels).map(Arc::clone).collect();
+        for state in states {
+            let before = state.times();
+            state.confirm(now);
+            let part = parts.get(&state.channel).copied();
+            if inner.has_fields(&state.channel, part) {
+                inner.write_fields(&state, Some(before), Write { part, at_ms: now.as_millisecond(), same: true });
             }
         }
     }
@@ -163,12 +221,13 @@ impl LogWriter {
 
     /// Writes changes with offsets, made at `now`, and wakes the readers once. The offsets have to be above the head.
     pub fn apply(&mut self, chunks: Vec<Chunk>, now: Timestamp) {
-        self.apply_restored(chunks, now, &[]);
+        self.apply_from(chunks, now, Origins::default());
     }
 
-    /// Does the same, where the state channels in `restored` have values from history, each with its original time.
-    pub fn apply_restored(&mut self, chunks: Vec<Chunk>, now: Timestamp, restored: &[(Channel, Timestamp)]) {
-        let times: HashMap<_, _> = restored.iter().map(|(channel, at)| (channel, *at)).collect();
+    /// Does the same for values of which some have other `origins`.
+    pub fn apply_from(&mut self, chunks: Vec<Chunk>, now: Timestamp, origins: Origins<'_>) {
+        let times: HashMap<_, _> = origins.restored.iter().map(|(channel, at)| (channel, *at)).collect();
+        let parts = origins.parts();
         let epoch = self.log.epoch();
         for chunk in chunks {
             let Some(head) = chunk.head() else { continue };
@@ -177,8 +236,9 @@ impl LogWriter {
             for (offset, change) in chunk.changes {
                 let at =
                     times.get(&change.channel).copied().filter(|_| change.event.is_none() && change.gone.is_none());
+                let part = parts.get(&change.channel).copied();
                 let publication = change.publication(epoch.clone(), offset, at.unwrap_or(now));
-                inner.insert(publication.set_restored(at.is_some()), self.log.config);
+                inner.write(publication.set_restored(at.is_some()), part, self.log.config);
             }
             inner.forget_ends(now, self.log.config);
             self.log.forgotten.store(inner.forgotten, Ordering::Release);
@@ -189,6 +249,20 @@ impl LogWriter {
             self.log.head.store(head, Ordering::Release);
         }
         self.log.changed.send_replace(self.log.head());
+    }
+
+    /// Takes the times of the values that are equal from a log that is stored elsewhere.
+    pub fn take_times(&mut self, states: Vec<Kept>) {
+        let mut inner = self.log.inner.write();
+        for Kept { offset, change, times, .. } in states {
+            if let (Some(times), Some(Entry::State(state))) = (times, inner.channels.get(&change.channel))
+                && state.offset == offset
+            {
+                state.take_times(times.channel);
+                inner.drop_fields(&change.channel);
+                inner.keep_fields(&change.channel, times.fields);
+            }
+        }
     }
 
     /// Replaces the log by one that is stored elsewhere. Its head has to be at or above the current one: then readers
@@ -205,15 +279,26 @@ impl LogWriter {
             inner.channels.insert(channel, Entry::Events { last, last_time, dropped: dropped.min(last) });
         }
         (inner.dropped, inner.forgotten) = (dropped, forgotten);
-        for state in states {
-            match known.channels.get(&state.change.channel) {
+        for mut state in states {
+            let times = state.times.take();
+            let channel = state.change.channel.clone();
+            let is_value = state.change.gone.is_none();
+            let publication = match known.channels.get(&channel) {
                 Some(Entry::State(before)) if before.offset == state.offset && before.epoch == epoch => {
-                    inner.keep(Arc::clone(before), log.config);
+                    Arc::clone(before)
                 }
-                _ => inner.insert(state.publication(&epoch), log.config),
+                _ => Arc::new(state.publication(&epoch)),
+            };
+            if is_value {
+                if let Some(times) = &times {
+                    publication.take_times(times.channel);
+                }
+                let unknown = || Some(FieldTimes::unknown()).filter(|_| !built_in::contains(&channel));
+                inner.keep_fields(&channel, times.map_or_else(unknown, |times| times.fields));
             }
+            inner.insert(publication, log.config);
         }
-        events.into_iter().for_each(|event| inner.insert(event.publication(&epoch), log.config));
+        events.into_iter().for_each(|event| inner.insert(Arc::new(event.publication(&epoch)), log.config));
         log.epoch.store(Arc::new(epoch));
         log.forgotten.store(forgotten, Ordering::Release);
         match snapshot {
@@ -234,6 +319,16 @@ fn views_of(chunk: &Chunk) -> &'static [View] {
     let only_business = !states().any(|channel| View::WithoutBusiness.shows(channel))
         && states().any(|channel| View::Full.shows(channel));
     if only_business { &[View::Full] } else { &View::ALL }
+}
+
+impl Inner {
+    /// Those of `channels` that have values.
+    fn states(&self, channels: &[Channel]) -> impl Iterator<Item = &Arc<Publication>> {
+        channels.iter().filter_map(|channel| match self.channels.get(channel) {
+            Some(Entry::State(state)) => Some(state),
+            _ => None,
+        })
+    }
 }
 
 impl Kept {
@@ -258,6 +353,7 @@ impl Log {
     /// Returns all contents.
     pub fn contents(&self) -> Contents {
         let inner = self.inner.read();
+        let is_value = |publication: &Publication| publication.event.is_none() && publication.gone.is_none();
         let kept = |publication: &Publication| Kept {
             offset: publication.offset,
             at: publication.timestamp,
@@ -268,6 +364,10 @@ impl Log {
                 data: publication.data.clone(),
             },
             restored: publication.is_restored(),
+            times: is_value(publication).then(|| ChannelTimes {
+                channel: publication.times(),
+                fields: inner.fields.get(&publication.channel).cloned(),
+            }),
         };
         let mut states = Vec::new();
         let mut event_channels = Vec::new();

@@ -114,6 +114,8 @@ pub struct Update {
     pub field: Arc<str>,
     /// Figures: an object.
     pub value: Value,
+    /// A sample came. Otherwise the numbers changed because time passed.
+    pub is_written: bool,
 }
 
 /// Returns the most bytes that a series can take in its channel's value: the field's name, the figures, a colon and a comma.
@@ -425,7 +427,8 @@ impl SeriesTable {
                 continue;
             }
             one.text = text.into();
-            updates.push(Update { series: at, channel: one.channel.clone(), field: one.field.clone(), value });
+            let (channel, field) = (one.channel.clone(), one.field.clone());
+            updates.push(Update { series: at, channel, field, value, is_written: due == Due::Yes });
         }
         // No series is due any more, so only those in a window are referred to.
         let series = &mut self.series;

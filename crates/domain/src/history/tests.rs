@@ -25,7 +25,7 @@ use tricast_core::{
     channel::Channel,
     clock::Clock,
     counters::Counters,
-    log::{Change, Log, LogConfig, LogWriter, assign_offsets},
+    log::{Change, Log, LogConfig, LogWriter, Origins, assign_offsets},
     reading::{Origin, Reading},
 };
 
@@ -370,7 +370,7 @@ async fn values_that_were_restored_are_not_recorded_again() {
     let mut member = Member::new(true);
     let at = Timestamp::from_millisecond(START - 3_600_000).unwrap();
     let chunks = assign_offsets(member.writer.log().head(), vec![Member::change(1)]);
-    member.writer.apply_restored(chunks, at, &[(channel(), at)]);
+    member.writer.apply_from(chunks, at, Origins { restored: &[(channel(), at)], parts: &[] });
     sleep(Duration::from_secs(10)).await;
     member.write(2..=3).await;
     member.bench.history.finish().await;
