@@ -1,7 +1,7 @@
 //! Channels named by clients, and the list of channels that a caller may read.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{caller::Caller, problem::Problem};
 use tricast_auth::Identity;
@@ -68,12 +68,23 @@ pub fn parse_readable(name: &str, identity: &Identity) -> Result<Channel, Proble
 ///
 /// Each has a kind, a version (the offset of its newest publication) and an age (ISO 8601; `null` before the first one).
 /// A channel that clients write also has `idle`, the time since it was last written, and `pace`, the usual time between
-/// two writes. A value that was restored from history, and not written since, has a mark.
+/// two writes. A value that was restored from history, and not written since, has a mark; with `wanted` fields whose times differ
+/// from those of their channel are listed.
 pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Value {
     let since = |time: Timestamp| iso_8601(now.duration_since(time).as_secs().max(0) as u64);
-    let channels: Vec<Value> = caller
-        .tenant
-        .log
+    let pace = |ms: u64| iso_8601(ms.div_ceil(1_000));
+    let log = &caller.tenant.log;
+    let fields = |channel: &Channel| {
+        let fields = log.fields_of(channel).into_iter().map(|field| {
+            let mut times = json!({"idle": since(field.written), "pace": field.pace_ms.map(pace)});
+            if field.restored {
+                times["restored"] = true.into();
+            }
+            (field.field, times)
+        });
+        fields.collect::<Map<_, _>>()
+    };
+    let channels: Vec<Value> = log
         .channels()
         .into_iter()
         .filter(|info| wanted.is_none_or(|wanted| wanted.iter().any(|selector| selector.matches(&info.channel))))
@@ -81,20 +92,25 @@ pub fn list(now: Timestamp, caller: &Caller, wanted: Option<&[Selector]>) -> Val
         .map(|info| {
             // Built-in channels are never late.
             let written = info.written.filter(|_| !built_in::contains(&info.channel));
-            let pace = written.and(info.pace_ms).map(|ms| iso_8601(ms.div_ceil(1_000)));
             let mut line = json!({
                 "channel": info.channel,
                 "kind": info.kind,
                 "version": info.version,
                 "age": info.changed.map(since),
                 "idle": written.map(since),
-                "pace": pace,
+                "pace": written.and(info.pace_ms).map(pace),
             });
             if info.restored {
                 line["restored"] = true.into();
             }
+            if wanted.is_some() && written.is_some() {
+                let fields = fields(&info.channel);
+                if !fields.is_empty() {
+                    line["fields"] = fields.into();
+                }
+            }
             line
         })
         .collect();
-    json!({"channels": channels, "cursor": caller.tenant.log.position().to_string()})
+    json!({"channels": channels, "cursor": log.position().to_string()})
 }

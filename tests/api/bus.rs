@@ -22,6 +22,7 @@ use crate::{
 
 mod durability;
 mod ends;
+mod fields;
 mod health;
 mod inbox;
 mod kinds;

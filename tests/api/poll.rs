@@ -242,6 +242,44 @@ async fn a_list_of_channels_has_the_silence_and_the_pace_of_sources() {
 }
 
 #[tokio::test]
+async fn a_list_of_channels_says_which_field_is_silent_while_others_of_its_channel_are_written() {
+    let app = spawn_app();
+    let line = async |query: &str| app.get_json(&format!("/api/channels{query}")).await["channels"][0].clone();
+    let named = "?channels=metrics.host";
+    let merge = |data: Value| json!({"channel": "metrics.host", "merge": true, "data": data});
+    for data in [json!({"cpu": 1}), json!({"temp": 40})] {
+        app.push(merge(data)).await;
+    }
+    assert_eq!(line(named).await["channel"], "metrics.host");
+    // The same value again is a write, too.
+    until("a pace of the field that is written", || async {
+        app.push(merge(json!({"cpu": 1}))).await;
+        let line = line(named).await;
+        (!line["pace"].is_null() && line["fields"]["temp"]["idle"] != "PT0S" && line["idle"] == "PT0S").then_some(())
+    })
+    .await;
+    let silent = line(named).await["fields"]["temp"].clone();
+    assert!(silent["idle"].as_str().unwrap().starts_with("PT"), "{silent}");
+    assert_eq!((&silent["pace"], silent.get("restored")), (&Value::Null, None), "written once");
+    let all = app.get_json("/api/channels").await;
+    let host = all["channels"].as_array().unwrap().iter().find(|line| line["channel"] == "metrics.host").unwrap();
+    assert_eq!(host.get("fields"), None, "only of channels that are asked for");
+    // A whole value writes every field.
+    until("no field that is older", || async {
+        app.push_value("metrics.host", json!({"cpu": 1, "temp": 40})).await;
+        let line = line(named).await;
+        line["fields"]
+            .as_object()
+            .is_none_or(|fields| fields.values().all(|field| field["idle"] == line["idle"]))
+            .then_some(())
+    })
+    .await;
+    app.push(json!({"channel": "metrics.host", "delete": true})).await;
+    app.push(merge(json!({"cpu": 1}))).await;
+    assert_eq!(line(named).await.get("fields"), None, "it began anew");
+}
+
+#[tokio::test]
 async fn users_are_counted_on_any_transport() {
     let app = spawn_app();
     let _socket = app.websocket().await;

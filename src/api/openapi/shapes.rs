@@ -267,6 +267,22 @@ pub struct ChannelLine {
     pace: Option<String>,
     /// `true` as long as the value is the one that was restored from history at the start; left out otherwise.
     restored: Option<bool>,
+    /// Only with the parameter `channels`: the fields whose times differ from those of the channel, because they are not
+    /// written with the rest of it. Not there when there are none.
+    fields: Option<BTreeMap<String, FieldLine>>,
+}
+
+/// One field of a channel in the list.
+#[derive(ToSchema)]
+pub struct FieldLine {
+    /// Time since the field was last written, also with the same value (ISO 8601).
+    #[schema(example = "PT4M")]
+    idle: String,
+    /// Usual time between two writes of the field (ISO 8601); `null` before the second.
+    #[schema(required = true, example = "PT10S")]
+    pace: Option<String>,
+    /// `true` while the value is the one that history had when the server started; not there otherwise.
+    restored: Option<bool>,
 }
 
 /// A value, an event or a sample.
