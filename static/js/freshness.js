@@ -1,17 +1,22 @@
 // @ts-check
 /**
- * Age of values: when each pushed channel was last written, and whether its source has stopped. Writing the same value again
- * sends nothing to clients, so the page queries silent channels every few seconds (`GET api/channels?channels=...`).
+ * Age of values: when each pushed channel was last written, and which of its fields, and whether their sources have stopped.
+ * Writing the same value again sends nothing to clients, and a received value does not tell which of its fields were written, so
+ * the page queries the visible channels (`GET api/channels?channels=...`): silent ones every few seconds, others less often.
  */
 
+import { fieldsOf, nameOf, valueAt } from './fields.js';
 import { about, durationSeconds } from './format.js';
 import { now } from './time.js';
 
 const ASK_MS = 5_000;
 /** Delay that combines the queries of tiles that appear together. */
 const SOON_MS = 300;
-/** A channel is not queried if it was received within this time. */
+/** A channel whose value arrived within this time is queried less often. */
 const HEARD_MS = 4_000;
+/** Such a channel is queried this often if its fields have been written at different times, and otherwise every `WHOLE_ASK_MS`; sooner if a tile sets a shorter limit. */
+const FIELDS_ASK_MS = 10_000;
+const WHOLE_ASK_MS = 30_000;
 /** A source counts as stopped after this many times its usual pace, and not before `SHORTEST_MS`. */
 const PACES = 5;
 const SHORTEST_MS = 15_000;
@@ -19,23 +24,35 @@ const SHORTEST_MS = 15_000;
 const WRITTEN_MS = 2_000;
 /** The age of younger values is not shown. */
 const YOUNG_MS = 60_000;
+/** Most fields that the corner of a tile names. */
+const MOST_NAMES = 2;
 
 /** @typedef {import('./tiles/contract.js').Tile} Tile */
 /**
- * `own`: the server itself writes the channel.
  * `restored`: the value is from before the server's last start.
- * @typedef {{writtenAt: number, askedAt: number, pace: number | null, restored: boolean} | 'own'} Known
+ * @typedef {{writtenAt: number, pace: number | null, restored: boolean}} Times
  */
-/** @typedef {{text: string, since: number | null}} Age `since`: when the source stopped; null if it has not */
+/**
+ * `fields`: those whose times differ from those of the channel. `data`: the last value that arrived.
+ * @typedef {Times & {askedAt: number, fields: Map<string, Times>}} Known
+ */
+/**
+ * `since`: when the source of all shown fields stopped; null if one of them has not stopped. `silent`: when the sources of the
+ * others stopped, by field of the tile.
+ * @typedef {{text: string, since: number | null, silent: Map<string, number>}} Age
+ */
 
-const FRESH = /** @type {Age} */ ({ text: '', since: null });
+/** @returns {Age} */
+const fresh = (text = '') => ({ text, since: null, silent: new Map() });
 
 export class Freshness {
   #rest;
   #tiles;
   #changed;
-  /** @type {Map<string, Known>} */
+  /** `own`: the server itself writes the channel. @type {Map<string, Known | 'own'>} */
   #known = new Map();
+  /** The newest value of each channel. @type {Map<string, any>} */
+  #values = new Map();
   #refreshing = false;
   /** Channels that were queried. @type {Set<string>} */
   #seen = new Set();
@@ -56,33 +73,59 @@ export class Freshness {
   /**
    * Records that a value was received.
    * @param {string} channel
+   * @param {any} data
    * @param {string | null} timestamp when it changed, RFC 3339
    */
-  record(channel, timestamp) {
+  record(channel, data, timestamp) {
+    const before = this.#values.get(channel);
+    this.#values.set(channel, data);
     const known = this.#known.get(channel);
     if (known === undefined || known === 'own') return;
     const at = Date.parse(timestamp ?? '') - this.#rest.skew;
-    if (at > known.writtenAt + WRITTEN_MS) known.restored = false;
-    known.writtenAt = Math.max(known.writtenAt, Math.min(at || now(), now()));
+    this.#write(known, at);
+    // A source that stopped and writes again is known at once, if it writes another value.
+    for (const [name, times] of known.fields) {
+      if (known.askedAt - times.writtenAt < HEARD_MS && !times.restored) continue;
+      if (before !== undefined && JSON.stringify(before[name]) !== JSON.stringify(data[name])) this.#write(times, at);
+    }
   }
 
-  /** Queries the visible channels that were not received for a while. */
+  /**
+   * @param {Times} times
+   * @param {number} at NaN for now
+   */
+  #write(times, at) {
+    if (at > times.writtenAt + WRITTEN_MS) times.restored = false;
+    times.writtenAt = Math.max(times.writtenAt, Math.min(at || now(), now()));
+  }
+
+  /** Queries the visible channels about which something may have changed without a message. */
   async refresh() {
     if (this.#refreshing || document.hidden) return;
-    const silent = [...new Set([...this.#tiles()].flatMap(sources))].filter((channel) => {
-      const known = this.#known.get(channel);
-      return known !== 'own' && (known === undefined || now() - known.writtenAt > HEARD_MS);
-    });
-    if (silent.length === 0) return;
+    const due = new Set([...this.#tiles()].flatMap((tile) => channelsOf(tile).filter((channel) => this.#isDue(channel, tile))));
+    if (due.size === 0) return;
     this.#refreshing = true;
-    const answer = await this.#rest.request('api/channels', { query: { channels: silent.join() } }).catch(() => null);
+    const answer = await this.#rest.request('api/channels', { query: { channels: [...due].join() } }).catch(() => null);
     this.#refreshing = false;
-    for (const { channel, kind, idle, pace, restored = false } of answer?.data?.channels ?? []) {
-      const seconds = durationSeconds(idle);
-      if (kind !== 'state' || Number.isNaN(seconds)) this.#known.set(channel, 'own');
-      else this.#known.set(channel, { writtenAt: now() - seconds * 1000, askedAt: now(), pace: pace === null ? null : durationSeconds(pace) * 1000, restored });
+    for (const line of answer?.data?.channels ?? []) {
+      if (line.kind !== 'state' || Number.isNaN(durationSeconds(line.idle))) this.#known.set(line.channel, 'own');
+      else {
+        const fields = Object.entries(line.fields ?? {}).map(([name, field]) => /** @type {[string, Times]} */ ([name, timesOf(field)]));
+        this.#known.set(line.channel, { ...timesOf(line), askedAt: now(), fields: new Map(fields) });
+      }
     }
     this.#changed();
+  }
+
+  /**
+   * @param {string} channel
+   * @param {Tile} tile that shows it
+   */
+  #isDue(channel, tile) {
+    const known = this.#known.get(channel);
+    if (known === undefined || known === 'own') return known === undefined;
+    const every = Math.min(known.fields.size > 0 ? FIELDS_ASK_MS : WHOLE_ASK_MS, limitOf(tile, null));
+    return now() - known.writtenAt > HEARD_MS || now() - known.askedAt > every;
   }
 
   /** @param {string} channel shown for the first time */
@@ -107,40 +150,108 @@ export class Freshness {
    * @returns {Age}
    */
   ageOf(tile) {
-    for (const channel of sources(tile)) {
+    const shown = this.#sources(tile).flatMap(({ field, channel, name }) => {
       const known = this.#known.get(channel);
       if (known === undefined) this.#refreshSoon(channel);
-      if (known === undefined || known === 'own') continue;
-      const idle = now() - known.writtenAt;
-      const limit = limitOf(tile);
-      const usual = known.pace === null ? Infinity : Math.max(SHORTEST_MS, PACES * known.pace);
-      if (known.restored) return { text: `${about(idle / 1000)} ago, before a restart`, since: known.writtenAt };
+      if (known === undefined || known === 'own') return [];
+      const times = timesAt(known.fields, name) ?? known;
       // As of the last response, because unchanged writes are not received in between.
-      const stopped = known.askedAt - known.writtenAt > (Number.isNaN(limit) ? usual : limit);
-      if (stopped) return { text: `No data for ${about(idle / 1000)}`, since: known.writtenAt };
-      return idle > YOUNG_MS ? { text: `${about(idle / 1000)} ago`, since: null } : FRESH;
+      const silence = known.askedAt - times.writtenAt;
+      return [{ field, writtenAt: times.writtenAt, restored: times.restored, stopped: times.restored || silence > limitOf(tile, times.pace) }];
+    });
+    if (shown.length === 0) return fresh();
+    const silent = shown.filter(({ stopped }) => stopped);
+    const newest = (/** @type {typeof shown} */ some) => some.reduce((one, other) => (other.writtenAt > one.writtenAt ? other : one));
+    if (silent.length === 0) {
+      const idle = now() - newest(shown).writtenAt;
+      return fresh(idle > YOUNG_MS ? `${about(idle / 1000)} ago` : '');
     }
-    return FRESH;
+    const { writtenAt, restored } = newest(silent);
+    const age = about((now() - writtenAt) / 1000);
+    if (silent.length === shown.length) {
+      return { text: restored ? `${age} ago, before a restart` : `No data for ${age}`, since: writtenAt, silent: new Map() };
+    }
+    const names = silent.length > MOST_NAMES ? `${silent.length} fields` : silent.map(({ field }) => nameOf(field)).join(', ');
+    return {
+      text: restored ? `${names}: ${age} ago, before a restart` : `${names}: no data for ${age}`,
+      since: null,
+      silent: new Map(silent.map(({ field, writtenAt: since }) => [field, since])),
+    };
+  }
+
+  /**
+   * Returns the fields that a tile shows, each with the channel behind it and its name there.
+   * @param {Tile} tile
+   * @returns {{field: string, channel: string, name: string}[]}
+   */
+  #sources(tile) {
+    const { channel, field, fields } = tile;
+    if (!showsValues(tile) || channel === undefined) return [];
+    const known = this.#known.get(channel);
+    // All fields have the times of the channel.
+    if (channel !== 'metrics' && (known === undefined || known === 'own' || known.fields.size === 0)) return [{ field: '', channel, name: '' }];
+    const named = fields ?? (field === undefined ? fieldsOf(this.#values.get(channel)) : [field]);
+    // Before the first value of a table of all fields, the channel stands for them.
+    return (named.length === 0 ? [''] : named).flatMap((field) => {
+      const source = sourceOf(channel, field);
+      return source === null ? [] : [{ field, ...source }];
+    });
   }
 }
 
+/** @param {Tile} tile */
+const showsValues = ({ type }) => ['number', 'chart', 'table'].includes(type);
+
 /**
- * Returns the channels whose values a tile shows. For a field of the snapshot, that of the channel behind it.
+ * Returns the channels whose values a tile shows.
  * @param {Tile} tile
  * @returns {string[]}
  */
-function sources({ type, channel, field, fields }) {
-  if (channel === undefined || !['number', 'chart', 'table'].includes(type)) return [];
-  if (channel !== 'metrics') return [channel];
-  const [custom, name] = (field ?? fields?.[0] ?? '').split('.');
-  return custom === 'custom' && /^[\w:-]+$/.test(name ?? '') ? [`metrics.${name}`] : [];
+function channelsOf(tile) {
+  const { channel, field, fields } = tile;
+  if (!showsValues(tile) || channel === undefined) return [];
+  return (fields ?? [field ?? '']).flatMap((field) => sourceOf(channel, field)?.channel ?? []);
 }
 
 /**
- * Returns how long the tile's source may be silent, in ms; NaN if the tile does not set it.
- * @param {Tile} tile
+ * Returns the channel that a field comes from and its name there: for a field of the snapshot, those of the channel behind it.
+ * @param {string} channel
+ * @param {string} field
  */
-function limitOf({ options }) {
+function sourceOf(channel, field) {
+  if (channel !== 'metrics') return { channel, name: field };
+  const [custom, name, ...rest] = field.split('.');
+  return custom === 'custom' && /^[\w:-]+$/.test(name ?? '') ? { channel: `metrics.${name}`, name: rest.join('.') } : null;
+}
+
+/**
+ * Returns the times of the top-level field that a field is, or is in; undefined if they are those of the channel.
+ * @param {Map<string, Times>} fields
+ * @param {string} name
+ */
+function timesAt(fields, name) {
+  for (let end = name.length; end > 0; end = name.lastIndexOf('.', end - 1)) {
+    const times = fields.get(name.slice(0, end));
+    if (times !== undefined) return times;
+  }
+  return undefined;
+}
+
+/**
+ * @param {{idle: string, pace: string | null, restored?: boolean}} line of a channel or a field in the response
+ * @returns {Times}
+ */
+function timesOf({ idle, pace, restored = false }) {
+  return { writtenAt: now() - durationSeconds(idle) * 1000, pace: pace === null ? null : durationSeconds(pace) * 1000, restored };
+}
+
+/**
+ * Returns how long the source of a tile's values may be silent, in ms.
+ * @param {Tile} tile
+ * @param {number | null} pace
+ */
+function limitOf({ options }, pace) {
   const match = /^(\d+)([smhd])$/.exec(options?.noDataAfter ?? '');
-  return match === null ? NaN : Number(match[1]) * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[/** @type {'s'} */ (match[2])];
+  if (match !== null) return Number(match[1]) * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[/** @type {'s'} */ (match[2])];
+  return pace === null ? Infinity : Math.max(SHORTEST_MS, PACES * pace);
 }

@@ -29,6 +29,21 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     assert.equal(length, 5);
   });
 
+  test('a ring ends the line of one field and keeps those of the others', async (t) => {
+    const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
+      const ring = new Ring(2, 100, 500);
+      for (const time of [1_000, 2_000, 3_000]) ring.push(time, [time, 7]);
+      ring.blank(1, 1_500);
+      ring.push(4_000, [4_000, NaN]);
+      const held = [...ring.view(5_000).values.map((list) => list[4])];
+      ring.push(5_000, [5_000, 8]);
+      const { times, values } = ring.view(null);
+      return [held, [...times].map((time, i) => [time, values[0][i], values[1][i]])];
+    });
+    const expected = [[1_000, 7], [2_000, NaN], [3_000, NaN], [4_000, NaN], [5_000, 8]];
+    assert.deepEqual(rows, [[4_000, NaN], expected.map(([time, value]) => [time, time, value])]);
+  });
+
   test('a ring has a gap for the time without a connection, and holds unchanged values', async (t) => {
     const rows = await runInModule(t, 'charts/ring.js', ({ Ring }) => {
       const ring = new Ring(1, 100, 500);

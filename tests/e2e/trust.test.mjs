@@ -83,6 +83,47 @@ describe('correctness of the dashboard', { ...TOGETHER, concurrency: 3, timeout:
     assert.deepEqual(page.problems, []);
   });
 
+  test('a field without new data is marked while another field of its channel is written', async (t) => {
+    const server = await startServer(t);
+    const merge = (data) => server.push({ channel: 'metrics.shop', merge: true, data });
+    await merge({ a: 1 });
+    await merge({ b: 1, c: 1 });
+    const options = { noDataAfter: '3s' };
+    await putDashboard(server, [
+      number('a', 'a', { options }),
+      number('b', 'b', { options }),
+      chart('both', undefined, { fields: ['a', 'b'], options }),
+      { id: 'all', type: 'table', title: 'ALL', channel: 'metrics.shop', options },
+    ]);
+    let a = 1;
+    const alive = setInterval(() => merge({ a: (a += 1) }).catch(() => {}), 500);
+    t.after(() => clearInterval(alive));
+    const page = await open(t, server);
+    const corner = (title) => tile(page, title).locator('.card-corner');
+    await corner('B').filter({ hasText: /^No data for \d+ s$/ }).waitFor();
+    assert.equal(await tile(page, 'B').getAttribute('data-silent'), 'true');
+    assert.equal(await tile(page, 'A').getAttribute('data-silent'), 'false');
+    await corner('BOTH').filter({ hasText: /^B: no data for \d+ s$/ }).waitFor();
+    await corner('ALL').filter({ hasText: /^B, C: no data for \d+ s$/ }).waitFor();
+    assert.deepEqual(await tile(page, 'BOTH').locator('.legend-item[data-silent=true]').allTextContents(), ['B1']);
+    assert.equal(await tile(page, 'ALL').locator('tr[data-silent=true]').count(), 2);
+    // The line of the silent field ends, and that of the other one goes on.
+    let rows;
+    const hasEnded = async () => {
+      rows = await tableOf(page, 'BOTH');
+      return rows[1] === '—' && rows[0] !== '—';
+    };
+    await until(hasEnded, 'the end of the line', () => `${rows}`);
+
+    let b = 1;
+    const again = setInterval(() => merge({ b: (b += 1) }).catch(() => {}), 500);
+    t.after(() => clearInterval(again));
+    await page.locator('.card[data-tile=b][data-silent=false]').waitFor();
+    await corner('ALL').filter({ hasText: /^C: no data for \d+ s$/ }).waitFor();
+    await until(async () => Number((rows = await tableOf(page, 'BOTH'))[1]) > 1, 'the line to go on', () => `${rows}`);
+    assert.deepEqual(page.problems, []);
+  });
+
   test('a value restored after a restart is marked until it is pushed again', async (t) => {
     const server = await startServer(t);
     await server.push({ channel: 'metrics.shop', data: { a: 1 } });

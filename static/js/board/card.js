@@ -74,10 +74,10 @@ export class Card {
    * @param {string} age of the values; empty while they are confirmed
    */
   draw(view, age) {
-    const { text, since } = age === '' ? this.#context.age(this.tile) : { text: age, since: null };
+    const { text, since, silent } = age === '' ? this.#context.age(this.tile) : { text: age, since: null, silent: new Map() };
     setText(this.#corner, text);
-    this.element.dataset.silent = String(since !== null);
-    if (age === '') this.#view?.sourceStopped?.(since);
+    this.element.dataset.silent = since !== null ? 'true' : silent.size > 0 ? 'partly' : 'false';
+    if (age === '') this.#view?.sourceStopped?.(since, silent);
     this.#guard(() => this.#view?.draw(view));
   }
 

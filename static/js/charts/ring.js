@@ -110,6 +110,18 @@ export class Ring {
   }
 
   /**
+   * Removes the values of one field after `time`: nothing is known of it after that.
+   * @param {number} field
+   * @param {number} time ms
+   */
+  blank(field, time) {
+    for (let at = this.#end - 1; at >= this.#start && this.#times[at] > time; at -= 1) {
+      for (const lists of [this.#values, this.#lows, this.#highs]) lists[field][at] = NaN;
+    }
+    if (this.#last.length > 0) this.#last[field] = NaN;
+  }
+
+  /**
    * Inserts history before the oldest row. If it does not fit, rows that are closer than `spacing` are merged.
    * @param {Rows & {last?: number[]}} past `last`: the newest values, if the last row is an average
    */

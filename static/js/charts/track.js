@@ -24,6 +24,8 @@ export class Track {
   #changedAt = NaN;
   /** Time at which the source stopped; null if it has not. @type {number | null} */
   #silentSince = null;
+  /** The same of each field, while that of another one has not stopped. @type {(number | null)[]} */
+  #silent;
   /** Newest value of the channel; null before the first. @type {any} */
   data = null;
   /** Whether something other than time requires a redraw; the drawing code resets it. */
@@ -44,6 +46,7 @@ export class Track {
     this.#capacity = capacity;
     const { range } = context;
     this.#ring = new Ring(fields.length, capacity, range.length / capacity);
+    this.#silent = fields.map(() => null);
     this.#end = context.subscriptions.subscribe(channel, { onUpdate: (update) => this.#receive(update) });
     this.#beginning = setTimeout(() => this.#load(), FIRST_VALUE_MS);
   }
@@ -74,14 +77,33 @@ export class Track {
     void this.#load(time);
   }
 
-  /** @param {number | null} since when the source of the channel stopped; null if it has not */
-  sourceStopped(since) {
+  /**
+   * @param {number | null} since when the source of all fields stopped; null if it has not
+   * @param {Map<string, number>} silent when those of single fields stopped
+   */
+  sourceStopped(since, silent) {
+    if (since === null) this.#fieldsStopped(silent);
     if ((since === null) === (this.#silentSince === null)) return;
     const stopped = since !== null;
     this.#silentSince = since;
     if (stopped) this.#ring.end(since);
     else if (this.data !== null) this.#remember(now());
     this.changed = true;
+  }
+
+  /** @param {Map<string, number>} silent */
+  #fieldsStopped(silent) {
+    const before = this.#silent;
+    this.#silent = this.#fields.map((field) => silent.get(field) ?? null);
+    if (this.#silent.every((since, index) => (since === null) === (before[index] === null))) return;
+    this.#blankSilent();
+    // The line of a field that is written again continues.
+    if (this.data !== null && this.#silentSince === null) this.#remember(now());
+    this.changed = true;
+  }
+
+  #blankSilent() {
+    this.#silent.forEach((since, index) => since !== null && this.#ring.blank(index, since));
   }
 
   /** @param {boolean} length whether the length of the time range has changed, too */
@@ -95,7 +117,7 @@ export class Track {
     return {
       disconnected: (/** @type {number} */ time) => this.disconnected(time),
       reconnected: (/** @type {number} */ time) => this.reconnected(time),
-      sourceStopped: (/** @type {number | null} */ since) => this.sourceStopped(since),
+      sourceStopped: (/** @type {number | null} */ since, /** @type {Map<string, number>} */ silent) => this.sourceStopped(since, silent),
       rangeChanged: (/** @type {boolean} */ length) => this.rangeChanged(length),
     };
   }
@@ -132,7 +154,7 @@ export class Track {
 
   /** @param {number} time */
   #remember(time) {
-    this.#ring.push(time, this.row());
+    this.#ring.push(time, this.row().map((value, index) => (this.#silent[index] === null ? value : NaN)));
   }
 
   /** Starts the line at the last change of the first value. */
@@ -154,6 +176,7 @@ export class Track {
     if (!Number.isNaN(past.away)) this.#ring.beginAt(past.away);
     this.#ring.precede(past);
     if (this.#silentSince !== null) this.#ring.end(this.#silentSince);
+    this.#blankSilent();
     this.changed = true;
     this.#context.redraw();
   }

@@ -36,12 +36,13 @@ export function mountChart(tile, body, context) {
 
   const figures = fields.map(() => element('span', 'legend-value', NOTHING));
   const when = element('span', 'legend-time');
-  const legend = element('p', 'legend', ...fields.map((field, index) => {
+  const items = fields.map((field, index) => {
     const key = element('span', 'legend-key');
     key.dataset.line = String(index + 1);
     key.setAttribute('aria-hidden', 'true');
     return element('span', 'legend-item', ...(fields.length > 1 ? [key, element('span', 'legend-name', nameOf(field))] : []), figures[index]);
-  }), when);
+  });
+  const legend = element('p', 'legend', ...items, when);
   const host = plotHost();
   host.tabIndex = 0;
   host.setAttribute('role', 'application');
@@ -138,6 +139,10 @@ export function mountChart(tile, body, context) {
       setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
     ...track.handlers,
+    sourceStopped: (since, silent) => {
+      fields.forEach((field, index) => (items[index].dataset.silent = String(silent.has(field))));
+      track.sourceStopped(since, silent);
+    },
     rangeChanged: (length) => {
       frozen = false;
       track.rangeChanged(length);

@@ -98,6 +98,9 @@ export function mountFields(tile, body, context) {
       note.hidden = data !== null;
       table.hidden = !note.hidden;
     },
+    sourceStopped: (_, silent) => {
+      for (const [field, { row }] of shown) row.dataset.silent = String(silent.has(field));
+    },
     close: () => {
       ends.forEach((end) => end());
       money?.();
