@@ -14,7 +14,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::{Instant, sleep, sleep_until, timeout},
 };
-use tricast_core::{channel::Channel, log::ChannelTimes};
+use tricast_core::{channel::Channel, log::ChannelTimes, snapshot::View};
 
 use super::{
     client,
@@ -25,7 +25,6 @@ use super::{
     reader::Client,
     rules::{Record, Values, Verdict},
 };
-use tricast_core::{channel::Channel, snapshot::View};
 
 const NODES: usize = 3;
 const PUSHERS: usize = 3;
