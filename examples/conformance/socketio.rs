@@ -1,6 +1,6 @@
 //! The echo of the official Engine.IO and Socket.IO suites, on the server's own sessions.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use actix_web::web;
 use tricast::{
@@ -20,7 +20,7 @@ use tricast_core::clock::Clock;
 pub(crate) fn serve(address: String) -> io::Result<impl Future<Output = ()>> {
     let mut config = Config { listen: vec![address], allowed_origins: vec!["*".into()], ..Config::default() };
     config.limits.handshakes_per_second_per_address = 0;
-    let registry = web::Data::new(Registry::default());
+    let registry = web::Data::new(Registry::new(Duration::from_secs(120)));
     let extra = move |services: &mut web::ServiceConfig| {
         conformance::configure(services, "/engine.io/", Echo::Messages, &registry);
         conformance::configure(services, "/socket.io/", Echo::Events, &registry);

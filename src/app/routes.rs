@@ -26,9 +26,6 @@ use crate::{
 };
 use tricast_core::protocol::{SERVER_VERSION, SUBPROTOCOL, close::CloseReason};
 
-/// Time that a Socket.IO client has to join a namespace, as in Socket.IO itself.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
-
 /// Least time that a Socket.IO client has to reply to a ping.
 const MIN_PING_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -84,12 +81,12 @@ impl Routes {
                 messages_per_second: config.limits.messages_per_second,
                 message_burst: config.limits.message_burst,
                 max_requests: config.limits.max_requests,
-                connect_timeout: CONNECT_TIMEOUT,
+                connect_timeout: config.limits.auth_timeout.0,
                 slow_client,
                 max_bad_messages: config.limits.max_bad_messages,
                 echo: None,
             },
-            socketio_sessions: web::Data::new(Registry::default()),
+            socketio_sessions: web::Data::new(Registry::new(config.log.recovery.0)),
         }
     }
 

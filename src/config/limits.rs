@@ -42,7 +42,8 @@ section! {
         /// Changes of orders, customers, visits, dashboards and alert rules per second by one user (without tokens: one address),
         /// with bursts of ten times as many. More are refused with 429. 0 means no limit.
         changes_per_second_per_user: u32 = 500,
-        /// Time within which a WebSocket has to send a token, or it is closed (4401); 0 means no limit.
+        /// Time within which a WebSocket has to send a token, or it is closed (4401), and a Socket.IO client has to join a namespace.
+        /// 0 means no limit.
         #[range(Span::ZERO..=Span::from_secs(600))]
         auth_timeout: Span = Span::from_secs(10),
         /// Subscriptions of one connection; 0 means no limit.
@@ -127,5 +128,8 @@ section! {
         /// Ends of channels of one tenant that are kept for clients that resume, each for a day at most.
         #[range(1..=1_000_000)]
         ends: usize = 10_000,
+        /// Time within which a Socket.IO client that lost its connection gets its subscriptions back.
+        #[range(Span::from_secs(1)..=Span::from_secs(86_400))]
+        recovery: Span = Span::from_secs(120),
     }
 }

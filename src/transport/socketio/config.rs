@@ -22,7 +22,7 @@ pub struct SocketIoConfig {
     pub message_burst: u32,
     /// Requests that may wait for their answers. Default 32; 0 means no limit.
     pub max_requests: usize,
-    /// Time that a client has to join a namespace. Default 45 s, as in Socket.IO itself.
+    /// Time that a client has to join a namespace. Default 10 s, as a WebSocket has for its token; 0 means no limit.
     pub connect_timeout: Duration,
     /// When a client counts as slow.
     pub slow_client: SlowClientConfig,

@@ -13,8 +13,9 @@
 //! | file | content |
 //! |---|---|
 //! | `codec/` | the packets of both protocols (pure) |
-//! | `connection` | a session: heartbeat, namespaces, limits |
-//! | `polling`, `websocket`, `link` | carriers of a session: requests, a WebSocket, and the upgrade between them |
+//! | `connection/` | a session: packets, namespaces, heartbeat, limits, its end |
+//! | `polling`, `websocket`, `link/` | carriers of a session: requests, a WebSocket, and the upgrade between them |
+//! | `registry` | sessions by ID, for the requests that carry them |
 //! | `socket/`, `rooms` | a client in a namespace: its events on the stream engine (one file per namespace), and the rooms it has joined |
 //! | `recovery` | subscriptions of clients that lost their connection |
 //! | `conformance` | the echo for the official protocol suites |
@@ -37,12 +38,13 @@ mod namespace;
 mod output;
 mod polling;
 mod recovery;
+mod registry;
 mod rooms;
 mod socket;
 mod websocket;
 
 pub use config::SocketIoConfig;
-pub use link::Registry;
+pub use registry::Registry;
 
 use connection::{Connection, Handshake};
 use link::Framing;
@@ -172,7 +174,8 @@ pub(crate) async fn get(
                 // The session has a WebSocket already: this one is opened, and closed.
                 return Ok(response.set_body(websocket::closed()).map_into_boxed_body());
             }
-            let body = websocket::Upgrade::new(link, payload.into_inner(), config.max_payload);
+            let counters = Arc::clone(&state.shared.counters);
+            let body = websocket::Upgrade::new(link, payload.into_inner(), config.max_payload, counters);
             Ok(response.set_body(body).map_into_boxed_body())
         }
     }
@@ -200,7 +203,8 @@ async fn open(
     match response {
         None => Ok(polling::start(connection, registry)),
         Some(response) => {
-            let body = websocket::Direct::new(connection, payload.into_inner(), config.max_payload);
+            let counters = Arc::clone(&state.shared.counters);
+            let body = websocket::Direct::new(connection, payload.into_inner(), config.max_payload, counters);
             Ok(response.set_body(body).map_into_boxed_body())
         }
     }

@@ -11,7 +11,8 @@ use super::{
     codec::engine,
     config::{MAX_PACKETS, SocketIoConfig},
     connection::Connection,
-    link::{Framing, Input, Link, LinkError, Ready, Registry},
+    link::{Framing, Input, Link, LinkError, Ready},
+    registry::Registry,
 };
 use crate::web::{body, middleware::Held, problem::Problem, state::State};
 use tricast_core::counters::Limit;

@@ -24,20 +24,14 @@ use tokio::time::Instant;
 use tricast_auth::Identity;
 use tricast_cluster::Cluster;
 
-/// Time within which a client has to return.
-const KEPT: Duration = Duration::from_secs(120);
-
 /// Most sessions of lost clients; beyond it the older half is dropped.
 const MAX_LOST: usize = 10_000;
 
 /// Lost clients after which the sessions of those that did not return are forgotten: a pass costs as much as there are.
 const SWEEP: usize = 1_000;
 
-/// Time that the bus keeps a copy of the session of a client that may be connected.
-const KEPT_ON_BUS: Duration = Duration::from_secs(600);
-
-/// Interval at which that copy is renewed.
-pub(super) const RENEWAL: Duration = Duration::from_secs(240);
+/// Interval at which the copy on the bus is renewed.
+const RENEWAL: Duration = Duration::from_secs(240);
 
 /// Data for restoring a client in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -71,8 +65,11 @@ impl Saved {
 }
 
 /// The sessions of this node that can be recovered. Shared by all workers.
-#[derive(Default)]
-pub(super) struct Recovery(Mutex<Sessions>);
+pub(super) struct Recovery {
+    sessions: Mutex<Sessions>,
+    /// Time within which a client has to return.
+    kept: Duration,
+}
 
 #[derive(Default)]
 struct Sessions {
@@ -101,6 +98,16 @@ pub(super) struct Hold {
 }
 
 impl Recovery {
+    /// Creates an empty set of sessions, which are kept for this long after their clients were lost.
+    pub(super) fn new(kept: Duration) -> Self {
+        Self { sessions: Mutex::default(), kept }
+    }
+
+    /// Returns the time that the bus keeps a copy. Two renewals may be missed while the client is connected.
+    fn kept_on_bus(&self) -> Duration {
+        self.kept + 2 * RENEWAL
+    }
+
     /// Keeps a new session; `None` when the system has no random bytes.
     pub(super) fn begin(self: &Arc<Self>, cluster: Option<&Cluster>, saved: Saved) -> Option<Hold> {
         Some(self.hold(tricast_auth::unguessable()?.into(), cluster, saved))
@@ -115,7 +122,13 @@ impl Recovery {
         identity: &Identity,
     ) -> Option<Hold> {
         let fits = |saved: &Saved| saved.namespace == namespace && saved.owner == Saved::owner(identity);
-        let here = self.0.lock().by_pid.get(pid).filter(|entry| entry.is_kept()).map(|entry| entry.saved.clone());
+        let here = self
+            .sessions
+            .lock()
+            .by_pid
+            .get(pid)
+            .filter(|entry| entry.is_kept(self.kept))
+            .map(|entry| entry.saved.clone());
         let saved = match (here, cluster) {
             (Some(saved), _) => saved,
             (None, Some(cluster)) => {
@@ -128,7 +141,7 @@ impl Recovery {
     }
 
     fn hold(self: &Arc<Self>, pid: Arc<str>, cluster: Option<&Cluster>, saved: Saved) -> Hold {
-        let mut sessions = self.0.lock();
+        let mut sessions = self.sessions.lock();
         let holder = sessions.by_pid.get(&pid).map_or(0, |entry| entry.holder + 1);
         sessions.by_pid.insert(Arc::clone(&pid), Entry { saved: saved.clone(), holder, lost: None });
         drop(sessions);
@@ -141,21 +154,21 @@ impl Recovery {
             next_renewal: Instant::now() + RENEWAL,
             is_over: false,
         };
-        hold.copy_to_bus(KEPT_ON_BUS);
+        hold.copy_to_bus(self.kept_on_bus());
         hold
     }
 }
 
 impl Entry {
     /// Returns whether the client is connected, or may still return.
-    fn is_kept(&self) -> bool {
-        self.lost.is_none_or(|lost| lost.elapsed() < KEPT)
+    fn is_kept(&self, kept: Duration) -> bool {
+        self.lost.is_none_or(|lost| lost.elapsed() < kept)
     }
 }
 
 impl Sessions {
     /// Notes that a client was lost; from time to time forgets the sessions of those that did not return.
-    fn note_lost(&mut self, pid: &str, holder: u64) {
+    fn note_lost(&mut self, pid: &str, holder: u64, kept: Duration) {
         let Some(entry) = self.by_pid.get_mut(pid).filter(|entry| entry.holder == holder) else { return };
         entry.lost = Some(Instant::now());
         self.lost += 1;
@@ -163,7 +176,7 @@ impl Sessions {
             return;
         }
         self.lost = 0;
-        self.by_pid.retain(|_, entry| entry.is_kept());
+        self.by_pid.retain(|_, entry| entry.is_kept(kept));
         let mut times: Vec<Instant> = self.by_pid.values().filter_map(|entry| entry.lost).collect();
         if times.len() > MAX_LOST {
             times.sort_unstable();
@@ -185,26 +198,26 @@ impl Hold {
             return;
         }
         self.saved = saved;
-        let mut sessions = self.recovery.0.lock();
+        let mut sessions = self.recovery.sessions.lock();
         if let Some(entry) = sessions.by_pid.get_mut(&self.pid).filter(|entry| entry.holder == self.holder) {
             entry.saved = self.saved.clone();
         }
         drop(sessions);
-        self.copy_to_bus(KEPT_ON_BUS);
+        self.copy_to_bus(self.recovery.kept_on_bus());
     }
 
     /// Renews the copy on the bus if it is time.
     pub(super) fn renew(&mut self, now: Instant) {
         if now >= self.next_renewal {
             self.next_renewal = now + RENEWAL;
-            self.copy_to_bus(KEPT_ON_BUS);
+            self.copy_to_bus(self.recovery.kept_on_bus());
         }
     }
 
     /// Forgets the session: the client has left by itself, or may not return.
     pub(super) fn forget(&mut self) {
         self.is_over = true;
-        let mut sessions = self.recovery.0.lock();
+        let mut sessions = self.recovery.sessions.lock();
         if sessions.by_pid.get(&self.pid).is_some_and(|entry| entry.holder == self.holder) {
             sessions.by_pid.remove(&self.pid);
         }
@@ -222,7 +235,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.is_over {
-            self.recovery.0.lock().note_lost(&self.pid, self.holder);
+            self.recovery.sessions.lock().note_lost(&self.pid, self.holder, self.recovery.kept);
         }
     }
 }
@@ -236,13 +249,15 @@ fn bus_name(pid: &str) -> String {
 mod tests {
     use super::*;
 
+    const KEPT: Duration = Duration::from_secs(120);
+
     fn saved(namespace: &str) -> Saved {
         Saved { namespace: namespace.into(), owner: Saved::owner(&Identity::anonymous(None)), ..Saved::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_restored_by_its_user_until_it_is_too_late() {
-        let recovery = Arc::<Recovery>::default();
+        let recovery = Arc::new(Recovery::new(KEPT));
         let user = Identity::anonymous(None);
         let mut hold = recovery.begin(None, saved("/tricast")).unwrap();
         let pid = Arc::clone(&hold.pid);
@@ -267,14 +282,26 @@ mod tests {
         assert!(recovery.restore(None, &pid, "/", &user).await.is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_client_that_was_connected_for_an_hour_is_restored_for_as_long_as_any_other() {
+        let recovery = Arc::new(Recovery::new(KEPT));
+        let user = Identity::anonymous(None);
+        let hold = recovery.begin(None, saved("/tricast")).unwrap();
+        let pid = Arc::clone(&hold.pid);
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        drop(hold);
+        tokio::time::advance(KEPT - Duration::from_secs(1)).await;
+        assert!(recovery.restore(None, &pid, "/tricast", &user).await.is_some());
+    }
+
     #[tokio::test]
     async fn lost_sessions_are_bounded() {
-        let recovery = Arc::<Recovery>::default();
+        let recovery = Arc::new(Recovery::new(KEPT));
         let live = recovery.begin(None, saved("/")).unwrap();
         for _ in 0..3 * MAX_LOST {
             drop(recovery.begin(None, saved("/")));
-            assert!(recovery.0.lock().by_pid.len() <= MAX_LOST + SWEEP + 1);
+            assert!(recovery.sessions.lock().by_pid.len() <= MAX_LOST + SWEEP + 1);
         }
-        assert!(recovery.0.lock().by_pid.contains_key(&live.pid));
+        assert!(recovery.sessions.lock().by_pid.contains_key(&live.pid));
     }
 }

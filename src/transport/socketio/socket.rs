@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
-    sync::Arc,
     task::Context,
     time::Duration,
 };
@@ -17,11 +16,11 @@ use super::{
     link::Framing,
     namespace::Namespace,
     output::{CommandReplies, NamespaceOutput, Packets, push_event},
-    recovery::{Hold, Recovery, Saved, SavedSubscription},
+    recovery::Hold,
     rooms::Rooms,
 };
 use crate::{
-    transport::stream::{End, Stream, StreamConfig, commands::Commands, resume::Verdict, rpc::InFlight},
+    transport::stream::{End, Stream, StreamConfig, commands::Commands, rpc::InFlight},
     web::{caller::Caller, state::State},
 };
 use tricast_core::{
@@ -35,6 +34,7 @@ mod arguments;
 mod boards;
 mod commands;
 mod entities;
+mod kept;
 mod refusal;
 mod root;
 
@@ -45,9 +45,6 @@ const BUDGET: usize = 64 * 1024;
 
 /// Events of a client that wait while one before them is carried out.
 const MAX_WAITING: usize = 64;
-
-/// Noted subscriptions from which on those that have ended are forgotten.
-const MAX_STARTED: usize = 2_048;
 
 /// One client in one namespace.
 pub(super) struct Socket {
@@ -138,12 +135,6 @@ impl Socket {
         }
     }
 
-    /// Keeps the client's session for connection state recovery.
-    pub(super) fn keep(&mut self, recovery: &Arc<Recovery>) {
-        let saved = self.saved();
-        self.hold = recovery.begin(self.stream.state.shared.tenants.cluster(), saved);
-    }
-
     /// Sends what the namespace sends on its own.
     pub(super) fn join(&mut self, packets: &mut Packets) {
         if self.namespace == Namespace::Root {
@@ -152,121 +143,12 @@ impl Socket {
         }
     }
 
-    /// Restores a client's side of a namespace from its session and the cursor of what it received; `None` if the log does
-    /// not reach back to it.
-    pub(super) fn restore(
-        namespace: Namespace,
-        state: Rc<State>,
-        config: &SocketIoConfig,
-        caller: &Caller,
-        mut hold: Hold,
-        offset: Option<&str>,
-    ) -> Option<Self> {
-        let saved = hold.saved().clone();
-        let offset = match offset.map(str::parse::<Position>) {
-            Some(Ok(offset)) => Some(offset),
-            Some(Err(_)) => return None,
-            None => None,
-        };
-        let mut started = Vec::new();
-        for SavedSubscription { selector, interval_ms, since } in &saved.subscriptions {
-            let selector =
-                Selector::parse(selector).ok().filter(|selector| tricast_auth::may_read(&caller.identity, selector))?;
-            let since: Position = since.parse().ok()?;
-            let received = offset.clone().filter(|offset| offset.epoch == since.epoch && offset.offset >= since.offset);
-            // A client that received nothing since gets the states, too.
-            let from = received.unwrap_or_else(|| Position { state: 0, ..since.clone() });
-            let verdict = Verdict::of(&caller.tenant.log, &from.to_string(), std::slice::from_ref(&selector));
-            if !verdict.is_whole() {
-                hold.forget();
-                return None;
-            }
-            started.push((selector, Duration::from_millis(*interval_ms), since, from));
-        }
-        let mut socket = Self::open(namespace, state, config, caller.clone(), saved.sid, true);
-        for (selector, interval, since, from) in started {
-            socket.stream.reader.resume_from(selector.clone(), interval, &from);
-            socket.started.insert(selector, (interval, since));
-        }
-        let interval = |ms: u64| Duration::from_millis(ms);
-        socket.rooms.dashboards = saved.dashboards.into_iter().map(|(id, ms)| (id, interval(ms))).collect();
-        socket.rooms.boards = saved.boards;
-        for (id, kind) in saved.entities {
-            let channel = Channel::parse(&format!("entity.{kind}.{id}")).ok()?;
-            let is_followed = socket.started.contains_key(&Selector::Exact(channel.clone()));
-            socket.rooms.join_entity(channel.clone(), id, kind);
-            if !is_followed {
-                // The client was cut before its initial metrics were read.
-                socket.read_entity(channel, Duration::ZERO);
-            }
-        }
-        socket.follow_dashboards();
-        socket.hold = Some(hold);
-        Some(socket)
-    }
-
     /// Returns the server's answer to `CONNECT`.
     pub(super) fn connected(&self) -> Value {
         match &self.hold {
             Some(hold) => json!({"sid": self.sid, "pid": *hold.pid}),
             None => json!({"sid": self.sid}),
         }
-    }
-
-    /// Forgets the client's session: it has left by itself, or may not return.
-    pub(super) fn forget(&mut self) {
-        if let Some(hold) = &mut self.hold {
-            hold.forget();
-        }
-    }
-
-    /// Renews the session's copy on the bus if it is time.
-    pub(super) fn renew(&mut self, now: Instant) {
-        if let Some(hold) = &mut self.hold {
-            hold.renew(now);
-        }
-    }
-
-    /// Returns what is needed to restore the client.
-    fn saved(&self) -> Saved {
-        let subscriptions = self.stream.reader.selectors().filter_map(|selector| {
-            let (interval, since) = self.started.get(selector)?;
-            let interval_ms = interval.as_millis() as u64;
-            Some(SavedSubscription { selector: selector.to_string(), interval_ms, since: since.to_string() })
-        });
-        let owner = self.stream.caller().map(|caller| Saved::owner(&caller.identity));
-        let dashboards = self.rooms.dashboards.iter();
-        Saved {
-            namespace: self.namespace.as_str().into(),
-            sid: self.sid.clone(),
-            owner: owner.unwrap_or_default(),
-            subscriptions: subscriptions.collect(),
-            dashboards: dashboards.map(|(id, interval)| (id.clone(), interval.as_millis() as u64)).collect(),
-            entities: self.rooms.entities.values().map(|entity| (entity.id.clone(), entity.kind.clone())).collect(),
-            boards: self.rooms.boards.clone(),
-        }
-    }
-
-    /// Keeps the session as it is now.
-    fn save(&mut self) {
-        let saved = self.hold.is_some().then(|| self.saved());
-        if let (Some(hold), Some(saved)) = (&mut self.hold, saved) {
-            hold.save(saved);
-        }
-    }
-
-    /// Notes that a subscription begins now, or at the cursor that the client gave.
-    fn note_started(&mut self, selector: Selector, interval: Duration, since: Option<&str>) {
-        let reader = &self.stream.reader;
-        if self.started.len() >= MAX_STARTED {
-            self.started.retain(|selector, _| reader.is_subscribed(selector));
-        }
-        // Subscribing again changes the interval; what was not delivered stays due.
-        let before =
-            self.started.get(&selector).filter(|_| reader.is_subscribed(&selector)).map(|(_, since)| since.clone());
-        let now = || Position { state: 0, ..reader.hub().log().position() };
-        let since = since.and_then(|since| since.parse().ok()).or(before).unwrap_or_else(now);
-        self.started.insert(selector, (interval, since));
     }
 
     /// Subscribes to a channel from now on.

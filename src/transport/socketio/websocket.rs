@@ -21,8 +21,11 @@ use super::{
     connection::Connection,
     link::{Framing, Input, Link},
 };
-use crate::transport::websocket::frame::{self, Decoder, Incoming};
-use tricast_core::protocol::close::CloseReason;
+use crate::transport::websocket::frame::{self, Decoder, FrameError, Incoming};
+use tricast_core::{
+    counters::{Counters, Limit},
+    protocol::close::CloseReason,
+};
 
 /// Messages carried out before the worker's other tasks run.
 const MESSAGES_AT_ONCE: usize = 32;
@@ -31,6 +34,7 @@ const MESSAGES_AT_ONCE: usize = 32;
 struct Socket {
     payload: dev::Payload,
     decoder: Decoder,
+    counters: Arc<Counters>,
 }
 
 /// Input of the client's half.
@@ -42,8 +46,8 @@ enum Received {
 }
 
 impl Socket {
-    fn new(payload: dev::Payload, max_payload: usize) -> Self {
-        Self { payload, decoder: Decoder::new(max_payload, false) }
+    fn new(payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
+        Self { payload, decoder: Decoder::new(max_payload, false), counters }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
@@ -66,7 +70,12 @@ impl Socket {
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Received::Over(None)),
                     Poll::Pending => return Poll::Pending,
                 },
-                Err(error) => return Poll::Ready(Received::Over(Some(error.close_reason()))),
+                Err(error) => {
+                    if matches!(error, FrameError::TooBig(_)) {
+                        self.counters.limit(Limit::Message).inc();
+                    }
+                    return Poll::Ready(Received::Over(Some(error.close_reason())));
+                }
             }
         }
     }
@@ -96,8 +105,14 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub(super) fn new(connection: Connection, payload: dev::Payload, max_payload: usize) -> Self {
-        Self { connection, socket: Socket::new(payload, max_payload), pending: Vec::new(), is_over: false }
+    pub(super) fn new(
+        connection: Connection,
+        payload: dev::Payload,
+        max_payload: usize,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let socket = Socket::new(payload, max_payload, counters);
+        Self { connection, socket, pending: Vec::new(), is_over: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -173,10 +188,10 @@ enum Stage {
 
 impl Upgrade {
     /// Returns the body of a WebSocket that was attached to `link`.
-    pub(super) fn new(link: Arc<Link>, payload: dev::Payload, max_payload: usize) -> Self {
+    pub(super) fn new(link: Arc<Link>, payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
         Self {
             link,
-            socket: Socket::new(payload, max_payload),
+            socket: Socket::new(payload, max_payload, counters),
             pending: Vec::new(),
             stage: Stage::Probe,
             timeout: Box::pin(tokio::time::sleep(UPGRADE_TIMEOUT)),

@@ -1,0 +1,69 @@
+//! Deadlines of a session: heartbeat, the time to join a namespace, and the end of the server.
+
+use tokio::time::Instant;
+
+use super::{
+    super::{config::SocketIoConfig, output::Outgoing, socket::Socket},
+    Connection,
+};
+use tricast_core::{counters::Limit, pause, protocol::close::CloseReason};
+
+/// Returns the time by which a client without a namespace has to join one.
+pub(super) fn connect_until(config: &SocketIoConfig, now: Instant) -> Option<Instant> {
+    (!config.connect_timeout.is_zero()).then(|| now + config.connect_timeout)
+}
+
+impl Connection {
+    /// Sets the timers to the next time at which [`Connection::next_write`] has something to do, and to `also`.
+    pub(in super::super) fn arm(&mut self, also: Option<Instant>) {
+        self.sockets.iter_mut().for_each(Socket::arm);
+        let ping = self.pong_until.unwrap_or(self.next_ping);
+        let deadlines = [Some(ping), self.connect_deadline(), also];
+        if let Some(deadline) = deadlines.into_iter().flatten().min() {
+            self.timer.set_deadline(deadline);
+        }
+    }
+
+    /// Handles heartbeat, timeouts, and the end of the server.
+    pub(in super::super) fn keep_time(&mut self, now: Instant) {
+        if self.closing.is_some() {
+            return;
+        }
+        let pauses = pause::count();
+        if self.pauses != pauses {
+            // Data that the client sent during the pause may not have arrived yet.
+            self.pauses = pauses;
+            self.pong_until = self.pong_until.map(|_| now + self.config.ping_timeout);
+            self.connect_until = self.connect_until.and_then(|_| connect_until(&self.config, now));
+        }
+        if self.pong_until.is_some_and(|until| now >= until) {
+            return self.close(CloseReason::HeartbeatLost);
+        }
+        if self.connect_deadline().is_some_and(|until| now >= until) {
+            self.state.shared.counters.limit(Limit::AuthTimeout).inc();
+            return self.close(CloseReason::TokenExpired);
+        }
+        if self.pong_until.is_none() && now >= self.next_ping {
+            self.sockets.iter_mut().for_each(|socket| socket.renew(now));
+            self.packets.push(Outgoing::Text("2".into()));
+            // From the time at which the ping was due, unless this server was late by more than the client can make up for.
+            let timeout = self.config.ping_timeout;
+            self.pong_until = Some((self.next_ping + timeout).max(now + timeout / 2));
+        }
+        if self.sockets.is_empty() && self.timer.hub().is_draining() {
+            self.close(CloseReason::GoingAway);
+        }
+    }
+
+    /// Gives a client without a namespace the time to join one.
+    pub(super) fn await_connect(&mut self) {
+        if !self.has_joined() && self.connect_until.is_none() {
+            self.connect_until = connect_until(&self.config, Instant::now());
+        }
+    }
+
+    /// Returns the time by which the client has to join a namespace, unless it has joined one or its `CONNECT` is in flight.
+    fn connect_deadline(&self) -> Option<Instant> {
+        self.connect_until.filter(|_| !self.has_joined() && self.pending.is_empty())
+    }
+}
