@@ -12,7 +12,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 /// Names that an event cannot have: clients use them for themselves.
-const RESERVED: [&str; 6] =
+pub(super) const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// Longest namespace, in bytes.
