@@ -2,12 +2,25 @@
 
 use serde_json::{Value, json};
 
-use crate::helpers::spawn_app;
+use crate::{
+    helpers::{TestApp, spawn_app},
+    socketio::Client,
+};
 
 /// Returns the text of `"data":...` in a JSON text in which it is the last field except `behind`.
 fn data_text<'a>(text: &'a str, behind: &str) -> &'a str {
     let start = text.find("\"data\":").unwrap() + "\"data\":".len();
     &text[start..text.rfind(behind).unwrap()]
+}
+
+/// Clients of Socket.IO, by polling and by WebSocket, that are subscribed to `channel`.
+async fn socketio_clients(app: &TestApp, channel: &str) -> [Client; 2] {
+    let mut clients = Client::of_both(app).await;
+    for client in &mut clients {
+        client.join("/tricast", json!({"recovery": true})).await;
+        client.ask("/tricast", json!(["subscribe", {"channels": [channel]}])).await;
+    }
+    clients
 }
 
 #[tokio::test]
@@ -17,6 +30,7 @@ async fn the_same_push_has_the_same_bytes_and_cursor_on_every_transport() {
     socket.subscribe(&["metrics.shop"]).await;
     let mut stream = app.events("?channels=metrics.shop").await;
     stream.next_of("connected").await;
+    let mut clients = socketio_clients(&app, "metrics.shop").await;
 
     let values = [
         json!({"z": 1, "a": [1.5, null, true], "text": "zwölf \u{1f600} \"\\ \u{7} </script>"}),
@@ -40,6 +54,12 @@ async fn the_same_push_has_the_same_bytes_and_cursor_on_every_transport() {
         assert_eq!(cursor(&on_socket), on_stream.id);
         assert_eq!(cursor(&polled), on_stream.id);
         assert_eq!(cursor(&several), on_stream.id);
+        for client in &mut clients {
+            let event = client.next_of("42/tricast,[\"metric\",").await;
+            assert_eq!(data_text(&event, ",\"cursor\""), expected);
+            let arguments: Value = serde_json::from_str(&format!("[{event}")).unwrap();
+            assert_eq!((&arguments[0]["cursor"], &arguments[1]), (&json!(on_stream.id), &json!(on_stream.id)));
+        }
         let offset = |cursor: &str| cursor.rsplit(':').next().unwrap().parse::<u64>().unwrap();
         assert!(offset(&accepted) >= offset(&on_stream.id), "the answer to a push is at or after the change");
     }
@@ -53,14 +73,20 @@ async fn the_same_event_has_the_same_bytes_and_cursor_on_every_transport() {
     socket.subscribe(&["deploys"]).await;
     let mut stream = app.events("?channels=deploys").await;
     stream.next_of("connected").await;
+    let mut clients = socketio_clients(&app, "deploys").await;
     app.push(json!({"channel": "deploys", "event": "released", "data": {"v": "1.0", "by": "ö"}})).await;
 
     let on_socket = socket.next().await;
     let on_stream = stream.next_of("released").await;
     let polled = app.get_json(&format!("/api/metrics?channels=deploys&since={start}")).await;
     let listed = &polled["events"][0];
+    let mut events = Vec::new();
+    for client in &mut clients {
+        events.push(client.event("/tricast", "event").await[1].clone());
+    }
     for field in ["channel", "event", "data", "timestamp", "cursor"] {
         assert_eq!(on_socket[field], listed[field], "{field}");
+        assert!(events.iter().all(|event| event[field] == listed[field]), "{field} {events:?}");
     }
     assert_eq!(on_socket["cursor"], on_stream.id.as_str());
     assert_eq!(on_socket["data"], on_stream.data()["data"]);

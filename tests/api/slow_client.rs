@@ -130,6 +130,36 @@ async fn a_slow_websocket_passes_all_backpressure_levels_and_is_closed_with_4413
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_socketio_client_climbs_step_by_step_and_is_sent_away() {
+    let app = app();
+    let head = format!(
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        app.address
+    );
+    let mut client = SlowClient::connect(&app, &head).await;
+    let send = async |client: &mut SlowClient, message: &str| {
+        // Masked with zeros, which changes nothing.
+        let mut frame = vec![0x81, 0x80 | message.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(message.as_bytes());
+        client.stream.write_all(&frame).await.unwrap();
+    };
+    send(&mut client, "40/tricast").await;
+    client.read_until("40/tricast,").await;
+    send(&mut client, r#"42/tricast,["subscribe",{"channels":["big","deploys"]}]"#).await;
+    client.read_slowly(&app, |_| false).await;
+    let text = client.text();
+    assert_eq!(steps(&text), LEVELS, "each level is sent");
+    assert!(text.contains(r#"42/tricast,["going_away",{"#) && text.contains(r#""reason":"TOO_SLOW""#));
+    let close = [0x11, 0x3d]; // 4413
+    assert!(client.seen.windows(2).rev().take(64).any(|pair| pair == close), "closed with 4413");
+    assert_eq!(app.limit("slow_after").await, 1.0);
+    let mut other = app.websocket().await;
+    other.subscribe(&["big"]).await;
+    assert_eq!(other.next_of("metric").await["channel"], "big", "others are served as before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_event_stream_is_notified_and_closed_with_a_cursor_that_loses_nothing() {
     let app = app();
     let head = format!("GET /events?channels=big,deploys HTTP/1.1\r\nHost: {}\r\n\r\n", app.address);

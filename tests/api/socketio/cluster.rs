@@ -1,0 +1,104 @@
+//! Several nodes: Redis that is away, and a node that drains.
+
+use serde_json::{Value, json};
+
+use super::Client;
+use crate::{
+    bus::{node_with, reads_up_to},
+    helpers::{TestApp, until},
+    redis::Redis,
+};
+
+fn node(redis: &Redis, name: &str) -> TestApp {
+    node_with(&redis.url(), name, |_| {})
+}
+
+async fn is_ready(node: &TestApp) {
+    until("a node to be ready", || async { (node.get("/readyz").await.status() == 200).then_some(()) }).await;
+}
+
+/// The next notice of the bus, in the form of the namespace.
+async fn notice(client: &mut Client, namespace: &str, event: &str) -> Value {
+    let name = if namespace == "/" { "system" } else { "event" };
+    loop {
+        let notice = client.event(namespace, name).await[1].clone();
+        if notice["event"] == event {
+            return notice;
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_notified_that_redis_is_away_and_that_it_is_back() {
+    let mut redis = Redis::start();
+    let node = node(&redis, "a");
+    is_ready(&node).await;
+    let mut clients = Client::of_both(&node).await;
+    for client in &mut clients {
+        client.join("/", json!({})).await;
+        client.join("/tricast", json!({})).await;
+        client.ask("/tricast", json!(["subscribe", {"channels": ["system", "deploys"]}])).await;
+    }
+    redis.kill();
+    for client in &mut clients {
+        for namespace in ["/", "/tricast"] {
+            let notice = notice(client, namespace, "degraded").await;
+            assert_eq!((&notice["channel"], &notice["data"]["reason"]), (&json!("system"), &json!("bus")), "{notice}");
+        }
+    }
+    // Values that are known are served meanwhile, also to a client that connects now.
+    let mut late = Client::polling(&node).await;
+    late.join("/", json!({})).await;
+    assert!(late.event("/", "dashboard:data").await[1]["snapshot"].is_object());
+    redis.start_again();
+    for client in &mut clients {
+        for namespace in ["/", "/tricast"] {
+            assert_eq!(notice(client, namespace, "recovered").await["data"]["reason"], "bus");
+        }
+    }
+    is_ready(&node).await;
+    node.push_event("deploys", 1).await;
+    for client in &mut clients {
+        assert_eq!(client.event("/tricast", "event").await[1]["data"]["n"], 1);
+    }
+}
+
+#[tokio::test]
+async fn clients_of_a_node_that_drains_are_recovered_by_another_one() {
+    let redis = Redis::start();
+    let (mut leaves, stays) = (node(&redis, "a"), node(&redis, "b"));
+    is_ready(&leaves).await;
+    is_ready(&stays).await;
+    let mut clients = Vec::new();
+    for (n, mut client) in Client::of_both(&leaves).await.into_iter().enumerate() {
+        let connected = client.join("/tricast", json!({"recovery": true})).await;
+        client.ask("/tricast", json!(["subscribe", {"channels": ["deploys"]}])).await;
+        // One of the two has received an event, the other one none.
+        let mut auth = json!({"recovery": true, "pid": connected["pid"]});
+        if n == 0 {
+            leaves.push_event("deploys", 0).await;
+            auth["offset"] = client.event("/tricast", "event").await[2].clone();
+        }
+        clients.push((client, connected, auth));
+    }
+    leaves.begin_stop();
+    for (client, ..) in &mut clients {
+        let notice = client.event("/tricast", "going_away").await;
+        assert_eq!(notice[1]["reason"], "SERVER_MAINTENANCE");
+        assert_eq!(client.next().await, None);
+    }
+    let cursor = until("a push", || async {
+        let line = json!({"channel": "deploys", "event": "happened", "data": {"n": 1}});
+        let response = stays.post("/api/metrics", line.to_string()).await;
+        let body: Value = response.json().await.unwrap();
+        body["cursor"].as_str().map(str::to_owned)
+    })
+    .await;
+    reads_up_to(&stays, &cursor).await;
+    for (_, connected, auth) in &clients {
+        let mut client = Client::polling(&stays).await;
+        assert_eq!(&client.join("/tricast", auth.clone()).await, connected, "recovered");
+        assert_eq!(client.event("/tricast", "event").await[1]["data"]["n"], 1);
+    }
+    leaves.stopped().await;
+}
