@@ -20,6 +20,10 @@ pub(crate) enum Transport {
     WebSocket,
     /// An event stream of one channel.
     Sse,
+    /// A WebSocket of Socket.IO in `/tricast`, with one subscription.
+    SocketIo,
+    /// The same by polling: a GET is always held.
+    SocketIoPolling,
     /// Plain TCP without a request: the baseline.
     Bare,
 }
@@ -30,6 +34,8 @@ impl Transport {
         match self {
             Self::WebSocket => "WebSocket",
             Self::Sse => "SSE",
+            Self::SocketIo => "Socket.IO",
+            Self::SocketIoPolling => "Socket.IO polling",
             Self::Bare => "bare",
         }
     }
@@ -45,6 +51,8 @@ const MARK: u8 = b'|';
 /// Connected clients.
 pub(crate) struct Clients {
     sockets: Vec<TcpStream>,
+    /// For each socket, the poll that it repeats, if it does.
+    polls: Vec<Option<Poll>>,
     buffer: Vec<u8>,
     /// Number of clients that read; the others do not.
     pub(crate) reading: usize,
@@ -60,14 +68,28 @@ impl Clients {
 
     /// Connects `count` clients, one after the other.
     pub(crate) fn connect(address: SocketAddr, transport: Transport, count: usize) -> Outcome<Self> {
-        let sockets = (0..count).map(|_| enter(address, transport)).collect::<io::Result<Vec<_>>>();
-        let sockets = sockets.map_err(|error| format!("client refused: {error}"))?;
-        Ok(Self { sockets, buffer: vec![0; 64 << 10], reading: count, bytes: 0, deliveries: 0 })
+        let clients = (0..count).map(|_| enter(address, transport)).collect::<io::Result<Vec<_>>>();
+        let (sockets, polls) = clients.map_err(|error| format!("client refused: {error}"))?.into_iter().unzip();
+        Ok(Self { sockets, polls, buffer: vec![0; 64 << 10], reading: count, bytes: 0, deliveries: 0 })
+    }
+
+    /// Adds other clients, which read, too.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.reading += others.reading;
+        self.sockets.extend(others.sockets);
+        self.polls.extend(others.polls);
+    }
+
+    /// Leaves the first so many.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.sockets.truncate(count);
+        self.polls.truncate(count);
+        self.reading = self.reading.min(count);
     }
 
     /// Reads the available data of all sockets once.
     pub(crate) fn read(&mut self) -> Outcome<()> {
-        for socket in self.sockets.iter_mut().take(self.reading) {
+        for (socket, poll) in self.sockets.iter_mut().zip(&mut self.polls).take(self.reading) {
             loop {
                 match socket.read(&mut self.buffer) {
                     Ok(0) => return Err("a client was disconnected".into()),
@@ -75,6 +97,11 @@ impl Clients {
                         let read = &self.buffer[..count];
                         self.bytes += count as u64;
                         self.deliveries += read.iter().filter(|byte| **byte == MARK).count() as u64;
+                        if let Some(poll) = poll
+                            && poll.is_answered_by(read)?
+                        {
+                            socket.write_all(poll.request.as_bytes())?;
+                        }
                         if count < self.buffer.len() {
                             break;
                         }
@@ -108,21 +135,76 @@ impl Clients {
     }
 }
 
-fn enter(address: SocketAddr, transport: Transport) -> io::Result<TcpStream> {
+/// A request that is sent again when it is answered.
+struct Poll {
+    request: String,
+    /// The head of the answer so far.
+    head: Vec<u8>,
+    /// Bytes of its content that are still to come, once the head is there.
+    left: Option<usize>,
+}
+
+impl Poll {
+    /// Takes bytes of the answer; whether it is whole.
+    fn is_answered_by(&mut self, mut bytes: &[u8]) -> io::Result<bool> {
+        if self.left.is_none() {
+            let known = self.head.len();
+            self.head.extend_from_slice(bytes);
+            let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(false) };
+            bytes = &bytes[end + 4 - known..];
+            let head = String::from_utf8_lossy(&self.head[..end]).to_ascii_lowercase();
+            if !head.contains(" 200 ") {
+                return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
+            }
+            self.left = Some(http::content_length(&head).unwrap_or(0));
+            self.head.clear();
+        }
+        self.left = self.left.map(|left| left.saturating_sub(bytes.len()));
+        let is_whole = self.left == Some(0);
+        if is_whole {
+            self.left = None;
+        }
+        Ok(is_whole)
+    }
+}
+
+/// Joins `/tricast` by polling, subscribes, and leaves a poll that is held.
+fn poll_socketio(stream: &mut TcpStream, address: SocketAddr) -> io::Result<Poll> {
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let open = http::exchange(stream, &http::get(address, path, ""))?;
+    let sid = open.split_once(r#""sid":""#).and_then(|(_, rest)| rest.split('"').next());
+    let path = format!("{path}&sid={}", sid.ok_or_else(|| io::Error::other(open.clone()))?);
+    http::exchange(stream, &http::post(address, &path, JOIN))?;
+    let request = http::get(address, &path, "");
+    while !http::exchange(stream, &request)?.contains("40/tricast,{") {}
+    http::exchange(stream, &http::post(address, &path, &subscribe_socketio()))?;
+    stream.write_all(request.as_bytes())?;
+    Ok(Poll { request, head: Vec::new(), left: None })
+}
+
+/// Joins the namespace as a client that is recovered after a cut.
+const JOIN: &str = r#"40/tricast,{"recovery":true}"#;
+
+fn subscribe_socketio() -> String {
+    format!(r#"42/tricast,["subscribe",{{"channels":["{CHANNEL}"]}}]"#)
+}
+
+fn enter(address: SocketAddr, transport: Transport) -> io::Result<(TcpStream, Option<Poll>)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let expected = match transport {
-        Transport::Bare => None,
+        Transport::Bare | Transport::SocketIoPolling => None,
         Transport::Sse => {
             let path = format!("/events?channels={CHANNEL}");
             stream.write_all(http::get(address, &path, "Accept: text/event-stream\r\n").as_bytes())?;
             Some(" 200 ")
         }
-        Transport::WebSocket => {
+        Transport::WebSocket | Transport::SocketIo => {
+            let path = if transport == Transport::WebSocket { "/ws" } else { "/socket.io/?EIO=4&transport=websocket" };
             let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-            stream.write_all(http::get(address, "/ws", upgrade).as_bytes())?;
+            stream.write_all(http::get(address, path, upgrade).as_bytes())?;
             Some(" 101 ")
         }
     };
@@ -136,8 +218,21 @@ fn enter(address: SocketAddr, transport: Transport) -> io::Result<TcpStream> {
         let subscribe = format!(r#"{{"type":"subscribe","channels":["{CHANNEL}"]}}"#);
         stream.write_all(&frame(0x1, subscribe.as_bytes()))?;
     }
+    if transport == Transport::SocketIo {
+        stream.write_all(&frame(0x1, JOIN.as_bytes()))?;
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4_096];
+        while !seen.windows(12).any(|bytes| bytes == b"40/tricast,{") {
+            match stream.read(&mut buffer)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => seen.extend_from_slice(&buffer[..count]),
+            }
+        }
+        stream.write_all(&frame(0x1, subscribe_socketio().as_bytes()))?;
+    }
+    let poll = if transport == Transport::SocketIoPolling { Some(poll_socketio(&mut stream, address)?) } else { None };
     stream.set_nonblocking(true)?;
-    Ok(stream)
+    Ok((stream, poll))
 }
 
 /// Returns a frame of a client with fewer than 126 bytes. Its mask is 0, which leaves the bytes unchanged.

@@ -28,7 +28,7 @@ pub(crate) fn sse(settings: &Settings, table: &mut Table) -> Outcome<()> {
     measure(settings, table, Transport::Sse, "<= 1.25")
 }
 
-fn measure(settings: &Settings, table: &mut Table, transport: Transport, target: &str) -> Outcome<()> {
+pub(crate) fn measure(settings: &Settings, table: &mut Table, transport: Transport, target: &str) -> Outcome<()> {
     let Settings { period, turn, .. } = *settings;
     let server = Process::tricast(settings)?;
     let mut pusher = Pusher::open(&server, VALUE)?;

@@ -84,6 +84,30 @@ pub(crate) fn post(address: SocketAddr, path: &str, json: &str) -> String {
     )
 }
 
+/// Sends a request and returns the content of its answer, which has to be 200.
+pub(crate) fn exchange(stream: &mut TcpStream, request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let (head, mut body) = read_head(stream)?;
+    let head = head.to_ascii_lowercase();
+    if !head.contains(" 200 ") {
+        return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
+    }
+    let length = content_length(&head).unwrap_or(0);
+    let mut buffer = [0; 4_096];
+    while body.len() < length {
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => body.extend_from_slice(&buffer[..count]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The length of the content that a head in lower case announces.
+pub(crate) fn content_length(head: &str) -> Option<usize> {
+    head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+}
+
 /// Reads up to the blank line; also returns the bytes after it.
 pub(crate) fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut seen = Vec::new();

@@ -33,14 +33,16 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-struct Grown {
+/// Growth of a process for each client, and what it does meanwhile.
+pub(crate) struct Grown {
     /// Memory per client in kB.
-    per_client: f64,
+    pub(crate) per_client: f64,
     /// CPU time in milliseconds of a second without events.
-    busy: f64,
+    pub(crate) busy: f64,
 }
 
-fn grown(process: &Process, transport: Transport, settings: &Settings) -> Outcome<Grown> {
+/// What a process grows by for each silent client.
+pub(crate) fn grown(process: &Process, transport: Transport, settings: &Settings) -> Outcome<Grown> {
     let mut warm = Clients::connect(process.address, transport, WARM)?;
     warm.read_for(Duration::from_millis(500))?;
     let before = process.resident()?;

@@ -32,9 +32,10 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
         let mut clients = Clients::connect(server.address, transport, settings.clients)?;
         clients.read_for(Duration::from_millis(500))?;
         let long = settings.seconds(2, 6);
-        let quiet = beside(server.address, || clients.read_for(long))?;
+        let path = format!("/api/metrics/{CHANNEL}");
+        let quiet = beside(server.address, &path, || clients.read_for(long))?;
         let (cpu, waited) = (server.cpu()?, server.waited()?);
-        let busy = beside(server.address, || pusher.fan_out(&mut clients, settings.period, long))?;
+        let busy = beside(server.address, &path, || pusher.fan_out(&mut clients, settings.period, long))?;
         let (cpu, waited) = (server.cpu()? - cpu, server.waited()? - waited);
         for (name, part, target) in [("p50", 0.5, ""), ("p99", 0.99, "<= 15 ms")] {
             let mut ratio = Ratio::default();
@@ -53,10 +54,10 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
 }
 
 /// Polls on a thread of its own while `work` runs; returns the times in milliseconds, sorted.
-fn beside(address: SocketAddr, work: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<f64>> {
+pub(crate) fn beside(address: SocketAddr, path: &str, work: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<f64>> {
     let stop = AtomicBool::new(false);
     let (worked, polled) = thread::scope(|scope| {
-        let poller = scope.spawn(|| poll(address, &stop).map_err(|error| error.to_string()));
+        let poller = scope.spawn(|| poll(address, path, &stop).map_err(|error| error.to_string()));
         let worked = work();
         stop.store(true, Ordering::Relaxed);
         (worked, poller.join())
@@ -67,7 +68,7 @@ fn beside(address: SocketAddr, work: impl FnOnce() -> Outcome<()>) -> Outcome<Ve
     Ok(times)
 }
 
-fn poll(address: SocketAddr, stop: &AtomicBool) -> Outcome<Vec<f64>> {
+fn poll(address: SocketAddr, path: &str, stop: &AtomicBool) -> Outcome<Vec<f64>> {
     let mut connection = Connection::open(address)?;
     let mut times = Vec::new();
     let mut due = Instant::now();
@@ -80,7 +81,7 @@ fn poll(address: SocketAddr, stop: &AtomicBool) -> Outcome<Vec<f64>> {
         } else {
             due
         };
-        let answer = connection.get(&format!("/api/metrics/{CHANNEL}"), "")?;
+        let answer = connection.get(path, "")?;
         if answer.status != 200 {
             return Err(format!("a poll was answered {}", answer.status).into());
         }
@@ -90,7 +91,7 @@ fn poll(address: SocketAddr, stop: &AtomicBool) -> Outcome<Vec<f64>> {
 }
 
 /// Returns the value below which `part` of the sorted times are.
-fn at(times: &[f64], part: f64) -> f64 {
+pub(crate) fn at(times: &[f64], part: f64) -> f64 {
     let last = times.len().saturating_sub(1);
     times.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
 }

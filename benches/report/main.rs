@@ -3,6 +3,7 @@
 //! | figure | measures | baseline in the same run |
 //! |---|---|---|
 //! | `websocket`, `sse` | CPU time per delivery | a bare loop that writes the same bytes to as many sockets |
+//! | `socketio` | CPU time per delivery to a Socket.IO client; memory of a silent one, by WebSocket and by polling; polls beside them | a bare loop; the Socket.IO server on Node.js; the same polls without them |
 //! | `idle` | resident memory of a silent connection | growth of the bare loop's process |
 //! | `stalled` | memory held for a client that stopped reading | the bare loop with the system's default socket |
 //! | `polls` | CPU time and rate of 304 answers | nginx, serving a file with an `ETag` |
@@ -47,6 +48,7 @@ mod orders;
 mod polls;
 mod process;
 mod settings;
+mod socketio;
 mod stalled;
 mod start;
 mod table;
@@ -59,9 +61,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 type Figure = fn(&Settings, &mut Table) -> Outcome<()>;
 
-const FIGURES: [(&str, Figure); 10] = [
+const FIGURES: [(&str, Figure); 11] = [
     ("websocket", fanout::websocket),
     ("sse", fanout::sse),
+    ("socketio", socketio::measure),
     ("idle", idle::measure),
     ("stalled", stalled::measure),
     ("polls", polls::measure),
