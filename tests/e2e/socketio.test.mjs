@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import net from 'node:net';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -14,54 +13,10 @@ import { io as io3 } from 'socket.io-client-3';
 import { useBrowser } from './browser.mjs';
 import { startRedis, waitUpTo } from './cluster.mjs';
 import { startNginx } from './nginx.mjs';
-import { Inbox, TIMEOUT_MS, TOGETHER, onTestEnd, startServer, until } from './helpers.mjs';
+import { TIMEOUT_MS, TOGETHER, startServer, until } from './helpers.mjs';
+import { TRANSPORTS, ask, connect } from './socketio.mjs';
 
-const TRANSPORTS = { polling: ['polling'], websocket: ['websocket'], upgrade: ['polling', 'websocket'] };
 const CLIENTS = { 'socket.io-client 4': io, 'socket.io-client 4.0': io40, 'socket.io-client 3': io3 };
-const EVENTS = ['metric', 'metrics', 'event', 'gap', 'error', 'going_away'];
-
-/** A client in a namespace whose inbox holds `{name, data}`. */
-async function connect(t, url, namespace, options = {}, connect = io) {
-  const socket = connect(`${url.replace(/\/$/, '')}${namespace}`, { forceNew: true, reconnectionDelay: 50, ...options });
-  onTestEnd(t, () => close(socket));
-  const inbox = new Inbox();
-  for (const name of EVENTS) socket.on(name, (data) => inbox.add({ name, data }));
-  await once(socket, 'connect', { signal: AbortSignal.timeout(TIMEOUT_MS) });
-  return { socket, inbox, next: (name) => inbox.next((event) => event.name === name, `the event ${name}`) };
-}
-
-/** Ends a client, whatever namespaces and attempts to reconnect it has. */
-function close(socket) {
-  socket.io.reconnection(false);
-  socket.disconnect();
-  socket.io.engine?.close();
-}
-
-/** Emits an event and returns its acknowledgement. */
-function ask(socket, name, ...args) {
-  return new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`no acknowledgement of ${name}`)), TIMEOUT_MS);
-    socket.emit(name, ...args, (reply) => (clearTimeout(late), resolve(reply)));
-  });
-}
-
-/** A relay to the server whose connections can be cut. */
-async function relay(t, port) {
-  const open = new Set();
-  const listener = net.createServer((client) => {
-    const server = net.connect(port, '127.0.0.1');
-    for (const [from, to] of [[client, server], [server, client]]) {
-      open.add(from);
-      from.on('error', () => {}).on('close', () => (open.delete(from), to.destroy()));
-      from.pipe(to);
-    }
-  });
-  listener.listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const cut = () => open.forEach((socket) => socket.destroy());
-  onTestEnd(t, () => (listener.close(), cut()));
-  return { url: `http://127.0.0.1:${listener.address().port}/`, cut };
-}
 
 describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
   const openPage = useBrowser();
@@ -84,30 +39,6 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
         assert.equal(socket.io.engine.transport.name, name === 'polling' ? 'polling' : 'websocket');
       });
     }
-  }
-
-  for (const [name, transports] of Object.entries(TRANSPORTS)) {
-    test(`a client by ${name} that is cut again and again gets every event once`, async (t) => {
-      // A client whose WebSocket is cut while it pauses polling for the upgrade stops polling: engine.io-client does not resume
-      // it. It reconnects when no ping arrives, so pings have to be frequent here.
-      const env = { TRICAST_HEARTBEAT__INTERVAL: '1s', TRICAST_HEARTBEAT__TIMEOUT: '4s' };
-      const server = await startServer(t, { env });
-      const between = await relay(t, server.port);
-      const { socket, inbox } = await connect(t, between.url, '/tricast', { transports, reconnectionDelayMax: 100 });
-      let [recovered, lost] = [0, 0];
-      socket.on('connect', () => (socket.recovered ? (recovered += 1) : (lost += 1)));
-      await ask(socket, 'subscribe', { channels: ['deploys'] });
-      const numbers = () => inbox.all.filter((event) => event.name === 'event').map(({ data }) => data.data.n);
-      const rounds = 12;
-      for (let n = 0; n < rounds * 5; n += 1) {
-        await server.push({ channel: 'deploys', event: 'released', data: { n } });
-        // Between two polls there may be nothing to cut.
-        if (n % 5 === 2) between.cut();
-        if (n % 5 === 4) await until(() => numbers().length > n, 'the events of this round', () => numbers().join());
-      }
-      assert.deepEqual(numbers(), Array.from({ length: rounds * 5 }, (_, n) => n));
-      assert.ok(recovered > 0 && lost === 0, `${recovered} ${lost}`);
-    });
   }
 
   test('several namespaces share a connection, and an unknown one is refused', async (t) => {
@@ -148,7 +79,7 @@ describe('socket.io', { ...TOGETHER, timeout: 120_000 }, () => {
     await until(() => socket.connected, 'the next connection');
   });
 
-  for (const [name, transports] of Object.entries({ polling: ['polling'], websocket: ['websocket'] })) {
+  for (const [name, transports] of Object.entries(TRANSPORTS)) {
     test(`behind nginx, a client by ${name} is recovered by another node when its own is killed`, async (t) => {
       const redis = await startRedis(t);
       const node = (id) => startServer(t, { env: { TRICAST_BUS: redis.url, TRICAST_NODE_ID: id, TRICAST_TRUSTED_PROXIES: '127.0.0.1' } });

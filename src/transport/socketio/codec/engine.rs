@@ -62,6 +62,8 @@ pub fn parse(text: &str) -> Result<EnginePacket, EngineError> {
         '4' => EnginePacket::Message(rest.to_owned()),
         '5' => EnginePacket::Upgrade,
         '6' => EnginePacket::Noop,
+        // The decoder would also accept several padded texts, one after the other.
+        'b' if rest.find('=').is_some_and(|padding| padding + 2 < rest.len()) => return Err(EngineError::NotBase64),
         'b' => EnginePacket::Binary(BASE64.decode(rest.as_bytes()).map_err(|_| EngineError::NotBase64)?.into()),
         _ => return Err(EngineError::UnknownType),
     })
@@ -106,6 +108,7 @@ mod tests {
             ("abc", EngineError::UnknownType),
             ("\u{e9}", EngineError::UnknownType),
             ("b%", EngineError::NotBase64),
+            ("ba04=aaaa", EngineError::NotBase64),
         ] {
             assert_eq!(parse(text), Err(error), "{text:?}");
         }
