@@ -93,7 +93,7 @@ describe('socket.io clients that are cut', { ...TOGETHER, timeout: 180_000 }, ()
     });
 
     test(`a client by ${name} that is cut at random bytes gets every event once`, async (t) => {
-      const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+      const seed = Number(process.env.SEED ?? 1);
       const random = randomOf(seed);
       const client = await startClient(t, transports);
       const state = () => `SEED=${seed}, ${client.relay.cuts} cuts, recovered ${client.recovered}, lost ${client.lost}: ${client.numbers()}`;
