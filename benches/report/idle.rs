@@ -41,7 +41,7 @@ pub(crate) struct Grown {
     pub(crate) busy: f64,
 }
 
-/// What a process grows by for each silent client.
+/// Growth of a process for each silent client.
 pub(crate) fn grown(process: &Process, transport: Transport, settings: &Settings) -> Outcome<Grown> {
     let mut warm = Clients::connect(process.address, transport, WARM)?;
     warm.read_for(Duration::from_millis(500))?;

@@ -147,7 +147,7 @@ struct Taken {
     states: usize,
     /// Bytes of series besides their values (sketches and members), when last counted.
     series: usize,
-    /// What the log keeps beside the values: when fields were written, as of when it was counted last.
+    /// Bytes of the times of fields that the log keeps beside the values, as of the last count.
     fields: usize,
 }
 

@@ -100,7 +100,7 @@ pub struct Write<'a> {
 pub struct FieldTimes {
     /// Of all fields that have none of their own: they were last written with the whole value.
     others: WriteTimes,
-    /// Of fields that were written in parts; `None` while the times of fields are not known.
+    /// Times of the fields that were written in parts; `None` while they are not known.
     own: Option<BTreeMap<Box<str>, WriteTimes>>,
 }
 
