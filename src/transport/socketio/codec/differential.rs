@@ -1,6 +1,17 @@
 //! Differential tests of the codecs against [socketioxide](https://github.com/Totodore/socketioxide), an independent
-//! implementation of both protocols. Its parser is laxer: it does not parse the JSON, and ignores the ID of an acknowledgement
-//! that is out of range.
+//! implementation of both protocols, on valid, almost valid and mutated packets with fixed seeds.
+//!
+//! Where the two differ, the [specification](https://github.com/socketio/socket.io-protocol) and its reference implementation
+//! (`socket.io-parser` 4.2.7) decide. The other parser is known to be wrong in these cases:
+//!
+//! | packet | other parser | here and in the reference |
+//! |---|---|---|
+//! | `27 ["a"]`: white space before the JSON | loses the ID of the acknowledgement, or refuses `37 []` | ID 7 |
+//! | `50-["a"]`: binary, without attachments | an event | refused |
+//! | `299999999999999999999["a"]`: an ID beyond 2^53 | an event without ID, or with one that no client can represent | refused (the reference rounds it) |
+//! | `2{}`, `2[]`, `2["connect"]`, `0[]`, `1[]`, JSON that is cut off | accepted: it does not parse the JSON | refused |
+//! | `4{"message":"no"}` | refused: a client sends none | an error |
+//! | `0/n…`: a namespace beyond 128 bytes | accepted | refused (the reference accepts it) |
 
 use engineioxide_core::{Packet as TheirEnginePacket, ProtocolVersion};
 use proptest::{
@@ -68,12 +79,24 @@ fn json_of(content: &Content) -> Option<Value> {
     }
 }
 
-/// Checks that both parsers agree on `text`: a packet that this one accepts has the same content in the other one, and a
-/// packet that only the other one accepts has the reported fault.
+/// Returns whether white space follows the ID of an acknowledgement.
+fn has_space_after_ack(text: &str) -> bool {
+    let rest = match text.starts_with(['5', '6']) {
+        true => text.split_once('-').map_or("", |(_, rest)| rest),
+        false => text.get(1..).unwrap_or_default(),
+    };
+    let rest = if rest.starts_with('/') { rest.split_once(',').map_or("", |(_, rest)| rest) } else { rest };
+    let json = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    json.len() < rest.len() && json.starts_with([' ', '\t', '\r', '\n'])
+}
+
+/// Checks that both parsers agree on `text`, apart from the known faults of the other one: a packet that this one accepts has
+/// the same content in the other one, and a packet that only the other one accepts has the reported fault.
 fn compare(text: &str) -> Result<(), TestCaseError> {
     match (packet::parse(text, MAX_ATTACHMENTS), theirs(text)) {
         // The other parser refuses errors, because a client sends none.
         (Ok(Packet { content: Content::ConnectError(_), .. }), None) | (Err(_), None) => {}
+        (Ok(Packet { content: Content::Ack(_), .. }), None) if has_space_after_ack(text) => {}
         (Ok(ours), None) => prop_assert!(false, "only we read {text:?}: {ours:?}"),
         (Ok(ours), Some(theirs)) => {
             let kind = match &ours.content {
@@ -87,7 +110,9 @@ fn compare(text: &str) -> Result<(), TestCaseError> {
             prop_assert!(kind, "{text:?}: {ours:?} {theirs:?}");
             prop_assert_eq!(&ours.namespace, &theirs.namespace, "{:?}", text);
             prop_assert_eq!(ours.attachments, theirs.attachments, "{:?}", text);
-            if let Content::Event(_) | Content::Ack(_) = ours.content {
+            if let Content::Event(_) | Content::Ack(_) = ours.content
+                && !has_space_after_ack(text)
+            {
                 prop_assert_eq!(ours.ack, theirs.ack, "{:?}", text);
             }
             let payload = (!theirs.payload.is_empty()).then(|| serde_json::from_str::<Value>(&theirs.payload).unwrap());
@@ -97,7 +122,7 @@ fn compare(text: &str) -> Result<(), TestCaseError> {
             let json = serde_json::from_str::<Value>(&theirs.payload).ok();
             let is_explained = match error {
                 PacketError::Namespace => theirs.namespace.len() > 128,
-                // The other parser ignores such an ID.
+                PacketError::Attachments => theirs.attachments == 0,
                 PacketError::AckId => theirs.ack.is_none_or(|ack| ack >= 1 << 53),
                 PacketError::Payload => match (theirs.kind, json) {
                     ('0', json) => !matches!(json, Some(Value::Object(_))),
@@ -110,7 +135,7 @@ fn compare(text: &str) -> Result<(), TestCaseError> {
                     ('3' | '6', Some(Value::Array(_))) => false,
                     (_, _) => true,
                 },
-                PacketError::UnknownType | PacketError::Attachments => false,
+                PacketError::UnknownType => false,
             };
             prop_assert!(is_explained, "only they read {text:?}: {theirs:?}, {error}");
         }
@@ -180,41 +205,49 @@ fn is_stable(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The same cases in every run: the two parsers may differ in a case that this test does not know yet, and such a case has to
-/// be found where the parser changes.
-#[test]
-fn packets_are_parsed_as_by_another_implementation() {
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) };
+/// Runs a test with the same cases in every run: a difference that the list above does not have yet should be found where a parser
+/// changes.
+fn check<S: Strategy>(cases: u32, inputs: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng).run(&packets(), |text| compare(&text)).unwrap();
+    TestRunner::new_with_rng(config, rng).run(inputs, test).unwrap();
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) })]
+#[test]
+fn packets_are_parsed_as_by_another_implementation() {
+    check(4_000, &packets(), |text| compare(&text));
+}
 
-    #[test]
-    fn a_packet_parsed_from_mutated_text_is_stable_when_it_is_written_again(text in packets(), changes in changes()) {
+#[test]
+fn mutated_packets_are_parsed_as_by_another_implementation() {
+    check(20_000, &(packets(), changes()), |(text, changes)| compare(&mutated(&text, &changes)));
+}
+
+#[test]
+fn a_packet_parsed_from_mutated_text_is_stable_when_it_is_written_again() {
+    check(4_000, &(packets(), changes()), |(text, changes)| {
         is_stable(&text)?;
-        is_stable(&mutated(&text, &changes))?;
-    }
+        is_stable(&mutated(&text, &changes))
+    });
+}
 
-    #[test]
-    fn arbitrary_bytes_of_a_payload_are_parsed_or_refused(bytes: Vec<u8>, start in prop_oneof![Just("42"), Just("4"), Just("40/"), Just("b"), Just("")]) {
-        let mut payload = start.as_bytes().to_vec();
-        payload.extend(bytes);
+#[test]
+fn arbitrary_bytes_of_a_payload_are_parsed_or_refused() {
+    let start = prop_oneof![Just("42"), Just("4"), Just("40/"), Just("b"), Just("")];
+    check(4_000, &(start, any::<Vec<u8>>()), |(start, bytes)| {
+        let payload = [start.as_bytes(), &bytes].concat();
         let text = String::from_utf8_lossy(&payload);
         for packet in engine::parse_payload(&text, 100).unwrap_or_default() {
             if let EnginePacket::Message(text) = packet {
                 is_stable(&text)?;
             }
         }
-    }
+        Ok(())
+    });
 }
 
 #[test]
 fn engine_packets_are_parsed_as_by_another_implementation() {
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let texts = prop_oneof!["[0-8b][a-zA-Z0-9+/=]{0,9}", Just("2probe".into()), any::<String>()];
     let same = |text: String| {
         let theirs = TheirEnginePacket::parse(ProtocolVersion::V4, Str::copy_from_slice(&text));
@@ -233,7 +266,7 @@ fn engine_packets_are_parsed_as_by_another_implementation() {
         prop_assert!(alike, "{:?}", text);
         Ok(())
     };
-    TestRunner::new_with_rng(config, rng).run(&texts, same).unwrap();
+    check(4_000, &texts, same);
 }
 
 #[test]

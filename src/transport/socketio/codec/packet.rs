@@ -52,7 +52,7 @@ pub enum PacketError {
     /// The first character is not a type.
     #[error("an unknown packet type")]
     UnknownType,
-    /// The number of attachments is missing, or there are too many.
+    /// The number of attachments is missing or 0, or there are too many.
     #[error("a wrong number of attachments")]
     Attachments,
     /// The namespace is too long.
@@ -81,7 +81,8 @@ pub fn parse(text: &str, max_attachments: usize) -> Result<Packet, PacketError> 
     if matches!(kind, '5' | '6') {
         let (number, after) = rest.split_once('-').ok_or(PacketError::Attachments)?;
         attachments = digits(number).ok_or(PacketError::Attachments)?;
-        if attachments > max_attachments {
+        // The reference implementation refuses a binary packet without attachments, too.
+        if attachments == 0 || attachments > max_attachments {
             return Err(PacketError::Attachments);
         }
         rest = after;
@@ -195,6 +196,8 @@ mod tests {
         assert_eq!(read("3/admin,456[]").unwrap().content, Content::Ack(Vec::new()));
         assert_eq!(read("1/admin,").unwrap().content, Content::Disconnect);
         assert!(matches!(read("2[5,1]").unwrap().content, Content::Event(_)));
+        // JSON may begin with white space.
+        assert_eq!(read("27 [\"a\"]").unwrap().ack, Some(7));
     }
 
     #[test]
@@ -219,6 +222,8 @@ mod tests {
             (r#"5["a"]"#, PacketError::Attachments),
             (r#"5x-["a"]"#, PacketError::Attachments),
             (r#"5-["a"]"#, PacketError::Attachments),
+            (r#"50-["a"]"#, PacketError::Attachments),
+            (r#"51 -["a"]"#, PacketError::Attachments),
             (r#"511-["a"]"#, PacketError::Attachments),
         ] {
             assert_eq!(read(text), Err(error), "{text}");
