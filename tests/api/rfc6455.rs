@@ -8,7 +8,7 @@ use crate::helpers::spawn_app;
 
 mod closing;
 mod deflate;
-mod peer;
+pub(crate) mod peer;
 
 use peer::{
     BINARY, CLOSE, CONTINUATION, EchoServer, FIN, Frame, PING, PONG, Peer, RSV1, TEXT, announced, close, fragments,

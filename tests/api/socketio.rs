@@ -1,6 +1,7 @@
 //! Socket.IO over real sockets: both transports, the upgrade, namespaces, the documented events, errors, limits and recovery.
 
 mod client;
+mod closing;
 mod cluster;
 mod events;
 mod limits;

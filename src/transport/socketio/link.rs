@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 16;
 pub(super) enum Input {
     /// Packets of the client, in order.
     Packets(Vec<EnginePacket>),
-    /// The client broke the protocol of its transport, or went away: the session ends.
+    /// The client broke the protocol of its transport: the session ends.
     Broken(&'static str),
 }
 
@@ -69,6 +69,8 @@ struct SocketCarrier {
     /// Whether the client has sent its probe: it stops polling.
     is_probed: bool,
     is_upgraded: bool,
+    /// Whether it has ended after the upgrade: what the client sent before is still processed.
+    is_lost: bool,
     ready: Option<Bytes>,
     body: Option<Waker>,
 }
@@ -85,10 +87,11 @@ pub(super) enum LinkError {
 }
 
 impl State {
-    /// Ends the session and everything that waits for it.
+    /// Ends the session, after the packets that were accepted before.
     fn fail(&mut self, reason: &'static str) {
-        self.inbox.clear();
-        self.inbox.push_back(Input::Broken(reason));
+        if !matches!(self.inbox.back(), Some(Input::Broken(_))) {
+            self.inbox.push_back(Input::Broken(reason));
+        }
         self.wake_session();
     }
 

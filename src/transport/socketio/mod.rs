@@ -170,12 +170,10 @@ pub(crate) async fn get(
                 return Ok(polling::get(&request, &link).await.unwrap_or_else(HttpResponse::from));
             }
             let response = handshake(&request).await?;
-            if !link.attach() {
-                // The session has a WebSocket already: this one is opened, and closed.
-                return Ok(response.set_body(websocket::closed()).map_into_boxed_body());
-            }
             let counters = Arc::clone(&state.shared.counters);
-            let body = websocket::Upgrade::new(link, payload.into_inner(), config.max_payload, counters);
+            // If the session has a WebSocket already, this one is opened, and closed.
+            let open = if link.attach() { websocket::Upgrade::new } else { websocket::Upgrade::refused };
+            let body = open(link, payload.into_inner(), config.max_payload, counters);
             Ok(response.set_body(body).map_into_boxed_body())
         }
     }

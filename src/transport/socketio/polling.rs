@@ -20,7 +20,7 @@ use tricast_core::counters::Limit;
 /// Least time between two empty polls while a WebSocket is probed.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time that a closed session waits for a poll, to report the end to it.
+/// Time that a closed session waits for a poll, or for a WebSocket that does not take data, to report the end.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Time that the session of a client that has left waits for a poll that was sent beside its last packet.
@@ -53,7 +53,7 @@ struct Session {
     link: Arc<Link>,
     /// The next time at which a poll is released while a WebSocket is probed.
     next_noop: Instant,
-    /// Until when a closed session waits for a poll.
+    /// Until when a closed session waits for its client.
     linger: Option<Instant>,
 }
 
@@ -95,11 +95,9 @@ impl Session {
                 }
                 let framing = match self.link.ready(cx) {
                     Ready::For(framing) => framing,
-                    Ready::Busy(Framing::Frames) => break,
-                    Ready::Busy(Framing::Payload) => {
-                        if self.connection.is_closing()
-                            && (!self.connection.has_last_message() || self.has_lingered(now, LINGER))
-                        {
+                    Ready::Busy(framing) => {
+                        let waits = framing == Framing::Frames || self.connection.has_last_message();
+                        if self.connection.is_closing() && (!waits || self.has_lingered(now, LINGER)) {
                             return Poll::Ready(());
                         }
                         break;
@@ -135,7 +133,7 @@ impl Session {
         .await;
     }
 
-    /// Returns whether a closed session has waited for a poll for `patience`.
+    /// Returns whether a closed session has waited for its client for `patience`.
     fn has_lingered(&mut self, now: Instant, patience: Duration) -> bool {
         now >= *self.linger.get_or_insert(now + patience)
     }

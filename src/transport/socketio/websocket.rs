@@ -5,10 +5,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use actix_web::{
-    body::{BodySize, BodyStream, MessageBody},
+    body::{BodySize, MessageBody},
     dev,
 };
 use bytes::Bytes;
@@ -21,7 +22,10 @@ use super::{
     connection::Connection,
     link::{Framing, Input, Link},
 };
-use crate::transport::websocket::frame::{self, Decoder, FrameError, Incoming};
+use crate::transport::websocket::{
+    CLOSE_WAIT, FAILED_WAIT,
+    frame::{self, Decoder, FrameError, Incoming},
+};
 use tricast_core::{
     counters::{Counters, Limit},
     protocol::close::CloseReason,
@@ -35,19 +39,26 @@ struct Socket {
     payload: dev::Payload,
     decoder: Decoder,
     counters: Arc<Counters>,
+    /// Time that the client has for its own close frame, once the server has sent one.
+    close_wait: Duration,
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
 /// Input of the client's half.
 enum Received {
     Packet(EnginePacket),
     Ping(Bytes),
-    /// The connection is over: closed, broken, or not readable, with what our close frame says.
-    Over(Option<CloseReason>),
+    /// The client has sent its close frame.
+    Closed,
+    /// The client is gone without a close frame.
+    Gone,
+    /// The client broke the protocol.
+    Broken(CloseReason),
 }
 
 impl Socket {
     fn new(payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
-        Self { payload, decoder: Decoder::new(max_payload, false), counters }
+        Self { payload, decoder: Decoder::new(max_payload, false), counters, close_wait: CLOSE_WAIT, closing: None }
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
@@ -56,7 +67,7 @@ impl Socket {
                 Ok(Some(Incoming::Text(text))) => {
                     return Poll::Ready(match engine::parse(&text) {
                         Ok(packet) => Received::Packet(packet),
-                        Err(_) => Received::Over(Some(CloseReason::ProtocolError)),
+                        Err(_) => Received::Broken(CloseReason::ProtocolError),
                     });
                 }
                 Ok(Some(Incoming::Binary(bytes))) => {
@@ -64,36 +75,49 @@ impl Socket {
                 }
                 Ok(Some(Incoming::Ping(payload))) => return Poll::Ready(Received::Ping(payload)),
                 Ok(Some(Incoming::Pong(_))) => {}
-                Ok(Some(Incoming::Close(_))) => return Poll::Ready(Received::Over(Some(CloseReason::Normal))),
+                Ok(Some(Incoming::Close(_))) => return Poll::Ready(Received::Closed),
                 Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
                     Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Received::Over(None)),
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Received::Gone),
                     Poll::Pending => return Poll::Pending,
                 },
                 Err(error) => {
                     if matches!(error, FrameError::TooBig(_)) {
                         self.counters.limit(Limit::Message).inc();
                     }
-                    return Poll::Ready(Received::Over(Some(error.close_reason())));
+                    // Its frames cannot be read any more, nor its close frame.
+                    self.close_wait = FAILED_WAIT;
+                    return Poll::Ready(Received::Broken(error.close_reason()));
                 }
+            }
+        }
+    }
+
+    /// Waits, after the server's close frame, for the client's own one or the end of its data, and not for longer than
+    /// `close_wait`: a connection that is closed with unread data is reset, and the reset may overtake the close frame.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wait = self.close_wait;
+        let timeout = self.closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        if timeout.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        loop {
+            match self.decoder.next_message() {
+                Ok(Some(Incoming::Close(_))) => return Poll::Ready(()),
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => match Pin::new(&mut self.payload).poll_next(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => self.decoder.feed(&bytes),
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
     }
 }
 
-/// Returns the frames that end a connection.
-fn last_frames(reason: Option<CloseReason>) -> Vec<u8> {
-    let mut out = Vec::new();
-    if let Some(reason) = reason {
-        frame::write_close(&mut out, reason.code(), reason.text());
-    }
-    out
-}
-
-/// Returns the body of a WebSocket that is closed at once.
-pub(super) fn closed() -> impl MessageBody<Error = Infallible> + 'static {
-    let frames = Bytes::from(last_frames(Some(CloseReason::ProtocolError)));
-    BodyStream::new(futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(frames))))
+/// Appends a close frame.
+fn write_close(out: &mut Vec<u8>, reason: CloseReason) {
+    frame::write_close(out, reason.code(), reason.text());
 }
 
 /// A session that began on a WebSocket: the response body drives it.
@@ -120,12 +144,25 @@ impl Direct {
         while !self.is_over && !self.connection.is_closing() && !self.connection.is_congested() {
             match self.socket.poll_receive(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Received::Packet(packet)) => self.connection.receive(packet),
+                Poll::Ready(Received::Packet(packet)) => {
+                    self.connection.receive(packet);
+                    if self.connection.has_left() {
+                        write_close(&mut self.pending, CloseReason::Normal);
+                    }
+                }
                 Poll::Ready(Received::Ping(payload)) => frame::write(&mut self.pending, frame::PONG, false, &payload),
-                Poll::Ready(Received::Over(reason)) => {
-                    self.pending.extend(last_frames(reason));
+                Poll::Ready(Received::Closed) => {
+                    write_close(&mut self.pending, CloseReason::Normal);
                     self.connection.end();
                     self.is_over = true;
+                }
+                Poll::Ready(Received::Gone) => {
+                    self.connection.end();
+                    self.is_over = true;
+                }
+                Poll::Ready(Received::Broken(reason)) => {
+                    write_close(&mut self.pending, reason);
+                    self.connection.end();
                 }
             }
             handled += 1;
@@ -138,14 +175,16 @@ impl Direct {
         if !self.pending.is_empty() {
             return Poll::Ready(Some(std::mem::take(&mut self.pending).into()));
         }
-        if self.is_over || self.connection.is_done() {
+        if self.is_over {
             return Poll::Ready(None);
         }
-        if let Some(bytes) = self.connection.next_write(Instant::now(), Framing::Frames) {
+        if !self.connection.is_done()
+            && let Some(bytes) = self.connection.next_write(Instant::now(), Framing::Frames)
+        {
             return Poll::Ready(Some(bytes));
         }
         if self.connection.is_done() {
-            return Poll::Ready(None);
+            return self.socket.poll_closed(cx).map(|()| None);
         }
         self.connection.arm(None);
         Poll::Pending
@@ -183,6 +222,8 @@ enum Stage {
     Probed,
     /// The WebSocket carries the session.
     Upgraded,
+    /// The server's close frame is on its way.
+    Closing,
     Over,
 }
 
@@ -199,6 +240,14 @@ impl Upgrade {
         }
     }
 
+    /// Returns the body of a WebSocket that is closed at once, because `link` has one already or its session has ended.
+    pub(super) fn refused(link: Arc<Link>, payload: dev::Payload, max_payload: usize, counters: Arc<Counters>) -> Self {
+        let mut upgrade = Self::new(link, payload, max_payload, counters);
+        upgrade.stage = Stage::Closing;
+        write_close(&mut upgrade.pending, CloseReason::ProtocolError);
+        upgrade
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.receive(cx);
         if !self.pending.is_empty() {
@@ -206,33 +255,54 @@ impl Upgrade {
         }
         match self.stage {
             Stage::Over => Poll::Ready(None),
-            Stage::Upgraded => self.link.poll_receive(cx),
-            Stage::Probe | Stage::Probed => {
-                if self.timeout.as_mut().poll(cx).is_ready() {
-                    self.stage = Stage::Over;
-                    return Poll::Ready(None);
+            Stage::Closing => self.socket.poll_closed(cx).map(|()| None),
+            Stage::Upgraded => match self.link.poll_receive(cx) {
+                // The session has ended, with a close frame.
+                Poll::Ready(None) => {
+                    self.stage = Stage::Closing;
+                    self.socket.poll_closed(cx).map(|()| None)
                 }
-                Poll::Pending
+                other => other,
+            },
+            Stage::Probe | Stage::Probed => {
+                if self.timeout.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.close(CloseReason::ProtocolError);
+                Poll::Ready(Some(std::mem::take(&mut self.pending).into()))
             }
+        }
+    }
+
+    /// Sends a close frame, and releases the session: after the upgrade it ends, before it stays with polling.
+    fn close(&mut self, reason: CloseReason) {
+        write_close(&mut self.pending, reason);
+        self.release(Stage::Closing);
+    }
+
+    fn release(&mut self, stage: Stage) {
+        match std::mem::replace(&mut self.stage, stage) {
+            Stage::Upgraded => self.link.lose(),
+            Stage::Probe | Stage::Probed => self.link.end_probe(),
+            Stage::Closing | Stage::Over => {}
         }
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) {
         let mut handled = 0;
-        while self.stage != Stage::Over {
+        while !matches!(self.stage, Stage::Closing | Stage::Over) {
             if self.waiting.is_some() && self.link.poll_send(cx, &mut self.waiting).is_pending() {
                 return;
             }
             match self.socket.poll_receive(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Received::Ping(payload)) => frame::write(&mut self.pending, frame::PONG, false, &payload),
-                Poll::Ready(Received::Over(reason)) => {
-                    self.pending.extend(last_frames(reason));
-                    if self.stage == Stage::Upgraded {
-                        self.link.lose();
-                    }
-                    self.stage = Stage::Over;
+                Poll::Ready(Received::Closed) => {
+                    write_close(&mut self.pending, CloseReason::Normal);
+                    self.release(Stage::Over);
                 }
+                Poll::Ready(Received::Gone) => self.release(Stage::Over),
+                Poll::Ready(Received::Broken(reason)) => self.close(reason),
                 Poll::Ready(Received::Packet(packet)) => match (self.stage, packet) {
                     (Stage::Probe, EnginePacket::Ping(text)) if text == "probe" => {
                         frame::write_text(&mut self.pending, "3probe", false);
@@ -243,11 +313,9 @@ impl Upgrade {
                         self.link.upgrade();
                         self.stage = Stage::Upgraded;
                     }
+                    (Stage::Upgraded, EnginePacket::Close) => self.close(CloseReason::Normal),
                     (Stage::Upgraded, packet) => self.waiting = Some(Input::Packets(vec![packet])),
-                    _ => {
-                        self.pending.extend(last_frames(Some(CloseReason::ProtocolError)));
-                        self.stage = Stage::Over;
-                    }
+                    _ => self.close(CloseReason::ProtocolError),
                 },
             }
             handled += 1;
@@ -261,10 +329,7 @@ impl Upgrade {
 
 impl Drop for Upgrade {
     fn drop(&mut self) {
-        match self.stage {
-            Stage::Upgraded => self.link.lose(),
-            _ => self.link.end_probe(),
-        }
+        self.release(Stage::Over);
     }
 }
 

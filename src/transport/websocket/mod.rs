@@ -24,6 +24,7 @@ mod session;
 
 pub use config::WebSocketConfig;
 pub use deflate::Compression;
+pub(super) use output::{CLOSE_WAIT, FAILED_WAIT};
 
 use crate::{
     api::openapi::params,

@@ -25,10 +25,10 @@ use tricast_core::{
 };
 
 /// Time that the client has to answer our close frame.
-const CLOSE_WAIT: Duration = Duration::from_secs(1);
+pub(in crate::transport) const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Time that a failed connection stays open, so that a reset does not overtake our close frame.
-const FAILED_WAIT: Duration = Duration::from_millis(250);
+pub(in crate::transport) const FAILED_WAIT: Duration = Duration::from_millis(250);
 
 /// Frames to the client.
 pub(super) struct Frames {

@@ -129,7 +129,7 @@ async fn messages_of_a_connection() {
         // It may be closed before the last one is sent.
         let _ = client.socket.as_mut().unwrap().send(Message::text("42/tricast,[\"ping\"]")).await;
     }
-    while client.next().await.is_some() {}
+    soon("the close", async { while client.next().await.is_some() {} }).await;
     let mut client = Client::polling(&app).await;
     client.join("/tricast", json!({})).await;
     client.post(&["42/tricast,[\"ping\"]"; 60].join("\u{1e}")).await;

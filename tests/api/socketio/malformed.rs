@@ -134,6 +134,7 @@ async fn requests_that_break_the_protocol_are_refused_by_its_codes() {
     let response = app.post(POLLING, "4").await;
     assert_eq!(response.status(), 400);
     assert_eq!(response.json::<Value>().await.unwrap()["code"], 2);
+    assert_eq!(soon("the response", app.request(Method::HEAD, POLLING).send()).await.unwrap().status(), 400);
     assert_eq!(app.get(&format!("{WEBSOCKET}&sid=unknown")).await.status(), 400);
 }
 

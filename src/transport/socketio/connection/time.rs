@@ -17,9 +17,10 @@ impl Connection {
     /// Sets the timers to the next time at which [`Connection::next_write`] has something to do, and to `also`.
     pub(in super::super) fn arm(&mut self, also: Option<Instant>) {
         self.sockets.iter_mut().for_each(Socket::arm);
+        // A session that is about to end has no deadlines of its own any more: they may have passed.
         let ping = self.pong_until.unwrap_or(self.next_ping);
-        let deadlines = [Some(ping), self.connect_deadline(), also];
-        if let Some(deadline) = deadlines.into_iter().flatten().min() {
+        let own = [Some(ping), self.connect_deadline()].into_iter().flatten().filter(|_| self.closing.is_none());
+        if let Some(deadline) = own.chain(also).min() {
             self.timer.set_deadline(deadline);
         }
     }

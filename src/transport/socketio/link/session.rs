@@ -20,7 +20,7 @@ pub(in super::super) enum Ready {
     },
     /// The WebSocket has taken over, and a GET is still open.
     LastPoll,
-    /// The client gave up its GET.
+    /// The client gave up its GET, or its WebSocket has ended.
     Aborted,
 }
 
@@ -39,7 +39,7 @@ impl Link {
         input
     }
 
-    /// Returns the carrier that accepts bytes now. Notices an aborted GET.
+    /// Returns the carrier that accepts bytes now. Notices an aborted GET, and a WebSocket that has ended.
     pub(in super::super) fn ready(&self, cx: &mut Context<'_>) -> Ready {
         let mut state = self.0.lock();
         state.register(cx);
@@ -51,6 +51,7 @@ impl Link {
         }
         let has_poll = state.carrier.poll.is_some();
         match &state.carrier.socket {
+            Some(SocketCarrier { is_lost: true, .. }) => Ready::Aborted,
             Some(SocketCarrier { is_upgraded: true, .. }) if has_poll => Ready::LastPoll,
             Some(SocketCarrier { is_upgraded: true, ready: None, .. }) => Ready::For(Framing::Frames),
             Some(SocketCarrier { is_upgraded: true, .. }) => Ready::Busy(Framing::Frames),

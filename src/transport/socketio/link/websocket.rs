@@ -80,8 +80,12 @@ impl Link {
         }
     }
 
-    /// Ends the session because the client disconnected.
+    /// Ends the session because its WebSocket has ended.
     pub(in super::super) fn lose(&self) {
-        self.0.lock().fail("the WebSocket was closed");
+        let mut state = self.0.lock();
+        if let Some(socket) = &mut state.carrier.socket {
+            socket.is_lost = true;
+        }
+        state.wake_session();
     }
 }
