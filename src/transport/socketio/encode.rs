@@ -67,31 +67,30 @@ fn shared(
 pub(super) fn tricast(publication: &Publication, with_offset: bool, cursor: Option<Position>) -> Bytes {
     let start = |publication: &Publication| {
         let channel = publication.channel.as_str();
-        let data = String::from_utf8_lossy(&publication.data);
         let time = &publication.time_text;
         let (name, event) = match &publication.event {
             None if channel == SNAPSHOT => ("metrics", String::new()),
             None => ("metric", String::new()),
             Some(event) => ("event", format!(r#""event":"{}","#, event.as_str())),
         };
-        let fields = format!(r#"{{"channel":"{channel}",{event}"timestamp":"{time}","data":{data},"cursor":""#);
+        let content = match publication.gone {
+            Some(gone) => format!(r#""gone":"{}""#, gone.as_str()),
+            None => format!(r#""data":{}"#, String::from_utf8_lossy(&publication.data)),
+        };
+        let fields = format!(r#"{{"channel":"{channel}",{event}"timestamp":"{time}",{content},"cursor":""#);
         start(Namespace::Tricast, name, &fields)
     };
     let end = |cursor: &str, with_offset: bool| format!(r#"{cursor}"}}{}"#, end(with_offset.then_some(cursor)));
     shared(publication, slot::SOCKET_IO_TRICAST, start, end, with_offset, cursor)
 }
 
-/// Returns a publication as an event of the namespace `/`: the snapshot as `name`, alerts, or notices of the server.
-pub(super) fn root(publication: &Publication, is_second: bool, with_offset: bool, cursor: Option<Position>) -> Bytes {
-    let slot = if is_second { slot::SOCKET_IO_METRICS } else { slot::SOCKET_IO_EVENT };
+/// Returns a publication as an event of the namespace `/`: the snapshot as `dashboard:update`, alerts, or notices of the server.
+pub(super) fn root(publication: &Publication, with_offset: bool, cursor: Option<Position>) -> Bytes {
     let start = |publication: &Publication| {
         let channel = publication.channel.as_str();
         let data = String::from_utf8_lossy(&publication.data);
         match publication.event.as_ref().map(|event| event.as_str()) {
-            None => {
-                let name = if is_second { "metrics-update" } else { "dashboard:update" };
-                start(Namespace::Root, name, &figures(publication))
-            }
+            None => start(Namespace::Root, "dashboard:update", &figures(publication)),
             Some(event) if channel == "alerts" => {
                 let action = event.strip_prefix("alert_").unwrap_or(event);
                 let fields = data.strip_prefix('{').unwrap_or("}");
@@ -107,7 +106,14 @@ pub(super) fn root(publication: &Publication, is_second: bool, with_offset: bool
         }
     };
     let end = |cursor: &str, with_offset: bool| end(with_offset.then_some(cursor));
-    shared(publication, slot, start, end, with_offset, cursor)
+    shared(publication, slot::SOCKET_IO_EVENT, start, end, with_offset, cursor)
+}
+
+/// Returns the snapshot as `metrics-update`. It carries no cursor: it has a pace of its own, so its cursor may be ahead of events
+/// of the namespace that the client has not received yet.
+pub(super) fn metrics_update(publication: &Publication) -> Bytes {
+    let update = |publication: &Publication| event(Namespace::Root, "metrics-update", &figures(publication), None);
+    publication.encoded(slot::SOCKET_IO_METRICS, update).clone()
 }
 
 /// Returns the figures of a dashboard that the snapshot holds, as JSON; `revenue` and `orders` are `null` for a reader
@@ -158,6 +164,12 @@ pub(super) fn entity(publication: &Publication, entity_id: &str) -> Bytes {
         .clone()
 }
 
+/// Returns the update of a metric that its entity has no more as of `publication`; `start` is the text of an update up to its value.
+pub(super) fn ended(start: &[u8], publication: &Publication) -> Bytes {
+    let time = publication.timestamp.as_millisecond();
+    frame::text(&format!(r#"{},"value":null,"timestamp":{time}}}]"#, String::from_utf8_lossy(start)), false)
+}
+
 /// Returns the same event with another offset.
 pub(super) fn with_offset(frame_without: &Bytes, offset: &str) -> Bytes {
     let text = text_of(frame_without);
@@ -189,7 +201,7 @@ mod tests {
 
     use super::*;
     use tricast_core::{
-        channel::{Channel, EventName},
+        channel::{Channel, EventName, Gone},
         position::Epoch,
     };
 
@@ -220,17 +232,30 @@ mod tests {
         let other = tricast(&metric, true, Some("e:9.6".parse().unwrap()));
         assert!(text(&other).ends_with(r#""cursor":"e:9.6"},"e:9.6"]"#));
         assert!(text(&tricast(&metric, false, None)).ends_with(r#""cursor":"e:7"}]"#));
+        let end = Publication::end(
+            Epoch::parse("e").unwrap(),
+            Channel::parse("metrics.a").unwrap(),
+            Gone::Deleted,
+            8,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(
+            text(&tricast(&end, true, None)),
+            r#"42/tricast,["metric",{"channel":"metrics.a","timestamp":"1970-01-01T00:00:00.000Z","gone":"deleted","cursor":"e:8"},"e:8"]"#
+        );
     }
 
     #[test]
     fn the_events_of_the_root_namespace_have_the_documented_shapes() {
         let snapshot = publication("metrics", None, r#"{"api":{"active_users":3},"business":null}"#);
         assert_eq!(
-            text(&root(&snapshot, true, true, None)),
-            r#"42["metrics-update",{"activeUsers":3,"orders":null,"revenue":null,"timestamp":0,"snapshot":{"api":{"active_users":3},"business":null}},"e:7"]"#
+            text(&metrics_update(&snapshot)),
+            r#"42["metrics-update",{"activeUsers":3,"orders":null,"revenue":null,"timestamp":0,"snapshot":{"api":{"active_users":3},"business":null}}]"#
         );
-        assert!(text(&root(&snapshot, false, false, None)).starts_with(r#"42["dashboard:update",{"#));
+        assert_eq!(metrics_update(&snapshot).as_ptr(), metrics_update(&snapshot).as_ptr(), "encoded once");
+        assert!(text(&root(&snapshot, false, None)).starts_with(r#"42["dashboard:update",{"#));
+        assert!(text(&root(&snapshot, true, None)).ends_with(r#","e:7"]"#));
         let alert = publication("alerts", Some("alert_raised"), r#"{"id":"1"}"#);
-        assert_eq!(text(&root(&alert, false, true, None)), r#"42["alerts",[{"action":"raised","id":"1"}],"e:7"]"#);
+        assert_eq!(text(&root(&alert, true, None)), r#"42["alerts",[{"action":"raised","id":"1"}],"e:7"]"#);
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::DefaultHasher},
-    hash::{Hash, Hasher},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -25,8 +24,8 @@ pub(super) struct Rooms {
     pub(super) entities: BTreeMap<Channel, Entity>,
     /// Dashboards whose changes are sent.
     pub(super) boards: BTreeSet<String>,
-    /// Per entity: hashes of the metrics that were sent last.
-    sent: RefCell<HashMap<Channel, HashSet<u64>>>,
+    /// Per entity: the encoding of the publication that was sent last, which its clients share.
+    sent: RefCell<HashMap<Channel, Bytes>>,
     /// Number of the newest subscription to an entity.
     joined: u64,
 }
@@ -76,7 +75,8 @@ impl Rooms {
     ) -> Bytes {
         match namespace {
             Namespace::Tricast => encode::tricast(publication, with_offset, cursor),
-            Namespace::Root => encode::root(publication, is_second, with_offset, cursor),
+            Namespace::Root if is_second => encode::metrics_update(publication),
+            Namespace::Root => encode::root(publication, with_offset, cursor),
             Namespace::Analytics if self.has_board(publication) => encode::board(publication, with_offset, cursor),
             Namespace::Analytics => Bytes::new(),
             Namespace::Dashboard => self.changed_metrics(with_offset, publication, cursor),
@@ -96,43 +96,60 @@ impl Rooms {
 
     /// Notes that the client has the metrics of an entity that `state` holds.
     pub(super) fn note_sent(&self, state: &Publication) {
-        let Some(entity) = self.entities.get(&state.channel) else { return };
-        let hashes = metrics(encode::entity(state, &entity.id)).iter().map(|metric| metric.hash).collect();
-        self.sent.borrow_mut().insert(state.channel.clone(), hashes);
+        if let Some(entity) = self.entities.get(&state.channel) {
+            self.sent.borrow_mut().insert(state.channel.clone(), encode::entity(state, &entity.id));
+        }
     }
 
-    /// Returns the metrics of an entity that differ from those that were sent last. Only the last one carries the offset: a
-    /// client that is cut in between has not received the publication.
+    /// Returns the metrics of an entity that differ from those that were sent last; those that it has no more are `null`. Only
+    /// the last one carries the offset: a client that is cut in between has not received the publication.
     fn changed_metrics(&self, with_offset: bool, publication: &Publication, cursor: Option<Position>) -> Bytes {
         let Some(entity) = self.entities.get(&publication.channel) else { return Bytes::new() };
-        let mut sent = self.sent.borrow_mut();
-        let before = sent.entry(publication.channel.clone()).or_default();
-        let metrics = metrics(encode::entity(publication, &entity.id));
-        let now = metrics.iter().map(|metric| metric.hash).collect();
-        let mut changed: Vec<Metric> = metrics.into_iter().filter(|metric| !before.contains(&metric.hash)).collect();
-        *before = now;
-        let Some(last) = changed.pop() else { return Bytes::new() };
-        let last = match cursor {
-            _ if !with_offset => last.plain,
-            None => last.with_offset,
-            Some(cursor) => encode::with_offset(&last.plain, &cursor.to_string()),
+        let encoded = encode::entity(publication, &entity.id);
+        let before = self.sent.borrow_mut().insert(publication.channel.clone(), encoded.clone());
+        let (before, now) = (before.map(metrics).unwrap_or_default(), metrics(encoded));
+        let names: HashSet<&[u8]> = now.iter().map(Metric::name).collect();
+        let ended = before.iter().filter(|metric| !names.contains(metric.name()));
+        let mut frames: Vec<Bytes> = ended.map(|metric| encode::ended(metric.name(), publication)).collect();
+        let known: HashSet<&[u8]> = before.iter().map(Metric::content).collect();
+        let mut changed: Vec<&Metric> = now.iter().filter(|metric| !known.contains(metric.content())).collect();
+        let last = match (changed.pop(), cursor) {
+            (Some(last), _) if !with_offset => Some(last.plain.clone()),
+            (Some(last), None) => Some(last.with_offset.clone()),
+            (Some(last), Some(cursor)) => Some(encode::with_offset(&last.plain, &cursor.to_string())),
+            (None, cursor) => frames.pop().map(|last| match with_offset {
+                true => encode::with_offset(&last, &cursor.unwrap_or_else(|| publication.own_cursor()).to_string()),
+                false => last,
+            }),
         };
-        if changed.is_empty() {
-            return last;
+        frames.extend(changed.into_iter().map(|metric| metric.plain.clone()));
+        frames.extend(last);
+        match frames.len() {
+            1 => frames.swap_remove(0),
+            _ => frames.concat().into(),
         }
-        let mut out: Vec<u8> = Vec::new();
-        changed.iter().for_each(|metric| out.extend_from_slice(&metric.plain));
-        out.extend_from_slice(&last);
-        out.into()
     }
 }
 
 /// Frames of one metric.
 struct Metric {
-    /// Hash of its name and value.
-    hash: u64,
     plain: Bytes,
     with_offset: Bytes,
+}
+
+impl Metric {
+    /// Returns its name and value: the event up to its time.
+    fn content(&self) -> &[u8] {
+        let text = text_of(&self.plain);
+        let end = memchr::memmem::rfind(&text, br#","timestamp":"#).unwrap_or(text.len());
+        &self.plain[self.plain.len() - text.len()..][..end]
+    }
+
+    /// Returns the event up to its value. The name has no such text, because its quotes are escaped.
+    fn name(&self) -> &[u8] {
+        let content = self.content();
+        &content[..memchr::memmem::find(content, br#","value":"#).unwrap_or(content.len())]
+    }
 }
 
 /// Splits the frames of [`encode::entity`].
@@ -141,17 +158,9 @@ fn metrics(mut frames: Bytes) -> Vec<Metric> {
     while let Some(end) = end_of(&frames) {
         let plain = frames.split_to(end);
         let Some(end) = end_of(&frames) else { break };
-        metrics.push(Metric { hash: hash_of(&text_of(&plain)), plain, with_offset: frames.split_to(end) });
+        metrics.push(Metric { plain, with_offset: frames.split_to(end) });
     }
     metrics
-}
-
-/// Returns the hash of a metric's name and value: the event up to its time.
-fn hash_of(text: &[u8]) -> u64 {
-    let end = memchr::memmem::rfind(text, br#","timestamp":"#).unwrap_or(text.len());
-    let mut hasher = DefaultHasher::new();
-    text[..end].hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -159,7 +168,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use tricast_core::position::Epoch;
+    use tricast_core::{channel::Gone, position::Epoch};
 
     fn publication(offset: u64, data: &'static str) -> Publication {
         let channel = Channel::parse("entity.shop.s1").unwrap();
@@ -183,5 +192,30 @@ mod tests {
         assert!(second.contains(r#""metricName":"a","value":5"#) && second.matches("metric:update").count() == 1);
         assert!(second.ends_with(r#""e:4"]"#));
         assert_eq!(text(5, r#"{"metrics":{"a":5,"b":2}}"#), "");
+    }
+
+    #[test]
+    fn a_metric_that_an_entity_has_no_more_is_null() {
+        let mut rooms = Rooms::default();
+        rooms.join_entity(Channel::parse("entity.shop.s1").unwrap(), "s1".into(), "shop".into());
+        let text = |publication: &Publication, with_offset, cursor: Option<&str>| {
+            let cursor = cursor.map(|cursor| cursor.parse().unwrap());
+            let frames = rooms.encode(Namespace::Dashboard, false, with_offset, publication, cursor);
+            String::from_utf8_lossy(&frames).into_owned()
+        };
+        // Names that look like the rest of an event.
+        let odd = r#"{"metrics":{"a\",\"value\":":1,"b":null,"c":3}}"#;
+        assert_eq!(text(&publication(3, odd), true, None).matches("metric:update").count(), 3);
+        let left = text(&publication(4, r#"{"metrics":{"a\",\"value\":":2,"b":null}}"#), true, None);
+        assert_eq!(left.matches("metric:update").count(), 2);
+        assert!(left.contains(r#"{"entityId":"s1","metricName":"c","value":null,"timestamp":0}]"#), "{left}");
+        assert!(left.ends_with(r#""metricName":"a\",\"value\":","value":2,"timestamp":0},"e:4"]"#), "{left}");
+        let channel = Channel::parse("entity.shop.s1").unwrap();
+        let end = Publication::end(Epoch::parse("e").unwrap(), channel, Gone::Deleted, 5, Timestamp::UNIX_EPOCH);
+        let ended = text(&end, true, Some("e:7"));
+        assert_eq!(ended.matches(r#""value":null,"timestamp":0}"#).count(), 2, "{ended}");
+        assert_eq!(ended.matches(r#""e:7"]"#).count(), 1, "{ended}");
+        assert!(ended.ends_with(r#""metricName":"b","value":null,"timestamp":0},"e:7"]"#), "{ended}");
+        assert_eq!(text(&publication(6, r#"{"metrics":{"b":1}}"#), false, None).matches("\"]").count(), 0);
     }
 }

@@ -230,6 +230,7 @@ impl Socket {
             && let Some(metrics) = metrics
         {
             output.is_second = true;
+            output.with_offset = false;
             written = metrics.advance(now, &mut output);
         }
         *out = output.out;

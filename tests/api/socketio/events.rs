@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Client;
-use crate::helpers::{soon, spawn_app, spawn_app_with_tokens, token, token_for};
+use crate::{
+    ends::delete,
+    helpers::{soon, spawn_app, spawn_app_with_tokens, token, token_for},
+};
 
 #[tokio::test]
 async fn a_client_subscribes_and_receives_on_both_transports() {
@@ -42,6 +45,21 @@ async fn a_client_subscribes_and_receives_on_both_transports() {
         assert_eq!((&ack["status"], &ack["code"]), (&json!("error"), &json!("INVALID_MESSAGE")));
         let ack = client.ask("/tricast", json!(["unsubscribe", {"channels": ["deploys"]}])).await;
         assert_eq!(ack["activeSubscriptions"], 1);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_channel_is_sent_in_place_of_its_value() {
+    let app = spawn_app();
+    for mut client in Client::of_both(&app).await {
+        app.push_value("metrics.shop", json!({"n": 1})).await;
+        client.join("/tricast", json!({"recovery": true})).await;
+        client.ask("/tricast", json!(["subscribe", {"channels": ["metrics.shop"]}])).await;
+        assert_eq!(client.event("/tricast", "metric").await[1]["data"]["n"], 1);
+        assert_eq!(delete(&app, "metrics.shop").await.status(), 204);
+        let end = client.event("/tricast", "metric").await;
+        assert_eq!((&end[1]["channel"], &end[1]["gone"]), (&json!("metrics.shop"), &json!("deleted")));
+        assert_eq!((end[1].get("data"), &end[1]["cursor"]), (None, &end[2]));
     }
 }
 

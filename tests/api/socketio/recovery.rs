@@ -92,3 +92,20 @@ async fn a_client_that_returns_too_late_is_not_recovered() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_recovered_dashboard_receives_its_newest_figures_whatever_its_interval() {
+    let app = spawn_app();
+    for mut client in Client::of_both(&app).await {
+        let first = client.join("/", json!({"recovery": true})).await;
+        client.ask("/", json!(["subscribe-metrics", "main", {"interval": "1h"}])).await;
+        let data = client.event("/", "initial-data").await;
+        assert_eq!(data.as_array().map(Vec::len), Some(2), "it has no offset");
+        let mut next = Client::websocket(&app).await;
+        let recovered = next.join("/", json!({"recovery": true, "pid": first["pid"]})).await;
+        assert_eq!(recovered, first);
+        let update = next.event("/", "metrics-update").await;
+        // At a pace of its own, it must not pass the events of the namespace.
+        assert_eq!(update.as_array().map(Vec::len), Some(2), "it has no offset");
+    }
+}

@@ -79,7 +79,8 @@ impl Socket {
                 socket.read_entity(channel, Duration::ZERO);
             }
         }
-        socket.follow_dashboards();
+        // Its events carry no cursor, so what the client has of them is not known.
+        socket.follow_dashboards(None);
         socket.hold = Some(hold);
         Some(socket)
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{transport::stream::Stream, web::caller::Caller};
 use tricast_auth::Permission;
-use tricast_core::{channel::Selector, interval::format_interval, snapshot::SNAPSHOT};
+use tricast_core::{channel::Selector, interval::format_interval, position::Position, snapshot::SNAPSHOT};
 use tricast_domain::alerts;
 
 /// Interval of `metrics-update` where the client asks for none.
@@ -33,11 +33,11 @@ impl Socket {
     pub(super) fn join_root(&mut self, packets: &mut Packets) {
         let Some(caller) = self.stream.caller().cloned() else { return };
         if caller.identity.may(Permission::ReadMetrics) {
-            push_figures(packets, "dashboard:data", &caller);
+            let present = push_figures(packets, "dashboard:data", &caller);
             if let Ok(selector) = Selector::parse(SNAPSHOT) {
                 self.note_started(selector, DASHBOARD_INTERVAL, None);
             }
-            follow_snapshot(&mut self.stream, DASHBOARD_INTERVAL);
+            follow_snapshot(&mut self.stream, DASHBOARD_INTERVAL, Some(&present));
         }
         for name in ["alerts", "system"] {
             if let Ok(selector) = Selector::parse(name)
@@ -76,17 +76,18 @@ impl Socket {
                 }
                 self.rooms.dashboards.insert(id.clone(), interval);
                 self.accept(ack, json!({"dashboardId": id, "interval": format_interval(interval)}), packets);
-                if let Some(caller) = self.stream.caller() {
-                    push_figures(packets, "initial-data", caller);
-                }
-                self.follow_dashboards();
+                let present = self.stream.caller().map(|caller| push_figures(packets, "initial-data", caller));
+                self.follow_dashboards(present.as_ref());
             }
             "unsubscribe-metrics" => {
                 let id = id_of(event.arguments.first());
+                let before = self.rooms.interval();
                 match id.filter(|id| self.rooms.dashboards.remove(id).is_some()) {
                     Some(id) => {
                         self.accept(ack, json!({"dashboardId": id}), packets);
-                        self.follow_dashboards();
+                        if self.rooms.interval() != before {
+                            self.follow_dashboards(None);
+                        }
                     }
                     None => self.refuse(ack, Refusal::InvalidEntity, "this dashboard is not subscribed", packets),
                 }
@@ -95,8 +96,8 @@ impl Socket {
         }
     }
 
-    /// Follows the snapshot at the shortest interval of the dashboards.
-    pub(super) fn follow_dashboards(&mut self) {
+    /// Follows the snapshot at the shortest interval of the dashboards, from the position `since`, or beginning with the present one.
+    pub(super) fn follow_dashboards(&mut self, since: Option<&Position>) {
         let Some(interval) = self.rooms.interval() else { return self.metrics = None };
         if self.metrics.is_none() {
             let (state, caller) = (Rc::clone(&self.stream.state), self.stream.caller().cloned());
@@ -104,22 +105,27 @@ impl Socket {
             self.metrics = Some(Box::new(stream));
         }
         if let Some(metrics) = &mut self.metrics {
-            follow_snapshot(metrics, interval);
+            follow_snapshot(metrics, interval, since);
         }
     }
 }
 
-/// Appends an event with the present figures.
-fn push_figures(packets: &mut Packets, name: &str, caller: &Caller) {
-    let snapshot = caller.tenant.log.snapshot(tricast_auth::view(&caller.identity));
+/// Appends an event with the present figures. Returns the position up to which they are known to be complete.
+fn push_figures(packets: &mut Packets, name: &str, caller: &Caller) -> Position {
+    let log = &caller.tenant.log;
+    // Before the snapshot, so that no change falls between the two.
+    let position = log.position();
+    let snapshot = log.snapshot(tricast_auth::view(&caller.identity));
     let argument = format!(r#"["{name}",{}]"#, encode::figures(&snapshot));
     output::push(packets, '2', Namespace::Root.as_str(), None, &argument);
+    position
 }
 
-/// Follows the snapshot from now on: the client has the present one.
-fn follow_snapshot(stream: &mut Stream, interval: Duration) {
-    let position = stream.reader.hub().log().position();
-    if let Ok(selector) = Selector::parse(SNAPSHOT) {
-        stream.reader.resume_from(selector, interval, &position);
+/// Follows the snapshot from the position `since`, or beginning with the present one.
+fn follow_snapshot(stream: &mut Stream, interval: Duration, since: Option<&Position>) {
+    let Ok(selector) = Selector::parse(SNAPSHOT) else { return };
+    match since {
+        Some(since) => stream.reader.resume_from(selector, interval, since),
+        None => stream.reader.subscribe(selector, interval, None),
     }
 }
