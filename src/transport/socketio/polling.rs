@@ -93,7 +93,13 @@ impl Session {
                     }
                     return Poll::Ready(());
                 }
-                let framing = match self.link.ready(cx) {
+                let ready = match self.link.ready(cx) {
+                    // A session that ends does not wait for its upgrade.
+                    Ready::Probing { has_poll: true } if self.connection.is_closing() => Ready::For(Framing::Payload),
+                    Ready::Probing { has_poll: false } if self.connection.is_closing() => Ready::Busy(Framing::Payload),
+                    ready => ready,
+                };
+                let framing = match ready {
                     Ready::For(framing) => framing,
                     Ready::Busy(framing) => {
                         let waits = framing == Framing::Frames || self.connection.has_last_message();

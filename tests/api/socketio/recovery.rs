@@ -109,3 +109,21 @@ async fn a_recovered_dashboard_receives_its_newest_figures_whatever_its_interval
         assert_eq!(update.as_array().map(Vec::len), Some(2), "it has no offset");
     }
 }
+
+#[tokio::test]
+async fn a_dashboard_that_is_cut_right_after_it_connected_receives_the_open_alerts() {
+    let app = spawn_app();
+    let rule = json!({"name": "hot", "channel": "metrics.oven", "field": "celsius", "condition": {"above": 200}, "severity": "warning"});
+    assert_eq!(app.post("/api/alerts/rules", rule.to_string()).await.status(), 201);
+    let mut watcher = Client::websocket(&app).await;
+    watcher.join("/", json!({})).await;
+    app.push_value("metrics.oven", json!({"celsius": 250})).await;
+    while watcher.event("/", "alerts").await[1][0]["action"] != "raised" {}
+    let mut client = Client::websocket(&app).await;
+    let first = client.join("/", json!({"recovery": true})).await;
+    drop(client);
+    let mut next = Client::polling(&app).await;
+    let recovered = next.join("/", json!({"recovery": true, "pid": first["pid"]})).await;
+    assert_eq!(recovered, first);
+    assert_eq!(next.event("/", "alerts").await[1][0]["metric"], "metrics.oven.celsius");
+}

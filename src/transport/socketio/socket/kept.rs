@@ -79,8 +79,11 @@ impl Socket {
                 socket.read_entity(channel, Duration::ZERO);
             }
         }
-        // Its events carry no cursor, so what the client has of them is not known.
+        // These events carry no cursor, so what the client has of them is not known.
         socket.follow_dashboards(None);
+        if namespace == Namespace::Root && offset.is_none() {
+            socket.read_alerts();
+        }
         socket.hold = Some(hold);
         Some(socket)
     }

@@ -46,15 +46,22 @@ impl Socket {
                 self.subscribe(selector, Duration::ZERO);
             }
         }
-        if caller.identity.may(Permission::ReadAlerts) {
-            self.later.push(async move {
-                let open = alerts::Filter { open: Some(true), ..alerts::Filter::default() };
-                let Ok(page) = caller.tenant.alerts.list(open, MAX_ALERTS, None).await else { return Later::Nothing };
-                let may_read = |alert: &&alerts::Alert| tricast_auth::may_read_alert(&caller.identity, &alert.metric);
-                let alerts: Vec<_> = page.alerts.iter().filter(may_read).collect();
-                Later::Alerts(json!(alerts))
-            });
-        }
+        self.read_alerts();
+    }
+
+    /// Reads the open alerts, which are sent as a list.
+    pub(super) fn read_alerts(&mut self) {
+        let Some(caller) = self.stream.caller().filter(|caller| caller.identity.may(Permission::ReadAlerts)) else {
+            return;
+        };
+        let caller = caller.clone();
+        self.later.push(async move {
+            let open = alerts::Filter { open: Some(true), ..alerts::Filter::default() };
+            let Ok(page) = caller.tenant.alerts.list(open, MAX_ALERTS, None).await else { return Later::Nothing };
+            let may_read = |alert: &&alerts::Alert| tricast_auth::may_read_alert(&caller.identity, &alert.metric);
+            let alerts: Vec<_> = page.alerts.iter().filter(may_read).collect();
+            Later::Alerts(json!(alerts))
+        });
     }
 
     pub(super) fn root_event(&mut self, event: &ClientEvent, packets: &mut Packets) {
