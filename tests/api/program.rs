@@ -62,6 +62,12 @@ impl Program {
         BufReader::new(self.child.stderr.take().unwrap()).lines().map_while(Result::ok)
     }
 
+    /// Returns the ID of the process.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         self.child.wait().unwrap()

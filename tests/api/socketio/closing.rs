@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     helpers::{soon, spawn_app, spawn_app_with, until},
+    program::Program,
     rfc6455::peer::{FIN, Frame, Peer, TEXT, announced, frame},
 };
 
@@ -56,7 +57,8 @@ async fn the_close_of_a_failed_websocket_arrives_before_a_reset() {
 
 #[tokio::test]
 async fn packets_before_the_close_of_an_upgraded_websocket_are_processed() {
-    let app = spawn_app();
+    // No limit: only its close ends the session of a client that has left its namespace.
+    let app = spawn_app_with(|config| config.limits.auth_timeout.0 = Duration::ZERO);
     for end in [Message::Close(None), Message::text("1")] {
         let mut client = Client::polling(&app).await;
         let first = client.join("/tricast", json!({"recovery": true})).await;
@@ -116,4 +118,35 @@ async fn the_session_of_an_upgraded_client_that_does_not_read_ends() {
         (app.counter("tricast_connections{transport=\"socketio\"}").await == 0.0).then_some(())
     })
     .await;
+}
+
+/// Returns the CPU time of a process so far, in hundredths of a second.
+#[cfg(target_os = "linux")]
+fn cpu_time(program: &Program) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_session_that_waits_to_report_its_end_takes_no_cpu_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = Program::start_with(directory.path(), &[("TRICAST_LIMITS__AUTH_TIMEOUT", "1s")]);
+    let app = spawn_app().at(program.address());
+    let client = Client::polling(&app).await;
+    let has = |counter: &'static str, value: f64| {
+        let app = &app;
+        until(counter, move || async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            (app.counter(counter).await == value).then_some(())
+        })
+    };
+    has("tricast_limit_reached_total{limit=\"auth_timeout\"}", 1.0).await;
+    let before = cpu_time(&program);
+    // It waits for seconds for a poll that does not come.
+    has("tricast_connections{transport=\"socketio\"}", 0.0).await;
+    let taken = cpu_time(&program) - before;
+    assert!(taken < 50, "{taken} hundredths of a second");
+    assert_eq!(client.poll().await, Err(400));
 }

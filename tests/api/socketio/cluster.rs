@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::Client;
 use crate::{
-    bus::{node_with, reads_up_to},
+    bus::{leader, node_with, reads_up_to},
     helpers::{TestApp, until},
     redis::Redis,
+    stall::StallableLink,
 };
 
 fn node(redis: &Redis, name: &str) -> TestApp {
@@ -101,4 +102,32 @@ async fn clients_of_a_node_that_drains_are_recovered_by_another_one() {
         assert_eq!(client.event("/tricast", "event").await[1]["data"]["n"], 1);
     }
     leaves.stopped().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_ahead_of_its_node_is_recovered_once_the_node_has_caught_up() {
+    let redis = Redis::start();
+    let nodes = [node(&redis, "first")];
+    leader(&nodes).await;
+    let [first] = nodes;
+    let link = StallableLink::to(&redis);
+    let second = node_with(&link.url(), "second", |_| {});
+    is_ready(&second).await;
+    let mut client = Client::websocket(&second).await;
+    let connected = client.join("/tricast", json!({"recovery": true})).await;
+    client.ask("/tricast", json!(["subscribe", {"channels": ["deploys"]}])).await;
+    // As of a client that was carried by the first node meanwhile, and received this event there.
+    link.stall();
+    let offset = first.push_event("deploys", 1).await;
+    let mut client = Client::websocket(&second).await;
+    let auth = json!({"recovery": true, "pid": connected["pid"], "offset": offset});
+    client.send(&format!("40/tricast,{auth}")).await;
+    // The server has read the packet when it refuses the next one.
+    client.send("40/nowhere").await;
+    assert!(client.next().await.unwrap().starts_with("44/nowhere,"));
+    link.flow();
+    let recovered: Value = serde_json::from_str(&client.next_of("40/tricast,").await).unwrap();
+    assert_eq!(recovered, connected);
+    first.push_event("deploys", 2).await;
+    assert_eq!(client.event("/tricast", "event").await[1]["data"]["n"], 2);
 }

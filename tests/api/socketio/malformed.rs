@@ -141,7 +141,8 @@ async fn requests_that_break_the_protocol_are_refused_by_its_codes() {
 #[tokio::test]
 async fn two_polls_at_once_end_the_session() {
     let app = spawn_app();
-    let client = Client::polling(&app).await;
+    let mut client = Client::polling(&app).await;
+    client.join("/tricast", json!({})).await;
     let (first, second) = tokio::join!(client.poll(), client.poll());
     // The earlier one receives the end, the other one is refused.
     assert!(
@@ -162,7 +163,8 @@ async fn half_a_request(client: &Client, method: &str, rest: &str) -> TcpStream 
 #[tokio::test]
 async fn two_posts_at_once_end_the_session() {
     let app = spawn_app();
-    let client = Client::polling(&app).await;
+    let mut client = Client::polling(&app).await;
+    client.join("/tricast", json!({})).await;
     let first = half_a_request(&client, "POST", "Content-Length: 100\r\n\r\n40").await;
     // Until the server has read the head of the first one, another one is taken.
     until("the refusal", || async { (client.post("3").await == 400).then_some(()) }).await;
@@ -217,7 +219,8 @@ async fn a_held_poll_that_is_aborted_ends_the_session() {
         // A connection that is closed before its request is read leaves the session.
         pause *= 2;
         async move {
-            let client = Client::polling(app).await;
+            let mut client = Client::polling(app).await;
+            client.join("/tricast", json!({})).await;
             let poll = half_a_request(&client, "GET", "\r\n").await;
             tokio::time::sleep(pause).await;
             drop(poll);

@@ -88,7 +88,8 @@ async fn the_session_of_a_silent_client_ends() {
         config.heartbeat.interval.0 = Duration::from_millis(200);
         config.heartbeat.timeout.0 = Duration::from_millis(400);
     });
-    let silent = Client::polling(&app).await;
+    let mut silent = Client::polling(&app).await;
+    silent.join("/tricast", json!({})).await;
     let mut lively = Client::websocket(&app).await;
     lively.join("/tricast", json!({})).await;
     // The active client replies to pings while it waits for this many replies of its own.
@@ -104,13 +105,27 @@ async fn the_session_of_a_silent_client_ends() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_reached_its_age_is_sent_away() {
+    let app = spawn_app_with(|config| config.max_connection_age.0 = Duration::from_secs(1));
+    for mut client in Client::of_both(&app).await {
+        client.join("/tricast", json!({})).await;
+        assert_eq!(client.event("/tricast", "going_away").await[1]["reason"], "CONNECTION_AGE");
+        assert_eq!(client.next().await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_draining_server_disconnects_its_clients() {
     let mut app = spawn_app();
     let mut clients = Client::of_both(&app).await;
     for client in &mut clients {
         client.join("/tricast", json!({})).await;
     }
+    let without_namespace = Client::of_both(&app).await;
     app.begin_stop();
+    for mut client in without_namespace {
+        assert_eq!(client.next().await, None);
+    }
     for mut client in clients {
         let notice = client.event("/tricast", "going_away").await;
         assert_eq!(notice[1]["reason"], "SERVER_MAINTENANCE");
