@@ -23,7 +23,7 @@ use super::{
     expiry::Expiry,
     field_times::Part,
     log::{Change, Log},
-    published::{HISTORY, Published},
+    published::Published,
     reading::{Origin, Reading, Refusal, Restored, StoredEvent},
     sample::{Dump, Moment, Sample, SeriesTable},
     snapshot::{Place, place},
@@ -132,6 +132,8 @@ pub struct Decider {
     /// Ends of channels, in time during which this process was awake.
     expiry: Expiry<Channel>,
     published: Published,
+    /// Channels that ended before the last values of history were restored, which may be older than these ends.
+    ended_early: HashSet<Channel>,
     /// Start time, and the clock of the windows at that time.
     begun: (Instant, Duration),
     /// Total length of pauses of this process at that time.
@@ -256,6 +258,7 @@ impl Decider {
             pushed_channels: 0,
             taken: Taken::default(),
             published: Published::default(),
+            ended_early: HashSet::new(),
             begun: (Instant::now(), Duration::ZERO),
             stood_still: pause::total(),
         }
@@ -269,8 +272,14 @@ impl Decider {
         let mut decider = Self::new(clock, config);
         let since_1970 = decider.clock.now().as_millisecond().try_into().unwrap_or_default();
         decider.begun = (Instant::now(), Duration::from_millis(since_1970));
-        for state in log.contents().states.into_iter().filter(|state| state.change.gone.is_none()) {
-            decider.known.insert(state.change.channel, Known::State(Present::new(state.change.data, state.restored)));
+        for state in log.contents().states {
+            let channel = state.change.channel;
+            match state.change.gone {
+                Some(_) => decider.note_early_end(channel),
+                None => {
+                    drop(decider.known.insert(channel, Known::State(Present::new(state.change.data, state.restored))));
+                }
+            }
         }
         for info in log.channels().into_iter().filter(|info| info.kind == ChannelKind::Event) {
             decider.known.insert(info.channel, Known::Events);
@@ -319,6 +328,9 @@ impl Decider {
     /// Continues with the published events of another decider.
     pub fn follow(&mut self, published: &Published) {
         self.published.merge(published);
+        if self.published.has_restored() {
+            self.ended_early = HashSet::new();
+        }
     }
 
     /// Counts the samples in `readings`, which another decider had accepted after it last dumped their series, and
@@ -473,16 +485,15 @@ impl Decider {
         Ok(())
     }
 
-    /// Stages values from history for channels without a value, unless that was done before. Values beyond a limit are
-    /// left out, and so are those of built-in channels, which are measured again.
+    /// Stages values from history for channels without a value that have not ended, unless that was done before. Values
+    /// beyond a limit are left out, and so are those of built-in channels, which are measured again.
     fn restore(&mut self, values: Vec<Restored>, staged: &mut Staged) {
         if self.published.has_restored() {
             return;
         }
-        let now = self.clock.now().as_microsecond();
-        self.published.note(HISTORY, now.try_into().unwrap_or_default());
+        let ended = self.finish_restoring();
         for Restored { channel, at, data } in values {
-            if self.known.contains_key(&channel) || self.has_outlived(at) {
+            if self.known.contains_key(&channel) || ended.contains(&channel) || self.has_outlived(at) {
                 continue;
             }
             let value = Reading::value(channel.clone(), data);

@@ -39,7 +39,7 @@ pub enum Reading {
     /// Event that a store keeps until it is published.
     Stored(Box<StoredEvent>),
     /// Last values of state channels from history, for a log that started without values. A log accepts them once, and
-    /// only for channels without a value.
+    /// only for channels that were neither written nor ended before.
     Restored(Vec<Restored>),
     /// The end of a channel.
     End {

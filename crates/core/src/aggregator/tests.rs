@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     built_in,
-    channel::{Channel, EventName},
-    log::LogConfig,
+    channel::{Channel, EventName, Gone},
+    log::{Change, LogConfig},
     reading::Refusal,
     sample::Sample,
     snapshot::View,
@@ -813,4 +813,57 @@ async fn values_restored_late_do_not_replace_pushed_ones_and_are_accepted_once()
     assert_eq!((&c.data[..], c.is_restored()), (&br#"{"x":8,"y":7}"#[..], false));
     bench.handle.publish_own(vec![Reading::Restored(vec![restored("metrics.d", json!({"x": 1}), 20)])]).await.unwrap();
     assert!(state("metrics.d").is_none());
+}
+
+#[tokio::test]
+async fn values_restored_late_do_not_bring_ended_channels_back() {
+    let end = |channel: &str| Reading::End { channel: Channel::parse(channel).unwrap() };
+    let ttl = |channel: &str| {
+        let Reading::Value { channel, data, merge, .. } = value(channel, json!({"x": 1})) else { panic!() };
+        Reading::Value { channel, data, merge, ttl: Some(50) }
+    };
+    let bench = bench(AggregatorConfig::default());
+    let is_there = |name: &str| bench.log.kind(&Channel::parse(name).unwrap()).is_some();
+    for name in ["metrics.deleted", "metrics.now"] {
+        bench.push(value(name, json!({"x": 1}))).await.0.unwrap();
+    }
+    bench.push(end("metrics.deleted")).await.0.unwrap();
+    bench.push(ttl("metrics.expired")).await.0.unwrap();
+    while is_there("metrics.expired") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let names = ["metrics.deleted", "metrics.expired", "metrics.now", "metrics.kept"];
+    let late = Reading::Restored(names.map(|name| restored(name, json!({"x": 7}), 20)).into());
+    bench.handle.publish_own(vec![end("metrics.now"), late]).await.unwrap();
+    assert_eq!(names.map(is_there), [false, false, false, true]);
+}
+
+/// Restores `metrics.kept` after the ends of `count` channels. Returns whether it exists then.
+fn is_restored_after_ends(count: usize) -> bool {
+    let mut decider = Decider::new(Clock::system(), AggregatorConfig::default());
+    for n in 0..count {
+        let channel = Channel::parse(&format!("metrics.c{n}")).unwrap();
+        let push = vec![Reading::value(channel.clone(), Map::new()), Reading::End { channel }];
+        decider.decide_all([(Origin::Pushed, push)]);
+    }
+    let late = Reading::Restored(vec![restored("metrics.kept", json!({"x": 7}), 20)]);
+    !decider.decide_all([(Origin::Internal, vec![late])]).changes.is_empty()
+}
+
+#[test]
+fn with_too_many_ends_to_remember_nothing_is_restored() {
+    assert_eq!([10_000, 10_001].map(is_restored_after_ends), [true, false]);
+}
+
+#[test]
+fn the_next_leader_does_not_bring_ended_channels_back() {
+    let (mut writer, log) = Log::create(LogConfig::default());
+    let ended = Channel::parse("metrics.ended").unwrap();
+    writer.append(vec![Change::state(ended.clone(), "{}".into())], Timestamp::now());
+    writer.append(vec![Change::end(ended, Gone::Deleted)], Timestamp::now());
+    let mut decider = Decider::take_over(Clock::system(), AggregatorConfig::default(), &log, std::iter::empty());
+    let late = ["metrics.ended", "metrics.kept"].map(|name| restored(name, json!({"x": 7}), 20));
+    let decided = decider.decide_all([(Origin::Internal, vec![Reading::Restored(late.into())])]);
+    let names: Vec<_> = decided.changes.iter().map(|change| change.channel.as_str()).collect();
+    assert_eq!(names, ["metrics.kept"]);
 }

@@ -4,6 +4,7 @@
 //! empty value.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,8 +17,12 @@ use crate::{
     built_in,
     channel::{Channel, Gone},
     log::Change,
+    published::HISTORY,
     reading::Reading,
 };
+
+/// Most ends of channels that are remembered until the last values of history are restored.
+const EARLY_ENDS: usize = 10_000;
 
 /// Number of ended channels by reason. Clones share one count.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +85,27 @@ impl Decider {
         self.weigh_series();
         self.pushed_channels = self.pushed_channels.saturating_sub(1);
         self.config.ended.count(gone);
+        self.note_early_end(channel.clone());
         staged.in_order.push(Change::end(channel, gone));
+    }
+
+    /// Remembers that a channel ended before the last values of history came. With too many ends to remember nothing is
+    /// restored any more.
+    pub(super) fn note_early_end(&mut self, channel: Channel) {
+        if self.published.has_restored() {
+            return;
+        }
+        self.ended_early.insert(channel);
+        if self.ended_early.len() > EARLY_ENDS {
+            self.finish_restoring();
+        }
+    }
+
+    /// Accepts no values from history from now on. Returns the channels that ended before.
+    pub(super) fn finish_restoring(&mut self) -> HashSet<Channel> {
+        let now = self.clock.now().as_microsecond();
+        self.published.note(HISTORY, now.try_into().unwrap_or_default());
+        std::mem::take(&mut self.ended_early)
     }
 
     /// Ends the channels and series that were not written for their time to live.
