@@ -92,6 +92,7 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
     let Batch { lines, line_numbers, readings, mut refused, single } =
         parsed.map_err(|fault| fault.into_problem(&state, most))?;
 
+    let has_ends = readings.iter().any(|reading| matches!(reading, Reading::End { .. }));
     let outcome = caller.tenant.aggregator.publish(Origin::Pushed, readings, weight).await;
     let outcome = outcome.map_err(not_published)?;
     let mut accepted = Vec::new();
@@ -113,6 +114,9 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
     }
     let status = if refused.count == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
     let mut answer = json!({"accepted": accepted.len(), "cursor": outcome.position.to_string()});
+    if has_ends && !caller.tenant.has_stored_ends(&outcome.position).await {
+        answer["stored"] = false.into();
+    }
     if refused.count > 0 {
         debug_assert_eq!(accepted.len() + refused.count, lines);
         answer["refused"] = refused.count.into();
@@ -132,6 +136,7 @@ pub async fn post(request: HttpRequest, access: Authorized<WriteMetrics>, body: 
         Its history stays. A later push makes the channel anew. Needs the permission `write:metrics`.",
     params(("channel" = String, Path, description = "Its name", pattern = r"^[A-Za-z0-9_.:-]{1,128}$", example = "metrics.checkout")),
     responses(
+        (status = 202, description = "The channel has ended, but its end is not stored yet: until then a crash may bring it back", body = shapes::NotStored),
         (status = 204, description = "The channel has ended"),
         (status = 404, description = "There is no such channel"),
         (status = 410, description = "The channel had already ended"),
@@ -151,7 +156,11 @@ pub async fn delete(channel: web::Path<String>, access: Authorized<WriteMetrics>
         }
         _ => {
             state.shared.counters.accepted.inc();
-            Ok(HttpResponse::NoContent().finish())
+            if caller.tenant.has_stored_ends(&outcome.position).await {
+                Ok(HttpResponse::NoContent().finish())
+            } else {
+                Ok(HttpResponse::Accepted().json(json!({"stored": false})))
+            }
         }
     }
 }
@@ -361,12 +370,12 @@ fn reading(value: Value, nul: bool) -> Line {
         None => return Err(bad("\"channel\" is missing")),
     };
     match fields.remove("delete") {
-        None | Some(Value::Bool(false)) => {}
+        None => {}
         Some(Value::Bool(true)) => {
             no_more(&fields, "channel and delete")?;
             return Ok(Reading::End { channel });
         }
-        Some(_) => return Err(bad("\"delete\" has to be true or false")),
+        Some(_) => return Err(bad("\"delete\" has to be true")),
     }
     let ttl = ttl(&mut fields)?;
     let merge = match fields.remove("merge") {

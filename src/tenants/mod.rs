@@ -80,6 +80,14 @@ pub struct Tenant {
     _alive: watch::Sender<()>,
 }
 
+impl Tenant {
+    /// Waits until no restart brings a channel back that ended at or before `position`: the ends are in the store, or in the
+    /// log that several nodes share. Returns false if the store does not accept them in time.
+    pub async fn has_stored_ends(&self, position: &Position) -> bool {
+        self.aggregator.is_clustered() || self.history.has_stored_ends(position.offset).await
+    }
+}
+
 /// Dependencies and settings that all tenants share.
 pub struct TenantDeps {
     /// Capacity of each log.

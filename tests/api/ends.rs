@@ -6,9 +6,12 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tricast_core::clock::Clock;
 
-use crate::helpers::{
-    ApiClient, EventStream, TestApp, WebSocket, soon, spawn_app, spawn_app_at, spawn_app_with, spawn_app_with_tokens,
-    token, until,
+use crate::{
+    helpers::{
+        ApiClient, EventStream, TestApp, WebSocket, soon, spawn_app, spawn_app_at, spawn_app_with,
+        spawn_app_with_tokens, token, until,
+    },
+    program::Program,
 };
 
 pub(crate) async fn delete(visitor: &ApiClient, channel: &str) -> Response {
@@ -164,12 +167,13 @@ async fn a_line_of_a_push_ends_a_channel_and_built_in_channels_cannot_end() {
         {"channel": "metrics.never", "delete": true},
         {"channel": "metrics.api", "delete": true},
         {"channel": "metrics.a", "delete": true, "data": {}},
+        {"channel": "metrics.a", "delete": false, "data": {}},
     ]);
     let answer = app.post("/api/metrics", lines.to_string()).await;
     assert_eq!(answer.status(), 207);
     let verdicts: Value = answer.json().await.unwrap();
     let statuses: Vec<_> = verdicts["results"].as_array().unwrap().iter().map(|line| line["status"].clone()).collect();
-    assert_eq!(statuses, [202, 202, 202, 202, 202, 404, 403, 400].map(Value::from));
+    assert_eq!(statuses, [202, 202, 202, 202, 202, 404, 403, 400, 400].map(Value::from));
     assert_eq!(app.get_json("/api/metrics/metrics.a").await["data"], json!({"m": 2}));
     assert_eq!(app.get("/api/metrics/metrics.b").await.status(), 410);
     app.push(json!({"channel": "metrics.a", "delete": true})).await;
@@ -281,4 +285,33 @@ async fn an_ended_channel_is_not_restored_and_keeps_its_history() {
     let app = keeping(&directory);
     until("values", || async { (app.get("/api/metrics/metrics.anew").await.status() == 200).then_some(()) }).await;
     assert_eq!(app.get("/api/metrics/metrics.lives").await.status(), 404);
+}
+
+/// Kills the program right after `deletion` of a stored channel was acknowledged. The channel must not come back.
+async fn does_not_come_back(deletion: impl AsyncFnOnce(&ApiClient)) {
+    let directory = tempfile::tempdir().unwrap();
+    let app = spawn_app();
+    let mut program = Program::start(directory.path());
+    let visitor = app.at(program.address());
+    for channel in ["metrics.ended", "metrics.lives"] {
+        visitor.push_value(channel, json!({"n": 1})).await;
+    }
+    until("points", || async { (visitor.counter("tricast_history_points_total").await >= 2.0).then_some(()) }).await;
+    deletion(&visitor).await;
+    program.kill();
+    let program = Program::start(directory.path());
+    let visitor = app.at(program.address());
+    until("values", || async { (visitor.get("/api/metrics/metrics.lives").await.status() == 200).then_some(()) }).await;
+    assert_eq!(visitor.get("/api/metrics/metrics.ended").await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_channel_whose_end_was_acknowledged_does_not_come_back_after_kill_9() {
+    let deleted = does_not_come_back(async |visitor| assert_eq!(delete(visitor, "metrics.ended").await.status(), 204));
+    let pushed = does_not_come_back(async |visitor| {
+        let end = json!({"channel": "metrics.ended", "delete": true}).to_string();
+        let answer = visitor.post("/api/metrics", end).await.json::<Value>().await.unwrap();
+        assert_eq!((&answer["accepted"], answer.get("stored")), (&json!(1), None));
+    });
+    tokio::join!(deleted, pushed);
 }

@@ -136,6 +136,12 @@ fn walk(value: &Value, look: &mut impl FnMut(&Value)) {
 }
 
 #[test]
+fn a_pushed_line_cannot_ask_for_no_deletion() {
+    let delete = &document()["components"]["schemas"]["PushedEnd"]["properties"]["delete"];
+    assert_eq!(delete["enum"], serde_json::json!([true]), "as POST /api/metrics accepts it");
+}
+
+#[test]
 fn every_definition_is_used() {
     let document = document();
     let mut used = BTreeSet::new();

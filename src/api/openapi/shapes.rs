@@ -335,7 +335,13 @@ pub enum Ttl {
 pub struct PushedEnd {
     #[schema(pattern = r"^[A-Za-z0-9_.:-]{1,128}$")]
     channel: String,
+    #[schema(schema_with = only_true)]
     delete: bool,
+}
+
+fn only_true() -> Schema {
+    let boolean = SchemaType::Type(Type::Boolean);
+    ObjectBuilder::new().schema_type(boolean).enum_values(Some([true])).description(Some("`true`.")).into()
 }
 
 /// An event of an event channel.
@@ -455,6 +461,15 @@ impl ToSchema for Labels {}
 pub struct Accepted {
     accepted: u64,
     cursor: Cursor,
+    /// `false` if channels have ended whose ends are not stored yet: until then a crash may bring them back. Not there otherwise.
+    stored: Option<bool>,
+}
+
+/// A channel has ended, and its end is not stored yet.
+#[derive(ToSchema)]
+#[schema(example = json!({"stored": false}))]
+pub struct NotStored {
+    stored: bool,
 }
 
 /// Some lines are in the log, others were refused.
@@ -465,6 +480,8 @@ pub struct Mixed {
     accepted: u64,
     refused: u64,
     cursor: Cursor,
+    /// As in `Accepted`.
+    stored: Option<bool>,
     /// Verdict on each accepted line and on at most 100 refused ones; all other lines were refused.
     results: Vec<Verdict>,
 }

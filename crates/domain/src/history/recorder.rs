@@ -10,16 +10,16 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, config::ms, pressure::Pressure,
-    shared::Shared, write_buffer::Lost,
+    shared::Shared,
+    write_buffer::{Ends, Lost},
 };
 use crate::{service::StoreError, sources};
 use tricast_core::{
     aggregator::AggregatorHandle,
-    channel::Channel,
     publication::Publication,
     snapshot::{SNAPSHOT, View},
 };
@@ -135,25 +135,32 @@ impl Listener {
         let resolution = self.shared.config.resolution;
         // Within its span only the last version counts: not every one has to be read.
         let rest = (resolution / 20).min(Duration::from_millis(50));
+        let mut is_asked = false;
         loop {
             self.take();
-            if self.shared.buffer.lock().len() >= GROUP {
+            if is_asked || self.shared.buffer.lock().len() >= GROUP {
                 self.shared.wake.notify_one();
             }
-            tokio::select! {
-                result = changed.changed() => if result.is_err() { return std::future::pending().await },
+            let flush = self.shared.flush.notified();
+            tokio::pin!(flush);
+            is_asked = tokio::select! {
+                result = changed.changed() => {
+                    if result.is_err() {
+                        return std::future::pending().await;
+                    }
+                    timeout(rest, &mut flush).await.is_ok()
+                }
                 // Wakes up for the last version of a span that no other follows.
-                () = sleep(resolution.max(Duration::from_millis(100))) => {}
-            }
+                () = sleep(resolution.max(Duration::from_millis(100))) => false,
+                () = &mut flush => true,
+            };
             changed.borrow_and_update();
-            if !rest.is_zero() {
-                sleep(rest).await;
-            }
         }
     }
 
     fn take(&mut self) {
         let Shared { log, clock, buffer, .. } = &*self.shared;
+        let head = log.head();
         let states = log.states_after(self.seen, self.seen, View::Full, |channel| channel.as_str() != SNAPSHOT);
         self.seen = states.last().map_or(self.seen, |newest| newest.offset);
         // In chunks, so that queries can read the buffer in between.
@@ -168,6 +175,7 @@ impl Listener {
                 }
             }
         }
+        buffer.lock().read_to(head);
         if states.iter().any(|state| state.gone.is_some()) {
             // Otherwise a restart in between would restore the channels.
             self.shared.wake.notify_one();
@@ -266,16 +274,17 @@ impl Writer {
             written = self.write_ends(&ends).await;
         }
         if written.is_err() {
-            self.shared.buffer.lock().put_ends(ends);
+            self.shared.buffer.lock().put_ends(ends.channels);
         }
         written
     }
 
-    async fn write_ends(&mut self, ends: &[(Channel, i64)]) -> Result<(), HistoryError> {
+    async fn write_ends(&mut self, ends: &Ends) -> Result<(), HistoryError> {
         let shared = Arc::clone(&self.shared);
-        for ends in ends.chunks(BATCH) {
-            self.with_degraded_notice(shared.store.end(&shared.tenant, ends.to_vec())).await?;
+        for channels in ends.channels.chunks(BATCH) {
+            self.with_degraded_notice(shared.store.end(&shared.tenant, channels.to_vec())).await?;
         }
+        shared.ends_stored.send_replace(ends.read_to);
         Ok(())
     }
 
@@ -361,7 +370,7 @@ impl Writer {
 
     /// Waits for the store, and publishes `degraded` when that takes long.
     async fn with_degraded_notice<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
-        if let Ok(result) = tokio::time::timeout(STANDSTILL, &mut answer).await {
+        if let Ok(result) = timeout(STANDSTILL, &mut answer).await {
             return result;
         }
         self.degraded().await;

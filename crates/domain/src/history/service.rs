@@ -33,6 +33,9 @@ use tricast_core::{
 /// Longest time that the start of a tenant waits for its last values.
 const RESTORE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Longest time that the end of a channel waits for the store.
+const END_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Longest time that a query, or the end of the recorder, may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -76,6 +79,8 @@ impl History {
             calendar: Calendar::new(zone),
             counters,
             wake: Notify::new(),
+            flush: Notify::new(),
+            ends_stored: watch::Sender::new(0),
             ending: watch::Sender::new(false),
             ended: watch::Sender::new(!config.enabled),
             lag_ms: 0.into(),
@@ -145,6 +150,18 @@ impl History {
         let most = if config.max_series == 0 { usize::MAX } else { config.max_series };
         let newest = tokio::time::timeout(RESTORE_DEADLINE, store.newest(tenant, most)).await;
         Ok(restored::values(newest.map_err(|_| ServiceError::TimedOut)??))
+    }
+
+    /// Waits until the store has all ends of channels up to `offset` of the log, so that no restart restores these channels.
+    /// Returns false if the store does not accept them within 2 s; they are stored later.
+    pub async fn has_stored_ends(&self, offset: u64) -> bool {
+        let Shared { config, flush, ends_stored, .. } = &*self.shared;
+        if !config.enabled {
+            return true;
+        }
+        let mut stored = ends_stored.subscribe();
+        flush.notify_one();
+        tokio::time::timeout(END_DEADLINE, stored.wait_for(|stored| *stored >= offset)).await.is_ok_and(|to| to.is_ok())
     }
 
     /// Returns the number of points that wait for the store.

@@ -24,6 +24,10 @@ pub(super) struct Shared {
     pub(super) buffer: Mutex<WriteBuffer>,
     /// Wakes the recorder when many points wait.
     pub(super) wake: Notify,
+    /// Makes the recorder read the log and write at once.
+    pub(super) flush: Notify,
+    /// Offset of the log up to which ends of channels are in the store.
+    pub(super) ends_stored: watch::Sender<u64>,
     /// True while the server is shutting down.
     pub(super) ending: watch::Sender<bool>,
     /// True once the recorder has written all that it could.

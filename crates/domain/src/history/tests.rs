@@ -433,3 +433,34 @@ async fn only_the_points_that_the_store_refuses_are_lost() {
     assert_eq!(bench.fake.values(), kept);
     assert_eq!((bench.history.waiting(), bench.system_events()), (0, vec![]), "the store works");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_stored_at_once_and_after_the_points_before_it() {
+    let bench = bench(1_000);
+    let data = Map::from_iter([("n".to_owned(), json!(7))]);
+    bench.handle.publish(Origin::Pushed, vec![Reading::value(channel(), data)], 0).await.unwrap();
+    let end = async || {
+        let end = vec![Reading::End { channel: channel() }];
+        bench.handle.publish(Origin::Pushed, end, 0).await.unwrap().position.offset
+    };
+    let before = Instant::now();
+    assert!(bench.history.has_stored_ends(end().await).await);
+    assert_eq!((bench.fake.values(), bench.fake.ends.lock().len()), (vec![7.0], 1));
+    assert!(before.elapsed() <= Duration::from_millis(1), "{:?}: without waiting for anything", before.elapsed());
+
+    bench.fake.stands.send_replace(true);
+    bench.push(1..=1).await;
+    let before = Instant::now();
+    assert!(!bench.history.has_stored_ends(end().await).await);
+    assert_eq!((before.elapsed(), bench.fake.ends.lock().len()), (Duration::from_secs(2), 1));
+    bench.fake.stands.send_replace(false);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(bench.fake.ends.lock().len(), 2, "it is stored later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_history_no_end_waits_for_the_store() {
+    let bench = bench_with(HistoryConfig { enabled: false, ..HistoryConfig::default() });
+    bench.push(1..=1).await;
+    assert!(bench.history.has_stored_ends(bench.log.head()).await);
+}

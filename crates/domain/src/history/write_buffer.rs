@@ -34,6 +34,17 @@ pub(super) struct WriteBuffer {
     rate: Rate,
     /// Times at which channels ended, which are not known to be stored yet.
     ends: HashMap<Channel, i64>,
+    /// Offset up to which the log was read.
+    read_to: u64,
+}
+
+/// Ends of channels that the store should record.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// The channels, with the times of their ends in milliseconds since 1970.
+    pub(super) channels: Vec<(Channel, i64)>,
+    /// Offset of the log up to which they are all ends.
+    pub(super) read_to: u64,
 }
 
 /// Largest number of ends that wait for the store. Beyond that a channel may have a value again after a restart.
@@ -119,6 +130,7 @@ impl WriteBuffer {
             refused: 0,
             rate: Rate::new(config.max_points_per_second),
             ends: HashMap::new(),
+            read_to: 0,
         }
     }
 
@@ -145,9 +157,14 @@ impl WriteBuffer {
         self.put_ends(vec![(channel.clone(), at)]);
     }
 
+    /// Records that the log was read up to the offset `head`.
+    pub(super) fn read_to(&mut self, head: u64) {
+        self.read_to = head;
+    }
+
     /// Takes the ends that the store should record, once all points that wait now are stored.
-    pub(super) fn take_ends(&mut self) -> Vec<(Channel, i64)> {
-        self.ends.drain().collect()
+    pub(super) fn take_ends(&mut self) -> Ends {
+        Ends { channels: self.ends.drain().collect(), read_to: self.read_to }
     }
 
     /// Puts ends back that the store did not record. A later end of the same channel stays.
