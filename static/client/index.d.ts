@@ -72,12 +72,15 @@ export interface Meta {
   readonly cursor: string | null;
   /**
    * Set when the channel has ended and the value is null: a client deleted it, nothing wrote it for its time to live, or
-   * (`unknown`) it may have ended while the client was not connected; a value follows if it has not.
+   * (`unknown`) it was not there any more after a gap.
    */
   readonly gone?: 'deleted' | 'expired' | 'unknown';
 }
 
-/** Notice that events were lost, because the log no longer reaches back to the cursor. Fresh values follow. */
+/**
+ * Notice that events were lost, because the log no longer reaches back to the cursor. Fresh values follow; a channel that has none
+ * 3 s later is gone, as with a restart of a server without a store.
+ */
 export interface Gap {
   /** `epoch_changed` (the server's log was lost), `too_old` (away for too long) or `unknown_cursor`. */
   readonly reason: string;

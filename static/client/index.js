@@ -5,12 +5,14 @@ import { Http, TricastError } from './http.js';
 import { Position, isBefore, withoutStates } from './position.js';
 import { Requests } from './requests.js';
 import { Shared } from './shared.js';
-import { Subscription, matches, outside } from './subscription.js';
+import { Subscription, isLost, outside } from './subscription.js';
 import { Token } from './token.js';
 
 export { TricastError };
 
 const HIDDEN_MS = 10_000;
+/** Time after a gap within which a channel that has not ended is sent again. */
+const FRESH_MS = 3_000;
 
 class Tricast extends EventTarget {
   #http;
@@ -19,6 +21,10 @@ class Tricast extends EventTarget {
   #subscriptions = new Set();
   /** @type {Map<string, {value: any, meta: import('./index.js').Meta}>} */
   #states = new Map();
+  /** Channels that may have ended, since a gap. @type {Set<string>} */
+  #doubtful = new Set();
+  /** @type {any} */
+  #checking;
   #requests;
   #link;
   /** @type {any} */
@@ -135,6 +141,7 @@ class Tricast extends EventTarget {
     this.#closed = true;
     this.#off.abort();
     clearTimeout(this.#hiding);
+    clearTimeout(this.#checking);
     this.#requests.fail('ENDED');
     for (const subscription of this.#subscriptions) subscription.end();
     this.#subscriptions.clear();
@@ -172,10 +179,12 @@ class Tricast extends EventTarget {
     if (this.#closed) return;
     const { type, channel, data, timestamp = null, cursor = null } = message;
     if (type === 'status') return this.#show(message.status);
+    if (type === 'open') this.#check();
     if (type === 'start') this.#position.cursor = withoutStates(cursor);
     else if (cursor && !message.old) this.#position.cursor = cursor;
     if (type === 'state' && message.gone) this.#end(channel, { channel, timestamp, cursor, gone: message.gone });
     else if (type === 'state') {
+      this.#doubtful.delete(channel);
       const takers = this.#takers(channel);
       const known = this.#states.get(channel);
       // A new link sends each value again; a change always differs.
@@ -191,17 +200,25 @@ class Tricast extends EventTarget {
       }
     } else if (type === 'gap') {
       const gap = { reason: message.reason ?? 'too_old' };
-      // Some of these channels may have ended. Those that have not are given again.
-      for (const name of [...this.#states.keys()]) {
-        if (!message.channels?.some((/** @type {string} */ lost) => matches(lost, name))) continue;
-        this.#end(name, { channel: name, timestamp: null, cursor, gone: 'unknown' });
-      }
+      // Some of these channels may have ended. Those that have not are sent again.
+      for (const name of this.#states.keys()) if (isLost(message, name)) this.#doubtful.add(name);
+      this.#check();
       for (const { options } of this.#subscriptions) outside(() => options.onGap?.(gap));
     } else if (type === 'denied') {
       const error = new TricastError(message.code, message.message);
       for (const { channel, options } of this.#subscriptions)
         if (channel === message.name) outside(() => options.onError?.(error));
     } else if (type === 'response' || type === 'error') this.#requests.answer(message);
+  }
+
+  /** Ends the channels that were not sent again after a gap, once a link was open for long enough. */
+  #check() {
+    clearTimeout(this.#checking);
+    this.#checking = setTimeout(() => {
+      if (this.#status.state !== 'live') return;
+      for (const channel of this.#doubtful) this.#end(channel, { channel, timestamp: null, cursor: null, gone: 'unknown' });
+      this.#doubtful.clear();
+    }, FRESH_MS);
   }
 
   /**

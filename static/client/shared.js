@@ -10,7 +10,7 @@
  */
 import { Connection } from './connection.js';
 import { isBefore } from './position.js';
-import { matches } from './subscription.js';
+import { isLost, matches } from './subscription.js';
 
 /** Interval of the followers' messages. A leader that does not respond to three of them counts as frozen. */
 const WANT_MS = 5_000;
@@ -44,12 +44,7 @@ export class Shared {
     this.#context = context;
     this.#tell = tell;
     this.#choice = context.options.transport ?? 'auto';
-    const since = () =>
-      [...this.#behind.values()].reduce(
-        (low, cursor) => (isBefore(low, cursor) ? low : cursor),
-        context.since() ?? '',
-      ) || null;
-    this.#connection = new Connection({ ...context, wants: () => this.#union(), since }, (message) =>
+    this.#connection = new Connection({ ...context, wants: () => this.#union(), since: () => this.#since() }, (message) =>
       this.#relay(message),
     );
   }
@@ -243,6 +238,15 @@ export class Shared {
     this.#connection.update();
   }
 
+  /** Returns the cursor furthest behind. One of another log than this tab's comes first: from there the server sends a gap. */
+  #since() {
+    const mine = this.#context.since();
+    let low = mine;
+    for (const cursor of this.#behind.values())
+      if (!low || (isBefore(cursor, low) && !(isBefore(low, mine) && isBefore(mine, low)))) low = cursor;
+    return low;
+  }
+
   #union() {
     const union = new Map(this.#context.wants());
     for (const wants of this.#members.values()) {
@@ -259,9 +263,7 @@ export class Shared {
       for (const id of this.#behind.keys()) this.#join(id);
       this.#behind.clear();
     } else if (type === 'state') this.#states.set(message.channel, message);
-    else if (type === 'gap' && message.channels)
-      for (const name of this.#states.keys())
-        if (message.channels.some((/** @type {string} */ lost) => matches(lost, name))) this.#states.delete(name);
+    else if (type === 'gap') for (const name of this.#states.keys()) if (isLost(message, name)) this.#states.delete(name);
     if (this.#leads && type !== 'response' && type !== 'error') this.#post({ kind: 'say', message });
     this.#tell(message);
   }

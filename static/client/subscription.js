@@ -12,6 +12,12 @@ const SLACK_MS = 5;
 export const matches = (selector, channel) =>
   selector === channel || (selector.endsWith('.*') && channel.startsWith(selector.slice(0, -1)));
 
+/**
+ * Returns whether a gap concerns `channel`. One without channels, as for a lost log, concerns all of them.
+ * @param {{channels?: string[]}} gap @param {string} channel
+ */
+export const isLost = ({ channels }, channel) => !channels || channels.some((lost) => matches(lost, channel));
+
 /** Calls a handler of the page. Its exceptions are reported as uncaught and do not affect other handlers. @param {() => void} call */
 export function outside(call) {
   try {

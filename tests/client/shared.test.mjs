@@ -238,4 +238,35 @@ describe('a hidden page', () => {
     await advance(60_000, 1_000);
     assert.equal(server.links.size, 1);
   });
+
+  test('in every tab the channels end that a new log does not have', async (t) => {
+    const { server, tabs, open } = await openTabs(t, 2);
+    for (const name of ['a', 'b']) server.state(`metrics.${name}`, { n: 0 });
+    tabs.forEach(({ client }) => client.subscribe('metrics.*', () => {}));
+    await advance(500);
+    server.epoch = 'e2';
+    server.log = [];
+    server.state('metrics.b', { n: 1 });
+    server.cut();
+    await advance(6_000);
+    const later = await open();
+    later.client.subscribe('metrics.*', () => {});
+    await advance(500);
+    for (const { client } of [...tabs, later])
+      assert.deepEqual(['a', 'b'].map((name) => client.latest(`metrics.${name}`)), [undefined, { n: 1 }]);
+  });
+
+  test('a tab that continues from a lost log receives a gap and the events of the new one', async (t) => {
+    const { server, tabs, open, push } = await openTabs(t, 1);
+    server.epoch = 'e2';
+    server.log = [];
+    server.cut();
+    await advance(3_000);
+    await push(3);
+    // Two at once, of which one is further back in the present log.
+    const [lost, present] = await Promise.all([open({ since: 'e1:1' }), open({ since: 'e2:1' })]);
+    await advance(1_000);
+    assert.deepEqual([lost.events, lost.gaps], [numbers(3), ['epoch_changed']]);
+    assert.deepEqual([present.events, tabs[0].events], [[2, 3], numbers(3)]);
+  });
 });

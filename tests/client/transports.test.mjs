@@ -62,6 +62,48 @@ describe('transports', () => {
       assert.deepEqual(client.latest('metrics.a'), { n: 1 });
     });
 
+    test(`over ${transport}: channels that a new log does not have end, and the others keep their values`, async (t) => {
+      const { server, client } = startClient(t, { transport });
+      for (const name of ['a', 'b', 'c']) server.state(`metrics.${name}`, { n: 0 });
+      const seen = [];
+      client.subscribe('metrics.*', (value, { channel, gone }) => seen.push([channel, value?.n ?? value, gone]));
+      await advance(500);
+      seen.length = 0;
+      server.epoch = 'e2';
+      server.log = [];
+      server.state('metrics.b', { n: 0 });
+      server.state('metrics.c', { n: 1 });
+      server.cut();
+      await advance(1_000);
+      assert.deepEqual(client.latest('metrics.a'), { n: 0 }, 'not before the server could send it again');
+      await advance(6_000);
+      assert.deepEqual(seen, [
+        ['metrics.c', 1, undefined],
+        ['metrics.a', null, 'unknown'],
+      ]);
+      assert.deepEqual(['a', 'b', 'c'].map((name) => client.latest(`metrics.${name}`)), [undefined, { n: 0 }, { n: 1 }]);
+    });
+
+    test(`over ${transport}: no channel ends while there is no connection`, async (t) => {
+      const { server, client } = startClient(t, { transport });
+      for (const name of ['a', 'b']) server.state(`metrics.${name}`, { n: 0 });
+      client.subscribe('metrics.*', () => {});
+      await advance(500);
+      server.epoch = 'e2';
+      server.log = [];
+      server.state('metrics.b', { n: 1 });
+      server.cut();
+      // The link ends again as soon as it has sent something.
+      for (let n = 0; n < 60 && client.latest('metrics.b').n === 0; n += 1) await advance(100);
+      server.mode = { websocket: 'refuse', sse: 'refuse', poll: 'refuse' };
+      server.cut();
+      await advance(10_000);
+      assert.deepEqual([client.latest('metrics.a'), client.latest('metrics.b')], [{ n: 0 }, { n: 1 }]);
+      server.mode = { websocket: 'pass', sse: 'pass', poll: 'pass' };
+      await advance(20_000);
+      assert.deepEqual([client.latest('metrics.a'), client.latest('metrics.b')], [undefined, { n: 1 }]);
+    });
+
     test(`over ${transport}: switching to and from it neither loses nor repeats an event`, async (t) => {
       const { server, client } = startClient(t, { transport: TRANSPORTS[(TRANSPORTS.indexOf(transport) + 1) % 4] });
       const events = [];
