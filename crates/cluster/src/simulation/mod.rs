@@ -21,6 +21,7 @@ mod reader;
 mod redis;
 mod rules;
 mod run;
+mod takeover;
 
 pub(crate) use network::{Connection, NodeNetwork as Network};
 use run::run;

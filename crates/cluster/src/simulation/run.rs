@@ -143,9 +143,9 @@ fn values(node: &SimulatedNode) -> Values {
 }
 
 /// Returns the IDs of all events on `node`.
-fn events(node: &SimulatedNode) -> Vec<u64> {
+pub(super) fn events(node: &SimulatedNode) -> Vec<u64> {
     let log = &node.log;
-    let events = log.events_after(log.dropped(), log.dropped(), usize::MAX, |_, _| true);
+    let events = log.events_after(log.dropped(), log.head(), usize::MAX, |_, _| true);
     let id = |data: &[u8]| serde_json::from_slice::<serde_json::Value>(data).ok()?["id"].as_u64();
     events.events.iter().filter_map(|event| id(&event.data)).collect()
 }
