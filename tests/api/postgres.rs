@@ -18,6 +18,7 @@ use tricast_core::clock::Clock;
 
 use crate::{
     cluster::Cluster,
+    ends::delete,
     helpers::{ApiClient, TestApp, WebSocket, soon, spawn_app_at, spawn_app_with, until},
 };
 
@@ -193,7 +194,15 @@ async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     assert_unavailable(create(&app, &order("Bob"), "b").await).await;
     ready(&app, false).await;
     assert_unavailable(create(&app, &order("Bob"), "b").await).await;
-    app.push_value("metrics.shop", json!({"x": 7})).await;
+    for channel in ["metrics.shop", "metrics.cart"] {
+        app.push_value(channel, json!({"x": 7})).await;
+    }
+    let deleted = delete(&app, "metrics.shop").await;
+    assert_eq!(deleted.status(), 202);
+    assert_eq!(deleted.json::<Value>().await.unwrap(), json!({"stored": false}));
+    let end = json!({"channel": "metrics.cart", "delete": true}).to_string();
+    let pushed = app.post("/api/metrics", end).await.json::<Value>().await.unwrap();
+    assert_eq!((&pushed["accepted"], &pushed["stored"]), (&json!(1), &json!(false)));
     // Connections are attempted repeatedly meanwhile; abandoned ones are closed.
     until("the old connections to go", || async {
         (app.counter("tricast_store_connections").await <= 1.0).then_some(())
@@ -204,6 +213,11 @@ async fn a_hanging_database_is_given_up_in_time_and_used_again() {
     assert_eq!(create(&app, &order("Bob"), "b").await.status(), 201);
     assert_eq!(all_orders(&app).await.len(), 2);
     orders_today(&app, 2).await;
+    until("an end that is stored", || async {
+        app.push_value("metrics.shop", json!({"x": 7})).await;
+        (delete(&app, "metrics.shop").await.status() == 204).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,7 +13,9 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, config::ms, pressure::Pressure,
+    Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId,
+    config::ms,
+    pressure::Pressure,
     shared::Shared,
     write_buffer::{Ends, Lost},
 };
