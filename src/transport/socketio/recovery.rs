@@ -36,6 +36,8 @@ const RENEWAL: Duration = Duration::from_secs(240);
 /// Data for restoring a client in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Saved {
+    /// Grows with each change and each move, so that the newest of several copies is known.
+    pub(super) version: u64,
     pub(super) namespace: String,
     pub(super) sid: String,
     /// Tenant and user that may restore it.
@@ -122,25 +124,28 @@ impl Recovery {
         identity: &Identity,
     ) -> Option<Hold> {
         let fits = |saved: &Saved| saved.namespace == namespace && saved.owner == Saved::owner(identity);
-        let here = self
-            .sessions
-            .lock()
-            .by_pid
-            .get(pid)
-            .filter(|entry| entry.is_kept(self.kept))
-            .map(|entry| entry.saved.clone());
-        let saved = match (here, cluster) {
-            (Some(saved), _) => saved,
-            (None, Some(cluster)) => {
-                let copy = cluster.take_once(&bus_name(pid)).await.ok()??;
-                serde_json::from_slice(&copy).ok()?
-            }
-            (None, None) => return None,
+        let saved = match cluster {
+            // Another node may have carried the client since it was here, or forgotten it.
+            Some(cluster) => match cluster.take_once(&bus_name(pid)).await {
+                Ok(copy) => {
+                    let copy: Saved = serde_json::from_slice(&copy?).ok()?;
+                    self.kept_here(pid).filter(|here| here.version > copy.version).unwrap_or(copy)
+                }
+                Err(_) => self.kept_here(pid)?,
+            },
+            None => self.kept_here(pid)?,
         };
         fits(&saved).then(|| self.hold(pid.into(), cluster, saved))
     }
 
-    fn hold(self: &Arc<Self>, pid: Arc<str>, cluster: Option<&Cluster>, saved: Saved) -> Hold {
+    /// Returns the session `pid` as this node has it.
+    fn kept_here(&self, pid: &str) -> Option<Saved> {
+        let sessions = self.sessions.lock();
+        sessions.by_pid.get(pid).filter(|entry| entry.is_kept(self.kept)).map(|entry| entry.saved.clone())
+    }
+
+    fn hold(self: &Arc<Self>, pid: Arc<str>, cluster: Option<&Cluster>, mut saved: Saved) -> Hold {
+        saved.version += 1;
         let mut sessions = self.sessions.lock();
         let holder = sessions.by_pid.get(&pid).map_or(0, |entry| entry.holder + 1);
         sessions.by_pid.insert(Arc::clone(&pid), Entry { saved: saved.clone(), holder, lost: None });
@@ -193,10 +198,12 @@ impl Hold {
     }
 
     /// Keeps the session as it is now.
-    pub(super) fn save(&mut self, saved: Saved) {
+    pub(super) fn save(&mut self, mut saved: Saved) {
+        saved.version = self.saved.version;
         if saved == self.saved {
             return;
         }
+        saved.version += 1;
         self.saved = saved;
         let mut sessions = self.recovery.sessions.lock();
         if let Some(entry) = sessions.by_pid.get_mut(&self.pid).filter(|entry| entry.holder == self.holder) {
@@ -222,7 +229,10 @@ impl Hold {
             sessions.by_pid.remove(&self.pid);
         }
         drop(sessions);
-        self.copy_to_bus(Duration::from_secs(1));
+        if let Some(cluster) = self.cluster.clone() {
+            let name = bus_name(&self.pid);
+            actix_web::rt::spawn(async move { drop(cluster.take_once(&name).await) });
+        }
     }
 
     fn copy_to_bus(&self, lives: Duration) {
@@ -266,7 +276,7 @@ mod tests {
         hold.save(changed.clone());
         // Also while the server believes that the client is connected.
         let second = recovery.restore(None, &pid, "/tricast", &user).await.unwrap();
-        assert_eq!(second.saved(), &changed);
+        assert_eq!(second.saved(), &Saved { version: 3, ..changed });
         drop(hold);
         assert!(recovery.restore(None, &pid, "/", &user).await.is_none());
         drop(second);

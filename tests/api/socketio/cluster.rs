@@ -131,3 +131,37 @@ async fn a_client_that_is_ahead_of_its_node_is_recovered_once_the_node_has_caugh
     first.push_event("deploys", 2).await;
     assert_eq!(client.event("/tricast", "event").await[1]["data"]["n"], 2);
 }
+
+#[tokio::test]
+async fn a_client_that_returns_to_its_first_node_has_the_subscriptions_that_it_made_at_another_one() {
+    let redis = Redis::start();
+    let nodes = [node(&redis, "a"), node(&redis, "b")];
+    for node in &nodes {
+        is_ready(node).await;
+    }
+    let mut client = Client::websocket(&nodes[0]).await;
+    let connected = client.join("/tricast", json!({"recovery": true})).await;
+    client.ask("/tricast", json!(["subscribe", {"channels": ["deploys", "noise"]}])).await;
+    let auth = json!({"recovery": true, "pid": connected["pid"]});
+    drop(client);
+    let mut client = Client::polling(&nodes[1]).await;
+    assert_eq!(client.join("/tricast", auth.clone()).await, connected, "recovered");
+    assert_eq!(client.ask("/tricast", json!(["subscribe", {"channels": ["news"]}])).await["status"], "ok");
+    assert_eq!(client.ask("/tricast", json!(["unsubscribe", {"channels": ["noise"]}])).await["status"], "ok");
+    // Sent to the bus before the reply to the next request.
+    assert_eq!(client.ask("/tricast", json!(["request", {"action": "list_channels"}])).await["status"], "ok");
+    drop(client);
+    let mut client = Client::websocket(&nodes[0]).await;
+    assert_eq!(client.join("/tricast", auth.clone()).await, connected, "recovered");
+    for channel in ["noise", "news"] {
+        let cursor = nodes[0].push_event(channel, 1).await;
+        reads_up_to(&nodes[0], &cursor).await;
+    }
+    assert_eq!(client.event("/tricast", "event").await[1]["channel"], "news");
+    // A client that leaves by itself is forgotten everywhere.
+    assert_ne!(client.join_again("/tricast", json!({"recovery": true})).await["pid"], connected["pid"]);
+    for node in &nodes {
+        let mut client = Client::polling(node).await;
+        assert_ne!(client.join("/tricast", auth.clone()).await["pid"], connected["pid"]);
+    }
+}

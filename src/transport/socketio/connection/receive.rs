@@ -33,8 +33,11 @@ impl Connection {
         }
         match packet {
             EnginePacket::Pong => {
+                let now = Instant::now();
                 self.pong_until = None;
-                self.next_ping = Instant::now() + self.config.ping_interval;
+                self.next_ping = now + self.config.ping_interval;
+                // The client is here for certain: no other node has taken up its sessions.
+                self.sockets.iter_mut().for_each(|socket| socket.renew(now));
             }
             EnginePacket::Message(text) if self.echoes_messages() => {
                 self.packets.push(Outgoing::Text(format!("4{text}")));

@@ -45,7 +45,6 @@ impl Connection {
             return self.close(CloseReason::TokenExpired);
         }
         if self.pong_until.is_none() && now >= self.next_ping {
-            self.sockets.iter_mut().for_each(|socket| socket.renew(now));
             self.packets.push(Outgoing::Text("2".into()));
             // From the time at which the ping was due, unless this server was late by more than the client can make up for.
             let timeout = self.config.ping_timeout;
