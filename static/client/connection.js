@@ -27,10 +27,10 @@ import { openWebSocket } from './transports/websocket.js';
  *   wants: () => Map<string, number>, since: () => string | null}} Context
  */
 /**
- * Opens a link at once and reports with `say`: `alive`; `open {quiet, dead}` once it works; `start {cursor}` if it begins
+ * Opens a link at once and reports with `emit`: `alive`; `open {quiet, dead}` once it works; `start {cursor}` if it begins
  * without a cursor; `state`, `event`, `gap`, `cursor`, `denied`, `latency`, `expiring`, responses; `again` to request a new link;
  * `down` at the end. It never reconnects. Messages of a dropped link are ignored.
- * @typedef {(context: Context, say: (message: any) => void) => Link} Open
+ * @typedef {(context: Context, emit: (message: any) => void) => Link} Open
  */
 /**
  * @typedef {object} Attempt
@@ -42,7 +42,7 @@ import { openWebSocket } from './transports/websocket.js';
  */
 
 /** @type {TransportName[]} */
-const LADDER = ['websocket', 'sse', 'long-poll', 'poll'];
+const FALLBACK_ORDER = ['websocket', 'sse', 'long-poll', 'poll'];
 const OPEN = { websocket: openWebSocket, sse: openSse, 'long-poll': openPoll, poll: openPoll };
 
 /** Longest time until the first message, increased after failures. After it the transport counts as blocked. */
@@ -61,7 +61,7 @@ export class Connection {
   #context;
   #options;
   #http;
-  #tell;
+  #emit;
   #key;
   /** @type {TransportName | 'auto'} */
   #choice;
@@ -87,19 +87,19 @@ export class Connection {
   /** @type {any} */
   #betterTimer;
   /** @type {TransportName} */
-  #next = LADDER[0];
+  #next = FALLBACK_ORDER[0];
   /** @type {Pick<Status, 'nextTryAt' | 'reason'>} */
   #seen = { nextTryAt: null, reason: null };
 
   /**
    * @param {Omit<Context, 'name'>} context
-   * @param {(message: any) => void} tell receives the messages of links, and `status` after a change
+   * @param {(message: any) => void} emit receives the messages of links, and `status` after a change
    */
-  constructor(context, tell) {
+  constructor(context, emit) {
     this.#context = { ...context, wants: () => this.#wants(context.wants()) };
     this.#options = context.options;
     this.#http = context.http;
-    this.#tell = tell;
+    this.#emit = emit;
     this.#choice = context.options.transport ?? 'auto';
     this.#key = `tricast ${context.http.base}`;
   }
@@ -154,7 +154,7 @@ export class Connection {
     this.#ended = false;
     this.#denied.clear();
     clearTimeout(this.#betterTimer);
-    this.#next = choice === 'auto' ? LADDER[0] : choice;
+    this.#next = choice === 'auto' ? FALLBACK_ORDER[0] : choice;
     this.#drop(this.#opening);
     if (this.#active?.name !== this.#next && this.#watcher) this.#begin(this.#next);
     this.#report({});
@@ -230,7 +230,7 @@ export class Connection {
     } else if (type === 'expiring') setTimeout(() => attempt === this.#active && this.#renew(), message.seconds * 500);
     else if (isActive || type === 'start') {
       if (type === 'denied') this.#denied.add(message.name);
-      this.#tell(message);
+      this.#emit(message);
     }
     if (type === 'latency' && isActive) this.#report({});
   }
@@ -249,7 +249,7 @@ export class Connection {
     this.#refusals = 0;
     this.#remember(attempt.name);
     this.#planBetter();
-    this.#tell({ type: 'open' });
+    this.#emit({ type: 'open' });
     this.#report({ reason: null });
   }
 
@@ -272,7 +272,7 @@ export class Connection {
       return void this.#sift(name);
     }
     const auto = this.#choice === 'auto';
-    const last = name === LADDER[3] || !auto;
+    const last = name === FALLBACK_ORDER[3] || !auto;
     if (final || unauthorized || (last && status && status < 429)) {
       this.#ended = true;
       return this.#report({ reason, nextTryAt: null });
@@ -281,11 +281,11 @@ export class Connection {
     if (worked) this.#failures = 0;
     if (!this.#failures) this.#lostAt = performance.now();
     const once = life !== null && this.#failures === 0; // a single interruption
-    const told = retryAfter !== undefined && retryAfter >= 0;
-    if (!worked && !once && !last && !told) return this.#begin(LADDER[LADDER.indexOf(name) + 1]);
+    const isScheduled = retryAfter !== undefined && retryAfter >= 0;
+    if (!worked && !once && !last && !isScheduled) return this.#begin(FALLBACK_ORDER[FALLBACK_ORDER.indexOf(name) + 1]);
     this.#next = worked || once || !auto ? name : this.#first();
     this.#failures += 1;
-    const wait = told ? retryAfter + backoff(1, 0) : backoff(this.#failures, performance.now() - this.#lostAt);
+    const wait = isScheduled ? retryAfter + backoff(1, 0) : backoff(this.#failures, performance.now() - this.#lostAt);
     this.#retryTimer = setTimeout(() => this.#begin(this.#next), wait);
     this.#report({ reason, nextTryAt: Date.now() + wait });
   }
@@ -299,10 +299,10 @@ export class Connection {
 
   #planBetter() {
     clearTimeout(this.#betterTimer);
-    const rung = LADDER.indexOf(this.#active?.name ?? LADDER[0]);
+    const rung = FALLBACK_ORDER.indexOf(this.#active?.name ?? FALLBACK_ORDER[0]);
     if (this.#choice !== 'auto' || rung === 0) return;
     const wait = Math.min(LONGEST_BETTER_MS, BETTER_MS * 2 ** this.#betterTries);
-    this.#betterTimer = setTimeout(() => this.#begin(LADDER[this.#betterTries++ % rung]), wait);
+    this.#betterTimer = setTimeout(() => this.#begin(FALLBACK_ORDER[this.#betterTries++ % rung]), wait);
   }
 
   #watch() {
@@ -324,14 +324,14 @@ export class Connection {
   #first() {
     if (this.#choice !== 'auto') return this.#choice;
     const [name, until] = this.#stored((storage) => JSON.parse(storage.getItem(this.#key))) ?? [];
-    return until > Date.now() && name in OPEN ? name : LADDER[0];
+    return until > Date.now() && name in OPEN ? name : FALLBACK_ORDER[0];
   }
 
   /** @param {TransportName} name */
   #remember(name) {
     if (this.#choice !== 'auto') return;
     this.#stored((storage) => {
-      if (name === LADDER[0]) storage.removeItem(this.#key);
+      if (name === FALLBACK_ORDER[0]) storage.removeItem(this.#key);
       else storage.setItem(this.#key, JSON.stringify([name, Date.now() + REMEMBERED_MS]));
     });
   }
@@ -371,7 +371,7 @@ export class Connection {
       const { status } = await this.#http.ask(address, { method: 'HEAD' }).catch(() => ({ status: 0 }));
       if (status !== 403) continue;
       this.#denied.add(channel);
-      this.#tell({ type: 'denied', name: channel, code: 'FORBIDDEN' });
+      this.#emit({ type: 'denied', name: channel, code: 'FORBIDDEN' });
     }
     if (!this.#active && !this.#opening && this.#watcher) this.#begin(name);
   }
@@ -379,6 +379,6 @@ export class Connection {
   /** @param {Partial<Status>} seen */
   #report(seen) {
     Object.assign(this.#seen, seen);
-    this.#tell({ type: 'status', status: this.status });
+    this.#emit({ type: 'status', status: this.status });
   }
 }

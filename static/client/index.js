@@ -95,7 +95,7 @@ class Tricast extends EventTarget {
     // Delivers known values, because the server sends them once per connection.
     queueMicrotask(() => {
       for (const [name, { value, meta }] of this.#states) {
-        if (subscription.takes(name) && !subscription.has(name)) subscription.give(value, meta);
+        if (subscription.takes(name) && !subscription.has(name)) subscription.deliver(value, meta);
       }
     });
     if (options.backfill) this.#backfill(subscription);
@@ -191,7 +191,7 @@ class Tricast extends EventTarget {
       if (!takers.length || JSON.stringify(known?.value) === JSON.stringify(data)) return;
       const meta = { channel, timestamp, cursor };
       this.#states.set(channel, { value: data, meta });
-      for (const subscription of takers) subscription.give(data, meta);
+      for (const subscription of takers) subscription.deliver(data, meta);
     } else if (type === 'event') {
       if (!this.#position.admits(channel, cursor)) return;
       const meta = { channel, event: message.event, timestamp, cursor };
@@ -228,7 +228,7 @@ class Tricast extends EventTarget {
    */
   #end(channel, meta) {
     if (!this.#states.delete(channel)) return;
-    for (const subscription of this.#takers(channel)) subscription.give(null, meta);
+    for (const subscription of this.#takers(channel)) subscription.deliver(null, meta);
   }
 
   /**

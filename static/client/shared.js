@@ -18,7 +18,7 @@ const SILENT_WANTS = 3;
 
 export class Shared {
   #context;
-  #tell;
+  #emit;
   #connection;
   #choice;
   #id = crypto.randomUUID();
@@ -38,11 +38,11 @@ export class Shared {
 
   /**
    * @param {Omit<import('./connection.js').Context, 'name'>} context
-   * @param {(message: any) => void} tell
+   * @param {(message: any) => void} emit
    */
-  constructor(context, tell) {
+  constructor(context, emit) {
     this.#context = context;
-    this.#tell = tell;
+    this.#emit = emit;
     this.#choice = context.options.transport ?? 'auto';
     this.#connection = new Connection({ ...context, wants: () => this.#union(), since: () => this.#since() }, (message) =>
       this.#relay(message),
@@ -100,7 +100,7 @@ export class Shared {
   update() {
     if (this.#follows) return this.#want();
     this.#reorder();
-    for (const state of this.#states.values()) this.#tell({ ...state, old: true });
+    for (const state of this.#states.values()) this.#emit({ ...state, old: true });
   }
 
   /** @param {any} message */
@@ -182,10 +182,10 @@ export class Shared {
     } else if (kind === 'join' && to === this.#id) {
       if (!this.#joined) this.#connection.stop(null); // an own connection from before
       this.#joined = true;
-      if (!this.#context.since()) this.#tell({ type: 'cursor', cursor });
-      for (const state of states) this.#tell({ ...state, old: true });
-      this.#tell({ type: 'status', status });
-    } else if (kind === 'say' && (this.#joined || message.type === 'status')) this.#tell(message);
+      if (!this.#context.since()) this.#emit({ type: 'cursor', cursor });
+      for (const state of states) this.#emit({ ...state, old: true });
+      this.#emit({ type: 'status', status });
+    } else if (kind === 'say' && (this.#joined || message.type === 'status')) this.#emit(message);
   }
 
   /**
@@ -265,7 +265,7 @@ export class Shared {
     } else if (type === 'state') this.#states.set(message.channel, message);
     else if (type === 'gap') for (const name of this.#states.keys()) if (isLost(message, name)) this.#states.delete(name);
     if (this.#leads && type !== 'response' && type !== 'error') this.#post({ kind: 'say', message });
-    this.#tell(message);
+    this.#emit(message);
   }
 }
 

@@ -31,10 +31,10 @@ export function outside(call) {
 
 export class Subscription {
   /** Last delivered value of each channel. @type {Map<string, {at: number, timer?: any, value: any, meta: Meta}>} */
-  #given = new Map();
+  #delivered = new Map();
   #ended = false;
   /** Values that wait for the history; null if none is pending. @type {[value: any, meta: Meta][] | null} */
-  #held;
+  #waiting;
   /** @type {(meta: Meta) => boolean} */
   #isPast = () => false;
 
@@ -58,7 +58,7 @@ export class Subscription {
     this.handler = handler;
     this.options = options;
     this.from = from;
-    this.#held = options.backfill ? [] : null;
+    this.#waiting = options.backfill ? [] : null;
     /** Milliseconds. */
     this.interval = Number(number) * (UNITS[/** @type {keyof UNITS} */ (unit)] ?? 1);
   }
@@ -70,38 +70,38 @@ export class Subscription {
 
   /** @param {string} channel */
   has(channel) {
-    return this.#given.has(channel);
+    return this.#delivered.has(channel);
   }
 
   /** @param {any} value @param {Meta} meta */
-  give(value, meta) {
-    if (this.#held) return void this.#held.push([value, meta]);
-    const last = this.#given.get(meta.channel);
+  deliver(value, meta) {
+    if (this.#waiting) return void this.#waiting.push([value, meta]);
+    const last = this.#delivered.get(meta.channel);
     if (this.#ended || (!last && this.#isPast(meta))) return;
     const wait = last ? last.at + this.interval - performance.now() : 0;
     if (last && wait > SLACK_MS) {
       Object.assign(last, { value, meta });
       last.timer ??= setTimeout(() => {
         last.timer = undefined;
-        this.give(last.value, last.meta);
+        this.deliver(last.value, last.meta);
       }, wait);
       return;
     }
     clearTimeout(last?.timer);
-    this.#given.set(meta.channel, { at: performance.now(), value, meta });
+    this.#delivered.set(meta.channel, { at: performance.now(), value, meta });
     outside(() => this.handler(value, meta));
   }
 
   /** Delivers the waiting values after the history. @param {(meta: Meta) => boolean} isPast whether the history contains a value */
   begin(isPast) {
-    const held = this.#held;
-    this.#held = null;
+    const waiting = this.#waiting;
+    this.#waiting = null;
     this.#isPast = isPast;
-    held?.forEach(([value, meta]) => this.give(value, meta));
+    waiting?.forEach(([value, meta]) => this.deliver(value, meta));
   }
 
   end() {
     this.#ended = true;
-    for (const { timer } of this.#given.values()) clearTimeout(timer);
+    for (const { timer } of this.#delivered.values()) clearTimeout(timer);
   }
 }

@@ -16,12 +16,12 @@ export function announceAlerts(subscriptions, announcer, board) {
   subscriptions.subscribe('alerts', {
     onUpdate: ({ event, data }) => {
       const text = String(data.message ?? data.metric ?? '');
-      if (event === 'alert_resolved') announcer.say(`Resolved: ${text}`);
+      if (event === 'alert_resolved') announcer.announce(`Resolved: ${text}`);
       if (event !== 'alert_raised') return;
       const critical = data.type === 'critical';
       const sentence = `${humanName(String(data.type ?? 'warning'))} alert: ${text}`;
       if (critical) announcer.warn(sentence);
-      else announcer.say(sentence);
+      else announcer.announce(sentence);
       if (board()?.tiles.every(({ type }) => type !== 'alerts')) toast(sentence, critical);
     },
   });

@@ -16,7 +16,7 @@ export class Announcer {
   #count = 0;
 
   /** @param {string} text announced politely */
-  say(text) {
+  announce(text) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#put(this.#polite, text), SETTLED_MS);
   }

@@ -19,7 +19,7 @@ export class Badge {
   #cursor = byId('badge-cursor');
   #retry = byId('badge-retry');
   #announcer;
-  #said = '';
+  #announced = '';
 
   /**
    * @param {import('./announcer.js').Announcer} announcer
@@ -55,9 +55,9 @@ export class Badge {
   announce(status) {
     if (status.state === 'connecting') return;
     const text = sentence(status);
-    if (text === this.#said) return;
-    this.#said = text;
-    this.#announcer.say(text);
+    if (text === this.#announced) return;
+    this.#announced = text;
+    this.#announcer.announce(text);
   }
 }
 

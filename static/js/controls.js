@@ -34,7 +34,7 @@ export function startControls({ range, editor, sync, announcer, create }) {
   }
   pause.addEventListener('click', () => {
     range.pause(range.paused ? null : now());
-    announcer.say(range.paused ? 'Charts paused.' : 'Charts resumed.');
+    announcer.announce(range.paused ? 'Charts paused.' : 'Charts resumed.');
   });
   range.onChange(showRange);
   showRange();

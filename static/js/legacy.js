@@ -24,7 +24,7 @@
     return node;
   }
 
-  function say(text) {
+  function setStatus(text) {
     while (status.firstChild) status.removeChild(status.firstChild);
     status.appendChild(document.createTextNode(text));
   }
@@ -66,7 +66,7 @@
   }
 
   function askForToken() {
-    say('This server requires a token: ');
+    setStatus('This server requires a token: ');
     var input = add(status, 'input');
     input.setAttribute('aria-label', 'Token');
     var button = add(status, 'button', 'Sign in');
@@ -98,8 +98,8 @@
       if (good) lastGood = new Date();
       wait = good ? EVERY_MS : Math.min(LONGEST_MS, wait * 2);
       root.setAttribute('data-legacy', good ? 'live' : 'stale');
-      if (good) say('Updated ' + time(lastGood) + '. Refreshes every ' + EVERY_MS / 1000 + ' seconds.');
-      else say((lastGood === null ? 'The server is not responding.' : 'The server is not responding. Showing values from ' + time(lastGood) + '.') + ' Retrying.');
+      if (good) setStatus('Updated ' + time(lastGood) + '. Refreshes every ' + EVERY_MS / 1000 + ' seconds.');
+      else setStatus((lastGood === null ? 'The server is not responding.' : 'The server is not responding. Showing values from ' + time(lastGood) + '.') + ' Retrying.');
       setTimeout(ask, wait);
     };
     request.send(null);

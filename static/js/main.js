@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The dashboard: plain ES modules, no build step, and one vendored library (uPlot, which only charts/plot.js knows).
+ * The dashboard: plain ES modules, no build step, and one vendored library (uPlot, which only charts/plot.js uses).
  *
  *     session          current user, sign-in panel          token            storage for browsers without cookies
  *     rest             HTTP requests, errors                subscriptions    channels over the client library in ../client
@@ -19,7 +19,7 @@
  *     dom              building elements without markup strings; frame-scheduler (one redraw per animation frame)
  *
  * Values flow one way: the client library receives them, subscriptions passes them to the subscribers of the channel, tiles
- * store them, and the next animation frame draws the newest. Tiles know no transport; transports know no page.
+ * store them, and the next animation frame draws the newest. Tiles depend on no transport, transports on no page.
  */
 
 import { announceAlerts } from './alert-announcer.js';

@@ -98,7 +98,7 @@ export class Page {
           const close = toast(text, bad);
           if (bad) this.#problem = close;
           if (bad) this.#announcer.warn(text);
-          else this.#announcer.say(text);
+          else this.#announcer.announce(text);
         },
         deleted: () => this.#deleted(),
       });
@@ -163,6 +163,6 @@ export class Page {
     setText(this.#note, text);
     this.#note.hidden = false;
     byId('create').hidden = !this.#mayEdit || !createable;
-    this.#announcer.say(text);
+    this.#announcer.announce(text);
   }
 }

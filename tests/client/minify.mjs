@@ -13,7 +13,7 @@ const CLIENT = new URL('../../static/client/', import.meta.url);
  * messages and of the messages between tabs must stay.
  */
 const PRIVATE =
-  /^(address|admits|beat|begin|give|handler|isDead|isStale|link|opened|renew|takes|timer)$/;
+  /^(address|admits|beat|begin|deliver|handler|isDead|isStale|link|opened|renew|takes|timer)$/;
 
 /** Returns the expected contents of index.min.js. */
 export async function minified() {

@@ -79,16 +79,16 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     const at = (seconds) => new Date(1_000_000 + seconds * 1_000).toISOString();
     const pulse = { interval: 'raw', fields: { cpu: [0, 5, 10, 60, 65].map((seconds) => ({ period: at(seconds) })) } };
     const buckets = [[0, 1], [4, 2], [62, 3]].map(([seconds, last]) => ({ period: at(seconds), average: last, last }));
-    const [away, past] = await runInModule(
+    const [outages, past] = await runInModule(
       t,
       'charts/history.js',
       ({ rows, silences }, { pulse, buckets }) => {
-        const away = silences(pulse, { from: 1_000_000, to: 1_070_000 });
-        return [away, rows([buckets], away, 0)];
+        const outages = silences(pulse, { from: 1_000_000, to: 1_070_000 });
+        return [outages, rows([buckets], outages, 0)];
       },
       { pulse, buckets },
     );
-    assert.deepEqual(away, [{ from: 1_010_000, to: 1_060_000 }]);
+    assert.deepEqual(outages, [{ from: 1_010_000, to: 1_060_000 }]);
     const rows = past.times.map((time, i) => [(time - 1_000_000) / 1_000, past.values[0][i]]);
     assert.deepEqual(rows, [[0, 1], [3.999, 1], [4, 2], [10, 2], [10, NaN], [62, 3]]);
   });
@@ -146,8 +146,8 @@ describe('modules', { ...TOGETHER, concurrency: 3 }, () => {
     const past = await runInModule(
       t,
       'charts/history.js',
-      ({ rows }, { buckets, away }) => rows([buckets], away, 0),
-      { buckets: [[0, 1], [9.9, 2], [40, 3], [60, 4]].map(bucket), away: [{ from: 1_009_300, to: 1_035_000 }, { from: 1_061_000, to: 1_090_000 }] },
+      ({ rows }, { buckets, outages }) => rows([buckets], outages, 0),
+      { buckets: [[0, 1], [9.9, 2], [40, 3], [60, 4]].map(bucket), outages: [{ from: 1_009_300, to: 1_035_000 }, { from: 1_061_000, to: 1_090_000 }] },
     );
     const rows = past.times.map((time, i) => [(time - 1_000_000) / 1_000, past.values[0][i]]);
     assert.deepEqual(rows, [[0, 1], [9.899, 1], [9.9, 2], [9.9, NaN], [40, 3], [59.999, 3], [60, 4], [61, 4], [61, NaN]]);

@@ -15,7 +15,7 @@ const BREATH_MS = 200;
 const ANSWER_MS = 8_000;
 
 /** @type {import('../connection.js').Open} */
-export function openPoll({ http, options, name, wants, since }, say) {
+export function openPoll({ http, options, name, wants, since }, emit) {
   const wait = name === 'poll' ? 0 : WAIT_S * 1000;
   const pause = wait ? BREATH_MS : (options.pollInterval ?? 2_000);
   const pace = { quiet: wait + pause + ANSWER_MS / 2, dead: wait + pause + 1.5 * ANSWER_MS };
@@ -47,8 +47,8 @@ export function openPoll({ http, options, name, wants, since }, say) {
       const response = await http.ask(http.address('api/metrics', query), { headers, signal: current.signal });
       if (response.status !== 304 && !response.ok) throw await refusal(response);
       const body = response.status === 304 ? null : await response.json();
-      say({ type: 'alive' });
-      if (!hold) say({ type: 'latency', ms: performance.now() - askedAt });
+      emit({ type: 'alive' });
+      if (!hold) emit({ type: 'latency', ms: performance.now() - askedAt });
       return { body, tag: response.headers.get('ETag') ?? '' };
     } finally {
       clearTimeout(late);
@@ -64,33 +64,33 @@ export function openPoll({ http, options, name, wants, since }, say) {
       fresh = true;
       // An event channel of every server: returns the current cursor.
       if (!cursor && !alone)
-        say({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
+        emit({ type: 'start', cursor: (cursor = (await ask({ channels: 'system' }, 0)).body.cursor) });
     }
     const from = cursor && fresh ? withoutStates(cursor) : cursor;
     const answer = await ask(alone ? {} : { channels, since: from }, fresh ? 0 : wait);
     asked = channels;
     if (!opened) {
       opened = true;
-      say({ type: 'open', ...pace });
+      emit({ type: 'open', ...pace });
     }
     const { body } = answer;
     if (!body) return;
     // After a gap the answer has all channels that there are.
-    if (body.gap) say({ type: 'gap', reason: 'too_old', channels: [...wants().keys()] });
+    if (body.gap) emit({ type: 'gap', reason: 'too_old', channels: [...wants().keys()] });
     cursor = body.cursor;
     if (alone) {
       tag = answer.tag;
       const { cursor: _, timestamp, ...data } = body;
-      return say({ type: 'state', channel: channels, data, timestamp, cursor });
+      return emit({ type: 'state', channel: channels, data, timestamp, cursor });
     }
     const states = Object.entries(body.channels);
     const ended = Object.entries(body.gone ?? {});
     // Tag of a response without changes: the next one can be a 304.
     tag = states.length + ended.length + body.events.length ? '' : answer.tag;
-    for (const event of body.events) say({ ...event, type: 'event' });
-    for (const [channel, gone] of ended) say({ type: 'state', channel, gone, timestamp: body.timestamp, cursor });
-    for (const [channel, data] of states) say({ type: 'state', channel, data, timestamp: body.timestamp, cursor });
-    say({ type: 'cursor', cursor });
+    for (const event of body.events) emit({ ...event, type: 'event' });
+    for (const [channel, gone] of ended) emit({ type: 'state', channel, gone, timestamp: body.timestamp, cursor });
+    for (const [channel, data] of states) emit({ type: 'state', channel, data, timestamp: body.timestamp, cursor });
+    emit({ type: 'cursor', cursor });
   };
 
   const run = async () => {
@@ -106,7 +106,7 @@ export function openPoll({ http, options, name, wants, since }, say) {
       });
     }
   };
-  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
+  run().catch((down) => emit({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => {

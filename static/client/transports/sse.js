@@ -9,7 +9,7 @@ const QUIET_MS = 20_000; // a comment every 15 s
 const DEAD_MS = 40_000;
 
 /** @type {import('../connection.js').Open} */
-export function openSse({ http, wants, since }, say) {
+export function openSse({ http, wants, since }, emit) {
   const stop = new AbortController();
   const wanted = wants();
   const from = since();
@@ -30,22 +30,22 @@ export function openSse({ http, wants, since }, say) {
     if (!text) return;
     const body = JSON.parse(text);
     if (name === 'connected') {
-      say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
-      if (body.resume === 'reset' && body.reason !== 'too_old') say({ type: 'gap', reason: body.reason });
-      if (!from) say({ type: 'start', cursor: body.cursor });
+      emit({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
+      if (body.resume === 'reset' && body.reason !== 'too_old') emit({ type: 'gap', reason: body.reason });
+      if (!from) emit({ type: 'start', cursor: body.cursor });
     } else if (name === 'metrics')
-      say({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
-    else if (name === 'metric') say({ ...body, type: 'state', cursor });
+      emit({ type: 'state', channel: name, data: body, timestamp: body.timestamp ?? null, cursor });
+    else if (name === 'metric') emit({ ...body, type: 'state', cursor });
     // `connected` reports the other reasons.
-    else if (name === 'gap') body.reason === 'too_old' && say({ ...body, type: 'gap' });
-    else if (name === 'auth_expiring') say({ type: 'expiring', seconds: body.expiresIn });
+    else if (name === 'gap') body.reason === 'too_old' && emit({ ...body, type: 'gap' });
+    else if (name === 'auth_expiring') emit({ type: 'expiring', seconds: body.expiresIn });
     else if (name === 'alert') {
       const { action, ...data } = body;
       const timestamp = data[`${action}At`] ?? null;
-      say({ type: 'event', channel: 'alerts', event: `alert_${action}`, data, timestamp, cursor });
+      emit({ type: 'event', channel: 'alerts', event: `alert_${action}`, data, timestamp, cursor });
     } else if (name === 'bye') throw { reason: body.reason, retryAfter: body.reconnectAfter * 1000 };
     else if (name === 'error') throw { reason: body.detail ?? body.title, code: body.code, status: body.status };
-    else if (name !== 'ping') say({ ...body, type: 'event', cursor });
+    else if (name !== 'ping') emit({ ...body, type: 'event', cursor });
   };
 
   const run = async () => {
@@ -57,23 +57,23 @@ export function openSse({ http, wants, since }, say) {
     });
     if (response.status === 204) throw { reason: 'not wanted', final: true };
     if (!response.ok) throw await refusal(response);
-    say({ type: 'latency', ms: performance.now() - askedAt });
+    emit({ type: 'latency', ms: performance.now() - askedAt });
     const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
     const decoder = new TextDecoder();
     let rest = '';
     for (;;) {
       const { done, value } = await reader.read();
       if (done) throw { reason: 'stream ended' };
-      say({ type: 'alive' });
+      emit({ type: 'alive' });
       const blocks = (rest + decoder.decode(value, { stream: true })).split('\n\n');
       rest = blocks.pop() ?? '';
       blocks.forEach(receive);
     }
   };
-  run().catch((down) => say({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
+  run().catch((down) => emit({ type: 'down', ...down, reason: down.reason ?? 'no answer' }));
 
   return {
     close: () => stop.abort(),
-    update: () => String([...wants()]) !== String([...wanted]) && say({ type: 'again' }),
+    update: () => String([...wants()]) !== String([...wanted]) && emit({ type: 'again' }),
   };
 }

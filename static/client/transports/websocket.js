@@ -13,7 +13,7 @@ const QUIET_MS = 13_000;
 const DEAD_MS = 30_000;
 
 /** @type {import('../connection.js').Open} */
-export function openWebSocket({ http, options, wants, since }, say) {
+export function openWebSocket({ http, options, wants, since }, emit) {
   const Socket = options.WebSocket ?? globalThis.WebSocket;
   const url = http.address('ws');
   url.protocol = url.protocol.replace('http', 'ws');
@@ -34,7 +34,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   };
 
   /** @param {import('../connection.js').Down} down */
-  const fail = (down) => say({ type: 'down', ...down });
+  const fail = (down) => emit({ type: 'down', ...down });
 
   const ping = () => {
     pingedAt = performance.now();
@@ -55,7 +55,7 @@ export function openWebSocket({ http, options, wants, since }, say) {
   };
 
   /** @param {any} message */
-  const start = ({ cursor }) => since() || say({ type: 'start', cursor });
+  const start = ({ cursor }) => since() || emit({ type: 'start', cursor });
 
   /** @param {any} message */
   const begin = async (message) => {
@@ -74,31 +74,31 @@ export function openWebSocket({ http, options, wants, since }, say) {
     const { type, channel } = message;
     if (type === 'connected') begin(message).catch((error) => fail({ reason: String(error) }));
     else if (type === 'authenticated') start(message);
-    else if (type === 'metrics' || type === 'metric') say({ ...message, type: 'state', channel: channel ?? 'metrics' });
+    else if (type === 'metrics' || type === 'metric') emit({ ...message, type: 'state', channel: channel ?? 'metrics' });
     else if (type === 'subscribed') {
       if (message.requestId === 'first') {
-        say({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
-        if (message.resume === 'reset' && message.reason !== 'too_old') say({ type: 'gap', reason: message.reason });
+        emit({ type: 'open', quiet: QUIET_MS, dead: DEAD_MS });
+        if (message.resume === 'reset' && message.reason !== 'too_old') emit({ type: 'gap', reason: message.reason });
         ping();
         timer = setInterval(ping, PING_MS);
       }
       for (const line of message.channels) {
         if (line.status !== 'denied') continue;
         sent.delete(line.name);
-        say({ ...line, type: 'denied' });
+        emit({ ...line, type: 'denied' });
       }
     } else if (type === 'pong')
-      message.requestId === `p${pings}` && say({ type: 'latency', ms: performance.now() - pingedAt });
-    else if (type === 'auth_expiring') say({ type: 'expiring', seconds: message.expiresIn });
+      message.requestId === `p${pings}` && emit({ type: 'latency', ms: performance.now() - pingedAt });
+    else if (type === 'auth_expiring') emit({ type: 'expiring', seconds: message.expiresIn });
     else if (type === 'disconnecting') farewell = { reason: message.reason, retryAfter: message.reconnectAfter * 1000 };
     else if (type === 'error' && /^(first|more)$/.test(message.requestId))
       fail({ reason: message.message, retryAfter: message.details?.retryAfter });
     else if (type === 'error' && !message.requestId) farewell = { reason: message.message, code: message.code };
-    else if (type !== 'ping') say(message); // event, gap, response, error; the browser answers ping frames
+    else if (type !== 'ping') emit(message); // event, gap, response, error; the browser answers ping frames
   };
 
   socket.onmessage = (/** @type {any} */ { data }) => {
-    say({ type: 'alive' });
+    emit({ type: 'alive' });
     try {
       receive(JSON.parse(data));
     } catch {

@@ -71,7 +71,7 @@ export class Editor {
     if (tile === null || this.#sync === null) return;
     const id = newTileId();
     this.#sync.change({ kind: 'add', tile: { ...tile, id } });
-    this.#announcer.say(`${tile.title} added.`);
+    this.#announcer.announce(`${tile.title} added.`);
     const card = this.#grid.card(id);
     card?.element.scrollIntoView({ block: 'nearest' });
     card?.element.querySelector('button')?.focus();
@@ -115,7 +115,7 @@ export class Editor {
     const index = ids.indexOf(card.tile.id);
     const step = x + y;
     const to = index + step;
-    if (to < 0 || to >= ids.length) return this.#announcer.say(step < 0 ? 'This is the first tile.' : 'This is the last tile.');
+    if (to < 0 || to >= ids.length) return this.#announcer.announce(step < 0 ? 'This is the first tile.' : 'This is the last tile.');
     this.#move(card, step < 0 ? ids[to] : (ids[to + 1] ?? null));
   }
 
@@ -127,7 +127,7 @@ export class Editor {
     if (this.#sync === null) return;
     this.#sync.change({ kind: 'move', id: card.tile.id, before });
     const { tiles } = this.#sync.board;
-    this.#announcer.say(`${card.tile.title}: place ${tiles.findIndex(({ id }) => id === card.tile.id) + 1} of ${tiles.length}.`);
+    this.#announcer.announce(`${card.tile.title}: place ${tiles.findIndex(({ id }) => id === card.tile.id) + 1} of ${tiles.length}.`);
   }
 
   /**
@@ -141,7 +141,7 @@ export class Editor {
     const now = sizeOf(card.tile);
     if (width === now.width && height === now.height) return;
     this.#sync?.change({ kind: 'change', id: card.tile.id, changes: { width, height } });
-    this.#announcer.say(`${card.tile.title}: ${width} wide, ${height} high.`);
+    this.#announcer.announce(`${card.tile.title}: ${width} wide, ${height} high.`);
   }
 
   /**
@@ -194,7 +194,7 @@ export class Editor {
     if (this.#sync === null) return;
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     this.#sync.change({ kind: 'remove', id: card.tile.id });
-    this.#announcer.say(`${card.tile.title} removed. Undo restores it.`);
+    this.#announcer.announce(`${card.tile.title} removed. Undo restores it.`);
     const heir = next?.querySelector('.tools button') ?? document.getElementById('edit-add');
     if (heir instanceof HTMLElement) heir.focus();
   }

@@ -40,16 +40,16 @@ export const FIRST_VALUE_MS = 500;
 /** @typedef {{from: number, to: number}} Span ms */
 
 /**
- * `lows` and `highs` are those of the time that a row stands for; NaN for none. `last`: the newest values. `away`: when the
+ * `lows` and `highs` are those of the time that a row stands for; NaN for none. `last`: the newest values. `outageEnd`: when the
  * server was last available again, NaN if it always was.
- * @typedef {{times: number[], values: number[][], lows: number[][], highs: number[][], last: number[], away: number}} Past
+ * @typedef {{times: number[], values: number[][], lows: number[][], highs: number[][], last: number[], outageEnd: number}} Past
  */
 
 /** @typedef {{interval: string, fields: Record<string, Bucket[]>}} Answer */
 /** @typedef {{period: string, average: number, min: number, max: number, last: number}} Bucket */
 
-/** @type {{at: number, length: number, away: Promise<Span[]>}} */
-let pulse = { at: -Infinity, length: 0, away: Promise.resolve([]) };
+/** @type {{at: number, length: number, outages: Promise<Span[]>}} */
+let pulse = { at: -Infinity, length: 0, outages: Promise.resolve([]) };
 
 /**
  * @param {import('../rest.js').Rest} rest
@@ -64,12 +64,12 @@ export async function loadHistory(rest, channel, fields, length, until) {
   const span = { from: to - length * (1 + LEAD), to };
   const intervals = length > LONGEST_RAW_MS ? ['minute'] : ['raw', 'minute'];
   if (span.to - pulse.at > SHARED_MS || pulse.length !== length) {
-    pulse = { at: span.to, length, away: serverAway(rest, intervals, span) };
+    pulse = { at: span.to, length, outages: serverOutages(rest, intervals, span) };
   }
-  const [answer, away] = await Promise.all([ask(rest, channel, fields, intervals, span), pulse.away]);
-  const past = rows(fields.map((field) => answer?.fields[field] ?? []), away, STEPS[answer?.interval ?? 'raw'] ?? 0, Math.min(until + rest.skew || to, to));
-  const behind = away.filter(({ from }) => from > span.from).map((gap) => gap.to);
-  return { ...past, times: past.times.map((time) => time - rest.skew), away: (behind.at(-1) ?? NaN) - rest.skew };
+  const [answer, outages] = await Promise.all([ask(rest, channel, fields, intervals, span), pulse.outages]);
+  const past = rows(fields.map((field) => answer?.fields[field] ?? []), outages, STEPS[answer?.interval ?? 'raw'] ?? 0, Math.min(until + rest.skew || to, to));
+  const behind = outages.filter(({ from }) => from > span.from).map((gap) => gap.to);
+  return { ...past, times: past.times.map((time) => time - rest.skew), outageEnd: (behind.at(-1) ?? NaN) - rest.skew };
 }
 
 /**
@@ -78,7 +78,7 @@ export async function loadHistory(rest, channel, fields, length, until) {
  * @param {readonly string[]} intervals
  * @param {Span} span
  */
-async function serverAway(rest, intervals, span) {
+async function serverOutages(rest, intervals, span) {
   const { channel, field, others } = PULSE;
   const answer = await ask(rest, channel, [field], intervals, span);
   const quiet = silences(answer, span);
@@ -134,12 +134,12 @@ export function silences(answer, span) {
 /**
  * Merges buckets of several fields into one time line: a value holds until the next, except while the server was unavailable.
  * @param {Bucket[][]} lists one list of buckets per field
- * @param {Span[]} away
+ * @param {Span[]} outages
  * @param {number} step length of a bucket, ms
  * @param {number} [until] live values begin here: a bucket that contains it stands for its first part
- * @returns {Omit<Past, 'away'>}
+ * @returns {Omit<Past, 'outageEnd'>}
  */
-export function rows(lists, away, step, until = Infinity) {
+export function rows(lists, outages, step, until = Infinity) {
   /** @type {Map<number, (Bucket | undefined)[]>} */
   const byTime = new Map();
   lists.forEach((buckets, field) => {
@@ -162,7 +162,7 @@ export function rows(lists, away, step, until = Infinity) {
   let heldSince = -Infinity;
   /** Ends the held values if the server was unavailable between them and `time`. */
   const interrupt = (/** @type {number} */ time) => {
-    const gap = away.find(({ from, to }) => from + BEAT_MS < time && to > heldSince && from + BEAT_MS >= heldSince);
+    const gap = outages.find(({ from, to }) => from + BEAT_MS < time && to > heldSince && from + BEAT_MS >= heldSince);
     if (gap === undefined || past.times.length === 0) return false;
     const from = Math.max(gap.from, heldSince);
     if (from > heldSince) add(from, held);

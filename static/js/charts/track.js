@@ -173,7 +173,7 @@ export class Track {
     if (mine !== this.#loads) return;
     if (past.times.length > 0) this.#ring.forgetBefore(since);
     // A value did not hold while the server was unavailable.
-    if (!Number.isNaN(past.away)) this.#ring.beginAt(past.away);
+    if (!Number.isNaN(past.outageEnd)) this.#ring.beginAt(past.outageEnd);
     this.#ring.precede(past);
     if (this.#silentSince !== null) this.#ring.end(this.#silentSince);
     this.#blankSilent();

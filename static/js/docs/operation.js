@@ -122,8 +122,8 @@ const shown = (value) => (typeof value === 'string' ? value : JSON.stringify(val
  */
 function responseList(document, operation, announce) {
   const list = element('dl', 'fields');
-  for (const [status, given] of Object.entries(operation.responses)) {
-    const response = resolve(document, given);
+  for (const [status, described] of Object.entries(operation.responses)) {
+    const response = resolve(document, described);
     const detail = element('dd', '', element('p', '', ...inline(response.description)));
     const contents = Object.entries(response.content ?? {});
     for (const [type, content] of contents) {

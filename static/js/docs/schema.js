@@ -75,16 +75,16 @@ const join = (lists, between) => lists.flatMap((list, index) => (index === 0 ? l
 export function boundsOf(schema) {
   /** @type {(Node | string)[][]} */
   const bounds = [];
-  const say = (/** @type {string} */ key, /** @type {string} */ word) => {
+  const addLimit = (/** @type {string} */ key, /** @type {string} */ word) => {
     if (schema[key] !== undefined) bounds.push([`${word} ${schema[key]}`]);
   };
-  say('minimum', 'from');
-  say('maximum', 'to');
-  say('exclusiveMaximum', 'below');
-  say('multipleOf', 'multiple of');
-  say('minLength', 'characters from');
-  say('maxLength', 'characters to');
-  say('maxProperties', 'fields to');
+  addLimit('minimum', 'from');
+  addLimit('maximum', 'to');
+  addLimit('exclusiveMaximum', 'below');
+  addLimit('multipleOf', 'multiple of');
+  addLimit('minLength', 'characters from');
+  addLimit('maxLength', 'characters to');
+  addLimit('maxProperties', 'fields to');
   if (schema.pattern !== undefined) bounds.push(['matches ', element('code', 'pattern', schema.pattern)]);
   return join(bounds, ', ');
 }

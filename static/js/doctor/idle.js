@@ -47,7 +47,7 @@ export async function checkQuietSocket(idle, token) {
     const interval = idle + 3 * PATIENCE_MS;
     const settings = { heartbeatInterval: interval, heartbeatTimeout: 3 * interval };
     const answer = await talk.ask({ type: 'configure', requestId: 'quiet', settings });
-    if (answer?.type !== 'configured') return skipped('Without a token a WebSocket is not kept so long.');
+    if (answer?.type !== 'configured') return skipped('Without a token a WebSocket is not kept open so long.');
     const began = performance.now();
     while (talk.closed === null && performance.now() < began + idle) await talk.changed(began + idle);
     const quiet = performance.now() - began;

@@ -22,8 +22,8 @@ export async function checkPolling({ token }) {
     let first = await ask('api/metrics', { token });
     const refused = refusal(first, token);
     if (refused !== null) return { ...at, ...refused };
-    const kept = cacheEvidence(first);
-    if (kept !== null) return { ...at, verdict: 'fail', headline: 'responses are cached on the way', detail: kept, remedies: ['caching'] };
+    const evidence = cacheEvidence(first);
+    if (evidence !== null) return { ...at, verdict: 'fail', headline: 'responses are cached on the way', detail: evidence, remedies: ['caching'] };
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const tag = first.headers.get('etag');
       if (tag === null) {
@@ -71,9 +71,9 @@ function cacheEvidence({ headers }) {
   if ((headers.get('age') ?? '0') !== '0') return 'The response came from a cache (Age).';
   const cache = CACHES.find((name) => headers.get(name)?.toUpperCase().includes('HIT'));
   if (cache !== undefined) return `The response came from a cache (${cache}).`;
-  const said = headers.get('cache-control') ?? '';
-  if (/no-cache|no-store/.test(said) && !/max-age=/.test(said)) return null;
-  return `The server says Cache-Control: no-cache; what arrives is ${said === '' ? 'nothing' : `"${said}"`}.`;
+  const header = headers.get('cache-control') ?? '';
+  if (/no-cache|no-store/.test(header) && !/max-age=/.test(header)) return null;
+  return `The server sends Cache-Control: no-cache; the received header is ${header === '' ? 'nothing' : `"${header}"`}.`;
 }
 
 /**
@@ -108,7 +108,7 @@ export async function checkLongPoll({ token, waitSeconds }) {
       ...at,
       verdict: byQuery ? 'warn' : 'fail',
       headline: 'Prefer is removed on the way',
-      detail: byQuery ? '?wait= does the same, and comes through.' : '?wait= does not help.',
+      detail: byQuery ? '?wait= does the same, and works.' : '?wait= does not help.',
       remedies: ['request_headers'],
     };
   } catch (error) {

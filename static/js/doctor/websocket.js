@@ -105,7 +105,7 @@ async function exchange(talk, token) {
   for (let round = 0; round < ROUNDS; round += 1) {
     const began = performance.now();
     if ((await talk.ask({ type: 'ping', requestId: `round-${round}` })) === null) {
-      return lost(talk, 'The greeting arrived, but a ping was not answered: one direction is blocked.');
+      return lost(talk, 'The greeting arrived, but a ping got no pong: one direction is blocked.');
     }
     rounds.push(performance.now() - began);
   }
@@ -116,7 +116,7 @@ async function exchange(talk, token) {
     if ((await talk.ask(message)) !== null) continue;
     // The server's limit is below the default, which is not a problem of the path.
     if (talk.closed?.code === 1009) return check('ok', `works, ${spoken(roundTrip)}`);
-    return lost(talk, `A message of ${size} bytes was not answered; smaller ones were.`);
+    return lost(talk, `A message of ${size} bytes got no reply; smaller ones did.`);
   }
   // Unknown channels, which the response lists. Without a token the request is refused, which is a response too.
   const channels = Array.from({ length: 90 }, (_, n) => `${'doctor.'.repeat(17)}${String(n).padStart(3, '0')}`);

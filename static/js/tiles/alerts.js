@@ -58,7 +58,7 @@ export function mountAlerts(tile, body, context) {
       const { data } = await context.rest.request(`api/alerts/${encodeURIComponent(alert.id)}/acknowledge`, { method: 'POST' });
       const known = alerts.get(alert.id);
       if (known !== undefined) Object.assign(known, data ?? { acknowledgedBy: 'you' });
-      context.announcer.say('Acknowledged.');
+      context.announcer.announce('Acknowledged.');
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       problem.show(`Couldn’t acknowledge the alert: ${lowered(error.message)}`);

@@ -77,7 +77,7 @@ export function mountChart(tile, body, context) {
     return unit === '' ? text : `${text} ${unit}`;
   };
   /** Describes a row of the chart: the average, and the range if there are several values. */
-  const said = (/** @type {number} */ at, /** @type {number} */ index) => {
+  const describe = (/** @type {number} */ at, /** @type {number} */ index) => {
     const [value, low, high] = [drawn.values, drawn.lows, drawn.highs].map((lists) => lists[index][at]);
     return high > low ? `${reading(value, index)} (${reading(low, index)} to ${reading(high, index)})` : reading(value, index);
   };
@@ -107,9 +107,9 @@ export function mountChart(tile, body, context) {
     plot.step(by);
     if (hovered === null || hovered >= drawn.times.length) return;
     const at = hovered;
-    context.announcer.say(`${clock(drawn.times[at])}: ${fields.map((field, i) => `${fields.length > 1 ? `${nameOf(field)} ` : ''}${said(at, i)}`).join(', ')}`);
+    context.announcer.announce(`${clock(drawn.times[at])}: ${fields.map((field, i) => `${fields.length > 1 ? `${nameOf(field)} ` : ''}${describe(at, i)}`).join(', ')}`);
   });
-  host.addEventListener('focus', () => fillTable(table, tile.title, fields, drawn.times, said));
+  host.addEventListener('focus', () => fillTable(table, tile.title, fields, drawn.times, describe));
   host.addEventListener('blur', () => plot.leave());
 
   return {
@@ -134,7 +134,7 @@ export function mountChart(tile, body, context) {
       }
       const at = hovered !== null && hovered < drawn.times.length ? hovered : null;
       const newest = track.row();
-      figures.forEach((figure, index) => setText(figure, at === null ? reading(newest[index], index) : said(at, index)));
+      figures.forEach((figure, index) => setText(figure, at === null ? reading(newest[index], index) : describe(at, index)));
       setText(when, at === null ? '' : clock(drawn.times[at]));
       setText(note, track.data === null && drawn.times.length === 0 ? NO_DATA : '');
     },
@@ -177,9 +177,9 @@ function copyOf({ times, values, lows, highs }) {
  * @param {string} title
  * @param {readonly string[]} fields
  * @param {Float64Array} times
- * @param {(at: number, index: number) => string} said describes a row of a field
+ * @param {(at: number, index: number) => string} describe describes a row of a field
  */
-function fillTable(place, title, fields, times, said) {
+function fillTable(place, title, fields, times, describe) {
   const head = element('tr', '', ...['Time', ...fields.map(nameOf)].map((name) => {
     const cell = element('th', '', name);
     cell.scope = 'col';
@@ -190,7 +190,7 @@ function fillTable(place, title, fields, times, said) {
   for (let i = times.length - 1; i >= 0 && lines.length < TABLE_ROWS; i -= step) {
     const time = element('th', '', clock(times[i]));
     time.scope = 'row';
-    lines.push(element('tr', '', time, ...fields.map((_, index) => element('td', '', said(i, index)))));
+    lines.push(element('tr', '', time, ...fields.map((_, index) => element('td', '', describe(i, index)))));
   }
   place.replaceChildren(element('table', '', element('caption', '', title), element('thead', '', head), element('tbody', '', ...lines)));
 }

@@ -115,7 +115,7 @@ export function mountFields(tile, body, context) {
  * @param {string} currency
  */
 function read(value, field, unit, currency) {
-  const { text, unit: said } = kindOf(field, unit).read(value, { currency });
-  if (text !== NOTHING) return said === '' ? text : `${text} ${said}`;
+  const { text, unit: suffix } = kindOf(field, unit).read(value, { currency });
+  if (text !== NOTHING) return suffix === '' ? text : `${text} ${suffix}`;
   return typeof value === 'string' || typeof value === 'boolean' ? String(value) : NOTHING;
 }

@@ -45,9 +45,9 @@ export function mountNumber(tile, body, context) {
       const from = to - range.length;
       const view = track.view(now, live);
       drawSparkline(canvas, view, { from: Math.max(from, Math.min(view.times[0] ?? from, to - range.length / 10)), to, live, palette });
-      const said = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
-      const say = (/** @type {number} */ number) => kind.drawn(number, setting).text;
-      setText(trend, said || movement(view, from, to, range.name, say));
+      const comparison = own !== undefined && own.field === field ? ownTrend(valueAt(data, own.trend), own.than) : '';
+      const format = (/** @type {number} */ number) => kind.drawn(number, setting).text;
+      setText(trend, comparison || movement(view, from, to, range.name, format));
     },
     ...track.handlers,
     printing: () => (track.changed = true),
@@ -75,9 +75,9 @@ function ownTrend(trend, than) {
  * @param {number} from
  * @param {number} to
  * @param {string} name of the range's length
- * @param {(value: number) => string} say
+ * @param {(value: number) => string} format
  */
-export function movement({ times, values: [values], lows: [lows], highs: [highs] }, from, to, name, say) {
+export function movement({ times, values: [values], lows: [lows], highs: [highs] }, from, to, name, format) {
   let first = -1;
   while (first + 1 < times.length && times[first + 1] <= from + NEAR * (to - from)) first += 1;
   let last = times.length - 1;
@@ -88,7 +88,7 @@ export function movement({ times, values: [values], lows: [lows], highs: [highs]
   if (before === after) {
     const low = lows.subarray(first, last + 1).reduce((least, value) => (value < least ? value : least), Infinity);
     const high = highs.subarray(first, last + 1).reduce((most, value) => (value > most ? value : most), -Infinity);
-    return low === high ? `→ steady over ${name}` : `between ${say(low)} and ${say(high)} over ${name}`;
+    return low === high ? `→ steady over ${name}` : `between ${format(low)} and ${format(high)} over ${name}`;
   }
   const arrow = after > before ? '↑' : '↓';
   if (before === 0) return `${arrow} from 0 over ${name}`;

@@ -96,7 +96,7 @@ export function mountOrders(tile, body, context) {
     try {
       const { data } = await context.rest.request(`api/orders/${orderId}`, { method: 'PATCH', body: { priority } });
       update(orderId, { priority: data?.priority ?? priority });
-      context.announcer.say(`${orderId}: priority ${priority}.`);
+      context.announcer.announce(`${orderId}: priority ${priority}.`);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       problem.show(`Couldn’t change the priority of ${orderId}: ${lowered(error.message)}`);
