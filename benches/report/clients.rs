@@ -48,7 +48,7 @@ pub(crate) const CHANNEL: &str = "metrics.bench";
 /// long as frames have neither 124 bytes nor a multiple of 256 more.
 const MARK: u8 = b'|';
 
-/// Connected clients.
+/// Connected clients that read what the server sends.
 pub(crate) struct Clients {
     sockets: Vec<TcpStream>,
     /// For each socket, the poll that it repeats, if it does.
@@ -124,7 +124,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Returns the sockets.
+    /// Returns the sockets, so that they are no longer read.
     pub(crate) fn into_sockets(self) -> Vec<TcpStream> {
         self.sockets
     }

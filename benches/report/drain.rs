@@ -23,7 +23,7 @@ use crate::{
 /// Longest wait for a client.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Measures figure 7.
+/// Measures figure 7: SIGTERM until the last client is disconnected.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let mut floor = floor::start(settings, settings.clients)?;
     let clients = Clients::connect(floor.address, Transport::Bare, settings.clients)?;

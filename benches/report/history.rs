@@ -31,7 +31,7 @@ const SERIES: usize = 2_000;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// Measures figure 10.
+/// Measures figure 10: writing and reading history.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let seconds = settings.seconds(30, 300).as_secs() as i64;
@@ -53,12 +53,12 @@ pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let mut month = Ratio::default();
     let mut ask = |field: &str| -> Outcome<f64> {
         let path = format!("/api/history?channel=metrics.month&interval=hour&from=-30d{field}");
-        let begun = Instant::now();
+        let start = Instant::now();
         let answer = connection.get(&path, "")?;
         if answer.status != 200 || answer.body.len() < 1_000 {
             return Err(format!("a month was answered {} with {} bytes", answer.status, answer.body.len()).into());
         }
-        Ok(begun.elapsed().as_secs_f64() * 1e3)
+        Ok(start.elapsed().as_secs_f64() * 1e3)
     };
     ask("")?;
     for _ in 0..settings.repetitions {
@@ -105,10 +105,10 @@ async fn write(directory: &Path, seconds: i64) -> Outcome<(f64, f64, f64)> {
         };
         let points: Vec<Point> = ids.iter().flat_map(|id| (0..5).map(move |n| point(id, n))).collect();
         for batch in points.chunks(BATCH) {
-            let begun = Instant::now();
+            let start = Instant::now();
             store.write("default", batch.to_vec(), &calendar()).await?;
-            spent += begun.elapsed();
-            worst = worst.max(begun.elapsed());
+            spent += start.elapsed();
+            worst = worst.max(start.elapsed());
         }
     }
     store.close().await;
@@ -161,10 +161,10 @@ async fn read_month(directory: &Path) -> Outcome<(f64, f64)> {
             ends,
             limit: 1_500,
         };
-        let begun = Instant::now();
+        let start = Instant::now();
         let answers = parts.into_iter().map(|fields| store.read("default", query(fields)));
         let tracks = futures_util::future::try_join_all(answers).await?.concat();
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        took.push(start.elapsed().as_secs_f64() * 1e3);
         if tracks.iter().any(|track| track.rows.len() < 700) {
             return Err("the month is incomplete".into());
         }

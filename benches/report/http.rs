@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// Kept connection.
+/// Connection that is used for several requests.
 pub(crate) struct Connection {
     stream: TcpStream,
     address: SocketAddr,
@@ -14,7 +14,7 @@ pub(crate) struct Connection {
 
 /// Response of the server.
 pub(crate) struct Answer {
-    /// Status code.
+    /// Status code of the response.
     pub(crate) status: u16,
     head: String,
     /// Content of the length in `Content-Length`.
@@ -22,7 +22,7 @@ pub(crate) struct Answer {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to the server under test.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;

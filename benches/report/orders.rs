@@ -14,7 +14,7 @@ use std::{
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
-use tricast_domain::orders::{Answer, Created, Draft, Money, NewOrder, OrderStore, Priority, RowLimits, Status};
+use tricast_domain::orders::{Created, Draft, Money, NewOrder, OrderStore, Priority, RowLimits, Status, StoreFuture};
 use tricast_store::sqlite::SqliteStore;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 /// Most orders that are queued in the store at once while it is filled.
 const AHEAD: usize = 2_000;
 
-/// Measures figure 9.
+/// Measures figure 9: CPU per new order.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let orders: u64 = if settings.quick { 100_000 } else { 1_000_000 };
     let (full, empty) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -71,14 +71,14 @@ fn once(settings: &Settings, directory: &Path) -> Outcome<Turn> {
     thread::sleep(Duration::from_millis(300));
     let order = r#"{"items":2,"total":19.99,"customerName":"Ada Lovelace","priority":"high"}"#;
     let count = settings.seconds(100, 500).as_secs() as u32;
-    let (cpu, begun) = (server.cpu()?, Instant::now());
+    let (cpu, started_at) = (server.cpu()?, Instant::now());
     for _ in 0..count {
         let answer = connection.post("/api/orders", order)?;
         if answer.status != 201 {
             return Err(format!("an order was answered {}", answer.status).into());
         }
     }
-    let (wall, work) = (begun.elapsed() / count, (server.cpu()? - cpu) / count);
+    let (wall, work) = (started_at.elapsed() / count, (server.cpu()? - cpu) / count);
     server.terminate()?;
     Ok(Turn { start: start.as_secs_f64() * 1e3, work: work.as_secs_f64() * 1e6, wall: wall.as_secs_f64() * 1e6 })
 }
@@ -88,7 +88,7 @@ async fn fill(directory: &Path, orders: u64) -> Outcome<()> {
     let store = Arc::new(SqliteStore::open(directory)?);
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond())?;
     let step = (365 * 24 * 3_600_000 / orders) as i64;
-    let mut asked: VecDeque<Answer<Created>> = VecDeque::new();
+    let mut asked: VecDeque<StoreFuture<Created>> = VecDeque::new();
     for number in 0..orders {
         let new = NewOrder {
             items: 2,

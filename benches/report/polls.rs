@@ -25,7 +25,7 @@ use crate::{
 
 const CONNECTIONS: usize = 64;
 
-/// Measures figure 5.
+/// Measures figure 5: CPU per 304.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let nginx = installed("nginx").ok_or("nginx is not installed")?;
     let server = Process::tricast(settings)?;

@@ -151,7 +151,7 @@ impl Process {
         Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1_024)
     }
 
-    /// Sends SIGTERM.
+    /// Sends SIGTERM, upon which the server drains.
     pub(crate) fn terminate(&self) -> io::Result<()> {
         Command::new("kill").arg(self.child.id().to_string()).status().map(drop)
     }

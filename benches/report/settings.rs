@@ -7,9 +7,9 @@ use crate::process;
 /// Settings of the measurements.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Program under test.
+    /// Path of the program under test.
     pub(crate) program: PathBuf,
-    /// Number of streams.
+    /// Number of streams in most measurements.
     pub(crate) clients: usize,
     /// Whether the run is short.
     pub(crate) quick: bool,

@@ -21,7 +21,7 @@ const STALLED: usize = 50;
 const VALUE: usize = 8_000;
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Measures figure 4.
+/// Measures figure 4: memory held for a client that stopped reading.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let long = settings.seconds(3, 10);
     let mut floor = floor::start(settings, CLIENTS)?;

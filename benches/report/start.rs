@@ -12,7 +12,7 @@ use crate::{
     table::{Ratio, Table},
 };
 
-/// Measures figure 8.
+/// Measures figure 8: start to first response.
 pub(crate) fn measure(settings: &Settings, table: &mut Table) -> Outcome<()> {
     let mut ratio = Ratio::default();
     for _ in 0..settings.repetitions {

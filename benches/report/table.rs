@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 /// Table of the figures.
 pub(crate) struct Table {
-    begun: Instant,
+    start: Instant,
 }
 
 /// Measured pairs: tricast's value and the baseline.
@@ -61,7 +61,7 @@ impl Table {
             if settings.quick { ", QUICK" } else { "" }
         );
         row("figure", "tricast", "beside", "ratio", "min..max", "target", "");
-        Self { begun: Instant::now() }
+        Self { start: Instant::now() }
     }
 
     /// Prints a figure without a baseline.
@@ -74,9 +74,9 @@ impl Table {
         row(name, "-", "-", "-", "", "", &format!("left out: {reason}"));
     }
 
-    /// Prints the foot.
+    /// Prints the time that the report took, and the load.
     pub(crate) fn end(self) {
-        println!("\n{:.0} s, load now {}", self.begun.elapsed().as_secs_f64(), load());
+        println!("\n{:.0} s, load now {}", self.start.elapsed().as_secs_f64(), load());
     }
 
     /// Prints a figure with its baseline.
@@ -115,7 +115,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// Returns microseconds.
+/// Returns `time` in microseconds.
 pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

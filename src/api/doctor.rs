@@ -32,7 +32,7 @@ pub async fn get(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let state = State::of(&request)?;
     state.check_rate(&request)?;
     let remedies: serde_json::Map<_, _> =
-        Remedy::ALL.iter().map(|remedy| (remedy.line().id.to_owned(), json!(remedy))).collect();
+        Remedy::ALL.iter().map(|remedy| (remedy.entry().id.to_owned(), json!(remedy))).collect();
     let mut answer = json!({"version": SERVER_VERSION, "maxBody": state.shared.body.max_bytes, "remedies": remedies});
     if let (Some(answer), serde_json::Value::Object(seen)) = (answer.as_object_mut(), json!(seen(&state, &request))) {
         answer.extend(seen);

@@ -59,8 +59,8 @@ pub(super) fn unix(path: &Path) -> io::Result<UnixListener> {
             Err(error) => return Err(error),
         },
         Ok(_) => {
-            let what = "the file exists and is not a socket; it was left unchanged: choose another path";
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            let message = "the file exists and is not a socket; it was left unchanged: choose another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
     }
     let listener = UnixListener::bind(path)?;

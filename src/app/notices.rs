@@ -1,13 +1,16 @@
-//! Notices for subscribers of `system` about the bus, as this node of a cluster sees it.
+//! Events and notices for subscribers of `system`: about the store, the bus and the clock of this node, and about notifications.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{tenants::Tenants, web::clocks::Clocks};
 use tricast_cluster::Fault;
-use tricast_domain::sources::{self, round};
+use tricast_domain::{
+    alerts::Announce,
+    sources::{self, round},
+};
 
 /// Interval of checks of the clocks, and for new tenants.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -72,4 +75,33 @@ pub(super) async fn of_samples(mut lost: watch::Receiver<u64>, tenants: Tenants)
         // The aggregators may have stopped.
         let _ = tenants.announce_here("degraded", &json!({"reason": "samples"})).await;
     }
+}
+
+/// Publishes to every tenant that the store is unavailable, and that it is available again, once each.
+pub(super) async fn of_store(mut available: watch::Receiver<bool>, tenants: Tenants) {
+    let mut was = true;
+    loop {
+        let is = *available.borrow_and_update();
+        if is != was {
+            let event = if is { "recovered" } else { "degraded" };
+            // The aggregators may have stopped.
+            let _ = tenants.announce(event, &json!({"reason": "store"})).await;
+            was = is;
+        }
+        if available.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns the function that publishes an event of `system` to all tenants.
+pub(super) fn announcer(tenants: &Tenants) -> Announce {
+    let tenants = tenants.clone();
+    Arc::new(move |event, details| {
+        let tenants = tenants.clone();
+        Box::pin(async move {
+            // Without an aggregator there is no subscriber left.
+            let _ = tenants.announce(event, &details).await;
+        })
+    })
 }

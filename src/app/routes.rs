@@ -207,7 +207,7 @@ async fn nothing_here() -> Result<HttpResponse, Problem> {
     security(())
 )]
 pub(super) async fn protocol() -> HttpResponse {
-    let codes: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.line()).collect();
+    let codes: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.entry()).collect();
     HttpResponse::Ok()
         .insert_header(("Cache-Control", "no-cache"))
         .json(json!({"version": SERVER_VERSION, "subprotocol": SUBPROTOCOL, "closeCodes": codes}))

@@ -4,7 +4,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use clap::Args;
 
-use super::{USAGE, complain, say};
+use super::{USAGE, complain, print};
 use crate::{
     config::Secret,
     doctor::{self, MAX_IDLE, Options},
@@ -29,7 +29,7 @@ pub(super) struct DoctorFlags {
     /// Skip the idle connections: a few seconds instead of a minute
     #[arg(long, conflicts_with = "idle")]
     quick: bool,
-    /// Accept any certificate
+    /// Accept any certificate of the server, for tests with a self-signed one
     #[arg(long)]
     insecure: bool,
 }
@@ -77,8 +77,8 @@ pub(super) fn run(flags: &DoctorFlags) -> ExitCode {
     } else {
         report.to_text()
     };
-    let said = say(&text);
-    if report.has_findings() { ExitCode::FAILURE } else { said }
+    let printed = print(&text);
+    if report.has_findings() { ExitCode::FAILURE } else { printed }
 }
 
 fn token(flags: &DoctorFlags) -> io::Result<Option<Secret>> {
@@ -88,7 +88,7 @@ fn token(flags: &DoctorFlags) -> io::Result<Option<Secret>> {
             io::stdin().read_line(&mut line)?;
             Some(line.trim().into())
         }
-        given => given.clone(),
+        text => text.clone(),
     };
     match token {
         Some(token) if token.is_empty() => Err(io::Error::other("it is empty")),

@@ -144,7 +144,7 @@ fn check_keys(config: &Config) -> ExitCode {
     match config.auth().map(|auth| Verifier::open(auth, Clock::system())).transpose() {
         Ok(_) => {
             config.notices.iter().for_each(|notice| complain(notice));
-            say("the configuration is valid\n")
+            print("the configuration is valid\n")
         }
         Err(error) => {
             complain(&error.to_string());
@@ -189,21 +189,21 @@ pub fn run() -> ExitCode {
             Ok(config) => check_keys(&config),
             Err((faults, _)) => refuse(&faults),
         },
-        Command::PrintConfig { reference: true, .. } => say(&config::markdown()),
+        Command::PrintConfig { reference: true, .. } => print(&config::markdown()),
         Command::Openapi(flags) => openapi::run(&flags),
         Command::Token(flags) => token::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::PrintConfig { flags, .. } => match flags.load() {
-            Ok(config) => say(&config::to_toml(&config)),
+            Ok(config) => print(&config::to_toml(&config)),
             Err((faults, config)) => {
-                say(&config::to_toml(&config));
+                print(&config::to_toml(&config));
                 refuse(&faults)
             }
         },
     }
 }
 
-fn say(text: &str) -> ExitCode {
+fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

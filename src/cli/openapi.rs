@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{ServeFlags, refuse, say};
+use super::{ServeFlags, print, refuse};
 use crate::{api::openapi::Document, app};
 
 /// Prints the document and nothing else.
 pub(super) fn run(flags: &ServeFlags) -> ExitCode {
     match flags.load() {
-        Ok(config) => say(&format!("{}\n", Document::new(&app::openapi::document(&config)))),
+        Ok(config) => print(&format!("{}\n", Document::new(&app::openapi::document(&config)))),
         Err((faults, _)) => refuse(&faults),
     }
 }

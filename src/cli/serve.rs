@@ -1,4 +1,4 @@
-//! `tricast serve`.
+//! Runs the server: the command `tricast serve`, and the default.
 
 use std::{
     io::{self, Write},
@@ -46,7 +46,7 @@ pub(super) fn run(flags: &ServeFlags, config: &Config) -> ExitCode {
     let code = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            telemetry::say(&format!("tricast: {problem}"));
+            telemetry::print(&format!("tricast: {problem}"));
             ExitCode::FAILURE
         }
     };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::{USAGE, complain, load, refuse, say};
+use super::{USAGE, complain, load, print, refuse};
 use crate::config::{Config, Flags, Span};
 use tricast_auth::{
     Permission, Permissions, TenantName,
@@ -25,7 +25,7 @@ pub(super) struct TokenFlags {
     /// write:dashboards, admin
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = permission, default_value = "read:metrics")]
     permissions: Vec<Permission>,
-    /// Grant all permissions
+    /// Grant all permissions, for administrators of the tenant
     #[arg(long, conflicts_with = "permissions")]
     admin: bool,
     /// Time for which it is valid: 30s, 15m, 1h
@@ -64,7 +64,7 @@ pub(super) fn run(flags: &TokenFlags) -> ExitCode {
         Err((faults, _)) => return refuse(&faults),
     };
     match token(flags, &config, Timestamp::now()) {
-        Ok(token) => say(&format!("{token}\n")),
+        Ok(token) => print(&format!("{token}\n")),
         Err(problem) => {
             complain(&problem);
             ExitCode::from(USAGE)

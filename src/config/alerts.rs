@@ -38,7 +38,7 @@ impl Alerts {
 }
 
 section! {
-    /// Alerts by mail.
+    /// Mail server, sender and recipients of alerts.
     pub struct Smtp {
         /// Mail server for alerts, by the name that its certificate has. Without one no mail is sent.
         host: Option<String> = None,
@@ -114,7 +114,7 @@ impl Smtp {
 }
 
 section! {
-    /// Alerts by HTTP.
+    /// HTTP request that is sent for each alert.
     pub struct Webhook {
         /// URL that alerts are posted to. Without one no alert is posted. May be a secret in itself, and is never printed.
         url: Secret = Secret::default(),

@@ -1,4 +1,4 @@
-//! Settings of tokens.
+//! Settings of authentication by tokens.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub enum AuthMode {
 }
 
 section! {
-    /// Tokens.
+    /// Authentication by tokens.
     pub struct Auth {
         /// Whether clients need tokens. `none`: all clients are anonymous. `jwt`: JSON Web Tokens; at least one of the next four
         /// settings names their keys.

@@ -1,4 +1,4 @@
-//! Settings of PostgreSQL.
+//! Settings of the connections to PostgreSQL.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{
 use tricast_store::postgres::{MIN_CONNECTIONS, PostgresConfig, check_database_url};
 
 section! {
-    /// Connections to PostgreSQL.
+    /// Connections to PostgreSQL, if it is used.
     pub struct Database {
         /// File with the certificates, in PEM, of the authorities that may vouch for PostgreSQL; without it those of the system.
         /// With it `sslmode=require` means `verify-ca`, as for libpq.

@@ -1,4 +1,4 @@
-//! Settings of history.
+//! Settings of recording and deleting history.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
 use tricast_domain::history::HistoryConfig;
 
 /// Range of retention times. Points that are kept for less than an hour could not be rolled up.
-const fn kept() -> OrZero<std::ops::RangeInclusive<Span>> {
+const fn retention() -> OrZero<std::ops::RangeInclusive<Span>> {
     OrZero(Span::from_secs(3_600)..=Span::from_days(36_500))
 }
 
@@ -35,16 +35,16 @@ section! {
         /// minute while it is exceeded. 0 means no limit.
         max_bytes: Size = Size(usize::try_from(HistoryConfig::default().max_bytes).unwrap_or(usize::MAX)),
         /// Time that points are kept; 0 means for ever. Without `data_dir` at most 1 h, minutes 1 d, hours 31 d, days 366 d.
-        #[range(kept())]
+        #[range(retention())]
         raw: Span = Span(HistoryConfig::default().keep[0]),
         /// Time that roll-ups by minute are kept; 0 means for ever.
-        #[range(kept())]
+        #[range(retention())]
         minute: Span = Span(HistoryConfig::default().keep[1]),
         /// Time that roll-ups by hour are kept; 0 means for ever.
-        #[range(kept())]
+        #[range(retention())]
         hour: Span = Span(HistoryConfig::default().keep[2]),
         /// Time that roll-ups by day are kept; 0 means for ever.
-        #[range(kept())]
+        #[range(retention())]
         day: Span = Span(HistoryConfig::default().keep[3]),
     }
 }

@@ -17,7 +17,7 @@ const DEFAULT_FILE: &str = "tricast.toml";
 /// Settings of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
-    /// `--config`.
+    /// File of settings that `--config` names.
     pub file: Option<PathBuf>,
     /// The other flags: the key of a setting and its value.
     pub settings: Vec<(&'static str, Value)>,
@@ -64,19 +64,19 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, (Faults, Box<Config>)> {
     let mut faults = Vec::new();
-    let mut said: BTreeMap<String, (String, Value)> = BTreeMap::new();
+    let mut settings: BTreeMap<String, (String, Value)> = BTreeMap::new();
     let environment: BTreeMap<_, _> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
 
     let named = flags.file.clone().or_else(|| environment.get(CONFIG_FILE).map(PathBuf::from));
     let mut notices = Vec::new();
-    read_file(named, &mut said, &mut faults, &mut notices);
+    read_file(named, &mut settings, &mut faults, &mut notices);
     let mut links = Vec::new();
     for (name, text) in environment.iter().filter(|(name, _)| *name != CONFIG_FILE) {
         let key = name[PREFIX.len()..].replace("__", ".").to_lowercase();
         if !is_setting(&key) && is_service_link(&name[PREFIX.len()..], text) {
             links.push(name.as_str());
         } else {
-            said.insert(key.clone(), (name.clone(), from_text(&key, text)));
+            settings.insert(key.clone(), (name.clone(), from_text(&key, text)));
         }
     }
     if !links.is_empty() {
@@ -86,11 +86,11 @@ pub fn load(
         ));
     }
     for (key, value) in &flags.settings {
-        said.insert((*key).to_owned(), (format!("--{}", key.replace('_', "-")), value.clone()));
+        settings.insert((*key).to_owned(), (format!("--{}", key.replace('_', "-")), value.clone()));
     }
 
     let mut whole = Table::new();
-    for (key, (source, value)) in &said {
+    for (key, (source, value)) in &settings {
         match check(key, value, source) {
             Ok(()) => insert(&mut whole, key, value.clone()),
             Err(problem) => faults.push(Fault { key: key.clone(), source: source.clone(), problem }),
@@ -103,7 +103,7 @@ pub fn load(
     });
     config.notices = notices;
     for mut fault in config.faults() {
-        if let Some((source, value)) = said.get(&fault.key) {
+        if let Some((source, value)) = settings.get(&fault.key) {
             fault.source.clone_from(source);
             fault.problem.push_str(&unit_hint(&fault.key, value));
         }
@@ -156,7 +156,7 @@ fn unit_hint(key: &str, value: &Value) -> String {
 
 fn read_file(
     named: Option<PathBuf>,
-    said: &mut BTreeMap<String, (String, Value)>,
+    settings: &mut BTreeMap<String, (String, Value)>,
     faults: &mut Vec<Fault>,
     notices: &mut Vec<String>,
 ) {
@@ -184,7 +184,7 @@ fn read_file(
                     (value, _) => value,
                 };
                 secret |= Setting::find(&key).is_some_and(|setting| setting.is_secret);
-                said.insert(key, (source.clone(), value));
+                settings.insert(key, (source.clone(), value));
             }),
         },
     }

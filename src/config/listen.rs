@@ -11,9 +11,9 @@ use ipnet::IpNet;
 /// An address that the server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// `127.0.0.1:8080`, `[::1]:8080`.
+    /// TCP address with its port: `127.0.0.1:8080`, `[::1]:8080`.
     Tcp(SocketAddr),
-    /// `unix:/run/tricast.sock`.
+    /// Path of a Unix socket: `unix:/run/tricast.sock`.
     Unix(PathBuf),
 }
 

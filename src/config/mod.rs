@@ -57,7 +57,7 @@ pub const MOST_WORKERS: u16 = 1_024;
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Lines of text for people, coloured on a terminal.
     #[default]
     Text,
     /// One JSON object a line.
@@ -71,14 +71,14 @@ pub enum ForwardedHeader {
     /// `X-Forwarded-For`, or `Forwarded` if it is missing.
     #[default]
     Auto,
-    /// `X-Forwarded-For`.
+    /// `X-Forwarded-For` only, which most proxies send.
     XForwardedFor,
-    /// `Forwarded` (RFC 7239).
+    /// `Forwarded` only (RFC 7239).
     Forwarded,
 }
 
 section! {
-    /// All settings.
+    /// Settings of the server, one section per subject.
     pub struct Config {
         /// Addresses to listen on: addresses or names with port, or `unix:/path`; a list, or one text. Flag `--listen`,
         /// repeatable; `--port 9000` is `127.0.0.1:9000`.
@@ -139,9 +139,9 @@ section! {
         compression: bool = false,
     }
     sections {
-        /// Tokens.
+        /// Authentication by tokens.
         auth: Auth,
-        /// Connections to PostgreSQL.
+        /// Connections to PostgreSQL, if it is used.
         database: Database,
         /// Use of the bus that several nodes share.
         cluster: Cluster,
@@ -153,11 +153,11 @@ section! {
         log: Log,
         /// Alert rules and alerts.
         alerts: Alerts,
-        /// Alerts by mail.
+        /// Mail server, sender and recipients of alerts.
         smtp: Smtp,
-        /// Alerts by HTTP.
+        /// HTTP request that is sent for each alert.
         webhook: Webhook,
-        /// Recording of history.
+        /// Recording of history, and the times that it is stored.
         history: History,
     }
     other {

@@ -22,7 +22,7 @@ pub(super) async fn check(target: &Target, server: &Server) -> (Check, Check) {
     let seen = match target.get("api/doctor").await {
         Ok(answer) if answer.status == 200 => answer.json().filter(Value::is_object),
         Ok(answer) => {
-            let detail = format!("api/doctor answers {}.", answer.described());
+            let detail = format!("api/doctor returns {}.", answer.described());
             let remedy = if answer.problem().is_none() { Some(Remedy::Passed) } else { None };
             let mut address = fail("address", "Address", "can't be asked for").detail(detail);
             address.remedies.extend(remedy);
@@ -113,7 +113,7 @@ pub(super) async fn body(target: &Target) -> Check {
             if status == 413 { check.remedy(Remedy::Body) } else { check }
         }
         Sent::OwnRefusal(why) => {
-            check(Verdict::Skipped, "not tested".into()).detail(format!("The server answers {why}."))
+            check(Verdict::Skipped, "not tested".into()).detail(format!("The server returns {why}."))
         }
         Sent::Lost(error) => check(Verdict::Fail, "bodies do not arrive".into()).detail(error),
     }

@@ -23,7 +23,7 @@ const PROBES: (u32, u64, usize) = (12, 250, 512);
 /// Open stream of timed events.
 pub(super) struct Stream {
     response: Response,
-    began: Instant,
+    start: Instant,
     decoder: Option<GzDecoder<Vec<u8>>>,
     buffer: Vec<u8>,
     /// Data of the first event: the request as the server received it.
@@ -59,7 +59,7 @@ pub(super) async fn open(
     (probes, every, padding): (u32, u64, usize),
     patience: Duration,
 ) -> Result<Stream, NoStream> {
-    let began = Instant::now();
+    let start = Instant::now();
     let path = format!("events?probe={probes}&every={every}&bytes={padding}&strict=1");
     let request = target.request(Method::GET, &path);
     // Sends the header fields of an EventSource.
@@ -87,7 +87,7 @@ pub(super) async fn open(
         return Err(NoStream::Other(kind));
     }
     let decoder = encoded.as_deref().filter(|coding| *coding == "gzip").map(|_| GzDecoder::new(Vec::new()));
-    Ok(Stream { response, began, decoder, buffer: Vec::new(), seen: Value::Null, encoded })
+    Ok(Stream { response, start, decoder, buffer: Vec::new(), seen: Value::Null, encoded })
 }
 
 impl Stream {
@@ -126,7 +126,7 @@ impl Stream {
             "seen" => self.seen = data,
             "probe" => {
                 let sent = Duration::from_millis(data["at"].as_u64()?);
-                return Some(Next::ProbeEvent(ProbeEvent { sent, arrived: self.began.elapsed(), bytes: block.len() }));
+                return Some(Next::ProbeEvent(ProbeEvent { sent, arrived: self.start.elapsed(), bytes: block.len() }));
             }
             "error" => return Some(Next::Refused(data["detail"].as_str().unwrap_or("without a reason").to_owned())),
             _ => {}
@@ -143,12 +143,12 @@ pub(super) async fn check(target: &Target) -> (Check, bool) {
         Ok(stream) => stream,
         Err(error) => return (refused(error), false),
     };
-    let deadline = stream.began + total + PATIENCE;
+    let deadline = stream.start + total + PATIENCE;
     let mut probes = Vec::new();
     let (how, after) = loop {
         match stream.next(deadline).await {
             Next::ProbeEvent(probe) => probes.push(probe),
-            next => break (next, stream.began.elapsed()),
+            next => break (next, stream.start.elapsed()),
         }
     };
     let encoded = stream.encoded.as_deref();
@@ -217,12 +217,12 @@ fn judge(probes: &[ProbeEvent], encoded: Option<&str>, how: Next, after: Duratio
         return measured(check);
     }
     if !whole {
-        let what = match how {
+        let detail = match how {
             Next::Cut(error) => format!("{error}."),
             _ => "The stream ended regularly, before its last event.".into(),
         };
         let headline = format!("cut after {}, {} of {} events", spoken(after), probes.len(), PROBES.0);
-        return measured(fail(headline).detail(what).remedy(Remedy::EventsTimeout));
+        return measured(fail(headline).detail(detail).remedy(Remedy::EventsTimeout));
     }
     measured(match encoded {
         Some(coding) => check(Verdict::Warn, format!("compressed on the way ({coding})"))

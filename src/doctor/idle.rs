@@ -53,7 +53,7 @@ async fn events(target: &Target, idle: Duration) -> Check {
     let Next::ProbeEvent(first) = stream.next(deadline).await else {
         return skipped(EVENTS, "Event streams do not work.");
     };
-    let began = Instant::now();
+    let start = Instant::now();
     let heartbeat = Duration::from_millis(stream.seen["heartbeat"].as_u64().unwrap_or(15_000));
     match stream.next(deadline).await {
         // Both arrived together: the stream is buffered, so the connection was not idle.
@@ -64,7 +64,7 @@ async fn events(target: &Target, idle: Duration) -> Check {
             judge(EVENTS, Silence { lasted: idle, survived: true }, heartbeat, Remedy::EventsTimeout)
         }
         Next::End | Next::Cut(_) => {
-            judge(EVENTS, Silence { lasted: began.elapsed(), survived: false }, heartbeat, Remedy::EventsTimeout)
+            judge(EVENTS, Silence { lasted: start.elapsed(), survived: false }, heartbeat, Remedy::EventsTimeout)
         }
         Next::Refused(detail) => skipped(EVENTS, format!("The server says: {detail}.")),
     }
@@ -82,26 +82,26 @@ async fn websocket(target: &Target, idle: Duration) -> Check {
     let _ = socket.send(json!({"type": "configure", "requestId": "quiet", "settings": settings}).to_string()).await;
     match socket.wait_for(PATIENCE, |message| message["requestId"] == "quiet").await {
         Incoming::Message(answer) if answer["type"] == "configured" => {}
-        Incoming::Message(_) => return skipped(WEBSOCKET, "Without a token a WebSocket is not kept so long."),
+        Incoming::Message(_) => return skipped(WEBSOCKET, "Without a token a WebSocket is not kept open so long."),
         _ => return skipped(WEBSOCKET, "No WebSocket can be used."),
     }
-    let began = Instant::now();
-    let ends = began + idle;
+    let start = Instant::now();
+    let ends = start + idle;
     let judged = |lasted, survived| judge(WEBSOCKET, Silence { lasted, survived }, heartbeat, Remedy::WebSocketTimeout);
     loop {
         match socket.receive(ends).await {
             Incoming::Nothing => break,
             Incoming::Message(_) => {}
-            Incoming::Cut => return judged(began.elapsed(), false),
+            Incoming::Cut => return judged(start.elapsed(), false),
             Incoming::Closed(code, reason) => {
                 return skipped(WEBSOCKET, format!("The server closed it itself: {code} {reason}."));
             }
         }
     }
     // A connection that was dropped silently only fails when it is used.
-    let said = socket.send(json!({"type": "ping", "requestId": "still there"}).to_string()).await;
+    let sent = socket.send(json!({"type": "ping", "requestId": "still there"}).to_string()).await;
     match socket.wait_for(PATIENCE, |message| message["requestId"] == "still there").await {
-        Incoming::Message(_) if said => {
+        Incoming::Message(_) if sent => {
             socket.close().await;
             judged(idle, true)
         }
@@ -109,7 +109,7 @@ async fn websocket(target: &Target, idle: Duration) -> Check {
     }
 }
 
-/// Rates a cut: it is no fault if the heartbeat comes well before it.
+/// Rates a cut: it is no fault if the heartbeat is well before it.
 fn judge(id: &'static str, silence: Silence, heartbeat: Duration, remedy: Remedy) -> Check {
     let check = |verdict, headline: String| Check::new(id, name(id), verdict, headline);
     let Silence { lasted, survived } = silence;

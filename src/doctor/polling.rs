@@ -27,8 +27,8 @@ pub(super) async fn check(target: &Target) -> Check {
     if let Some(refused) = refusal("polling", "Polling", target, &first) {
         return refused;
     }
-    if let Some(kept) = kept(&first) {
-        return fail("responses are cached on the way").detail(kept).remedy(Remedy::Caching);
+    if let Some(sign) = cache_sign(&first) {
+        return fail("responses are cached on the way").detail(sign).remedy(Remedy::Caching);
     }
     for _ in 0..ATTEMPTS {
         let Some(tag) = first.header("etag").map(str::to_owned) else {
@@ -76,13 +76,13 @@ fn refusal(id: &'static str, name: &'static str, target: &Target, answer: &Answe
         401 | 403 if own => Check::new(id, name, Verdict::Skipped, "not tested: the token was refused")
             .detail(format!("The server returns {}.", answer.described())),
         404 if !own => Check::new(id, name, Verdict::Fail, "404: the path is not forwarded").remedy(Remedy::Passed),
-        _ => Check::new(id, name, Verdict::Fail, format!("answered {}", answer.described())),
+        _ => Check::new(id, name, Verdict::Fail, format!("returned {}", answer.described())),
     })
 }
 
 /// Returns the sign that a cache stored the response, or that a proxy allows that.
-fn kept(answer: &Answer) -> Option<String> {
-    let said = answer.header("cache-control").unwrap_or_default();
+fn cache_sign(answer: &Answer) -> Option<String> {
+    let cache_control = answer.header("cache-control").unwrap_or_default();
     if answer.header("age").is_some_and(|age| age.trim() != "0") {
         return Some("The response came from a cache (Age).".into());
     }
@@ -91,10 +91,11 @@ fn kept(answer: &Answer) -> Option<String> {
             return Some(format!("The response came from a cache ({name})."));
         }
     }
-    let asks_first = said.contains("no-cache") || said.contains("no-store");
-    (!asks_first || said.contains("max-age=") || said.contains("s-maxage=")).then(|| {
-        let said = if said.is_empty() { "nothing".to_owned() } else { format!("\"{said}\"") };
-        format!("The server says Cache-Control: no-cache; what arrives is {said}.")
+    let revalidates = cache_control.contains("no-cache") || cache_control.contains("no-store");
+    (!revalidates || cache_control.contains("max-age=") || cache_control.contains("s-maxage=")).then(|| {
+        let cache_control =
+            if cache_control.is_empty() { "nothing".to_owned() } else { format!("\"{cache_control}\"") };
+        format!("The server sends Cache-Control: no-cache; the received header is {cache_control}.")
     })
 }
 
@@ -115,12 +116,12 @@ pub(super) async fn hold(target: &Target, idle: Duration) -> Check {
         return check(Verdict::Skipped, "not tested".into()).detail("The response to a poll had no cursor.");
     };
     let path = format!("api/metrics?channels=system&since={cursor}");
-    let began = std::time::Instant::now();
+    let start = std::time::Instant::now();
     let request = target.request(Method::GET, &path).header("prefer", format!("wait={}", wait.as_secs()));
     let held = match target.ask(request, wait + PATIENCE).await {
         Ok(answer) => answer,
         Err(error) => {
-            let after = spoken(began.elapsed());
+            let after = spoken(start.elapsed());
             return fail(format!("cut after {after}")).detail(error).remedy(Remedy::PollTimeout);
         }
     };
@@ -133,13 +134,13 @@ pub(super) async fn hold(target: &Target, idle: Duration) -> Check {
             check(Verdict::Ok, format!("works, held for {}", spoken(held.took))).figure("held_ms", ms(held.took))
         }
         (200 | 304, None) => {
-            let again = target.ask(target.request(Method::GET, &format!("{path}&wait=1")), PATIENCE).await;
-            let by_query = again.is_ok_and(|answer| answer.took >= Duration::from_millis(900));
+            let by_parameter = target.ask(target.request(Method::GET, &format!("{path}&wait=1")), PATIENCE).await;
+            let by_query = by_parameter.is_ok_and(|answer| answer.took >= Duration::from_millis(900));
             let verdict = if by_query { Verdict::Warn } else { Verdict::Fail };
             check(verdict, "Prefer is removed on the way".into())
-                .detail(if by_query { "?wait= does the same, and comes through." } else { "?wait= does not help." })
+                .detail(if by_query { "?wait= does the same, and works." } else { "?wait= does not help." })
                 .remedy(Remedy::RequestHeaders)
         }
-        _ => fail(format!("answered {}", held.described())),
+        _ => fail(format!("returned {}", held.described())),
     }
 }

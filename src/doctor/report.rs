@@ -20,20 +20,20 @@ use tricast_core::protocol::remedy::Remedy;
 pub enum Verdict {
     /// Not tested; the detail gives the reason.
     Skipped,
-    /// No fault.
+    /// Works as it should.
     Ok,
     /// Works, with a shortcoming.
     Warn,
-    /// Does not work.
+    /// Does not work through this path.
     Fail,
 }
 
 /// Result of one test.
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
-    /// Stable name.
+    /// Stable name, as in JSON: `websocket`.
     pub id: &'static str,
-    /// Display name.
+    /// Name for people: `WebSocket`.
     pub name: &'static str,
     /// Result of the test.
     pub verdict: Verdict,
@@ -43,7 +43,7 @@ pub struct Check {
     pub detail: String,
     /// Measured values; each name ends in its unit.
     pub figures: Map<String, Value>,
-    /// Fixes.
+    /// Fixes of the fault.
     pub remedies: Vec<Remedy>,
 }
 
@@ -67,7 +67,7 @@ impl Check {
         Self { id, name, verdict, headline: printable(&headline.into()), detail, figures, remedies }
     }
 
-    /// Adds the explanation.
+    /// Sets the explanation; control characters are removed.
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = printable(&detail.into());
         self
@@ -83,7 +83,7 @@ impl Check {
         self
     }
 
-    /// Adds a fix.
+    /// Adds a fix to those that the report recommends.
     pub(super) fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedies.push(remedy);
         self
@@ -92,7 +92,7 @@ impl Check {
     /// Returns the check as a sentence: `Events: held back by a proxy for 5.2 s: `proxy_buffering off;` is missing.`
     fn sentence(&self) -> String {
         let mut out = format!("{}: {}", self.name, self.headline);
-        let lines = self.remedies.iter().map(|remedy| remedy.line());
+        let lines = self.remedies.iter().map(|remedy| remedy.entry());
         let mut missing = lines.map(|line| if line.nginx.is_empty() { line.setting } else { line.nginx });
         if let Some(missing) = missing.find(|missing| !missing.is_empty()) {
             let _ = write!(out, ": `{missing}` is missing");
@@ -155,7 +155,7 @@ impl Report {
             if !check.detail.is_empty() {
                 below(&check.detail);
             }
-            for line in check.remedies.iter().map(|remedy| remedy.line()) {
+            for line in check.remedies.iter().map(|remedy| remedy.entry()) {
                 below(line.advice);
                 match (line.nginx, line.setting) {
                     ("", "") => {}
@@ -179,7 +179,7 @@ pub(super) fn spoken(time: Duration) -> String {
     }
 }
 
-/// Returns whole milliseconds.
+/// Returns `time` in whole milliseconds, rounded down.
 pub(super) fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

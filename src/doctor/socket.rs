@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 use super::target::{Answer, PATIENCE, Target, explain, read};
 use tricast_core::{ids::random_u64, protocol::SUBPROTOCOL};
 
-/// Open WebSocket.
+/// WebSocket of a test, after its handshake.
 pub(super) struct Socket {
     stream: WebSocketStream<Upgraded>,
     /// Duration of the handshake.
@@ -33,9 +33,9 @@ pub(super) enum Refused {
     Forged,
 }
 
-/// Received item.
+/// Result of waiting for a message of the server.
 pub(super) enum Incoming {
-    /// A JSON message.
+    /// The server sent a JSON message.
     Message(Value),
     /// A close frame: the server's own decision.
     Closed(u16, String),
@@ -47,7 +47,7 @@ pub(super) enum Incoming {
 
 /// Opens a WebSocket, with the `Origin` of the server's own page.
 pub(super) async fn open(target: &Target) -> Result<Socket, Refused> {
-    let began = Instant::now();
+    let start = Instant::now();
     let nonce = [random_u64(), random_u64()].map(u64::to_be_bytes);
     let key = BASE64.encode(nonce.as_flattened());
     let request = target
@@ -63,7 +63,7 @@ pub(super) async fn open(target: &Target) -> Result<Socket, Refused> {
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         if status != 101 {
             let body = read(&mut response).await.unwrap_or_default();
-            return Err(Refused::Answer(Box::new(Answer { status, head, body, took: began.elapsed() })));
+            return Err(Refused::Answer(Box::new(Answer { status, head, body, took: start.elapsed() })));
         }
         let accept = head.get(header::SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes());
         if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
@@ -74,7 +74,7 @@ pub(super) async fn open(target: &Target) -> Result<Socket, Refused> {
     let opened = tokio::time::timeout(PATIENCE, opening).await;
     let upgraded = opened.unwrap_or_else(|_| Err(Refused::Lost("no response to the handshake in time".into())))?;
     let stream = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-    Ok(Socket { stream, took: began.elapsed() })
+    Ok(Socket { stream, took: start.elapsed() })
 }
 
 impl Socket {
@@ -111,12 +111,12 @@ impl Socket {
         loop {
             match self.receive(deadline).await {
                 Incoming::Message(message) if !fits(&message) => {}
-                heard => return heard,
+                other => return other,
             }
         }
     }
 
-    /// Closes the connection.
+    /// Closes the connection; waits at most a second for the server's close frame.
     pub(super) async fn close(mut self) {
         // The result does not matter: the connection ends either way.
         drop(tokio::time::timeout(Duration::from_secs(1), self.stream.close(None)).await);

@@ -23,7 +23,7 @@ pub struct Options {
     pub token: Option<Secret>,
     /// Time for which connections are kept idle. Zero skips that test, so that the others end within seconds.
     pub idle: Duration,
-    /// Accept any certificate.
+    /// Accept any certificate of the server, such as a self-signed one.
     pub insecure: bool,
 }
 
@@ -41,7 +41,7 @@ pub enum SetupError {
     Client(String),
 }
 
-/// Server under test.
+/// HTTP client for the server under test.
 pub(super) struct Target {
     /// URL of the server; ends in a slash.
     pub(super) url: Url,
@@ -143,12 +143,12 @@ impl Target {
     /// # Errors
     /// Description of the failure.
     pub(super) async fn ask(&self, request: RequestBuilder, patience: Duration) -> Result<Answer, String> {
-        let began = std::time::Instant::now();
+        let start = std::time::Instant::now();
         let asking = async {
             let mut response = request.send().await.map_err(|error| explain(&error))?;
             let (status, head) = (response.status().as_u16(), response.headers().clone());
             let body = read(&mut response).await?;
-            Ok(Answer { status, head, body, took: began.elapsed() })
+            Ok(Answer { status, head, body, took: start.elapsed() })
         };
         let answer = tokio::time::timeout(patience, asking).await;
         answer.unwrap_or_else(|_| Err(format!("no response within {}", spoken(patience))))
@@ -202,7 +202,7 @@ impl Answer {
 pub(super) fn explain(error: &reqwest::Error) -> String {
     let causes = causes(error);
     let of = |part: &str| causes.contains(part);
-    let what = if of("dns error") {
+    let cause = if of("dns error") {
         "the name is not known (DNS)"
     } else if of("onnection refused") {
         "connection refused"
@@ -218,7 +218,7 @@ pub(super) fn explain(error: &reqwest::Error) -> String {
         "the connection broke off"
     };
     let last = causes.rsplit(": ").next().unwrap_or_default();
-    format!("{what}: {last}")
+    format!("{cause}: {last}")
 }
 
 fn causes(error: &reqwest::Error) -> String {

@@ -72,7 +72,7 @@ fn refused(answer: &Answer) -> Check {
         (status @ 200..300, None) => fail(format!("another server responds ({status})"))
             .detail("Not a WebSocket server, and not an error either: a login page, or another server."),
         (status, None) => fail(format!("refused by a proxy ({status})")),
-        (_, Some(_)) => fail(format!("answered {}", answer.described())),
+        (_, Some(_)) => fail(format!("returned {}", answer.described())),
     }
 }
 
@@ -86,10 +86,10 @@ async fn talk(socket: &mut Socket) -> Result<Check, Box<Check>> {
     }
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
-        let began = Instant::now();
+        let start = Instant::now();
         exchange(socket, &format!("round-{round}"), |id| json!({"type": "ping", "requestId": id}).to_string(), 0)
             .await?;
-        rounds.push(began.elapsed());
+        rounds.push(start.elapsed());
     }
     rounds.sort_unstable();
     let round_trip = rounds.get(ROUNDS / 2).copied().unwrap_or_default();
@@ -126,12 +126,12 @@ async fn exchange(
     match socket.wait_for(ANSWER, |answer| answer["requestId"] == id).await {
         Incoming::Message(answer) if sent => Ok(answer.to_string().len()),
         incoming => {
-            let what = match (id, size) {
+            let detail = match (id, size) {
                 ("back", _) => "A long response of the server did not arrive.".to_owned(),
-                (_, 0) => "The greeting arrived, but a ping was not answered: one direction is blocked.".to_owned(),
-                (_, size) => format!("A message of {size} bytes was not answered; smaller ones were."),
+                (_, 0) => "The greeting arrived, but a ping got no pong: one direction is blocked.".to_owned(),
+                (_, size) => format!("A message of {size} bytes got no reply; smaller ones did."),
             };
-            Err(Box::new(lost(&incoming, &what)))
+            Err(Box::new(lost(&incoming, &detail)))
         }
     }
 }
@@ -150,14 +150,14 @@ fn question(id: &str) -> String {
     json!({"type": "subscribe", "requestId": id, "channels": names}).to_string()
 }
 
-fn lost(incoming: &Incoming, what: &str) -> Check {
+fn lost(incoming: &Incoming, detail: &str) -> Check {
     match incoming {
         Incoming::Closed(code, reason) => check_of(Verdict::Fail, format!("closed by the server ({code} {reason})"))
-            .detail(what)
+            .detail(detail)
             .figure("close_code", *code),
-        Incoming::Cut => check_of(Verdict::Fail, "cut in the middle").detail(what).remedy(Remedy::Inspection),
+        Incoming::Cut => check_of(Verdict::Fail, "cut in the middle").detail(detail).remedy(Remedy::Inspection),
         Incoming::Nothing | Incoming::Message(_) => {
-            check_of(Verdict::Fail, "frames do not arrive").detail(what).remedy(Remedy::Inspection)
+            check_of(Verdict::Fail, "frames do not arrive").detail(detail).remedy(Remedy::Inspection)
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn reload(config: &Config) -> Result<(), reload::Error> {
 }
 
 /// Queues a line of plain text for standard error, after the pending log lines.
-pub fn say(text: &str) {
+pub fn print(text: &str) {
     lines::push(format!("{text}\n").into_bytes());
 }
 

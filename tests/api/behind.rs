@@ -21,7 +21,7 @@ async fn two(redis: &Redis) -> (TestApp, TestApp, StallableLink) {
     let [first] = nodes;
     let way = StallableLink::to(redis);
     let second = node_with(&way.url(), "second", |_| {});
-    let cursor = first.push_value("metrics.begun", json!({"n": 1})).await;
+    let cursor = first.push_value("metrics.first", json!({"n": 1})).await;
     reads_up_to(&second, &cursor).await;
     (first, second, way)
 }

@@ -59,7 +59,7 @@ wait $postgres
 cd / && rm -rf "$directory"
 "#;
 
-/// Running PostgreSQL.
+/// Running PostgreSQL server with a data directory of its own.
 pub(crate) struct Cluster {
     directory: PathBuf,
     databases: AtomicU32,

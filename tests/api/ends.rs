@@ -99,10 +99,10 @@ async fn an_end_is_reported_once_on_every_transport() {
     assert_eq!(late.next_of("metric").await["channel"], "metrics.other");
 
     // A merge starts with an empty value, at a higher offset.
-    let anew = app.push(json!({"channel": "metrics.shop", "data": {"x": 1}, "merge": true})).await;
+    let recreated = app.push(json!({"channel": "metrics.shop", "data": {"x": 1}, "merge": true})).await;
     assert_eq!(app.get_json("/api/metrics/metrics.shop").await["data"], json!({"x": 1}));
     let offset = |cursor: &str| cursor.split(':').nth(1).unwrap().parse::<u64>().unwrap();
-    assert!(offset(&anew) > offset(&cursor));
+    assert!(offset(&recreated) > offset(&cursor));
     assert_eq!(late.next_of("metric").await["data"], json!({"x": 1}));
 }
 
@@ -258,20 +258,20 @@ fn keeping(directory: &tempfile::TempDir) -> TestApp {
 async fn an_ended_channel_is_not_restored_and_keeps_its_history() {
     let directory = tempfile::tempdir().unwrap();
     let mut app = keeping(&directory);
-    for channel in ["metrics.ended", "metrics.anew", "metrics.lives"] {
+    for channel in ["metrics.ended", "metrics.recreated", "metrics.lives"] {
         app.push_value(channel, json!({"n": 1})).await;
     }
     until("points", || async { (app.counter("tricast_history_points_total").await >= 3.0).then_some(()) }).await;
     delete(&app, "metrics.ended").await;
-    delete(&app, "metrics.anew").await;
-    app.push_value("metrics.anew", json!({"n": 2})).await;
+    delete(&app, "metrics.recreated").await;
+    app.push_value("metrics.recreated", json!({"n": 2})).await;
     app.begin_stop();
     app.stopped().await;
     let mut app = keeping(&directory);
     for round in 0..2 {
         until("values", || async { (app.get("/api/metrics/metrics.lives").await.status() == 200).then_some(()) }).await;
         assert_eq!(app.get("/api/metrics/metrics.ended").await.status(), 404, "{round}");
-        assert_eq!(app.get_json("/api/metrics/metrics.anew").await["data"], json!({"n": 2}), "{round}");
+        assert_eq!(app.get_json("/api/metrics/metrics.recreated").await["data"], json!({"n": 2}), "{round}");
         let past = app.get_json("/api/history?channel=metrics.ended&field=n&interval=raw").await;
         assert_eq!(past["buckets"].as_array().unwrap().len(), 1, "{past}");
         app.begin_stop();
@@ -283,7 +283,7 @@ async fn an_ended_channel_is_not_restored_and_keeps_its_history() {
     app.begin_stop();
     app.stopped().await;
     let app = keeping(&directory);
-    until("values", || async { (app.get("/api/metrics/metrics.anew").await.status() == 200).then_some(()) }).await;
+    until("values", || async { (app.get("/api/metrics/metrics.recreated").await.status() == 200).then_some(()) }).await;
     assert_eq!(app.get("/api/metrics/metrics.lives").await.status(), 404);
 }
 

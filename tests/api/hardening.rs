@@ -1,4 +1,4 @@
-//! Attacks, by name.
+//! Attacks on the server; the name of each test is the attack.
 
 use std::time::Duration;
 

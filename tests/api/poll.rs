@@ -276,7 +276,7 @@ async fn a_list_of_channels_says_which_field_is_silent_while_others_of_its_chann
     .await;
     app.push(json!({"channel": "metrics.host", "delete": true})).await;
     app.push(merge(json!({"cpu": 1}))).await;
-    assert_eq!(line(named).await.get("fields"), None, "it began anew");
+    assert_eq!(line(named).await.get("fields"), None, "the channel is new");
 }
 
 #[tokio::test]

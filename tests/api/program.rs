@@ -79,7 +79,7 @@ impl Program {
         assert!(sent.success());
     }
 
-    /// Sends SIGKILL.
+    /// Kills the process with SIGKILL, as a crash would, and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -85,7 +85,7 @@ impl Redis {
         self.directory.path().to_owned()
     }
 
-    /// Sends SIGKILL.
+    /// Kills the process with SIGKILL, as a crash would, and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

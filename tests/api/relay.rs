@@ -276,10 +276,10 @@ async fn a_split_cluster_raises_an_alert_once() {
     })
     .await;
     let looks = async |node: &ApiClient| node.counter("tricast_alert_evaluations_total").await;
-    let begun = [looks(&hot).await, looks(&cold).await];
+    let before = [looks(&hot).await, looks(&cold).await];
     until("both to look", || async {
         let now = [looks(&hot).await, looks(&cold).await];
-        (now[0] >= begun[0] + 8.0 && now[1] >= begun[1] + 8.0).then_some(())
+        (now[0] >= before[0] + 8.0 && now[1] >= before[1] + 8.0).then_some(())
     })
     .await;
     assert_eq!((alerts(&hot, "?status=open").await, alerts(&hot, "").await), (1, 1), "it stands");

@@ -326,15 +326,15 @@ async fn a_subscription_during_a_replay_does_not_move_the_cursor_past_it() {
     let mut socket = app.websocket().await;
     socket.send(json!({"type": "subscribe", "channels": ["deploys"], "since": begin})).await;
     socket.send(json!({"type": "subscribe", "channels": ["alerts"]})).await;
-    let (mut given, mut cursor) = (0, String::new());
+    let (mut delivered, mut cursor) = (0, String::new());
     for _ in 0..50 {
         let event = socket.next_of("event").await;
-        given = event["data"]["n"].as_u64().unwrap();
+        delivered = event["data"]["n"].as_u64().unwrap();
         cursor = event["cursor"].as_str().unwrap().to_owned();
     }
     drop(socket);
     let mut again = app.websocket().await;
     again.send(json!({"type": "subscribe", "channels": ["deploys"], "since": cursor})).await;
     let first = again.next_of("event").await["data"]["n"].as_u64().unwrap();
-    assert!(first <= given + 1, "event {} is lost", given + 1);
+    assert!(first <= delivered + 1, "event {} is lost", delivered + 1);
 }

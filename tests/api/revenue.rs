@@ -75,17 +75,17 @@ async fn no_stream_shows_revenue_without_the_permission() {
     assert!(answer["data"]["channels"]["metrics"]["business"].is_null(), "{answer}");
     sell(&admin, 4_711.22).await;
     admin.push_value("metrics.last", json!({"n": 1})).await;
-    let mut told = String::new();
-    while !told.contains(r#""custom":{"last""#) {
+    let mut text = String::new();
+    while !text.contains(r#""custom":{"last""#) {
         let message = socket.next_text().await;
         assert!(!message.contains("4711.1") && !message.contains("9422.3"), "{message}");
-        told = message;
+        text = message;
     }
-    let mut told = String::new();
-    while !told.contains(r#""custom":{"last""#) {
+    let mut text = String::new();
+    while !text.contains(r#""custom":{"last""#) {
         let event = stream.next().await.unwrap();
         assert!(!event.text.contains("4711.1") && !event.text.contains("9422.3"), "{event:?}");
-        told = event.text;
+        text = event.text;
     }
     let mut other = admin.websocket().await;
     other.subscribe(&["metrics"]).await;

@@ -1,4 +1,4 @@
-//! Typed samples (docs/samples.md).
+//! Typed samples, pushed and read over HTTP (docs/samples.md).
 
 use serde_json::{Value, json};
 

@@ -175,7 +175,7 @@ async fn a_slow_event_stream_is_notified_and_closed_with_a_cursor_that_loses_not
         let data = events.filter_map(|rest| serde_json::from_str::<Value>(rest.lines().next()?).ok());
         data.filter_map(|data| data["data"]["n"].as_u64()).collect()
     };
-    let mut given = numbers(&text);
+    let mut delivered = numbers(&text);
     let last_id = text.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap();
     app.push_event("deploys", 999_999).await;
     let mut again = app.events_from("?channels=deploys", Some(last_id)).await;
@@ -184,10 +184,10 @@ async fn a_slow_event_stream_is_notified_and_closed_with_a_cursor_that_loses_not
         if n == 999_999 {
             break;
         }
-        given.push(n);
+        delivered.push(n);
     }
-    let all: Vec<u64> = (1..=given.len() as u64).map(|n| n * 10).collect();
-    assert_eq!(given, all, "each event once, in order");
+    let all: Vec<u64> = (1..=delivered.len() as u64).map(|n| n * 10).collect();
+    assert_eq!(delivered, all, "each event once, in order");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Claims of a token whose signature was verified.
+//! Claims of a token with a verified signature.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,11 +24,11 @@ pub(super) struct Expected {
     pub(super) issuer: Option<String>,
     /// Required member of `aud`; `None` ignores it.
     pub(super) audience: Option<String>,
-    /// Allowed clock difference.
+    /// Allowed difference between the clocks of issuer and server, for `exp`, `nbf` and `iat`.
     pub(super) leeway: Duration,
 }
 
-/// A verified token: the identity it stands for and its validity.
+/// A verified token: its identity and its validity.
 #[derive(Clone, Debug)]
 pub(super) struct Verified {
     identity: Identity,
@@ -58,7 +58,7 @@ struct Claims {
 }
 
 impl Verified {
-    /// Parses the payload of a token whose signature was verified.
+    /// Parses the payload of a token with a verified signature.
     ///
     /// # Errors
     /// `Malformed`, `BadClaims`, `WrongIssuer`, `WrongAudience`; time is checked by [`Self::at`].
@@ -102,7 +102,7 @@ impl Verified {
         Ok(Self { identity: Identity::of_token(tenant, user, permissions, expires), not_before })
     }
 
-    /// Returns the identity that the token stands for, if it is valid at `now`.
+    /// Returns the identity of the token, if it is valid at `now`.
     ///
     /// # Errors
     /// `Expired` from `exp` on, `NotYetValid` before `nbf`; both with the leeway.

@@ -111,22 +111,24 @@ impl RingVerifier {
 }
 
 impl Verifier<Vec<u8>> for RingVerifier {
-    fn verify(&self, message: &[u8], given: &Vec<u8>) -> std::result::Result<(), Error> {
+    fn verify(&self, message: &[u8], signature_bytes: &Vec<u8>) -> std::result::Result<(), Error> {
         let verified = match self.key.kind() {
             DecodingKeyKind::SecretOrDer(secret) if self.algorithm.family() == AlgorithmFamily::Hmac => {
                 match self.algorithm {
                     // The comparison takes constant time.
-                    Algorithm::HS256 => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, given),
+                    Algorithm::HS256 => {
+                        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, signature_bytes)
+                    }
                     _ => return Err(Error::new()),
                 }
             }
             DecodingKeyKind::SecretOrDer(public) => {
                 let algorithm = asymmetric(self.algorithm).ok_or_else(Error::new)?;
-                signature::UnparsedPublicKey::new(algorithm, public).verify(message, given)
+                signature::UnparsedPublicKey::new(algorithm, public).verify(message, signature_bytes)
             }
             DecodingKeyKind::RsaModulusExponent { n, e } => {
                 let algorithm = rsa(self.algorithm).ok_or_else(Error::new)?;
-                rsa::PublicKeyComponents { n, e }.verify(algorithm, message, given)
+                rsa::PublicKeyComponents { n, e }.verify(algorithm, message, signature_bytes)
             }
         };
         verified.map_err(|_| Error::new())

@@ -17,14 +17,14 @@ pub enum TokenError {
     /// `none`, an unsupported algorithm, or one that no key is for.
     #[error("names an algorithm that is not accepted here")]
     BadAlgorithm,
-    /// `exp` has passed.
+    /// The time of expiry, `exp`, has passed by more than the leeway.
     #[error("has expired")]
     Expired,
-    /// `nbf` lies in the future.
+    /// `nbf` is in the future.
     #[error("is not valid yet")]
     NotYetValid,
     /// `iss` is not the configured one.
-    #[error("comes from another issuer")]
+    #[error("is from another issuer")]
     WrongIssuer,
     /// `aud` does not contain the configured one.
     #[error("is meant for another audience")]

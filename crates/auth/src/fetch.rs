@@ -62,7 +62,7 @@ struct State {
     /// A fetch is running or requested.
     under_way: bool,
     /// Start of the last fetch.
-    began: Option<Instant>,
+    started_at: Option<Instant>,
 }
 
 /// Parses `auth.jwks_url`: https, or http on this machine, without user information.
@@ -101,7 +101,7 @@ impl Fetcher {
             _ => client.no_proxy().redirect(Policy::none()).tls_certs_only([]),
         };
         let client = client.build().map_err(|error| KeyError::Url(causes(&error)))?;
-        let state = Mutex::new(State { under_way: true, began: None });
+        let state = Mutex::new(State { under_way: true, started_at: None });
         let (wanted, fetches) = (Notify::new(), watch::Sender::new(0));
         Ok(Self { client, url, refresh, pace, state, wanted, fetches })
     }
@@ -110,7 +110,7 @@ impl Fetcher {
     pub(super) async fn run(&self, keyring: &Keyring) {
         let mut failures = 0;
         loop {
-            *self.state.lock() = State { under_way: true, began: Some(Instant::now()) };
+            *self.state.lock() = State { under_way: true, started_at: Some(Instant::now()) };
             match self.fetch().await {
                 Ok(keys) => {
                     if failures > 0 {
@@ -161,10 +161,10 @@ impl Fetcher {
     fn request_fetch(&self) -> bool {
         let mut state = self.state.lock();
         if !state.under_way {
-            if state.began.is_some_and(|began| began.elapsed() < self.pace.between) {
+            if state.started_at.is_some_and(|started_at| started_at.elapsed() < self.pace.between) {
                 return false;
             }
-            *state = State { under_way: true, began: Some(Instant::now()) };
+            *state = State { under_way: true, started_at: Some(Instant::now()) };
             self.wanted.notify_one();
         }
         true

@@ -9,7 +9,7 @@ use super::{
     key_set::{Keyring, Source},
 };
 
-/// File of keys.
+/// File that contains keys, read again when it changes.
 #[derive(Clone, Debug)]
 pub(super) struct KeyFile {
     pub(super) source: Source,

@@ -33,7 +33,7 @@ pub struct Identity {
 
 /// Identity as it is sent to another node.
 #[derive(Deserialize, Serialize)]
-struct Kept {
+struct WireIdentity {
     tenant: String,
     user: Arc<str>,
     permissions: Vec<String>,
@@ -75,13 +75,13 @@ impl Identity {
     pub fn to_json(&self) -> String {
         let (tenant, user) = (self.tenant.as_str().to_owned(), Arc::clone(&self.user));
         let permissions = self.permissions.names().map(str::to_owned).collect();
-        let kept = Kept { tenant, user, permissions, expires_at: self.expires_at, anonymous: self.anonymous };
-        serde_json::to_string(&kept).unwrap_or_default()
+        let wire = WireIdentity { tenant, user, permissions, expires_at: self.expires_at, anonymous: self.anonymous };
+        serde_json::to_string(&wire).unwrap_or_default()
     }
 
     /// Parses the JSON of [`Identity::to_json`].
     pub fn from_json(text: &[u8]) -> Option<Self> {
-        let Kept { tenant, user, permissions, expires_at, anonymous } = serde_json::from_slice(text).ok()?;
+        let WireIdentity { tenant, user, permissions, expires_at, anonymous } = serde_json::from_slice(text).ok()?;
         let tenant = TenantName::parse(&tenant).ok()?;
         let permissions = Permissions::parse(permissions.iter().map(String::as_str));
         Some(Self { tenant, user, permissions, expires_at, address: None, anonymous })

@@ -22,7 +22,7 @@ const MAX_KEYS: usize = 100;
 pub(super) enum Secrets {
     /// Accepted: the set is a file of this machine.
     Accepted,
-    /// Refused: the set is behind a URL, and everybody who can read a secret there could sign tokens.
+    /// Refused: the set is behind a URL, and anyone with access to a secret there could sign tokens.
     Refused,
 }
 

@@ -11,16 +11,16 @@ use super::{cache::Cache, error::TokenError, key::Key, token::Token};
 /// Most signature checks for a token without a `kid`: the limit of the work that one bad token can cause.
 const MAX_TRIES: usize = 8;
 
-/// Source of keys.
+/// Setting that a key comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// `auth.secret`.
+    /// Secret of HMAC keys in `auth.secret`.
     Secret,
-    /// `auth.public_key_file`.
+    /// Public key in the PEM file `auth.public_key_file`.
     Pem,
-    /// `auth.jwks_file`.
+    /// JSON Web Key Set (RFC 7517) in the file `auth.jwks_file`.
     File,
-    /// `auth.jwks_url`.
+    /// JSON Web Key Set (RFC 7517) at `auth.jwks_url`.
     Url,
 }
 

@@ -18,11 +18,11 @@ use super::{
 /// Claims of a new token.
 #[derive(Clone, Debug)]
 pub struct Claims {
-    /// Claim `sub`.
+    /// Name of the user, in the claim `sub`.
     pub user: String,
     /// Claim `tenantId`; left out for `default`.
     pub tenant: TenantName,
-    /// Claim `permissions`.
+    /// Granted permissions, in the claim `permissions`.
     pub permissions: Permissions,
     /// Claim `iat`, and the start of the durations below.
     pub now: Timestamp,
@@ -30,9 +30,9 @@ pub struct Claims {
     pub expires: Duration,
     /// Time from `now` to `nbf`.
     pub not_before: Option<Duration>,
-    /// Claim `iss`.
+    /// Issuer of the token, in the claim `iss`; `None` leaves it out.
     pub issuer: Option<String>,
-    /// Claim `aud`.
+    /// Audience of the token, in the claim `aud`; `None` leaves it out.
     pub audience: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub enum MintError {
     #[error("a user has 1 to 128 bytes without control characters")]
     BadUser,
     /// A time is beyond the calendar.
-    #[error("this time is too far away")]
+    #[error("this time is too far in the future")]
     BadTime,
     /// The key cannot sign.
     #[error("the key can't sign: it has to be RSA of at least 2048 bits, EC P-256 or P-384, or Ed25519, in PKCS#8")]

@@ -7,9 +7,9 @@ use std::fmt;
 pub enum Permission {
     /// Metrics, dashboards, entities and pushed channels.
     ReadMetrics,
-    /// Orders and revenue.
+    /// Read orders, customers and revenue.
     ReadOrders,
-    /// Alerts.
+    /// Read alerts and their rules.
     ReadAlerts,
     /// Push values and events.
     WriteMetrics,
@@ -17,7 +17,7 @@ pub enum Permission {
     WriteOrders,
     /// Create and change dashboards.
     WriteDashboards,
-    /// Everything.
+    /// All permissions, for administrators of a tenant.
     Admin,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Permission {
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// The empty set.
+    /// Set without any permission.
     pub const NONE: Self = Self(0);
 
     /// The set of all permissions.

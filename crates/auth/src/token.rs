@@ -13,7 +13,7 @@ const MAX_LENGTH: usize = 8 << 10;
 /// Longest `kid`, in bytes. It is only compared with the names of keys.
 const MAX_KEY_ID: usize = 256;
 
-/// Parsed token whose signature is not checked.
+/// Parsed token; its signature is not checked.
 pub(super) struct Token<'a> {
     /// Algorithm in the header.
     pub(super) algorithm: Algorithm,
@@ -21,7 +21,7 @@ pub(super) struct Token<'a> {
     pub(super) key_id: Option<String>,
     /// Signed text: header and payload as they were sent.
     pub(super) message: &'a [u8],
-    /// Signature in base64url.
+    /// Signature as it is written in the token, in base64url.
     pub(super) signature: &'a str,
     payload: &'a str,
 }

@@ -1,4 +1,4 @@
-//! Verification of tokens.
+//! Verification of tokens: signature, claims, and a cache of the results.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 

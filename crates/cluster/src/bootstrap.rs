@@ -13,9 +13,9 @@ use super::{
     node::{Dumps, Node, united},
     scripts,
     term_error::TermError,
-    wire::{Head, WireKept, WireTimes, json},
+    wire::{Head, WirePublication, WireTimes, json},
 };
-use tricast_core::{log::Contents, position::Epoch};
+use tricast_core::{log::StoredLog, position::Epoch};
 
 /// Minimum distance of the offsets of a new log from those known to this node, because another node may have read further.
 const JUMP: u64 = 1_000_000;
@@ -33,8 +33,8 @@ pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection
     {
         return Ok(epoch.clone());
     }
-    let contents = node.contents();
-    let known = contents.iter().map(|(_, contents)| contents.head).max().unwrap_or(0);
+    let stored = node.export();
+    let known = stored.iter().map(|(_, stored)| stored.head).max().unwrap_or(0);
     // Also for a node without any data: above the offsets known to other nodes, unless a log grows by a million a second.
     let since_1970 = u64::try_from(node.clock.now().as_microsecond()).unwrap_or_default();
     let base = (known + JUMP).max(since_1970);
@@ -44,17 +44,17 @@ pub(super) async fn current_or_new(node: &Arc<Node>, connection: &mut Connection
     // Only the last leader has complete series. Other nodes use those that the lost log still has.
     let led = !node.series.lock().is_empty();
     let mut incomplete = 0;
-    for (tenant, contents) in contents.iter().filter(|(_, contents)| contents.head > 0) {
+    for (tenant, stored) in stored.iter().filter(|(_, stored)| stored.head > 0) {
         let series = match &lost {
             _ if led => node.series.lock().get(tenant).cloned().unwrap_or_default(),
             Some(lost) => {
-                let kept = node.keys.kept(lost, tenant, "series");
-                cmd("HGETALL").arg(kept).query_async(connection).await?
+                let key = node.keys.of_tenant(lost, tenant, "series");
+                cmd("HGETALL").arg(key).query_async(connection).await?
             }
             None => Vec::new(),
         };
         incomplete += usize::from(!led);
-        write(node, connection, &new, tenant, contents, base, series).await?;
+        write(node, connection, &new, tenant, stored, base, series).await?;
     }
     step(node, connection, lost.as_ref(), &new, base, &earlier, true).await?;
     if incomplete > 0 {
@@ -104,8 +104,8 @@ async fn step(
     script.key(node.keys.meta()).key(node.keys.leader());
     script.arg(&node.id).arg(lost.map(ToString::to_string).unwrap_or_default()).arg(new.to_string()).arg(base);
     script.arg(i32::from(prepared)).arg(earlier.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
-    let answer: String = script.invoke_async(connection).await?;
-    if answer == "done" { Ok(()) } else { Err(TermError::Lost(answer)) }
+    let reply: String = script.invoke_async(connection).await?;
+    if reply == "done" { Ok(()) } else { Err(TermError::Lost(reply)) }
 }
 
 /// Writes the newest values of a tenant at offsets above `base`.
@@ -114,36 +114,36 @@ async fn write(
     connection: &mut Connection,
     epoch: &Epoch,
     tenant: &Arc<str>,
-    contents: &Contents,
+    stored: &StoredLog,
     base: u64,
     series: Dumps,
 ) -> Result<(), TermError> {
     let keys = &node.keys;
     let published = node.published(tenant);
-    let mut head = Head { head: base, snapshot: None, dropped: base, forgotten: 0, seq: 0, published };
+    let mut head = Head { head: base, snapshot: None, dropped: base, discarded_ends: 0, seq: 0, published };
     let (mut states, mut times) = (Vec::new(), Vec::new());
     // Earlier ends are part of the gap, like everything before this log.
-    for state in contents.states.iter().filter(|state| state.change.gone.is_none()) {
+    for state in stored.states.iter().filter(|state| state.change.gone.is_none()) {
         head.head += 1;
-        let kept = WireKept::value(head.head, state.at, &state.change.data, state.restored);
-        states.push((&state.change.channel, kept));
+        let value = WirePublication::value(head.head, state.at, &state.change.data, state.restored);
+        states.push((&state.change.channel, value));
         if let Some(known) = &state.times {
             times.push((&state.change.channel, WireTimes { offset: head.head, times: known.clone() }));
         }
     }
-    if let Some((_, at)) = contents.snapshot {
+    if let Some((_, at)) = stored.snapshot {
         head.head += 1;
         head.snapshot = Some((head.head, at));
     }
-    let channels = contents.event_channels.iter();
-    states.extend(channels.map(|(channel, _, at)| (channel, Some(WireKept::events(base, *at)))));
+    let channels = stored.event_channels.iter();
+    states.extend(channels.map(|(channel, _, at)| (channel, Some(WirePublication::events(base, *at)))));
     let mut append = scripts::APPEND.prepare_invoke();
     append.key(keys.meta()).key(keys.leader());
-    for what in PARTS {
-        append.key(keys.of(epoch, what));
+    for part in PARTS {
+        append.key(keys.of(epoch, part));
     }
-    for what in TENANT_PARTS {
-        append.key(keys.kept(epoch, tenant, what));
+    for part in TENANT_PARTS {
+        append.key(keys.of_tenant(epoch, tenant, part));
     }
     append.arg(&node.id).arg(epoch.to_string()).arg(0).arg("").arg("").arg("").arg("0-0").arg("").arg(0).arg(0);
     // The nodes send these groups again if they have not read the reply: readers would get their events twice, and
@@ -154,8 +154,8 @@ async fn write(
         append.arg(name).arg(group);
     }
     append.arg(&**tenant).arg(json(&head)).arg(states.len());
-    for (channel, kept) in states {
-        append.arg(channel.as_str()).arg(json(&kept));
+    for (channel, state) in states {
+        append.arg(channel.as_str()).arg(json(&state));
     }
     append.arg(0).arg("").arg(series.len());
     for (name, dump) in series {
@@ -165,20 +165,20 @@ async fn write(
     for (channel, times) in times {
         append.arg(channel.as_str()).arg(json(&times));
     }
-    let answer: String = append.invoke_async(connection).await?;
-    if answer == "done" { Ok(()) } else { Err(TermError::Lost(answer)) }
+    let reply: String = append.invoke_async(connection).await?;
+    if reply == "done" { Ok(()) } else { Err(TermError::Lost(reply)) }
 }
 
 async fn retire(node: &Node, connection: &mut Connection, epoch: &Epoch) -> Result<(), TermError> {
     let keys = &node.keys;
     let tenants: Vec<String> = cmd("HKEYS").arg(keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut unlink = cmd("UNLINK");
-    for what in PARTS {
-        unlink.arg(keys.of(epoch, what));
+    for part in PARTS {
+        unlink.arg(keys.of(epoch, part));
     }
     for tenant in &tenants {
-        for what in TENANT_PARTS {
-            unlink.arg(keys.kept(epoch, tenant, what));
+        for part in TENANT_PARTS {
+            unlink.arg(keys.of_tenant(epoch, tenant, part));
         }
     }
     unlink.query_async::<()>(connection).await?;

@@ -27,7 +27,7 @@ const SILENT: Duration = Duration::from_secs(3);
 
 /// Error: this node has not read up to a cursor from another node, and cannot in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node has not read as far as this cursor: it is cut off or late. Come back, best to another node")]
+#[error("this node has not read as far as this cursor: it is cut off or late. Try again, preferably at another node")]
 pub struct Behind;
 
 impl Cluster {
@@ -41,7 +41,7 @@ impl Cluster {
     }
 
     async fn reach(&self, log: &Log, position: &Position) {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut changed = log.watch();
         let mut confirmed = self.node.confirmed.subscribe();
         let mut followed = self.node.followed.subscribe();
@@ -58,7 +58,7 @@ impl Cluster {
             }
             let reached = {
                 let (confirmed, followed) = (confirmed.borrow_and_update(), followed.borrow_and_update());
-                let newest = confirmed.as_ref().filter(|confirmed| confirmed.asked >= begun);
+                let newest = confirmed.as_ref().filter(|confirmed| confirmed.asked >= start);
                 newest.zip(followed.as_ref()).is_some_and(|(c, f)| c.epoch == f.epoch && c.seq <= f.seq)
             };
             if reached {

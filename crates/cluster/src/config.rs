@@ -53,13 +53,13 @@ const PORTS: (u16, u16) = (6379, 26379);
 
 /// Bus to connect to.
 pub(super) enum Target {
-    /// One server.
+    /// A single Redis server, by TCP, TLS or a Unix socket.
     One(Box<Client>),
     /// Master named by sentinels. Querying them needs a client of its own.
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
-    /// A Redis Cluster.
+    /// A Redis Cluster, in which all keys of tricast are on one server.
     Cluster(Box<ClusterClient>),
-    /// A simulated server.
+    /// A server of the simulation.
     #[cfg(test)]
     Simulated(super::simulation::Network),
 }
@@ -79,15 +79,15 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
     let certificates = || TlsCertificates { client_tls: None, root_cert: ca.clone() };
     match scheme {
         "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix" => {
-            let info = url.into_connection_info().map_err(said)?;
+            let info = url.into_connection_info().map_err(description)?;
             let tls = matches!(scheme, "rediss" | "valkeys");
             if tls {
                 // Reports invalid certificates at the start.
                 return Client::build_with_tls(info, certificates())
                     .map(|client| Target::One(Box::new(client)))
-                    .map_err(said);
+                    .map_err(description);
             }
-            Client::open(info).map(|client| Target::One(Box::new(client))).map_err(said)
+            Client::open(info).map(|client| Target::One(Box::new(client))).map_err(description)
         }
         "redis+sentinel" | "rediss+sentinel" => {
             let tls = scheme == "rediss+sentinel";
@@ -98,7 +98,7 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
             let database = path.next().map_or(Ok(0), str::parse).map_err(|_| "the database has to be a number")?;
             let sentinels = places.hosts.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
             let builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master);
-            let mut builder = builder.map_err(said)?.set_client_to_redis_db(database);
+            let mut builder = builder.map_err(description)?.set_client_to_redis_db(database);
             if tls {
                 builder = builder
                     .set_client_to_redis_tls_mode(TlsMode::Secure)
@@ -110,7 +110,7 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
                 }
                 builder = builder.set_client_to_redis_password(password);
             }
-            let client = builder.build().map_err(said)?;
+            let client = builder.build().map_err(description)?;
             Ok(Target::Sentinel(Box::new(tokio::sync::Mutex::new(client))))
         }
         "redis+cluster" | "rediss+cluster" => {
@@ -132,7 +132,7 @@ pub(super) fn target(url: &str, ca: Option<Vec<u8>>) -> Result<Target, String> {
                 }
                 builder = builder.password(password);
             }
-            builder.build().map(|client| Target::Cluster(Box::new(client))).map_err(said)
+            builder.build().map(|client| Target::Cluster(Box::new(client))).map_err(description)
         }
         _ => Err("has to begin with redis://, rediss://, redis+sentinel:// or redis+cluster://".into()),
     }
@@ -144,7 +144,7 @@ pub(super) fn connection_config(response: Duration) -> redis::AsyncConnectionCon
 }
 
 /// Returns the library's description of an error, which never contains the URL.
-fn said(error: redis::RedisError) -> String {
+fn description(error: redis::RedisError) -> String {
     error.to_string()
 }
 
@@ -160,7 +160,7 @@ struct Places {
 }
 
 impl Places {
-    /// Parses `user:password@host:port,host:port/path`.
+    /// Parses the part of a URL after the scheme: `user:password@host:port,host:port/path`.
     fn parse(text: &str, port: u16) -> Result<Self, String> {
         let (login, rest) = text.rsplit_once('@').map_or(("", text), |(login, rest)| (login, rest));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));

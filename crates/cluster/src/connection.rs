@@ -18,11 +18,11 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Connection. Cheap to clone; clones use the same socket.
 #[derive(Clone)]
 pub(super) enum Connection {
-    /// To one server.
+    /// Connection to a single server.
     One(MultiplexedConnection),
-    /// To a Redis Cluster.
+    /// Connection to a Redis Cluster.
     Cluster(ClusterConnection),
-    /// To a simulated server.
+    /// Connection to a simulated server.
     #[cfg(test)]
     Simulated(super::simulation::Connection),
 }
@@ -61,7 +61,7 @@ impl ConnectionLike for Connection {
     }
 }
 
-/// Access to Redis.
+/// Access of this node to Redis: opens connections, and shares one among short requests.
 pub(super) struct Link {
     target: Target,
     /// Connection that short requests share, while there is one.
@@ -117,13 +117,13 @@ impl Link {
     ///
     /// # Errors
     /// Redis cannot be reached, or refused the request. Whether the request had an effect is unknown.
-    pub(super) async fn ask<T>(&self, question: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
+    pub(super) async fn request<T>(&self, send: impl AsyncFnOnce(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let mut connection = self.shared().await?;
-        let answer = question(&mut connection).await;
-        if answer.is_err() {
+        let reply = send(&mut connection).await;
+        if reply.is_err() {
             // The next request opens a new connection, and queries the sentinels for the master.
             self.give_up();
         }
-        answer
+        reply
     }
 }

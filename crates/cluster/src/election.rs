@@ -23,14 +23,14 @@ const RETRY: Duration = Duration::from_millis(250);
 const HESITATION: Duration = Duration::from_millis(500);
 
 /// Reply of Redis to a heartbeat.
-struct Answer {
+struct HeartbeatReply {
     leader: String,
     epoch: Option<Epoch>,
     suspect: Option<Epoch>,
     seq: u64,
     /// Last group of this node in the inbox.
     last_group: u64,
-    /// Time of Redis.
+    /// Time of the clock of Redis; `None` if it could not be parsed.
     time: Option<Timestamp>,
     /// Reason for the refusal of a write; empty if it succeeded.
     refused: String,
@@ -48,7 +48,7 @@ struct Candidacy {
 /// Sends heartbeats until the task is cancelled.
 pub(super) async fn run(node: Arc<Node>) {
     let lease = node.config.lease;
-    // Time of the last answered request, not of its reply: the lease starts at the earliest then.
+    // Time at which the last request with a reply was sent: the lease starts at the earliest then.
     let mut last_reply = Instant::now();
     // Times since which there is no valid log, and no leader.
     let (mut without_log, mut without_leader) = (None::<Instant>, None::<Instant>);
@@ -70,9 +70,9 @@ pub(super) async fn run(node: Arc<Node>) {
                 .is_eligible(without_leader.map_or(Duration::ZERO, |since| since.elapsed()), lease),
             may_bootstrap: without_log.is_some_and(|since| since.elapsed() >= delay),
         };
-        let answer = tokio::select! {
+        let reply = tokio::select! {
             biased;
-            answer = timeout(SILENT, beat(&node, candidacy)) => answer,
+            reply = timeout(SILENT, beat(&node, candidacy)) => reply,
             // Another node may lead by now.
             () = sleep_until(last_reply + lease), if node.seen.borrow().elected => {
                 node.leads.send_replace(false);
@@ -80,7 +80,7 @@ pub(super) async fn run(node: Arc<Node>) {
                 continue;
             }
         };
-        let pause = match answer {
+        let pause = match reply {
             Ok(Ok((has_log, has_leader))) => {
                 last_reply = asked;
                 silent = false;
@@ -125,66 +125,66 @@ async fn beat(node: &Node, candidacy: Candidacy) -> redis::RedisResult<(bool, bo
     let asked = Instant::now();
     let shown = node.own_clock.now();
     let read = followed.as_ref().filter(|followed| of.as_ref() == Some(&followed.epoch));
-    let answer = ask(node, of.as_ref(), candidacy, read).await?;
-    if let Some(time) = answer.time {
+    let reply = send(node, of.as_ref(), candidacy, read).await?;
+    if let Some(time) = reply.time {
         node.time.compare(asked, shown, time);
     }
-    let probe = (!answer.refused.is_empty()).then(|| {
-        tracing::debug!(refused = answer.refused, "Redis refuses to write");
-        WriteRefusal::read(&answer.refused).unwrap_or(WriteRefusal::Other)
+    let probe = (!reply.refused.is_empty()).then(|| {
+        tracing::debug!(refused = reply.refused, "Redis refuses to write");
+        WriteRefusal::read(&reply.refused).unwrap_or(WriteRefusal::Other)
     });
     node.health.record_reply(asked, probe);
-    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
+    if let Some(epoch) = reply.epoch.as_ref().filter(|epoch| node.is_earlier(epoch)) {
         // Redis was restored from a state before the log that this node reads. The script has marked it.
         tracing::debug!(%epoch, "Redis has an earlier log");
-        node.record_reply(Seen { epoch: asked_at, elected: answer.leader == node.id, suspect: true });
-        return Ok((false, !answer.leader.is_empty()));
+        node.record_reply(Seen { epoch: asked_at, elected: reply.leader == node.id, suspect: true });
+        return Ok((false, !reply.leader.is_empty()));
     }
-    if let Some(epoch) = answer.epoch.as_ref().filter(|epoch| Some(*epoch) == of.as_ref()) {
+    if let Some(epoch) = reply.epoch.as_ref().filter(|epoch| Some(*epoch) == of.as_ref()) {
         let read = node.followed.borrow().as_ref().filter(|followed| followed.epoch == *epoch).map(|now| now.seq);
-        node.metrics.behind.store(answer.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
-        node.health.newest(epoch, answer.seq, read);
+        node.metrics.behind.store(reply.seq.saturating_sub(read.unwrap_or(0)) as i64, Ordering::Relaxed);
+        node.health.newest(epoch, reply.seq, read);
     }
-    if answer.epoch.is_some() && answer.epoch == asked_at && answer.last_group < last_sent {
+    if reply.epoch.is_some() && reply.epoch == asked_at && reply.last_group < last_sent {
         node.resend.notify_one();
     }
-    let suspect = answer.suspect.is_some() && answer.suspect == answer.epoch;
-    match &answer.epoch {
-        Some(epoch) if !suspect && answer.epoch == asked_at => {
-            node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: answer.seq }));
+    let suspect = reply.suspect.is_some() && reply.suspect == reply.epoch;
+    match &reply.epoch {
+        Some(epoch) if !suspect && reply.epoch == asked_at => {
+            node.confirmed.send_replace(Some(Confirmed { asked, epoch: epoch.clone(), seq: reply.seq }));
         }
         // The end of the new log is queried at once.
         Some(_) if !suspect => node.heartbeat_now.notify_one(),
         _ => {}
     }
-    let elected = answer.leader == node.id;
-    if !elected && !answer.leader.is_empty() {
-        // The series that this node kept as leader are outdated.
+    let elected = reply.leader == node.id;
+    if !elected && !reply.leader.is_empty() {
+        // The series of this node's last term are outdated.
         node.series.lock().clear();
     }
-    let has_log = answer.epoch.is_some() && !suspect;
+    let has_log = reply.epoch.is_some() && !suspect;
     // A log that was bootstrapped meanwhile takes precedence over this reply.
     let now = node.seen.borrow().epoch.clone();
-    let epoch = if now == asked_at { answer.epoch } else { now };
+    let epoch = if now == asked_at { reply.epoch } else { now };
     node.record_reply(Seen { epoch, elected, suspect });
-    Ok((has_log, !answer.leader.is_empty()))
+    Ok((has_log, !reply.leader.is_empty()))
 }
 
-async fn ask(
+async fn send(
     node: &Node,
     epoch: Option<&Epoch>,
     candidacy: Candidacy,
     read: Option<&Followed>,
-) -> redis::RedisResult<Answer> {
+) -> redis::RedisResult<HeartbeatReply> {
     let keys = &node.keys;
     let (state, seen) = match epoch {
         Some(epoch) => (keys.of(epoch, "state"), keys.seen(epoch, &node.id)),
         // A key that does not exist has none of these fields.
         None => (keys.meta(), keys.none()),
     };
-    let answer: [String; 7] = node
+    let reply: [String; 7] = node
         .link
-        .ask(async |connection| {
+        .request(async |connection| {
             let mut beat = scripts::BEAT.prepare_invoke();
             beat.key(keys.meta()).key(keys.leader()).key(state).key(seen).key(keys.beat(&node.id));
             beat.arg(&node.id).arg(node.config.lease.as_millis() as u64);
@@ -197,9 +197,9 @@ async fn ask(
             beat.invoke_async(connection).await
         })
         .await?;
-    let [leader, epoch, suspect, seq, last_group, time, refused] = answer;
+    let [leader, epoch, suspect, seq, last_group, time, refused] = reply;
     let (epoch, suspect) = (Epoch::parse(&epoch).ok(), Epoch::parse(&suspect).ok());
     let number = |text: &str| text.parse().unwrap_or(0);
     let time = time.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    Ok(Answer { leader, epoch, suspect, seq: number(&seq), last_group: number(&last_group), time, refused })
+    Ok(HeartbeatReply { leader, epoch, suspect, seq: number(&seq), last_group: number(&last_group), time, refused })
 }

@@ -11,11 +11,11 @@ use super::{
     node::{Followed, Loaded, Node},
     scripts,
     stream::{self, Item},
-    wire::{Entry, Head, KeptChannel, WireKept, WireTimes},
+    wire::{Entry, Head, StoredChannel, WirePublication, WireTimes},
 };
 use tricast_core::{
     channel::Channel,
-    log::{Contents, Kept},
+    log::{StoredLog, StoredPublication},
     position::Epoch,
 };
 
@@ -49,7 +49,7 @@ enum Failure {
     Redis(#[from] RedisError),
     #[error("an entry can't be read: {0}")]
     Entry(#[from] serde_json::Error),
-    #[error("an entry has not what it needs")]
+    #[error("an entry lacks a field")]
     Shape,
     #[error("the log lost entries that this node had read")]
     Rewritten,
@@ -122,8 +122,8 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     let tenants: Vec<String> = cmd("HKEYS").arg(node.keys.of(epoch, "tenants")).query_async(connection).await?;
     let mut loaded = HashMap::new();
     for tenant in tenants {
-        let contents = load_tenant(node, connection, epoch, &tenant).await?;
-        loaded.insert(Arc::from(tenant), contents);
+        let stored = load_tenant(node, connection, epoch, &tenant).await?;
+        loaded.insert(Arc::from(tenant), stored);
     }
     let (seq, entry_id) = (seq.unwrap_or(0), entry_id.unwrap_or_default());
     let before = node.followed.borrow().as_ref().map(|followed| followed.epoch == *epoch);
@@ -132,23 +132,23 @@ async fn load(node: &Arc<Node>, connection: &mut Connection, epoch: &Epoch) -> R
     // again. Their changes are already applied.
     let (seq, entry_id) = if before == Some(false) { (0, String::new()) } else { (seq, entry_id) };
     let followed = Followed { epoch: epoch.clone(), seq, entry_id: entry_id.clone() };
-    node.take_over(followed, base.unwrap_or(0), earlier, loaded);
+    node.replace_logs(followed, base.unwrap_or(0), earlier, loaded);
     if before == Some(true) {
-        node.forget_replies(missed_replies);
+        node.drop_pending(missed_replies);
     }
     Ok((seq, entry_id))
 }
 
 async fn load_tenant(node: &Node, connection: &mut Connection, epoch: &Epoch, tenant: &str) -> Result<Loaded, Failure> {
-    let kept = |what| node.keys.kept(epoch, tenant, what);
+    let key = |part| node.keys.of_tenant(epoch, tenant, part);
     let mut load = scripts::LOAD.prepare_invoke();
-    load.key(node.keys.of(epoch, "tenants")).key(kept("states")).key(kept("times")).arg(tenant);
+    load.key(node.keys.of(epoch, "tenants")).key(key("states")).key(key("times")).arg(tenant);
     type Hash = HashMap<String, Vec<u8>>;
     let (head, states, mut times): (String, Hash, Hash) = load.invoke_async(connection).await?;
     let head = if head.is_empty() { Head::default() } else { serde_json::from_str(&head)? };
-    let Head { head, snapshot, dropped, forgotten, seq, published } = head;
-    node.note_published(tenant, &published);
-    let mut contents = Contents {
+    let Head { head, snapshot, dropped, discarded_ends, seq, published } = head;
+    node.record_published(tenant, &published);
+    let mut stored = StoredLog {
         epoch: epoch.clone(),
         head,
         snapshot,
@@ -156,40 +156,40 @@ async fn load_tenant(node: &Node, connection: &mut Connection, epoch: &Epoch, te
         event_channels: Vec::new(),
         events: Vec::new(),
         dropped,
-        forgotten,
+        discarded_ends,
     };
-    for (channel, kept) in states {
+    for (channel, state) in states {
         let times = times.remove(&channel).and_then(|times| serde_json::from_slice::<WireTimes>(&times).ok());
         let channel = Channel::parse(&channel).map_err(|_| Failure::Shape)?;
-        let kept: WireKept = serde_json::from_slice(&kept)?;
-        match kept.into_channel(channel.clone()) {
-            KeptChannel::State(mut state) => {
+        let state: WirePublication = serde_json::from_slice(&state)?;
+        match state.into_channel(channel.clone()) {
+            StoredChannel::State(mut state) => {
                 state.times = times.filter(|times| times.offset == state.offset).map(|times| times.times);
-                contents.states.push(state);
+                stored.states.push(state);
             }
-            KeptChannel::Events(last, at) => contents.event_channels.push((channel, last, at)),
+            StoredChannel::Events(last, at) => stored.event_channels.push((channel, last, at)),
         }
     }
-    contents.states.sort_by_key(|state| state.offset);
+    stored.states.sort_by_key(|state| state.offset);
     let (mut from, to) = (format!("({dropped}-0"), format!("{head}-0"));
     loop {
-        let events = stream::range(connection, &kept("events"), &from, &to, EVENTS).await?;
+        let events = stream::range(connection, &key("events"), &from, &to, EVENTS).await?;
         let Some(last) = events.last() else { break };
         from = format!("({}", last.id);
         for event in &events {
-            contents.events.push(read_event(event)?);
+            stored.events.push(read_event(event)?);
         }
     }
     // Some may have been trimmed during the read.
     let now: Option<String> =
         cmd("HGET").arg(node.keys.of(epoch, "tenants")).arg(tenant).query_async(connection).await?;
     if let Some(now) = now {
-        contents.dropped = contents.dropped.max(serde_json::from_str::<Head>(&now)?.dropped.min(head));
+        stored.dropped = stored.dropped.max(serde_json::from_str::<Head>(&now)?.dropped.min(head));
     }
-    Ok(Loaded { contents, seq })
+    Ok(Loaded { stored, seq })
 }
 
-fn read_event(item: &Item) -> Result<Kept, Failure> {
+fn read_event(item: &Item) -> Result<StoredPublication, Failure> {
     let event: Vec<u8> = item.get("e").ok_or(Failure::Shape)?;
-    serde_json::from_slice::<WireKept>(&event)?.into_event().ok_or(Failure::Shape)
+    serde_json::from_slice::<WirePublication>(&event)?.into_event().ok_or(Failure::Shape)
 }

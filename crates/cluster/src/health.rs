@@ -91,7 +91,7 @@ struct Known {
     /// Time of the last reply of Redis, and the time since which it replies without interruption. At first the start of
     /// this node.
     last_reply: (Instant, Instant),
-    begun: Instant,
+    start: Instant,
     /// Refusal of the last test write.
     probe: Option<WriteRefusal>,
     /// Time and reason of the last refusal of a real write.
@@ -118,7 +118,7 @@ impl Health {
         let now = Instant::now();
         let known = Known {
             last_reply: (now, now),
-            begun: now,
+            start: now,
             probe: None,
             refused: None,
             failing: [None; 2],
@@ -167,15 +167,15 @@ impl Health {
         self.known.lock().failing[writer as usize] = None;
     }
 
-    /// Records that a write of `writer`, started at `begun`, failed or has an unknown outcome. Returns whether it was
+    /// Records that a write of `writer`, started at `start`, failed or has an unknown outcome. Returns whether it was
     /// refused as a whole.
-    pub(super) fn failed(&self, writer: Writer, begun: Instant, error: Option<&RedisError>) -> Option<WriteRefusal> {
+    pub(super) fn failed(&self, writer: Writer, start: Instant, error: Option<&RedisError>) -> Option<WriteRefusal> {
         let refusal = error.and_then(WriteRefusal::of);
         {
             let known = &mut *self.known.lock();
             match refusal {
                 Some(refusal) => known.refused = Some((Instant::now(), refusal)),
-                None => _ = known.failing[writer as usize].get_or_insert(begun),
+                None => _ = known.failing[writer as usize].get_or_insert(start),
             }
         }
         if refusal.is_some() {
@@ -199,7 +199,7 @@ impl Health {
     /// Returns whether Redis was unreachable a moment ago, so that other nodes may not have reported yet.
     pub(super) fn has_just_recovered(&self, moment: Duration) -> bool {
         let known = self.known.lock();
-        known.last_reply.1 != known.begun && known.last_reply.1.elapsed() < moment
+        known.last_reply.1 != known.start && known.last_reply.1.elapsed() < moment
     }
 
     /// Evaluates the observations. Returns the fault, and notifies if it changed.
@@ -257,9 +257,9 @@ mod tests {
 
     /// Returns the observations of a healthy node that started some time ago.
     fn known(ago: Duration) -> Known {
-        let begun = Instant::now().checked_sub(ago).unwrap();
-        let last_reply = (Instant::now(), begun);
-        Known { last_reply, begun, probe: None, refused: None, failing: [None; 2], unfit_until: None, missing: None }
+        let start = Instant::now().checked_sub(ago).unwrap();
+        let last_reply = (Instant::now(), start);
+        Known { last_reply, start, probe: None, refused: None, failing: [None; 2], unfit_until: None, missing: None }
     }
 
     fn ago(span: Duration) -> Instant {

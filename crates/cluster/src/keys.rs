@@ -56,26 +56,26 @@ impl Keys {
         format!("{}:none", self.prefix)
     }
 
-    /// Returns a key of a log; `what` is one of [`PARTS`].
-    pub(super) fn of(&self, epoch: &Epoch, what: &str) -> String {
-        format!("{}:{epoch}:{what}", self.prefix)
+    /// Returns a key of a log; `part` is one of [`PARTS`].
+    pub(super) fn of(&self, epoch: &Epoch, part: &str) -> String {
+        format!("{}:{epoch}:{part}", self.prefix)
     }
 
     pub(super) fn seen(&self, epoch: &Epoch, node: &str) -> String {
         format!("{}:{epoch}:seen:{node}", self.prefix)
     }
 
-    /// Returns a key of a tenant in a log; `what` is one of [`TENANT_PARTS`].
-    pub(super) fn kept(&self, epoch: &Epoch, tenant: &str, what: &str) -> String {
-        format!("{}:{epoch}:t:{tenant}:{what}", self.prefix)
+    /// Returns a key of a tenant in a log; `part` is one of [`TENANT_PARTS`].
+    pub(super) fn of_tenant(&self, epoch: &Epoch, tenant: &str, part: &str) -> String {
+        format!("{}:{epoch}:t:{tenant}:{part}", self.prefix)
     }
 
     pub(super) fn one_time(&self, name: &str) -> String {
         format!("{}:lent:{name}", self.prefix)
     }
 
-    /// Returns a key of a tenant; `what` is reports, users, users:NODE, snapshot or history:HASH.
-    pub(super) fn tenant(&self, tenant: &str, what: &str) -> String {
-        format!("{}:t:{tenant}:{what}", self.prefix)
+    /// Returns a key of a tenant; `part` is reports, users, users:NODE, snapshot or history:HASH.
+    pub(super) fn tenant(&self, tenant: &str, part: &str) -> String {
+        format!("{}:t:{tenant}:{part}", self.prefix)
     }
 }

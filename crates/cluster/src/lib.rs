@@ -224,14 +224,14 @@ impl Cluster {
     /// [`Unreachable`]: the outcome is unknown.
     pub async fn take_once(&self, name: &str) -> Result<Option<Vec<u8>>, Unreachable> {
         let key = self.node.keys.one_time(name);
-        let taken = self.node.link.ask(async |connection| cmd("GETDEL").arg(key).query_async(connection).await);
+        let taken = self.node.link.request(async |connection| cmd("GETDEL").arg(key).query_async(connection).await);
         taken.await.map_err(|_| Unreachable)
     }
 
     /// Returns a response that was cached under `key` for a tenant and has not expired.
     pub async fn cached(&self, tenant: &str, key: &str) -> Option<Vec<u8>> {
         let key = self.node.keys.tenant(tenant, key);
-        self.node.link.ask(async |connection| cmd("GET").arg(key).query_async(connection).await).await.ok()?
+        self.node.link.request(async |connection| cmd("GET").arg(key).query_async(connection).await).await.ok()?
     }
 
     /// Caches a response for some time. A failure is ignored.
@@ -240,7 +240,7 @@ impl Cluster {
     }
 
     async fn set(&self, key: String, value: &[u8], lifetime: Duration) {
-        let stored = self.node.link.ask(async |connection| {
+        let stored = self.node.link.request(async |connection| {
             cmd("SET").arg(key).arg(value).arg("EX").arg(lifetime.as_secs().max(1)).query_async::<()>(connection).await
         });
         if let Err(error) = stored.await {

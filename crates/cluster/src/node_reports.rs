@@ -38,11 +38,11 @@ impl NodeReports {
     /// Sends the report and the online users of this node. `None` while Redis cannot be reached.
     pub async fn report(&mut self, report: &str, online: HashSet<String>) -> Option<()> {
         let online: HashSet<String> = online.iter().map(|user| name(user)).collect();
-        let came: Vec<_> = online.difference(&self.sent_users).cloned().collect();
+        let joined: Vec<_> = online.difference(&self.sent_users).cloned().collect();
         let left: Vec<_> = self.sent_users.difference(&online).cloned().collect();
         // They may be stored even if the reply is lost.
-        self.sent_users.extend(came.iter().cloned());
-        if self.send(report, false, &came, &left).await? != online.len() {
+        self.sent_users.extend(joined.iter().cloned());
+        if self.send(report, false, &joined, &left).await? != online.len() {
             // Redis lost some users, or has some that left: all are sent again.
             let all: Vec<_> = online.iter().cloned().collect();
             self.send(report, true, &all, &[]).await?;
@@ -51,25 +51,25 @@ impl NodeReports {
         Some(())
     }
 
-    /// Sends a report; with `all`, `came` replaces the stored users.
-    async fn send(&self, report: &str, all: bool, came: &[String], left: &[String]) -> Option<usize> {
+    /// Sends a report; with `all`, `joined` replaces the stored users.
+    async fn send(&self, report: &str, all: bool, joined: &[String], left: &[String]) -> Option<usize> {
         let Node { keys, id, link, .. } = &*self.node;
         let mut known = 0;
-        let mut parts: Vec<(&[String], &[String])> = came.chunks(USERS).map(|came| (came, &[][..])).collect();
+        let mut parts: Vec<(&[String], &[String])> = joined.chunks(USERS).map(|joined| (joined, &[][..])).collect();
         parts.extend(left.chunks(USERS).map(|left| (&[][..], left)));
         if parts.is_empty() {
             parts.push((&[], &[]));
         }
-        for (number, (came, left)) in parts.into_iter().enumerate() {
+        for (number, (joined, left)) in parts.into_iter().enumerate() {
             let all = i32::from(all && number == 0);
-            let answer = link.ask(async |connection| {
+            let reply = link.request(async |connection| {
                 let mut script = scripts::REPORT.prepare_invoke();
                 script.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
                 script.key(keys.tenant(&self.tenant, &format!("users:{id}")));
-                script.arg(id).arg(report).arg(all).arg(came.len()).arg(came).arg(left);
+                script.arg(id).arg(report).arg(all).arg(joined.len()).arg(joined).arg(left);
                 script.invoke_async(connection).await
             });
-            known = answer.await.ok()?;
+            known = reply.await.ok()?;
         }
         Some(known)
     }
@@ -77,7 +77,7 @@ impl NodeReports {
     /// Returns the recent reports of all nodes. `None` while Redis cannot be reached.
     pub async fn gather(&self) -> Option<Gathered> {
         let Node { keys, link, .. } = &*self.node;
-        let answer = link.ask(async |connection| {
+        let reply = link.request(async |connection| {
             let mut gather = scripts::GATHER.prepare_invoke();
             gather.key(keys.tenant(&self.tenant, "reports")).key(keys.tenant(&self.tenant, "users"));
             // After an outage other nodes may not have reported again yet.
@@ -85,9 +85,9 @@ impl NodeReports {
             gather.arg(silent.as_millis() as u64).arg(keys.tenant(&self.tenant, "users:"));
             gather.invoke_async::<Vec<redis::Value>>(connection).await
         });
-        let mut answer = answer.await.ok()?.into_iter();
-        let users = redis::from_redis_value(answer.next()?).ok()?;
-        let rest: Vec<String> = answer.map(redis::from_redis_value).collect::<Result<_, _>>().ok()?;
+        let mut reply = reply.await.ok()?.into_iter();
+        let users = redis::from_redis_value(reply.next()?).ok()?;
+        let rest: Vec<String> = reply.map(redis::from_redis_value).collect::<Result<_, _>>().ok()?;
         let mut reports: Vec<_> = rest.chunks_exact(2).map(|pair| (short(&pair[0]), pair[1].clone())).collect();
         reports.sort();
         Some(Gathered { users, reports })

@@ -10,7 +10,7 @@ use super::node::Node;
 /// Pause before another attempt when Redis does not reply.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Checked settings.
+/// Settings of Redis that are checked.
 const SETTINGS: [&str; 3] = ["appendonly", "appendfsync", "maxmemory-policy"];
 
 /// Checks until the task is cancelled.

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
-/// Heartbeat and election.
+/// Sends a heartbeat, and elects a leader if there is none.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/beat.lua")));
 
 /// Appends a group to the inbox.
@@ -13,7 +13,7 @@ pub(super) static ENQUEUE: LazyLock<Script> = LazyLock::new(|| Script::new(inclu
 /// Appends an entry to the log and stores its results.
 pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/append.lua")));
 
-/// Bootstraps a log.
+/// Prepares and then publishes the epoch of a new log.
 pub(super) static BOOTSTRAP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/bootstrap.lua")));
 
 /// Reads a tenant's log without its events.

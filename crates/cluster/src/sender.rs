@@ -42,7 +42,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Result of sending a group.
 enum SendResult {
-    /// Redis has it.
+    /// The group is in the inbox.
     Done,
     /// Redis lost groups, or there is another log: all groups without a reply have to be sent again.
     Resend,
@@ -69,7 +69,7 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
         // As far as this node knows, Redis has no group of this log.
         node.last_sent.store(0, Ordering::Release);
         // Groups that the previous log did not decide were lost with it.
-        for (number, payload) in node.unanswered() {
+        for (number, payload) in node.unreplied() {
             loop {
                 match send(&node, &epoch, number, &payload).await {
                     SendResult::Done => break,
@@ -109,7 +109,7 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
                 // A replica that took over did not have them. Those that it has are not accepted twice.
                 () = node.resend.notified() => continue 'log,
                 count = async {
-                    node.has_room().await;
+                    node.wait_for_room().await;
                     batches.recv_many(&mut taken, BATCHES).await
                 } => if count == 0 {
                     return;
@@ -118,22 +118,23 @@ pub(super) async fn run(node: Arc<Node>, mut batches: Batches) {
             node.link.ready().await;
             node.health.writable().await;
             waiting.extend(grouped(taken.drain(..).filter(Batch::take)));
-            // Waiting batches may be given up by their callers.
+            // Callers may withdraw batches that wait.
             waiting.iter().flat_map(|group| &group.batches).for_each(|(_, _, reply)| reply.release());
         }
     }
 }
 
-/// Returns a group without the batches whose callers gave up. `None` if none is left.
+/// Returns a group without the batches that their callers have withdrawn. `None` if none is left.
 fn retake(mut group: Group) -> Option<Group> {
-    let kept: Vec<bool> = group.batches.iter().map(|(_, _, reply)| reply.retake()).collect();
-    if kept.iter().all(|kept| *kept) {
+    let retaken: Vec<bool> = group.batches.iter().map(|(_, _, reply)| reply.retake()).collect();
+    if retaken.iter().all(|retaken| *retaken) {
         return Some(group);
     }
-    let mut kept_batches = kept.iter();
-    group.batches.retain(|_| kept_batches.next().is_some_and(|kept| *kept));
+    let mut is_retaken = retaken.iter();
+    group.batches.retain(|_| is_retaken.next().is_some_and(|retaken| *retaken));
     let texts: Vec<&serde_json::value::RawValue> = serde_json::from_str(&group.payload).ok()?;
-    let texts: Vec<_> = texts.into_iter().zip(&kept).filter_map(|(text, kept)| kept.then_some(text.get())).collect();
+    let texts: Vec<_> =
+        texts.into_iter().zip(&retaken).filter_map(|(text, retaken)| retaken.then_some(text.get())).collect();
     let payload = format!("[{}]", texts.join(",")).into();
     (!group.batches.is_empty()).then_some(Group { payload, batches: group.batches })
 }
@@ -168,21 +169,21 @@ async fn send(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> SendRes
     // Redis may have accepted it without a reply.
     let mut is_unsure = false;
     loop {
-        let begun = Instant::now();
+        let start = Instant::now();
         let before = node.last_sent.load(Ordering::Acquire);
-        let answer: Result<String, _> = node
+        let reply: Result<String, _> = node
             .link
-            .ask(async |connection| {
+            .request(async |connection| {
                 let mut enqueue = scripts::ENQUEUE.prepare_invoke();
                 enqueue.key(node.keys.meta()).key(node.keys.of(epoch, "inbox")).key(node.keys.seen(epoch, &node.id));
                 enqueue.arg(epoch.to_string()).arg(number).arg(&node.id).arg(payload).arg(INBOX).arg(before);
                 enqueue.invoke_async(connection).await
             })
             .await;
-        if answer.is_ok() {
+        if reply.is_ok() {
             node.health.wrote(Writer::Sender);
         }
-        match answer.as_deref() {
+        match reply.as_deref() {
             Ok("done") => {
                 node.metrics.enqueued.inc();
                 node.last_sent.fetch_max(number, Ordering::AcqRel);
@@ -202,7 +203,7 @@ async fn send(node: &Node, epoch: &Epoch, number: u64, payload: &str) -> SendRes
             Err(error) => {
                 node.metrics.failures.inc();
                 tracing::debug!(%error, "cannot send pushes to the inbox; retrying");
-                match node.health.failed(Writer::Sender, begun, Some(error)) {
+                match node.health.failed(Writer::Sender, start, Some(error)) {
                     Some(refusal) if !is_unsure => return SendResult::Refused(refusal),
                     Some(_) => {}
                     None => is_unsure = true,

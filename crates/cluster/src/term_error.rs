@@ -10,7 +10,7 @@ pub(super) enum TermError {
     #[error("Redis did not reply in time")]
     Stuck,
     #[error("the stored data cannot be parsed: {0}")]
-    Kept(#[from] serde_json::Error),
+    Stored(#[from] serde_json::Error),
     /// Another node leads, another log is current, or another node wrote to it.
     #[error("this node no longer leads ({0})")]
     Lost(String),

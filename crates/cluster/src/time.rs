@@ -131,15 +131,15 @@ mod tests {
     #[test]
     fn a_slow_reply_does_not_change_the_time() {
         let keeper = Timekeeper::new(ClockSetter::default());
-        let begun = Instant::now();
-        keeper.compare_over(begun, MS, second(0), second(0));
+        let start = Instant::now();
+        keeper.compare_over(start, MS, second(0), second(0));
         // Redis read its clock at the end of the 6 s, or at their start.
-        keeper.compare_over(begun, 6_000 * MS, second(0), second(6));
-        keeper.compare_over(begun, 6_000 * MS, second(0), second(0));
+        keeper.compare_over(start, 6_000 * MS, second(0), second(6));
+        keeper.compare_over(start, 6_000 * MS, second(0), second(0));
         assert_eq!(*keeper.off.borrow(), None);
         assert!(keeper.ahead().unwrap().as_secs_f64().abs() < 0.01, "the best comparison counts");
         assert_eq!(
-            keeper.setter.shown_at(begun),
+            keeper.setter.shown_at(start),
             Some(second(0).checked_sub(SignedDuration::from_micros(500)).unwrap())
         );
     }
@@ -156,13 +156,13 @@ mod tests {
     fn watchers_are_notified_when_a_clock_is_off_and_when_it_is_right_again() {
         let keeper = Timekeeper::new(ClockSetter::default());
         let mut off = keeper.off();
-        let mut told = |ahead: i64| {
+        let mut notified = |ahead: i64| {
             keeper.compare_over(Instant::now(), Duration::ZERO, second(ahead), second(0));
-            let told = off.has_changed().unwrap();
-            (told, off.borrow_and_update().is_some())
+            let notified = off.has_changed().unwrap();
+            (notified, off.borrow_and_update().is_some())
         };
         assert_eq!(
-            [0, 0, 9, 9, 0, 0].map(&mut told),
+            [0, 0, 9, 9, 0, 0].map(&mut notified),
             [(false, false), (false, false), (true, true), (false, true), (true, false), (false, false)]
         );
     }
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn a_clock_is_off_beyond_the_tolerance_and_right_again_within_half_of_it() {
         let keeper = Timekeeper::new(ClockSetter::default());
-        let begun = Instant::now();
+        let start = Instant::now();
         let off = |ahead_ms: i64| {
-            keeper.compare_over(begun, Duration::ZERO, Timestamp::from_millisecond(ahead_ms).unwrap(), second(0));
+            keeper.compare_over(start, Duration::ZERO, Timestamp::from_millisecond(ahead_ms).unwrap(), second(0));
             keeper.off.borrow().is_some()
         };
         assert_eq!(

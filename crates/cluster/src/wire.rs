@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tricast_core::{
     channel::{Channel, EventName, Gone},
     field_times::Part,
-    log::{Change, ChannelTimes, Chunk, Kept},
+    log::{Change, ChannelTimes, Chunk, StoredPublication},
     published::Published,
     reading::{Origin, Reading, Refusal},
 };
@@ -95,12 +95,12 @@ impl GroupReply {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unreadable {
-    /// No part.
+    /// All parts could be parsed.
     #[default]
     Nothing,
-    /// These batches.
+    /// These batches of the group, by their index.
     Batches(Vec<usize>),
-    /// The whole group.
+    /// The group as a whole.
     All,
 }
 
@@ -126,7 +126,7 @@ fn refusals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(usize, usize, Ref
     Ok(refused.into_iter().map(read).collect())
 }
 
-/// Serialized [`Chunk`].
+/// Serialized form of a [`Chunk`].
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct WireChunk {
     changes: Vec<(u64, Channel, Option<EventName>, Box<RawValue>)>,
@@ -183,8 +183,8 @@ pub(super) struct Head {
     /// Offset up to which events may be gone.
     pub(super) dropped: u64,
     /// Offset up to which ends of channels may be discarded.
-    #[serde(default)]
-    pub(super) forgotten: u64,
+    #[serde(default, rename = "forgotten")]
+    pub(super) discarded_ends: u64,
     /// The newest entry whose writes are in the stored times.
     #[serde(default)]
     pub(super) seq: u64,
@@ -195,7 +195,7 @@ pub(super) struct Head {
 
 /// Stored state of a channel, or a stored event.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct WireKept {
+pub(super) struct WirePublication {
     offset: u64,
     at: Option<Timestamp>,
     /// Channel and name of an event.
@@ -213,17 +213,17 @@ pub(super) struct WireKept {
 }
 
 /// Stored state of a channel.
-pub(super) enum KeptChannel {
-    State(Kept),
+pub(super) enum StoredChannel {
+    State(StoredPublication),
     Events(u64, Option<Timestamp>),
 }
 
-impl WireKept {
+impl WirePublication {
     pub(super) fn state(offset: u64, at: Timestamp, data: &Bytes) -> Option<Self> {
         Some(Self { offset, at: Some(at), event: None, gone: None, restored: false, data: Some(raw(data)?) })
     }
 
-    /// Creates a value that was written at `at`, from history if `restored` is true; otherwise like [`WireKept::state`].
+    /// Creates a value that was written at `at`, from history if `restored` is true; otherwise like [`WirePublication::state`].
     pub(super) fn value(offset: u64, at: Timestamp, data: &Bytes, restored: bool) -> Option<Self> {
         Some(Self { restored, ..Self::state(offset, at, data)? })
     }
@@ -248,27 +248,27 @@ impl WireKept {
     }
 
     /// Converts it for the channel that it belongs to.
-    pub(super) fn into_channel(self, channel: Channel) -> KeptChannel {
+    pub(super) fn into_channel(self, channel: Channel) -> StoredChannel {
         match (self.data, self.gone, self.at) {
             (_, Some(gone), Some(at)) => {
                 let (offset, change) = (self.offset, Change::end(channel, gone));
-                KeptChannel::State(Kept { offset, at, change, restored: false, times: None })
+                StoredChannel::State(StoredPublication { offset, at, change, restored: false, times: None })
             }
             (Some(data), None, Some(at)) => {
                 let data = Bytes::from(String::from(Box::<str>::from(data)));
                 let (offset, restored) = (self.offset, self.restored);
                 let change = Change::state(channel, data);
-                KeptChannel::State(Kept { offset, at, change, restored, times: None })
+                StoredChannel::State(StoredPublication { offset, at, change, restored, times: None })
             }
-            (_, _, at) => KeptChannel::Events(self.offset, at),
+            (_, _, at) => StoredChannel::Events(self.offset, at),
         }
     }
 
-    pub(super) fn into_event(self) -> Option<Kept> {
+    pub(super) fn into_event(self) -> Option<StoredPublication> {
         let (channel, event) = self.event?;
         let data = Bytes::from(String::from(Box::<str>::from(self.data?)));
         let change = Change::event(channel, event, data);
-        Some(Kept { offset: self.offset, at: self.at?, change, restored: false, times: None })
+        Some(StoredPublication { offset: self.offset, at: self.at?, change, restored: false, times: None })
     }
 }
 
@@ -352,21 +352,24 @@ mod tests {
     fn stored_states_are_read_back() {
         let (at, data) = (Timestamp::from_second(1).unwrap(), Bytes::from_static(b"{\"x\":1}"));
         let channel = Channel::parse("a").unwrap();
-        let back = |kept: WireKept| serde_json::from_str::<WireKept>(&json(&kept)).unwrap();
-        let KeptChannel::State(state) = back(WireKept::state(5, at, &data).unwrap()).into_channel(channel.clone())
+        let back = |publication: WirePublication| serde_json::from_str::<WirePublication>(&json(&publication)).unwrap();
+        let StoredChannel::State(state) =
+            back(WirePublication::state(5, at, &data).unwrap()).into_channel(channel.clone())
         else {
             panic!("a state");
         };
         assert_eq!((state.offset, state.at, state.change.data), (5, at, data.clone()));
-        let KeptChannel::State(end) = back(WireKept::end(5, at, Gone::Deleted)).into_channel(channel.clone()) else {
+        let StoredChannel::State(end) = back(WirePublication::end(5, at, Gone::Deleted)).into_channel(channel.clone())
+        else {
             panic!("an end");
         };
         assert_eq!((end.offset, end.at, end.change), (5, at, Change::end(channel.clone(), Gone::Deleted)));
-        let KeptChannel::Events(5, None) = back(WireKept::events(5, None)).into_channel(channel.clone()) else {
+        let StoredChannel::Events(5, None) = back(WirePublication::events(5, None)).into_channel(channel.clone())
+        else {
             panic!("a channel of events");
         };
         let name = EventName::parse("x").unwrap();
-        let event = back(WireKept::event(6, at, &channel, &name, &data).unwrap()).into_event().unwrap();
+        let event = back(WirePublication::event(6, at, &channel, &name, &data).unwrap()).into_event().unwrap();
         assert_eq!((event.offset, event.change.event), (6, Some(name)));
     }
 }

@@ -61,7 +61,7 @@ pub struct Outcome {
 
 /// Batch of readings on its way to the decider.
 pub struct Batch {
-    /// Tenant whose log they are for.
+    /// Tenant that owns the log of the readings.
     pub tenant: Arc<str>,
     /// Readings of the batch.
     pub readings: Vec<Reading>,
@@ -325,7 +325,7 @@ impl Aggregator {
             readings.push((origin, of_batch));
             replies.push(reply);
         }
-        self.decider.weigh_fields(self.writer.log().field_bytes());
+        self.decider.count_field_bytes(self.writer.log().field_bytes());
         let mut decided = self.decider.decide_all(readings);
         let verdicts = std::mem::take(&mut decided.verdicts);
         self.append(decided, self.clock.now());

@@ -10,16 +10,16 @@ use super::channel::Channel;
 pub enum Kind {
     /// Assembled from the values of other channels: `metrics`.
     Snapshot,
-    /// A current value.
+    /// State channel, whose newest value replaces the earlier ones.
     State,
-    /// Events, in order.
+    /// Event channel, whose events readers receive in order.
     Events,
 }
 
 /// Readers of a built-in channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// All clients.
+    /// All authenticated clients, whatever their permissions.
     All,
     /// Clients that may read metrics.
     Metrics,
@@ -29,7 +29,7 @@ pub enum Readers {
     Alerts,
 }
 
-/// A built-in channel.
+/// Row of the table of built-in channels.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
     /// Name of the channel.
@@ -46,7 +46,7 @@ const fn row(name: &'static str, kind: Kind, section: Option<&'static str>, read
     BuiltIn { name, kind, section, readers }
 }
 
-/// Every built-in channel.
+/// All built-in channels. Clients can neither push to them nor delete them.
 pub const CHANNELS: [BuiltIn; 12] = [
     row("metrics", Kind::Snapshot, None, Readers::Metrics),
     row("metrics.infrastructure", Kind::State, Some("infrastructure"), Readers::Metrics),

@@ -37,7 +37,7 @@ pub enum Gone {
 }
 
 impl Gone {
-    /// All reasons.
+    /// All reasons, in the order of their counters in `EndCounts`.
     pub const ALL: [Self; 2] = [Self::Deleted, Self::Expired];
 
     /// Returns the value as clients read it.
@@ -55,7 +55,7 @@ pub enum NameError {
     /// The name is empty.
     #[error("the name is empty")]
     Empty,
-    /// More than [`MAX_NAME_BYTES`].
+    /// The name has more than [`MAX_NAME_BYTES`] bytes.
     #[error("the name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
     /// A character outside the allowed set.
@@ -170,7 +170,7 @@ impl<'de> serde::Deserialize<'de> for EventName {
 /// Selection of a subscription: one channel, or all channels below a prefix.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// One channel.
+    /// Exactly the channel of this name.
     Exact(Channel),
     /// All channels below a prefix, at any depth, existing or not: `metrics.*`. Contains `metrics.`.
     Below(Arc<str>),
@@ -191,7 +191,7 @@ impl Selector {
         }
     }
 
-    /// Returns whether it names the snapshot, whose value depends on the reader.
+    /// Returns whether it names the snapshot, the value of which depends on the reader.
     pub fn is_snapshot(&self) -> bool {
         matches!(self, Self::Exact(channel) if channel.as_str() == SNAPSHOT)
     }

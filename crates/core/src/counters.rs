@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`.
+    /// Adds `n` to the counter.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Adds one.
+    /// Adds one to the counter.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// Returns the number.
+    /// Returns the count since the start of the process.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -33,12 +33,12 @@ impl Gauge {
         self.0.fetch_add(n, Ordering::Relaxed) + n
     }
 
-    /// Sets the value.
+    /// Sets the gauge to `n`.
     pub fn set(&self, n: i64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    /// Returns the value.
+    /// Returns the current value of the gauge.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -77,23 +77,23 @@ impl Histogram {
 /// Transport of a connection, as `/metrics` labels it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// WebSocket.
+    /// WebSocket at `/ws`.
     WebSocket,
-    /// Server-Sent Events.
+    /// Server-Sent Events at `/events`.
     Sse,
     /// A poll that waits for a change.
     LongPoll,
-    /// A poll that is answered at once.
+    /// A poll with an immediate response.
     Poll,
     /// Socket.IO, over either of its transports.
     SocketIo,
 }
 
 impl Transport {
-    /// All transports.
+    /// All transports, in the order of their counters.
     pub const ALL: [Self; 5] = [Self::WebSocket, Self::Sse, Self::LongPoll, Self::Poll, Self::SocketIo];
 
-    /// Returns the label.
+    /// Returns the value of the label `transport` in `/metrics`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -140,7 +140,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All limits.
+    /// All limits, in the order of their counters.
     pub const ALL: [Self; 28] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
@@ -172,7 +172,7 @@ impl Limit {
         Self::Rules,
     ];
 
-    /// Returns the label.
+    /// Returns the name of the setting, which is the value of the label `limit` in `/metrics`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "max_connections",
@@ -216,12 +216,12 @@ pub enum BackpressureLevel {
     Stretched,
     /// It receives states only, and rarely; events wait.
     SnapshotOnly,
-    /// The stream ends.
+    /// The server closes the stream with [`CloseReason::TooSlow`](crate::protocol::close::CloseReason::TooSlow).
     Closed,
 }
 
 impl BackpressureLevel {
-    /// All levels.
+    /// All levels in rising order, which is that of their counters.
     pub const ALL: [Self; 4] = [Self::Conflated, Self::Stretched, Self::SnapshotOnly, Self::Closed];
 
     /// Returns the label, which is also the reason in messages to the client.
@@ -275,17 +275,17 @@ pub struct HistoryCounters {
 #[derive(Debug, Default)]
 pub struct Counters {
     transports: [TransportCounters; Transport::ALL.len()],
-    /// Counters of history.
+    /// Counters of recording and rolling up history.
     pub history: HistoryCounters,
-    /// Accepted readings.
+    /// Number of readings that the aggregators accepted.
     pub accepted: Counter,
-    /// Refused readings.
+    /// Number of readings that the aggregators refused.
     pub refused: Counter,
     /// Time from the arrival of a push until its changes are in the log.
     pub publish_latency: Histogram,
-    /// Messages of WebSocket clients that were answered with an error.
+    /// Messages of WebSocket clients to which the server responded with an error.
     pub bad_messages: Counter,
-    /// Polls answered 304.
+    /// Number of polls with the response 304.
     pub not_modified: Counter,
     limits: [Counter; Limit::ALL.len()],
     backpressure: [Counter; BackpressureLevel::ALL.len()],

@@ -19,8 +19,8 @@ const STEP_MS: u64 = 250;
 pub struct Expiry<K> {
     /// Lifetime of an entry without an own one; `None` means no end.
     usual: Option<Duration>,
-    things: HashMap<K, Life>,
-    looks: BTreeSet<(Duration, K)>,
+    entries: HashMap<K, Life>,
+    checks: BTreeSet<(Duration, K)>,
 }
 
 #[derive(Debug)]
@@ -28,24 +28,24 @@ struct Life {
     /// Own lifetime of this entry.
     own: Option<Duration>,
     ends: Duration,
-    look: Duration,
-    /// Whether `own` changed since the last [`Expiry::news`].
+    check: Duration,
+    /// Whether `own` changed since the last [`Expiry::changed_lifetimes`].
     is_new: bool,
 }
 
 impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
     /// Creates an empty table. Entries without an own lifetime live for `usual` after each use, or without an end.
     pub fn new(usual: Option<Duration>) -> Self {
-        Self { usual, things: HashMap::new(), looks: BTreeSet::new() }
+        Self { usual, entries: HashMap::new(), checks: BTreeSet::new() }
     }
 
     /// Records a use at `now`. With `own` that becomes the own lifetime of the entry; without, the entry loses its own
     /// one unless it `keeps` it.
     pub fn used(&mut self, key: &K, own: Option<Duration>, keeps: bool, now: Duration) {
-        if self.usual.is_none() && own.is_none() && self.things.is_empty() {
+        if self.usual.is_none() && own.is_none() && self.entries.is_empty() {
             return;
         }
-        let before = self.things.get_mut(key);
+        let before = self.entries.get_mut(key);
         let own = own.or(before.as_ref().filter(|_| keeps).and_then(|life| life.own));
         let Some(span) = own.or(self.usual) else {
             self.remove(key);
@@ -56,52 +56,52 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
             Some(life) => {
                 life.is_new |= life.own != own;
                 (life.own, life.ends) = (own, ends);
-                if ends < life.look {
-                    self.looks.remove(&(life.look, key.clone()));
-                    self.looks.insert((ends, key.clone()));
-                    life.look = ends;
+                if ends < life.check {
+                    self.checks.remove(&(life.check, key.clone()));
+                    self.checks.insert((ends, key.clone()));
+                    life.check = ends;
                 }
             }
             None => {
-                self.looks.insert((ends, key.clone()));
-                self.things.insert(key.clone(), Life { own, ends, look: ends, is_new: own.is_some() });
+                self.checks.insert((ends, key.clone()));
+                self.entries.insert(key.clone(), Life { own, ends, check: ends, is_new: own.is_some() });
             }
         }
     }
 
     /// Removes an entry. Returns whether it had an own lifetime.
     pub fn remove(&mut self, key: &K) -> bool {
-        let Some(life) = self.things.remove(key) else { return false };
-        self.looks.remove(&(life.look, key.clone()));
+        let Some(life) = self.entries.remove(key) else { return false };
+        self.checks.remove(&(life.check, key.clone()));
         life.own.is_some()
     }
 
     /// Returns the entries that have ended by `now`. The caller has to remove or use them.
     pub fn ended(&mut self, now: Duration) -> Vec<K> {
         let mut ended = Vec::new();
-        while let Some((look, key)) = self.looks.first().filter(|(look, _)| *look <= now).cloned() {
-            self.looks.remove(&(look, key.clone()));
-            let Some(life) = self.things.get_mut(&key) else { continue };
+        while let Some((check, key)) = self.checks.first().filter(|(check, _)| *check <= now).cloned() {
+            self.checks.remove(&(check, key.clone()));
+            let Some(life) = self.entries.get_mut(&key) else { continue };
             if life.ends <= now {
                 ended.push(key.clone());
                 // Checked again soon, in case the caller does not remove it.
                 life.ends = now + STEP;
             }
-            life.look = life.ends;
-            self.looks.insert((life.look, key));
+            life.check = life.ends;
+            self.checks.insert((life.check, key));
         }
         ended
     }
 
     /// Returns the time of the next [`Expiry::ended`].
     pub fn next(&self) -> Option<Duration> {
-        self.looks.first().map(|(look, _)| *look)
+        self.checks.first().map(|(check, _)| *check)
     }
 
     /// Returns the own lifetimes that changed since the last call, or with `all` each of them; `None` for a removed one.
-    pub fn news(&mut self, all: bool) -> Vec<(K, Option<Duration>)> {
-        let things = self.things.iter_mut();
-        let new = things.filter_map(|(key, life)| {
+    pub fn changed_lifetimes(&mut self, all: bool) -> Vec<(K, Option<Duration>)> {
+        let entries = self.entries.iter_mut();
+        let new = entries.filter_map(|(key, life)| {
             let is_new = std::mem::take(&mut life.is_new);
             (is_new || (all && life.own.is_some())).then(|| (key.clone(), life.own))
         });
@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash + Ord> Expiry<K> {
     }
 }
 
-/// Rounds `time` up.
+/// Rounds `time` up to a multiple of [`STEP`].
 fn step(time: Duration) -> Duration {
     let ms = u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     Duration::from_millis(ms.checked_next_multiple_of(STEP_MS).unwrap_or(u64::MAX))
@@ -137,7 +137,7 @@ mod tests {
         assert!(expiry.ended(ms(1_999)).is_empty());
         assert_eq!(expiry.ended(ms(2_000)), ["a"]);
         expiry.remove(&"a");
-        assert_eq!((expiry.next(), expiry.things.len(), expiry.looks.len()), (None, 0, 0));
+        assert_eq!((expiry.next(), expiry.entries.len(), expiry.checks.len()), (None, 0, 0));
     }
 
     #[test]
@@ -145,8 +145,11 @@ mod tests {
         let mut expiry = Expiry::new(None);
         expiry.used(&1, Some(ms(500)), false, ms(0));
         expiry.used(&1, None, true, ms(250));
-        assert_eq!(expiry.news(false), [(1, Some(ms(500)))]);
-        assert_eq!((expiry.news(false).len(), expiry.news(true)), (0, vec![(1, Some(ms(500)))]));
+        assert_eq!(expiry.changed_lifetimes(false), [(1, Some(ms(500)))]);
+        assert_eq!(
+            (expiry.changed_lifetimes(false).len(), expiry.changed_lifetimes(true)),
+            (0, vec![(1, Some(ms(500)))])
+        );
         assert!(expiry.ended(ms(749)).is_empty());
         expiry.used(&1, None, false, ms(749));
         assert_eq!((expiry.ended(ms(10_000)).len(), expiry.next()), (0, None));
@@ -174,7 +177,7 @@ mod tests {
                 let own = (own > 0).then(|| ms(own * 500));
                 expiry.used(&key, own, false, now);
                 ends.insert(key, step(now + own.unwrap_or(ms(3_000))));
-                prop_assert_eq!(expiry.looks.len(), expiry.things.len());
+                prop_assert_eq!(expiry.checks.len(), expiry.entries.len());
                 prop_assert!(expiry.next().is_none_or(|next| next <= *ends.values().min().unwrap()));
             }
         }

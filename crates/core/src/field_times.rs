@@ -1,7 +1,7 @@
-//! When each field of a state was last written, for channels in which different writes write different fields.
+//! Times at which the fields of a state were last written, for channels in which different writes write different fields.
 //!
-//! A write of a whole value writes every field, and most channels are only written that way. Nothing is kept for them: the times of
-//! the channel are those of each field. The first write of a part of a value begins [`FieldTimes`], which every copy of the log
+//! A write of a whole value writes every field, and most channels are only written that way. Nothing is stored for them: the times of
+//! the channel are those of each field. The first write of a part of a value creates [`FieldTimes`], which every copy of the log
 //! computes from the same writes, so that all nodes of a cluster show the same ages.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use serde::{
 
 use crate::pace::Beats;
 
-/// Most fields of a value whose times are kept. A value with more has the times of its channel only.
+/// Most fields of a value with times of their own. A value with more has the times of its channel only.
 pub const MOST_FIELDS: usize = 256;
 
-/// Longest name, in bytes, of a field whose times are kept.
+/// Longest name, in bytes, of a field with times of its own.
 pub const LONGEST_NAME: usize = 256;
 
 /// Bytes of an entry in the table of fields, without its name.
@@ -26,10 +26,10 @@ const ENTRY_BYTES: usize = 96;
 /// Fields that are closer to the channel's last write than this are as old as the channel.
 const AS_OLD_MS: i64 = 1_000;
 
-/// The fields that a write of a part of a value wrote.
+/// Fields of a write that wrote only a part of a value.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// Their names; `None` when they are not known, because the value has too many fields.
+    /// Names of the written fields; `None` when they are not known, because the value has too many fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Vec<Box<str>>>,
     /// Names of fields that the write removed.
@@ -38,12 +38,12 @@ pub struct Part {
 }
 
 impl Part {
-    /// A write of fields that are not known.
+    /// Creates the part of a write whose fields are not known.
     pub fn unknown() -> Self {
         Self::default()
     }
 
-    /// A write of `written` to a value that has `fields` fields after it.
+    /// Creates the part of a write of `written` to a value that has `fields` fields afterwards.
     pub fn of<'a>(fields: usize, written: impl Iterator<Item = &'a str>, removed: Vec<String>) -> Self {
         if fields > MOST_FIELDS {
             return Self::unknown();
@@ -53,26 +53,26 @@ impl Part {
     }
 }
 
-/// When something was last written, and how often.
+/// Time of the last write of a channel or field, and the rhythm of its writes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct WriteTimes {
-    /// In milliseconds since 1970, also of a write of the same value.
+    /// Time of the last write, also of the same value, in milliseconds since 1970.
     pub written_ms: i64,
-    /// How often.
+    /// Rhythm of the writes, from which [`FieldInfo::pace_ms`] is computed.
     pub beats: Beats,
-    /// The value is from history and was not written since.
+    /// Whether the value is from history and was not written since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored: bool,
 }
 
 impl WriteTimes {
-    /// The times after a first write.
+    /// Creates the times after a first write at `at_ms`, in milliseconds since 1970.
     pub fn new(at_ms: i64) -> Self {
         Self { written_ms: at_ms, beats: Beats::new(at_ms), restored: false }
     }
 
-    /// The times with a write at `at_ms`. A write of the `same` value may be one that was applied before, and is not
-    /// older than the times then.
+    /// Returns the times after a write at `at_ms`. A write of the `same` value may have been applied before; then it does
+    /// not set the time back.
     #[must_use]
     pub fn write(self, at_ms: i64, same: bool) -> Self {
         if self.restored {
@@ -84,28 +84,28 @@ impl WriteTimes {
     }
 }
 
-/// A write to a channel.
+/// Write to a state channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
-    /// The fields; `None` for all of them.
+    /// Written fields; `None` for all of them.
     pub part: Option<&'a Part>,
-    /// When, in milliseconds since 1970.
+    /// Time of the write in milliseconds since 1970.
     pub at_ms: i64,
-    /// The value was the same before.
+    /// Whether the value was the same before.
     pub same: bool,
 }
 
 /// Times of the fields of one channel.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct FieldTimes {
-    /// Of all fields that have none of their own: they were last written with the whole value.
+    /// Times of all fields without times of their own: they were last written with the whole value.
     others: WriteTimes,
     /// Times of the fields that were written in parts; `None` while they are not known.
     own: Option<BTreeMap<Box<str>, WriteTimes>>,
 }
 
 impl FieldTimes {
-    /// The fields of a channel about which nothing is known until its whole value is written.
+    /// Creates the times of a channel whose fields are unknown until its whole value is written.
     pub fn unknown() -> Self {
         Self { others: WriteTimes::new(0), own: None }
     }
@@ -137,7 +137,7 @@ impl FieldTimes {
         for name in &part.removed {
             own.remove(name);
         }
-        // What was applied before is not older than what is known.
+        // A write of the same value may have been applied before; then it does not set the time back.
         let first = if write.same { self.others.written_ms.max(write.at_ms) } else { write.at_ms };
         for name in written {
             match own.get_mut(name) {
@@ -160,12 +160,12 @@ impl FieldTimes {
         }
     }
 
-    /// Whether every field has the times of its channel.
+    /// Returns whether every field has the times of its channel.
     fn is_like(&self, channel: WriteTimes) -> bool {
         self.own.as_ref().is_some_and(|own| self.others == channel && own.values().all(|times| *times == channel))
     }
 
-    /// Bytes that it keeps.
+    /// Returns the memory of the times in bytes.
     pub fn bytes(&self) -> usize {
         let own = self.own.iter().flatten();
         size_of::<Self>() + own.map(|(name, _)| name.len() + ENTRY_BYTES).sum::<usize>()
@@ -194,16 +194,16 @@ impl WriteTimes {
     }
 }
 
-/// A field whose times differ from those of its channel.
+/// Field with other times than those of its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldInfo {
-    /// Its name.
+    /// Name of the field in the channel's value.
     pub field: String,
-    /// When it was last written, also with the same value.
+    /// Time of its last write, also of the same value.
     pub written: Timestamp,
     /// Usual time between two writes, in milliseconds; `None` before the second.
     pub pace_ms: Option<u64>,
-    /// Its value was restored from history, and not written since.
+    /// Whether its value was restored from history, and not written since.
     pub restored: bool,
 }
 
@@ -215,7 +215,7 @@ impl FieldInfo {
     }
 }
 
-/// Returns the names of the fields of `value`; an error also when they are too many.
+/// Returns the names of the fields of `value`; an error also if there are more than [`MOST_FIELDS`].
 fn names(value: &[u8]) -> serde_json::Result<Vec<String>> {
     struct Names;
     impl<'de> Visitor<'de> for Names {

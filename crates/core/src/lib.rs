@@ -1,13 +1,13 @@
 //! The core: one log per tenant, one writer, and readers that are positions in it.
 //!
-//! Nothing in here knows a transport, HTTP, SQL or a bus. Time comes from [`clock`] and from tokio's clock,
-//! so tests own it.
+//! The core depends on no transport, HTTP, SQL or bus. Time is read from [`clock`] and from tokio's clock, so that tests
+//! control it.
 //!
 //! ```text
 //! readings -> Aggregator -> Log  (newest value per state channel, ring of events)
 //!                            |
 //!                            +-- wake-up, one per worker -> Hub -> wakes the Readers that are due
-//!                                                                  Reader::collect: what is newer than my position?
+//!                                                                  Reader::collect: data newer than its position
 //! ```
 
 pub mod aggregator;

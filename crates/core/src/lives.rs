@@ -1,4 +1,4 @@
-//! Lives of a server, by which its logs know the epochs before their own.
+//! Lives of a server, from which its logs derive the epochs before their own.
 //!
 //! A log in memory ends with its process. If the next process can identify cursors of earlier logs, their holders get all
 //! of the new log, which they cannot have seen; holders of other cursors do not.

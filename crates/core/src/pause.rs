@@ -25,10 +25,10 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 static PULSE: Pulse = Pulse::new();
 
-/// State of one process; times are milliseconds since `begun`.
+/// State of one process; times are milliseconds since `start`.
 struct Pulse {
     /// Set by [`watch`]; before that there are no pauses.
-    begun: OnceLock<Instant>,
+    start: OnceLock<Instant>,
     last_look: AtomicU64,
     count: AtomicU64,
     ended: AtomicU64,
@@ -50,7 +50,7 @@ pub struct Pause {
 /// # Errors
 /// The system has no more threads.
 pub fn watch() -> io::Result<()> {
-    if PULSE.begun.set(Instant::now()).is_err() {
+    if PULSE.start.set(Instant::now()).is_err() {
         return Ok(());
     }
     thread::Builder::new().name("pulse".into()).spawn(look_for_ever).map(drop)
@@ -90,7 +90,7 @@ pub fn total() -> Duration {
 impl Pulse {
     const fn new() -> Self {
         Self {
-            begun: OnceLock::new(),
+            start: OnceLock::new(),
             last_look: AtomicU64::new(0),
             count: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -100,8 +100,8 @@ impl Pulse {
     }
 
     fn look(&self, now: Instant) {
-        let Some(begun) = self.begun.get() else { return };
-        let now = now.saturating_duration_since(*begun).as_millis() as u64;
+        let Some(start) = self.start.get() else { return };
+        let now = now.saturating_duration_since(*start).as_millis() as u64;
         let before = self.last_look.load(Ordering::Acquire);
         let still = now.saturating_sub(before);
         if u128::from(still) < LIMIT.as_millis() {
@@ -120,10 +120,10 @@ impl Pulse {
     }
 
     fn last(&self) -> Option<Pause> {
-        let begun = *self.begun.get()?;
+        let start = *self.start.get()?;
         let of = |value: &AtomicU64| Duration::from_millis(value.load(Ordering::Acquire));
         (self.count.load(Ordering::Acquire) > 0)
-            .then(|| Pause { ended: begun + of(&self.ended), length: of(&self.length) })
+            .then(|| Pause { ended: start + of(&self.ended), length: of(&self.length) })
     }
 }
 
@@ -134,11 +134,11 @@ mod tests {
     #[test]
     fn a_time_without_a_reading_is_one_pause() {
         let pulse = Pulse::new();
-        let begun = Instant::now();
-        let at = |ms| begun + Duration::from_millis(ms);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
         pulse.look(at(9_000));
         assert_eq!(pulse.last(), None, "the thread is not started yet");
-        pulse.begun.set(begun).unwrap();
+        pulse.start.set(start).unwrap();
         for ms in [200, 400, 1_399, 1_300] {
             pulse.look(at(ms));
         }

@@ -53,7 +53,7 @@ impl User {
 /// The numbers of `metrics.users_online`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Online {
-    /// Users online now.
+    /// Number of users who are online now.
     pub current: usize,
     /// Most users at once since midnight.
     pub peak_today: usize,
@@ -113,7 +113,7 @@ impl Presence {
 /// Sessions that ended today and those that run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Sessions {
-    /// Number of sessions.
+    /// Number of sessions, running ones included.
     pub count: u64,
     /// Total length in seconds.
     pub seconds: u64,

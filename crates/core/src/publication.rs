@@ -35,7 +35,7 @@ pub struct Publication {
     pub gone: Option<Gone>,
     /// Offset in the log.
     pub offset: u64,
-    /// Time of acceptance.
+    /// Time at which the aggregator accepted the change.
     pub timestamp: Timestamp,
     /// `timestamp` as every transport writes it.
     pub time_text: Arc<str>,
@@ -125,7 +125,7 @@ impl Publication {
     }
 
     /// Takes over the times that another copy of the log has for this value.
-    pub(super) fn take_times(&self, times: WriteTimes) {
+    pub(super) fn set_times(&self, times: WriteTimes) {
         self.confirmed_ms.fetch_max(times.written_ms, Ordering::Relaxed);
         self.pace.set(times.beats);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// newest event is the oldest is dropped.
 const SOURCES: usize = 64;
 
-/// Source that stands for history: recorded when its last values were restored, so that this is done once.
+/// Source that represents history: recorded when its last values were restored, so that this is done once.
 pub(super) const HISTORY: &str = "history";
 
 /// Newest published event of each source. The events of a source are published in order.

@@ -31,7 +31,7 @@ pub enum Reading {
         channel: Channel,
         /// Name of the event.
         event: EventName,
-        /// Details: an object.
+        /// Details of the event: the fields of a JSON object.
         data: Map<String, Value>,
     },
     /// Measurement of a series.
@@ -43,7 +43,7 @@ pub enum Reading {
     Restored(Vec<Restored>),
     /// The end of a channel.
     End {
-        /// The channel.
+        /// Channel to end.
         channel: Channel,
     },
 }
@@ -51,11 +51,11 @@ pub enum Reading {
 /// Last value of a state channel in history: its numeric fields.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Restored {
-    /// The channel.
+    /// State channel of the value.
     pub channel: Channel,
     /// Time at which the value was written; the minute if its points are gone.
     pub at: Timestamp,
-    /// The value.
+    /// Value as the fields of a JSON object.
     pub data: Map<String, Value>,
 }
 
@@ -71,7 +71,7 @@ pub struct StoredEvent {
     pub channel: Channel,
     /// Name of the event.
     pub event: EventName,
-    /// Details: an object.
+    /// Details of the event: the fields of a JSON object.
     pub data: Map<String, Value>,
 }
 
@@ -98,7 +98,7 @@ impl Reading {
 pub enum Origin {
     /// A part of this program, which may write the built-in channels.
     Internal,
-    /// A client.
+    /// A client of this server, which may not write the built-in channels.
     Pushed,
 }
 
@@ -112,7 +112,7 @@ pub enum Refusal {
     /// A value for an event channel, or an event for a state channel.
     #[error("{}", other_kind(channel, *is_state))]
     OtherKind {
-        /// The channel.
+        /// Channel of the reading.
         channel: Channel,
         /// Whether it is a state channel.
         is_state: bool,
@@ -124,9 +124,9 @@ pub enum Refusal {
     #[error("this tenant has {0} channels, which is the limit")]
     TooManyChannels(usize),
     /// A sample of another type than that of its series.
-    #[error("the field {field:?} of {channel:?} is a {kind}: its first sample said so")]
+    #[error("the field {field:?} of {channel:?} is a {kind}, the type of its first sample")]
     OtherType {
-        /// The channel.
+        /// Channel of the sample.
         channel: Channel,
         /// The field, without labels.
         field: Box<str>,
@@ -154,11 +154,11 @@ pub enum Refusal {
     /// The value is larger than allowed for delivery.
     #[error("the value of {channel:?} could be {bytes} bytes, the limit is {limit}")]
     TooLarge {
-        /// The channel.
+        /// Channel whose value would be too large.
         channel: Channel,
-        /// Size in bytes.
+        /// Largest size in bytes that the value could reach.
         bytes: usize,
-        /// Limit in bytes.
+        /// Limit of a value in bytes.
         limit: usize,
     },
 }

@@ -6,7 +6,7 @@ use super::{
     position::Position,
 };
 
-/// Resume verdict.
+/// Result of comparing the cursor of a client with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// Nothing is missing: continue from here.
@@ -64,7 +64,7 @@ pub fn judge(log: &Log, position: &Position, selectors: &[Selector]) -> (Resume,
     let position = position.clone();
     let wanted =
         |channel: &Channel, offset: u64| offset > position.offset && selectors.iter().any(|s| s.matches(channel));
-    let has_all_ends = || !selectors.iter().any(|selector| log.has_forgotten(selector, position.state));
+    let has_all_ends = || !selectors.iter().any(|selector| log.may_have_discarded_end(selector, position.state));
     if log.events_after(position.offset, position.offset, 0, wanted).lost.is_empty() && has_all_ends() {
         (Resume::Replay(position.clone()), position)
     } else {

@@ -23,7 +23,7 @@ const BUSINESS: &str = "metrics.business";
 /// Visible part of the snapshot. Encodings exist once per view, not once per reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
-    /// All of it.
+    /// All sections of the snapshot.
     #[default]
     Full,
     /// `business` is `null`: its reader may not see `metrics.business`.
@@ -33,7 +33,7 @@ pub enum View {
 impl View {
     /// All views, in the order of their indices.
     pub(super) const ALL: [Self; 2] = [Self::Full, Self::WithoutBusiness];
-    /// Number of views.
+    /// Number of views, which is the length of arrays with an element per view.
     pub(super) const COUNT: usize = Self::ALL.len();
 
     /// Returns the view of a reader with the channels that `allows` returns true for.

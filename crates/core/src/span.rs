@@ -21,7 +21,7 @@ pub struct SpanError;
 const UNITS: [(&str, u128); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl Span {
-    /// Zero.
+    /// Span of no time.
     pub const ZERO: Self = Self(Duration::ZERO);
 
     /// Creates a span of milliseconds.

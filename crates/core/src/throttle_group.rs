@@ -60,7 +60,7 @@ impl ThrottleGroups {
         }
     }
 
-    /// Removes a member.
+    /// Removes a member from its group.
     pub fn leave(&mut self, member: Member) {
         self.groups.retain_mut(|group| {
             group.members.swap_remove(&member);

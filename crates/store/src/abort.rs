@@ -10,7 +10,7 @@ use tricast_domain::{
 /// rolled back in either case.
 #[derive(Debug)]
 pub(super) enum Abort<F, E> {
-    /// The database failed.
+    /// The database failed; the outcome depends on the failure.
     Failed(F),
     /// The domain refused the operation; nothing is wrong with the database.
     Refused(E),
@@ -34,7 +34,7 @@ impl DomainError for StoreError {
 
 /// Error that a failure `F` of the database can be reported as.
 pub(super) trait FromFailure<F> {
-    /// Reports `failure`: writes it to the log where nothing else does, and returns what the caller may know of it.
+    /// Reports `failure`: logs it unless another part does, and returns the error for the caller.
     fn from_failure(failure: F) -> Self;
 }
 

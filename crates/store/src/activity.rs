@@ -29,9 +29,9 @@ pub(super) enum Kind {
 }
 
 impl Activity {
-    /// Counts a query that was queued at `begun` and is completed.
-    pub(super) fn note(&self, kind: Kind, begun: Instant) {
-        let elapsed = begun.elapsed();
+    /// Counts a query that was queued at `start` and is completed.
+    pub(super) fn record(&self, kind: Kind, start: Instant) {
+        let elapsed = start.elapsed();
         match kind {
             Kind::Read => self.reads.observe(elapsed, 1),
             Kind::Write => self.writes.observe(elapsed, 1),
@@ -48,20 +48,20 @@ impl Activity {
 }
 
 /// Queued query, which is counted when it is completed.
-pub(super) struct Note {
+pub(super) struct PendingQuery {
     activity: Arc<Activity>,
     kind: Kind,
-    begun: Instant,
+    start: Instant,
 }
 
-impl Note {
+impl PendingQuery {
     pub(super) fn begin(activity: &Arc<Activity>, kind: Kind) -> Self {
-        Self { activity: Arc::clone(activity), kind, begun: Instant::now() }
+        Self { activity: Arc::clone(activity), kind, start: Instant::now() }
     }
 
     /// Counts the query as completed. A query that is dropped before it starts is not counted.
     pub(super) fn done(self) {
-        self.activity.note(self.kind, self.begun);
+        self.activity.record(self.kind, self.start);
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Store {
     /// SQLite, in a file or in memory. The second one is for history: the same store in a file; in memory another one
     /// with a limit of its own, so that points can't take the room of orders.
     Sqlite(SqliteStore, SqliteStore),
-    /// PostgreSQL.
+    /// PostgreSQL, which several nodes may share.
     Postgres(PostgresStore),
 }
 

@@ -549,7 +549,7 @@ pub struct CloseCode {
     reason: String,
     /// Whether the client should reconnect.
     #[schema(rename = "comeBack")]
-    come_back: bool,
+    reconnect: bool,
 }
 
 /// The process is alive.

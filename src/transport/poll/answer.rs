@@ -131,7 +131,7 @@ fn collect(selectors: &[Selector], since: Option<&Since>, events_from: u64, call
         .all(|selector| matches!(selector, Selector::Exact(channel) if log.kind(channel) == Some(ChannelKind::State)));
     // The response to a first poll of states is the same for all clients, cursor included.
     let newest = states.iter().map(|state| state.offset).max().unwrap_or(0);
-    let cursor = if since.is_none() && only_states { newest } else { read.through };
+    let cursor = if since.is_none() && only_states { newest } else { read.complete_to };
     // Never back: a client may come from a node that had read more of the log.
     let (before, held) = since.map_or((0, 0), |since| (since.position.offset, since.position.state));
     let cursor = Position { epoch: log.epoch(), offset: cursor.max(before), state: cursor.max(held) };

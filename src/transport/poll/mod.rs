@@ -134,14 +134,14 @@ async fn answer_to(request: &HttpRequest, config: PollConfig, one: Option<&str>)
         && !wait.is_zero()
     {
         let deadline = Instant::now() + wait;
-        let (first, began) = (representation.tag.clone(), Instant::now());
+        let (first, start) = (representation.tag.clone(), Instant::now());
         representation = hold(&state, &caller, request, &question, representation, deadline).await?;
         verdict = match etag::judge(request.headers(), &representation.tag, representation.modified) {
             // `*` matches any tag, and a date any change in its second: the client waits for a change.
             Verdict::NotModified if representation.tag != first => Verdict::Modified,
             verdict => verdict,
         };
-        request.extensions_mut().insert(Held(began.elapsed()));
+        request.extensions_mut().insert(Held(start.elapsed()));
     }
     let counters = state.shared.counters.of(Transport::Poll);
     if verdict == Verdict::NotModified {

@@ -23,12 +23,12 @@ use tricast_domain::history::parse_backfill;
 /// Parameters of a poll of several channels; a poll of a channel in the path has all but the first.
 const PARAMETERS: [&str; 6] = ["channels", "since", "wait", "interval", "format", "backfill"];
 
-/// Requested data.
+/// Channels that a poll requests.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// The snapshot by itself.
     Snapshot,
-    /// One channel.
+    /// The value of one channel, by itself.
     One(Channel),
     /// Several channels, states and events.
     Several(Vec<Selector>),
@@ -43,10 +43,10 @@ pub(super) struct Since {
     pub gap: bool,
 }
 
-/// Parsed poll.
+/// Poll after parsing its parameters and headers.
 #[derive(Debug)]
 pub(super) struct Question {
-    /// Requested data.
+    /// Channels to send.
     pub target: Target,
     /// Cursor of the client.
     pub cursor: Option<Position>,

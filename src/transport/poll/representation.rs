@@ -19,7 +19,7 @@ const COMPRESS_ELSEWHERE: usize = 64 * 1024;
 /// Response before the request's preconditions are evaluated.
 #[derive(Debug)]
 pub(super) struct Representation {
-    /// Body as JSON.
+    /// Body of the response as JSON.
     pub body: Bytes,
     /// Weak tag of the value without cursor and time.
     pub tag: HeaderValue,

@@ -54,7 +54,7 @@ pub(super) enum Control {
 pub(super) struct ControlMessage {
     /// Returned in the reply.
     pub(super) request_id: Option<RequestId>,
-    /// Requested change.
+    /// Change of the stream that the request asks for.
     pub(super) control: Control,
     /// Receives the reply as JSON.
     pub(super) reply: oneshot::Sender<Result<String, Rejection>>,

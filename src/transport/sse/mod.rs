@@ -111,7 +111,7 @@ impl Query {
     }
 }
 
-/// Adds the endpoint.
+/// Adds the routes of event streams, and of the commands for them.
 pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry: &web::Data<SessionRegistry>) {
     for path in PATHS {
         route::add(services, path, "GET, HEAD", |resource| {
@@ -127,7 +127,7 @@ pub fn configure(services: &mut web::ServiceConfig, config: SseConfig, registry:
     });
 }
 
-/// Handles `GET /events`.
+/// Opens an event stream: `GET /events`.
 #[utoipa::path(
     get,
     path = "/events",
@@ -271,7 +271,7 @@ fn greet(
     let mut out = String::new();
     event::write_retry(&mut out, config.retry);
     // A misspelt name would never deliver anything. Names have no line ends.
-    for selector in selectors.iter().filter(|selector| !log.knows(selector)) {
+    for selector in selectors.iter().filter(|selector| !log.has_channel(selector)) {
         out.push_str(&format!(": there is no channel {selector} yet\n"));
     }
     let cursor = match verdict {

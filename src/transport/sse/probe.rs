@@ -73,12 +73,12 @@ impl ProbeSettings {
     }
 }
 
-/// Running stream.
+/// Event stream that the path doctor uses to measure the path.
 struct Probe {
     settings: ProbeSettings,
     /// Events that were sent.
     sent: u32,
-    began: Instant,
+    start: Instant,
     greeting: Option<String>,
     shutdown: Shutdown,
     _slot: StreamSlot,
@@ -106,7 +106,7 @@ pub(super) fn open(
     let probe = Probe {
         settings,
         sent: 0,
-        began: Instant::now(),
+        start: Instant::now(),
         greeting: Some(greeting),
         shutdown: state.shared.shutdown.clone(),
         _slot: slot,
@@ -128,7 +128,7 @@ impl Probe {
         }
         let mut draining = self.shutdown.watch();
         tokio::select! {
-            () = tokio::time::sleep_until(self.began + self.settings.every * self.sent) => {}
+            () = tokio::time::sleep_until(self.start + self.settings.every * self.sent) => {}
             // The sender lives as long as the server.
             _ = draining.wait_for(|draining| *draining) => return None,
         }
@@ -136,7 +136,7 @@ impl Probe {
         let data = json!({
             "n": self.sent,
             "of": self.settings.events,
-            "at": self.began.elapsed().as_millis() as u64,
+            "at": self.start.elapsed().as_millis() as u64,
             "padding": "-".repeat(self.settings.padding),
         });
         event::write_json(&mut out, None, "probe", &data);

@@ -29,16 +29,16 @@ use tricast_domain::history::parse_backfill;
 
 /// Receiver of the replies to commands.
 pub(in crate::transport) trait Replies {
-    /// Sends a message.
+    /// Sends a message, which is serialized first.
     fn reply(&mut self, message: &ServerMessage<'_>);
 
     /// Sends a message that is JSON already.
     fn reply_json(&mut self, json: &str);
 
-    /// Refuses a command.
+    /// Sends the rejection of a command as an `error` message.
     fn reject(&mut self, rejection: Rejection);
 
-    /// Ends the connection.
+    /// Ends the connection with this close code, after the pending messages.
     fn close(&mut self, reason: CloseReason);
 
     /// Returns `true` once nothing is sent any more.
@@ -69,9 +69,9 @@ enum Done {
 /// Purpose of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// `authenticate`.
+    /// First token of a connection, in `authenticate`.
     Authenticate,
-    /// `refresh_token`.
+    /// Newer token of the same user, in `refresh_token`.
     Refresh,
 }
 
@@ -308,7 +308,7 @@ fn follow(
     replies.reply(&subscribed);
     match backfill.chapters {
         Ok(chapters) => {
-            let cursor = stream.reader.cursor_aside();
+            let cursor = stream.reader.out_of_band_cursor();
             let may = |channel| tricast_auth::may_read_channel(&caller.identity, channel);
             for chapter in chapters.iter().filter(|chapter| may(&chapter.channel)) {
                 let channel = chapter.channel.as_str();

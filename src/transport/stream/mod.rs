@@ -132,9 +132,9 @@ pub(super) enum Notice {
     SlowClient {
         /// Name of the event.
         event: &'static str,
-        /// Its data.
+        /// Details of the event, a JSON object.
         data: serde_json::Value,
-        /// Its time.
+        /// Time of the change in RFC 3339.
         timestamp: String,
     },
 }
@@ -142,7 +142,7 @@ pub(super) enum Notice {
 /// Reason why the engine ends a stream, with the time after which the client should reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The server drains.
+    /// The server drains its connections before it stops.
     Draining(Duration),
     /// The connection has reached its age.
     Retired(Duration),
@@ -159,7 +159,7 @@ pub(super) trait Protocol {
     /// Output of the protocol.
     type Output: Output;
 
-    /// Returns the output.
+    /// Returns the output, for the messages of the engine.
     fn output(&mut self) -> &mut Self::Output;
 
     /// Reads and executes the client's messages.

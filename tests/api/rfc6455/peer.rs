@@ -118,7 +118,7 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(FIN | CLOSE, &[&code.to_be_bytes()[..], reason.as_bytes()].concat())
 }
 
-/// Upgraded connection.
+/// WebSocket connection on which a test sends frames of its own making.
 pub(crate) struct Peer {
     pub stream: TcpStream,
     /// Head of the response, in lower case.

@@ -116,19 +116,19 @@ fn clocks_may_differ_by_the_leeway_and_no_more() {
 fn issuer_and_audience_are_checked_if_they_are_configured() {
     let strict = AuthConfig { issuer: Some("https://id.example".into()), audience: Some("tricast".into()), ..config() };
     let strict = open(strict);
-    let said = |iss: Value, aud: Value| {
+    let verdict = |iss: Value, aud: Value| {
         strict.verify(&sign(json!({}), &but(json!({"iss": iss, "aud": aud})), &secret()).unwrap()).map(drop)
     };
     let iss = || json!("https://id.example");
-    assert_eq!(said(iss(), json!("tricast")), Ok(()));
-    assert_eq!(said(iss(), json!(["account", "tricast"])), Ok(()));
+    assert_eq!(verdict(iss(), json!("tricast")), Ok(()));
+    assert_eq!(verdict(iss(), json!(["account", "tricast"])), Ok(()));
     for wrong in
         [json!("account"), json!(["account"]), json!([]), json!(null), json!(7), json!([["tricast"]]), json!("Tricast")]
     {
-        assert_eq!(said(iss(), wrong.clone()), Err(TokenError::WrongAudience), "{wrong}");
+        assert_eq!(verdict(iss(), wrong.clone()), Err(TokenError::WrongAudience), "{wrong}");
     }
     for wrong in [json!("https://id.example/"), json!(["https://id.example"]), json!(null), json!("")] {
-        assert_eq!(said(wrong.clone(), json!("tricast")), Err(TokenError::WrongIssuer), "{wrong}");
+        assert_eq!(verdict(wrong.clone(), json!("tricast")), Err(TokenError::WrongIssuer), "{wrong}");
     }
     let neither = sign(json!({}), &ada(), &secret()).unwrap();
     assert_eq!(strict.verify(&neither), Err(TokenError::WrongIssuer));

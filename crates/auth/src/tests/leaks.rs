@@ -10,7 +10,7 @@ use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
 use super::*;
 
-/// Collects the log.
+/// Writer that collects the log lines of a test.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 

@@ -114,7 +114,7 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     BASE64URL_NOPAD.encode(bytes.as_ref())
 }
 
-/// Returns valid claims.
+/// Returns the claims of a valid token of the user Ada.
 fn ada() -> Value {
     json!({"sub": "ada", "tenantId": "acme", "permissions": ["read:metrics"], "exp": NOW + 3_600})
 }

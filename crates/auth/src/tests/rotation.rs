@@ -281,9 +281,9 @@ async fn a_hanging_url_delays_a_token_by_2_s_at_most() {
     // No task runs the verifier, so no response arrives. The paused clock advances to the next timeout.
     let config = AuthConfig { jwks_url: Some("http://127.0.0.1:9/".into()), ..AuthConfig::default() };
     let verifier = Verifier::open(config, clock().0).unwrap();
-    let began = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     assert_eq!(verifier.verify_fetching(&pair.token()).await, Err(TokenError::KeysUnavailable));
-    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    assert_eq!(start.elapsed(), Duration::from_secs(2));
 }
 
 #[tokio::test]

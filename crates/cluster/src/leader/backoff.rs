@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Time after the first failure.
 const FIRST: Duration = Duration::from_secs(10);
 
-/// Longest time.
+/// Longest time, however often this node has failed.
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// Backoff that grows with each failure, until a term lasted longer than the backoff.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tricast_core::{channel::Channel, log::Kept};
+use tricast_core::{channel::Channel, log::StoredPublication};
 
 /// Ends of one tenant.
 #[derive(Default)]
@@ -13,16 +13,16 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Collects the ends among `states`.
-    pub(super) fn of(states: &[Kept]) -> Self {
+    pub(super) fn of(states: &[StoredPublication]) -> Self {
         let mut ends = Self::default();
         for state in states.iter().filter(|state| state.change.gone.is_some()) {
-            ends.note(&state.change.channel, Some(state.offset));
+            ends.record(&state.change.channel, Some(state.offset));
         }
         ends
     }
 
     /// Records a change of `channel`: its end, or with `None` a new value.
-    pub(super) fn note(&mut self, channel: &Channel, end: Option<u64>) {
+    pub(super) fn record(&mut self, channel: &Channel, end: Option<u64>) {
         let before = match end {
             Some(offset) => {
                 self.by_offset.insert(offset, channel.clone());
@@ -34,14 +34,14 @@ impl Ends {
     }
 
     /// Discards the ends up to `offset` and returns their channels.
-    pub(super) fn forget(&mut self, offset: u64) -> Vec<Channel> {
-        let mut forgotten = Vec::new();
+    pub(super) fn discard(&mut self, offset: u64) -> Vec<Channel> {
+        let mut discarded = Vec::new();
         while let Some(first) = self.by_offset.first_entry().filter(|first| *first.key() <= offset) {
             let channel = first.remove();
             self.offsets.remove(&channel);
-            forgotten.push(channel);
+            discarded.push(channel);
         }
-        forgotten
+        discarded
     }
 }
 
@@ -55,10 +55,10 @@ mod tests {
         let mut ends = Ends::default();
         for (name, end) in [("a", Some(1)), ("b", Some(2)), ("a", None), ("c", Some(4)), ("b", Some(5)), ("d", Some(9))]
         {
-            ends.note(&channel(name), end);
+            ends.record(&channel(name), end);
         }
-        assert_eq!(ends.forget(4), [channel("c")]);
-        assert_eq!(ends.forget(8), [channel("b")]);
+        assert_eq!(ends.discard(4), [channel("c")]);
+        assert_eq!(ends.discard(8), [channel("b")]);
         assert_eq!((ends.by_offset.len(), ends.offsets.len()), (1, 1));
     }
 }

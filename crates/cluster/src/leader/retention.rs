@@ -51,7 +51,7 @@ impl Pace {
         Self { due: Instant::now() + EVERY, groups: 0 }
     }
 
-    /// Adds decided groups.
+    /// Adds the number of groups that were decided since the last call.
     pub(super) fn decided(&mut self, groups: usize) {
         self.groups += groups;
     }

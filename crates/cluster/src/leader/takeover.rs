@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use redis::cmd;
 use tokio::time::{Instant, timeout};
 
-use super::{CATCH_UP, Deciding, Ends, GROUPS, Pace, Retention, Term, Times, inbox};
+use super::{CATCH_UP, GROUPS, Pace, Retention, TenantState, Term, ends::Ends, inbox, times::Times};
 use crate::{
     connection::Connection,
     node::{Followed, Node},
@@ -20,7 +20,7 @@ use crate::{
 };
 use tricast_core::{
     decider::{Decider, Saved},
-    log::Contents,
+    log::StoredLog,
     position::Epoch,
 };
 
@@ -37,7 +37,7 @@ struct Uncounted {
 
 impl Uncounted {
     /// Returns whether the leader skipped the next group of the inbox.
-    fn is_passed_over(&mut self, group: &(String, u64)) -> bool {
+    fn was_skipped(&mut self, group: &(String, u64)) -> bool {
         if self.decided.remove(group) {
             return false;
         }
@@ -92,14 +92,14 @@ impl<'a> Term<'a> {
             retention: Retention::of(oldest.max(1), seq, usize::try_from(bytes).unwrap_or(usize::MAX)),
             inbox,
             decided: HashMap::new(),
-            deciding: HashMap::new(),
+            tenants: HashMap::new(),
         };
         term.read_decided().await?;
         for tenant in tenants {
             term.load_tenant(&tenant).await?;
         }
         let uncounted = term.uncounted_since(dumped_seq.as_deref().unwrap_or("0")).await?;
-        term.count_again(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
+        term.replay(&dumped.unwrap_or_else(|| "0-0".into()), uncounted).await?;
         Ok(term)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Term<'a> {
     /// Starts to decide for a tenant.
     pub(super) async fn load_tenant(&mut self, tenant: &str) -> Result<(), TermError> {
         let Node { keys, clock, aggregator, .. } = &**self.node;
-        let series = keys.kept(&self.epoch, tenant, "series");
+        let series = keys.of_tenant(&self.epoch, tenant, "series");
         let saved: Vec<String> = cmd("HVALS").arg(series).query_async(&mut self.connection).await?;
         let saved = saved.iter().map(|saved| serde_json::from_str::<Saved>(saved)).collect::<Result<Vec<_>, _>>()?;
         let log = self.node.replica(tenant);
@@ -119,12 +119,13 @@ impl<'a> Term<'a> {
         // This node has read all entries, and so all published events.
         let published = self.node.published(tenant);
         decider.follow(&published);
-        let contents = log.contents();
-        let Contents { head, snapshot, dropped, forgotten, states, .. } = contents;
+        let stored = log.export();
+        let StoredLog { head, snapshot, dropped, discarded_ends, states, .. } = stored;
         let ends = Ends::of(&states);
-        let head = Head { head, snapshot, dropped, forgotten, seq: self.seq, published };
+        let head = Head { head, snapshot, dropped, discarded_ends, seq: self.seq, published };
         let times = Times::of(states);
-        self.deciding.insert(tenant.into(), Deciding { decider, log, head, ends, times, ended: Vec::new(), cached: 0 });
+        self.tenants
+            .insert(tenant.into(), TenantState { decider, log, head, ends, times, ended: Vec::new(), cached: 0 });
         Ok(())
     }
 
@@ -138,9 +139,9 @@ impl<'a> Term<'a> {
         }
         let nodes: Vec<_> = self.decided.keys().cloned().collect();
         for node in nodes {
-            let lives: bool =
+            let exists: bool =
                 cmd("EXISTS").arg(keys.seen(&self.epoch, &node)).query_async(&mut self.connection).await?;
-            if !lives {
+            if !exists {
                 cmd("HDEL").arg(&key).arg(&node).query_async::<()>(&mut self.connection).await?;
                 self.decided.remove(&node);
             }
@@ -172,8 +173,8 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// Counts the accepted samples since the series were last stored.
-    async fn count_again(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), TermError> {
+    /// Replays the accepted readings since the series were last stored.
+    async fn replay(&mut self, dumped: &str, mut uncounted: Uncounted) -> Result<(), TermError> {
         let key = self.node.keys.of(&self.epoch, "inbox");
         let mut from = format!("({dumped}");
         loop {
@@ -187,16 +188,16 @@ impl<'a> Term<'a> {
                 else {
                     continue;
                 };
-                if uncounted.is_passed_over(&(node.clone(), seq)) {
+                if uncounted.was_skipped(&(node.clone(), seq)) {
                     continue;
                 }
                 for (number, batch) in batches.into_iter().enumerate() {
                     let Some(mut batch) = batch else { continue };
-                    let Some(of) = self.deciding.get_mut(&*batch.tenant) else { continue };
+                    let Some(state) = self.tenants.get_mut(&*batch.tenant) else { continue };
                     let readings = std::mem::take(&mut batch.readings).into_iter().enumerate();
                     let accepted = readings
                         .filter(|(at, _)| !uncounted.refused.contains(&(node.clone(), seq, number, batch.index(*at))));
-                    of.decider.count_again(accepted.map(|(_, reading)| reading).collect());
+                    state.decider.replay(accepted.map(|(_, reading)| reading).collect());
                 }
             }
         }
@@ -223,7 +224,7 @@ mod tests {
         uncounted.repeated.extend([(group(1), 1), (group(2), 1)]);
         uncounted.decided.extend([group(2), group(3)]);
         let inbox = [group(1), group(2), group(2), group(3), group(4), group(1)];
-        let passed_over: Vec<_> = inbox.iter().map(|group| uncounted.is_passed_over(group)).collect();
-        assert_eq!(passed_over, [true, false, true, false, false, false]);
+        let skipped: Vec<_> = inbox.iter().map(|group| uncounted.was_skipped(group)).collect();
+        assert_eq!(skipped, [true, false, true, false, false, false]);
     }
 }

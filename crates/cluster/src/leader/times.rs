@@ -1,5 +1,5 @@
-//! When the values of one tenant were written, as they are kept in Redis beside the values. The log of this node has the same
-//! times, but only of entries that it has read already.
+//! Times at which the values of one tenant were written, as Redis stores them beside the values. The log of this node has the
+//! same times, but only of entries that it has read.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use tricast_core::{
     built_in,
     channel::Channel,
     field_times::Write,
-    log::{ChannelTimes, Chunk, Kept, Origins},
+    log::{ChannelTimes, Chunk, Origins, StoredPublication},
 };
 
 /// Times of all pushed values.
@@ -20,19 +20,19 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Those of `states`.
-    pub(super) fn of(states: Vec<Kept>) -> Self {
+    /// Collects the times of the pushed values among `states`.
+    pub(super) fn of(states: Vec<StoredPublication>) -> Self {
         let states = states.into_iter().filter(|state| !built_in::contains(&state.change.channel));
         let known = states.filter_map(|state| {
-            let Kept { offset, change, times, .. } = state;
+            let StoredPublication { offset, change, times, .. } = state;
             Some((change.channel, WireTimes { offset, times: times? }))
         });
         Self { known: known.collect() }
     }
 
-    /// Notes what was written at `at`: values that are the `same`, and those in `chunks`. Returns the new times of each
-    /// channel as they are kept; nothing for a channel that has ended.
-    pub(super) fn note(
+    /// Records the writes at `at`: the values in `chunks`, and those of the channels `same`, which did not change. Returns the
+    /// new times of each channel as they are stored; an empty text for a channel that has ended.
+    pub(super) fn record(
         &mut self,
         same: &[Channel],
         chunks: &[Chunk],
@@ -42,11 +42,11 @@ impl Times {
         let parts: HashMap<_, _> = origins.parts.iter().map(|(channel, part)| (channel, part)).collect();
         let restored: HashMap<_, _> = origins.restored.iter().map(|(channel, at)| (channel, *at)).collect();
         let at_ms = at.as_millisecond();
-        let mut news = Vec::new();
+        let mut new_times = Vec::new();
         for channel in same {
             let Some(known) = self.known.get_mut(channel) else { continue };
             known.times.write(Write { part: parts.get(channel).copied(), at_ms, same: true });
-            news.push((channel.clone(), json(known)));
+            new_times.push((channel.clone(), json(known)));
         }
         for (offset, change) in chunks.iter().flat_map(|chunk| &chunk.changes) {
             let channel = &change.channel;
@@ -55,7 +55,7 @@ impl Times {
             }
             if change.gone.is_some() {
                 self.known.remove(channel);
-                news.push((channel.clone(), String::new()));
+                new_times.push((channel.clone(), String::new()));
                 continue;
             }
             let times = match (restored.get(channel), self.known.remove(channel)) {
@@ -67,9 +67,9 @@ impl Times {
                 }
             };
             let times = WireTimes { offset: *offset, times };
-            news.push((channel.clone(), json(&times)));
+            new_times.push((channel.clone(), json(&times)));
             self.known.insert(channel.clone(), times);
         }
-        news
+        new_times
     }
 }

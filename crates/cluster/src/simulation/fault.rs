@@ -21,11 +21,11 @@ pub(super) enum Fault {
     LeaderPath { path: Path },
     /// Redis is down and comes back with its data.
     Down,
-    /// Redis refuses writes.
+    /// Redis replies to reads, but refuses writes.
     Refuses { why: Refusal },
     /// Redis restarts without its newest data.
     LosesTail { age: Duration },
-    /// Redis is emptied.
+    /// Redis loses all its data, as after `FLUSHALL`.
     Flush,
 }
 

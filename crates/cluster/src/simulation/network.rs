@@ -24,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const PACKET: usize = 1_400;
 
 /// Interval at which the state of the server is saved, so that later changes can be lost.
-const KEPT_EVERY: Duration = Duration::from_millis(100);
+const COPY_EVERY: Duration = Duration::from_millis(100);
 
 /// Behaviour of the path between one node and Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,14 +48,14 @@ pub(super) struct World {
     random: Mutex<fastrand::Rng>,
     /// Time at the start, in microseconds since 1970.
     epoch: u64,
-    begun: Instant,
+    start: Instant,
     paths: Vec<Mutex<Path>>,
     /// Number that grows when the server closes all connections.
     generation: Mutex<u64>,
     up: AtomicBool,
     /// Notifies of changes of the data.
     changed: Notify,
-    kept: Mutex<Vec<(Instant, Keyspace)>>,
+    copies: Mutex<Vec<(Instant, Keyspace)>>,
 }
 
 impl World {
@@ -64,18 +64,18 @@ impl World {
             server: Mutex::new(Server::new()),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             epoch: 1_700_000_000_000_000,
-            begun: Instant::now(),
+            start: Instant::now(),
             paths: (0..nodes).map(|_| Mutex::default()).collect(),
             generation: Mutex::new(0),
             up: AtomicBool::new(true),
             changed: Notify::new(),
-            kept: Mutex::default(),
+            copies: Mutex::default(),
         })
     }
 
     /// Returns the time in microseconds since 1970.
     pub(super) fn now(&self) -> u64 {
-        self.epoch + u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.epoch + u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn random(&self) -> parking_lot::MutexGuard<'_, fastrand::Rng> {
@@ -105,19 +105,19 @@ impl World {
 
     /// Restarts the server with its data of `age` ago; without any if it has not run for that long.
     pub(super) fn lose_since(&self, age: Duration) {
-        let at = Instant::now() - age.min(self.begun.elapsed());
-        let kept = self.kept.lock();
-        let then = kept.iter().rev().find(|(kept_at, _)| *kept_at <= at).map(|(_, keys)| keys.clone());
+        let at = Instant::now() - age.min(self.start.elapsed());
+        let copies = self.copies.lock();
+        let then = copies.iter().rev().find(|(copied_at, _)| *copied_at <= at).map(|(_, keys)| keys.clone());
         self.server.lock().restore(then.unwrap_or_default());
-        drop(kept);
-        self.kept.lock().retain(|(kept_at, _)| *kept_at <= at);
+        drop(copies);
+        self.copies.lock().retain(|(copied_at, _)| *copied_at <= at);
         self.close_all();
     }
 
     /// Empties the server, without a restart.
     pub(super) fn flush(&self) {
         self.server.lock().restore(Keyspace::default());
-        self.kept.lock().clear();
+        self.copies.lock().clear();
     }
 
     fn close_all(&self) {
@@ -129,9 +129,9 @@ impl World {
         let now = Instant::now();
         let mut server = self.server.lock();
         {
-            let mut kept = self.kept.lock();
-            if kept.last().is_none_or(|(at, _)| now.duration_since(*at) >= KEPT_EVERY) {
-                kept.push((now, server.copy()));
+            let mut copies = self.copies.lock();
+            if copies.last().is_none_or(|(at, _)| now.duration_since(*at) >= COPY_EVERY) {
+                copies.push((now, server.copy()));
             }
         }
         let reply = server.execute(self.now(), command);
@@ -330,8 +330,8 @@ fn is_blocking(command: &[Vec<u8>]) -> bool {
     command.first().is_some_and(|name| name == b"XREAD")
 }
 
-fn io(what: &'static str) -> RedisError {
-    RedisError::from(std::io::Error::new(std::io::ErrorKind::ConnectionReset, what))
+fn io(message: &'static str) -> RedisError {
+    RedisError::from(std::io::Error::new(std::io::ErrorKind::ConnectionReset, message))
 }
 
 /// Creates the error for an error reply of the server.

@@ -29,8 +29,8 @@ use crate::{Cluster, ClusterConfig, config::Target, connection::Link, node};
 /// Tenant of the simulation.
 pub(super) const TENANT: &str = "default";
 
-/// Age after which a stored event counts as left behind.
-const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// Age after which a stored event is overdue.
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
 
 /// Pauses and ends the tasks of one process.
 #[derive(Default)]
@@ -130,10 +130,10 @@ impl SimulatedNode {
         process.spawn(async move {
             loop {
                 let leads = *leads.borrow();
-                if leads && store.left_behind(LEFT_BEHIND).await.is_ok_and(|tenants| !tenants.is_empty()) {
-                    relay.left_behind();
+                if leads && store.overdue(OVERDUE_AFTER).await.is_ok_and(|tenants| !tenants.is_empty()) {
+                    relay.overdue();
                 }
-                tokio::time::sleep(LEFT_BEHIND).await;
+                tokio::time::sleep(OVERDUE_AFTER).await;
             }
         });
         process
@@ -150,7 +150,7 @@ impl SimulatedNode {
         self.gate.open();
     }
 
-    /// Drops all tasks.
+    /// Stops the node at once, as SIGKILL does: drops all its tasks.
     pub(super) fn kill(&self) {
         self.gate.killed.set(true);
         self.gate.open();

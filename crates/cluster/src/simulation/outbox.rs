@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
-use tricast_domain::relay::{Answer, EventStore, Pending, PendingEvent};
+use tricast_domain::relay::{EventStore, Pending, PendingEvent, StoreFuture};
 
 use super::{network::World, node::TENANT};
 
@@ -41,7 +41,7 @@ impl Outbox {
 }
 
 impl EventStore for Outbox {
-    fn pending(&self, _tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
+    fn pending(&self, _tenant: &str, after: u64, limit: usize) -> StoreFuture<Pending> {
         let (stored, delay) = (Arc::clone(&self.stored), self.delay());
         Box::pin(async move {
             sleep(delay).await;
@@ -59,7 +59,7 @@ impl EventStore for Outbox {
         })
     }
 
-    fn count(&self, _tenant: &str, after: u64) -> Answer<u64> {
+    fn count(&self, _tenant: &str, after: u64) -> StoreFuture<u64> {
         let (stored, delay) = (Arc::clone(&self.stored), self.delay());
         Box::pin(async move {
             sleep(delay).await;
@@ -67,7 +67,7 @@ impl EventStore for Outbox {
         })
     }
 
-    fn remove(&self, _tenant: &str, through: u64) -> Answer<()> {
+    fn remove(&self, _tenant: &str, through: u64) -> StoreFuture<()> {
         let (stored, delay) = (Arc::clone(&self.stored), self.delay());
         Box::pin(async move {
             sleep(delay).await;
@@ -77,7 +77,7 @@ impl EventStore for Outbox {
         })
     }
 
-    fn left_behind(&self, age: Duration) -> Answer<Vec<String>> {
+    fn overdue(&self, age: Duration) -> StoreFuture<Vec<String>> {
         let (stored, delay) = (Arc::clone(&self.stored), self.delay());
         Box::pin(async move {
             sleep(delay).await;

@@ -30,7 +30,7 @@ pub(super) enum Received {
     Event { id: u64, epoch: Epoch, offset: u64 },
     /// A version of a state.
     State { epoch: Epoch, offset: u64 },
-    /// Events were lost.
+    /// Notice that events were lost.
     Gap,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Wire {
     left: Cell<bool>,
 }
 
-/// Reading client.
+/// Model of a client that reads a log by cursor.
 #[derive(Default)]
 pub(super) struct Client {
     pub(super) cursor: Option<Position>,

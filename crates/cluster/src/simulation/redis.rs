@@ -18,7 +18,7 @@ type Bytes = Vec<u8>;
 /// ID of a stream entry: milliseconds and sequence number.
 type StreamId = (u64, u64);
 
-/// An error reply.
+/// Text of an error reply of Redis.
 pub(super) type Refused = String;
 
 /// A value of one key.

@@ -9,9 +9,9 @@ use super::reader::Received;
 /// Reply to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Accepted.
+    /// The push was accepted, so that its event has to be delivered once.
     Accepted,
-    /// Nothing was accepted.
+    /// The push was refused, so that its event must not be delivered.
     Refused,
     /// It may have been accepted.
     Unknown,
@@ -31,7 +31,7 @@ pub(super) struct Values {
 pub(super) struct Record {
     /// Pushed events: ID, pusher and reply, in the order in which each pusher sent them.
     pub(super) pushes: Vec<(u64, usize, Verdict)>,
-    /// Acknowledged orders.
+    /// Numbers of the orders that were acknowledged.
     pub(super) orders: Vec<u64>,
     /// IDs of the events in the log of each node at the end.
     pub(super) logs: Vec<Vec<u64>>,

@@ -85,7 +85,7 @@ async fn simulate(seed: u64) -> Outcome {
             spawn_local(write(pusher, Rc::clone(&nodes), known, random.fork(), stop_writing))
         })
         .collect();
-    let begun = Instant::now();
+    let start = Instant::now();
     let written_once = Rc::new(Cell::new(false));
     let (node, is_written) = (nodes.borrow()[0].clone(), Rc::clone(&written_once));
     spawn_local(async move {
@@ -95,7 +95,7 @@ async fn simulate(seed: u64) -> Outcome {
     let driver: Vec<_> = faults
         .iter()
         .map(|planned| {
-            spawn_local(strike(*planned, begun, Arc::clone(&world), Rc::clone(&nodes), outbox.clone(), skews.clone()))
+            spawn_local(strike(*planned, start, Arc::clone(&world), Rc::clone(&nodes), outbox.clone(), skews.clone()))
         })
         .collect();
     for task in driver.into_iter().chain(writers) {
@@ -152,7 +152,7 @@ pub(super) fn events(node: &SimulatedNode) -> Vec<u64> {
 
 /// Returns when the pushed values of `node` were written.
 fn times(node: &SimulatedNode) -> HashMap<Channel, ChannelTimes> {
-    let states = node.log.contents().states.into_iter();
+    let states = node.log.export().states.into_iter();
     states.filter_map(|state| Some((state.change.channel, state.times?))).collect()
 }
 
@@ -222,14 +222,14 @@ fn leader(nodes: &Nodes) -> Option<usize> {
 /// Causes a fault and ends it.
 async fn strike(
     planned: Planned,
-    begun: Instant,
+    start: Instant,
     world: Arc<World>,
     nodes: Nodes,
     outbox: Outbox,
     skews: Vec<SignedDuration>,
 ) {
     let Planned { at, lasts, fault } = planned;
-    sleep_until(begun + at).await;
+    sleep_until(start + at).await;
     tracing::info!(?at, ?lasts, ?fault, "a fault begins");
     let of_leader = leader(&nodes).unwrap_or(0);
     match fault {

@@ -426,8 +426,8 @@ async fn the_snapshot_has_a_higher_offset_than_its_values() {
 
 /// Returns a clock that follows tokio's, starting at `start`.
 fn clock_from(start: &str) -> Clock {
-    let (start, begun): (jiff::Timestamp, _) = (start.parse().unwrap(), Instant::now());
-    Clock::from_fn(move || start + jiff::SignedDuration::try_from(begun.elapsed()).unwrap())
+    let (start, started_at): (jiff::Timestamp, _) = (start.parse().unwrap(), Instant::now());
+    Clock::from_fn(move || start + jiff::SignedDuration::try_from(started_at.elapsed()).unwrap())
 }
 
 /// Creates an aggregator whose day starts at Zurich's midnight.

@@ -75,21 +75,21 @@ impl Decider {
     pub(super) fn end(&mut self, channel: Channel, gone: Gone, staged: &mut Staged) {
         let bound = self.bound(&channel, staged);
         if let Some(Known::State(_)) = self.known.remove(&channel) {
-            self.take_room(&channel, bound, 0);
+            self.reserve(&channel, bound, 0);
         }
         staged.states.shift_remove(&channel);
         staged.ended.extend(self.series.end_channel(&channel));
         if self.expiry.remove(&channel) {
             staged.ended.push(channel.to_string());
         }
-        self.weigh_series();
+        self.count_series_bytes();
         self.pushed_channels = self.pushed_channels.saturating_sub(1);
         self.config.ended.count(gone);
         self.note_early_end(channel.clone());
         staged.in_order.push(Change::end(channel, gone));
     }
 
-    /// Remembers that a channel ended before the last values of history came. With too many ends to remember nothing is
+    /// Remembers that a channel ended before the last values of history were restored. With too many ends to remember nothing is
     /// restored any more.
     pub(super) fn note_early_end(&mut self, channel: Channel) {
         if self.published.has_restored() {
@@ -125,11 +125,11 @@ impl Decider {
             }
             staged.ended.push(self.series.end_series(&idle));
         }
-        self.weigh_series();
+        self.count_series_bytes();
     }
 }
 
-/// Returns whole milliseconds.
+/// Returns `time` in whole milliseconds, rounded down.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

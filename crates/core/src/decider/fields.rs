@@ -26,7 +26,7 @@ pub(super) struct FieldIndex {
     runs: Vec<Run>,
 }
 
-/// Adjacent fields.
+/// Adjacent fields of the object, at most [`RUN`] times two.
 #[derive(Debug)]
 struct Run {
     /// Start of its text.
@@ -36,7 +36,7 @@ struct Run {
     fields: Vec<Span>,
 }
 
-/// One field: `"name":value`.
+/// Lengths of one field in the text, `"name":value`.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     /// Length of the name as written, with its quotes.
@@ -127,10 +127,10 @@ impl Run {
         let mut is_changed = false;
         let mut rest = &text[self.start..self.start + self.len];
         for field in &self.fields {
-            let (present, after) = rest.split_at(field.len as usize);
+            let (current, after) = rest.split_at(field.len as usize);
             // The rest starts with the comma.
             rest = after.get(1..).unwrap_or_default();
-            let (written, own) = (&present[..field.name as usize], name(&present[..field.name as usize]));
+            let (written, own) = (&current[..field.name as usize], name(&current[..field.name as usize]));
             while let Some((name, value)) = patch.next_if(|(name, _)| ***name < *own) {
                 new.push(&quoted(name), value);
                 is_changed = true;
@@ -139,9 +139,9 @@ impl Run {
                 Some((_, value)) => {
                     new.push(written, value);
                     is_changed |=
-                        !new.text.ends_with(present) || new.fields.last().is_none_or(|new| new.len != field.len);
+                        !new.text.ends_with(current) || new.fields.last().is_none_or(|new| new.len != field.len);
                 }
-                None => new.push_as_it_is(present, *field),
+                None => new.push_as_it_is(current, *field),
             }
         }
         for (name, value) in patch {

@@ -26,9 +26,9 @@ pub(super) struct State {
     pub(super) fields: Map<String, Value>,
     /// Whether the other fields of the current value stay.
     pub(super) keeps_others: bool,
-    /// Exceptions: fields that are removed.
+    /// Fields of the current value that are removed.
     pub(super) removed: Vec<String>,
-    /// Fields among the new ones that changed with time and that nothing was written to.
+    /// Fields among the new ones that changed because time passed, without a write.
     pub(super) aged: HashSet<Arc<str>>,
     /// Largest size that the value can reach with its series; exact again once it is written.
     pub(super) bound: usize,

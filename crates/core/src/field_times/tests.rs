@@ -22,7 +22,7 @@ use crate::{
 struct Bench {
     decider: Decider,
     writers: Vec<LogWriter>,
-    /// Seconds since 1970.
+    /// Time of the test in seconds since 1970.
     now: i64,
 }
 
@@ -71,7 +71,7 @@ impl Bench {
     }
 
     fn push(&mut self, readings: Vec<Reading>) -> Vec<Result<(), Refusal>> {
-        self.decider.weigh_fields(self.writers[0].log().field_bytes());
+        self.decider.count_field_bytes(self.writers[0].log().field_bytes());
         let Decided { mut verdicts, changes, same, restored, parts, .. } =
             self.decider.decide_all([(Origin::Pushed, readings)]);
         let (now, chunks) = (at(self.now), assign_offsets(self.log().head(), changes));
@@ -96,17 +96,17 @@ impl Bench {
     /// Adds a log that takes over what is kept of the first one.
     fn join(&mut self) {
         let (mut writer, _) = Log::create(LogConfig::default());
-        let mut contents = self.log().contents();
-        for state in &mut contents.states {
+        let mut stored = self.log().export();
+        for state in &mut stored.states {
             let times = serde_json::to_string(&state.times).unwrap();
             state.times = serde_json::from_str(&times).unwrap();
         }
-        writer.take_over(contents);
+        writer.replace(stored);
         self.writers.push(writer);
     }
 
     fn times(&self) -> Vec<HashMap<Channel, ChannelTimes>> {
-        let states = |writer: &LogWriter| writer.log().contents().states.into_iter();
+        let states = |writer: &LogWriter| writer.log().export().states.into_iter();
         let times = |writer| states(writer).filter_map(|state| Some((state.change.channel, state.times?))).collect();
         self.writers.iter().map(times).collect()
     }
@@ -289,9 +289,9 @@ fn a_log_that_takes_over_has_the_times_also_of_a_value_that_was_written_again() 
     assert_eq!(bench.fields()["temp"].0, 1_000);
     assert_eq!(bench.writers[1].log().fields_of(&host()), bench.log().fields_of(&host()));
     // A log whose values are the same takes the times alone.
-    let contents = bench.log().contents();
+    let stored = bench.log().export();
     bench.push_at(1_050, merge(json!({"cpu": 1})));
-    bench.writers[1].take_times(contents.states);
+    bench.writers[1].set_times(stored.states);
     assert_eq!(bench.times()[1][&host()].channel.written_ms, 1_050_000, "never back");
 }
 
@@ -299,10 +299,10 @@ fn a_log_that_takes_over_has_the_times_also_of_a_value_that_was_written_again() 
 fn what_is_not_known_of_fields_is_not_shown() {
     let mut bench = Bench::new();
     bench.push_at(1_000, whole(json!({"cpu": 1, "temp": 40})));
-    let mut contents = bench.log().contents();
-    contents.states.iter_mut().for_each(|state| state.times = None);
+    let mut stored = bench.log().export();
+    stored.states.iter_mut().for_each(|state| state.times = None);
     let (mut writer, log) = Log::create(LogConfig::default());
-    writer.take_over(contents);
+    writer.replace(stored);
     bench.writers = vec![writer];
     bench.push_at(1_100, merge(json!({"cpu": 2})));
     assert_eq!(log.fields_of(&host()), [], "another node may know that the field was written since");

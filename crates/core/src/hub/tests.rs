@@ -3,6 +3,7 @@
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     task::Wake,
+    time::Duration,
 };
 
 use tokio::task::LocalSet;
@@ -14,7 +15,7 @@ use crate::{
     reader::{CatchUp, Reader},
 };
 
-/// Counter of wake-ups.
+/// Waker that counts its calls.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -98,19 +99,19 @@ fn other_tasks_of_the_worker_get_their_turn_within_a_sweep() {
 #[test]
 fn a_deadline_that_is_sooner_than_all_others_is_kept() {
     run(async |_writer, hub| {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut readers = Vec::new();
         for ms in [1_000, 500, 50] {
             // The hub sleeps until the earlier one, or without an end.
             tokio::time::sleep(Duration::from_millis(1)).await;
             let (reader, woken) = (Reader::open(&hub, CatchUp::StatesFirst), Arc::<Count>::default());
             reader.set_waker(&Arc::clone(&woken).into());
-            reader.set_deadline(begun + Duration::from_millis(ms));
+            reader.set_deadline(start + Duration::from_millis(ms));
             readers.push((ms, reader, woken));
         }
         // The clock moves only by these steps.
         for now in 4..=1_000 {
-            tokio::time::sleep_until(begun + Duration::from_millis(now)).await;
+            tokio::time::sleep_until(start + Duration::from_millis(now)).await;
             tokio::task::yield_now().await;
             for (ms, _, woken) in &readers {
                 assert_eq!(woken.0.load(Ordering::Relaxed), usize::from(now >= *ms), "{ms} ms, after {now} ms");
@@ -142,7 +143,7 @@ fn readers_are_woken_by_each_value_after_others_have_left() {
 #[test]
 fn a_delayed_state_is_due_when_its_interval_has_passed() {
     run(async |mut writer, hub| {
-        let begun = Instant::now();
+        let start = Instant::now();
         publish(&mut writer, 0);
         settle().await;
         let intervals = [50, 200, 1_000];
@@ -152,7 +153,7 @@ fn a_delayed_state_is_due_when_its_interval_has_passed() {
         // A joining reader's time may be delayed by a part of its interval, so that it joins a group.
         for (at, expected) in [(49, [0, 0, 0]), (60, [1, 0, 0]), (199, [1, 0, 0]), (220, [1, 1, 0]), (1_100, [1, 1, 1])]
         {
-            tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
+            tokio::time::sleep_until(start + Duration::from_millis(at)).await;
             settle().await;
             assert_eq!(readers.each_ref().map(|(_, woken)| woken.so_far()), expected, "after {at} ms");
         }
@@ -169,7 +170,7 @@ fn the_due_data_of_a_slow_reader_are_bounded_and_have_a_start_time() {
             settle().await;
             tokio::time::advance(Duration::from_millis(10)).await;
         }
-        assert_eq!(hub.inner.borrow().slots.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1]);
+        assert_eq!(hub.inner.borrow().slots.by_id.iter().map(|(_, slot)| slot.due.len()).collect::<Vec<_>>(), [1],);
         let mut due = Vec::new();
         assert_eq!(hub.take_due(0, &mut due), Some(since));
         assert_eq!((due.len(), hub.take_due(0, &mut due)), (1, None));

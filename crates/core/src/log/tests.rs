@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::*;
+use super::{notices::NOTICES, *};
 use crate::{
     built_in,
-    channel::{EventName, Gone},
+    channel::{Channel, ChannelKind, EventName, Gone, Selector},
     hub::Hub,
     reader::{CatchUp, Reader, Sink},
+    snapshot::SNAPSHOT,
 };
 
 fn channel(name: &str) -> Channel {
@@ -31,15 +34,15 @@ fn small() -> LogConfig {
     LogConfig { events: 5, bytes: usize::MAX, ends: 3 }
 }
 
-fn same(one: &Contents, other: &Contents) {
-    let channels = |contents: &Contents| {
-        let mut channels = contents.event_channels.clone();
+fn same(one: &StoredLog, other: &StoredLog) {
+    let channels = |stored: &StoredLog| {
+        let mut channels = stored.event_channels.clone();
         channels.sort_by(|one, other| one.0.cmp(&other.0));
         channels
     };
     assert_eq!(
-        (one.head, one.forgotten, one.snapshot, &one.states, &one.events),
-        (other.head, other.forgotten, other.snapshot, &other.states, &other.events)
+        (one.head, one.discarded_ends, one.snapshot, &one.states, &one.events),
+        (other.head, other.discarded_ends, other.snapshot, &other.states, &other.events)
     );
     assert_eq!((one.dropped, channels(one)), (other.dropped, channels(other)));
 }
@@ -81,7 +84,7 @@ proptest! {
             one.append(changes, now);
             other.apply(chunks, now);
             prop_assert_eq!(log.head(), head);
-            same(&log.contents(), &copy.contents());
+            same(&log.export(), &copy.export());
         }
     }
 
@@ -94,16 +97,16 @@ proptest! {
         }
         let mut changed = copy.watch();
         changed.mark_unchanged();
-        other.take_over(log.contents());
+        other.replace(log.export());
         prop_assert!(changed.has_changed().unwrap());
-        same(&log.contents(), &copy.contents());
+        same(&log.export(), &copy.export());
         prop_assert_eq!(log.position(), copy.position());
         prop_assert_eq!(listed(&log), listed(&copy));
         for offset in 0..=log.head() {
             let wanted = |channel: &Channel, at| channel.as_str() == "orders" && at > offset;
             let lost = |log: &Log| !log.events_after(offset, log.head(), usize::MAX, wanted).lost.is_empty();
             // Losses of a channel before the replacement are known only by its newest event.
-            let newest = log.contents().event_channels.iter().find(|(channel, ..)| channel.as_str() == "orders").unwrap().1;
+            let newest = log.export().event_channels.iter().find(|(channel, ..)| channel.as_str() == "orders").unwrap().1;
             prop_assert!(lost(&copy) == lost(&log) || (lost(&copy) && newest > offset), "a gap without a loss");
         }
         prop_assert_eq!(&log.snapshot(View::Full).data, &copy.snapshot(View::Full).data);
@@ -111,7 +114,7 @@ proptest! {
             one.append(changes.clone(), now);
             other.append(changes, now);
         }
-        same(&log.contents(), &copy.contents());
+        same(&log.export(), &copy.export());
     }
 
     #[test]
@@ -121,7 +124,7 @@ proptest! {
         for changes in before {
             one.append(changes, now);
         }
-        other.take_over(log.contents());
+        other.replace(log.export());
         let hub = Hub::new(Arc::clone(&copy));
         let mut reader = Reader::open(&hub, CatchUp::EventsFirst);
         for name in ["metrics.a", "entity.b", "deploys", "orders"] {
@@ -132,25 +135,25 @@ proptest! {
         for changes in missed {
             one.append(changes, now);
         }
-        other.take_over(log.contents());
+        other.replace(log.export());
         hub.follow();
         let mut received = Received::default();
         reader.collect(usize::MAX, &mut received);
-        let contents = log.contents();
+        let stored = log.export();
         let events: Vec<u64> = received.offsets.iter().filter(|(event, _)| *event).map(|(_, offset)| *offset).collect();
-        let expected: Vec<u64> = contents.events.iter().map(|event| event.offset).filter(|offset| *offset > stood).collect();
+        let expected: Vec<u64> = stored.events.iter().map(|event| event.offset).filter(|offset| *offset > stood).collect();
         prop_assert_eq!(events, expected, "every kept event, once and in order");
-        prop_assert_eq!(!received.gaps.is_empty(), contents.dropped > stood, "and dropped events are a gap");
-        for state in contents.states.iter().filter(|state| state.offset > stood) {
+        prop_assert_eq!(!received.gaps.is_empty(), stored.dropped > stood, "and dropped events are a gap");
+        for state in stored.states.iter().filter(|state| state.offset > stood) {
             prop_assert!(received.offsets.contains(&(false, state.offset)));
         }
-        same(&contents, &copy.contents());
+        same(&stored, &copy.export());
     }
 }
 
 /// Returns a log of another epoch, as after a bootstrap.
-fn another(contents: &Contents, base: u64) -> Contents {
-    let mut next = contents.clone();
+fn another(stored: &StoredLog, base: u64) -> StoredLog {
+    let mut next = stored.clone();
     next.epoch = Epoch::random();
     (next.dropped, next.events, next.head) = (base, Vec::new(), base);
     for state in &mut next.states {
@@ -176,9 +179,9 @@ fn a_log_of_another_epoch_is_a_gap_and_fresh_state_for_readers() {
     let mut received = Received::default();
     reader.collect(usize::MAX, &mut received);
     let before = received.cursor.unwrap();
-    let next = another(&log.contents(), 1_000);
+    let next = another(&log.export(), 1_000);
     let epoch = next.epoch.clone();
-    writer.take_over(next);
+    writer.replace(next);
     hub.follow();
     let mut received = Received::default();
     reader.collect(usize::MAX, &mut received);
@@ -244,7 +247,7 @@ fn notices_wake_readers_and_only_the_last_ones_are_kept() {
     assert_eq!((kept.len(), count), (NOTICES, 20));
     assert_eq!(&kept[0].data[..], br#"{"n":13}"#);
     assert_eq!((log.notices_after(18).0.len(), log.notices_after(20).0.len()), (2, 0));
-    assert_eq!(log.standing_notice(), Some((channel("system"), 19)), "only the last one is still to be sent");
+    assert_eq!(log.notice_in_force(), Some((channel("system"), 19)), "only the last one is still to be sent");
 }
 
 #[test]
@@ -328,9 +331,9 @@ fn a_log_covers_its_own_positions_and_earlier_logs_only() {
     assert!(log.follows(&other), "earlier logs are unknown");
     let at = |epoch: &Epoch, offset| Position::new(epoch.clone(), offset);
     assert!(log.covers(&at(&before, 1)) && !log.covers(&at(&before, 2)) && !log.covers(&at(&other, 1)));
-    let next = another(&log.contents(), 1_000);
+    let next = another(&log.export(), 1_000);
     writer.set_earlier(vec![before.clone()]);
-    writer.take_over(next);
+    writer.replace(next);
     assert!(log.follows(&before) && log.covers(&at(&before, 2)));
     assert!(!log.follows(&other) && !log.covers(&at(&other, 1)) && !log.follows(&log.epoch()));
     assert_eq!(log.beginning(), at(&log.epoch(), 1_000));
@@ -363,7 +366,7 @@ fn a_selector_is_known_if_a_matching_channel_was_published() {
         ("entity.*", None, false, false),
     ] {
         let named = Selector::parse(selector).unwrap();
-        let found = (log.kind_of(&named), log.knows(&named), log.knows_state(&named));
+        let found = (log.kind_of(&named), log.has_channel(&named), log.has_state(&named));
         assert_eq!(found, (kind, is_known, has_state), "{selector}");
     }
 }
@@ -439,7 +442,7 @@ fn the_ring_keeps_the_newest_event_of_any_size() {
 #[test]
 fn a_view_of_the_snapshot_has_a_new_version_when_something_in_it_changed() {
     let (mut writer, log) = Log::create(small());
-    assert_eq!(log.contents().snapshot, None);
+    assert_eq!(log.export().snapshot, None);
     let state = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     let mut moved = |names: &[&str]| {
         let offsets = || View::ALL.map(|view| log.snapshot(view).offset);
@@ -476,7 +479,7 @@ fn an_ended_channel_leaves_only_its_end() {
     for name in ["metrics.a", "entity.b", "deploys"] {
         let channel = channel(name);
         assert!(log.state(&channel, View::Full).is_none() && log.kind(&channel).is_none());
-        assert!(!log.knows(&Selector::Exact(channel.clone())) && log.end_of(&channel).is_some(), "{name}");
+        assert!(!log.has_channel(&Selector::Exact(channel.clone())) && log.end_of(&channel).is_some(), "{name}");
     }
     let Sizes { state_bytes, ends, .. } = log.sizes();
     assert_eq!((state_bytes, ends), (0, 3));
@@ -503,7 +506,7 @@ fn ends_are_discarded_when_they_are_too_many_or_too_old() {
     );
     assert_eq!(inner.channels.len() - built_in::event_channels().count(), 3);
     drop(inner);
-    assert_eq!(log.forgotten(), log.head() - 6);
+    assert_eq!(log.discarded_ends(), log.head() - 6);
     let day = Timestamp::from_second(86_400).unwrap();
     writer.append(vec![end("churn.1001")], day);
     assert_eq!((log.sizes().ends, log.end_of(&channel("churn.999")).is_some()), (1, false));
@@ -516,13 +519,13 @@ fn a_replaced_log_has_the_ends() {
     let value = |name: &str| Change::state(channel(name), Bytes::from_static(b"{}"));
     one.append(vec![change((2, 1)), value("a"), value("b"), value("c"), value("d"), value("e")], now);
     one.append(vec![end("a"), end("b"), end("c"), end("d"), end("deploys")], now);
-    other.take_over(log.contents());
-    same(&log.contents(), &copy.contents());
-    assert_eq!((copy.forgotten(), copy.sizes()), (log.forgotten(), log.sizes()));
+    other.replace(log.export());
+    same(&log.export(), &copy.export());
+    assert_eq!((copy.discarded_ends(), copy.sizes()), (log.discarded_ends(), log.sizes()));
     assert!(copy.kind(&channel("deploys")).is_none(), "its events are there, and it is not");
     for log in [&mut one, &mut other] {
         log.append(vec![end("e"), value("a")], now);
     }
-    same(&log.contents(), &copy.contents());
-    assert_eq!(copy.forgotten(), log.forgotten());
+    same(&log.export(), &copy.export());
+    assert_eq!(copy.discarded_ends(), log.discarded_ends());
 }

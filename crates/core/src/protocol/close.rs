@@ -23,7 +23,7 @@ pub enum CloseReason {
     TooSlow,
     /// This node has not read as far as the client's cursor.
     Behind,
-    /// Too many messages.
+    /// The client sends more messages than `limits.messages_per_second` allows.
     RateLimited,
     /// The server is overloaded.
     Overloaded,
@@ -44,11 +44,12 @@ pub struct CloseCode {
     /// Reason on the wire.
     pub reason: &'static str,
     /// Whether the client should reconnect.
-    pub come_back: bool,
+    #[serde(rename = "comeBack")]
+    pub reconnect: bool,
 }
 
 impl CloseReason {
-    /// All reasons.
+    /// All reasons, in the order of their codes.
     pub const ALL: [Self; 15] = [
         Self::Normal,
         Self::GoingAway,
@@ -68,8 +69,8 @@ impl CloseReason {
     ];
 
     /// Returns its entry of the table. 4000 to 4499 ask the client to reconnect, 4500 to 4999 ask it not to.
-    pub const fn line(self) -> CloseCode {
-        let (code, reason, come_back) = match self {
+    pub const fn entry(self) -> CloseCode {
+        let (code, reason, reconnect) = match self {
             Self::Normal => (1000, "asked for", false),
             Self::GoingAway => (1001, "going away", true),
             Self::ProtocolError => (1002, "protocol error", false),
@@ -86,17 +87,17 @@ impl CloseReason {
             Self::TokenInvalid => (4501, "token not valid", false),
             Self::Forbidden => (4503, "forbidden", false),
         };
-        CloseCode { code, reason, come_back }
+        CloseCode { code, reason, reconnect }
     }
 
     /// Returns the code on the wire.
     pub const fn code(self) -> u16 {
-        self.line().code
+        self.entry().code
     }
 
     /// Returns the reason on the wire; under 123 bytes.
     pub const fn text(self) -> &'static str {
-        self.line().reason
+        self.entry().reason
     }
 }
 
@@ -112,11 +113,11 @@ mod tests {
     #[test]
     fn every_code_may_be_sent_and_its_range_tells_whether_to_reconnect() {
         for reason in CloseReason::ALL {
-            let line = reason.line();
+            let line = reason.entry();
             assert!(may_be_sent(line.code) && line.reason.len() <= 123, "{line:?}");
             match line.code {
-                4000..4500 => assert!(line.come_back, "{line:?}"),
-                4500..5000 => assert!(!line.come_back, "{line:?}"),
+                4000..4500 => assert!(line.reconnect, "{line:?}"),
+                4500..5000 => assert!(!line.reconnect, "{line:?}"),
                 _ => {}
             }
         }

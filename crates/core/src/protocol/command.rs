@@ -16,7 +16,7 @@ const MAX_NAMES: usize = 1_000;
 /// Longest `requestId`, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Parsed message.
+/// Message of a client after parsing.
 #[derive(Debug)]
 pub struct Message {
     /// ID for the answer.
@@ -35,24 +35,24 @@ pub enum Command {
         /// Cursor as the client wrote it.
         since: Option<String>,
     },
-    /// End subscriptions.
+    /// End the subscriptions of these channels and patterns.
     Unsubscribe(Vec<String>),
-    /// Stop deliveries.
+    /// Stop the deliveries of these subscriptions until they are resumed.
     Pause(Vec<String>),
-    /// Start deliveries again.
+    /// Start the deliveries of these subscriptions again: the newest states, and the missed events.
     Resume(Vec<String>),
-    /// Request a pong.
+    /// Request a `pong` message.
     Ping,
     /// Answer to a ping, with its timestamp.
     Pong(Option<String>),
-    /// Change the heartbeat.
+    /// Change the heartbeat of this connection. `None` keeps the current value.
     Configure {
-        /// Interval of pings.
+        /// Time between two pings.
         interval: Option<Duration>,
         /// Timeout without any message.
         timeout: Option<Duration>,
     },
-    /// Close the connection.
+    /// Close the connection with [`CloseReason::Normal`](super::close::CloseReason::Normal).
     Disconnect,
     /// Request for an action with an answer.
     Request {
@@ -61,7 +61,7 @@ pub enum Command {
         /// Parameters of the action.
         params: Map<String, Value>,
     },
-    /// A first token.
+    /// First token of an unauthenticated connection.
     Authenticate(Token),
     /// A newer token of the same user.
     RefreshToken(Token),
@@ -104,9 +104,9 @@ pub enum WantedError {
 pub struct Rejection {
     /// ID of the message, if it is valid.
     pub request_id: Option<RequestId>,
-    /// Stable code.
+    /// Stable code, by which clients distinguish errors.
     pub code: Code,
-    /// Explanation for people.
+    /// Explanation for the people who read the client's log.
     pub message: String,
     /// Time after which to retry.
     pub retry_after: Option<Duration>,

@@ -6,13 +6,13 @@
 pub enum Code {
     /// The message is not valid: syntax, a missing or wrong field, an unknown type or action.
     InvalidMessage,
-    /// A token is required, or the given one is not valid.
+    /// A token is required, or the token of the request is not valid.
     Unauthorized,
     /// The identity is known, but lacks a permission.
     Forbidden,
     /// The resource does not exist.
     ResourceNotFound,
-    /// A limit was exceeded; `retryAfter` tells when to retry.
+    /// A limit was exceeded; `retryAfter` is the time after which to retry.
     RateLimited,
     /// The connection has reached its limit of subscriptions.
     SubscriptionLimit,

@@ -185,7 +185,7 @@ pub enum ServerMessage<'a> {
 /// ID that a client gave its message, returned unchanged: a string of at most 128 bytes, or a number.
 pub type RequestId = serde_json::Value;
 
-/// Entry of `subscribed`.
+/// Result of one channel in a `subscribed` message.
 #[derive(Debug, Serialize)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 2.3")]
 pub struct SubscribedChannel {

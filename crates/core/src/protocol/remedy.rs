@@ -41,8 +41,8 @@ pub enum Remedy {
 
 /// Entry of the table.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Line {
-    /// Stable name.
+pub struct RemedyEntry {
+    /// Stable name, such as in the results of `tricast doctor`.
     pub id: &'static str,
     /// Directive for the configuration of nginx; empty if nginx is not the cause.
     pub nginx: &'static str,
@@ -53,7 +53,7 @@ pub struct Line {
 }
 
 impl Remedy {
-    /// All remedies.
+    /// All remedies that the path doctor can recommend.
     pub const ALL: [Self; 16] = [
         Self::Passed,
         Self::Upgrade,
@@ -74,7 +74,7 @@ impl Remedy {
     ];
 
     /// Returns its entry of the table. The times are those of the configuration in `nginx/`.
-    pub const fn line(self) -> Line {
+    pub const fn entry(self) -> RemedyEntry {
         let (id, nginx, advice) = match self {
             Self::Passed => ("passed", "proxy_pass http://tricast;", "Forward this path to the server."),
             Self::Upgrade => (
@@ -134,13 +134,13 @@ impl Remedy {
             Self::Trusted => "trusted_proxies = [\"127.0.0.1\"]",
             _ => "",
         };
-        Line { id, nginx, setting, advice }
+        RemedyEntry { id, nginx, setting, advice }
     }
 }
 
 impl Serialize for Remedy {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.line().serialize(serializer)
+        self.entry().serialize(serializer)
     }
 }
 
@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn each_remedy_has_a_unique_name_and_a_fix() {
-        let mut names: Vec<_> = Remedy::ALL.iter().map(|remedy| remedy.line().id).collect();
+        let mut names: Vec<_> = Remedy::ALL.iter().map(|remedy| remedy.entry().id).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Remedy::ALL.len());
-        for line in Remedy::ALL.map(Remedy::line) {
+        for line in Remedy::ALL.map(Remedy::entry) {
             assert!((line.nginx.is_empty() || line.setting.is_empty()) && line.advice.ends_with('.'), "{}", line.id);
         }
     }

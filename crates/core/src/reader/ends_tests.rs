@@ -27,7 +27,7 @@ enum Step {
     /// Subscribe again with the same selector.
     Again(usize),
     /// End a subscription and start it again: its knowledge is lost.
-    Anew(usize),
+    Resubscribe(usize),
     /// Cut the connection after this many deliveries of a write with this budget; the next one resumes, as the same
     /// stream or as another one.
     Cut(usize, usize, bool),
@@ -45,7 +45,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => selector().prop_map(Step::Pause),
         2 => selector().prop_map(Step::Resume),
         1 => selector().prop_map(Step::Again),
-        1 => selector().prop_map(Step::Anew),
+        1 => selector().prop_map(Step::Resubscribe),
         2 => (1..6usize, budget(), any::<bool>()).prop_map(|(kept, budget, same)| Step::Cut(kept, budget, same)),
     ];
     prop::collection::vec(step, 1..120)
@@ -163,16 +163,16 @@ async fn play(steps: Vec<Step>, kept: usize, intervals: [u64; SELECTORS.len()]) 
                 world.client.delivered_ends.clear();
                 reader.subscribe(selector(number), world.intervals[number], None);
             }
-            Step::Anew(number) => {
+            Step::Resubscribe(number) => {
                 world.client.delivered_ends.clear();
                 reader.unsubscribe(&selector(number));
-                let anew = selector(number);
+                let selected = selector(number);
                 let decides = |held: &Channel| {
                     let all = (0..SELECTORS.len()).map(selector).filter(|selector| selector.matches(held));
-                    all.max_by_key(Selector::specificity) == Some(anew.clone())
+                    all.max_by_key(Selector::specificity) == Some(selected.clone())
                 };
                 world.client.holds.retain(|held, _| !decides(held));
-                reader.subscribe(anew.clone(), world.intervals[number], None);
+                reader.subscribe(selected.clone(), world.intervals[number], None);
             }
             Step::Cut(room, budget, same) => {
                 // A cursor does not wait for paused subscriptions.

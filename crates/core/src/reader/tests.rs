@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use tokio::{sync::watch, task::LocalSet};
 
-use super::*;
+use super::{collect::SLACK, *};
 use crate::{
     channel::EventName,
     log::{Change, Log, LogConfig, LogWriter},
@@ -35,7 +35,7 @@ enum Step {
     /// Cut the connection after this many deliveries of a write with this budget; another one resumes from the last cursor.
     Cut(CatchUp, usize, usize),
     /// End the subscription of a state, and keep its value for the cutover of the next one.
-    Seam(usize),
+    Cutover(usize),
     /// Start it again, with that value.
     Begin(usize),
 }
@@ -51,7 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..4usize).prop_map(Step::Resume),
         1 => (0..4usize).prop_map(Step::Again),
         2 => (order(), 1..6usize, budget()).prop_map(|(order, kept, budget)| Step::Cut(order, kept, budget)),
-        1 => (0..2usize).prop_map(Step::Seam),
+        1 => (0..2usize).prop_map(Step::Cutover),
         3 => (0..2usize).prop_map(Step::Begin),
     ];
     prop::collection::vec(step, 1..120)
@@ -166,9 +166,9 @@ struct World {
     client: Client,
     paused: [bool; 4],
     /// States that are not subscribed at the moment.
-    seams: [Option<Vec<Arc<Publication>>>; 2],
+    cutovers: [Option<Vec<Arc<Publication>>>; 2],
     /// Whether nothing was delivered since one of them was started again.
-    begun: bool,
+    has_restarted: bool,
     /// Whether a resumed channel has not caught up yet.
     settling: bool,
     /// Offsets of all events, per channel.
@@ -192,7 +192,7 @@ impl World {
     /// Checks that the client's cursor covers only received data.
     fn check_cursor(&self, collected: Collected) {
         let Some(cursor) = &self.client.cursor else { return };
-        let away = self.begun || self.seams.iter().any(Option::is_some);
+        let away = self.has_restarted || self.cutovers.iter().any(Option::is_some);
         if away || self.settling || self.paused.iter().any(|paused| *paused) {
             // A cursor does not wait for data that its holder had paused.
             return;
@@ -234,18 +234,18 @@ fn open(world: &mut World, order: CatchUp, intervals: &[Duration; 2]) -> Reader 
     world.client.asked = STATES.iter().map(|name| (channel(name), true)).collect();
     world.client.first.clear();
     (world.paused, world.settling) = ([false; 4], false);
-    (world.seams, world.begun) = ([None, None], false);
+    (world.cutovers, world.has_restarted) = ([None, None], false);
     reader
 }
 
 /// Subscribes a state again.
 fn begin(world: &mut World, reader: &mut Reader, which: usize, intervals: &[Duration; 2]) {
-    let Some(states) = world.seams[which].take() else { return };
+    let Some(states) = world.cutovers[which].take() else { return };
     let name = channel(STATES[which]);
     world.client.asked.insert(name.clone(), true);
     world.client.first.extend(states.first().map(|state| (name, state.offset)));
     reader.subscribe_with(selector(which + 2), intervals[which], None, states);
-    world.begun = true;
+    world.has_restarted = true;
 }
 
 async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
@@ -255,8 +255,9 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
     tokio::task::spawn_local(Rc::clone(&hub).run(draining));
     let intervals_by_channel = STATES.iter().map(|name| channel(name)).zip(intervals).collect();
     let client = Client { intervals: intervals_by_channel, cursor: Some(log.position()), ..Client::default() };
-    let (paused, seams, truth) = ([false; 4], [None, None], BTreeMap::new());
-    let mut world = World { writer, hub, client, paused, seams, begun: false, settling: false, truth, counter: 0 };
+    let (paused, cutovers, truth) = ([false; 4], [None, None], BTreeMap::new());
+    let mut world =
+        World { writer, hub, client, paused, cutovers, has_restarted: false, settling: false, truth, counter: 0 };
     let mut reader = open(&mut world, CatchUp::StatesFirst, &intervals);
     for step in steps {
         match step {
@@ -270,18 +271,18 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                 let collected = reader.collect(budget, &mut world.client);
                 world.settling &= collected.more;
                 world.client.resumed &= collected.more;
-                world.begun &= collected.delivered == 0;
+                world.has_restarted &= collected.delivered == 0;
                 world.check_cursor(collected);
             }
-            Step::Seam(which) => {
-                if world.seams[which].is_none() && !world.paused[which + 2] {
+            Step::Cutover(which) => {
+                if world.cutovers[which].is_none() && !world.paused[which + 2] {
                     assert!(reader.unsubscribe(&selector(which + 2)));
                     world.client.first.remove(&channel(STATES[which]));
-                    world.seams[which] = Some(log.state(&channel(STATES[which]), View::Full).into_iter().collect());
+                    world.cutovers[which] = Some(log.state(&channel(STATES[which]), View::Full).into_iter().collect());
                 }
             }
             Step::Begin(which) => begin(&mut world, &mut reader, which, &intervals),
-            Step::Pause(which) | Step::Resume(which) if which >= 2 && world.seams[which - 2].is_some() => {}
+            Step::Pause(which) | Step::Resume(which) if which >= 2 && world.cutovers[which - 2].is_some() => {}
             Step::Pause(which) => {
                 assert!(reader.pause(&selector(which)));
                 world.paused[which] = true;
@@ -295,7 +296,7 @@ async fn play(steps: Vec<Step>, intervals: [Duration; 2], ring: usize) {
                     world.client.asked.insert(channel(STATES[which - 2]), true);
                 }
             }
-            Step::Again(which) if world.paused[which] || (which >= 2 && world.seams[which - 2].is_some()) => {}
+            Step::Again(which) if world.paused[which] || (which >= 2 && world.cutovers[which - 2].is_some()) => {}
             Step::Again(which) => {
                 let interval = if which < 2 { Duration::ZERO } else { intervals[which - 2] };
                 if which >= 2 {
@@ -782,8 +783,8 @@ fn a_pending_snapshot_is_not_delivered_after_the_view_was_restricted() {
     let no_business: Rc<dyn Filter> = Rc::new(|channel: &Channel| channel.as_str() != "metrics.business");
     let given_after = |filter: Option<Rc<dyn Filter>>| {
         let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
-        let seam = vec![hub.log().snapshot(View::Full)];
-        reader.subscribe_with(Selector::parse("metrics").unwrap(), Duration::ZERO, None, seam);
+        let cutover = vec![hub.log().snapshot(View::Full)];
+        reader.subscribe_with(Selector::parse("metrics").unwrap(), Duration::ZERO, None, cutover);
         reader.set_filter(filter);
         let mut values = Values::default();
         while reader.has_due() {
@@ -866,7 +867,7 @@ fn a_paused_channel_is_not_delivered_until_it_is_resumed() {
 #[test]
 fn the_value_of_a_cutover_comes_before_the_newest_one() {
     let (mut writer, hub) = world();
-    let seam = publish(&mut writer, "shop.load", false, 1);
+    let cutover = publish(&mut writer, "shop.load", false, 1);
     let value = hub.log().state(&channel("shop.load"), View::Full).unwrap();
     let newest = publish(&mut writer, "shop.load", false, 2);
     let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
@@ -875,7 +876,7 @@ fn the_value_of_a_cutover_comes_before_the_newest_one() {
     while reader.has_due() {
         received.extend(collect(&mut reader, usize::MAX).offsets);
     }
-    assert_eq!(received, [seam, newest]);
+    assert_eq!(received, [cutover, newest]);
 }
 
 #[test]
@@ -923,8 +924,8 @@ fn a_value_too_soon_after_a_late_one_follows_by_itself() {
         let (mut writer, hub) = world();
         let (_drain, draining) = watch::channel(false);
         tokio::task::spawn_local(Rc::clone(&hub).run(draining));
-        let begun = Instant::now();
-        let at = async |ms| tokio::time::sleep_until(begun + Duration::from_millis(ms)).await;
+        let start = Instant::now();
+        let at = async |ms| tokio::time::sleep_until(start + Duration::from_millis(ms)).await;
         publish(&mut writer, "shop.load", false, 1);
         let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
         reader.subscribe(Selector::parse("shop.load").unwrap(), Duration::from_millis(100), None);
@@ -988,13 +989,13 @@ fn the_rest_of_a_write_is_due_at_once_and_gaps_are_counted() {
 fn the_values_of_a_cutover_come_once_and_in_the_order_of_the_log() {
     let (mut writer, hub) = world();
     let states = ["wide.b", "wide.c", "wide.a"].map(|name| publish(&mut writer, name, false, 1));
-    let mut seam: Vec<_> = ["wide.a", "wide.b", "wide.c"]
+    let mut cutover: Vec<_> = ["wide.a", "wide.b", "wide.c"]
         .iter()
         .map(|name| hub.log().state(&channel(name), View::Full).unwrap())
         .collect();
-    seam.reverse();
+    cutover.reverse();
     let mut reader = Reader::open(&hub, CatchUp::StatesFirst);
-    reader.subscribe_with(Selector::parse("wide.*").unwrap(), Duration::ZERO, None, seam);
+    reader.subscribe_with(Selector::parse("wide.*").unwrap(), Duration::ZERO, None, cutover);
     let mut received = Vec::new();
     for _ in 0..10 {
         received.extend(collect(&mut reader, 1).offsets);

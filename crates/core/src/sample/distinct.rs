@@ -24,11 +24,11 @@ const REGISTERS: usize = 1 << PRECISION;
 /// Bits of a fingerprint that are left for a register.
 const REST: u32 = u64::BITS - PRECISION;
 
-/// Version of [`fingerprint`]. Fingerprints are kept in Redis and compared with those of later programs, so a change of the
-/// function needs a new number: a set that was kept under another number starts empty instead of counting members twice.
+/// Version of [`fingerprint`]. Fingerprints are stored in Redis and compared with those of later programs, so a change of the
+/// function needs a new number: a set that was stored under another number starts empty instead of counting members twice.
 const FINGERPRINT_VERSION: u32 = 1;
 
-/// `{"type":"set","count":..,"today":{"count":..}}`
+/// Members of a series of the type `set`. Read as `{"type":"set","count":..,"today":{"count":..}}`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(from = "KeptSet")]
 pub(super) struct Set {
@@ -104,11 +104,11 @@ pub(super) fn fingerprint(member: &Value) -> Option<u64> {
     })
 }
 
-/// Set that only knows its number of members. The same members make the same set, in any order and any parts.
+/// Estimate of the number of distinct members. The same members make the same set, in any order and any parts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Distinct {
-    /// Fingerprints, sorted.
+    /// Fingerprints of the members, sorted, each once.
     Exact(Vec<u64>),
     /// Registers: the largest number of leading zeros of the fingerprints that chose it, plus one.
     Sketch(#[serde(with = "registers")] Box<[u8; REGISTERS]>),
@@ -121,7 +121,7 @@ impl Default for Distinct {
 }
 
 impl Distinct {
-    /// Adds a member.
+    /// Adds a member by its fingerprint.
     pub(super) fn add(&mut self, member: u64) {
         match self {
             Self::Sketch(registers) => register(registers, member),

@@ -16,7 +16,7 @@ const MAX_NAME_BYTES: usize = 32;
 /// Reason why labels are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
-    /// More than [`MAX_LABELS`].
+    /// The sample has more than [`MAX_LABELS`] labels.
     #[error("there are {0} of them, at most {MAX_LABELS} are allowed")]
     TooMany(usize),
     /// The name of a label is not valid.

@@ -12,18 +12,18 @@ const MAX_NUMBER_BYTES: usize = 26;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Measure {
-    /// Levels.
+    /// Levels, such as a queue length: the newest value counts.
     Gauge(Box<Gauge>),
-    /// Increments.
+    /// Increments, which are added up.
     Counter(Box<Counter>),
-    /// Durations.
+    /// Durations, of which percentiles are computed.
     Timing(Box<Timing>),
     /// Members of a set.
     Set(Box<Set>),
 }
 
 impl Measure {
-    /// Creates empty data.
+    /// Creates the data of a series of type `kind` without samples.
     pub(super) fn new(kind: SampleKind) -> Self {
         match kind {
             SampleKind::Gauge => Self::Gauge(Box::default()),
@@ -33,7 +33,7 @@ impl Measure {
         }
     }
 
-    /// Returns its type.
+    /// Returns the type of the series.
     pub(super) fn kind(&self) -> SampleKind {
         match self {
             Self::Gauge(_) => SampleKind::Gauge,

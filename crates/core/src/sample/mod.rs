@@ -133,7 +133,7 @@ pub enum SampleError {
     /// The value is negative, which the type does not allow.
     #[error("\"value\" of a {0} can't be below 0")]
     Negative(SampleKind),
-    /// Above [`MAX_NUMBER`].
+    /// The absolute value is above [`MAX_NUMBER`].
     #[error("\"value\" has to be between -1e21 and 1e21")]
     TooLarge,
     /// The labels are not valid.

@@ -112,9 +112,9 @@ pub struct Update {
     pub channel: Channel,
     /// Field in the channel's value.
     pub field: Arc<str>,
-    /// Figures: an object.
+    /// Figures of the series as a JSON object.
     pub value: Value,
-    /// A sample came. Otherwise the numbers changed because time passed.
+    /// Whether there was a sample. Otherwise the figures changed because time passed.
     pub is_written: bool,
 }
 

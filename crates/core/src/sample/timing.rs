@@ -25,7 +25,7 @@ const MAX_BINS: u32 = 2_048;
 /// Duration below which percentiles are 0.
 const MIN_VALUE: f64 = 1e-9;
 
-/// Reported percentiles.
+/// Reported percentiles: name of the field and quantile.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
 /// `{"type":"timing","count":..,"avg":..,"p50":..,"p95":..,"p99":..,"max":..,"today":{"count":..,...}}`

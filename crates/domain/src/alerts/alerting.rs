@@ -11,7 +11,7 @@ use super::{AlertConfig, AlertStore, Metrics, Target};
 pub struct Alerting {
     /// Store of rules, alerts and deliveries.
     pub store: Arc<dyn AlertStore>,
-    /// Limits and retention.
+    /// Limits of a tenant's alerts, and the times for which they are stored.
     pub config: AlertConfig,
     /// Targets that are configured.
     pub targets: Vec<Target>,

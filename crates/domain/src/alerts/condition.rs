@@ -8,7 +8,7 @@ use tricast_core::span::Span;
 /// Shortest time that values can be absent for or be compared over: the engine evaluates once a second.
 const SHORTEST: Span = Span::from_secs(1);
 
-/// Longest such time.
+/// Longest time span of a condition.
 const LONGEST: Span = Span::from_secs(7 * 86_400);
 
 /// Condition under which a value is bad. `clear` separates the threshold for good from that for bad.
@@ -17,14 +17,14 @@ const LONGEST: Span = Span::from_secs(7 * 86_400);
 pub enum Condition {
     /// `{above: x}`: more than `x`; good again at `clear` or less (default `x`).
     Above {
-        /// Threshold for bad.
+        /// Threshold: the condition is met by values above it.
         limit: f64,
         /// Threshold for good: `limit` or less.
         clear: Option<f64>,
     },
     /// `{below: x}`: less than `x`; good again at `clear` or more (default `x`).
     Below {
-        /// Threshold for bad.
+        /// Threshold: the condition is met by values below it.
         limit: f64,
         /// Threshold for good: `limit` or more.
         clear: Option<f64>,

@@ -1,4 +1,4 @@
-//! Settings of alerts.
+//! Limits of alerts, and retry times of notifications.
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ enum State {
 /// Decision that has to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
-    /// Raises an alert.
+    /// Raise this alert.
     Raise(Alert),
     /// Resolves this alert, which ended at that time.
     Resolve(Alert, Timestamp),
@@ -95,7 +95,7 @@ impl Engine {
         false
     }
 
-    /// Removes a rule.
+    /// Removes a rule with its samples and its open alert.
     pub(super) fn forget(&mut self, id: &str) {
         self.watches.remove(id);
     }
@@ -189,7 +189,7 @@ impl Engine {
         }
     }
 
-    /// Evaluates every rule.
+    /// Evaluates all rules at `now`, and collects the decisions.
     pub(super) fn evaluate(&mut self, now: Timestamp) {
         for watch in self.watches.values_mut() {
             watch.evaluate(now, &self.targets);

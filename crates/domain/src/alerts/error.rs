@@ -26,7 +26,7 @@ pub enum AlertError {
     /// Another process raises and resolves the tenant's alerts.
     #[error("another node decides about alerts")]
     NotDeciding,
-    /// The store failed.
+    /// The store failed, or did not respond in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The service did not accept the call, or did not get its result in time.

@@ -20,10 +20,10 @@ pub enum Sent {
 }
 
 impl Sent {
-    /// All results.
+    /// All results, in the order of their counters.
     pub const ALL: [Self; 4] = [Self::Delivered, Self::Failed, Self::GivenUp, Self::Dropped];
 
-    /// Returns the label.
+    /// Returns the value of the label `result` in `/metrics`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -34,7 +34,7 @@ impl Sent {
     }
 }
 
-/// Counters and gauges.
+/// Counters and gauges of the alerts of all tenants.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Number of evaluations of all rules of a tenant.

@@ -28,7 +28,7 @@ pub use outbox::{Announce, Outbox};
 pub use rule::{NewRule, Rule, Severity, Target};
 pub use service::{AlertService, Filter, Page};
 pub use store::{
-    Acknowledged, AlertStore, Answer, Delivery, EngineData, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
-    RuleReset, Sample, Settlement, Waiting,
+    Acknowledged, AlertStore, Delivery, EngineData, NewDelivery, Outgoing, Query, Raised, Resolution, Resolved,
+    RuleReset, Sample, Settlement, StoreFuture, Waiting,
 };
 pub use watcher::Watcher;

@@ -109,7 +109,7 @@ impl Outbox {
 impl Lane {
     async fn run(mut self) {
         loop {
-            let begun = Instant::now();
+            let start = Instant::now();
             let taken = self.take().await;
             let more = taken.len() == AT_ONCE;
             let results = join_all(taken.iter().map(|delivery| self.attempt(delivery))).await;
@@ -118,7 +118,7 @@ impl Lane {
             }
             if !more {
                 // Waits for a new delivery, or until an old one may be due.
-                let _ = timeout(POLL.saturating_sub(begun.elapsed()).max(POLL / 4), self.outgoing.changed()).await;
+                let _ = timeout(POLL.saturating_sub(start.elapsed()).max(POLL / 4), self.outgoing.changed()).await;
             }
         }
     }
@@ -131,7 +131,7 @@ impl Lane {
 
     async fn attempt(&self, delivery: &Delivery) -> Result<(), Failure> {
         // The notifiers have time limits of their own; this is the last one.
-        let slow = Failure { reason: "timed out".into(), passes: true };
+        let slow = Failure { reason: "timed out".into(), is_temporary: true };
         timeout(self.timeout + MARGIN / 2, self.notifier.send(delivery)).await.unwrap_or(Err(slow))
     }
 
@@ -141,9 +141,9 @@ impl Lane {
             Ok(()) => {
                 self.count(Sent::Delivered);
                 tracing::info!(target_name = target, delivery = id, attempt, "a notification was sent");
-                Settlement::Over
+                Settlement::Done
             }
-            Err(Failure { reason, passes: true }) if !self.is_late(delivery) => {
+            Err(Failure { reason, is_temporary: true }) if !self.is_late(delivery) => {
                 self.count(Sent::Failed);
                 let pause = pause(attempt);
                 tracing::warn!(
@@ -154,7 +154,7 @@ impl Lane {
                     ?pause,
                     "cannot send a notification; retrying"
                 );
-                Settlement::Again(after(self.clock.now_ms(), pause))
+                Settlement::Retry(after(self.clock.now_ms(), pause))
             }
             Err(Failure { reason, .. }) => {
                 self.count(Sent::GivenUp);
@@ -167,10 +167,10 @@ impl Lane {
                     reason,
                     "gave up sending a notification"
                 );
-                Settlement::Over
+                Settlement::Done
             }
         };
-        // A delivery whose result can't be recorded is sent again: twice is better than never.
+        // A delivery whose result can't be recorded is sent again: a repetition is better than a loss.
         if let Err(error) = in_time(DEADLINE, self.alerting.store.settle(id, attempt, settlement)).await {
             tracing::warn!(target_name = target, delivery = id, %error, "cannot record the result of a delivery");
         }
@@ -180,7 +180,7 @@ impl Lane {
                     (self.announce)("recovered", json!({"reason": target})).await;
                 }
             }
-            Err(Failure { passes: true, .. }) => {
+            Err(Failure { is_temporary: true, .. }) => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == DEGRADED {
                     (self.announce)("degraded", json!({"reason": target})).await;

@@ -26,14 +26,14 @@ const MAX_FIELD: usize = 256;
 /// Largest length of a message, in bytes.
 const MAX_MESSAGE: usize = 1_000;
 
-/// Longest `for`.
+/// Longest time for which a condition may have to be met: a day.
 const MAX_FOR: Span = Span::from_secs(86_400);
 
 /// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// For information.
+    /// Notice that requires no action.
     Info,
     /// Should be looked at.
     Warning,
@@ -42,7 +42,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// All severities.
+    /// All severities, from the lowest to the highest.
     pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
 
     /// Returns the value as it is written in JSON.
@@ -54,7 +54,7 @@ impl Severity {
         }
     }
 
-    /// Parses a severity.
+    /// Parses the name of a severity, as in JSON; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.as_str() == name)
     }
@@ -64,14 +64,14 @@ impl Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// Mail by SMTP.
+    /// Mail, sent by SMTP.
     Email,
-    /// Signed HTTP request.
+    /// HTTP request to a webhook, with a signature.
     Webhook,
 }
 
 impl Target {
-    /// All targets.
+    /// All targets of notifications.
     pub const ALL: [Self; 2] = [Self::Email, Self::Webhook];
 
     /// Returns the value as it is written in JSON.
@@ -82,7 +82,7 @@ impl Target {
         }
     }
 
-    /// Parses a target.
+    /// Parses the name of a target, as in JSON; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.as_str() == name)
     }
@@ -91,7 +91,7 @@ impl Target {
 /// Rule as clients see it. Its JSON can be sent back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Id: `[A-Za-z0-9_-]{1,64}`.
+    /// Id of the rule, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
     pub id: String,
     /// Name for people to read.
     pub name: String,

@@ -28,7 +28,7 @@ pub struct AlertService {
 /// Page of a list of alerts.
 #[derive(Debug)]
 pub struct Page {
-    /// Alerts, newest first.
+    /// Alerts of the page, newest first.
     pub alerts: Vec<Alert>,
     /// Last alert of this page, after which the next page begins; `None` on the last page.
     pub next: Option<String>,
@@ -46,7 +46,7 @@ pub struct Filter {
 }
 
 impl AlertService {
-    /// Creates the service for the alerts of `tenant`, whose log is `log`; `relay` publishes their events. Nothing is
+    /// Creates the service for the alerts of `tenant` over the values in `log`; `relay` publishes their events. Nothing is
     /// watched or changed until the caller runs the returned [`Watcher`].
     pub fn new(tenant: &str, alerting: Alerting, log: Arc<Log>, relay: Relay, clock: Clock) -> (Self, Watcher) {
         let (commands, queue) = Commands::bounded(QUEUE);

@@ -27,7 +27,7 @@ pub(super) const DEFAULT: &str = "default";
 /// Board as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Board {
-    /// Id: `[A-Za-z0-9_-]{1,64}`.
+    /// Id of the board, `[A-Za-z0-9_-]{1,64}`, unique in its tenant.
     pub id: String,
     /// Name for people to read.
     pub name: String,

@@ -10,7 +10,7 @@ use super::{Board, DashboardError, NewBoard, NewTile, Tile};
 pub enum Edit {
     /// Replaces name and tiles.
     Replace(NewBoard),
-    /// Deletes the board.
+    /// Deletes the board with its tiles.
     Delete,
     /// Adds a tile at the end.
     AddTile(NewTile),
@@ -21,7 +21,7 @@ pub enum Edit {
         /// Fields with their new values.
         changes: Map<String, Value>,
     },
-    /// Removes a tile.
+    /// Removes the tile with this id.
     RemoveTile(String),
     /// Puts all tiles in another order.
     Reorder(Vec<String>),

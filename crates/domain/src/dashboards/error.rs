@@ -23,7 +23,7 @@ pub enum DashboardError {
     /// The dashboard is not at the version that the caller requires.
     #[error("the dashboard has changed since: read it again")]
     Moved,
-    /// The store failed.
+    /// The store failed, or did not respond in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The service did not accept the call, or did not get its result in time.

@@ -17,6 +17,6 @@ pub use board::{Board, NewBoard};
 pub use edit::{Action, Edit, Edited};
 pub use error::DashboardError;
 pub use service::DashboardService;
-pub use store::{Answer, DashboardStore};
+pub use store::{DashboardStore, StoreFuture};
 pub use tile::{NewTile, Tile, TileKind};
 pub use writer::DashboardWriter;

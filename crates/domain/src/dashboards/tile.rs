@@ -79,8 +79,8 @@ pub(super) fn is_text(text: &str, max: usize) -> bool {
 }
 
 /// Returns a unique id for a board or a tile that came without one.
-pub(super) fn new_id(what: &str) -> String {
-    format!("{what}-{:016x}", tricast_core::ids::random_u64())
+pub(super) fn new_id(prefix: &str) -> String {
+    format!("{prefix}-{:016x}", tricast_core::ids::random_u64())
 }
 
 impl NewTile {

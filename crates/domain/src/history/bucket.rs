@@ -8,15 +8,15 @@ use super::{Calendar, Level, calendar::Span};
 pub struct Bucket {
     /// Start of the span, in milliseconds since 1970; for a point, its time.
     pub at: i64,
-    /// Number of points.
+    /// Number of points in the bucket.
     pub count: u64,
     /// Sum of the points.
     pub total: f64,
-    /// Smallest point.
+    /// Smallest value of the points.
     pub min: f64,
-    /// Largest point.
+    /// Largest value of the points.
     pub max: f64,
-    /// Last point.
+    /// Value of the last point.
     pub last: f64,
 }
 

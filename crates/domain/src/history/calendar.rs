@@ -27,7 +27,7 @@ pub struct Calendar {
 /// Span from one time up to but not including another, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// First millisecond.
+    /// First millisecond of the span, since 1970.
     pub start: i64,
     /// First millisecond after the span.
     pub end: i64,

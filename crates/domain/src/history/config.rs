@@ -1,4 +1,4 @@
-//! Settings of history.
+//! Settings of recording, rolling up and deleting history.
 
 use std::time::Duration;
 

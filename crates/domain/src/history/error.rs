@@ -14,7 +14,7 @@ pub enum HistoryError {
     /// History is switched off.
     #[error("this server keeps no history: history.enabled is false")]
     Disabled,
-    /// The store failed.
+    /// The store failed, or did not respond in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The query did not finish in time.

@@ -5,7 +5,7 @@
 pub enum Level {
     /// Points as they were recorded.
     Raw,
-    /// Roll-up by minute.
+    /// Buckets of one minute.
     Minute,
     /// Roll-up by hour of the configured time zone.
     Hour,

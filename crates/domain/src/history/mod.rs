@@ -37,7 +37,9 @@ pub use query_result::QueryResult;
 pub use recorder::Recorder;
 pub use roll_up::{Choice, Portion, RolledUp};
 pub use service::History;
-pub use store::{Answer, Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, Track};
+pub use store::{
+    Forget, HistoryStore, Newest, Point, Progress, Query, RollUp, SeriesId, SeriesName, StoreFuture, Track,
+};
 
 #[cfg(test)]
 mod tests;

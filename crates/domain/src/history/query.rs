@@ -39,13 +39,13 @@ pub struct Asked<'a> {
 /// Query of one channel.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Channel.
+    /// State channel of the query.
     pub channel: Channel,
     /// Fields; `None` for all.
     pub fields: Option<Vec<Box<str>>>,
     /// Start, in milliseconds since 1970.
     pub from: i64,
-    /// End, not included.
+    /// End of the time span in milliseconds since 1970, not included.
     pub to: i64,
     /// Level; `None` for the finest that makes at most [`AUTO`] buckets.
     pub level: Option<Level>,
@@ -173,9 +173,9 @@ fn split_fields(list: &str) -> Vec<&str> {
     parts
 }
 
-fn parse_time(what: &str, text: &str, now: i64) -> Result<i64, HistoryError> {
+fn parse_time(name: &str, text: &str, now: i64) -> Result<i64, HistoryError> {
     let wrong = || {
-        let detail = format!("{what}: write RFC 3339 (2024-07-15T14:00:00Z), \"now\", or \"-15m\", \"-2h\", \"-7d\"");
+        let detail = format!("{name}: write RFC 3339 (2024-07-15T14:00:00Z), \"now\", or \"-15m\", \"-2h\", \"-7d\"");
         HistoryError::Invalid(detail)
     };
     if text == "now" {

@@ -15,7 +15,7 @@ use tricast_core::{channel::Channel, clock::rfc3339};
 /// History of one channel in a span of time: the result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryResult {
-    /// Channel.
+    /// State channel of the result.
     pub channel: Channel,
     /// Level of the buckets.
     pub level: Level,
@@ -80,7 +80,7 @@ impl QueryResult {
     }
 }
 
-/// JSON is UTF-8.
+/// Converts JSON to text; JSON is UTF-8.
 fn text(json: Vec<u8>) -> String {
     String::from_utf8(json).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Answer, Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId,
+    Forget, HistoryConfig, HistoryError, Level, Point, RollUp, SeriesId, StoreFuture,
     config::ms,
     pressure::Pressure,
     shared::Shared,
@@ -371,7 +371,7 @@ impl Writer {
     }
 
     /// Waits for the store, and publishes `degraded` when that takes long.
-    async fn with_degraded_notice<T>(&mut self, mut answer: Answer<T>) -> Result<T, HistoryError> {
+    async fn with_degraded_notice<T>(&mut self, mut answer: StoreFuture<T>) -> Result<T, HistoryError> {
         if let Ok(result) = timeout(STANDSTILL, &mut answer).await {
             return result;
         }

@@ -14,12 +14,12 @@ use super::{Bucket, Calendar, HistoryError, Level};
 use tricast_core::channel::Channel;
 
 /// Result of a call to a store; dropping it does not undo a change.
-pub type Answer<T> = BoxFuture<'static, Result<T, HistoryError>>;
+pub type StoreFuture<T> = BoxFuture<'static, Result<T, HistoryError>>;
 
 /// Keeps the history of many tenants. A call for one tenant never sees data of another. Times are milliseconds since
 /// 1970.
 ///
-/// Changes are made in the order of the calls. A change that was answered survives the end of the process. A change
+/// Changes are made in the order of the calls. An acknowledged change survives the end of the process. A change
 /// that failed has changed nothing, or it is unknown whether it was made: each one may be repeated, with the same
 /// result.
 ///
@@ -33,14 +33,14 @@ pub trait HistoryStore: Send + Sync {
     /// Returns the ids of series, in the order of `names`. Unknown ones are created while the tenant has less than
     /// `max` (0: no limit), and are `None` beyond that. An id is valid until [`HistoryStore::forget`] reports deleted
     /// series.
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> Answer<Vec<Option<SeriesId>>>;
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>>;
 
     /// Writes points, all or none. A point replaces another one of its series with the same time; a point of a deleted
     /// series, or of one of another tenant, is left out.
     ///
     /// A late point, before the time up to which its series is rolled up, sets that time back for every level, to the
     /// start of the bucket of `calendar` that holds the point.
-    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> Answer<()>;
+    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> StoreFuture<()>;
 
     /// Returns whether other processes write the store.
     fn is_shared(&self) -> bool {
@@ -48,26 +48,26 @@ pub trait HistoryStore: Send + Sync {
     }
 
     /// Reads the history of a channel, in one snapshot.
-    fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>>;
+    fn read(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Track>>;
 
     /// Records the times at which channels ended. Their history stays.
-    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()>;
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> StoreFuture<()>;
 
     /// Returns the newest point of each series, of at most `max` series; for a series without points, its last minute.
     /// Series of channels that have ended since are left out.
-    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>>;
+    fn newest(&self, tenant: &str, max: usize) -> StoreFuture<Vec<Newest>>;
 
     /// Returns the approximate size of the store in bytes, for all tenants, without free space; `None` if it is
     /// unknown.
-    fn bytes(&self) -> Answer<Option<u64>> {
+    fn bytes(&self) -> StoreFuture<Option<u64>> {
         Box::pin(async { Ok(None) })
     }
 
     /// Makes one step of a roll-up.
-    fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress>;
+    fn roll_up(&self, tenant: &str, step: RollUp) -> StoreFuture<Progress>;
 
     /// Makes one step of deleting old rows.
-    fn forget(&self, tenant: &str, step: Forget) -> Answer<Progress>;
+    fn forget(&self, tenant: &str, step: Forget) -> StoreFuture<Progress>;
 }
 
 /// Id of a series, assigned by the store. Ids of a tenant grow; 0 is none.
@@ -84,7 +84,7 @@ impl SeriesId {
 /// Name of a series within its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SeriesName {
-    /// State channel.
+    /// State channel of the series.
     pub channel: Channel,
     /// Path of a numeric field of its value, with dots; at most 256 bytes.
     pub field: Box<str>,
@@ -97,7 +97,7 @@ pub struct Point {
     pub series: SeriesId,
     /// Time at which the value was accepted.
     pub at: i64,
-    /// Finite number.
+    /// Value of the point; a finite number.
     pub value: f64,
 }
 
@@ -108,18 +108,18 @@ pub struct Newest {
     pub name: SeriesName,
     /// Time at which the value was accepted, or the start of the minute.
     pub at: i64,
-    /// Finite number.
+    /// Value of the point; a finite number.
     pub value: f64,
 }
 
 /// Query of a channel's rows.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Channel.
+    /// State channel of the query.
     pub channel: Channel,
     /// Fields; `None` for all.
     pub fields: Option<Vec<Box<str>>>,
-    /// Requested level.
+    /// Level that the rows are requested from.
     pub level: Level,
     /// Start of the query: the start of a bucket of `level`.
     pub from: i64,
@@ -187,9 +187,9 @@ impl RollUp {
     }
 }
 
-/// Step of deleting rows that are older than they have to be kept.
+/// Step of deleting rows that are older than their retention time.
 ///
-/// Series are taken in the order of their ids. Rows that a coarser level is not yet made from are kept, however old
+/// Series are taken in the order of their ids. Rows that are not rolled up yet are not deleted, however old
 /// they are. A series without rows at any level is deleted, and its id becomes invalid.
 #[derive(Clone, Copy, Debug)]
 pub struct Forget {

@@ -41,13 +41,13 @@ struct Fake {
     bytes: Mutex<Option<u64>>,
     /// Roll-ups: time, level, and the time up to which they roll up.
     rolled: Mutex<Vec<(i64, Level, i64)>>,
-    /// Steps of deleting.
+    /// Times before which rows were deleted, by level, one entry per step.
     forgotten: Mutex<Vec<[i64; 4]>>,
 }
 
 impl Fake {
     /// Returns the result of `work` once the store is not stopped.
-    fn answer<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Answer<T> {
+    fn answer<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> StoreFuture<T> {
         let this = Arc::clone(self);
         async move {
             let mut stands = this.stands.subscribe();
@@ -69,11 +69,11 @@ impl HistoryStore for Shared {
         self.0.is_shared.load(Ordering::SeqCst)
     }
 
-    fn bytes(&self) -> Answer<Option<u64>> {
+    fn bytes(&self) -> StoreFuture<Option<u64>> {
         self.0.answer(|fake| *fake.bytes.lock())
     }
 
-    fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> Answer<Vec<Option<SeriesId>>> {
+    fn series(&self, _: &str, names: Vec<SeriesName>, _: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
         if names.iter().any(|name| name.field.contains("odd")) {
             return async { Err(StoreError::Refused.into()) }.boxed();
         }
@@ -81,7 +81,7 @@ impl HistoryStore for Shared {
         self.0.answer(move |_| names.iter().map(|_| Some(SeriesId(1))).collect())
     }
 
-    fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> Answer<()> {
+    fn write(&self, _: &str, points: Vec<Point>, _: &Calendar) -> StoreFuture<()> {
         if points.iter().any(|point| point.value < 0.0) {
             return async { Err(StoreError::Refused.into()) }.boxed();
         }
@@ -90,7 +90,7 @@ impl HistoryStore for Shared {
         })
     }
 
-    fn read(&self, _: &str, query: Query) -> Answer<Vec<Track>> {
+    fn read(&self, _: &str, query: Query) -> StoreFuture<Vec<Track>> {
         self.0.answer(move |fake| {
             let points = fake.points.lock();
             let rows: Vec<Bucket> = points.iter().map(|((_, at), value)| Bucket::of_point(*at, *value)).collect();
@@ -99,15 +99,15 @@ impl HistoryStore for Shared {
         })
     }
 
-    fn end(&self, _: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+    fn end(&self, _: &str, ends: Vec<(Channel, i64)>) -> StoreFuture<()> {
         self.0.answer(move |fake| fake.ends.lock().extend(ends))
     }
 
-    fn newest(&self, _: &str, _: usize) -> Answer<Vec<Newest>> {
+    fn newest(&self, _: &str, _: usize) -> StoreFuture<Vec<Newest>> {
         self.0.answer(|_| Vec::new())
     }
 
-    fn roll_up(&self, _: &str, step: RollUp) -> Answer<Progress> {
+    fn roll_up(&self, _: &str, step: RollUp) -> StoreFuture<Progress> {
         let now = self.1.now().as_millisecond();
         self.0.answer(move |fake| {
             fake.rolled.lock().push((now, step.level, step.through));
@@ -115,7 +115,7 @@ impl HistoryStore for Shared {
         })
     }
 
-    fn forget(&self, _: &str, step: Forget) -> Answer<Progress> {
+    fn forget(&self, _: &str, step: Forget) -> StoreFuture<Progress> {
         self.0.answer(move |fake| {
             fake.forgotten.lock().push(step.before);
             Progress::default()
@@ -140,8 +140,8 @@ const START: i64 = 1_790_000_000_000;
 
 /// Clock that follows tokio's.
 fn clock() -> Clock {
-    let begun = Instant::now();
-    Clock::from_fn(move || Timestamp::from_millisecond(START + begun.elapsed().as_millis() as i64).unwrap())
+    let start = Instant::now();
+    Clock::from_fn(move || Timestamp::from_millisecond(START + start.elapsed().as_millis() as i64).unwrap())
 }
 
 fn bench_with(config: HistoryConfig) -> Bench {

@@ -15,7 +15,7 @@ pub enum OrderError {
     #[error("the order has changed since: read it again")]
     Moved,
     /// The idempotency key was used with another body.
-    #[error("this Idempotency-Key came with another body within the last 24 h: use a new key for a new order")]
+    #[error("this Idempotency-Key was used with another body within the last 24 h: use a new key for a new order")]
     KeyReused,
     /// The tenant has as many orders as it may have.
     #[error(
@@ -27,7 +27,7 @@ pub enum OrderError {
         "there are {0} customers, which is the limit: nothing was stored; an administrator can delete old ones, or raise limits.max_customers"
     )]
     TooManyCustomers(usize),
-    /// The store failed.
+    /// The store failed, or did not respond in time.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The service did not accept the call, or did not get its result in time.

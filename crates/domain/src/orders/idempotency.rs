@@ -16,14 +16,14 @@ pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     /// Time for which a key is remembered.
-    pub const KEPT: Duration = Duration::from_secs(24 * 3600);
+    pub const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
     /// Largest number of expired keys that are deleted with each new one: more than one, so that they become fewer.
     pub const DELETED_WITH_EACH: i64 = 4;
 
     /// Returns the time, in milliseconds since 1970, of the newest key that has expired at `now`.
     pub fn expired_at(now: Timestamp) -> i64 {
-        now.as_millisecond() - Self::KEPT.as_millis() as i64
+        now.as_millisecond() - Self::RETENTION.as_millis() as i64
     }
 
     /// Reads a key from the header.

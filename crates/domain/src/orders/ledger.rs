@@ -1,8 +1,8 @@
 //! Task that applies the changes of a tenant's orders and publishes the figures.
 //!
 //! Changes wait in a bounded queue. The ledger passes them to the store in order, many at a time so that the store can
-//! write them together, and receives the results in the same order. A change whose caller stopped waiting is counted
-//! nevertheless. The ledger never waits for the log: the relay publishes the events that the store keeps.
+//! write them together, and receives the results in the same order. A change is counted even if its caller has stopped
+//! waiting. The ledger never waits for the log: the relay publishes the stored events.
 
 use std::{
     sync::{

@@ -5,9 +5,9 @@ use super::OrderError;
 /// Numbers of rows of a tenant, or changes of these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowCounts {
-    /// Number of orders.
+    /// Number of stored orders of the tenant.
     pub orders: i64,
-    /// Number of customers.
+    /// Number of stored customers of the tenant.
     pub customers: i64,
 }
 

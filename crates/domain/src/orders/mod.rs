@@ -29,4 +29,4 @@ pub use numbers::{Minute, Numbers, Stats, Tally, minute_of};
 pub use order::{Changes, NewCustomer, NewOrder, NewVisits, Order, OrderId, Priority, Status};
 pub use rules::Effect;
 pub use service::{Deletion, OrderService, Page};
-pub use store::{Answer, Change, Changed, Created, Customer, Deleted, Draft, OrderStore, Query, Rollup};
+pub use store::{Change, Changed, Created, Customer, Deleted, Draft, OrderStore, Query, Rollup, StoreFuture};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 /// Amount in the configured currency, exact to the cent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Money {
-    /// Amount in cents.
+    /// Amount in hundredths of the currency, such as cents.
     pub cents: i64,
 }
 

@@ -25,7 +25,7 @@ pub struct Minute {
     pub processing: i64,
     /// Number of customers who were recorded for the first time.
     pub customers: i64,
-    /// Number of visits.
+    /// Number of visits that clients reported.
     pub visits: i64,
 }
 
@@ -95,7 +95,7 @@ impl Tally {
         Self { minute: minute_of(at), ..Self::default() }.and_customer()
     }
 
-    /// Counts visits.
+    /// Creates the tally of `count` visits at `at`.
     pub fn visits(at: Timestamp, count: u32) -> Self {
         let counts = Minute { visits: count.into(), ..Minute::default() };
         Self { minute: minute_of(at), counts, ..Self::default() }
@@ -126,7 +126,7 @@ pub struct Numbers {
 pub struct Stats {
     /// Number of orders of the last 24 h that are `PROCESSING`.
     pub active_orders: i64,
-    /// Revenue of today.
+    /// Revenue since midnight.
     pub revenue: Money,
     /// Time of the figures.
     pub at: Timestamp,
@@ -163,7 +163,7 @@ impl Numbers {
         values
     }
 
-    /// Applies a change.
+    /// Adds a change to the figures.
     pub fn count(&mut self, tally: Tally) {
         let minute = self.minutes.entry(tally.minute).or_default();
         *minute = minute.plus(tally.counts);

@@ -36,7 +36,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All statuses.
+    /// All statuses, in the order of an order's life.
     pub const ALL: [Self; 5] = [Self::Pending, Self::Processing, Self::Shipped, Self::Completed, Self::Cancelled];
 
     /// Returns the value as it is written in JSON.
@@ -50,7 +50,7 @@ impl Status {
         }
     }
 
-    /// Parses a status.
+    /// Parses the name of a status, as in JSON; `None` for any other text.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
@@ -74,7 +74,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// All priorities.
+    /// All priorities, from the lowest to the highest.
     pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Urgent];
 
     /// Returns the value as it is written in JSON.
@@ -87,7 +87,7 @@ impl Priority {
         }
     }
 
-    /// Parses a priority.
+    /// Parses the name of a priority, as in JSON; `None` for any other text.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.as_str() == word)
     }
@@ -103,7 +103,7 @@ impl OrderId {
         Self(number)
     }
 
-    /// Returns the number.
+    /// Returns the number of the order in its tenant, from 1.
     pub const fn number(self) -> u64 {
         self.0
     }
@@ -201,7 +201,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     serializer.serialize_str(&rfc3339(*time))
 }
 
-/// Order to create.
+/// Order to create, as the client sends it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(missing_docs, reason = "documented in docs/protocol.md, section 6.2")]
@@ -239,7 +239,7 @@ impl Changes {
     }
 }
 
-/// Customer to record.
+/// Customer to record, as the client sends it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NewCustomer {

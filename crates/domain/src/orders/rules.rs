@@ -26,11 +26,11 @@ impl Draft {
 }
 
 impl Created {
-    /// Repeats the result of the first request with an idempotency key, whatever happened to the order since: all that a
-    /// client can set came with the request.
+    /// Repeats the result of the first request with an idempotency key, whatever happened to the order since: all fields that a
+    /// client can set are in the request.
     ///
     /// # Errors
-    /// [`OrderError::KeyReused`] when the first request, whose digest is `first`, had another body.
+    /// [`OrderError::KeyReused`] if the first request, with the digest `first`, had another body.
     pub fn repeated(new: NewOrder, first: &[u8], id: OrderId, created_at: Timestamp) -> Result<Self, OrderError> {
         if new.digest() != first {
             return Err(OrderError::KeyReused);
@@ -68,7 +68,7 @@ impl Changed {
 }
 
 impl Customer {
-    /// Returns the id for a customer who came without one; `number` counts them for each tenant.
+    /// Returns the id for a new customer without one; `number` counts them for each tenant.
     pub fn generated_id(number: i64) -> String {
         format!("cus-{number:08}")
     }

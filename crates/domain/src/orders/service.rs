@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Answer, Change, Changes, Customer, Draft, IdempotencyKey, Ledger, NewCustomer, NewOrder, NewVisits, Numbers, Order,
-    OrderError, OrderId, OrderStore, Query, RowCounts, RowLimits, Stats, Status, Tally,
+    Change, Changes, Customer, Draft, IdempotencyKey, Ledger, NewCustomer, NewOrder, NewVisits, Numbers, Order,
+    OrderError, OrderId, OrderStore, Query, RowCounts, RowLimits, Stats, Status, StoreFuture, Tally,
     ledger::{self, Command, Completed, Loading},
 };
 use crate::{
@@ -40,7 +40,7 @@ const DELETED_AT_ONCE: usize = 1_000;
 /// Page of a list of orders.
 #[derive(Debug)]
 pub struct Page {
-    /// Orders, newest first.
+    /// Orders of the page, newest first.
     pub orders: Vec<Order>,
     /// Last order of this page, after which the next page begins; `None` on the last page.
     pub next: Option<OrderId>,
@@ -212,7 +212,7 @@ impl OrderService {
         deleted.await.map(|deleted| self.deletion("orders", before, deleted.number))
     }
 
-    /// Deletes the oldest customers who were first recorded before `before`. One who comes again counts as new.
+    /// Deletes the oldest customers who were first recorded before `before`. A deleted customer who returns counts as new.
     ///
     /// # Errors
     /// As [`OrderService::delete_orders`].
@@ -233,9 +233,9 @@ impl OrderService {
         Ok(())
     }
 
-    fn deletion(&self, what: &'static str, before: Timestamp, deleted: usize) -> Deletion {
+    fn deletion(&self, rows: &'static str, before: Timestamp, deleted: usize) -> Deletion {
         if deleted > 0 {
-            tracing::info!(tenant = &*self.shared.tenant, what, %before, deleted, "deleted by an administrator");
+            tracing::info!(tenant = &*self.shared.tenant, rows, %before, deleted, "deleted by an administrator");
         }
         Deletion { deleted, more: deleted == DELETED_AT_ONCE }
     }
@@ -281,7 +281,7 @@ impl OrderService {
     /// Passes a change to the ledger and waits for its result.
     async fn submit<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&dyn OrderStore, &str) -> Answer<T> + Send + 'static,
+        call: impl FnOnce(&dyn OrderStore, &str) -> StoreFuture<T> + Send + 'static,
         effects: impl FnOnce(&T) -> Effects + Send + 'static,
     ) -> Result<T, OrderError> {
         if *self.shared.loading.borrow() == Loading::Failing {

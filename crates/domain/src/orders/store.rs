@@ -12,12 +12,12 @@ use super::{
 use tricast_core::version::IfMatch;
 
 /// Result of a call to a store. It borrows nothing, so it can be awaited elsewhere; dropping it does not undo a change.
-pub type Answer<T> = BoxFuture<'static, Result<T, OrderError>>;
+pub type StoreFuture<T> = BoxFuture<'static, Result<T, OrderError>>;
 
 /// Keeps the orders of many tenants. A call for one tenant never sees data of another.
 ///
-/// A change is queued by the call itself, not by the first poll of its result: changes are made, and answered, in the
-/// order of the calls. A change that was answered survives the end of the process. A change that failed has changed
+/// A change is queued by the call itself, not by the first poll of its result: changes are made and acknowledged in the
+/// order of the calls. An acknowledged change survives the end of the process. A change that failed has changed
 /// nothing, unless the error is [`StoreError::Unknown`](crate::service::StoreError::Unknown). Changes of the figures
 /// ([`Tally`]) and the events about orders ([`Order::created`], [`Changes::event`]) are stored in the transaction of
 /// the change.
@@ -29,46 +29,46 @@ pub trait OrderStore: Send + Sync {
     ///
     /// # Errors
     /// [`OrderError::KeyReused`], [`OrderError::TooManyOrders`], [`OrderError::TooManyCustomers`].
-    fn create(&self, tenant: &str, draft: Draft) -> Answer<Created>;
+    fn create(&self, tenant: &str, draft: Draft) -> StoreFuture<Created>;
 
     /// Changes an order, if it is at the required version.
     ///
     /// # Errors
     /// [`OrderError::NotFound`], [`OrderError::Moved`].
-    fn change(&self, tenant: &str, change: Change) -> Answer<Changed>;
+    fn change(&self, tenant: &str, change: Change) -> StoreFuture<Changed>;
 
     /// Records a customer.
     ///
     /// # Errors
     /// [`OrderError::TooManyCustomers`].
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer>;
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> StoreFuture<Customer>;
 
     /// Deletes the oldest orders that are neither `PENDING` nor `PROCESSING` and were created before `before`, at most
     /// `most`. The figures are counted by minute and stay.
-    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted>;
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted>;
 
     /// Deletes the oldest customers who were first recorded before `before`, at most `most`. Their orders stay.
-    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted>;
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted>;
 
-    /// Counts visits.
-    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally>;
+    /// Adds `count` visits at `at` to the figures of the tenant.
+    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> StoreFuture<Tally>;
 
     /// Returns one order.
     ///
     /// # Errors
     /// [`OrderError::NotFound`].
-    fn order(&self, tenant: &str, id: OrderId) -> Answer<Order>;
+    fn order(&self, tenant: &str, id: OrderId) -> StoreFuture<Order>;
 
     /// Returns a page of orders, newest first.
-    fn orders(&self, tenant: &str, query: Query) -> Answer<Vec<Order>>;
+    fn orders(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Order>>;
 
     /// Returns the counts since the minute `since`. The cost grows with minutes, not with orders.
-    fn rollup(&self, tenant: &str, since: i64) -> Answer<Rollup>;
+    fn rollup(&self, tenant: &str, since: i64) -> StoreFuture<Rollup>;
 
     /// Returns the same if another process may have changed the store since the last call, and `None` if not. The call
     /// keeps its order among the changes: the result includes all changes that were queued before it, and none that
     /// were queued after it.
-    fn recount(&self, tenant: &str, since: i64) -> Answer<Option<Rollup>> {
+    fn recount(&self, tenant: &str, since: i64) -> StoreFuture<Option<Rollup>> {
         let _ = (tenant, since);
         Box::pin(std::future::ready(Ok(None)))
     }
@@ -79,10 +79,10 @@ pub trait OrderStore: Send + Sync {
     }
 }
 
-/// Order to create.
+/// Order to create, with all that its creation depends on.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The order, checked.
+    /// Order of the client, checked.
     pub new: NewOrder,
     /// Idempotency key of the request.
     pub key: Option<IdempotencyKey>,
@@ -106,9 +106,9 @@ pub struct Created {
 /// Change of an order to make.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Order to change.
+    /// Id of the order to change.
     pub id: OrderId,
-    /// Fields to change.
+    /// New values of the fields to change.
     pub changes: Changes,
     /// Condition on the version of the order.
     pub if_match: Option<IfMatch>,
@@ -131,7 +131,7 @@ pub struct Changed {
     pub event: Option<u64>,
 }
 
-/// Recorded customer.
+/// Result of recording a customer.
 #[derive(Clone, Debug)]
 pub struct Customer {
     /// Id of the customer.
@@ -151,7 +151,7 @@ pub struct Deleted {
     pub tally: Option<Tally>,
 }
 
-/// Selection of orders.
+/// Filters of a list of orders; all of them apply.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     /// Only orders with this status.

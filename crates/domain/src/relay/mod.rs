@@ -31,7 +31,7 @@ mod tenant_relay;
 pub use tenant_relay::{Relay, RelayTask};
 
 /// Result of a call to a store.
-pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
+pub type StoreFuture<T> = BoxFuture<'static, Result<T, StoreError>>;
 
 /// Event to store with the change that causes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,14 +82,14 @@ pub struct Pending {
 /// Interface between the relay and a store. The store writes the events of [`NewEvent`] with the changes themselves.
 pub trait EventStore: Send + Sync {
     /// Returns the first pending events of a tenant after the sequence number `after`.
-    fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending>;
+    fn pending(&self, tenant: &str, after: u64, limit: usize) -> StoreFuture<Pending>;
 
     /// Returns the number of pending events of a tenant after the sequence number `after`. The cost grows with that number.
-    fn count(&self, tenant: &str, after: u64) -> Answer<u64>;
+    fn count(&self, tenant: &str, after: u64) -> StoreFuture<u64>;
 
     /// Removes the events of a tenant up to the sequence number `through`, which are published.
-    fn remove(&self, tenant: &str, through: u64) -> Answer<()>;
+    fn remove(&self, tenant: &str, through: u64) -> StoreFuture<()>;
 
     /// Returns the tenants with an event that is pending for longer than `age`.
-    fn left_behind(&self, age: Duration) -> Answer<Vec<String>>;
+    fn overdue(&self, age: Duration) -> StoreFuture<Vec<String>>;
 }

@@ -52,7 +52,7 @@ struct Shared {
     /// Greatest sequence number that this process is known to have stored.
     stored: AtomicU64,
     /// Whether the store has overdue events, perhaps some that were removed before.
-    left_behind: AtomicBool,
+    overdue: AtomicBool,
     wake: Notify,
     progress: watch::Sender<Progress>,
 }
@@ -60,7 +60,7 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     /// Sequence number up to which events are published.
-    through: u64,
+    published_to: u64,
     /// Whether the log can't be written at the moment.
     stuck: bool,
 }
@@ -92,7 +92,7 @@ impl Relay {
             max_pending: u64::try_from(max_pending).unwrap_or(u64::MAX),
             waiting: AtomicU64::new(0),
             stored: AtomicU64::new(0),
-            left_behind: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             wake: Notify::new(),
             progress: watch::Sender::default(),
         });
@@ -106,8 +106,8 @@ impl Relay {
 
     /// Wakes the task for overdue events, and has published ones removed again: a database that lost its last
     /// transactions contains events that were removed before.
-    pub fn left_behind(&self) {
-        self.shared.left_behind.store(true, Ordering::Release);
+    pub fn overdue(&self) {
+        self.shared.overdue.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -140,7 +140,7 @@ impl Relay {
     pub async fn published(&self, seq: u64) {
         let mut progress = self.shared.progress.subscribe();
         // Can't fail: the sender is part of this relay.
-        drop(progress.wait_for(|progress| progress.through >= seq || progress.stuck).await);
+        drop(progress.wait_for(|progress| progress.published_to >= seq || progress.stuck).await);
     }
 }
 
@@ -198,7 +198,7 @@ impl Shared {
         // Read before the store is queried: an event that was stored by then is in the result, or another node has
         // published it.
         let stored = self.stored.load(Ordering::Acquire);
-        if self.left_behind.swap(false, Ordering::AcqRel) {
+        if self.overdue.swap(false, Ordering::AcqRel) {
             position.removed = 0;
         }
         let counted = self.waiting.load(Ordering::Relaxed);
@@ -230,9 +230,9 @@ impl Shared {
                 }
             }
         }
-        let through = if more { position.published } else { position.published.max(stored) };
+        let published_to = if more { position.published } else { position.published.max(stored) };
         self.progress.send_modify(|progress| {
-            *progress = Progress { through: progress.through.max(through), stuck: false };
+            *progress = Progress { published_to: progress.published_to.max(published_to), stuck: false };
         });
         if position.removed < position.published {
             // Events that can't be removed now are removed with the next ones, and are not published again.

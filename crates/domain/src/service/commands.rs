@@ -9,7 +9,7 @@ use tokio::{
 
 use super::ServiceError;
 
-/// Sends the result of a command to its caller, who may have stopped waiting.
+/// Sends the result of a command to its caller, which may have stopped waiting.
 pub type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// Sending end of a bounded queue of commands. Cheap to clone; the queue ends when all clones are dropped.

@@ -32,7 +32,7 @@ pub enum ServiceError {
     )]
     EventsPending(u64),
     /// The store did not answer a read within the deadline.
-    #[error("the store did not answer in time")]
+    #[error("the store did not respond in time")]
     TimedOut,
     /// The result of a change did not arrive within the deadline: it may have been made.
     #[error("the change was not confirmed in time and may have been made: read it back before trying again")]

@@ -11,20 +11,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Retry<'a> {
     tenant: Option<&'a str>,
-    what: &'static str,
+    data: &'static str,
     failed: bool,
 }
 
 impl<'a> Retry<'a> {
-    /// Counts attempts to load `what`, a plural noun; of one tenant, or of all if `tenant` is `None`.
-    pub fn loading(what: &'static str, tenant: impl Into<Option<&'a str>>) -> Self {
-        Self { tenant: tenant.into(), what, failed: false }
+    /// Counts attempts to load `data`, a plural noun; of one tenant, or of all if `tenant` is `None`.
+    pub fn loading(data: &'static str, tenant: impl Into<Option<&'a str>>) -> Self {
+        Self { tenant: tenant.into(), data, failed: false }
     }
 
     /// Logs the first failure, then waits until the next attempt is due.
     pub async fn after(&mut self, error: &impl Display) {
         if !std::mem::replace(&mut self.failed, true) {
-            tracing::error!(tenant = self.tenant, %error, "cannot load {}; retrying", self.what);
+            tracing::error!(tenant = self.tenant, %error, "cannot load {}; retrying", self.data);
         }
         sleep(PAUSE).await;
     }

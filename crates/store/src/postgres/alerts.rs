@@ -14,8 +14,8 @@ use super::{Abort, Failure, PostgresStore, events, outbox, row, tenant};
 use crate::activity::Kind;
 use tricast_core::version::Version;
 use tricast_domain::alerts::{
-    Acknowledged, Alert, AlertError, AlertStore, Answer, Delivery, EngineData, News, Outgoing, Query, Raised,
-    Resolution, Resolved, Rule, RuleReset, Sample, Settlement, Severity, Target, Waiting,
+    Acknowledged, Alert, AlertError, AlertStore, Delivery, EngineData, News, Outgoing, Query, Raised, Resolution,
+    Resolved, Rule, RuleReset, Sample, Settlement, Severity, StoreFuture, Target, Waiting,
 };
 
 /// Columns of an alert, as [`alert_of`] reads them.
@@ -23,7 +23,7 @@ const ALERT: &str = "id, rule, severity, metric, message, value, threshold, rais
     acknowledged_ms, targets";
 
 impl AlertStore for PostgresStore {
-    fn tenants(&self) -> Answer<Vec<String>> {
+    fn tenants(&self) -> StoreFuture<Vec<String>> {
         self.read_on_pool(Kind::Read, |client| {
             Box::pin(async move {
                 let select = client
@@ -39,11 +39,11 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn rules(&self, tenant: &str) -> Answer<Vec<Rule>> {
+    fn rules(&self, tenant: &str) -> StoreFuture<Vec<Rule>> {
         self.of(tenant, |client, tenant| Box::pin(rules(client, tenant)))
     }
 
-    fn rule(&self, tenant: &str, id: &str) -> Answer<Rule> {
+    fn rule(&self, tenant: &str, id: &str) -> StoreFuture<Rule> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -57,7 +57,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> Answer<()> {
+    fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> StoreFuture<()> {
         self.transact("alerts", tenant, move |client, tenant| Box::pin(insert_rule(client, tenant, rule, max)))
     }
 
@@ -67,7 +67,7 @@ impl AlertStore for PostgresStore {
         rule: Rule,
         seen: Version,
         reset: Option<RuleReset>,
-    ) -> Answer<Option<Resolved>> {
+    ) -> StoreFuture<Option<Resolved>> {
         let stream = self.stream();
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -91,7 +91,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> StoreFuture<Option<Resolved>> {
         let (id, stream) = (id.to_owned(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -110,12 +110,12 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn engine_data(&self, tenant: &str) -> Answer<EngineData> {
+    fn engine_data(&self, tenant: &str) -> StoreFuture<EngineData> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| Box::pin(engine_data(client, tenant)))
     }
 
-    fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
+    fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> StoreFuture<Raised> {
         let (by, stream) = (self.inner.link.id.clone(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -125,7 +125,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+    fn resolve(&self, tenant: &str, resolution: Resolution) -> StoreFuture<Option<Resolved>> {
         let (by, stream) = (self.inner.link.id.clone(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -135,7 +135,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn claim(&self, tenant: &str, lease: Duration) -> Answer<bool> {
+    fn claim(&self, tenant: &str, lease: Duration) -> StoreFuture<bool> {
         let (node, lease) = (self.inner.link.id.clone(), lease.as_millis() as i64);
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -152,11 +152,11 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn alerts(&self, tenant: &str, query: Query) -> Answer<Vec<Alert>> {
+    fn alerts(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Alert>> {
         self.of(tenant, move |client, tenant| Box::pin(page(client, tenant, query)))
     }
 
-    fn alert(&self, tenant: &str, id: &str) -> Answer<Alert> {
+    fn alert(&self, tenant: &str, id: &str) -> StoreFuture<Alert> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -166,7 +166,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
+    fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> StoreFuture<Acknowledged> {
         let (id, by, stream) = (id.to_owned(), by.to_owned(), self.stream());
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -187,11 +187,11 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> Answer<()> {
+    fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> StoreFuture<()> {
         self.transact("alerts", tenant, move |client, tenant| Box::pin(keep_samples(client, tenant, samples, forget)))
     }
 
-    fn samples(&self, tenant: &str) -> Answer<Vec<Sample>> {
+    fn samples(&self, tenant: &str) -> StoreFuture<Vec<Sample>> {
         self.of(tenant, |client, tenant| {
             Box::pin(async move {
                 let select = client
@@ -208,7 +208,7 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64> {
+    fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<u64> {
         self.transact("alerts", tenant, move |client, tenant| {
             Box::pin(async move {
                 let old =
@@ -226,16 +226,16 @@ impl AlertStore for PostgresStore {
         })
     }
 
-    fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Delivery>> {
+    fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> StoreFuture<Vec<Delivery>> {
         self.read_on_pool(Kind::Write, move |client| Box::pin(outbox::take(client, target, now, until, limit)))
     }
 
-    fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> Answer<bool> {
+    fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> StoreFuture<bool> {
         let id = id.to_owned();
         self.read_on_pool(Kind::Write, move |client| Box::pin(outbox::settle(client, id, attempt, settlement)))
     }
 
-    fn waiting(&self) -> Answer<Vec<Waiting>> {
+    fn waiting(&self) -> StoreFuture<Vec<Waiting>> {
         self.read_on_pool(Kind::Read, |client| Box::pin(outbox::waiting(client)))
     }
 
@@ -250,7 +250,7 @@ impl PostgresStore {
         &self,
         tenant: &str,
         work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<AlertError>>> + Send + 'static,
-    ) -> Answer<T> {
+    ) -> StoreFuture<T> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {

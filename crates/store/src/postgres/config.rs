@@ -43,7 +43,7 @@ impl Default for PostgresConfig {
 /// Check of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Accept any server.
+    /// Accept the certificate of any server.
     AnyServer,
     /// Require a certificate of a trusted authority.
     Authority,
@@ -51,7 +51,7 @@ pub(super) enum Trust {
     Name,
 }
 
-/// Parsed URL.
+/// URL after parsing, with the certificates to trust.
 #[derive(Clone)]
 pub(super) struct Target {
     /// Configuration of the driver, without time limits.
@@ -81,14 +81,14 @@ pub fn check_database_url(url: &str) -> Result<(), String> {
 }
 
 /// Parses the URL. libpq's `sslmode` has more values than the driver's: `verify-ca` and `verify-full` are removed from
-/// the URL here and kept beside it. As with libpq, `require` together with a CA file means `verify-ca`.
+/// the URL here and stored beside it. As with libpq, `require` together with a CA file means `verify-ca`.
 pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err("has to begin with postgres:// or postgresql://".into());
     }
     let (place, query) = url.split_once('?').unwrap_or((url, ""));
     let mut trust = Trust::AnyServer;
-    let mut kept = Vec::new();
+    let mut supported = Vec::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         if let Some((_, advice)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == name) {
@@ -97,24 +97,24 @@ pub(super) fn target(url: &str, has_ca_file: bool) -> Result<Target, String> {
         match (name, value) {
             ("sslmode", "require") => {
                 trust = if has_ca_file { Trust::Authority } else { Trust::AnyServer };
-                kept.push(part);
+                supported.push(part);
             }
             ("sslmode", "verify-ca") => {
                 trust = Trust::Authority;
-                kept.push("sslmode=require");
+                supported.push("sslmode=require");
             }
             ("sslmode", "verify-full") => {
                 trust = Trust::Name;
-                kept.push("sslmode=require");
+                supported.push("sslmode=require");
             }
-            ("sslmode", "disable" | "prefer") => kept.push(part),
+            ("sslmode", "disable" | "prefer") => supported.push(part),
             ("sslmode", _) => {
                 return Err("sslmode: disable, prefer, require, verify-ca or verify-full".into());
             }
-            _ => kept.push(part),
+            _ => supported.push(part),
         }
     }
-    let plain = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
+    let plain = if supported.is_empty() { place.to_owned() } else { format!("{place}?{}", supported.join("&")) };
     // The driver's message names the parameter, not its value; it follows its first sentence.
     let mut config = tokio_postgres::Config::from_str(&plain).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);

@@ -7,14 +7,14 @@ use super::{Abort, Failure, PostgresStore, events, row, tenant};
 use crate::activity::Kind;
 use tricast_core::version::Version;
 use tricast_domain::{
-    dashboards::{Answer, Board, DashboardError, DashboardStore},
+    dashboards::{Board, DashboardError, DashboardStore, StoreFuture},
     relay::NewEvent,
 };
 
 const COLUMNS: &str = "id, name, tiles, version, created_ms";
 
 impl DashboardStore for PostgresStore {
-    fn seed(&self, tenant: &str, board: Board) -> Answer<()> {
+    fn seed(&self, tenant: &str, board: Board) -> StoreFuture<()> {
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
                 // Of several nodes that start together, only one inserts the board.
@@ -29,7 +29,7 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn boards(&self, tenant: &str) -> Answer<Vec<Board>> {
+    fn boards(&self, tenant: &str) -> StoreFuture<Vec<Board>> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -42,7 +42,7 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn board(&self, tenant: &str, id: &str) -> Answer<Board> {
+    fn board(&self, tenant: &str, id: &str) -> StoreFuture<Board> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -55,7 +55,7 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64> {
+    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> StoreFuture<u64> {
         let stream = self.stream();
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -73,7 +73,7 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64> {
+    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> StoreFuture<u64> {
         let stream = self.stream();
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {
@@ -96,7 +96,7 @@ impl DashboardStore for PostgresStore {
         })
     }
 
-    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64> {
+    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> StoreFuture<u64> {
         let (id, stream) = (id.to_owned(), self.stream());
         self.transact("dashboards", tenant, move |client, tenant| {
             Box::pin(async move {

@@ -1,7 +1,7 @@
 //! Events that are stored with the changes that cause them, in PostgreSQL.
 //!
 //! Each event belongs to a stream: to the one that all nodes share if they have a bus, and otherwise to that of the
-//! node that stored it. The events that a stopped node left behind are moved into the stream of another node.
+//! node that stored it. Overdue events of a stopped node are moved into the stream of another node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,11 @@ use tokio_postgres::Row;
 use super::PostgresStore;
 use crate::activity::Kind;
 use tricast_domain::{
-    relay::{Answer, EventStore, NewEvent, Pending, PendingEvent},
+    relay::{EventStore, NewEvent, Pending, PendingEvent, StoreFuture},
     service::StoreError,
 };
 
-/// Age at which events of another stream count as left behind: a running node publishes its own within moments.
+/// Age at which events of another stream are overdue: a running node publishes its own within moments.
 const LEFT: Duration = Duration::from_secs(10);
 
 /// Stores an event in the transaction of its change, under the tenant's lock. Returns the sequence number, which is
@@ -46,10 +46,10 @@ impl PostgresStore {
         Arc::clone(&self.inner.link.stream)
     }
 
-    /// Moves events that other streams of a tenant left behind to the end of this stream.
+    /// Moves the overdue events of other streams of a tenant to the end of this stream.
     async fn adopt(&self, tenant: &str) -> Result<(), StoreError> {
         let (stream, left) = (self.stream(), LEFT.as_millis() as i64);
-        let adopted: Answer<u64> = self.transact("events", tenant, move |client, tenant| {
+        let adopted: StoreFuture<u64> = self.transact("events", tenant, move |client, tenant| {
             Box::pin(async move {
                 let adopt = client
                     .prepare_cached(
@@ -69,13 +69,13 @@ impl PostgresStore {
             })
         });
         let events = adopted.await?;
-        tracing::warn!(tenant, events, "publishing events that a stopped node left behind");
+        tracing::warn!(tenant, events, "publishing overdue events of a stopped node");
         Ok(())
     }
 }
 
 impl EventStore for PostgresStore {
-    fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
+    fn pending(&self, tenant: &str, after: u64, limit: usize) -> StoreFuture<Pending> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -101,7 +101,7 @@ impl EventStore for PostgresStore {
         })
     }
 
-    fn count(&self, tenant: &str, after: u64) -> Answer<u64> {
+    fn count(&self, tenant: &str, after: u64) -> StoreFuture<u64> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -117,7 +117,7 @@ impl EventStore for PostgresStore {
         })
     }
 
-    fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
+    fn remove(&self, tenant: &str, through: u64) -> StoreFuture<()> {
         let (tenant, stream) = (tenant.to_owned(), self.stream());
         self.read_on_pool(Kind::Write, move |client| {
             Box::pin(async move {
@@ -141,7 +141,7 @@ impl EventStore for PostgresStore {
         })
     }
 
-    fn left_behind(&self, age: Duration) -> Answer<Vec<String>> {
+    fn overdue(&self, age: Duration) -> StoreFuture<Vec<String>> {
         let store = self.clone();
         Box::pin(async move {
             for tenant in store.with_events("<>", LEFT).await? {
@@ -155,7 +155,7 @@ impl EventStore for PostgresStore {
 impl PostgresStore {
     /// Returns the tenants with an event that is pending for longer than `age`, in a stream that compares so with this
     /// one's.
-    fn with_events(&self, comparison: &'static str, age: Duration) -> Answer<Vec<String>> {
+    fn with_events(&self, comparison: &'static str, age: Duration) -> StoreFuture<Vec<String>> {
         let (stream, age) = (self.stream(), age.as_millis() as i64);
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {

@@ -23,8 +23,8 @@ pub(crate) enum Failure {
     /// PostgreSQL can't be reached at the moment, and was not contacted.
     #[error("PostgreSQL is not available")]
     Down,
-    /// PostgreSQL did not answer in time.
-    #[error("PostgreSQL did not answer in time")]
+    /// PostgreSQL did not respond in time.
+    #[error("PostgreSQL did not respond in time")]
     TimedOut,
     /// The connection broke during the commit, and the outcome can't be found out.
     #[error("it is not known whether the transaction was committed")]
@@ -49,7 +49,7 @@ pub(super) enum Remedy {
     Again,
     /// Repeat each change alone: PostgreSQL rejects one of them.
     OneByOne,
-    /// Don't repeat.
+    /// Do not repeat: the failure would be the same.
     None,
 }
 
@@ -93,7 +93,7 @@ impl Failure {
         }
     }
 
-    /// Returns what a caller may know of the failure. Does not log: one failure may concern a whole group of callers.
+    /// Returns the error for the caller, without details of the database. Does not log: one failure may concern a whole group of callers.
     pub(super) fn kind(&self) -> StoreError {
         match self {
             Self::Unconfirmed => StoreError::Unknown,
@@ -145,9 +145,9 @@ impl<E> From<Error> for Abort<E> {
 
 /// Describes an error. The driver says "db error" and keeps the rest in the source.
 pub(super) fn describe(error: &Error) -> String {
-    if let Some(said) = error.as_db_error() {
-        let detail = said.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-        return format!("{}: {}{detail}", said.code().code(), said.message());
+    if let Some(db_error) = error.as_db_error() {
+        let detail = db_error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return format!("{}: {}{detail}", db_error.code().code(), db_error.message());
     }
     let mut text = error.to_string();
     let mut source = error.source();

@@ -21,7 +21,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Interval of test commits.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
-/// Change without effect.
+/// Change without an effect, which shows that PostgreSQL accepts writes.
 const TOUCH: &str =
     "UPDATE tricast_migrations SET name = name WHERE version = (SELECT max(version) FROM tricast_migrations)";
 

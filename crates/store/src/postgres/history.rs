@@ -17,8 +17,8 @@ use super::{Abort, PostgresStore, lock_tenant, tenant, tenant_or_new};
 use crate::activity::Kind;
 use tricast_core::channel::Channel;
 use tricast_domain::history::{
-    Answer, Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress,
-    Query, RollUp, RolledUp, SeriesId, SeriesName, Track,
+    Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress, Query,
+    RollUp, RolledUp, SeriesId, SeriesName, StoreFuture, Track,
 };
 
 /// Largest number of series in one step: their rows are locked meanwhile.
@@ -32,38 +32,38 @@ impl HistoryStore for PostgresStore {
         true
     }
 
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> Answer<Vec<Option<SeriesId>>> {
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
         self.change_history(tenant, move |client, tenant| Box::pin(series(client, tenant, names, max)))
     }
 
-    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> Answer<()> {
+    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> StoreFuture<()> {
         let calendar = calendar.clone();
         self.change_history(tenant, move |client, tenant| Box::pin(write(client, tenant, points, calendar)))
     }
 
-    fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>> {
+    fn read(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Track>> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| Box::pin(read(client, tenant, query)))
     }
 
-    fn bytes(&self) -> Answer<Option<u64>> {
+    fn bytes(&self) -> StoreFuture<Option<u64>> {
         self.read_on_pool(Kind::Read, |client| Box::pin(bytes(client)))
     }
 
-    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> StoreFuture<()> {
         self.change_history(tenant, move |client, tenant| Box::pin(end(client, tenant, ends)))
     }
 
-    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
+    fn newest(&self, tenant: &str, max: usize) -> StoreFuture<Vec<Newest>> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| Box::pin(newest(client, tenant, max)))
     }
 
-    fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {
+    fn roll_up(&self, tenant: &str, step: RollUp) -> StoreFuture<Progress> {
         self.change_history(tenant, move |client, tenant| Box::pin(roll_up(client, tenant, step)))
     }
 
-    fn forget(&self, tenant: &str, step: Forget) -> Answer<Progress> {
+    fn forget(&self, tenant: &str, step: Forget) -> StoreFuture<Progress> {
         self.change_history(tenant, move |client, tenant| Box::pin(forget(client, tenant, step)))
     }
 }
@@ -125,7 +125,7 @@ impl PostgresStore {
         &self,
         tenant: &str,
         work: impl for<'a> FnOnce(&'a mut Client, String) -> BoxFuture<'a, Result<T, Abort<HistoryError>>> + Send + 'static,
-    ) -> Answer<T> {
+    ) -> StoreFuture<T> {
         let name = tenant.to_owned();
         self.change("history", tenant, move |client| work(client, name))
     }

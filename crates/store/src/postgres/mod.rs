@@ -100,13 +100,13 @@ pub enum OpenError {
     Foreign(String),
     /// The schema was written by a later version of the program.
     #[error(
-        "database_url: the database has schema {found}, and this version of tricast knows {known} at most: use the \
+        "database_url: the database has schema {found}, and this version of tricast supports {known} at most: use the \
          version that wrote it, or a newer one"
     )]
     Newer {
         /// Schema of the database.
         found: i64,
-        /// Newest schema that this version knows.
+        /// Newest schema that this version supports.
         known: i64,
     },
     /// PostgreSQL rejects the connection: the password, the database, a permission.
@@ -154,7 +154,7 @@ struct Tasks {
     monitor: JoinHandle<()>,
 }
 
-/// Queues of changes.
+/// Queues of changes that wait for a connection.
 struct Queues {
     writes: mpsc::Sender<order_queue::Write>,
     by_tenant: TenantQueues,
@@ -205,8 +205,8 @@ impl PostgresStore {
         });
         let monitor = health::Monitor::new(Arc::clone(&link), address);
         // Connections belong to the runtime that they are created on.
-        let begun = runtime.spawn(monitor.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
-        let monitor = runtime.spawn(begun?.run());
+        let start = runtime.spawn(monitor.begin()).await.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let monitor = runtime.spawn(start?.run());
         let (writes, queue) = mpsc::channel(WRITE_QUEUE);
         let (by_tenant, mut writing) = TenantQueues::start(&link, &runtime);
         writing.push(runtime.spawn(order_writer::OrderWriter::new(Arc::clone(&link), queue).run()));
@@ -276,9 +276,9 @@ impl PostgresStore {
         &self,
         tenant: &str,
         work: impl FnOnce(order_queue::Slot<T>) -> order_queue::Work,
-    ) -> domain::Answer<T> {
+    ) -> domain::StoreFuture<T> {
         let (slot, answer) = order_queue::Slot::new();
-        let write = order_queue::Write { tenant: tenant.to_owned(), work: work(slot), begun: Instant::now() };
+        let write = order_queue::Write { tenant: tenant.to_owned(), work: work(slot), start: Instant::now() };
         let sent = match &*self.inner.queues.read() {
             Some(Queues { writes, .. }) => writes.try_send(write).map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => Failure::QueueFull,
@@ -292,11 +292,11 @@ impl PostgresStore {
         })
     }
 
-    /// Queues a change of `what` as one transaction, behind earlier changes of the tenant. `work` gets the tenant's
+    /// Queues a change of `subject` as one transaction, behind earlier changes of the tenant. `work` gets the tenant's
     /// number and runs under the lock of the tenant's row.
     fn transact<T, E>(
         &self,
-        what: &'static str,
+        subject: &'static str,
         tenant: &str,
         work: impl for<'a> FnOnce(&'a Client, i64) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
@@ -305,13 +305,13 @@ impl PostgresStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let name = tenant.to_owned();
-        self.enqueue(what, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
+        self.enqueue(subject, tenant, move |link| Box::pin(async move { link.transact(&name, work).await }))
     }
 
     /// Queues a change that manages its transactions itself.
     fn change<T, E>(
         &self,
-        what: &'static str,
+        subject: &'static str,
         tenant: &str,
         work: impl for<'a> FnOnce(&'a mut Client) -> BoxFuture<'a, Result<T, Abort<E>>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
@@ -319,12 +319,12 @@ impl PostgresStore {
         T: Send + 'static,
         E: FromFailure<Failure> + Send + 'static,
     {
-        self.enqueue(what, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
+        self.enqueue(subject, tenant, move |link| Box::pin(async move { link.with_client(work).await }))
     }
 
     fn enqueue<T, E>(
         &self,
-        what: &'static str,
+        subject: &'static str,
         tenant: &str,
         work: impl FnOnce(Arc<Link>) -> BoxFuture<'static, Result<T, E>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, E>>
@@ -333,7 +333,7 @@ impl PostgresStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let sent = match &*self.inner.queues.read() {
-            Some(Queues { by_tenant, .. }) => by_tenant.enqueue(what, tenant, work),
+            Some(Queues { by_tenant, .. }) => by_tenant.enqueue(subject, tenant, work),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -360,10 +360,10 @@ impl PostgresStore {
                 return Err(Failure::Down);
             }
             let link = Arc::clone(&self.inner.link);
-            let begun = Instant::now();
+            let start = Instant::now();
             Ok(self.inner.runtime.spawn(async move {
                 let result = link.with_client(work).await;
-                link.activity.note(kind, begun);
+                link.activity.record(kind, start);
                 drop(permit);
                 result
             }))

@@ -1,4 +1,4 @@
-//! A group of changes as one transaction, whose cost hardly depends on their number.
+//! A group of changes as one transaction, at a cost that hardly depends on their number.
 //!
 //! ```text
 //! lock the tenants ─▶ read what the changes need ─▶ make them in memory, in order ─▶ write the results
@@ -32,7 +32,7 @@ use tricast_domain::{
 /// Revision of a tenant's counts that a node has seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Revisions {
-    /// Newest revision seen.
+    /// Newest revision of the counts that the node has read or made.
     pub(super) newest: i64,
     /// Whether another node, or a commit with an unknown outcome, made some of the changes.
     pub(super) foreign: bool,
@@ -220,7 +220,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Makes one change.
+    /// Makes one change with the domain's functions, in memory.
     fn make(&mut self, write: &mut Write) {
         let tenant = write.tenant.as_str();
         match &mut write.work {

@@ -37,7 +37,7 @@ impl<T> Slot<T> {
 pub(super) struct Write {
     pub(super) tenant: String,
     pub(super) work: Work,
-    pub(super) begun: Instant,
+    pub(super) start: Instant,
 }
 
 /// Kind of a queued change.

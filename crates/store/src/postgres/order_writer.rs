@@ -184,7 +184,7 @@ fn send_results(link: &Link, group: Vec<Write>, failure: Option<&Failure>) {
     }
     let error = failure.map(|failure| failure.kind().into());
     for write in group {
-        link.activity.note(Kind::Write, write.begun);
+        link.activity.record(Kind::Write, write.start);
         write.send(error.as_ref());
     }
 }

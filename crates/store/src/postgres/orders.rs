@@ -10,8 +10,8 @@ use tokio_postgres::Row;
 use super::{Abort, Failure, PostgresStore, order_queue::Work, row, tenant};
 use crate::activity::Kind;
 use tricast_domain::orders::{
-    Answer, Change, Changed, Created, Customer, Deleted, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
-    OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, Tally,
+    Change, Changed, Created, Customer, Deleted, Draft, Minute, Money, NewCustomer, Order, OrderError, OrderId,
+    OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, StoreFuture, Tally,
 };
 
 /// Interval at which a node checks whether another node has changed the figures: one row is read, if not.
@@ -21,19 +21,19 @@ pub(super) const COLUMNS: &str =
     "number, version, status, priority, items, cents, customer_name, customer_id, created_ms, updated_ms";
 
 impl OrderStore for PostgresStore {
-    fn create(&self, tenant: &str, draft: Draft) -> Answer<Created> {
+    fn create(&self, tenant: &str, draft: Draft) -> StoreFuture<Created> {
         self.write(tenant, |slot| Work::Create(draft, slot))
     }
 
-    fn change(&self, tenant: &str, change: Change) -> Answer<Changed> {
+    fn change(&self, tenant: &str, change: Change) -> StoreFuture<Changed> {
         self.write(tenant, |slot| Work::Change(change, slot))
     }
 
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer> {
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> StoreFuture<Customer> {
         self.write(tenant, |slot| Work::Customer(customer, at, limits, slot))
     }
 
-    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted> {
         self.transact("delete orders", tenant, move |client, tenant| {
             Box::pin(async move {
                 // Numbers grow with time, so the oldest orders of a status are the first of its index.
@@ -55,7 +55,7 @@ impl OrderStore for PostgresStore {
         })
     }
 
-    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted> {
         self.transact("delete customers", tenant, move |client, tenant| {
             Box::pin(async move {
                 let delete = client
@@ -71,11 +71,11 @@ impl OrderStore for PostgresStore {
         })
     }
 
-    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally> {
+    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> StoreFuture<Tally> {
         self.write(tenant, |slot| Work::Visits(count, at, slot))
     }
 
-    fn order(&self, tenant: &str, id: OrderId) -> Answer<Order> {
+    fn order(&self, tenant: &str, id: OrderId) -> StoreFuture<Order> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -90,12 +90,12 @@ impl OrderStore for PostgresStore {
         })
     }
 
-    fn orders(&self, tenant: &str, query: Query) -> Answer<Vec<Order>> {
+    fn orders(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Order>> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| Box::pin(page(client, tenant, query)))
     }
 
-    fn rollup(&self, tenant: &str, since: i64) -> Answer<Rollup> {
+    fn rollup(&self, tenant: &str, since: i64) -> StoreFuture<Rollup> {
         let tenant = tenant.to_owned();
         self.read_on_pool(Kind::Read, move |client| {
             Box::pin(async move {
@@ -104,7 +104,7 @@ impl OrderStore for PostgresStore {
         })
     }
 
-    fn recount(&self, tenant: &str, since: i64) -> Answer<Option<Rollup>> {
+    fn recount(&self, tenant: &str, since: i64) -> StoreFuture<Option<Rollup>> {
         self.write(tenant, |slot| Work::Recount(since, slot))
     }
 

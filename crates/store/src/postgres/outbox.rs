@@ -64,7 +64,7 @@ pub(super) async fn take(
     Ok(rows.iter().map(delivery).collect::<Result<_, _>>()?)
 }
 
-/// Records the result of an attempt. Returns false if the delivery was given to another process meanwhile.
+/// Records the result of an attempt. Returns false if another process has taken the delivery meanwhile.
 pub(super) async fn settle(
     client: &Client,
     id: String,
@@ -73,11 +73,11 @@ pub(super) async fn settle(
 ) -> Result<bool, Abort<AlertError>> {
     let attempt = i64::from(attempt);
     let changed = match settlement {
-        Settlement::Over => {
+        Settlement::Done => {
             let delete = client.prepare_cached("DELETE FROM tricast_outbox WHERE id = $1 AND attempts = $2").await?;
             client.execute(&delete, &[&id, &attempt]).await?
         }
-        Settlement::Again(due) => {
+        Settlement::Retry(due) => {
             let update =
                 client.prepare_cached("UPDATE tricast_outbox SET due_ms = $3 WHERE id = $1 AND attempts = $2").await?;
             client.execute(&update, &[&id, &attempt, &due.as_millisecond()]).await?

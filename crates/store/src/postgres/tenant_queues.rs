@@ -22,7 +22,7 @@ const QUEUES: usize = 4;
 /// Largest number of changes that wait in one queue; more are refused.
 const QUEUE: usize = 256;
 
-/// Queued change.
+/// Queued change; the argument is the connection to make it on.
 type Job = Box<dyn FnOnce(Arc<Link>) -> BoxFuture<'static, ()> + Send>;
 
 /// Queues that keep the order of changes.
@@ -50,10 +50,10 @@ impl TenantQueues {
         self.0.iter().map(|queue| QUEUE - queue.capacity()).sum()
     }
 
-    /// Queues a change of `tenant` that is part of `what`: history does not wait for alerts.
+    /// Queues a change of `tenant` that is part of `subject`: history does not wait for alerts.
     pub(super) fn enqueue<T, E>(
         &self,
-        what: &'static str,
+        subject: &'static str,
         tenant: &str,
         work: impl FnOnce(Arc<Link>) -> BoxFuture<'static, Result<T, E>> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, E>>, Failure>
@@ -62,19 +62,19 @@ impl TenantQueues {
         E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let begun = Instant::now();
+        let start = Instant::now();
         let job: Job = Box::new(move |link| {
             Box::pin(async move {
                 let available = *link.available.borrow();
                 let result =
                     if available { work(Arc::clone(&link)).await } else { Err(E::from_failure(Failure::Down)) };
-                link.activity.note(Kind::Write, begun);
+                link.activity.record(Kind::Write, start);
                 // The caller may have stopped waiting.
                 drop(reply.send(result));
             })
         });
         let mut hasher = DefaultHasher::new();
-        (what, tenant).hash(&mut hasher);
+        (subject, tenant).hash(&mut hasher);
         let queue = &self.0[hasher.finish() as usize % QUEUES];
         queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Failure::QueueFull,

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use super::{Abort, SqliteStore, events, outbox, row, tenant, tenant_or_new};
 use tricast_core::version::Version;
 use tricast_domain::alerts::{
-    Acknowledged, Alert, AlertError, AlertStore, Answer, Delivery, EngineData, News, Outgoing, Query, Raised,
-    Resolution, Resolved, Rule, RuleReset, Sample, Settlement, Severity, Target, Waiting,
+    Acknowledged, Alert, AlertError, AlertStore, Delivery, EngineData, News, Outgoing, Query, Raised, Resolution,
+    Resolved, Rule, RuleReset, Sample, Settlement, Severity, StoreFuture, Target, Waiting,
 };
 
 /// Columns of an alert, as [`alert_of`] reads them.
@@ -15,7 +15,7 @@ const ALERT: &str = "id, rule, severity, metric, message, value, threshold, rais
     acknowledged_ms, targets";
 
 impl AlertStore for SqliteStore {
-    fn tenants(&self) -> Answer<Vec<String>> {
+    fn tenants(&self) -> StoreFuture<Vec<String>> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT name FROM tenants WHERE EXISTS (SELECT 1 FROM alert_rules WHERE tenant = tenants.id) \
@@ -25,11 +25,11 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn rules(&self, tenant: &str) -> Answer<Vec<Rule>> {
+    fn rules(&self, tenant: &str) -> StoreFuture<Vec<Rule>> {
         self.of(tenant, |connection, tenant| Ok(rules(connection, tenant)?))
     }
 
-    fn rule(&self, tenant: &str, id: &str) -> Answer<Rule> {
+    fn rule(&self, tenant: &str, id: &str) -> StoreFuture<Rule> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NoRule)?;
@@ -39,7 +39,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> Answer<()> {
+    fn insert_rule(&self, tenant: &str, rule: Rule, max: usize) -> StoreFuture<()> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = tenant_or_new(connection, &tenant)?;
@@ -64,7 +64,7 @@ impl AlertStore for SqliteStore {
         rule: Rule,
         seen: Version,
         reset: Option<RuleReset>,
-    ) -> Answer<Option<Resolved>> {
+    ) -> StoreFuture<Option<Resolved>> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::Moved)?;
@@ -80,7 +80,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, tenant: &str, id: &str, seen: Version, reset: RuleReset) -> StoreFuture<Option<Resolved>> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::Moved)?;
@@ -94,14 +94,14 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn engine_data(&self, tenant: &str) -> Answer<EngineData> {
+    fn engine_data(&self, tenant: &str) -> StoreFuture<EngineData> {
         self.of(tenant, |connection, tenant| {
             let open = select(connection, "resolved_ms IS NULL ORDER BY id", tenant)?;
             Ok(EngineData { rules: rules(connection, tenant)?, open })
         })
     }
 
-    fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
+    fn raise(&self, tenant: &str, alert: Alert, outgoing: Outgoing) -> StoreFuture<Raised> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NoRule)?;
@@ -121,7 +121,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn resolve(&self, tenant: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+    fn resolve(&self, tenant: &str, resolution: Resolution) -> StoreFuture<Option<Resolved>> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(None) };
@@ -129,7 +129,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn alerts(&self, tenant: &str, query: Query) -> Answer<Vec<Alert>> {
+    fn alerts(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Alert>> {
         self.of(tenant, move |connection, tenant| {
             let (mut filter, mut values) = (String::new(), Vec::<&dyn ToSql>::new());
             let severity = query.severity.map(Severity::as_str);
@@ -159,7 +159,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn alert(&self, tenant: &str, id: &str) -> Answer<Alert> {
+    fn alert(&self, tenant: &str, id: &str) -> StoreFuture<Alert> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NotFound)?;
@@ -167,7 +167,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
+    fn acknowledge(&self, tenant: &str, id: &str, by: &str, at: Timestamp) -> StoreFuture<Acknowledged> {
         let (tenant, id, by) = (tenant.to_owned(), id.to_owned(), by.to_owned());
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(AlertError::NotFound)?;
@@ -182,7 +182,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> Answer<()> {
+    fn keep_samples(&self, tenant: &str, samples: Vec<Sample>, forget: Vec<(String, Timestamp)>) -> StoreFuture<()> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = tenant_or_new(connection, &tenant)?;
@@ -202,7 +202,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn samples(&self, tenant: &str) -> Answer<Vec<Sample>> {
+    fn samples(&self, tenant: &str) -> StoreFuture<Vec<Sample>> {
         self.of(tenant, |connection, tenant| {
             let mut select = connection.prepare_cached(
                 "SELECT rule, at_ms, value FROM alert_samples WHERE tenant = ?1 ORDER BY rule, at_ms",
@@ -212,7 +212,7 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<u64> {
+    fn prune(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<u64> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(0) };
@@ -226,16 +226,16 @@ impl AlertStore for SqliteStore {
         })
     }
 
-    fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Delivery>> {
+    fn take(&self, target: Target, now: Timestamp, until: Timestamp, limit: usize) -> StoreFuture<Vec<Delivery>> {
         self.write(move |connection| Ok(outbox::take(connection, target, now, until, limit)?))
     }
 
-    fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> Answer<bool> {
+    fn settle(&self, id: &str, attempt: u32, settlement: Settlement) -> StoreFuture<bool> {
         let id = id.to_owned();
         self.write(move |connection| Ok(outbox::settle(connection, &id, attempt, settlement)?))
     }
 
-    fn waiting(&self) -> Answer<Vec<Waiting>> {
+    fn waiting(&self) -> StoreFuture<Vec<Waiting>> {
         self.read(|connection| Ok(outbox::waiting(connection)?))
     }
 }
@@ -246,7 +246,7 @@ impl SqliteStore {
         &self,
         tenant: &str,
         work: impl FnOnce(&Connection, i64) -> Result<T, Abort<AlertError>> + Send + 'static,
-    ) -> Answer<T> {
+    ) -> StoreFuture<T> {
         let tenant = tenant.to_owned();
         self.read(move |connection| match self::tenant(connection, &tenant)? {
             Some(tenant) => work(connection, tenant),

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{SqliteStore, events, row, tenant, tenant_or_new};
 use tricast_core::version::Version;
 use tricast_domain::{
-    dashboards::{Answer, Board, DashboardError, DashboardStore},
+    dashboards::{Board, DashboardError, DashboardStore, StoreFuture},
     relay::NewEvent,
 };
 
 impl DashboardStore for SqliteStore {
-    fn seed(&self, tenant: &str, board: Board) -> Answer<()> {
+    fn seed(&self, tenant: &str, board: Board) -> StoreFuture<()> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = tenant_or_new(connection, &tenant)?;
@@ -23,7 +23,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn boards(&self, tenant: &str) -> Answer<Vec<Board>> {
+    fn boards(&self, tenant: &str) -> StoreFuture<Vec<Board>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Vec::new()) };
@@ -34,7 +34,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn board(&self, tenant: &str, id: &str) -> Answer<Board> {
+    fn board(&self, tenant: &str, id: &str) -> StoreFuture<Board> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.read(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(DashboardError::NotFound)?;
@@ -45,7 +45,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> Answer<u64> {
+    fn insert(&self, tenant: &str, board: Board, max: usize, event: NewEvent) -> StoreFuture<u64> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = tenant_or_new(connection, &tenant)?;
@@ -59,7 +59,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> Answer<u64> {
+    fn replace(&self, tenant: &str, board: Board, seen: Version, event: NewEvent) -> StoreFuture<u64> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(DashboardError::Moved)?;
@@ -81,7 +81,7 @@ impl DashboardStore for SqliteStore {
         })
     }
 
-    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> Answer<u64> {
+    fn delete(&self, tenant: &str, id: &str, seen: Version, event: NewEvent) -> StoreFuture<u64> {
         let (tenant, id) = (tenant.to_owned(), id.to_owned());
         self.write(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(DashboardError::Moved)?;

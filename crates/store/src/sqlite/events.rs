@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::{SqliteStore, tenant};
-use tricast_domain::relay::{Answer, EventStore, NewEvent, Pending, PendingEvent};
+use tricast_domain::relay::{EventStore, NewEvent, Pending, PendingEvent, StoreFuture};
 
 /// Stores an event in the transaction of its change. Returns the sequence number.
 pub(super) fn add(connection: &Connection, tenant: i64, event: &NewEvent) -> rusqlite::Result<u64> {
@@ -24,7 +24,7 @@ pub(super) fn add(connection: &Connection, tenant: i64, event: &NewEvent) -> rus
 }
 
 impl EventStore for SqliteStore {
-    fn pending(&self, tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
+    fn pending(&self, tenant: &str, after: u64, limit: usize) -> StoreFuture<Pending> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Pending::default()) };
@@ -43,7 +43,7 @@ impl EventStore for SqliteStore {
         })
     }
 
-    fn count(&self, tenant: &str, after: u64) -> Answer<u64> {
+    fn count(&self, tenant: &str, after: u64) -> StoreFuture<u64> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(0) };
@@ -53,7 +53,7 @@ impl EventStore for SqliteStore {
         })
     }
 
-    fn remove(&self, tenant: &str, through: u64) -> Answer<()> {
+    fn remove(&self, tenant: &str, through: u64) -> StoreFuture<()> {
         let tenant = tenant.to_owned();
         // The removal need not survive a power cut, so it does not wait for the disk: the log did not survive either.
         self.write_unsynced(move |connection| {
@@ -64,7 +64,7 @@ impl EventStore for SqliteStore {
         })
     }
 
-    fn left_behind(&self, age: Duration) -> Answer<Vec<String>> {
+    fn overdue(&self, age: Duration) -> StoreFuture<Vec<String>> {
         self.read(move |connection| {
             let before = Timestamp::now().as_millisecond() - age.as_millis() as i64;
             let mut select = connection.prepare_cached(

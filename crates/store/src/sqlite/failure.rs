@@ -48,7 +48,7 @@ impl<T> From<TrySendError<T>> for Failure {
 }
 
 impl Failure {
-    /// Writes the failure to the log and returns what the caller may know of it.
+    /// Logs the failure and returns the error for the caller, without details of the database.
     fn report(&self, retried: bool) -> StoreError {
         let Self::Sql(error) = self else { return StoreError::Unavailable };
         if retried {

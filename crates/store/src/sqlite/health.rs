@@ -56,9 +56,9 @@ impl SqliteStore {
     pub async fn watch(self) {
         let health = &self.inner.health;
         loop {
-            let fine = *health.available.borrow();
+            let is_available = *health.available.borrow();
             let doubted = tokio::select! {
-                () = sleep(if fine { CALM } else { DOUBT }) => !fine,
+                () = sleep(if is_available { CALM } else { DOUBT }) => !is_available,
                 () = health.doubt.notified() => true,
             };
             let probe = async { if doubted { self.find_room().await } else { self.touch().await } };

@@ -7,25 +7,25 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::{Abort, SqliteStore, tenant, tenant_or_new};
 use tricast_core::channel::Channel;
 use tricast_domain::history::{
-    Answer, Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress,
-    Query, RollUp, RolledUp, SeriesId, SeriesName, Track,
+    Bucket, Calendar, Choice, Forget, HistoryError, HistoryStore, Level, Newest, Point, Portion, Progress, Query,
+    RollUp, RolledUp, SeriesId, SeriesName, StoreFuture, Track,
 };
 
 /// Largest number of series in one step: reading them takes time as well.
 const SERIES_OF_A_STEP: usize = 500;
 
 impl HistoryStore for SqliteStore {
-    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> Answer<Vec<Option<SeriesId>>> {
+    fn series(&self, tenant: &str, names: Vec<SeriesName>, max: usize) -> StoreFuture<Vec<Option<SeriesId>>> {
         let tenant = tenant.to_owned();
         self.write(move |connection| series(connection, &tenant, &names, max))
     }
 
-    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> Answer<()> {
+    fn write(&self, tenant: &str, points: Vec<Point>, calendar: &Calendar) -> StoreFuture<()> {
         let (tenant, calendar) = (tenant.to_owned(), calendar.clone());
         self.write(move |connection| write(connection, &tenant, points, &calendar))
     }
 
-    fn read(&self, tenant: &str, query: Query) -> Answer<Vec<Track>> {
+    fn read(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Track>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             // One snapshot for all statements, even while the other thread writes.
@@ -36,7 +36,7 @@ impl HistoryStore for SqliteStore {
         })
     }
 
-    fn bytes(&self) -> Answer<Option<u64>> {
+    fn bytes(&self) -> StoreFuture<Option<u64>> {
         self.read(|connection| {
             let ask = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
             let pages = ask("PRAGMA page_count")? - ask("PRAGMA freelist_count")?;
@@ -44,22 +44,22 @@ impl HistoryStore for SqliteStore {
         })
     }
 
-    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> Answer<()> {
+    fn end(&self, tenant: &str, ends: Vec<(Channel, i64)>) -> StoreFuture<()> {
         let tenant = tenant.to_owned();
         self.write(move |connection| end(connection, &tenant, &ends))
     }
 
-    fn newest(&self, tenant: &str, max: usize) -> Answer<Vec<Newest>> {
+    fn newest(&self, tenant: &str, max: usize) -> StoreFuture<Vec<Newest>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| newest(connection, &tenant, max))
     }
 
-    fn roll_up(&self, tenant: &str, step: RollUp) -> Answer<Progress> {
+    fn roll_up(&self, tenant: &str, step: RollUp) -> StoreFuture<Progress> {
         let tenant = tenant.to_owned();
         self.write(move |connection| roll_up(connection, &tenant, &step))
     }
 
-    fn forget(&self, tenant: &str, step: Forget) -> Answer<Progress> {
+    fn forget(&self, tenant: &str, step: Forget) -> StoreFuture<Progress> {
         let tenant = tenant.to_owned();
         self.write(move |connection| forget(connection, &tenant, step))
     }

@@ -10,7 +10,7 @@
 //! flushes reliably, a power cut. That costs a flush of the disk per group, not per change. A failed change is rolled
 //! back to the savepoint before it; when the commit of a group fails, all its changes fail.
 //!
-//! A lock on `tricast.lock` keeps a second process out, which would know neither the queue nor the figures in memory.
+//! A lock on `tricast.lock` keeps a second process out, which would have neither the queue nor the figures in memory.
 //! Reading the file with other programs, and `sqlite3 tricast.sqlite ".backup ..."`, is fine.
 
 use std::{
@@ -41,7 +41,7 @@ mod threads;
 
 use super::{
     abort::FromFailure,
-    activity::{Activity, Gauges, Kind, Note},
+    activity::{Activity, Gauges, Kind, PendingQuery},
 };
 use failure::{Abort, Failure};
 use health::Health;
@@ -96,7 +96,7 @@ pub enum OpenError {
     Damaged {
         /// Path of the file.
         path: PathBuf,
-        /// Error of SQLite.
+        /// Error that SQLite reported.
         source: rusqlite::Error,
     },
     /// The database belongs to another program.
@@ -104,7 +104,7 @@ pub enum OpenError {
     Foreign(PathBuf),
     /// The database was written by a later version of the program.
     #[error(
-        "data_dir: {path} has schema {found}, and this version of tricast knows {known} at most: use the version that \
+        "data_dir: {path} has schema {found}, and this version of tricast supports {known} at most: use the version that \
          wrote it, or a newer one",
         path = .path.display()
     )]
@@ -113,7 +113,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Schema of the file.
         found: i64,
-        /// Newest schema that this version knows.
+        /// Newest schema that this version supports.
         known: i64,
     },
     /// SQLite returned another error.
@@ -121,7 +121,7 @@ pub enum OpenError {
     Database {
         /// Path of the file.
         path: PathBuf,
-        /// Error of SQLite.
+        /// Error that SQLite reported.
         source: rusqlite::Error,
     },
     /// A thread could not be started.
@@ -346,9 +346,9 @@ impl SqliteStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let note = Note::begin(&self.inner.activity, Kind::Write);
+        let pending = PendingQuery::begin(&self.inner.activity, Kind::Write);
         let sent = match &*self.inner.queues.read() {
-            Some(queues) => queues.write.try_send(threads::write(work, reply, note, synced)).map_err(Failure::from),
+            Some(queues) => queues.write.try_send(threads::write(work, reply, pending, synced)).map_err(Failure::from),
             None => Err(Failure::Closed),
         };
         Box::pin(async move {
@@ -358,7 +358,7 @@ impl SqliteStore {
         })
     }
 
-    /// Queues a read.
+    /// Queues a read of the database for one of the reading threads.
     fn read<T, E>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
@@ -368,13 +368,13 @@ impl SqliteStore {
         E: FromFailure<Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let note = Note::begin(&self.inner.activity, Kind::Read);
+        let pending = PendingQuery::begin(&self.inner.activity, Kind::Read);
         let sent = match &*self.inner.queues.read() {
             Some(Queues { read: Some(read), .. }) => {
-                read.try_send(threads::read(work, reply, note)).map_err(Failure::from)
+                read.try_send(threads::read(work, reply, pending)).map_err(Failure::from)
             }
             Some(Queues { write, read: None }) => {
-                write.try_send(threads::write(work, reply, note, false)).map_err(Failure::from)
+                write.try_send(threads::write(work, reply, pending, false)).map_err(Failure::from)
             }
             None => Err(Failure::Closed),
         };

@@ -5,30 +5,30 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{Abort, SqliteStore, events, row, tenant, tenant_or_new};
 use tricast_domain::orders::{
-    Answer, Change, Changed, Created, Customer, Deleted, Draft, Effect, IdempotencyKey, Minute, Money, NewCustomer,
-    Order, OrderError, OrderId, OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, Tally,
+    Change, Changed, Created, Customer, Deleted, Draft, Effect, IdempotencyKey, Minute, Money, NewCustomer, Order,
+    OrderError, OrderId, OrderStore, Priority, Query, Rollup, RowCounts, RowLimits, Status, StoreFuture, Tally,
 };
 
 const COLUMNS: &str =
     "number, version, status, priority, items, cents, customer_name, customer_id, created_ms, updated_ms";
 
 impl OrderStore for SqliteStore {
-    fn create(&self, tenant: &str, draft: Draft) -> Answer<Created> {
+    fn create(&self, tenant: &str, draft: Draft) -> StoreFuture<Created> {
         let tenant = tenant.to_owned();
         self.write(move |connection| create(connection, &tenant, draft))
     }
 
-    fn change(&self, tenant: &str, change: Change) -> Answer<Changed> {
+    fn change(&self, tenant: &str, change: Change) -> StoreFuture<Changed> {
         let tenant = tenant.to_owned();
         self.write(move |connection| self::change(connection, &tenant, change))
     }
 
-    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> Answer<Customer> {
+    fn customer(&self, tenant: &str, customer: NewCustomer, at: Timestamp, limits: RowLimits) -> StoreFuture<Customer> {
         let tenant = tenant.to_owned();
         self.write(move |connection| self::customer(connection, &tenant, customer, at, limits))
     }
 
-    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+    fn delete_orders(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Deleted::default()) };
@@ -47,7 +47,7 @@ impl OrderStore for SqliteStore {
         })
     }
 
-    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> Answer<Deleted> {
+    fn delete_customers(&self, tenant: &str, before: Timestamp, most: usize) -> StoreFuture<Deleted> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Deleted::default()) };
@@ -62,7 +62,7 @@ impl OrderStore for SqliteStore {
         })
     }
 
-    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> Answer<Tally> {
+    fn visits(&self, tenant: &str, count: u32, at: Timestamp) -> StoreFuture<Tally> {
         let tenant = tenant.to_owned();
         self.write(move |connection| {
             let tally = Tally::visits(at, count);
@@ -71,7 +71,7 @@ impl OrderStore for SqliteStore {
         })
     }
 
-    fn order(&self, tenant: &str, id: OrderId) -> Answer<Order> {
+    fn order(&self, tenant: &str, id: OrderId) -> StoreFuture<Order> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let tenant = self::tenant(connection, &tenant)?.ok_or(OrderError::NotFound)?;
@@ -79,7 +79,7 @@ impl OrderStore for SqliteStore {
         })
     }
 
-    fn orders(&self, tenant: &str, query: Query) -> Answer<Vec<Order>> {
+    fn orders(&self, tenant: &str, query: Query) -> StoreFuture<Vec<Order>> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Vec::new()) };
@@ -106,7 +106,7 @@ impl OrderStore for SqliteStore {
         })
     }
 
-    fn rollup(&self, tenant: &str, since: i64) -> Answer<Rollup> {
+    fn rollup(&self, tenant: &str, since: i64) -> StoreFuture<Rollup> {
         let tenant = tenant.to_owned();
         self.read(move |connection| {
             let Some(tenant) = self::tenant(connection, &tenant)? else { return Ok(Rollup::default()) };

@@ -62,7 +62,7 @@ pub(super) fn take(
     Ok(taken)
 }
 
-/// Records the result of an attempt. Returns false if the delivery was given to another process meanwhile.
+/// Records the result of an attempt. Returns false if another process has taken the delivery meanwhile.
 pub(super) fn settle(
     connection: &Connection,
     id: &str,
@@ -70,10 +70,10 @@ pub(super) fn settle(
     settlement: Settlement,
 ) -> rusqlite::Result<bool> {
     let changed = match settlement {
-        Settlement::Over => {
+        Settlement::Done => {
             connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND attempts = ?2")?.execute((id, attempt))?
         }
-        Settlement::Again(due) => connection
+        Settlement::Retry(due) => connection
             .prepare_cached("UPDATE outbox SET due_ms = ?3 WHERE id = ?1 AND attempts = ?2")?
             .execute((id, attempt, due.as_millisecond()))?,
     };

@@ -265,9 +265,9 @@ fn hold(store: &SqliteStore) -> SyncSender<()> {
 /// Stops the writing thread when it reaches this change, and reports that.
 fn hold_at(store: &SqliteStore) -> (SyncSender<()>, Receiver<()>) {
     let (hold, held) = sync_channel::<()>(0);
-    let (begun, begins) = sync_channel::<()>(0);
+    let (start, begins) = sync_channel::<()>(0);
     drop(store.write::<(), OrderError>(move |_| {
-        begun.send(()).unwrap();
+        start.send(()).unwrap();
         // `Err`, because the sender is dropped.
         let _ = held.recv();
         Ok(())

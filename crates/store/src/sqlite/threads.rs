@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Abort, Failure, failure, health::Health};
-use crate::{abort::FromFailure, activity::Note};
+use crate::{abort::FromFailure, activity::PendingQuery};
 
 /// Largest number of changes that are written together. A group is one flush of the disk; in a larger one the first
 /// change would wait for the last.
@@ -31,7 +31,7 @@ pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub(super) fn write<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
-    note: Note,
+    pending: PendingQuery,
     synced: bool,
 ) -> Write
 where
@@ -41,11 +41,11 @@ where
     let work = Box::new(move |connection: &Connection| -> Reply {
         let result = in_savepoint(connection, work).map_err(Abort::report);
         Box::new(move |committed| {
-            note.done();
-            let answer =
+            pending.done();
+            let result =
                 if committed { result } else { result.and_then(|_| Err(E::from_failure(Failure::NotCommitted))) };
             // The caller may have stopped waiting.
-            drop(reply.send(answer));
+            drop(reply.send(result));
         })
     });
     Write { work, synced }
@@ -55,7 +55,7 @@ where
 pub(super) fn read<T, E>(
     work: impl FnOnce(&Connection) -> Result<T, Abort<E>> + Send + 'static,
     reply: oneshot::Sender<Result<T, E>>,
-    note: Note,
+    pending: PendingQuery,
 ) -> Read
 where
     T: Send + 'static,
@@ -64,9 +64,9 @@ where
     Box::new(move |connection| {
         // Skipped if the caller has stopped waiting.
         if !reply.is_closed() {
-            let answer = work(connection).map_err(Abort::report);
-            note.done();
-            drop(reply.send(answer));
+            let result = work(connection).map_err(Abort::report);
+            pending.done();
+            drop(reply.send(result));
         }
     })
 }
@@ -75,15 +75,15 @@ fn in_savepoint<T, E>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, Abort<E>>,
 ) -> Result<T, Abort<E>> {
-    let say = |text: &str| -> Result<(), Failure> { Ok(connection.prepare_cached(text)?.execute([]).map(drop)?) };
-    say("SAVEPOINT change")?;
+    let execute = |text: &str| -> Result<(), Failure> { Ok(connection.prepare_cached(text)?.execute([]).map(drop)?) };
+    execute("SAVEPOINT change")?;
     let result = work(connection);
     // After some errors (disk full, I/O) SQLite has rolled back the whole transaction; there is no savepoint then.
     if result.is_err() && !connection.is_autocommit() {
-        say("ROLLBACK TO change")?;
+        execute("ROLLBACK TO change")?;
     }
     if !connection.is_autocommit() {
-        say("RELEASE change")?;
+        execute("RELEASE change")?;
     }
     result
 }
@@ -98,20 +98,20 @@ pub(super) fn start_writer(
     thread::Builder::new().name("store-writer".into()).spawn(move || {
         let mut group = Vec::with_capacity(GROUP);
         while writes.blocking_recv_many(&mut group, GROUP) > 0 {
-            let begun = Instant::now();
+            let start = Instant::now();
             let changes = group.len();
             let unsynced = group.iter().all(|write| !write.synced);
             if unsynced {
                 synchronous(&connection, "NORMAL");
             }
-            let fine = commit(&connection, group.drain(..));
+            let committed = commit(&connection, group.drain(..));
             if unsynced {
                 synchronous(&connection, "FULL");
             }
-            if !fine {
+            if !committed {
                 health.doubt();
             }
-            tracing::trace!(changes, micros = begun.elapsed().as_micros() as u64, "a group was written");
+            tracing::trace!(changes, micros = start.elapsed().as_micros() as u64, "a group was written");
         }
         if let Err(error) = close(connection) {
             tracing::warn!(%error, "the database could not be closed cleanly; SQLite recovers it at the next start");
@@ -139,14 +139,14 @@ pub(super) fn start_reader(
 fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
     let mut replies: Vec<Reply> = Vec::new();
     let failures = failure::count();
-    let mut began = true;
+    let mut started = true;
     for change in group {
         if connection.is_autocommit() {
             // The first change, or SQLite has rolled back those before it.
             replies.drain(..).for_each(|reply| reply(false));
             if let Err(error) = begin(connection) {
                 tracing::error!(%error, "cannot begin a transaction");
-                began = false;
+                started = false;
                 // Dropping the change reports the failure to its caller.
                 continue;
             }
@@ -155,7 +155,7 @@ fn commit(connection: &Connection, group: impl Iterator<Item = Write>) -> bool {
     }
     let committed = !connection.is_autocommit() && end(connection);
     replies.into_iter().for_each(|reply| reply(committed));
-    began && committed && failure::count() == failures
+    started && committed && failure::count() == failures
 }
 
 /// Sets whether commits wait for the disk: FULL, or NORMAL, with which they still survive the end of the process.

@@ -1,4 +1,4 @@
-//! Contract of [`AlertStore`].
+//! Contract of [`AlertStore`]: the behaviour that all stores share.
 
 use std::sync::Arc;
 
@@ -315,10 +315,10 @@ pub(crate) async fn a_delivery_is_given_to_one_process_at_a_time(stores: Stores)
     assert_eq!((&*w1.tenant, &*w1.alert, &*w1.body, w1.at), (SHOP, &*id(1), r#"{"x": "Löwe"}"#, at(0)));
     assert_eq!(take(9, 20).await, Ok(vec![]), "all are taken");
     assert_eq!(ids(&take(10, 20).await.unwrap()), [("w1".into(), 2), ("w2".into(), 2)], "and lost");
-    assert_eq!(store.settle("w1", 1, Settlement::Over).await, Ok(false), "too late");
-    assert_eq!(store.settle("w1", 2, Settlement::Over).await, Ok(true));
-    assert_eq!(store.settle("w1", 2, Settlement::Over).await, Ok(false));
-    assert_eq!(store.settle("w2", 2, Settlement::Again(at(60))).await, Ok(true));
+    assert_eq!(store.settle("w1", 1, Settlement::Done).await, Ok(false), "too late");
+    assert_eq!(store.settle("w1", 2, Settlement::Done).await, Ok(true));
+    assert_eq!(store.settle("w1", 2, Settlement::Done).await, Ok(false));
+    assert_eq!(store.settle("w2", 2, Settlement::Retry(at(60))).await, Ok(true));
     assert_eq!(ids(&take(11, 30).await.unwrap()), [("w3".into(), 1)]);
     assert_eq!(take(29, 40).await, Ok(vec![]));
     assert_eq!(ids(&store.take(Target::Webhook, at(60), at(70), 1).await.unwrap()), [("w3".into(), 2)], "due longest");

@@ -1,4 +1,4 @@
-//! Contract of [`DashboardStore`](tricast_domain::dashboards::DashboardStore).
+//! Contract of [`DashboardStore`](tricast_domain::dashboards::DashboardStore): the behaviour that all stores share.
 
 use jiff::ToSpan;
 

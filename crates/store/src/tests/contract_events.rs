@@ -84,10 +84,10 @@ pub(crate) async fn events_of_tenants_are_their_own(stores: Stores) {
     let event = store.create(SHOP, draft(5, Status::Pending)).await.unwrap().event.unwrap();
     store.change("other", to(OrderId::new(1), Status::Shipped)).await.unwrap_err();
     assert_eq!(pending(&events, "other", 0).await, []);
-    assert_eq!(events.left_behind(Duration::ZERO).await.unwrap(), [SHOP]);
-    assert_eq!(events.left_behind(Duration::from_secs(3_600)).await.unwrap(), [] as [&str; 0]);
+    assert_eq!(events.overdue(Duration::ZERO).await.unwrap(), [SHOP]);
+    assert_eq!(events.overdue(Duration::from_secs(3_600)).await.unwrap(), [] as [&str; 0]);
     events.remove("other", event).await.unwrap();
     assert_eq!(names(&pending(&events, SHOP, 0).await), ["order_created"]);
     events.remove(SHOP, event).await.unwrap();
-    assert_eq!(events.left_behind(Duration::ZERO).await.unwrap(), [] as [&str; 0]);
+    assert_eq!(events.overdue(Duration::ZERO).await.unwrap(), [] as [&str; 0]);
 }

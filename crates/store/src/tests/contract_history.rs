@@ -1,4 +1,4 @@
-//! Contract of [`HistoryStore`].
+//! Contract of [`HistoryStore`]: the behaviour that all stores share.
 
 use jiff::{Timestamp, tz::TimeZone};
 

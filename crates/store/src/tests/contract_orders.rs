@@ -1,4 +1,4 @@
-//! Contract of [`OrderStore`](tricast_domain::orders::OrderStore).
+//! Contract of [`OrderStore`](tricast_domain::orders::OrderStore): the behaviour that all stores share.
 
 use jiff::ToSpan;
 

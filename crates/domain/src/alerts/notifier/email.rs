@@ -39,9 +39,9 @@ pub struct SmtpConfig {
     pub tls: MailTls,
     /// User and password, if the server requires them.
     pub credentials: Option<(String, String)>,
-    /// Sender.
+    /// Address of the sender.
     pub from: String,
-    /// Recipients.
+    /// Addresses of the recipients.
     pub to: Vec<String>,
     /// Longest time of one attempt.
     pub timeout: Duration,
@@ -137,8 +137,8 @@ impl Notifier for Mailer {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => {
                     let of_sender = error.status().is_some_and(|code| OF_THE_SENDER.contains(&code.into()));
-                    let passes = !error.is_permanent() || of_sender;
-                    Err(Failure { reason: causes(&error), passes })
+                    let is_temporary = !error.is_permanent() || of_sender;
+                    Err(Failure { reason: causes(&error), is_temporary })
                 }
             }
         })

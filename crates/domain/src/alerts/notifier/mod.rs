@@ -24,16 +24,16 @@ pub(super) struct Failure {
     /// Text for the log; contains no address and no secret.
     pub(super) reason: String,
     /// Whether another attempt may succeed.
-    pub(super) passes: bool,
+    pub(super) is_temporary: bool,
 }
 
 impl Failure {
     fn passing(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), passes: true }
+        Self { reason: reason.into(), is_temporary: true }
     }
 
     fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), passes: false }
+        Self { reason: reason.into(), is_temporary: false }
     }
 }
 

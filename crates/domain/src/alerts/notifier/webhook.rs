@@ -24,7 +24,7 @@ use tricast_core::clock::Clock;
 /// Settings of the receiver.
 #[derive(Clone)]
 pub struct WebhookConfig {
-    /// URL.
+    /// URL that receives the notifications by POST.
     pub url: String,
     /// Secret that requests are signed with.
     pub secret: String,
@@ -142,15 +142,16 @@ mod tests {
 
     #[test]
     fn temporary_failures_are_retried() {
-        let passes = |status| check_status(StatusCode::from_u16(status).unwrap()).map_err(|failure| failure.passes);
+        let is_temporary =
+            |status| check_status(StatusCode::from_u16(status).unwrap()).map_err(|failure| failure.is_temporary);
         for status in [200, 202, 204] {
-            assert_eq!(passes(status), Ok(()));
+            assert_eq!(is_temporary(status), Ok(()));
         }
         for status in [408, 425, 429, 500, 502, 503, 599] {
-            assert_eq!(passes(status), Err(true), "{status}");
+            assert_eq!(is_temporary(status), Err(true), "{status}");
         }
         for status in [301, 302, 307, 400, 401, 403, 404, 410, 422] {
-            assert_eq!(passes(status), Err(false), "{status}");
+            assert_eq!(is_temporary(status), Err(false), "{status}");
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::sleep};
 use super::*;
 use crate::{
     alerts::{
-        AlertConfig, AlertService, AlertStore, Alerting, Answer, Delivery, EngineData, Query, Settlement, Target,
+        AlertConfig, AlertService, AlertStore, Alerting, Delivery, EngineData, Query, Settlement, StoreFuture, Target,
         Waiting,
     },
     relay::{self, EventStore, Pending, Relay},
@@ -65,7 +65,7 @@ impl Kept {
 struct Fake(Arc<Mutex<Kept>>);
 
 impl Fake {
-    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut Kept) -> T) -> Answer<T> {
+    fn answer<T: Send + 'static>(&self, work: impl FnOnce(&mut Kept) -> T) -> StoreFuture<T> {
         let kept = &mut *self.0.lock();
         let answer = if kept.fails { Err(StoreError::Unavailable.into()) } else { Ok(work(kept)) };
         async { answer }.boxed()
@@ -73,41 +73,41 @@ impl Fake {
 }
 
 impl AlertStore for Fake {
-    fn tenants(&self) -> Answer<Vec<String>> {
+    fn tenants(&self) -> StoreFuture<Vec<String>> {
         self.answer(|_| Vec::new())
     }
-    fn rules(&self, _: &str) -> Answer<Vec<Rule>> {
+    fn rules(&self, _: &str) -> StoreFuture<Vec<Rule>> {
         self.answer(|kept| kept.rules.clone())
     }
-    fn rule(&self, _: &str, id: &str) -> Answer<Rule> {
+    fn rule(&self, _: &str, id: &str) -> StoreFuture<Rule> {
         let found = self.0.lock().rules.iter().find(|rule| rule.id == id).cloned();
         async { found.ok_or(AlertError::NoRule) }.boxed()
     }
-    fn insert_rule(&self, _: &str, rule: Rule, _: usize) -> Answer<()> {
+    fn insert_rule(&self, _: &str, rule: Rule, _: usize) -> StoreFuture<()> {
         let is_confirmed = !self.0.lock().is_silent;
         let answer = self.answer(|kept| kept.rules.push(rule));
         if is_confirmed { answer } else { async { Err(StoreError::Unknown.into()) }.boxed() }
     }
-    fn replace_rule(&self, _: &str, rule: Rule, _: Version, reset: Option<RuleReset>) -> Answer<Option<Resolved>> {
+    fn replace_rule(&self, _: &str, rule: Rule, _: Version, reset: Option<RuleReset>) -> StoreFuture<Option<Resolved>> {
         self.answer(|kept| {
             kept.rules.retain(|known| known.id != rule.id);
             kept.rules.push(rule);
             reset.and_then(|reset| reset.0).and_then(|resolution| kept.resolve(resolution))
         })
     }
-    fn delete_rule(&self, _: &str, id: &str, _: Version, reset: RuleReset) -> Answer<Option<Resolved>> {
+    fn delete_rule(&self, _: &str, id: &str, _: Version, reset: RuleReset) -> StoreFuture<Option<Resolved>> {
         self.answer(|kept| {
             kept.rules.retain(|known| known.id != id);
             reset.0.and_then(|resolution| kept.resolve(resolution))
         })
     }
-    fn engine_data(&self, _: &str) -> Answer<EngineData> {
+    fn engine_data(&self, _: &str) -> StoreFuture<EngineData> {
         self.answer(|kept| {
             kept.loads += 1;
             EngineData { rules: kept.rules.clone(), open: kept.open.clone() }
         })
     }
-    fn raise(&self, _: &str, alert: Alert, outgoing: Outgoing) -> Answer<Raised> {
+    fn raise(&self, _: &str, alert: Alert, outgoing: Outgoing) -> StoreFuture<Raised> {
         self.0.lock().tries += 1;
         self.answer(|kept| {
             kept.raised += 1;
@@ -115,50 +115,50 @@ impl AlertStore for Fake {
             Raised::New { deliveries: kept.send(outgoing) }
         })
     }
-    fn resolve(&self, _: &str, resolution: Resolution) -> Answer<Option<Resolved>> {
+    fn resolve(&self, _: &str, resolution: Resolution) -> StoreFuture<Option<Resolved>> {
         self.answer(|kept| kept.resolve(resolution))
     }
-    fn claim(&self, _: &str, lease: Duration) -> Answer<bool> {
+    fn claim(&self, _: &str, lease: Duration) -> StoreFuture<bool> {
         self.answer(|kept| {
             kept.claims.push(lease);
             !kept.is_claimed
         })
     }
-    fn alerts(&self, _: &str, _: Query) -> Answer<Vec<Alert>> {
+    fn alerts(&self, _: &str, _: Query) -> StoreFuture<Vec<Alert>> {
         self.answer(|kept| kept.open.clone())
     }
-    fn alert(&self, _: &str, _: &str) -> Answer<Alert> {
+    fn alert(&self, _: &str, _: &str) -> StoreFuture<Alert> {
         async { Err(AlertError::NotFound) }.boxed()
     }
-    fn acknowledge(&self, _: &str, id: &str, by: &str, at: Timestamp) -> Answer<Acknowledged> {
+    fn acknowledge(&self, _: &str, id: &str, by: &str, at: Timestamp) -> StoreFuture<Acknowledged> {
         self.answer(|kept| {
             let alert = kept.open.iter_mut().find(|alert| alert.id == id).unwrap();
             (alert.acknowledged_by, alert.acknowledged_at) = (Some(by.into()), Some(at));
             Acknowledged { alert: alert.clone(), event: Some(1) }
         })
     }
-    fn keep_samples(&self, _: &str, samples: Vec<Sample>, _: Vec<(String, Timestamp)>) -> Answer<()> {
+    fn keep_samples(&self, _: &str, samples: Vec<Sample>, _: Vec<(String, Timestamp)>) -> StoreFuture<()> {
         self.answer(|kept| {
             kept.flushes.push(samples.len());
             kept.samples.extend(samples);
         })
     }
-    fn samples(&self, _: &str) -> Answer<Vec<Sample>> {
+    fn samples(&self, _: &str) -> StoreFuture<Vec<Sample>> {
         self.answer(|kept| kept.samples.clone())
     }
-    fn prune(&self, _: &str, before: Timestamp, most: usize) -> Answer<u64> {
+    fn prune(&self, _: &str, before: Timestamp, most: usize) -> StoreFuture<u64> {
         self.answer(|kept| {
             kept.prunes.push((before, most));
             0
         })
     }
-    fn take(&self, _: Target, _: Timestamp, _: Timestamp, _: usize) -> Answer<Vec<Delivery>> {
+    fn take(&self, _: Target, _: Timestamp, _: Timestamp, _: usize) -> StoreFuture<Vec<Delivery>> {
         self.answer(|_| Vec::new())
     }
-    fn settle(&self, _: &str, _: u32, _: Settlement) -> Answer<bool> {
+    fn settle(&self, _: &str, _: u32, _: Settlement) -> StoreFuture<bool> {
         self.answer(|_| true)
     }
-    fn waiting(&self) -> Answer<Vec<Waiting>> {
+    fn waiting(&self) -> StoreFuture<Vec<Waiting>> {
         self.answer(|_| Vec::new())
     }
     fn is_shared(&self) -> bool {
@@ -167,17 +167,17 @@ impl AlertStore for Fake {
 }
 
 impl EventStore for Fake {
-    fn pending(&self, _: &str, _: u64, _: usize) -> relay::Answer<Pending> {
+    fn pending(&self, _: &str, _: u64, _: usize) -> relay::StoreFuture<Pending> {
         self.0.lock().publishes += 1;
         async { Ok(Pending::default()) }.boxed()
     }
-    fn count(&self, _: &str, _: u64) -> relay::Answer<u64> {
+    fn count(&self, _: &str, _: u64) -> relay::StoreFuture<u64> {
         async { Ok(0) }.boxed()
     }
-    fn remove(&self, _: &str, _: u64) -> relay::Answer<()> {
+    fn remove(&self, _: &str, _: u64) -> relay::StoreFuture<()> {
         async { Ok(()) }.boxed()
     }
-    fn left_behind(&self, _: Duration) -> relay::Answer<Vec<String>> {
+    fn overdue(&self, _: Duration) -> relay::StoreFuture<Vec<String>> {
         async { Ok(Vec::new()) }.boxed()
     }
 }

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::*;
-use crate::{relay::Answer, service::StoreError};
+use crate::{relay::StoreFuture, service::StoreError};
 use tricast_core::{
     aggregator::{Aggregator, AggregatorConfig, Batches},
     clock::Clock,
@@ -31,7 +31,7 @@ impl Events {
 }
 
 impl EventStore for Events {
-    fn pending(&self, _tenant: &str, after: u64, limit: usize) -> Answer<Pending> {
+    fn pending(&self, _tenant: &str, after: u64, limit: usize) -> StoreFuture<Pending> {
         let Some(events) = self.0.lock().clone() else { return Box::pin(async { Err(StoreError::Unavailable) }) };
         let event = |seq| PendingEvent {
             seq,
@@ -47,12 +47,12 @@ impl EventStore for Events {
         })
     }
 
-    fn count(&self, _tenant: &str, after: u64) -> Answer<u64> {
+    fn count(&self, _tenant: &str, after: u64) -> StoreFuture<u64> {
         let events = self.0.lock().clone().ok_or(StoreError::Unavailable);
         Box::pin(async move { Ok(events?.into_iter().filter(|seq| *seq > after).count() as u64) })
     }
 
-    fn remove(&self, _tenant: &str, through: u64) -> Answer<()> {
+    fn remove(&self, _tenant: &str, through: u64) -> StoreFuture<()> {
         let store = self.clone();
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -61,7 +61,7 @@ impl EventStore for Events {
         })
     }
 
-    fn left_behind(&self, _age: Duration) -> Answer<Vec<String>> {
+    fn overdue(&self, _age: Duration) -> StoreFuture<Vec<String>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }
@@ -85,7 +85,7 @@ fn start_with(events: &Events, handle: &AggregatorHandle, max_pending: usize) ->
 
 fn numbers(log: &Log) -> Vec<u64> {
     let place = |data: &[u8]| serde_json::from_slice::<Value>(data).unwrap()["seq"].as_u64().unwrap();
-    log.contents().events.iter().map(|event| place(&event.change.data)).collect()
+    log.export().events.iter().map(|event| place(&event.change.data)).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,14 +156,14 @@ async fn callers_do_not_wait_while_the_log_can_not_be_written() {
         AggregatorHandle::new(Some(Duration::from_secs(5)), watch::Sender::new(true).subscribe());
     let events = Events::with([1]);
     let relay = start(&events, &handle);
-    let begun = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     relay.stored(1);
     relay.published(1).await;
-    assert_eq!(begun.elapsed(), STUCK, "the time until the relay counts as stuck");
+    assert_eq!(start.elapsed(), STUCK, "the time until the relay counts as stuck");
     events.add(2);
     relay.stored(2);
     relay.published(2).await;
-    assert_eq!(begun.elapsed(), STUCK, "no other caller waits");
+    assert_eq!(start.elapsed(), STUCK, "no other caller waits");
     for place in [1, 2] {
         let (readings, reply) = batches.recv().await.unwrap().into_parts();
         reply.send(vec![Ok(()); readings.len()], LogPosition::new(Epoch::random(), place));
@@ -204,7 +204,7 @@ async fn events_that_reappear_in_the_store_are_removed_and_not_published() {
     assert_eq!(events.left(), 0);
     events.add(1);
     events.add(2);
-    relay.left_behind();
+    relay.overdue();
     tokio::time::sleep(RETRY).await;
     assert_eq!((numbers(&log), events.left()), (vec![1, 2], 0));
 }

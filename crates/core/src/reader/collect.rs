@@ -1,0 +1,190 @@
+//! Delivery of due data.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{CatchUp, Collected, Pace, Reader, Sink, events::DueEvents, states::States, subscription::Subscription};
+use crate::{channel::Selector, hub::Due, position::Position, publication::Publication};
+
+/// Timer tolerance: an update may be sent this much before its interval has passed, because workers are not exactly on time.
+pub(super) const SLACK: Duration = Duration::from_millis(5);
+
+impl Reader {
+    /// Delivers due data to `sink`, in the order of the log, at most about `budget` bytes of events and as many of
+    /// states, but at least one of each. The rest is due at once, each state with its newest value at that time.
+    pub fn collect(&mut self, budget: usize, sink: &mut impl Sink) -> Collected {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let discarded_ends = self.hub.sync_discarded_ends();
+        let waiting_since = self.hub.take_due(self.slot, &mut due);
+        let mut collected = Collected { waiting_since, ..Collected::default() };
+        match due[..] {
+            [] => {}
+            [Due { subscription, state: true, event: false }]
+                if !self.needs_full_path(subscription)
+                    && self.collect_one_state(subscription, sink, &mut collected) => {}
+            _ => self.collect_due(&mut due, discarded_ends, budget, sink, &mut collected),
+        }
+        self.due = due;
+        collected
+    }
+
+    /// Returns whether a state of this subscription needs the full path: others delay states, or it is a prefix.
+    fn needs_full_path(&self, number: u32) -> bool {
+        let paced = |s: &Subscription| !s.interval.is_zero();
+        self.catching_up
+            || self.pace != Pace::FULL
+            || self.hub.log().notice_count() != self.notices_seen
+            || self.subscriptions.iter().flatten().any(paced)
+            || !self.get(number).is_some_and(|s| {
+                !s.paused && !s.is_incomplete && s.cutover_states.is_none() && matches!(s.selector, Selector::Exact(_))
+            })
+    }
+
+    /// Fast path of most deliveries: the newest state of one channel, with nothing else due. Has the effect of
+    /// [`Self::collect_due`] without its lists. Returns false without an effect if the channel does not exist.
+    fn collect_one_state(&mut self, number: u32, sink: &mut impl Sink, collected: &mut Collected) -> bool {
+        let ceiling = self.hub.seen();
+        let Some(subscription) = self.subscriptions.get_mut(number as usize).and_then(Option::as_mut) else {
+            return true;
+        };
+        let (latest, versions) = self.hub.latest(subscription.topic, self.view);
+        let Some(latest) = latest else { return false };
+        let skipped = versions.saturating_sub(subscription.versions).saturating_sub(1);
+        subscription.versions = versions;
+        collected.conflated += skipped;
+        if !subscription.wants(&latest) {
+            // A change, if any, is not visible to this reader.
+            subscription.state = subscription.state.max(self.hub.changed(subscription.topic, self.view));
+            return true;
+        }
+        subscription.state = latest.offset;
+        self.delivered_to = self.delivered_to.max(self.rewound_from).max(latest.offset.min(ceiling));
+        self.deliver(&latest, self.delivered_to, None, sink, collected);
+        true
+    }
+
+    fn collect_due(
+        &mut self,
+        due: &mut Vec<Due>,
+        discarded_ends: u64,
+        budget: usize,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        let ceiling = self.hub.seen();
+        due.retain(|due| {
+            self.subscriptions.get(due.subscription as usize).is_some_and(|s| s.as_ref().is_some_and(|s| !s.paused))
+        });
+        self.postpone(due);
+        let ends = self.take_lost_ends(due, discarded_ends);
+        let mut events = self.take_events(due, ceiling, budget, ends, sink, collected);
+        events.unfinished = events.complete_to < ceiling;
+        if !events.unfinished && events.events.is_empty() {
+            self.delivered_to = self.delivered_to.max(self.rewound_from);
+        }
+        // Delayed states are not delivered, and states of a cutover are followed by newer ones: cursors account for that.
+        let state_limit = [self.before_delayed(due), self.cutover_offset()];
+        let wait = self.catching_up && events.unfinished && self.pace.events && self.order == CatchUp::EventsFirst;
+        let states = if wait { self.put_back(due) } else { self.take_states(due, discarded_ends, budget, collected) };
+        let state_limit = state_limit.into_iter().chain([states.beyond.map(|beyond| beyond - 1)]).flatten().min();
+        self.deliver_all(&states, &events, state_limit, sink, collected);
+        self.catching_up &= states.left.is_some();
+        self.deliver_notices(sink, collected);
+    }
+
+    /// Delivers notices. Their cursor covers only earlier deliveries.
+    fn deliver_notices(&mut self, sink: &mut impl Sink, collected: &mut Collected) {
+        if self.hub.log().notice_count() == self.notices_seen {
+            return;
+        }
+        let (notices, notices_seen) = self.hub.log().notices_after(self.notices_seen);
+        self.notices_seen = notices_seen;
+        for notice in notices {
+            if self.deciding(&notice.channel).is_some_and(|(_, subscription)| !subscription.paused) {
+                collected.delivered += 1;
+                sink.publication(&notice, Some(self.out_of_band_cursor()));
+            }
+        }
+    }
+
+    /// Delays states whose group was on time, but of which the socket accepted the last one late, by their interval.
+    fn postpone(&self, due: &mut [Due]) {
+        if self.subscriptions.iter().flatten().all(|s| s.not_before.is_none()) {
+            return;
+        }
+        let now = Instant::now();
+        for due in due.iter_mut().filter(|due| due.state) {
+            let Some(subscription) = self.get(due.subscription) else { continue };
+            if subscription.interval_end == 0
+                && let Some(not_before) = subscription.not_before
+                && now + SLACK.min(self.interval_of(subscription) / 2) < not_before
+            {
+                self.hub.mark_at(self.member(due.subscription as usize), not_before);
+                due.state = false;
+            }
+        }
+    }
+
+    /// Delivers states and events in the order of the log, or in that of a resume.
+    fn deliver_all(
+        &mut self,
+        states: &States,
+        events: &DueEvents,
+        state_limit: Option<u64>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        // No cursor covers a state that is still to come, because the connection may be cut at any point of a write.
+        let covered = |next: Option<u64>| [state_limit, next.map(|next| next - 1)].into_iter().flatten().min();
+        let offset_of = |number: usize| states.taken.get(number).map(|state| state.offset).or(states.left);
+        if self.catching_up && self.order == CatchUp::EventsFirst {
+            self.deliver_events(events, u64::MAX, covered(offset_of(0)), sink, collected);
+        }
+        for (number, state) in states.taken.iter().enumerate() {
+            if !self.catching_up {
+                self.deliver_events(events, state.offset, covered(Some(state.offset)), sink, collected);
+            }
+            // Never past an event that is still to come.
+            let limit = events.peek().map_or(events.complete_to, |event| event.offset - 1);
+            self.delivered_to = self.delivered_to.max(state.offset.min(limit));
+            self.deliver(state, self.delivered_to, covered(offset_of(number + 1)), sink, collected);
+        }
+        self.deliver_events(events, u64::MAX, covered(states.left), sink, collected);
+    }
+
+    fn deliver_events(
+        &mut self,
+        events: &DueEvents,
+        before: u64,
+        states: Option<u64>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        while let Some(event) = events.peek().filter(|event| event.offset < before) {
+            self.delivered_to = self.delivered_to.max(event.offset);
+            if !events.unfinished && events.next.get() + 1 == events.events.len() {
+                self.delivered_to = self.delivered_to.max(self.rewound_from);
+            }
+            self.deliver(event, self.delivered_to, states, sink, collected);
+            events.next.set(events.next.get() + 1);
+        }
+    }
+
+    /// Delivers one publication with a cursor that covers events up to `events` and states up to `states`.
+    fn deliver(
+        &self,
+        publication: &Arc<Publication>,
+        events: u64,
+        states: Option<u64>,
+        sink: &mut impl Sink,
+        collected: &mut Collected,
+    ) {
+        collected.delivered += 1;
+        let states = states.unwrap_or(u64::MAX).min(events);
+        let own = publication.offset == events && states == events;
+        let cursor = (!own).then(|| Position { epoch: self.hub.log().epoch(), offset: events, state: states });
+        sink.publication(publication, cursor);
+    }
+}
